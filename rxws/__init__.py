@@ -1,0 +1,53 @@
+"""A WebSocket connection as three streams: reactivex on top, aiohttp below, on both ends."""
+
+from . import closing, codecs, operators
+from .client import ClientOptions, Connecting, connect
+from .codecs import Codec
+from .connection import Connection, Flow, Handler, Stats
+from .errors import (
+    BufferOverflow,
+    ConnectError,
+    ConnectionClosed,
+    DecodeError,
+    EncodeError,
+    HandshakeError,
+    RxwsError,
+    SendTimeout,
+)
+from .iteration import iterate
+from .messages import Close, Handshake
+from .options import ConnectionOptions
+from .server import listener, pipeline, setup, upgrade, websocket
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BufferOverflow",
+    "ClientOptions",
+    "Close",
+    "Codec",
+    "ConnectError",
+    "Connecting",
+    "Connection",
+    "ConnectionClosed",
+    "ConnectionOptions",
+    "DecodeError",
+    "EncodeError",
+    "Flow",
+    "Handler",
+    "Handshake",
+    "HandshakeError",
+    "RxwsError",
+    "SendTimeout",
+    "Stats",
+    "closing",
+    "codecs",
+    "connect",
+    "iterate",
+    "listener",
+    "operators",
+    "pipeline",
+    "setup",
+    "upgrade",
+    "websocket",
+]

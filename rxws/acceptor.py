@@ -1,0 +1,109 @@
+"""Turns one aiohttp request into one connection: the checks, the upgrade, the run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from aiohttp import hdrs, web
+
+from . import codecs
+from .adapter import Adapter
+from .codecs import Codec
+from .connection import Handler
+from .handling import handle
+from .log import logger
+from .loop import LoopScheduler
+from .messages import Handshake
+from .options import Options
+from .origins import is_allowed, parse_origins
+from .session import Session
+from .shutdown import connections_of
+
+__all__ = ["Acceptor"]
+
+
+class _Response(web.WebSocketResponse):
+    """aiohttp's WebSocket, with the closing left to the session."""
+
+    async def close(self, *_: Any, **__: Any) -> bool:
+        """Do nothing: aiohttp calls this by itself, with codes of its own."""
+        return False
+
+
+class Acceptor:
+    """Turns requests into connections; its options are checked once."""
+
+    def __init__(
+        self,
+        codec: Codec[Any, Any] = codecs.raw,
+        origins: str | Iterable[str] | None = None,
+        **options: Any,
+    ) -> None:
+        self._options = Options(codec=codec, **options)
+        self._origins = parse_origins(origins)
+
+    async def accept(
+        self, request: web.Request, handler: Handler[Any, Any]
+    ) -> web.StreamResponse:
+        """Check a request, upgrade it, and run its connection to the end."""
+        self._check(request)
+        connections = connections_of(request)
+        if connections is not None and connections.closing:
+            raise web.HTTPServiceUnavailable(text="shutting down")
+        options = self._options
+        ws = _Response(
+            autoclose=False,
+            autoping=False,
+            protocols=options.protocols,
+            compress=options.compress,
+            # A plain message of exactly the limit is refused by aiohttp: the session checks it.
+            max_msg_size=options.max_message_size + 1,
+        )
+        await ws.prepare(request)
+        transport = request.transport
+        if transport is None:  # lost during the handshake: no connection ever was
+            return ws
+        adapter = Adapter(ws, transport)
+        session: Session[Any, Any] = Session(
+            adapter,
+            LoopScheduler(asyncio.get_running_loop()),
+            options,
+            Handshake(request.url, request.headers, ws.ws_protocol, _peername(transport), request),
+        )
+        remove = connections.add(session) if connections is not None else None
+        try:
+            handle(handler, session)
+            await adapter.run(session)
+        except asyncio.CancelledError:  # the application ends without rxws.setup
+            session.shutdown()
+            raise
+        finally:
+            if remove is not None:
+                remove()
+        return ws
+
+    def _check(self, request: web.Request) -> None:
+        headers = request.headers
+        if headers.get(hdrs.UPGRADE, "").lower().strip() != "websocket":
+            raise web.HTTPUpgradeRequired(
+                headers={hdrs.UPGRADE: "websocket", hdrs.CONNECTION: "Upgrade"},
+                text="this address speaks WebSocket only\n",
+            )
+        if headers.get(hdrs.SEC_WEBSOCKET_VERSION) != "13":  # RFC 6455, section 4.4
+            raise web.HTTPUpgradeRequired(
+                headers={
+                    hdrs.UPGRADE: "websocket",
+                    hdrs.CONNECTION: "Upgrade",
+                    hdrs.SEC_WEBSOCKET_VERSION: "13",
+                },
+                text="this address speaks WebSocket version 13\n",
+            )
+        if not is_allowed(headers.getall(hdrs.ORIGIN, []), headers.get(hdrs.HOST), self._origins):
+            logger.info("refused origin %r", headers.get(hdrs.ORIGIN))
+            raise web.HTTPForbidden(text="this origin may not connect\n")
+
+
+def _peername(transport: asyncio.Transport) -> Any:
+    return transport.get_extra_info("peername")

@@ -1,0 +1,284 @@
+"""The client end: `connect`, which gives the same `Connection` as on the server."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from ssl import SSLContext
+from types import TracebackType
+from typing import Any, Generic, TypeVar, Unpack, cast, overload
+
+import aiohttp
+from aiohttp import (
+    ClientRequest,
+    ClientResponse,
+    ClientSession,
+    ClientWebSocketResponse,
+    WSServerHandshakeError,
+)
+from yarl import URL
+
+from . import closing, codecs
+from .adapter import Adapter
+from .codecs import Codec
+from .connection import Connection
+from .errors import ConnectError, HandshakeError
+from .internals import client_response, client_transport, take_over_closing
+from .loop import LoopScheduler
+from .messages import Close, Handshake
+from .options import ConnectionOptions, Options
+from .session import Session
+
+__all__ = ["ClientOptions", "Connecting", "connect"]
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+_MAX_BODY = 64 << 10  # bytes of a refusal's body that are worth keeping
+
+# What rxws decides itself, with the option that stands for it where there is one.
+_REFUSED = {
+    "autoclose": "the close table decides",
+    "autoping": "the session answers pings",
+    "decode_text": "use codec=",
+    "max_msg_size": "use max_message_size=",
+    "receive_timeout": "use heartbeat=, or ops.timeout() in the pipeline",
+    "timeout": "use open_timeout= and close_timeout=",
+}
+
+
+class ClientOptions(ConnectionOptions, total=False):
+    """The keyword arguments of `connect`: `ConnectionOptions`, and those of aiohttp's `ws_connect`.
+
+    `session`: an `aiohttp.ClientSession` of yours, which stays open; else rxws makes one.
+    `open_timeout`: seconds for the whole handshake.
+    The rest is aiohttp's, as its documentation says.
+    """
+
+    session: ClientSession | None
+    open_timeout: float
+    auth: aiohttp.BasicAuth | None
+    headers: Mapping[str, str] | None
+    method: str
+    origin: str | None
+    params: Mapping[str, Any] | str | None
+    proxy: str | URL | None
+    proxy_auth: aiohttp.BasicAuth | None
+    proxy_headers: Mapping[str, str] | None
+    server_hostname: str | None
+    ssl: SSLContext | bool | aiohttp.Fingerprint
+
+
+@overload
+def connect(
+    url: str | URL, **options: Unpack[ClientOptions]
+) -> Connecting[str | bytes, str | bytes]: ...
+@overload
+def connect(
+    url: str | URL, *, codec: Codec[In, Out], **options: Unpack[ClientOptions]
+) -> Connecting[In, Out]: ...
+def connect(url: str | URL, **options: Any) -> Connecting[Any, Any]:
+    """Open a connection: by `async with` for as long as the body runs, or by `await`.
+
+    Leaving the `async with` closes with 1000, leaving it by an exception with 1011, and either
+    waits until the connection is gone. After a plain `await` the connection is yours to end:
+    `conn.outgoing.on_completed()`, then `await conn.closed`.
+
+    Args:
+        url: `ws://` or `wss://`.
+        codec: Between frames and values; `rxws.codecs.raw` if not given.
+        **options: See `rxws.ClientOptions`.
+
+    Returns:
+        What can be awaited or entered.
+
+    Raises:
+        ConnectError: From the `await` or `async with`: nobody listens, or no WebSocket there.
+        HandshakeError: Likewise: the server answered with something else. With a session of
+            yours its `body` is empty, as aiohttp keeps that for itself.
+        TypeError: An option is of the wrong type, unknown, or one that rxws decides itself.
+        ValueError: An option is out of range.
+
+    Example:
+        ```python
+        async with rxws.connect("ws://localhost:8080/shout", codec=rxws.codecs.text) as conn:
+            conn.incoming.subscribe(print)
+            conn.outgoing.on_next("hello")
+        ```
+    """
+    return Connecting(url, **options)
+
+
+class Connecting(Generic[In, Out]):
+    """A connection to be opened, by `await` or `async with`."""
+
+    def __init__(
+        self,
+        url: str | URL,
+        *,
+        codec: Codec[Any, Any] = codecs.raw,
+        session: ClientSession | None = None,
+        open_timeout: float = 10.0,
+        **options: Any,
+    ) -> None:
+        for name, remedy in _REFUSED.items():
+            if name in options:
+                raise TypeError(f"{name}= is not an option of rxws.connect: {remedy}")
+        if session is not None and not isinstance(session, ClientSession):
+            raise TypeError(f"session={session!r} is no aiohttp.ClientSession")
+        if not 0 < open_timeout < math.inf:
+            raise ValueError(f"open_timeout={open_timeout!r}: use a number of seconds above 0")
+        own = {
+            name: options.pop(name) for name in ConnectionOptions.__annotations__ if name in options
+        }
+        self._url = url
+        self._session = session
+        self._open_timeout = open_timeout
+        self._options = Options(codec=codec, **own)
+        self._request = options
+        self._link: _Link | None = None
+
+    def __await__(self) -> Generator[Any, Any, Connection[In, Out]]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> Connection[In, Out]:
+        return await self._open()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._link is not None:
+            await self._link.leave(Close() if exc is None else closing.UNEXPECTED)
+
+    async def _open(self) -> Connection[In, Out]:
+        if self._link is not None:
+            raise RuntimeError("this connection was opened already: call rxws.connect for another")
+        refusal = _Refusal()
+        # A session of the user's is the user's to close, and has the user's middlewares.
+        client = self._session or ClientSession(middlewares=[refusal.keep_body])
+        own = None if client is self._session else client
+        try:
+            async with asyncio.timeout(self._open_timeout):
+                self._link = await self._dial(client, own)
+        except BaseException as exc:
+            if own is not None:
+                await own.close()
+            error = self._explain(exc, refusal)
+            if error is None:
+                raise
+            raise error from exc
+        return self._link.session.face.connection
+
+    async def _dial(self, client: ClientSession, own: ClientSession | None) -> _Link:
+        options = self._options
+        ws: ClientWebSocketResponse[Any] = await cast(
+            Any, client
+        ).ws_connect(  # its overloads take no **kwargs
+            self._url,
+            autoclose=False,
+            autoping=False,
+            protocols=options.protocols,
+            compress=15 if options.compress else 0,
+            # A plain message of exactly the limit is refused by aiohttp: the session checks it.
+            max_msg_size=options.max_message_size + 1,
+            **self._request,
+        )
+        transport = client_transport(ws)
+        if transport is None:
+            await ws.close()
+            raise ConnectionResetError("the connection was lost during the handshake")
+        take_over_closing(ws)
+        adapter = Adapter(ws, transport)
+        response = client_response(ws)
+        handshake = Handshake(
+            response.url, response.headers, ws.protocol, transport.get_extra_info("peername")
+        )
+        loop = asyncio.get_running_loop()
+        session: Session[Any, Any] = Session(adapter, LoopScheduler(loop), options, handshake)
+        return _Link(session, adapter, ws, own)
+
+    def _explain(self, exc: BaseException, refusal: _Refusal) -> ConnectError | None:
+        """Return the error to raise instead of what aiohttp raised, if any."""
+        if isinstance(exc, WSServerHandshakeError):
+            return HandshakeError(
+                f"{self._url} refused the WebSocket: HTTP status {exc.status}, {exc.message}",
+                exc.status,
+                exc.headers or {},
+                refusal.body,
+            )
+        if isinstance(exc, TimeoutError):
+            return ConnectError(f"{self._url}: no answer in open_timeout={self._open_timeout} s")
+        if isinstance(exc, aiohttp.ClientError | OSError | ValueError):  # ValueError: no URL
+            return ConnectError(f"cannot connect to {self._url}: {exc!r}")
+        return None
+
+
+class _Refusal:
+    """Keeps the body of an answer that is no upgrade, which aiohttp would throw away."""
+
+    def __init__(self) -> None:
+        self.body = b""
+
+    async def keep_body(
+        self,
+        request: ClientRequest,
+        handler: Callable[[ClientRequest], Awaitable[ClientResponse]],
+    ) -> ClientResponse:
+        """Be a client middleware."""
+        response = await handler(request)
+        if response.status != 101:
+            body = bytearray()
+            while len(body) < _MAX_BODY and (chunk := await response.content.readany()):
+                body += chunk
+            self.body = bytes(body[:_MAX_BODY])
+        return response
+
+
+class _Link:
+    """What runs below an open client connection, from its first frame to its last socket.
+
+    Args:
+        session: The session.
+        adapter: Its transport.
+        ws: aiohttp's WebSocket.
+        own: The client session, if it is ours to close.
+    """
+
+    def __init__(
+        self,
+        session: Session[Any, Any],
+        adapter: Adapter,
+        ws: ClientWebSocketResponse[Any],
+        own: ClientSession | None,
+    ) -> None:
+        self.session = session
+        self._adapter = adapter
+        self._ws = ws
+        self._own = own
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def leave(self, close: Close) -> None:
+        """Close, and wait until the connection is gone."""
+        self.session.close(close)
+        try:
+            await asyncio.shield(self._task)
+        except asyncio.CancelledError:  # who waits wants to wait no longer
+            self.session.kill()
+            await self._task
+            raise
+
+    async def _run(self) -> None:
+        try:
+            await self._adapter.run(self.session)
+        except asyncio.CancelledError:  # the loop is ended around us
+            self.session.shutdown()
+            raise
+        finally:
+            del self._ws.close  # aiohttp's own again, which lets go of the response
+            await self._ws.close()
+            if self._own is not None:
+                await self._own.close()

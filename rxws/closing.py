@@ -1,0 +1,78 @@
+"""Which close codes mean what: the policies behind the close table, as plain functions."""
+
+from __future__ import annotations
+
+from .errors import ConnectionClosed
+from .messages import Close
+
+__all__ = [
+    "GOING_AWAY",
+    "UNEXPECTED",
+    "check_sendable",
+    "for_exception",
+    "is_clean",
+    "is_wire_code",
+    "violation",
+]
+
+GOING_AWAY = Close(1001, "Going Away")
+UNEXPECTED = Close(1011, "Unexpected Error")
+
+# RFC 6455, section 7.4.1
+_VIOLATIONS = {1002: "Protocol Error", 1007: "Invalid Data", 1009: "Message Too Big"}
+
+_CLEAN = frozenset({1000, 1001, 1005})
+
+# RFC 6455, section 7.4.1, and the IANA registry for 1012 to 1014. 1005, 1006 and 1015 are for
+# reporting only; 1004 and 1016 to 2999 are reserved.
+_WIRE = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)})
+
+
+def is_clean(close: Close) -> bool:
+    """Tell whether a stream completes (and does not fail) with this close: 1000, 1001 and 1005.
+
+    Example:
+        >>> is_clean(Close(1001)), is_clean(Close(1006)), is_clean(Close(4000))
+        (True, False, False)
+    """
+    return close.code in _CLEAN
+
+
+def is_wire_code(code: int) -> bool:
+    """Tell whether a close frame may carry this code (RFC 6455, section 7.4).
+
+    Example:
+        >>> [is_wire_code(code) for code in (999, 1000, 1005, 1014, 2000, 3000, 5000)]
+        [False, True, False, True, False, True, False]
+    """
+    return code in _WIRE
+
+
+def check_sendable(close: Close) -> Close:
+    """Return the close where it may be sent.
+
+    Raises:
+        ValueError: Its code may not be sent.
+    """
+    if not is_wire_code(close.code):
+        raise ValueError(
+            f"close code {close.code} may not be sent (RFC 6455, section 7.4): "
+            "use 1000, 1001, 1002, 1003, 1007..1014 or 3000..4999"
+        )
+    return close
+
+
+def for_exception(exc: BaseException) -> Close:
+    """Return the close that tells the peer of an exception, never with the exception's text.
+
+    A `ConnectionClosed` says itself how to close; one whose code may not be sent (a proxy that
+    passes a 1006 on) becomes a 1011, as everything else does.
+    """
+    if isinstance(exc, ConnectionClosed) and is_wire_code(exc.close.code):
+        return Close(exc.close.code, exc.close.reason)
+    return UNEXPECTED
+
+
+def violation(code: int) -> Close:
+    """Return the close that tells a peer how it broke the protocol."""
+    return Close(code, _VIOLATIONS.get(code, ""))

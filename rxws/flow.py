@@ -1,0 +1,210 @@
+"""Flow control of one connection: when reading waits, what may wait to go out, and how long."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+
+from reactivex import Observable
+from reactivex import operators as ops
+from reactivex.abc import DisposableBase, SchedulerBase
+
+from .connection import Stats
+from .errors import ConnectionClosed
+from .gate import Gate, Hold
+from .messages import Close, Frame, Kind
+from .options import Options
+from .outbox import Outbox
+from .overflow import OVERHEAD
+from .scheduling import after
+from .streams import Dispatcher, Fault, Replay, Stream
+from .transport import Transport
+
+__all__ = ["FlowControl"]
+
+_DATA = (Kind.TEXT, Kind.BINARY)
+_BEHIND = object()  # the hold of the peer that does not take what we send
+
+
+class FlowControl:
+    """The `Flow` of a connection, and what the session does with it.
+
+    Args:
+        transport: The wire.
+        scheduler: The connection's time.
+        options: The bounds.
+        dispatcher: The dispatcher of the connection.
+        fault: Told of what a subscriber of `writable` or `latency` raises.
+        on_overflow: Called when `max_buffer` is hit.
+        on_stuck: Called when `send_timeout` is hit.
+        on_released: Called when a hold was let go.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        scheduler: SchedulerBase,
+        options: Options,
+        dispatcher: Dispatcher,
+        fault: Fault,
+        on_overflow: Callable[[], None],
+        on_stuck: Callable[[], None],
+        on_released: Callable[[], None],
+    ) -> None:
+        self._transport = transport
+        self._scheduler = scheduler
+        self._options = options
+        self._on_overflow = on_overflow
+        self._on_stuck = on_stuck
+        self._on_released = on_released
+        self._thread = threading.get_ident()
+        self.gate = Gate(transport, scheduler)
+        self.outbox = Outbox()
+        self._writable: Replay[bool] = Replay(dispatcher, fault, True)
+        self._latency: Stream[float] = Stream(dispatcher, fault)
+        self._wire_writable = True
+        self._timer: DisposableBase | None = None
+        self._offered = self._left = 0  # messages put in the outbox; those the kernel has
+        self._received_messages = self._received_bytes = 0
+        self._sent_messages = self._sent_bytes = 0
+        self._dropped: Counter[str] = Counter()
+        self._ended: Close | None = None
+
+    # --- what users see ---------------------------------------------------------------------
+
+    def pause(self) -> DisposableBase:
+        """See `Flow.pause`."""
+        hold = Hold(self._release)
+        self.gate.hold(hold)
+        return hold
+
+    def _release(self, hold: object) -> None:
+        if threading.get_ident() != self._thread:
+            self._transport.call_soon_threadsafe(lambda: self._release(hold))
+            return
+        self.gate.release(hold)
+        self._on_released()
+
+    @property
+    def writable(self) -> Observable[bool]:
+        """See `Flow.writable`."""
+        return self._writable
+
+    @property
+    def buffered(self) -> int:
+        """See `Flow.buffered`."""
+        return self.outbox.bytes + self._transport.buffered
+
+    async def drained(self) -> None:
+        """See `Flow.drained`."""
+        if self._ended is None and not self._wire_writable:
+            await self._writable.pipe(ops.first_or_default(bool, False))
+        if self._ended is not None:
+            raise ConnectionClosed(self._ended)
+
+    @property
+    def latency(self) -> Observable[float]:
+        """See `Flow.latency`."""
+        return self._latency
+
+    @property
+    def stats(self) -> Stats:
+        """See `Flow.stats`."""
+        return Stats(
+            self._received_messages,
+            self._received_bytes,
+            self._sent_messages,
+            self._sent_bytes,
+            dict(self._dropped),
+            self.gate.paused,
+        )
+
+    def __repr__(self) -> str:
+        state = "over" if self._ended else "paused" if self.gate.held else "flowing"
+        return (
+            f"<Flow {state} in={self._received_messages} out={self._sent_messages} "
+            f"buffered={self.buffered}>"
+        )
+
+    # --- what the session does --------------------------------------------------------------
+
+    def received(self, size: int) -> None:
+        """Count a message that came in."""
+        self._received_messages += 1
+        self._received_bytes += size
+
+    def dropped(self, reason: str, count: int = 1) -> None:
+        """Count messages that are lost."""
+        if count:
+            self._dropped[reason] += count
+
+    def ponged(self, seconds: float) -> None:
+        """Tell of the time between a ping and its pong."""
+        self._latency.emit(seconds)
+
+    def offer(self, frame: Frame) -> None:
+        """Send a message, or do what is to be done when the peer is too far behind."""
+        behind = not self._wire_writable or len(self.outbox)
+        cost = len(frame.payload) + OVERHEAD
+        if behind and self.outbox.cost + self._transport.buffered + cost > self._options.max_buffer:
+            # A message that finds nothing waiting is sent whatever its size: it is the user's.
+            self.dropped("overflow")
+            self._on_overflow()
+            return
+        self.outbox.put(frame)
+        self._offered += 1
+        self._transport.wake()
+        self._check_water()
+
+    def take(self) -> Frame | None:
+        """Return the next message to write."""
+        frame = self.outbox.take()
+        if frame is None:
+            self._check_water()
+        elif frame.kind in _DATA:
+            self._sent_messages += 1
+            self._sent_bytes += len(frame.payload)
+        return frame
+
+    def on_writable(self, writable: bool) -> None:
+        """The wire is full, or takes frames again."""
+        if writable == self._wire_writable:
+            return
+        self._wire_writable = writable
+        if writable:
+            self._left = self._offered - len(self.outbox)
+        elif self._timer is None:
+            self._arm()
+        self._check_water()
+        self._writable.emit(writable)
+
+    def _check_water(self) -> None:
+        if self.buffered > self._options.high_water:
+            self.gate.hold(_BEHIND)
+        elif self.buffered <= self._options.high_water // 2:
+            self.gate.release(_BEHIND)
+            self._on_released()
+
+    def _arm(self) -> None:
+        mark = self._offered
+
+        def check() -> None:
+            self._timer = None
+            if self._wire_writable:
+                return
+            if self._left < mark:
+                self._on_stuck()
+            else:
+                self._arm()
+
+        self._timer = after(self._scheduler, self._options.send_timeout, check)
+
+    def close(self, ended: Close) -> None:
+        """Tell all who wait that the connection is over."""
+        self._ended = ended
+        self._writable.end()
+        self._latency.end()
+        if self._timer is not None:
+            self._timer.dispose()
+            self._timer = None

@@ -1,0 +1,170 @@
+"""The stream of what comes in: decoded, and held back while nobody is subscribed."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TypeVar
+
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
+
+from .codecs import Codec
+from .connection import Flow
+from .errors import DecodeError
+from .flow import FlowControl
+from .log import logger
+from .scheduling import after
+from .streams import Dispatcher, Fault, Stream
+
+__all__ = ["Inbound", "flows_subscribed"]
+
+T = TypeVar("T")
+
+_KEPT = object()  # the hold of a message that waits
+
+
+_FLOWS: ContextVar[list[Flow] | None] = ContextVar("rxws.flows", default=None)
+
+
+@contextmanager
+def flows_subscribed() -> Generator[list[Flow]]:
+    """Gather the flows of all connections whose `incoming` is subscribed within, however deep.
+
+    So who subscribes an operator chain can hold back the connection at its other end.
+    """
+    flows: list[Flow] = []
+    token = _FLOWS.set(flows)
+    try:
+        yield flows
+    finally:
+        _FLOWS.reset(token)
+
+
+class Inbound(Stream[T]):
+    """The `incoming` of a connection.
+
+    A message that finds no subscriber, or a flow on hold, is kept and reading paused; there is no
+    queue but the one message (or, on a wire that cannot stop at once, the few) that were already on
+    their way.
+
+    Args:
+        dispatcher: The dispatcher of the connection.
+        fault: Told of what a subscriber raises and of what cannot be decoded.
+        codec: Decodes.
+        flow: The flow control.
+        scheduler: The connection's time.
+        hold_timeout: Seconds that a message is kept for a subscriber to come.
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        fault: Fault,
+        codec: Codec[T, object],
+        flow: FlowControl,
+        scheduler: SchedulerBase,
+        hold_timeout: float,
+    ) -> None:
+        super().__init__(dispatcher, fault)
+        self._decode: Callable[[str | bytes], T] = codec.decode
+        self.flow = flow
+        self._scheduler = scheduler
+        self._hold_timeout = hold_timeout
+        self._kept: deque[str | bytes] | None = None
+        self._ever_observed = False
+        self._discarding = False
+        self._timer: DisposableBase | None = None
+
+    def receive(self, data: str | bytes) -> None:
+        """Deliver a message, or keep it until it can be."""
+        self._dispatcher.post(self._arrive, data)
+
+    def flush(self) -> None:
+        """Deliver what is kept, as far as there is somebody and nothing holds the flow."""
+        if self._kept is not None:
+            self._dispatcher.post(self._flush)
+
+    def discard_unobserved(self) -> None:
+        """Drop what comes in while nobody subscribes, if nobody ever did: a server push."""
+        if not self._ever_observed:
+            self._discarding = True
+            self.flush()
+
+    def discard_from_now(self) -> None:
+        """Keep nothing any more: closing has begun, and what follows the kept shall be seen."""
+        self._discarding = True
+        self.flush()
+
+    def drop_kept(self) -> None:
+        """Drop what is kept, and count it."""
+        if self._kept:
+            self.flow.dropped("unobserved", len(self._kept))
+            self._kept.clear()
+        self._stop_timer()
+
+    def _arrive(self, data: str | bytes) -> None:
+        if self._observers and not self._kept and not self.flow.gate.held:
+            self._deliver(data)
+        elif self._discarding and not self._observers:
+            self.flow.dropped("unobserved")
+        else:
+            if self._kept is None:  # most connections never need it
+                self._kept = deque()
+            self._kept.append(data)
+            self.flow.gate.hold(_KEPT)
+            self._watch()
+
+    def _flush(self) -> None:
+        while self._kept and self._observers and not self.flow.gate.held_besides(_KEPT):
+            self._deliver(self._kept.popleft())
+        if self._discarding and not self._observers:
+            self.drop_kept()
+        if self._kept:
+            self._watch()
+        else:
+            self._stop_timer()
+            self.flow.gate.release(_KEPT)
+
+    def _deliver(self, data: str | bytes) -> None:
+        try:
+            value = self._decode(data)
+        except DecodeError as exc:
+            self._fault(exc)
+        except Exception as exc:
+            error = DecodeError(f"cannot decode {data!r:.80}: {exc}", data)
+            error.__cause__ = exc
+            self._fault(error)
+        else:
+            self._next(value)
+
+    def _greet(self, observer: ObserverBase[T]) -> None:
+        flows = _FLOWS.get()
+        if flows is not None:
+            flows.append(self.flow)
+        self._ever_observed = True
+        self._discarding = self.flow.gate.open_for_good
+        if self._kept:
+            # Not now: all who subscribe in this turn of the loop shall see the first message.
+            after(self._scheduler, 0, self.flush)
+
+    def _give_up(self) -> None:
+        self._timer = None
+        if self._observers or not self._kept:
+            return
+        logger.warning(
+            "nobody subscribed incoming for %s s while messages waited: they are dropped and "
+            "counted from now on; call conn.incoming.subscribe() to ignore them",
+            self._hold_timeout,
+        )
+        self.discard_from_now()
+
+    def _watch(self) -> None:
+        if not self._observers and self._timer is None:
+            self._timer = after(self._scheduler, self._hold_timeout, self._give_up)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.dispose()
+            self._timer = None

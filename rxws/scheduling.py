@@ -1,0 +1,76 @@
+"""The scheduler that a connection hands down: another's time, with faults told to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeVar
+
+from reactivex import typing
+from reactivex.abc import DisposableBase, SchedulerBase
+from reactivex.scheduler.periodicscheduler import PeriodicScheduler
+
+from .streams import Fault
+
+__all__ = ["ConnectionScheduler", "after"]
+
+S = TypeVar("S")
+
+
+class ConnectionScheduler(PeriodicScheduler):
+    """Runs actions on another scheduler, and tells of what they raise.
+
+    A `debounce` or `delay` calls its subscriber from a timer. What that subscriber raises would end
+    up in the event loop's exception handler; here it is a fault of the connection as any other.
+    """
+
+    def __init__(self, scheduler: SchedulerBase, fault: Fault) -> None:
+        super().__init__()
+        self._scheduler = scheduler
+        self._fault = fault
+
+    @property
+    def now(self) -> datetime:
+        """The time of the scheduler below."""
+        return self._scheduler.now
+
+    def schedule(self, action: typing.ScheduledAction[S], state: S | None = None) -> DisposableBase:
+        """Run an action as soon as possible."""
+        return self._scheduler.schedule(self._guard(action), state)
+
+    def schedule_relative(
+        self,
+        duetime: typing.RelativeTime,
+        action: typing.ScheduledAction[S],
+        state: S | None = None,
+    ) -> DisposableBase:
+        """Run an action after a while, in seconds or as a `timedelta`."""
+        return self._scheduler.schedule_relative(duetime, self._guard(action), state)
+
+    def schedule_absolute(
+        self,
+        duetime: typing.AbsoluteTime,
+        action: typing.ScheduledAction[S],
+        state: S | None = None,
+    ) -> DisposableBase:
+        """Run an action at a time."""
+        return self._scheduler.schedule_absolute(duetime, self._guard(action), state)
+
+    def _guard(self, action: typing.ScheduledAction[S]) -> typing.ScheduledAction[S]:
+        def run(_: SchedulerBase, state: S | None = None) -> DisposableBase | None:
+            try:
+                return action(self, state)
+            except Exception as exc:
+                self._fault(exc)
+                return None
+
+        return run
+
+
+def after(scheduler: SchedulerBase, seconds: float, callback: Callable[[], Any]) -> DisposableBase:
+    """Call back in so many seconds; disposing takes it back."""
+
+    def action(_: SchedulerBase, __: Any = None) -> None:
+        callback()
+
+    return scheduler.schedule_relative(seconds, action)

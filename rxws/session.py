@@ -1,0 +1,322 @@
+"""One connection's life: from its first frame to its one verdict, on whatever wire and clock.
+
+It knows no socket, event loop or aiohttp: frames come by call, time comes from a scheduler, and
+bytes leave through the transport port.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Coroutine
+from typing import Any, Generic, TypeVar
+
+from reactivex.abc import DisposableBase, SchedulerBase
+
+from . import closing
+from .errors import BufferOverflow, ConnectionClosed, DecodeError, EncodeError, SendTimeout
+from .face import Face
+from .heartbeat import Heartbeat
+from .log import logger
+from .messages import Close, Frame, Handshake, Kind
+from .options import Options
+from .scheduling import after
+from .transport import Transport
+
+__all__ = ["Session", "State"]
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class State(enum.Enum):
+    """Where a connection stands. It only ever moves down this list."""
+
+    OPEN = enum.auto()
+    """Messages go both ways."""
+    DRAINING = enum.auto()
+    """Our close frame waits behind what is queued."""
+    CLOSING = enum.auto()
+    """Our close frame has left; the peer's answer is waited for."""
+    CLOSED = enum.auto()
+    """The verdict is told. The wire may still be busy with the close frame."""
+
+
+class Session(Generic[In, Out]):
+    """The receiver behind a transport, and the maker of its `Connection`.
+
+    Args:
+        transport: The wire.
+        scheduler: The time.
+        options: The options.
+        handshake: What was agreed before the first frame.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        scheduler: SchedulerBase,
+        options: Options,
+        handshake: Handshake,
+    ) -> None:
+        self._transport = transport
+        self._time = scheduler
+        self._options = options
+        self._state = State.OPEN
+        self._ours: Close | None = None  # how we close, once we do
+        self._timer: DisposableBase | None = None
+
+        self.face: Face[In, Out] = Face(
+            transport,
+            scheduler,
+            options,
+            handshake,
+            self,
+            self._fault_unobserved,
+            self._on_overflow,
+            self._on_stuck,
+        )
+        self.flow = self.face.flow
+        self._heartbeat: Heartbeat | None = None
+        if options.heartbeat is not None:
+            self._heartbeat = Heartbeat(
+                scheduler,
+                options.heartbeat,
+                self._send_ping,
+                lambda: transport.received,
+                lambda: self.flow.gate.paused,
+                self.flow.ponged,
+                self._on_dead,
+            )
+
+    @property
+    def state(self) -> State:
+        """Where the connection stands."""
+        return self._state
+
+    # --- what the handler's side does (the Sink behind `outgoing`) --------------------------
+
+    def send(self, value: Any) -> None:
+        """Encode a message and queue it."""
+        if self._state is not State.OPEN:
+            self.flow.dropped("closed")
+            return
+        try:
+            encoded = self._options.codec.encode(value)
+            if isinstance(encoded, str):
+                frame = Frame(Kind.TEXT, encoded.encode())
+            elif isinstance(encoded, bytes):
+                frame = Frame(Kind.BINARY, encoded)
+            else:
+                raise TypeError(f"the codec encodes to {type(encoded).__name__}, not str or bytes")
+        except EncodeError as exc:
+            self.face.fault(exc)
+        except Exception as exc:
+            error = EncodeError(f"cannot encode {value!r:.80}: {exc}", value)
+            error.__cause__ = exc
+            self.face.fault(error)
+        else:
+            self.flow.offer(frame)
+
+    def close(self, close: Close) -> None:
+        """Close after all that is queued, and wait for the peer's answer."""
+        if self._state is not State.OPEN:
+            return
+        self._state = State.DRAINING
+        self._ours = Close(close.code, close.reason)
+        self.face.outgoing.stop()
+        self.flow.gate.let_all_in()
+        self.face.incoming.discard_from_now()
+        self._seal(self._ours)
+
+    def close_for(self, error: Exception) -> None:
+        """Close because of an exception that reached `outgoing`, or a handler that raised."""
+        if self._state is not State.OPEN:
+            if not isinstance(error, ConnectionClosed):  # the end itself, come through a pipeline
+                self.face.fault(error)
+            return
+        close = closing.for_exception(error)
+        if close == closing.UNEXPECTED:
+            logger.error("a handler's pipeline failed: closing with 1011", exc_info=error)
+        self.close(close)
+
+    def overflow(self, dropped: int) -> None:
+        """End, because threads pushed more than the bound."""
+        self.flow.dropped("overflow", dropped)
+        self._on_overflow()
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine until the end."""
+        self.face.hold(self._transport.spawn(coroutine))
+
+    def _fault_unobserved(self, error: Exception) -> None:
+        logger.error("a fault that nobody observes on conn.errors: %s", error, exc_info=error)
+        if self._state is State.OPEN:
+            code = error.code if isinstance(error, DecodeError) else 1011
+            reason = closing.UNEXPECTED.reason if code == 1011 else ""
+            ended = ConnectionClosed(Close(code, reason))
+            ended.__cause__ = error
+            self._fail(ended)
+
+    # --- what the wire does (the Receiver) --------------------------------------------------
+
+    def take(self) -> Frame | None:
+        """Return the next frame to write."""
+        frame = self.flow.take()
+        if frame is not None and frame.kind is Kind.CLOSE and self._state is State.DRAINING:
+            self._state = State.CLOSING
+            self._timer = after(self._time, self._options.close_timeout, self._on_unanswered)
+        return frame
+
+    def on_writable(self, writable: bool) -> None:
+        """The wire is full, or takes frames again."""
+        if self._state is not State.CLOSED:
+            self.flow.on_writable(writable)
+
+    def on_message(self, data: str | bytes) -> None:
+        """A message came."""
+        size = len(data) if isinstance(data, bytes) else _utf8_length(data)
+        if size > self._options.max_message_size:
+            # The parser refuses what is longer still; a message one byte too long is ours to see.
+            self.on_violation(1009)
+            return
+        self.flow.received(size)
+        if self._state is State.CLOSED:
+            self.flow.dropped("closed")
+        else:
+            self.face.incoming.receive(data)
+
+    def on_ping(self, payload: bytes) -> None:
+        """A ping came: answer."""
+        self.flow.outbox.pong = payload
+        self._transport.wake()
+
+    def on_pong(self, payload: bytes) -> None:
+        """A pong came."""
+        if self._heartbeat is not None:
+            self._heartbeat.on_pong(payload)
+
+    def on_close(self, code: int | None, reason: str) -> None:
+        """The peer's close frame came: it ends the connection, or answers ours."""
+        if self._state is State.CLOSED:
+            return
+        if code is not None and not closing.is_wire_code(code):
+            self.on_violation(1002)
+        elif self._state is State.CLOSING:
+            self._end(self._ours_or(Close()), caused=True)
+            self._finish(linger=False)
+        else:
+            close = Close(1005 if code is None else code, reason, by="peer")
+            self._end(close)
+            # RFC 6455, section 5.5.1: the answer typically echoes the status code.
+            self._seal(None if code is None else Close(code))
+            self._finish(linger=False)
+
+    def on_violation(self, code: int) -> None:
+        """The peer broke the protocol: tell it so (RFC 6455, section 7.1.7)."""
+        if self._state is State.CLOSING:
+            self._end(self._ours_or(Close()), caused=True)
+            self._finish(linger=True)
+        elif self._state is not State.CLOSED:
+            self._fail(ConnectionClosed(closing.violation(code)))
+
+    def on_lost(self) -> None:
+        """TCP ended."""
+        if self._state is State.CLOSING:
+            self._end(self._ours_or(Close()), caused=True)
+        elif self._state is not State.CLOSED:
+            self._end(Close(1006, by="network"))
+        self._stop_timer()
+        self.flow.dropped("closed", self.flow.outbox.clear())
+
+    # --- ends -------------------------------------------------------------------------------
+
+    def shutdown(self) -> None:
+        """End because the application does: nobody's answer is waited for."""
+        if self._state is not State.CLOSED:
+            close = self._ours_or(closing.GOING_AWAY)
+            self._end(close, caused=self._ours is not None)
+            self._seal(close)
+            self._finish(linger=True)
+
+    def kill(self) -> None:
+        """End at once: a deadline of the outside has passed."""
+        if self._state is not State.CLOSED:
+            self._end(self._ours_or(closing.GOING_AWAY), caused=self._ours is not None)
+        self._abort()
+
+    def _ours_or(self, close: Close) -> Close:
+        return self._ours or close
+
+    def _on_overflow(self) -> None:
+        if self._state is State.OPEN:
+            self._fail(BufferOverflow(Close(1013, "Try Again Later")), clear=True)
+
+    def _on_stuck(self) -> None:
+        if self._state is not State.CLOSED:
+            close = Close(1006)
+            self._end(close, error=SendTimeout(close))
+        self._abort()
+
+    def _on_dead(self) -> None:
+        if self._state is State.OPEN:
+            self._end(Close(1006, by="network"))
+            self._abort()
+
+    def _on_unanswered(self) -> None:
+        self._timer = None
+        if self._state is not State.CLOSED:
+            self._end(self._ours_or(Close()), caused=True)
+        self._abort()
+
+    def _fail(self, error: ConnectionClosed, clear: bool = False) -> None:
+        """End by a verdict of ours: it is told at once, and the peer gets the close frame."""
+        self._end(error.close, error=error)
+        if clear:
+            self.flow.dropped("closed", self.flow.outbox.clear())
+        self._seal(error.close)
+        self._finish(linger=True)
+
+    def _end(
+        self, close: Close, *, caused: bool = False, error: ConnectionClosed | None = None
+    ) -> None:
+        """Tell the verdict; `completes` has no say in an end that `outgoing` caused."""
+        self._state = State.CLOSED  # first, so that what an operator flushes now is not sent
+        self._stop_timer()
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+        clean = caused or self._completes(close)
+        self.face.end(close, None if clean else error or ConnectionClosed(close))
+
+    def _completes(self, close: Close) -> bool:
+        try:
+            return self._options.completes(close)
+        except Exception as exc:
+            logger.error("completes= failed for %s, closing.is_clean decides", close, exc_info=exc)
+            return closing.is_clean(close)
+
+    def _seal(self, close: Close | None) -> None:
+        payload = b"" if close is None else close.code.to_bytes(2, "big") + close.reason.encode()
+        self.flow.outbox.seal(Frame(Kind.CLOSE, payload))
+        self._transport.wake()
+
+    def _finish(self, linger: bool) -> None:
+        self._timer = after(self._time, self._options.close_timeout, self._abort)
+        self._transport.finish(linger)
+
+    def _abort(self) -> None:
+        self._stop_timer()
+        self.flow.dropped("closed", self.flow.outbox.clear())
+        self._transport.abort()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.dispose()
+            self._timer = None
+
+    def _send_ping(self, payload: bytes) -> None:
+        self.flow.outbox.ping = payload
+        self._transport.wake()
+
+
+def _utf8_length(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())

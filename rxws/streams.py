@@ -1,0 +1,161 @@
+"""Light Observables for frames: hot, without a lock each, and no subscriber starves another.
+
+All streams of a connection share one `Dispatcher`, which makes their notifications follow one
+another.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
+from reactivex.disposable import Disposable
+
+__all__ = ["Dispatcher", "Fault", "Replay", "Stream"]
+
+T = TypeVar("T")
+
+Fault = Callable[[Exception], None]
+"""Told of an exception that is not the end of a connection."""
+
+# Guards the lists of observers. Subscribing is rare and takes no time, so one lock serves all.
+_SUBSCRIBING = threading.Lock()
+
+
+class Dispatcher:
+    """Runs notifications one at a time, in the order they were posted.
+
+    A notification that is posted while another runs waits for it, so that a send inside an
+    `on_next` keeps order and does not recurse.
+    """
+
+    __slots__ = ("_busy", "_waiting")
+
+    def __init__(self) -> None:
+        self._busy = False
+        self._waiting: deque[tuple[Callable[..., None], tuple[Any, ...]]] | None = None
+
+    def post(self, notify: Callable[..., None], *args: Any) -> None:
+        """Run `notify(*args)` now, or after those that are under way."""
+        if self._busy:
+            if self._waiting is None:  # most connections never need it
+                self._waiting = deque()
+            self._waiting.append((notify, args))
+            return
+        self._busy = True
+        try:
+            notify(*args)
+            while self._waiting:
+                notify, args = self._waiting.popleft()
+                notify(*args)
+        finally:
+            self._busy = False
+
+
+class Stream(Observable[T]):
+    """A hot Observable: a value reaches all who are subscribed then, the end all who ever come.
+
+    Args:
+        dispatcher: The dispatcher of the connection.
+        fault: Told of every exception that a subscriber raises.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, fault: Fault) -> None:
+        # Not super().__init__(): it makes a lock for each Observable, and a connection has many.
+        self._dispatcher = dispatcher
+        self._fault = fault
+        self._observers: tuple[ObserverBase[T], ...] = ()
+        self._ended = False
+        self._error: Exception | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        """Make the lock that RxPY's operators ask of their source, when the first one does."""
+        if name != "lock":
+            raise AttributeError(name)
+        with _SUBSCRIBING:
+            if name not in vars(self):
+                self.lock = threading.RLock()
+        return self.lock
+
+    @property
+    def observed(self) -> bool:
+        """Whether anybody is subscribed."""
+        return bool(self._observers)
+
+    def emit(self, value: T) -> None:
+        """Notify all subscribers of a value, after what is under way."""
+        self._dispatcher.post(self._next, value)
+
+    def end(self, error: Exception | None = None) -> None:
+        """Complete, or fail with an error, after what is under way."""
+        self._dispatcher.post(self._finish, error)
+
+    def _next(self, value: T) -> None:
+        for observer in self._observers:
+            try:
+                observer.on_next(value)
+            except Exception as exc:
+                self._fault(exc)
+
+    def _finish(self, error: Exception | None) -> None:
+        if self._ended:
+            return
+        with _SUBSCRIBING:
+            self._ended, self._error = True, error
+            observers, self._observers = self._observers, ()
+        for observer in observers:
+            self._tell_end(observer)
+
+    def _tell_end(self, observer: ObserverBase[T]) -> None:
+        try:
+            if self._error is None:
+                observer.on_completed()
+            else:
+                observer.on_error(self._error)
+        except Exception as exc:
+            # RxPY raises the stream's own error where a subscriber gave no on_error: no fault.
+            if exc is not self._error:
+                self._fault(exc)
+
+    def _subscribe_core(
+        self, observer: ObserverBase[T], scheduler: SchedulerBase | None = None
+    ) -> DisposableBase:
+        with _SUBSCRIBING:
+            ended = self._ended
+            if not ended:
+                self._observers = (*self._observers, observer)
+        self._greet(observer)
+        if ended:
+            self._tell_end(observer)
+            return Disposable()
+        return Disposable(lambda: self._remove(observer))
+
+    def _greet(self, observer: ObserverBase[T]) -> None:
+        """For subclasses that tell a newcomer something, or note that one came."""
+
+    def _remove(self, observer: ObserverBase[T]) -> None:
+        with _SUBSCRIBING:
+            self._observers = tuple(each for each in self._observers if each is not observer)
+
+
+class Replay(Stream[T]):
+    """A stream that tells newcomers its latest value, also after its end."""
+
+    def __init__(self, dispatcher: Dispatcher, fault: Fault, *initial: T) -> None:
+        super().__init__(dispatcher, fault)
+        self._latest = initial
+
+    def _next(self, value: T) -> None:
+        self._latest = (value,)
+        super()._next(value)
+
+    def _greet(self, observer: ObserverBase[T]) -> None:
+        for value in self._latest:
+            try:
+                observer.on_next(value)
+            except Exception as exc:
+                self._fault(exc)
