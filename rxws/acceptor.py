@@ -44,9 +44,7 @@ class Acceptor:
         self._options = Options(codec=codec, **options)
         self._origins = parse_origins(origins)
 
-    async def accept(
-        self, request: web.Request, handler: Handler[Any, Any]
-    ) -> web.StreamResponse:
+    async def accept(self, request: web.Request, handler: Handler[Any, Any]) -> web.StreamResponse:
         """Check a request, upgrade it, and run its connection to the end."""
         self._check(request)
         connections = connections_of(request)

@@ -11,7 +11,7 @@ import contextvars
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
-from aiohttp import WebSocketError, WSMsgType
+from aiohttp import ClientError, WSCloseCode, WSMsgType
 from reactivex.abc import DisposableBase
 from reactivex.disposable import Disposable
 
@@ -22,6 +22,9 @@ from .wire import Begun, Wire
 
 __all__ = ["Adapter", "WebSocket"]
 
+
+# What aiohttp reports as an error of its own and is the end of TCP.
+_LOST = (OSError, ClientError, EOFError)
 
 _OPCODES = {kind: WSMsgType(kind) for kind in Kind}
 
@@ -144,7 +147,10 @@ class Adapter:
             await asyncio.shield(self._wire.lost)
             receiver.on_lost()
         except asyncio.CancelledError:
-            self._wire.lost.add_done_callback(lambda _: receiver.on_lost())
+            if self._wire.lost.done():  # aiohttp cancels a handler whose peer is gone, if told to
+                receiver.on_lost()
+            else:
+                self._wire.lost.add_done_callback(lambda _: receiver.on_lost())
             raise
         finally:
             for task in self._tasks:
@@ -166,8 +172,10 @@ class Adapter:
             if kind is WSMsgType.CLOSE:
                 # aiohttp says 0 for a close frame without a code, and refuses a 0 on the wire.
                 receiver.on_close(message.data or None, message.extra or "")
-            elif kind is WSMsgType.ERROR and isinstance(message.data, WebSocketError):
-                receiver.on_violation(message.data.code)
+            elif kind is WSMsgType.ERROR and not isinstance(message.data, _LOST):
+                # Besides its own error the parser lets through what zlib raises on broken data.
+                code = getattr(message.data, "code", WSCloseCode.INVALID_TEXT)
+                receiver.on_violation(code)
             else:
                 receiver.on_lost()
             return False

@@ -231,11 +231,18 @@ class _Refusal:
         """Be a client middleware."""
         response = await handler(request)
         if response.status != 101:
-            body = bytearray()
-            while len(body) < _MAX_BODY and (chunk := await response.content.readany()):
-                body += chunk
-            self.body = bytes(body[:_MAX_BODY])
+            try:
+                await self._read(response)
+            except aiohttp.ClientError:
+                pass  # cut off within its body: what came is kept, the status tells the rest
+            except BaseException:
+                response.close()
+                raise
         return response
+
+    async def _read(self, response: ClientResponse) -> None:
+        while len(self.body) < _MAX_BODY and (chunk := await response.content.readany()):
+            self.body = (self.body + chunk)[:_MAX_BODY]
 
 
 class _Link:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .errors import ConnectionClosed
+from .errors import ConnectionClosed, DecodeError
 from .messages import Close
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "UNEXPECTED",
     "check_sendable",
     "for_exception",
+    "for_fault",
     "is_clean",
     "is_wire_code",
     "violation",
@@ -19,7 +20,12 @@ GOING_AWAY = Close(1001, "Going Away")
 UNEXPECTED = Close(1011, "Unexpected Error")
 
 # RFC 6455, section 7.4.1
-_VIOLATIONS = {1002: "Protocol Error", 1007: "Invalid Data", 1009: "Message Too Big"}
+_VIOLATIONS = {
+    1002: "Protocol Error",
+    1003: "Unsupported Data",
+    1007: "Invalid Data",
+    1009: "Message Too Big",
+}
 
 _CLEAN = frozenset({1000, 1001, 1005})
 
@@ -71,6 +77,11 @@ def for_exception(exc: BaseException) -> Close:
     if isinstance(exc, ConnectionClosed) and is_wire_code(exc.close.code):
         return Close(exc.close.code, exc.close.reason)
     return UNEXPECTED
+
+
+def for_fault(error: Exception) -> Close:
+    """Return the close for a fault that nobody observes."""
+    return violation(error.code) if isinstance(error, DecodeError) else UNEXPECTED
 
 
 def violation(code: int) -> Close:

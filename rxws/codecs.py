@@ -20,7 +20,7 @@ T = TypeVar("T")
 _WRONG_KIND = 1003
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: `Codec[int, int](…)` fails with them before Python 3.12
 class Codec(Generic[In, Out]):
     """A pair of functions between frames and values.
 

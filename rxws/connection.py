@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeAlias
 
 from reactivex import Observable
@@ -42,7 +42,7 @@ class Stats:
     received_bytes: int = 0
     sent_messages: int = 0
     sent_bytes: int = 0
-    dropped: Mapping[str, int] | None = None
+    dropped: Mapping[str, int] = field(default_factory=dict[str, int])
     paused: float = 0.0
 
 

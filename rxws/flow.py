@@ -155,13 +155,15 @@ class FlowControl:
         self.outbox.put(frame)
         self._offered += 1
         self._transport.wake()
-        self._check_water()
+        if not self._wire_writable or len(self.outbox):
+            self._check_water()
 
     def take(self) -> Frame | None:
         """Return the next message to write."""
         frame = self.outbox.take()
         if frame is None:
-            self._check_water()
+            if self.gate.held:
+                self._check_water()
         elif frame.kind in _DATA:
             self._sent_messages += 1
             self._sent_bytes += len(frame.payload)

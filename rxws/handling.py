@@ -70,8 +70,8 @@ def _feed(source: Observable[Any], session: Session[Any, Any]) -> DisposableBase
     def push(value: Any) -> None:
         try:
             outgoing.on_next(value)
-        except Exception as exc:  # a Close that may not be sent: here nobody else would be told
-            outgoing.on_error(exc)
+        except Exception as exc:  # a Close that may not be sent: the source is not to blame
+            session.face.fault(exc)
 
     return source.subscribe(
         push, outgoing.on_error, outgoing.on_completed, scheduler=session.face.scheduler

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
@@ -14,6 +14,7 @@ from .codecs import Codec
 from .connection import Flow
 from .errors import DecodeError
 from .flow import FlowControl
+from .framing import decode
 from .log import logger
 from .scheduling import after
 from .streams import Dispatcher, Fault, Stream
@@ -68,7 +69,7 @@ class Inbound(Stream[T]):
         hold_timeout: float,
     ) -> None:
         super().__init__(dispatcher, fault)
-        self._decode: Callable[[str | bytes], T] = codec.decode
+        self._codec = codec
         self.flow = flow
         self._scheduler = scheduler
         self._hold_timeout = hold_timeout
@@ -129,13 +130,9 @@ class Inbound(Stream[T]):
 
     def _deliver(self, data: str | bytes) -> None:
         try:
-            value = self._decode(data)
+            value = decode(self._codec, data)
         except DecodeError as exc:
             self._fault(exc)
-        except Exception as exc:
-            error = DecodeError(f"cannot decode {data!r:.80}: {exc}", data)
-            error.__cause__ = exc
-            self._fault(error)
         else:
             self._next(value)
 

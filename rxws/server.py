@@ -90,8 +90,6 @@ def _route(handler: Handler[Any, Any], acceptor: Acceptor) -> RouteHandler:
     async def route(request: web.Request) -> web.StreamResponse:
         return await acceptor.accept(request, handler)
 
-    if isinstance(handler, functools.partial):
-        return route
     return functools.wraps(handler)(route)
 
 

@@ -13,8 +13,9 @@ from typing import Any, Generic, TypeVar
 from reactivex.abc import DisposableBase, SchedulerBase
 
 from . import closing
-from .errors import BufferOverflow, ConnectionClosed, DecodeError, EncodeError, SendTimeout
+from .errors import BufferOverflow, ConnectionClosed, EncodeError, SendTimeout
 from .face import Face
+from .framing import encode, size
 from .heartbeat import Heartbeat
 from .log import logger
 from .messages import Close, Frame, Handshake, Kind
@@ -101,19 +102,9 @@ class Session(Generic[In, Out]):
             self.flow.dropped("closed")
             return
         try:
-            encoded = self._options.codec.encode(value)
-            if isinstance(encoded, str):
-                frame = Frame(Kind.TEXT, encoded.encode())
-            elif isinstance(encoded, bytes):
-                frame = Frame(Kind.BINARY, encoded)
-            else:
-                raise TypeError(f"the codec encodes to {type(encoded).__name__}, not str or bytes")
+            frame = encode(self._options.codec, value)
         except EncodeError as exc:
             self.face.fault(exc)
-        except Exception as exc:
-            error = EncodeError(f"cannot encode {value!r:.80}: {exc}", value)
-            error.__cause__ = exc
-            self.face.fault(error)
         else:
             self.flow.offer(frame)
 
@@ -151,9 +142,8 @@ class Session(Generic[In, Out]):
     def _fault_unobserved(self, error: Exception) -> None:
         logger.error("a fault that nobody observes on conn.errors: %s", error, exc_info=error)
         if self._state is State.OPEN:
-            code = error.code if isinstance(error, DecodeError) else 1011
-            reason = closing.UNEXPECTED.reason if code == 1011 else ""
-            ended = ConnectionClosed(Close(code, reason))
+            close = closing.for_fault(error)
+            ended = ConnectionClosed(close)
             ended.__cause__ = error
             self._fail(ended)
 
@@ -174,12 +164,12 @@ class Session(Generic[In, Out]):
 
     def on_message(self, data: str | bytes) -> None:
         """A message came."""
-        size = len(data) if isinstance(data, bytes) else _utf8_length(data)
-        if size > self._options.max_message_size:
+        length = size(data)
+        if length > self._options.max_message_size:
             # The parser refuses what is longer still; a message one byte too long is ours to see.
             self.on_violation(1009)
             return
-        self.flow.received(size)
+        self.flow.received(length)
         if self._state is State.CLOSED:
             self.flow.dropped("closed")
         else:
@@ -230,13 +220,13 @@ class Session(Generic[In, Out]):
 
     # --- ends -------------------------------------------------------------------------------
 
-    def shutdown(self) -> None:
-        """End because the application does: nobody's answer is waited for."""
+    def shutdown(self, within: float | None = None) -> None:
+        """End because the application does, and be gone within so many seconds."""
         if self._state is not State.CLOSED:
             close = self._ours_or(closing.GOING_AWAY)
             self._end(close, caused=self._ours is not None)
             self._seal(close)
-            self._finish(linger=True)
+            self._finish(linger=True, within=within)
 
     def kill(self) -> None:
         """End at once: a deadline of the outside has passed."""
@@ -299,8 +289,9 @@ class Session(Generic[In, Out]):
         self.flow.outbox.seal(Frame(Kind.CLOSE, payload))
         self._transport.wake()
 
-    def _finish(self, linger: bool) -> None:
-        self._timer = after(self._time, self._options.close_timeout, self._abort)
+    def _finish(self, linger: bool, within: float | None = None) -> None:
+        seconds = self._options.close_timeout if within is None else within
+        self._timer = after(self._time, seconds, self._abort)
         self._transport.finish(linger)
 
     def _abort(self) -> None:
@@ -316,7 +307,3 @@ class Session(Generic[In, Out]):
     def _send_ping(self, payload: bytes) -> None:
         self.flow.outbox.ping = payload
         self._transport.wake()
-
-
-def _utf8_length(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode())

@@ -36,8 +36,9 @@ def setup(app: web.Application, drain: float = 2.0) -> None:
         raise ValueError(f"drain={drain!r}: use 0 seconds or more")
     if _CONNECTIONS in app:
         raise RuntimeError("rxws.setup was called for this application already")
-    connections = app[_CONNECTIONS] = Connections(drain)
-    app.on_shutdown.append(connections.shut_down)
+    connections = Connections(drain)
+    app.on_shutdown.append(connections.shut_down)  # raises where the application runs already
+    app[_CONNECTIONS] = connections
 
 
 class Connections:
@@ -62,13 +63,13 @@ class Connections:
         """Close all."""
         self.closing = True
         for session in list(self._open):
-            session.shutdown()
-        if not await self._wait(self._drain):
+            session.shutdown(within=self._drain)
+        if not await self._gone(self._drain):
             for session in list(self._open):
                 session.kill()
-            await self._wait(1.0)  # an aborted transport is gone in the next turns of the loop
+            await self._gone(1.0)  # an aborted transport is gone in the next turns of the loop
 
-    async def _wait(self, seconds: float) -> bool:
+    async def _gone(self, seconds: float) -> bool:
         try:
             async with asyncio.timeout(seconds):
                 for over in list(self._open.values()):
