@@ -59,12 +59,12 @@ class Adapter:
         self._gate: asyncio.Future[None] | None = None  # there while reading is paused
         self._writing = False  # while frames are being written, or one is being compressed
         self._finish: Callable[[], None] | None = None  # how TCP is ended once all is written
-        self._wire = Wire(transport, self._on_writable)
+        self._wire = Wire(transport, self._on_writable, self._on_lost)
 
     @property
     def buffered(self) -> int:
         """See `Transport.buffered`."""
-        return self._wire.transport.get_write_buffer_size()
+        return self._wire.buffered
 
     @property
     def received(self) -> int:
@@ -83,7 +83,8 @@ class Adapter:
             if frame is None:
                 finish, self._finish = self._finish, None
                 if finish is not None:
-                    finish()
+                    # Not within `resume_writing`: asyncio's transport would be lost twice.
+                    self._loop.call_soon(finish)
                 break
             if not self._write(frame):
                 return  # goes on when the frame is compressed
@@ -113,6 +114,10 @@ class Adapter:
         finally:
             self._writing = False
         self.wake()
+
+    def _on_lost(self) -> None:
+        if self._receiver is not None:
+            self._receiver.on_unsendable()
 
     def _on_writable(self, writable: bool) -> None:
         if self._receiver is not None:
@@ -185,6 +190,7 @@ class Adapter:
 
     def finish(self, linger: bool) -> None:
         """See `Transport.finish`."""
+        self._wire.finishing = True
         self._finish = self._wire.linger if linger else self._wire.transport.close
         self.wake()
 

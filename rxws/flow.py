@@ -64,6 +64,7 @@ class FlowControl:
         self._writable: Replay[bool] = Replay(dispatcher, fault, True)
         self._latency: Stream[float] = Stream(dispatcher, fault)
         self._wire_writable = True
+        self.severed = False  # whether TCP is lost, be it that reading has not come to that yet
         self._timer: DisposableBase | None = None
         self._offered = self._left = 0  # messages put in the outbox; those the kernel has
         self._received_messages = self._received_bytes = 0
@@ -202,11 +203,21 @@ class FlowControl:
 
         self._timer = after(self._scheduler, self._options.send_timeout, check)
 
+    def give_up(self) -> None:
+        """Drop and count what waits: it will not leave."""
+        self.dropped("closed", self.outbox.clear())
+        self._stop_timer()
+        self.gate.release(_BEHIND)
+        self._on_released()
+
     def close(self, ended: Close) -> None:
         """Tell all who wait that the connection is over."""
         self._ended = ended
         self._writable.end()
         self._latency.end()
+        self._stop_timer()
+
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.dispose()
             self._timer = None

@@ -101,6 +101,11 @@ class Session(Generic[In, Out]):
         if self._state is not State.OPEN:
             self.flow.dropped("closed")
             return
+        if self.flow.severed:
+            self.flow.dropped("closed")
+            if self.flow.gate.held:
+                self.on_lost()  # else what came before the loss is being delivered, and tells it
+            return
         try:
             frame = encode(self._options.codec, value)
         except EncodeError as exc:
@@ -162,6 +167,11 @@ class Session(Generic[In, Out]):
         if self._state is not State.CLOSED:
             self.flow.on_writable(writable)
 
+    def on_unsendable(self) -> None:
+        """TCP is lost: nothing of what waits will leave, so it holds up reading no more."""
+        self.flow.severed = True
+        self.flow.give_up()
+
     def on_message(self, data: str | bytes) -> None:
         """A message came."""
         length = size(data)
@@ -198,7 +208,7 @@ class Session(Generic[In, Out]):
             close = Close(1005 if code is None else code, reason, by="peer")
             self._end(close)
             # RFC 6455, section 5.5.1: the answer typically echoes the status code.
-            self._seal(None if code is None else Close(code))
+            self._seal(None if code is None else close)
             self._finish(linger=False)
 
     def on_violation(self, code: int) -> None:
@@ -216,7 +226,7 @@ class Session(Generic[In, Out]):
         elif self._state is not State.CLOSED:
             self._end(Close(1006, by="network"))
         self._stop_timer()
-        self.flow.dropped("closed", self.flow.outbox.clear())
+        self.flow.give_up()
 
     # --- ends -------------------------------------------------------------------------------
 
@@ -296,7 +306,7 @@ class Session(Generic[In, Out]):
 
     def _abort(self) -> None:
         self._stop_timer()
-        self.flow.dropped("closed", self.flow.outbox.clear())
+        self.flow.give_up()
         self._transport.abort()
 
     def _stop_timer(self) -> None:

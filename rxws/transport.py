@@ -75,6 +75,10 @@ class Receiver(Protocol):
         """The wire is full (False), or takes frames again (True)."""
         ...
 
+    def on_unsendable(self) -> None:
+        """TCP is lost for sending; what it brought before is still to be delivered."""
+        ...
+
     def on_message(self, data: str | bytes) -> None:
         """A whole message came."""
         ...

@@ -8,6 +8,8 @@ from typing import Any
 
 __all__ = ["Begun", "Wire"]
 
+_QUIET = 0.25  # seconds without a byte after which a peer is taken to have said its last
+
 
 class Begun:
     """A coroutine that was run by hand up to its first await; awaiting it runs the rest."""
@@ -46,32 +48,58 @@ class Wire(asyncio.Protocol):
     the end of TCP. aiohttp's protocol is not told of a full wire: it would block inside sends.
     """
 
-    def __init__(self, transport: asyncio.Transport, on_writable: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        on_writable: Callable[[bool], None],
+        on_lost: Callable[[], None],
+    ) -> None:
         self.transport = transport
         self.writable = True
+        self.finishing = False  # whether a close frame is on its way, or answered
         self.received = 0
-        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self.lost: asyncio.Future[None] = self._loop.create_future()
         self._on_writable = on_writable
+        self._on_lost = on_lost
+        self._quiet: asyncio.TimerHandle | None = None
         self._inner: Any = transport.get_protocol()
         self._discarding = False
         if transport.is_closing():  # connection_lost was called, or will be on the inner one
             self.lost.set_result(None)
             return
         transport.set_protocol(self)
-        # Tell as soon as anything waits: what waits is the session's, to bound and to drop.
-        transport.set_write_buffer_limits(high=0)
+        # Tell as soon as anything waits: what waits is the session's, to bound and to drop. Not 0,
+        # which asyncio's TLS transport takes to be reached by an empty buffer.
+        transport.set_write_buffer_limits(high=1, low=0)
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that the kernel has not taken."""
+        # A TLS transport that was closed twice, as aiohttp does it, cannot tell any more.
+        return 0 if self.transport.is_closing() else self.transport.get_write_buffer_size()
 
     def linger(self) -> None:
         """Half-close and discard what comes until the peer ends it too.
 
         Closing with unread data in the socket resets it, and the peer may never read our close.
+        TLS cannot half-close: there we close when the peer, having answered or not, is quiet.
         """
         self._discarding = True
         self.transport.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        else:  # TLS
-            self.transport.close()
+        else:
+            self._close_when_quiet(self.received)
+
+    def _close_when_quiet(self, received: int) -> None:
+        def check() -> None:
+            if self.received == received:
+                self.transport.close()
+            else:
+                self._close_when_quiet(self.received)
+
+        self._quiet = self._loop.call_later(_QUIET, check)
 
     def data_received(self, data: bytes) -> None:
         """Pass it on, unless nothing that comes now counts."""
@@ -80,7 +108,10 @@ class Wire(asyncio.Protocol):
             self._inner.data_received(data)
 
     def eof_received(self) -> bool | None:
-        """Pass it on; asyncio closes the transport then."""
+        """Pass it on; asyncio closes the transport then, once what waits is written."""
+        if not self.finishing and self.buffered:
+            # Without a close frame the peer is lost, and asyncio would wait for it to read on.
+            self.transport.abort()
         keep_open: bool | None = self._inner.eof_received()
         return keep_open
 
@@ -96,6 +127,9 @@ class Wire(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Pass it on, and let those go who wait for it."""
+        if self._quiet is not None:
+            self._quiet.cancel()
         self._inner.connection_lost(exc)
         if not self.lost.done():
             self.lost.set_result(None)
+        self._on_lost()

@@ -1,0 +1,111 @@
+"""All server examples on one port, and a page at `/` to open them, type, and see how they end.
+
+Run it with `make demo`, or `python examples/demo.py --port 9000`; ctrl-C stops it.
+"""
+
+import argparse
+import errno
+import logging
+import os
+import socket
+import sys
+from pathlib import Path
+
+import auth
+import chat
+import echo
+import shout
+import ticker
+import typed_rpc
+from aiohttp import web
+
+import rxws
+
+HERE = Path(__file__).parent
+SOURCES = ("shout.py", "ticker.py", "chat.py", "typed_rpc.py", "auth.py", "echo.py")
+# The page is one file and talks to WebSockets: nothing else may be loaded, from nowhere.
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; "
+    "connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+async def page(request: web.Request) -> web.FileResponse:
+    return web.FileResponse(
+        HERE / "demo.html",
+        headers={"Content-Security-Policy": POLICY, "Cache-Control": "no-cache"},
+    )
+
+
+async def source(request: web.Request) -> web.FileResponse:
+    name = request.match_info["name"]
+    if name not in SOURCES:
+        raise web.HTTPNotFound
+    return web.FileResponse(
+        HERE / name,
+        headers={"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-cache"},
+    )
+
+
+def make_app() -> web.Application:
+    app = web.Application()
+    app.add_routes(
+        [
+            web.get("/", page),
+            web.get("/source/{name}", source),
+            web.get("/shout", shout.shout),
+            web.get("/ticker", ticker.ticker),
+            web.get("/chat", chat.chat),
+            web.get("/rpc", typed_rpc.rpc),
+            web.get("/private", auth.private),
+            web.get("/echo", echo.echo),
+        ]
+    )
+    rxws.setup(app)
+    return app
+
+
+def port_number(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise ValueError
+    return port
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description="Serve the examples of rxws with a page to try them."
+    )
+    parser.add_argument(
+        "--port",
+        type=port_number,
+        default=os.environ.get("PORT") or "8765",
+        help="the port on 127.0.0.1, 0 for any free one (default: $PORT, else 8765)",
+    )
+    port: int = parser.parse_args().port
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    # Bound by hand: run_app would tell of a taken port in a traceback.
+    try:
+        sock = socket.create_server(("127.0.0.1", port), backlog=128)
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        other = port + 1 if 1024 <= port < 65535 else 8765
+        why = "is taken by another program" if taken else f"cannot be used: {error.strerror}"
+        print(
+            f"rxws demo: port {port} on 127.0.0.1 {why}.\n"
+            f"Choose another one, 0 for any that is free: make demo PORT={other}\n"
+            f"{'or: ':>44}python examples/demo.py --port {other}",
+            file=sys.stderr,
+        )
+        return 1
+    url = f"http://127.0.0.1:{sock.getsockname()[1]}/"
+
+    def ready(_: str) -> None:
+        print(f"rxws demo: {url}   (ctrl-C stops it)", flush=True)
+
+    web.run_app(make_app(), sock=sock, print=ready, access_log=None)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

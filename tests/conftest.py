@@ -1,0 +1,122 @@
+"""Fixtures for every test: an application on a free port, and the proof that nothing is left open.
+
+- `serve`: `port = await serve(app)` runs a whole `web.Application`, `await serve(route_handler)`
+  one handler at every path; all that was started is cleaned up after the test.
+- `raw_client`: `peer = await raw_client(port, path, headers=…)` is `RawClient.connect`; it is gone
+  after the test, if need be by a reset.
+- `nothing_left_open` needs no mention: at the end of each test no asyncio task of the test's loop
+  and no socket of the process may be left that was not there when the test began. Both get a
+  moment to go away. Nor may the loop have been told of an exception that nobody took.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from inspect import iscoroutinefunction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from peers import RawClient
+
+GRACE = 5.0  # seconds that what a test has closed may take to be gone
+FDS = Path("/proc/self/fd")  # where there is none, sockets are not counted
+
+RouteHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Serve = Callable[[web.Application | RouteHandler], Awaitable[int]]
+Dial = Callable[..., Awaitable[RawClient]]
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_open(request: pytest.FixtureRequest) -> Iterator[None]:
+    """At the end no task is running and no socket is open that the test has made."""
+    if iscoroutinefunction(request.function):
+        request.getfixturevalue("_loop_left_clean")
+        yield
+        return
+    before = open_sockets()
+    yield
+    deadline = time.monotonic() + GRACE
+    while (left := open_sockets() - before) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not left, f"sockets left open: {left}"
+
+
+@pytest.fixture
+async def _loop_left_clean() -> AsyncIterator[None]:
+    before = open_sockets()
+    unheard: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+    yield
+    gc.collect()  # what was forgotten unclosed says so now, in the test whose it is
+    deadline = time.monotonic() + GRACE
+    # Nothing tells when the kernel has dropped a socket, so there is no event to wait for.
+    while (left := left_open(before)) and time.monotonic() < deadline:  # noqa: ASYNC110  # see above
+        await asyncio.sleep(0.01)
+    assert not left, f"left open: {left}"
+    assert not unheard, f"exceptions that nobody took: {unheard}"
+
+
+def left_open(sockets_before: set[str]) -> list[str]:
+    """What should not be open: tasks other than the current one, sockets other than these."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    return [repr(task) for task in tasks] + sorted(open_sockets() - sockets_before)
+
+
+def open_sockets() -> set[str]:
+    """The process's open sockets, by their inodes: a reused descriptor does not hide one."""
+    found: set[str] = set()
+    if FDS.is_dir():
+        for name in os.listdir(FDS):
+            try:
+                target = os.readlink(FDS / name)
+            except OSError:  # closed since it was listed
+                continue
+            if target.startswith("socket:"):
+                found.add(target)
+    return found
+
+
+@pytest.fixture
+async def raw_client(serve: Serve) -> AsyncIterator[Dial]:
+    """Connect as a raw client, as `RawClient.connect` does."""
+    del serve  # asked for so that the clients are gone before the servers are cleaned up
+    clients: list[RawClient] = []
+
+    async def connect(port: int, path: str = "/", **options: Any) -> RawClient:
+        clients.append(client := await RawClient.connect(port, path, **options))
+        return client
+
+    yield connect
+    for client in clients:
+        await client.rst()
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """Run an application (or one route handler, at every path) on 127.0.0.1 and return its port."""
+    runners: list[web.AppRunner] = []
+
+    async def start(what: web.Application | RouteHandler) -> int:
+        if isinstance(what, web.Application):
+            app = what
+        else:
+            app = web.Application()
+            app.router.add_route("*", "/{path:.*}", what)
+        # Short: a connection that a failing test leaves behind holds the runner for that long.
+        runner = web.AppRunner(app, shutdown_timeout=1.0, access_log=None)
+        runners.append(runner)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        port: int = runner.addresses[0][1]
+        return port
+
+    yield start
+    for runner in reversed(runners):
+        await runner.cleanup()

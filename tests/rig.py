@@ -1,0 +1,146 @@
+"""A session in virtual time with the peer in hand, and all that it told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from fake import Clock, FakeTransport, Sent, Wire
+from reactivex import Observable
+from yarl import URL
+
+from rxws.connection import Connection, Stats
+from rxws.handling import handle
+from rxws.messages import Close, Handshake, Kind
+from rxws.options import Options
+from rxws.session import Session, State
+
+T = TypeVar("T")
+
+HANDSHAKE = Handshake(URL("ws://peer.example/"), {})
+
+
+class Notes(Generic[T]):
+    """What one subscriber was told, and when.
+
+    Attributes:
+        values: The values.
+        times: When each came.
+        ends: What ended it: an exception, or None for a completion. More than one is a bug.
+        ended_at: When.
+    """
+
+    def __init__(self, observable: Observable[T], clock: Clock, **options: Any) -> None:
+        self.values: list[T] = []
+        self.times: list[float] = []
+        self.ends: list[Exception | None] = []
+        self.ended_at: float | None = None
+        self._clock = clock
+        self.subscription = observable.subscribe(
+            self._next, self._end, lambda: self._end(None), **options
+        )
+
+    def _next(self, value: T) -> None:
+        assert not self.ends, f"{value!r} came after the end"
+        self.values.append(value)
+        self.times.append(self._clock.time)
+
+    def _end(self, error: Exception | None) -> None:
+        self.ends.append(error)
+        self.ended_at = self._clock.time
+
+    @property
+    def error(self) -> Exception | None:
+        """The one end: an exception, or None for a completion."""
+        [error] = self.ends
+        return error
+
+
+class Rig:
+    """A session on a `FakeTransport`.
+
+    Args:
+        handler: Run on the connection before the first frame, as the server does.
+        watch: Whether to subscribe `incoming` and `closed` first.
+        overrun: As for `Wire`.
+        options: The session's; there is no heartbeat unless asked for.
+    """
+
+    def __init__(
+        self,
+        handler: Callable[[Connection[Any, Any]], Any] | None = None,
+        *,
+        watch: bool = False,
+        overrun: int = 0,
+        **options: Any,
+    ) -> None:
+        self.clock = Clock()
+        self.transport = FakeTransport(self.clock)
+        self.wire = Wire(self.transport, overrun)
+        self.session: Session[Any, Any] = Session(
+            self.transport, self.clock, Options(**{"heartbeat": None, **options}), HANDSHAKE
+        )
+        self.conn: Connection[Any, Any] = self.session.face.connection
+        if watch:
+            self.incoming = self.watch(self.conn.incoming)
+            self.closed = self.watch(self.conn.closed)
+        if handler is not None:
+            handle(handler, self.session)
+        self.transport.attach(self.session)
+
+    def watch(self, observable: Observable[T]) -> Notes[T]:
+        """Subscribe, and note all that comes."""
+        return Notes(observable, self.clock, scheduler=self.conn.scheduler)
+
+    def run(self, seconds: float) -> None:
+        """Let so many seconds pass."""
+        self.clock.run(seconds)
+
+    def turn(self) -> None:
+        """Let one turn of the loop pass."""
+        self.clock.turn()
+
+    @property
+    def messages(self) -> list[str | bytes]:
+        """The messages that were written."""
+        return [sent.message for sent in self.transport.sent if sent.kind < Kind.CLOSE]
+
+    def frames(self, kind: Kind) -> list[Sent]:
+        """The frames of a kind that were written."""
+        return [sent for sent in self.transport.sent if sent.kind is kind]
+
+    @property
+    def close_frame(self) -> Sent:
+        """The one close frame that was written, after which nothing was."""
+        [sent] = self.frames(Kind.CLOSE)
+        assert self.transport.sent[-1] is sent, "something was sent after the close frame"
+        return sent
+
+    @property
+    def stats(self) -> Stats:
+        """What went through."""
+        return self.conn.flow.stats
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Messages dropped, by reason."""
+        return dict(self.stats.dropped or {})
+
+    def check_over(self, close: Close, error: type[Exception] | None = None) -> None:
+        """All was told, once and for good, also to who comes late.
+
+        Args:
+            close: What `closed` told, `by` included.
+            error: What ended `incoming`, None for a completion.
+        """
+        late_incoming, late_closed = self.watch(self.conn.incoming), self.watch(self.conn.closed)
+        for closed in (self.closed, late_closed):
+            assert closed.values == [close]
+            assert closed.values[0].by == close.by
+            assert closed.ends == [None]
+        assert late_incoming.values == []
+        for incoming in (self.incoming, late_incoming):
+            assert type(incoming.error) is (error or type(None))
+            assert getattr(incoming.error, "close", close) == close
+        assert late_incoming.error is self.incoming.error
+        assert self.session.state is State.CLOSED

@@ -1,0 +1,128 @@
+"""The documentation's code: every python block of README.md and docs/ runs.
+
+A page is one program. Its blocks run in order in one namespace, and may `await` at the top level,
+as in a notebook. `web.run_app(app)` serves `app` until the page's end, and in the blocks after it
+`localhost:8080` is that server. A block `text title="prints"` says what the block before it prints.
+A block after the comment `<!-- not run: reason -->` is compiled only.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import doctest
+import importlib
+import inspect
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from pkgutil import iter_modules
+from types import CodeType
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+import rxws
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DEADLINE = 30.0  # seconds a block may take
+FENCE = re.compile(
+    r"(?P<marker><!-- not run: .+? -->\s*)?"
+    r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<body>.*?)^(?P=indent)```$",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+@dataclass
+class Block:
+    """A python block: where it stands, what it says, what it is to print, whether it is run."""
+
+    page: Path
+    line: int
+    source: str
+    prints: str | None
+    runs: bool
+
+    def compile(self, port: int | None = None) -> CodeType:
+        source = (
+            self.source
+            if port is None
+            else self.source.replace("localhost:8080", f"127.0.0.1:{port}")
+        )
+        # The empty lines make the line numbers of a traceback those of the page.
+        # dont_inherit: else this file's __future__ imports would hold there, too.
+        code: CodeType = compile(
+            "\n" * self.line + source,
+            self.page,
+            "exec",
+            flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
+            dont_inherit=True,
+        )
+        return code
+
+
+def python_blocks(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    blocks: list[Block] = []
+    for fence in FENCE.finditer(text):
+        indent, info = fence["indent"], fence["info"].strip()
+        body = re.sub(f"^{indent}", "", fence["body"], flags=re.MULTILINE)
+        if info.split(" ")[0] == "python":
+            line = text.count("\n", 0, fence.start("info")) + 1
+            blocks.append(Block(page, line, body, None, not fence["marker"]))
+        elif info == 'text title="prints"':
+            blocks[-1].prints = body
+    return blocks
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+async def test_the_blocks_of_a_page_run(
+    page: Path,
+    serve: Callable[[web.Application], Awaitable[int]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What a page shows runs, in its order, and prints what the page says."""
+    served: list[web.Application] = []
+    monkeypatch.setattr(web, "run_app", served.append)
+    namespace: dict[str, Any] = {"__name__": "docs"}
+    port: int | None = None
+    for block in python_blocks(page):
+        code = block.compile(port)
+        if not block.runs:
+            continue
+        result = eval(code, namespace)
+        if inspect.iscoroutine(result):
+            async with asyncio.timeout(DEADLINE):
+                await result
+        if served:
+            port = await serve(served.pop())
+        printed = capsys.readouterr().out
+        if block.prints is not None:
+            assert printed == block.prints, f"{block.page.name}:{block.line}"
+
+
+def test_every_page_is_looked_at() -> None:
+    """The pages of mkdocs.yml's navigation are those that are tested, and there is code on them."""
+    in_navigation = set(
+        re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    )
+    assert in_navigation == {p.relative_to(ROOT / "docs").as_posix() for p in PAGES[1:]}
+    assert len([block for page in PAGES for block in python_blocks(page) if block.runs]) > 15
+
+
+@pytest.mark.parametrize("name", ["rxws", *(f"rxws.{m.name}" for m in iter_modules(rxws.__path__))])
+def test_the_examples_in_docstrings_run(name: str) -> None:
+    """What a docstring shows with `>>>` gives what it shows."""
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_the_reference_has_every_public_name() -> None:
+    """What can be imported from rxws is in the API reference, and nothing else is."""
+    shown = re.findall(
+        r"^::: rxws\.(\w+)$", (ROOT / "docs/api.md").read_text("utf-8"), re.MULTILINE
+    )
+    assert sorted(shown) == sorted(rxws.__all__)

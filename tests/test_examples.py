@@ -1,0 +1,226 @@
+"""The examples, each over a real socket, with a peer that knows nothing of rxws."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import json
+import runpy
+import sys
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import aiohttp
+import pytest
+from aiohttp import web
+from conftest import Serve
+from peers import RawClient
+from running import EXAMPLES, PATIENCE, closing, example, receive, text
+
+Peer = aiohttp.ClientWebSocketResponse
+SERVERS = {
+    "shout": "/shout",
+    "echo": "/echo",
+    "ticker": "/ticker",
+    "chat": "/chat",
+    "typed_rpc": "/rpc",
+    "auth": "/private?token=sesame",
+}
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[aiohttp.ClientSession]:
+    """A plain client of aiohttp's."""
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+def test_every_example_is_tested() -> None:
+    """Besides the client and the demo, each file is one of the servers tested here."""
+    names = {path.stem for path in EXAMPLES.glob("*.py")}
+    assert names == {*SERVERS, "client", "demo"}
+
+
+@pytest.mark.parametrize("name", [*SERVERS, "client"])
+def test_example_is_small_and_says_what_it_shows(name: str) -> None:
+    """An example has under 40 lines and a docstring that says how to run it."""
+    source = (EXAMPLES / f"{name}.py").read_text()
+    assert len(source.splitlines()) < 40
+    assert "Run" in (ast.get_docstring(ast.parse(source)) or "")
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_example_runs_as_a_script(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run as a script, an example serves its app on the address that its docstring names."""
+    ran: list[tuple[web.Application, str]] = []
+
+    def run_app(app: web.Application, *, host: str, port: int) -> None:
+        ran.append((app, f"{host}:{port}"))
+
+    monkeypatch.setattr(web, "run_app", run_app)
+    result = runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+    [(app, address)] = ran
+    path = SERVERS[name].partition("?")[0]
+    assert [resource.canonical for resource in app.router.resources()] == [path]
+    assert f"ws://{address}{path}" in result["__doc__"]
+
+
+@pytest.mark.parametrize("name", SERVERS)
+async def test_example_answers_a_close(
+    name: str, serve: Serve, client: aiohttp.ClientSession
+) -> None:
+    """Each server answers a peer's close with the peer's own code."""
+    port = await serve(example(name).make_app())
+    async with client.ws_connect(f"ws://127.0.0.1:{port}{SERVERS[name]}") as ws:
+        await asyncio.wait_for(ws.close(code=4321, message=b"enough"), PATIENCE)
+        assert ws.close_code == 4321
+
+
+async def test_shout(serve: Serve, client: aiohttp.ClientSession) -> None:
+    """Text comes back in capitals, in order; a binary frame closes with 1003."""
+    port = await serve(example("shout").make_app())
+    async with client.ws_connect(f"ws://127.0.0.1:{port}/shout") as ws:
+        for word in ("hello", "", "straße"):
+            await ws.send_str(word)
+        assert [await text(ws) for _ in range(3)] == ["HELLO", "", "STRASSE"]
+        await ws.send_bytes(b"\x00")
+        assert (await closing(ws))[0] == 1003
+
+
+async def test_echo(serve: Serve, client: aiohttp.ClientSession) -> None:
+    """A frame comes back as it was, with its type."""
+    port = await serve(example("echo").make_app())
+    async with client.ws_connect(f"ws://127.0.0.1:{port}/echo") as ws:
+        await ws.send_str("text")
+        await ws.send_bytes(b"\x00\xff")
+        assert [(await receive(ws)).data for _ in range(2)] == ["text", b"\x00\xff"]
+
+
+async def test_ticker_pushes_samples(serve: Serve, client: aiohttp.ClientSession) -> None:
+    """Quotes come unasked, four a second, timed by the loop; what the peer sends is dropped."""
+    port = await serve(example("ticker").make_app())
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    async with client.ws_connect(f"ws://127.0.0.1:{port}/ticker") as ws:
+        await ws.send_str("no JSON at all, and nobody to mind")
+        quotes = [json.loads(await text(ws)) for _ in range(3)]
+        # The source ticks 200 times a second: without the sampling this took some 15 ms.
+        assert clock() - began > 0.7
+        assert not any(isinstance(thread, threading.Timer) for thread in threading.enumerate())
+        assert all(quote.keys() == {"ACME"} and 50 < quote["ACME"] < 150 for quote in quotes)
+
+
+async def join(client: aiohttp.ClientSession, port: int, name: str) -> Peer:
+    """Enter the chat, and come back once everybody in the room can hear it."""
+    ws = await client.ws_connect(f"ws://127.0.0.1:{port}/chat", params={"name": name})
+    await ws.send_str("hello")
+    while await text(ws) != f"{name}: hello":
+        pass
+    return ws
+
+
+async def test_chat_reaches_everybody(serve: Serve, client: aiohttp.ClientSession) -> None:
+    """What one says goes to all, the speaker included, with the speaker's name."""
+    port = await serve(example("chat").make_app())
+    ann, bob = [await join(client, port, name) for name in ("ann", "bob")]
+    await bob.send_str("how are you?")
+    await ann.send_str("well")
+    assert [await text(bob) for _ in range(2)] == ["bob: how are you?", "ann: well"]
+    assert [await text(ann) for _ in range(3)] == ["bob: hello", "bob: how are you?", "ann: well"]
+
+
+async def test_chat_survives_those_who_leave(serve: Serve, client: aiohttp.ClientSession) -> None:
+    """The room goes on for the rest, be it that one closes well, with an error, or is lost."""
+    port = await serve(example("chat").make_app())
+    ann = await join(client, port, "ann")
+
+    async def leaves(name: str, leave: Callable[[Peer], Awaitable[object]]) -> str:
+        peer = await join(client, port, name)
+        assert await text(ann) == f"{name}: hello"
+        await leave(peer)
+        return await text(ann)
+
+    assert await leaves("polite", lambda peer: peer.close()) == "* polite left (1000)"
+    assert await leaves("angry", lambda peer: peer.close(code=4002)) == "* angry left (4002)"
+    assert await leaves("binary", lambda peer: peer.send_bytes(b"?")) == "* binary left (1003)"
+    lost = await RawClient.connect(port, "/chat?name=lost")
+    await lost.text("hello")
+    assert await text(ann) == "lost: hello"
+    await lost.rst()
+    assert await text(ann) == "* lost left (1006)"
+
+    await ann.send_str("who is still here?")
+    assert await text(ann) == "ann: who is still here?"
+    await join(client, port, "bob")
+    assert await text(ann) == "bob: hello"
+
+
+async def test_rpc_answers_bad_messages(serve: Serve, client: aiohttp.ClientSession) -> None:
+    """What is no Request is answered with an error, in its turn, and the connection goes on."""
+    port = await serve(example("typed_rpc").make_app())
+    good = json.dumps({"id": 1, "sum": [1, 2, 3.5]})
+    bad = ["no JSON", "{}", json.dumps({"id": 1, "sum": "none"}), json.dumps([good])]
+    async with client.ws_connect(f"ws://127.0.0.1:{port}/rpc") as ws:
+        for message in [good, *bad]:
+            await ws.send_str(message)
+        await ws.send_bytes(good.encode())
+        await ws.send_str(good)
+        answers = [json.loads(await text(ws)) for _ in range(len(bad) + 3)]
+        assert answers[0] == answers[-1] == {"id": 1, "result": 6.5}
+        assert all(answer.keys() == {"error"} and answer["error"] for answer in answers[1:-1])
+
+
+@pytest.mark.parametrize("query", ["", "?token=", "?token=wrong", "?token=%C3%A9%FF"])
+async def test_auth_refuses_before_the_upgrade(
+    query: str, serve: Serve, client: aiohttp.ClientSession
+) -> None:
+    """Without the token the answer is 401, and no WebSocket is opened."""
+    port = await serve(example("auth").make_app())
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await client.ws_connect(f"ws://127.0.0.1:{port}/private{query}")
+    assert refused.value.status == 401
+
+
+async def test_auth_closes_from_inside(serve: Serve, client: aiohttp.ClientSession) -> None:
+    """With the token the pipeline answers, until it closes with 4003 and its reason."""
+    port = await serve(example("auth").make_app())
+    async with client.ws_connect(f"ws://127.0.0.1:{port}/private?token=sesame") as ws:
+        await ws.send_str("look around")
+        assert await text(ws) == "done: look around"
+        await ws.send_str("open the box")
+        assert await closing(ws) == (4003, "you may look, not open")
+
+
+async def test_client_asks(serve: Serve) -> None:
+    """The client's words come back, answered and in order."""
+    port = await serve(example("shout").make_app())
+    answers = await asyncio.wait_for(
+        example("client").ask(f"ws://127.0.0.1:{port}/shout", "hello", "world"), PATIENCE
+    )
+    assert answers == ["HELLO", "WORLD"]
+
+
+async def test_client_as_a_script(serve: Serve) -> None:
+    """As a script the client prints the answers; refused, it says so in a line and exits with 1."""
+    port = await serve(example("shout").make_app())
+    assert await script(f"ws://127.0.0.1:{port}/shout", "a", "b") == (0, "A\nB\n", "")
+    code, out, error = await script(f"ws://127.0.0.1:{port}/nothing-here", "a")
+    assert (code, out) == (1, "")
+    assert error.startswith("HandshakeError: ")
+    assert "404" in error
+    assert len(error.splitlines()) == 1
+
+
+async def script(*arguments: str) -> tuple[int | None, str, str]:
+    """Exit code, stdout and stderr of `client.py` run with these arguments."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-W",
+        "error",
+        EXAMPLES / "client.py",
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, error = await asyncio.wait_for(process.communicate(), PATIENCE)
+    return process.returncode, out.decode(), error.decode()

@@ -1,0 +1,321 @@
+"""One connection's life in virtual time: faults, deadlines, shutdown, pings, and who decides."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, NoReturn
+
+import pytest
+from reactivex import operators as ops
+from rig import Rig
+
+from rxws import Close, ConnectionClosed, DecodeError, EncodeError, codecs
+from rxws.messages import Frame, Kind
+from rxws.session import State
+
+
+def fail(*_: object) -> NoReturn:
+    raise ValueError("secret")
+
+
+def one_error(caplog: pytest.LogCaptureFixture) -> logging.LogRecord:
+    """The one record that was logged, an error on `rxws` with its traceback."""
+    [record] = caplog.records
+    assert (record.name, record.levelno) == ("rxws", logging.ERROR)
+    assert record.exc_info is not None
+    return record
+
+
+# --- faults -----------------------------------------------------------------------------------
+
+
+FAULTS = pytest.mark.parametrize(
+    ("provoke", "kind", "code"),
+    [
+        (lambda rig: rig.wire.message("{"), DecodeError, 1007),
+        (lambda rig: rig.wire.message(b"{}"), DecodeError, 1003),
+        (lambda rig: rig.conn.outgoing.on_next(object()), EncodeError, 1011),
+        (
+            lambda rig: (rig.conn.incoming.subscribe(fail), rig.wire.message("1")),
+            ValueError,
+            1011,
+        ),
+        (
+            lambda rig: (rig.conn.outgoing.subscribe(fail), rig.conn.outgoing.on_next(1)),
+            ValueError,
+            1011,
+        ),
+        (lambda rig: rig.conn.flow.writable.subscribe(fail), ValueError, 1011),
+    ],
+    ids=["decode", "kind", "encode", "incoming", "outgoing", "writable"],
+)
+
+
+@FAULTS
+def test_a_fault_that_is_observed_is_not_the_end(
+    provoke: Any, kind: type[Exception], code: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One notification on `errors`, nothing on the log, and the connection goes on."""
+    del code
+    rig = Rig(watch=True, codec=codecs.json)
+    errors, others = rig.watch(rig.conn.errors), rig.watch(rig.conn.errors)
+    provoke(rig)
+    assert [type(error) for error in errors.values] == [kind]
+    assert errors.values == others.values
+    assert rig.session.state is State.OPEN
+    assert caplog.records == []
+    rig.wire.close(1000)
+    assert errors.ends == [None]
+
+
+@FAULTS
+def test_a_fault_that_nobody_observes_ends_the_connection(
+    provoke: Any, kind: type[Exception], code: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With its code, logged once, and as the cause of what ends `incoming`."""
+    rig = Rig(watch=True, codec=codecs.json)
+    provoke(rig)
+    assert rig.close_frame.code == code
+    rig.check_over(Close(code, rig.close_frame.reason), ConnectionClosed)
+    assert rig.incoming.error is not None
+    assert type(rig.incoming.error.__cause__) is kind
+    assert "secret" not in rig.close_frame.reason
+    record = one_error(caplog)
+    assert record.exc_info is not None
+    assert record.exc_info[1] is rig.incoming.error.__cause__
+
+
+def test_who_raises_while_told_of_a_fault_ends_the_connection(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Nobody observes that one; the other subscribers of `errors` are told of the first."""
+    rig = Rig(watch=True, codec=codecs.json)
+    rig.conn.errors.subscribe(fail)
+    others = rig.watch(rig.conn.errors)
+    rig.wire.message("{")
+    assert [type(error) for error in others.values] == [DecodeError]
+    rig.check_over(Close(1011, "Unexpected Error"), ConnectionClosed)
+    one_error(caplog)
+
+
+def test_who_raises_at_the_end_is_a_fault_of_a_connection_that_is_over(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Observed or logged, but no second end."""
+    rig = Rig(watch=True)
+    rig.conn.incoming.subscribe(on_completed=fail)
+    rig.conn.closed.subscribe(fail)
+    rig.wire.close(1000)
+    rig.check_over(Close(1000, by="peer"))
+    assert len(caplog.records) == 2
+    other = Rig(watch=True)
+    errors = other.watch(other.conn.errors)
+    other.conn.incoming.subscribe(on_completed=fail)
+    other.wire.close(1000)
+    assert [type(error) for error in errors.values] == [ValueError]
+
+
+@pytest.mark.xfail(strict=True, reason="told after `errors` has ended, and not logged either")
+def test_a_fault_at_an_end_within_a_notification_is_not_lost(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Observed or logged."""
+    rig = Rig(max_message_size=10)
+    errors = rig.watch(rig.conn.errors)
+    rig.conn.incoming.subscribe(lambda _: rig.session.on_violation(1002), fail)
+    rig.wire.message("x")
+    assert errors.values or caplog.records
+
+
+def test_an_exception_in_the_pipeline_is_logged_once_and_never_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """1011 "Unexpected Error"."""
+    rig = Rig(lambda conn: conn.incoming.pipe(ops.map(fail)), watch=True)
+    rig.wire.message("x")
+    assert (rig.close_frame.code, rig.close_frame.reason) == (1011, "Unexpected Error")
+    one_error(caplog)
+
+
+@pytest.mark.parametrize("code", [1005, 1006, 1015])
+def test_a_proxy_that_passes_an_unsendable_end_on_closes_with_1011(code: int) -> None:
+    """The other side's 1006 is no code for this one's wire."""
+    rig = Rig(watch=True)
+    rig.conn.outgoing.on_error(ConnectionClosed(Close(code)))
+    assert rig.close_frame.code == 1011
+
+
+def test_an_exception_after_the_end_is_a_fault(caplog: pytest.LogCaptureFixture) -> None:
+    """But for the end itself, which comes back through an echo."""
+    rig = Rig(lambda conn: conn.incoming, watch=True)
+    rig.wire.close(4001)
+    assert caplog.records == []
+    rig.conn.outgoing.on_error(ValueError("late"))
+    one_error(caplog)
+
+
+# --- who decides what is an error -------------------------------------------------------------
+
+
+def test_completes_moves_the_border() -> None:
+    """RxJS's rule: all but 1006."""
+
+    def rxjs(close: Close) -> bool:
+        return close.code != 1006
+
+    rig = Rig(watch=True, completes=rxjs)
+    rig.wire.close(4001)
+    rig.check_over(Close(4001, by="peer"))
+    rig = Rig(watch=True, completes=rxjs)
+    rig.wire.lost()
+    rig.turn()
+    rig.check_over(Close(1006, by="network"), ConnectionClosed)
+
+
+def test_completes_has_no_say_in_an_end_that_outgoing_caused() -> None:
+    """It is not even asked."""
+    rig = Rig(watch=True, completes=fail)
+    rig.conn.outgoing.on_next(Close(4001))
+    rig.wire.close(4001)
+    rig.check_over(Close(4001))
+
+
+def test_completes_may_make_an_error_of_a_clean_end() -> None:
+    """Of all that `outgoing` did not cause, shutdown included."""
+    rig = Rig(watch=True, completes=lambda _: False)
+    rig.session.shutdown()
+    rig.check_over(Close(1001, "Going Away"), ConnectionClosed)
+
+
+def test_a_completes_that_raises_is_logged_and_the_default_decides(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """There is an end either way."""
+    rig = Rig(watch=True, completes=fail)
+    rig.wire.close(1001)
+    rig.check_over(Close(1001, by="peer"))
+    assert "completes" in one_error(caplog).getMessage()
+
+
+# --- shutdown ---------------------------------------------------------------------------------
+
+
+def test_shutdown_is_1001_and_does_not_wait_to_tell() -> None:
+    """The stream completes, and the peer has close_timeout to leave."""
+    rig = Rig(watch=True, close_timeout=5.0)
+    rig.session.shutdown()
+    rig.check_over(Close(1001, "Going Away"))
+    assert (rig.close_frame.code, rig.close_frame.reason) == (1001, "Going Away")
+    rig.run(10)
+    assert [(call.at, call.name) for call in rig.transport.calls] == [(0, "linger"), (5, "abort")]
+
+
+def test_shutdown_has_the_time_it_is_given() -> None:
+    """Instead of close_timeout."""
+    rig = Rig(watch=True, close_timeout=5.0)
+    rig.session.shutdown(within=2.0)
+    rig.run(10)
+    assert rig.transport.times("abort") == [2]
+
+
+def test_shutdown_of_a_connection_that_closes_already_keeps_its_code() -> None:
+    """Left or not."""
+    for stopped in (False, True):
+        rig = Rig(watch=True)
+        if stopped:
+            rig.wire.stop()
+            rig.conn.outgoing.on_next("waits")
+        rig.conn.outgoing.on_next(Close(4001, "why"))
+        rig.session.shutdown()
+        rig.check_over(Close(4001, "why"))
+        rig.wire.go()
+        assert rig.close_frame.code == 4001
+
+
+def test_kill_ends_at_once() -> None:
+    """TCP is aborted; the verdict is that of a shutdown unless there is one."""
+    rig = Rig(watch=True)
+    rig.session.kill()
+    rig.check_over(Close(1001, "Going Away"))
+    assert rig.transport.times("abort") == [0]
+    rig = Rig(watch=True)
+    rig.conn.outgoing.on_next(Close(4001))
+    rig.session.kill()
+    rig.check_over(Close(4001))
+    rig = Rig(watch=True)
+    rig.wire.close(1000)
+    rig.session.kill()
+    rig.check_over(Close(1000, by="peer"))
+
+
+# --- control frames ---------------------------------------------------------------------------
+
+
+def test_a_ping_is_answered_with_its_payload() -> None:
+    """At once."""
+    rig = Rig(watch=True)
+    rig.wire.ping(b"payload")
+    assert [tuple(sent)[1:] for sent in rig.transport.sent] == [Frame(Kind.PONG, b"payload")]
+
+
+def test_only_the_latest_of_pings_that_wait_is_answered() -> None:
+    """A peer that pings and does not read makes nothing grow."""
+    rig = Rig(watch=True)
+    rig.wire.stop()
+    rig.conn.outgoing.on_next("fills the wire")
+    for number in range(100):
+        rig.wire.ping(b"%d" % number)
+    rig.wire.go()
+    assert [sent.payload for sent in rig.frames(Kind.PONG)] == [b"99"]
+
+
+def test_while_nobody_subscribes_pings_are_answered_up_to_the_first_message() -> None:
+    """TCP has an order: what comes after the message waits with it."""
+    rig = Rig()
+    rig.wire.ping(b"before")
+    rig.wire.message("held")
+    rig.wire.ping(b"after")
+    assert [sent.payload for sent in rig.frames(Kind.PONG)] == [b"before"]
+    rig.watch(rig.conn.incoming)
+    rig.run(1)
+    assert [sent.payload for sent in rig.frames(Kind.PONG)] == [b"before", b"after"]
+
+
+# --- many ends at once ------------------------------------------------------------------------
+
+ENDS: dict[str, Any] = {
+    "close": lambda rig: rig.session.on_close(4001, "x"),
+    "violation": lambda rig: rig.session.on_violation(1002),
+    "lost": lambda rig: rig.session.on_lost(),
+    "complete": lambda rig: rig.conn.outgoing.on_completed(),
+    "error": lambda rig: rig.conn.outgoing.on_error(ConnectionClosed(Close(4002))),
+    "shutdown": lambda rig: rig.session.shutdown(),
+    "kill": lambda rig: rig.session.kill(),
+}
+
+
+@pytest.mark.parametrize("first", ENDS)
+@pytest.mark.parametrize("second", ENDS)
+@pytest.mark.parametrize("where", ["on_next", "on_error", "on_completed", "closed"])
+def test_ends_within_ends_are_told_once(first: str, second: str, where: str) -> None:
+    """Exactly one terminal notification, one `Close`, and nothing after either."""
+    rig = Rig(watch=True)
+
+    def again(*_: object) -> None:
+        ENDS[second](rig)
+
+    if where == "closed":
+        rig.conn.closed.subscribe(again)
+    else:
+        handlers: dict[str, Any] = {"on_error": lambda _: None, where: again}
+        rig.conn.incoming.subscribe(**handlers)
+    after = rig.watch(rig.conn.incoming)
+    if where == "on_next":
+        rig.conn.incoming.subscribe(lambda _: ENDS[first](rig))
+        rig.wire.message("go")
+    else:
+        ENDS[first](rig)
+    rig.run(100)
+    assert len(rig.closed.values) == len(rig.incoming.ends) == len(after.ends) == 1
+    rig.check_over(rig.closed.values[0], None if after.error is None else type(after.error))
+    assert len(rig.frames(Kind.CLOSE)) <= 1
