@@ -270,7 +270,7 @@ class _Link:
 
     async def leave(self, close: Close) -> None:
         """Close, and wait until the connection is gone."""
-        self.session.close(close)
+        self.session.face.outgoing.on_next(close)
         try:
             await asyncio.shield(self._task)
         except asyncio.CancelledError:  # who waits wants to wait no longer

@@ -81,7 +81,10 @@ def for_exception(exc: BaseException) -> Close:
 
 def for_fault(error: Exception) -> Close:
     """Return the close for a fault that nobody observes."""
-    return violation(error.code) if isinstance(error, DecodeError) else UNEXPECTED
+    if not isinstance(error, DecodeError):
+        return UNEXPECTED
+    # A codec of the user's may have put any number there.
+    return violation(error.code if is_wire_code(error.code) else 1007)
 
 
 def violation(code: int) -> Close:

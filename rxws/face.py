@@ -86,8 +86,14 @@ class Face(Generic[In, Out]):
     def fault(self, error: Exception) -> None:
         """Tell of a fault that is not the end; it may be the end where nobody listens."""
         if self.errors.observed:
-            self.errors.emit(error)
+            self._dispatcher.post(self._tell_fault, error)
         else:
+            self._on_unobserved(error)
+
+    def _tell_fault(self, error: Exception) -> None:
+        if self.errors.observed:
+            self.errors.tell(error)
+        else:  # the connection has ended meanwhile
             self._on_unobserved(error)
 
     def hold(self, disposable: DisposableBase) -> None:

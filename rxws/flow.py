@@ -67,6 +67,7 @@ class FlowControl:
         self.severed = False  # whether TCP is lost, be it that reading has not come to that yet
         self._timer: DisposableBase | None = None
         self._offered = self._left = 0  # messages put in the outbox; those the kernel has
+        self._relieved = 0  # how often the wire was full and took frames again
         self._received_messages = self._received_bytes = 0
         self._sent_messages = self._sent_bytes = 0
         self._dropped: Counter[str] = Counter()
@@ -144,20 +145,21 @@ class FlowControl:
         """Tell of the time between a ping and its pong."""
         self._latency.emit(seconds)
 
-    def offer(self, frame: Frame) -> None:
-        """Send a message, or do what is to be done when the peer is too far behind."""
+    def offer(self, frame: Frame) -> bool:
+        """Send a message and tell so, or do what is to be done when the peer is too far behind."""
         behind = not self._wire_writable or len(self.outbox)
         cost = len(frame.payload) + OVERHEAD
         if behind and self.outbox.cost + self._transport.buffered + cost > self._options.max_buffer:
             # A message that finds nothing waiting is sent whatever its size: it is the user's.
             self.dropped("overflow")
             self._on_overflow()
-            return
+            return False
         self.outbox.put(frame)
         self._offered += 1
         self._transport.wake()
         if not self._wire_writable or len(self.outbox):
             self._check_water()
+        return True
 
     def take(self) -> Frame | None:
         """Return the next message to write."""
@@ -177,6 +179,7 @@ class FlowControl:
         self._wire_writable = writable
         if writable:
             self._left = self._offered - len(self.outbox)
+            self._relieved += 1
         elif self._timer is None:
             self._arm()
         self._check_water()
@@ -190,13 +193,13 @@ class FlowControl:
             self._on_released()
 
     def _arm(self) -> None:
-        mark = self._offered
+        mark, relieved = self._offered, self._relieved
 
         def check() -> None:
             self._timer = None
             if self._wire_writable:
                 return
-            if self._left < mark:
+            if self._left < mark or self._relieved == relieved:
                 self._on_stuck()
             else:
                 self._arm()

@@ -77,21 +77,25 @@ class Inbound(Stream[T]):
         self._ever_observed = False
         self._discarding = False
         self._timer: DisposableBase | None = None
+        self._flushing: DisposableBase | None = None
 
     def receive(self, data: str | bytes) -> None:
         """Deliver a message, or keep it until it can be."""
         self._dispatcher.post(self._arrive, data)
 
     def flush(self) -> None:
-        """Deliver what is kept, as far as there is somebody and nothing holds the flow."""
-        if self._kept is not None:
-            self._dispatcher.post(self._flush)
+        """Deliver what is kept, in the next turn, as far as somebody is there and the flow free.
+
+        Not now: all who subscribe in one turn of the loop shall see the first message, and who lets
+        go of a hold shall not be called back meanwhile.
+        """
+        if self._kept and self._flushing is None:
+            self._flushing = after(self._scheduler, 0, self._flush_now)
 
     def discard_unobserved(self) -> None:
         """Drop what comes in while nobody subscribes, if nobody ever did: a server push."""
         if not self._ever_observed:
-            self._discarding = True
-            self.flush()
+            self.discard_from_now()
 
     def discard_from_now(self) -> None:
         """Keep nothing any more: closing has begun, and what follows the kept shall be seen."""
@@ -117,6 +121,10 @@ class Inbound(Stream[T]):
             self.flow.gate.hold(_KEPT)
             self._watch()
 
+    def _flush_now(self) -> None:
+        self._flushing = None
+        self._dispatcher.post(self._flush)
+
     def _flush(self) -> None:
         while self._kept and self._observers and not self.flow.gate.held_besides(_KEPT):
             self._deliver(self._kept.popleft())
@@ -134,7 +142,7 @@ class Inbound(Stream[T]):
         except DecodeError as exc:
             self._fault(exc)
         else:
-            self._next(value)
+            self.tell(value)
 
     def _greet(self, observer: ObserverBase[T]) -> None:
         flows = _FLOWS.get()
@@ -142,9 +150,7 @@ class Inbound(Stream[T]):
             flows.append(self.flow)
         self._ever_observed = True
         self._discarding = self.flow.gate.open_for_good
-        if self._kept:
-            # Not now: all who subscribe in this turn of the loop shall see the first message.
-            after(self._scheduler, 0, self.flush)
+        self.flush()
 
     def _give_up(self) -> None:
         self._timer = None

@@ -61,8 +61,9 @@ async def iterate(observable: Observable[T]) -> AsyncIterator[T]:
             loop.call_soon_threadsafe(wake)
 
     def on_next(value: T) -> None:
+        nonlocal holds
         if not holds:
-            holds.extend(flow.pause() for flow in flows)
+            holds = [flow.pause() for flow in flows]
         values.append(value)
         notify()
 
@@ -84,8 +85,9 @@ async def iterate(observable: Observable[T]) -> AsyncIterator[T]:
         while True:
             while values:
                 yield values.popleft()
-            while holds:
-                holds.pop().dispose()
+            released, holds = holds, []
+            for hold in released:
+                hold.dispose()
             if values:
                 continue
             if ended:
@@ -96,5 +98,5 @@ async def iterate(observable: Observable[T]) -> AsyncIterator[T]:
             await wanted
     finally:
         subscription.dispose()
-        while holds:
-            holds.pop().dispose()
+        for hold in holds:
+            hold.dispose()

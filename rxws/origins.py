@@ -80,7 +80,7 @@ def is_allowed(origins: list[str], host: str | None, allowed: Origins) -> bool:
     if allowed is not SAME_HOST:
         return origin in allowed
     # A TLS proxy in front speaks plain HTTP to us, so a missing port is the Origin's scheme's.
-    target = _parse(f"{origin.scheme}://{host}")
+    target = None if host is None else _parse(f"{origin.scheme}://{host}")
     return target is not None and (origin.host, origin.port) == (target.host, target.port)
 
 

@@ -25,12 +25,12 @@ _HANDING_OVER = threading.Lock()
 class Sink(Protocol):
     """What stands behind `outgoing`; called on the session's thread only."""
 
-    def send(self, value: Any) -> None:
-        """A message was pushed."""
+    def send(self, value: Any) -> bool:
+        """A message was pushed; tell whether it is sent."""
         ...
 
-    def close(self, close: Close) -> None:
-        """A `Close` was pushed, or the stream completed."""
+    def close(self, close: Close) -> bool:
+        """A `Close` was pushed, or the stream completed; tell whether that is the end."""
         ...
 
     def close_for(self, error: Exception) -> None:
@@ -115,34 +115,37 @@ class Outgoing(Stream[T], Subject[T]):
 
     def stop(self, error: Exception | None = None) -> None:
         """End the observable side; what is pushed from now on only counts as dropped."""
-        self.is_stopped = True
-        self.exception = error
-        self.end(error)
+        if not self.is_stopped:
+            self.is_stopped = True
+            self.exception = error
+            self.end(error)
 
     def _push(self, value: T) -> None:
-        if self._observers:
-            self.emit(value)
+        # Sent first, then shown: who watches may send, too, and that comes behind.
         if isinstance(value, Close):
+            if self._sink.close(value):
+                self.emit(value)
             self.stop()
-            self._sink.close(value)
-        else:
-            self._sink.send(value)
+        elif self._sink.send(value) and self._observers:
+            self.emit(value)
 
     def _fail(self, error: Exception) -> None:
-        if not self.is_stopped:
-            self.stop(error)
+        first = not self.is_stopped
         self._sink.close_for(error)  # who is stopped already still tells of the exception
+        if first:
+            self.stop(error)
 
     def _complete(self) -> None:
         if not self.is_stopped:
-            self.stop()
             self._sink.close(Close())
+            self.stop()
 
     def _hand_over(self, what: Callable[..., None], *args: Any) -> None:
         cost = OVERHEAD + (len(args[0]) if args and isinstance(args[0], str | bytes) else 0)
         with _HANDING_OVER:
             idle = not self._handed
-            if args and what == self._push and self._handed_bytes + cost > self._bound:
+            # As on the session's thread: what finds nothing waiting is sent whatever its size.
+            if not idle and what == self._push and self._handed_bytes + cost > self._bound:
                 self._handed_lost += 1
                 return
             self._handed_bytes += cost

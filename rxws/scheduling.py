@@ -28,6 +28,7 @@ class ConnectionScheduler(PeriodicScheduler):
         super().__init__()
         self._scheduler = scheduler
         self._fault = fault
+        self._scheduled = 0  # actions for the next turn, so far
 
     @property
     def now(self) -> datetime:
@@ -36,6 +37,7 @@ class ConnectionScheduler(PeriodicScheduler):
 
     def schedule(self, action: typing.ScheduledAction[S], state: S | None = None) -> DisposableBase:
         """Run an action as soon as possible."""
+        self._scheduled += 1
         return self._scheduler.schedule(self._guard(action), state)
 
     def schedule_relative(
@@ -55,6 +57,22 @@ class ConnectionScheduler(PeriodicScheduler):
     ) -> DisposableBase:
         """Run an action at a time."""
         return self._scheduler.schedule_absolute(duetime, self._guard(action), state)
+
+    def when_settled(self, callback: Callable[[], Any]) -> None:
+        """Call back when a pipeline that was just subscribed schedules nothing more for at once.
+
+        Operators like `start_with` and `concat` subscribe one source after the other, each in a
+        turn of its own.
+        """
+        scheduled = self._scheduled
+
+        def check() -> None:
+            if self._scheduled == scheduled:
+                callback()
+            else:
+                self.when_settled(callback)
+
+        after(self._scheduler, 0, check)
 
     def _guard(self, action: typing.ScheduledAction[S]) -> typing.ScheduledAction[S]:
         def run(_: SchedulerBase, state: S | None = None) -> DisposableBase | None:

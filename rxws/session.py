@@ -7,7 +7,7 @@ bytes leave through the transport port.
 from __future__ import annotations
 
 import enum
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
 from reactivex.abc import DisposableBase, SchedulerBase
@@ -96,33 +96,35 @@ class Session(Generic[In, Out]):
 
     # --- what the handler's side does (the Sink behind `outgoing`) --------------------------
 
-    def send(self, value: Any) -> None:
+    def send(self, value: Any) -> bool:
         """Encode a message and queue it."""
         if self._state is not State.OPEN:
             self.flow.dropped("closed")
-            return
+            return False
         if self.flow.severed:
             self.flow.dropped("closed")
             if self.flow.gate.held:
                 self.on_lost()  # else what came before the loss is being delivered, and tells it
-            return
+            return False
         try:
             frame = encode(self._options.codec, value)
         except EncodeError as exc:
             self.face.fault(exc)
-        else:
-            self.flow.offer(frame)
+            return False
+        return self.flow.offer(frame)
 
-    def close(self, close: Close) -> None:
+    def close(self, close: Close) -> bool:
         """Close after all that is queued, and wait for the peer's answer."""
         if self._state is not State.OPEN:
-            return
+            return False
         self._state = State.DRAINING
         self._ours = Close(close.code, close.reason)
-        self.face.outgoing.stop()
         self.flow.gate.let_all_in()
         self.face.incoming.discard_from_now()
+        # What is queued has so long to leave, however it trickles; then so long for the answer.
+        self._within(self._options.send_timeout, self._on_stuck)
         self._seal(self._ours)
+        return True
 
     def close_for(self, error: Exception) -> None:
         """Close because of an exception that reached `outgoing`, or a handler that raised."""
@@ -159,7 +161,7 @@ class Session(Generic[In, Out]):
         frame = self.flow.take()
         if frame is not None and frame.kind is Kind.CLOSE and self._state is State.DRAINING:
             self._state = State.CLOSING
-            self._timer = after(self._time, self._options.close_timeout, self._on_unanswered)
+            self._within(self._options.close_timeout, self.kill)
         return frame
 
     def on_writable(self, writable: bool) -> None:
@@ -202,7 +204,7 @@ class Session(Generic[In, Out]):
         if code is not None and not closing.is_wire_code(code):
             self.on_violation(1002)
         elif self._state is State.CLOSING:
-            self._end(self._ours_or(Close()), caused=True)
+            self._end_ours()
             self._finish(linger=False)
         else:
             close = Close(1005 if code is None else code, reason, by="peer")
@@ -214,7 +216,7 @@ class Session(Generic[In, Out]):
     def on_violation(self, code: int) -> None:
         """The peer broke the protocol: tell it so (RFC 6455, section 7.1.7)."""
         if self._state is State.CLOSING:
-            self._end(self._ours_or(Close()), caused=True)
+            self._end_ours()
             self._finish(linger=True)
         elif self._state is not State.CLOSED:
             self._fail(ConnectionClosed(closing.violation(code)))
@@ -222,7 +224,7 @@ class Session(Generic[In, Out]):
     def on_lost(self) -> None:
         """TCP ended."""
         if self._state is State.CLOSING:
-            self._end(self._ours_or(Close()), caused=True)
+            self._end_ours()
         elif self._state is not State.CLOSED:
             self._end(Close(1006, by="network"))
         self._stop_timer()
@@ -233,19 +235,20 @@ class Session(Generic[In, Out]):
     def shutdown(self, within: float | None = None) -> None:
         """End because the application does, and be gone within so many seconds."""
         if self._state is not State.CLOSED:
-            close = self._ours_or(closing.GOING_AWAY)
-            self._end(close, caused=self._ours is not None)
-            self._seal(close)
+            self._seal(self._end_ours())
             self._finish(linger=True, within=within)
 
     def kill(self) -> None:
-        """End at once: a deadline of the outside has passed."""
+        """End at once: a deadline has passed."""
         if self._state is not State.CLOSED:
-            self._end(self._ours_or(closing.GOING_AWAY), caused=self._ours is not None)
+            self._end_ours()
         self._abort()
 
-    def _ours_or(self, close: Close) -> Close:
-        return self._ours or close
+    def _end_ours(self) -> Close:
+        """End as we said we would, or else because the application does."""
+        close = self._ours or closing.GOING_AWAY
+        self._end(close, caused=self._ours is not None)
+        return close
 
     def _on_overflow(self) -> None:
         if self._state is State.OPEN:
@@ -261,12 +264,6 @@ class Session(Generic[In, Out]):
         if self._state is State.OPEN:
             self._end(Close(1006, by="network"))
             self._abort()
-
-    def _on_unanswered(self) -> None:
-        self._timer = None
-        if self._state is not State.CLOSED:
-            self._end(self._ours_or(Close()), caused=True)
-        self._abort()
 
     def _fail(self, error: ConnectionClosed, clear: bool = False) -> None:
         """End by a verdict of ours: it is told at once, and the peer gets the close frame."""
@@ -301,13 +298,17 @@ class Session(Generic[In, Out]):
 
     def _finish(self, linger: bool, within: float | None = None) -> None:
         seconds = self._options.close_timeout if within is None else within
-        self._timer = after(self._time, seconds, self._abort)
+        self._within(seconds, self._abort)
         self._transport.finish(linger)
 
     def _abort(self) -> None:
         self._stop_timer()
         self.flow.give_up()
         self._transport.abort()
+
+    def _within(self, seconds: float, otherwise: Callable[[], None]) -> None:
+        self._stop_timer()
+        self._timer = after(self._time, seconds, otherwise)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -41,11 +41,13 @@ class Dispatcher:
 
     def post(self, notify: Callable[..., None], *args: Any) -> None:
         """Run `notify(*args)` now, or after those that are under way."""
-        if self._busy:
+        if self._busy or self._waiting:  # left over where something like ctrl-C broke in
             if self._waiting is None:  # most connections never need it
                 self._waiting = deque()
             self._waiting.append((notify, args))
-            return
+            if self._busy:
+                return
+            notify, args = self._waiting.popleft()
         self._busy = True
         try:
             notify(*args)
@@ -88,13 +90,14 @@ class Stream(Observable[T]):
 
     def emit(self, value: T) -> None:
         """Notify all subscribers of a value, after what is under way."""
-        self._dispatcher.post(self._next, value)
+        self._dispatcher.post(self.tell, value)
 
     def end(self, error: Exception | None = None) -> None:
         """Complete, or fail with an error, after what is under way."""
         self._dispatcher.post(self._finish, error)
 
-    def _next(self, value: T) -> None:
+    def tell(self, value: T) -> None:
+        """Notify all subscribers of a value at once; for what is posted itself."""
         for observer in self._observers:
             try:
                 observer.on_next(value)
@@ -149,9 +152,10 @@ class Replay(Stream[T]):
         super().__init__(dispatcher, fault)
         self._latest = initial
 
-    def _next(self, value: T) -> None:
+    def tell(self, value: T) -> None:
+        """Notify all subscribers of a value at once, and those to come later."""
         self._latest = (value,)
-        super()._next(value)
+        super().tell(value)
 
     def _greet(self, observer: ObserverBase[T]) -> None:
         for value in self._latest:
