@@ -15,6 +15,7 @@ from aiohttp import ClientError, WSCloseCode, WSMsgType
 from reactivex.abc import DisposableBase
 from reactivex.disposable import Disposable
 
+from .internals import end_of_stream
 from .log import logger
 from .messages import Frame, Kind
 from .transport import Receiver
@@ -59,7 +60,7 @@ class Adapter:
         self._gate: asyncio.Future[None] | None = None  # there while reading is paused
         self._writing = False  # while frames are being written, or one is being compressed
         self._finish: Callable[[], None] | None = None  # how TCP is ended once all is written
-        self._wire = Wire(transport, self._on_writable, self._on_lost)
+        self._wire = Wire(transport, self._on_writable, self._on_lost, self._on_eof)
 
     @property
     def buffered(self) -> int:
@@ -115,6 +116,9 @@ class Adapter:
             self._writing = False
         self.wake()
 
+    def _on_eof(self) -> None:
+        end_of_stream(self._ws)
+
     def _on_lost(self) -> None:
         if self._receiver is not None:
             self._receiver.on_unsendable()
@@ -149,6 +153,8 @@ class Adapter:
                     await self._gate
                 if not self._pass_on(await self._ws.receive(), receiver):
                     break
+            if not self._wire.finishing:
+                self.abort()
             await asyncio.shield(self._wire.lost)
             receiver.on_lost()
         except asyncio.CancelledError:

@@ -35,7 +35,9 @@ __all__ = ["ClientOptions", "Connecting", "connect"]
 In = TypeVar("In")
 Out = TypeVar("Out")
 
-_MAX_BODY = 64 << 10  # bytes of a refusal's body that are worth keeping
+# What of a refusal's body is worth keeping, in bytes, and worth waiting for, in seconds.
+_MAX_BODY = 64 << 10
+_BODY_TIMEOUT = 1.0
 
 # What rxws decides itself, with the option that stands for it where there is one.
 _REFUSED = {
@@ -213,7 +215,7 @@ class Connecting(Generic[In, Out]):
         if isinstance(exc, TimeoutError):
             return ConnectError(f"{self._url}: no answer in open_timeout={self._open_timeout} s")
         if isinstance(exc, aiohttp.ClientError | OSError | ValueError):  # ValueError: no URL
-            return ConnectError(f"cannot connect to {self._url}: {exc!r}")
+            return ConnectError(f"cannot connect to {str(self._url)!r}: {exc!r}")
         return None
 
 
@@ -232,8 +234,9 @@ class _Refusal:
         response = await handler(request)
         if response.status != 101:
             try:
-                await self._read(response)
-            except aiohttp.ClientError:
+                async with asyncio.timeout(_BODY_TIMEOUT):
+                    await self._read(response)
+            except (aiohttp.ClientError, TimeoutError):
                 pass  # cut off within its body: what came is kept, the status tells the rest
             except BaseException:
                 response.close()

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import ClientResponse, ClientWebSocketResponse
 
-__all__ = ["client_response", "client_transport", "take_over_closing"]
+__all__ = ["client_response", "client_transport", "end_of_stream", "take_over_closing"]
 
 
 def client_response(ws: ClientWebSocketResponse[Any]) -> ClientResponse:
@@ -31,3 +31,12 @@ def take_over_closing(ws: ClientWebSocketResponse[Any]) -> None:
         return False
 
     ws.close = close  # type: ignore[method-assign] # on this one object, as said above
+
+
+def end_of_stream(ws: Any) -> None:
+    """Let `receive()` report the end behind what it has still to give, with the transport open.
+
+    aiohttp's protocols tell its reader so when the connection is lost, which for a peer that has
+    only half-closed is too early.
+    """
+    ws._reader.feed_eof()

@@ -53,6 +53,7 @@ class Wire(asyncio.Protocol):
         transport: asyncio.Transport,
         on_writable: Callable[[bool], None],
         on_lost: Callable[[], None],
+        on_eof: Callable[[], None],
     ) -> None:
         self.transport = transport
         self.writable = True
@@ -62,9 +63,11 @@ class Wire(asyncio.Protocol):
         self.lost: asyncio.Future[None] = self._loop.create_future()
         self._on_writable = on_writable
         self._on_lost = on_lost
+        self._on_eof = on_eof
         self._quiet: asyncio.TimerHandle | None = None
         self._inner: Any = transport.get_protocol()
         self._discarding = False
+        self._eof = False  # whether the peer has half-closed
         if transport.is_closing():  # connection_lost was called, or will be on the inner one
             self.lost.set_result(None)
             return
@@ -86,6 +89,9 @@ class Wire(asyncio.Protocol):
         TLS cannot half-close: there we close when the peer, having answered or not, is quiet.
         """
         self._discarding = True
+        if self._eof:
+            self.transport.close()
+            return
         self.transport.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
@@ -107,13 +113,20 @@ class Wire(asyncio.Protocol):
         if not self._discarding:
             self._inner.data_received(data)
 
-    def eof_received(self) -> bool | None:
-        """Pass it on; asyncio closes the transport then, once what waits is written."""
-        if not self.finishing and self.buffered:
-            # Without a close frame the peer is lost, and asyncio would wait for it to read on.
+    def eof_received(self) -> bool:
+        """Pass it on, and tell whether the transport stays open for what we have to say."""
+        self._eof = True
+        self._inner.eof_received()
+        if self._discarding:
+            return False  # we have half-closed, too
+        if self.transport.can_write_eof():
+            # A close frame may be among what is still to be delivered, and wants an answer.
+            self._on_eof()
+            return True
+        if self.buffered and not self.finishing:
+            # TLS stays open no longer, but asyncio would wait until the peer has read all.
             self.transport.abort()
-        keep_open: bool | None = self._inner.eof_received()
-        return keep_open
+        return False
 
     def pause_writing(self) -> None:
         """Tell that the kernel does not take all."""

@@ -32,6 +32,13 @@ Serve = Callable[[web.Application | RouteHandler], Awaitable[int]]
 Dial = Callable[..., Awaitable[RawClient]]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _modules_are_no_garbage() -> None:
+    """Take what is imported by now out of the collector's work, which each test waits for."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_open(request: pytest.FixtureRequest) -> Iterator[None]:
     """At the end no task is running and no socket is open that the test has made."""

@@ -65,10 +65,11 @@ class Peer:
         """Send a close frame; TCP stays as it is."""
         await self.frame(Op.CLOSE, close_body(code, reason))
 
-    async def flood(self, data: bytes) -> int:
+    async def flood(self, data: bytes, first: bytes = b"") -> int:
         """Send the same bytes over and over until TCP refuses them; how often they went out."""
         sent = 0
         with suppress(ConnectionError):
+            await self.send(first + data)
             while True:
                 await self.send(data)
                 sent += 1

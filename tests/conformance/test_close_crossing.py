@@ -88,6 +88,27 @@ async def test_a_loss_that_overtakes_our_close_is_a_loss(link: Links, how: str) 
     await one.ended(1006, by="network", error=Closed)
 
 
+@pytest.mark.parametrize("high_water", [1 << 10, 64 << 20], ids=["paused", "reading"])
+async def test_a_close_and_fin_while_messages_wait(link: Links, high_water: int) -> None:
+    """A peer that closes and half-closes TCP, all in one go, gets what waits, and its answer."""
+    one = await link(
+        receive_buffer=4096,
+        max_buffer=64 << 20,
+        high_water=high_water,
+        send_timeout=60.0,
+        close_timeout=60.0,
+    )
+    await one.peer.stop_reading()
+    one.conn.outgoing.on_next(bytes(16 << 20))
+    close = one.peer.build(Op.CLOSE, close_body(4002, "enough"))
+    await one.peer.send(one.peer.build(Op.TEXT, b"last") + close)
+    one.peer.fin()
+    one.peer.start_reading()
+    await one.ended(4002, "enough", by="peer", error=Closed)
+    assert one.seen.values == ["last"]
+    await one.wire(4002)
+
+
 async def test_messages_before_a_close_all_arrive(link: Links) -> None:
     """Messages and a close in one write: each message is told, then the close."""
     one = await link()

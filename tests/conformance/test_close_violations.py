@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 
 import pytest
 from ends import Links
 from frames import Op, deflate, frame, new_mask
-from peers import Peer
+from peers import PATIENCE, Peer
 
 import rxws
 
@@ -84,14 +85,16 @@ async def test_the_close_reaches_a_peer_that_floods(link: Links, head: bytes, co
     mask = new_mask() if one.peer.masks else None
     await one.peer.stop_reading()  # so that what a reset would destroy is not read before it comes
     bad = frame(head[0] & 0xF, payload, mask=mask)
-    flood = one.peer.build(Op.BINARY, bytes(10_000))
-    await one.peer.send(bad + flood)
-    flooding = asyncio.create_task(one.peer.flood(flood))
+    # More than is read at once: whoever closes now has unread data, and so would reset.
+    flood = one.peer.build(Op.BINARY, bytes(1 << 20))
+    one.peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, len(flood))
+    flooding = asyncio.create_task(one.peer.flood(flood, first=bad))
     await one.ended(code, by="local", error=rxws.ConnectionClosed)
     one.peer.start_reading()
     assert (await one.peer.closing()).code == code
     assert await one.peer.until_ended() == "eof"
-    assert await flooding > 0  # it went on until our side gave up waiting for its FIN
+    async with asyncio.timeout(PATIENCE):  # it goes on until our side gives up waiting for its FIN
+        assert await flooding > 0
 
 
 async def test_a_peer_that_goes_after_our_verdict_is_let_go(link: Links) -> None:

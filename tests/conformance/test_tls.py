@@ -48,7 +48,7 @@ async def secure_server() -> AsyncIterator[tuple[str, web.AppRunner, list[rxws.C
 
 async def test_echo_and_a_close_of_the_client() -> None:
     """Messages of all sizes come back over TLS, and both ends agree on how it ended."""
-    sent = ["a", "b" * 100_000, b"c" * 700_000]
+    sent: list[str | bytes] = ["a", "b" * 100_000, b"c" * 700_000]
     async with secure_server() as (url, _, connections):
         async with rxws.connect(url, ssl=client_context(), heartbeat=0.5) as conn:
             for message in sent:
