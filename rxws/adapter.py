@@ -59,6 +59,7 @@ class Adapter:
         self._tasks: set[asyncio.Task[None]] = set()
         self._gate: asyncio.Future[None] | None = None  # there while reading is paused
         self._writing = False  # while frames are being written, or one is being compressed
+        self._compressing = False  # while one is, in another thread
         self._finish: Callable[[], None] | None = None  # how TCP is ended once all is written
         self._wire = Wire(transport, self._on_writable, self._on_lost, self._on_eof)
 
@@ -104,6 +105,8 @@ class Adapter:
             return True
         except ConnectionError:
             return True  # TCP is lost, which the reading side tells
+        self._compressing = True
+        self._tell_writable()
         self._spawn(self._write_on(Begun(coroutine, waits_for)))
         return False
 
@@ -113,7 +116,8 @@ class Adapter:
         except ConnectionError:
             pass  # TCP is lost, which the reading side tells
         finally:
-            self._writing = False
+            self._compressing = self._writing = False
+        self._tell_writable()
         self.wake()
 
     def _on_eof(self) -> None:
@@ -124,10 +128,13 @@ class Adapter:
             self._receiver.on_unsendable()
 
     def _on_writable(self, writable: bool) -> None:
-        if self._receiver is not None:
-            self._receiver.on_writable(writable)
+        self._tell_writable()
         if writable:
             self.wake()
+
+    def _tell_writable(self) -> None:
+        if self._receiver is not None:
+            self._receiver.on_writable(self._wire.writable and not self._compressing)
 
     # --- reading ----------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from reactivex.subject import Subject
 
 from .messages import Close, Handshake
 
-if sys.version_info >= (3, 13):
+if sys.version_info >= (3, 13):  # pragma: no cover # either is taken on one Python only
     from typing import TypeVar
 else:  # for `default=`; reactivex itself depends on it
     from typing_extensions import TypeVar

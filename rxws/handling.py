@@ -10,7 +10,8 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase
 
 from .connection import Composed, Handler
-from .session import Session
+from .errors import RxwsError
+from .session import Session, State
 
 __all__ = ["check_handler", "handle"]
 
@@ -46,6 +47,10 @@ async def _wait_for(result: Awaitable[Composed], session: Session[Any, Any]) -> 
         _adopt(await result, session)
     except Exception as exc:
         session.face.outgoing.on_error(exc)
+    except BaseException:  # cancelled: by the end of the connection, or else it is an end itself
+        if session.state is State.OPEN:
+            session.face.outgoing.on_error(RxwsError("the handler's coroutine was cancelled"))
+        raise
 
 
 def _adopt(result: object, session: Session[Any, Any]) -> None:

@@ -102,12 +102,11 @@ class Inbound(Stream[T]):
         self._discarding = True
         self.flush()
 
-    def drop_kept(self) -> None:
-        """Drop what is kept, and count it."""
-        if self._kept:
-            self.flow.dropped("unobserved", len(self._kept))
-            self._kept.clear()
-        self._stop_timer()
+    def finish(self, error: Exception | None) -> None:
+        """End, after what is kept was delivered or dropped."""
+        self._discarding = True
+        self._dispatcher.post(self._flush)
+        self.end(error)
 
     def _arrive(self, data: str | bytes) -> None:
         if self._observers and not self._kept and not self.flow.gate.held:
@@ -128,8 +127,9 @@ class Inbound(Stream[T]):
     def _flush(self) -> None:
         while self._kept and self._observers and not self.flow.gate.held_besides(_KEPT):
             self._deliver(self._kept.popleft())
-        if self._discarding and not self._observers:
-            self.drop_kept()
+        if self._kept and self._discarding and not self._observers:
+            self.flow.dropped("unobserved", len(self._kept))
+            self._kept.clear()
         if self._kept:
             self._watch()
         else:
@@ -150,6 +150,9 @@ class Inbound(Stream[T]):
             flows.append(self.flow)
         self._ever_observed = True
         self._discarding = self.flow.gate.open_for_good
+        if self._flushing is not None:  # due in this turn: let it wait for those to come in it
+            self._flushing.dispose()
+            self._flushing = None
         self.flush()
 
     def _give_up(self) -> None:

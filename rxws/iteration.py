@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import TypeVar
 
 from reactivex import Observable
@@ -19,7 +19,7 @@ __all__ = ["iterate"]
 T = TypeVar("T")
 
 
-async def iterate(observable: Observable[T]) -> AsyncIterator[T]:
+async def iterate(observable: Observable[T]) -> AsyncGenerator[T, None]:
     """Go through an Observable with `async for`.
 
     While the body of the loop is busy, the connection that the Observable comes from reads no
@@ -88,8 +88,6 @@ async def iterate(observable: Observable[T]) -> AsyncIterator[T]:
             released, holds = holds, []
             for hold in released:
                 hold.dispose()
-            if values:
-                continue
             if ended:
                 if error is not None:
                     raise error

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 
 from . import closing, codecs, overflow
 from .codecs import Codec
+from .log import logger
 from .messages import Close
 
 __all__ = ["ConnectionOptions", "Options"]
@@ -80,6 +81,14 @@ class Options:
         for name in ("max_message_size", "high_water", "max_buffer"):
             _size(name, getattr(self, name))
         overflow.check(self.overflow)
+
+    def is_clean(self, close: Close) -> bool:
+        """Ask `completes`, and `closing.is_clean` where that fails."""
+        try:
+            return self.completes(close)
+        except Exception as exc:
+            logger.error("completes= failed for %s, closing.is_clean decides", close, exc_info=exc)
+            return closing.is_clean(close)
 
 
 def _seconds(name: str, value: object, remedy: str) -> None:

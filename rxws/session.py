@@ -98,13 +98,8 @@ class Session(Generic[In, Out]):
 
     def send(self, value: Any) -> bool:
         """Encode a message and queue it."""
-        if self._state is not State.OPEN:
+        if self._state is not State.OPEN or self._is_severed():
             self.flow.dropped("closed")
-            return False
-        if self.flow.severed:
-            self.flow.dropped("closed")
-            if self.flow.gate.held:
-                self.on_lost()  # else what came before the loss is being delivered, and tells it
             return False
         try:
             frame = encode(self._options.codec, value)
@@ -133,7 +128,7 @@ class Session(Generic[In, Out]):
                 self.face.fault(error)
             return
         close = closing.for_exception(error)
-        if close == closing.UNEXPECTED:
+        if close.code == closing.UNEXPECTED.code:
             logger.error("a handler's pipeline failed: closing with 1011", exc_info=error)
         self.close(close)
 
@@ -255,9 +250,8 @@ class Session(Generic[In, Out]):
             self._fail(BufferOverflow(Close(1013, "Try Again Later")), clear=True)
 
     def _on_stuck(self) -> None:
-        if self._state is not State.CLOSED:
-            close = Close(1006)
-            self._end(close, error=SendTimeout(close))
+        close = Close(1006)
+        self._end(close, error=SendTimeout(close))
         self._abort()
 
     def _on_dead(self) -> None:
@@ -281,15 +275,8 @@ class Session(Generic[In, Out]):
         self._stop_timer()
         if self._heartbeat is not None:
             self._heartbeat.stop()
-        clean = caused or self._completes(close)
+        clean = caused or self._options.is_clean(close)
         self.face.end(close, None if clean else error or ConnectionClosed(close))
-
-    def _completes(self, close: Close) -> bool:
-        try:
-            return self._options.completes(close)
-        except Exception as exc:
-            logger.error("completes= failed for %s, closing.is_clean decides", close, exc_info=exc)
-            return closing.is_clean(close)
 
     def _seal(self, close: Close | None) -> None:
         payload = b"" if close is None else close.code.to_bytes(2, "big") + close.reason.encode()
@@ -316,5 +303,12 @@ class Session(Generic[In, Out]):
             self._timer = None
 
     def _send_ping(self, payload: bytes) -> None:
-        self.flow.outbox.ping = payload
-        self._transport.wake()
+        if not self._is_severed():
+            self.flow.outbox.ping = payload
+            self._transport.wake()
+
+    def _is_severed(self) -> bool:
+        """Whether nothing can be sent any more; a loss during a pause is told by that."""
+        if self.flow.severed and self.flow.gate.held:
+            self.on_lost()  # else what came before the loss is being delivered, and tells it
+        return self.flow.severed

@@ -9,40 +9,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, NamedTuple
 
+from clock import Clock
 from reactivex.abc import DisposableBase
 from reactivex.disposable import Disposable
-from reactivex.scheduler import VirtualTimeScheduler
 
 from rxws.messages import Frame, Kind
 from rxws.transport import Receiver
 
-__all__ = ["Call", "Clock", "FakeTransport", "Sent", "Wire"]
-
-
-class Clock(VirtualTimeScheduler):
-    """Virtual time in seconds, from 0 on."""
-
-    @property
-    def time(self) -> float:
-        """The seconds that have passed."""
-        return round(self.to_seconds(self.now), 6)
-
-    def turn(self) -> None:
-        """Run what is due by now, but not what that puts on for the next turn."""
-        self.schedule(lambda *_: self.stop())
-        try:
-            self.start()
-        finally:
-            self.stop()
-
-    def run(self, seconds: float) -> None:
-        """Let so many seconds pass."""
-        try:
-            self.advance_by(seconds)
-        finally:  # an action that raises leaves the scheduler switched on
-            self.stop()
+__all__ = ["Call", "FakeTransport", "Sent", "Wire"]
 
 
 class Sent(NamedTuple):
@@ -88,7 +65,8 @@ class FakeTransport:
         writable: Whether frames that go out are taken.
         buffered: Bytes that were taken while the peer takes none.
         received: The number of signs of life so far.
-        over: Whether TCP has ended.
+        severed: Whether TCP takes nothing more.
+        over: Whether TCP has ended, and all that it brought before was delivered.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -99,6 +77,7 @@ class FakeTransport:
         self.writable = True
         self.buffered = 0
         self.received = 0
+        self.severed = False
         self.over = False
         self.room: int | None = None  # frames that the peer takes yet; None for any number
         self.lingering = False
@@ -132,7 +111,7 @@ class FakeTransport:
         if self._writing or self._receiver is None:
             return
         self._writing = True
-        while self.writable and not self.over:
+        while self.writable and not self.severed:
             frame = self._receiver.take()
             if frame is None:
                 break
@@ -186,8 +165,15 @@ class FakeTransport:
         self._note("abort")
         self.lose()
 
+    def sever(self) -> None:
+        """Take nothing more; the session is told in a later turn, once."""
+        if not self.severed:
+            self.severed = True
+            self.clock.schedule(lambda *_: self.receiver.on_unsendable())
+
     def lose(self) -> None:
         """TCP ends; the session is told in a later turn, once."""
+        self.sever()
         if not self.over:
             self.over = True
             self.clock.schedule(lambda *_: self.receiver.on_lost())
@@ -244,7 +230,7 @@ class Wire:
     def message(self, *messages: str | bytes) -> None:
         """Send messages."""
         for message in messages:
-            self._send(lambda message=message: self._transport.receiver.on_message(message))
+            self._send(partial(self._transport.receiver.on_message, message))
 
     def ping(self, payload: bytes = b"") -> None:
         """Send a ping."""
@@ -263,7 +249,8 @@ class Wire:
         self._send(lambda: self._part(self._transport.receiver.on_violation, code))
 
     def lost(self) -> None:
-        """End TCP: if reading is paused, that is seen when it goes on."""
+        """End TCP: nothing more can be sent; what was sent before is read first, then the end."""
+        self._transport.sever()
         self._on_its_way.append(self._transport.lose)
         self._deliver()
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from fake import Clock, FakeTransport, Sent, Wire
+from clock import Clock
+from fake import FakeTransport, Sent, Wire
 from reactivex import Observable
 from yarl import URL
 
@@ -77,8 +78,9 @@ class Rig:
         self.clock = Clock()
         self.transport = FakeTransport(self.clock)
         self.wire = Wire(self.transport, overrun)
+        options.setdefault("heartbeat", None)
         self.session: Session[Any, Any] = Session(
-            self.transport, self.clock, Options(**{"heartbeat": None, **options}), HANDSHAKE
+            self.transport, self.clock, Options(**options), HANDSHAKE
         )
         self.conn: Connection[Any, Any] = self.session.face.connection
         if watch:
@@ -96,9 +98,10 @@ class Rig:
         """Let so many seconds pass."""
         self.clock.run(seconds)
 
-    def turn(self) -> None:
-        """Let one turn of the loop pass."""
-        self.clock.turn()
+    def settle(self) -> None:
+        """Let turns of the loop pass until all that follows at once has happened."""
+        for _ in range(10):
+            self.clock.turn()
 
     @property
     def messages(self) -> list[str | bytes]:

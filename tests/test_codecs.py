@@ -15,7 +15,10 @@ from rxws.codecs import binary, json, raw, text, typed
 
 CHECKED = settings(max_examples=50, deadline=None, derandomize=True)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
     # A surrogate has no UTF-8.
     | st.text(st.characters(exclude_categories=["Cs"])),
     lambda inner: st.lists(inner) | st.dictionaries(st.text("ab"), inner),

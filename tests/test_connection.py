@@ -55,7 +55,7 @@ def test_a_connection_shows_itself_in_a_line() -> None:
     hold.dispose()
     assert "<Flow flowing" in repr(rig.conn)
     rig.wire.lost()
-    rig.turn()
+    rig.settle()
     assert "<Flow over" in repr(rig.conn)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import pytest
-from fake import Clock, FakeTransport
+from clock import Clock
+from fake import FakeTransport
 
 from rxws.gate import Gate, Hold
 

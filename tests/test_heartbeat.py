@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from rig import Rig
 
@@ -11,7 +13,7 @@ from rxws.messages import Kind
 INTERVAL = 10.0
 
 
-def beating(**options: object) -> Rig:
+def beating(**options: Any) -> Rig:
     return Rig(watch=True, heartbeat=INTERVAL, **options)
 
 
@@ -94,7 +96,7 @@ def test_latency_is_the_time_between_ping_and_pong() -> None:
     answer(rig)
     assert latency.values == [0.25, 1.5]
     rig.wire.lost()
-    rig.turn()
+    rig.settle()
     assert latency.ends == [None]
 
 
@@ -161,3 +163,14 @@ def test_a_ping_waits_while_the_wire_is_full_and_only_the_latest_leaves() -> Non
         rig.transport.received += 1
     rig.wire.go()
     assert len(rig.frames(Kind.PING)) == 1
+
+
+def test_a_ping_that_cannot_be_sent_tells_of_a_loss_during_a_pause() -> None:
+    """A failing write tells that the peer is gone, whatever it was to write."""
+    rig = beating()
+    rig.conn.flow.pause()
+    rig.wire.lost()
+    rig.run(9)
+    assert rig.closed.values == []
+    rig.run(2)
+    rig.check_over(Close(1006, by="network"), ConnectionClosed)

@@ -74,7 +74,6 @@ def test_any_other_host_port_or_form_does_not_pass(origin: str, host: str) -> No
     assert not same_host(origin, host)
 
 
-@pytest.mark.xfail(strict=True, reason="a missing Host is compared as the host 'none'")
 def test_without_a_host_header_no_page_passes() -> None:
     """There is nothing that its origin could be equal to."""
     assert not same_host("https://example.org", None)

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import pytest
 import reactivex as rx
-from fake import Clock
+from clock import Clock
 from reactivex import operators as ops
 from rig import Rig
 
@@ -97,7 +97,11 @@ TIMED: list[tuple[str, Callable[[], Any], list[str], list[float]]] = [
     ("take_with_time", lambda: ops.take_with_time(0.5), ["a"], [0]),
     (
         "buffer_with_time",
-        lambda: rx.compose(ops.buffer_with_time(2.5), ops.filter(bool), ops.map("+".join)),
+        lambda: (
+            lambda source: source.pipe(
+                ops.buffer_with_time(2.5), ops.filter(bool), ops.map("+".join)
+            )
+        ),
         ["a+b"],
         [2.5],
     ),

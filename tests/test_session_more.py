@@ -1,4 +1,4 @@
-"""One connection's life in virtual time: faults, deadlines, shutdown, pings, and who decides."""
+"""One connection's life in virtual time: shutdown, pings, many ends at once, and who decides."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import logging
 from typing import Any, NoReturn
 
 import pytest
-from reactivex import operators as ops
 from rig import Rig
 
-from rxws import Close, ConnectionClosed, DecodeError, EncodeError, codecs
+from rxws import Close, ConnectionClosed
 from rxws.messages import Frame, Kind
-from rxws.session import State
 
 
 def fail(*_: object) -> NoReturn:
@@ -24,134 +22,6 @@ def one_error(caplog: pytest.LogCaptureFixture) -> logging.LogRecord:
     assert (record.name, record.levelno) == ("rxws", logging.ERROR)
     assert record.exc_info is not None
     return record
-
-
-# --- faults -----------------------------------------------------------------------------------
-
-
-FAULTS = pytest.mark.parametrize(
-    ("provoke", "kind", "code"),
-    [
-        (lambda rig: rig.wire.message("{"), DecodeError, 1007),
-        (lambda rig: rig.wire.message(b"{}"), DecodeError, 1003),
-        (lambda rig: rig.conn.outgoing.on_next(object()), EncodeError, 1011),
-        (
-            lambda rig: (rig.conn.incoming.subscribe(fail), rig.wire.message("1")),
-            ValueError,
-            1011,
-        ),
-        (
-            lambda rig: (rig.conn.outgoing.subscribe(fail), rig.conn.outgoing.on_next(1)),
-            ValueError,
-            1011,
-        ),
-        (lambda rig: rig.conn.flow.writable.subscribe(fail), ValueError, 1011),
-    ],
-    ids=["decode", "kind", "encode", "incoming", "outgoing", "writable"],
-)
-
-
-@FAULTS
-def test_a_fault_that_is_observed_is_not_the_end(
-    provoke: Any, kind: type[Exception], code: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    """One notification on `errors`, nothing on the log, and the connection goes on."""
-    del code
-    rig = Rig(watch=True, codec=codecs.json)
-    errors, others = rig.watch(rig.conn.errors), rig.watch(rig.conn.errors)
-    provoke(rig)
-    assert [type(error) for error in errors.values] == [kind]
-    assert errors.values == others.values
-    assert rig.session.state is State.OPEN
-    assert caplog.records == []
-    rig.wire.close(1000)
-    assert errors.ends == [None]
-
-
-@FAULTS
-def test_a_fault_that_nobody_observes_ends_the_connection(
-    provoke: Any, kind: type[Exception], code: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    """With its code, logged once, and as the cause of what ends `incoming`."""
-    rig = Rig(watch=True, codec=codecs.json)
-    provoke(rig)
-    assert rig.close_frame.code == code
-    rig.check_over(Close(code, rig.close_frame.reason), ConnectionClosed)
-    assert rig.incoming.error is not None
-    assert type(rig.incoming.error.__cause__) is kind
-    assert "secret" not in rig.close_frame.reason
-    record = one_error(caplog)
-    assert record.exc_info is not None
-    assert record.exc_info[1] is rig.incoming.error.__cause__
-
-
-def test_who_raises_while_told_of_a_fault_ends_the_connection(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """Nobody observes that one; the other subscribers of `errors` are told of the first."""
-    rig = Rig(watch=True, codec=codecs.json)
-    rig.conn.errors.subscribe(fail)
-    others = rig.watch(rig.conn.errors)
-    rig.wire.message("{")
-    assert [type(error) for error in others.values] == [DecodeError]
-    rig.check_over(Close(1011, "Unexpected Error"), ConnectionClosed)
-    one_error(caplog)
-
-
-def test_who_raises_at_the_end_is_a_fault_of_a_connection_that_is_over(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """Observed or logged, but no second end."""
-    rig = Rig(watch=True)
-    rig.conn.incoming.subscribe(on_completed=fail)
-    rig.conn.closed.subscribe(fail)
-    rig.wire.close(1000)
-    rig.check_over(Close(1000, by="peer"))
-    assert len(caplog.records) == 2
-    other = Rig(watch=True)
-    errors = other.watch(other.conn.errors)
-    other.conn.incoming.subscribe(on_completed=fail)
-    other.wire.close(1000)
-    assert [type(error) for error in errors.values] == [ValueError]
-
-
-@pytest.mark.xfail(strict=True, reason="told after `errors` has ended, and not logged either")
-def test_a_fault_at_an_end_within_a_notification_is_not_lost(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """Observed or logged."""
-    rig = Rig(max_message_size=10)
-    errors = rig.watch(rig.conn.errors)
-    rig.conn.incoming.subscribe(lambda _: rig.session.on_violation(1002), fail)
-    rig.wire.message("x")
-    assert errors.values or caplog.records
-
-
-def test_an_exception_in_the_pipeline_is_logged_once_and_never_told(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """1011 "Unexpected Error"."""
-    rig = Rig(lambda conn: conn.incoming.pipe(ops.map(fail)), watch=True)
-    rig.wire.message("x")
-    assert (rig.close_frame.code, rig.close_frame.reason) == (1011, "Unexpected Error")
-    one_error(caplog)
-
-
-@pytest.mark.parametrize("code", [1005, 1006, 1015])
-def test_a_proxy_that_passes_an_unsendable_end_on_closes_with_1011(code: int) -> None:
-    """The other side's 1006 is no code for this one's wire."""
-    rig = Rig(watch=True)
-    rig.conn.outgoing.on_error(ConnectionClosed(Close(code)))
-    assert rig.close_frame.code == 1011
-
-
-def test_an_exception_after_the_end_is_a_fault(caplog: pytest.LogCaptureFixture) -> None:
-    """But for the end itself, which comes back through an echo."""
-    rig = Rig(lambda conn: conn.incoming, watch=True)
-    rig.wire.close(4001)
-    assert caplog.records == []
-    rig.conn.outgoing.on_error(ValueError("late"))
-    one_error(caplog)
 
 
 # --- who decides what is an error -------------------------------------------------------------
@@ -168,7 +38,7 @@ def test_completes_moves_the_border() -> None:
     rig.check_over(Close(4001, by="peer"))
     rig = Rig(watch=True, completes=rxjs)
     rig.wire.lost()
-    rig.turn()
+    rig.settle()
     rig.check_over(Close(1006, by="network"), ConnectionClosed)
 
 

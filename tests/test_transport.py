@@ -7,7 +7,8 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fake import Clock, FakeTransport
+from clock import Clock
+from fake import FakeTransport
 from rig import Rig
 
 from rxws.adapter import Adapter

@@ -1,0 +1,99 @@
+"""What type checkers infer of the client end, with each codec.
+
+Nothing here runs: `make types` checks it, with mypy and with pyright.
+"""
+
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=true
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from typing import Any, assert_type
+
+import aiohttp
+from reactivex import Observable
+from reactivex.subject import Subject
+from yarl import URL
+
+import rxws
+from rxws import Close, Connecting, Connection
+
+URL_ = "ws://peer.example/"
+
+
+@dataclass
+class Answer:
+    text: str
+
+
+async def entered() -> None:
+    """By `async with`, as a connection of what the codec speaks."""
+    async with rxws.connect(URL_) as conn:
+        assert_type(conn, Connection[str | bytes, str | bytes])
+        assert_type(conn.incoming, Observable[str | bytes])
+    async with rxws.connect(URL_, codec=rxws.codecs.raw) as conn_of_raw:
+        assert_type(conn_of_raw, Connection[str | bytes, str | bytes])
+    async with rxws.connect(URL_, codec=rxws.codecs.text) as conn_of_text:
+        assert_type(conn_of_text, Connection[str, str])
+        assert_type(conn_of_text.outgoing, Subject[str | Close])
+        conn_of_text.outgoing.on_next("hello")
+        conn_of_text.outgoing.on_next(Close(4001))
+        async for message in rxws.iterate(conn_of_text.incoming):
+            assert_type(message, str)
+    async with rxws.connect(URL_, codec=rxws.codecs.binary) as conn_of_binary:
+        assert_type(conn_of_binary, Connection[bytes, bytes])
+    async with rxws.connect(URL_, codec=rxws.codecs.json) as conn_of_json:
+        assert_type(conn_of_json, Connection[Any, Any])
+    async with rxws.connect(URL_, codec=rxws.codecs.typed(Answer)) as conn_of_typed:
+        assert_type(conn_of_typed, Connection[Answer, Any])
+
+
+async def awaited() -> None:
+    """By `await`, alike; then the connection is the user's to end."""
+    assert_type(rxws.connect(URL_), Connecting[str | bytes, str | bytes])
+    assert_type(await rxws.connect(URL_), Connection[str | bytes, str | bytes])
+    conn = await rxws.connect(URL(URL_), codec=rxws.codecs.text)
+    assert_type(conn, Connection[str, str])
+    conn.outgoing.on_completed()
+    assert_type(await conn.closed, Close)
+
+
+async def with_options(session: aiohttp.ClientSession) -> None:
+    """Those of a connection, those of the client, and those of aiohttp's `ws_connect`."""
+    async with rxws.connect(
+        URL_,
+        protocols=["chat"],
+        heartbeat=None,
+        max_message_size=1 << 16,
+        compress=False,
+        completes=lambda close: close.code != 1006,
+        high_water=1 << 12,
+        max_buffer=1 << 14,
+        overflow="close",
+        send_timeout=1,
+        close_timeout=1,
+        hold_timeout=1,
+        session=session,
+        open_timeout=2.5,
+        headers={"Authorization": "Bearer x"},
+        params={"room": "a"},
+        ssl=ssl.create_default_context(),
+        proxy="http://proxy.example:3128",
+        origin="https://peer.example",
+    ) as conn:
+        assert_type(conn, Connection[str | bytes, str | bytes])
+
+
+async def refused() -> None:
+    """Errors carry what a program needs to go on."""
+    try:
+        await rxws.connect(URL_)
+    except rxws.HandshakeError as error:
+        assert_type(error.status, int)
+        assert_type(error.body, bytes)
+    except rxws.ConnectError as error:
+        assert_type(error.__cause__, BaseException | None)
+    except rxws.ConnectionClosed as error:
+        assert_type(error.close, Close)
+        assert_type(error.close.code, int)

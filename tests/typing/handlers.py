@@ -1,0 +1,227 @@
+"""What type checkers infer of handlers on the server, with each codec.
+
+Nothing here runs: `make types` checks it, with mypy and with pyright.
+"""
+
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=true
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, assert_type
+
+import reactivex as rx
+from aiohttp import web
+from reactivex import Observable
+from reactivex import operators as ops
+from reactivex.abc import DisposableBase, SchedulerBase
+from reactivex.subject import Subject
+
+import rxws
+from rxws import Close, Codec, Connection, Flow, Handshake
+
+Route = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass
+class Question:
+    text: str
+
+
+# --- a connection is generic in what comes in and in what goes out ----------------------------
+
+
+def plain(conn: Connection) -> None:
+    """Without parameters it speaks both kinds of frames."""
+    assert_type(conn, Connection[str | bytes, str | bytes])
+    assert_type(conn.incoming, Observable[str | bytes])
+    assert_type(conn.outgoing, Subject[str | bytes | Close])
+    assert_type(conn.errors, Observable[Exception])
+    assert_type(conn.closed, Observable[Close])
+    assert_type(conn.flow, Flow)
+    assert_type(conn.handshake, Handshake)
+    assert_type(conn.handshake.request, web.Request | None)
+    assert_type(conn.scheduler, SchedulerBase)
+
+
+def half(conn: Connection[int]) -> None:
+    """What goes out may be left to its default."""
+    assert_type(conn.incoming, Observable[int])
+    assert_type(conn.outgoing, Subject[str | bytes | Close])
+
+
+def sends(conn: Connection[int, list[str]]) -> None:
+    """A `Close` may always be sent in band."""
+    conn.outgoing.on_next(["a"])
+    conn.outgoing.on_next(Close(4001, "why"))
+
+
+# --- a handler returns one of four things -----------------------------------------------------
+
+
+def an_observable(conn: Connection[str, str]) -> Observable[str]:
+    return conn.incoming.pipe(ops.map(str.upper))
+
+
+def a_disposable(conn: Connection[str, str]) -> DisposableBase:
+    return conn.incoming.subscribe(conn.outgoing)
+
+
+def nothing(conn: Connection[str, str]) -> None:
+    conn.outgoing.on_next("hello")
+
+
+async def a_coroutine(conn: Connection[str, str]) -> Observable[str]:
+    await conn.flow.drained()
+    return conn.incoming
+
+
+async def a_coroutine_of_nothing(conn: Connection[str, str]) -> None:
+    async for message in rxws.iterate(conn.incoming):
+        assert_type(message, str)
+
+
+any_of_them: list[rxws.Handler[str, str]] = [
+    an_observable,
+    a_disposable,
+    nothing,
+    a_coroutine,
+    a_coroutine_of_nothing,
+    rxws.pipeline(ops.distinct_until_changed()),
+    rxws.listener(Subject[str](), rx.never()),
+]
+
+
+def values_of(message: dict[str, int]) -> list[int]:
+    return [*message.values()]
+
+
+def text_of(question: Question) -> str:
+    return question.text
+
+
+# --- as a decorator, with each codec ----------------------------------------------------------
+
+
+@rxws.websocket
+def bare(conn: Connection) -> Observable[str | bytes]:
+    return conn.incoming
+
+
+@rxws.websocket()
+def called(conn: Connection) -> Observable[str | bytes]:
+    return conn.incoming
+
+
+@rxws.websocket(codec=rxws.codecs.raw)
+def raw(conn: Connection[str | bytes, str | bytes]) -> Observable[str | bytes]:
+    return conn.incoming
+
+
+@rxws.websocket(codec=rxws.codecs.text)
+def text(conn: Connection[str, str]) -> Observable[str]:
+    return conn.incoming
+
+
+@rxws.websocket(codec=rxws.codecs.binary)
+def binary(conn: Connection[bytes, bytes]) -> Observable[bytes]:
+    return conn.incoming
+
+
+@rxws.websocket(codec=rxws.codecs.json)
+def json(conn: Connection[Any, Any]) -> Observable[Any]:
+    return conn.incoming
+
+
+@rxws.websocket(codec=rxws.codecs.json)
+def json_by_promise(conn: Connection[dict[str, int], list[int]]) -> Observable[list[int]]:
+    return conn.incoming.pipe(ops.map(values_of))
+
+
+@rxws.websocket(codec=rxws.codecs.typed(Question))
+def typed(conn: Connection[Question, Any]) -> Observable[str]:
+    return conn.incoming.pipe(ops.map(text_of))
+
+
+@rxws.websocket(codec=Codec[int, float](encode=str, decode=int))
+async def own(conn: Connection[int, float]) -> Observable[float]:
+    return conn.incoming.pipe(ops.map(float))
+
+
+def routes() -> None:
+    """Whatever the codec, the result is what aiohttp routes to."""
+    assert_type(bare, Route)
+    assert_type(called, Route)
+    assert_type(raw, Route)
+    assert_type(text, Route)
+    assert_type(binary, Route)
+    assert_type(json, Route)
+    assert_type(json_by_promise, Route)
+    assert_type(typed, Route)
+    assert_type(own, Route)
+    web.get("/", text)
+
+
+# --- as a function, with each codec: what a lambda gets ---------------------------------------
+#
+# Not by assert_type within: mypy looks at a lambda without its context first, and would complain.
+
+
+def gets_both(conn: Connection[str | bytes, str | bytes]) -> None: ...
+def gets_text(conn: Connection[str, str]) -> None: ...
+def gets_bytes(conn: Connection[bytes, bytes]) -> None: ...
+def gets_questions(conn: Connection[Question, Any]) -> None: ...
+
+
+def lambdas() -> None:
+    assert_type(rxws.websocket(lambda conn: gets_both(conn)), Route)
+    assert_type(rxws.websocket(lambda conn: gets_both(conn), codec=rxws.codecs.raw), Route)
+    assert_type(rxws.websocket(lambda conn: gets_text(conn), codec=rxws.codecs.text), Route)
+    assert_type(rxws.websocket(lambda conn: gets_bytes(conn), codec=rxws.codecs.binary), Route)
+    assert_type(rxws.websocket(lambda conn: gets_text(conn), codec=rxws.codecs.json), Route)
+    questions = rxws.codecs.typed(Question)
+    assert_type(rxws.websocket(lambda conn: gets_questions(conn), codec=questions), Route)
+    rxws.websocket(lambda conn: conn.incoming, codec=rxws.codecs.text, origins="*", heartbeat=None)
+    rxws.websocket(lambda conn: conn.outgoing.on_next("hello"), codec=rxws.codecs.text)
+    rxws.websocket(lambda conn: conn.outgoing.on_next(Close(4001)), codec=rxws.codecs.text)
+
+
+# --- behind one's own checks ------------------------------------------------------------------
+
+
+async def private(request: web.Request) -> web.StreamResponse:
+    if "token" not in request.query:
+        raise web.HTTPUnauthorized
+    assert_type(await rxws.upgrade(request, plain), web.StreamResponse)
+    assert_type(
+        await rxws.upgrade(request, text_handler, codec=rxws.codecs.text, max_buffer=1024),
+        web.StreamResponse,
+    )
+    return await rxws.upgrade(
+        request,
+        lambda conn: gets_bytes(conn),
+        codec=rxws.codecs.binary,
+        origins=["https://example.org"],
+    )
+
+
+def text_handler(conn: Connection[str, str]) -> Observable[str]:
+    return conn.incoming
+
+
+# --- codecs -----------------------------------------------------------------------------------
+
+
+def codecs() -> None:
+    assert_type(rxws.codecs.raw, Codec[str | bytes, str | bytes])
+    assert_type(rxws.codecs.text, Codec[str, str])
+    assert_type(rxws.codecs.binary, Codec[bytes, bytes])
+    assert_type(rxws.codecs.json, Codec[Any, Any])
+    assert_type(rxws.codecs.typed(Question), Codec[Question, Any])
+    assert_type(rxws.codecs.typed(Question | None), Codec[Any, Any])
+    assert_type(Codec(encode=str, decode=int).decode("7"), int)
+
+
+def time_and_loop(conn: Connection[str, str]) -> Observable[str]:
+    return conn.incoming.pipe(ops.debounce(0.3), rxws.operators.on_loop())

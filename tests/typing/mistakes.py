@@ -1,0 +1,78 @@
+"""What type checkers refuse: each line is a mistake, and so is an ignore that is not needed.
+
+Nothing here runs: `make types` checks it. Both mypy (`warn_unused_ignores`) and pyright (see below)
+tell of an ignore without a mistake.
+"""
+
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=true
+
+from __future__ import annotations
+
+from aiohttp import web
+from reactivex import Observable
+
+import rxws
+from rxws import Close, Codec, Connection
+
+
+def of_text(conn: Connection[str, str]) -> Observable[str]:
+    return conn.incoming
+
+
+def of_bytes(conn: Connection[bytes, bytes]) -> Observable[bytes]:
+    return conn.incoming
+
+
+def of_number(conn: Connection) -> int:
+    return 7
+
+
+async def mistakes(request: web.Request) -> None:
+    # A handler of other messages than the codec makes.
+    rxws.websocket(of_bytes, codec=rxws.codecs.text)  # type: ignore[arg-type]
+    rxws.websocket(codec=rxws.codecs.text)(of_bytes)  # type: ignore[arg-type]
+    rxws.websocket(of_text)  # type: ignore[arg-type]
+    rxws.websocket()(of_text)  # type: ignore[arg-type]
+    await rxws.upgrade(request, of_bytes, codec=rxws.codecs.text)  # type: ignore[arg-type]
+    await rxws.upgrade(request, of_text)  # type: ignore[arg-type]
+
+    # A handler that returns none of the four, or is none.
+    rxws.websocket(of_number)  # type: ignore[arg-type]
+    rxws.websocket("of_text")  # type: ignore[call-overload]
+    rxws.websocket(lambda conn: 7)  # type: ignore[arg-type, return-value]
+
+    # A lambda that takes it for something else.
+    rxws.websocket(lambda conn: of_bytes(conn), codec=rxws.codecs.text)  # type: ignore[arg-type]
+    rxws.websocket(lambda conn: of_text(conn))  # type: ignore[arg-type]
+    rxws.websocket(lambda conn: conn.outgoing.on_next(7), codec=rxws.codecs.text)  # type: ignore[arg-type]
+    rxws.websocket(lambda conn: conn.closes, codec=rxws.codecs.text)  # type: ignore[attr-defined]
+
+    # An option that does not exist, or of the wrong type.
+    rxws.websocket(of_text, codec=rxws.codecs.text, heartbeats=5)  # type: ignore[call-overload]
+    rxws.websocket(of_text, codec=rxws.codecs.text, heartbeat="5")  # type: ignore[call-overload]
+    rxws.websocket(of_text, codec=rxws.codecs.text, overflow="explode")  # type: ignore[call-overload]
+    rxws.websocket(of_text, codec="text")  # type: ignore[call-overload]
+    rxws.websocket(of_text, codec=rxws.codecs.text, open_timeout=5.0)  # type: ignore[call-overload]
+    rxws.connect("ws://peer.example/", heartbeats=5)  # type: ignore[call-overload]
+    rxws.connect("ws://peer.example/", max_message_size="1 MiB")  # type: ignore[call-overload]
+    rxws.connect("ws://peer.example/", completes=1000)  # type: ignore[call-overload]
+    rxws.connect("ws://peer.example/", autoclose=False)  # type: ignore[call-overload]
+    rxws.connect("ws://peer.example/", origins="*")  # type: ignore[call-overload]
+    rxws.connect()  # type: ignore[call-overload]
+
+
+async def messages(conn: Connection[str, str]) -> None:
+    # What the codec does not speak.
+    conn.outgoing.on_next(b"bytes")  # type: ignore[arg-type]
+    conn.outgoing.on_next(7)  # type: ignore[arg-type]
+    async with rxws.connect("ws://peer.example/", codec=rxws.codecs.binary) as client:
+        client.outgoing.on_next("text")  # type: ignore[arg-type]
+    url = "ws://peer.example/"
+    spoken: Connection[bytes, bytes] = await rxws.connect(url, codec=rxws.codecs.text)  # type: ignore[arg-type]
+    spoken.outgoing.on_next(b"")
+    # A value, not a thing to change; a close is one, too.
+    conn.outgoing = conn.outgoing  # type: ignore[misc]
+    Close("4001")  # type: ignore[arg-type]
+    Close(4001, b"why")  # type: ignore[arg-type]
+    Close(4001, by="me")  # type: ignore[arg-type]
+    Codec[int, int](encode=int, decode=int)  # type: ignore[arg-type]
