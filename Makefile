@@ -3,6 +3,7 @@
 # is given and is of another version than .venv.
 
 PYTHON ?= python3
+PORT ?= 8765
 ARGS ?=
 
 BIN := .venv/bin
@@ -16,7 +17,7 @@ export NO_MKDOCS_2_WARNING = 1
 .PHONY: help demo test lint types unit docs clean venv
 
 help:
-	@echo 'make demo    serve the examples on http://127.0.0.1:8765, with a page to try them'
+	@echo 'make demo    serve the examples on http://127.0.0.1:8765, with a page to try them; PORT=...'
 	@echo 'make test    lint, types and tests: what a change has to pass'
 	@echo 'make lint    ruff: rules and format'
 	@echo 'make types   mypy and pyright'
@@ -27,7 +28,7 @@ help:
 
 demo: venv
 	@$(MAKE) --silent .venv/.run
-	@exec $(BIN)/python examples/demo.py
+	@exec $(BIN)/python examples/demo.py --port '$(PORT)'
 
 test: lint types unit
 

@@ -61,7 +61,7 @@ class Acceptor:
         )
         await ws.prepare(request)
         transport = request.transport
-        if transport is None:  # lost during the handshake: no connection ever was
+        if transport is None:  # pragma: no cover # lost in the handshake: no connection ever was
             return ws
         adapter = Adapter(ws, transport)
         session: Session[Any, Any] = Session(
@@ -74,9 +74,6 @@ class Acceptor:
         try:
             handle(handler, session)
             await adapter.run(session)
-        except asyncio.CancelledError:  # the application ends without rxws.setup
-            session.shutdown()
-            raise
         finally:
             if remove is not None:
                 remove()

@@ -60,6 +60,7 @@ class Adapter:
         self._gate: asyncio.Future[None] | None = None  # there while reading is paused
         self._writing = False  # while frames are being written, or one is being compressed
         self._compressing = False  # while one is, in another thread
+        self._writer: asyncio.Task[None] | None = None  # the task that waits for that
         self._finish: Callable[[], None] | None = None  # how TCP is ended once all is written
         self._wire = Wire(transport, self._on_writable, self._on_lost, self._on_eof)
 
@@ -107,7 +108,7 @@ class Adapter:
             return True  # TCP is lost, which the reading side tells
         self._compressing = True
         self._tell_writable()
-        self._spawn(self._write_on(Begun(coroutine, waits_for)))
+        self._writer = self._loop.create_task(self._write_on(Begun(coroutine, waits_for)))
         return False
 
     async def _write_on(self, begun: Begun) -> None:
@@ -168,13 +169,15 @@ class Adapter:
             if self._wire.lost.done():  # aiohttp cancels a handler whose peer is gone, if told to
                 receiver.on_lost()
             else:
+                receiver.on_cancelled()
                 self._wire.lost.add_done_callback(lambda _: receiver.on_lost())
             raise
         finally:
             for task in self._tasks:
                 task.cancel()
-            if self._tasks:
-                await asyncio.wait(self._tasks)
+            # What is being compressed is not cancelled: aiohttp's compressor would be in pieces.
+            if left := [*self._tasks, *([self._writer] if self._writer else [])]:
+                await asyncio.wait(left)
 
     @staticmethod
     def _pass_on(message: Any, receiver: Receiver) -> bool:

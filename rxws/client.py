@@ -284,11 +284,7 @@ class _Link:
     async def _run(self) -> None:
         try:
             await self._adapter.run(self.session)
-        except asyncio.CancelledError:  # the loop is ended around us
-            self.session.shutdown()
-            raise
         finally:
-            del self._ws.close  # aiohttp's own again, which lets go of the response
-            await self._ws.close()
+            client_response(self._ws).close()
             if self._own is not None:
                 await self._own.close()

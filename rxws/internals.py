@@ -22,7 +22,7 @@ def client_transport(ws: ClientWebSocketResponse[Any]) -> asyncio.Transport | No
 
 
 def take_over_closing(ws: ClientWebSocketResponse[Any]) -> None:
-    """Let `receive()` report an end without answering it, until `ws.close` is deleted again.
+    """Let `receive()` report an end without answering it.
 
     A subclass would do on a session of ours (`ws_response_class`), but not on one of the user's.
     """

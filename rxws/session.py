@@ -225,6 +225,10 @@ class Session(Generic[In, Out]):
         self._stop_timer()
         self.flow.give_up()
 
+    def on_cancelled(self) -> None:
+        """The connection is cut off from outside, by an application that ends as far as we know."""
+        self.shutdown()
+
     # --- ends -------------------------------------------------------------------------------
 
     def shutdown(self, within: float | None = None) -> None:

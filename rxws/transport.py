@@ -99,6 +99,10 @@ class Receiver(Protocol):
         """The peer broke the protocol; the code says how (1002, 1007, 1009)."""
         ...
 
+    def on_cancelled(self) -> None:
+        """The task that the connection lives in is cancelled."""
+        ...
+
     def on_lost(self) -> None:
         """TCP ended."""
         ...

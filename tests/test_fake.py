@@ -44,6 +44,9 @@ class Told:
     def on_unsendable(self) -> None:
         self.said.append("unsendable")
 
+    def on_cancelled(self) -> None:
+        self.said.append("cancelled")
+
     def on_lost(self) -> None:
         self.said.append("lost")
 
