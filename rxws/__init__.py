@@ -1,6 +1,6 @@
 """A WebSocket connection as three streams: reactivex on top, aiohttp below, on both ends."""
 
-from . import closing, codecs, operators
+from . import closing, codecs, operators, overflow
 from .client import ClientOptions, Connecting, connect
 from .codecs import Codec
 from .connection import Connection, Flow, Handler, Stats
@@ -46,6 +46,7 @@ __all__ = [
     "iterate",
     "listener",
     "operators",
+    "overflow",
     "pipeline",
     "setup",
     "upgrade",

@@ -66,17 +66,18 @@ class Acceptor:
         adapter = Adapter(ws, transport)
         session: Session[Any, Any] = Session(
             adapter,
-            LoopScheduler(asyncio.get_running_loop()),
+            LoopScheduler.running(),
             options,
             Handshake(request.url, request.headers, ws.ws_protocol, _peername(transport), request),
         )
-        remove = connections.add(session) if connections is not None else None
+        if connections is not None:
+            connections.add(session)
         try:
             handle(handler, session)
             await adapter.run(session)
         finally:
-            if remove is not None:
-                remove()
+            if connections is not None:
+                connections.remove(session)
         return ws
 
     def _check(self, request: web.Request) -> None:

@@ -51,12 +51,26 @@ class Adapter:
         transport: The asyncio transport below it.
     """
 
+    __slots__ = (
+        "_compressing",
+        "_context",
+        "_finish",
+        "_gate",
+        "_loop",
+        "_receiver",
+        "_tasks",
+        "_wire",
+        "_writer",
+        "_writing",
+        "_ws",
+    )
+
     def __init__(self, ws: WebSocket, transport: asyncio.Transport) -> None:
         self._ws = ws
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
         self._receiver: Receiver | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}  # a set, but smaller while it is empty
         self._gate: asyncio.Future[None] | None = None  # there while reading is paused
         self._writing = False  # while frames are being written, or one is being compressed
         self._compressing = False  # while one is, in another thread
@@ -162,7 +176,7 @@ class Adapter:
                 if not self._pass_on(await self._ws.receive(), receiver):
                     break
             if not self._wire.finishing:
-                self.abort()
+                self._wire.give_up()
             await asyncio.shield(self._wire.lost)
             receiver.on_lost()
         except asyncio.CancelledError:
@@ -212,7 +226,7 @@ class Adapter:
 
     def abort(self) -> None:
         """See `Transport.abort`."""
-        self._wire.transport.abort()
+        self._wire.abort()
 
     # --- the loop ---------------------------------------------------------------------------
 
@@ -231,8 +245,8 @@ class Adapter:
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
         return task
 
     def call_soon_threadsafe(self, callback: Callable[[], object]) -> None:

@@ -102,7 +102,7 @@ def connect(url: str | URL, **options: Any) -> Connecting[Any, Any]:
         TypeError: An option is of the wrong type, unknown, or one that rxws decides itself.
         ValueError: An option is out of range.
 
-    Example:
+    Examples:
         ```python
         async with rxws.connect("ws://localhost:8080/shout", codec=rxws.codecs.text) as conn:
             conn.incoming.subscribe(print)
@@ -199,8 +199,7 @@ class Connecting(Generic[In, Out]):
         handshake = Handshake(
             response.url, response.headers, ws.protocol, transport.get_extra_info("peername")
         )
-        loop = asyncio.get_running_loop()
-        session: Session[Any, Any] = Session(adapter, LoopScheduler(loop), options, handshake)
+        session: Session[Any, Any] = Session(adapter, LoopScheduler.running(), options, handshake)
         return _Link(session, adapter, ws, own)
 
     def _explain(self, exc: BaseException, refusal: _Refusal) -> ConnectError | None:

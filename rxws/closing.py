@@ -37,7 +37,7 @@ _WIRE = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000
 def is_clean(close: Close) -> bool:
     """Tell whether a stream completes (and does not fail) with this close: 1000, 1001 and 1005.
 
-    Example:
+    Examples:
         >>> is_clean(Close(1001)), is_clean(Close(1006)), is_clean(Close(4000))
         (True, False, False)
     """
@@ -47,7 +47,7 @@ def is_clean(close: Close) -> bool:
 def is_wire_code(code: int) -> bool:
     """Tell whether a close frame may carry this code (RFC 6455, section 7.4).
 
-    Example:
+    Examples:
         >>> [is_wire_code(code) for code in (999, 1000, 1005, 1014, 2000, 3000, 5000)]
         [False, True, False, True, False, True, False]
     """

@@ -28,7 +28,7 @@ class Codec(Generic[In, Out]):
         encode: Makes a frame of a value: `str` goes as text, `bytes` as binary.
         decode: Makes a value of a frame. What it raises becomes a `DecodeError` on `errors`.
 
-    Example:
+    Examples:
         >>> numbers = Codec[int, int](encode=str, decode=int)
         >>> numbers.decode("7"), numbers.encode(8)
         (7, '8')
@@ -127,7 +127,7 @@ def typed(type_: Any) -> Codec[Any, Any]:
         ImportError: msgspec is not installed.
         TypeError: msgspec cannot decode into this type.
 
-    Example:
+    Examples:
         >>> typed(dict[str, int]).decode('{"a": 1}')
         {'a': 1}
     """

@@ -34,7 +34,8 @@ class Stats:
         sent_messages: Messages that were handed to the wire.
         sent_bytes: Their payloads, in bytes.
         dropped: Messages that were dropped, by reason: `"closed"` (sent after the end, or still
-            waiting at the end), `"overflow"`, `"unobserved"` (came in and nobody subscribed).
+            waiting at the end), `"overflow"`, `"conflated"` (a newer one took its place),
+            `"unobserved"` (came in and nobody subscribed).
         paused: Seconds that reading was paused.
     """
 
@@ -55,7 +56,7 @@ class Flow(Protocol):
         Returns:
             The hold. It may be disposed from any thread, and more than once.
 
-        Example:
+        Examples:
             ```python
             with conn.flow.pause():
                 await something_slow()

@@ -38,6 +38,19 @@ class Face(Generic[In, Out]):
         on_stuck: Called when `send_timeout` is hit.
     """
 
+    __slots__ = (
+        "_dispatcher",
+        "_held",
+        "_on_unobserved",
+        "closed",
+        "connection",
+        "errors",
+        "flow",
+        "incoming",
+        "outgoing",
+        "scheduler",
+    )
+
     def __init__(
         self,
         transport: Transport,
@@ -62,13 +75,18 @@ class Face(Generic[In, Out]):
             fault,
             on_overflow,
             on_stuck,
-            lambda: self.incoming.flush(),
         )
         self.incoming: Inbound[In] = Inbound(
             dispatcher, fault, options.codec, self.flow, scheduler, options.hold_timeout
         )
+        self.flow.on_released = self.incoming.flush
         self.outgoing: Outgoing[Out | Close] = Outgoing(
-            dispatcher, fault, sink, transport.call_soon_threadsafe, options.max_buffer
+            dispatcher,
+            fault,
+            sink,
+            transport.call_soon_threadsafe,
+            options.max_buffer,
+            options.overflow,
         )
         # Who raises while told of a fault cannot be told of that: nobody observes it.
         self.errors: Stream[Exception] = Stream(dispatcher, on_unobserved)

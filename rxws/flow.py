@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from reactivex import Observable
 from reactivex import operators as ops
@@ -13,10 +12,11 @@ from reactivex.abc import DisposableBase, SchedulerBase
 from .connection import Stats
 from .errors import ConnectionClosed
 from .gate import Gate, Hold
+from .heartbeat import KeepAlive
 from .messages import Close, Frame, Kind
 from .options import Options
-from .outbox import Outbox
-from .overflow import OVERHEAD
+from .outbox import make_outbox
+from .overflow import OVERHEAD, REFUSING
 from .scheduling import after
 from .streams import Dispatcher, Fault, Replay, Stream
 from .transport import Transport
@@ -38,8 +38,36 @@ class FlowControl:
         fault: Told of what a subscriber of `writable` or `latency` raises.
         on_overflow: Called when `max_buffer` is hit.
         on_stuck: Called when `send_timeout` is hit.
-        on_released: Called when a hold was let go.
     """
+
+    __slots__ = (
+        "_dispatcher",
+        "_dropped",
+        "_ended",
+        "_fault",
+        "_keep_alive",
+        "_latency",
+        "_left",
+        "_offered",
+        "_on_overflow",
+        "_on_stuck",
+        "_options",
+        "_received_bytes",
+        "_received_messages",
+        "_relieved",
+        "_scheduler",
+        "_sent_bytes",
+        "_sent_messages",
+        "_thread",
+        "_timer",
+        "_transport",
+        "_wire_writable",
+        "_writable",
+        "gate",
+        "on_released",
+        "outbox",
+        "severed",
+    )
 
     def __init__(
         self,
@@ -50,19 +78,22 @@ class FlowControl:
         fault: Fault,
         on_overflow: Callable[[], None],
         on_stuck: Callable[[], None],
-        on_released: Callable[[], None],
     ) -> None:
         self._transport = transport
         self._scheduler = scheduler
         self._options = options
         self._on_overflow = on_overflow
         self._on_stuck = on_stuck
-        self._on_released = on_released
+        self.on_released: Callable[[], None] | None = None  # called when a hold was let go
         self._thread = threading.get_ident()
+        self._keep_alive: KeepAlive | None = None  # made with the first pause
         self.gate = Gate(transport, scheduler)
-        self.outbox = Outbox()
-        self._writable: Replay[bool] = Replay(dispatcher, fault, True)
-        self._latency: Stream[float] = Stream(dispatcher, fault)
+        self.gate.on_paused = self._on_paused
+        self.outbox = make_outbox(options.overflow)
+        self._dispatcher = dispatcher
+        self._fault = fault
+        self._writable: Replay[bool] | None = None  # made when somebody asks, as is _latency
+        self._latency: Stream[float] | None = None
         self._wire_writable = True
         self.severed = False  # whether TCP is lost, be it that reading has not come to that yet
         self._timer: DisposableBase | None = None
@@ -70,7 +101,7 @@ class FlowControl:
         self._relieved = 0  # how often the wire was full and took frames again
         self._received_messages = self._received_bytes = 0
         self._sent_messages = self._sent_bytes = 0
-        self._dropped: Counter[str] = Counter()
+        self._dropped: dict[str, int] = {}
         self._ended: Close | None = None
 
     # --- what users see ---------------------------------------------------------------------
@@ -86,11 +117,15 @@ class FlowControl:
             self._transport.call_soon_threadsafe(lambda: self._release(hold))
             return
         self.gate.release(hold)
-        self._on_released()
+        self._tell_released()
 
     @property
     def writable(self) -> Observable[bool]:
         """See `Flow.writable`."""
+        if self._writable is None:
+            self._writable = Replay(self._dispatcher, self._fault, self._wire_writable)
+            if self._ended is not None:
+                self._writable.end()
         return self._writable
 
     @property
@@ -100,14 +135,18 @@ class FlowControl:
 
     async def drained(self) -> None:
         """See `Flow.drained`."""
-        if self._ended is None and not self._wire_writable:
-            await self._writable.pipe(ops.first_or_default(bool, False))
+        while self._ended is None and not self._wire_writable:
+            await self.writable.pipe(ops.first_or_default(bool, False))
         if self._ended is not None:
             raise ConnectionClosed(self._ended)
 
     @property
     def latency(self) -> Observable[float]:
         """See `Flow.latency`."""
+        if self._latency is None:
+            self._latency = Stream(self._dispatcher, self._fault)
+            if self._ended is not None:
+                self._latency.end()
         return self._latency
 
     @property
@@ -139,27 +178,37 @@ class FlowControl:
     def dropped(self, reason: str, count: int = 1) -> None:
         """Count messages that are lost."""
         if count:
-            self._dropped[reason] += count
+            self._dropped[reason] = self._dropped.get(reason, 0) + count
 
     def ponged(self, seconds: float) -> None:
         """Tell of the time between a ping and its pong."""
-        self._latency.emit(seconds)
+        if self._latency is not None:
+            self._latency.emit(seconds)
 
-    def offer(self, frame: Frame) -> bool:
-        """Send a message and tell so, or do what is to be done when the peer is too far behind."""
-        behind = not self._wire_writable or len(self.outbox)
-        cost = len(frame.payload) + OVERHEAD
-        if behind and self.outbox.cost + self._transport.buffered + cost > self._options.max_buffer:
-            # A message that finds nothing waiting is sent whatever its size: it is the user's.
+    def offer(self, frame: Frame, key: Hashable = None) -> bool:
+        """Send a message and tell so, or do what the policy says of one that finds no room.
+
+        A message that finds nothing waiting is sent whatever its size: it is the user's.
+        """
+        outbox, policy = self.outbox, self._options.overflow
+        behind = len(outbox) or not self._wire_writable
+        if behind and policy in REFUSING and self._excess(len(frame.payload) + OVERHEAD):
             self.dropped("overflow")
-            self._on_overflow()
+            if policy == "close":
+                self._on_overflow()
             return False
-        self.outbox.put(frame)
+        self.dropped("conflated", outbox.put(frame, key))
+        while len(outbox) > 1 and self._excess():
+            outbox.drop_oldest(key)
+            self.dropped("overflow")
         self._offered += 1
         self._transport.wake()
         if not self._wire_writable or len(self.outbox):
             self._check_water()
         return True
+
+    def _excess(self, more: int = 0) -> bool:
+        return self.outbox.cost + self._transport.buffered + more > self._options.max_buffer
 
     def take(self) -> Frame | None:
         """Return the next message to write."""
@@ -183,14 +232,25 @@ class FlowControl:
         elif self._timer is None:
             self._arm()
         self._check_water()
-        self._writable.emit(writable)
+        if self._writable is not None:
+            self._writable.emit(writable)
+
+    def _on_paused(self) -> None:
+        if self._keep_alive is None:
+            self._keep_alive = KeepAlive(self._scheduler, lambda: self.gate.held, self._pong)
+        self._keep_alive.on_paused()
+
+    def _pong(self, payload: bytes) -> None:
+        if self.outbox.pong is None:  # else a ping's own answer waits
+            self.outbox.pong = payload
+            self._transport.wake()
 
     def _check_water(self) -> None:
         if self.buffered > self._options.high_water:
             self.gate.hold(_BEHIND)
         elif self.buffered <= self._options.high_water // 2:
             self.gate.release(_BEHIND)
-            self._on_released()
+            self._tell_released()
 
     def _arm(self) -> None:
         mark, relieved = self._offered, self._relieved
@@ -206,18 +266,25 @@ class FlowControl:
 
         self._timer = after(self._scheduler, self._options.send_timeout, check)
 
+    def _tell_released(self) -> None:
+        if self.on_released is not None:
+            self.on_released()
+
     def give_up(self) -> None:
         """Drop and count what waits: it will not leave."""
         self.dropped("closed", self.outbox.clear())
         self._stop_timer()
         self.gate.release(_BEHIND)
-        self._on_released()
+        self._tell_released()
 
     def close(self, ended: Close) -> None:
         """Tell all who wait that the connection is over."""
         self._ended = ended
-        self._writable.end()
-        self._latency.end()
+        if self._keep_alive is not None:
+            self._keep_alive.stop()
+        for stream in (self._writable, self._latency):
+            if stream is not None:
+                stream.end()
         self._stop_timer()
 
     def _stop_timer(self) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any, TypeVar
 
 from .codecs import Codec
 from .errors import DecodeError, EncodeError
 from .messages import Frame, Kind
+from .overflow import Latest, Overflow
 
-__all__ = ["decode", "encode", "size"]
+__all__ = ["conflation_key", "decode", "encode", "size"]
 
 T = TypeVar("T")
 
@@ -30,6 +32,22 @@ def encode(codec: Codec[Any, T], value: T) -> Frame:
         raise
     except Exception as exc:
         raise EncodeError(f"cannot encode {value!r:.80}: {exc}", value) from exc
+
+
+def conflation_key(policy: Overflow, value: object) -> Hashable:
+    """Return what tells the message from those that it does not replace, if the policy conflates.
+
+    Raises:
+        EncodeError: The user's key function failed.
+    """
+    if not isinstance(policy, Latest):
+        return None
+    try:
+        key = policy.of(value)
+        hash(key)
+    except Exception as exc:
+        raise EncodeError(f"the key of overflow.latest failed for {value!r:.80}", value) from exc
+    return key
 
 
 def decode(codec: Codec[T, Any], data: str | bytes) -> T:

@@ -7,9 +7,15 @@ from datetime import datetime
 
 from reactivex.abc import DisposableBase, SchedulerBase
 
+from .gate import Gate
 from .scheduling import after
+from .transport import Transport
 
-__all__ = ["Heartbeat"]
+__all__ = ["Heartbeat", "KeepAlive"]
+
+# Seconds. aiohttp pings after a heartbeat of silence and gives up after half a heartbeat more, so
+# that one of 1 s, the shortest that is usual, is content with this.
+_SIGN_OF_LIFE = 0.25
 
 
 class Heartbeat:
@@ -22,27 +28,40 @@ class Heartbeat:
         scheduler: The connection's time.
         interval: Seconds.
         ping: Sends a ping with this payload.
-        received: Tells how many bytes have come in.
-        paused: Tells for how many seconds reading has been paused in all.
+        transport: Tells how many bytes have come in.
+        gate: Tells for how many seconds reading has been paused in all.
         on_latency: Told of the seconds between a ping and its pong.
         on_dead: Called when the peer is dead.
     """
+
+    __slots__ = (
+        "_count",
+        "_gate",
+        "_interval",
+        "_on_dead",
+        "_on_latency",
+        "_ping",
+        "_scheduler",
+        "_sent_at",
+        "_timer",
+        "_transport",
+    )
 
     def __init__(
         self,
         scheduler: SchedulerBase,
         interval: float,
         ping: Callable[[bytes], None],
-        received: Callable[[], int],
-        paused: Callable[[], float],
+        transport: Transport,
+        gate: Gate,
         on_latency: Callable[[float], None],
         on_dead: Callable[[], None],
     ) -> None:
         self._scheduler = scheduler
         self._interval = interval
         self._ping = ping
-        self._received = received
-        self._paused = paused
+        self._transport = transport
+        self._gate = gate
         self._on_latency = on_latency
         self._on_dead = on_dead
         self._count = 0
@@ -65,14 +84,57 @@ class Heartbeat:
     def _beat(self) -> None:
         self._count += 1
         self._sent_at = self._scheduler.now
-        received, paused = self._received(), self._paused()
+        received, paused = self._transport.received, self._gate.paused
 
         def check() -> None:
-            silent = self._received() == received
-            if silent and self._paused() == paused:
+            silent = self._transport.received == received
+            if silent and self._gate.paused == paused:
                 self._on_dead()
             else:
                 self._timer = after(self._scheduler, self._interval / 2, self._beat)
 
         self._timer = after(self._scheduler, self._interval / 2, check)
         self._ping(self._payload())
+
+
+class KeepAlive:
+    """Unsolicited pongs while reading is paused, when no ping of the peer's can be answered.
+
+    RFC 6455, section 5.5.3, has them as a unidirectional heartbeat: a peer that counts any traffic
+    as a sign of life stays content, and a pause does not look like our death.
+
+    Args:
+        scheduler: The connection's time.
+        paused: Tells whether reading is paused.
+        pong: Sends a pong with this payload.
+    """
+
+    __slots__ = ("_paused", "_pong", "_scheduler", "_timer")
+
+    def __init__(
+        self,
+        scheduler: SchedulerBase,
+        paused: Callable[[], bool],
+        pong: Callable[[bytes], None],
+    ) -> None:
+        self._scheduler = scheduler
+        self._paused = paused
+        self._pong = pong
+        self._timer: DisposableBase | None = None
+
+    def on_paused(self) -> None:
+        """Begin, if it is not going on; most pauses are over before the first pong."""
+        if self._timer is None:
+            self._timer = after(self._scheduler, _SIGN_OF_LIFE, self._beat)
+
+    def stop(self) -> None:
+        """Send no more."""
+        if self._timer is not None:
+            self._timer.dispose()
+            self._timer = None
+
+    def _beat(self) -> None:
+        self._timer = None
+        if self._paused():
+            self._timer = after(self._scheduler, _SIGN_OF_LIFE, self._beat)
+            self._pong(b"")

@@ -19,28 +19,40 @@ from .log import logger
 from .scheduling import after
 from .streams import Dispatcher, Fault, Stream
 
-__all__ = ["Inbound", "flows_subscribed"]
+__all__ = ["Inbound", "flows_subscribed", "nothing_gathered"]
 
 T = TypeVar("T")
 
 _KEPT = object()  # the hold of a message that waits
 
 
-_FLOWS: ContextVar[list[Flow] | None] = ContextVar("rxws.flows", default=None)
+# Who gathers flows; the innermost last. It is kept by what is scheduled within, as all context is.
+_GATHERING: ContextVar[tuple[list[Flow], ...]] = ContextVar("rxws.gathering", default=())
 
 
 @contextmanager
 def flows_subscribed() -> Generator[list[Flow]]:
     """Gather the flows of all connections whose `incoming` is subscribed within, however deep.
 
-    So who subscribes an operator chain can hold back the connection at its other end.
+    So who subscribes an operator chain can hold back the connection at its other end. The list
+    grows where an operator like `concat` subscribes later, on the event loop.
     """
     flows: list[Flow] = []
-    token = _FLOWS.set(flows)
+    token = _GATHERING.set((*_GATHERING.get(), flows))
     try:
         yield flows
     finally:
-        _FLOWS.reset(token)
+        _GATHERING.reset(token)
+
+
+@contextmanager
+def nothing_gathered() -> Generator[None]:
+    """Let what is subscribed within be nobody's source."""
+    token = _GATHERING.set(())
+    try:
+        yield
+    finally:
+        _GATHERING.reset(token)
 
 
 class Inbound(Stream[T]):
@@ -58,6 +70,18 @@ class Inbound(Stream[T]):
         scheduler: The connection's time.
         hold_timeout: Seconds that a message is kept for a subscriber to come.
     """
+
+    __slots__ = (
+        "_codec",
+        "_discarding",
+        "_ever_observed",
+        "_flushing",
+        "_hold_timeout",
+        "_kept",
+        "_scheduler",
+        "_timer",
+        "flow",
+    )
 
     def __init__(
         self,
@@ -145,8 +169,7 @@ class Inbound(Stream[T]):
             self.tell(value)
 
     def _greet(self, observer: ObserverBase[T]) -> None:
-        flows = _FLOWS.get()
-        if flows is not None:
+        for flows in _GATHERING.get():
             flows.append(self.flow)
         self._ever_observed = True
         self._discarding = self.flow.gate.open_for_good

@@ -36,7 +36,7 @@ async def iterate(observable: Observable[T]) -> AsyncGenerator[T, None]:
         Exception: Whatever `on_error` brings, after the values before it; for `conn.incoming`
             `ConnectionClosed`.
 
-    Example:
+    Examples:
         ```python
         async for message in rxws.iterate(conn.incoming):
             await save(message)
@@ -79,7 +79,7 @@ async def iterate(observable: Observable[T]) -> AsyncGenerator[T, None]:
 
     with flows_subscribed() as flows:
         subscription = observable.subscribe(
-            on_next, on_error, on_completed, scheduler=LoopScheduler(loop)
+            on_next, on_error, on_completed, scheduler=LoopScheduler.running()
         )
     try:
         while True:

@@ -37,7 +37,7 @@ class Close:
         ValueError: The code is out of range, or the reason too long or not encodable.
         TypeError: The code is no `int`, or the reason no `str`.
 
-    Example:
+    Examples:
         >>> Close(4001, "why") == Close(4001, "why", by="peer")
         True
     """

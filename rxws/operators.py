@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -11,9 +10,10 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from .loop import LoopScheduler
+from .mapping import Backlog, map_async
 from .scheduling import after
 
-__all__ = ["on_loop"]
+__all__ = ["Backlog", "map_async", "on_loop"]
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ def on_loop() -> Callable[[Observable[T]], Observable[T]]:
     Raises:
         RuntimeError: From subscribing, where no event loop runs and no scheduler is passed.
 
-    Example:
+    Examples:
         ```python
         conn.incoming.pipe(ops.debounce(0.3), rxws.operators.on_loop()).subscribe(print)
         ```
@@ -45,7 +45,7 @@ def on_loop() -> Callable[[Observable[T]], Observable[T]]:
         def subscribe(
             observer: ObserverBase[T], scheduler: SchedulerBase | None = None
         ) -> DisposableBase:
-            loop = scheduler or LoopScheduler(asyncio.get_running_loop())
+            loop = scheduler or LoopScheduler.running()
             thread = threading.get_ident()
 
             def bring(call: Callable[[], None]) -> None:

@@ -66,7 +66,7 @@ def is_allowed(origins: list[str], host: str | None, allowed: Origins) -> bool:
         host: Its `Host` header.
         allowed: Who may connect.
 
-    Example:
+    Examples:
         >>> is_allowed(["https://example.org"], "example.org", SAME_HOST)
         True
         >>> is_allowed(["https://example.org.evil"], "example.org", SAME_HOST)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
+from collections.abc import Hashable
 
+from .errors import EncodeError
 from .messages import Frame, Kind
-from .overflow import OVERHEAD
+from .overflow import OVERHEAD, Latest, Overflow
 
-__all__ = ["Outbox"]
+__all__ = ["Conflating", "Outbox", "make_outbox"]
 
 
 class Outbox:
-    """The bounded queue of what goes out: the messages, and the close frame that seals it."""
+    """Messages in their order, the close frame that seals it, and control frames that pass by.
+
+    Only whole messages are in here: what has begun to leave is the wire's, and never dropped.
+    """
 
     __slots__ = ("_frames", "_seal", "bytes", "ping", "pong", "taken")
 
@@ -31,12 +36,25 @@ class Outbox:
         """Bytes that it takes, tiny messages not being free."""
         return self.bytes + OVERHEAD * len(self)
 
-    def put(self, frame: Frame) -> None:
-        """Add a message."""
+    def put(self, frame: Frame, key: Hashable = None) -> int:
+        """Add a message, and tell how many it replaces."""
         if self._frames is None:  # an idle connection has none: it costs 0.6 KiB
             self._frames = deque()
         self._frames.append(frame)
         self.bytes += len(frame.payload)
+        return 0
+
+    def pop(self) -> Frame | None:
+        """Take out the message that waits longest, None if there is none."""
+        if not self._frames:
+            return None
+        frame = self._frames.popleft()
+        self.bytes -= len(frame.payload)
+        return frame
+
+    def drop_oldest(self, besides: Hashable) -> None:
+        """Throw the message away that waits longest, besides the one of this key."""
+        self.pop()
 
     def seal(self, close: Frame) -> None:
         """Let this close frame follow the messages, instead of one that has not left."""
@@ -44,7 +62,7 @@ class Outbox:
             self._seal = close
 
     def take(self) -> Frame | None:
-        """Return the next frame, None if there is none."""
+        """Return the next frame to write, None if there is none."""
         if self.taken:
             return None  # RFC 6455, section 5.5.1: nothing is sent after a close frame
         if self.pong is not None:
@@ -53,13 +71,12 @@ class Outbox:
         if self.ping is not None:
             payload, self.ping = self.ping, None
             return Frame(Kind.PING, payload)
-        if self._frames:
-            frame = self._frames.popleft()
-            self.bytes -= len(frame.payload)
-            return frame
-        frame_or_none, self._seal = self._seal, None
-        self.taken = self.taken or frame_or_none is not None
-        return frame_or_none
+        message = self.pop()
+        if message is not None:
+            return message
+        close, self._seal = self._seal, None
+        self.taken = close is not None
+        return close
 
     def clear(self) -> int:
         """Throw the messages away, and tell how many there were."""
@@ -67,3 +84,52 @@ class Outbox:
         self._frames = None
         self.bytes = 0
         return dropped
+
+
+class Conflating(Outbox):
+    """An outbox in which a message replaces the one of the same key, in its place."""
+
+    __slots__ = ("_by_key",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._by_key: OrderedDict[Hashable, Frame] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def put(self, frame: Frame, key: Hashable = None) -> int:
+        """Add a message, and tell how many it replaces."""
+        try:
+            old = self._by_key.get(key)
+            self._by_key[key] = frame
+        except Exception as exc:  # of the key's own comparison
+            raise EncodeError(f"the key of overflow.latest cannot be compared: {exc}", key) from exc
+        self.bytes += len(frame.payload) - (0 if old is None else len(old.payload))
+        return old is not None
+
+    def pop(self) -> Frame | None:
+        """Take out the message whose key waits longest, None if there is none."""
+        if not self._by_key:
+            return None
+        _, frame = self._by_key.popitem(last=False)
+        self.bytes -= len(frame.payload)
+        return frame
+
+    def drop_oldest(self, besides: Hashable) -> None:
+        """Throw the message away whose key waits longest, besides this one."""
+        if next(iter(self._by_key)) == besides:
+            self._by_key.move_to_end(besides)
+        self.pop()
+
+    def clear(self) -> int:
+        """Throw the messages away, and tell how many there were."""
+        dropped = len(self)
+        self._by_key.clear()
+        self.bytes = 0
+        return dropped
+
+
+def make_outbox(policy: Overflow) -> Outbox:
+    """Make the outbox for a policy."""
+    return Conflating() if isinstance(policy, Latest) else Outbox()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
@@ -11,7 +12,7 @@ from reactivex.subject import Subject
 
 from .closing import check_sendable
 from .messages import Close
-from .overflow import OVERHEAD
+from .overflow import OVERHEAD, REFUSING, Overflow
 from .streams import Dispatcher, Fault, Stream
 
 __all__ = ["Outgoing", "Sink"]
@@ -54,7 +55,21 @@ class Outgoing(Stream[T], Subject[T]):
         sink: Where it goes.
         call_soon_threadsafe: Brings other threads' pushes onto this one.
         bound: Bytes that other threads may push before the session takes them.
+        policy: What gives way above that.
     """
+
+    __slots__ = (
+        "_bound",
+        "_call_soon_threadsafe",
+        "_handed",
+        "_handed_bytes",
+        "_handed_end",
+        "_handed_lost",
+        "_policy",
+        "_sink",
+        "_thread",
+        "is_stopped",
+    )
 
     is_disposed = False  # as Subject has it: pushing into a closed one counts, and never raises
     exception: Exception | None = None
@@ -66,14 +81,17 @@ class Outgoing(Stream[T], Subject[T]):
         sink: Sink,
         call_soon_threadsafe: Callable[[Callable[[], object]], None],
         bound: int,
+        policy: Overflow = "close",
     ) -> None:
         super().__init__(dispatcher, fault)
         self.is_stopped = False
         self._sink = sink
         self._call_soon_threadsafe = call_soon_threadsafe
         self._bound = bound
+        self._policy = policy
         self._thread = threading.get_ident()
-        self._handed: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        self._handed: deque[_Handing] | None = None
+        self._handed_end = False  # whether an end is among them
         self._handed_bytes = 0
         self._handed_lost = 0
 
@@ -141,24 +159,50 @@ class Outgoing(Stream[T], Subject[T]):
             self.stop()
 
     def _hand_over(self, what: Callable[..., None], *args: Any) -> None:
-        cost = OVERHEAD + (len(args[0]) if args and isinstance(args[0], str | bytes) else 0)
+        handing = _Handing(what, args)
         with _HANDING_OVER:
-            idle = not self._handed
-            # As on the session's thread: what finds nothing waiting is sent whatever its size.
-            if not idle and what == self._push and self._handed_bytes + cost > self._bound:
+            idle = self._handed is None
+            if self._handed is None:  # an idle connection has none: it costs 0.6 KiB
+                self._handed = deque()
+            # As on the session's thread: what finds nothing waiting is sent whatever its size, and
+            # an end is never dropped.
+            if handing.cost and not self._make_room(self._handed, handing.cost):
                 self._handed_lost += 1
                 return
-            self._handed_bytes += cost
-            self._handed.append((what, args))
+            self._handed_bytes += handing.cost
+            self._handed_end = self._handed_end or not handing.cost
+            self._handed.append(handing)
         if idle:  # one call takes all that is handed over until it runs
             self._call_soon_threadsafe(self._take_over)
 
+    def _make_room(self, handed: deque[_Handing], cost: int) -> bool:
+        while handed and self._handed_bytes + cost > self._bound:
+            if self._policy in REFUSING or self._handed_end:  # nothing gives way to what is late
+                return False
+            self._handed_bytes -= handed.popleft().cost
+            self._handed_lost += 1
+        return True
+
     def _take_over(self) -> None:
         with _HANDING_OVER:
-            handed, self._handed = self._handed, []
+            handed, self._handed = self._handed or deque(), None
+            self._handed_end = False
             lost, self._handed_lost = self._handed_lost, 0
             self._handed_bytes = 0
-        for what, args in handed:
-            what(*args)
+        for handing in handed:
+            handing.what(*handing.args)
         if lost:
             self._sink.overflow(lost)
+
+
+class _Handing:
+    """What another thread does on `outgoing`; its cost is 0 for an end."""
+
+    __slots__ = ("args", "cost", "what")
+
+    def __init__(self, what: Callable[..., None], args: tuple[Any, ...]) -> None:
+        self.what = what
+        self.args = args
+        self.cost = 0
+        if what.__name__ == "_push" and not isinstance(args[0], Close):
+            self.cost = OVERHEAD + (len(args[0]) if isinstance(args[0], str | bytes) else 0)

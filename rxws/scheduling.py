@@ -12,7 +12,7 @@ from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
 from .streams import Fault
 
-__all__ = ["ConnectionScheduler", "after"]
+__all__ = ["ConnectionScheduler", "Deadline", "after"]
 
 S = TypeVar("S")
 
@@ -27,7 +27,7 @@ class ConnectionScheduler(PeriodicScheduler):
     def __init__(self, scheduler: SchedulerBase, fault: Fault) -> None:
         super().__init__()
         self._scheduler = scheduler
-        self._fault = fault
+        self.fault = fault
         self._scheduled = 0  # actions for the next turn, so far
 
     @property
@@ -79,7 +79,7 @@ class ConnectionScheduler(PeriodicScheduler):
             try:
                 return action(self, state)
             except Exception as exc:
-                self._fault(exc)
+                self.fault(exc)
                 return None
 
         return run
@@ -92,3 +92,24 @@ def after(scheduler: SchedulerBase, seconds: float, callback: Callable[[], Any])
         callback()
 
     return scheduler.schedule_relative(seconds, action)
+
+
+class Deadline:
+    """One thing that is to happen unless something else comes before; a new one replaces it."""
+
+    __slots__ = ("_scheduler", "_timer")
+
+    def __init__(self, scheduler: SchedulerBase) -> None:
+        self._scheduler = scheduler
+        self._timer: DisposableBase | None = None
+
+    def set(self, seconds: float, otherwise: Callable[[], Any]) -> None:
+        """Let it happen in so many seconds."""
+        self.clear()
+        self._timer = after(self._scheduler, seconds, otherwise)
+
+    def clear(self) -> None:
+        """Let it not happen."""
+        if self._timer is not None:
+            self._timer.dispose()
+            self._timer = None

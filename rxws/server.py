@@ -71,7 +71,7 @@ def websocket(handler: Handler[Any, Any] | None = None, **options: Any) -> Any:
         TypeError: The handler is not callable, or an option of the wrong type or unknown.
         ValueError: An option is out of range.
 
-    Example:
+    Examples:
         ```python
         @rxws.websocket(codec=rxws.codecs.text)
         def shout(conn):
@@ -87,10 +87,10 @@ def websocket(handler: Handler[Any, Any] | None = None, **options: Any) -> Any:
 def _route(handler: Handler[Any, Any], acceptor: Acceptor) -> RouteHandler:
     check_handler(handler)
 
-    async def route(request: web.Request) -> web.StreamResponse:
-        return await acceptor.accept(request, handler)
-
-    return functools.wraps(handler)(route)
+    # A partial of a coroutine method, not a coroutine function of its own around it: that would be
+    # one frame more for as long as each connection lives.
+    route = functools.partial(acceptor.accept, handler=handler)
+    return functools.update_wrapper(route, handler)
 
 
 @overload
@@ -132,7 +132,7 @@ async def upgrade(
         TypeError: The handler is not callable, or an option of the wrong type or unknown.
         ValueError: An option is out of range.
 
-    Example:
+    Examples:
         ```python
         async def private(request):
             if not await allowed(request):
@@ -150,7 +150,7 @@ def pipeline(*operators: Callable[[Any], Any]) -> Handler[Any, Any]:
     Args:
         *operators: From `reactivex.operators`, `rxws.operators` or your own.
 
-    Example:
+    Examples:
         ```python
         app.router.add_get("/lower", rxws.websocket(rxws.pipeline(ops.map(str.lower))))
         ```
@@ -177,7 +177,7 @@ def listener(
     Returns:
         A handler for one connection; a second one that gets it is closed with 1011.
 
-    Example:
+    Examples:
         ```python
         async def route(request):
             incoming, outgoing = Subject(), Subject()

@@ -7,20 +7,20 @@ bytes leave through the transport port.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, Generic, TypeVar
 
-from reactivex.abc import DisposableBase, SchedulerBase
+from reactivex.abc import SchedulerBase
 
 from . import closing
 from .errors import BufferOverflow, ConnectionClosed, EncodeError, SendTimeout
 from .face import Face
-from .framing import encode, size
+from .framing import conflation_key, encode, size
 from .heartbeat import Heartbeat
 from .log import logger
 from .messages import Close, Frame, Handshake, Kind
 from .options import Options
-from .scheduling import after
+from .scheduling import Deadline
 from .transport import Transport
 
 __all__ = ["Session", "State"]
@@ -52,6 +52,18 @@ class Session(Generic[In, Out]):
         handshake: What was agreed before the first frame.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_deadline",
+        "_heartbeat",
+        "_options",
+        "_ours",
+        "_transport",
+        "face",
+        "flow",
+        "state",
+    )
+
     def __init__(
         self,
         transport: Transport,
@@ -60,11 +72,10 @@ class Session(Generic[In, Out]):
         handshake: Handshake,
     ) -> None:
         self._transport = transport
-        self._time = scheduler
         self._options = options
-        self._state = State.OPEN
+        self.state = State.OPEN
         self._ours: Close | None = None  # how we close, once we do
-        self._timer: DisposableBase | None = None
+        self._deadline = Deadline(scheduler)
 
         self.face: Face[In, Out] = Face(
             transport,
@@ -83,47 +94,42 @@ class Session(Generic[In, Out]):
                 scheduler,
                 options.heartbeat,
                 self._send_ping,
-                lambda: transport.received,
-                lambda: self.flow.gate.paused,
+                transport,
+                self.flow.gate,
                 self.flow.ponged,
                 self._on_dead,
             )
-
-    @property
-    def state(self) -> State:
-        """Where the connection stands."""
-        return self._state
 
     # --- what the handler's side does (the Sink behind `outgoing`) --------------------------
 
     def send(self, value: Any) -> bool:
         """Encode a message and queue it."""
-        if self._state is not State.OPEN or self._is_severed():
+        if self.state is not State.OPEN or self._is_severed():
             self.flow.dropped("closed")
             return False
         try:
             frame = encode(self._options.codec, value)
+            return self.flow.offer(frame, conflation_key(self._options.overflow, value))
         except EncodeError as exc:
             self.face.fault(exc)
             return False
-        return self.flow.offer(frame)
 
     def close(self, close: Close) -> bool:
         """Close after all that is queued, and wait for the peer's answer."""
-        if self._state is not State.OPEN:
+        if self.state is not State.OPEN:
             return False
-        self._state = State.DRAINING
+        self.state = State.DRAINING
         self._ours = Close(close.code, close.reason)
         self.flow.gate.let_all_in()
         self.face.incoming.discard_from_now()
         # What is queued has so long to leave, however it trickles; then so long for the answer.
-        self._within(self._options.send_timeout, self._on_stuck)
+        self._deadline.set(self._options.send_timeout, self._on_stuck)
         self._seal(self._ours)
         return True
 
     def close_for(self, error: Exception) -> None:
         """Close because of an exception that reached `outgoing`, or a handler that raised."""
-        if self._state is not State.OPEN:
+        if self.state is not State.OPEN:
             if not isinstance(error, ConnectionClosed):  # the end itself, come through a pipeline
                 self.face.fault(error)
             return
@@ -133,9 +139,10 @@ class Session(Generic[In, Out]):
         self.close(close)
 
     def overflow(self, dropped: int) -> None:
-        """End, because threads pushed more than the bound."""
+        """Do as the policy says, because threads pushed more than the bound."""
         self.flow.dropped("overflow", dropped)
-        self._on_overflow()
+        if self._options.overflow == "close":
+            self._on_overflow()
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine until the end."""
@@ -143,7 +150,7 @@ class Session(Generic[In, Out]):
 
     def _fault_unobserved(self, error: Exception) -> None:
         logger.error("a fault that nobody observes on conn.errors: %s", error, exc_info=error)
-        if self._state is State.OPEN:
+        if self.state is State.OPEN:
             close = closing.for_fault(error)
             ended = ConnectionClosed(close)
             ended.__cause__ = error
@@ -154,14 +161,14 @@ class Session(Generic[In, Out]):
     def take(self) -> Frame | None:
         """Return the next frame to write."""
         frame = self.flow.take()
-        if frame is not None and frame.kind is Kind.CLOSE and self._state is State.DRAINING:
-            self._state = State.CLOSING
-            self._within(self._options.close_timeout, self.kill)
+        if frame is not None and frame.kind is Kind.CLOSE and self.state is State.DRAINING:
+            self.state = State.CLOSING
+            self._deadline.set(self._options.close_timeout, self.kill)
         return frame
 
     def on_writable(self, writable: bool) -> None:
         """The wire is full, or takes frames again."""
-        if self._state is not State.CLOSED:
+        if self.state is not State.CLOSED:
             self.flow.on_writable(writable)
 
     def on_unsendable(self) -> None:
@@ -177,7 +184,7 @@ class Session(Generic[In, Out]):
             self.on_violation(1009)
             return
         self.flow.received(length)
-        if self._state is State.CLOSED:
+        if self.state is State.CLOSED:
             self.flow.dropped("closed")
         else:
             self.face.incoming.receive(data)
@@ -194,11 +201,11 @@ class Session(Generic[In, Out]):
 
     def on_close(self, code: int | None, reason: str) -> None:
         """The peer's close frame came: it ends the connection, or answers ours."""
-        if self._state is State.CLOSED:
+        if self.state is State.CLOSED:
             return
         if code is not None and not closing.is_wire_code(code):
             self.on_violation(1002)
-        elif self._state is State.CLOSING:
+        elif self.state is State.CLOSING:
             self._end_ours()
             self._finish(linger=False)
         else:
@@ -210,19 +217,19 @@ class Session(Generic[In, Out]):
 
     def on_violation(self, code: int) -> None:
         """The peer broke the protocol: tell it so (RFC 6455, section 7.1.7)."""
-        if self._state is State.CLOSING:
+        if self.state is State.CLOSING:
             self._end_ours()
             self._finish(linger=True)
-        elif self._state is not State.CLOSED:
+        elif self.state is not State.CLOSED:
             self._fail(ConnectionClosed(closing.violation(code)))
 
     def on_lost(self) -> None:
         """TCP ended."""
-        if self._state is State.CLOSING:
+        if self.state is State.CLOSING:
             self._end_ours()
-        elif self._state is not State.CLOSED:
+        elif self.state is not State.CLOSED:
             self._end(Close(1006, by="network"))
-        self._stop_timer()
+        self._deadline.clear()
         self.flow.give_up()
 
     def on_cancelled(self) -> None:
@@ -233,13 +240,13 @@ class Session(Generic[In, Out]):
 
     def shutdown(self, within: float | None = None) -> None:
         """End because the application does, and be gone within so many seconds."""
-        if self._state is not State.CLOSED:
+        if self.state is not State.CLOSED:
             self._seal(self._end_ours())
             self._finish(linger=True, within=within)
 
     def kill(self) -> None:
         """End at once: a deadline has passed."""
-        if self._state is not State.CLOSED:
+        if self.state is not State.CLOSED:
             self._end_ours()
         self._abort()
 
@@ -250,7 +257,7 @@ class Session(Generic[In, Out]):
         return close
 
     def _on_overflow(self) -> None:
-        if self._state is State.OPEN:
+        if self.state is State.OPEN:
             self._fail(BufferOverflow(Close(1013, "Try Again Later")), clear=True)
 
     def _on_stuck(self) -> None:
@@ -259,7 +266,7 @@ class Session(Generic[In, Out]):
         self._abort()
 
     def _on_dead(self) -> None:
-        if self._state is State.OPEN:
+        if self.state is State.OPEN:
             self._end(Close(1006, by="network"))
             self._abort()
 
@@ -275,8 +282,8 @@ class Session(Generic[In, Out]):
         self, close: Close, *, caused: bool = False, error: ConnectionClosed | None = None
     ) -> None:
         """Tell the verdict; `completes` has no say in an end that `outgoing` caused."""
-        self._state = State.CLOSED  # first, so that what an operator flushes now is not sent
-        self._stop_timer()
+        self.state = State.CLOSED  # first, so that what an operator flushes now is not sent
+        self._deadline.clear()
         if self._heartbeat is not None:
             self._heartbeat.stop()
         clean = caused or self._options.is_clean(close)
@@ -289,22 +296,13 @@ class Session(Generic[In, Out]):
 
     def _finish(self, linger: bool, within: float | None = None) -> None:
         seconds = self._options.close_timeout if within is None else within
-        self._within(seconds, self._abort)
+        self._deadline.set(seconds, self._abort)
         self._transport.finish(linger)
 
     def _abort(self) -> None:
-        self._stop_timer()
+        self._deadline.clear()
         self.flow.give_up()
         self._transport.abort()
-
-    def _within(self, seconds: float, otherwise: Callable[[], None]) -> None:
-        self._stop_timer()
-        self._timer = after(self._time, seconds, otherwise)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.dispose()
-            self._timer = None
 
     def _send_ping(self, payload: bytes) -> None:
         if not self._is_severed():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
@@ -26,7 +25,7 @@ def setup(app: web.Application, drain: float = 2.0) -> None:
         RuntimeError: The application has it already, or runs already.
         ValueError: `drain` is negative.
 
-    Example:
+    Examples:
         ```python
         app = web.Application()
         rxws.setup(app)
@@ -46,18 +45,19 @@ class Connections:
 
     def __init__(self, drain: float) -> None:
         self._drain = drain
-        self._open: dict[Session[Any, Any], asyncio.Event] = {}
+        self._open: set[Session[Any, Any]] = set()
+        self._none_open = asyncio.Event()
         self.closing = False
 
-    def add(self, session: Session[Any, Any]) -> Callable[[], None]:
-        """Add one; what is returned takes it away."""
-        over = self._open[session] = asyncio.Event()
+    def add(self, session: Session[Any, Any]) -> None:
+        """Add one."""
+        self._open.add(session)
 
-        def remove() -> None:
-            over.set()
-            del self._open[session]
-
-        return remove
+    def remove(self, session: Session[Any, Any]) -> None:
+        """Take one away, that is gone."""
+        self._open.discard(session)
+        if not self._open:
+            self._none_open.set()
 
     async def shut_down(self, _: web.Application) -> None:
         """Close all."""
@@ -70,12 +70,13 @@ class Connections:
             await self._gone(1.0)  # an aborted transport is gone in the next turns of the loop
 
     async def _gone(self, seconds: float) -> bool:
-        try:
-            async with asyncio.timeout(seconds):
-                for over in list(self._open.values()):
-                    await over.wait()
-        except TimeoutError:
-            return False
+        if self._open:
+            self._none_open.clear()
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._none_open.wait()
+            except TimeoutError:
+                return False
         return True
 
 

@@ -66,6 +66,9 @@ class Stream(Observable[T]):
         fault: Told of every exception that a subscriber raises.
     """
 
+    # RxPY's Observable has a __dict__, which is not made as long as nothing goes into it.
+    __slots__ = ("_dispatcher", "_ended", "_error", "_fault", "_observers")
+
     def __init__(self, dispatcher: Dispatcher, fault: Fault) -> None:
         # Not super().__init__(): it makes a lock for each Observable, and a connection has many.
         self._dispatcher = dispatcher
@@ -135,18 +138,35 @@ class Stream(Observable[T]):
         if ended:
             self._tell_end(observer)
             return Disposable()
-        return Disposable(lambda: self._remove(observer))
+        return _Subscription(self, observer)
 
     def _greet(self, observer: ObserverBase[T]) -> None:
         """For subclasses that tell a newcomer something, or note that one came."""
 
-    def _remove(self, observer: ObserverBase[T]) -> None:
+    def remove(self, observer: ObserverBase[T]) -> None:
+        """Notify an observer no more."""
         with _SUBSCRIBING:
             self._observers = tuple(each for each in self._observers if each is not observer)
 
 
+class _Subscription(DisposableBase):
+    """One observer's place at a stream; without the lock and the closure that RxPY's would have."""
+
+    __slots__ = ("_observer", "_stream")
+
+    def __init__(self, stream: Stream[Any], observer: ObserverBase[Any]) -> None:
+        self._stream = stream
+        self._observer = observer
+
+    def dispose(self) -> None:
+        """Leave; the second time nothing happens."""
+        self._stream.remove(self._observer)
+
+
 class Replay(Stream[T]):
     """A stream that tells newcomers its latest value, also after its end."""
+
+    __slots__ = ("_latest",)
 
     def __init__(self, dispatcher: Dispatcher, fault: Fault, *initial: T) -> None:
         super().__init__(dispatcher, fault)

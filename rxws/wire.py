@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 __all__ = ["Begun", "Wire"]
+
+# `struct linger`: on, and for no time at all.
+_RESET = struct.pack("ii", 1, 0)
 
 _QUIET = 0.25  # seconds without a byte after which a peer is taken to have said its last
 
@@ -47,6 +52,22 @@ class Wire(asyncio.Protocol):
     It sees what aiohttp does not tell: signs of life, whether the kernel takes what is written, and
     the end of TCP. aiohttp's protocol is not told of a full wire: it would block inside sends.
     """
+
+    __slots__ = (
+        "_discarding",
+        "_eof",
+        "_inner",
+        "_loop",
+        "_on_eof",
+        "_on_lost",
+        "_on_writable",
+        "_quiet",
+        "finishing",
+        "lost",
+        "received",
+        "transport",
+        "writable",
+    )
 
     def __init__(
         self,
@@ -93,10 +114,29 @@ class Wire(asyncio.Protocol):
             self.transport.close()
             return
         self.transport.resume_reading()
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        else:
+        if not self.transport.can_write_eof():
             self._close_when_quiet(self.received)
+            return
+        try:
+            self.transport.write_eof()
+        except OSError:  # the peer is gone, in this very turn
+            self.transport.abort()
+
+    def abort(self) -> None:
+        """End TCP by a reset, so that the kernel, too, throws away what the peer did not take."""
+        sock = self.transport.get_extra_info("socket")
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        except OSError:  # closed already
+            pass
+        self.transport.abort()
+
+    def give_up(self) -> None:
+        """End TCP with a peer that has ended it, but let it read what it was sent."""
+        if self.buffered:
+            self.abort()
+        else:
+            self.transport.close()
 
     def _close_when_quiet(self, received: int) -> None:
         def check() -> None:
@@ -125,7 +165,7 @@ class Wire(asyncio.Protocol):
             return True
         if self.buffered and not self.finishing:
             # TLS stays open no longer, but asyncio would wait until the peer has read all.
-            self.transport.abort()
+            self.abort()
         return False
 
     def pause_writing(self) -> None:

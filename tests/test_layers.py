@@ -18,12 +18,15 @@ LAYERS: list[set[str]] = [
     {"adapter", "hub", "handling", "shutdown"},  # adapter: the only frame I/O, for both ends
     {"internals", "wire"},  # what is below aiohttp's WebSockets
     {"iteration", "operators"},  # the bridge to `async for`; only what Rx lacks
+    {"mapping"},  # the largest of the operators
     {"loop"},  # the event loop as a scheduler
     {"session", "reconnect"},  # one connection's life
     {"face"},  # the streams of a session that its user sees
-    {"inbound", "outgoing", "heartbeat"},  # the parts of a session
+    {"inbound", "outgoing"},  # the ways in and out
     {"flow"},  # bounds and deadlines
-    {"gate", "outbox", "framing", "scheduling"},  # holds, the queue of what goes out, time
+    {"heartbeat"},  # signs of life
+    {"gate", "outbox", "framing"},  # holds, the queue of what goes out, values and frames
+    {"scheduling"},  # time
     {"streams"},  # light Observables for frames
     {"connection", "transport", "options"},  # the value users hold; the port to the wire
     {"closing", "overflow", "backoff", "codecs", "origins"},  # policies
