@@ -9,6 +9,7 @@ import runpy
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import pairwise
 
 import aiohttp
 import pytest
@@ -22,6 +23,7 @@ SERVERS = {
     "shout": "/shout",
     "echo": "/echo",
     "ticker": "/ticker",
+    "latest": "/latest",
     "chat": "/chat",
     "typed_rpc": "/rpc",
     "auth": "/private?token=sesame",
@@ -108,6 +110,34 @@ async def test_ticker_pushes_samples(serve: Serve, client: aiohttp.ClientSession
         assert clock() - began > 0.7
         assert not any(isinstance(thread, threading.Timer) for thread in threading.enumerate())
         assert all(quote.keys() == {"ACME"} and 50 < quote["ACME"] < 150 for quote in quotes)
+
+
+async def test_latest_is_new(serve: Serve) -> None:
+    """Who did not read for a while has missed what is old, and goes on with what is new."""
+    module = example("latest")
+    plain, pushed = module.tick, asyncio.Event()
+
+    def large(number: int) -> dict[str, object]:
+        if number == 300:  # by now more than the kernel's buffers take
+            pushed.set()
+        return {**plain(number), "padding": "x" * 100_000}
+
+    module.__dict__["tick"] = large
+    port = await serve(module.make_app())
+    peer = await RawClient.connect(port, "/latest", receive_buffer=4096, reads=False)
+    await asyncio.wait_for(pushed.wait(), PATIENCE)
+    peer.start_reading()
+
+    def numbers() -> list[int]:
+        return [json.loads(frame.payload)["number"] for frame in peer.data]
+
+    await peer.until(lambda: peer.data and numbers()[-1] > 300)
+    steps = [later - number for number, later in pairwise(numbers())]
+    assert max(steps) > 50
+    for symbol in range(3):
+        own = [number for number in numbers() if number % 3 == symbol]
+        assert own == sorted(own)
+    await peer.rst()
 
 
 async def join(client: aiohttp.ClientSession, port: int, name: str) -> Peer:

@@ -1,0 +1,124 @@
+"""A server of its own process, so that what is measured is the server's alone.
+
+`/NAME?options=JSON` upgrades with one of `HANDLERS` and these options of rxws, `/raw` is aiohttp
+without rxws, and `/stats` tells what the process holds. It prints its port first, then, when it was
+sent SIGTERM and has cleaned up, a line of JSON on how that went.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from reactivex import Observable, Observer
+
+import rxws
+from rxws.operators import map_async
+from rxws.session import Session
+
+MIB = 1 << 20
+
+
+def echo(conn: rxws.Connection) -> Observable[str | bytes]:
+    return conn.incoming
+
+
+def slow(conn: rxws.Connection) -> None:
+    """Keep the loop busy for a millisecond with each message."""
+
+    def take(message: str | bytes) -> None:
+        time.sleep(0.001)
+        if message == "are you there?":
+            conn.outgoing.on_next("yes")
+
+    conn.incoming.subscribe(take)
+
+
+def push(conn: rxws.Connection) -> None:
+    """Send more than any kernel takes for a peer that does not read."""
+    conn.incoming.subscribe(lambda _: conn.outgoing.on_next(bytes(16 * MIB)))
+
+
+async def look_up(message: str | bytes) -> str | bytes:
+    await asyncio.sleep(0.005)
+    return message
+
+
+HANDLERS: dict[str, Callable[[rxws.Connection], Any]] = {
+    "echo": echo,
+    "slow": slow,
+    "push": push,
+    "map_1": rxws.pipeline(map_async(look_up)),
+    "map_16": rxws.pipeline(map_async(look_up, max_concurrent=16, ordered=True)),
+}
+
+
+async def connection(request: web.Request) -> web.StreamResponse:
+    options = json.loads(request.query.get("options", "{}"))
+    return await rxws.upgrade(request, HANDLERS[request.match_info["name"]], **options)
+
+
+async def raw(request: web.Request) -> web.WebSocketResponse:
+    """What a connection is without rxws."""
+    ws = web.WebSocketResponse(heartbeat=20.0)
+    await ws.prepare(request)
+    async for message in ws:
+        await ws.send_str(message.data)
+    return ws
+
+
+async def stats(_: web.Request) -> web.Response:
+    return web.json_response(held())
+
+
+def held() -> dict[str, int]:
+    """What the process holds, after all that nobody holds is gone."""
+    for _ in range(3):
+        gc.collect()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
+    found = gc.get_objects()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return {
+        "rss": pages * os.sysconf("SC_PAGE_SIZE"),
+        "tasks": len(asyncio.all_tasks()),
+        "fds": len(os.listdir("/proc/self/fd")),
+        "observers": sum(isinstance(one, Observer) for one in found),
+        "sessions": sum(isinstance(one, Session) for one in found),
+    }
+
+
+async def main() -> None:
+    app = web.Application()
+    app.router.add_get("/stats", stats)
+    app.router.add_get("/raw", raw)
+    app.router.add_get("/route", rxws.websocket(echo))  # as users write it, options read once
+    app.router.add_get("/{name}", connection)
+    rxws.setup(app, drain=float(sys.argv[1]) if len(sys.argv) > 1 else 2.0)
+    asked_to_end = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asked_to_end.set)
+    before = held()
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
+    print(runner.addresses[0][1], flush=True)
+    await asked_to_end.wait()
+    began = time.monotonic()
+    await runner.cleanup()
+    seconds = time.monotonic() - began
+    left = {name: count - before[name] for name, count in held().items() if name != "rss"}
+    print(json.dumps({"seconds": seconds, "left": left}), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

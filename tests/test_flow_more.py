@@ -1,0 +1,286 @@
+"""Flow control: holds, marks and deadlines where they meet."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import NoReturn
+
+import pytest
+from clock import Clock
+from fake import FakeTransport
+from rig import Rig
+
+from rxws import Close, ConnectionClosed
+from rxws.flow import FlowControl
+from rxws.gate import Gate
+from rxws.options import Options
+from rxws.overflow import Overflow, latest
+from rxws.streams import Dispatcher
+
+KIB = 1024
+POLICIES: list[Overflow] = ["close", "drop_oldest", "drop_newest", latest()]
+
+
+def fail(error: Exception | None = None) -> NoReturn:
+    raise AssertionError(error)
+
+
+class Setup:
+    """A gate, and how often it told of a pause."""
+
+    def __init__(self) -> None:
+        self.transport = FakeTransport(Clock())
+        self.pauses = 0
+        self.gate = Gate(self.transport, self.transport.clock)
+        self.gate.on_paused = self._on_paused
+
+    def _on_paused(self) -> None:
+        assert not self.transport.reading
+        self.pauses += 1
+
+    @property
+    def calls(self) -> list[str]:
+        return [call.name for call in self.transport.calls]
+
+
+def test_a_gate_tells_of_each_pause_once() -> None:
+    """With its first hold, when reading is paused already."""
+    setup = Setup()
+    for _ in range(2):
+        setup.gate.hold("a")
+        setup.gate.hold("a")
+        setup.gate.hold("b")
+        setup.gate.release("a")
+        setup.gate.release("b")
+    assert setup.pauses == 2
+    assert setup.calls == ["pause", "resume"] * 2
+
+
+def test_gates_do_not_share_their_holds() -> None:
+    """An open gate stays open when another is held."""
+    held, other = Setup(), Setup()
+    held.gate.hold("a")
+    assert held.gate.held
+    assert not other.gate.held
+    other.gate.release("a")
+    assert held.gate.held
+    assert other.calls == []
+
+
+def test_a_gate_that_is_open_for_good_tells_of_no_pause() -> None:
+    """There is none."""
+    setup = Setup()
+    setup.gate.let_all_in()
+    setup.gate.hold("a")
+    assert not setup.gate.held
+    assert (setup.pauses, setup.calls, setup.gate.paused) == (0, [], 0.0)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_high_water_has_hysteresis_by_every_policy(policy: Overflow) -> None:
+    """Paused above it, resumed at half of it, and in between as it was."""
+    rig = Rig(watch=True, high_water=4 * KIB, max_buffer=100 * KIB, overflow=policy)
+    rig.session.on_writable(False)
+    for buffered, reading in (
+        (4 * KIB, True),
+        (4 * KIB + 1, False),
+        (4 * KIB, False),
+        (2 * KIB + 1, False),
+        (2 * KIB, True),
+        (2 * KIB + 1, True),
+        (4 * KIB, True),
+        (5 * KIB, False),
+        (0, True),
+    ):
+        rig.transport.buffered = buffered - rig.session.flow.outbox.bytes
+        rig.transport.writable = False
+        rig.conn.outgoing.on_next("")  # when something is sent, the marks are looked at
+        assert rig.transport.reading is reading, buffered
+
+
+def test_a_hold_and_a_peer_that_is_behind_add_up() -> None:
+    """Either keeps reading paused."""
+    rig = Rig(watch=True, high_water=KIB)
+    rig.wire.stop()
+    rig.conn.outgoing.on_next("x" * 2 * KIB)
+    hold = rig.conn.flow.pause()
+    rig.wire.go()
+    assert not rig.transport.reading
+    rig.wire.stop()
+    rig.conn.outgoing.on_next("x" * 2 * KIB)
+    hold.dispose()
+    assert not rig.transport.reading
+    rig.wire.go()
+    assert rig.transport.reading
+
+
+def test_an_echo_stops_reading_a_peer_that_never_reads() -> None:
+    """So what waits is bounded by the mark and one message, however much the peer sends."""
+    rig = Rig(lambda conn: conn.incoming, high_water=4 * KIB, send_timeout=1e6)
+    rig.wire.stop()
+    for _ in range(1000):
+        rig.wire.message("x" * KIB)
+    assert rig.conn.flow.buffered == 5 * KIB
+    assert rig.stats.received_messages == 5
+    rig.wire.go()
+    rig.settle()
+    rig.run(1)
+    assert rig.stats.sent_messages == 1000
+    assert rig.dropped == {}
+
+
+def test_what_was_conflated_lowers_the_mark() -> None:
+    """A large message that a small one replaces waits no more."""
+    rig = Rig(watch=True, high_water=KIB, overflow=latest())
+    rig.wire.stop()
+    rig.conn.outgoing.on_next("x")
+    rig.conn.outgoing.on_next("x" * 2 * KIB)
+    assert not rig.transport.reading
+    rig.conn.outgoing.on_next("x")
+    assert rig.transport.reading
+
+
+def test_once_closing_has_begun_no_mark_stops_reading() -> None:
+    """The answer is waited for."""
+    rig = Rig(watch=True, high_water=KIB)
+    rig.wire.stop()
+    for _ in range(4):
+        rig.conn.outgoing.on_next("x" * KIB)
+    hold = rig.conn.flow.pause()
+    assert not rig.transport.reading
+    rig.conn.outgoing.on_next(Close(4001))
+    assert rig.transport.reading
+    hold.dispose()
+    rig.conn.flow.pause()
+    assert rig.transport.reading
+
+
+def test_a_hold_of_a_connection_that_is_over_does_nothing() -> None:
+    """Neither taking it nor letting go, from whatever thread."""
+    rig = Rig(watch=True)
+    before = rig.conn.flow.pause()
+    rig.wire.lost()
+    rig.session.on_lost()
+    rig.settle()
+    after = rig.conn.flow.pause()
+    for hold in (before, after):
+        thread = threading.Thread(target=hold.dispose)
+        thread.start()
+        thread.join()
+        hold.dispose()
+    rig.settle()
+    assert rig.transport.reading
+    assert rig.stats.paused == 0
+
+
+def test_a_hold_is_let_go_though_nobody_waits_for_that() -> None:
+    """Who is told of it is set when there is anything to deliver."""
+    transport = FakeTransport(Clock())
+    flow = FlowControl(
+        transport, transport.clock, Options(), Dispatcher(), fail, lambda: fail(), lambda: fail()
+    )
+    with flow.pause():
+        assert not transport.reading
+    assert transport.reading
+
+
+def test_writable_and_latency_of_a_connection_that_is_over_complete() -> None:
+    """For who asks for the first time then, too."""
+    rig = Rig(watch=True)
+    rig.wire.close(1000)
+    rig.settle()
+    for _ in range(2):
+        for stream in (rig.conn.flow.writable, rig.conn.flow.latency):
+            assert rig.watch(stream).ends == [None]
+
+
+def test_writable_tells_the_present_to_who_asks_first_while_the_peer_is_behind() -> None:
+    """It is looked at late, and still right."""
+    rig = Rig(watch=True)
+    rig.wire.stop()
+    rig.conn.outgoing.on_next("fills the wire")
+    writable = rig.watch(rig.conn.flow.writable)
+    rig.wire.go()
+    assert writable.values == [False, True]
+
+
+def test_a_connection_says_how_its_flow_is() -> None:
+    """In its repr."""
+    rig = Rig(watch=True)
+    assert repr(rig.conn.flow) == "<Flow flowing in=0 out=0 buffered=0>"
+    hold = rig.conn.flow.pause()
+    assert "paused" in repr(rig.conn.flow)
+    hold.dispose()
+    rig.wire.close()
+    assert "over" in repr(rig.conn.flow)
+
+
+async def test_drained_waits_for_each_who_waits() -> None:
+    """All are let go at once, and one that is cancelled meanwhile harms none."""
+    rig = Rig(watch=True)
+    rig.wire.stop()
+    rig.conn.outgoing.on_next("x")
+    waiting = [asyncio.ensure_future(rig.conn.flow.drained()) for _ in range(3)]
+    await asyncio.sleep(0)
+    waiting[1].cancel()
+    await asyncio.sleep(0)
+    assert not waiting[0].done()
+    rig.wire.go()
+    await asyncio.wait_for(asyncio.gather(waiting[0], waiting[2]), 10)
+    with pytest.raises(asyncio.CancelledError):
+        await waiting[1]
+
+
+async def test_drained_raises_what_a_send_timeout_ended() -> None:
+    """A producer learns of the end where it waits."""
+    rig = Rig(watch=True, send_timeout=20.0)
+    rig.wire.stop()
+    rig.conn.outgoing.on_next("x")
+    waiting = asyncio.ensure_future(rig.conn.flow.drained())
+    await asyncio.sleep(0)
+    rig.run(20)
+    with pytest.raises(ConnectionClosed) as caught:
+        await asyncio.wait_for(waiting, 10)
+    assert caught.value.close == Close(1006)
+
+
+async def test_of_many_producers_that_wait_none_meets_the_bound() -> None:
+    """Each is let go when the peer keeps up at that moment, not when it did a moment ago."""
+    rig = Rig(watch=True, max_buffer=300)
+    rig.wire.stop()
+    rig.conn.outgoing.on_next("first")
+
+    async def produce(name: str) -> None:
+        await rig.conn.flow.drained()
+        rig.conn.outgoing.on_next(name)
+
+    producing = [asyncio.ensure_future(produce(f"{number}")) for number in range(20)]
+    async with asyncio.timeout(10):
+        while not all(task.done() for task in producing):
+            await asyncio.sleep(0)
+            rig.wire.go(0)
+    await asyncio.gather(*producing, return_exceptions=True)
+    rig.wire.go()
+    assert rig.closed.values == []
+    assert sorted(rig.messages[1:], key=int) == [f"{number}" for number in range(20)]
+
+
+async def test_a_producer_that_waits_meets_no_bound() -> None:
+    """However small the buffer is, and nothing is dropped."""
+    rig = Rig(watch=True, max_buffer=1)
+    rig.wire.stop()
+
+    async def produce() -> None:
+        for number in range(50):
+            rig.conn.outgoing.on_next(f"{number}")
+            await rig.conn.flow.drained()
+
+    producing = asyncio.ensure_future(produce())
+    async with asyncio.timeout(10):
+        while not producing.done():
+            await asyncio.sleep(0)
+            rig.wire.go(0)
+    await producing
+    assert rig.messages == [f"{number}" for number in range(50)]
+    assert rig.dropped == {}

@@ -1,0 +1,155 @@
+"""What type checkers infer of `map_async` and of the policies for a peer that is behind.
+
+Nothing here runs: `make types` checks it, with mypy and with pyright.
+"""
+
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=true
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, assert_type
+
+from reactivex import Observable
+from reactivex import operators as ops
+
+import rxws
+from rxws import Connection, Flow, overflow
+from rxws.operators import Backlog, map_async
+from rxws.overflow import Latest, Overflow
+
+
+@dataclass
+class Tick:
+    symbol: str
+    price: float
+
+
+async def look_up(symbol: str) -> Tick:
+    await asyncio.sleep(0)
+    return Tick(symbol, 1.0)
+
+
+async def store(tick: Tick) -> None:
+    await asyncio.sleep(0)
+
+
+def promise(symbol: str) -> asyncio.Future[Tick]:
+    raise NotImplementedError
+
+
+def price(tick: Tick) -> float:
+    return tick.price
+
+
+def plain(symbol: str) -> Tick:
+    return Tick(symbol, 1.0)
+
+
+# --- map_async -------------------------------------------------------------------------------
+
+
+def operators(flow: Flow) -> None:
+    """It is an operator from what its function takes to what that brings."""
+    assert_type(map_async(look_up), Callable[[Observable[str]], Observable[Tick]])
+    assert_type(map_async(promise), Callable[[Observable[str]], Observable[Tick]])
+    assert_type(map_async(store, 8, False, flow), Callable[[Observable[Tick]], Observable[None]])
+    map_async(look_up, max_concurrent=8, ordered=False, flow=flow)
+    map_async(look_up, flow=None)
+
+
+def chains(conn: Connection[str, str]) -> None:
+    """In a chain the types go on."""
+    ticks = conn.incoming.pipe(map_async(look_up))
+    assert_type(ticks, Observable[Tick])
+    assert_type(ticks.pipe(ops.map(price)), Observable[float])
+    assert_type(conn.incoming.pipe(map_async(look_up), map_async(store)), Observable[None])
+
+
+class Service:
+    async def answer(self, question: str) -> str:
+        return question
+
+    def as_handler(self, conn: Connection[str, str]) -> Observable[str]:
+        """A method will do."""
+        return conn.incoming.pipe(map_async(self.answer, max_concurrent=4))
+
+
+def handlers(service: Service) -> None:
+    rxws.websocket(service.as_handler, codec=rxws.codecs.text)
+    rxws.pipeline(map_async(service.answer))
+
+
+def backlog(error: Backlog) -> None:
+    assert_type(error.waiting, int)
+    caught: rxws.RxwsError = error
+    raise caught
+
+
+def mistakes(conn: Connection[str, str], other: Connection[bytes, bytes]) -> None:
+    # A plain function, or a result.
+    map_async(plain)  # type: ignore[arg-type]
+    map_async(look_up("a"))  # type: ignore[arg-type]
+    map_async(None)  # type: ignore[arg-type]
+
+    # A function of something else than what comes.
+    other.incoming.pipe(map_async(look_up))  # type: ignore[arg-type]
+
+    # Options that do not exist, or of the wrong type.
+    map_async(look_up, max_concurrent="8")  # type: ignore[arg-type]
+    map_async(look_up, flow=conn)  # type: ignore[arg-type]
+    map_async(look_up, concurrency=8)  # type: ignore[call-arg]
+
+
+# --- overflow --------------------------------------------------------------------------------
+
+
+def symbol(tick: Tick) -> str:
+    return tick.symbol
+
+
+def policies(conn: Connection[str, str], any_key: Callable[[Any], Hashable]) -> None:
+    assert_type(overflow.latest(), Latest)
+    assert_type(overflow.latest(symbol), Latest)
+    assert_type(overflow.latest(key=any_key), Latest)
+    overflow.latest(None)
+    overflow.latest(len)
+    overflow.latest(lambda tick: (tick["symbol"], tick["market"]))
+    names: list[Overflow] = ["close", "drop_oldest", "drop_newest", overflow.latest()]
+    assert_type(names[0], Overflow)
+
+
+def echo(conn: Connection[str, str]) -> Observable[str]:
+    return conn.incoming
+
+
+async def options() -> None:
+    """The same at both ends."""
+    rxws.websocket(echo, codec=rxws.codecs.text, overflow=overflow.latest(len))
+    rxws.websocket(echo, codec=rxws.codecs.text, overflow="drop_oldest")
+    async with rxws.connect("ws://peer.example/", overflow=overflow.latest()) as conn:
+        assert_type(conn, Connection[str | bytes, str | bytes])
+
+
+def no_policies() -> None:
+    overflow.latest("symbol")  # type: ignore[arg-type]
+    overflow.latest(lambda tick: [tick])  # type: ignore[arg-type, return-value]
+    rxws.websocket(echo, codec=rxws.codecs.text, overflow=overflow.latest)  # type: ignore[call-overload]
+    rxws.websocket(echo, codec=rxws.codecs.text, overflow="latest")  # type: ignore[call-overload]
+
+
+# --- flow ------------------------------------------------------------------------------------
+
+
+async def flow(conn: Connection[str, str]) -> None:
+    with conn.flow.pause():
+        await conn.flow.drained()
+    waiting: Awaitable[None] = conn.flow.drained()
+    await waiting
+    assert_type(conn.flow.writable, Observable[bool])
+    assert_type(conn.flow.latency, Observable[float])
+    assert_type(conn.flow.buffered, int)
+    assert_type(conn.flow.stats.paused, float)
+    assert_type(conn.flow.stats.dropped["overflow"], int)
