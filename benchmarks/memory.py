@@ -1,0 +1,66 @@
+"""What a server of rxws holds in memory: the figures of docs/flow.md, as a table.
+
+Run `python benchmarks/memory.py` from the root of the repository, on Linux; it takes two minutes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from loads import KIB, MIB, cycles, flood, idle_cost, running
+
+SECONDS = 20.0
+IDLE = 2000
+WARM_UP, CYCLES = 1000, 4000
+
+
+def row(what: str, figure: str, bound: str) -> None:
+    print(f"| {what} | {figure} | {bound} |", flush=True)
+
+
+async def floods() -> None:
+    for name, what in [
+        ("echo", "echo, the peer does not read"),
+        ("slow", "a subscriber that takes 1 ms each"),
+    ]:
+        async with running() as server:
+            grown, taken = await flood(server, name, SECONDS)
+        figure = f"+{grown / MIB:.1f} MiB at the peak, {taken:,} messages taken by TCP"
+        row(f"{SECONDS:.0f} s flood of 1 KiB messages: {what}", figure, "16 MiB")
+
+
+async def connections() -> None:
+    async with running() as server:
+        await cycles(server, 10)
+        fresh = await server.held()
+        await cycles(server, WARM_UP)
+        before = await server.held()
+        await cycles(server, CYCLES)
+        after = await server.held()
+    left = {name: after[name] - fresh[name] for name in after if name != "rss"}
+    said = ", ".join(f"{count} {name}" for name, count in left.items())
+    row(f"{WARM_UP + CYCLES} connections, opened and closed: what is left", said, "none")
+    grown = f"{(after['rss'] - before['rss']) / KIB:+.0f} KiB"
+    row(f"RSS after {WARM_UP + CYCLES} connections against {WARM_UP}", grown, "flat")
+
+
+async def idle() -> None:
+    plain, ours = await idle_cost("raw", IDLE), await idle_cost("route", IDLE)
+    row(f"an idle connection of aiohttp's own, at {IDLE}", f"{plain / KIB:.1f} KiB", "")
+    more = f"{ours / KIB:.1f} KiB, {(ours - plain) / KIB:.1f} KiB more"
+    row("one with rxws, an echo", more, "6 KiB more")
+
+
+async def main() -> None:
+    print("| what | measured | bound |\n|---|---|---|")
+    await idle()
+    await connections()
+    await floods()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

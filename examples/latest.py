@@ -1,0 +1,37 @@
+"""A peer that reads slowly sees what is new: of each symbol only the newest price waits for it.
+
+Run it, then watch with `websockets ws://127.0.0.1:8080/latest`.
+"""
+
+import random
+
+import reactivex as rx
+from aiohttp import web
+from reactivex import Observable
+from reactivex import operators as ops
+
+import rxws
+
+SYMBOLS = ("ACME", "INIT", "HOOL")
+
+
+def tick(number: int) -> dict[str, object]:
+    price = round(100 + random.gauss(0, 5), 2)
+    return {"symbol": SYMBOLS[number % 3], "number": number, "price": price}
+
+
+# Without `overflow` a peer that is a megabyte behind is closed with 1013.
+@rxws.websocket(codec=rxws.codecs.json, overflow=rxws.overflow.latest(lambda m: m["symbol"]))
+def latest(conn: rxws.Connection[object, object]) -> Observable[object]:
+    return rx.interval(0.001).pipe(ops.map(tick))
+
+
+def make_app() -> web.Application:
+    app = web.Application()
+    app.add_routes([web.get("/latest", latest)])
+    rxws.setup(app)
+    return app
+
+
+if __name__ == "__main__":
+    web.run_app(make_app(), host="127.0.0.1", port=8080)
