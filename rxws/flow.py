@@ -86,9 +86,9 @@ class FlowControl:
         self._on_stuck = on_stuck
         self.on_released: Callable[[], None] | None = None  # called when a hold was let go
         self._thread = threading.get_ident()
-        self._keep_alive: KeepAlive | None = None  # made with the first pause
+        self._keep_alive: KeepAlive | None = None  # made with the first pause or message
         self.gate = Gate(transport, scheduler)
-        self.gate.on_paused = self._on_paused
+        self.gate.on_paused = self._watch
         self.outbox = make_outbox(options.overflow)
         self._dispatcher = dispatcher
         self._fault = fault
@@ -174,6 +174,8 @@ class FlowControl:
         """Count a message that came in."""
         self._received_messages += 1
         self._received_bytes += size
+        if self._ended is None:
+            self._watch()
 
     def dropped(self, reason: str, count: int = 1) -> None:
         """Count messages that are lost."""
@@ -235,10 +237,10 @@ class FlowControl:
         if self._writable is not None:
             self._writable.emit(writable)
 
-    def _on_paused(self) -> None:
+    def _watch(self) -> None:
         if self._keep_alive is None:
             self._keep_alive = KeepAlive(self._scheduler, lambda: self.gate.held, self._pong)
-        self._keep_alive.on_paused()
+        self._keep_alive.watch()
 
     def _pong(self, payload: bytes) -> None:
         if self.outbox.pong is None:  # else a ping's own answer waits

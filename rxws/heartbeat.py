@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from reactivex.abc import DisposableBase, SchedulerBase
 
@@ -16,6 +16,7 @@ __all__ = ["Heartbeat", "KeepAlive"]
 # Seconds. aiohttp pings after a heartbeat of silence and gives up after half a heartbeat more, so
 # that one of 1 s, the shortest that is usual, is content with this.
 _SIGN_OF_LIFE = 0.25
+_LATE = 0.02
 
 
 class Heartbeat:
@@ -98,10 +99,11 @@ class Heartbeat:
 
 
 class KeepAlive:
-    """Unsolicited pongs while reading is paused, when no ping of the peer's can be answered.
+    """Unsolicited pongs while no ping of the peer's can be answered, or not in time.
 
-    RFC 6455, section 5.5.3, has them as a unidirectional heartbeat: a peer that counts any traffic
-    as a sign of life stays content, and a pause does not look like our death.
+    That is while reading is paused, and while what comes in keeps the loop busy: then a ping waits
+    behind messages. RFC 6455, section 5.5.3, has unsolicited pongs as a unidirectional heartbeat: a
+    peer that counts any traffic as a sign of life stays content, and neither looks like our death.
 
     Args:
         scheduler: The connection's time.
@@ -109,7 +111,7 @@ class KeepAlive:
         pong: Sends a pong with this payload.
     """
 
-    __slots__ = ("_paused", "_pong", "_scheduler", "_timer")
+    __slots__ = ("_due", "_paused", "_pong", "_scheduler", "_timer")
 
     def __init__(
         self,
@@ -121,10 +123,12 @@ class KeepAlive:
         self._paused = paused
         self._pong = pong
         self._timer: DisposableBase | None = None
+        self._due = scheduler.now
 
-    def on_paused(self) -> None:
-        """Begin, if it is not going on; most pauses are over before the first pong."""
+    def watch(self) -> None:
+        """Look after a while, if that is not under way; most pauses are over by then."""
         if self._timer is None:
+            self._due = self._scheduler.now + timedelta(seconds=_SIGN_OF_LIFE)
             self._timer = after(self._scheduler, _SIGN_OF_LIFE, self._beat)
 
     def stop(self) -> None:
@@ -135,6 +139,8 @@ class KeepAlive:
 
     def _beat(self) -> None:
         self._timer = None
-        if self._paused():
-            self._timer = after(self._scheduler, _SIGN_OF_LIFE, self._beat)
+        # A timer that comes late tells that the loop is busy.
+        late = (self._scheduler.now - self._due).total_seconds()
+        if self._paused() or late > _LATE:
+            self.watch()
             self._pong(b"")

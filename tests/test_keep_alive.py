@@ -35,7 +35,7 @@ def pongs(rig: Rig) -> list[float]:
 def test_pongs_come_every_quarter_second_while_paused() -> None:
     """Until the pause is over, and not once after it."""
     setup = Setup()
-    setup.keep_alive.on_paused()
+    setup.keep_alive.watch()
     setup.clock.run(1.1)
     assert setup.pongs == [0.25, 0.5, 0.75, 1]
     setup.paused = False
@@ -46,7 +46,7 @@ def test_pongs_come_every_quarter_second_while_paused() -> None:
 def test_a_pause_that_is_over_before_costs_none() -> None:
     """Most are."""
     setup = Setup()
-    setup.keep_alive.on_paused()
+    setup.keep_alive.watch()
     setup.clock.run(0.2)
     setup.paused = False
     setup.clock.run(10)
@@ -56,16 +56,16 @@ def test_a_pause_that_is_over_before_costs_none() -> None:
 def test_it_begins_anew_with_the_next_pause() -> None:
     """After an end of its own, and after a stop."""
     setup = Setup(paused=False)
-    setup.keep_alive.on_paused()
+    setup.keep_alive.watch()
     setup.clock.run(1)
     setup.paused = True
-    setup.keep_alive.on_paused()
+    setup.keep_alive.watch()
     setup.clock.run(0.3)
     assert setup.pongs == [1.25]
     setup.keep_alive.stop()
     setup.clock.run(1)
     assert setup.pongs == [1.25]
-    setup.keep_alive.on_paused()
+    setup.keep_alive.watch()
     setup.clock.run(0.3)
     assert setup.pongs == [1.25, 2.55]
 
@@ -74,7 +74,7 @@ def test_pauses_that_follow_one_another_do_not_add_pongs() -> None:
     """There is one timer, however often reading is paused."""
     setup = Setup()
     for _ in range(10):
-        setup.keep_alive.on_paused()
+        setup.keep_alive.watch()
         setup.clock.run(0.1)
     assert setup.pongs == [0.25, 0.5, 0.75, 1]
 
@@ -83,7 +83,7 @@ def test_stopping_what_does_not_run_does_nothing() -> None:
     """Once or twice."""
     setup = Setup()
     setup.keep_alive.stop()
-    setup.keep_alive.on_paused()
+    setup.keep_alive.watch()
     setup.keep_alive.stop()
     setup.keep_alive.stop()
     setup.clock.run(10)
@@ -210,3 +210,26 @@ def test_a_heartbeat_and_pongs_go_side_by_side() -> None:
     assert [frame.at for frame in rig.frames(Kind.PING)] == [1, 2, 3, 4]
     assert len(pongs(rig)) == 16
     assert rig.closed.values == []
+
+
+@pytest.mark.parametrize(("lateness", "expected"), [(0.01, 0), (0.05, 1)])
+def test_a_loop_that_is_busy_gives_a_sign_of_life(lateness: float, expected: int) -> None:
+    """A peer's ping may wait behind messages then, though nothing is paused."""
+    setup = Setup(paused=False)
+    setup.keep_alive.watch()
+    setup.clock.sleep(0.25 + lateness)  # nothing that is due is run meanwhile
+    setup.clock.turn()
+    assert len(setup.pongs) == expected
+
+
+def test_messages_make_it_look_whether_the_loop_is_busy() -> None:
+    """The first message begins it, and what comes after the end does not."""
+    rig = Rig(watch=True)
+    rig.wire.message("a")
+    rig.clock.sleep(0.5)
+    rig.clock.turn()
+    assert len(pongs(rig)) == 1
+    rig.wire.close(1000)
+    rig.clock.sleep(0.5)
+    rig.clock.turn()
+    assert len(pongs(rig)) == 1

@@ -160,14 +160,7 @@ async def test_a_pause_is_no_death(serve: Serve) -> None:
     [
         pytest.param("map_1", 1.0, id="a-coroutine"),
         pytest.param("slow", None, id="the-loop-blocked"),
-        pytest.param(
-            "slow",
-            1.0,
-            id="the-loop-blocked-and-they-count-pongs",
-            marks=pytest.mark.xfail(
-                strict=False, reason="nothing is sent while the loop is busy but not paused"
-            ),
-        ),
+        pytest.param("slow", 1.0, id="the-loop-blocked-and-they-count-pongs"),
     ],
 )
 async def test_a_slow_handler_is_no_death(handler: str, theirs: float | None) -> None:
