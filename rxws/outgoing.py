@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from reactivex.abc import ObserverBase
 from reactivex.subject import Subject
@@ -21,6 +21,13 @@ T = TypeVar("T")
 
 # Guards what other threads hand over. It is held for an append or a swap, so one serves all.
 _HANDING_OVER = threading.Lock()
+
+
+class _Handing(NamedTuple):
+    """What another thread wants done, and the bytes that it takes meanwhile."""
+
+    do: Callable[[], None]
+    cost: int
 
 
 class Sink(Protocol):
@@ -111,14 +118,16 @@ class Outgoing(Stream[T], Subject[T]):
         if threading.get_ident() == self._thread:
             self._push(value)
         else:
-            self._hand_over(self._push, value)
+            size = len(value) if isinstance(value, str | bytes) else 0
+            end = isinstance(value, Close)
+            self._hand_over(lambda: self._push(value), 0 if end else OVERHEAD + size)
 
     def on_error(self, error: Exception) -> None:
         """Close with 1011, or with the code of a `ConnectionClosed`."""
         if threading.get_ident() == self._thread:
             self._fail(error)
         else:
-            self._hand_over(self._fail, error)
+            self._hand_over(lambda: self._fail(error))
 
     def on_completed(self) -> None:
         """Close with 1000 after all messages."""
@@ -158,20 +167,19 @@ class Outgoing(Stream[T], Subject[T]):
             self._sink.close(Close())
             self.stop()
 
-    def _hand_over(self, what: Callable[..., None], *args: Any) -> None:
-        handing = _Handing(what, args)
+    def _hand_over(self, do: Callable[[], None], cost: int = 0) -> None:
+        """Bring something to the session's thread; an end costs nothing, and is never dropped."""
         with _HANDING_OVER:
             idle = self._handed is None
             if self._handed is None:  # an idle connection has none: it costs 0.6 KiB
                 self._handed = deque()
-            # As on the session's thread: what finds nothing waiting is sent whatever its size, and
-            # an end is never dropped.
-            if handing.cost and not self._make_room(self._handed, handing.cost):
+            # As on the session's thread: what finds nothing waiting is sent whatever its size.
+            if cost and not self._make_room(self._handed, cost):
                 self._handed_lost += 1
                 return
-            self._handed_bytes += handing.cost
-            self._handed_end = self._handed_end or not handing.cost
-            self._handed.append(handing)
+            self._handed_bytes += cost
+            self._handed_end = self._handed_end or not cost
+            self._handed.append(_Handing(do, cost))
         if idle:  # one call takes all that is handed over until it runs
             self._call_soon_threadsafe(self._take_over)
 
@@ -190,19 +198,6 @@ class Outgoing(Stream[T], Subject[T]):
             lost, self._handed_lost = self._handed_lost, 0
             self._handed_bytes = 0
         for handing in handed:
-            handing.what(*handing.args)
+            handing.do()
         if lost:
             self._sink.overflow(lost)
-
-
-class _Handing:
-    """What another thread does on `outgoing`; its cost is 0 for an end."""
-
-    __slots__ = ("args", "cost", "what")
-
-    def __init__(self, what: Callable[..., None], args: tuple[Any, ...]) -> None:
-        self.what = what
-        self.args = args
-        self.cost = 0
-        if what.__name__ == "_push" and not isinstance(args[0], Close):
-            self.cost = OVERHEAD + (len(args[0]) if isinstance(args[0], str | bytes) else 0)

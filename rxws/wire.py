@@ -127,7 +127,7 @@ class Wire(asyncio.Protocol):
         sock = self.transport.get_extra_info("socket")
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        except OSError:  # closed already
+        except (OSError, AttributeError):  # closed already, or no socket of the kernel's
             pass
         self.transport.abort()
 
