@@ -88,12 +88,10 @@ class _Scheduled(DisposableBase):
         self._state = state
         self._result: DisposableBase | None = None
         self._disposed = False
-        self.handle: asyncio.Handle | None = None
+        self.handle: asyncio.Handle  # set by who puts it on the loop, at once
 
     def run(self) -> None:
         """Run it; what it returns is disposed with this."""
-        if self._disposed:
-            return
         result = self._action(self._scheduler, self._state)
         if result is None:
             return
@@ -105,8 +103,7 @@ class _Scheduled(DisposableBase):
     def dispose(self) -> None:
         """Take it back."""
         self._disposed = True
-        if self.handle is not None:
-            self.handle.cancel()
+        self.handle.cancel()
         result, self._result = self._result, None
         if result is not None:
             result.dispose()

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from reactivex.disposable import Disposable
 
 from rxws.loop import LoopScheduler
 
@@ -132,3 +133,34 @@ async def test_its_own_thread_is_not_woken_by_a_pipe() -> None:
         await ran.wait(3)
     finally:
         loop.call_soon_threadsafe = original  # type: ignore[method-assign]  # as it was
+
+
+async def test_what_an_action_returns_is_disposed_with_it() -> None:
+    """Once it has run."""
+    scheduler = LoopScheduler(asyncio.get_running_loop())
+    disposed: list[str] = []
+    scheduled = scheduler.schedule(lambda *_: Disposable(lambda: disposed.append("it")))
+    await asyncio.sleep(0)
+    assert disposed == []
+    scheduled.dispose()
+    scheduled.dispose()
+    assert disposed == ["it"]
+
+
+async def test_an_action_that_disposes_itself_disposes_what_it_returns() -> None:
+    """At once, as nobody will come for it."""
+    scheduler = LoopScheduler(asyncio.get_running_loop())
+    disposed: list[str] = []
+
+    def action(*_: object) -> Disposable:
+        scheduled.dispose()
+        return Disposable(lambda: disposed.append("it"))
+
+    scheduled = scheduler.schedule(action)
+    await asyncio.sleep(0)
+    assert disposed == ["it"]
+
+
+async def test_a_loop_has_one_scheduler_while_it_runs() -> None:
+    """All its connections share it."""
+    assert LoopScheduler.running() is LoopScheduler.running()
