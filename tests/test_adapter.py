@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from aiohttp import ClientConnectionResetError, WSMessage, WSMsgType
 from peers import PATIENCE
 
@@ -234,3 +236,18 @@ async def test_reading_cancelled_during_a_pause() -> None:
         await inner.until("lost")
         await asyncio.sleep(0)
         assert told.told == ["cancelled", "unsendable", "lost"]
+
+
+async def test_a_half_close_of_a_peer_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that vanishes in the very turn in which we half-close costs no traceback."""
+
+    def gone() -> None:
+        raise OSError(errno.ENOTCONN, "the peer is gone")
+
+    async with paired() as (transport, inner, _):
+        wire = Wire(transport, lambda _: None, lambda: None, lambda: None)
+        monkeypatch.setattr(transport, "write_eof", gone)
+        wire.linger()
+        async with asyncio.timeout(PATIENCE):
+            await wire.lost
+        assert inner.told == ["lost"]
