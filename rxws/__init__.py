@@ -17,6 +17,7 @@ from .errors import (
 from .iteration import iterate
 from .messages import Close, Handshake
 from .options import ConnectionOptions
+from .paths import TransportInfo, transport_info
 from .server import listener, pipeline, setup, upgrade, websocket
 
 __version__ = "0.1.0"
@@ -40,6 +41,7 @@ __all__ = [
     "RxwsError",
     "SendTimeout",
     "Stats",
+    "TransportInfo",
     "closing",
     "codecs",
     "connect",
@@ -49,6 +51,7 @@ __all__ = [
     "overflow",
     "pipeline",
     "setup",
+    "transport_info",
     "upgrade",
     "websocket",
 ]

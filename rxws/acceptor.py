@@ -13,23 +13,29 @@ from .adapter import Adapter
 from .codecs import Codec
 from .connection import Handler
 from .handling import handle
+from .internals import PushServerSocket
 from .log import logger
 from .loop import LoopScheduler
 from .messages import Handshake
 from .options import Options
 from .origins import is_allowed, parse_origins
+from .paths import transport_info
 from .session import Session
 from .shutdown import connections_of
 
 __all__ = ["Acceptor"]
 
 
-class _Response(web.WebSocketResponse):
+class _Pulled(web.WebSocketResponse):
     """aiohttp's WebSocket, with the closing left to the session."""
 
     async def close(self, *_: Any, **__: Any) -> bool:
         """Do nothing: aiohttp calls this by itself, with codes of its own."""
         return False
+
+
+class _Pushed(_Pulled, PushServerSocket):
+    """The same, on the push path."""
 
 
 class Acceptor:
@@ -51,7 +57,7 @@ class Acceptor:
         if connections is not None and connections.closing:
             raise web.HTTPServiceUnavailable(text="shutting down")
         options = self._options
-        ws = _Response(
+        ws = (_Pushed if transport_info().path == "push" else _Pulled)(
             autoclose=False,
             autoping=False,
             protocols=options.protocols,
@@ -63,7 +69,7 @@ class Acceptor:
         transport = request.transport
         if transport is None:  # pragma: no cover # lost in the handshake: no connection ever was
             return ws
-        adapter = Adapter(ws, transport)
+        adapter = Adapter(ws, transport, options.max_message_size)
         session: Session[Any, Any] = Session(
             adapter,
             LoopScheduler.running(),

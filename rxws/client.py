@@ -24,10 +24,11 @@ from .adapter import Adapter
 from .codecs import Codec
 from .connection import Connection
 from .errors import ConnectError, HandshakeError
-from .internals import client_response, client_transport, take_over_closing
+from .internals import client_response, client_transport, take_over_closing, with_push
 from .loop import LoopScheduler
 from .messages import Close, Handshake
 from .options import ConnectionOptions, Options
+from .paths import transport_info
 from .session import Session
 
 __all__ = ["ClientOptions", "Connecting", "connect"]
@@ -177,9 +178,10 @@ class Connecting(Generic[In, Out]):
 
     async def _dial(self, client: ClientSession, own: ClientSession | None) -> _Link:
         options = self._options
-        ws: ClientWebSocketResponse[Any] = await cast(
-            Any, client
-        ).ws_connect(  # its overloads take no **kwargs
+        # Either one's overloads take no **options.
+        pushing = transport_info().path == "push"
+        dial = with_push(client) if pushing else cast(Any, client.ws_connect)
+        ws: ClientWebSocketResponse[Any] = await dial(
             self._url,
             autoclose=False,
             autoping=False,
@@ -194,7 +196,7 @@ class Connecting(Generic[In, Out]):
             await ws.close()
             raise ConnectionResetError("the connection was lost during the handshake")
         take_over_closing(ws)
-        adapter = Adapter(ws, transport)
+        adapter = Adapter(ws, transport, options.max_message_size)
         response = client_response(ws)
         handshake = Handshake(
             response.url, response.headers, ws.protocol, transport.get_extra_info("peername")

@@ -38,8 +38,11 @@ class Codec(Generic[In, Out]):
     decode: Callable[[str | bytes], In]
 
 
+_FRAME = (str, bytes)  # made once: this is asked for every message
+
+
 def _encode_raw(value: str | bytes) -> str | bytes:
-    if isinstance(value, str | bytes):
+    if isinstance(value, _FRAME):
         return value
     if isinstance(value, bytearray | memoryview):  # a caller from aiohttp may have these
         return bytes(value)

@@ -41,6 +41,7 @@ class FlowControl:
     """
 
     __slots__ = (
+        "_deferred",
         "_dispatcher",
         "_dropped",
         "_ended",
@@ -52,21 +53,21 @@ class FlowControl:
         "_on_overflow",
         "_on_stuck",
         "_options",
-        "_received_bytes",
-        "_received_messages",
         "_relieved",
         "_scheduler",
-        "_sent_bytes",
-        "_sent_messages",
         "_thread",
         "_timer",
         "_transport",
-        "_wire_writable",
         "_writable",
         "gate",
         "on_released",
         "outbox",
+        "received_bytes",
+        "received_messages",
+        "sent_bytes",
+        "sent_messages",
         "severed",
+        "wire_writable",
     )
 
     def __init__(
@@ -86,6 +87,7 @@ class FlowControl:
         self._on_stuck = on_stuck
         self.on_released: Callable[[], None] | None = None  # called when a hold was let go
         self._thread = threading.get_ident()
+        self._deferred = 0
         self._keep_alive: KeepAlive | None = None  # made with the first pause or message
         self.gate = Gate(transport, scheduler)
         self.gate.on_paused = self._watch
@@ -94,13 +96,13 @@ class FlowControl:
         self._fault = fault
         self._writable: Replay[bool] | None = None  # made when somebody asks, as is _latency
         self._latency: Stream[float] | None = None
-        self._wire_writable = True
+        self.wire_writable = True
         self.severed = False  # whether TCP is lost, be it that reading has not come to that yet
         self._timer: DisposableBase | None = None
-        self._offered = self._left = 0  # messages put in the outbox; those the kernel has
+        self._offered = self._left = 0  # messages put in the outbox; those of them that left it
         self._relieved = 0  # how often the wire was full and took frames again
-        self._received_messages = self._received_bytes = 0
-        self._sent_messages = self._sent_bytes = 0
+        self.received_messages = self.received_bytes = 0
+        self.sent_messages = self.sent_bytes = 0
         self._dropped: dict[str, int] = {}
         self._ended: Close | None = None
 
@@ -123,7 +125,7 @@ class FlowControl:
     def writable(self) -> Observable[bool]:
         """See `Flow.writable`."""
         if self._writable is None:
-            self._writable = Replay(self._dispatcher, self._fault, self._wire_writable)
+            self._writable = Replay(self._dispatcher, self._fault, self.wire_writable)
             if self._ended is not None:
                 self._writable.end()
         return self._writable
@@ -135,7 +137,7 @@ class FlowControl:
 
     async def drained(self) -> None:
         """See `Flow.drained`."""
-        while self._ended is None and not self._wire_writable:
+        while self._ended is None and not self.wire_writable:
             await self.writable.pipe(ops.first_or_default(bool, False))
         if self._ended is not None:
             raise ConnectionClosed(self._ended)
@@ -153,18 +155,18 @@ class FlowControl:
     def stats(self) -> Stats:
         """See `Flow.stats`."""
         return Stats(
-            self._received_messages,
-            self._received_bytes,
-            self._sent_messages,
-            self._sent_bytes,
+            self.received_messages,
+            self.received_bytes,
+            self.sent_messages,
+            self.sent_bytes,
             dict(self._dropped),
             self.gate.paused,
         )
 
     def __repr__(self) -> str:
-        state = "over" if self._ended else "paused" if self.gate.held else "flowing"
+        state = "over" if self._ended else "paused" if self.gate.holds else "flowing"
         return (
-            f"<Flow {state} in={self._received_messages} out={self._sent_messages} "
+            f"<Flow {state} in={self.received_messages} out={self.sent_messages} "
             f"buffered={self.buffered}>"
         )
 
@@ -172,9 +174,9 @@ class FlowControl:
 
     def received(self, size: int) -> None:
         """Count a message that came in."""
-        self._received_messages += 1
-        self._received_bytes += size
-        if self._ended is None:
+        self.received_messages += 1
+        self.received_bytes += size
+        if self._keep_alive is None or not self._keep_alive.watching:
             self._watch()
 
     def dropped(self, reason: str, count: int = 1) -> None:
@@ -187,26 +189,29 @@ class FlowControl:
         if self._latency is not None:
             self._latency.emit(seconds)
 
-    def offer(self, frame: Frame, key: Hashable = None) -> bool:
+    def offer(self, kind: Kind, payload: bytes, key: Hashable = None) -> bool:
         """Send a message and tell so, or do what the policy says of one that finds no room.
 
         A message that finds nothing waiting is sent whatever its size: it is the user's.
         """
-        outbox, policy = self.outbox, self._options.overflow
-        behind = len(outbox) or not self._wire_writable
-        if behind and policy in REFUSING and self._excess(len(frame.payload) + OVERHEAD):
+        outbox = self.outbox
+        if self.wire_writable and not outbox.count and self._transport.write(kind, payload):
+            self.sent_messages += 1
+            self.sent_bytes += len(payload)
+            return True
+        policy = self._options.overflow
+        if policy in REFUSING and self._excess(len(payload) + OVERHEAD):
             self.dropped("overflow")
             if policy == "close":
                 self._on_overflow()
             return False
-        self.dropped("conflated", outbox.put(frame, key))
-        while len(outbox) > 1 and self._excess():
+        self.dropped("conflated", outbox.put(Frame(kind, payload), key))
+        while outbox.count > 1 and self._excess():
             outbox.drop_oldest(key)
             self.dropped("overflow")
         self._offered += 1
         self._transport.wake()
-        if not self._wire_writable or len(self.outbox):
-            self._check_water()
+        self._check_water()
         return True
 
     def _excess(self, more: int = 0) -> bool:
@@ -219,15 +224,15 @@ class FlowControl:
             if self.gate.held:
                 self._check_water()
         elif frame.kind in _DATA:
-            self._sent_messages += 1
-            self._sent_bytes += len(frame.payload)
+            self.sent_messages += 1
+            self.sent_bytes += len(frame.payload)
         return frame
 
     def on_writable(self, writable: bool) -> None:
         """The wire is full, or takes frames again."""
-        if writable == self._wire_writable:
+        if writable == self.wire_writable:
             return
-        self._wire_writable = writable
+        self.wire_writable = writable
         if writable:
             self._left = self._offered - len(self.outbox)
             self._relieved += 1
@@ -238,9 +243,16 @@ class FlowControl:
             self._writable.emit(writable)
 
     def _watch(self) -> None:
+        if self._ended is not None:
+            return
         if self._keep_alive is None:
-            self._keep_alive = KeepAlive(self._scheduler, lambda: self.gate.held, self._pong)
+            self._keep_alive = KeepAlive(self._scheduler, self._is_behind, self._pong)
         self._keep_alive.watch()
+
+    def _is_behind(self) -> bool:
+        """Whether reading is paused, or was behind with what had come since this was last asked."""
+        before, self._deferred = self._deferred, self._transport.deferred
+        return self.gate.held or self._deferred != before
 
     def _pong(self, payload: bytes) -> None:
         if self.outbox.pong is None:  # else a ping's own answer waits
@@ -259,7 +271,7 @@ class FlowControl:
 
         def check() -> None:
             self._timer = None
-            if self._wire_writable:
+            if self.wire_writable:
                 return
             if self._left < mark or self._relieved == relieved:
                 self._on_stuck()

@@ -7,16 +7,19 @@ from typing import Any, TypeVar
 
 from .codecs import Codec
 from .errors import DecodeError, EncodeError
-from .messages import Frame, Kind
-from .overflow import Latest, Overflow
+from .messages import Kind
+from .overflow import Latest
 
-__all__ = ["conflation_key", "decode", "encode", "size"]
+__all__ = ["conflation_key", "decode_error", "encode", "size"]
 
 T = TypeVar("T")
 
 
-def encode(codec: Codec[Any, T], value: T) -> Frame:
-    """Make the frame of a value.
+_TEXT, _BINARY = Kind.TEXT, Kind.BINARY
+
+
+def encode(codec: Codec[Any, T], value: T) -> tuple[Kind, bytes]:
+    """Make the kind and the payload of a value's frame.
 
     Raises:
         EncodeError: The codec cannot encode it.
@@ -24,9 +27,9 @@ def encode(codec: Codec[Any, T], value: T) -> Frame:
     try:
         encoded: object = codec.encode(value)
         if isinstance(encoded, str):
-            return Frame(Kind.TEXT, encoded.encode())
+            return _TEXT, encoded.encode()
         if isinstance(encoded, bytes):
-            return Frame(Kind.BINARY, encoded)
+            return _BINARY, encoded
         raise TypeError(f"the codec made {type(encoded).__name__} of it, not str or bytes")
     except EncodeError:
         raise
@@ -34,14 +37,12 @@ def encode(codec: Codec[Any, T], value: T) -> Frame:
         raise EncodeError(f"cannot encode {value!r:.80}: {exc}", value) from exc
 
 
-def conflation_key(policy: Overflow, value: object) -> Hashable:
-    """Return what tells the message from those that it does not replace, if the policy conflates.
+def conflation_key(policy: Latest, value: object) -> Hashable:
+    """Return what tells the message from those that it does not replace.
 
     Raises:
         EncodeError: The user's key function failed.
     """
-    if not isinstance(policy, Latest):
-        return None
     try:
         key = policy.of(value)
         hash(key)
@@ -50,18 +51,13 @@ def conflation_key(policy: Overflow, value: object) -> Hashable:
     return key
 
 
-def decode(codec: Codec[T, Any], data: str | bytes) -> T:
-    """Make the value of a message.
-
-    Raises:
-        DecodeError: The codec cannot decode it.
-    """
-    try:
-        return codec.decode(data)
-    except DecodeError:
-        raise
-    except Exception as exc:
-        raise DecodeError(f"cannot decode {data!r:.80}: {exc}", data) from exc
+def decode_error(error: Exception, data: str | bytes) -> DecodeError:
+    """Return what to tell of an exception that a codec raised on a message."""
+    if isinstance(error, DecodeError):
+        return error
+    told = DecodeError(f"cannot decode {data!r:.80}: {error}", data)
+    told.__cause__ = error
+    return told
 
 
 def size(data: str | bytes) -> int:

@@ -25,11 +25,11 @@ class Gate:
     """
 
     __slots__ = (
-        "_holds",
         "_paused",
         "_scheduler",
         "_since",
         "_transport",
+        "holds",
         "on_paused",
         "open_for_good",
     )
@@ -38,7 +38,7 @@ class Gate:
         self._transport = transport
         self._scheduler = scheduler
         self.on_paused: Callable[[], None] | None = None  # called when reading is paused
-        self._holds = _NOBODY
+        self.holds = _NOBODY  # reading is paused while there is any
         self.open_for_good = False
         self._since: datetime | None = None
         self._paused = 0.0
@@ -46,7 +46,7 @@ class Gate:
     @property
     def held(self) -> bool:
         """Whether reading is paused."""
-        return bool(self._holds)
+        return bool(self.holds)
 
     @property
     def paused(self) -> float:
@@ -59,29 +59,29 @@ class Gate:
         """Pause reading until `by` releases it."""
         if self.open_for_good:
             return
-        if not self._holds:
+        if not self.holds:
             self._since = self._scheduler.now
             self._transport.pause_reading()
             if self.on_paused is not None:
                 self.on_paused()
-        self._holds |= {by}
+        self.holds |= {by}
 
     def held_besides(self, by: object) -> bool:
         """Whether anybody else holds it."""
-        return bool(self._holds - {by})
+        return bool(self.holds - {by})
 
     def release(self, by: object) -> None:
         """Release a hold; with the last one reading goes on."""
-        if by in self._holds:
-            self._holds -= {by}
-            if not self._holds:
+        if by in self.holds:
+            self.holds -= {by}
+            if not self.holds:
                 self._resume()
 
     def let_all_in(self) -> None:
         """Let frames in from now on, whoever holds it: the answer to a close is waited for."""
         self.open_for_good = True
-        if self._holds:
-            self._holds = _NOBODY
+        if self.holds:
+            self.holds = _NOBODY
             self._resume()
 
     def _resume(self) -> None:

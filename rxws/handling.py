@@ -71,13 +71,6 @@ def _adopt(result: object, session: Session[Any, Any]) -> None:
 
 def _feed(source: Observable[Any], session: Session[Any, Any]) -> DisposableBase:
     outgoing = session.face.outgoing
-
-    def push(value: Any) -> None:
-        try:
-            outgoing.on_next(value)
-        except Exception as exc:  # a Close that may not be sent: the source is not to blame
-            session.face.fault(exc)
-
     return source.subscribe(
-        push, outgoing.on_error, outgoing.on_completed, scheduler=session.face.scheduler
+        outgoing.push, outgoing.on_error, outgoing.on_completed, scheduler=session.face.scheduler
     )

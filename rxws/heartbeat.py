@@ -23,7 +23,8 @@ class Heartbeat:
     """Pings every `interval` seconds, and gives up on a peer half an interval after a silent one.
 
     Any byte that comes in within that time is a sign of life (a large message may keep the pong
-    waiting behind it). While reading is paused no sign can come, so none is demanded.
+    waiting behind it). While reading is paused, or behind with what has come, no sign can come, so
+    none is demanded.
 
     Args:
         scheduler: The connection's time.
@@ -79,17 +80,20 @@ class Heartbeat:
             self._on_latency((self._scheduler.now - self._sent_at).total_seconds())
             self._sent_at = None
 
+    def _signs(self) -> tuple[float, ...]:
+        """What changes with a sign of life, or while none can be read."""
+        return self._transport.received, self._transport.deferred, self._gate.paused
+
     def _payload(self) -> bytes:
         return str(self._count).encode()
 
     def _beat(self) -> None:
         self._count += 1
         self._sent_at = self._scheduler.now
-        received, paused = self._transport.received, self._gate.paused
+        before = self._signs()
 
         def check() -> None:
-            silent = self._transport.received == received
-            if silent and self._gate.paused == paused:
+            if self._signs() == before:
                 self._on_dead()
             else:
                 self._timer = after(self._scheduler, self._interval / 2, self._beat)
@@ -107,40 +111,44 @@ class KeepAlive:
 
     Args:
         scheduler: The connection's time.
-        paused: Tells whether reading is paused.
+        is_behind: Tells whether reading is paused, or behind with what has come.
         pong: Sends a pong with this payload.
     """
 
-    __slots__ = ("_due", "_paused", "_pong", "_scheduler", "_timer")
+    __slots__ = ("_due", "_is_behind", "_pong", "_scheduler", "_timer", "watching")
 
     def __init__(
         self,
         scheduler: SchedulerBase,
-        paused: Callable[[], bool],
+        is_behind: Callable[[], bool],
         pong: Callable[[bytes], None],
     ) -> None:
         self._scheduler = scheduler
-        self._paused = paused
+        self._is_behind = is_behind
         self._pong = pong
         self._timer: DisposableBase | None = None
+        self.watching = False  # whether a look is due
         self._due = scheduler.now
 
     def watch(self) -> None:
         """Look after a while, if that is not under way; most pauses are over by then."""
-        if self._timer is None:
+        if not self.watching:
+            self.watching = True
             self._due = self._scheduler.now + timedelta(seconds=_SIGN_OF_LIFE)
             self._timer = after(self._scheduler, _SIGN_OF_LIFE, self._beat)
 
     def stop(self) -> None:
         """Send no more."""
+        self.watching = False
         if self._timer is not None:
             self._timer.dispose()
             self._timer = None
 
     def _beat(self) -> None:
         self._timer = None
+        self.watching = False
         # A timer that comes late tells that the loop is busy.
         late = (self._scheduler.now - self._due).total_seconds()
-        if self._paused() or late > _LATE:
+        if self._is_behind() or late > _LATE:
             self.watch()
             self._pong(b"")

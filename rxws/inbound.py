@@ -12,9 +12,8 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from .codecs import Codec
 from .connection import Flow
-from .errors import DecodeError
 from .flow import FlowControl
-from .framing import decode
+from .framing import decode_error
 from .log import logger
 from .scheduling import after
 from .streams import Dispatcher, Fault, Stream
@@ -72,7 +71,7 @@ class Inbound(Stream[T]):
     """
 
     __slots__ = (
-        "_codec",
+        "_decode",
         "_discarding",
         "_ever_observed",
         "_flushing",
@@ -93,7 +92,7 @@ class Inbound(Stream[T]):
         hold_timeout: float,
     ) -> None:
         super().__init__(dispatcher, fault)
-        self._codec = codec
+        self._decode = codec.decode
         self.flow = flow
         self._scheduler = scheduler
         self._hold_timeout = hold_timeout
@@ -105,7 +104,24 @@ class Inbound(Stream[T]):
 
     def receive(self, data: str | bytes) -> None:
         """Deliver a message, or keep it until it can be."""
-        self._dispatcher.post(self._arrive, data)
+        dispatcher = self._dispatcher
+        if (
+            dispatcher.busy
+            or dispatcher.waiting
+            or not self._observers
+            or self._kept
+            or self.flow.gate.holds
+        ):
+            dispatcher.post(self._arrive, data)
+            return
+        # What `post` would do, without its calls: each message comes this way.
+        dispatcher.busy = True
+        try:
+            self._deliver(data)
+            if dispatcher.waiting:
+                dispatcher.run_waiting()
+        finally:
+            dispatcher.busy = False
 
     def flush(self) -> None:
         """Deliver what is kept, in the next turn, as far as somebody is there and the flow free.
@@ -133,7 +149,7 @@ class Inbound(Stream[T]):
         self.end(error)
 
     def _arrive(self, data: str | bytes) -> None:
-        if self._observers and not self._kept and not self.flow.gate.held:
+        if self._observers and not self._kept and not self.flow.gate.holds:
             self._deliver(data)
         elif self._discarding and not self._observers:
             self.flow.dropped("unobserved")
@@ -162,11 +178,15 @@ class Inbound(Stream[T]):
 
     def _deliver(self, data: str | bytes) -> None:
         try:
-            value = decode(self._codec, data)
-        except DecodeError as exc:
-            self._fault(exc)
-        else:
-            self.tell(value)
+            value = self._decode(data)
+        except Exception as exc:
+            self._fault(decode_error(exc, data))
+            return
+        for observer in self._observers:
+            try:
+                observer.on_next(value)
+            except Exception as exc:
+                self._fault(exc)
 
     def _greet(self, observer: ObserverBase[T]) -> None:
         for flows in _GATHERING.get():

@@ -1,13 +1,49 @@
-"""What rxws touches of aiohttp that aiohttp does not promise to keep, all of it."""
+"""What rxws touches of aiohttp that aiohttp does not promise to keep, all of it.
+
+The push path lives on it: aiohttp's frame parser hands its messages over by a call, its frame
+writer writes where it is told to. `why_not_push` tells, by trying, whether this aiohttp lets us.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, cast
 
-from aiohttp import ClientResponse, ClientWebSocketResponse
+from aiohttp import (
+    ClientResponse,
+    ClientSession,
+    ClientWebSocketResponse,
+    WSCloseCode,
+    WSMsgType,
+    web,
+)
+from aiohttp.http import WebSocketReader, WebSocketWriter
 
-__all__ = ["client_response", "client_transport", "end_of_stream", "take_over_closing"]
+__all__ = [
+    "Feed",
+    "Parser",
+    "Pieces",
+    "PushClientSocket",
+    "PushServerSocket",
+    "WriteFrame",
+    "client_response",
+    "client_transport",
+    "end_of_stream",
+    "feed_of",
+    "frame_writer",
+    "take_over_closing",
+    "why_not_push",
+    "with_push",
+]
+
+WriteFrame = Callable[[bytes, int, int], None]
+"""Writes a frame: payload, opcode, reserved bits."""
+
+
+# --- what both paths need ---------------------------------------------------------------------
 
 
 def client_response(ws: ClientWebSocketResponse[Any]) -> ClientResponse:
@@ -24,7 +60,7 @@ def client_transport(ws: ClientWebSocketResponse[Any]) -> asyncio.Transport | No
 def take_over_closing(ws: ClientWebSocketResponse[Any]) -> None:
     """Let `receive()` report an end without answering it.
 
-    A subclass would do on a session of ours (`ws_response_class`), but not on one of the user's.
+    A subclass would do on a session of ours, but not on one of the user's.
     """
 
     async def close(**_: Any) -> bool:
@@ -40,3 +76,243 @@ def end_of_stream(ws: Any) -> None:
     only half-closed is too early.
     """
     ws._reader.feed_eof()
+
+
+# --- the parser, made to push -----------------------------------------------------------------
+
+try:
+    from aiohttp._websocket.reader import WebSocketDataQueue
+except ImportError:  # pragma: no cover # an aiohttp to come
+    WebSocketDataQueue = cast(Any, object)
+
+
+class _NeverPaused:
+    """What aiohttp's queue takes for its protocol: it is not asked to pause anything."""
+
+    _reading_paused = True
+
+
+class _Outlet(WebSocketDataQueue):  # pyright: ignore[reportGeneralTypeIssues, reportUntypedBaseClass]
+    """Where the parser puts its messages: passes them on by a call, and can stall the parser.
+
+    The slots stand before the methods of the same names; the parser finds what is put there.
+    """
+
+    __slots__ = ("feed_data", "set_exception")
+
+
+_feed_data: Callable[[Any, Any, int], None] = getattr(
+    WebSocketDataQueue, "feed_data", cast(Any, None)
+)
+
+
+class Parser:
+    """aiohttp's frame parser, told whom to call.
+
+    Args:
+        max_size: Bytes of the largest message.
+        compress: Whether the peer may compress.
+        on_message: Called with each message, of aiohttp's type, and its size in bytes.
+        on_error: Called with what is wrong; nothing follows it.
+    """
+
+    __slots__ = ("_outlet", "_reader", "feed", "stalled")
+
+    def __init__(
+        self,
+        max_size: int,
+        compress: bool,
+        on_message: Callable[[Any, int], None],
+        on_error: Callable[[BaseException], None],
+    ) -> None:
+        # The limit is what may be in the outlet before the parser stalls. Nothing is.
+        outlet = self._outlet = cast(Any, _Outlet)(_NeverPaused, 0, loop=None)
+        outlet.feed_data = on_message
+        outlet.set_exception = on_error
+        # A plain message of exactly the limit is refused by aiohttp: the session checks it.
+        self._reader = WebSocketReader(outlet, max_size + 1, compress=compress, decode_text=True)
+        self.feed: Callable[[bytes], object] = self._reader.feed_data
+        self.stalled = False
+
+    def stall(self) -> None:
+        """Let nothing out any more, from the next frame on; what is fed meanwhile is kept."""
+        if not self.stalled:
+            self.stalled = True
+            _feed_data(self._outlet, None, 0)
+
+    def go_on(self) -> None:
+        """Let out what is kept, until stalled again."""
+        self.stalled = False
+        try:
+            self._outlet.read().send(None)  # the parser goes on when its outlet is empty
+        except StopIteration:
+            pass
+
+    def stop(self) -> None:
+        """Let nothing out any more, for good."""
+        self._outlet.feed_data = self._outlet.set_exception = _ignore
+
+
+def _ignore(*_: object) -> None:
+    pass
+
+
+class Feed:
+    """Stands where aiohttp has its parser until ours takes over: keeps what comes by then."""
+
+    __slots__ = ("early",)
+
+    def __init__(self) -> None:
+        self.early = b""
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        """Keep it."""
+        self.early += data
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """Nothing: the wire sees the end."""
+
+
+# --- WebSockets whose frames do not go to aiohttp's queue --------------------------------------
+
+
+class PushServerSocket(web.WebSocketResponse):
+    """A server's WebSocket for the push path."""
+
+    feed: Feed | None = None
+
+    def _post_start(self, request: Any, protocol: str | None, writer: WebSocketWriter) -> None:
+        self.feed = Feed()
+        self._ws_protocol = protocol
+        self._writer = writer
+        request.protocol.set_parser(self.feed)
+        request.protocol.keep_alive(False)
+
+
+class PushClientSocket(ClientWebSocketResponse[Any]):
+    """A client's WebSocket for the push path."""
+
+    feed: Feed | None = None
+
+    @property
+    def _parser(self) -> Any:
+        # aiohttp makes a parser, puts it here, and takes from here what its protocol gets.
+        if self.feed is None:
+            self.feed = Feed()
+        return self.feed
+
+    @_parser.setter
+    def _parser(self, _: Any) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        pass
+
+
+class _WithPush:
+    """A session of the user's, with `PushClientSocket` for its WebSockets."""
+
+    _ws_response_class = PushClientSocket
+
+    def __init__(self, session: ClientSession) -> None:
+        self._session = session
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+
+def with_push(session: ClientSession) -> Callable[..., Any]:
+    """Return a session's `ws_connect` that makes WebSockets for the push path, if it can.
+
+    It cannot where the user has a `ws_connect` or a WebSocket class of their own.
+    """
+    own, its, aiohttps = cast(Any, session), cast(Any, type(session)), cast(Any, ClientSession)
+    if (
+        its.ws_connect is not aiohttps.ws_connect
+        or its._ws_connect is not aiohttps._ws_connect
+        or own._ws_response_class is not ClientWebSocketResponse
+    ):
+        return cast(Callable[..., Any], own.ws_connect)
+    return functools.partial(aiohttps._ws_connect, _WithPush(own))
+
+
+def feed_of(ws: object) -> Feed | None:
+    """Return what a WebSocket's bytes go to; None where they go to aiohttp's own queue."""
+    return getattr(ws, "feed", None)
+
+
+class Pieces:
+    """What aiohttp's frame writer takes for its transport: a list, written when it is time."""
+
+    __slots__ = ("is_closing", "pieces", "write")
+
+    def __init__(self, is_closing: Callable[[], bool]) -> None:
+        self.pieces: list[bytes] = []
+        self.write = self.pieces.append
+        self.is_closing = is_closing
+
+
+def frame_writer(ws: Any, to: Pieces) -> WriteFrame | None:
+    """Let a WebSocket's frames be collected instead of written.
+
+    Returns:
+        What writes one frame uncompressed, at once. None where messages are compressed: those go
+        through `send_frame`, to the same place.
+    """
+    writer = ws._writer
+    writer.transport = to
+    return None if writer.compress else cast(WriteFrame, writer._write_websocket_frame)
+
+
+# --- whether all this is so -------------------------------------------------------------------
+
+
+def why_not_push() -> str | None:
+    """Tell what this aiohttp lacks for the push path; None if nothing."""
+    for check in (_parser_pushes, _writer_writes, _sockets_have_hooks):
+        try:
+            lack = None if check() else check.__doc__
+        except Exception as exc:
+            lack = f"{check.__doc__} {exc!r}"
+        if lack:
+            return lack
+    return None
+
+
+def _parser_pushes() -> bool:
+    """The parser does not stall, or does not call back, as the push path needs it."""
+    told: list[Any] = []
+
+    def on_message(message: Any, size: int) -> None:
+        told.append((*message[:2], size))
+        parser.stall()
+
+    parser = Parser(16, False, on_message, told.append)
+    parser.feed(b"\x81\x01a\x82\x02bc")
+    parser.feed(b"\x88\x02\x03\xe8\x82\x12")  # the last is too large
+    pushed = [(WSMsgType.TEXT, "a", 1), (WSMsgType.BINARY, b"bc", 2), (WSMsgType.CLOSE, 1000, 0)]
+    for count in (1, 2, 3):
+        if told != pushed[:count]:
+            return False
+        parser.go_on()
+    return [getattr(each, "code", None) for each in told[3:]] == [WSCloseCode.MESSAGE_TOO_BIG]
+
+
+def _writer_writes() -> bool:
+    """The frame writer does not write a frame as the push path needs it."""
+
+    class Socket:
+        _writer = WebSocketWriter(cast(Any, None), cast(Any, None))
+
+    collected = Pieces(bool)
+    cast(WriteFrame, frame_writer(Socket, collected))(b"ab", WSMsgType.TEXT, 0)
+    return b"".join(collected.pieces) == b"\x81\x02ab"
+
+
+def _sockets_have_hooks() -> bool:
+    """WebSockets lack the hooks that the push path needs."""
+    server = inspect.signature(cast(Any, web.WebSocketResponse)._post_start)
+    names = cast(Any, ClientSession)._ws_connect.__code__.co_names
+    return (
+        list(server.parameters) == ["self", "request", "protocol", "writer"]
+        and hasattr(web.RequestHandler, "set_parser")
+        and {"_parser", "_ws_response_class", "set_parser"} <= set(names)
+    )

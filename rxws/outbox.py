@@ -18,29 +18,31 @@ class Outbox:
     Only whole messages are in here: what has begun to leave is the wire's, and never dropped.
     """
 
-    __slots__ = ("_frames", "_seal", "bytes", "ping", "pong", "taken")
+    __slots__ = ("_frames", "_seal", "bytes", "count", "ping", "pong", "taken")
 
     def __init__(self) -> None:
         self._frames: deque[Frame] | None = None
         self._seal: Frame | None = None
         self.bytes = 0
+        self.count = 0
         self.ping: bytes | None = None
         self.pong: bytes | None = None  # one: only the latest ping wants an answer (5.5.3)
         self.taken = False  # whether the close frame was
 
     def __len__(self) -> int:
-        return len(self._frames) if self._frames else 0
+        return self.count
 
     @property
     def cost(self) -> int:
         """Bytes that it takes, tiny messages not being free."""
-        return self.bytes + OVERHEAD * len(self)
+        return self.bytes + OVERHEAD * self.count
 
     def put(self, frame: Frame, key: Hashable = None) -> int:
         """Add a message, and tell how many it replaces."""
         if self._frames is None:  # an idle connection has none: it costs 0.6 KiB
             self._frames = deque()
         self._frames.append(frame)
+        self.count += 1
         self.bytes += len(frame.payload)
         return 0
 
@@ -49,6 +51,7 @@ class Outbox:
         if not self._frames:
             return None
         frame = self._frames.popleft()
+        self.count -= 1
         self.bytes -= len(frame.payload)
         return frame
 
@@ -80,7 +83,7 @@ class Outbox:
 
     def clear(self) -> int:
         """Throw the messages away, and tell how many there were."""
-        dropped = len(self)
+        dropped, self.count = self.count, 0
         self._frames = None
         self.bytes = 0
         return dropped
@@ -95,9 +98,6 @@ class Conflating(Outbox):
         super().__init__()
         self._by_key: OrderedDict[Hashable, Frame] = OrderedDict()
 
-    def __len__(self) -> int:
-        return len(self._by_key)
-
     def put(self, frame: Frame, key: Hashable = None) -> int:
         """Add a message, and tell how many it replaces."""
         try:
@@ -105,6 +105,7 @@ class Conflating(Outbox):
             self._by_key[key] = frame
         except Exception as exc:  # of the key's own comparison
             raise EncodeError(f"the key of overflow.latest cannot be compared: {exc}", key) from exc
+        self.count = len(self._by_key)
         self.bytes += len(frame.payload) - (0 if old is None else len(old.payload))
         return old is not None
 
@@ -113,6 +114,7 @@ class Conflating(Outbox):
         if not self._by_key:
             return None
         _, frame = self._by_key.popitem(last=False)
+        self.count -= 1
         self.bytes -= len(frame.payload)
         return frame
 
@@ -124,7 +126,7 @@ class Conflating(Outbox):
 
     def clear(self) -> int:
         """Throw the messages away, and tell how many there were."""
-        dropped = len(self)
+        dropped, self.count = self.count, 0
         self._by_key.clear()
         self.bytes = 0
         return dropped

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from reactivex.abc import ObserverBase
@@ -96,7 +97,7 @@ class Outgoing(Stream[T], Subject[T]):
         self._call_soon_threadsafe = call_soon_threadsafe
         self._bound = bound
         self._policy = policy
-        self._thread = threading.get_ident()
+        self._thread = get_ident()
         self._handed: deque[_Handing] | None = None
         self._handed_end = False  # whether an end is among them
         self._handed_bytes = 0
@@ -115,23 +116,35 @@ class Outgoing(Stream[T], Subject[T]):
         """
         if isinstance(value, Close):
             check_sendable(value)
-        if threading.get_ident() == self._thread:
-            self._push(value)
-        else:
+        self.push(value)
+
+    def push(self, value: T) -> None:
+        """Do as `on_next`, but a `Close` that may not be sent is a fault: a pipeline made it."""
+        if get_ident() == self._thread and not isinstance(value, Close):
+            # Sent first, then shown: who watches may send, too, and that comes behind.
+            if self._sink.send(value) and self._observers:
+                self.emit(value)
+        elif not isinstance(value, Close):
             size = len(value) if isinstance(value, str | bytes) else 0
-            end = isinstance(value, Close)
-            self._hand_over(lambda: self._push(value), 0 if end else OVERHEAD + size)
+            self._hand_over(lambda: self.push(value), OVERHEAD + size)
+        else:
+            try:
+                check_sendable(value)
+            except ValueError as exc:
+                self._fault(exc)
+            else:
+                self._close(value)
 
     def on_error(self, error: Exception) -> None:
         """Close with 1011, or with the code of a `ConnectionClosed`."""
-        if threading.get_ident() == self._thread:
+        if get_ident() == self._thread:
             self._fail(error)
         else:
             self._hand_over(lambda: self._fail(error))
 
     def on_completed(self) -> None:
         """Close with 1000 after all messages."""
-        if threading.get_ident() == self._thread:
+        if get_ident() == self._thread:
             self._complete()
         else:
             self._hand_over(self._complete)
@@ -147,14 +160,13 @@ class Outgoing(Stream[T], Subject[T]):
             self.exception = error
             self.end(error)
 
-    def _push(self, value: T) -> None:
-        # Sent first, then shown: who watches may send, too, and that comes behind.
-        if isinstance(value, Close):
-            if self._sink.close(value):
-                self.emit(value)
-            self.stop()
-        elif self._sink.send(value) and self._observers:
-            self.emit(value)
+    def _close(self, close: Any) -> None:
+        if get_ident() != self._thread:
+            self._hand_over(lambda: self._close(close))
+            return
+        if self._sink.close(close):
+            self.emit(close)
+        self.stop()
 
     def _fail(self, error: Exception) -> None:
         first = not self.is_stopped

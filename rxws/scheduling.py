@@ -87,11 +87,11 @@ class ConnectionScheduler(PeriodicScheduler):
 
 def after(scheduler: SchedulerBase, seconds: float, callback: Callable[[], Any]) -> DisposableBase:
     """Call back in so many seconds; disposing takes it back."""
+    return scheduler.schedule_relative(seconds, _call, callback)
 
-    def action(_: SchedulerBase, __: Any = None) -> None:
-        callback()
 
-    return scheduler.schedule_relative(seconds, action)
+def _call(_: SchedulerBase, callback: Any = None) -> None:
+    callback()
 
 
 class Deadline:

@@ -15,11 +15,12 @@ from reactivex.abc import SchedulerBase
 from . import closing
 from .errors import BufferOverflow, ConnectionClosed, EncodeError, SendTimeout
 from .face import Face
-from .framing import conflation_key, encode, size
+from .framing import conflation_key, encode
 from .heartbeat import Heartbeat
 from .log import logger
 from .messages import Close, Frame, Handshake, Kind
 from .options import Options
+from .overflow import Latest
 from .scheduling import Deadline
 from .transport import Transport
 
@@ -42,6 +43,9 @@ class State(enum.Enum):
     """The verdict is told. The wire may still be busy with the close frame."""
 
 
+_OPEN, _CLOSED = State.OPEN, State.CLOSED  # to look these up takes longer than to compare them
+
+
 class Session(Generic[In, Out]):
     """The receiver behind a transport, and the maker of its `Connection`.
 
@@ -56,6 +60,7 @@ class Session(Generic[In, Out]):
         "__weakref__",
         "_deadline",
         "_heartbeat",
+        "_latest",
         "_options",
         "_ours",
         "_transport",
@@ -65,17 +70,14 @@ class Session(Generic[In, Out]):
     )
 
     def __init__(
-        self,
-        transport: Transport,
-        scheduler: SchedulerBase,
-        options: Options,
-        handshake: Handshake,
+        self, transport: Transport, scheduler: SchedulerBase, options: Options, handshake: Handshake
     ) -> None:
         self._transport = transport
         self._options = options
         self.state = State.OPEN
         self._ours: Close | None = None  # how we close, once we do
         self._deadline = Deadline(scheduler)
+        self._latest = options.overflow if isinstance(options.overflow, Latest) else None
 
         self.face: Face[In, Out] = Face(
             transport,
@@ -103,13 +105,15 @@ class Session(Generic[In, Out]):
     # --- what the handler's side does (the Sink behind `outgoing`) --------------------------
 
     def send(self, value: Any) -> bool:
-        """Encode a message and queue it."""
-        if self.state is not State.OPEN or self._is_severed():
-            self.flow.dropped("closed")
+        """Encode a message and send it, or queue it."""
+        flow = self.flow
+        if self.state is not _OPEN or (flow.severed and self._is_severed()):
+            flow.dropped("closed")
             return False
         try:
-            frame = encode(self._options.codec, value)
-            return self.flow.offer(frame, conflation_key(self._options.overflow, value))
+            kind, payload = encode(self._options.codec, value)
+            key = self._latest and conflation_key(self._latest, value)
+            return flow.offer(kind, payload, key)
         except EncodeError as exc:
             self.face.fault(exc)
             return False
@@ -176,15 +180,13 @@ class Session(Generic[In, Out]):
         self.flow.severed = True
         self.flow.give_up()
 
-    def on_message(self, data: str | bytes) -> None:
+    def on_message(self, data: str | bytes, size: int) -> None:
         """A message came."""
-        length = size(data)
-        if length > self._options.max_message_size:
-            # The parser refuses what is longer still; a message one byte too long is ours to see.
-            self.on_violation(1009)
+        if size > self._options.max_message_size:
+            self.on_violation(1009)  # by a byte: what is longer still is refused by the parser
             return
-        self.flow.received(length)
-        if self.state is State.CLOSED:
+        self.flow.received(size)
+        if self.state is _CLOSED:
             self.flow.dropped("closed")
         else:
             self.face.incoming.receive(data)
@@ -233,7 +235,7 @@ class Session(Generic[In, Out]):
         self.flow.give_up()
 
     def on_cancelled(self) -> None:
-        """The connection is cut off from outside, by an application that ends as far as we know."""
+        """The connection is cut off from outside: an application ends, as far as we know."""
         self.shutdown()
 
     # --- ends -------------------------------------------------------------------------------

@@ -33,29 +33,34 @@ class Dispatcher:
     `on_next` keeps order and does not recurse.
     """
 
-    __slots__ = ("_busy", "_waiting")
+    __slots__ = ("busy", "waiting")
 
     def __init__(self) -> None:
-        self._busy = False
-        self._waiting: deque[tuple[Callable[..., None], tuple[Any, ...]]] | None = None
+        self.busy = False
+        self.waiting: deque[tuple[Callable[..., None], tuple[Any, ...]]] | None = None
 
     def post(self, notify: Callable[..., None], *args: Any) -> None:
         """Run `notify(*args)` now, or after those that are under way."""
-        if self._busy or self._waiting:  # left over where something like ctrl-C broke in
-            if self._waiting is None:  # most connections never need it
-                self._waiting = deque()
-            self._waiting.append((notify, args))
-            if self._busy:
+        if self.busy or self.waiting:  # left over where something like ctrl-C broke in
+            if self.waiting is None:  # most connections never need it
+                self.waiting = deque()
+            self.waiting.append((notify, args))
+            if self.busy:
                 return
-            notify, args = self._waiting.popleft()
-        self._busy = True
+            notify, args = self.waiting.popleft()
+        self.busy = True
         try:
             notify(*args)
-            while self._waiting:
-                notify, args = self._waiting.popleft()
-                notify(*args)
+            if self.waiting:
+                self.run_waiting()
         finally:
-            self._busy = False
+            self.busy = False
+
+    def run_waiting(self) -> None:
+        """Run what was posted meanwhile; for the one who is busy."""
+        while self.waiting:
+            notify, args = self.waiting.popleft()
+            notify(*args)
 
 
 class Stream(Observable[T]):

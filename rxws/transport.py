@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from reactivex.abc import DisposableBase
 
-from .messages import Frame
+from .messages import Frame, Kind
 
 __all__ = ["Receiver", "Transport"]
 
@@ -28,6 +28,19 @@ class Transport(Protocol):
     @property
     def received(self) -> int:
         """A number that grows with whatever comes in, be it part of a frame: signs of life."""
+        ...
+
+    @property
+    def deferred(self) -> int:
+        """A number that grows while what has come waits, for others to have their turn."""
+        ...
+
+    def write(self, kind: Kind, payload: bytes) -> bool:
+        """Write a message at once; only while the wire is writable and nothing waits.
+
+        Returns:
+            False where nothing is taken: the connection does not run yet, or TCP is lost.
+        """
         ...
 
     def wake(self) -> None:
@@ -79,8 +92,8 @@ class Receiver(Protocol):
         """TCP is lost for sending; what it brought before is still to be delivered."""
         ...
 
-    def on_message(self, data: str | bytes) -> None:
-        """A whole message came."""
+    def on_message(self, data: str | bytes, size: int) -> None:
+        """A whole message came, of so many bytes."""
         ...
 
     def on_ping(self, payload: bytes) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Callable, Coroutine, Generator
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol, cast
 
-__all__ = ["Begun", "Wire"]
+__all__ = ["Listener", "Wire"]
 
 # `struct linger`: on, and for no time at all.
 _RESET = struct.pack("ii", 1, 0)
@@ -16,86 +16,80 @@ _RESET = struct.pack("ii", 1, 0)
 _QUIET = 0.25  # seconds without a byte after which a peer is taken to have said its last
 
 
-class Begun:
-    """A coroutine that was run by hand up to its first await; awaiting it runs the rest."""
-
-    def __init__(self, coroutine: Coroutine[Any, Any, None], waits_for: Any) -> None:
-        self._coroutine = coroutine
-        self._waits_for = waits_for
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        waits_for = self._waits_for
-        while True:
-            try:
-                value = yield waits_for
-            except BaseException as exc:
-                resume: Callable[[], Any] = _thrower(self._coroutine, exc)
-            else:
-                resume = _sender(self._coroutine, value)
-            try:
-                waits_for = resume()
-            except StopIteration:
-                return
+# asyncio takes 256 KiB for each read. With glibc that is, until a larger block was freed, a mapping
+# of its own: three system calls and a page fault for each message. So one is freed.
+bytearray(1 << 20)
 
 
-def _sender(coroutine: Coroutine[Any, Any, None], value: Any) -> Callable[[], Any]:
-    return lambda: coroutine.send(value)
+class Listener(Protocol):
+    """Who is told what the wire sees."""
 
+    def on_writable(self) -> None:
+        """`Wire.writable` has changed."""
+        ...
 
-def _thrower(coroutine: Coroutine[Any, Any, None], exc: BaseException) -> Callable[[], Any]:
-    return lambda: coroutine.throw(exc)
+    def on_eof(self) -> None:
+        """The peer has half-closed, and TCP stays open for what we have to say."""
+        ...
+
+    def on_lost(self) -> None:
+        """TCP is lost."""
+        ...
 
 
 class Wire(asyncio.Protocol):
     """Stands between an asyncio transport and aiohttp's protocol, and passes on what comes in.
 
-    It sees what aiohttp does not tell: signs of life, whether the kernel takes what is written, and
-    the end of TCP. aiohttp's protocol is not told of a full wire: it would block inside sends.
+    Data goes to aiohttp's protocol, or, on the push path, to `on_data`. The wire sees what aiohttp
+    does not tell: signs of life, whether the kernel takes what is written, and the end of TCP.
+    aiohttp's protocol is not told of a full wire: it would block inside sends.
     """
 
     __slots__ = (
         "_discarding",
         "_eof",
         "_inner",
+        "_listener",
         "_loop",
-        "_on_eof",
-        "_on_lost",
-        "_on_writable",
+        "_lost",
         "_quiet",
         "finishing",
-        "lost",
+        "is_lost",
+        "on_data",
         "received",
         "transport",
         "writable",
     )
 
-    def __init__(
-        self,
-        transport: asyncio.Transport,
-        on_writable: Callable[[bool], None],
-        on_lost: Callable[[], None],
-        on_eof: Callable[[], None],
-    ) -> None:
+    def __init__(self, transport: asyncio.Transport, listener: Listener) -> None:
         self.transport = transport
         self.writable = True
         self.finishing = False  # whether a close frame is on its way, or answered
         self.received = 0
         self._loop = asyncio.get_running_loop()
-        self.lost: asyncio.Future[None] = self._loop.create_future()
-        self._on_writable = on_writable
-        self._on_lost = on_lost
-        self._on_eof = on_eof
+        self.is_lost = transport.is_closing()
+        self._lost: asyncio.Future[None] | None = None  # made when somebody waits
+        self._listener = listener
         self._quiet: asyncio.TimerHandle | None = None
-        self._inner: Any = transport.get_protocol()
+        self._inner = cast(Any, transport.get_protocol())
+        self.on_data: Callable[[bytes], object] = self._inner.data_received
         self._discarding = False
         self._eof = False  # whether the peer has half-closed
-        if transport.is_closing():  # connection_lost was called, or will be on the inner one
-            self.lost.set_result(None)
+        if self.is_lost:  # connection_lost was called, or will be on the inner one
             return
         transport.set_protocol(self)
         # Tell as soon as anything waits: what waits is the session's, to bound and to drop. Not 0,
         # which asyncio's TLS transport takes to be reached by an empty buffer.
         transport.set_write_buffer_limits(high=1, low=0)
+
+    @property
+    def lost(self) -> asyncio.Future[None]:
+        """Done when TCP is lost."""
+        if self._lost is None:
+            self._lost = self._loop.create_future()
+            if self.is_lost:
+                self._lost.set_result(None)
+        return self._lost
 
     @property
     def buffered(self) -> int:
@@ -151,7 +145,7 @@ class Wire(asyncio.Protocol):
         """Pass it on, unless nothing that comes now counts."""
         self.received += len(data)
         if not self._discarding:
-            self._inner.data_received(data)
+            self.on_data(data)
 
     def eof_received(self) -> bool:
         """Pass it on, and tell whether the transport stays open for what we have to say."""
@@ -161,7 +155,7 @@ class Wire(asyncio.Protocol):
             return False  # we have half-closed, too
         if self.transport.can_write_eof():
             # A close frame may be among what is still to be delivered, and wants an answer.
-            self._on_eof()
+            self._listener.on_eof()
             return True
         if self.buffered and not self.finishing:
             # TLS stays open no longer, but asyncio would wait until the peer has read all.
@@ -171,18 +165,19 @@ class Wire(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Tell that the kernel does not take all."""
         self.writable = False
-        self._on_writable(False)
+        self._listener.on_writable()
 
     def resume_writing(self) -> None:
         """Tell that the kernel took all."""
         self.writable = True
-        self._on_writable(True)
+        self._listener.on_writable()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Pass it on, and let those go who wait for it."""
         if self._quiet is not None:
             self._quiet.cancel()
         self._inner.connection_lost(exc)
-        if not self.lost.done():
-            self.lost.set_result(None)
-        self._on_lost()
+        self.is_lost = True
+        if self._lost is not None and not self._lost.done():
+            self._lost.set_result(None)
+        self._listener.on_lost()

@@ -16,6 +16,7 @@ from clock import Clock
 from reactivex.abc import DisposableBase
 from reactivex.disposable import Disposable
 
+from rxws.framing import size
 from rxws.messages import Frame, Kind
 from rxws.transport import Receiver
 
@@ -77,6 +78,7 @@ class FakeTransport:
         self.writable = True
         self.buffered = 0
         self.received = 0
+        self.deferred = 0
         self.severed = False
         self.over = False
         self.room: int | None = None  # frames that the peer takes yet; None for any number
@@ -119,6 +121,15 @@ class FakeTransport:
         self._writing = False
         if self._finishing is not None and self.writable:
             self._end(linger=self._finishing)
+
+    def write(self, kind: Kind, payload: bytes) -> bool:
+        """Take a message at once, unless TCP has ended or there is no session yet."""
+        if self.severed or self._receiver is None:
+            return False
+        assert self.writable
+        assert not self._writing
+        self._write(Frame(kind, payload))
+        return True
 
     def _write(self, frame: Frame) -> None:
         self.sent.append(Sent(self.clock.time, *frame))
@@ -230,7 +241,7 @@ class Wire:
     def message(self, *messages: str | bytes) -> None:
         """Send messages."""
         for message in messages:
-            self._send(partial(self._transport.receiver.on_message, message))
+            self._send(partial(self._transport.receiver.on_message, message, size(message)))
 
     def ping(self, payload: bytes = b"") -> None:
         """Send a ping."""

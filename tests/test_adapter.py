@@ -60,8 +60,18 @@ async def paired() -> AsyncIterator[tuple[asyncio.Transport, Inner, socket.socke
         await inner.until("lost")
 
 
+class Deaf:
+    """Who is told of all that a wire sees, and does nothing about it."""
+
+    def on_writable(self) -> None: ...
+
+    def on_eof(self) -> None: ...
+
+    def on_lost(self) -> None: ...
+
+
 def wire_on(transport: asyncio.Transport) -> Wire:
-    return Wire(transport, lambda _: None, lambda: None, lambda: None)
+    return Wire(transport, Deaf())
 
 
 class Script:
@@ -80,6 +90,8 @@ class Script:
         if self._refuses:
             raise ClientConnectionResetError("Cannot write to closing transport")
         self.written.append(message)
+
+    compress = 0
 
     def end(self) -> None:
         self.messages.put_nowait(WSMessage(WSMsgType.CLOSED, None, None))
@@ -101,7 +113,7 @@ class Told:
     def on_unsendable(self) -> None:
         self.told.append("unsendable")
 
-    def on_message(self, data: str | bytes) -> None:
+    def on_message(self, data: str | bytes, size: int) -> None:
         self.told.append(data)
 
     def on_ping(self, payload: bytes) -> None:
@@ -175,7 +187,7 @@ async def test_what_happens_before_a_session_is_there() -> None:
     """A wire that fills, empties and is lost before it has its session tells it when it has."""
     async with paired() as (transport, inner, _):
         script, told = Script(), Told(b"never")
-        adapter = Adapter(script, transport)
+        adapter = Adapter(script, transport, 1 << 20)
         protocol: Any = transport.get_protocol()
         protocol.pause_writing()
         protocol.resume_writing()
@@ -192,7 +204,7 @@ async def test_a_write_that_aiohttp_refuses() -> None:
     """A frame refused because TCP is lost is no failure: the reading side tells the loss."""
     async with paired() as (transport, _, _theirs):
         script, told = Script(refuses=True), Told(b"one", b"two")
-        adapter = Adapter(script, transport)
+        adapter = Adapter(script, transport, 1 << 20)
         script.end()
         async with asyncio.timeout(PATIENCE):
             await adapter.run(told)
@@ -204,7 +216,7 @@ async def test_to_pause_and_resume_more_than_once() -> None:
     """Reading is paused or not: to pause what is paused, or resume what is not, changes nothing."""
     async with paired() as (transport, _, _theirs):
         script, told = Script(), Told()
-        adapter = Adapter(script, transport)
+        adapter = Adapter(script, transport, 1 << 20)
         adapter.resume_reading()
         adapter.pause_reading()
         adapter.pause_reading()
@@ -224,7 +236,7 @@ async def test_reading_cancelled_during_a_pause() -> None:
     """To resume a reading that was cancelled meanwhile does nothing; the loss is told later."""
     async with paired() as (transport, inner, _):
         told = Told()
-        adapter = Adapter(Script(), transport)
+        adapter = Adapter(Script(), transport, 1 << 20)
         adapter.pause_reading()
         running = asyncio.create_task(adapter.run(told))
         await asyncio.sleep(0)
@@ -245,7 +257,7 @@ async def test_a_half_close_of_a_peer_that_is_gone(monkeypatch: pytest.MonkeyPat
         raise OSError(errno.ENOTCONN, "the peer is gone")
 
     async with paired() as (transport, inner, _):
-        wire = Wire(transport, lambda _: None, lambda: None, lambda: None)
+        wire = wire_on(transport)
         monkeypatch.setattr(transport, "write_eof", gone)
         wire.linger()
         async with asyncio.timeout(PATIENCE):

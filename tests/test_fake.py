@@ -20,7 +20,7 @@ class Told:
         self.frames = list(frames)
         self.said: list[Any] = []
 
-    def on_message(self, data: str | bytes) -> None:
+    def on_message(self, data: str | bytes, size: int) -> None:
         self.said.append(data)
 
     def on_ping(self, payload: bytes) -> None:

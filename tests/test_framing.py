@@ -8,8 +8,8 @@ import pytest
 
 from rxws import Codec, DecodeError, EncodeError
 from rxws.codecs import raw, text
-from rxws.framing import decode, encode, size
-from rxws.messages import Frame, Kind
+from rxws.framing import decode_error, encode, size
+from rxws.messages import Kind
 
 
 def fail(_: object) -> NoReturn:
@@ -18,8 +18,8 @@ def fail(_: object) -> NoReturn:
 
 def test_str_goes_as_text_and_bytes_as_binary() -> None:
     """The frame's kind is the type of what the codec makes."""
-    assert encode(raw, "é") == Frame(Kind.TEXT, "é".encode())
-    assert encode(raw, b"\xff") == Frame(Kind.BINARY, b"\xff")
+    assert encode(raw, "é") == (Kind.TEXT, "é".encode())
+    assert encode(raw, b"\xff") == (Kind.BINARY, b"\xff")
 
 
 def test_a_codecs_own_errors_pass() -> None:
@@ -29,7 +29,8 @@ def test_a_codecs_own_errors_pass() -> None:
         encode(wrong, 7)
     assert unsent.value.value == 7
     with pytest.raises(DecodeError, match="binary frame") as unread:
-        decode(text, b"x")
+        text.decode(b"x")
+    assert decode_error(unread.value, b"x") is unread.value
     assert (unread.value.raw, unread.value.code) == (b"x", 1003)
 
 
@@ -40,10 +41,10 @@ def test_any_other_exception_is_wrapped() -> None:
         encode(codec, "value")
     assert unsent.value.value == "value"
     assert isinstance(unsent.value.__cause__, KeyError)
-    with pytest.raises(DecodeError, match="cannot decode 'frame'") as unread:
-        decode(codec, "frame")
-    assert (unread.value.raw, unread.value.code) == ("frame", 1007)
-    assert isinstance(unread.value.__cause__, KeyError)
+    cause = KeyError("inner")
+    unread = decode_error(cause, "frame")
+    assert str(unread) == "cannot decode 'frame': 'inner'"
+    assert (unread.raw, unread.code, unread.__cause__) == ("frame", 1007, cause)
 
 
 def test_a_codec_that_makes_neither_str_nor_bytes_is_told_so() -> None:

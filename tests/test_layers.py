@@ -16,6 +16,9 @@ LAYERS: list[set[str]] = [
     {"server", "client", "redis"},  # the outside: aiohttp, redis
     {"acceptor"},  # one request becomes one connection
     {"adapter", "hub", "handling", "shutdown"},  # adapter: the only frame I/O, for both ends
+    {"pulling", "pushing"},  # the two ways in
+    {"reading", "writing"},  # what they have in common; the way out
+    {"paths"},  # which of the two is taken
     {"internals", "wire"},  # what is below aiohttp's WebSockets
     {"iteration", "operators"},  # the bridge to `async for`; only what Rx lacks
     {"mapping"},  # the largest of the operators

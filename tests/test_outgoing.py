@@ -104,7 +104,7 @@ def test_a_ping_pong_with_a_peer_that_answers_at_once_does_not_recurse() -> None
         lambda value: rig.conn.outgoing.on_next(str(int(value) + 1))
     )
     rig.conn.outgoing.subscribe(
-        lambda value: rig.session.on_message("done" if value == "10000" else str(value))
+        lambda value: rig.session.on_message("done" if value == "10000" else str(value), 5)
     )
     rig.wire.message("0")
     assert rig.messages == [str(n) for n in range(1, 10_001)]

@@ -161,7 +161,7 @@ def test_after_the_end_nothing_is_told_and_nothing_sent() -> None:
     rig.wire.close(1000)
     sent = list(rig.transport.sent)
     for late in ("x", b"y"):
-        rig.session.on_message(late)
+        rig.session.on_message(late, len(late))
     rig.session.on_ping(b"1")
     rig.session.on_pong(b"1")
     rig.session.on_close(4001, "")

@@ -1,0 +1,185 @@
+"""The way in by aiohttp's parser, which hands each message over as soon as it is whole.
+
+No task, no queue and no turn of the loop lie between the socket and the pipeline; and what the
+pipeline sends while one chunk of bytes is being parsed leaves in one write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextvars import Context
+from time import monotonic
+from typing import Any
+
+from aiohttp import WSMsgType
+
+from .internals import Feed, Parser
+from .reading import tell_control, tell_failure
+from .transport import Receiver
+from .wire import Wire
+from .writing import Writing
+
+__all__ = ["Pushing"]
+
+_TEXT, _BINARY = WSMsgType.TEXT, WSMsgType.BINARY
+
+# Seconds after which a pipeline counts as slow: what it has sent leaves before the next.
+_PROMPT = 0.001
+
+# Seconds after which others get a turn of the loop, though more messages of this chunk are there.
+_SLICE = 0.01
+
+
+class Pushing:
+    """Feeds the parser, and tells the session what it finds.
+
+    Args:
+        feed: What has come in by now.
+        wire: The wire.
+        writing: The way out, corked while a chunk is parsed.
+        max_size: Bytes of the largest message.
+        compress: Whether the peer may compress.
+    """
+
+    __slots__ = (
+        "_context",
+        "_due",
+        "_ended",
+        "_feed",
+        "_held",
+        "_loop",
+        "_on_message",
+        "_over",
+        "_parser",
+        "_receiver",
+        "_resuming",
+        "_slice_end",
+        "_stopped",
+        "_wire",
+        "_writing",
+        "deferred",
+    )
+
+    def __init__(
+        self, feed: Feed, wire: Wire, writing: Writing, max_size: int, compress: bool
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._feed = feed
+        self._wire = wire
+        self._writing = writing
+        self._receiver: Receiver
+        self._on_message: Callable[[str | bytes, int], None]
+        self._context: Context
+        self._parser = Parser(max_size, compress, self._deliver, self._fail)
+        self.deferred = 0
+        self._over: asyncio.Future[None] = self._loop.create_future()
+        self._held = False  # whether the session holds reading
+        self._resuming = False  # whether the parser is to go on in the next turn
+        self._stopped = False  # whether TCP's reading is paused
+        self._ended = wire.is_lost  # whether nothing more will come from TCP
+        self._due = self._slice_end = 0.0
+        self._parser.stall()  # until it runs
+        wire.on_data = feed.feed_data
+
+    def run(self, receiver: Receiver, context: Context) -> asyncio.Future[None]:
+        """See `Reading.run`."""
+        self._receiver = receiver
+        self._on_message = receiver.on_message
+        self._context = context
+        self._wire.on_data = self._received
+        self._parser.feed(self._feed.early)
+        self._go_on()
+        return self._over
+
+    def pause(self) -> None:
+        """See `Transport.pause_reading`; not even the next frame of this chunk comes."""
+        self._held = True
+        self._parser.stall()
+
+    def resume(self) -> None:
+        """See `Transport.resume_reading`."""
+        self._held = False
+        self._go_on_soon()
+
+    def on_eof(self) -> None:
+        """See `Reading.on_eof`."""
+        self._ended = True
+        if not self._parser.stalled:
+            self._fail(None)
+
+    on_lost = on_eof
+
+    # --- what comes in ------------------------------------------------------------------------
+
+    def _received(self, data: bytes) -> None:
+        if self._parser.stalled and not self._stopped:
+            # TCP is told of a pause only when more comes than was on its way: most pauses are over
+            # by then, and two system calls are saved.
+            self._stopped = True
+            self._wire.transport.pause_reading()
+        self._context.run(self._parse, self._parser.feed, data)
+
+    def _parse(self, step: Callable[..., object], *data: bytes) -> None:
+        """Feed the parser, or let it go on."""
+        self._due = monotonic() + _PROMPT
+        self._slice_end = self._due + _SLICE
+        self._writing.cork()
+        try:
+            step(*data)
+        finally:
+            self._writing.uncork()
+
+    def _deliver(self, message: Any, size: int) -> None:
+        kind = message[0]
+        if kind is _TEXT or kind is _BINARY:
+            self._on_message(message[1], size)
+        elif not tell_control(message, self._receiver):
+            self._end()
+        now = monotonic()
+        if now > self._due:
+            self._pace(now)
+
+    def _pace(self, now: float) -> None:
+        """The pipeline takes its time: what it sent leaves, and others get their turn."""
+        self._writing.flush()
+        self._due = now + _PROMPT
+        if now > self._slice_end:
+            self.deferred += 1
+            self._parser.stall()
+            self._go_on_soon()
+
+    def _go_on_soon(self) -> None:
+        if not self._resuming:
+            self._resuming = True
+            self._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._resuming = False
+        if self._held or not self._parser.stalled or self._over.done():
+            return
+        self._context.run(self._parse, self._parser.go_on)
+        if self._parser.stalled:
+            return
+        if self._ended:
+            self._fail(None)
+        elif self._stopped:
+            self._stopped = False
+            self._wire.transport.resume_reading()
+
+    def _fail(self, error: BaseException | None) -> None:
+        """The end that is no close frame: the peer's violation, or with None the end of TCP."""
+        if not self._over.done():
+            tell_failure(error, self._receiver)
+            self._end()
+
+    def _end(self) -> None:
+        self._parser.stop()
+        self._parser.stall()
+        self._wire.on_data = _ignore
+        if not self._over.done():  # who waits for it may have been cancelled
+            self._over.set_result(None)
+
+
+def _ignore(_: bytes) -> None:
+    """Nothing that follows the end counts."""
