@@ -14,7 +14,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 # mkdocs-material advertises its successor otherwise.
 export NO_MKDOCS_2_WARNING = 1
 
-.PHONY: help demo test lint types unit docs clean venv
+.PHONY: help demo test lint types unit docs bench clean venv
 
 help:
 	@echo 'make demo    serve the examples on http://127.0.0.1:8765, with a page to try them; PORT=...'
@@ -23,6 +23,7 @@ help:
 	@echo 'make types   mypy and pyright'
 	@echo 'make unit    the tests with branch coverage; ARGS="-k close" runs a part, without coverage'
 	@echo 'make docs    the documentation, into site/'
+	@echo 'make bench   how fast it is, and what it is compared with; ARGS="--help" tells what can be chosen'
 	@echo 'make clean   remove .venv and all that was built'
 	@echo 'PYTHON=...   the interpreter for .venv, 3.11 or newer (default: python3)'
 
@@ -53,10 +54,14 @@ docs: venv
 	@$(MAKE) --silent .venv/.docs
 	$(BIN)/mkdocs build --strict
 
+bench: venv
+	@$(MAKE) --silent .venv/.bench
+	$(BIN)/python benchmarks/speed.py --loop asyncio uvloop $(ARGS)
+
 clean:
 	rm -rf .venv build dist site htmlcov .coverage .coverage.* .hypothesis
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
-	find rxws tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
+	find rxws tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An existing .venv is kept unless PYTHON is given and is of another version. A .venv that is not whole
 # (an interrupted run, an interpreter that went away) is made anew.
@@ -96,4 +101,10 @@ venv:
 	@echo 'installing rxws and its tools for the documentation into .venv'
 	@$(PIP) install --upgrade 'pip>=25.1'
 	@$(PIP) install --editable '.[typed]' --group docs
+	@touch $@
+
+.venv/.bench: pyproject.toml
+	@echo 'installing rxws and what it is compared with into .venv'
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@$(PIP) install --editable '.[typed]' --group bench
 	@touch $@

@@ -1,0 +1,195 @@
+"""What is measured, of whom, and what rxws is to reach."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+ROOT = Path(__file__).parents[1]
+SUBJECT = "push"  # the peer that the goals are about
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Something that speaks WebSocket, as a module below `benchmarks.peers`."""
+
+    title: str
+    module: str
+    needs: tuple[str, ...]  # the packages without which it cannot run
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    library: Path = ROOT  # the directory where rxws is found
+    compresses: bool = True
+    streams: bool = False  # whether it has a pipeline of operators
+
+    @property
+    def missing(self) -> str | None:
+        """The package that it needs and that is not installed."""
+        return next((name for name in self.needs if find_spec(name) is None), None)
+
+
+PEERS: dict[str, Peer] = {
+    "aiohttp": Peer("raw aiohttp", "plain", ("aiohttp",)),
+    "naive": Peer("Subject and Queue", "naive", ("aiohttp", "reactivex"), streams=True),
+    "websockets": Peer("websockets", "sans_io", ("websockets",)),
+    "picows": Peer("picows", "listener", ("picows",), compresses=False),
+    "push": Peer("rxws push", "streams", ("rxws",), {"RXWS_TRANSPORT": "push"}, streams=True),
+    "pull": Peer("rxws pull", "streams", ("rxws",), {"RXWS_TRANSPORT": "pull"}, streams=True),
+}
+
+Kind = Literal["echo", "client", "cycles"]
+Quantity = Literal["cpu", "p50", "p99", "map"]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What rxws is to cost at most: so many times what another peer costs, or so many µs."""
+
+    text: str
+    against: str | None  # a peer; None for an absolute number of µs
+    at_most: float
+    quantity: Quantity = "cpu"
+    per_second: bool = False  # whether it is put as a rate, and so as a ratio of at least 1/at_most
+
+
+@dataclass(frozen=True)
+class Case:
+    """One kind of load."""
+
+    name: str
+    title: str
+    connections: int
+    window: int  # messages in flight on each connection
+    payloads: tuple[bytes, ...]
+    messages: int  # in one round, on all connections together
+    kind: Kind = "echo"
+    compress: bool = False
+    maps: tuple[int, ...] = (1,)
+    goals: tuple[Goal, ...] = ()
+
+    @property
+    def unit(self) -> str:
+        """What is counted."""
+        return "connection" if self.kind == "cycles" else "message"
+
+    def takes(self, peer: Peer) -> bool:
+        """Whether there is something to measure."""
+        return (peer.compresses or not self.compress) and (peer.streams or len(self.maps) == 1)
+
+
+def sentences(count: int, size: int) -> tuple[bytes, ...]:
+    """Texts of a length, no two alike."""
+    return tuple(f"{number:03} ".encode() + b"x" * (size - 4) for number in range(count))
+
+
+def records(count: int, size: int) -> tuple[bytes, ...]:
+    """JSON as an API sends it, of about `size` bytes: what compresses neither to nothing nor badly.
+
+    There are so many that none is still in the compressor's window of 32 KiB when it comes again.
+    """
+    chance = random.Random(7)
+    words = ("station", "north", "harbour", "pressure", "nominal", "offset", "drift", "level")
+
+    def record() -> dict[str, object]:
+        return {
+            "id": chance.getrandbits(32),
+            "name": "-".join(chance.sample(words, 2)),
+            "value": round(chance.uniform(-50, 50), 3),
+            "ok": chance.random() < 0.9,
+        }
+
+    def text() -> bytes:
+        found: list[dict[str, object]] = []
+        while len(data := json.dumps(found).encode()) < size:
+            found.append(record())
+        return data
+
+    return tuple(text() for _ in range(count))
+
+
+SMALL = sentences(64, 32)
+PINGPONG = Case(
+    "pingpong",
+    "echo, 20 connections, one message in flight on each, 32 bytes",
+    connections=20,
+    window=1,
+    payloads=SMALL,
+    messages=20_000,
+    goals=(
+        Goal("CPU", "aiohttp", 0.85),
+        Goal("CPU", "picows", 1.35),
+        Goal("CPU", "websockets", 1 / 1.5),
+        Goal("latency p50", "aiohttp", 1.1, "p50"),
+        Goal("latency p99", "aiohttp", 1.1, "p99"),
+    ),
+)
+PIPELINED = Case(
+    "pipelined",
+    "echo, 8 connections, 64 messages in flight on each, 32 bytes",
+    connections=8,
+    window=64,
+    payloads=SMALL,
+    messages=40_000,
+    goals=(
+        Goal("CPU", "aiohttp", 0.38),
+        Goal("CPU", "picows", 0.75),
+        Goal("CPU", "websockets", 1 / 5),
+    ),
+)
+LARGE = Case(
+    "large",
+    "echo, 4 connections, 4 messages in flight on each, 64 KiB",
+    connections=4,
+    window=4,
+    payloads=sentences(4, 64 << 10),
+    messages=3_000,
+    goals=(Goal("CPU", "aiohttp", 0.8), Goal("CPU", "picows", 1.1)),
+)
+DEFLATE = Case(
+    "deflate",
+    "echo, 4 connections, 4 messages in flight on each, 1 KiB of JSON, permessage-deflate",
+    connections=4,
+    window=4,
+    payloads=records(64, 1 << 10),
+    messages=8_000,
+    compress=True,
+    goals=(Goal("CPU", "aiohttp", 1.0),),
+)
+CLIENT = Case(
+    "client",
+    "client, a feed with 64 messages in flight, 32 bytes",
+    connections=1,
+    window=64,
+    payloads=SMALL,
+    messages=80_000,
+    kind="client",
+    goals=(Goal("CPU", "aiohttp", 0.6),),
+)
+CYCLES = Case(
+    "cycles",
+    "connections opened and closed, 16 at a time",
+    connections=16,
+    window=1,
+    payloads=(),
+    messages=600,
+    kind="cycles",
+    goals=(Goal("connections per CPU second", "aiohttp", 1 / 0.85, per_second=True),),
+)
+OPERATORS = Case(
+    "operators",
+    "echo as in `pipelined`, with 1 and with 11 `ops.map` in the pipeline",
+    connections=8,
+    window=64,
+    payloads=SMALL,
+    messages=20_000,
+    maps=(1, 11),
+    goals=(Goal("CPU of each further `ops.map`", None, 0.6, "map"),),
+)
+
+CASES: dict[str, Case] = {
+    case.name: case for case in (PINGPONG, PIPELINED, LARGE, DEFLATE, CLIENT, CYCLES, OPERATORS)
+}

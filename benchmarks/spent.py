@@ -1,0 +1,62 @@
+"""Where the samples of a profile lie: stacks as py-spy writes them, by who does the work."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+# A frame is `function (file:line)`, or `function (library)` where there is no line to tell.
+FRAME = re.compile(r"(?P<function>.*) \((?P<file>[^()]*?)(:\d+)?\)\s*")
+CALLS = {
+    "kernel: send": {"send", "sendto", "sendmsg", "write", "writev"},
+    "kernel: receive": {"recv", "recvfrom", "recvmsg", "read"},
+    "kernel: wait": {"epoll_wait", "epoll_pwait", "epoll_ctl"},
+    "kernel: memory": {"mmap", "mmap64", "munmap", "mremap", "madvise", "brk"},
+}
+# The first that fits says to whom a frame belongs. What fits none, as C functions of Python's own,
+# is work that is done for who has called it.
+OWNERS = (
+    (re.compile(r"(^|/)(rxws/\w+)\.py$"), r"\2"),
+    (re.compile(r"(^|/)reactivex/"), "reactivex"),
+    (
+        re.compile(r"(^|/)aiohttp/_websocket/(reader|mask|helpers)|^(reader_c|mask)\.c"),
+        "aiohttp: parser",
+    ),
+    (re.compile(r"(^|/)aiohttp/_websocket/writer"), "aiohttp: writer"),
+    (re.compile(r"(^|/)aiohttp/"), "aiohttp: the rest"),
+    (re.compile(r"(^|/)websockets/"), "websockets"),
+    (re.compile(r"(^|/)(picows|aiofastnet)[/.]"), "picows"),
+    (re.compile(r"(^|/)uvloop[/.]|^loop\.c|^loop\.cpython"), "uvloop"),
+    (re.compile(r"(^|/)(asyncio|selectors)[/.]|^_asynciomodule\.c"), "asyncio"),
+    (re.compile(r"^libz\b|^zlibmodule\.c"), "zlib"),
+    (re.compile(r"(^|/)(plain|naive|sans_io|listener|streams|running)\.py$"), "the echo itself"),
+)
+ELSE = "other"
+
+
+def by_owner(lines: Iterable[str]) -> Counter[str]:
+    """The samples of each group, of lines `frame;frame;... count`."""
+    found: Counter[str] = Counter()
+    for line in lines:
+        stack, _, count = line.rstrip().rpartition(" ")
+        if stack:
+            found[owner(stack.split(";"))] += int(count)
+    return found
+
+
+def owner(frames: list[str]) -> str:
+    """Who does the work of a stack, whose innermost frame is the last."""
+    for number, frame in enumerate(reversed(frames)):
+        match = FRAME.fullmatch(frame)
+        if match is None:
+            continue
+        function, file = match["function"], match["file"]
+        if number < 2 and file.startswith("libc"):
+            for group, names in CALLS.items():
+                if function.lstrip("_") in names:
+                    return group
+        for pattern, name in OWNERS:
+            if fits := pattern.search(file):
+                return fits.expand(name)
+    return ELSE
