@@ -43,6 +43,7 @@ class Pushing:
     """
 
     __slots__ = (
+        "_began",
         "_context",
         "_due",
         "_ended",
@@ -54,7 +55,6 @@ class Pushing:
         "_parser",
         "_receiver",
         "_resuming",
-        "_slice_end",
         "_stopped",
         "_wire",
         "_writing",
@@ -78,7 +78,7 @@ class Pushing:
         self._resuming = False  # whether the parser is to go on in the next turn
         self._stopped = False  # whether TCP's reading is paused
         self._ended = wire.is_lost  # whether nothing more will come from TCP
-        self._due = self._slice_end = 0.0
+        self._began = self._due = 0.0
         self._parser.stall()  # until it runs
         wire.on_data = feed.feed_data
 
@@ -118,17 +118,18 @@ class Pushing:
             # by then, and two system calls are saved.
             self._stopped = True
             self._wire.transport.pause_reading()
-        self._context.run(self._parse, self._parser.feed, data)
+        self._parse(self._parser.feed, data)
 
-    def _parse(self, step: Callable[..., object], *data: bytes) -> None:
+    def _parse(self, *step: Any) -> None:
         """Feed the parser, or let it go on."""
-        self._due = monotonic() + _PROMPT
-        self._slice_end = self._due + _SLICE
-        self._writing.cork()
+        self._began = monotonic()
+        self._due = self._began + _PROMPT
+        self._writing.corked = True
         try:
-            step(*data)
+            self._context.run(*step)
         finally:
-            self._writing.uncork()
+            self._writing.corked = False
+            self._writing.flush()
 
     def _deliver(self, message: Any, size: int) -> None:
         kind = message[0]
@@ -144,7 +145,7 @@ class Pushing:
         """The pipeline takes its time: what it sent leaves, and others get their turn."""
         self._writing.flush()
         self._due = now + _PROMPT
-        if now > self._slice_end:
+        if now > self._began + _SLICE:
             self.deferred += 1
             self._parser.stall()
             self._go_on_soon()
@@ -158,7 +159,7 @@ class Pushing:
         self._resuming = False
         if self._held or not self._parser.stalled or self._over.done():
             return
-        self._context.run(self._parse, self._parser.go_on)
+        self._parse(self._parser.go_on)
         if self._parser.stalled:
             return
         if self._ended:

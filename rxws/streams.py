@@ -63,6 +63,19 @@ class Dispatcher:
             notify(*args)
 
 
+class _Lock:
+    """The lock that RxPY's operators ask of their source, made when the first one does.
+
+    No `__getattr__`, by which all other attributes would be found more slowly.
+    """
+
+    def __get__(self, stream: Stream[Any] | None, _: type) -> Any:
+        if stream is None:
+            return self
+        with _SUBSCRIBING:
+            return vars(stream).setdefault("lock", threading.RLock())
+
+
 class Stream(Observable[T]):
     """A hot Observable: a value reaches all who are subscribed then, the end all who ever come.
 
@@ -82,14 +95,7 @@ class Stream(Observable[T]):
         self._ended = False
         self._error: Exception | None = None
 
-    def __getattr__(self, name: str) -> Any:
-        """Make the lock that RxPY's operators ask of their source, when the first one does."""
-        if name != "lock":
-            raise AttributeError(name)
-        with _SUBSCRIBING:
-            if name not in vars(self):
-                self.lock = threading.RLock()
-        return self.lock
+    lock = _Lock()
 
     @property
     def observed(self) -> bool:

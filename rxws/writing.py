@@ -76,7 +76,6 @@ class Writing:
         "_busy",
         "_collected",
         "_compressing",
-        "_corked",
         "_finish",
         "_loop",
         "_pieces",
@@ -84,6 +83,7 @@ class Writing:
         "_wire",
         "_write_frame",
         "_ws",
+        "corked",
         "task",
     )
 
@@ -96,7 +96,7 @@ class Writing:
         self._compressing = False  # while one is, in another thread
         self.task: asyncio.Task[None] | None = None  # the latest that waited for that
         self._finish: Callable[[], None] | None = None  # how TCP is ended once all is written
-        self._corked = False
+        self.corked = False  # whether what is written is collected, until `flush`
         self._collected = 0  # bytes in the pieces, but for the headers
         pieces = Pieces(wire.transport.is_closing)
         self._pieces = pieces.pieces
@@ -131,7 +131,7 @@ class Writing:
                     self._finish = None
             break
         self._busy = False
-        if not self._corked:
+        if not self.corked:
             self.flush()
 
     def write(self, kind: Kind, payload: bytes) -> bool:
@@ -151,7 +151,7 @@ class Writing:
             except ConnectionError:
                 return False  # TCP is lost, which the reading side tells
             self._collected += len(payload)
-        if not self._corked or self._collected > _JOINED:
+        if not self.corked or self._collected > _JOINED:
             self.flush()
         return True
 
@@ -186,15 +186,6 @@ class Writing:
         self.flush()
         self.tell_writable()
         self.wake()
-
-    def cork(self) -> None:
-        """Collect what is written from now on."""
-        self._corked = True
-
-    def uncork(self) -> None:
-        """Write what was collected, and collect no more."""
-        self._corked = False
-        self.flush()
 
     def flush(self) -> None:
         """Write what was collected so far."""
