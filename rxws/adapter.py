@@ -125,7 +125,7 @@ class Adapter:
             await self._reading.run(receiver, self._context)
             if not self._wire.finishing:
                 self._wire.give_up()
-            await asyncio.shield(self._wire.lost)
+            await self._wire.lost
             receiver.on_lost()
         except asyncio.CancelledError:
             if self._wire.is_lost:  # aiohttp cancels a handler whose peer is gone, if told to
@@ -144,10 +144,11 @@ class Adapter:
 
     # --- ending -----------------------------------------------------------------------------
 
-    def finish(self, linger: bool) -> None:
+    def finish(self, linger: bool) -> bool:
         """See `Transport.finish`."""
         self._wire.finishing = True
         self._writing.finish(self._wire.linger if linger else self._wire.transport.close)
+        return not linger and self._wire.is_ending
 
     def abort(self) -> None:
         """See `Transport.abort`."""

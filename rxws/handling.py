@@ -59,7 +59,8 @@ def _adopt(result: object, session: Session[Any, Any]) -> None:
     if isinstance(result, Observable):
         source: Observable[Any] = result  # pyright: ignore[reportUnknownVariableType] # of whatever
         session.face.hold(_feed(source, session))
-        session.face.scheduler.when_settled(session.face.incoming.discard_unobserved)
+        if not session.face.incoming.ever_observed:
+            session.face.scheduler.when_settled(session.face.incoming.discard_unobserved)
     elif isinstance(result, DisposableBase):
         session.face.hold(result)
     else:

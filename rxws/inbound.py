@@ -73,12 +73,12 @@ class Inbound(Stream[T]):
     __slots__ = (
         "_decode",
         "_discarding",
-        "_ever_observed",
         "_flushing",
         "_hold_timeout",
         "_kept",
         "_scheduler",
         "_timer",
+        "ever_observed",
         "flow",
     )
 
@@ -97,7 +97,7 @@ class Inbound(Stream[T]):
         self._scheduler = scheduler
         self._hold_timeout = hold_timeout
         self._kept: deque[str | bytes] | None = None
-        self._ever_observed = False
+        self.ever_observed = False
         self._discarding = False
         self._timer: DisposableBase | None = None
         self._flushing: DisposableBase | None = None
@@ -134,7 +134,7 @@ class Inbound(Stream[T]):
 
     def discard_unobserved(self) -> None:
         """Drop what comes in while nobody subscribes, if nobody ever did: a server push."""
-        if not self._ever_observed:
+        if not self.ever_observed:
             self.discard_from_now()
 
     def discard_from_now(self) -> None:
@@ -191,7 +191,7 @@ class Inbound(Stream[T]):
     def _greet(self, observer: ObserverBase[T]) -> None:
         for flows in _GATHERING.get():
             flows.append(self.flow)
-        self._ever_observed = True
+        self.ever_observed = True
         self._discarding = self.flow.gate.open_for_good
         if self._flushing is not None:  # due in this turn: let it wait for those to come in it
             self._flushing.dispose()

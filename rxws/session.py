@@ -297,9 +297,9 @@ class Session(Generic[In, Out]):
         self._transport.wake()
 
     def _finish(self, linger: bool, within: float | None = None) -> None:
-        seconds = self._options.close_timeout if within is None else within
-        self._deadline.set(seconds, self._abort)
-        self._transport.finish(linger)
+        if not self._transport.finish(linger):
+            seconds = self._options.close_timeout if within is None else within
+            self._deadline.set(seconds, self._abort)
 
     def _abort(self) -> None:
         self._deadline.clear()

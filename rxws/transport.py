@@ -55,12 +55,15 @@ class Transport(Protocol):
         """Deliver frames again, but never from within this call."""
         ...
 
-    def finish(self, linger: bool) -> None:
+    def finish(self, linger: bool) -> bool:
         """Write what is left to take, then end TCP.
 
         Args:
             linger: Half-close, read on and discard until the peer ends it too. Else (both close
                 frames were exchanged, nothing can follow) close as soon as all is written.
+
+        Returns:
+            Whether that is done: there is nothing to wait for.
         """
         ...
 

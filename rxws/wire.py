@@ -85,7 +85,7 @@ class Wire(asyncio.Protocol):
     @property
     def lost(self) -> asyncio.Future[None]:
         """Done when TCP is lost."""
-        if self._lost is None:
+        if self._lost is None or self._lost.cancelled():  # with the task that waited for it
             self._lost = self._loop.create_future()
             if self.is_lost:
                 self._lost.set_result(None)
@@ -96,6 +96,16 @@ class Wire(asyncio.Protocol):
         """Bytes that the kernel has not taken."""
         # A TLS transport that was closed twice, as aiohttp does it, cannot tell any more.
         return 0 if self.transport.is_closing() else self.transport.get_write_buffer_size()
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether TCP is being ended, and the peer has no say in when."""
+        transport = self.transport
+        return (
+            transport.is_closing()
+            and transport.can_write_eof()  # TLS says goodbye, and waits for the peer's
+            and not transport.get_write_buffer_size()
+        )
 
     def linger(self) -> None:
         """Half-close and discard what comes until the peer ends it too.

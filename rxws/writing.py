@@ -80,6 +80,7 @@ class Writing:
         "_loop",
         "_pieces",
         "_receiver",
+        "_resuming",
         "_wire",
         "_write_frame",
         "_ws",
@@ -96,6 +97,7 @@ class Writing:
         self._compressing = False  # while one is, in another thread
         self.task: asyncio.Task[None] | None = None  # the latest that waited for that
         self._finish: Callable[[], None] | None = None  # how TCP is ended once all is written
+        self._resuming = False  # whether this is within the transport's `resume_writing`
         self.corked = False  # whether what is written is collected, until `flush`
         self._collected = 0  # bytes in the pieces, but for the headers
         pieces = Pieces(wire.transport.is_closing)
@@ -126,9 +128,7 @@ class Writing:
             if self._finish is not None:
                 self.flush()
                 if self._wire.writable:
-                    # Not within `resume_writing`: asyncio's transport would be lost twice.
-                    self._loop.call_soon(self._finish)
-                    self._finish = None
+                    self._end(self._finish)
             break
         self._busy = False
         if not self.corked:
@@ -201,11 +201,20 @@ class Writing:
         self._finish = end
         self.wake()
 
+    def _end(self, end: Callable[[], None]) -> None:
+        self._finish = None
+        if self._resuming:
+            self._loop.call_soon(end)  # asyncio's transport would be lost twice
+        else:
+            end()
+
     def on_writable(self) -> None:
         """Go on, or stop, as the wire says."""
         self.tell_writable()
         if self._wire.writable:
+            self._resuming = True
             self.wake()
+            self._resuming = False
 
     def tell_writable(self) -> None:
         """Tell the session whether frames are taken."""

@@ -158,11 +158,12 @@ class FakeTransport:
         self.reading = True
         self.clock.schedule(lambda *_: self.on_resumed())
 
-    def finish(self, linger: bool) -> None:
+    def finish(self, linger: bool) -> bool:
         """End TCP when all is written, or, lingering, when the peer has ended it too."""
         self._note("linger" if linger else "finish")
         self._finishing = linger
         self.wake()
+        return self._finishing is None and not linger
 
     def _end(self, *, linger: bool) -> None:
         self._finishing = None
