@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable
 from reactivex import Observable
 from reactivex import operators as ops
 from reactivex.abc import DisposableBase, SchedulerBase
+from reactivex.scheduler import ImmediateScheduler
 
 from .connection import Stats
 from .errors import ConnectionClosed
@@ -24,6 +25,7 @@ from .transport import Transport
 __all__ = ["FlowControl"]
 
 _DATA = (Kind.TEXT, Kind.BINARY)
+_NOBODY = KeepAlive(ImmediateScheduler.singleton(), bool, lambda _: None)  # never told to watch
 _BEHIND = object()  # the hold of the peer that does not take what we send
 
 
@@ -46,7 +48,6 @@ class FlowControl:
         "_dropped",
         "_ended",
         "_fault",
-        "_keep_alive",
         "_latency",
         "_left",
         "_offered",
@@ -60,6 +61,7 @@ class FlowControl:
         "_transport",
         "_writable",
         "gate",
+        "keep_alive",
         "on_released",
         "outbox",
         "received_bytes",
@@ -88,9 +90,9 @@ class FlowControl:
         self.on_released: Callable[[], None] | None = None  # called when a hold was let go
         self._thread = threading.get_ident()
         self._deferred = 0
-        self._keep_alive: KeepAlive | None = None  # made with the first pause or message
+        self.keep_alive = _NOBODY  # one is made with the first pause or message
         self.gate = Gate(transport, scheduler)
-        self.gate.on_paused = self._watch
+        self.gate.on_paused = self.watch
         self.outbox = make_outbox(options.overflow)
         self._dispatcher = dispatcher
         self._fault = fault
@@ -172,13 +174,6 @@ class FlowControl:
 
     # --- what the session does --------------------------------------------------------------
 
-    def received(self, size: int) -> None:
-        """Count a message that came in."""
-        self.received_messages += 1
-        self.received_bytes += size
-        if self._keep_alive is None or not self._keep_alive.watching:
-            self._watch()
-
     def dropped(self, reason: str, count: int = 1) -> None:
         """Count messages that are lost."""
         if count:
@@ -242,12 +237,12 @@ class FlowControl:
         if self._writable is not None:
             self._writable.emit(writable)
 
-    def _watch(self) -> None:
-        if self._ended is not None:
-            return
-        if self._keep_alive is None:
-            self._keep_alive = KeepAlive(self._scheduler, self._is_behind, self._pong)
-        self._keep_alive.watch()
+    def watch(self) -> None:
+        """Give signs of life from now on, if it comes to that."""
+        if self._ended is None:
+            if self.keep_alive is _NOBODY:
+                self.keep_alive = KeepAlive(self._scheduler, self._is_behind, self._pong)
+            self.keep_alive.watch()
 
     def _is_behind(self) -> bool:
         """Whether reading is paused, or was behind with what had come since this was last asked."""
@@ -294,8 +289,7 @@ class FlowControl:
     def close(self, ended: Close) -> None:
         """Tell all who wait that the connection is over."""
         self._ended = ended
-        if self._keep_alive is not None:
-            self._keep_alive.stop()
+        self.keep_alive.stop()
         for stream in (self._writable, self._latency):
             if stream is not None:
                 stream.end()

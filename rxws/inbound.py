@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
 
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
-from .codecs import Codec
 from .connection import Flow
 from .flow import FlowControl
 from .framing import decode_error
 from .log import logger
+from .options import Options
 from .scheduling import after
 from .streams import Dispatcher, Fault, Stream
 
@@ -64,10 +64,10 @@ class Inbound(Stream[T]):
     Args:
         dispatcher: The dispatcher of the connection.
         fault: Told of what a subscriber raises and of what cannot be decoded.
-        codec: Decodes.
+        options: The codec, the bound of a message, and how long one is kept for a subscriber.
         flow: The flow control.
         scheduler: The connection's time.
-        hold_timeout: Seconds that a message is kept for a subscriber to come.
+        on_oversize: Called for a message that is larger than the bound.
     """
 
     __slots__ = (
@@ -76,6 +76,9 @@ class Inbound(Stream[T]):
         "_flushing",
         "_hold_timeout",
         "_kept",
+        "_max_size",
+        "_on_oversize",
+        "_over",
         "_scheduler",
         "_timer",
         "ever_observed",
@@ -86,42 +89,64 @@ class Inbound(Stream[T]):
         self,
         dispatcher: Dispatcher,
         fault: Fault,
-        codec: Codec[T, object],
+        options: Options,
         flow: FlowControl,
         scheduler: SchedulerBase,
-        hold_timeout: float,
+        on_oversize: Callable[[], None],
     ) -> None:
         super().__init__(dispatcher, fault)
-        self._decode = codec.decode
+        self._decode: Callable[[str | bytes], T] = options.codec.decode
+        self._max_size = options.max_message_size
+        self._on_oversize = on_oversize
         self.flow = flow
         self._scheduler = scheduler
-        self._hold_timeout = hold_timeout
+        self._hold_timeout = options.hold_timeout
         self._kept: deque[str | bytes] | None = None
         self.ever_observed = False
         self._discarding = False
+        self._over = False
         self._timer: DisposableBase | None = None
         self._flushing: DisposableBase | None = None
 
-    def receive(self, data: str | bytes) -> None:
-        """Deliver a message, or keep it until it can be."""
-        dispatcher = self._dispatcher
-        if (
-            dispatcher.busy
-            or dispatcher.waiting
-            or not self._observers
-            or self._kept
-            or self.flow.gate.holds
-        ):
-            dispatcher.post(self._arrive, data)
+    def receive(self, data: str | bytes, size: int) -> None:
+        """Deliver a message of so many bytes, or keep it until it can be.
+
+        All that a message needs on its way is in here, where it could be said in five calls: they
+        would cost more than the rest.
+        """
+        if size > self._max_size:
+            self._on_oversize()  # by a byte: what is longer still is refused by the parser
             return
-        # What `post` would do, without its calls: each message comes this way.
+        flow, dispatcher, observers = self.flow, self._dispatcher, self._observers
+        flow.received_messages += 1
+        flow.received_bytes += size
+        if not flow.keep_alive.watching:
+            flow.watch()
+        if dispatcher.busy or dispatcher.waiting or not observers or self._kept or flow.gate.holds:
+            self._receive_later(data)
+            return
         dispatcher.busy = True
         try:
-            self._deliver(data)
+            try:
+                value = self._decode(data)
+            except Exception as exc:
+                self._fault(decode_error(exc, data))
+            else:
+                for observer in observers:
+                    try:
+                        observer.on_next(value)
+                    except Exception as exc:
+                        self._fault(exc)
             if dispatcher.waiting:
                 dispatcher.run_waiting()
         finally:
             dispatcher.busy = False
+
+    def _receive_later(self, data: str | bytes) -> None:
+        if self._over:
+            self.flow.dropped("closed")
+        else:
+            self._dispatcher.post(self._arrive, data)
 
     def flush(self) -> None:
         """Deliver what is kept, in the next turn, as far as somebody is there and the flow free.
@@ -144,7 +169,7 @@ class Inbound(Stream[T]):
 
     def finish(self, error: Exception | None) -> None:
         """End, after what is kept was delivered or dropped."""
-        self._discarding = True
+        self._over = self._discarding = True
         self._dispatcher.post(self._flush)
         self.end(error)
 

@@ -7,7 +7,7 @@ bytes leave through the transport port.
 from __future__ import annotations
 
 import enum
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
 from reactivex.abc import SchedulerBase
@@ -43,7 +43,7 @@ class State(enum.Enum):
     """The verdict is told. The wire may still be busy with the close frame."""
 
 
-_OPEN, _CLOSED = State.OPEN, State.CLOSED  # to look these up takes longer than to compare them
+_OPEN = State.OPEN  # to look it up takes longer than to compare it
 
 
 class Session(Generic[In, Out]):
@@ -88,6 +88,7 @@ class Session(Generic[In, Out]):
             self._fault_unobserved,
             self._on_overflow,
             self._on_stuck,
+            lambda: self.on_violation(1009),
         )
         self.flow = self.face.flow
         self._heartbeat: Heartbeat | None = None
@@ -180,16 +181,10 @@ class Session(Generic[In, Out]):
         self.flow.severed = True
         self.flow.give_up()
 
-    def on_message(self, data: str | bytes, size: int) -> None:
-        """A message came."""
-        if size > self._options.max_message_size:
-            self.on_violation(1009)  # by a byte: what is longer still is refused by the parser
-            return
-        self.flow.received(size)
-        if self.state is _CLOSED:
-            self.flow.dropped("closed")
-        else:
-            self.face.incoming.receive(data)
+    @property
+    def on_message(self) -> Callable[[str | bytes, int], None]:
+        """See `Receiver.on_message`: the way in of each message, without a stop here."""
+        return self.face.incoming.receive
 
     def on_ping(self, payload: bytes) -> None:
         """A ping came: answer."""

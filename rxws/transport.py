@@ -95,8 +95,9 @@ class Receiver(Protocol):
         """TCP is lost for sending; what it brought before is still to be delivered."""
         ...
 
-    def on_message(self, data: str | bytes, size: int) -> None:
-        """A whole message came, of so many bytes."""
+    @property
+    def on_message(self) -> Callable[[str | bytes, int], None]:
+        """To be called when a whole message came, with its bytes' number; looked up once."""
         ...
 
     def on_ping(self, payload: bytes) -> None:

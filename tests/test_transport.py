@@ -57,6 +57,7 @@ def test_the_port_itself_does_nothing() -> None:
             assert getattr(protocol, name)(*[stub] * len(parameters)) is None
     for name in ("buffered", "deferred", "received"):
         assert getattr(Transport, name).fget(stub) is None
+    assert vars(Receiver)["on_message"].fget(stub) is None
 
 
 def test_a_session_below_a_loop_needs_none() -> None:
