@@ -66,7 +66,7 @@ class Adapter:
         feed = feed_of(ws)
         writing = self._writing = Writing(ws, wire, direct=feed is not None)
         self._reading: Reading = (
-            Pulling(ws)
+            Pulling(ws, max_size)
             if feed is None
             else Pushing(feed, wire, writing, max_size, bool(ws.compress))
         )

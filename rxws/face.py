@@ -36,7 +36,6 @@ class Face(Generic[In, Out]):
         on_unobserved: Told of a fault that nobody observes.
         on_overflow: Called when `max_buffer` is hit.
         on_stuck: Called when `send_timeout` is hit.
-        on_oversize: Called when a message came that is larger than `max_message_size`.
     """
 
     __slots__ = (
@@ -62,7 +61,6 @@ class Face(Generic[In, Out]):
         on_unobserved: Fault,
         on_overflow: Callable[[], None],
         on_stuck: Callable[[], None],
-        on_oversize: Callable[[], None],
     ) -> None:
         dispatcher = self._dispatcher = Dispatcher()
         fault = self.fault
@@ -78,9 +76,7 @@ class Face(Generic[In, Out]):
             on_overflow,
             on_stuck,
         )
-        self.incoming: Inbound[In] = Inbound(
-            dispatcher, fault, options, self.flow, scheduler, on_oversize
-        )
+        self.incoming: Inbound[In] = Inbound(dispatcher, fault, options, self.flow, scheduler)
         self.flow.on_released = self.incoming.flush
         self.outgoing: Outgoing[Out | Close] = Outgoing(
             dispatcher,

@@ -64,10 +64,9 @@ class Inbound(Stream[T]):
     Args:
         dispatcher: The dispatcher of the connection.
         fault: Told of what a subscriber raises and of what cannot be decoded.
-        options: The codec, the bound of a message, and how long one is kept for a subscriber.
+        options: The codec, and how long a message is kept for a subscriber to come.
         flow: The flow control.
         scheduler: The connection's time.
-        on_oversize: Called for a message that is larger than the bound.
     """
 
     __slots__ = (
@@ -76,8 +75,6 @@ class Inbound(Stream[T]):
         "_flushing",
         "_hold_timeout",
         "_kept",
-        "_max_size",
-        "_on_oversize",
         "_over",
         "_scheduler",
         "_timer",
@@ -92,12 +89,9 @@ class Inbound(Stream[T]):
         options: Options,
         flow: FlowControl,
         scheduler: SchedulerBase,
-        on_oversize: Callable[[], None],
     ) -> None:
         super().__init__(dispatcher, fault)
         self._decode: Callable[[str | bytes], T] = options.codec.decode
-        self._max_size = options.max_message_size
-        self._on_oversize = on_oversize
         self.flow = flow
         self._scheduler = scheduler
         self._hold_timeout = options.hold_timeout
@@ -114,9 +108,6 @@ class Inbound(Stream[T]):
         All that a message needs on its way is in here, where it could be said in five calls: they
         would cost more than the rest.
         """
-        if size > self._max_size:
-            self._on_oversize()  # by a byte: what is longer still is refused by the parser
-            return
         flow, dispatcher, observers = self.flow, self._dispatcher, self._observers
         flow.received_messages += 1
         flow.received_bytes += size

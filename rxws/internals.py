@@ -129,7 +129,7 @@ class Parser:
         outlet = self._outlet = cast(Any, _Outlet)(_NeverPaused, 0, loop=None)
         outlet.feed_data = on_message
         outlet.set_exception = on_error
-        # A plain message of exactly the limit is refused by aiohttp: the session checks it.
+        # A plain message of exactly the limit is refused by aiohttp, an inflated one is not.
         self._reader = WebSocketReader(outlet, max_size + 1, compress=compress, decode_text=True)
         self.feed: Callable[[bytes], object] = self._reader.feed_data
         self.stalled = False
@@ -226,7 +226,7 @@ def with_push(session: ClientSession) -> Callable[..., Any]:
     """
     own, its, aiohttps = cast(Any, session), cast(Any, type(session)), cast(Any, ClientSession)
     if (
-        its.ws_connect is not aiohttps.ws_connect
+        getattr(own.ws_connect, "__func__", None) is not aiohttps.ws_connect
         or its._ws_connect is not aiohttps._ws_connect
         or own._ws_response_class is not ClientWebSocketResponse
     ):
@@ -236,7 +236,7 @@ def with_push(session: ClientSession) -> Callable[..., Any]:
 
 def feed_of(ws: object) -> Feed | None:
     """Return what a WebSocket's bytes go to; None where they go to aiohttp's own queue."""
-    return getattr(ws, "feed", None)
+    return ws.feed if isinstance(ws, PushServerSocket | PushClientSocket) else None
 
 
 class Pieces:

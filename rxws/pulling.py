@@ -6,7 +6,7 @@ import asyncio
 from contextvars import Context
 from typing import Any, Protocol
 
-from aiohttp import WSMsgType
+from aiohttp import WSCloseCode, WSMsgType
 
 from .framing import size
 from .internals import end_of_stream
@@ -32,12 +32,14 @@ class Pulling:
     Args:
         ws: The WebSocket, opened with `autoclose=False`, `autoping=False` and no heartbeat, and
             whose own `close` does nothing.
+        max_size: Bytes of the largest message that the peer may send.
     """
 
-    __slots__ = ("_gate", "_loop", "_ws", "deferred")
+    __slots__ = ("_gate", "_loop", "_max_size", "_ws", "deferred")
 
-    def __init__(self, ws: MessageSource) -> None:
+    def __init__(self, ws: MessageSource, max_size: int) -> None:
         self._ws = ws
+        self._max_size = max_size
         self._loop = asyncio.get_running_loop()
         self.deferred = 0
         self._gate: asyncio.Future[None] | None = None  # there while reading is paused
@@ -70,7 +72,11 @@ class Pulling:
             message = await self._ws.receive()
             kind = message.type
             if kind is WSMsgType.TEXT or kind is WSMsgType.BINARY:
-                receiver.on_message(message.data, size(message.data))
+                length = size(message.data)
+                if length > self._max_size:  # by a byte, see `Parser`
+                    receiver.on_violation(WSCloseCode.MESSAGE_TOO_BIG)
+                    return
+                receiver.on_message(message.data, length)
             elif kind not in _CONTROL:
                 tell_failure(message.data if kind is WSMsgType.ERROR else None, receiver)
                 return

@@ -12,7 +12,7 @@ from contextvars import Context
 from time import monotonic
 from typing import Any
 
-from aiohttp import WSMsgType
+from aiohttp import WSCloseCode, WSMsgType
 
 from .internals import Feed, Parser
 from .reading import tell_control, tell_failure
@@ -22,7 +22,7 @@ from .writing import Writing
 
 __all__ = ["Pushing"]
 
-_TEXT, _BINARY = WSMsgType.TEXT, WSMsgType.BINARY
+_DATA = _TEXT, _BINARY = WSMsgType.TEXT, WSMsgType.BINARY
 
 # Seconds after which a pipeline counts as slow: what it has sent leaves before the next.
 _PROMPT = 0.001
@@ -43,13 +43,14 @@ class Pushing:
     """
 
     __slots__ = (
-        "_began",
+        "_busy",
         "_context",
         "_due",
         "_ended",
         "_feed",
         "_held",
         "_loop",
+        "_max_size",
         "_on_message",
         "_over",
         "_parser",
@@ -71,14 +72,17 @@ class Pushing:
         self._receiver: Receiver
         self._on_message: Callable[[str | bytes, int], None]
         self._context: Context
-        self._parser = Parser(max_size, compress, self._deliver, self._fail)
+        deliver = self._deliver_inflated if compress else self._deliver
+        self._parser = Parser(max_size, compress, deliver, self._fail)
+        self._max_size = max_size
         self.deferred = 0
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._held = False  # whether the session holds reading
         self._resuming = False  # whether the parser is to go on in the next turn
         self._stopped = False  # whether TCP's reading is paused
         self._ended = wire.is_lost  # whether nothing more will come from TCP
-        self._began = self._due = 0.0
+        self._due = 0.0  # when what was sent meanwhile is to leave
+        self._busy = 0.0  # seconds that pipelines took since others had their turn
         self._parser.stall()  # until it runs
         wire.on_data = feed.feed_data
 
@@ -106,7 +110,7 @@ class Pushing:
         """See `Reading.on_eof`."""
         self._ended = True
         if not self._parser.stalled:
-            self._fail(None)
+            self._context.run(self._fail, None)
 
     on_lost = on_eof
 
@@ -122,30 +126,43 @@ class Pushing:
 
     def _parse(self, *step: Any) -> None:
         """Feed the parser, or let it go on."""
-        self._began = monotonic()
-        self._due = self._began + _PROMPT
-        self._writing.corked = True
+        writing = self._writing
+        writing.corked = True
+        self._due = monotonic() + _PROMPT
         try:
             self._context.run(*step)
         finally:
-            self._writing.corked = False
-            self._writing.flush()
+            writing.corked = False
+            if writing.pieces:
+                writing.flush()
 
     def _deliver(self, message: Any, size: int) -> None:
         kind = message[0]
-        if kind is _TEXT or kind is _BINARY:
-            self._on_message(message[1], size)
-        elif not tell_control(message, self._receiver):
-            self._end()
-        now = monotonic()
-        if now > self._due:
-            self._pace(now)
+        try:
+            if kind is _TEXT or kind is _BINARY:
+                self._on_message(message[1], size)
+            elif not tell_control(message, self._receiver):
+                self._end()
+        except asyncio.CancelledError:  # a subscriber's; in a task it would end that
+            self._receiver.on_cancelled()
+        if monotonic() > self._due:
+            self._pace()
 
-    def _pace(self, now: float) -> None:
+    def _deliver_inflated(self, message: Any, size: int) -> None:
+        if size > self._max_size and message[0] in _DATA:  # by a byte, see `Parser`
+            self._receiver.on_violation(WSCloseCode.MESSAGE_TOO_BIG)
+            self._end()
+        else:
+            self._deliver(message, size)
+
+    def _pace(self) -> None:
         """The pipeline takes its time: what it sent leaves, and others get their turn."""
         self._writing.flush()
+        now = monotonic()
+        self._busy += now - self._due + _PROMPT
         self._due = now + _PROMPT
-        if now > self._began + _SLICE:
+        if self._busy > _SLICE:
+            self._busy = 0.0
             self.deferred += 1
             self._parser.stall()
             self._go_on_soon()
@@ -163,7 +180,7 @@ class Pushing:
         if self._parser.stalled:
             return
         if self._ended:
-            self._fail(None)
+            self._context.run(self._fail, None)
         elif self._stopped:
             self._stopped = False
             self._wire.transport.resume_reading()

@@ -88,7 +88,6 @@ class Session(Generic[In, Out]):
             self._fault_unobserved,
             self._on_overflow,
             self._on_stuck,
-            lambda: self.on_violation(1009),
         )
         self.flow = self.face.flow
         self._heartbeat: Heartbeat | None = None

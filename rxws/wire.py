@@ -131,7 +131,7 @@ class Wire(asyncio.Protocol):
         sock = self.transport.get_extra_info("socket")
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        except (OSError, AttributeError):  # closed already, or no socket of the kernel's
+        except (OSError, ValueError, AttributeError):  # closed already, or no socket at all
             pass
         self.transport.abort()
 

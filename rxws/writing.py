@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from aiohttp import WSMsgType
 
-from .internals import Pieces, frame_writer
+from .internals import Pieces, WriteFrame, frame_writer
 from .messages import Kind
 from .transport import Receiver
 from .wire import Wire
@@ -76,15 +76,16 @@ class Writing:
         "_busy",
         "_collected",
         "_compressing",
+        "_direct",
         "_finish",
         "_loop",
-        "_pieces",
         "_receiver",
         "_resuming",
         "_wire",
         "_write_frame",
         "_ws",
         "corked",
+        "pieces",
         "task",
     )
 
@@ -101,8 +102,9 @@ class Writing:
         self.corked = False  # whether what is written is collected, until `flush`
         self._collected = 0  # bytes in the pieces, but for the headers
         pieces = Pieces(wire.transport.is_closing)
-        self._pieces = pieces.pieces
-        self._write_frame = frame_writer(ws, pieces) if direct else None
+        self.pieces = pieces.pieces
+        self._direct = frame_writer(ws, pieces) if direct else None
+        self._write_frame: WriteFrame | None = None  # there once this has begun
 
     @property
     def buffered(self) -> int:
@@ -112,6 +114,7 @@ class Writing:
     def start(self, receiver: Receiver) -> None:
         """Write what a session has to write."""
         self._receiver = receiver
+        self._write_frame = self._direct
         self.wake()
 
     def wake(self) -> None:
@@ -136,23 +139,25 @@ class Writing:
 
     def write(self, kind: Kind, payload: bytes) -> bool:
         """See `Transport.write`."""
-        if self._receiver is None:
-            return False
         if self._write_frame is None:
-            if self._wire.transport.is_closing():
-                return False
-            self._busy = True
-            if not self._write(kind, payload):
-                return True  # it is on its way
-            self._busy = False
-        else:
-            try:
-                self._write_frame(payload, kind, 0)
-            except ConnectionError:
-                return False  # TCP is lost, which the reading side tells
-            self._collected += len(payload)
+            return self._write_slowly(kind, payload)
+        try:
+            self._write_frame(payload, kind, 0)
+        except ConnectionError:
+            return False  # TCP is lost, which the reading side tells
+        self._collected += len(payload)
         if not self.corked or self._collected > _JOINED:
             self.flush()
+        return True
+
+    def _write_slowly(self, kind: Kind, payload: bytes) -> bool:
+        if self._receiver is None or self._wire.transport.is_closing():
+            return False
+        self._busy = True
+        if self._write(kind, payload):
+            self._busy = False
+            if not self.corked:
+                self.flush()
         return True
 
     def _write(self, kind: Kind, payload: bytes) -> bool:
@@ -172,6 +177,7 @@ class Writing:
         except ConnectionError:
             return True  # TCP is lost, which the reading side tells
         self._compressing = True
+        self.flush()  # what was collected does not wait for it
         self.tell_writable()
         self.task = self._loop.create_task(self._write_on(Begun(coroutine, waits_for)))
         return False
@@ -189,11 +195,10 @@ class Writing:
 
     def flush(self) -> None:
         """Write what was collected so far."""
-        pieces = self._pieces
         self._collected = 0
-        if pieces:
-            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            pieces.clear()
+        if self.pieces:
+            data = b"".join(self.pieces)
+            self.pieces.clear()
             self._wire.transport.write(data)
 
     def finish(self, end: Callable[[], None]) -> None:

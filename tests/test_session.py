@@ -91,16 +91,6 @@ def test_a_violation_is_told_to_the_peer(code: int) -> None:
     assert [(call.at, call.name) for call in rig.transport.calls] == [(1, "linger"), (6, "abort")]
 
 
-def test_a_message_of_max_message_size_is_accepted_and_one_byte_more_is_1009() -> None:
-    """In bytes of UTF-8, not characters."""
-    rig = Rig(watch=True, max_message_size=4)
-    rig.wire.message("abcd", "éé", b"\x00" * 4)
-    assert len(rig.incoming.values) == 3
-    rig.wire.message("éé.")
-    rig.check_over(Close(1009, "Message Too Big"), ConnectionClosed)
-    assert rig.close_frame.code == 1009
-
-
 # --- we end it --------------------------------------------------------------------------------
 
 
