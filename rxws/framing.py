@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Any, TypeVar
 
-from .codecs import Codec
+from .codecs import Codec, raw
 from .errors import DecodeError, EncodeError
 from .messages import Kind
 from .overflow import Latest
 
-__all__ = ["conflation_key", "decode_error", "encode", "size"]
+__all__ = ["conflation_key", "decode_error", "decoder", "encode", "encoder", "size"]
 
 T = TypeVar("T")
-
 
 _TEXT, _BINARY = Kind.TEXT, Kind.BINARY
 
@@ -35,6 +35,25 @@ def encode(codec: Codec[Any, T], value: T) -> tuple[Kind, bytes]:
         raise
     except Exception as exc:
         raise EncodeError(f"cannot encode {value!r:.80}: {exc}", value) from exc
+
+
+def encoder(codec: Codec[Any, T]) -> Callable[[T], tuple[Kind, bytes]]:
+    """Return what does as `encode`, in one step where the values are frames already."""
+    return _encode_frame if codec is raw else partial(encode, codec)
+
+
+def _encode_frame(value: Any) -> tuple[Kind, bytes]:
+    if value.__class__ is bytes:
+        return _BINARY, value
+    try:
+        return _TEXT, str.encode(value)
+    except (TypeError, UnicodeEncodeError):
+        return encode(raw, value)
+
+
+def decoder(codec: Codec[T, Any]) -> Callable[[str | bytes], T] | None:
+    """Return what makes values of messages, None where they are values already."""
+    return None if codec.decode is raw.decode else codec.decode
 
 
 def conflation_key(policy: Latest, value: object) -> Hashable:

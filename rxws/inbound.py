@@ -6,13 +6,13 @@ from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from .connection import Flow
 from .flow import FlowControl
-from .framing import decode_error
+from .framing import decode_error, decoder
 from .log import logger
 from .options import Options
 from .scheduling import after
@@ -91,7 +91,7 @@ class Inbound(Stream[T]):
         scheduler: SchedulerBase,
     ) -> None:
         super().__init__(dispatcher, fault)
-        self._decode: Callable[[str | bytes], T] = options.codec.decode
+        self._decode: Callable[[str | bytes], Any] | None = decoder(options.codec)
         self.flow = flow
         self._scheduler = scheduler
         self._hold_timeout = options.hold_timeout
@@ -119,7 +119,7 @@ class Inbound(Stream[T]):
         dispatcher.busy = True
         try:
             try:
-                value = self._decode(data)
+                value: Any = data if self._decode is None else self._decode(data)
             except Exception as exc:
                 self._fault(decode_error(exc, data))
             else:
@@ -194,7 +194,7 @@ class Inbound(Stream[T]):
 
     def _deliver(self, data: str | bytes) -> None:
         try:
-            value = self._decode(data)
+            value: Any = data if self._decode is None else self._decode(data)
         except Exception as exc:
             self._fault(decode_error(exc, data))
             return

@@ -15,7 +15,7 @@ from reactivex.abc import SchedulerBase
 from . import closing
 from .errors import BufferOverflow, ConnectionClosed, EncodeError, SendTimeout
 from .face import Face
-from .framing import conflation_key, encode
+from .framing import conflation_key, encoder
 from .heartbeat import Heartbeat
 from .log import logger
 from .messages import Close, Frame, Handshake, Kind
@@ -59,6 +59,7 @@ class Session(Generic[In, Out]):
     __slots__ = (
         "__weakref__",
         "_deadline",
+        "_encode",
         "_heartbeat",
         "_latest",
         "_options",
@@ -77,6 +78,7 @@ class Session(Generic[In, Out]):
         self.state = State.OPEN
         self._ours: Close | None = None  # how we close, once we do
         self._deadline = Deadline(scheduler)
+        self._encode = encoder(options.codec)
         self._latest = options.overflow if isinstance(options.overflow, Latest) else None
 
         self.face: Face[In, Out] = Face(
@@ -111,7 +113,7 @@ class Session(Generic[In, Out]):
             flow.dropped("closed")
             return False
         try:
-            kind, payload = encode(self._options.codec, value)
+            kind, payload = self._encode(value)
             key = self._latest and conflation_key(self._latest, value)
             return flow.offer(kind, payload, key)
         except EncodeError as exc:

@@ -108,7 +108,10 @@ class Stream(Observable[T]):
 
     def end(self, error: Exception | None = None) -> None:
         """Complete, or fail with an error, after what is under way."""
-        self._dispatcher.post(self._finish, error)
+        if self._observers or self._dispatcher.busy or self._dispatcher.waiting:
+            self._dispatcher.post(self._finish, error)
+        else:
+            self._finish(error)
 
     def tell(self, value: T) -> None:
         """Notify all subscribers of a value at once; for what is posted itself."""
