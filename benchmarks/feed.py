@@ -72,6 +72,8 @@ class Fed:
         if said.opcode == Op.PING:
             self.sock.sendall(frame(Op.PONG, said.payload))
             return False
+        if said.opcode == Op.PONG:  # a sign of life, as rxws gives it when it falls behind
+            return False
         if said.opcode != Op.TEXT:
             raise PeerFailed(f"the client sent {said}")
         return True
