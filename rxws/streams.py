@@ -95,7 +95,7 @@ class Stream(Observable[T]):
         self._ended = False
         self._error: Exception | None = None
 
-    lock = _Lock()
+    lock: Any = _Lock()
 
     @property
     def observed(self) -> bool:
