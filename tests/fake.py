@@ -163,7 +163,7 @@ class FakeTransport:
         self._note("linger" if linger else "finish")
         self._finishing = linger
         self.wake()
-        return self._finishing is None and not linger
+        return self.severed and not linger
 
     def _end(self, *, linger: bool) -> None:
         self._finishing = None
