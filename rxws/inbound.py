@@ -197,12 +197,8 @@ class Inbound(Stream[T]):
             value: Any = data if self._decode is None else self._decode(data)
         except Exception as exc:
             self._fault(decode_error(exc, data))
-            return
-        for observer in self._observers:
-            try:
-                observer.on_next(value)
-            except Exception as exc:
-                self._fault(exc)
+        else:
+            self.tell(value)
 
     def _greet(self, observer: ObserverBase[T]) -> None:
         for flows in _GATHERING.get():

@@ -264,3 +264,30 @@ def test_all_who_subscribe_in_a_turn_see_the_first_also_if_something_was_due_in_
     rig.clock.schedule(lambda *_: seen.append(rig.watch(rig.conn.incoming)))
     rig.settle()
     assert [notes.values for notes in seen] == [["a"], ["a"]]
+
+
+def test_a_message_that_was_kept_may_be_undecodable() -> None:
+    """Its fault is told when it is delivered, and the next message comes."""
+    rig = Rig(codec=codecs.text, overrun=2)
+    faults = rig.watch(rig.conn.errors)
+    rig.wire.message("a", b"b", "c")
+    seen = rig.watch(rig.conn.incoming)
+    rig.run(1)
+    assert seen.values == ["a", "c"]
+    assert [type(fault) for fault in faults.values] == [DecodeError]
+
+
+def test_a_subscriber_may_raise_on_a_message_that_was_kept() -> None:
+    """It is a fault as on any other message, and its neighbour sees them all."""
+    rig = Rig(overrun=2)
+    faults = rig.watch(rig.conn.errors)
+    rig.wire.message("a", "b", "c")
+
+    def fail(value: Any) -> None:
+        raise LookupError(value)
+
+    rig.conn.incoming.subscribe(fail)
+    seen = rig.watch(rig.conn.incoming)
+    rig.run(1)
+    assert seen.values == ["a", "b", "c"]
+    assert [str(fault) for fault in faults.values] == ["a", "b", "c"]

@@ -66,7 +66,10 @@ def in_turn(*steps: Callable[[Any], object]) -> Callable[[Any], None]:
 
 
 class Time:
-    """What the push path takes for the time: it passes when a test says so."""
+    """What the push path takes for the time: it passes when a test says so.
+
+    Else a chunk would be told in two slices wherever a busy machine takes its time.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
@@ -74,6 +77,11 @@ class Time:
 
     def passes(self, seconds: float) -> None:
         self.now += seconds
+
+
+@pytest.fixture(autouse=True)
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    return Time(monkeypatch)
 
 
 # --- order, and where frames end ---------------------------------------------------------------
@@ -350,23 +358,26 @@ def complete(data: bytes) -> int:
         st.one_of(st.sampled_from(["pause", "resume", "turn"]), st.integers(0, 400)), max_size=40
     ),
     within=st.dictionaries(
-        st.integers(0, 11), st.lists(st.sampled_from(["pause", "resume"]), max_size=3)
+        st.integers(0, 11), st.lists(st.sampled_from(["pause", "resume", "work"]), max_size=3)
     ),
 )
 def test_whatever_is_held_and_let_go(
     pieces: list[Piece], script: list[str | int], within: dict[int, list[str]]
 ) -> None:
-    """In any order of chunks, holds and turns, nothing is lost, doubled, or told during a hold."""
+    """In any order of chunks, holds and turns, nothing is lost, doubled, or told during a hold.
+
+    However long the pipeline takes, too, so that chunks are told in slices.
+    """
     data, messages = stream_of(pieces)
 
-    async def live() -> None:
+    async def live(time: Time) -> None:
         async with pushed() as one:
             hand = Hand(one)
 
             def then(message: str) -> None:
                 hand.look(message)
                 for act in within.get(int(message.partition(":")[0]), ()):
-                    getattr(hand, act)()
+                    time.passes(0.02) if act == "work" else getattr(hand, act)()
 
             one.ear.then = then
             arrived = 0
@@ -389,7 +400,8 @@ def test_whatever_is_held_and_let_go(
             assert one.ear.messages == messages
             assert one.line.reading
 
-    asyncio.run(live())
+    with pytest.MonkeyPatch.context() as patch:
+        asyncio.run(live(Time(patch)))
 
 
 # --- ends --------------------------------------------------------------------------------------
@@ -693,12 +705,9 @@ async def test_a_wire_that_is_full_holds_within_the_chunk_that_filled_it() -> No
         assert one.ear.messages == ["a", "b", "c"]
 
 
-async def test_what_a_slow_pipeline_has_sent_leaves_before_the_next_message(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_what_a_slow_pipeline_has_sent_leaves_before_the_next_message(time: Time) -> None:
     """A peer need not wait for the rest of a chunk; a fast pipeline's replies still join."""
     async with pushed() as one:
-        time = Time(monkeypatch)
         written: list[int] = []
         seconds = {"b": 0.002, "d": 0.002}
 
@@ -716,10 +725,9 @@ async def test_what_a_slow_pipeline_has_sent_leaves_before_the_next_message(
 # --- the loop's turns --------------------------------------------------------------------------
 
 
-async def test_a_chunk_that_takes_long_is_told_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_chunk_that_takes_long_is_told_in_slices(time: Time) -> None:
     """256 KiB of small messages let others have their turns, and `deferred` tells of it."""
     async with pushed() as one:
-        time = Time(monkeypatch)
         ticks: list[int] = []
         loop = asyncio.get_running_loop()
 
@@ -743,12 +751,9 @@ async def test_a_chunk_that_takes_long_is_told_in_slices(monkeypatch: pytest.Mon
         assert one.line.calls == []  # no more came, so TCP was not paused
 
 
-async def test_what_comes_between_two_slices_keeps_its_place(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_what_comes_between_two_slices_keeps_its_place(time: Time) -> None:
     """It waits behind the rest of the chunk, and so does the end of TCP."""
     async with pushed() as one:
-        time = Time(monkeypatch)
         one.ear.then = lambda _: time.passes(0.02)
         one.line.arrive(texts("abc"))
         assert one.ear.messages == ["a"]
@@ -760,10 +765,9 @@ async def test_what_comes_between_two_slices_keeps_its_place(
         assert one.ear.rest[0] == ("lost",)
 
 
-async def test_a_hold_between_two_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_hold_between_two_slices(time: Time) -> None:
     """The turn that was to bring the next slice brings nothing then."""
     async with pushed() as one:
-        time = Time(monkeypatch)
         hand = Hand(one)
         one.ear.then = in_turn(hand.look, lambda _: time.passes(0.02))
         one.line.arrive(texts("abc"))
@@ -775,10 +779,9 @@ async def test_a_hold_between_two_slices(monkeypatch: pytest.MonkeyPatch) -> Non
         assert one.ear.messages == list("abc")
 
 
-async def test_a_slow_close(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_close(monkeypatch: pytest.MonkeyPatch, time: Time) -> None:
     """A close frame that takes long to handle is the last, too."""
     async with pushed() as one:
-        time = Time(monkeypatch)
         monkeypatch.setattr(one.ear, "on_close", lambda *_: time.passes(1.0))
         one.line.arrive(frame(Op.CLOSE, mask=MASK) + texts("a"))
         await turns()

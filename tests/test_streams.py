@@ -260,3 +260,8 @@ def test_operators_and_sharing_work_as_on_any_observable() -> None:
     bench.stream.end()
     assert first.told == ["1", "|"]
     assert second.told == [0, "1", "|"]
+
+
+def test_the_class_has_no_lock_of_its_own() -> None:
+    """Who looks at the class, as `help()` does, makes none."""
+    assert not isinstance(Stream.lock, type(threading.RLock()))
