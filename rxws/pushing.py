@@ -82,7 +82,7 @@ class Pushing:
         self._stopped = False  # whether TCP's reading is paused
         self._ended = wire.is_lost  # whether nothing more will come from TCP
         self._due = 0.0  # when what was sent meanwhile is to leave
-        self._busy = 0.0  # seconds that pipelines took since others had their turn
+        self._busy = 0.0  # seconds that the pipeline took of this turn
         self._parser.stall()  # until it runs
         wire.on_data = feed.feed_data
 
@@ -129,8 +129,13 @@ class Pushing:
         writing = self._writing
         writing.corked = True
         self._due = monotonic() + _PROMPT
+        self._busy = 0.0
         try:
             self._context.run(*step)
+        except BaseException:  # ctrl-C within a subscriber: the parser is in pieces
+            self._receiver.on_cancelled()
+            self._end()
+            raise
         finally:
             writing.corked = False
             if writing.pieces:
@@ -162,7 +167,6 @@ class Pushing:
         self._busy += now - self._due + _PROMPT
         self._due = now + _PROMPT
         if self._busy > _SLICE:
-            self._busy = 0.0
             self.deferred += 1
             self._parser.stall()
             self._go_on_soon()

@@ -793,9 +793,11 @@ async def test_a_slow_close(monkeypatch: pytest.MonkeyPatch, time: Time) -> None
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 async def test_an_interrupt_is_not_swallowed(error: type[BaseException]) -> None:
-    """What ends a program passes through the parser, and what was sent before has left."""
+    """What ends a program passes through the parser; what was sent has left, and 1001 after it."""
     one = Pushed()
     session = one.session()
+    ended: list[rxws.Close] = []
+    session.face.closed.subscribe(ended.append)
 
     def interrupted(data: str) -> None:
         session.face.outgoing.on_next(data)
@@ -807,6 +809,8 @@ async def test_an_interrupt_is_not_swallowed(error: type[BaseException]) -> None
     with pytest.raises(error):
         one.line.arrive(texts("ab"))
     assert one.line.texts == ["a"]
+    assert ended == [rxws.Close(1001, "Going Away")]
+    one.line.arrive(texts("c"))  # is nothing any more
     one.line.reset()
     async with asyncio.timeout(PATIENCE):
         await asyncio.wait([running])
