@@ -92,7 +92,8 @@ class Pushing:
         self._on_message = receiver.on_message
         self._context = context
         self._wire.on_data = self._received
-        self._parser.feed(self._feed.early)
+        early, self._feed.early = self._feed.early, b""  # not kept for a connection's life
+        self._parser.feed(early)
         self._go_on()
         return self._over
 

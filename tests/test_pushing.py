@@ -252,6 +252,7 @@ async def test_tcp_stays_paused_when_what_was_kept_brings_the_next_hold() -> Non
             await turns()
         assert one.line.calls == ["pause", "resume"]
         assert one.ear.messages == list("abc")
+        assert one.socket.early.early == b""  # nor is it kept for the connection's life
 
 
 async def test_a_hold_that_is_let_go_within_the_message() -> None:
