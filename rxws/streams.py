@@ -12,8 +12,16 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from reactivex import Observable
-from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
+from reactivex.abc import (
+    DisposableBase,
+    ObserverBase,
+    OnCompleted,
+    OnError,
+    OnNext,
+    SchedulerBase,
+)
 from reactivex.disposable import Disposable
+from reactivex.internal import default_error, noop
 
 __all__ = ["Dispatcher", "Fault", "Replay", "Stream"]
 
@@ -87,6 +95,8 @@ class Stream(Observable[T]):
     # RxPY's Observable has a __dict__, which is not made as long as nothing goes into it.
     __slots__ = ("_dispatcher", "_ended", "_error", "_fault", "_observers")
 
+    _latest: tuple[T, ...] = ()  # what newcomers are told
+
     def __init__(self, dispatcher: Dispatcher, fault: Fault) -> None:
         # Not super().__init__(): it makes a lock for each Observable, and a connection has many.
         self._dispatcher = dispatcher
@@ -141,6 +151,31 @@ class Stream(Observable[T]):
             if exc is not self._error:
                 self._fault(exc)
 
+    def subscribe(
+        self,
+        on_next: ObserverBase[T] | OnNext[T] | None = None,
+        on_error: OnError | None = None,
+        on_completed: OnCompleted | None = None,
+        *,
+        scheduler: SchedulerBase | None = None,
+    ) -> DisposableBase:
+        """See RxPY's, which makes ten objects where this makes one.
+
+        Its trampoline is for sources that call back while they are being subscribed. So is this one
+        where newcomers are told something, and goes that way then.
+        """
+        if self._ended or self._latest:
+            return super().subscribe(on_next, on_error, on_completed, scheduler=scheduler)
+        observer: Any = on_next
+        if callable(getattr(observer, "on_next", None)):
+            subscriber = _Subscriber(
+                self, observer.on_next, observer.on_error, observer.on_completed
+            )
+        else:
+            subscriber = _Subscriber(self, observer, on_error, on_completed)
+        self._subscribe_core(subscriber, scheduler)
+        return subscriber
+
     def _subscribe_core(
         self, observer: ObserverBase[T], scheduler: SchedulerBase | None = None
     ) -> DisposableBase:
@@ -175,6 +210,48 @@ class _Subscription(DisposableBase):
     def dispose(self) -> None:
         """Leave; the second time nothing happens."""
         self._stream.remove(self._observer)
+
+
+class _Subscriber(ObserverBase[T], DisposableBase):
+    """One who is notified until the end, or until disposed: observer and subscription in one."""
+
+    __slots__ = ("_on_completed", "_on_error", "_on_next", "_stopped", "_stream")
+
+    def __init__(
+        self,
+        stream: Stream[T],
+        on_next: OnNext[T] | None,
+        on_error: OnError | None,
+        on_completed: OnCompleted | None,
+    ) -> None:
+        self._stream = stream
+        self._on_next: OnNext[T] = on_next or noop
+        self._on_error: OnError = on_error or default_error
+        self._on_completed: OnCompleted = on_completed or noop
+        self._stopped = False
+
+    def on_next(self, value: T) -> None:
+        """Pass a value on."""
+        if not self._stopped:
+            self._on_next(value)
+
+    def on_error(self, error: Exception) -> None:
+        """Pass the error on; nothing follows it. The stream has let go of who is told its end."""
+        if not self._stopped:
+            self._stopped = True
+            self._on_error(error)
+
+    def on_completed(self) -> None:
+        """Pass the end on; nothing follows it."""
+        if not self._stopped:
+            self._stopped = True
+            self._on_completed()
+
+    def dispose(self) -> None:
+        """Leave; the second time, or after the end, nothing happens."""
+        if not self._stopped:
+            self._stopped = True
+            self._stream.remove(self)
 
 
 class Replay(Stream[T]):

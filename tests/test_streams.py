@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import pytest
 import reactivex as rx
+from reactivex import Observer
 from reactivex import operators as ops
 
 from rxws import streams
@@ -265,3 +266,42 @@ def test_operators_and_sharing_work_as_on_any_observable() -> None:
 def test_the_class_has_no_lock_of_its_own() -> None:
     """Who looks at the class, as `help()` does, makes none."""
     assert not isinstance(Stream.lock, type(threading.RLock()))
+
+
+class _Watcher(Observer[Any]):
+    """An observer of RxPY's."""
+
+
+def test_an_observer_may_be_given_instead_of_callbacks() -> None:
+    """Any that has an `on_next`, as RxPY has it."""
+    bench = Bench()
+    told: list[object] = []
+    bench.stream.subscribe(_Watcher(told.append, told.append, lambda: told.append("|")))
+    bench.stream.emit(1)
+    bench.stream.end()
+    assert told == [1, "|"]
+
+
+def test_a_subscriber_is_told_nothing_after_it_left_or_ended() -> None:
+    """Though another, told before, or the end itself, made it leave meanwhile."""
+    bench = Bench()
+    leaving: list[Seen] = []
+    bench.stream.subscribe(
+        lambda _: leaving[0].subscription.dispose(),
+        lambda _: leaving[1].subscription.dispose(),
+        lambda: None,
+    )
+    leaving += [Seen(bench.stream), Seen(bench.stream)]
+    bench.stream.emit(1)
+    bench.stream.end(KeyError("end"))
+    assert [seen.told for seen in leaving] == [[], [1]]
+
+
+def test_who_left_in_the_turn_of_the_end_is_not_told_it() -> None:
+    """Completion is no exception."""
+    bench = Bench()
+    leaving: list[Seen] = []
+    bench.stream.subscribe(on_completed=lambda: leaving[0].subscription.dispose())
+    leaving.append(Seen(bench.stream))
+    bench.stream.end()
+    assert leaving[0].told == []
