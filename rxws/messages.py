@@ -55,6 +55,8 @@ class Close:
             raise ValueError(
                 f"close code {self.code} is not in 1000..4999; use 4000..4999 for your own"
             )
+        if not self.reason:
+            return
         try:
             length = len(self.reason.encode())
         except UnicodeEncodeError as exc:

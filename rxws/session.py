@@ -131,6 +131,7 @@ class Session(Generic[In, Out]):
         # What is queued has so long to leave, however it trickles; then so long for the answer.
         self._deadline.set(self._options.send_timeout, self._on_stuck)
         self._seal(self._ours)
+        self._transport.wake()
         return True
 
     def close_for(self, error: Exception) -> None:
@@ -228,7 +229,8 @@ class Session(Generic[In, Out]):
         elif self.state is not State.CLOSED:
             self._end(Close(1006, by="network"))
         self._deadline.clear()
-        self.flow.give_up()
+        if not self.flow.severed:  # else it was done then, and nothing was queued since
+            self.flow.give_up()
 
     def on_cancelled(self) -> None:
         """The connection is cut off from outside: an application ends, as far as we know."""
@@ -288,9 +290,9 @@ class Session(Generic[In, Out]):
         self.face.end(close, None if clean else error or ConnectionClosed(close))
 
     def _seal(self, close: Close | None) -> None:
+        """Let the close frame follow what is queued; the wire is woken by `finish`, or else."""
         payload = b"" if close is None else close.code.to_bytes(2, "big") + close.reason.encode()
         self.flow.outbox.seal(Frame(Kind.CLOSE, payload))
-        self._transport.wake()
 
     def _finish(self, linger: bool, within: float | None = None) -> None:
         if not self._transport.finish(linger):
