@@ -1,6 +1,6 @@
 """What rxws touches of aiohttp that aiohttp does not promise to keep, all of it.
 
-The push path lives on it: aiohttp's frame parser hands its messages over by a call, its frame
+The push path lives on it: aiohttp's frame parser is fed, and its messages taken, by us, its frame
 writer writes where it is told to. `why_not_push` tells, by trying, whether this aiohttp lets us.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -86,75 +87,72 @@ except ImportError:  # pragma: no cover # an aiohttp to come
     WebSocketDataQueue = cast(Any, object)
 
 
+# What aiohttp counts for each message that waits, besides its bytes.
+_EACH = 128
+
+# Bytes of messages that wait above which the parser parses no further: what asyncio reads at once.
+_AHEAD = 256 << 10
+
+# Bytes of messages that were taken and still count as waiting: to tell of each would cost more.
+_UNTOLD = 16 << 10
+
+
 class _NeverPaused:
-    """What aiohttp's queue takes for its protocol: it is not asked to pause anything."""
+    """What aiohttp's queue takes for its protocol: it has nothing to pause."""
 
     _reading_paused = True
 
-
-class _Outlet(WebSocketDataQueue):  # pyright: ignore[reportGeneralTypeIssues, reportUntypedBaseClass]
-    """Where the parser puts its messages: passes them on by a call, and can stall the parser.
-
-    The slots stand before the methods of the same names; the parser finds what is put there.
-    """
-
-    __slots__ = ("feed_data", "set_exception")
-
-
-_feed_data: Callable[[Any, Any, int], None] = getattr(
-    WebSocketDataQueue, "feed_data", cast(Any, None)
-)
+    @staticmethod
+    def resume_reading() -> None:
+        """Nothing was paused."""
 
 
 class Parser:
-    """aiohttp's frame parser, told whom to call.
+    """aiohttp's frame parser, whose messages wait in a row until they are taken.
 
     Args:
         max_size: Bytes of the largest message.
         compress: Whether the peer may compress.
-        on_message: Called with each message, of aiohttp's type, and its size in bytes.
-        on_error: Called with what is wrong; nothing follows it.
+        ahead: Bytes of messages that wait above which it parses no further.
+
+    Attributes:
+        feed: Parses a chunk. The first of what it returns tells whether `error` ended it.
+        messages: What was found and not taken yet: messages of aiohttp's type, with their bytes.
     """
 
-    __slots__ = ("_outlet", "_reader", "feed", "stalled")
+    __slots__ = ("_queue", "_reader", "_untold", "feed", "messages")
 
-    def __init__(
-        self,
-        max_size: int,
-        compress: bool,
-        on_message: Callable[[Any, int], None],
-        on_error: Callable[[BaseException], None],
-    ) -> None:
-        # The limit is what may be in the outlet before the parser stalls. Nothing is.
-        outlet = self._outlet = cast(Any, _Outlet)(_NeverPaused, 0, loop=None)
-        outlet.feed_data = on_message
-        outlet.set_exception = on_error
+    def __init__(self, max_size: int, compress: bool, ahead: int = _AHEAD) -> None:
+        # aiohttp's queue as it is: to an override the parser would have to make a slower call.
+        queue = self._queue = cast(Any, WebSocketDataQueue)(
+            _NeverPaused,
+            ahead // 2,  # it doubles that
+            loop=None,
+        )
         # A plain message of exactly the limit is refused by aiohttp, an inflated one is not.
-        self._reader = WebSocketReader(outlet, max_size + 1, compress=compress, decode_text=True)
-        self.feed: Callable[[bytes], object] = self._reader.feed_data
-        self.stalled = False
+        self._reader = WebSocketReader(queue, max_size + 1, compress=compress, decode_text=True)
+        self._untold = min(ahead, _UNTOLD)
+        self.feed: Callable[[bytes], tuple[bool, bytes]] = self._reader.feed_data
+        self.messages: deque[tuple[Any, int]] = queue._buffer
 
-    def stall(self) -> None:
-        """Let nothing out any more, from the next frame on; what is fed meanwhile is kept."""
-        if not self.stalled:
-            self.stalled = True
-            _feed_data(self._outlet, None, 0)
-
-    def go_on(self) -> None:
-        """Let out what is kept, until stalled again."""
-        self.stalled = False
+    def go_on(self) -> bool:
+        """Parse what was left because too much waited, now that all is taken; tell whether any."""
+        size = self._queue._size
+        if size <= self._untold:
+            return False
+        stalled = self._queue._stalled_reader is not None
+        # One entry stands for all that were taken: with it goes what they count.
+        self.messages.append((None, size - _EACH))
         try:
-            self._outlet.read().send(None)  # the parser goes on when its outlet is empty
+            self._queue.read().send(None)
         except StopIteration:
             pass
+        return stalled
 
-    def stop(self) -> None:
-        """Let nothing out any more, for good."""
-        self._outlet.feed_data = self._outlet.set_exception = _ignore
-
-
-def _ignore(*_: object) -> None:
-    pass
+    @property
+    def error(self) -> BaseException | None:
+        """What is wrong with what was fed; told of behind the messages."""
+        return cast("BaseException | None", self._queue.exception())
 
 
 class Feed:
@@ -267,7 +265,7 @@ def frame_writer(ws: Any, to: Pieces) -> WriteFrame | None:
 
 def why_not_push() -> str | None:
     """Tell what this aiohttp lacks for the push path; None if nothing."""
-    for check in (_parser_pushes, _writer_writes, _sockets_have_hooks):
+    for check in (_parser_waits, _writer_writes, _sockets_have_hooks):
         try:
             lack = None if check() else check.__doc__
         except Exception as exc:
@@ -277,23 +275,25 @@ def why_not_push() -> str | None:
     return None
 
 
-def _parser_pushes() -> bool:
-    """The parser does not stall, or does not call back, as the push path needs it."""
-    told: list[Any] = []
-
-    def on_message(message: Any, size: int) -> None:
-        told.append((*message[:2], size))
-        parser.stall()
-
-    parser = Parser(16, False, on_message, told.append)
-    parser.feed(b"\x81\x01a\x82\x02bc")
-    parser.feed(b"\x88\x02\x03\xe8\x82\x12")  # the last is too large
-    pushed = [(WSMsgType.TEXT, "a", 1), (WSMsgType.BINARY, b"bc", 2), (WSMsgType.CLOSE, 1000, 0)]
-    for count in (1, 2, 3):
-        if told != pushed[:count]:
-            return False
-        parser.go_on()
-    return [getattr(each, "code", None) for each in told[3:]] == [WSCloseCode.MESSAGE_TOO_BIG]
+def _parser_waits() -> bool:
+    """The parser does not stall, or does not collect, as the push path needs it."""
+    found: list[Any] = []
+    parser = Parser(16, False, 0)
+    for chunk in (b"\x81\x01a\x82\x02bc", b"", b"\x88\x02\x03\xe8\x82\x12"):
+        parser.feed(chunk)
+        found += [(*message[:2], size) for message, size in parser.messages]
+        parser.messages.clear()
+        found.append(parser.go_on())  # up to the next message
+    return (
+        found
+        == [
+            *((WSMsgType.TEXT, "a", 1), True),
+            *((WSMsgType.BINARY, b"bc", 2), False),
+            *((WSMsgType.CLOSE, 1000, 0), True),
+        ]
+        and getattr(parser.error, "code", None) == WSCloseCode.MESSAGE_TOO_BIG  # of the last
+        and parser.feed(b"")[0]
+    )
 
 
 def _writer_writes() -> bool:

@@ -7,6 +7,7 @@ pipeline sends while one chunk of bytes is being parsed leaves in one write.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 from time import monotonic
@@ -22,7 +23,7 @@ from .writing import Writing
 
 __all__ = ["Pushing"]
 
-_DATA = _TEXT, _BINARY = WSMsgType.TEXT, WSMsgType.BINARY
+_TEXT, _BINARY = WSMsgType.TEXT, WSMsgType.BINARY
 
 # Seconds after which a pipeline counts as slow: what it has sent leaves before the next.
 _PROMPT = 0.001
@@ -56,6 +57,7 @@ class Pushing:
         "_parser",
         "_receiver",
         "_resuming",
+        "_stalled",
         "_stopped",
         "_wire",
         "_writing",
@@ -72,18 +74,17 @@ class Pushing:
         self._receiver: Receiver
         self._on_message: Callable[[str | bytes, int], None]
         self._context: Context
-        deliver = self._deliver_inflated if compress else self._deliver
-        self._parser = Parser(max_size, compress, deliver, self._fail)
+        self._parser = Parser(max_size, compress)
         self._max_size = max_size
         self.deferred = 0
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._held = False  # whether the session holds reading
-        self._resuming = False  # whether the parser is to go on in the next turn
+        self._resuming = False  # whether telling is to go on in the next turn
+        self._stalled = True  # whether what comes waits: for either reason, or until it runs
         self._stopped = False  # whether TCP's reading is paused
         self._ended = wire.is_lost  # whether nothing more will come from TCP
         self._due = 0.0  # when what was sent meanwhile is to leave
         self._busy = 0.0  # seconds that the pipeline took of this turn
-        self._parser.stall()  # until it runs
         wire.on_data = feed.feed_data
 
     def run(self, receiver: Receiver, context: Context) -> asyncio.Future[None]:
@@ -98,9 +99,8 @@ class Pushing:
         return self._over
 
     def pause(self) -> None:
-        """See `Transport.pause_reading`; not even the next frame of this chunk comes."""
-        self._held = True
-        self._parser.stall()
+        """See `Transport.pause_reading`; not even the next message of this chunk comes."""
+        self._held = self._stalled = True
 
     def resume(self) -> None:
         """See `Transport.resume_reading`."""
@@ -110,7 +110,7 @@ class Pushing:
     def on_eof(self) -> None:
         """See `Reading.on_eof`."""
         self._ended = True
-        if not self._parser.stalled:
+        if not self._stalled:
             self._context.run(self._fail, None)
 
     on_lost = on_eof
@@ -118,22 +118,16 @@ class Pushing:
     # --- what comes in ------------------------------------------------------------------------
 
     def _received(self, data: bytes) -> None:
-        if self._parser.stalled and not self._stopped:
+        if self._stalled and not self._stopped:
             # TCP is told of a pause only when more comes than was on its way: most pauses are over
             # by then, and two system calls are saved.
             self._stopped = True
             self._wire.transport.pause_reading()
-        self._parse(self._parser.feed, data)
-
-    def _parse(self, *step: Any) -> None:
-        """Feed the parser, or let it go on."""
         writing = self._writing
         writing.corked = True
-        self._due = monotonic() + _PROMPT
-        self._busy = 0.0
         try:
-            self._context.run(*step)
-        except BaseException:  # ctrl-C within a subscriber: the parser is in pieces
+            self._context.run(self._parse, data)
+        except BaseException:  # ctrl-C within a subscriber
             self._receiver.on_cancelled()
             self._end()
             raise
@@ -142,34 +136,60 @@ class Pushing:
             if writing.pieces:
                 writing.flush()
 
-    def _deliver(self, message: Any, size: int) -> None:
-        kind = message[0]
-        try:
-            if kind is _TEXT or kind is _BINARY:
-                self._on_message(message[1], size)
-            elif not tell_control(message, self._receiver):
-                self._end()
-        except asyncio.CancelledError:  # a subscriber's; in a task it would end that
-            self._receiver.on_cancelled()
-        if monotonic() > self._due:
-            self._pace()
+    def _parse(self, data: bytes) -> None:
+        """Feed the parser, and tell of all that it finds, unless one of the messages stalls it."""
+        parser = self._parser
+        messages = parser.messages
+        self._due = monotonic() + _PROMPT
+        self._busy = 0.0
+        broken, _ = parser.feed(data)
+        while not self._stalled:
+            if messages:
+                self._tell(messages)
+            elif parser.go_on():
+                broken, _ = parser.feed(b"")
+                self._pace()
+            else:
+                if broken:
+                    self._fail(parser.error)
+                return
 
-    def _deliver_inflated(self, message: Any, size: int) -> None:
-        if size > self._max_size and message[0] in _DATA:  # by a byte, see `Parser`
-            self._receiver.on_violation(WSCloseCode.MESSAGE_TOO_BIG)
-            self._end()
-        else:
-            self._deliver(message, size)
+    def _tell(self, messages: deque[tuple[Any, int]]) -> None:
+        """Tell of messages until one of them stalls the rest."""
+        take, on_message, max_size = messages.popleft, self._on_message, self._max_size
+        while True:
+            message, size = take()
+            kind = message[0]
+            try:
+                if kind is not _TEXT and kind is not _BINARY:
+                    if not tell_control(message, self._receiver):
+                        self._end()
+                elif size <= max_size:
+                    on_message(message[1], size)
+                else:  # by a byte, see `Parser`
+                    self._receiver.on_violation(WSCloseCode.MESSAGE_TOO_BIG)
+                    self._end()
+            except asyncio.CancelledError:  # a subscriber's; in a task it would end that
+                self._receiver.on_cancelled()
+            if not messages:
+                return
+            if monotonic() > self._due:
+                self._pace()
+            if self._stalled:
+                return
 
     def _pace(self) -> None:
-        """The pipeline takes its time: what it sent leaves, and others get their turn."""
-        self._writing.flush()
+        """Where the pipeline takes its time, what it sent leaves, and others get their turn."""
         now = monotonic()
-        self._busy += now - self._due + _PROMPT
+        late = now - self._due
+        if late <= 0:
+            return
+        self._writing.flush()
+        self._busy += late + _PROMPT
         self._due = now + _PROMPT
         if self._busy > _SLICE:
             self.deferred += 1
-            self._parser.stall()
+            self._stalled = True
             self._go_on_soon()
 
     def _go_on_soon(self) -> None:
@@ -179,10 +199,11 @@ class Pushing:
 
     def _go_on(self) -> None:
         self._resuming = False
-        if self._held or not self._parser.stalled or self._over.done():
+        if self._held or not self._stalled or self._over.done():
             return
-        self._parse(self._parser.go_on)
-        if self._parser.stalled:
+        self._stalled = False
+        self._received(b"")
+        if self._stalled:
             return
         if self._ended:
             self._context.run(self._fail, None)
@@ -197,8 +218,8 @@ class Pushing:
             self._end()
 
     def _end(self) -> None:
-        self._parser.stop()
-        self._parser.stall()
+        self._parser.messages.clear()
+        self._stalled = True
         self._wire.on_data = _ignore
         if not self._over.done():  # who waits for it may have been cancelled
             self._over.set_result(None)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession, ClientWebSocketResponse, TraceConfig, web
+from aiohttp._websocket.reader import WebSocketDataQueue
 from aiohttp.http import WebSocketReader, WebSocketWriter
 from conftest import Dial, Serve
 from ends import AnyConnection, Seen
@@ -42,12 +43,21 @@ def test_this_aiohttp_has_it_all() -> None:
 
 
 def a_queue_that_does_not_stall(monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(internals, "_feed_data", lambda *_: None)
+    class Queue(WebSocketDataQueue):
+        def feed_data(self, data: Any, size: int) -> None:
+            self._buffer.append((data, size))
+
+    monkeypatch.setattr(internals, "WebSocketDataQueue", Queue)
     return STALL
 
 
 def a_queue_without_messages(monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(internals, "_feed_data", None)
+    monkeypatch.setattr(internals, "WebSocketDataQueue", object)
+    return STALL
+
+
+def a_queue_that_counts_otherwise(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(internals, "_EACH", 64)
     return STALL
 
 
@@ -125,6 +135,7 @@ def a_client_that_makes_its_sockets_otherwise(monkeypatch: pytest.MonkeyPatch) -
 LACKS: list[Callable[[pytest.MonkeyPatch], str]] = [
     a_queue_that_does_not_stall,
     a_queue_without_messages,
+    a_queue_that_counts_otherwise,
     a_parser_that_goes_its_own_way,
     a_parser_that_accepts_what_is_too_large,
     a_parser_that_takes_other_arguments,
@@ -241,26 +252,62 @@ def test_an_aiohttp_that_lacks_something_serves_and_connects(what: str, reason: 
 # --- the parser and the feed ----------------------------------------------------------
 
 
-def test_a_parser_that_is_stalled_twice() -> None:
-    """It takes one word to go on again, as after one."""
+def taken(parser: Parser) -> list[Any]:
+    """What is there by now, which makes room."""
+    found = [message.data for message, _ in parser.messages]
+    parser.messages.clear()
+    return found
+
+
+def test_a_parser_parses_no_further_than_its_bound() -> None:
+    """By a message at most; what is left comes when what was there is taken."""
+    parser = Parser(100, False, ahead=1000)
+    sent = [f"{number}" for number in range(100)]
+    parser.feed(b"".join(frame(Op.TEXT, each.encode()) for each in sent))
     told: list[Any] = []
-    parser = Parser(100, False, lambda message, _: told.append(message.data), told.append)
-    parser.stall()
-    parser.stall()
-    parser.feed(frame(Op.TEXT, b"a") + frame(Op.TEXT, b"b"))
-    assert told == []
-    parser.go_on()
+    steps = 0
+    while True:
+        assert len(parser.messages) <= 8  # aiohttp counts 128 bytes for each besides its own
+        told += taken(parser)
+        if not parser.go_on():
+            break
+        steps += 1
+    assert told == sent
+    assert steps >= 100 // 8
+
+
+def test_a_parser_that_nobody_takes_from() -> None:
+    """It keeps what is fed, and parses none of it."""
+    parser = Parser(100, False, ahead=0)
+    for each in (b"a", b"b", b"c"):
+        assert parser.feed(frame(Op.TEXT, each)) == (False, b"")
+    assert taken(parser) == ["a"]
+    assert parser.go_on()
+    assert taken(parser) == ["b"]
+    assert parser.go_on()
+    assert taken(parser) == ["c"]
+    assert not parser.go_on()
+
+
+def test_a_parser_told_late_of_what_was_taken_has_its_bound() -> None:
+    """Small messages are not told of one by one, and do not add up."""
+    parser = Parser(100, False)
+    for number in range(10_000):
+        parser.feed(frame(Op.TEXT, f"{number}".encode()))
+        assert taken(parser) == [f"{number}"]
+        assert not parser.go_on()
+
+
+def test_an_error_behind_what_is_left() -> None:
+    """It is found when that has been parsed."""
+    parser = Parser(100, False, ahead=0)
+    parser.feed(frame(Op.TEXT, b"a") + frame(Op.TEXT, b"b") + b"\xff\xff")
+    told: list[Any] = []
+    while not parser.error:
+        told += taken(parser)
+        assert parser.go_on()
     assert told == ["a", "b"]
-    assert not parser.stalled
-
-
-def test_a_parser_that_was_stopped_says_no_more() -> None:
-    """Neither of messages nor of errors."""
-    told: list[Any] = []
-    parser = Parser(100, False, lambda message, _: told.append(message.data), told.append)
-    parser.stop()
-    parser.feed(frame(Op.TEXT, b"a") + b"\xff\xff")
-    assert told == []
+    assert parser.feed(b"")[0]
 
 
 def test_a_feed_keeps_what_comes() -> None:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,8 @@ def text(message: str, mask: bytes | None = MASK) -> bytes:
     return frame(Op.TEXT, message.encode(), mask=mask)
 
 
-def texts(messages: str) -> bytes:
-    """A chunk with one message for each character."""
+def texts(messages: Iterable[str]) -> bytes:
+    """A chunk with one message for each, be it each character."""
     return b"".join(map(text, messages))
 
 
@@ -723,6 +723,65 @@ async def test_what_a_slow_pipeline_has_sent_leaves_before_the_next_message(time
         assert one.line.texts == list("abcdef")
 
 
+# --- what is parsed ahead ----------------------------------------------------------------------
+
+
+def waiting(one: Pushed) -> Collection[tuple[Any, int]]:
+    """The messages that are parsed, and not told yet."""
+    reading: Any = one.adapter._reading
+    return reading._parser.messages  # type: ignore[no-any-return]
+
+
+async def test_a_chunk_of_tiny_messages_is_not_parsed_at_once() -> None:
+    """Those that wait are bounded, however many a chunk has; all are told, in order."""
+    async with pushed() as one:
+        most = 0
+        messages = waiting(one)
+
+        def look(_: object) -> None:
+            nonlocal most
+            most = max(most, len(messages))
+
+        one.ear.then = look
+        one.line.arrive(texts(f"{number}" for number in range(20_000)))
+        await turns(200)
+        assert one.ear.messages == [f"{number}" for number in range(20_000)]
+        assert 64 < most <= (256 << 10) // 128
+
+
+async def test_messages_that_inflate_are_not_parsed_at_once() -> None:
+    """A chunk that becomes much more takes no more than a few messages of that at a time."""
+    size = 100 << 10
+    async with pushed(compress=True, max_size=size) as one:
+        sizes: list[int] = []
+        messages = waiting(one)
+
+        def look(_: object) -> None:
+            sizes.append(sum(size for _, size in messages))
+
+        one.ear.then = look
+        one.line.arrive(frame(Op.BINARY, deflate(bytes(size)), rsv=4, mask=MASK) * 64)
+        await turns(200)
+        assert len(sizes) == 64
+        assert max(sizes) <= (256 << 10) + size
+
+
+async def test_what_is_parsed_ahead_during_a_hold_has_its_bound() -> None:
+    """And what comes behind it is told after the hold, the peer's violation last."""
+    async with pushed() as one:
+        hand = Hand(one)
+        one.ear.then = lambda data: hand.pause() if data == "0" else None
+        sent = [f"{number}" for number in range(5000)]
+        one.line.arrive(texts(sent) + b"\xff\xff")
+        await turns()
+        assert one.ear.messages == ["0"]
+        assert len(waiting(one)) <= (256 << 10) // 128
+        hand.resume()
+        await turns(200)
+        assert one.ear.messages == sent
+        assert one.ear.rest[0] == ("violation", 1002)
+
+
 # --- the loop's turns --------------------------------------------------------------------------
 
 
@@ -750,6 +809,18 @@ async def test_a_chunk_that_takes_long_is_told_in_slices(time: Time) -> None:
         assert len(set(within)) > 10  # others ran between, again and again
         assert one.adapter.deferred > before + 10
         assert one.line.calls == []  # no more came, so TCP was not paused
+
+
+async def test_a_chunk_that_inflates_is_told_in_slices(time: Time) -> None:
+    """Also where each message is so large that the parser waits until it is taken."""
+    size = 300 << 10
+    async with pushed(compress=True, max_size=size) as one:
+        one.ear.then = lambda _: time.passes(0.006)
+        one.line.arrive(frame(Op.BINARY, deflate(bytes(size)), rsv=4, mask=MASK) * 6)
+        for count in (2, 4, 6):
+            assert len(one.ear.messages) == count
+            await turns(1)
+        assert one.adapter.deferred >= 2
 
 
 async def test_what_comes_between_two_slices_keeps_its_place(time: Time) -> None:
