@@ -1,0 +1,55 @@
+"""What bytes carry, as an independent parser reads them: that of `websockets`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from websockets.extensions.permessage_deflate import PerMessageDeflate
+from websockets.frames import Close, Frame, Opcode
+from websockets.headers import parse_extension
+from websockets.protocol import Protocol, Side, State
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """What a direction carried: the messages that were whole, and the close frame if it was."""
+
+    messages: list[str | bytes]
+    close: Close | None
+
+
+def parsed(data: bytes, side: Side, extension: str | None) -> Passed:
+    """What an end on this side reads in these bytes."""
+    protocol = Protocol(side, state=State.OPEN, max_size=None)
+    if extension is not None:
+        protocol.extensions = [deflating(extension, side)]
+    protocol.receive_data(data)
+    assert protocol.parser_exc is None, protocol.parser_exc
+    messages: list[str | bytes] = []
+    pieces: list[bytes] = []
+    is_text = False
+    for event in protocol.events_received():
+        assert isinstance(event, Frame)
+        if event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            if event.opcode is not Opcode.CONT:
+                is_text = event.opcode is Opcode.TEXT
+            pieces.append(bytes(event.data))
+            if event.fin:
+                whole = b"".join(pieces)
+                messages.append(whole.decode() if is_text else whole)
+                pieces.clear()
+    return Passed(messages, protocol.close_rcvd)
+
+
+def deflating(extension: str, side: Side) -> PerMessageDeflate:
+    """The extension as the handshake agreed it, for an end on this side."""
+    ((name, pairs),) = parse_extension(extension)
+    assert name == "permessage-deflate"
+    params = dict(pairs)
+    local, remote = ("server", "client") if side is Side.SERVER else ("client", "server")
+    return PerMessageDeflate(
+        f"{remote}_no_context_takeover" in params,
+        f"{local}_no_context_takeover" in params,
+        int(params.get(f"{remote}_max_window_bits") or 15),
+        int(params.get(f"{local}_max_window_bits") or 15),
+    )
