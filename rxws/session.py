@@ -224,7 +224,8 @@ class Session(Generic[In, Out]):
 
     def on_lost(self) -> None:
         """TCP ended."""
-        if self.state is State.CLOSING:
+        # What the kernel has not taken the peer has not heard: such a close is as good as unsent.
+        if self.state is State.CLOSING and self.flow.wire_writable:
             self._end_ours()
         elif self.state is not State.CLOSED:
             self._end(Close(1006, by="network"))
