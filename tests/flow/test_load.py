@@ -1,6 +1,6 @@
 """What a server holds under load: memory, tasks and connections, measured from outside.
 
-`RXWS_SOAK=1` takes the full time and the full numbers that the documentation gives.
+`make soak` takes the full time and the full numbers that the documentation gives.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ async def server() -> AsyncIterator[Server]:
 
 
 @needs_proc
+@pytest.mark.soak
 @pytest.mark.parametrize("handler", ["echo", "slow"])
 async def test_a_flood_leaves_memory_flat(server: Server, handler: str) -> None:
     """A peer that sends and never reads, and one faster than its subscriber: under 16 MiB."""
@@ -48,6 +49,7 @@ async def test_a_flood_leaves_memory_flat(server: Server, handler: str) -> None:
 
 
 @needs_proc
+@pytest.mark.soak
 async def test_connections_leave_nothing_behind(server: Server) -> None:
     """After thousands of connections memory is flat, and no task, socket or observer is left."""
     warm_up, count = (1000, 4000) if SOAK else (500, 1000)
@@ -63,6 +65,7 @@ async def test_connections_leave_nothing_behind(server: Server) -> None:
 
 
 @needs_proc
+@pytest.mark.soak
 async def test_an_idle_connection_is_cheap() -> None:
     """It costs at most 6 KiB more than one of aiohttp's own."""
     count = 2000 if SOAK else 1000
