@@ -12,6 +12,7 @@ from . import codecs
 from .adapter import Adapter
 from .codecs import Codec
 from .connection import Handler
+from .framing import parser_limit
 from .handling import handle
 from .internals import PushServerSocket
 from .log import logger
@@ -62,8 +63,7 @@ class Acceptor:
             autoping=False,
             protocols=options.protocols,
             compress=options.compress,
-            # A plain message of exactly the limit is refused by aiohttp: the session checks it.
-            max_msg_size=options.max_message_size + 1,
+            max_msg_size=parser_limit(options.max_message_size, options.compress),
         )
         await ws.prepare(request)
         transport = request.transport

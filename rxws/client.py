@@ -24,6 +24,7 @@ from .adapter import Adapter
 from .codecs import Codec
 from .connection import Connection
 from .errors import ConnectError, HandshakeError
+from .framing import parser_limit
 from .internals import client_response, client_transport, take_over_closing, with_push
 from .loop import LoopScheduler
 from .messages import Close, Handshake
@@ -187,8 +188,7 @@ class Connecting(Generic[In, Out]):
             autoping=False,
             protocols=options.protocols,
             compress=15 if options.compress else 0,
-            # A plain message of exactly the limit is refused by aiohttp: the session checks it.
-            max_msg_size=options.max_message_size + 1,
+            max_msg_size=parser_limit(options.max_message_size, options.compress),
             **self._request,
         )
         transport = client_transport(ws)

@@ -11,7 +11,7 @@ from .errors import DecodeError, EncodeError
 from .messages import Kind
 from .overflow import Latest
 
-__all__ = ["conflation_key", "decode_error", "decoder", "encode", "encoder", "size"]
+__all__ = ["conflation_key", "decode_error", "decoder", "encode", "encoder", "parser_limit", "size"]
 
 T = TypeVar("T")
 
@@ -82,3 +82,17 @@ def decode_error(error: Exception, data: str | bytes) -> DecodeError:
 def size(data: str | bytes) -> int:
     """Return the bytes of a message's payload."""
     return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
+
+
+def parser_limit(max_size: int, compress: bool) -> int:
+    """Return the limit to give to aiohttp so that it takes all messages of so many bytes.
+
+    It takes some that are larger: the session's side checks those.
+    """
+    # A plain message of exactly the limit is refused by aiohttp, an inflated one is not.
+    limit = max_size + 1
+    if compress:
+        # It holds the compressed size against the limit, too, and what cannot be compressed grows:
+        # by no more than this, whatever settings zlib is used with (see its `deflateBound`).
+        limit += (max_size >> 3) + 64
+    return limit

@@ -23,6 +23,8 @@ from aiohttp import (
 )
 from aiohttp.http import WebSocketReader, WebSocketWriter
 
+from .framing import parser_limit
+
 __all__ = [
     "Feed",
     "Parser",
@@ -73,8 +75,7 @@ def take_over_closing(ws: ClientWebSocketResponse[Any]) -> None:
 def end_of_stream(ws: Any) -> None:
     """Let `receive()` report the end behind what it has still to give, with the transport open.
 
-    aiohttp's protocols tell its reader so when the connection is lost, which for a peer that has
-    only half-closed is too early.
+    aiohttp's protocols tell its reader so only when the connection is lost.
     """
     ws._reader.feed_eof()
 
@@ -129,8 +130,8 @@ class Parser:
             ahead // 2,  # it doubles that
             loop=None,
         )
-        # A plain message of exactly the limit is refused by aiohttp, an inflated one is not.
-        self._reader = WebSocketReader(queue, max_size + 1, compress=compress, decode_text=True)
+        limit = parser_limit(max_size, compress)
+        self._reader = WebSocketReader(queue, limit, compress, decode_text=True)
         self._untold = min(ahead, _UNTOLD)
         self.feed: Callable[[bytes], tuple[bool, bytes]] = self._reader.feed_data
         self.messages: deque[tuple[Any, int]] = queue._buffer
