@@ -77,7 +77,8 @@ def end_of_stream(ws: Any) -> None:
 
     aiohttp's protocols tell its reader so only when the connection is lost.
     """
-    ws._reader.feed_eof()
+    if ws._reader.exception() is None:  # what the peer did wrong would be forgotten
+        ws._reader.feed_eof()
 
 
 # --- the parser, made to push -----------------------------------------------------------------
