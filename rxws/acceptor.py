@@ -65,7 +65,10 @@ class Acceptor:
             compress=options.compress,
             max_msg_size=parser_limit(options.max_message_size, options.compress),
         )
-        await ws.prepare(request)
+        try:
+            await ws.prepare(request)
+        except ConnectionError:  # aiohttp would log it as an error of ours, traceback and all
+            return ws
         transport = request.transport
         if transport is None:  # pragma: no cover # lost in the handshake: no connection ever was
             return ws
