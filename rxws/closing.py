@@ -89,4 +89,4 @@ def for_fault(error: Exception) -> Close:
 
 def violation(code: int) -> Close:
     """Return the close that tells a peer how it broke the protocol."""
-    return Close(code, _VIOLATIONS.get(code, ""))
+    return Close(int(code), _VIOLATIONS.get(code, ""))  # aiohttp's codes are of an enum
