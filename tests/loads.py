@@ -82,16 +82,23 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def running(drain: float = 2.0) -> AsyncGenerator[Server]:
+async def running(
+    drain: float = 2.0, script: str = "flow/server_under_load.py", **environment: str
+) -> AsyncGenerator[Server]:
     """Run a server; it is killed at the end if it has not ended by then."""
+    tests = Path(__file__).parent
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-W",
         "error",
-        str(Path(__file__).parent / "flow/server_under_load.py"),
+        str(tests / script),
         str(drain),
         # Where the rxws under test is found, whatever is installed.
-        env={**os.environ, "PYTHONPATH": str(Path(rxws.__file__).parents[1])},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(Path(rxws.__file__).parents[1]), str(tests)]),
+            **environment,
+        },
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

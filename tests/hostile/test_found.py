@@ -1,0 +1,131 @@
+"""What the mutants have found, each by itself: at both ends, on both paths."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import socket
+import struct
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+from conftest import Serve
+from ends import Links, opened
+from frames import Op, deflate
+from heads import written
+from peers import PATIENCE
+from pushed import take_path
+
+import rxws
+from rxws.pulling import Pulling
+
+SIZE = 10_000
+
+
+@pytest.fixture(params=["push", "pull"])
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each test that asks for it runs once on each path."""
+    chosen: str = request.param
+    take_path(monkeypatch, chosen)
+    return chosen
+
+
+@pytest.fixture(params=["server", "client"])
+async def link(request: pytest.FixtureRequest, serve: Serve, path: str) -> AsyncIterator[Links]:
+    """Open a connection with a raw peer."""
+    del path  # taken before anything is opened
+    async with opened(request.param, serve) as links:
+        yield links
+
+
+async def test_what_does_not_compress_may_be_as_large(link: Links) -> None:
+    """A message of `max_message_size` is accepted though it is larger when compressed."""
+    one = await link(max_message_size=SIZE, deflate=True)
+    noise = random.Random(1).randbytes(SIZE + 1)
+    assert len(deflate(noise[:SIZE])) > SIZE + 1
+    await one.peer.deflated(Op.BINARY, noise[:SIZE])
+    await one.peer.deflated(Op.BINARY, noise)
+    await one.ended(1009, by="local", error=rxws.ConnectionClosed)
+    assert one.seen.values == [noise[:SIZE]]
+    await one.wire(1009)
+
+
+async def test_a_violation_is_told_though_tcp_is_ended(
+    link: Links, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What broke the protocol before a FIN is a 1002, also where it is read after the FIN came."""
+    ended = asyncio.Event()
+    told = Pulling.on_eof
+
+    def on_eof(self: Pulling) -> None:
+        told(self)
+        ended.set()
+
+    monkeypatch.setattr(Pulling, "on_eof", on_eof)
+    one = await link()
+    hold = one.conn.flow.pause()
+    await one.peer.text("fine")
+    await one.peer.frame(0x3)
+    one.peer.fin()
+    if path == "pull":  # on the other one TCP is not read while there is a hold
+        async with asyncio.timeout(PATIENCE):
+            await ended.wait()
+    hold.dispose()
+    await one.ended(1002, by="local", error=rxws.ConnectionClosed)
+    assert one.seen.values == ["fine"]
+    assert (await one.peer.closing()).code == 1002
+
+
+async def test_codes_of_violations_are_numbers(link: Links) -> None:
+    """The code of a verdict prints as a number, as that of any other close does."""
+    one = await link()
+    await one.peer.frame(0x3)
+    await one.ended(1002, by="local", error=rxws.ConnectionClosed)
+    assert repr(one.seen.closes[0]).startswith("Close(code=1002, ")
+
+
+async def test_who_leaves_within_the_handshake_is_no_error(
+    serve: Serve, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A client that is gone before the upgrade is answered makes no connection and no error log."""
+    del path
+    asked = asyncio.Event()
+    done = asyncio.Event()
+    connections: list[object] = []
+
+    async def upgrade(request: web.Request) -> web.StreamResponse:
+        asked.set()
+        assert request.transport is not None
+        while not request.transport.is_closing():  # noqa: ASYNC110 # nothing tells a handler
+            await asyncio.sleep(0)
+        try:
+            return await rxws.upgrade(request, connections.append)
+        finally:
+            done.set()
+
+    app = web.Application()
+    app.router.add_get("/", upgrade)
+    rxws.setup(app)
+    port = await serve(app)
+    headers = {
+        "Host": "127.0.0.1",
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    loop = asyncio.get_running_loop()
+    with caplog.at_level(logging.WARNING), socket.socket() as sock:
+        sock.setblocking(False)
+        await loop.sock_connect(sock, ("127.0.0.1", port))
+        await loop.sock_sendall(sock, written("GET / HTTP/1.1", headers))
+        async with asyncio.timeout(PATIENCE):
+            await asked.wait()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.close()
+            await done.wait()
+        await asyncio.sleep(0)  # what aiohttp says to what comes back from the handler
+    assert caplog.messages == []
+    assert connections == []

@@ -1,0 +1,39 @@
+"""Random and mutated sessions, at both ends and on both paths: documented ends, and nothing else.
+
+`RXWS_SOAK=1` takes the full number that the documentation gives.
+"""
+
+from __future__ import annotations
+
+import pytest
+from fire import attack, fire, under_fire
+from loads import HAS_PROC, SOAK
+
+pytestmark = pytest.mark.skipif(not HAS_PROC, reason="memory is read from /proc")
+
+# (end, path): how many; a hundred thousand in all under soak.
+COUNTS = {
+    ("server", "push"): 40_000 if SOAK else 700,
+    ("client", "push"): 40_000 if SOAK else 700,
+    ("server", "pull"): 10_000 if SOAK else 300,
+    ("client", "pull"): 10_000 if SOAK else 300,
+}
+
+
+@pytest.mark.parametrize(("end", "path"), COUNTS)
+async def test_mutated_sessions_end_as_documented(end: str, path: str) -> None:
+    """What a peer sends, right or wrong, makes a verdict of the close table, and no surprise.
+
+    Messages that were whole before the first wrong byte are told, each connection ends once, what
+    it sends is whole frames, nothing is logged, RSS grows by less than 32 MiB and no callback of
+    the loop takes 150 ms.
+    """
+    count = COUNTS[end, path]
+    async with under_fire(end, path) as target:
+        await fire(target, range(100))  # what the first ones bring with them
+        async with attack(target) as cost:
+            await fire(target, range(100, 100 + count))
+        ends = cost.said["ends"]
+        assert sum(ends.values()) > count * 0.8, cost.said
+        for each in ("local 1002", "local 1007", "local 1009", "network 1006", "peer 1000"):
+            assert ends[each] > count * 0.005, ends
