@@ -105,6 +105,8 @@ class Acceptor:
                 },
                 text="this address speaks WebSocket version 13\n",
             )
+        if not headers.get(hdrs.SEC_WEBSOCKET_KEY, "").isascii():  # aiohttp would fail with a 500
+            raise web.HTTPBadRequest(text="Sec-WebSocket-Key is not base64\n")
         if not is_allowed(headers.getall(hdrs.ORIGIN, []), headers.get(hdrs.HOST), self._origins):
             logger.info("refused origin %r", headers.get(hdrs.ORIGIN))
             raise web.HTTPForbidden(text="this origin may not connect\n")
