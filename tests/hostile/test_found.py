@@ -15,7 +15,7 @@ from conftest import Serve
 from ends import Links, opened
 from frames import Op, deflate
 from heads import written
-from peers import PATIENCE
+from peers import PATIENCE, RawClient
 from pushed import take_path
 
 import rxws
@@ -129,3 +129,20 @@ async def test_who_leaves_within_the_handshake_is_no_error(
         await asyncio.sleep(0)  # what aiohttp says to what comes back from the handler
     assert caplog.messages == []
     assert connections == []
+
+
+KEYS = {"no ASCII": "\xe9" * 24, "no base64": "?" * 24, "empty": "", "short": "dGhlIHNhbXBsZQ=="}
+
+
+@pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
+async def test_a_key_that_is_none(serve: Serve, key: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A `Sec-WebSocket-Key` that is not 16 bytes as base64 is a 400, and no error log."""
+    app = web.Application()
+    app.router.add_get("/", rxws.websocket(lambda _: None))
+    rxws.setup(app)
+    port = await serve(app)
+    with caplog.at_level(logging.WARNING):
+        peer = await RawClient.connect(port, headers={"Sec-WebSocket-Key": key})
+        await peer.rst()
+    assert peer.head.status == 400
+    assert caplog.messages == []
