@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import Context
+from time import monotonic
 from typing import Any, Protocol
 
 from aiohttp import WSCloseCode, WSMsgType
@@ -14,6 +15,9 @@ from .reading import tell_control, tell_failure
 from .transport import Receiver
 
 __all__ = ["MessageSource", "Pulling"]
+
+# Seconds after which others get a turn of the loop, though more messages are there.
+_SLICE = 0.01
 
 _CONTROL = (WSMsgType.PING, WSMsgType.PONG, WSMsgType.CLOSE)
 
@@ -66,7 +70,13 @@ class Pulling:
     async def run(self, receiver: Receiver, context: Context) -> None:
         """See `Reading.run`; as this runs in a task of the handler's, it is in its context."""
         del context
+        until = monotonic() + _SLICE
         while True:
+            if monotonic() > until:
+                # `receive()` does not wait while there are messages, and the parser goes on within.
+                self.deferred += 1
+                await asyncio.sleep(0)
+                until = monotonic() + _SLICE
             while self._gate is not None:
                 await self._gate
             message = await self._ws.receive()
