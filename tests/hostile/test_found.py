@@ -7,7 +7,9 @@ import logging
 import random
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -146,3 +148,25 @@ async def test_a_key_that_is_none(serve: Serve, key: str, caplog: pytest.LogCapt
         await peer.rst()
     assert peer.head.status == 400
     assert caplog.messages == []
+
+
+async def test_others_get_their_turn_while_a_chunk_is_told(link: Links) -> None:
+    """A subscriber that is slow with each of many messages leaves the loop to others in between."""
+    turns: list[int] = []
+    done = asyncio.Event()
+
+    def take(_: Any) -> None:
+        turns.append(turn)
+        time.sleep(0.002)  # the very thing: it holds the loop
+        if len(turns) == 50:
+            done.set()
+
+    one = await link()
+    one.conn.incoming.subscribe(take)
+    turn = 0
+    await one.peer.send(one.peer.build(Op.TEXT, b"x") * 50)
+    async with asyncio.timeout(PATIENCE):
+        while not done.is_set():  # each round is a turn of the loop
+            await asyncio.sleep(0)
+            turn += 1
+    assert max(turns.count(each) for each in set(turns)) <= 10

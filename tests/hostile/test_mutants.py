@@ -13,10 +13,10 @@ pytestmark = pytest.mark.skipif(not HAS_PROC, reason="memory is read from /proc"
 
 # (end, path): how many; a hundred thousand in all under soak.
 COUNTS = {
-    ("server", "push"): 40_000 if SOAK else 700,
-    ("client", "push"): 40_000 if SOAK else 700,
-    ("server", "pull"): 10_000 if SOAK else 300,
-    ("client", "pull"): 10_000 if SOAK else 300,
+    ("server", "push"): 40_000 if SOAK else 500,
+    ("client", "push"): 40_000 if SOAK else 500,
+    ("server", "pull"): 10_000 if SOAK else 250,
+    ("client", "pull"): 10_000 if SOAK else 250,
 }
 
 

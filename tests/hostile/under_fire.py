@@ -253,9 +253,13 @@ async def tell(_: web.Request) -> web.Response:
 
 async def forget(_: web.Request) -> web.Response:
     """Begin anew."""
-    global report
+
+    def begin() -> None:
+        global report
+        report = Report()
+
     gc.collect()  # what is forgotten unclosed says so, and is not taken for what comes
-    report = Report()
+    asyncio.get_running_loop().call_soon(begin)  # not within a callback that took so long
     return web.Response()
 
 
