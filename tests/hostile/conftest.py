@@ -1,4 +1,4 @@
-"""The fixture `target`: a process under attack, once for each end and path, for a whole module."""
+"""The fixture `target`: a process under attack, once for each end and path."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Running = tuple[str, Server]
 ENDS_AND_PATHS = [(end, path) for path in ("push", "pull") for end in ("server", "client")]
 
 
-@pytest.fixture(scope="module", params=ENDS_AND_PATHS, ids="-".join)
+@pytest.fixture(scope="session", params=ENDS_AND_PATHS, ids="-".join)
 def process(request: pytest.FixtureRequest) -> Iterator[Running]:
     """One process for many tests, as its start costs more than most of them."""
     end, path = request.param

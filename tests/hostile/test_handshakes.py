@@ -49,10 +49,9 @@ async def until_ended(sock: socket.socket) -> bytes:
 
 
 @needs_proc
+@pytest.mark.parametrize("process", [("server", "push")], ids="-".join, indirect=True)
 async def test_half_open_requests_leave_others_alone(target: Target) -> None:
     """Hundreds of requests that are never finished take little memory, and others are served."""
-    if target.end == "client":
-        pytest.skip("the server's")
     async with AsyncExitStack() as stack, attack(target):
         for _ in range(900 if SOAK else 300):
             sock = stack.enter_context(await tcp(target.process.port))
@@ -169,6 +168,7 @@ async def endless_interim(peer: Peer) -> None:
 
 
 @needs_proc
+@pytest.mark.parametrize("process", [("client", "push")], ids="-".join, indirect=True)
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
@@ -185,8 +185,6 @@ async def test_an_answer_without_end(target: Target, answer: Answer, error: str)
 
     And all of it by `open_timeout`.
     """
-    if target.end == "server":
-        pytest.skip("the client's")
     async with attack(target) as cost:
         await target.dial("sink", open_timeout=1.0 if answer is endless_interim else 30.0)
         peer = await target.server.accept_tcp()
