@@ -1,7 +1,7 @@
 """Attacks on an open connection: each is bounded, in memory and in what it holds of the loop.
 
 What `fire.attack` checks is part of what each test says: RSS grows by less than 32 MiB, no callback
-of the loop takes 150 ms of CPU, and nothing is logged. `RXWS_SOAK=1` takes the full numbers.
+of the loop takes 150 ms of CPU, and nothing is logged. `make soak` takes the full numbers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from frames import Op, close_body, deflate, frame
 from loads import HAS_PROC, KIB, MIB, PATIENCE, SOAK
 from peers import Peer
 
-pytestmark = pytest.mark.skipif(not HAS_PROC, reason="memory is read from /proc")
+pytestmark = [
+    pytest.mark.soak,
+    pytest.mark.skipif(not HAS_PROC, reason="memory is read from /proc"),
+]
 
 MANY = 1_000_000 if SOAK else 20_000
 BLOCK = 1000  # frames in one write

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
 from fuzz_frames import fuzz, seeds
 from loads import SOAK
 
 
+@pytest.mark.soak
 def test_the_fuzzer_finds_nothing() -> None:
     """The corpus and mutations of it end as documented, on a TCP that is played, byte by byte too.
 
-    `RXWS_SOAK=1` takes a hundred thousand.
+    `make soak` takes a hundred thousand.
     """
     runs = 100_000 if SOAK else 500
     assert fuzz(runs, seconds=600.0, seed=5) == len(seeds()) + runs

@@ -49,6 +49,7 @@ async def until_ended(sock: socket.socket) -> bytes:
 
 
 @needs_proc
+@pytest.mark.soak
 @pytest.mark.parametrize("process", [("server", "push")], ids="-".join, indirect=True)
 async def test_half_open_requests_leave_others_alone(target: Target) -> None:
     """Hundreds of requests that are never finished take little memory, and others are served."""

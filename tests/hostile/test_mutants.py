@@ -1,6 +1,6 @@
 """Random and mutated sessions, at both ends and on both paths: documented ends, and nothing else.
 
-`RXWS_SOAK=1` takes the full number that the documentation gives.
+`make soak` takes the full number that the documentation gives.
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ import pytest
 from fire import attack, fire, under_fire
 from loads import HAS_PROC, SOAK
 
-pytestmark = pytest.mark.skipif(not HAS_PROC, reason="memory is read from /proc")
+pytestmark = [
+    pytest.mark.soak,
+    pytest.mark.skipif(not HAS_PROC, reason="memory is read from /proc"),
+]
 
 # (end, path): how many; a hundred thousand in all under soak.
 COUNTS = {
