@@ -27,6 +27,15 @@ from .shutdown import connections_of
 __all__ = ["Acceptor"]
 
 
+# What aiohttp reads in the handshake, and fails on with a 500 and a traceback if it is not ASCII.
+_ASCII = (
+    hdrs.CONNECTION,
+    hdrs.SEC_WEBSOCKET_KEY,
+    hdrs.SEC_WEBSOCKET_PROTOCOL,
+    hdrs.SEC_WEBSOCKET_EXTENSIONS,
+)
+
+
 class _Pulled(web.WebSocketResponse):
     """aiohttp's WebSocket, with the closing left to the session."""
 
@@ -105,11 +114,19 @@ class Acceptor:
                 },
                 text="this address speaks WebSocket version 13\n",
             )
-        if not headers.get(hdrs.SEC_WEBSOCKET_KEY, "").isascii():  # aiohttp would fail with a 500
-            raise web.HTTPBadRequest(text="Sec-WebSocket-Key is not base64\n")
+        if not all(headers.get(name, "").isascii() for name in _ASCII) or not _has_url(request):
+            raise web.HTTPBadRequest(text="a header of the handshake is malformed\n")
         if not is_allowed(headers.getall(hdrs.ORIGIN, []), headers.get(hdrs.HOST), self._origins):
             logger.info("refused origin %r", headers.get(hdrs.ORIGIN))
             raise web.HTTPForbidden(text="this origin may not connect\n")
+
+
+def _has_url(request: web.Request) -> bool:
+    """Tell whether the address can be made out; a `Host` may say anything."""
+    try:
+        return bool(request.url)
+    except ValueError:
+        return False
 
 
 def _peername(transport: asyncio.Transport) -> Any:

@@ -24,6 +24,13 @@ import rxws
 from rxws.pulling import Pulling
 
 SIZE = 10_000
+HEADERS = {
+    "Host": "127.0.0.1",
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
 
 
 @pytest.fixture(params=["push", "pull"])
@@ -111,18 +118,11 @@ async def test_who_leaves_within_the_handshake_is_no_error(
     app.router.add_get("/", upgrade)
     rxws.setup(app)
     port = await serve(app)
-    headers = {
-        "Host": "127.0.0.1",
-        "Upgrade": "websocket",
-        "Connection": "Upgrade",
-        "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-    }
     loop = asyncio.get_running_loop()
     with caplog.at_level(logging.WARNING), socket.socket() as sock:
         sock.setblocking(False)
         await loop.sock_connect(sock, ("127.0.0.1", port))
-        await loop.sock_sendall(sock, written("GET / HTTP/1.1", headers))
+        await loop.sock_sendall(sock, written("GET / HTTP/1.1", HEADERS))
         async with asyncio.timeout(PATIENCE):
             await asked.wait()
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -170,3 +170,38 @@ async def test_others_get_their_turn_while_a_chunk_is_told(link: Links) -> None:
             await asyncio.sleep(0)
             turn += 1
     assert max(turns.count(each) for each in set(turns)) <= 10
+
+
+MALFORMED = [
+    (b"Connection: Upgrade", b"Connection: Upgra\xe4e"),
+    (b"Upgrade: websocket", b"Upgrade: webs\xf6cket"),
+    (b"Version: 13", b"Version: \xb3"),
+    (b"Host: 127.0.0.1", b"Host: h\xf6st"),
+    (b"Host: 127.0.0.1", b"Host: a:port"),
+    (b"\r\n\r\n", b"\r\nSec-WebSocket-Protocol: \xe9\r\n\r\n"),
+    (b"\r\n\r\n", b"\r\nSec-WebSocket-Extensions: permessage-deflate; \xe9\r\n\r\n"),
+    (b"\r\n\r\n", b"\r\nOrigin: http://\xe9\r\n\r\n"),
+    (b"\r\n\r\n", b"\r\nOrigin: http://[::\r\n\r\n"),
+]
+
+
+@pytest.mark.parametrize(("right", "wrong"), MALFORMED)
+async def test_a_malformed_header_is_refused(
+    serve: Serve, right: bytes, wrong: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever stands in a header of the handshake, the answer is a 4xx, and no error is logged."""
+    app = web.Application()
+    app.router.add_get("/", rxws.websocket(lambda _: None, protocols=["chat"]))
+    rxws.setup(app)
+    port = await serve(app)
+    request = written("GET / HTTP/1.1", HEADERS)
+    assert right in request
+    loop = asyncio.get_running_loop()
+    with caplog.at_level(logging.WARNING), socket.socket() as sock:
+        sock.setblocking(False)
+        await loop.sock_connect(sock, ("127.0.0.1", port))
+        await loop.sock_sendall(sock, request.replace(right, wrong))
+        async with asyncio.timeout(PATIENCE):
+            answer = await loop.sock_recv(sock, 1 << 16)
+    assert answer.startswith(b"HTTP/1.1 4"), answer
+    assert caplog.messages == []
