@@ -14,7 +14,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 # mkdocs-material advertises its successor otherwise.
 export NO_MKDOCS_2_WARNING = 1
 
-.PHONY: help demo test lint types unit soak docs bench clean venv
+.PHONY: help demo test lint types unit debug soak docs bench clean venv
 
 help:
 	@echo 'make demo    serve the examples on http://127.0.0.1:8765, with a page to try them; PORT=...'
@@ -22,6 +22,7 @@ help:
 	@echo 'make lint    ruff: rules and format'
 	@echo 'make types   mypy and pyright'
 	@echo 'make unit    the tests with branch coverage; ARGS="-k close" runs a part, without coverage'
+	@echo 'make debug   the tests in the debug mode of asyncio and Python; ARGS="tests/conformance" runs a part'
 	@echo 'make soak    the tests that have a longer run, in full length, with their figures; some minutes'
 	@echo 'make docs    the documentation, into site/'
 	@echo 'make bench   how fast it is, and what it is compared with; ARGS="--help" tells what can be chosen'
@@ -50,6 +51,10 @@ ifeq ($(strip $(ARGS)),)
 else
 	$(BIN)/python -m pytest $(ARGS)
 endif
+
+# Without the benchmarks, which measure processes of their own.
+debug: .dev
+	PYTHONASYNCIODEBUG=1 $(BIN)/python -X dev -m pytest --ignore=tests/test_benchmarks.py $(ARGS)
 
 # With their output: the figures are printed.
 soak: .dev

@@ -6,7 +6,8 @@
   after the test, if need be by a reset.
 - `nothing_left_open` needs no mention: at the end of each test no asyncio task of the test's loop
   and no socket of the process may be left that was not there when the test began. Both get a
-  moment to go away. Nor may the loop have been told of an exception that nobody took.
+  moment to go away. Nor may the loop have been told of an exception that nobody took. In asyncio's
+  debug mode (`PYTHONASYNCIODEBUG=1` or `-X dev`) nothing but the test may have held the loop.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import asyncio
 import gc
 import importlib
 import os
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from inspect import iscoroutinefunction
@@ -24,6 +26,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from peers import RawClient
+from slow import slow_callbacks
 
 GRACE = 5.0  # seconds that what a test has closed may take to be gone
 FDS = Path("/proc/self/fd")  # where there is none, sockets are not counted
@@ -37,6 +40,9 @@ UVLOOP = os.environ.get("RXWS_TEST_LOOP") == "uvloop"
 if UVLOOP:
     uvloop: Any = importlib.import_module("uvloop")
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+
+# As asyncio has it. pytest-asyncio makes its loops without.
+DEBUG = sys.flags.dev_mode or bool(os.environ.get("PYTHONASYNCIODEBUG"))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -65,8 +71,11 @@ def nothing_left_open(request: pytest.FixtureRequest) -> Iterator[None]:
 async def _loop_left_clean() -> AsyncIterator[None]:
     before = open_sockets()
     unheard: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
-    yield
+    loop = asyncio.get_running_loop()
+    loop.set_debug(DEBUG)
+    loop.set_exception_handler(lambda _, context: unheard.extend([context] * is_news(context)))
+    with slow_callbacks(loop) as slow:
+        yield
     gc.collect()  # what was forgotten unclosed says so now, in the test whose it is
     deadline = time.monotonic() + GRACE
     # Nothing tells when the kernel has dropped a socket, so there is no event to wait for.
@@ -74,6 +83,15 @@ async def _loop_left_clean() -> AsyncIterator[None]:
         await asyncio.sleep(0.01)
     assert not left, f"left open: {left}"
     assert not unheard, f"exceptions that nobody took: {unheard}"
+    assert not slow, f"callbacks that held the loop: {slow}"
+
+
+def is_news(context: dict[str, Any]) -> bool:
+    """Whether what the loop was told is told outside its debug mode, too.
+
+    In debug mode it is also told of a client that broke off a TLS handshake.
+    """
+    return not context["message"].startswith("Error on transport creation for incoming connection")
 
 
 def left_open(sockets_before: set[str]) -> list[str]:

@@ -93,10 +93,12 @@ async def running(
         "error",
         str(tests / script),
         str(drain),
-        # Where the rxws under test is found, whatever is installed.
+        # Where the rxws under test is found, whatever is installed. And not in asyncio's debug
+        # mode, which adds its own to what is measured, and to stderr.
         env={
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(Path(rxws.__file__).parents[1]), str(tests)]),
+            "PYTHONASYNCIODEBUG": "",
             **environment,
         },
         stdout=asyncio.subprocess.PIPE,

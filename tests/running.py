@@ -78,7 +78,9 @@ class Demo:
 
 async def start_demo(*arguments: str, **environment: str) -> asyncio.subprocess.Process:
     """Start the demo as `make demo` does, from the root of the repository."""
-    clean: dict[str, Any] = {k: v for k, v in os.environ.items() if k != "PORT"}
+    # In its debug mode asyncio writes to stderr, where tests expect nothing.
+    unset = {"PORT", "PYTHONASYNCIODEBUG"}
+    clean: dict[str, Any] = {k: v for k, v in os.environ.items() if k not in unset}
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-W",

@@ -9,6 +9,7 @@ import runpy
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from itertools import pairwise
 
 import aiohttp
@@ -140,49 +141,51 @@ async def test_latest_is_new(serve: Serve) -> None:
     await peer.rst()
 
 
-async def join(client: aiohttp.ClientSession, port: int, name: str) -> Peer:
-    """Enter the chat, and come back once everybody in the room can hear it."""
-    ws = await client.ws_connect(f"ws://127.0.0.1:{port}/chat", params={"name": name})
-    await ws.send_str("hello")
-    while await text(ws) != f"{name}: hello":
-        pass
-    return ws
+@asynccontextmanager
+async def joined(client: aiohttp.ClientSession, port: int, name: str) -> AsyncIterator[Peer]:
+    """In the chat, from when everybody in the room can hear it."""
+    async with client.ws_connect(f"ws://127.0.0.1:{port}/chat", params={"name": name}) as ws:
+        await ws.send_str("hello")
+        while await text(ws) != f"{name}: hello":
+            pass
+        yield ws
 
 
 async def test_chat_reaches_everybody(serve: Serve, client: aiohttp.ClientSession) -> None:
     """What one says goes to all, the speaker included, with the speaker's name."""
     port = await serve(example("chat").make_app())
-    ann, bob = [await join(client, port, name) for name in ("ann", "bob")]
-    await bob.send_str("how are you?")
-    await ann.send_str("well")
-    assert [await text(bob) for _ in range(2)] == ["bob: how are you?", "ann: well"]
-    assert [await text(ann) for _ in range(3)] == ["bob: hello", "bob: how are you?", "ann: well"]
+    async with joined(client, port, "ann") as ann, joined(client, port, "bob") as bob:
+        await bob.send_str("how are you?")
+        await ann.send_str("well")
+        assert [await text(bob) for _ in range(2)] == ["bob: how are you?", "ann: well"]
+        heard = [await text(ann) for _ in range(3)]
+        assert heard == ["bob: hello", "bob: how are you?", "ann: well"]
 
 
 async def test_chat_survives_those_who_leave(serve: Serve, client: aiohttp.ClientSession) -> None:
     """The room goes on for the rest, be it that one closes well, with an error, or is lost."""
     port = await serve(example("chat").make_app())
-    ann = await join(client, port, "ann")
+    async with joined(client, port, "ann") as ann:
 
-    async def leaves(name: str, leave: Callable[[Peer], Awaitable[object]]) -> str:
-        peer = await join(client, port, name)
-        assert await text(ann) == f"{name}: hello"
-        await leave(peer)
-        return await text(ann)
+        async def leaves(name: str, leave: Callable[[Peer], Awaitable[object]]) -> str:
+            async with joined(client, port, name) as peer:
+                assert await text(ann) == f"{name}: hello"
+                await leave(peer)
+                return await text(ann)
 
-    assert await leaves("polite", lambda peer: peer.close()) == "* polite left (1000)"
-    assert await leaves("angry", lambda peer: peer.close(code=4002)) == "* angry left (4002)"
-    assert await leaves("binary", lambda peer: peer.send_bytes(b"?")) == "* binary left (1003)"
-    lost = await RawClient.connect(port, "/chat?name=lost")
-    await lost.text("hello")
-    assert await text(ann) == "lost: hello"
-    await lost.rst()
-    assert await text(ann) == "* lost left (1006)"
+        assert await leaves("polite", lambda peer: peer.close()) == "* polite left (1000)"
+        assert await leaves("angry", lambda peer: peer.close(code=4002)) == "* angry left (4002)"
+        assert await leaves("binary", lambda peer: peer.send_bytes(b"?")) == "* binary left (1003)"
+        lost = await RawClient.connect(port, "/chat?name=lost")
+        await lost.text("hello")
+        assert await text(ann) == "lost: hello"
+        await lost.rst()
+        assert await text(ann) == "* lost left (1006)"
 
-    await ann.send_str("who is still here?")
-    assert await text(ann) == "ann: who is still here?"
-    await join(client, port, "bob")
-    assert await text(ann) == "bob: hello"
+        await ann.send_str("who is still here?")
+        assert await text(ann) == "ann: who is still here?"
+        async with joined(client, port, "bob"):
+            assert await text(ann) == "bob: hello"
 
 
 async def test_rpc_answers_bad_messages(serve: Serve, client: aiohttp.ClientSession) -> None:
