@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 
 from . import codecs
 from .adapter import Adapter
@@ -23,6 +23,7 @@ from .origins import is_allowed, parse_origins
 from .paths import transport_info
 from .session import Session
 from .shutdown import connections_of
+from .upgrades import may_deflate, request_fault
 
 __all__ = ["Acceptor"]
 
@@ -67,12 +68,13 @@ class Acceptor:
         if connections is not None and connections.closing:
             raise web.HTTPServiceUnavailable(text="shutting down")
         options = self._options
+        compress = options.compress and may_deflate(request.headers)
         ws = (_Pushed if transport_info().path == "push" else _Pulled)(
             autoclose=False,
             autoping=False,
             protocols=options.protocols,
-            compress=options.compress,
-            max_msg_size=parser_limit(options.max_message_size, options.compress),
+            compress=compress,
+            max_msg_size=parser_limit(options.max_message_size, compress),
         )
         try:
             await ws.prepare(request)
@@ -100,12 +102,20 @@ class Acceptor:
 
     def _check(self, request: web.Request) -> None:
         headers = request.headers
-        if headers.get(hdrs.UPGRADE, "").lower().strip() != "websocket":
+        if request.method != "GET":  # as it says in section 4.1 of RFC 6455
+            raise web.HTTPMethodNotAllowed(request.method, ["GET"])
+        upgrade = headers.get(hdrs.UPGRADE, "")
+        if not upgrade.isascii() or upgrade.lower().strip() != "websocket":
             raise web.HTTPUpgradeRequired(
                 headers={hdrs.UPGRADE: "websocket", hdrs.CONNECTION: "Upgrade"},
                 text="this address speaks WebSocket only\n",
             )
-        if headers.get(hdrs.SEC_WEBSOCKET_VERSION) != "13":  # RFC 6455, section 4.4
+        if request.version < HttpVersion11:
+            raise web.HTTPUpgradeRequired(
+                headers={hdrs.UPGRADE: "websocket", hdrs.CONNECTION: "Upgrade"},
+                text="a WebSocket needs HTTP/1.1: a proxy may have to be told to speak it\n",
+            )
+        if headers.getall(hdrs.SEC_WEBSOCKET_VERSION, []) != ["13"]:  # RFC 6455, section 4.4
             raise web.HTTPUpgradeRequired(
                 headers={
                     hdrs.UPGRADE: "websocket",
@@ -119,6 +129,8 @@ class Acceptor:
         if not is_allowed(headers.getall(hdrs.ORIGIN, []), headers.get(hdrs.HOST), self._origins):
             logger.info("refused origin %r", headers.get(hdrs.ORIGIN))
             raise web.HTTPForbidden(text="this origin may not connect\n")
+        if fault := request_fault(headers):
+            raise web.HTTPBadRequest(text=f"{fault}\n")
 
 
 def _has_url(request: web.Request) -> bool:

@@ -31,6 +31,7 @@ from .messages import Close, Handshake
 from .options import ConnectionOptions, Options
 from .paths import transport_info
 from .session import Session
+from .upgrades import answer_fault
 
 __all__ = ["ClientOptions", "Connecting", "connect"]
 
@@ -99,8 +100,8 @@ def connect(url: str | URL, **options: Any) -> Connecting[Any, Any]:
 
     Raises:
         ConnectError: From the `await` or `async with`: nobody listens, or no WebSocket there.
-        HandshakeError: Likewise: the server answered with something else. With a session of
-            yours its `body` is empty, as aiohttp keeps that for itself.
+        HandshakeError: Likewise: the server answered with something else, or chose what was not
+            offered. With a session of yours its `body` is empty, as aiohttp keeps that for itself.
         TypeError: An option is of the wrong type, unknown, or one that rxws decides itself.
         ValueError: An option is out of range.
 
@@ -196,8 +197,15 @@ class Connecting(Generic[In, Out]):
             await ws.close()
             raise ConnectionResetError("the connection was lost during the handshake")
         take_over_closing(ws)
-        adapter = Adapter(ws, transport, options.max_message_size)
         response = client_response(ws)
+        if fault := answer_fault(response.request_info.headers, response.headers):
+            response.close()
+            raise HandshakeError(
+                f"{self._url} answered the upgrade as it must not: {fault}",
+                response.status,
+                response.headers,
+            )
+        adapter = Adapter(ws, transport, options.max_message_size)
         handshake = Handshake(
             response.url, response.headers, ws.protocol, transport.get_extra_info("peername")
         )

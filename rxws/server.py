@@ -129,6 +129,7 @@ async def upgrade(
         aiohttp.web.HTTPForbidden: The page may not connect.
         aiohttp.web.HTTPUpgradeRequired: The request is no WebSocket, or of another version.
         aiohttp.web.HTTPBadRequest: The WebSocket handshake is malformed.
+        aiohttp.web.HTTPMethodNotAllowed: The request is no GET.
         TypeError: The handler is not callable, or an option of the wrong type or unknown.
         ValueError: An option is out of range.
 

@@ -32,7 +32,7 @@ LAYERS: list[set[str]] = [
     {"scheduling"},  # time
     {"streams"},  # light Observables for frames
     {"connection", "transport", "options"},  # the value users hold; the port to the wire
-    {"closing", "overflow", "backoff", "codecs", "origins"},  # policies
+    {"closing", "overflow", "backoff", "codecs", "origins", "upgrades"},  # policies
     {"messages", "errors", "log"},  # vocabulary
 ]
 
