@@ -82,9 +82,9 @@ class Outbox:
         return close
 
     def clear(self) -> int:
-        """Throw the messages away, and tell how many there were."""
+        """Throw all away that waits, a close frame included, and tell how many messages it was."""
         dropped, self.count = self.count, 0
-        self._frames = None
+        self._frames = self._seal = self.ping = self.pong = None
         self.bytes = 0
         return dropped
 
@@ -125,11 +125,9 @@ class Conflating(Outbox):
         self.pop()
 
     def clear(self) -> int:
-        """Throw the messages away, and tell how many there were."""
-        dropped, self.count = self.count, 0
+        """Throw all away that waits, a close frame included, and tell how many messages it was."""
         self._by_key.clear()
-        self.bytes = 0
-        return dropped
+        return super().clear()
 
 
 def make_outbox(policy: Overflow) -> Outbox:
