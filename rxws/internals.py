@@ -95,19 +95,6 @@ _EACH = 128
 # Bytes of messages that wait above which the parser parses no further: what asyncio reads at once.
 _AHEAD = 256 << 10
 
-# Bytes of messages that were taken and still count as waiting: to tell of each would cost more.
-_UNTOLD = 16 << 10
-
-
-class _NeverPaused:
-    """What aiohttp's queue takes for its protocol: it has nothing to pause."""
-
-    _reading_paused = True
-
-    @staticmethod
-    def resume_reading() -> None:
-        """Nothing was paused."""
-
 
 class Parser:
     """aiohttp's frame parser, whose messages wait in a row until they are taken.
@@ -119,36 +106,39 @@ class Parser:
 
     Attributes:
         feed: Parses a chunk. The first of what it returns tells whether `error` ended it.
+        full: Whether too much waits; what was taken counts until `go_on` is called.
         messages: What was found and not taken yet: messages of aiohttp's type, with their bytes.
     """
 
-    __slots__ = ("_queue", "_reader", "_untold", "feed", "messages")
+    __slots__ = ("_queue", "_reader", "feed", "full", "messages")
+
+    _reading_paused = False  # for aiohttp's queue, which takes this for its protocol
 
     def __init__(self, max_size: int, compress: bool, ahead: int = _AHEAD) -> None:
         # aiohttp's queue as it is: to an override the parser would have to make a slower call.
-        queue = self._queue = cast(Any, WebSocketDataQueue)(
-            _NeverPaused,
-            ahead // 2,  # it doubles that
-            loop=None,
-        )
+        # It doubles its limit.
+        queue = self._queue = cast(Any, WebSocketDataQueue)(self, ahead // 2, loop=None)
         limit = parser_limit(max_size, compress)
         self._reader = WebSocketReader(queue, limit, compress, decode_text=True)
-        self._untold = min(ahead, _UNTOLD)
         self.feed: Callable[[bytes], tuple[bool, bytes]] = self._reader.feed_data
+        self.full = False
         self.messages: deque[tuple[Any, int]] = queue._buffer
+
+    def pause_reading(self) -> None:
+        """The queue says that there is too much in it."""
+        self.full = True
 
     def go_on(self) -> bool:
         """Parse what was left because too much waited, now that all is taken; tell whether any."""
-        size = self._queue._size
-        if size <= self._untold:
-            return False
+        self.full = False
         stalled = self._queue._stalled_reader is not None
-        # One entry stands for all that were taken: with it goes what they count.
-        self.messages.append((None, size - _EACH))
-        try:
-            self._queue.read().send(None)
-        except StopIteration:
-            pass
+        if size := self._queue._size:
+            # One entry stands for all that were taken: with it goes what they count.
+            self.messages.append((None, size - _EACH))
+            try:
+                self._queue.read().send(None)
+            except StopIteration:
+                pass
         return stalled
 
     @property

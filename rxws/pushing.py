@@ -7,11 +7,9 @@ pipeline sends while one chunk of bytes is being parsed leaves in one write.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 from time import monotonic
-from typing import Any
 
 from aiohttp import WSCloseCode, WSMsgType
 
@@ -24,6 +22,10 @@ from .writing import Writing
 __all__ = ["Pushing"]
 
 _TEXT, _BINARY = WSMsgType.TEXT, WSMsgType.BINARY
+
+# Bytes of a chunk above which the parser is told at once that its messages were taken. Else it is
+# when it is full. That costs less, but what is left of a large one then would have to be copied.
+_LARGE = 4096
 
 # Seconds after which a pipeline counts as slow: what it has sent leaves before the next.
 _PROMPT = 0.001
@@ -137,45 +139,35 @@ class Pushing:
                 writing.flush()
 
     def _parse(self, data: bytes) -> None:
-        """Feed the parser, and tell of all that it finds, unless one of the messages stalls it."""
-        parser = self._parser
+        """Feed the parser, and tell of all that it finds, until one of the messages stalls it."""
+        parser, on_message = self._parser, self._on_message
         messages = parser.messages
         self._due = monotonic() + _PROMPT
         self._busy = 0.0
         broken, _ = parser.feed(data)
         while not self._stalled:
             if messages:
-                self._tell(messages)
-            elif parser.go_on():
+                message, size = messages.popleft()
+                kind = message[0]
+                try:
+                    if kind is _TEXT or kind is _BINARY:
+                        if size > self._max_size:  # by a byte, see `Parser`
+                            self._receiver.on_violation(WSCloseCode.MESSAGE_TOO_BIG)
+                            self._end()
+                        else:
+                            on_message(message[1], size)
+                    elif not tell_control(message, self._receiver):
+                        self._end()
+                except asyncio.CancelledError:  # a subscriber's; in a task it would end that
+                    self._receiver.on_cancelled()
+                if messages and monotonic() > self._due:
+                    self._pace()
+            elif (parser.full or len(data) > _LARGE) and parser.go_on():
                 broken, _ = parser.feed(b"")
                 self._pace()
             else:
                 if broken:
                     self._fail(parser.error)
-                return
-
-    def _tell(self, messages: deque[tuple[Any, int]]) -> None:
-        """Tell of messages until one of them stalls the rest."""
-        take, on_message, max_size = messages.popleft, self._on_message, self._max_size
-        while True:
-            message, size = take()
-            kind = message[0]
-            try:
-                if kind is not _TEXT and kind is not _BINARY:
-                    if not tell_control(message, self._receiver):
-                        self._end()
-                elif size <= max_size:
-                    on_message(message[1], size)
-                else:  # by a byte, see `Parser`
-                    self._receiver.on_violation(WSCloseCode.MESSAGE_TOO_BIG)
-                    self._end()
-            except asyncio.CancelledError:  # a subscriber's; in a task it would end that
-                self._receiver.on_cancelled()
-            if not messages:
-                return
-            if monotonic() > self._due:
-                self._pace()
-            if self._stalled:
                 return
 
     def _pace(self) -> None:

@@ -289,13 +289,21 @@ def test_a_parser_that_nobody_takes_from() -> None:
     assert not parser.go_on()
 
 
-def test_a_parser_told_late_of_what_was_taken_has_its_bound() -> None:
-    """Small messages are not told of one by one, and do not add up."""
-    parser = Parser(100, False)
-    for number in range(10_000):
-        parser.feed(frame(Op.TEXT, f"{number}".encode()))
-        assert taken(parser) == [f"{number}"]
-        assert not parser.go_on()
+def test_a_parser_tells_when_it_is_full() -> None:
+    """What was taken counts until it is let go on, so that none need be told of by itself."""
+    parser = Parser(100, False, ahead=1000)
+    sent = [f"{number}" for number in range(100)]
+    told: list[Any] = []
+    full = 0
+    for each in sent:
+        parser.feed(frame(Op.TEXT, each.encode()))
+        told += taken(parser)
+        if parser.full:
+            full += 1
+            assert not parser.go_on()
+            assert not parser.full
+    assert told == sent
+    assert full == 100 // 8
 
 
 def test_an_error_behind_what_is_left() -> None:
