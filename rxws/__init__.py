@@ -18,6 +18,7 @@ from .iteration import iterate
 from .messages import Close, Handshake
 from .options import ConnectionOptions
 from .paths import TransportInfo, transport_info
+from .recording import Recording
 from .server import listener, pipeline, setup, upgrade, websocket
 
 __version__ = "0.1.0"
@@ -38,6 +39,7 @@ __all__ = [
     "Handler",
     "Handshake",
     "HandshakeError",
+    "Recording",
     "RxwsError",
     "SendTimeout",
     "Stats",

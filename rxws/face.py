@@ -104,6 +104,7 @@ class Face(Generic[In, Out]):
         if self.errors.observed:
             self._dispatcher.post(self._tell_fault, error)
         else:
+            self.errors.emit(error)  # for who only watches
             self._on_unobserved(error)
 
     def _tell_fault(self, error: Exception) -> None:

@@ -123,7 +123,7 @@ class Inbound(Stream[T]):
             except Exception as exc:
                 self._fault(decode_error(exc, data))
             else:
-                for observer in observers:
+                for observer in self._told:
                     try:
                         observer.on_next(value)
                     except Exception as exc:

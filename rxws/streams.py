@@ -93,7 +93,7 @@ class Stream(Observable[T]):
     """
 
     # RxPY's Observable has a __dict__, which is not made as long as nothing goes into it.
-    __slots__ = ("_dispatcher", "_ended", "_error", "_fault", "_observers")
+    __slots__ = ("_dispatcher", "_ended", "_error", "_fault", "_observers", "_told", "_watchers")
 
     _latest: tuple[T, ...] = ()  # what newcomers are told
 
@@ -102,6 +102,8 @@ class Stream(Observable[T]):
         self._dispatcher = dispatcher
         self._fault = fault
         self._observers: tuple[ObserverBase[T], ...] = ()
+        self._watchers: tuple[ObserverBase[T], ...] = ()
+        self._told: tuple[ObserverBase[T], ...] = ()  # both, the watchers first
         self._ended = False
         self._error: Exception | None = None
 
@@ -112,20 +114,38 @@ class Stream(Observable[T]):
         """Whether anybody is subscribed."""
         return bool(self._observers)
 
+    @property
+    def subscriptions(self) -> int:
+        """How many are subscribed; who only watches does not count."""
+        return len(self._observers)
+
+    def watch(self, observer: ObserverBase[T]) -> DisposableBase:
+        """Tell an observer all that subscribers are told, and before them, without counting it.
+
+        For what draws or records a stream: no message comes because of it, and none is dropped.
+        """
+        with _SUBSCRIBING:
+            if not self._ended:
+                self._watchers = (*self._watchers, observer)
+                self._told = (*self._watchers, *self._observers)
+                return _Subscription(self, observer)
+        self._tell_end(observer)
+        return Disposable()
+
     def emit(self, value: T) -> None:
         """Notify all subscribers of a value, after what is under way."""
         self._dispatcher.post(self.tell, value)
 
     def end(self, error: Exception | None = None) -> None:
         """Complete, or fail with an error, after what is under way."""
-        if self._observers or self._dispatcher.busy or self._dispatcher.waiting:
+        if self._told or self._dispatcher.busy or self._dispatcher.waiting:
             self._dispatcher.post(self._finish, error)
         else:
             self._finish(error)
 
     def tell(self, value: T) -> None:
         """Notify all subscribers of a value at once; for what is posted itself."""
-        for observer in self._observers:
+        for observer in self._told:
             try:
                 observer.on_next(value)
             except Exception as exc:
@@ -136,8 +156,9 @@ class Stream(Observable[T]):
             return
         with _SUBSCRIBING:
             self._ended, self._error = True, error
-            observers, self._observers = self._observers, ()
-        for observer in observers:
+            told, self._told = self._told, ()
+            self._observers = self._watchers = ()
+        for observer in told:
             self._tell_end(observer)
 
     def _tell_end(self, observer: ObserverBase[T]) -> None:
@@ -183,6 +204,7 @@ class Stream(Observable[T]):
             ended = self._ended
             if not ended:
                 self._observers = (*self._observers, observer)
+                self._told = (*self._watchers, *self._observers)
         self._greet(observer)
         if ended:
             self._tell_end(observer)
@@ -196,6 +218,8 @@ class Stream(Observable[T]):
         """Notify an observer no more."""
         with _SUBSCRIBING:
             self._observers = tuple(each for each in self._observers if each is not observer)
+            self._watchers = tuple(each for each in self._watchers if each is not observer)
+            self._told = (*self._watchers, *self._observers)
 
 
 class _Subscription(DisposableBase):
@@ -267,6 +291,11 @@ class Replay(Stream[T]):
         """Notify all subscribers of a value at once, and those to come later."""
         self._latest = (value,)
         super().tell(value)
+
+    def watch(self, observer: ObserverBase[T]) -> DisposableBase:
+        """See `Stream.watch`."""
+        self._greet(observer)
+        return super().watch(observer)
 
     def _greet(self, observer: ObserverBase[T]) -> None:
         for value in self._latest:

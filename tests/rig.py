@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from clock import Clock
-from fake import FakeTransport, Sent, Wire
 from reactivex import Observable
 from yarl import URL
 
@@ -15,6 +13,9 @@ from rxws.handling import handle
 from rxws.messages import Close, Handshake, Kind
 from rxws.options import Options
 from rxws.session import Session, State
+from rxws.testing.clock import Clock
+from rxws.testing.fake import FakeTransport, Sent
+from rxws.testing.peer import Peer
 
 T = TypeVar("T")
 
@@ -63,7 +64,7 @@ class Rig:
     Args:
         handler: Run on the connection before the first frame, as the server does.
         watch: Whether to subscribe `incoming` and `closed` first.
-        overrun: As for `Wire`.
+        overrun: As for `Peer`.
         options: The session's; there is no heartbeat unless asked for.
     """
 
@@ -77,7 +78,7 @@ class Rig:
     ) -> None:
         self.clock = Clock()
         self.transport = FakeTransport(self.clock)
-        self.wire = Wire(self.transport, overrun)
+        self.peer = Peer(self.transport, overrun)
         options.setdefault("heartbeat", None)
         self.session: Session[Any, Any] = Session(
             self.transport, self.clock, Options(**options), HANDSHAKE

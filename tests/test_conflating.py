@@ -29,7 +29,7 @@ def of(tick: Any) -> Any:
 def stopped(**options: Any) -> Rig:
     """A connection of JSON whose peer takes nothing; a message is on its way to it."""
     rig = Rig(watch=True, codec=codecs.json, send_timeout=1e6, **options)
-    rig.wire.stop()
+    rig.peer.stop()
     rig.conn.outgoing.on_next({"of": "first"})
     return rig
 
@@ -138,7 +138,7 @@ def test_a_peer_that_is_behind_gets_the_newest() -> None:
     rig = stopped(overflow=latest())
     for number in range(1, 100):
         rig.conn.outgoing.on_next(number)
-    rig.wire.go()
+    rig.peer.go()
     assert rig.messages[1:] == ["99"]
     assert rig.dropped == {"conflated": 98}
 
@@ -149,7 +149,7 @@ def test_a_peer_that_is_behind_gets_the_newest_of_each_key() -> None:
     for number in range(10):
         for name in "abc":
             rig.conn.outgoing.on_next({"of": name, "n": number})
-    rig.wire.go()
+    rig.peer.go()
     assert rig.messages[1:] == [f'{{"of":"{name}","n":9}}' for name in "abc"]
     assert rig.dropped == {"conflated": 27}
 
@@ -160,7 +160,7 @@ def test_a_key_that_changes_often_does_not_wait_for_ever() -> None:
     for number in range(30):
         rig.conn.outgoing.on_next({"of": "busy", "n": number})
         rig.conn.outgoing.on_next({"of": "other", "n": number})
-        rig.wire.go(0)
+        rig.peer.go(0)
     kinds = ["busy" if "busy" in str(message) else "other" for message in rig.messages[1:]]
     assert kinds == ["busy", "other"] * 15
 
@@ -170,10 +170,10 @@ def test_a_peer_that_keeps_up_gets_everything() -> None:
     rig = Rig(watch=True, codec=codecs.json, overflow=latest())
     for number in range(10):
         rig.conn.outgoing.on_next(number)
-    rig.wire.stop()
+    rig.peer.stop()
     for number in range(10, 20):
         rig.conn.outgoing.on_next(number)
-    rig.wire.go()
+    rig.peer.go()
     for number in range(20, 30):
         rig.conn.outgoing.on_next(number)
     assert rig.messages == [str(number) for number in (*range(11), 19, *range(20, 30))]
@@ -185,14 +185,14 @@ def test_none_is_a_key() -> None:
     rig.conn.outgoing.on_next({"of": None, "n": 1})
     rig.conn.outgoing.on_next({"of": 1, "n": 1})
     rig.conn.outgoing.on_next({"of": None, "n": 2})
-    rig.wire.go()
+    rig.peer.go()
     assert rig.messages[1:] == ['{"of":null,"n":2}', '{"of":1,"n":1}']
 
 
 def test_the_time_of_send_timeout_goes_on_while_messages_are_replaced() -> None:
     """A peer that takes nothing is aborted, though what waits is ever new."""
     rig = Rig(watch=True, overflow=latest(), send_timeout=20.0)
-    rig.wire.stop()
+    rig.peer.stop()
     for _ in range(100):
         rig.conn.outgoing.on_next("x")
         rig.run(1)
@@ -202,10 +202,10 @@ def test_the_time_of_send_timeout_goes_on_while_messages_are_replaced() -> None:
 def test_a_peer_that_takes_one_now_and_then_is_not_stuck() -> None:
     """What waited has left, or was replaced, within `send_timeout`."""
     rig = Rig(watch=True, overflow=latest(), send_timeout=20.0)
-    rig.wire.stop()
+    rig.peer.stop()
     for _ in range(100):
         for _ in range(10):
             rig.conn.outgoing.on_next("x")
             rig.run(1)
-        rig.wire.go(0)
+        rig.peer.go(0)
     assert rig.closed.values == []

@@ -45,7 +45,7 @@ def test_a_connection_is_frozen() -> None:
 def test_a_connection_shows_itself_in_a_line() -> None:
     """In a notebook or a log: where to, and how much went through."""
     rig = Rig(watch=True)
-    rig.wire.message("a")
+    rig.peer.message("a")
     rig.conn.outgoing.on_next("b")
     assert repr(rig.conn) == (
         "<Connection ws://peer.example/ remote=None <Flow flowing in=1 out=1 buffered=0>>"
@@ -54,7 +54,7 @@ def test_a_connection_shows_itself_in_a_line() -> None:
     assert "<Flow paused" in repr(rig.conn)
     hold.dispose()
     assert "<Flow flowing" in repr(rig.conn)
-    rig.wire.lost()
+    rig.peer.lost()
     rig.settle()
     assert "<Flow over" in repr(rig.conn)
 

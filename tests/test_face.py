@@ -18,7 +18,7 @@ def fail(*_: object) -> NoReturn:
 async def test_closed_can_be_awaited() -> None:
     """During the connection's life and after it."""
     rig = Rig(watch=True)
-    rig.wire.close(1000)
+    rig.peer.close(1000)
     assert await rig.conn.closed == Close(1000)
 
 
@@ -31,7 +31,7 @@ def test_the_end_is_told_in_an_order_that_can_be_relied_on() -> None:
             on_error=lambda _, name=name: told.append(name),
             on_completed=lambda name=name: told.append(name),
         )
-    rig.wire.close(4001)
+    rig.peer.close(4001)
     assert told == ["incoming", "outgoing", "closed", "errors"]
 
 
@@ -47,7 +47,7 @@ def test_every_stream_ends() -> None:
         rig.conn.flow.latency,
     ]
     before = [rig.watch(stream) for stream in streams]
-    rig.wire.close(1000)
+    rig.peer.close(1000)
     after = [rig.watch(stream) for stream in streams]
     assert [notes.ends for notes in before + after] == [[None]] * 12
 
@@ -61,7 +61,7 @@ def test_who_subscribes_when_told_of_the_end_is_told_of_it_too() -> None:
         inner.extend([error, rig.watch(rig.conn.incoming), rig.watch(rig.conn.closed)])
 
     rig.conn.incoming.subscribe(on_error=on_error)
-    rig.wire.close(4001)
+    rig.peer.close(4001)
     error, incoming, closed = inner
     assert incoming.ends == [error]
     assert closed.values == [Close(4001)]
@@ -73,7 +73,7 @@ def test_who_leaves_when_told_of_the_end_may() -> None:
     rig = Rig(watch=True)
     rig.conn.closed.subscribe(lambda _: rig.closed.subscription.dispose())
     rig.conn.incoming.subscribe(on_error=lambda _: rig.incoming.subscription.dispose())
-    rig.wire.close(4001)
+    rig.peer.close(4001)
     assert len(rig.incoming.ends) == 1
     assert rig.closed.values == [Close(4001)]
 
@@ -88,7 +88,7 @@ def test_what_is_held_is_disposed_at_the_end_and_later_at_once() -> None:
     face.hold(Disposable(fail))
     face.hold(Disposable(lambda: disposed.append("second")))
     assert disposed == []
-    rig.wire.close(1000)
+    rig.peer.close(1000)
     assert disposed == ["first", "second"]
     face.hold(Disposable(lambda: disposed.append("late")))
     assert disposed[-1] == "late"
@@ -99,7 +99,7 @@ def test_one_who_raises_when_disposed_is_logged(caplog: pytest.LogCaptureFixture
     """The connection is over by then: there is nobody else to tell."""
     rig = Rig(watch=True)
     rig.session.face.hold(Disposable(fail))
-    rig.wire.close(1000)
+    rig.peer.close(1000)
     assert [str(record.exc_info[1]) for record in caplog.records if record.exc_info] == ["mine"]
 
 
@@ -108,8 +108,8 @@ def test_the_subscriber_of_errors_may_end_the_connection() -> None:
     rig = Rig(watch=True)
     rig.conn.errors.subscribe(lambda _: rig.conn.outgoing.on_next(Close(4001)))
     rig.conn.incoming.subscribe(fail)
-    rig.wire.message("a")
-    rig.wire.close(4001)
+    rig.peer.message("a")
+    rig.peer.close(4001)
     rig.settle()
     rig.check_over(Close(4001))
 
@@ -120,7 +120,7 @@ def test_the_subscriber_of_errors_may_leave_after_the_first() -> None:
     errors = rig.watch(rig.conn.errors)
     rig.conn.errors.subscribe(lambda _: errors.subscription.dispose())
     rig.conn.incoming.subscribe(fail)
-    rig.wire.message("a")
+    rig.peer.message("a")
     assert len(errors.values) == 1
     assert rig.closed.values == []
 
@@ -141,6 +141,6 @@ def test_all_of_a_connection_takes_turns() -> None:
     rig.conn.flow.writable.subscribe(lambda w: told.append(f"writable={w}"))
     rig.conn.incoming.subscribe(on_next, lambda _: told.append("x"))
     rig.conn.closed.subscribe(lambda close: told.append(str(close.code)))
-    rig.wire.message("a")
+    rig.peer.message("a")
     assert told == ["writable=True", "a(", ")", "writable=False", "fault", "x", "1006"]
     assert isinstance(rig.watch(rig.conn.incoming).error, ConnectionClosed)

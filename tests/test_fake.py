@@ -7,10 +7,11 @@ from functools import partial
 from typing import Any, NoReturn
 
 import pytest
-from clock import Clock
-from fake import Call, FakeTransport, Sent, Wire
 
 from rxws.messages import Frame, Kind
+from rxws.testing.clock import Clock
+from rxws.testing.fake import Call, FakeTransport, NeedsEventLoop, Sent
+from rxws.testing.peer import Peer
 
 
 class Told:
@@ -58,7 +59,7 @@ class Setup:
     def __init__(self, *payloads: bytes, overrun: int = 0) -> None:
         self.clock = Clock()
         self.transport = FakeTransport(self.clock)
-        self.wire = Wire(self.transport, overrun)
+        self.peer = Peer(self.transport, overrun)
         self.told = Told(*[Frame(Kind.BINARY, payload) for payload in payloads])
 
     def attach(self) -> Setup:
@@ -120,16 +121,16 @@ def test_a_frame_says_what_it_carries() -> None:
 def test_a_peer_that_stops_fills_the_wire_with_the_next_frame() -> None:
     """That one is buffered, and the rest is not taken; as many as it takes later then leave."""
     setup = Setup(b"1").attach()
-    setup.wire.stop()
+    setup.peer.stop()
     assert setup.transport.writable
     setup.told.frames = [Frame(Kind.BINARY, b"%d" % n) for n in range(10, 16)]
     setup.transport.wake()
     assert setup.sent == [b"1", b"10"]
     assert (setup.transport.buffered, setup.told.said) == (2, [False])
-    setup.wire.go(2)
+    setup.peer.go(2)
     assert setup.sent == [b"1", b"10", b"11", b"12", b"13"]
     assert setup.told.said == [False, True, False]
-    setup.wire.go()
+    setup.peer.go()
     assert setup.sent[-1] == b"15"
     assert (setup.transport.buffered, setup.transport.writable) == (0, True)
 
@@ -137,10 +138,10 @@ def test_a_peer_that_stops_fills_the_wire_with_the_next_frame() -> None:
 def test_messages_wait_while_reading_is_paused_and_come_in_a_later_turn() -> None:
     """Never from within `resume_reading`."""
     setup = Setup().attach()
-    setup.wire.message("a")
+    setup.peer.message("a")
     setup.transport.pause_reading()
-    setup.wire.message("b", b"c")
-    setup.wire.ping(b"i")
+    setup.peer.message("b", b"c")
+    setup.peer.ping(b"i")
     assert setup.told.said == ["a"]
     setup.transport.resume_reading()
     assert setup.told.said == ["a"]
@@ -155,8 +156,8 @@ def test_some_wires_cannot_stop_at_once() -> None:
     setup = Setup(overrun=2).attach()
     for _ in range(2):
         setup.transport.pause_reading()
-        setup.wire.message("a", "b", "c")
-        setup.wire.pong()
+        setup.peer.message("a", "b", "c")
+        setup.peer.pong()
         setup.transport.resume_reading()
         setup.transport.pause_reading()
         assert len(setup.told.said) % 4 == 2
@@ -167,13 +168,13 @@ def test_some_wires_cannot_stop_at_once() -> None:
 
 def test_after_a_close_or_a_violation_nothing_is_read_but_the_end() -> None:
     """As aiohttp's reader does."""
-    for part, said in ((lambda wire: wire.close(4001, "x"), (4001, "x")), (Wire.lost, "lost")):
+    for part, said in ((lambda peer: peer.close(4001, "x"), (4001, "x")), (Peer.lost, "lost")):
         setup = Setup().attach()
-        part(setup.wire)
-        setup.wire.message("late")
-        setup.wire.violation(1002)
+        part(setup.peer)
+        setup.peer.message("late")
+        setup.peer.violation(1002)
         setup.clock.turn()
-        setup.wire.lost()
+        setup.peer.lost()
         setup.clock.turn()
         assert setup.told.said == ([said, *LOST] if said != "lost" else LOST)
 
@@ -181,22 +182,22 @@ def test_after_a_close_or_a_violation_nothing_is_read_but_the_end() -> None:
 def test_finishing_writes_all_that_is_left_first() -> None:
     """Then TCP ends; lingering, when the peer ends it."""
     setup = Setup(b"1", b"2")
-    setup.wire.stop()
+    setup.peer.stop()
     setup.attach()
     setup.transport.finish(linger=False)
     setup.clock.turn()
     assert not setup.transport.over
-    setup.wire.go()
+    setup.peer.go()
     setup.clock.turn()
     assert setup.sent == [b"1", b"2"]
     assert setup.told.said == [False, True, *LOST]
 
     setup = Setup().attach()
     setup.transport.finish(linger=True)
-    setup.wire.message("discarded")
+    setup.peer.message("discarded")
     setup.clock.turn()
     assert setup.told.said == []
-    setup.wire.lost()
+    setup.peer.lost()
     setup.clock.turn()
     assert setup.told.said == LOST
 
@@ -205,8 +206,8 @@ def test_a_loss_is_seen_behind_what_came_before_it() -> None:
     """But that nothing more can be sent, at once."""
     setup = Setup().attach()
     setup.transport.pause_reading()
-    setup.wire.message("a")
-    setup.wire.lost()
+    setup.peer.message("a")
+    setup.peer.lost()
     setup.clock.turn()
     assert setup.told.said == ["unsendable"]
     setup.told.frames.append(Frame(Kind.TEXT, b"late"))
@@ -259,7 +260,7 @@ def test_a_coroutine_that_waits_is_refused() -> None:
 
     setup = Setup()
     setup.transport.spawn(wait())
-    with pytest.raises(RuntimeError, match="only an event loop can bring"):
+    with pytest.raises(NeedsEventLoop, match="only an event loop brings"):
         setup.clock.turn()
     assert left == [1]
 

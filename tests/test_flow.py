@@ -23,7 +23,7 @@ def test_a_hold_stops_reading_until_it_is_disposed() -> None:
     """While any lives; disposing one twice frees no other."""
     rig = Rig(watch=True)
     first, second = rig.conn.flow.pause(), rig.conn.flow.pause()
-    rig.wire.message("a")
+    rig.peer.message("a")
     first.dispose()
     first.dispose()
     rig.settle()
@@ -40,7 +40,7 @@ def test_a_hold_takes_effect_before_the_next_frame() -> None:
     holds: list[Any] = []
     rig.conn.incoming.subscribe(lambda _: holds.append(rig.conn.flow.pause()))
     for message in "abc":
-        rig.wire.message(message)
+        rig.peer.message(message)
     assert rig.incoming.values == ["a"]
     holds.pop().dispose()
     rig.settle()
@@ -52,7 +52,7 @@ def test_frames_that_were_on_their_way_wait_in_order(overrun: int) -> None:
     """On a wire that cannot stop at once; nothing is lost, and nothing overtakes."""
     rig = Rig(watch=True, overrun=overrun)
     hold = rig.conn.flow.pause()
-    rig.wire.message("a", "b", "c", "d")
+    rig.peer.message("a", "b", "c", "d")
     assert rig.incoming.values == []
     hold.dispose()
     rig.settle()
@@ -95,11 +95,11 @@ def test_writable_tells_whether_the_peer_keeps_up() -> None:
     """True at first, False once something waits; who comes late is told the present."""
     rig = Rig(watch=True)
     writable = rig.watch(rig.conn.flow.writable)
-    rig.wire.stop()
+    rig.peer.stop()
     rig.conn.outgoing.on_next("fills the wire")
     late = rig.watch(rig.conn.flow.writable)
-    rig.wire.go()
-    rig.wire.lost()
+    rig.peer.go()
+    rig.peer.lost()
     rig.settle()
     assert writable.values == [True, False, True]
     assert late.values == [False, True]
@@ -118,26 +118,26 @@ def test_writable_is_told_once_per_change() -> None:
 def test_buffered_counts_what_the_kernel_has_not_taken() -> None:
     """In bytes: what waits here and what waits in the transport."""
     rig = Rig(watch=True)
-    rig.wire.stop()
+    rig.peer.stop()
     rig.conn.outgoing.on_next("12345")
     assert rig.conn.flow.buffered == 5
     rig.conn.outgoing.on_next("123")
     assert rig.conn.flow.buffered == 8
-    rig.wire.go()
+    rig.peer.go()
     assert rig.conn.flow.buffered == 0
 
 
 def test_above_high_water_reading_pauses_and_goes_on_below_half_of_it() -> None:
     """So a peer that sends and does not read is not read for ever, and nothing flutters."""
     rig = Rig(watch=True, high_water=4 * KIB)
-    rig.wire.stop()
+    rig.peer.stop()
     for _ in range(4):
         rig.conn.outgoing.on_next("x" * KIB)
     assert rig.transport.reading, "at the mark, not above it"
     rig.conn.outgoing.on_next("x" * KIB)
     assert not rig.transport.reading
     for _ in range(3):
-        rig.wire.go(0)
+        rig.peer.go(0)
     assert rig.conn.flow.buffered == 2 * KIB
     assert rig.transport.times("resume") == [0]
     assert [call.name for call in rig.transport.calls] == ["pause", "resume"]
@@ -146,14 +146,14 @@ def test_above_high_water_reading_pauses_and_goes_on_below_half_of_it() -> None:
 def test_between_half_and_high_water_nothing_changes() -> None:
     """Neither way: that is the hysteresis."""
     rig = Rig(watch=True, high_water=4 * KIB)
-    rig.wire.stop()
+    rig.peer.stop()
     for _ in range(5):
         rig.conn.outgoing.on_next("x" * KIB)
-    rig.wire.go(0)
-    rig.wire.go(0)
+    rig.peer.go(0)
+    rig.peer.go(0)
     assert rig.conn.flow.buffered == 3 * KIB
     assert not rig.transport.reading
-    rig.wire.go(0)
+    rig.peer.go(0)
     assert rig.transport.reading
     rig.conn.outgoing.on_next("x" * KIB)
     rig.conn.outgoing.on_next("x" * KIB)
@@ -164,11 +164,11 @@ def test_between_half_and_high_water_nothing_changes() -> None:
 def test_what_came_in_while_the_peer_was_behind_is_delivered_when_it_catches_up() -> None:
     """The message that was on its way is not forgotten."""
     rig = Rig(watch=True, high_water=KIB, overrun=1)
-    rig.wire.stop()
+    rig.peer.stop()
     rig.conn.outgoing.on_next("x" * 2 * KIB)
-    rig.wire.message("on its way")
+    rig.peer.message("on its way")
     assert rig.incoming.values == []
-    rig.wire.go()
+    rig.peer.go()
     rig.settle()
     assert rig.incoming.values == ["on its way"]
 
@@ -177,23 +177,23 @@ async def test_drained_waits_until_the_peer_keeps_up() -> None:
     """At once where it does."""
     rig = Rig(watch=True)
     await rig.conn.flow.drained()
-    rig.wire.stop()
+    rig.peer.stop()
     rig.conn.outgoing.on_next("x")
     waiting = asyncio.ensure_future(rig.conn.flow.drained())
     await asyncio.sleep(0)
     assert not waiting.done()
-    rig.wire.go()
+    rig.peer.go()
     await asyncio.wait_for(waiting, 10)
 
 
 async def test_drained_raises_when_the_connection_is_over() -> None:
     """For those who wait, and for those who ask later."""
     rig = Rig(watch=True)
-    rig.wire.stop()
+    rig.peer.stop()
     rig.conn.outgoing.on_next("x")
     waiting = asyncio.ensure_future(rig.conn.flow.drained())
     await asyncio.sleep(0)
-    rig.wire.close(4001)
+    rig.peer.close(4001)
     for late in (waiting, rig.conn.flow.drained()):
         with pytest.raises(ConnectionClosed) as caught:
             await asyncio.wait_for(late, 10)

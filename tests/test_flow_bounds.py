@@ -13,7 +13,7 @@ KIB = 1024
 def test_above_max_buffer_the_connection_ends_with_1013() -> None:
     """BufferOverflow, also while the close frame cannot be written; then abort by the deadline."""
     rig = Rig(watch=True, max_buffer=4 * KIB, close_timeout=5.0)
-    rig.wire.stop()
+    rig.peer.stop()
     for _ in range(4):
         rig.conn.outgoing.on_next("x" * (KIB - 128))
     assert rig.closed.values == []
@@ -28,10 +28,10 @@ def test_above_max_buffer_the_connection_ends_with_1013() -> None:
 def test_after_an_overflow_the_peer_gets_the_close_and_no_old_messages() -> None:
     """If it takes anything at all by then."""
     rig = Rig(watch=True, max_buffer=KIB)
-    rig.wire.stop()
+    rig.peer.stop()
     for _ in range(8):
         rig.conn.outgoing.on_next("x" * 256)
-    rig.wire.go()
+    rig.peer.go()
     assert rig.messages == ["x" * 256]
     assert (rig.close_frame.code, rig.close_frame.reason) == (1013, "Try Again Later")
 
@@ -39,7 +39,7 @@ def test_after_an_overflow_the_peer_gets_the_close_and_no_old_messages() -> None
 def test_tiny_messages_are_bounded_too() -> None:
     """Each counts 128 bytes more than its payload."""
     rig = Rig(watch=True, max_buffer=1280)
-    rig.wire.stop()
+    rig.peer.stop()
     sent = 0
     while not rig.closed.values:
         rig.conn.outgoing.on_next("")
@@ -59,7 +59,7 @@ def test_who_takes_nothing_within_send_timeout_is_aborted() -> None:
     """1006 by us, SendTimeout, no close frame, and what waited is counted as dropped."""
     rig = Rig(watch=True, send_timeout=20.0)
     rig.run(1)
-    rig.wire.stop()
+    rig.peer.stop()
     rig.conn.outgoing.on_next("in the transport")
     rig.conn.outgoing.on_next("waits")
     rig.run(100)
@@ -73,12 +73,12 @@ def test_who_takes_nothing_within_send_timeout_is_aborted() -> None:
 def test_who_trickles_is_aborted_too() -> None:
     """What waited when the time began must have left; that something did is not enough."""
     rig = Rig(watch=True, send_timeout=20.0)
-    rig.wire.stop()
+    rig.peer.stop()
     for _ in range(100):
         rig.conn.outgoing.on_next("x")
     while not rig.closed.values and rig.clock.time < 100:
         rig.run(1)
-        rig.wire.go(0)
+        rig.peer.go(0)
     # Only the first waited when the time began; the rest had to wait for the next to begin.
     assert rig.closed.times == [40]
     assert isinstance(rig.incoming.error, SendTimeout)
@@ -87,22 +87,22 @@ def test_who_trickles_is_aborted_too() -> None:
 def test_who_is_always_a_little_behind_is_not() -> None:
     """What waited left in time; that more waits now begins the time anew."""
     rig = Rig(watch=True, send_timeout=20.0)
-    rig.wire.stop()
+    rig.peer.stop()
     for _ in range(200):
         rig.conn.outgoing.on_next("x")
         rig.conn.outgoing.on_next("y")
         rig.run(1)
-        rig.wire.go(1)
+        rig.peer.go(1)
     assert rig.closed.values == []
 
 
 def test_who_catches_up_is_safe() -> None:
     """The time begins when something waits, and ends when nothing does."""
     rig = Rig(watch=True, send_timeout=20.0)
-    rig.wire.stop()
+    rig.peer.stop()
     rig.conn.outgoing.on_next("x")
     rig.run(19)
-    rig.wire.go()
+    rig.peer.go()
     rig.run(100)
     assert rig.closed.values == []
     assert rig.messages == ["x"]
@@ -112,7 +112,7 @@ def test_a_loss_during_a_pause_is_told_when_a_send_fails() -> None:
     """Or on resume: a paused socket cannot notice that the peer is gone."""
     rig = Rig(watch=True)
     rig.conn.flow.pause()
-    rig.wire.lost()
+    rig.peer.lost()
     rig.settle()
     assert rig.closed.values == []
     rig.conn.outgoing.on_next("into the void")
@@ -122,8 +122,8 @@ def test_a_loss_during_a_pause_is_told_when_a_send_fails() -> None:
 
     rig = Rig(watch=True)
     hold = rig.conn.flow.pause()
-    rig.wire.message("before")
-    rig.wire.lost()
+    rig.peer.message("before")
+    rig.peer.lost()
     rig.settle()
     hold.dispose()
     rig.settle()
@@ -136,7 +136,7 @@ def test_a_send_after_a_loss_does_not_overtake_what_came_before_it() -> None:
     rig = Rig(watch=True)
     rig.session.on_unsendable()
     rig.conn.outgoing.on_next("into the void")
-    rig.wire.message("before")
+    rig.peer.message("before")
     rig.conn.outgoing.on_next("into the void")
     assert rig.closed.values == []
     assert rig.incoming.values == ["before"]
@@ -148,12 +148,12 @@ def test_a_send_after_a_loss_does_not_overtake_what_came_before_it() -> None:
 def test_what_waits_when_tcp_is_lost_holds_up_reading_no_more() -> None:
     """It will never leave; what came in before the loss is delivered."""
     rig = Rig(watch=True, high_water=KIB, overrun=1)
-    rig.wire.stop()
+    rig.peer.stop()
     for _ in range(3):
         rig.conn.outgoing.on_next("x" * KIB)
-    rig.wire.message("a", "b")
+    rig.peer.message("a", "b")
     assert rig.incoming.values == []
-    rig.wire.lost()
+    rig.peer.lost()
     rig.settle()
     assert rig.incoming.values == ["a", "b"]
     assert rig.closed.values == [Close(1006)]

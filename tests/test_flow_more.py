@@ -7,8 +7,6 @@ import threading
 from typing import NoReturn
 
 import pytest
-from clock import Clock
-from fake import FakeTransport
 from rig import Rig
 
 from rxws import Close, ConnectionClosed
@@ -17,6 +15,8 @@ from rxws.gate import Gate
 from rxws.options import Options
 from rxws.overflow import Overflow, latest
 from rxws.streams import Dispatcher
+from rxws.testing.clock import Clock
+from rxws.testing.fake import FakeTransport
 
 KIB = 1024
 POLICIES: list[Overflow] = ["close", "drop_oldest", "drop_newest", latest()]
@@ -32,7 +32,7 @@ class Setup:
     def __init__(self) -> None:
         self.transport = FakeTransport(Clock())
         self.pauses = 0
-        self.gate = Gate(self.transport, self.transport.clock)
+        self.gate = Gate(self.transport, self.transport.scheduler)
         self.gate.on_paused = self._on_paused
 
     def _on_paused(self) -> None:
@@ -102,28 +102,28 @@ def test_high_water_has_hysteresis_by_every_policy(policy: Overflow) -> None:
 def test_a_hold_and_a_peer_that_is_behind_add_up() -> None:
     """Either keeps reading paused."""
     rig = Rig(watch=True, high_water=KIB)
-    rig.wire.stop()
+    rig.peer.stop()
     rig.conn.outgoing.on_next("x" * 2 * KIB)
     hold = rig.conn.flow.pause()
-    rig.wire.go()
+    rig.peer.go()
     assert not rig.transport.reading
-    rig.wire.stop()
+    rig.peer.stop()
     rig.conn.outgoing.on_next("x" * 2 * KIB)
     hold.dispose()
     assert not rig.transport.reading
-    rig.wire.go()
+    rig.peer.go()
     assert rig.transport.reading
 
 
 def test_an_echo_stops_reading_a_peer_that_never_reads() -> None:
     """So what waits is bounded by the mark and one message, however much the peer sends."""
     rig = Rig(lambda conn: conn.incoming, high_water=4 * KIB, send_timeout=1e6)
-    rig.wire.stop()
+    rig.peer.stop()
     for _ in range(1000):
-        rig.wire.message("x" * KIB)
+        rig.peer.message("x" * KIB)
     assert rig.conn.flow.buffered == 5 * KIB
     assert rig.stats.received_messages == 5
-    rig.wire.go()
+    rig.peer.go()
     rig.settle()
     rig.run(1)
     assert rig.stats.sent_messages == 1000
@@ -133,7 +133,7 @@ def test_an_echo_stops_reading_a_peer_that_never_reads() -> None:
 def test_what_was_conflated_lowers_the_mark() -> None:
     """A large message that a small one replaces waits no more."""
     rig = Rig(watch=True, high_water=KIB, overflow=latest())
-    rig.wire.stop()
+    rig.peer.stop()
     rig.conn.outgoing.on_next("x")
     rig.conn.outgoing.on_next("x" * 2 * KIB)
     assert not rig.transport.reading
@@ -144,7 +144,7 @@ def test_what_was_conflated_lowers_the_mark() -> None:
 def test_once_closing_has_begun_no_mark_stops_reading() -> None:
     """The answer is waited for."""
     rig = Rig(watch=True, high_water=KIB)
-    rig.wire.stop()
+    rig.peer.stop()
     for _ in range(4):
         rig.conn.outgoing.on_next("x" * KIB)
     hold = rig.conn.flow.pause()
@@ -160,7 +160,7 @@ def test_a_hold_of_a_connection_that_is_over_does_nothing() -> None:
     """Neither taking it nor letting go, from whatever thread."""
     rig = Rig(watch=True)
     before = rig.conn.flow.pause()
-    rig.wire.lost()
+    rig.peer.lost()
     rig.session.on_lost()
     rig.settle()
     after = rig.conn.flow.pause()
@@ -178,7 +178,13 @@ def test_a_hold_is_let_go_though_nobody_waits_for_that() -> None:
     """Who is told of it is set when there is anything to deliver."""
     transport = FakeTransport(Clock())
     flow = FlowControl(
-        transport, transport.clock, Options(), Dispatcher(), fail, lambda: fail(), lambda: fail()
+        transport,
+        transport.scheduler,
+        Options(),
+        Dispatcher(),
+        fail,
+        lambda: fail(),
+        lambda: fail(),
     )
     with flow.pause():
         assert not transport.reading
@@ -188,7 +194,7 @@ def test_a_hold_is_let_go_though_nobody_waits_for_that() -> None:
 def test_writable_and_latency_of_a_connection_that_is_over_complete() -> None:
     """For who asks for the first time then, too."""
     rig = Rig(watch=True)
-    rig.wire.close(1000)
+    rig.peer.close(1000)
     rig.settle()
     for _ in range(2):
         for stream in (rig.conn.flow.writable, rig.conn.flow.latency):
@@ -198,10 +204,10 @@ def test_writable_and_latency_of_a_connection_that_is_over_complete() -> None:
 def test_writable_tells_the_present_to_who_asks_first_while_the_peer_is_behind() -> None:
     """It is looked at late, and still right."""
     rig = Rig(watch=True)
-    rig.wire.stop()
+    rig.peer.stop()
     rig.conn.outgoing.on_next("fills the wire")
     writable = rig.watch(rig.conn.flow.writable)
-    rig.wire.go()
+    rig.peer.go()
     assert writable.values == [False, True]
 
 
@@ -212,21 +218,21 @@ def test_a_connection_says_how_its_flow_is() -> None:
     hold = rig.conn.flow.pause()
     assert "paused" in repr(rig.conn.flow)
     hold.dispose()
-    rig.wire.close()
+    rig.peer.close()
     assert "over" in repr(rig.conn.flow)
 
 
 async def test_drained_waits_for_each_who_waits() -> None:
     """All are let go at once, and one that is cancelled meanwhile harms none."""
     rig = Rig(watch=True)
-    rig.wire.stop()
+    rig.peer.stop()
     rig.conn.outgoing.on_next("x")
     waiting = [asyncio.ensure_future(rig.conn.flow.drained()) for _ in range(3)]
     await asyncio.sleep(0)
     waiting[1].cancel()
     await asyncio.sleep(0)
     assert not waiting[0].done()
-    rig.wire.go()
+    rig.peer.go()
     await asyncio.wait_for(asyncio.gather(waiting[0], waiting[2]), 10)
     with pytest.raises(asyncio.CancelledError):
         await waiting[1]
@@ -235,7 +241,7 @@ async def test_drained_waits_for_each_who_waits() -> None:
 async def test_drained_raises_what_a_send_timeout_ended() -> None:
     """A producer learns of the end where it waits."""
     rig = Rig(watch=True, send_timeout=20.0)
-    rig.wire.stop()
+    rig.peer.stop()
     rig.conn.outgoing.on_next("x")
     waiting = asyncio.ensure_future(rig.conn.flow.drained())
     await asyncio.sleep(0)
@@ -248,7 +254,7 @@ async def test_drained_raises_what_a_send_timeout_ended() -> None:
 async def test_of_many_producers_that_wait_none_meets_the_bound() -> None:
     """Each is let go when the peer keeps up at that moment, not when it did a moment ago."""
     rig = Rig(watch=True, max_buffer=300)
-    rig.wire.stop()
+    rig.peer.stop()
     rig.conn.outgoing.on_next("first")
 
     async def produce(name: str) -> None:
@@ -259,9 +265,9 @@ async def test_of_many_producers_that_wait_none_meets_the_bound() -> None:
     async with asyncio.timeout(10):
         while not all(task.done() for task in producing):
             await asyncio.sleep(0)
-            rig.wire.go(0)
+            rig.peer.go(0)
     await asyncio.gather(*producing, return_exceptions=True)
-    rig.wire.go()
+    rig.peer.go()
     assert rig.closed.values == []
     assert sorted(rig.messages[1:], key=int) == [f"{number}" for number in range(20)]
 
@@ -269,7 +275,7 @@ async def test_of_many_producers_that_wait_none_meets_the_bound() -> None:
 async def test_a_producer_that_waits_meets_no_bound() -> None:
     """However small the buffer is, and nothing is dropped."""
     rig = Rig(watch=True, max_buffer=1)
-    rig.wire.stop()
+    rig.peer.stop()
 
     async def produce() -> None:
         for number in range(50):
@@ -280,7 +286,7 @@ async def test_a_producer_that_waits_meets_no_bound() -> None:
     async with asyncio.timeout(10):
         while not producing.done():
             await asyncio.sleep(0)
-            rig.wire.go(0)
+            rig.peer.go(0)
     await producing
     assert rig.messages == [f"{number}" for number in range(50)]
     assert rig.dropped == {}

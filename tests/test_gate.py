@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import pytest
-from clock import Clock
-from fake import FakeTransport
 
 from rxws.gate import Gate, Hold
+from rxws.testing.clock import Clock
+from rxws.testing.fake import FakeTransport
 
 
 @dataclass

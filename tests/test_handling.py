@@ -70,7 +70,7 @@ def test_an_observable_is_disposed_at_the_end() -> None:
     source: Subject[str] = Subject()
     rig = Rig(lambda _: source, watch=True)
     assert source.observers != []
-    rig.wire.close(1000)
+    rig.peer.close(1000)
     assert source.observers == []
 
 
@@ -81,9 +81,9 @@ def test_a_close_in_an_observable_closes_with_its_code() -> None:
         return conn.incoming.pipe(ops.map(lambda reason: Close(4001, str(reason))))
 
     rig = Rig(handler, watch=True)
-    rig.wire.message("why", "late")
+    rig.peer.message("why", "late")
     assert (rig.close_frame.code, rig.close_frame.reason) == (4001, "why")
-    rig.wire.close(4001)
+    rig.peer.close(4001)
     rig.settle()
     rig.check_over(Close(4001, "why"))
 
@@ -93,7 +93,7 @@ def test_a_close_that_may_not_be_sent_is_a_fault_of_the_pipeline(
 ) -> None:
     """1011 where nobody observes it."""
     rig = Rig(lambda conn: conn.incoming.pipe(ops.map(lambda _: Close(1006))), watch=True)
-    rig.wire.message("x")
+    rig.peer.message("x")
     assert isinstance(failed(rig, caplog), ValueError)
 
 
@@ -103,14 +103,14 @@ def test_a_disposable_is_disposed_at_the_end() -> None:
     rig = Rig(lambda _: Disposable(lambda: disposed.append(1)), watch=True)
     rig.run(10)
     assert disposed == []
-    rig.wire.close(1000)
+    rig.peer.close(1000)
     assert disposed == [1]
 
 
 def test_what_subscribe_returns_will_do() -> None:
     """The echo by hand, with its subscription returned."""
     rig = Rig(lambda conn: conn.incoming.subscribe(conn.outgoing), watch=True)
-    rig.wire.message("a")
+    rig.peer.message("a")
     assert rig.messages == ["a"]
 
 
@@ -145,9 +145,9 @@ def test_an_async_handlers_observable_feeds_outgoing() -> None:
         return conn.incoming.pipe(ops.map(str.upper))
 
     rig = Rig(handler)
-    rig.wire.message("early")
+    rig.peer.message("early")
     rig.run(1)
-    rig.wire.message("later")
+    rig.peer.message("later")
     assert rig.messages == ["EARLY", "LATER"]
 
 

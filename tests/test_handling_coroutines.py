@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import reactivex as rx
-from fake import FakeTransport
 from reactivex.abc import DisposableBase
 from reactivex.disposable import Disposable
 from rig import Rig
 
 from rxws import Close, Connection
+from rxws.testing.fake import FakeTransport
 
 AnyConnection = Connection[Any, Any]
 
@@ -55,7 +55,7 @@ async def test_a_coroutine_is_cancelled_when_the_connection_is_over(
 
     async with on_loop(handler, monkeypatch) as rig:
         assert done == []
-        rig.wire.close(1000)
+        rig.peer.close(1000)
     assert done == ["cancelled"]
     rig.check_over(Close(1000, by="peer"))
 
@@ -70,13 +70,13 @@ async def test_while_a_coroutine_runs_messages_are_held(monkeypatch: pytest.Monk
 
     async with on_loop(handler, monkeypatch) as rig:
         rig.incoming.subscription.dispose()
-        rig.wire.message("a", "b")
+        rig.peer.message("a", "b")
         assert not rig.transport.reading
         go.set()
         await asyncio.sleep(0)
         rig.run(1)
         assert rig.messages == ["a", "b"]
-        rig.wire.close(1000)
+        rig.peer.close(1000)
 
 
 async def test_a_cancellation_that_is_not_the_connections_is_an_exception_as_any(
@@ -103,4 +103,4 @@ async def test_a_future_is_awaited_as_a_coroutine_is(monkeypatch: pytest.MonkeyP
     async with on_loop(lambda _: future, monkeypatch) as rig:
         await asyncio.sleep(0)
         assert rig.session.face.outgoing.is_stopped is False
-        rig.wire.close(1000)
+        rig.peer.close(1000)

@@ -19,7 +19,7 @@ def beating(**options: Any) -> Rig:
 
 def answer(rig: Rig) -> None:
     """Answer the latest ping."""
-    rig.wire.pong(rig.frames(Kind.PING)[-1].payload)
+    rig.peer.pong(rig.frames(Kind.PING)[-1].payload)
 
 
 def test_a_peer_that_answers_is_pinged_every_interval() -> None:
@@ -54,7 +54,7 @@ def test_a_peer_that_falls_silent_is_dead_within_one_and_a_half_intervals() -> N
     rig.run(10)
     answer(rig)
     rig.run(3)
-    rig.wire.message("the last")
+    rig.peer.message("the last")
     rig.run(50)
     [died] = rig.closed.times
     assert died == 25
@@ -74,12 +74,12 @@ def test_a_pong_for_another_ping_is_a_sign_of_life_and_no_latency() -> None:
     """So is one that nobody asked for."""
     rig = beating()
     latency = rig.watch(rig.conn.flow.latency)
-    rig.wire.pong(b"unasked")
+    rig.peer.pong(b"unasked")
     rig.run(10)
     [first] = rig.frames(Kind.PING)
-    rig.wire.pong(b"other")
+    rig.peer.pong(b"other")
     rig.run(10)
-    rig.wire.pong(first.payload)
+    rig.peer.pong(first.payload)
     rig.run(4)
     assert latency.values == []
     assert rig.closed.values == []
@@ -95,7 +95,7 @@ def test_latency_is_the_time_between_ping_and_pong() -> None:
     rig.run(INTERVAL - 0.25 + 1.5)
     answer(rig)
     assert latency.values == [0.25, 1.5]
-    rig.wire.lost()
+    rig.peer.lost()
     rig.settle()
     assert latency.ends == [None]
 
@@ -128,7 +128,7 @@ def test_nobody_subscribed_is_a_pause_too() -> None:
     """An honest peer whose data waits is not taken for dead."""
     rig = Rig(heartbeat=INTERVAL, hold_timeout=1000.0)
     closed = rig.watch(rig.conn.closed)
-    rig.wire.message("kept")
+    rig.peer.message("kept")
     rig.run(200)
     assert closed.values == []
 
@@ -136,7 +136,7 @@ def test_nobody_subscribed_is_a_pause_too() -> None:
 def test_no_heartbeat_no_pings() -> None:
     """None turns them off; a pong then means nothing."""
     rig = Rig(watch=True, heartbeat=None)
-    rig.wire.pong(b"1")
+    rig.peer.pong(b"1")
     rig.run(1000)
     assert rig.transport.sent == []
     assert rig.closed.values == []
@@ -156,12 +156,12 @@ def test_while_our_close_is_unanswered_the_close_decides() -> None:
 def test_a_ping_waits_while_the_wire_is_full_and_only_the_latest_leaves() -> None:
     """Pings do not pile up."""
     rig = beating(send_timeout=1000.0)
-    rig.wire.stop()
+    rig.peer.stop()
     rig.conn.outgoing.on_next("fills the wire")
     for _ in range(4):
         rig.run(INTERVAL)
         rig.transport.received += 1
-    rig.wire.go()
+    rig.peer.go()
     assert len(rig.frames(Kind.PING)) == 1
 
 
@@ -169,7 +169,7 @@ def test_a_ping_that_cannot_be_sent_tells_of_a_loss_during_a_pause() -> None:
     """A failing write tells that the peer is gone, whatever it was to write."""
     rig = beating()
     rig.conn.flow.pause()
-    rig.wire.lost()
+    rig.peer.lost()
     rig.run(9)
     assert rig.closed.values == []
     rig.run(2)

@@ -19,7 +19,7 @@ from rxws.inbound import flows_subscribed
 def test_before_the_first_subscriber_messages_are_held_back(overrun: int) -> None:
     """However many come; reading pauses with the first, and the subscriber gets all in order."""
     rig = Rig(overrun=overrun)
-    rig.wire.message("a", "b", "c", "d", "e")
+    rig.peer.message("a", "b", "c", "d", "e")
     assert rig.transport.times("pause") == [0]
     seen = rig.watch(rig.conn.incoming)
     assert seen.values == []
@@ -35,7 +35,7 @@ def test_between_two_subscribers_messages_are_held_back(overrun: int) -> None:
     rig = Rig(overrun=overrun)
     seen: list[str] = []
     for message in "abcdef":
-        rig.wire.message(message)
+        rig.peer.message(message)
     for _ in "abcdef":
         rig.conn.incoming.pipe(ops.first()).subscribe(seen.append)
         rig.run(1)
@@ -53,14 +53,14 @@ def test_who_subscribes_within_a_notification_gets_the_next_message() -> None:
         rig.conn.incoming.subscribe(seen.append)
 
     rig.conn.incoming.pipe(ops.first()).subscribe(compose)
-    rig.wire.message("a", "b", "c")
+    rig.peer.message("a", "b", "c")
     assert seen == ["a", "b", "c"]
 
 
 def test_all_who_subscribe_in_the_same_turn_see_the_first_message() -> None:
     """Nobody misses what the other got for having come second."""
     rig = Rig()
-    rig.wire.message("a", "b")
+    rig.peer.message("a", "b")
     first, second = rig.watch(rig.conn.incoming), rig.watch(rig.conn.incoming)
     rig.run(1)
     third = rig.watch(rig.conn.incoming)
@@ -72,7 +72,7 @@ def test_all_who_subscribe_in_the_same_turn_see_the_first_message() -> None:
 def test_a_send_between_two_subscriptions_changes_nothing() -> None:
     """Both still see the first message."""
     rig = Rig()
-    rig.wire.message("a")
+    rig.peer.message("a")
     first = rig.watch(rig.conn.incoming)
     rig.conn.outgoing.on_next("hello")
     second = rig.watch(rig.conn.incoming)
@@ -83,7 +83,7 @@ def test_a_send_between_two_subscriptions_changes_nothing() -> None:
 def test_a_hold_let_go_between_two_subscriptions_changes_nothing() -> None:
     """Both still see the first message."""
     rig = Rig()
-    rig.wire.message("a")
+    rig.peer.message("a")
     first = rig.watch(rig.conn.incoming)
     rig.conn.flow.pause().dispose()
     second = rig.watch(rig.conn.incoming)
@@ -94,7 +94,7 @@ def test_a_hold_let_go_between_two_subscriptions_changes_nothing() -> None:
 def test_one_who_subscribes_and_leaves_in_the_same_turn_takes_nothing() -> None:
     """The message waits on."""
     rig = Rig()
-    rig.wire.message("a")
+    rig.peer.message("a")
     rig.watch(rig.conn.incoming).subscription.dispose()
     rig.run(1)
     seen = rig.watch(rig.conn.incoming)
@@ -105,7 +105,7 @@ def test_one_who_subscribes_and_leaves_in_the_same_turn_takes_nothing() -> None:
 def test_subscribing_while_the_flow_is_held_waits_for_both() -> None:
     """A subscriber, and nobody who holds."""
     rig = Rig(overrun=1)
-    rig.wire.message("a", "b")
+    rig.peer.message("a", "b")
     hold = rig.conn.flow.pause()
     seen = rig.watch(rig.conn.incoming)
     rig.run(1)
@@ -118,7 +118,7 @@ def test_subscribing_while_the_flow_is_held_waits_for_both() -> None:
 def test_a_subscriber_that_holds_the_flow_gets_one_at_a_time() -> None:
     """Also of those that were kept."""
     rig = Rig(overrun=2)
-    rig.wire.message("a", "b", "c")
+    rig.peer.message("a", "b", "c")
     seen: list[str] = []
     holds: list[Any] = []
 
@@ -137,8 +137,8 @@ def test_a_subscriber_that_holds_the_flow_gets_one_at_a_time() -> None:
 def test_the_end_waits_behind_what_is_held() -> None:
     """Messages and then a close: a late subscriber sees both, in this order."""
     rig = Rig()
-    rig.wire.message("a", "b")
-    rig.wire.close(4001)
+    rig.peer.message("a", "b")
+    rig.peer.close(4001)
     closed = rig.watch(rig.conn.closed)
     rig.run(10)
     assert closed.values == []
@@ -152,8 +152,8 @@ def test_the_end_waits_behind_what_is_held() -> None:
 def test_without_data_the_end_needs_no_subscriber() -> None:
     """Only data is held: control frames and the end of TCP are handled."""
     rig = Rig()
-    rig.wire.ping(b"x")
-    rig.wire.close(1000)
+    rig.peer.ping(b"x")
+    rig.peer.close(1000)
     closed = rig.watch(rig.conn.closed)
     assert closed.values == [Close(1000)]
     assert [sent.payload for sent in rig.transport.sent] == [b"x", b"\x03\xe8"]
@@ -163,7 +163,7 @@ def test_without_data_the_end_needs_no_subscriber() -> None:
 def test_a_handler_that_pushes_by_hand_has_its_data_held(result: object) -> None:
     """After None or a Disposable a subscriber may be to come."""
     rig = Rig(lambda _: result)
-    rig.wire.message("a")
+    rig.peer.message("a")
     rig.run(1)
     seen = rig.watch(rig.conn.incoming)
     rig.run(1)
@@ -174,8 +174,8 @@ def test_a_server_push_drops_and_counts_and_sees_a_close_at_once() -> None:
     """Who returned an Observable and did not subscribe is not going to."""
     rig = Rig(lambda _: rx.never())
     closed = rig.watch(rig.conn.closed)
-    rig.wire.message("a", "b")
-    rig.wire.close(1000)
+    rig.peer.message("a", "b")
+    rig.peer.close(1000)
     rig.settle()
     assert closed.values == [Close(1000)]
     assert rig.dropped == {"unobserved": 2}
@@ -184,7 +184,7 @@ def test_a_server_push_drops_and_counts_and_sees_a_close_at_once() -> None:
 def test_a_server_push_that_had_a_subscriber_is_none() -> None:
     """If it was subscribed once, the next subscriber is waited for."""
     rig = Rig(lambda conn: conn.incoming.pipe(ops.take(1), ops.zip(rx.never())))
-    rig.wire.message("a", "b")
+    rig.peer.message("a", "b")
     seen = rig.watch(rig.conn.incoming)
     rig.run(1)
     assert seen.values == ["b"]
@@ -209,7 +209,7 @@ def test_a_pipeline_that_subscribes_in_its_first_turns_loses_nothing(
         return compose(conn.incoming)
 
     rig = Rig(handler)
-    rig.wire.message("early")
+    rig.peer.message("early")
     rig.run(1)
     assert rig.messages == ["welcome", "early"]
     assert rig.dropped == {}
@@ -220,7 +220,7 @@ def test_a_frame_that_cannot_be_decoded_is_one_fault_and_the_stream_goes_on() ->
     rig = Rig(watch=True, codec=codecs.json)
     errors = rig.watch(rig.conn.errors)
     for frame in ("1", "{", b"2", "3"):
-        rig.wire.message(frame)
+        rig.peer.message(frame)
     assert rig.incoming.values == [1, 3]
     raws = [error.raw for error in errors.values if isinstance(error, DecodeError)]
     assert raws == ["{", b"2"]
@@ -237,7 +237,7 @@ def test_one_subscriber_who_raises_starves_no_other() -> None:
     errors = rig.watch(rig.conn.errors)
     rig.conn.incoming.subscribe(fail)
     after = rig.watch(rig.conn.incoming)
-    rig.wire.message("a", "b")
+    rig.peer.message("a", "b")
     assert rig.incoming.values == after.values == ["a", "b"]
     assert [str(error) for error in errors.values] == ["mine"] * 2
 
@@ -257,7 +257,7 @@ def test_who_subscribes_a_chain_learns_whose_flow_it_is() -> None:
 def test_all_who_subscribe_in_a_turn_see_the_first_also_if_something_was_due_in_it() -> None:
     """A hold that was let go in the turn before, say."""
     rig = Rig()
-    rig.wire.message("a")
+    rig.peer.message("a")
     seen: list[Any] = []
     rig.clock.schedule(lambda *_: seen.append(rig.watch(rig.conn.incoming)))
     rig.conn.flow.pause().dispose()
@@ -270,7 +270,7 @@ def test_a_message_that_was_kept_may_be_undecodable() -> None:
     """Its fault is told when it is delivered, and the next message comes."""
     rig = Rig(codec=codecs.text, overrun=2)
     faults = rig.watch(rig.conn.errors)
-    rig.wire.message("a", b"b", "c")
+    rig.peer.message("a", b"b", "c")
     seen = rig.watch(rig.conn.incoming)
     rig.run(1)
     assert seen.values == ["a", "c"]
@@ -281,7 +281,7 @@ def test_a_subscriber_may_raise_on_a_message_that_was_kept() -> None:
     """It is a fault as on any other message, and its neighbour sees them all."""
     rig = Rig(overrun=2)
     faults = rig.watch(rig.conn.errors)
-    rig.wire.message("a", "b", "c")
+    rig.peer.message("a", "b", "c")
 
     def fail(value: Any) -> None:
         raise LookupError(value)

@@ -17,8 +17,8 @@ def test_after_hold_timeout_what_waits_is_dropped_and_the_end_is_seen(
     rig = Rig(hold_timeout=30.0)
     closed = rig.watch(rig.conn.closed)
     rig.run(5)
-    rig.wire.message("a", "b", "c")
-    rig.wire.close(1000)
+    rig.peer.message("a", "b", "c")
+    rig.peer.close(1000)
     rig.run(29.9)
     assert closed.values == []
     assert caplog.records == []
@@ -36,11 +36,11 @@ def test_a_subscriber_after_hold_timeout_sees_what_comes_from_then_on(
 ) -> None:
     """What was dropped is gone; while it is subscribed nothing is."""
     rig = Rig(hold_timeout=30.0)
-    rig.wire.message("a")
+    rig.peer.message("a")
     rig.run(31)
-    rig.wire.message("b")
+    rig.peer.message("b")
     seen = rig.watch(rig.conn.incoming)
-    rig.wire.message("c")
+    rig.peer.message("c")
     assert seen.values == ["c"]
     assert rig.dropped == {"unobserved": 2}
     assert len(caplog.records) == 1
@@ -52,7 +52,7 @@ def test_the_time_out_is_for_data_that_waits_not_for_an_idle_peer(
     """Nobody there and nothing to take: nothing to say. Nor if somebody comes in time."""
     rig = Rig(hold_timeout=30.0)
     rig.run(100)
-    rig.wire.message("a")
+    rig.peer.message("a")
     rig.run(29)
     seen = rig.watch(rig.conn.incoming)
     rig.run(100)
@@ -63,7 +63,7 @@ def test_the_time_out_is_for_data_that_waits_not_for_an_idle_peer(
 def test_the_time_out_is_not_for_a_subscriber_who_holds(caplog: pytest.LogCaptureFixture) -> None:
     """Who is subscribed and busy may be so for long."""
     rig = Rig(hold_timeout=30.0, overrun=1)
-    rig.wire.message("a")
+    rig.peer.message("a")
     hold = rig.conn.flow.pause()
     seen = rig.watch(rig.conn.incoming)
     rig.run(100)
@@ -77,8 +77,8 @@ def test_once_closing_has_begun_nothing_is_held(caplog: pytest.LogCaptureFixture
     """The peer's answer is behind it: what nobody takes is dropped and counted."""
     rig = Rig(overrun=1)
     closed = rig.watch(rig.conn.closed)
-    rig.wire.message("a", "b", "c")
-    rig.wire.close(1000)
+    rig.peer.message("a", "b", "c")
+    rig.peer.close(1000)
     rig.conn.outgoing.on_completed()
     rig.run(1)
     assert closed.times == [0]
@@ -90,12 +90,12 @@ def test_once_closing_has_begun_who_is_there_still_gets_what_comes() -> None:
     """Holds or not; who comes only then, too."""
     rig = Rig(watch=True, overrun=1)
     rig.conn.flow.pause()
-    rig.wire.message("a", "b")
+    rig.peer.message("a", "b")
     rig.conn.outgoing.on_completed()
     rig.conn.flow.pause()
     late = rig.watch(rig.conn.incoming)
     rig.run(1)
-    rig.wire.message("c")
+    rig.peer.message("c")
     assert rig.incoming.values == ["a", "b", "c"]
     assert late.values[-1] == "c"
 
@@ -105,8 +105,8 @@ def test_a_message_that_came_before_the_end_is_delivered_before_it(code: int) ->
     """It was kept for a hold that our close has lifted; the peer's answer comes right behind."""
     rig = Rig(watch=True, overrun=1)
     rig.conn.flow.pause()
-    rig.wire.message("a", "b")
-    rig.wire.close(code)
+    rig.peer.message("a", "b")
+    rig.peer.close(code)
     rig.conn.outgoing.on_completed()
     rig.settle()
     assert rig.incoming.values == ["a", "b"]

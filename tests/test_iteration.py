@@ -57,8 +57,8 @@ async def test_the_end_of_a_connection_ends_it() -> None:
         rig = Rig()
         values = iterate(rig.conn.incoming)
         waiting = await begun(values)
-        rig.wire.message("a")
-        rig.wire.close(code)
+        rig.peer.message("a")
+        rig.peer.close(code)
         assert await waiting == "a"
         waiting = await begun(values)
         rig.settle()
@@ -71,7 +71,7 @@ async def test_nothing_is_subscribed_before_the_first_value_is_asked_for() -> No
     """Until then messages are held back, as for anybody."""
     rig = Rig()
     values = iterate(rig.conn.incoming)
-    rig.wire.message("a")
+    rig.peer.message("a")
     waiting = await begun(values)
     rig.settle()
     assert await waiting == "a"
@@ -83,7 +83,7 @@ async def test_while_the_body_is_busy_the_flow_is_held() -> None:
     rig = Rig()
     values = iterate(rig.conn.incoming)
     waiting = await begun(values)
-    rig.wire.message("a", "b", "c")
+    rig.peer.message("a", "b", "c")
     got = [await waiting]
     assert not rig.transport.reading
     for _ in range(2):
@@ -101,7 +101,7 @@ async def test_while_the_body_is_busy_with_what_was_on_its_way_the_flow_is_held(
     rig = Rig(overrun=1)
     values = iterate(rig.conn.incoming)
     waiting = await begun(values)
-    rig.wire.message("a", "b")
+    rig.peer.message("a", "b")
     for expected in "ab":
         rig.settle()
         assert await waiting == expected
@@ -116,7 +116,7 @@ async def test_what_was_on_its_way_comes_in_order_and_does_not_pile_up() -> None
     rig = Rig(overrun=2)
     values = iterate(rig.conn.incoming)
     waiting = await begun(values)
-    rig.wire.message(*"abcdefgh")
+    rig.peer.message(*"abcdefgh")
     got: list[str] = []
     while len(got) < 8:
         rig.settle()
@@ -144,7 +144,7 @@ async def test_the_flow_is_found_through_whatever_operators(chain: Any) -> None:
     waiting = await begun(values)
     for _ in range(5):
         await asyncio.sleep(0)  # the chain is subscribed to in these turns of the loop
-    rig.wire.message("a", "b", "c")
+    rig.peer.message("a", "b", "c")
     await waiting
     assert not rig.transport.reading
     await values.aclose()
@@ -157,7 +157,7 @@ async def test_two_connections_are_held_both() -> None:
     waiting = await begun(values)
     for _ in range(3):
         await asyncio.sleep(0)  # as above
-    rigs[0].wire.message("a")
+    rigs[0].peer.message("a")
     assert await waiting == "a"
     assert [rig.transport.reading for rig in rigs] == [False, False]
     await values.aclose()
@@ -169,7 +169,7 @@ async def test_leaving_unsubscribes_and_lets_go() -> None:
     rig = Rig()
     values = iterate(rig.conn.incoming)
     waiting = await begun(values)
-    rig.wire.message("a", "b")
+    rig.peer.message("a", "b")
     assert await waiting == "a"
     await values.aclose()
     assert rig.session.face.incoming.observed is False
@@ -214,7 +214,7 @@ async def test_what_no_hold_stops_waits_its_turn() -> None:
     waiting = await begun(values)
     for _ in range(3):
         await asyncio.sleep(0)  # the chain is subscribed to in these turns of the loop
-    rig.wire.message("a")
+    rig.peer.message("a")
     source.on_next("1")
     source.on_next("2")
     assert [await waiting, await following(values), await following(values)] == ["a", "1", "2"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import pytest
-from clock import Clock
 from rig import Rig
 
 from rxws import Close
 from rxws.heartbeat import KeepAlive
 from rxws.messages import Kind
+from rxws.testing.clock import Clock
 
 
 @dataclass
@@ -108,7 +108,7 @@ def test_a_connection_that_is_held_sends_pongs() -> None:
 def test_nobody_subscribed_is_a_pause_too() -> None:
     """What holds the reading does not matter to the peer."""
     rig = Rig()
-    rig.wire.message("kept")
+    rig.peer.message("kept")
     rig.run(1)
     assert pongs(rig) == [0.25, 0.5, 0.75, 1]
     rig.conn.incoming.subscribe(scheduler=rig.conn.scheduler)
@@ -119,11 +119,11 @@ def test_nobody_subscribed_is_a_pause_too() -> None:
 def test_pongs_do_not_pile_up_where_the_peer_takes_nothing() -> None:
     """One waits at the most."""
     rig = Rig(watch=True, high_water=1, send_timeout=1000.0)
-    rig.wire.stop()
+    rig.peer.stop()
     rig.conn.outgoing.on_next("more than high water")
     rig.run(10)
     assert pongs(rig) == []
-    rig.wire.go()
+    rig.peer.go()
     rig.run(10)
     assert len(pongs(rig)) == 1
 
@@ -131,27 +131,27 @@ def test_pongs_do_not_pile_up_where_the_peer_takes_nothing() -> None:
 def test_the_answer_to_a_ping_is_not_overwritten() -> None:
     """It waits behind a full wire while pauses go on; then it, and no other, is sent."""
     rig = Rig(watch=True, send_timeout=1000.0, overrun=1)
-    rig.wire.stop()
+    rig.peer.stop()
     rig.conn.outgoing.on_next("fills the wire")
-    rig.wire.ping(b"answer me")
+    rig.peer.ping(b"answer me")
     hold = rig.conn.flow.pause()
     rig.run(5)
     hold.dispose()
-    rig.wire.go()
+    rig.peer.go()
     assert [frame.payload for frame in rig.frames(Kind.PONG)] == [b"answer me"]
 
 
 def test_a_ping_has_its_answer_though_an_unsolicited_pong_waits() -> None:
     """The answer takes its place."""
     rig = Rig(watch=True, send_timeout=1000.0)
-    rig.wire.stop()
+    rig.peer.stop()
     rig.conn.outgoing.on_next("fills the wire")
     hold = rig.conn.flow.pause()
     rig.run(0.3)
     hold.dispose()
     rig.settle()
-    rig.wire.ping(b"answer me")
-    rig.wire.go()
+    rig.peer.ping(b"answer me")
+    rig.peer.go()
     assert [frame.payload for frame in rig.frames(Kind.PONG)] == [b"answer me"]
 
 
@@ -165,14 +165,14 @@ def test_after_the_end_there_are_none(end: str) -> None:
     if end == "close":
         rig.conn.outgoing.on_next(Close(4001))
     elif end == "lost":
-        rig.wire.lost()
+        rig.peer.lost()
         rig.session.on_lost()
     else:
-        rig.wire.stop()
+        rig.peer.stop()
         for _ in range(9 if end == "overflow" else 1):
             rig.conn.outgoing.on_next("x" * 100)
     rig.run(30)
-    rig.wire.go()
+    rig.peer.go()
     sent = len(rig.transport.sent)
     rig.run(30)
     assert rig.closed.ends == [None]
@@ -225,11 +225,11 @@ def test_a_loop_that_is_busy_gives_a_sign_of_life(lateness: float, expected: int
 def test_messages_make_it_look_whether_the_loop_is_busy() -> None:
     """The first message begins it, and what comes after the end does not."""
     rig = Rig(watch=True)
-    rig.wire.message("a")
+    rig.peer.message("a")
     rig.clock.sleep(0.5)
     rig.clock.turn()
     assert len(pongs(rig)) == 1
-    rig.wire.close(1000)
+    rig.peer.close(1000)
     rig.clock.sleep(0.5)
     rig.clock.turn()
     assert len(pongs(rig)) == 1

@@ -23,6 +23,8 @@ LAYERS: list[set[str]] = [
     {"iteration", "operators"},  # the bridge to `async for`; only what Rx lacks
     {"mapping"},  # the largest of the operators
     {"loop"},  # the event loop as a scheduler
+    {"recording"},  # what a flow did, for tests, pictures and tools
+    {"recorded", "replaying"},  # its file format; its events once more
     {"session", "reconnect"},  # one connection's life
     {"face"},  # the streams of a session that its user sees
     {"inbound", "outgoing"},  # the ways in and out
@@ -38,6 +40,7 @@ LAYERS: list[set[str]] = [
 
 # Imports within one layer, each with its reason: (who imports, what).
 SIDEWAYS: set[tuple[str, str]] = {
+    ("replaying", "recorded"),  # the events
     ("errors", "messages"),  # ConnectionClosed carries a Close
 }
 
@@ -49,13 +52,16 @@ IMPURE = ("asyncio", "aiohttp", "reactivex.scheduler.eventloop")
 MAX_LINES = 320
 
 DEPTH = {module: depth for depth, layer in enumerate(LAYERS) for module in layer}
-MODULES = {
-    path.relative_to(PACKAGE).with_suffix("").parts[0]: path for path in PACKAGE.rglob("*.py")
+
+# Files and their modules; the files of a package within rxws are one.
+FILES = {
+    path: path.relative_to(PACKAGE).with_suffix("").parts[0]
+    for path in sorted(PACKAGE.rglob("*.py"))
 }
 
 
-def imports(source: str) -> list[tuple[str, int, bool]]:
-    """What a module of rxws imports: (dotted name, line, whether it runs)."""
+def imports(source: str, package: str = "rxws") -> list[tuple[str, int, bool]]:
+    """What a module in a package imports: (dotted name, line, whether it runs)."""
     found: list[tuple[str, int, bool]] = []
 
     def visit(node: ast.AST, runs: bool) -> None:
@@ -68,7 +74,7 @@ def imports(source: str) -> list[tuple[str, int, bool]]:
         if isinstance(node, ast.Import):
             found.extend((alias.name, node.lineno, runs) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = ".".join(filter(None, ["rxws" if node.level else "", node.module]))
+            base = ".".join(filter(None, [package if node.level else "", node.module]))
             # `from . import x` may name a module: then that is what is imported.
             found.extend((f"{base}.{alias.name}", node.lineno, runs) for alias in node.names)
         for child in ast.iter_child_nodes(node):
@@ -78,12 +84,12 @@ def imports(source: str) -> list[tuple[str, int, bool]]:
     return found
 
 
-def complaints(module: str, source: str, modules: set[str]) -> list[str]:
+def complaints(module: str, source: str, modules: set[str], package: str = "rxws") -> list[str]:
     """What is wrong with a module's imports, and what to change."""
     if module not in DEPTH:
         return [f"rxws/{module}.py has no layer: add it to LAYERS in tests/test_layers.py"]
     said: list[str] = []
-    for name, line, runs in imports(source):
+    for name, line, runs in imports(source, package):
         where = f"rxws/{module}.py:{line}"
         if name == "rxws" or name.startswith("rxws."):
             first = name.split(".")[1] if "." in name else ""
@@ -118,10 +124,11 @@ def complaints(module: str, source: str, modules: set[str]) -> list[str]:
     return said
 
 
-@pytest.mark.parametrize("module", sorted(MODULES))
-def test_imports_point_down_only(module: str) -> None:
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down_only(path: Path) -> None:
     """A module imports lower layers only, and from the session down neither asyncio nor aiohttp."""
-    said = complaints(module, MODULES[module].read_text(encoding="utf-8"), set(MODULES))
+    package = ".".join(["rxws", *path.relative_to(PACKAGE).parts[:-1]])
+    said = complaints(FILES[path], path.read_text(encoding="utf-8"), set(FILES.values()), package)
     assert not said, "\n".join(["", *said])
 
 

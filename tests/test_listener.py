@@ -20,12 +20,12 @@ def test_a_listener_joins_three_streams_of_ones_own() -> None:
     errors: Subject[Exception] = Subject()
     rig = Rig(rxws.listener(incoming, outgoing, errors), watch=True, codec=rxws.codecs.json)
     seen, faults = rig.watch(incoming), rig.watch(errors)
-    rig.wire.message("1", "{")
+    rig.peer.message("1", "{")
     outgoing.on_next([2])
     assert seen.values == [1]
     assert [type(fault) for fault in faults.values] == [DecodeError]
     assert rig.messages == ["[2]"]
-    rig.wire.close(4001)
+    rig.peer.close(4001)
     assert isinstance(seen.error, ConnectionClosed)
 
 
@@ -43,7 +43,7 @@ def test_a_listener_echoes_through_its_own_streams() -> None:
     outgoing: Subject[Any] = Subject()
     incoming.subscribe(outgoing)
     rig = Rig(rxws.listener(incoming, outgoing), watch=True)
-    rig.wire.message("a")
+    rig.peer.message("a")
     assert rig.messages == ["a"]
 
 
@@ -64,14 +64,14 @@ def test_a_pipeline_is_composed_afresh_for_each_connection() -> None:
     handler = rxws.pipeline(ops.distinct_until_changed(), ops.map(str.upper))
     for _ in range(2):
         rig = Rig(handler, watch=True)
-        rig.wire.message("a", "a", "b")
+        rig.peer.message("a", "a", "b")
         assert rig.messages == ["A", "B"]
-        rig.wire.close(1000)
+        rig.peer.close(1000)
         rig.check_over(Close(1000, by="peer"))
 
 
 def test_a_pipeline_of_nothing_echoes() -> None:
     """As it is."""
     rig = Rig(rxws.pipeline())
-    rig.wire.message("a")
+    rig.peer.message("a")
     assert rig.messages == ["a"]

@@ -8,12 +8,12 @@ from typing import Any, NoReturn
 
 import pytest
 import reactivex as rx
-from clock import Clock
 from desk import Desk, settle
 from reactivex.subject import Subject
 from rig import Notes
 
 from rxws.operators import map_async
+from rxws.testing.clock import Clock
 
 
 class Bench:

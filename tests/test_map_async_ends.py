@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import reactivex as rx
-from clock import Clock
 from desk import Desk, settle
 from reactivex import operators as ops
 from reactivex.disposable import Disposable
@@ -17,6 +16,7 @@ from rig import Notes
 
 from rxws import RxwsError
 from rxws.operators import Backlog, map_async
+from rxws.testing.clock import Clock
 
 
 class Bench:

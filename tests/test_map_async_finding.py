@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import reactivex as rx
-from clock import Clock
 from desk import Desk, settle
 from reactivex import operators as ops
 from reactivex.scheduler import ImmediateScheduler
@@ -16,6 +15,7 @@ from rig import Notes, Rig
 import rxws
 from rxws.loop import LoopScheduler
 from rxws.operators import map_async
+from rxws.testing.clock import Clock
 
 
 def held(rig: Rig) -> bool:
@@ -37,7 +37,7 @@ async def test_it_finds_its_connection_where_it_is_subscribed_by_hand(how: str) 
         source = rig.conn.incoming.pipe(ops.start_with("hello"))
     out: Notes[Any] = Notes(source.pipe(map_async(desk, max_concurrent=2)), Clock())
     await settle(rig)
-    rig.wire.message("a", "b")
+    rig.peer.message("a", "b")
     await settle(rig)
     holding = held(rig)
     out.subscription.dispose()
@@ -51,7 +51,7 @@ async def test_it_finds_its_connection_behind_other_operators() -> None:
     inner: rx.Observable[Any] = rig.conn.incoming.pipe(ops.map(str.upper), ops.filter(bool))
     deep: rx.Observable[Any] = inner.pipe(ops.flat_map(rx.just), ops.distinct_until_changed())
     out: Notes[Any] = Notes(deep.pipe(map_async(desk)), Clock())
-    rig.wire.message("a")
+    rig.peer.message("a")
     await settle(rig)
     assert held(rig)
     out.subscription.dispose()
@@ -66,7 +66,7 @@ async def test_it_finds_its_connection_where_something_comes_first() -> None:
     await settle(rig)
     desk.finish("hello")
     await settle(rig)
-    rig.wire.message("a", "b")
+    rig.peer.message("a", "b")
     await settle(rig)
     assert held(rig)
     desk.finish("a")
@@ -84,7 +84,7 @@ async def test_a_connection_that_is_found_while_it_is_full_is_held() -> None:
     out = noted(source)
     await settle(rig)
     assert desk.begun == ["hello"]
-    rig.wire.message(*map(str, range(2000)))
+    rig.peer.message(*map(str, range(2000)))
     await settle(rig)
     ends = list(out.ends)
     out.subscription.dispose()
@@ -100,7 +100,7 @@ async def test_two_in_one_chain_both_hold_the_connection() -> None:
         return value
 
     out: Notes[Any] = Notes(rig.conn.incoming.pipe(map_async(fast), map_async(slow)), Clock())
-    rig.wire.message("a")
+    rig.peer.message("a")
     await settle(rig)
     assert slow.begun == ["a"]
     holding = held(rig)
@@ -126,7 +126,7 @@ async def test_iterate_behind_it_holds_the_connection() -> None:
 
     task = asyncio.ensure_future(body())
     await settle(rig)
-    rig.wire.message("a")
+    rig.peer.message("a")
     holding = await asyncio.wait_for(busy, 10)
     task.cancel()
     await asyncio.wait([task])
@@ -143,12 +143,12 @@ async def test_a_connection_that_fn_asks_is_not_held() -> None:
     source = rig.conn.incoming.pipe(ops.start_with("hello"), map_async(ask))
     out = noted(source)
     await settle(rig, upstream)
-    upstream.wire.message("first")
+    upstream.peer.message("first")
     await settle(rig, upstream)
     assert out.values == ["first"]
-    rig.wire.message("a")
+    rig.peer.message("a")
     await settle(rig, upstream)
-    upstream.wire.message("second")
+    upstream.peer.message("second")
     await settle(rig, upstream)
     values = list(out.values)
     out.subscription.dispose()

@@ -9,7 +9,6 @@ import aiohttp
 import pytest
 import reactivex as rx
 from aiohttp import web
-from clock import Clock
 from conftest import Serve
 from desk import Desk, settle
 from reactivex import operators as ops
@@ -20,6 +19,7 @@ from running import text
 import rxws
 from rxws.loop import LoopScheduler
 from rxws.operators import map_async
+from rxws.testing.clock import Clock
 
 
 def held(rig: Rig) -> bool:
@@ -35,11 +35,11 @@ async def test_the_flow_is_held_while_it_is_full() -> None:
     """And let go when a place is free."""
     desk = Desk()
     rig = Rig(lambda conn: conn.incoming.pipe(map_async(desk, max_concurrent=2)))
-    rig.wire.message("a")
+    rig.peer.message("a")
     assert not held(rig)
-    rig.wire.message("b")
+    rig.peer.message("b")
     assert held(rig)
-    rig.wire.message("c", "d")
+    rig.peer.message("c", "d")
     await settle(rig)
     assert desk.begun == ["a", "b"]
     assert rig.stats.received_messages == 2, "what the peer sends is its own to keep"
@@ -65,7 +65,7 @@ async def test_any_number_of_messages_is_answered_in_order(overrun: int) -> None
         return message.upper()
 
     rig = Rig(lambda conn: conn.incoming.pipe(map_async(shout)), overrun=overrun)
-    rig.wire.message(*(f"n{number}" for number in range(count)))
+    rig.peer.message(*(f"n{number}" for number in range(count)))
     async with asyncio.timeout(30):
         while rig.stats.sent_messages < count:
             await settle(rig)
@@ -77,8 +77,8 @@ async def test_a_message_and_the_close_behind_it_are_both_answered() -> None:
     desk = Desk()
     rig = Rig(lambda conn: conn.incoming.pipe(map_async(desk)))
     closed = rig.watch(rig.conn.closed)
-    rig.wire.message("a", "b")
-    rig.wire.close(1000)
+    rig.peer.message("a", "b")
+    rig.peer.close(1000)
     for value in "ab":
         await settle(rig)
         assert closed.values == []
@@ -99,7 +99,7 @@ async def test_however_it_ends_the_flow_is_let_go(end: str) -> None:
         source = rig.conn.incoming.pipe(ops.take(1))
     out: Notes[Any] = noted(source.pipe(map_async(desk)))
     await settle(rig)
-    rig.wire.message("a")
+    rig.peer.message("a")
     await settle(rig)
     assert held(rig)
     if end == "dispose":
@@ -119,9 +119,9 @@ async def test_values_from_elsewhere_wait_though_the_flow_is_held() -> None:
     rig, desk, topic = Rig(watch=True), Desk(), Subject[str]()
     out = noted(rx.merge(rig.conn.incoming, topic).pipe(map_async(desk)))
     await settle(rig)
-    rig.wire.message("a")
+    rig.peer.message("a")
     topic.on_next("t")
-    rig.wire.message("b")
+    rig.peer.message("b")
     await settle(rig)
     assert desk.begun == ["a"]
     for value in "atb":
@@ -136,10 +136,10 @@ async def test_a_merge_holds_all_connections() -> None:
     source = rx.merge(one.conn.incoming, other.conn.incoming)
     out = noted(source.pipe(map_async(desk)))
     await settle(one, other)
-    one.wire.message("a")
+    one.peer.message("a")
     assert held(one)
     assert held(other)
-    other.wire.message("b")
+    other.peer.message("b")
     await settle(one, other)
     assert desk.begun == ["a"]
     desk.finish("a")
@@ -157,8 +157,8 @@ async def test_a_connection_in_the_merge_that_has_ended_does_no_harm() -> None:
     source = rx.merge(one.conn.incoming, other.conn.incoming)
     out = noted(source.pipe(map_async(desk)))
     await settle(one, other)
-    one.wire.close(1000)
-    other.wire.message("a", "b")
+    one.peer.close(1000)
+    other.peer.message("a", "b")
     await settle(one, other)
     assert held(other)
     for value in "ab":
@@ -187,7 +187,7 @@ async def test_a_flow_that_is_given_is_held_besides_the_sources() -> None:
     rig, other, desk = Rig(watch=True), Rig(watch=True), Desk()
     mapped = rig.conn.incoming.pipe(map_async(desk, flow=other.conn.flow))
     out: Notes[Any] = Notes(mapped, Clock())
-    rig.wire.message("a")
+    rig.peer.message("a")
     assert held(rig)
     assert held(other)
     out.subscription.dispose()

@@ -9,7 +9,6 @@ import warnings
 from typing import Any, NoReturn
 
 import pytest
-from clock import Clock
 from desk import Desk, settle
 from reactivex import operators as ops
 from reactivex.subject import Subject
@@ -17,6 +16,7 @@ from rig import Notes, Rig
 
 from rxws import Close, codecs
 from rxws.operators import map_async
+from rxws.testing.clock import Clock
 
 
 def fail(_: object) -> NoReturn:
@@ -124,7 +124,7 @@ class Raising:
         self.errors = self.rig.watch(self.rig.conn.errors)
         mapped = self.rig.conn.incoming.pipe(map_async(self.desk, **options))
         self.subscription = mapped.subscribe(self._tell, scheduler=self.rig.conn.scheduler)
-        self.rig.wire.message("a", "b")
+        self.rig.peer.message("a", "b")
 
     def _tell(self, value: str) -> None:
         self.told.append(value)
@@ -184,7 +184,7 @@ async def test_unobserved_it_closes_with_1011(caplog: pytest.LogCaptureFixture) 
     desk = Desk()
     mapped = rig.conn.incoming.pipe(map_async(desk))
     mapped.subscribe(fail, scheduler=rig.conn.scheduler)
-    rig.wire.message("a")
+    rig.peer.message("a")
     await settle(rig)
     desk.finish("a")
     await settle(rig)
@@ -214,14 +214,14 @@ async def test_a_handler_answers_in_order_and_ends_when_all_is_answered() -> Non
     rig = Rig(lambda conn: conn.incoming.pipe(ops.take(3), map_async(desk, max_concurrent=2)))
     closed = rig.watch(rig.conn.closed)
     for value in "abc":
-        rig.wire.message(value)
+        rig.peer.message(value)
     await settle(rig)
     for value in "bac":
         desk.finish(value)
         await settle(rig)
     assert rig.messages == ["a!", "b!", "c!"]
     assert rig.close_frame.code == 1000
-    rig.wire.close(1000)
+    rig.peer.close(1000)
     rig.settle()
     assert closed.values == [Close(1000)]
 
@@ -232,12 +232,12 @@ async def test_the_end_of_the_connection_cancels_what_a_handler_awaits(how: str)
     desk = Desk()
     rig = Rig(lambda conn: conn.incoming.pipe(map_async(desk, max_concurrent=2)))
     closed = rig.watch(rig.conn.closed)
-    rig.wire.message("a")
+    rig.peer.message("a")
     await settle(rig)
     if how == "close":
-        rig.wire.close(4001)
+        rig.peer.close(4001)
     else:
-        rig.wire.lost()
+        rig.peer.lost()
     await settle(rig)
     assert desk.cancelled == ["a"]
     assert len(closed.values) == 1
@@ -247,7 +247,7 @@ async def test_an_exception_of_fn_closes_with_1011(caplog: pytest.LogCaptureFixt
     """It reaches `outgoing.on_error`; it is logged and not told to the peer."""
     desk = Desk()
     rig = Rig(lambda conn: conn.incoming.pipe(map_async(desk)), codec=codecs.text)
-    rig.wire.message("a")
+    rig.peer.message("a")
     await settle(rig)
     desk.fail("a", ValueError("secret"))
     await settle(rig)
@@ -260,7 +260,7 @@ async def test_a_cancelled_call_closes_with_1011(caplog: pytest.LogCaptureFixtur
     desk = Desk()
     rig = Rig(lambda conn: conn.incoming.pipe(map_async(desk)))
     before = asyncio.all_tasks()
-    rig.wire.message("a")
+    rig.peer.message("a")
     [task] = asyncio.all_tasks() - before
     await settle(rig)
     task.cancel()
@@ -282,7 +282,7 @@ def test_without_a_loop_it_is_an_error_that_leaves_nothing_behind() -> None:
         mapped.subscribe(
             on_error=lambda error: told.append(type(error)), scheduler=rig.conn.scheduler
         )
-        rig.wire.message("a")
+        rig.peer.message("a")
         faults.extend(type(error) for error in errors.values)
 
     with warnings.catch_warnings(record=True) as warned:

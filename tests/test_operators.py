@@ -124,7 +124,7 @@ def test_a_scheduler_that_is_passed_is_used() -> None:
     rig.conn.incoming.pipe(ops.delay(2.0), on_loop()).subscribe(
         lambda _: seen.append(rig.clock.time), scheduler=rig.conn.scheduler
     )
-    rig.wire.message("a")
+    rig.peer.message("a")
     rig.run(3)
     assert seen == [2]
 

@@ -60,7 +60,7 @@ def test_who_subscribes_sees_what_is_sent_and_the_end() -> None:
 
     other = Rig(watch=True)
     seen = other.watch(other.conn.outgoing)
-    other.wire.close(1000)
+    other.peer.close(1000)
     assert seen.ends == [None]
 
 
@@ -106,7 +106,7 @@ def test_a_ping_pong_with_a_peer_that_answers_at_once_does_not_recurse() -> None
     rig.conn.outgoing.subscribe(
         lambda value: rig.session.on_message("done" if value == "10000" else str(value), 5)
     )
-    rig.wire.message("0")
+    rig.peer.message("0")
     assert rig.messages == [str(n) for n in range(1, 10_001)]
 
 
@@ -115,7 +115,7 @@ def test_a_send_within_incoming_keeps_order_for_all() -> None:
     rig = Rig(watch=True)
     for name in "xy":
         rig.conn.incoming.pipe(ops.map(name.__add__)).subscribe(rig.conn.outgoing.on_next)
-    rig.wire.message("1", "2")
+    rig.peer.message("1", "2")
     assert rig.messages == ["x1", "y1", "x2", "y2"]
 
 
@@ -202,8 +202,8 @@ def test_who_watches_is_not_shown_what_is_flushed_into_a_closed_socket() -> None
     """It was not sent."""
     rig = Rig(lambda conn: conn.incoming.pipe(ops.debounce(1.0)))
     seen = rig.watch(rig.conn.outgoing)
-    rig.wire.message("flushed")
-    rig.wire.close(1000)
+    rig.peer.message("flushed")
+    rig.peer.close(1000)
     assert rig.dropped == {"closed": 1}
     assert seen.values == []
 

@@ -20,7 +20,7 @@ def behind(policy: Overflow, **options: Any) -> Rig:
     """A connection whose peer takes nothing; one frame is on its way to it."""
     options.setdefault("max_buffer", ROOM)
     rig = Rig(watch=True, overflow=policy, send_timeout=1e6, **options)
-    rig.wire.stop()
+    rig.peer.stop()
     rig.conn.outgoing.on_next("leaving")
     return rig
 
@@ -84,7 +84,7 @@ def test_a_message_that_cannot_be_encoded_replaces_nothing() -> None:
     errors = rig.watch(rig.conn.errors)
     rig.conn.outgoing.on_next("good")
     rig.conn.outgoing.on_next("\ud800")
-    rig.wire.go()
+    rig.peer.go()
     assert rig.messages == ["leaving", "good"]
     assert len(errors.values) == 1
 
@@ -96,7 +96,7 @@ def test_many_keys_are_bounded() -> None:
         rig.conn.outgoing.on_next(chr(0x100 + number))
     waiting = len(rig.session.flow.outbox)
     assert rig.dropped == {"overflow": 100 - waiting}
-    rig.wire.go()
+    rig.peer.go()
     assert rig.messages[1:] == [chr(0x100 + number) for number in range(100 - waiting, 100)]
 
 
@@ -106,7 +106,7 @@ def test_the_newest_value_of_a_key_is_not_what_makes_room() -> None:
     rig.conn.outgoing.on_next("a")
     rig.conn.outgoing.on_next(kib("b"))
     rig.conn.outgoing.on_next("a" * (ROOM - 200))
-    rig.wire.go()
+    rig.peer.go()
     assert "a" * (ROOM - 200) in rig.messages
 
 

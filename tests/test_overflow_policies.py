@@ -22,7 +22,7 @@ def behind(policy: Overflow, **options: Any) -> Rig:
     """A connection whose peer takes nothing; one frame is on its way to it."""
     options.setdefault("max_buffer", ROOM)
     rig = Rig(watch=True, overflow=policy, send_timeout=1e6, **options)
-    rig.wire.stop()
+    rig.peer.stop()
     rig.conn.outgoing.on_next("leaving")
     return rig
 
@@ -48,7 +48,7 @@ def test_drop_oldest_makes_room_for_the_newest() -> None:
     rig = behind("drop_oldest")
     for number in range(9):
         rig.conn.outgoing.on_next(kib(number))
-    rig.wire.go()
+    rig.peer.go()
     assert names(rig) == ["leaving", "6", "7", "8"]
     assert rig.dropped == {"overflow": 6}
     assert rig.closed.values == []
@@ -61,7 +61,7 @@ def test_drop_oldest_makes_as_much_room_as_a_message_needs() -> None:
         rig.conn.outgoing.on_next(kib(number))
     rig.conn.outgoing.on_next("x" * 3 * KIB)
     assert rig.dropped == {"overflow": 3}
-    rig.wire.go()
+    rig.peer.go()
     assert rig.messages == ["leaving", "x" * 3 * KIB]
 
 
@@ -71,7 +71,7 @@ def test_drop_oldest_keeps_the_newest_whatever_its_size() -> None:
     rig.conn.outgoing.on_next(kib(0))
     rig.conn.outgoing.on_next("x" * 2 * ROOM)
     rig.conn.outgoing.on_next("y" * 2 * ROOM)
-    rig.wire.go()
+    rig.peer.go()
     assert rig.messages == ["leaving", "y" * 2 * ROOM]
     assert rig.dropped == {"overflow": 2}
 
@@ -82,7 +82,7 @@ def test_drop_newest_keeps_what_waits() -> None:
     for number in range(9):
         rig.conn.outgoing.on_next(kib(number))
     rig.conn.outgoing.on_next("small")
-    rig.wire.go()
+    rig.peer.go()
     assert names(rig) == ["leaving", "0", "1", "2", "small"]
     assert rig.dropped == {"overflow": 6}
     assert rig.closed.values == []
@@ -103,7 +103,7 @@ def test_dropping_goes_on_when_the_peer_catches_up(policy: Overflow) -> None:
     rig = behind(policy)
     for number in range(9):
         rig.conn.outgoing.on_next(kib(number))
-    rig.wire.go()
+    rig.peer.go()
     before = len(rig.messages)
     rig.conn.outgoing.on_next("a")
     rig.conn.outgoing.on_next("b")
@@ -129,7 +129,7 @@ def test_a_frame_that_has_begun_to_leave_is_never_dropped_or_sent_twice(policy: 
         rig.conn.outgoing.on_next("leaving")
         rig.conn.outgoing.on_next(kib("more"))
     assert rig.messages == ["leaving"]
-    rig.wire.go(0)
+    rig.peer.go(0)
     begun = rig.messages
     assert len(begun) == (1 if policy == "close" else 2)
     for _ in range(10):
@@ -156,11 +156,11 @@ def test_a_close_is_never_dropped(policy: Overflow) -> None:
     rig.conn.outgoing.on_next(Close(4001, "why"))
     for number in range(20):
         rig.conn.outgoing.on_next(kib(number))
-    rig.wire.go()
+    rig.peer.go()
     assert (rig.close_frame.code, rig.close_frame.reason) == (4001, "why")
     assert len(rig.messages) == 21 - lost
     assert rig.dropped["closed"] == 20
-    rig.wire.close(4001)
+    rig.peer.close(4001)
     rig.check_over(Close(4001, "why"))
 
 
@@ -169,7 +169,7 @@ def test_a_close_takes_no_room() -> None:
     rig = behind("close", max_buffer=len("leaving") + OVERHEAD + 1)
     rig.conn.outgoing.on_next("x")
     rig.conn.outgoing.on_next(Close(4001))
-    rig.wire.go()
+    rig.peer.go()
     assert rig.messages == ["leaving", "x"]
     assert rig.close_frame.code == 4001
 
@@ -183,7 +183,7 @@ def test_text_and_binary_keep_one_order(policy: Overflow) -> None:
         text = f"{number}".ljust(200)
         sent.append(text if number % 3 else text.encode())
         rig.conn.outgoing.on_next(sent[-1])
-    rig.wire.go()
+    rig.peer.go()
     left = rig.messages[1:]
     assert 5 < len(left) < 40
     assert left == [message for message in sent if message in left]
@@ -202,11 +202,11 @@ def test_at_the_bound_nothing_is_dropped_and_one_byte_more_is() -> None:
 def test_making_room_never_empties_what_waits(policy: Overflow) -> None:
     """The newest always waits, though what is leaving is larger than the bound alone."""
     rig = Rig(watch=True, overflow=policy, max_buffer=KIB, send_timeout=1e6)
-    rig.wire.stop()
+    rig.peer.stop()
     rig.conn.outgoing.on_next("x" * 10 * KIB)
     for number in range(5):
         rig.conn.outgoing.on_next(f"{number}")
-    rig.wire.go()
+    rig.peer.go()
     assert rig.messages[1:] == ["4"]
 
 
@@ -216,7 +216,7 @@ def test_what_still_waits_at_the_end_is_counted(policy: Overflow) -> None:
     rig = behind(policy)
     for number in range(20):
         rig.conn.outgoing.on_next(kib(number))
-    rig.wire.lost()
+    rig.peer.lost()
     rig.settle()
     assert rig.stats.sent_messages + sum(rig.dropped.values()) == 21
     assert rig.dropped["closed"] >= 1
@@ -245,9 +245,9 @@ def test_sent_dropped_and_waiting_make_up_what_was_offered(
             rig.conn.outgoing.on_next(f"{offered} ".ljust(how, "x"))
             offered += 1
         elif step == "go":
-            rig.wire.go(how)
+            rig.peer.go(how)
         else:
-            rig.wire.stop()
+            rig.peer.stop()
         outbox = rig.session.flow.outbox
         waiting = len(outbox)
         assert rig.stats.sent_messages + sum(rig.dropped.values()) + waiting == offered
@@ -260,5 +260,5 @@ def test_sent_dropped_and_waiting_make_up_what_was_offered(
         assert policy == "close"
         assert isinstance(rig.incoming.error, BufferOverflow)
     elif policy in ("drop_oldest", latest()) and offered:
-        rig.wire.go()
+        rig.peer.go()
         assert int(str(rig.messages[-1]).split()[0]) == offered - 1, "the newest always arrives"

@@ -139,7 +139,7 @@ def test_what_was_pushed_after_the_end_counts_as_closed_or_overflow(policy: Over
     rig.settle()
     assert rig.close_frame.code == 4001
     assert sum(rig.dropped.values()) == len(MANY)
-    rig.wire.close(4001)
+    rig.peer.close(4001)
     rig.check_over(Close(4001))
 
 
@@ -157,12 +157,12 @@ def test_a_single_message_of_any_size_is_sent(policy: Overflow) -> None:
 def test_a_thread_faces_the_bound_of_what_waits_too(policy: Overflow) -> None:
     """What it hands over in small portions meets the policy on the session's thread."""
     rig = Rig(watch=True, overflow=policy, max_buffer=ROOM, send_timeout=1e6)
-    rig.wire.stop()
+    rig.peer.stop()
     for message in MANY:
         elsewhere(lambda message=message: rig.conn.outgoing.on_next(message))  # type: ignore[misc] # mypy infers no lambda with a default
         rig.settle()
     assert len(rig.session.flow.outbox) <= FIT
-    rig.wire.go()
+    rig.peer.go()
     assert rig.messages[0] == MANY[0], "it had begun to leave"
     assert rig.stats.sent_messages + sum(rig.dropped.values()) == len(MANY)
     if policy != "drop_newest":

@@ -8,12 +8,12 @@ from typing import Any, NoReturn
 
 import pytest
 import reactivex as rx
-from clock import Clock
 from reactivex import operators as ops
 from rig import Rig
 
 from rxws import Connection
 from rxws.scheduling import ConnectionScheduler, after
+from rxws.testing.clock import Clock
 
 AnyConnection = Connection[Any, Any]
 
@@ -122,9 +122,9 @@ def test_time_in_a_returned_pipeline_is_the_connections(
 ) -> None:
     """No operator makes a timer of its own: the scheduler is handed down."""
     rig = Rig(lambda conn: conn.incoming.pipe(operator()))
-    rig.wire.message("a")
+    rig.peer.message("a")
     rig.run(1)
-    rig.wire.message("b")
+    rig.peer.message("b")
     rig.run(5)
     assert rig.messages == values
     assert [sent.at for sent in rig.transport.sent[: len(values)]] == times
@@ -147,7 +147,7 @@ def test_by_hand_the_scheduler_is_passed() -> None:
     rig.conn.incoming.pipe(ops.debounce(2.0)).subscribe(
         rig.conn.outgoing, scheduler=rig.conn.scheduler
     )
-    rig.wire.message("a")
+    rig.peer.message("a")
     rig.run(3)
     assert [(sent.at, sent.message) for sent in rig.transport.sent] == [(2, "a")]
 
@@ -158,7 +158,7 @@ def test_what_a_subscriber_behind_a_timer_raises_is_a_fault() -> None:
     errors = rig.watch(rig.conn.errors)
     rig.conn.incoming.pipe(ops.delay(1.0)).subscribe(fail, scheduler=rig.conn.scheduler)
     delayed = rig.watch(rig.conn.incoming.pipe(ops.delay(1.0)))
-    rig.wire.message("a")
+    rig.peer.message("a")
     rig.run(2)
     assert [str(error) for error in errors.values] == ["mine"]
     assert errors.times == [1]
@@ -170,7 +170,7 @@ def test_nobody_who_observes_the_fault_of_a_timer_ends_the_connection() -> None:
     """With 1011, as with any other fault."""
     rig = Rig(watch=True)
     rig.conn.incoming.pipe(ops.delay(1.0)).subscribe(fail, scheduler=rig.conn.scheduler)
-    rig.wire.message("a")
+    rig.peer.message("a")
     rig.run(2)
     assert rig.close_frame.code == 1011
     assert rig.close_frame.at == 1

@@ -18,7 +18,7 @@ def test_who_takes_nothing_is_aborted_by_every_policy(policy: Overflow) -> None:
     """When `send_timeout` has passed since it fell behind, whatever is pushed meanwhile."""
     rig = Rig(watch=True, send_timeout=20.0, overflow=policy)
     rig.run(3)
-    rig.wire.stop()
+    rig.peer.stop()
     for _ in range(60):
         rig.conn.outgoing.on_next("x")
         rig.run(0.5)
@@ -30,14 +30,14 @@ def test_who_takes_nothing_is_aborted_by_every_policy(policy: Overflow) -> None:
 def test_a_trickling_peer_is_aborted_within_twice_send_timeout() -> None:
     """A message that came just after the time began has the next one; no longer."""
     rig = Rig(watch=True, send_timeout=10.0)
-    rig.wire.stop()
+    rig.peer.stop()
     rig.conn.outgoing.on_next("begins the time")
     rig.run(0.1)
     for _ in range(1000):
         rig.conn.outgoing.on_next("x")
     while not rig.closed.values and rig.clock.time < 100:
         rig.run(0.5)
-        rig.wire.go(0)  # one frame each half second: 20 in the time that 1000 have
+        rig.peer.go(0)  # one frame each half second: 20 in the time that 1000 have
     assert rig.closed.times == [20]
     rig.check_over(Close(1006), SendTimeout)
 
@@ -45,13 +45,13 @@ def test_a_trickling_peer_is_aborted_within_twice_send_timeout() -> None:
 def test_a_peer_that_gets_all_just_in_time_is_not_aborted() -> None:
     """What waited when the time began has left."""
     rig = Rig(watch=True, send_timeout=10.0)
-    rig.wire.stop()
+    rig.peer.stop()
     for _ in range(5):
         rig.conn.outgoing.on_next("x")
     for _ in range(5):
         rig.run(1.9)
-        rig.wire.go(0)
-    rig.wire.go()
+        rig.peer.go(0)
+    rig.peer.go()
     rig.run(100)
     assert rig.closed.values == []
     assert rig.stats.sent_messages == 5
@@ -60,7 +60,7 @@ def test_a_peer_that_gets_all_just_in_time_is_not_aborted() -> None:
 def test_a_peer_that_takes_no_ping_is_aborted() -> None:
     """Control frames fill the wire as well; nothing but them was sent."""
     rig = Rig(watch=True, heartbeat=5.0, send_timeout=20.0)
-    rig.wire.stop()
+    rig.peer.stop()
     rig.conn.flow.pause()
     rig.run(60)
     [ended] = rig.closed.times
@@ -71,14 +71,14 @@ def test_a_peer_that_takes_no_ping_is_aborted() -> None:
 def test_a_close_has_send_timeout_for_what_is_queued_however_it_trickles() -> None:
     """Then the peer is aborted; the time runs from the close on."""
     rig = Rig(watch=True, send_timeout=10.0, close_timeout=5.0)
-    rig.wire.stop()
+    rig.peer.stop()
     for _ in range(1000):
         rig.conn.outgoing.on_next("x")
     rig.run(3)
     rig.conn.outgoing.on_next(Close(4001))
     while not rig.closed.values and rig.clock.time < 100:
         rig.run(0.5)
-        rig.wire.go(0)
+        rig.peer.go(0)
     [ended] = rig.closed.times
     assert ended <= 13
     rig.check_over(Close(1006), SendTimeout)

@@ -25,7 +25,7 @@ def state(rig: Rig) -> State:
 
 def answered(rig: Rig) -> None:
     """The peer answers our close frame, and TCP ends."""
-    rig.wire.close(rig.close_frame.code, rig.close_frame.reason)
+    rig.peer.close(rig.close_frame.code, rig.close_frame.reason)
     rig.settle()
 
 
@@ -36,7 +36,7 @@ def answered(rig: Rig) -> None:
 def test_a_polite_peer_completes_the_stream_and_is_answered(code: int) -> None:
     """With its own code."""
     rig = Rig(watch=True)
-    rig.wire.close(code, "bye")
+    rig.peer.close(code, "bye")
     rig.check_over(Close(code, "bye", by="peer"))
     assert rig.close_frame.code == code
     assert rig.transport.times("finish") == [0]
@@ -45,7 +45,7 @@ def test_a_polite_peer_completes_the_stream_and_is_answered(code: int) -> None:
 def test_a_peers_close_without_a_code_is_1005_and_answered_without_one() -> None:
     """It is clean."""
     rig = Rig(watch=True)
-    rig.wire.close()
+    rig.peer.close()
     rig.check_over(Close(1005, by="peer"))
     assert rig.close_frame.payload == b""
 
@@ -54,7 +54,7 @@ def test_a_peers_close_without_a_code_is_1005_and_answered_without_one() -> None
 def test_any_other_legal_code_is_an_error_and_answered(code: int) -> None:
     """The error carries code and reason."""
     rig = Rig(watch=True)
-    rig.wire.close(code, "why")
+    rig.peer.close(code, "why")
     rig.check_over(Close(code, "why", by="peer"), ConnectionClosed)
     assert rig.close_frame.code == code
 
@@ -63,7 +63,7 @@ def test_any_other_legal_code_is_an_error_and_answered(code: int) -> None:
 def test_an_illegal_code_is_a_violation(code: int) -> None:
     """1002, by us, and told to the peer; TCP is half-closed, so that it gets to read that."""
     rig = Rig(watch=True)
-    rig.wire.close(code, "why")
+    rig.peer.close(code, "why")
     rig.check_over(Close(1002, "Protocol Error", by="local"), ConnectionClosed)
     assert rig.close_frame.code == 1002
     assert rig.transport.times("linger") == [0]
@@ -72,7 +72,7 @@ def test_an_illegal_code_is_a_violation(code: int) -> None:
 def test_a_lost_tcp_is_1006() -> None:
     """By the network, and nothing is written."""
     rig = Rig(watch=True)
-    rig.wire.lost()
+    rig.peer.lost()
     rig.settle()
     rig.check_over(Close(1006, by="network"), ConnectionClosed)
     assert rig.transport.sent == []
@@ -83,7 +83,7 @@ def test_a_violation_is_told_to_the_peer(code: int) -> None:
     """By us; half-close, wait, then abort."""
     rig = Rig(watch=True, close_timeout=5.0)
     rig.run(1)
-    rig.wire.violation(code)
+    rig.peer.violation(code)
     assert rig.closed.values[0].code == code
     rig.check_over(Close(code, rig.close_frame.reason, by="local"), ConnectionClosed)
     assert rig.close_frame.code == code
@@ -126,13 +126,13 @@ OURS = pytest.mark.parametrize(
 def test_our_end_completes_the_stream_when_it_is_answered(end: Any, close: Close) -> None:
     """The close frame follows all queued messages, and carries code and reason."""
     rig = Rig(watch=True)
-    rig.wire.stop()
+    rig.peer.stop()
     rig.conn.outgoing.on_next("first")
     rig.conn.outgoing.on_next("second")
     end(rig)
     assert state(rig) is State.DRAINING
     rig.run(1)
-    rig.wire.go()
+    rig.peer.go()
     assert rig.messages == ["first", "second"]
     assert (rig.close_frame.code, rig.close_frame.reason) == (close.code, close.reason)
     assert state(rig) is State.CLOSING
@@ -173,7 +173,7 @@ def test_our_end_stands_however_it_is_answered(answer: Any, end: Any, close: Clo
     """Once our close frame has left, nothing else is the reason for the end."""
     rig = Rig(watch=True)
     end(rig)
-    answer(rig.wire)
+    answer(rig.peer)
     rig.settle()
     rig.check_over(close)
     assert rig.frames(Kind.CLOSE) == [rig.close_frame]

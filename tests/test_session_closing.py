@@ -16,7 +16,7 @@ def state(rig: Rig) -> State:
 
 def answered(rig: Rig) -> None:
     """The peer answers our close frame, and TCP ends."""
-    rig.wire.close(rig.close_frame.code, rig.close_frame.reason)
+    rig.peer.close(rig.close_frame.code, rig.close_frame.reason)
     rig.settle()
 
 
@@ -31,13 +31,13 @@ def send_close(rig: Rig) -> None:
 def test_a_peers_close_that_crosses_ours_counts_if_ours_had_not_left() -> None:
     """It is answered instead, after the messages that waited."""
     rig = Rig(watch=True)
-    rig.wire.stop()
+    rig.peer.stop()
     rig.conn.outgoing.on_next("first")
     rig.conn.outgoing.on_next("second")
     send_close(rig)
-    rig.wire.close(4002, "theirs")
+    rig.peer.close(4002, "theirs")
     rig.check_over(Close(4002, "theirs", by="peer"), ConnectionClosed)
-    rig.wire.go()
+    rig.peer.go()
     assert rig.messages == ["first", "second"]
     assert rig.close_frame.code == 4002
 
@@ -45,11 +45,11 @@ def test_a_peers_close_that_crosses_ours_counts_if_ours_had_not_left() -> None:
 def test_tcp_lost_before_our_close_left_is_1006() -> None:
     """What waited is dropped and counted."""
     rig = Rig(watch=True)
-    rig.wire.stop()
+    rig.peer.stop()
     rig.conn.outgoing.on_next("in the transport")
     rig.conn.outgoing.on_next("waits")
     send_close(rig)
-    rig.wire.lost()
+    rig.peer.lost()
     rig.settle()
     rig.check_over(Close(1006, by="network"), ConnectionClosed)
     assert rig.dropped == {"closed": 1}
@@ -58,12 +58,12 @@ def test_tcp_lost_before_our_close_left_is_1006() -> None:
 def test_a_violation_before_our_close_left_is_that_violation() -> None:
     """Our close was nobody's business yet."""
     rig = Rig(watch=True)
-    rig.wire.stop()
+    rig.peer.stop()
     rig.conn.outgoing.on_next("x")
     send_close(rig)
-    rig.wire.violation(1007)
+    rig.peer.violation(1007)
     rig.check_over(Close(1007, "Invalid Data"), ConnectionClosed)
-    rig.wire.go()
+    rig.peer.go()
     assert rig.close_frame.code == 1007
 
 
@@ -81,7 +81,7 @@ def test_while_our_close_is_unanswered_messages_still_come() -> None:
     """The peer had sent them before it saw it."""
     rig = Rig(watch=True)
     complete(rig)
-    rig.wire.message("late")
+    rig.peer.message("late")
     answered(rig)
     assert rig.incoming.values == ["late"]
 
@@ -92,7 +92,7 @@ def test_once_closing_has_begun_holds_do_not_stop_reading() -> None:
     rig.conn.flow.pause()
     complete(rig)
     rig.conn.flow.pause()
-    rig.wire.message("late")
+    rig.peer.message("late")
     answered(rig)
     rig.settle()
     rig.check_over(Close())
@@ -102,7 +102,7 @@ def test_once_closing_has_begun_holds_do_not_stop_reading() -> None:
 def test_a_close_of_ours_waits_for_what_is_queued_at_most_send_timeout() -> None:
     """Then the peer is aborted: 1006 and SendTimeout."""
     rig = Rig(watch=True, send_timeout=20.0)
-    rig.wire.stop()
+    rig.peer.stop()
     rig.conn.outgoing.on_next("x")
     complete(rig)
     rig.run(100)
@@ -123,7 +123,7 @@ def test_a_close_of_ours_on_a_wire_full_of_pongs_ends_too() -> None:
 def test_a_close_of_ours_behind_a_trickle_waits_no_longer() -> None:
     """At most send_timeout from the close on."""
     rig = Rig(watch=True, send_timeout=20.0)
-    rig.wire.stop()
+    rig.peer.stop()
     rig.conn.outgoing.on_next("first")
     rig.run(10)
     for _ in range(100):
@@ -131,7 +131,7 @@ def test_a_close_of_ours_behind_a_trickle_waits_no_longer() -> None:
     rig.run(5)
     complete(rig)
     rig.run(4)
-    rig.wire.go(0)
+    rig.peer.go(0)
     rig.run(15.9)
     assert rig.closed.values == []
     rig.run(0.2)
@@ -146,8 +146,8 @@ def test_what_is_flushed_at_completion_is_dropped_and_counted() -> None:
     states: list[State] = []
     rig = Rig(lambda conn: conn.incoming.pipe(ops.debounce(1.0)), watch=True)
     rig.conn.incoming.subscribe(on_completed=lambda: states.append(rig.session.state))
-    rig.wire.message("pending")
-    rig.wire.close(1000)
+    rig.peer.message("pending")
+    rig.peer.close(1000)
     rig.run(5)
     assert rig.messages == []
     assert rig.dropped == {"closed": 1}
@@ -158,7 +158,7 @@ def test_after_the_end_nothing_is_told_and_nothing_sent() -> None:
     """Whatever the wire or the user still says."""
     rig = Rig(watch=True)
     errors = rig.watch(rig.conn.errors)
-    rig.wire.close(1000)
+    rig.peer.close(1000)
     sent = list(rig.transport.sent)
     for late in ("x", b"y"):
         rig.session.on_message(late, len(late))
@@ -185,5 +185,5 @@ def test_a_pipeline_is_disposed_at_the_end() -> None:
         return rx.never().pipe(ops.finally_action(lambda: disposed.append(1)))
 
     rig = Rig(push, watch=True)
-    rig.wire.close(1000)
+    rig.peer.close(1000)
     assert disposed == [1]

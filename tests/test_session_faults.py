@@ -31,11 +31,11 @@ def one_error(caplog: pytest.LogCaptureFixture) -> logging.LogRecord:
 FAULTS = pytest.mark.parametrize(
     ("provoke", "kind", "code"),
     [
-        (lambda rig: rig.wire.message("{"), DecodeError, 1007),
-        (lambda rig: rig.wire.message(b"{}"), DecodeError, 1003),
+        (lambda rig: rig.peer.message("{"), DecodeError, 1007),
+        (lambda rig: rig.peer.message(b"{}"), DecodeError, 1003),
         (lambda rig: rig.conn.outgoing.on_next(object()), EncodeError, 1011),
         (
-            lambda rig: (rig.conn.incoming.subscribe(fail), rig.wire.message("1")),
+            lambda rig: (rig.conn.incoming.subscribe(fail), rig.peer.message("1")),
             ValueError,
             1011,
         ),
@@ -63,7 +63,7 @@ def test_a_fault_that_is_observed_is_not_the_end(
     assert errors.values == others.values
     assert rig.session.state is State.OPEN
     assert caplog.records == []
-    rig.wire.close(1000)
+    rig.peer.close(1000)
     assert errors.ends == [None]
 
 
@@ -91,7 +91,7 @@ def test_who_raises_while_told_of_a_fault_ends_the_connection(
     rig = Rig(watch=True, codec=codecs.json)
     rig.conn.errors.subscribe(fail)
     others = rig.watch(rig.conn.errors)
-    rig.wire.message("{")
+    rig.peer.message("{")
     assert [type(error) for error in others.values] == [DecodeError]
     rig.check_over(Close(1011, "Unexpected Error"), ConnectionClosed)
     one_error(caplog)
@@ -104,13 +104,13 @@ def test_who_raises_at_the_end_is_a_fault_of_a_connection_that_is_over(
     rig = Rig(watch=True)
     rig.conn.incoming.subscribe(on_completed=fail)
     rig.conn.closed.subscribe(fail)
-    rig.wire.close(1000)
+    rig.peer.close(1000)
     rig.check_over(Close(1000, by="peer"))
     assert len(caplog.records) == 2
     other = Rig(watch=True)
     errors = other.watch(other.conn.errors)
     other.conn.incoming.subscribe(on_completed=fail)
-    other.wire.close(1000)
+    other.peer.close(1000)
     assert [type(error) for error in errors.values] == [ValueError]
 
 
@@ -121,7 +121,7 @@ def test_a_fault_at_an_end_within_a_notification_is_not_lost(
     rig = Rig(max_message_size=10)
     errors = rig.watch(rig.conn.errors)
     rig.conn.incoming.subscribe(lambda _: rig.session.on_violation(1002), fail)
-    rig.wire.message("x")
+    rig.peer.message("x")
     assert errors.values or caplog.records
 
 
@@ -130,7 +130,7 @@ def test_an_exception_in_the_pipeline_is_logged_once_and_never_told(
 ) -> None:
     """1011 "Unexpected Error"."""
     rig = Rig(lambda conn: conn.incoming.pipe(ops.map(fail)), watch=True)
-    rig.wire.message("x")
+    rig.peer.message("x")
     assert (rig.close_frame.code, rig.close_frame.reason) == (1011, "Unexpected Error")
     one_error(caplog)
 
@@ -146,7 +146,7 @@ def test_a_proxy_that_passes_an_unsendable_end_on_closes_with_1011(code: int) ->
 def test_an_exception_after_the_end_is_a_fault(caplog: pytest.LogCaptureFixture) -> None:
     """But for the end itself, which comes back through an echo."""
     rig = Rig(lambda conn: conn.incoming, watch=True)
-    rig.wire.close(4001)
+    rig.peer.close(4001)
     assert caplog.records == []
     rig.conn.outgoing.on_error(ValueError("late"))
     one_error(caplog)

@@ -34,10 +34,10 @@ def test_completes_moves_the_border() -> None:
         return close.code != 1006
 
     rig = Rig(watch=True, completes=rxjs)
-    rig.wire.close(4001)
+    rig.peer.close(4001)
     rig.check_over(Close(4001, by="peer"))
     rig = Rig(watch=True, completes=rxjs)
-    rig.wire.lost()
+    rig.peer.lost()
     rig.settle()
     rig.check_over(Close(1006, by="network"), ConnectionClosed)
 
@@ -46,7 +46,7 @@ def test_completes_has_no_say_in_an_end_that_outgoing_caused() -> None:
     """It is not even asked."""
     rig = Rig(watch=True, completes=fail)
     rig.conn.outgoing.on_next(Close(4001))
-    rig.wire.close(4001)
+    rig.peer.close(4001)
     rig.check_over(Close(4001))
 
 
@@ -62,7 +62,7 @@ def test_a_completes_that_raises_is_logged_and_the_default_decides(
 ) -> None:
     """There is an end either way."""
     rig = Rig(watch=True, completes=fail)
-    rig.wire.close(1001)
+    rig.peer.close(1001)
     rig.check_over(Close(1001, by="peer"))
     assert "completes" in one_error(caplog).getMessage()
 
@@ -93,12 +93,12 @@ def test_shutdown_of_a_connection_that_closes_already_keeps_its_code() -> None:
     for stopped in (False, True):
         rig = Rig(watch=True)
         if stopped:
-            rig.wire.stop()
+            rig.peer.stop()
             rig.conn.outgoing.on_next("waits")
         rig.conn.outgoing.on_next(Close(4001, "why"))
         rig.session.shutdown()
         rig.check_over(Close(4001, "why"))
-        rig.wire.go()
+        rig.peer.go()
         assert rig.close_frame.code == 4001
 
 
@@ -113,7 +113,7 @@ def test_kill_ends_at_once() -> None:
     rig.session.kill()
     rig.check_over(Close(4001))
     rig = Rig(watch=True)
-    rig.wire.close(1000)
+    rig.peer.close(1000)
     rig.session.kill()
     rig.check_over(Close(1000, by="peer"))
 
@@ -124,27 +124,27 @@ def test_kill_ends_at_once() -> None:
 def test_a_ping_is_answered_with_its_payload() -> None:
     """At once."""
     rig = Rig(watch=True)
-    rig.wire.ping(b"payload")
+    rig.peer.ping(b"payload")
     assert [tuple(sent)[1:] for sent in rig.transport.sent] == [Frame(Kind.PONG, b"payload")]
 
 
 def test_only_the_latest_of_pings_that_wait_is_answered() -> None:
     """A peer that pings and does not read makes nothing grow."""
     rig = Rig(watch=True)
-    rig.wire.stop()
+    rig.peer.stop()
     rig.conn.outgoing.on_next("fills the wire")
     for number in range(100):
-        rig.wire.ping(b"%d" % number)
-    rig.wire.go()
+        rig.peer.ping(b"%d" % number)
+    rig.peer.go()
     assert [sent.payload for sent in rig.frames(Kind.PONG)] == [b"99"]
 
 
 def test_while_nobody_subscribes_pings_are_answered_up_to_the_first_message() -> None:
     """TCP has an order: what comes after the message waits with it."""
     rig = Rig()
-    rig.wire.ping(b"before")
-    rig.wire.message("held")
-    rig.wire.ping(b"after")
+    rig.peer.ping(b"before")
+    rig.peer.message("held")
+    rig.peer.ping(b"after")
     assert [sent.payload for sent in rig.frames(Kind.PONG)] == [b"before"]
     rig.watch(rig.conn.incoming)
     rig.run(1)
@@ -182,7 +182,7 @@ def test_ends_within_ends_are_told_once(first: str, second: str, where: str) -> 
     after = rig.watch(rig.conn.incoming)
     if where == "on_next":
         rig.conn.incoming.subscribe(lambda _: ENDS[first](rig))
-        rig.wire.message("go")
+        rig.peer.message("go")
     else:
         ENDS[first](rig)
     rig.run(100)

@@ -56,7 +56,7 @@ class Life:
     def receive(self, size: int) -> None:
         if len(self.closed.values) == 0 and not self.rig.frames(Kind.CLOSE):
             self.asked.append(self._next("r", size))
-            self.rig.wire.message(self.asked[-1])
+            self.rig.peer.message(self.asked[-1])
 
     def subscribe(self, _: int) -> None:
         if not self.subscriptions and not self.ends:
@@ -78,14 +78,14 @@ class Life:
             self.holds.pop().dispose()
 
     def stop(self, _: int) -> None:
-        self.rig.wire.stop()
+        self.rig.peer.stop()
 
     def go(self, number: int) -> None:
         if not self.rig.transport.over:
-            self.rig.wire.go(number % 4 or None)
+            self.rig.peer.go(number % 4 or None)
 
     def ping(self, _: int) -> None:
-        self.rig.wire.ping(b"x")
+        self.rig.peer.ping(b"x")
 
     def pass_time(self, number: int) -> None:
         self.rig.transport.received += number % 2  # the peer is alive half of the time
@@ -101,10 +101,10 @@ class Life:
         self.rig.conn.outgoing.on_error(ConnectionClosed(Close(4000 + number)))
 
     def peer_closes(self, number: int) -> None:
-        self.rig.wire.close([None, 1000, 4001, 1006][number % 4])
+        self.rig.peer.close([None, 1000, 4001, 1006][number % 4])
 
     def peer_is_lost(self, _: int) -> None:
-        self.rig.wire.lost()
+        self.rig.peer.lost()
 
     def shut_down(self, _: int) -> None:
         self.rig.session.shutdown()
@@ -185,8 +185,8 @@ def test_in_any_life_the_counts_add_up(
 def test_stats_count_messages_and_bytes_each_way() -> None:
     """Payloads as encoded, control frames not among them."""
     rig = Rig(watch=True)
-    rig.wire.message("é", b"abc")
-    rig.wire.ping(b"12345")
+    rig.peer.message("é", b"abc")
+    rig.peer.ping(b"12345")
     rig.conn.outgoing.on_next("éé")
     rig.conn.outgoing.on_completed()
     stats = rig.stats

@@ -7,12 +7,12 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from clock import Clock
-from fake import FakeTransport
 from rig import Rig
 
 from rxws.adapter import Adapter
 from rxws.session import Session
+from rxws.testing.clock import Clock
+from rxws.testing.fake import FakeTransport
 from rxws.transport import Receiver, Transport
 from rxws.writing import Writing
 
@@ -65,5 +65,5 @@ def test_a_session_below_a_loop_needs_none() -> None:
     with pytest.raises(RuntimeError):
         asyncio.get_running_loop()
     rig = Rig(lambda conn: conn.incoming)
-    rig.wire.message("echo")
+    rig.peer.message("echo")
     assert rig.messages == ["echo"]

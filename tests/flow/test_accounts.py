@@ -72,7 +72,7 @@ class Story:
         self.rig.conn.outgoing.on_next(f"{sender}:{self.numbers[sender]}:".ljust(size, "x"))
 
     def do(self, what: str, *args: Any) -> None:
-        rig, wire = self.rig, self.rig.wire
+        rig, wire = self.rig, self.rig.peer
         match what:
             case "send":
                 self.send(*args)
@@ -183,7 +183,7 @@ def test_each_message_is_accounted_for(
         hold.dispose()
     rig.run(30)
     if not rig.transport.over:
-        rig.wire.lost()
+        rig.peer.lost()
     rig.run(30)
     story.check()
     assert len(rig.incoming.ends) == 1

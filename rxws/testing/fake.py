@@ -1,30 +1,40 @@
-"""A wire without a network, in virtual time: the transport below a session, and the peer behind it.
+"""A wire without a network: what a session writes to and is paused by.
 
-`FakeTransport` is what a session writes to and is paused by; it notes every frame and every call
-with its time. `Wire` plays the peer: what it sends arrives in order, as far as reading is not
-paused. Both run on a `Clock`, whose turn stands for a turn of an event loop.
+Time is a scheduler's; with a `Clock` it is virtual, and a turn of that stands for a turn of an
+event loop.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Coroutine
-from functools import partial
 from typing import Any, NamedTuple
 
-from clock import Clock
-from reactivex.abc import DisposableBase
+from reactivex.abc import DisposableBase, SchedulerBase
 from reactivex.disposable import Disposable
 
-from rxws.framing import size
+from rxws.errors import RxwsError
 from rxws.messages import Frame, Kind
+from rxws.scheduling import after
 from rxws.transport import Receiver
 
-__all__ = ["Call", "FakeTransport", "Sent", "Wire"]
+__all__ = ["Call", "FakeTransport", "NeedsEventLoop", "Sent"]
+
+
+class NeedsEventLoop(RxwsError):
+    """A handler waits for something that only an event loop brings; in virtual time nothing does.
+
+    Test it with `rxws.testing.pair`, or on a server.
+    """
 
 
 class Sent(NamedTuple):
-    """A frame that a session wrote, and when."""
+    """A frame that a session wrote, and when.
+
+    Args:
+        at: Seconds from the beginning.
+        kind: What it carries.
+        payload: The bytes.
+    """
 
     at: float
     kind: Kind
@@ -45,6 +55,11 @@ class Sent(NamedTuple):
         """The reason of a close frame."""
         return self.payload[2:].decode()
 
+    def __repr__(self) -> str:
+        if self.kind is Kind.CLOSE:
+            return f"Sent({self.at:g} s, CLOSE {self.code or ''} {self.reason!r})"
+        return f"Sent({self.at:g} s, {self.kind.name} {self.message!r:.80})"
+
 
 class Call(NamedTuple):
     """A call that a session made on its transport, and when."""
@@ -53,11 +68,29 @@ class Call(NamedTuple):
     name: str
 
 
+def run_without_waiting(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine that never has to wait.
+
+    Raises:
+        NeedsEventLoop: It has to.
+    """
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        return
+    coroutine.close()
+    raise NeedsEventLoop(
+        f"{coroutine!r} waits for something that only an event loop brings, and in virtual time "
+        "there is none: test it with rxws.testing.pair, or on a server"
+    )
+
+
 class FakeTransport:
-    """A `Transport` in virtual time.
+    """A `Transport` without a network. Nothing is called back from within a call, but in a turn.
 
     Args:
-        clock: The time. Nothing is ever called back from within a call; it comes in a later turn.
+        scheduler: The time, and the turns.
+        carry: Told of every frame that is taken; without it they are kept in `sent`.
 
     Attributes:
         sent: Every frame that was taken, in order.
@@ -70,9 +103,13 @@ class FakeTransport:
         over: Whether TCP has ended, and all that it brought before was delivered.
     """
 
-    def __init__(self, clock: Clock) -> None:
-        self.clock = clock
+    def __init__(
+        self, scheduler: SchedulerBase, carry: Callable[[Sent], None] | None = None
+    ) -> None:
+        self.scheduler = scheduler
+        self._began = scheduler.now
         self.sent: list[Sent] = []
+        self._carry = carry or self.sent.append
         self.calls: list[Call] = []
         self.reading = True
         self.writable = True
@@ -103,8 +140,16 @@ class FakeTransport:
         """When a call of this name was made."""
         return [call.at for call in self.calls if call.name == name]
 
+    @property
+    def time(self) -> float:
+        """Seconds since the beginning."""
+        return (self.scheduler.now - self._began).total_seconds()
+
     def _note(self, name: str) -> None:
-        self.calls.append(Call(self.clock.time, name))
+        self.calls.append(Call(self.time, name))
+
+    def _soon(self, callback: Callable[[], object]) -> DisposableBase:
+        return after(self.scheduler, 0, callback)
 
     # --- what a session calls ---------------------------------------------------------------
 
@@ -132,7 +177,7 @@ class FakeTransport:
         return True
 
     def _write(self, frame: Frame) -> None:
-        self.sent.append(Sent(self.clock.time, *frame))
+        self._carry(Sent(self.time, *frame))
         if self.room is None:
             return
         if self.room:
@@ -156,7 +201,7 @@ class FakeTransport:
         """Deliver frames again, in a later turn."""
         self._note("resume")
         self.reading = True
-        self.clock.schedule(lambda *_: self.on_resumed())
+        self._soon(lambda: self.on_resumed())
 
     def finish(self, linger: bool) -> bool:
         """End TCP when all is written, or, lingering, when the peer has ended it too."""
@@ -181,31 +226,19 @@ class FakeTransport:
         """Take nothing more; the session is told in a later turn, once."""
         if not self.severed:
             self.severed = True
-            self.clock.schedule(lambda *_: self.receiver.on_unsendable())
+            self._soon(self.receiver.on_unsendable)
 
     def lose(self) -> None:
         """TCP ends; the session is told in a later turn, once."""
         self.sever()
         if not self.over:
             self.over = True
-            self.clock.schedule(lambda *_: self.receiver.on_lost())
+            self._soon(self.receiver.on_lost)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> DisposableBase:
         """Run a coroutine that never has to wait, in a later turn."""
         self._note("spawn")
-
-        def run(*_: object) -> None:
-            try:
-                coroutine.send(None)
-            except StopIteration:
-                return
-            coroutine.close()
-            raise RuntimeError(
-                f"{coroutine!r} waits for something that only an event loop can bring: in virtual "
-                "time nothing else runs"
-            )
-
-        running = self.clock.schedule(run)
+        running = self._soon(lambda: run_without_waiting(coroutine))
 
         def cancel() -> None:
             self._note("cancel")
@@ -216,85 +249,4 @@ class FakeTransport:
 
     def call_soon_threadsafe(self, callback: Callable[[], object]) -> None:
         """Call back in a later turn."""
-
-        def run(*_: object) -> None:
-            callback()
-
-        self.clock.schedule(run)
-
-
-class Wire:
-    """The peer behind a `FakeTransport`.
-
-    Args:
-        transport: The transport.
-        overrun: How many frames still arrive after reading was paused: 0 for a wire that stops at
-            once, 1 for one that had a frame on its way.
-    """
-
-    def __init__(self, transport: FakeTransport, overrun: int = 0) -> None:
-        self._transport = transport
-        self._overrun = self._grace = overrun
-        self._on_its_way: deque[Callable[[], None]] = deque()
-        self._said_goodbye = False
-        transport.on_resumed = self._deliver
-
-    def message(self, *messages: str | bytes) -> None:
-        """Send messages."""
-        for message in messages:
-            self._send(partial(self._transport.receiver.on_message, message, size(message)))
-
-    def ping(self, payload: bytes = b"") -> None:
-        """Send a ping."""
-        self._send(lambda: self._transport.receiver.on_ping(payload))
-
-    def pong(self, payload: bytes = b"") -> None:
-        """Send a pong."""
-        self._send(lambda: self._transport.receiver.on_pong(payload))
-
-    def close(self, code: int | None = None, reason: str = "") -> None:
-        """Send a close frame. What follows it is not read, but for the end of TCP."""
-        self._send(lambda: self._part(self._transport.receiver.on_close, code, reason))
-
-    def violation(self, code: int) -> None:
-        """Send what the parser refuses with this code."""
-        self._send(lambda: self._part(self._transport.receiver.on_violation, code))
-
-    def lost(self) -> None:
-        """End TCP: nothing more can be sent; what was sent before is read first, then the end."""
-        self._transport.sever()
-        self._on_its_way.append(self._transport.lose)
-        self._deliver()
-
-    def stop(self) -> None:
-        """Take nothing more: what is written next waits, and fills the wire."""
-        self._transport.room = 0
-
-    def go(self, frames: int | None = None) -> None:
-        """Take what waits, and so many frames more (all, if None)."""
-        self._transport.room = frames
-        if not self._transport.writable:
-            self._transport.set_writable(True)
-
-    def _part(self, tell: Callable[..., None], *args: Any) -> None:
-        self._said_goodbye = True
-        tell(*args)
-
-    def _send(self, arrive: Callable[[], None]) -> None:
-        def read() -> None:
-            self._transport.received += 1
-            if not (self._transport.over or self._transport.lingering or self._said_goodbye):
-                arrive()
-
-        self._on_its_way.append(read)
-        self._deliver()
-
-    def _deliver(self) -> None:
-        while self._on_its_way:
-            if self._transport.reading:
-                self._grace = self._overrun
-            elif self._grace:
-                self._grace -= 1
-            else:
-                return
-            self._on_its_way.popleft()()
+        self._soon(callback)

@@ -1,0 +1,296 @@
+"""What a live flow did and when: one thing and one file format for tests, pictures and tools."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, TypeVar
+
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
+from reactivex.disposable import CompositeDisposable, Disposable
+from reactivex.observer import Observer
+from reactivex.scheduler import TimeoutScheduler
+
+from .connection import Connection
+from .messages import Close
+from .recorded import Direction, Event, read, write
+from .replaying import replay
+from .streams import Stream
+
+__all__ = ["Lane", "Recording"]
+
+T = TypeVar("T")
+
+_DIRECTIONS: dict[str, Direction] = {"incoming": "in", "outgoing": "out"}
+
+
+class _Note(NamedTuple):
+    """What a lane keeps of an event, until somebody wants to see it."""
+
+    t: float
+    order: int  # among all notes of the recording: for those at the same time
+    type: str
+    data: Any
+
+
+class Lane:
+    """The latest events of one stream.
+
+    Attributes:
+        name: What it is called.
+        dir: `"in"` or `"out"` where it is a connection's.
+        dropped: Events that are no longer kept.
+    """
+
+    def __init__(self, recording: Recording, name: str, keep: int) -> None:
+        self.name = name
+        self.dir: Direction = _DIRECTIONS.get(name)
+        self.dropped = 0
+        self._recording = recording
+        self._notes: deque[_Note] = deque(maxlen=keep)
+
+    def note(self, type: str, data: Any = None) -> None:  # noqa: A002 # as the format has it
+        """Note that something happened just now."""
+        notes, recording = self._notes, self._recording
+        if len(notes) == notes.maxlen:
+            self.dropped += 1
+        recording.count = count = recording.count + 1
+        notes.append(_Note(recording.now(), count, type, data))
+
+    def put(self, event: Event) -> None:
+        """Add an event that was noted elsewhere."""
+        self._recording.count += 1
+        self._notes.append(_Note(event.t, self._recording.count, event.type, event.data))
+
+    @property
+    def notes(self) -> Iterable[_Note]:
+        """What is kept, in order."""
+        return tuple(self._notes)
+
+    @property
+    def events(self) -> list[Event]:
+        """The events that are kept, in order."""
+        return [self.event(note) for note in self._notes]
+
+    def event(self, note: _Note) -> Event:
+        """Return a note of this lane as an event."""
+        kind = "close" if isinstance(note.data, Close) else note.type
+        return Event(note.t, self.name, self.dir, kind, note.data)
+
+    def __len__(self) -> int:
+        return len(self._notes)
+
+    def __repr__(self) -> str:
+        return f"<Lane {self.name!r}: {len(self)} events>"
+
+
+class Recording:
+    """What streams did and when, of each the latest events.
+
+    Args:
+        keep: Events that each lane keeps; older ones are dropped and counted.
+        scheduler: The time; that of the connection or of the subscriber if not given.
+
+    Examples:
+        ```python
+        @rxws.websocket
+        def handler(conn):
+            recording = rxws.Recording.of(conn)
+            conn.closed.subscribe(lambda _: recording.save("session.jsonl"))
+            return conn.incoming.pipe(ops.debounce(0.3), recording.tap("debounced"))
+        ```
+    """
+
+    def __init__(self, *, keep: int = 2000, scheduler: SchedulerBase | None = None) -> None:
+        if not isinstance(keep, int) or keep < 1:
+            raise ValueError(
+                f"keep={keep!r} would record nothing, or without a bound: use 1 or more"
+            )
+        self.lanes: dict[str, Lane] = {}
+        self.count = 0
+        self._keep = keep
+        self._scheduler = scheduler
+        self._began = scheduler.now if scheduler is not None else None
+        self._watching = CompositeDisposable()
+
+    @classmethod
+    def of(cls, conn: Connection[Any, Any], *, keep: int = 2000) -> Recording:
+        """Record a connection: what comes in and goes out, its faults and its end.
+
+        It is no subscriber: what nobody subscribes waits as it would without the recording.
+
+        Raises:
+            TypeError: It is no connection of rxws.
+        """
+        recording = cls(keep=keep, scheduler=conn.scheduler)
+        for name in ("incoming", "outgoing", "errors", "closed"):
+            recording._watch(name, getattr(conn, name))
+        return recording
+
+    def now(self) -> float:
+        """The seconds since the recording began."""
+        if self._scheduler is None:
+            self._scheduler = TimeoutScheduler.singleton()
+        now = self._scheduler.now
+        if self._began is None:
+            self._began = now
+        return (now - self._began).total_seconds()
+
+    def tap(self, label: str) -> Callable[[Observable[T]], Observable[T]]:
+        """Make an operator that records what passes through, and changes nothing.
+
+        Args:
+            label: The name of the lane.
+
+        Returns:
+            The operator.
+        """
+        lane = self.lane(label)
+
+        def tap(source: Observable[T]) -> Observable[T]:
+            def subscribe(
+                observer: ObserverBase[T], scheduler: SchedulerBase | None = None
+            ) -> DisposableBase:
+                if self._scheduler is None:
+                    self._scheduler = scheduler
+                return _tap(source, lane, observer, scheduler)
+
+            return Observable(subscribe)
+
+        return tap
+
+    def lane(self, name: str) -> Lane:
+        """Return the lane of this name; it is made if there is none."""
+        if name not in self.lanes:
+            self.lanes[name] = Lane(self, name, self._keep)
+        return self.lanes[name]
+
+    @property
+    def events(self) -> list[Event]:
+        """All events that are kept, in their order."""
+        notes = [(note, lane) for lane in self.lanes.values() for note in lane.notes]
+        notes.sort(key=lambda pair: (pair[0].t, pair[0].order))
+        return [lane.event(note) for note, lane in notes]
+
+    def stop(self) -> None:
+        """Record no more of the connection."""
+        self._watching.dispose()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a file of JSON lines: `{"t", "lane", "dir", "type", "data"}`.
+
+        Values that JSON does not have, and would not give back as they were, are written as their
+        `repr`.
+        """
+        dropped = [
+            Event(lane.events[0].t, lane.name, lane.dir, "dropped", lane.dropped)
+            for lane in self.lanes.values()
+            if lane.dropped
+        ]
+        empty = [
+            Event(0.0, lane.name, lane.dir, "empty", None)
+            for lane in self.lanes.values()
+            if not len(lane)
+        ]
+        write(path, [*empty, *dropped, *self.events])
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Recording:
+        """Read a file that `save` wrote.
+
+        Raises:
+            ValueError: It is no such file; the message has the line.
+            OSError: It cannot be read.
+        """
+        events = read(path)
+        recording = cls(keep=max(len(events), 1))
+        for event in events:
+            lane = recording.lane(event.lane)
+            lane.dir = event.dir
+            if event.type == "dropped":
+                lane.dropped = event.data
+            elif event.type != "empty":
+                lane.put(event)
+        return recording
+
+    def replay(
+        self,
+        speed: float = 1.0,
+        *,
+        lane: str = "incoming",
+        scheduler: SchedulerBase | None = None,
+    ) -> Observable[Any]:
+        """Make an Observable that tells a lane again, at its times.
+
+        Args:
+            speed: 2 is twice as fast; `math.inf` leaves no time between.
+            lane: Which one.
+            scheduler: The time; the subscriber's if not given.
+
+        Returns:
+            A cold Observable. A lane that had not ended completes behind its last event.
+
+        Raises:
+            KeyError: There is no such lane.
+            ValueError: The speed is not above 0.
+        """
+        if lane not in self.lanes:
+            raise KeyError(f"no lane {lane!r}; there are {sorted(self.lanes)}")
+        began = min((each.events[0].t for each in self.lanes.values() if each.dropped), default=0.0)
+        return replay(self.lanes[lane].events, began, speed, scheduler)
+
+    def _watch(self, name: str, stream: Any) -> None:
+        if not isinstance(stream, Stream):
+            raise TypeError(
+                f"{stream!r} is no stream of a connection: use tap() in a chain of yours"
+            )
+        watch: Callable[[ObserverBase[Any]], DisposableBase] = stream.watch
+        lane = self.lane(name)
+        self._watching.add(
+            watch(
+                Observer[Any](
+                    lambda value: lane.note("next", value),
+                    lambda error: lane.note("error", error),
+                    lambda: lane.note("completed"),
+                )
+            )
+        )
+
+    def __len__(self) -> int:
+        return sum(map(len, self.lanes.values()))
+
+    def __repr__(self) -> str:
+        lanes = ", ".join(f"{lane.name} {len(lane)}" for lane in self.lanes.values())
+        dropped = sum(lane.dropped for lane in self.lanes.values())
+        return f"<Recording {lanes or 'empty'}{f', dropped {dropped}' if dropped else ''}>"
+
+
+def _tap(
+    source: Observable[T], lane: Lane, observer: ObserverBase[T], scheduler: SchedulerBase | None
+) -> DisposableBase:
+    ended = False
+
+    def on_next(value: T) -> None:
+        lane.note("next", value)
+        observer.on_next(value)
+
+    def on_error(error: Exception) -> None:
+        nonlocal ended
+        ended = True
+        lane.note("error", error)
+        observer.on_error(error)
+
+    def on_completed() -> None:
+        nonlocal ended
+        ended = True
+        lane.note("completed")
+        observer.on_completed()
+
+    def on_disposed() -> None:
+        if not ended:
+            lane.note("disposed")
+
+    subscription = source.subscribe(on_next, on_error, on_completed, scheduler=scheduler)
+    return CompositeDisposable(subscription, Disposable(on_disposed))

@@ -1,0 +1,25 @@
+"""Testing a pipeline: in virtual time, on a pair of connections, or on a server of its own."""
+
+from .clock import Clock
+from .fake import FakeTransport, NeedsEventLoop, Sent
+from .pair import Pair, pair
+from .peer import Peer
+from .serving import TestServer, serve
+from .simulation import Simulation, simulate
+from .timeline import Timeline, marbles
+
+__all__ = [
+    "Clock",
+    "FakeTransport",
+    "NeedsEventLoop",
+    "Pair",
+    "Peer",
+    "Sent",
+    "Simulation",
+    "TestServer",
+    "Timeline",
+    "marbles",
+    "pair",
+    "serve",
+    "simulate",
+]

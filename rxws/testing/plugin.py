@@ -1,0 +1,84 @@
+"""The pytest plugin: fixtures that see to it that nothing stays open, and failures to be read."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, cast
+
+import pytest
+
+from .drawing import difference
+from .pair import Pair, pair
+from .serving import TestServer, serve
+from .simulation import Simulation, simulate
+from .timeline import Timeline
+
+__all__ = ["pytest_assertrepr_compare", "rxws_pair", "rxws_server", "rxws_simulate"]
+
+
+@pytest.fixture
+def rxws_simulate() -> Generator[Callable[..., Simulation[Any, Any]]]:
+    """`rxws.testing.simulate`; fails a test whose handler leaves something open behind the end."""
+    simulations: list[Simulation[Any, Any]] = []
+
+    def run(*args: Any, **kwargs: Any) -> Simulation[Any, Any]:
+        simulations.append(simulate(*args, **kwargs))
+        return simulations[-1]
+
+    yield run
+    left = [each for each in simulations if each.closed is not None and each.open_subscriptions]
+    if left:
+        pytest.fail(
+            f"{left[0].open_subscriptions} subscriptions or timers of the handler are left after "
+            f"the end of {left[0]!r}: return what you subscribe, or dispose it",
+            pytrace=False,
+        )
+
+
+@pytest.fixture
+def rxws_pair() -> Generator[Callable[..., Pair[Any, Any, Any, Any]]]:
+    """`rxws.testing.pair`; fails a test that leaves one open."""
+    pairs: list[Any] = []
+
+    def make(*args: Any, **kwargs: Any) -> Pair[Any, Any, Any, Any]:
+        made: Any = cast(Any, pair)(*args, **kwargs)
+        pairs.append(made)
+        return cast("Pair[Any, Any, Any, Any]", made)
+
+    yield make
+    if not all(each.closed for each in pairs):
+        pytest.fail(
+            "a pair is still open: use `async with rxws_pair(...) as (server, client):`",
+            pytrace=False,
+        )
+
+
+@pytest.fixture
+def rxws_server() -> Generator[Callable[..., AbstractAsyncContextManager[TestServer]]]:
+    """`rxws.testing.serve`; fails a test that leaves one running."""
+    running: list[TestServer] = []
+
+    @asynccontextmanager
+    async def start(*args: Any, **kwargs: Any) -> AsyncGenerator[TestServer]:
+        async with serve(*args, **kwargs) as server:
+            running.append(server)
+            yield server
+        running.remove(server)
+
+    yield start
+    if running:
+        pytest.fail(
+            f"{running[0]!r} still runs: use `async with rxws_server(...) as server:`",
+            pytrace=False,
+        )
+
+
+def pytest_assertrepr_compare(op: str, left: Any, right: Any) -> list[str] | None:
+    """Show two timelines as marbles, one above the other."""
+    if op != "==" or not isinstance(left, Timeline) or not isinstance(right, list):
+        return None
+    events: list[Any] = right
+    other = Timeline.of(events, left.step)
+    seen, expected = (other, left) if left.is_expected else (left, other)
+    return ["the timeline is not as expected", *difference(seen, expected)]
