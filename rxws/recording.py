@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
@@ -242,7 +242,7 @@ class Recording:
         return replay(self.lanes[lane].events, began, speed, scheduler)
 
     def _watch(self, name: str, stream: Any) -> None:
-        if not isinstance(stream, Stream):
+        if not isinstance(cast(object, stream), Stream):
             raise TypeError(
                 f"{stream!r} is no stream of a connection: use tap() in a chain of yours"
             )

@@ -76,7 +76,7 @@ def rxws_server() -> Generator[Callable[..., AbstractAsyncContextManager[TestSer
 
 def pytest_assertrepr_compare(op: str, left: Any, right: Any) -> list[str] | None:
     """Show two timelines as marbles, one above the other."""
-    if op != "==" or not isinstance(left, Timeline) or not isinstance(right, list):
+    if op != "==" or not isinstance(left, Timeline) or not isinstance(cast(object, right), list):
         return None
     events: list[Any] = right
     other = Timeline.of(events, left.step)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from reactivex.notification import Notification, OnCompleted, OnError, OnNext
 from reactivex.testing import Recorded
@@ -116,8 +116,8 @@ class Timeline(list["Recorded[Any]"]):
                 return place
         return None if len(self) == len(other) else min(len(self), len(other))
 
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, list):
+    def __eq__(self, other: Any) -> bool:
+        if not isinstance(cast(object, other), list):
             return NotImplemented
         events: list[Any] = other
         return self.first_difference(Timeline.of(events)) is None
