@@ -31,6 +31,7 @@ class LoopScheduler(AsyncIOThreadSafeScheduler):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._thread = threading.get_ident()
+        self.seconds = loop.time
 
     @classmethod
     def running(cls) -> LoopScheduler:

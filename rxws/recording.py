@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeVar, cast
@@ -10,13 +11,12 @@ from typing import Any, NamedTuple, TypeVar, cast
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import CompositeDisposable, Disposable
-from reactivex.observer import Observer
-from reactivex.scheduler import TimeoutScheduler
 
 from .connection import Connection
 from .messages import Close
 from .recorded import Direction, Event, read, write
 from .replaying import replay
+from .scheduling import seconds_of
 from .streams import Stream
 
 __all__ = ["Lane", "Recording"]
@@ -35,6 +35,10 @@ class _Note(NamedTuple):
     data: Any
 
 
+# Half of what _Note(...) costs.
+_new: Callable[[type[_Note], tuple[Any, ...]], _Note] = cast(Any, tuple).__new__
+
+
 class Lane:
     """The latest events of one stream.
 
@@ -44,20 +48,23 @@ class Lane:
         dropped: Events that are no longer kept.
     """
 
+    __slots__ = ("_keep", "_notes", "_recording", "dir", "dropped", "name")
+
     def __init__(self, recording: Recording, name: str, keep: int) -> None:
         self.name = name
         self.dir: Direction = _DIRECTIONS.get(name)
         self.dropped = 0
         self._recording = recording
+        self._keep = keep
         self._notes: deque[_Note] = deque(maxlen=keep)
 
     def note(self, type: str, data: Any = None) -> None:  # noqa: A002 # as the format has it
         """Note that something happened just now."""
         notes, recording = self._notes, self._recording
-        if len(notes) == notes.maxlen:
+        if len(notes) == self._keep:
             self.dropped += 1
         recording.count = count = recording.count + 1
-        notes.append(_Note(recording.now(), count, type, data))
+        notes.append(_new(_Note, (recording.seconds() - recording.began, count, type, data)))
 
     def put(self, event: Event) -> None:
         """Add an event that was noted elsewhere."""
@@ -91,7 +98,7 @@ class Recording:
 
     Args:
         keep: Events that each lane keeps; older ones are dropped and counted.
-        scheduler: The time; that of the connection or of the subscriber if not given.
+        scheduler: The time; that of the connection, or of the first who subscribes, if not given.
 
     Examples:
         ```python
@@ -111,9 +118,12 @@ class Recording:
         self.lanes: dict[str, Lane] = {}
         self.count = 0
         self._keep = keep
-        self._scheduler = scheduler
-        self._began = scheduler.now if scheduler is not None else None
         self._watching = CompositeDisposable()
+        self.seconds: Callable[[], float] = self._start_now
+        self.began = 0.0
+        self._started = False
+        if scheduler is not None:
+            self._start(scheduler)
 
     @classmethod
     def of(cls, conn: Connection[Any, Any], *, keep: int = 2000) -> Recording:
@@ -129,14 +139,16 @@ class Recording:
             recording._watch(name, getattr(conn, name))
         return recording
 
-    def now(self) -> float:
-        """The seconds since the recording began."""
-        if self._scheduler is None:
-            self._scheduler = TimeoutScheduler.singleton()
-        now = self._scheduler.now
-        if self._began is None:
-            self._began = now
-        return (now - self._began).total_seconds()
+    def _start(self, scheduler: SchedulerBase | None) -> None:
+        if not self._started:
+            self._started = True
+            self.seconds = time.monotonic if scheduler is None else seconds_of(scheduler)
+            self.began = self.seconds()
+
+    def _start_now(self) -> float:
+        """Begin with the first event: nobody has said whose time it is."""
+        self._start(None)
+        return self.began
 
     def tap(self, label: str) -> Callable[[Observable[T]], Observable[T]]:
         """Make an operator that records what passes through, and changes nothing.
@@ -153,8 +165,7 @@ class Recording:
             def subscribe(
                 observer: ObserverBase[T], scheduler: SchedulerBase | None = None
             ) -> DisposableBase:
-                if self._scheduler is None:
-                    self._scheduler = scheduler
+                self._start(scheduler)
                 return _tap(source, lane, observer, scheduler)
 
             return Observable(subscribe)
@@ -181,8 +192,11 @@ class Recording:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a file of JSON lines: `{"t", "lane", "dir", "type", "data"}`.
 
-        Values that JSON does not have, and would not give back as they were, are written as their
+        Values that JSON does not have, or would not give back as they were, are written as their
         `repr`.
+
+        Raises:
+            OSError: It cannot be written.
         """
         dropped = [
             Event(lane.events[0].t, lane.name, lane.dir, "dropped", lane.dropped)
@@ -247,16 +261,7 @@ class Recording:
                 f"{stream!r} is no stream of a connection: use tap() in a chain of yours"
             )
         watch: Callable[[ObserverBase[Any]], DisposableBase] = stream.watch
-        lane = self.lane(name)
-        self._watching.add(
-            watch(
-                Observer[Any](
-                    lambda value: lane.note("next", value),
-                    lambda error: lane.note("error", error),
-                    lambda: lane.note("completed"),
-                )
-            )
-        )
+        self._watching.add(watch(_Noting(self.lane(name))))
 
     def __len__(self) -> int:
         return sum(map(len, self.lanes.values()))
@@ -267,30 +272,47 @@ class Recording:
         return f"<Recording {lanes or 'empty'}{f', dropped {dropped}' if dropped else ''}>"
 
 
+class _Noting(ObserverBase[Any]):
+    """Notes what a stream of a connection tells; without the state that RxPY's observers have."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._note = lane.note
+
+    def on_next(self, value: Any) -> None:
+        self._note("next", value)
+
+    def on_error(self, error: Exception) -> None:
+        self._note("error", error)
+
+    def on_completed(self) -> None:
+        self._note("completed")
+
+
 def _tap(
     source: Observable[T], lane: Lane, observer: ObserverBase[T], scheduler: SchedulerBase | None
 ) -> DisposableBase:
     ended = False
+    note, pass_on = lane.note, observer.on_next
 
     def on_next(value: T) -> None:
-        lane.note("next", value)
-        observer.on_next(value)
+        note("next", value)
+        pass_on(value)
 
     def on_error(error: Exception) -> None:
         nonlocal ended
         ended = True
-        lane.note("error", error)
+        note("error", error)
         observer.on_error(error)
 
     def on_completed() -> None:
         nonlocal ended
         ended = True
-        lane.note("completed")
+        note("completed")
         observer.on_completed()
 
     def on_disposed() -> None:
         if not ended:
-            lane.note("disposed")
+            note("disposed")
 
     subscription = source.subscribe(on_next, on_error, on_completed, scheduler=scheduler)
     return CompositeDisposable(subscription, Disposable(on_disposed))

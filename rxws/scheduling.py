@@ -12,7 +12,7 @@ from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
 from .streams import Fault
 
-__all__ = ["ConnectionScheduler", "Deadline", "after"]
+__all__ = ["ConnectionScheduler", "Deadline", "after", "is_own", "seconds_of"]
 
 S = TypeVar("S")
 
@@ -34,6 +34,11 @@ class ConnectionScheduler(PeriodicScheduler):
     def now(self) -> datetime:
         """The time of the scheduler below."""
         return self._scheduler.now
+
+    @property
+    def seconds(self) -> Callable[[], float]:
+        """See `seconds_of`."""
+        return seconds_of(self._scheduler)
 
     def schedule(self, action: typing.ScheduledAction[S], state: S | None = None) -> DisposableBase:
         """Run an action as soon as possible."""
@@ -92,6 +97,21 @@ def after(scheduler: SchedulerBase, seconds: float, callback: Callable[[], Any])
 
 def _call(_: SchedulerBase, callback: Any = None) -> None:
     callback()
+
+
+def is_own(action: object) -> bool:
+    """Whether an action was scheduled by `after`, and not by an operator."""
+    return action is _call
+
+
+def seconds_of(scheduler: SchedulerBase) -> Callable[[], float]:
+    """Return a function that tells a scheduler's time in seconds.
+
+    It is the scheduler's own `seconds`, where it has one: a date costs more than all else that is
+    done to note an event.
+    """
+    own: Callable[[], float] | None = getattr(scheduler, "seconds", None)
+    return own or (lambda: scheduler.to_seconds(scheduler.now))
 
 
 class Deadline:

@@ -5,7 +5,8 @@ from .fake import FakeTransport, NeedsEventLoop, Sent
 from .pair import Pair, pair
 from .peer import Peer
 from .serving import TestServer, serve
-from .simulation import Simulation, simulate
+from .simulated import Simulation
+from .simulation import simulate
 from .timeline import Timeline, marbles
 
 __all__ = [

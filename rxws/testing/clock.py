@@ -54,7 +54,16 @@ class Clock(PeriodicScheduler):
     @property
     def pending(self) -> int:
         """How many actions are neither run nor disposed."""
-        return sum(not due.is_disposed for due in self._queue)
+        return len(self.actions)
+
+    @property
+    def actions(self) -> list[typing.ScheduledAction[Any]]:
+        """The actions that are neither run nor disposed."""
+        return [due.action for due in self._queue if not due.is_disposed]
+
+    def seconds(self) -> float:
+        """Return `time`."""
+        return self.time
 
     def schedule(self, action: typing.ScheduledAction[S], state: S | None = None) -> DisposableBase:
         """Run an action in the next turn."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import NamedTuple
 
@@ -9,22 +10,24 @@ from rxws.messages import Close
 
 __all__ = ["Mark", "parse"]
 
-# In this order: a group, an end by a close code, time that passes, a sign, a name.
+# In this order: a group, an end by a close code, time that passes, a sign, a name. Spaces are gone,
+# but for those of a reason.
 _TOKENS = re.compile(
     r"""
-    \( (?P<group> [^()]* ) \)
+    \( (?P<group> (?: [^(){}] | \{ [^{}]* \} )* ) \)
     | \{ (?P<close> [^{}]* ) \}
     | (?P<ticks> -+ )
-    | (?P<sign> [|#<>] )
-    | (?P<name> [^-,(){}|\#<>\s]+ )
-    | (?P<space> \s+ )
+    | (?P<sign> [|\#<>] )
+    | (?P<name> [^-,(){}|\#<>]+ )
     | (?P<wrong> . )
     """,
     re.VERBOSE | re.DOTALL,
 )
+_CLOSE_OR_SPACE = re.compile(r"(\{[^{}]*\})|\s+")
+_MEMBER = re.compile(r"\{[^{}]*\}|[^,]+")
 
-_SIGNS = "|#<>"
-_ENDS = "|#"
+_SIGNS = ("|", "#", "<", ">")
+_ENDS = ("|", "#", "{")
 
 
 class Mark(NamedTuple):
@@ -58,36 +61,52 @@ def parse(text: str, step: float) -> tuple[list[Mark], float]:
     Raises:
         ValueError: The text is no marble diagram, or the step no time.
     """
-    if not step > 0:
+    if not 0 < step < math.inf:
         raise ValueError(f"step={step!r} is no time: use seconds above 0")
     marks: list[Mark] = []
     column = 0
-    for token in _TOKENS.finditer(text):
-        kind, found = token.lastgroup, token.group()
-        at = round(column * step, 6)
+    ended = False
+    for token in _TOKENS.finditer(_CLOSE_OR_SPACE.sub(lambda found: found[1] or "", text)):
+        kind, found = str(token.lastgroup), token.group()
         if kind == "wrong":
-            hint = ": it belongs into a group, as in (a,b)" if found == "," else ""
-            raise ValueError(
-                f"{found!r} at character {token.start()} of {text!r} is not marbles{hint}"
-            )
-        if kind not in ("ticks", "space"):
-            for mark in _marks(kind, token[str(kind)], at, text):
-                if marks and (marks[-1].sign == "{" or marks[-1].sign in tuple(_ENDS)):
-                    raise ValueError(f"{found!r} in {text!r} comes after the end")
-                marks.append(mark)
-        column += len(found.replace(" ", "")) if kind != "space" else 0
+            raise ValueError(f"{found!r} in {text!r} is not marbles{_HINTS.get(found, '')}")
+        for mark in _marks(kind, token[kind], round(column * step, 6), text):
+            # Who has closed may still start or stop taking.
+            if ended and mark.sign not in ("<", ">"):
+                raise ValueError(f"{found!r} in {text!r} comes after the end")
+            ended = ended or mark.sign in _ENDS
+            marks.append(mark)
+        column += len(found)
     return marks, round(column * step, 6)
 
 
-def _marks(kind: str | None, found: str, at: float, text: str) -> list[Mark]:
+_HINTS = {
+    ",": ": a comma belongs into a group, as in (a,b)",
+    "(": ": a group is written (a,b), and none within another",
+    ")": ": it ends a group that did not begin",
+    "{": ": a close is written {4001} or {4001 why}",
+    "}": ": it ends a close that did not begin",
+}
+
+
+def _marks(kind: str, found: str, at: float, text: str) -> list[Mark]:
+    if kind == "ticks":
+        return []
     if kind == "close":
         return [Mark(at, "{", close=_close(found, text))]
-    names = found.split(",") if kind == "group" else [found]
     return [
-        Mark(at, name) if name in tuple(_SIGNS) else Mark(at, "", name)
-        for name in map(str.strip, names)
-        if name
+        _mark(each, at, text) for each in (_MEMBER.findall(found) if kind == "group" else [found])
     ]
+
+
+def _mark(found: str, at: float, text: str) -> Mark:
+    if found[0] == "{":
+        return Mark(at, "{", close=_close(found[1:-1], text))
+    if found in _SIGNS:
+        return Mark(at, found)
+    if any(sign in found for sign in (*_SIGNS, "{")):
+        raise ValueError(f"{found!r} in {text!r} is neither a name nor a sign: write (a,|)")
+    return Mark(at, "", found)
 
 
 def _close(found: str, text: str) -> Close:
@@ -96,5 +115,5 @@ def _close(found: str, text: str) -> Close:
         return Close(int(code), reason.strip())
     except ValueError as exc:
         raise ValueError(
-            f"{{{found}}} in {text!r} is no close: write {{4001}} or {{4001 why}}"
+            f"{{{found}}} in {text!r} is no close ({exc}): write {{4001}} or {{4001 why}}"
         ) from exc

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Generic, TypeVar, overload
 
@@ -14,13 +15,13 @@ from typing_extensions import Unpack
 from yarl import URL
 
 from rxws import codecs
+from rxws.closing import UNEXPECTED
 from rxws.codecs import Codec
 from rxws.connection import Connection, Handler
-from rxws.errors import ConnectionClosed
 from rxws.framing import size
 from rxws.handling import check_handler, handle
 from rxws.loop import LoopScheduler
-from rxws.messages import Handshake, Kind
+from rxws.messages import Close, Handshake, Kind
 from rxws.options import ConnectionOptions, Options
 from rxws.session import Session, State
 from rxws.transport import Receiver
@@ -35,6 +36,7 @@ PeerIn = TypeVar("PeerIn")
 PeerOut = TypeVar("PeerOut")
 
 _ROOM = 64 << 10  # bytes under way from which on one end has to wait for the other, as with sockets
+_FRAME = 128  # bytes that a frame counts besides its payload, so that tiny ones are bounded, too
 
 
 class _End(FakeTransport):
@@ -46,6 +48,7 @@ class _End(FakeTransport):
         self.other: _End
         self.tasks: set[asyncio.Task[None]] = set()
         self._under_way: deque[Sent | None] = deque()  # to the other end; None is the end of TCP
+        self._bytes = 0  # of those
         self._due = False
         self._said_goodbye = False  # whether our close frame has arrived
         self.gone = asyncio.Event()
@@ -58,10 +61,13 @@ class _End(FakeTransport):
         """Nothing: a pair may live long."""
 
     def _send(self, sent: Sent) -> None:
+        if self.other.over:  # as TCP does, which answers by a reset
+            self.sever()
+            return
         self._put(sent)
-        waits = sum(len(each.payload) for each in self._under_way if each is not None)
-        if waits > _ROOM and self.writable:
-            self.set_writable(False, waits)
+        self._bytes += _FRAME + len(sent.payload)
+        if self._bytes > _ROOM and self.writable:
+            self.set_writable(False, self._bytes)
 
     def _put(self, sent: Sent | None) -> None:
         self._under_way.append(sent)
@@ -81,12 +87,15 @@ class _End(FakeTransport):
             if sent is None:
                 other.lose()
                 continue
+            self._bytes -= _FRAME + len(sent.payload)
             other.received += 1
             if not other.lingering and not self._said_goodbye:
                 self._said_goodbye = sent.kind is Kind.CLOSE
                 _tell(other.receiver, sent)
-        if not self.writable and not self._under_way and not self.severed:
-            self.set_writable(True)
+        if not self.writable:
+            self.buffered = self._bytes
+            if not self._under_way and not self.severed:
+                self.set_writable(True)
 
     def _end(self, *, linger: bool) -> None:
         super()._end(linger=linger)
@@ -104,6 +113,11 @@ class _End(FakeTransport):
             super().lose()
             self._put(None)
             self._soon(self.gone.set)
+
+    def call_soon_threadsafe(self, callback: Callable[[], object]) -> None:
+        """Call back in a later turn; dropped where the loop is closed by now."""
+        with suppress(RuntimeError):
+            super().call_soon_threadsafe(callback)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> DisposableBase:
         """Run a coroutine as a task."""
@@ -133,7 +147,8 @@ class Pair(  # noqa: SLOT001 # there are few of them
 ):
     """The server's connection and the client's, as `pair` returns them.
 
-    As a context it closes both with 1000 at its end, and leaves nothing open.
+    As a context it closes both at its end, the client first, with 1000, or with 1011 if it is left
+    by an exception; and it leaves nothing open.
     """
 
     _sessions: tuple[Session[Any, Any], ...]
@@ -154,16 +169,30 @@ class Pair(  # noqa: SLOT001 # there are few of them
         return all(end.over for end in self._ends)
 
     async def aclose(self) -> None:
-        """Close, if that was not done, and wait until all is over."""
-        _, client = self._sessions
+        """Close with 1000, if that was not done, and wait until all is over."""
+        await self._leave(Close())
+
+    async def _leave(self, close: Close) -> None:
+        server, client = self._sessions
         if client.state is State.OPEN:
-            client.face.connection.outgoing.on_completed()
-        for end in self._ends:
-            await end.gone.wait()
-            for task in tuple(end.tasks):
+            client.face.outgoing.on_next(close)
+        server.face.incoming.discard_unobserved()  # nobody will subscribe what nobody ever did
+        try:
+            await self._ends[1].gone.wait()
+            # What still holds the server's reading would hide from it that the client is gone.
+            server.face.flow.gate.let_all_in()
+            server.face.incoming.discard_from_now()
+            await self._ends[0].gone.wait()
+        except asyncio.CancelledError:  # who waits wants to wait no longer
+            for session in self._sessions:
+                session.kill()
+            raise
+        finally:
+            tasks = [task for end in self._ends for task in end.tasks]
+            for task in tasks:
                 task.cancel()
-            if end.tasks:
-                await asyncio.wait(end.tasks)
+            if tasks:
+                await asyncio.wait(tasks)
 
     async def __aenter__(self) -> Pair[In, Out, PeerIn, PeerOut]:
         return self
@@ -171,10 +200,7 @@ class Pair(  # noqa: SLOT001 # there are few of them
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, _: TracebackType | None
     ) -> None:
-        if exc is not None and not isinstance(exc, ConnectionClosed):
-            for session in self._sessions:
-                session.kill()
-        await self.aclose()
+        await self._leave(Close() if exc is None else UNEXPECTED)
 
 
 @overload

@@ -11,7 +11,8 @@ import pytest
 from .drawing import difference
 from .pair import Pair, pair
 from .serving import TestServer, serve
-from .simulation import Simulation, simulate
+from .simulated import Simulation
+from .simulation import simulate
 from .timeline import Timeline
 
 __all__ = ["pytest_assertrepr_compare", "rxws_pair", "rxws_server", "rxws_simulate"]
@@ -78,7 +79,9 @@ def pytest_assertrepr_compare(op: str, left: Any, right: Any) -> list[str] | Non
     """Show two timelines as marbles, one above the other."""
     if op != "==" or not isinstance(left, Timeline) or not isinstance(cast(object, right), list):
         return None
-    events: list[Any] = right
-    other = Timeline.of(events, left.step)
+    try:
+        other = Timeline.of(cast("list[Any]", right), left.step)
+    except TypeError as exc:
+        return ["a timeline is compared with a list", str(exc)]
     seen, expected = (other, left) if left.is_expected else (left, other)
     return ["the timeline is not as expected", *difference(seen, expected)]

@@ -10,10 +10,12 @@ from reactivex.testing import Recorded
 
 from rxws.errors import ConnectionClosed
 from rxws.messages import Close
+from rxws.recorded import Event
+from rxws.recording import Lane
 
 from .notation import Mark, parse
 
-__all__ = ["AnyError", "ClosedWith", "Timeline", "marbles", "recorded"]
+__all__ = ["AnyError", "ClosedWith", "Timeline", "marbles", "named", "recorded"]
 
 # Seconds: times are the same that differ by no more than what adding them up in steps makes.
 _SAME = 1e-5
@@ -89,9 +91,35 @@ class Timeline(list["Recorded[Any]"]):
         self.names = dict(names or {})
 
     @classmethod
-    def of(cls, events: list[Any], step: float = 1.0) -> Timeline:
-        """Make one of a list of RxPY's `Recorded`, unless it is one."""
-        return events if isinstance(events, Timeline) else cls(events, step)
+    def of(cls, events: list[Any] | Lane, step: float = 1.0) -> Timeline:
+        """Make one of what a recording has on a lane, or of a list of RxPY's `Recorded`.
+
+        Args:
+            events: `recording.lanes["label"]`, or the list; a timeline is returned as it is.
+            step: Seconds of one character when it is drawn.
+
+        Returns:
+            The timeline. What was disposed has no end.
+
+        Raises:
+            TypeError: There are other things in the list.
+
+        Examples:
+            >>> from reactivex.testing import ReactiveTest
+            >>> Timeline.of([ReactiveTest.on_next(2, "b")]) == marbles("--b")
+            True
+        """
+        if isinstance(events, Timeline):
+            return events
+        if isinstance(events, Lane):
+            return cls((_played(event) for event in events.events if event.type in _TOLD), step)
+        for event in events:
+            if not isinstance(event, Recorded):
+                raise TypeError(
+                    f"{event!r:.80} is no notification with its time: compare with "
+                    "marbles(...), or the values alone, as in sim.outgoing.values == [...]"
+                )
+        return cls(events, step)
 
     @property
     def values(self) -> list[Any]:
@@ -119,8 +147,10 @@ class Timeline(list["Recorded[Any]"]):
     def __eq__(self, other: Any) -> bool:
         if not isinstance(cast(object, other), list):
             return NotImplemented
-        events: list[Any] = other
-        return self.first_difference(Timeline.of(events)) is None
+        try:
+            return self.first_difference(Timeline.of(cast("list[Any]", other))) is None
+        except TypeError:
+            return False
 
     def __ne__(self, other: object) -> bool:
         return not self == other
@@ -136,13 +166,29 @@ def _same(one: Recorded[Any], two: Recorded[Any]) -> bool:
         return False
     first: Any = one.value
     second: Any = two.value
-    # An expectation may be wider than a notification: a name, any error, a predicate of RxPY's.
     if type(first) is type(second) is OnError:
-        same_type = type(first.exception) is type(second.exception)
+        # RxPY's `on_error(time, "text")` makes a plain Exception, which stands for any type.
+        types: set[Any] = {type(first.exception), type(second.exception)}
+        same_type = len(types) == 1 or Exception in types
         return same_type and str(first.exception) == str(second.exception)
-    if isinstance(second, _Named | AnyError | ClosedWith) or not isinstance(second, Notification):
+    # An expectation may be wider than a notification: a name, any error, a predicate of RxPY's.
+    if not isinstance(first, _WIDER) and (
+        isinstance(second, _WIDER) or not isinstance(second, Notification)
+    ):
         first, second = second, first
+    if not isinstance(second, Notification):  # RxPY's predicates ask one another without end
+        return first is second
     return bool(first == second)
+
+
+_WIDER = (_Named, AnyError, ClosedWith)
+_TOLD = ("next", "close", "error", "completed")
+
+
+def _played(event: Event) -> Recorded[Any]:
+    if event.type == "error":
+        return recorded(event.t, OnError(event.data))
+    return recorded(event.t, OnCompleted() if event.type == "completed" else OnNext(event.data))
 
 
 def recorded(at: float, notification: Notification[Any]) -> Recorded[Any]:
@@ -155,19 +201,24 @@ def marbles(
     text: str,
     *,
     step: float = 1.0,
-    values: Mapping[str, Any] | None = None,
+    values: Mapping[str | float, Any] | None = None,
     error: Exception | None = None,
 ) -> Timeline:
     """Read a marble diagram as what a stream is expected to tell.
+
+    The grammar is that of RxPY's marbles, and how connections end.
 
     Args:
         text: Marbles as in RxPY: each character takes a step; `-` lets time pass, `ab` is one
             value, `(a,b)` are two at once, `|` is the completion and `#` a failure. Besides,
             `{4001}` and `{4001 reason}` are an end by that close code. Spaces do not count.
         step: Seconds of one character.
-        values: What the names in the text stand for. A name that is not in here stands for the
-            value that is written so: `1` for 1 and for "1".
+        values: What the names in the text stand for, as `{"a": 1}`. A name that is not in here
+            stands for the value that is written so: `1` for 1 and for "1".
         error: What `#` stands for; any error if not given.
+
+    Returns:
+        A timeline that equals what is seen where that is the same, at the same times.
 
     Raises:
         ValueError: The text is no marble diagram.
@@ -176,10 +227,15 @@ def marbles(
         >>> marbles("a-(b,c)-|", values={"a": 1}).values
         [1, 'b', 'c']
     """
-    names = dict(values or {})
+    names = named(values)
     marks, _ = parse(text, step)
     events = [recorded(mark.at, _expected(mark, names, error)) for mark in marks]
     return Timeline(events, step, names, is_expected=True)
+
+
+def named(values: Mapping[str | float, Any] | None) -> dict[str, Any]:
+    """What names stand for, by their text: as in RxPY, a number may be its own name."""
+    return {str(name): value for name, value in (values or {}).items()}
 
 
 def _expected(mark: Mark, names: Mapping[str, Any], error: Exception | None) -> Notification[Any]:
