@@ -105,6 +105,8 @@ class Scene:
             ) from session.failure
         streams = [stream for stream, _ in self._noted]
         simulation.failure = session.failure
+        for line in (simulation.incoming, simulation.outgoing, simulation.errors):
+            line.failure = session.failure
         simulation.stats = session.flow.stats
         simulation.time = clock.time
         simulation.open_subscriptions = sum(stream.subscriptions for stream in streams) + (

@@ -87,6 +87,7 @@ class Timeline(list["Recorded[Any]"]):
     ) -> None:
         super().__init__(events)
         self.is_expected = is_expected
+        self.failure: Exception | None = None  # of the handler; told where a comparison fails
         self.step = step
         self.names = dict(names or {})
 

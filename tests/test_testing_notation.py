@@ -1,0 +1,139 @@
+"""Marbles: RxPY's grammar, and how connections end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reactivex.notification import OnCompleted, OnError, OnNext
+from reactivex.observable.marbles import parse as rxpy
+
+from rxws import Close
+from rxws.testing import Timeline, marbles
+from rxws.testing.notation import Mark, parse
+
+STEP = 0.25  # of which all multiples are exact
+
+
+def marks(text: str) -> list[Mark]:
+    return parse(text, 1)[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", []),
+        ("---", []),
+        ("a", [Mark(0, "", "a")]),
+        ("-ab-c", [Mark(1, "", "ab"), Mark(4, "", "c")]),
+        ("a b - c", [Mark(0, "", "ab"), Mark(3, "", "c")]),
+        ("(a,b)c", [Mark(0, "", "a"), Mark(0, "", "b"), Mark(5, "", "c")]),
+        ("( a , ,b, )-|", [Mark(0, "", "a"), Mark(0, "", "b"), Mark(8, "|")]),
+        ("(a,|)", [Mark(0, "", "a"), Mark(0, "|")]),
+        ("a#", [Mark(0, "", "a"), Mark(1, "#")]),
+        ("<-a>", [Mark(0, "<"), Mark(2, "", "a"), Mark(3, ">")]),
+        ("-{4001}", [Mark(1, "{", close=Close(4001))]),
+        ("{ 4001 so long }", [Mark(0, "{", close=Close(4001, "so long"))]),
+        ("(a,{4001 a, b})", [Mark(0, "", "a"), Mark(0, "{", close=Close(4001, "a, b"))]),
+        ("|->", [Mark(0, "|"), Mark(2, ">")]),
+        ("é°1.5", [Mark(0, "", "é°1.5")]),
+    ],
+)
+def test_each_part_of_a_diagram_has_its_time(text: str, expected: list[Mark]) -> None:
+    """Values, groups, ends, closes and signs of the peer, each at the column where it begins."""
+    found = marks(text)
+    assert found == expected
+    assert [mark.close and mark.close.reason for mark in found] == [
+        mark.close and mark.close.reason for mark in expected
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"), [("", 0), ("--", 2), ("a b", 2), ("(a,b)-", 6), ("-{4001}", 7)]
+)
+def test_a_diagram_lasts_as_long_as_it_has_characters(text: str, columns: int) -> None:
+    """Spaces do not count."""
+    assert parse(text, 0.5)[1] == columns / 2
+
+
+def test_times_are_no_sums_of_errors() -> None:
+    """The seventh tenth of a second is at 0.7 s, not at 0.7000000000000001 s."""
+    assert [mark.at for mark in parse("------ab", 0.1)[0]] == [0.6]
+    assert [mark.at for mark in parse("-------a", 0.1)[0]] == [0.7]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,b", "a comma belongs into a group, as in (a,b)"),
+        ("(a", "a group is written (a,b), and none within another"),
+        ("((a),b)", "none within another"),
+        ("a)", "it ends a group that did not begin"),
+        ("{4001", "a close is written {4001} or {4001 why}"),
+        ("4001}", "it ends a close that did not begin"),
+        ("{}", "is no close"),
+        ("{abc}", "is no close"),
+        ("{999}", "is no close"),
+        ("{4001 " + "x" * 124 + "}", "is no close"),
+        ("a|b", "'b' in 'a|b' comes after the end"),
+        ("|#", "'#' in '|#' comes after the end"),
+        ("{4001}|", "comes after the end"),
+        ("(|,a)", "comes after the end"),
+        ("(ab|)", "'ab|' in '(ab|)' is neither a name nor a sign: write (a,|)"),
+        ("(a{4001})", "is neither a name nor a sign"),
+    ],
+)
+def test_what_is_no_diagram_is_refused_with_a_remedy(text: str, said: str) -> None:
+    """The message has the text, and what is wrong with it."""
+    with pytest.raises(ValueError) as caught:
+        marks(text)
+    assert said in str(caught.value)
+    assert repr(text) in str(caught.value)
+
+
+@pytest.mark.parametrize("step", [0, -1, float("nan"), float("inf")])
+def test_a_step_takes_time(step: float) -> None:
+    """It is above 0 seconds, and there is an end of it."""
+    with pytest.raises(ValueError, match="is no time: use seconds above 0"):
+        parse("a", step)
+
+
+def test_what_a_peer_does_is_not_expected_of_a_stream() -> None:
+    """`<` and `>` are refused by `marbles`."""
+    with pytest.raises(ValueError, match="'<' is what a peer does"):
+        marbles("a<")
+
+
+NAMES = st.text("abcXYZ0123456789._~!ä", min_size=1, max_size=4)
+GROUPS = st.lists(NAMES | st.just(""), max_size=4).map(lambda names: f"({','.join(names)})")
+TICKS = st.integers(1, 5).map("-".__mul__)
+SPACES = st.just(" ")
+DIAGRAMS = st.tuples(
+    st.lists(NAMES | GROUPS | TICKS | SPACES, max_size=12).map("".join),
+    st.sampled_from(["", "|", "#", "-|", "(a,|)", "(b,#)", "|--"]),
+).map("".join)
+
+
+@settings(derandomize=True, max_examples=300, deadline=None)
+@given(text=DIAGRAMS, error=st.none() | st.just(KeyError("x")))
+def test_diagrams_mean_what_they_mean_in_rxpy(text: str, error: Exception | None) -> None:
+    """What RxPY's parser makes of a diagram equals what ours expects."""
+    theirs = rxpy(text, timespan=STEP, lookup={"a": [1], 7: "seven"}, error=error)
+    ours = marbles(text, step=STEP, values={"a": [1], 7: "seven"}, error=error)
+    assert [time for time, _ in theirs] == ours.times, text
+    for (_, their), our in zip(theirs, ours, strict=True):
+        match their:
+            case OnNext():
+                # A number is its own value there; here it is equal to that and to the text.
+                assert our.value == their or float(our.value.value) == float(their.value), text
+            case OnError():
+                assert isinstance(our.value, OnError), text
+                assert our.value == their, text
+            case _:
+                assert isinstance(their, OnCompleted)
+                assert our.value == their, text
+    # And other diagrams do not equal it.
+    more: list[Any] = list(Timeline(ours))
+    assert ours != [*more, *marbles("-" * 200 + "z", step=STEP)], text
