@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from reactivex.abc import DisposableBase
 from reactivex.notification import Notification, OnCompleted, OnError, OnNext
@@ -76,7 +76,7 @@ class Scene:
         conn = self._session.face.connection
         self._note(conn.incoming, self._noter(simulation.incoming))
         self._note(conn.outgoing, self._noter(simulation.outgoing))
-        self._note(conn.errors, self._noter(simulation.errors))
+        self._note(conn.errors, self._faults)
         self._note(conn.closed, self._ended)
 
     def plan(self, act: Act, codec: Codec[Any, Any]) -> None:
@@ -98,11 +98,12 @@ class Scene:
             handle(handler, session)
             self._transport.attach(session)
             clock.run(seconds)
-        if isinstance(session.failure, RuntimeError) and "event loop" in str(session.failure):
-            raise NeedsEventLoop(
-                f"{handler!r} uses an event loop, and in virtual time there is none: test it with "
-                "rxws.testing.pair, or on a server"
-            ) from session.failure
+        for error in (session.failure, *simulation.errors.values):
+            if isinstance(error, NeedsEventLoop):
+                raise NeedsEventLoop(
+                    f"{handler!r} needs an event loop, and in virtual time there is none: test it "
+                    "with rxws.testing.pair, or on a server"
+                ) from error
         streams = [stream for stream, _ in self._noted]
         simulation.failure = session.failure
         for line in (simulation.incoming, simulation.outgoing, simulation.errors):
@@ -133,6 +134,10 @@ class Scene:
             line.append(recorded(self._clock.time, notification))
 
         return note
+
+    def _faults(self, notification: Notification[Any]) -> None:
+        if isinstance(notification, OnNext):  # that there will be no more of them is no fault
+            self._simulation.errors.append(recorded(self._clock.time, notification))
 
     def _ended(self, notification: Notification[Any]) -> None:
         if isinstance(notification, OnNext):
@@ -168,11 +173,25 @@ class Scene:
         self._answer_all()
 
 
+class _NoLoop:
+    """Stands where the running event loop is looked for, and tells who asks for one."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise NeedsEventLoop(f"{name}: there is no event loop in virtual time")
+
+    def create_task(self, coroutine: Coroutine[Any, Any, Any], **_: object) -> NoReturn:
+        coroutine.close()  # else it would be complained that it was never awaited
+        raise NeedsEventLoop("create_task: there is no event loop in virtual time")
+
+
 @contextmanager
 def _no_loop() -> Generator[None]:
-    """Let what is run within find no event loop, also in an `async def` test: none would run it."""
+    """Let what is run within be told that there is no event loop, also in an `async def` test.
+
+    Were there just none, RxPY would make one for who awaits an Observable, and leave it open.
+    """
     loop = asyncio._get_running_loop()
-    asyncio._set_running_loop(None)
+    asyncio._set_running_loop(cast(Any, _NoLoop()))
     try:
         yield
     finally:

@@ -24,7 +24,7 @@ class Simulation(Generic[In, Out]):
         incoming: What the connection's `incoming` told; values from the moment that somebody was
             subscribed.
         outgoing: What was sent through `outgoing`; a `Close` that was pushed is its end.
-        errors: The faults.
+        errors: The faults, as values; empty where there was none.
         closed: How the connection ended; None if it had not by then.
         wire: Every frame that was written, pings and the close included, with its time.
         failure: The exception that closed the connection: what the handler or its pipeline raised,
