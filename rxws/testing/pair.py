@@ -36,6 +36,7 @@ PeerIn = TypeVar("PeerIn")
 PeerOut = TypeVar("PeerOut")
 
 _ROOM = 64 << 10  # bytes under way from which on one end has to wait for the other, as with sockets
+_GRACE = 0.5  # seconds that a server may take to read a close; what holds it then is let go
 _FRAME = 128  # bytes that a frame counts besides its payload, so that tiny ones are bounded, too
 
 
@@ -178,11 +179,10 @@ class Pair(  # noqa: SLOT001 # there are few of them
             client.face.outgoing.on_next(close)
         server.face.incoming.discard_unobserved()  # nobody will subscribe what nobody ever did
         try:
-            await self._ends[1].gone.wait()
-            # What still holds the server's reading would hide from it that the client is gone.
+            await asyncio.wait([(gone := asyncio.ensure_future(self._gone()))], timeout=_GRACE)
+            # What still holds the server's reading would hide the close from it.
             server.face.flow.gate.let_all_in()
-            server.face.incoming.discard_from_now()
-            await self._ends[0].gone.wait()
+            await gone
         except asyncio.CancelledError:  # who waits wants to wait no longer
             for session in self._sessions:
                 session.kill()
@@ -190,9 +190,14 @@ class Pair(  # noqa: SLOT001 # there are few of them
         finally:
             tasks = [task for end in self._ends for task in end.tasks]
             for task in tasks:
-                task.cancel()
+                if not task.cancelling():  # who is may have to tidy up
+                    task.cancel()
             if tasks:
                 await asyncio.wait(tasks)
+
+    async def _gone(self) -> None:
+        for end in self._ends:
+            await end.gone.wait()
 
     async def __aenter__(self) -> Pair[In, Out, PeerIn, PeerOut]:
         return self
