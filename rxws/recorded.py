@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import os
 from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -68,16 +69,16 @@ def read(path: str | os.PathLike[str]) -> list[Event]:
         ValueError: A line is none of ours.
     """
     events: list[Event] = []
-    with open(path, encoding="utf-8") as file:
+    with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
             try:
-                events.append(_event(json.loads(line)))
-            except (ValueError, KeyError, TypeError, AttributeError) as exc:
+                events.append(_event(json.loads(line.decode())))
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
                 raise ValueError(
-                    f"{os.fspath(path)}, line {number} is no event of a recording ({exc}): "
-                    f"{line.strip():.80}"
+                    f"{os.fspath(path)}, line {number} is no event of a recording ({exc!s:.200}): "
+                    f"{line.strip().decode(errors='backslashreplace'):.80}"
                 ) from exc
     return events
 
@@ -88,6 +89,8 @@ def _event(line: dict[str, Any]) -> Event:
     if direction not in ("in", "out", None):
         raise ValueError(f"dir {direction!r} is neither 'in' nor 'out'")
     kind, data = _unpack(kind, data)
+    if not math.isfinite(line["t"]):
+        raise ValueError(f"t {line['t']!r} is no time")
     return Event(float(line["t"]), str(line["lane"]), direction, kind, data)
 
 
@@ -107,15 +110,22 @@ def _pack(event: Event) -> tuple[str, Any]:
         return "text", data
     if isinstance(data, bytes):
         return "binary", base64.b64encode(data).decode()
-    return ("json", data) if _is_json(data) else ("repr", repr(data))
+    return ("json", data) if _is_json(data) else ("repr", _repr(data))
 
 
 def _is_json(value: Any) -> bool:
     """Whether JSON gives it back as it was."""
     try:
-        return bool(json.loads(json.dumps(value)) == value)
-    except (TypeError, ValueError, RecursionError):
+        return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
+    except Exception:  # whatever a value's own == raises
         return False
+
+
+def _repr(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception:  # a recording is not lost for one value that cannot be shown
+        return object.__repr__(value)
 
 
 def _close(close: Close) -> dict[str, Any]:
