@@ -1,0 +1,263 @@
+"""The same handler with the same expectation: in virtual time, on a pair, and on a real server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+import reactivex as rx
+from reactivex import operators as ops
+
+import rxws
+from rxws import Close, ConnectionClosed, codecs, paths
+from rxws.operators import map_async
+from rxws.testing import pair, serve, simulate
+
+AnyConnection = rxws.Connection[Any, Any]
+PATIENCE = 20.0  # seconds
+
+
+@dataclass
+class Case:
+    """A handler, what is sent to it, and what is to come of that.
+
+    Args:
+        handler: The handler.
+        sent: The messages of the peer.
+        replies: What the peer gets.
+        close: How the handler's connection ends, where it ends by itself; else the peer closes.
+        needs_loop: Whether it awaits what only an event loop brings.
+        options: Those of the connection.
+    """
+
+    handler: Callable[[AnyConnection], Any]
+    sent: tuple[Any, ...] = ()
+    replies: tuple[Any, ...] = ()
+    close: Close | None = None
+    needs_loop: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def by_hand(conn: AnyConnection) -> None:
+    conn.incoming.subscribe(conn.outgoing)
+
+
+def disposable(conn: AnyConnection) -> Any:
+    return conn.incoming.pipe(ops.map(len), ops.map(str)).subscribe(
+        conn.outgoing, scheduler=conn.scheduler
+    )
+
+
+async def composed(conn: AnyConnection) -> Any:
+    return conn.incoming.pipe(ops.map(str.title))
+
+
+async def iterated(conn: AnyConnection) -> None:
+    async for message in rxws.iterate(conn.incoming):
+        conn.outgoing.on_next(message * 2)
+        if message == "end":
+            conn.outgoing.on_next(Close(4002))
+
+
+async def awaited(conn: AnyConnection) -> None:
+    one = await conn.incoming.pipe(ops.first())
+    two = await conn.incoming.pipe(ops.first())
+    conn.outgoing.on_next(two + one)
+
+
+async def reverse(value: str) -> str:
+    await asyncio.sleep(0)
+    return value[::-1]
+
+
+def brave(conn: AnyConnection) -> Any:
+    conn.errors.pipe(ops.map(lambda error: type(error).__name__)).subscribe(conn.outgoing.on_next)
+    return conn.incoming
+
+
+def gone(_: object) -> Any:
+    raise ConnectionClosed(Close(4003, "gone"))
+
+
+CASES = {
+    "echo": Case(lambda conn: conn.incoming, ("a", b"b", "c"), ("a", b"b", "c")),
+    "by hand": Case(by_hand, ("a", "b"), ("a", "b")),
+    "disposable": Case(disposable, ("abc", "d"), ("3", "1")),
+    "map": Case(lambda conn: conn.incoming.pipe(ops.map(str.upper)), ("a", "b"), ("A", "B")),
+    "filter": Case(
+        lambda conn: conn.incoming.pipe(ops.filter(lambda text: text > "b")),
+        ("a", "c", "b", "d"),
+        ("c", "d"),
+    ),
+    "scan": Case(
+        lambda conn: conn.incoming.pipe(ops.scan(lambda all_, one: all_ + one)),
+        ("a", "b", "c"),
+        ("a", "ab", "abc"),
+    ),
+    "debounce": Case(lambda conn: conn.incoming.pipe(ops.debounce(0.2)), ("a", "b", "c"), ("c",)),
+    "buffer": Case(
+        lambda conn: conn.incoming.pipe(ops.buffer_with_count(2), ops.map("".join)),
+        ("a", "b", "c", "d"),
+        ("ab", "cd"),
+    ),
+    "merge of a push": Case(
+        lambda conn: rx.merge(conn.incoming, rx.timer(0.05).pipe(ops.map(lambda _: "push"))),
+        ("a",),
+        ("a", "push"),
+    ),
+    "start with": Case(
+        lambda conn: conn.incoming.pipe(ops.start_with("hello")), ("a",), ("hello", "a")
+    ),
+    "server push": Case(
+        lambda conn: rx.interval(0.01).pipe(ops.take(3), ops.map(str)),
+        (),
+        ("0", "1", "2"),
+        Close(1000),
+    ),
+    "json": Case(
+        lambda conn: conn.incoming.pipe(ops.map(lambda value: {"n": value["n"] + 1})),
+        ({"n": 1}, {"n": 2}),
+        ({"n": 2}, {"n": 3}),
+        options={"codec": codecs.json},
+    ),
+    "take": Case(
+        lambda conn: conn.incoming.pipe(ops.take(2)), ("a", "b", "c"), ("a", "b"), Close(1000)
+    ),
+    "close": Case(
+        lambda conn: conn.incoming.pipe(
+            ops.map(lambda text: Close(4001, "why") if text == "stop" else text)
+        ),
+        ("a", "stop", "b"),
+        ("a",),
+        Close(4001, "why"),
+    ),
+    "raising mapper": Case(
+        lambda conn: conn.incoming.pipe(ops.map(int), ops.map(str)),
+        ("1", "x", "3"),
+        ("1",),
+        Close(1011, "Unexpected Error"),
+    ),
+    "raising with a close": Case(
+        lambda conn: conn.incoming.pipe(ops.map(gone)), ("a",), (), Close(4003, "gone")
+    ),
+    "raising at once": Case(gone, ("a",), (), Close(4003, "gone")),
+    "raising subscriber": Case(
+        lambda conn: conn.incoming.subscribe(lambda text: int(text) and None),
+        ("1", "x"),
+        (),
+        Close(1011, "Unexpected Error"),
+    ),
+    "wrong kind": Case(
+        lambda conn: conn.incoming,
+        ("a", b"b"),
+        ("a",),
+        Close(1003, "Unsupported Data"),
+        options={"codec": codecs.text, "peer_codec": codecs.raw},
+    ),
+    "faults observed": Case(
+        brave,
+        ("a", b"b", "c"),
+        ("a", "DecodeError", "c"),
+        options={"codec": codecs.text, "peer_codec": codecs.raw},
+    ),
+    "pipeline": Case(rxws.pipeline(ops.distinct_until_changed()), ("a", "a", "b"), ("a", "b")),
+    "a coroutine that composes": Case(composed, ("ab",), ("Ab",)),
+    "a coroutine that iterates": Case(
+        iterated, ("a", "end", "b"), ("aa", "endend"), Close(4002), needs_loop=True
+    ),
+    "a coroutine that awaits": Case(awaited, ("a", "b"), ("ba",), needs_loop=True),
+    "map_async": Case(
+        lambda conn: conn.incoming.pipe(map_async(reverse)),
+        ("abc", "de"),
+        ("cba", "ed"),
+        needs_loop=True,
+    ),
+}
+
+
+async def talk(client: AnyConnection, case: Case) -> tuple[list[Any], Close]:
+    """Send the messages, wait for the replies and the end; close where the handler does not."""
+    replies: list[Any] = []
+    enough = asyncio.Event()
+
+    def got(reply: Any) -> None:
+        replies.append(reply)
+        if len(replies) == len(case.replies):
+            enough.set()
+
+    client.incoming.subscribe(got, lambda _: enough.set(), enough.set)
+    for message in case.sent:
+        client.outgoing.on_next(message)
+    async with asyncio.timeout(PATIENCE):
+        if case.close is None:
+            await enough.wait()
+            client.outgoing.on_completed()
+        return replies, await client.closed
+
+
+def check(case: Case, replies: list[Any], close: Close) -> None:
+    """The values, and the end."""
+    assert replies == list(case.replies)
+    expected = case.close or Close(1000)
+    assert (close.code, close.reason) == (expected.code, expected.reason)
+
+
+@asynccontextmanager
+async def served(case: Case) -> Any:
+    """A client on a real connection."""
+    options = dict(case.options)
+    peer_codec = options.pop("peer_codec", options.get("codec", codecs.raw))
+    async with (
+        serve(case.handler, **options) as server,
+        rxws.connect(server.url, codec=peer_codec) as client,
+    ):
+        yield client
+
+
+ALL = pytest.mark.parametrize("name", CASES)
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case.needs_loop])
+def test_in_virtual_time(name: str) -> None:
+    """What the handler sends, and how it ends."""
+    case = CASES[name]
+    names = {f"m{at}": message for at, message in enumerate(case.sent)}
+    end = "|" if case.close is None else ""
+    sim = simulate(
+        case.handler,
+        f"({','.join(names)})" + "-" * 20 + end,
+        step=0.01,
+        values=names,
+        **case.options,
+    )
+    assert sim.closed
+    # All messages come at once here, and when a stream has ended what follows is not sent.
+    check(
+        case, [value for value in sim.outgoing.values if not isinstance(value, Close)], sim.closed
+    )
+    assert sim.closed.by == ("peer" if case.close is None else "local")
+    assert sim.open_subscriptions == 0
+
+
+@ALL
+async def test_on_a_pair(name: str) -> None:
+    """What the peer gets, and how that ends."""
+    case = CASES[name]
+    async with pair(case.handler, **case.options) as (_, client):
+        check(case, *await talk(client, case))
+
+
+@ALL
+@pytest.mark.parametrize("path", ["push", "pull"])
+async def test_on_a_server(name: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the peer gets over TCP, on either way in."""
+    if path == "push" and (lack := paths.why_not_push()):
+        pytest.skip(lack)
+    monkeypatch.setattr(paths, "_INFO", replace(paths.transport_info(), path=path))
+    case = CASES[name]
+    async with served(case) as client:
+        check(case, *await talk(client, case))
