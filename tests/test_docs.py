@@ -25,6 +25,7 @@ import pytest
 from aiohttp import web
 
 import rxws
+from rxws import testing
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -114,7 +115,14 @@ def test_every_page_is_looked_at() -> None:
     assert len([block for page in PAGES for block in python_blocks(page) if block.runs]) > 15
 
 
-@pytest.mark.parametrize("name", ["rxws", *(f"rxws.{m.name}" for m in iter_modules(rxws.__path__))])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "rxws",
+        *(f"rxws.{m.name}" for m in iter_modules(rxws.__path__)),
+        *(f"rxws.testing.{m.name}" for m in iter_modules(testing.__path__)),
+    ],
+)
 def test_the_examples_in_docstrings_run(name: str) -> None:
     """What a docstring shows with `>>>` gives what it shows."""
     assert doctest.testmod(importlib.import_module(name)).failed == 0
@@ -126,3 +134,11 @@ def test_the_reference_has_every_public_name() -> None:
         r"^::: rxws\.(\w+)$", (ROOT / "docs/api.md").read_text("utf-8"), re.MULTILINE
     )
     assert sorted(shown) == sorted(rxws.__all__)
+
+
+def test_the_reference_has_every_name_for_testing() -> None:
+    """What can be imported from rxws.testing is in the API reference, and nothing else is."""
+    shown = re.findall(
+        r"^::: rxws\.testing\.(\w+)$", (ROOT / "docs/api.md").read_text("utf-8"), re.MULTILINE
+    )
+    assert sorted(shown) == sorted(testing.__all__)

@@ -272,9 +272,12 @@ def test_a_late_timer_does_not_delay_what_follows() -> None:
     """Each event has its time from the start."""
     clock = Clock()
     seen: list[float] = []
-    recorded(*FLOW).replay(scheduler=clock).subscribe(
-        lambda value: (seen.append(clock.time), clock.sleep(1.0 if value == "a" else 0))
-    )
+
+    def slow(value: Any) -> None:
+        seen.append(clock.time)
+        clock.sleep(1.0 if value == "a" else 0)
+
+    recorded(*FLOW).replay(scheduler=clock).subscribe(slow)
     clock.run(10)
     assert seen == [1, 2, 4]
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import reactivex as rx
 from reactivex import operators as ops
 
 import rxws
-from rxws import Close, ConnectionClosed, codecs, paths
+from rxws import Close, ConnectionClosed, codecs, internals, paths
 from rxws.operators import map_async
 from rxws.testing import pair, serve, simulate
 
@@ -69,6 +69,18 @@ async def awaited(conn: AnyConnection) -> None:
     conn.outgoing.on_next(two + one)
 
 
+def late(text: Any) -> bool:
+    return bool(text > "b")
+
+
+def one_more(value: Any) -> dict[str, int]:
+    return {"n": value["n"] + 1}
+
+
+def by_number(text: Any) -> None:
+    int(text)
+
+
 async def reverse(value: str) -> str:
     await asyncio.sleep(0)
     return value[::-1]
@@ -89,7 +101,7 @@ CASES = {
     "disposable": Case(disposable, ("abc", "d"), ("3", "1")),
     "map": Case(lambda conn: conn.incoming.pipe(ops.map(str.upper)), ("a", "b"), ("A", "B")),
     "filter": Case(
-        lambda conn: conn.incoming.pipe(ops.filter(lambda text: text > "b")),
+        lambda conn: conn.incoming.pipe(ops.filter(late)),
         ("a", "c", "b", "d"),
         ("c", "d"),
     ),
@@ -119,7 +131,7 @@ CASES = {
         Close(1000),
     ),
     "json": Case(
-        lambda conn: conn.incoming.pipe(ops.map(lambda value: {"n": value["n"] + 1})),
+        lambda conn: conn.incoming.pipe(ops.map(one_more)),
         ({"n": 1}, {"n": 2}),
         ({"n": 2}, {"n": 3}),
         options={"codec": codecs.json},
@@ -146,7 +158,7 @@ CASES = {
     ),
     "raising at once": Case(gone, ("a",), (), Close(4003, "gone")),
     "raising subscriber": Case(
-        lambda conn: conn.incoming.subscribe(lambda text: int(text) and None),
+        lambda conn: conn.incoming.subscribe(by_number),
         ("1", "x"),
         (),
         Close(1011, "Unexpected Error"),
@@ -207,7 +219,7 @@ def check(case: Case, replies: list[Any], close: Close) -> None:
 
 
 @asynccontextmanager
-async def served(case: Case) -> Any:
+async def served(case: Case) -> AsyncGenerator[AnyConnection]:
     """A client on a real connection."""
     options = dict(case.options)
     peer_codec = options.pop("peer_codec", options.get("codec", codecs.raw))
@@ -253,9 +265,11 @@ async def test_on_a_pair(name: str) -> None:
 
 @ALL
 @pytest.mark.parametrize("path", ["push", "pull"])
-async def test_on_a_server(name: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_on_a_server(
+    name: str, path: Literal["push", "pull"], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What the peer gets over TCP, on either way in."""
-    if path == "push" and (lack := paths.why_not_push()):
+    if path == "push" and (lack := internals.why_not_push()):
         pytest.skip(lack)
     monkeypatch.setattr(paths, "_INFO", replace(paths.transport_info(), path=path))
     case = CASES[name]

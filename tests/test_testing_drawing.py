@@ -14,7 +14,7 @@ from rxws.testing.drawing import difference
 from rxws.testing.timeline import recorded
 
 on_next: Any = ReactiveTest.on_next
-END = OnCompleted()
+END: OnCompleted[Any] = OnCompleted()
 
 
 def line(*events: tuple[float, Any], step: float = 1.0) -> Timeline:

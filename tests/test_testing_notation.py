@@ -123,6 +123,7 @@ def test_diagrams_mean_what_they_mean_in_rxpy(text: str, error: Exception | None
     theirs = rxpy(text, timespan=STEP, lookup={"a": [1], 7: "seven"}, error=error)
     ours = marbles(text, step=STEP, values={"a": [1], 7: "seven"}, error=error)
     assert [time for time, _ in theirs] == ours.times, text
+    our: Any
     for (_, their), our in zip(theirs, ours, strict=True):
         match their:
             case OnNext():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import pytest
 import reactivex as rx
@@ -35,6 +35,12 @@ class Told:
 def wire(made: Pair[Any, Any, Any, Any]) -> tuple[Any, Any]:
     """What is below the server's end and the client's."""
     return made._ends[0], made._ends[1]
+
+
+def taken(conn: AnyConnection, count: int) -> asyncio.Future[list[Any]]:
+    """The next messages that come."""
+    future: Any = conn.incoming.pipe(ops.take(count), ops.to_list(), cast(Any, ops.to_future()))
+    return cast("asyncio.Future[list[Any]]", future)
 
 
 async def turns(count: int = 5) -> None:
@@ -235,7 +241,7 @@ async def test_heartbeats_cross_and_are_answered() -> None:
 async def test_pushes_from_threads_arrive() -> None:
     """In the order of each thread; after the loop's end they are dropped."""
     async with asyncio.timeout(PATIENCE), pair() as (server, client):
-        all_there = server.incoming.pipe(ops.take(200), ops.to_list(), ops.to_future())
+        all_there = taken(server, 200)
 
         def push(name: str) -> None:
             for number in range(100):
@@ -316,7 +322,7 @@ async def test_coroutines_in_a_pipeline_hold_the_flow() -> None:
     most = 0
     inside = 0
 
-    async def answer(value: str) -> str:
+    async def answer(value: Any) -> Any:
         nonlocal inside, most
         inside += 1
         most = max(most, inside)
@@ -326,7 +332,7 @@ async def test_coroutines_in_a_pipeline_hold_the_flow() -> None:
 
     async with asyncio.timeout(PATIENCE):
         async with pair(lambda conn: conn.incoming.pipe(map_async(answer))) as (_, client):
-            replies = client.incoming.pipe(ops.take(20), ops.to_list(), ops.to_future())
+            replies = taken(client, 20)
             for number in range(20):
                 client.outgoing.on_next(str(number))
             assert await replies == [str(number) for number in range(20)]

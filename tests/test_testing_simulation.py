@@ -44,7 +44,7 @@ def test_the_design_s_example() -> None:
     sim = simulate(shout, "a-b-c-----|", step=0.1)
     assert sim.outgoing == marbles("-------C--|", step=0.1)
     assert sim.closed == Close(1000)
-    assert sim.closed
+    assert sim.closed is not None
     assert sim.closed.by == "peer"
     assert sim.incoming == marbles("a-b-c-----|", step=0.1)
     assert (sim.failure, sim.open_subscriptions, sim.errors) == (None, 0, [])
@@ -90,7 +90,7 @@ def test_a_close_that_is_pushed_is_the_end_of_outgoing() -> None:
     sim = simulate(lambda conn: conn.incoming.pipe(ops.map(lambda _: Close(4001, "no"))), "--a---")
     assert sim.outgoing == marbles("--{4001 no}")
     assert sim.closed == Close(4001, "no")
-    assert sim.closed
+    assert sim.closed is not None
     assert sim.closed.by == "local"
     assert sim.incoming == marbles("--(a,|)")
     assert sim.wire[-1].code == 4001
@@ -149,8 +149,12 @@ def test_a_failure_is_not_what_ended_the_connection_otherwise() -> None:
 
 def test_values_go_through_both_codecs() -> None:
     """What the peer sends is encoded by its own, and what the handler sends is noted as a value."""
+
+    def number(value: Any) -> list[int]:
+        return [value["n"]]
+
     sim = simulate(
-        lambda conn: conn.incoming.pipe(ops.map(lambda value: [value["n"]])),
+        lambda conn: conn.incoming.pipe(ops.map(number)),
         "a-b|",
         codec=codecs.json,
         values={"a": {"n": 1}, "b": {"n": 2}},
@@ -161,9 +165,12 @@ def test_values_go_through_both_codecs() -> None:
     class Question(Struct):
         text: str
 
+    def double(question: Question) -> Question:
+        return Question(question.text * 2)
+
     typed = codecs.typed(Question)
     sim = simulate(
-        lambda conn: conn.incoming.pipe(ops.map(lambda question: Question(question.text * 2))),
+        lambda conn: conn.incoming.pipe(ops.map(double)),
         "a|",
         codec=typed,
         peer_codec=codecs.json,
@@ -367,7 +374,8 @@ def maps(conn: AnyConnection) -> rx.Observable[Any]:
 
 
 def spawns(conn: AnyConnection) -> None:
-    conn.incoming.subscribe(lambda message: asyncio.create_task(awaits(conn)))
+    tasks: list[asyncio.Task[None]] = []
+    conn.incoming.subscribe(lambda _: tasks.append(asyncio.create_task(awaits(conn))))
 
 
 def spawns_unseen(conn: AnyConnection) -> None:

@@ -1,6 +1,7 @@
 """Testing a pipeline: in virtual time, on a pair of connections, or on a server of its own."""
 
 from .clock import Clock
+from .drawing import difference
 from .fake import FakeTransport, NeedsEventLoop, Sent
 from .pair import Pair, pair
 from .peer import Peer
@@ -19,6 +20,7 @@ __all__ = [
     "Simulation",
     "TestServer",
     "Timeline",
+    "difference",
     "marbles",
     "pair",
     "serve",

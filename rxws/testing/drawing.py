@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from itertools import takewhile
 from string import ascii_letters
-from typing import Any
+from typing import Any, cast
 
 from reactivex.notification import Notification, OnCompleted, OnError
 
@@ -80,7 +80,7 @@ def _told(notification: Any, against: Any) -> str:
         case OnCompleted():
             return "the completion"
         case Notification():
-            value: Any = getattr(notification, "value", None)
+            value: Any = getattr(cast(object, notification), "value", None)
             return _text(value, getattr(against, "value", value))
         case _:
             return f"what {type(notification).__name__} accepts"

@@ -202,7 +202,7 @@ def marbles(
     text: str,
     *,
     step: float = 1.0,
-    values: Mapping[str | float, Any] | None = None,
+    values: Mapping[Any, Any] | None = None,
     error: Exception | None = None,
 ) -> Timeline:
     """Read a marble diagram as what a stream is expected to tell.
@@ -234,7 +234,7 @@ def marbles(
     return Timeline(events, step, names, is_expected=True)
 
 
-def named(values: Mapping[str | float, Any] | None) -> dict[str, Any]:
+def named(values: Mapping[Any, Any] | None) -> dict[str, Any]:
     """What names stand for, by their text: as in RxPY, a number may be its own name."""
     return {str(name): value for name, value in (values or {}).items()}
 
