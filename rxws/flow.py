@@ -231,6 +231,8 @@ class FlowControl:
         if writable:
             self._left = self._offered - len(self.outbox)
             self._relieved += 1
+            if self._timer is not None:
+                after(self._scheduler, 0, self._check_left)
         elif self._timer is None:
             self._arm()
         self._check_water()
@@ -274,6 +276,11 @@ class FlowControl:
                 self._arm()
 
         self._timer = after(self._scheduler, self._options.send_timeout, check)
+
+    def _check_left(self) -> None:
+        """End the deadline where the wire takes frames still: all that waited has left."""
+        if self.wire_writable and not self.buffered:
+            self._stop_timer()
 
     def _tell_released(self) -> None:
         if self.on_released is not None:

@@ -91,3 +91,24 @@ def test_nothing_is_timed_where_nothing_waits() -> None:
         rig.conn.outgoing.on_next("x")
     pending: Any = rig.clock._queue
     assert len(pending) == 0
+
+
+def test_a_peer_that_has_caught_up_has_the_whole_time_when_it_falls_behind_again() -> None:
+    """The time that began while it was behind before is over: all that waited then has left."""
+    rig = Rig(watch=True, send_timeout=10.0)
+    rig.peer.stop()
+    rig.conn.outgoing.on_next("fills the wire")
+    rig.conn.outgoing.on_next("waits")
+    rig.conn.outgoing.on_next("waits behind that")
+    rig.run(5)
+    rig.peer.go(0)  # takes the first, so that at 10 s the time begins anew
+    rig.run(14)
+    rig.peer.go()
+    rig.run(0.5)
+    rig.peer.stop()
+    rig.conn.outgoing.on_next("fills the wire again at 19.5 s")
+    rig.run(9.9)
+    assert not rig.closed.values
+    rig.run(0.1)
+    rig.check_over(Close(1006), SendTimeout)
+    assert rig.closed.times == [29.5]
