@@ -1,0 +1,130 @@
+"""The close table as a pure function: what stands, and what happens, make what stands then.
+
+It is written from the design and RFC 6455 alone, and imports nothing of the library, so that the
+library can be held against it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+Completes = Callable[[int], bool]
+Event = tuple[Any, ...]
+
+RESERVED = {1004, 1005, 1006, 1015, *range(1016, 3000)}
+NOTHING = -1  # no close frame is written
+REASONS = {
+    1002: "Protocol Error",
+    1003: "Unsupported Data",
+    1007: "Invalid Data",
+    1009: "Message Too Big",
+}
+
+
+def is_legal(code: int) -> bool:
+    """Whether a close frame may carry a code."""
+    return 1000 <= code < 5000 and code not in RESERVED
+
+
+class Phase(enum.Enum):
+    """Where a connection stands."""
+
+    OPEN = enum.auto()
+    DRAINING = enum.auto()
+    CLOSING = enum.auto()
+    CLOSED = enum.auto()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a connection ended.
+
+    Args:
+        code: What `closed` tells.
+        reason: What `closed` tells.
+        by: What `closed` tells.
+        error: The name of the error that ends `incoming`; empty where it completes.
+        wire: The code of the close frame that goes out because of it: None for one without a code.
+    """
+
+    code: int
+    reason: str
+    by: str
+    error: str
+    wire: int | None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What stands: the phase, the close that we have said, the verdict."""
+
+    phase: Phase = Phase.OPEN
+    ours: tuple[int, str] | None = None
+    verdict: Verdict | None = None
+
+
+def after(now: Standing, event: Event, completes: Completes) -> Standing:
+    """What stands after an event.
+
+    Args:
+        now: What stood before.
+        event: Its name, and what it needs.
+        completes: Which codes of ends that `outgoing` did not cause complete `incoming`.
+    """
+
+    def ended(
+        code: int, reason: str, by: str, wire: int | None, error: str = "ConnectionClosed"
+    ) -> Standing:
+        fails = "" if completes(code) else error
+        return replace(now, phase=Phase.CLOSED, verdict=Verdict(code, reason, by, fails, wire))
+
+    def ended_as_said(wire: bool) -> Standing:
+        if now.ours is None:  # the application ends
+            return ended(1001, "Going Away", "local", 1001 if wire else NOTHING)
+        code, reason = now.ours
+        sent = wire or now.phase is Phase.CLOSING
+        verdict = Verdict(code, reason, "local", "", code if sent else NOTHING)
+        return replace(now, phase=Phase.CLOSED, verdict=verdict)
+
+    match now.phase, event:
+        case Phase.CLOSED, _:
+            return now
+        case Phase.OPEN, ("we close", code, reason):
+            return replace(now, phase=Phase.DRAINING, ours=(code, reason))
+        case Phase.OPEN, ("we fail",):
+            return replace(now, phase=Phase.DRAINING, ours=(1011, "Unexpected Error"))
+        case _, ("we close", _, _) | ("we fail",):
+            return now
+        case Phase.DRAINING, ("our close leaves",):
+            return replace(now, phase=Phase.CLOSING)
+        case _, ("a send is stuck",):
+            return ended(1006, "", "local", NOTHING, "SendTimeout")
+        case _, ("shutdown",):
+            return ended_as_said(wire=True)
+        case _, ("kill",):
+            return ended_as_said(wire=False)
+        case Phase.CLOSING, ("peer closes", _, _) | ("violation", _) | ("lost",) | ("overdue",):
+            return ended_as_said(wire=True)
+        case _, ("peer closes", None, _):
+            return ended(1005, "", "peer", None)
+        case _, ("peer closes", code, reason) if is_legal(code):
+            return ended(code, reason, "peer", code)
+        case _, ("peer closes", _, _):
+            return ended(1002, REASONS[1002], "local", 1002)
+        case _, ("violation", code):
+            return ended(code, REASONS[code], "local", code)
+        case _, ("lost",):
+            return ended(1006, "", "network", NOTHING)
+        case Phase.OPEN, ("no sign of life",):
+            return ended(1006, "", "network", NOTHING)
+        case Phase.OPEN, ("overflow",):
+            return ended(1013, "Try Again Later", "local", 1013, "BufferOverflow")
+        case Phase.OPEN, ("unheard fault", code):
+            reason = REASONS.get(code, "Unexpected Error")
+            return ended(code, reason, "local", code)
+        case _, ("no sign of life",) | ("overflow",) | ("unheard fault", _):
+            return now
+    raise AssertionError(f"{event} cannot happen in {now}")
