@@ -286,6 +286,15 @@ class SessionMachine(RuleBasedStateMachine):
             self.send(size)
         self.settle()
 
+    @rule(count=st.integers(2, 25), times=st.integers(1, 10))
+    def peer_takes_one_now_and_then(self, count: int, times: int) -> None:
+        """It trickles."""
+        self.falls_behind(count, 0)
+        for _ in range(times):
+            self.clock.run(2.1)
+            self.peer.go(0)
+        self.settle()
+
     @ending
     @rule(code=st.sampled_from(SENDABLE), count=st.integers(2, 5))
     def closes_behind_messages(self, code: int, count: int) -> None:
@@ -588,6 +597,13 @@ class SessionMachine(RuleBasedStateMachine):
             assert self.writable.ends == [None]
         else:
             assert values[-1] == self.wire.writable
+
+    @invariant()
+    def nothing_is_left_of_a_lost_connection(self) -> None:
+        if self.wire.over and self.books.phase is Phase.CLOSED:
+            assert self.clock.pending == 0
+            assert self.kept == 0
+            assert not self.books.waiting
 
     def teardown(self) -> None:
         try:
