@@ -78,9 +78,10 @@ class Books:
         self.errors_told: list[tuple[str, bool]] = []  # and whether it must be
         self.severed = False  # whether the session was told
         self.holds: list[Any] = []  # on the flow, and not let go
-        # The send deadline: when it is, what waited when it began, whether any of that could leave.
+        # The send deadline: when it is, and whether the wire was relieved since it began.
         self.due: float | None = None
-        self.waited: set[str] = set()
+        self.queued = 0  # messages that ever waited
+        self.left = self.mark = 0  # those that had gone at the last relief, and have to be by then
         self.relieved = True
         # The heartbeat: when it looks next, and what it saw at its ping.
         self.beat_at = terms.heartbeat
@@ -124,8 +125,7 @@ class Books:
                 return
             at, what = min(due, key=lambda one: one[0])
             if what == "a send is due":
-                left = not self.waited & {text for _, text in self.waiting}
-                if self.relieved and left and not self.wire.unknown & self.waited:
+                if self.relieved and self.left >= self.mark:
                     self._start(at)
                     continue
                 what = "a send is stuck"
@@ -224,7 +224,9 @@ class Books:
                     self.happens("overflow")
                 return
             self.waiting.append((None, text))
+            self.queued += 1
             return
+        self.queued += 1
         key = terms.key(text) if terms.key else None
         keys = [key for key, _ in self.waiting]
         if terms.policy == "latest" and key in keys:
@@ -278,13 +280,13 @@ class Books:
         self.catch_up()
         if not full:
             self.relieved = True
-            self.wire.unknown.clear()
+            self.left = self.queued - len(self.waiting)
         elif self.due is None and self.phase is not Phase.CLOSED:
             self._start(self.clock.time)
 
     def _start(self, at: float) -> None:
         self.due = at + self.terms.send_timeout if not self.wire.writable else None
-        self.waited = {text for _, text in self.waiting}
+        self.mark = self.queued
         self.relieved = False
 
     # --- what comes in
@@ -322,10 +324,8 @@ class Books:
     def settled(self) -> None:
         """All that follows at once has happened."""
         self.turned_away()
-        if self.wire.writable:
-            self.wire.unknown.clear()
-            if not self.waiting:
-                self.due = None
+        if self.wire.writable and not self.waiting:
+            self.due = None
         self.catch_up()
 
 
@@ -338,15 +338,12 @@ class Wire(FakeTransport):
         books.wire = self
         self.answers = answers
         self.closes: list[Sent] = []
-        self.unknown: set[str] = set()  # messages written of which only relief tells they left
 
     def _carried(self, sent: Sent) -> None:
         self.books.write(sent)
         self.sent.append(sent)
         if sent.kind is Kind.CLOSE:
             self.closes.append(sent)
-        elif sent.kind < Kind.CLOSE:
-            self.unknown.add(str(sent.message))
         self.answers(sent)
 
     def pause_reading(self) -> None:

@@ -6,7 +6,7 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import reactivex as rx
 from books import REFUSED, Books, Border, Terms, Wire, codec_of
@@ -137,7 +137,7 @@ class SessionMachine(RuleBasedStateMachine):
         So many steps pass before anybody ends it, or else few lives would be long.
         """
         logging.disable(logging.CRITICAL)  # what is logged is tested where it is told
-        name = policy if isinstance(policy, str) else "latest"
+        name: str = policy if isinstance(policy, str) else "latest"
         terms = Terms(name, getattr(policy, "key", None), completes, heartbeat)
         self.terms = terms
         self.clock = Clock()
@@ -147,7 +147,7 @@ class SessionMachine(RuleBasedStateMachine):
         self.overrun = overrun
         options = Options(
             codec=codec_of(self.books),
-            overflow=policy,
+            overflow=cast(Any, policy),
             completes=lambda close: completes(close.code),
             heartbeat=heartbeat,
             max_buffer=terms.max_buffer,
@@ -526,7 +526,7 @@ class SessionMachine(RuleBasedStateMachine):
             assert taker.values == taker.due
         if unobserved > self.unobserved:
             untaken = self.clock.time - self.untaken_since
-            assert not self.taken or books.phase is Phase.CLOSED or self.was_untaken
+            assert not self.taken or self.was_untaken, "dropped under the eyes of a taker"
             assert (
                 books.phase is not Phase.OPEN
                 or (self.handler == "pushes" and not self.ever_taken)

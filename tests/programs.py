@@ -233,7 +233,8 @@ class Paired(Driver):
     """`rxws.testing.pair`; the peer is a connection, too, and answers by itself."""
 
     async def connect(self) -> None:
-        self.pair = pair(**{**OPTIONS, "peer_codec": rxws.codecs.raw})
+        options: Any = OPTIONS
+        self.pair = pair(peer_codec=rxws.codecs.raw, **options)
         ours, theirs = self.pair
         self.watch(ours)
         self.peer = theirs
@@ -387,8 +388,9 @@ class Real(Driver):
         ]
         await self.peer.rst()
         async with asyncio.timeout(PATIENCE):
-            while self.server.sessions:
-                await asyncio.sleep(0)  # the run of the session ends in the next turns
+            # Nothing tells when the run of a session has ended, in the next turns.
+            while self.server.sessions:  # noqa: ASYNC110 # see above
+                await asyncio.sleep(0)
 
 
 class Program:

@@ -81,7 +81,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     derandomize=not SOAK,
     deadline=None,
     print_blob=True,
-    suppress_health_check=list(HealthCheck),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(steps=st.lists(STEPS, max_size=12), end=ENDS, hears_errors=st.booleans())
 def test_a_program_tells_the_same_on_every_wire(

@@ -127,4 +127,5 @@ def after(now: Standing, event: Event, completes: Completes) -> Standing:
             return ended(code, reason, "local", code)
         case _, ("no sign of life",) | ("overflow",) | ("unheard fault", _):
             return now
-    raise AssertionError(f"{event} cannot happen in {now}")
+        case _:
+            raise AssertionError(f"{event} cannot happen in {now}")
