@@ -15,6 +15,7 @@ from rxws import Close, ConnectionClosed, DecodeError, codecs
 from rxws.inbound import flows_subscribed
 
 
+@pytest.mark.promise("first")
 @pytest.mark.parametrize("overrun", [0, 1, 3])
 def test_before_the_first_subscriber_messages_are_held_back(overrun: int) -> None:
     """However many come; reading pauses with the first, and the subscriber gets all in order."""
@@ -57,6 +58,7 @@ def test_who_subscribes_within_a_notification_gets_the_next_message() -> None:
     assert seen == ["a", "b", "c"]
 
 
+@pytest.mark.promise("first")
 def test_all_who_subscribe_in_the_same_turn_see_the_first_message() -> None:
     """Nobody misses what the other got for having come second."""
     rig = Rig()
@@ -227,6 +229,7 @@ def test_a_frame_that_cannot_be_decoded_is_one_fault_and_the_stream_goes_on() ->
     assert rig.closed.values == []
 
 
+@pytest.mark.promise("starve")
 def test_one_subscriber_who_raises_starves_no_other() -> None:
     """Each message is one fault of the one, and a message to the others."""
     rig = Rig(watch=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import reactivex as rx
 from reactivex import operators as ops
 from rig import Rig
@@ -67,6 +68,7 @@ def test_a_violation_before_our_close_left_is_that_violation() -> None:
     assert rig.close_frame.code == 1007
 
 
+@pytest.mark.promise("once")
 def test_the_first_end_counts() -> None:
     """What comes after it changes nothing."""
     rig = Rig(watch=True)
@@ -154,6 +156,7 @@ def test_what_is_flushed_at_completion_is_dropped_and_counted() -> None:
     assert states == [State.CLOSED]
 
 
+@pytest.mark.promise("once")
 def test_after_the_end_nothing_is_told_and_nothing_sent() -> None:
     """Whatever the wire or the user still says."""
     rig = Rig(watch=True)

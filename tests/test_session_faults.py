@@ -67,6 +67,7 @@ def test_a_fault_that_is_observed_is_not_the_end(
     assert errors.ends == [None]
 
 
+@pytest.mark.promise("faults")
 @FAULTS
 def test_a_fault_that_nobody_observes_ends_the_connection(
     provoke: Any, kind: type[Exception], code: int, caplog: pytest.LogCaptureFixture

@@ -121,6 +121,7 @@ def test_kill_ends_at_once() -> None:
 # --- control frames ---------------------------------------------------------------------------
 
 
+@pytest.mark.promise("pings")
 def test_a_ping_is_answered_with_its_payload() -> None:
     """At once."""
     rig = Rig(watch=True)
@@ -128,6 +129,7 @@ def test_a_ping_is_answered_with_its_payload() -> None:
     assert [tuple(sent)[1:] for sent in rig.transport.sent] == [Frame(Kind.PONG, b"payload")]
 
 
+@pytest.mark.promise("pings")
 def test_only_the_latest_of_pings_that_wait_is_answered() -> None:
     """A peer that pings and does not read makes nothing grow."""
     rig = Rig(watch=True)
@@ -164,6 +166,7 @@ ENDS: dict[str, Any] = {
 }
 
 
+@pytest.mark.promise("once")
 @pytest.mark.parametrize("first", ENDS)
 @pytest.mark.parametrize("second", ENDS)
 @pytest.mark.parametrize("where", ["on_next", "on_error", "on_completed", "closed"])

@@ -78,6 +78,7 @@ def test_the_end_reaches_all_who_ever_come_once(error: Exception | None) -> None
     assert bench.faults == []
 
 
+@pytest.mark.promise("starve")
 def test_one_who_raises_starves_nobody_and_stays_subscribed() -> None:
     """What is raised is a fault, told once each."""
     bench = Bench()

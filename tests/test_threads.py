@@ -88,6 +88,7 @@ async def test_a_message_from_a_thread_wakes_an_idle_loop(dial: Any) -> None:
             thread.join()
 
 
+@pytest.mark.promise("order")
 async def test_threads_keep_their_order(dial: Any) -> None:
     """Each its own, whatever the others do; none of their messages is lost."""
     per_thread, names = 500, "abcd"

@@ -79,6 +79,7 @@ def read(link: Link) -> list[str | tuple[str, bytes]]:
 # --- what is compressed elsewhere ---------------------------------------------------------------
 
 
+@pytest.mark.promise("order")
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("path", PATHS)
 async def test_order_around_a_message_that_is_compressed_in_another_thread(

@@ -150,6 +150,7 @@ async def test_a_body_that_is_cancelled_while_the_peer_does_not_answer() -> None
         await peer.until_ended()
 
 
+@pytest.mark.promise("leaving")
 async def test_a_body_that_is_cancelled() -> None:
     """A cancelled body is left by an exception: the peer gets 1011, and the task is cancelled."""
     async with RawServer() as server:

@@ -15,6 +15,7 @@ import rxws
 Closed = rxws.ConnectionClosed
 
 
+@pytest.mark.promise("ours")
 async def test_a_close_that_nobody_answers_keeps_its_code(link: Links) -> None:
     """Our close is what counts when the peer does not answer it, and the socket is aborted."""
     one = await link(close_timeout=0.3)
@@ -25,6 +26,7 @@ async def test_a_close_that_nobody_answers_keeps_its_code(link: Links) -> None:
     assert len(one.peer.closes) == 1
 
 
+@pytest.mark.promise("ours")
 @pytest.mark.parametrize("how", ["fin", "rst"])
 async def test_a_close_answered_by_the_end_of_tcp_keeps_its_code(link: Links, how: str) -> None:
     """A peer that drops TCP instead of answering our close does not turn it into a 1006."""
@@ -38,6 +40,7 @@ async def test_a_close_answered_by_the_end_of_tcp_keeps_its_code(link: Links, ho
     await one.ended(4001, "why", by="local", error=None)
 
 
+@pytest.mark.promise("crossing")
 async def test_a_close_that_crosses_ours_changes_nothing(link: Links) -> None:
     """A peer's close that comes when ours has left is its answer, whatever its code."""
     one = await link()
@@ -59,6 +62,7 @@ async def waiting_to_close(link: Links) -> Link:
     return one
 
 
+@pytest.mark.promise("crossing")
 async def test_a_close_that_overtakes_ours_counts(link: Links) -> None:
     """A peer's close that comes while ours waits behind messages ends the connection."""
     one = await waiting_to_close(link)
@@ -109,6 +113,7 @@ async def test_a_close_and_fin_while_messages_wait(link: Links, high_water: int)
     await one.wire(4002)
 
 
+@pytest.mark.promise("before-end")
 async def test_messages_before_a_close_all_arrive(link: Links) -> None:
     """Messages and a close in one write: each message is told, then the close."""
     one = await link()
@@ -119,6 +124,7 @@ async def test_messages_before_a_close_all_arrive(link: Links) -> None:
     await one.wire(4002)
 
 
+@pytest.mark.promise("before-end")
 async def test_messages_after_a_close_are_not_told(link: Links) -> None:
     """What a peer sends after its close frame is no message any more."""
     one = await link()

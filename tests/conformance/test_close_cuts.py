@@ -45,6 +45,7 @@ def place(number: int, length: int, places: random.Random) -> int:
     return FIXED[number] % length if number < len(FIXED) else places.randrange(length)
 
 
+@pytest.mark.promise("cut")
 async def test_fin_anywhere_is_a_loss(link: Links) -> None:
     """FIN at any point of a stream is a 1006, after all messages that were whole."""
     places = random.Random(1006)
@@ -60,6 +61,7 @@ async def test_fin_anywhere_is_a_loss(link: Links) -> None:
         await one.peer.until_ended()
 
 
+@pytest.mark.promise("cut")
 async def test_rst_anywhere_is_a_loss(link: Links) -> None:
     """RST at any point of a stream is a 1006; nothing is told that was not sent."""
     places = random.Random(1006)

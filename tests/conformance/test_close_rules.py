@@ -102,6 +102,7 @@ def pushes_error(conn: AnyConnection) -> None:
     conn.outgoing.on_error(RuntimeError(SECRET))
 
 
+@pytest.mark.promise("secrets")
 @pytest.mark.parametrize(
     "handler", [handler_raises, coroutine_raises, pipeline_raises, pushes_error]
 )
@@ -138,6 +139,7 @@ async def sends_what_no_codec_knows(one_conn: AnyConnection) -> None:
     one_conn.outgoing.on_next(object())
 
 
+@pytest.mark.promise("faults")
 @pytest.mark.parametrize(
     ("compose", "code", "cause"),
     [
@@ -185,6 +187,7 @@ async def test_an_unobserved_undecodable_frame_ends_incoming(
     await one.wire(code)
 
 
+@pytest.mark.promise("codes")
 async def test_completes_moves_the_border(link: Links) -> None:
     """`completes` decides which ends that `outgoing` did not cause are completions."""
     strict = await link(completes=lambda close: False)

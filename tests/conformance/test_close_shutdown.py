@@ -64,6 +64,7 @@ async def running(site: Site) -> AsyncIterator[Site]:
         await site.end()
 
 
+@pytest.mark.promise("shutdown")
 @pytest.mark.parametrize("nested", [False, True], ids=["app", "subapp"])
 async def test_peers_that_answer(raw_client: Dial, nested: bool) -> None:
     """Every connection of the application and its subapplications gets 1001 and completes."""
@@ -97,6 +98,7 @@ async def test_peers_that_do_not_answer(raw_client: Dial) -> None:
         await client.until_ended()
 
 
+@pytest.mark.promise("shutdown")
 @pytest.mark.parametrize("queued", [0, 16 << 20], ids=["idle", "stuck"])
 async def test_peers_that_do_not_read(raw_client: Dial, queued: int) -> None:
     """A peer that takes nothing holds up no shutdown: it is gone by the deadline."""

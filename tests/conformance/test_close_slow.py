@@ -30,6 +30,7 @@ async def push(one: Link, total: int = KERNEL) -> int:
     return count
 
 
+@pytest.mark.promise("memory-out")
 async def test_overflow_is_a_1013(link: Links) -> None:
     """Above `max_buffer` a connection closes with 1013, and `incoming` fails with the reason."""
     one = await stuffed(link, max_buffer=256 << 10, high_water=64 << 10)
@@ -55,6 +56,7 @@ async def test_overflow_is_aborted_by_the_deadline(link: Links) -> None:
     assert [got.code for got in one.peer.closes] in ([], [1013])
 
 
+@pytest.mark.promise("memory-out")
 async def test_max_buffer_bounds_what_waits(link: Links) -> None:
     """While nothing has overflowed, no more than `max_buffer` waits outside the kernel."""
     one = await stuffed(link, max_buffer=512 << 10)
@@ -69,6 +71,7 @@ async def test_max_buffer_bounds_what_waits(link: Links) -> None:
     await one.ended(1013, by="local", error=rxws.BufferOverflow)
 
 
+@pytest.mark.promise("small")
 async def test_small_messages_are_bounded_too(link: Links) -> None:
     """Empty messages count 128 bytes each, so that they overflow as well."""
     one = await stuffed(link, max_buffer=KERNEL + (1 << 20))
@@ -86,6 +89,7 @@ async def test_send_timeout_aborts(link: Links) -> None:
     await one.silent_wire()
 
 
+@pytest.mark.promise("stuck")
 async def test_send_timeout_spares_a_slow_peer(link: Links) -> None:
     """A peer that takes all within `send_timeout` is not aborted, however late it starts."""
     one = await stuffed(link, max_buffer=64 << 20, send_timeout=60.0)

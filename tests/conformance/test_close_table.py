@@ -21,6 +21,7 @@ SECRET = "the password is swordfish"
 Closed = rxws.ConnectionClosed
 
 
+@pytest.mark.promise("clean")
 @pytest.mark.parametrize("code", [1000, 1001])
 async def test_peer_closes_well(link: Links, code: int) -> None:
     """A peer's 1000 or 1001 completes `incoming` and is answered with its own code."""
@@ -30,6 +31,7 @@ async def test_peer_closes_well(link: Links, code: int) -> None:
     await one.wire(code)
 
 
+@pytest.mark.promise("clean")
 async def test_peer_closes_without_a_code(link: Links) -> None:
     """A close without a code is a 1005, completes `incoming`, and is answered with none."""
     one = await link()
@@ -38,6 +40,7 @@ async def test_peer_closes_without_a_code(link: Links) -> None:
     await one.wire(None)
 
 
+@pytest.mark.promise("codes")
 @pytest.mark.parametrize("code", [1002, 1003, *range(1007, 1015), 3000, 3999, 4000, 4002, 4999])
 async def test_peer_closes_with_another_code(link: Links, code: int) -> None:
     """Any other legal code ends `incoming` with an error, and is answered with itself."""
@@ -47,6 +50,7 @@ async def test_peer_closes_with_another_code(link: Links, code: int) -> None:
     await one.wire(code)
 
 
+@pytest.mark.promise("violation")
 @pytest.mark.parametrize("code", [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 2000, 2999, 5000, 65535])
 async def test_peer_closes_with_an_illegal_code(link: Links, code: int) -> None:
     """A code that must not be on the wire is a protocol violation of the peer."""
@@ -56,6 +60,7 @@ async def test_peer_closes_with_an_illegal_code(link: Links, code: int) -> None:
     await one.wire(1002)
 
 
+@pytest.mark.promise("cut")
 @pytest.mark.parametrize("how", ["fin", "rst"])
 async def test_tcp_is_lost(link: Links, how: str) -> None:
     """TCP that ends without a close frame is a 1006 by the network, never a clean end."""
@@ -69,6 +74,7 @@ async def test_tcp_is_lost(link: Links, how: str) -> None:
         await one.silent_wire()
 
 
+@pytest.mark.promise("dead")
 async def test_heartbeat_is_lost(link: Links) -> None:
     """A peer that answers no ping is a 1006 by the network."""
     one = await link(heartbeat=0.2)
@@ -108,6 +114,7 @@ async def short_close(one: Link) -> None:
     await one.peer.frame(Op.CLOSE, b"\x03")
 
 
+@pytest.mark.promise("violation")
 @pytest.mark.parametrize(
     ("cause", "code"),
     [
@@ -147,6 +154,7 @@ async def closed_by_us(one: Link, code: int, reason: str, queued: list[bytes]) -
     await one.wire(code)
 
 
+@pytest.mark.promise("queued")
 async def test_outgoing_completes(link: Links) -> None:
     """`outgoing.on_completed()` closes with 1000 after all that is queued."""
     one = await link()
@@ -155,6 +163,7 @@ async def test_outgoing_completes(link: Links) -> None:
     await closed_by_us(one, 1000, "", queued)
 
 
+@pytest.mark.promise("ours")
 async def test_outgoing_sends_a_close(link: Links) -> None:
     """A `Close` on `outgoing` follows what is queued; later messages are dropped and counted."""
     one = await link()
@@ -166,6 +175,7 @@ async def test_outgoing_sends_a_close(link: Links) -> None:
     assert (one.conn.flow.stats.dropped or {}).get("closed") == 2
 
 
+@pytest.mark.promise("secrets")
 async def test_outgoing_fails(link: Links) -> None:
     """An exception at `outgoing.on_error` is a 1011 that does not say what happened."""
     one = await link()
@@ -199,6 +209,7 @@ async def test_pipeline_raises_connection_closed(link: Links) -> None:
     await closed_by_us(one, 4003, "no", [])
 
 
+@pytest.mark.promise("shutdown")
 async def test_application_shuts_down(serve: Serve, raw_client: Dial) -> None:
     """A route that is open while its application shuts down is closed with 1001 "Going Away"."""
     seen: list[Seen] = []
@@ -223,6 +234,7 @@ async def polite(server: RawServer) -> Peer:
     return peer
 
 
+@pytest.mark.promise("leaving")
 async def test_client_leaves() -> None:
     """Leaving `async with connect(...)` closes with 1000, after what was sent, and waits."""
     async with RawServer() as server:
@@ -247,6 +259,7 @@ async def test_an_awaited_connection_is_closed_by_completing_outgoing() -> None:
         await (await peer).until_ended()
 
 
+@pytest.mark.promise("secrets")
 async def test_client_leaves_by_an_exception() -> None:
     """Leaving `async with connect(...)` by an exception closes with 1011, without its text."""
     seen: list[Seen] = []

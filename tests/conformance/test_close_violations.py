@@ -41,6 +41,7 @@ VIOLATIONS: dict[str, Violation] = {
 }
 
 
+@pytest.mark.promise("violation")
 @pytest.mark.parametrize("violation", VIOLATIONS.values(), ids=VIOLATIONS.keys())
 async def test_a_violation_is_a_1002(link: Links, violation: Violation) -> None:
     """What RFC 6455 forbids ends with our 1002, after the messages that came before it."""
@@ -60,6 +61,7 @@ async def test_reserved_bits_with_compression(link: Links, rsv: int) -> None:
     await one.wire(1002)
 
 
+@pytest.mark.promise("before-end")
 async def test_messages_behind_a_violation_are_not_told(link: Links) -> None:
     """After a violation nothing is a message any more, in the same write or later."""
     one = await link()
@@ -70,6 +72,7 @@ async def test_messages_behind_a_violation_are_not_told(link: Links) -> None:
     await one.wire(1002)
 
 
+@pytest.mark.promise("flood")
 @pytest.mark.parametrize(
     ("head", "code"),
     [
@@ -109,6 +112,7 @@ async def test_a_peer_that_goes_after_our_verdict_is_let_go(link: Links) -> None
 SIZE = 10_000
 
 
+@pytest.mark.promise("size")
 @pytest.mark.parametrize("opcode", [Op.TEXT, Op.BINARY])
 @pytest.mark.parametrize("fragments", [1, 3])
 @pytest.mark.parametrize("deflated", [False, True], ids=["plain", "deflated"])
@@ -147,6 +151,7 @@ async def test_max_message_size_counts_bytes(link: Links) -> None:
     await one.wire(1009)
 
 
+@pytest.mark.promise("size")
 async def test_a_length_beyond_all_bounds(link: Links) -> None:
     """A header that announces terabytes is a 1009 before any of them came."""
     one = await link(max_message_size=1000)
@@ -156,6 +161,7 @@ async def test_a_length_beyond_all_bounds(link: Links) -> None:
     await one.wire(1009)
 
 
+@pytest.mark.promise("bomb")
 async def test_a_deflate_bomb(link: Links) -> None:
     """A small frame that inflates beyond the bound is a 1009."""
     one = await link(max_message_size=100_000, deflate=True)

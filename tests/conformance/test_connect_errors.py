@@ -50,6 +50,7 @@ async def test_awaited_it_raises_alike() -> None:
             await rxws.connect(f"ws://127.0.0.1:{unused.getsockname()[1]}/")
 
 
+@pytest.mark.promise("garbage")
 async def test_a_refusal_tells_its_status_headers_and_body(serve: Serve) -> None:
     """A server that answers 403 is a `HandshakeError` with all that the answer said."""
 
@@ -122,6 +123,7 @@ async def test_a_page_instead_of_a_websocket() -> None:
     assert (caught.value.status, caught.value.body) == (200, b"hello")
 
 
+@pytest.mark.promise("garbage")
 @pytest.mark.parametrize(
     "reply",
     [b"SSH-2.0-OpenSSH_9.6\r\n\r\n", b"\x00\x01\x02\x03" * 100, b"HTTP/1.1 banana\r\n\r\n", b""],
@@ -152,6 +154,7 @@ async def test_an_upgrade_that_is_none(headers: dict[str, str | None]) -> None:
             await dial(url)
 
 
+@pytest.mark.promise("opening")
 async def test_a_server_that_says_nothing() -> None:
     """A server that accepts and is silent is a `ConnectError` after `open_timeout`."""
     async with RawServer() as server:
@@ -163,6 +166,7 @@ async def test_a_server_that_says_nothing() -> None:
         await peer.until_ended()  # the client does not hang on to what it gave up
 
 
+@pytest.mark.promise("opening")
 async def test_a_server_that_stops_within_its_answer() -> None:
     """`open_timeout` holds for the whole opening, a body that never ends included."""
     head = b"HTTP/1.1 503 Busy\r\nContent-Length: 100\r\n\r\nhalf"

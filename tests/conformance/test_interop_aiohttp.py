@@ -28,6 +28,7 @@ async def route(serve: Serve, handler: rxws.Handler, compress: bool = True) -> s
     return f"ws://127.0.0.1:{await serve(app)}/"
 
 
+@pytest.mark.promise("independent")
 @pytest.mark.parametrize("window", [0, 15])
 @pytest.mark.parametrize("compress", [False, True])
 async def test_aiohttp_client(serve: Serve, window: int, compress: bool) -> None:

@@ -61,6 +61,7 @@ async def start(serve: Serve, **options: Any) -> Ours:
     return ours
 
 
+@pytest.mark.promise("independent")
 @pytest.mark.parametrize("compression", [None, "deflate"])
 @pytest.mark.parametrize("compress", [False, True])
 async def test_websockets_client(serve: Serve, compression: str | None, compress: bool) -> None:
@@ -136,6 +137,7 @@ async def theirs(route: Route = echo, **options: Any) -> AsyncIterator[str]:
         yield f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}/"
 
 
+@pytest.mark.promise("independent")
 @pytest.mark.parametrize("compression", [None, "deflate"])
 @pytest.mark.parametrize("compress", [False, True])
 async def test_websockets_server(compression: str | None, compress: bool) -> None:

@@ -104,6 +104,7 @@ async def test_the_same_host_passes(door: Door, origin: str, host: str) -> None:
     assert await door.status(origin, host) == 101
 
 
+@pytest.mark.promise("origin")
 @pytest.mark.parametrize(("origin", "host"), OTHER)
 async def test_any_other_host_is_refused(door: Door, origin: str, host: str) -> None:
     """By default every other Origin gets 403, and the handler never runs."""

@@ -268,6 +268,7 @@ def byte_by_byte(build: Build) -> Play:
     return play
 
 
+@pytest.mark.promise("paths")
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("name", [*SCENARIOS, *SIZES])
 async def test_both_tell_the_same(
@@ -407,6 +408,7 @@ async def test_an_end_during_a_hold(serve: Serve, path: str, end: str, how: str)
         assert close.code == {"close": 4000, "violation": 1002}.get(how, 1006)
 
 
+@pytest.mark.promise("memory-in")
 @pytest.mark.parametrize("end", ENDS)
 async def test_a_peer_that_floods_a_hold(serve: Serve, path: str, end: str) -> None:
     """TCP pushes back: what is read meanwhile is bounded, and nothing is lost of what was sent."""
@@ -440,6 +442,7 @@ async def test_a_peer_that_floods_a_hold(serve: Serve, path: str, end: str) -> N
 # --- the loop ----------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("turns")
 @pytest.mark.parametrize("end", ENDS)
 async def test_a_burst_of_tiny_frames_leaves_turns_to_others(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, end: str

@@ -46,6 +46,7 @@ async def secure_server() -> AsyncIterator[tuple[str, web.AppRunner, list[rxws.C
         await runner.cleanup()
 
 
+@pytest.mark.promise("tls")
 async def test_echo_and_a_close_of_the_client() -> None:
     """Messages of all sizes come back over TLS, and both ends agree on how it ended."""
     sent: list[str | bytes] = ["a", "b" * 100_000, b"c" * 700_000]

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiohttp import web
 from ends import AnyConnection, Seen
 from frames import Decoder, Frame, Op, frame, new_mask
@@ -164,6 +165,7 @@ async def test_a_peer_that_ends_tls_while_output_waits() -> None:
         await peer.until_gone()
 
 
+@pytest.mark.promise("cut")
 async def test_a_peer_that_ends_tls() -> None:
     """The end of TLS without a close frame is a 1006 by the network."""
     async with dialled() as (peer, seen):

@@ -52,6 +52,7 @@ async def trickle(one: Link) -> None:
         await asyncio.sleep(0.05)
 
 
+@pytest.mark.promise("stuck")
 @pytest.mark.skipif(not TCP.exists(), reason="sockets are read from /proc")
 @pytest.mark.parametrize("trickles", [False, True])
 async def test_who_does_not_take_what_waits_is_aborted(link: Links, trickles: bool) -> None:
@@ -73,6 +74,7 @@ async def test_who_does_not_take_what_waits_is_aborted(link: Links, trickles: bo
         await asyncio.wait([reader])
 
 
+@pytest.mark.promise("stuck")
 @pytest.mark.skipif(not TCP.exists(), reason="sockets are read from /proc")
 async def test_the_kernel_lets_go_of_an_aborted_peer_too(link: Links) -> None:
     """Nothing of an aborted connection is left a second later, 2.8 MB of unsent data least."""
@@ -88,6 +90,7 @@ async def test_the_kernel_lets_go_of_an_aborted_peer_too(link: Links) -> None:
 # --- heartbeats and pauses ------------------------------------------------------------------
 
 
+@pytest.mark.promise("dead")
 async def test_a_dead_peer_is_found(link: Links) -> None:
     """One that answers no ping is lost within 1.5 times the heartbeat."""
     one = await link(heartbeat=0.6)
@@ -96,6 +99,7 @@ async def test_a_dead_peer_is_found(link: Links) -> None:
     assert clock() - began < 0.9 + 1.0  # a second for a busy machine
 
 
+@pytest.mark.promise("pause")
 async def test_a_pause_is_no_death(serve: Serve) -> None:
     """Four seconds of it, either end paused, both ends with a heartbeat of 1: all is delivered."""
     paused: list[float] = []
@@ -155,6 +159,7 @@ async def test_a_pause_is_no_death(serve: Serve) -> None:
     assert paused[0] >= PAUSE - 0.1
 
 
+@pytest.mark.promise("pause")
 @pytest.mark.parametrize(
     ("handler", "theirs"),
     [
@@ -199,6 +204,7 @@ async def test_holds_add_up(link: Links) -> None:
     assert one.conn.flow.stats.paused >= 0.1
 
 
+@pytest.mark.promise("memory-out")
 async def test_a_peer_that_sends_and_does_not_read_is_read_no_further(link: Links) -> None:
     """An echo above `high_water` pauses, so that the peer's own writes stop; then all arrives."""
     one = await link(lambda conn: conn.incoming, receive_buffer=4096, heartbeat=None)
@@ -225,6 +231,7 @@ async def test_a_peer_that_sends_and_does_not_read_is_read_no_further(link: Link
     await asyncio.wait([sending])
 
 
+@pytest.mark.promise("memory-in")
 async def test_iterate_holds_while_the_body_is_busy(link: Links) -> None:
     """What comes in meanwhile waits at the peer, not here, and comes in order."""
     one = await link()
@@ -252,6 +259,7 @@ async def test_iterate_holds_while_the_body_is_busy(link: Links) -> None:
     assert seen == [str(number) for number in range(200)]
 
 
+@pytest.mark.promise("counted")
 async def test_who_never_subscribes_is_waited_for_only_so_long(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:

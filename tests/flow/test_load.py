@@ -38,6 +38,7 @@ async def server() -> AsyncIterator[Server]:
 # --- memory ---------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("memory-in")
 @needs_proc
 @pytest.mark.soak
 @pytest.mark.parametrize("handler", ["echo", "slow"])
@@ -48,6 +49,7 @@ async def test_a_flood_leaves_memory_flat(server: Server, handler: str) -> None:
     assert taken > 1000, "there was no flood"
 
 
+@pytest.mark.promise("leaks")
 @needs_proc
 @pytest.mark.soak
 async def test_connections_leave_nothing_behind(server: Server) -> None:
@@ -64,6 +66,7 @@ async def test_connections_leave_nothing_behind(server: Server) -> None:
     assert after == before == fresh
 
 
+@pytest.mark.promise("idle")
 @needs_proc
 @pytest.mark.soak
 async def test_an_idle_connection_is_cheap() -> None:
@@ -77,6 +80,7 @@ async def test_an_idle_connection_is_cheap() -> None:
 # --- bursts and ends ------------------------------------------------------------------------
 
 
+@pytest.mark.promise("order")
 @pytest.mark.parametrize(("handler", "count"), [("map_16", 5000), ("map_1", 300)])
 async def test_a_burst_is_answered_in_order(server: Server, handler: str, count: int) -> None:
     """All of it, though each message takes 5 ms and they come in one write."""
@@ -92,6 +96,7 @@ async def test_a_burst_is_answered_in_order(server: Server, handler: str, count:
     await peer.rst()
 
 
+@pytest.mark.promise("before-end")
 @pytest.mark.parametrize("count", [1, 10])
 @pytest.mark.parametrize("handler", ["echo", "map_1"])
 async def test_what_comes_with_a_close_is_answered(
@@ -119,6 +124,7 @@ async def test_what_comes_with_a_close_is_answered(
 # --- shutdown -------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("shutdown")
 async def test_a_shutdown_is_over_by_the_deadline() -> None:
     """200 connections, 10 of which do not read, are gone within `drain` and a second."""
     async with running(drain=1.0) as server:

@@ -92,6 +92,7 @@ async def test_latest_of_each_key(link: Links) -> None:
     assert min(numbers[-4:]) >= COUNT - 4
 
 
+@pytest.mark.promise("queued")
 @pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest", rxws.overflow.latest()])
 async def test_a_close_is_never_dropped(link: Links, policy: Any) -> None:
     """However much is offered before it, and after it."""
@@ -109,6 +110,7 @@ async def test_a_close_is_never_dropped(link: Links, policy: Any) -> None:
     assert stats.sent_messages + sum(stats.dropped.values()) == 2 * COUNT
 
 
+@pytest.mark.promise("counted")
 @pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest", rxws.overflow.latest()])
 async def test_a_peer_that_never_reads_again_costs_no_more(link: Links, policy: Any) -> None:
     """It is reset while messages wait: each one offered was sent or dropped."""
