@@ -59,9 +59,13 @@ PROMISES: dict[str, dict[str, str]] = {
         "violation": "What RFC 6455 forbids is answered with its code, and ends the connection.",
         "flood": "The close frame reaches a peer that floods.",
         "origin": "A web page of another origin is refused.",
+        "fire": "Whatever bytes come, what comes of them is documented, and memory stays flat.",
+        "handshake": "What RFC 6455 forbids in a handshake is refused, by either end.",
+        "half-open": "A handshake that is never finished harms nobody.",
         "garbage": "A server that is no WebSocket server is a typed error that says what it said.",
     },
     "Both ends, both paths": {
+        "same": "What passes in virtual time passes on a server.",
         "paths": "The push path and the fallback tell the same.",
         "independent": "It talks with aiohttp, `websockets` and browsers.",
         "tls": "It is the same over TLS.",

@@ -36,6 +36,7 @@ def lose(one: Pushed, how: str) -> None:
     (one.line.eof if how == "fin" else one.line.reset)()
 
 
+@pytest.mark.promise("cut")
 @pytest.mark.parametrize("how", ["fin", "rst"])
 async def test_a_close_that_waits_for_the_kernel(how: str) -> None:
     """It is a loss, as it is where the close still waits behind messages of ours."""

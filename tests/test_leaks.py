@@ -56,11 +56,13 @@ def left(ways: dict[str, Any], what: str) -> dict[str, Any]:
     return {name: found[what] for name, found in ways.items() if found[what]}
 
 
+@pytest.mark.promise("leaks")
 def test_no_task_timer_or_descriptor_is_left(ways: dict[str, Any]) -> None:
     """Also where the connection never came about, or something raised."""
     assert left(ways, "held") == {}
 
 
+@pytest.mark.promise("leaks")
 def test_no_object_of_a_connection_is_left(ways: dict[str, Any]) -> None:
     """After one round of the collector none of rxws, reactivex or aiohttp is, and no closure."""
     assert left(ways, "leaked") == {}

@@ -76,6 +76,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     logging.disable(logging.NOTSET)
 
 
+@pytest.mark.promise("same")
+@pytest.mark.promise("paths")
 @settings(
     max_examples=600 if SOAK else 60,
     derandomize=not SOAK,

@@ -233,6 +233,7 @@ async def served(case: Case) -> AsyncGenerator[AnyConnection]:
 ALL = pytest.mark.parametrize("name", CASES)
 
 
+@pytest.mark.promise("same")
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case.needs_loop])
 def test_in_virtual_time(name: str) -> None:
     """What the handler sends, and how it ends."""
@@ -255,6 +256,7 @@ def test_in_virtual_time(name: str) -> None:
     assert sim.open_subscriptions == 0
 
 
+@pytest.mark.promise("same")
 @ALL
 async def test_on_a_pair(name: str) -> None:
     """What the peer gets, and how that ends."""
@@ -263,6 +265,7 @@ async def test_on_a_pair(name: str) -> None:
         check(case, *await talk(client, case))
 
 
+@pytest.mark.promise("same")
 @ALL
 @pytest.mark.parametrize("path", ["push", "pull"])
 async def test_on_a_server(

@@ -63,6 +63,8 @@ async def played(serve: Serve, scripts: list[Script]) -> list[Trial]:
     return [trials[each.seed] for each in scripts]
 
 
+@pytest.mark.promise("before-end")
+@pytest.mark.promise("cut")
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("path", ["push", "pull"])
 async def test_a_cut_anywhere(
@@ -82,6 +84,7 @@ async def test_a_cut_anywhere(
         assert {by for by, _ in ends} == {"network", "peer", "local"}
 
 
+@pytest.mark.promise("paths")
 @pytest.mark.parametrize("end", ENDS)
 async def test_both_paths_alike(serve: Serve, monkeypatch: pytest.MonkeyPatch, end: End) -> None:
     """The same bytes up to the same cut make the same notifications on the push and pull path."""

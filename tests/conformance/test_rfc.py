@@ -59,6 +59,7 @@ async def try_all(cases: Iterable[C], check: Callable[[C], Awaitable[None]]) -> 
         raise ExceptionGroup(f"{len(failed)} cases", failed)
 
 
+@pytest.mark.promise("handshake")
 async def test_requests(serve: Serve) -> None:
     """A server takes the upgrade requests that it has to take, and refuses those that it must."""
     ran: list[AnyConnection] = []
@@ -97,6 +98,7 @@ async def check_request(port: int, case: Request, ran: list[AnyConnection]) -> N
         await peer.rst()
 
 
+@pytest.mark.promise("handshake")
 @pytest.mark.parametrize("path", PATHS)
 async def test_answers(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     """A client takes the answers that it has to take, and fails where it must."""
@@ -130,6 +132,7 @@ async def check_answer(case: Answer) -> None:
         await conn.closed
 
 
+@pytest.mark.promise("violation")
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("end", ["server", "client"])
 async def test_frames(serve: Serve, monkeypatch: pytest.MonkeyPatch, end: str, path: str) -> None:

@@ -70,6 +70,7 @@ def bomb(size: int) -> bytes:
     return b"".join([*parts, squeeze.flush(zlib.Z_SYNC_FLUSH)]).removesuffix(b"\x00\x00\xff\xff")
 
 
+@pytest.mark.promise("bomb")
 @pytest.mark.parametrize("fragments", [1, 1000])
 async def test_a_deflate_bomb_is_inflated_up_to_the_limit(target: Target, fragments: int) -> None:
     """What would be a gigabyte is a 1009 when `max_message_size` is passed, without the rest."""
@@ -85,6 +86,7 @@ async def test_a_deflate_bomb_is_inflated_up_to_the_limit(target: Target, fragme
         await ended_with(peer, 1009)
 
 
+@pytest.mark.promise("bomb")
 async def test_many_bombs_in_one_chunk_take_turns(target: Target) -> None:
     """Messages that inflate to `max_message_size` are inflated one at a time, whatever comes."""
     count = 1000 if SOAK else 60
@@ -108,6 +110,7 @@ async def test_a_bomb_within_a_bomb_is_inflated_once(target: Target) -> None:
 # --- many of a kind ---------------------------------------------------------------------------
 
 
+@pytest.mark.promise("size")
 async def test_a_million_fragments_of_one_byte(target: Target) -> None:
     """They are one message, of as many bytes; what it holds is what `max_message_size` allows."""
     async with attack(target):
@@ -152,6 +155,7 @@ async def test_echoes_that_nobody_reads(target: Target) -> None:
 # --- control frames ---------------------------------------------------------------------------
 
 
+@pytest.mark.promise("pings")
 @pytest.mark.parametrize("opcode", [Op.PING, Op.PONG])
 async def test_a_flood_of_control_frames_at_a_peer_that_does_not_read(
     target: Target, opcode: Op
@@ -173,6 +177,7 @@ def has_frames(peer: Peer, count: int) -> bool:
     return len(peer.frames) == count
 
 
+@pytest.mark.promise("size")
 async def test_a_message_that_is_never_finished(target: Target) -> None:
     """It may take as long as its peer likes, but no more bytes than `max_message_size`.
 

@@ -19,6 +19,7 @@ def test_the_index_is_of_the_files() -> None:
     )
 
 
+@pytest.mark.promise("fire")
 @pytest.mark.parametrize("path", ["push", "pull"])
 @pytest.mark.parametrize("end", ["server", "client"])
 async def test_each_stream_comes_to_its_end(

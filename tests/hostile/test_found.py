@@ -150,6 +150,7 @@ async def test_a_key_that_is_none(serve: Serve, key: str, caplog: pytest.LogCapt
     assert caplog.messages == []
 
 
+@pytest.mark.promise("turns")
 async def test_others_get_their_turn_while_a_chunk_is_told(link: Links) -> None:
     """A subscriber that is slow with each of many messages leaves the loop to others in between."""
     turns: list[int] = []

@@ -48,6 +48,7 @@ async def until_ended(sock: socket.socket) -> bytes:
 # --- the server end ---------------------------------------------------------------------------
 
 
+@pytest.mark.promise("half-open")
 @needs_proc
 @pytest.mark.soak
 @pytest.mark.parametrize("process", [("server", "push")], ids="-".join, indirect=True)
@@ -113,6 +114,7 @@ async def trickling(peer: Peer) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.promise("half-open")
 @pytest.mark.parametrize("answer", [silent, trickling])
 async def test_a_server_that_never_gets_done(answer: Answer) -> None:
     """A handshake that is not done in `open_timeout` is a `ConnectError`, whatever came by then."""

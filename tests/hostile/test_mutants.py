@@ -23,6 +23,7 @@ COUNTS = {
 }
 
 
+@pytest.mark.promise("fire")
 @pytest.mark.parametrize(("end", "path"), COUNTS)
 async def test_mutated_sessions_end_as_documented(end: str, path: str) -> None:
     """What a peer sends, right or wrong, makes a verdict of the close table, and no surprise.
