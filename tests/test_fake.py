@@ -133,6 +133,8 @@ def test_a_peer_that_stops_fills_the_wire_with_the_next_frame() -> None:
     setup.peer.go()
     assert setup.sent[-1] == b"15"
     assert (setup.transport.buffered, setup.transport.writable) == (0, True)
+    setup.peer.go()  # who takes all already goes on doing so
+    assert setup.told.said == [False, True, False, True]
 
 
 def test_messages_wait_while_reading_is_paused_and_come_in_a_later_turn() -> None:
@@ -246,6 +248,7 @@ def test_a_coroutine_that_never_waits_is_run_in_the_next_turn() -> None:
     setup.clock.turn()
     assert ran == [1]
     assert [call.name for call in setup.transport.calls] == ["spawn", "spawn", "cancel"]
+    assert setup.transport.times("spawn") == [0, 0]
 
 
 def test_a_coroutine_that_waits_is_refused() -> None:

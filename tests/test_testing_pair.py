@@ -142,6 +142,7 @@ async def test_a_lost_end_is_lost_for_both() -> None:
         told = Told(server)
         client.outgoing.on_next("on its way")
         wire(made)[1].abort()
+        wire(made)[1].abort()  # of which the second does nothing
         for conn in (server, client):
             assert (await conn.closed).code == 1006
             assert (await conn.closed).by == "network"
@@ -375,16 +376,24 @@ async def test_leaving_does_not_wait_for_what_holds_the_flow(held: str) -> None:
 
 async def test_who_is_cancelled_while_leaving_waits_no_longer() -> None:
     """Both ends are aborted then."""
-    made = pair(close_timeout=3600.0)
-    server, _ = made
-    Told(server)
-    server.flow.pause()
+    left: list[str] = []
+
+    async def handler(conn: AnyConnection) -> None:
+        conn.flow.pause()
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            left.append("left")
+
+    made = pair(handler, close_timeout=3600.0)
+    await turns()
     leaving = asyncio.create_task(made.aclose())
     await turns()
     assert not leaving.done()
     leaving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await leaving
+    assert left == ["left"]
     await turns()
     assert made.closed
 

@@ -8,8 +8,12 @@ import sys
 import tomllib
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import pytest
+import reactivex as rx
+
+from rxws.testing import Timeline, marbles, plugin
 
 ROOT = Path(__file__).parents[1]
 HEAD = """
@@ -199,3 +203,63 @@ async def test_all(rxws_simulate, rxws_pair, rxws_server):
         *("-o", "asyncio_default_fixture_loop_scope=function"),
     )
     assert "1 passed" in told, told
+
+
+# --- the same within this process, where coverage sees it -------------------------
+
+
+def leave(fixture: Any) -> None:
+    """The end of the test that has the fixture."""
+    assert next(fixture, None) is None
+
+
+async def test_each_fixture_lets_a_tidy_test_pass() -> None:
+    """And gives the function of its name."""
+    simulating = plugin.simulating()
+    simulate = next(simulating)
+    assert simulate(lambda conn: conn.incoming, "a|").outgoing == marbles("a|")
+    pairing = plugin.pairing()
+    async with next(pairing)() as (_, client):
+        client.outgoing.on_completed()
+    serving = plugin.serving()
+    async with next(serving)(lambda conn: None) as server:
+        assert server.url.startswith("ws://127.0.0.1:")
+    for fixture in (simulating, pairing, serving):
+        leave(fixture)
+
+
+async def test_each_fixture_fails_a_test_that_leaves_something() -> None:
+    """At its end."""
+    simulating = plugin.simulating()
+
+    def handler(conn: Any) -> None:
+        rx.interval(1.0).subscribe(lambda _: None, scheduler=conn.scheduler)
+
+    next(simulating)(handler, "|")
+    with pytest.raises(pytest.fail.Exception, match="1 subscriptions or timers"):
+        next(simulating)
+    pairing = plugin.pairing()
+    pair = next(pairing)()
+    with pytest.raises(pytest.fail.Exception, match="a pair is still open"):
+        next(pairing)
+    await pair.aclose()
+    serving = plugin.serving()
+    async with next(serving)(lambda conn: None):
+        with pytest.raises(pytest.fail.Exception, match="still runs"):
+            next(serving)
+
+
+def test_only_timelines_are_compared_here() -> None:
+    """The rest is pytest's; of lists of other things it is told what to do."""
+    compare = plugin.pytest_assertrepr_compare
+    seen, expected = Timeline(marbles("a")), marbles("-a")
+    lines = compare("==", seen, expected)
+    assert lines == compare("==", expected, seen)
+    assert lines is not None
+    assert lines[2:4] == ["expected  -a", "seen      a-"]
+    assert compare("!=", seen, expected) is None
+    assert compare("==", "a", expected) is None
+    assert compare("==", seen, "a") is None
+    told = compare("==", seen, ["a"])
+    assert told is not None
+    assert "compare with marbles" in told[1]

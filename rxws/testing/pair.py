@@ -105,15 +105,16 @@ class _End(FakeTransport):
 
     def abort(self) -> None:
         """End TCP by a reset: what is under way is lost."""
-        self._under_way.clear()
-        super().abort()
+        if not self.over:  # else the end itself may be under way
+            self._under_way.clear()
+            self._bytes = 0
+            super().abort()
 
     def lose(self) -> None:
         """TCP ends, for both ends."""
-        if not self.over:
-            super().lose()
-            self._put(None)
-            self._soon(self.gone.set)
+        super().lose()
+        self._put(None)
+        self._soon(self.gone.set)
 
     def call_soon_threadsafe(self, callback: Callable[[], object]) -> None:
         """Call back in a later turn; dropped where the loop is closed by now."""

@@ -18,8 +18,7 @@ from .timeline import Timeline
 __all__ = ["pytest_assertrepr_compare", "rxws_pair", "rxws_server", "rxws_simulate"]
 
 
-@pytest.fixture
-def rxws_simulate() -> Generator[Callable[..., Simulation[Any, Any]]]:
+def simulating() -> Generator[Callable[..., Simulation[Any, Any]]]:
     """`rxws.testing.simulate`; fails a test whose handler leaves something open behind the end."""
     simulations: list[Simulation[Any, Any]] = []
 
@@ -37,8 +36,7 @@ def rxws_simulate() -> Generator[Callable[..., Simulation[Any, Any]]]:
         )
 
 
-@pytest.fixture
-def rxws_pair() -> Generator[Callable[..., Pair[Any, Any, Any, Any]]]:
+def pairing() -> Generator[Callable[..., Pair[Any, Any, Any, Any]]]:
     """`rxws.testing.pair`; fails a test that leaves one open."""
     pairs: list[Any] = []
 
@@ -55,8 +53,7 @@ def rxws_pair() -> Generator[Callable[..., Pair[Any, Any, Any, Any]]]:
         )
 
 
-@pytest.fixture
-def rxws_server() -> Generator[Callable[..., AbstractAsyncContextManager[TestServer]]]:
+def serving() -> Generator[Callable[..., AbstractAsyncContextManager[TestServer]]]:
     """`rxws.testing.serve`; fails a test that leaves one running."""
     running: list[TestServer] = []
 
@@ -73,6 +70,12 @@ def rxws_server() -> Generator[Callable[..., AbstractAsyncContextManager[TestSer
             f"{running[0]!r} still runs: use `async with rxws_server(...) as server:`",
             pytrace=False,
         )
+
+
+# Not as decorators: so the functions can be tested as functions.
+rxws_simulate = pytest.fixture(name="rxws_simulate")(simulating)
+rxws_pair = pytest.fixture(name="rxws_pair")(pairing)
+rxws_server = pytest.fixture(name="rxws_server")(serving)
 
 
 def pytest_assertrepr_compare(op: str, left: Any, right: Any) -> list[str] | None:
