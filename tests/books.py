@@ -114,7 +114,7 @@ class Books:
                 case Phase.CLOSING:
                     self.closing_since = self.clock.time
                 case _:
-                    self.ended_at = self.clock.time
+                    self.ended_at = round(self.clock.time, 6)
                     self.due = None
 
     def catch_up(self) -> None:
@@ -156,7 +156,8 @@ class Books:
             found.append((self.draining_since + self.terms.send_timeout, "a send is stuck"))
         if self.phase is Phase.CLOSING:
             found.append((self.closing_since + self.terms.close_timeout, "overdue"))
-        return [(at, what) for at, what in found if at is not None]
+        # As the clock has it: in microseconds.
+        return [(round(at, 6), what) for at, what in found if at is not None]
 
     def _signs(self, at: float) -> tuple[int, float]:
         paused = 0.0 if self.paused_since is None else at - self.paused_since

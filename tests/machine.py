@@ -494,7 +494,7 @@ class SessionMachine(RuleBasedStateMachine):
             assert not self.closed.values
             assert not any(taker.ends for taker in self.takers)
             return
-        assert self.closed.times == [books.ended_at]
+        assert [round(time, 6) for time in self.closed.times] == [books.ended_at]
         for closed in (self.closed, self.watch(self.conn.closed)):
             [close] = closed.values
             assert (close.code, close.reason, close.by) == verdict_of(verdict)
