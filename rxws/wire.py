@@ -17,9 +17,10 @@ _QUIET = 0.25  # seconds without a byte after which a peer is taken to have said
 
 
 # asyncio takes 256 KiB for each read. With glibc that is, until a larger block was freed, a mapping
-# of its own: three system calls and a page fault for each message. So one is freed. It is not much
-# larger, as the heap keeps twice as much from then on instead of giving it back.
-bytearray(320 << 10)
+# of its own: three system calls and a page fault for each message. So one is freed. The heap keeps
+# twice as much from then on instead of giving it back: enough for a chunk and the messages in it,
+# which are parsed before they are delivered, or else each large one costs ten page faults.
+bytearray(512 << 10)
 
 
 class Listener(Protocol):
