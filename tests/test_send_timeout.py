@@ -112,3 +112,14 @@ def test_a_peer_that_has_caught_up_has_the_whole_time_when_it_falls_behind_again
     rig.run(0.1)
     rig.check_over(Close(1006), SendTimeout)
     assert rig.closed.times == [29.5]
+
+
+def test_a_wire_that_takes_frames_is_not_stuck_though_some_have_not_left() -> None:
+    """The time ends without an end: whatever a transport still has, it takes more."""
+    rig = Rig(watch=True, send_timeout=10.0)
+    rig.peer.stop()
+    rig.conn.outgoing.on_next("fills the wire")
+    rig.run(1)
+    rig.transport.set_writable(True, buffered=5)
+    rig.run(20)
+    assert not rig.closed.values
