@@ -48,7 +48,10 @@ def ways(request: pytest.FixtureRequest) -> dict[str, Any]:
     return ways
 
 
-pytestmark = pytest.mark.skipif(not HAS_PROC, reason="descriptors are counted in /proc")
+pytestmark = [
+    pytest.mark.soak,
+    pytest.mark.skipif(not HAS_PROC, reason="descriptors are counted in /proc"),
+]
 
 
 def left(ways: dict[str, Any], what: str) -> dict[str, Any]:

@@ -76,6 +76,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     logging.disable(logging.NOTSET)
 
 
+@pytest.mark.soak
 @pytest.mark.promise("same")
 @pytest.mark.promise("paths")
 @settings(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
+import aiohttp
 import pytest
 from aiohttp import web
 from conftest import Serve
@@ -29,6 +31,9 @@ PATHS = ["push", "pull"]
 C = TypeVar("C")
 
 MENDED = "aiohttp has changed its mind: give this case of tests/rfc another verdict"
+
+# The verdicts are of the aiohttp that was the newest; 3.14.4 refuses more of the frames.
+IS_OLDER = tuple(map(int, re.findall(r"\d+", aiohttp.__version__)[:3])) < (3, 14, 5)
 
 
 async def asked(port: int, case: Request) -> Peer:
@@ -138,7 +143,11 @@ async def check_answer(case: Answer) -> None:
 async def test_frames(serve: Serve, monkeypatch: pytest.MonkeyPatch, end: str, path: str) -> None:
     """Frames that are right are told, and others end the connection with their code."""
     take_path(monkeypatch, path)
-    cases = [case for case in FRAMES if case.at in {None, end}]
+    cases = [
+        case
+        for case in FRAMES
+        if case.at in {None, end} and not (IS_OLDER and case.verdict == TAKEN)
+    ]
     await try_all(cases, lambda case: check_frames(serve, end, case))
 
 
