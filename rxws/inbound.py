@@ -205,10 +205,17 @@ class Inbound(Stream[T]):
             flows.append(self.flow)
         self.ever_observed = True
         self._discarding = self.flow.gate.open_for_good
+        self._stop_timer()  # what waits now waits for whoever holds the flow
         if self._flushing is not None:  # due in this turn: let it wait for those to come in it
             self._flushing.dispose()
             self._flushing = None
         self.flush()
+
+    def remove(self, observer: ObserverBase[T]) -> None:
+        """See `Stream.remove`; what waits waits for a subscriber again."""
+        super().remove(observer)
+        if self._kept:
+            self._watch()
 
     def _give_up(self) -> None:
         self._timer = None

@@ -143,7 +143,8 @@ class Books:
                 if self.phase is not Phase.OPEN:  # the answer has its own deadline
                     self.beat_at = None
                     continue
-            self.standing = after(self.standing, (what,), self.terms.completes)
+            event = (what, self.wire.writable) if what == "lost" else (what,)
+            self.standing = after(self.standing, event, self.terms.completes)
             self.ended_at, self.due = at, None
 
     def _deadlines(self) -> list[tuple[float, str]]:
@@ -185,7 +186,9 @@ class Books:
         """A message is pushed through `outgoing`, or will be as soon as its thread's turn is."""
         self.catch_up()
         if self.phase is Phase.OPEN and self.severed and not self.wire.reading:
-            self.happens("lost")  # a loss during a pause is told by a send that fails
+            self.happens(
+                "lost", self.wire.writable
+            )  # a loss during a pause is told by a send that fails
         self.pushed += 1
         self.offered.append(value)
 
@@ -397,7 +400,7 @@ class Border:
         self.session.on_unsendable()
 
     def on_lost(self) -> None:
-        self.books.happens("lost")
+        self.books.happens("lost", self.books.wire.writable)
         self.books.gave_up()
         self.session.on_lost()
 

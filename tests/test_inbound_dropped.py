@@ -112,3 +112,18 @@ def test_a_message_that_came_before_the_end_is_delivered_before_it(code: int) ->
     assert rig.incoming.values == ["a", "b"]
     assert rig.dropped == {}
     rig.check_over(Close())
+
+
+def test_the_time_out_begins_anew_when_the_last_subscriber_has_left() -> None:
+    """Who was there meanwhile, and waited for a hold to go, was there."""
+    rig = Rig(hold_timeout=10.0)
+    rig.peer.message("a")
+    rig.conn.flow.pause()
+    rig.run(3)
+    subscription = rig.conn.incoming.subscribe()
+    rig.run(4)
+    subscription.dispose()
+    rig.run(9.9)
+    assert rig.dropped == {}
+    rig.run(0.2)
+    assert rig.dropped == {"unobserved": 1}

@@ -106,7 +106,9 @@ def after(now: Standing, event: Event, completes: Completes) -> Standing:
             return ended_as_said(wire=True)
         case _, ("kill",):
             return ended_as_said(wire=False)
-        case Phase.CLOSING, ("peer closes", _, _) | ("violation", _) | ("lost",) | ("overdue",):
+        case Phase.CLOSING, ("peer closes", _, _) | ("violation", _) | ("lost", True) | (
+            "overdue",
+        ):
             return ended_as_said(wire=True)
         case _, ("peer closes", None, _):
             return ended(1005, "", "peer", None)
@@ -116,8 +118,9 @@ def after(now: Standing, event: Event, completes: Completes) -> Standing:
             return ended(1002, REASONS[1002], "local", 1002)
         case _, ("violation", code):
             return ended(code, REASONS[code], "local", code)
-        case _, ("lost",):
-            return ended(1006, "", "network", NOTHING)
+        case _, ("lost", _):  # and, if we had closed, before the kernel took that
+            written = now.ours[0] if now.ours and now.phase is Phase.CLOSING else NOTHING
+            return ended(1006, "", "network", written)
         case Phase.OPEN, ("no sign of life",):
             return ended(1006, "", "network", NOTHING)
         case Phase.OPEN, ("overflow",):

@@ -164,7 +164,7 @@ class FakeTransport:
                 break
             self._write(frame)
         self._writing = False
-        if self._finishing is not None and self.writable:
+        if self._finishing is not None and (self.writable or self.severed):
             self._end(linger=self._finishing)
 
     def write(self, kind: Kind, payload: bytes) -> bool:

@@ -17,7 +17,7 @@ def test_any_order_of_events() -> None:
     run_state_machine_as_test(
         SessionMachine,
         settings=settings(
-            max_examples=4000 if SOAK else 120,
+            max_examples=600 if SOAK else 120,
             stateful_step_count=50 if SOAK else 30,
             derandomize=not SOAK,
             deadline=None,
