@@ -30,7 +30,12 @@ def process(request: pytest.FixtureRequest) -> Iterator[Running]:
     roots = [str(Path(rxws.__file__).parents[1]), str(tests)]
     with subprocess.Popen(
         [sys.executable, "-W", "error", str(tests / "hostile/under_fire.py")],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(roots), "RXWS_TRANSPORT": path},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(roots),
+            "RXWS_TRANSPORT": path,
+            "PYTHONASYNCIODEBUG": "",
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
