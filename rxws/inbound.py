@@ -219,8 +219,6 @@ class Inbound(Stream[T]):
 
     def _give_up(self) -> None:
         self._timer = None
-        if self._observers or not self._kept:
-            return
         logger.warning(
             "nobody subscribed incoming for %s s while messages waited: they are dropped and "
             "counted from now on; call conn.incoming.subscribe() to ignore them",
