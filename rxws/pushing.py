@@ -151,7 +151,7 @@ class Pushing:
                 kind = message[0]
                 try:
                     if kind is _TEXT or kind is _BINARY:
-                        if size > self._max_size:  # by a byte, see `Parser`
+                        if size > self._max_size:  # see `parser_limit`
                             self._receiver.on_violation(WSCloseCode.MESSAGE_TOO_BIG)
                             self._end()
                         else:
