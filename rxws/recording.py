@@ -4,93 +4,24 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, TypeVar, cast
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
-from reactivex.disposable import CompositeDisposable, Disposable
+from reactivex.disposable import CompositeDisposable
 
 from .connection import Connection
-from .messages import Close
-from .recorded import Direction, Event, read, write
+from .lanes import Lane
+from .recorded import Event, read, write
 from .replaying import replay
 from .scheduling import seconds_of
 from .streams import Stream
+from .tapping import Noting, tap
 
-__all__ = ["Lane", "Recording"]
+__all__ = ["Recording"]
 
 T = TypeVar("T")
-
-_DIRECTIONS: dict[str, Direction] = {"incoming": "in", "outgoing": "out"}
-
-
-class _Note(NamedTuple):
-    """What a lane keeps of an event, until somebody wants to see it."""
-
-    t: float
-    order: int  # among all notes of the recording: for those at the same time
-    type: str
-    data: Any
-
-
-# Half of what _Note(...) costs.
-_new: Callable[[type[_Note], tuple[Any, ...]], _Note] = cast(Any, tuple).__new__
-
-
-class Lane:
-    """The latest events of one stream.
-
-    Attributes:
-        name: What it is called.
-        dir: `"in"` or `"out"` where it is a connection's.
-        dropped: Events that are no longer kept.
-    """
-
-    __slots__ = ("_keep", "_notes", "_recording", "dir", "dropped", "name")
-
-    def __init__(self, recording: Recording, name: str, keep: int) -> None:
-        self.name = name
-        self.dir: Direction = _DIRECTIONS.get(name)
-        self.dropped = 0
-        self._recording = recording
-        self._keep = keep
-        self._notes: deque[_Note] = deque(maxlen=keep)
-
-    def note(self, type: str, data: Any = None) -> None:  # noqa: A002 # as the format has it
-        """Note that something happened just now."""
-        notes, recording = self._notes, self._recording
-        if len(notes) == self._keep:
-            self.dropped += 1
-        recording.count = count = recording.count + 1
-        notes.append(_new(_Note, (recording.seconds() - recording.began, count, type, data)))
-
-    def put(self, event: Event) -> None:
-        """Add an event that was noted elsewhere."""
-        self._recording.count += 1
-        self._notes.append(_Note(event.t, self._recording.count, event.type, event.data))
-
-    @property
-    def notes(self) -> Iterable[_Note]:
-        """What is kept, in order."""
-        return tuple(self._notes)
-
-    @property
-    def events(self) -> list[Event]:
-        """The events that are kept, in order."""
-        return [self.event(note) for note in self._notes]
-
-    def event(self, note: _Note) -> Event:
-        """Return a note of this lane as an event."""
-        kind = "close" if isinstance(note.data, Close) else note.type
-        return Event(note.t, self.name, self.dir, kind, note.data)
-
-    def __len__(self) -> int:
-        return len(self._notes)
-
-    def __repr__(self) -> str:
-        return f"<Lane {self.name!r}: {len(self)} events>"
 
 
 class Recording:
@@ -99,6 +30,7 @@ class Recording:
     Args:
         keep: Events that each lane keeps; older ones are dropped and counted.
         scheduler: The time; that of the connection, or of the first who subscribes, if not given.
+        title: What a picture says above it.
 
     Examples:
         ```python
@@ -110,12 +42,15 @@ class Recording:
         ```
     """
 
-    def __init__(self, *, keep: int = 2000, scheduler: SchedulerBase | None = None) -> None:
+    def __init__(
+        self, *, keep: int = 2000, scheduler: SchedulerBase | None = None, title: str = ""
+    ) -> None:
         if not isinstance(keep, int) or keep < 1:
             raise ValueError(
                 f"keep={keep!r} would record nothing, or without a bound: use 1 or more"
             )
         self.lanes: dict[str, Lane] = {}
+        self.title = title
         self.count = 0
         self._keep = keep
         self._watching = CompositeDisposable()
@@ -137,6 +72,7 @@ class Recording:
         recording = cls(keep=keep, scheduler=conn.scheduler)
         for name in ("incoming", "outgoing", "errors", "closed"):
             recording._watch(name, getattr(conn, name))
+        recording.title = str(conn.handshake.url)
         return recording
 
     def _start(self, scheduler: SchedulerBase | None) -> None:
@@ -150,27 +86,30 @@ class Recording:
         self._start(None)
         return self.began
 
-    def tap(self, label: str) -> Callable[[Observable[T]], Observable[T]]:
+    def tap(self, label: str, detail: str = "") -> Callable[[Observable[T]], Observable[T]]:
         """Make an operator that records what passes through, and changes nothing.
 
         Args:
             label: The name of the lane.
+            detail: What a picture says below the name, as what an operator was given.
 
         Returns:
             The operator.
         """
         lane = self.lane(label)
+        if detail:
+            lane.detail = detail
 
-        def tap(source: Observable[T]) -> Observable[T]:
+        def tapped(source: Observable[T]) -> Observable[T]:
             def subscribe(
                 observer: ObserverBase[T], scheduler: SchedulerBase | None = None
             ) -> DisposableBase:
                 self._start(scheduler)
-                return _tap(source, lane, observer, scheduler)
+                return tap(source, lane, observer, scheduler)
 
             return Observable(subscribe)
 
-        return tap
+        return tapped
 
     def lane(self, name: str) -> Lane:
         """Return the lane of this name; it is made if there is none."""
@@ -261,7 +200,7 @@ class Recording:
                 f"{stream!r} is no stream of a connection: use tap() in a chain of yours"
             )
         watch: Callable[[ObserverBase[Any]], DisposableBase] = stream.watch
-        self._watching.add(watch(_Noting(self.lane(name))))
+        self._watching.add(watch(Noting(self.lane(name))))
 
     def __len__(self) -> int:
         return sum(map(len, self.lanes.values()))
@@ -270,49 +209,3 @@ class Recording:
         lanes = ", ".join(f"{lane.name} {len(lane)}" for lane in self.lanes.values())
         dropped = sum(lane.dropped for lane in self.lanes.values())
         return f"<Recording {lanes or 'empty'}{f', dropped {dropped}' if dropped else ''}>"
-
-
-class _Noting(ObserverBase[Any]):
-    """Notes what a stream of a connection tells; without the state that RxPY's observers have."""
-
-    def __init__(self, lane: Lane) -> None:
-        self._note = lane.note
-
-    def on_next(self, value: Any) -> None:
-        self._note("next", value)
-
-    def on_error(self, error: Exception) -> None:
-        self._note("error", error)
-
-    def on_completed(self) -> None:
-        self._note("completed")
-
-
-def _tap(
-    source: Observable[T], lane: Lane, observer: ObserverBase[T], scheduler: SchedulerBase | None
-) -> DisposableBase:
-    ended = False
-    note, pass_on = lane.note, observer.on_next
-
-    def on_next(value: T) -> None:
-        note("next", value)
-        pass_on(value)
-
-    def on_error(error: Exception) -> None:
-        nonlocal ended
-        ended = True
-        note("error", error)
-        observer.on_error(error)
-
-    def on_completed() -> None:
-        nonlocal ended
-        ended = True
-        note("completed")
-        observer.on_completed()
-
-    def on_disposed() -> None:
-        if not ended:
-            note("disposed")
-
-    subscription = source.subscribe(on_next, on_error, on_completed, scheduler=scheduler)
-    return CompositeDisposable(subscription, Disposable(on_disposed))

@@ -24,7 +24,10 @@ LAYERS: list[set[str]] = [
     {"mapping"},  # the largest of the operators
     {"loop"},  # the event loop as a scheduler
     {"recording"},  # what a flow did, for tests, pictures and tools
-    {"recorded", "replaying"},  # its file format; its events once more
+    {"tapping"},  # noting what passes a place in a chain
+    {"lanes"},  # the events of one stream
+    {"picture"},  # marble diagrams of them
+    {"recorded", "replaying"},  # the file format; events once more
     {"session", "reconnect"},  # one connection's life
     {"face"},  # the streams of a session that its user sees
     {"inbound", "outgoing"},  # the ways in and out

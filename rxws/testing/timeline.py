@@ -9,9 +9,9 @@ from reactivex.notification import Notification, OnCompleted, OnError, OnNext
 from reactivex.testing import Recorded
 
 from rxws.errors import ConnectionClosed
+from rxws.lanes import Lane
 from rxws.messages import Close
 from rxws.recorded import Event
-from rxws.recording import Lane
 
 from .notation import Mark, parse
 
