@@ -38,7 +38,7 @@ LAYERS: list[set[str]] = [
     {"streams"},  # light Observables for frames
     {"connection", "transport", "options"},  # the value users hold; the port to the wire
     {"closing", "overflow", "backoff", "codecs", "origins", "upgrades"},  # policies
-    {"messages", "errors", "log"},  # vocabulary
+    {"messages", "errors", "log", "cells"},  # vocabulary; the notebook cell that runs
 ]
 
 # Imports within one layer, each with its reason: (who imports, what).

@@ -1,0 +1,1 @@
+"""Live flows as pictures, in a notebook and outside."""
