@@ -13,6 +13,8 @@ from reactivex.disposable import CompositeDisposable
 
 from .connection import Connection
 from .lanes import Lane
+from .messages import Close
+from .picture import Picture, Track, svg, text
 from .recorded import Event, read, write
 from .replaying import replay
 from .scheduling import seconds_of
@@ -193,6 +195,47 @@ class Recording:
             raise KeyError(f"no lane {lane!r}; there are {sorted(self.lanes)}")
         began = min((each.events[0].t for each in self.lanes.values() if each.dropped), default=0.0)
         return replay(self.lanes[lane].events, began, speed, scheduler)
+
+    def picture(self) -> Picture:
+        """Return what is to be drawn; of a connection its end stands at the end of its lanes."""
+        closed = self.lanes.get("closed")
+        ends = [note for note in closed.notes if isinstance(note.data, Close)] if closed else []
+        tracks = tuple(
+            Track(lane.name, lane.detail, lane.dir, lane.notes, lane.dropped)
+            for name, lane in self.lanes.items()
+            if not (name == "closed" and ends)
+            and not (name == "errors" and all(note.type != "next" for note in lane.notes))
+        )
+        if not ends:
+            return Picture(self.title, tracks)
+        return Picture(self.title, tracks, ends[-1].data, ends[-1].t)
+
+    def svg(self, width: int = 760, window: float | None = None) -> str:
+        """Draw it as a marble diagram.
+
+        Args:
+            width: Its width in pixels.
+            window: The seconds up to the last event that are drawn; all if not given.
+
+        Returns:
+            SVG, for a file or a page.
+        """
+        return svg(self.picture(), width, window)
+
+    def text(self, cols: int = 48) -> str:
+        """Draw it as a marble diagram for terminals.
+
+        Args:
+            cols: The columns that it may take, without the names.
+
+        Returns:
+            Lines of text.
+        """
+        return text(self.picture(), cols)
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """What a notebook shows: an SVG within HTML, once, or the text."""
+        return {"text/html": self.svg(), "text/plain": self.text()}
 
     def _watch(self, name: str, stream: Any) -> None:
         if not isinstance(cast(object, stream), Stream):

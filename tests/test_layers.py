@@ -26,7 +26,7 @@ LAYERS: list[set[str]] = [
     {"recording"},  # what a flow did, for tests, pictures and tools
     {"tapping"},  # noting what passes a place in a chain
     {"lanes"},  # the events of one stream
-    {"picture"},  # marble diagrams of them
+    {"picture"},  # marble diagrams
     {"recorded", "replaying"},  # the file format; events once more
     {"session", "reconnect"},  # one connection's life
     {"face"},  # the streams of a session that its user sees

@@ -1,0 +1,76 @@
+"""The colours of all that rxws draws, light and dark, as CSS variables below the class `rxws`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["CSS", "LIGHT", "MONO", "SANS"]
+
+SANS: Final = "system-ui,-apple-system,'Segoe UI','DejaVu Sans',Helvetica,Arial,sans-serif"
+MONO: Final = "ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace"
+
+LIGHT: Final = {
+    "fg": "#1f2937",
+    "muted": "#6b7280",
+    "line": "#9aa5b1",  # time lines
+    "grid": "#eceff3",
+    "edge": "#d5dae2",  # of boxes
+    "box": "#f5f7fb",
+    "bg": "transparent",
+    "page": "#ffffff",  # behind a picture that is a file of its own
+    "on": "#ffffff",  # upon marks
+    "good": "#2a8a5c",
+    "bad": "#d64545",
+    "in": "#3b73c4",
+    "out": "#2f9e6e",
+    "1": "#d9861a",
+    "2": "#8a6fc0",
+    "3": "#2f9c9c",
+    "4": "#b0578d",
+    "5": "#8a8f2a",
+    "6": "#5f7d95",
+}
+DARK: Final = {
+    "fg": "#e5e9f0",
+    "muted": "#98a2b3",
+    "line": "#667085",
+    "grid": "#2a2f3a",
+    "edge": "#3a4150",
+    "box": "#20252f",
+    "bg": "transparent",
+    "page": "#14171c",
+    "on": "#101317",
+    "good": "#4cc38a",
+    "bad": "#ff6b6b",
+    "in": "#6ea8f7",
+    "out": "#4fc596",
+    "1": "#f0a94a",
+    "2": "#b49be8",
+    "3": "#52c7c4",
+    "4": "#e08bbd",
+    "5": "#c3c65a",
+    "6": "#9ab4c9",
+}
+
+# What a page says itself wins over what the system prefers.
+_LIGHT_PAGES = ('[data-jp-theme-light="true"]', '[data-md-color-scheme="default"]', ".vscode-light")
+_DARK_PAGES = ('[data-jp-theme-light="false"]', '[data-md-color-scheme="slate"]', ".vscode-dark")
+
+
+def _rule(pages: tuple[str, ...], scheme: str, colours: dict[str, str]) -> str:
+    where = ",".join(f"{page} .rxws" for page in pages) if pages else ".rxws"
+    said = ";".join(f"--rxws-{name}:{colour}" for name, colour in colours.items())
+    return f"{where}{{color-scheme:{scheme};{said}}}"
+
+
+CSS: Final = "".join(
+    [
+        _rule((), "light", LIGHT),
+        "@media (prefers-color-scheme:dark){",
+        _rule((), "dark", DARK),
+        "}",
+        _rule(_LIGHT_PAGES, "light", LIGHT),
+        _rule(_DARK_PAGES, "dark", DARK),
+    ]
+)
+"""Goes once into each piece of HTML or SVG whose outermost element is of the class `rxws`."""
