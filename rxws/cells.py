@@ -32,6 +32,9 @@ def keep(call: Callable[..., Any] | None) -> Callable[..., Any] | None:
     if call is None:
         return None
     context, kept = contextvars.copy_context(), call
+    for variable in context:
+        if variable.name == "rxws.gathering":  # of the subscribing, not of what comes later
+            context.run(variable.set, ())
 
     def run(*args: Any) -> Any:
         return context.copy().run(kept, *args)

@@ -166,7 +166,9 @@ class FlowControl:
         )
 
     def __repr__(self) -> str:
-        state = "over" if self._ended else "paused" if self.gate.holds else "flowing"
+        state = "paused" if self.gate.holds else "flowing"
+        if self._ended is not None:
+            state = f"closed {self._ended.code}"
         return (
             f"<Flow {state} in={self.received_messages} out={self.sent_messages} "
             f"buffered={self.buffered}>"

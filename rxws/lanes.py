@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, cast
 
 from .messages import Close
@@ -72,14 +72,19 @@ class Lane:
         self._notes.append(Note(event.t, self._recording.count, event.type, event.data))
 
     @property
-    def notes(self) -> Iterable[Note]:
+    def notes(self) -> tuple[Note, ...]:
         """What is kept, in order."""
         return tuple(self._notes)
 
     @property
     def events(self) -> list[Event]:
         """The events that are kept, in order."""
-        return [self.event(note) for note in self._notes]
+        return [self.event(note) for note in self.notes]
+
+    @property
+    def ended(self) -> bool:
+        """Whether the latest event is an end: the stream's, or the subscription's."""
+        return bool(self._notes) and self._notes[-1].type != "next"
 
     def event(self, note: Note) -> Event:
         """Return a note of this lane as an event."""

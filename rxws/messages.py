@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:  # for annotations only: nothing down here runs aiohttp
     from aiohttp import web
@@ -21,6 +21,25 @@ Address = tuple[str, int] | tuple[str, int, int, int] | str | None
 
 # RFC 6455, section 5.5: a control frame carries at most 125 bytes, of which the code takes two.
 _MAX_REASON = 123
+
+# RFC 6455, section 7.4.1, and the registry of IANA that it founds.
+_NAMES = {
+    1000: "normal closure",
+    1001: "going away",
+    1002: "protocol error",
+    1003: "unsupported data",
+    1005: "no code received",
+    1006: "abnormal closure",
+    1007: "invalid payload",
+    1008: "policy violation",
+    1009: "message too big",
+    1010: "missing extension",
+    1011: "internal error",
+    1012: "service restart",
+    1013: "try again later",
+    1014: "bad gateway",
+    1015: "TLS handshake failed",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +85,11 @@ class Close:
                 f"close reason of {length} bytes: at most {_MAX_REASON} bytes of UTF-8 fit, "
                 f"shorten {self.reason!r}"
             )
+
+    def _repr_pretty_(self, printer: Any, _: bool) -> None:
+        """Say in a notebook what the code means, too."""
+        name = _NAMES.get(self.code)
+        printer.text(f"{self!r}  # {name}" if name else repr(self))
 
 
 @dataclass(frozen=True, slots=True)

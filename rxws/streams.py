@@ -6,6 +6,7 @@ another.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from reactivex.abc import (
 )
 from reactivex.disposable import Disposable
 from reactivex.internal import default_error, noop
+
+from .cells import keep_all
 
 __all__ = ["Dispatcher", "Fault", "Replay", "Stream"]
 
@@ -183,8 +186,11 @@ class Stream(Observable[T]):
         """See RxPY's, which makes ten objects where this makes one.
 
         Its trampoline is for sources that call back while they are being subscribed. So is this one
-        where newcomers are told something, and goes that way then.
+        where newcomers are told something, and goes that way then. In a notebook, callbacks print
+        under the cell that subscribed.
         """
+        if "ipykernel" in sys.modules:
+            on_next, on_error, on_completed = keep_all(on_next, on_error, on_completed)
         if self._ended or self._latest:
             return super().subscribe(on_next, on_error, on_completed, scheduler=scheduler)
         observer: Any = on_next
@@ -276,6 +282,9 @@ class _Subscriber(ObserverBase[T], DisposableBase):
         if not self._stopped:
             self._stopped = True
             self._stream.remove(self)
+
+    def __repr__(self) -> str:
+        return f"<Subscription {'over' if self._stopped else 'active'}>"
 
 
 class Replay(Stream[T]):

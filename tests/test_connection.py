@@ -56,7 +56,7 @@ def test_a_connection_shows_itself_in_a_line() -> None:
     assert "<Flow flowing" in repr(rig.conn)
     rig.peer.lost()
     rig.settle()
-    assert "<Flow over" in repr(rig.conn)
+    assert "<Flow closed 1006" in repr(rig.conn)
 
 
 def test_stats_are_a_value() -> None:

@@ -219,7 +219,7 @@ def test_a_connection_says_how_its_flow_is() -> None:
     assert "paused" in repr(rig.conn.flow)
     hold.dispose()
     rig.peer.close()
-    assert "over" in repr(rig.conn.flow)
+    assert "closed 1005" in repr(rig.conn.flow)
 
 
 async def test_drained_waits_for_each_who_waits() -> None:

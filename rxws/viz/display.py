@@ -99,6 +99,7 @@ class Display:
         self._timer = None
         if not self._stopped:
             self.update()
+        if not self._stopped:  # the state may tell that it is over
             self._wait(loop)
 
     def _finish(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from rxws.cells import shell
 
-__all__ = ["cell_of_now", "in_kernel", "run_of_now", "show"]
+__all__ = ["cell_of_now", "in_kernel", "place_of", "run_of_now", "show"]
 
 
 def in_kernel() -> bool:
@@ -36,6 +36,13 @@ def cell_of_now() -> str | None:
     parent = _parent()
     found: str | None = parent.get("metadata", {}).get("cellId")
     return found or parent.get("content", {}).get("code")
+
+
+def place_of(filename: str) -> str:
+    """Return how a traceback calls a file: as `Cell In[3]` if it is a cell."""
+    kernel = shell()
+    found = kernel.compile.format_code_name(filename) if kernel is not None else None
+    return " ".join(found) if found else f'File "{filename}"'
 
 
 def show(bundle: dict[str, str], display_id: str, update: bool = False) -> None:
