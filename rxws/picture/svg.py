@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .axis import duration, ticks
-from .forms import CHAR, Drawn, Ruler, draw
+from .forms import CHAR, draw
 from .model import Picture
+from .ruler import Drawn, Ruler
 from .seen import Seen, see, span
 from .theme import CSS, LIGHT, MONO, SANS
 from .values import cells, cut, escape

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from .axis import ticks
-from .forms import numbers_of
+from .dense import numbers_of
 from .model import Picture
 from .seen import End, Seen, Span, see, span
 from .values import cells, cut, number, plain, short
@@ -39,8 +39,8 @@ def text(picture: Picture, cols: int = 48, window: float | None = None) -> str:
     Examples:
         >>> from rxws.picture import Picture, Track
         >>> print(text(Picture("", (Track("ticks"),)), 24))
-        ticks ────────────────→ 0 ev
-              ╵0 s      ╵1.0 s
+        ticks ──────────────────→ 0 ev
+              ╵0 s     ╵0.5 s
     """
     if cols < 24:
         raise ValueError(f"cols={cols!r} leaves no room to draw: use 24 or more")

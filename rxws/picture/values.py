@@ -12,10 +12,12 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any, cast
 
+from reactivex.notification import OnCompleted, OnError, OnNext
+
 from rxws.errors import ConnectionClosed
 from rxws.messages import Close
 
-__all__ = ["cells", "cut", "escape", "full", "number", "plain", "short"]
+__all__ = ["cells", "cut", "escape", "full", "kind_of", "number", "plain", "short"]
 
 _MAX_TEXT = 300  # characters of a tooltip
 _MAX_ITEMS = 8  # items of a container that are looked at
@@ -109,6 +111,11 @@ def cut(text: str, limit: int) -> str:
     return text[:kept].rstrip() + "…"
 
 
+def kind_of(value: object) -> type[Any]:
+    """Return the type of a value, for questions that do not narrow what type checkers know."""
+    return type(value)
+
+
 def number(value: float) -> str:
     """Return a number with four significant digits, small whole ones as they are.
 
@@ -133,7 +140,8 @@ def number(value: float) -> str:
 
 
 def _short(value: Any, depth: int, limit: int) -> str:
-    if isinstance(value, str) and type(value).__repr__ is str.__repr__:
+    kind = kind_of(value)
+    if issubclass(kind, str) and kind.__repr__ is str.__repr__:
         return _text(value, depth, limit)
     said = _scalar(value)
     if said is not None:
@@ -147,11 +155,10 @@ def _short(value: Any, depth: int, limit: int) -> str:
             for key, item in islice(fields, _MAX_ITEMS)
         )
         return f"{{{inside}}}" if depth or not inside else inside
-    if isinstance(value, (list, tuple, set, frozenset)):
-        items = cast("Iterable[object]", value)
-        around = "[]" if isinstance(value, list) else "()" if isinstance(value, tuple) else "{}"
+    if issubclass(kind, (list, tuple, set, frozenset)):
+        around = "[]" if issubclass(kind, list) else "()" if issubclass(kind, tuple) else "{}"
         if len(value) <= _MAX_ITEMS:
-            inside = " ".join(_short(item, depth + 1, limit) for item in items)
+            inside = " ".join(_short(item, depth + 1, limit) for item in value)
             if cells(inside) + 2 <= limit:
                 return f"{around[0]}{inside}{around[1]}"
         return f"{around[0]}{len(value)}{around[1]}"
@@ -169,22 +176,23 @@ def _text(value: str, depth: int, limit: int) -> str:
 
 def _scalar(value: Any) -> str | None:
     """What is said of all that has no items."""
-    if value is None or isinstance(value, bool):
+    kind = kind_of(value)
+    if value is None or issubclass(kind, bool):
         return str(value)
     if isinstance(value, enum.Enum):
-        return value.name
-    if isinstance(value, (int, float)):
+        return str(value.name)
+    if issubclass(kind, (int, float)):
         return number(value)
-    if isinstance(value, (bytes, bytearray, memoryview)):
+    if issubclass(kind, (bytes, bytearray, memoryview)):
         return _binary(bytes(value[:_MAX_ITEMS]), len(value))
-    if isinstance(value, Close):
+    if issubclass(kind, Close):
         return str(value.code)
-    if isinstance(value, ConnectionClosed):
+    if issubclass(kind, ConnectionClosed):
         return str(value.close.code)
-    if isinstance(value, BaseException):
-        return type(value).__name__
-    if isinstance(value, type):
-        return value.__name__
+    if issubclass(kind, BaseException):
+        return kind.__name__
+    if issubclass(kind, type):
+        return str(value.__name__)
     return _notification(value) or _array(value)
 
 
@@ -195,63 +203,63 @@ def _binary(start: bytes, length: int) -> str:
 
 
 def _notification(value: Any) -> str | None:
-    kind = getattr(type(value), "__name__", "")
-    if type(value).__module__.partition(".")[0] == "reactivex":
-        if kind == "OnNext":
-            return f"next {_short(value.value, 1, 24)}"
-        if kind == "OnError":
-            return f"error {_short(value.exception, 1, 24)}"
-        if kind == "OnCompleted":
-            return "completed"
-    return None
+    kind = kind_of(value)
+    if issubclass(kind, OnNext):
+        return f"next {_short(value.value, 1, 24)}"
+    if issubclass(kind, OnError):
+        return f"error {_short(value.exception, 1, 24)}"
+    return "completed" if issubclass(kind, OnCompleted) else None
 
 
 def _array(value: Any) -> str | None:
     """What is said of NumPy's arrays and numbers, and of what is like them."""
-    shape = getattr(type(value), "shape", None) is not None and value.shape
-    if not isinstance(shape, tuple) or not hasattr(value, "dtype"):
+    kind = kind_of(value)
+    if not hasattr(kind, "shape") or not hasattr(kind, "dtype"):
         return None
+    shape: tuple[int, ...] = value.shape
     if not shape:
-        item = value.item()
-        return number(item) if isinstance(item, (int, float)) else str(item)
+        return _scalar(value.item()) or str(value)
     return f"{_TIMES.join(map(str, shape))} {value.dtype}"
 
 
 def _fields(value: Any) -> Iterable[tuple[Any, Any]] | None:
     """The keys and values of what has names for its parts."""
-    if isinstance(value, Mapping):
-        return value.items()
-    if dataclasses.is_dataclass(value):
-        return [(each.name, getattr(value, each.name)) for each in dataclasses.fields(value)]
-    names = getattr(type(value), "_fields", None) or getattr(type(value), "__struct_fields__", None)
-    if isinstance(names, tuple):
-        return [(name, getattr(value, name)) for name in cast("tuple[str, ...]", names)]
-    return None
+    kind = kind_of(value)
+    if issubclass(kind, Mapping):
+        return cast("Mapping[Any, Any]", value).items()
+    names: Iterable[str] | None
+    if dataclasses.is_dataclass(kind):
+        names = [each.name for each in dataclasses.fields(kind)]
+    else:  # of named tuples, and of msgspec's structs
+        names = getattr(kind, "_fields", None) or getattr(kind, "__struct_fields__", None)
+    return None if names is None else [(name, getattr(value, name)) for name in names]
 
 
 # --- texts ----------------------------------------------------------------------------------------
 
 
 def _full(value: Any, depth: int) -> str:
-    if isinstance(value, str) and type(value).__repr__ is str.__repr__:
+    kind = kind_of(value)
+    if issubclass(kind, str) and kind.__repr__ is str.__repr__:
         return repr(value[:_MAX_TEXT]) if depth else value[: _MAX_TEXT + 1] or "''"
-    if isinstance(value, int) and not isinstance(value, (bool, enum.Enum)):
+    if issubclass(kind, int) and not issubclass(kind, (bool, enum.Enum)):
         return repr(value) if value.bit_length() < 256 else number(value)
-    if isinstance(value, (bytes, bytearray)):
+    if issubclass(kind, (bytes, bytearray)):
         more = f"… {len(value)} bytes" if len(value) > 64 else ""
         return f"{bytes(value[:64])!r}{more}"
-    if isinstance(value, BaseException):
+    if issubclass(kind, BaseException):
         said = plain(str(value))
-        return f"{type(value).__name__}: {said}" if said else type(value).__name__
-    if type(value) in (dict, list, tuple, set, frozenset):
+        return f"{kind.__name__}: {said}" if said else kind.__name__
+    if kind in (dict, list, tuple, set, frozenset):
         return _items(value, depth)
     return repr(value)[: _MAX_TEXT + 1]
 
 
 def _items(value: Any, depth: int) -> str:
+    kind = kind_of(value)
     if depth >= _MAX_DEPTH:
         return "…"
-    if isinstance(value, dict):
+    if issubclass(kind, dict):
         said = [
             f"{_full(key, depth + 1)}: {_full(item, depth + 1)}"
             for key, item in islice(value.items(), _MAX_ITEMS)
@@ -259,10 +267,10 @@ def _items(value: Any, depth: int) -> str:
         around = "{}"
     else:
         said = [_full(item, depth + 1) for item in islice(value, _MAX_ITEMS)]
-        around = "[]" if isinstance(value, list) else "()" if isinstance(value, tuple) else "{}"
+        around = "[]" if issubclass(kind, list) else "()" if issubclass(kind, tuple) else "{}"
     if len(value) > _MAX_ITEMS:
         said.append(f"… {len(value)} items")
-    comma = "," if isinstance(value, tuple) and len(said) == 1 else ""
+    comma = "," if issubclass(kind, tuple) and len(said) == 1 else ""
     return f"{around[0]}{', '.join(said)}{comma}{around[1]}"
 
 

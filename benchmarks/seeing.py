@@ -1,0 +1,87 @@
+"""What it costs to see: CPU time of drawing a recording, and of a tap, for each event.
+
+`python -m benchmarks.seeing` prints a table. 300 events and more are three lanes of so many each.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from statistics import median
+
+from reactivex.subject import Subject
+
+import rxws
+
+SIZES = (5, 300, 2000, 20000)
+LANES = 3
+ROUNDS = 15
+EVENTS = 50_000
+
+
+def recorded(size: int) -> rxws.Recording:
+    """A recording of three lanes: text frames, numbers, and words."""
+    recording = rxws.Recording(keep=size, title="ws://127.0.0.1:8765/ticks")
+    subject: Subject[int] = Subject()
+    for name, make in (("incoming", _frame), ("price", _price), ("word", _word)):
+        lane = recording.lane(name)
+        for index in range(size):
+            lane.note("next", make(index))
+    subject.dispose()
+    return recording
+
+
+def _frame(index: int) -> str:
+    return json.dumps({"i": index, "p": _price(index)})
+
+
+def _price(index: int) -> float:
+    return 100 + (index * 7919 % 1000) / 100
+
+
+def _word(index: int) -> str:
+    return f"word {index}"
+
+
+def cpu(work: Callable[[], object]) -> float:
+    """The median CPU time of a call, in seconds."""
+    spent: list[float] = []
+    for _ in range(ROUNDS):
+        began = time.process_time()
+        work()
+        spent.append(time.process_time() - began)
+    return median(spent)
+
+
+def passing(tapped: bool) -> float:
+    """CPU seconds for each event that passes from a Subject to a subscriber."""
+    subject: Subject[int] = Subject()
+    recording = rxws.Recording()
+    source = subject.pipe(recording.tap("tapped")) if tapped else subject
+    subscription = source.subscribe(lambda _: None)
+
+    def work() -> None:
+        for index in range(EVENTS):
+            subject.on_next(index)
+
+    spent = cpu(work) / EVENTS
+    subscription.dispose()
+    return spent
+
+
+def main() -> None:
+    """Print the table."""
+    print(f"{'events':>8} {'svg, ms':>9} {'KB':>6} {'text, ms':>9}   of each of {LANES} lanes")
+    for size in SIZES:
+        recording = recorded(size)
+        drawn = recording.svg()
+        print(
+            f"{size:8} {cpu(recording.svg) * 1e3:9.2f} {len(drawn.encode()) / 1e3:6.1f} "
+            f"{cpu(recording.text) * 1e3:9.2f}"
+        )
+    print(f"a tap: {(passing(True) - passing(False)) * 1e6:.2f} µs an event")
+
+
+if __name__ == "__main__":
+    main()
