@@ -1,0 +1,207 @@
+// The tools of a table of frames. At every change the page gets the whole table anew, and this
+// script with it: what the reader has chosen is kept in the window, by the table's id.
+(() => {
+  const ID = "%ID%";
+  const tables = (window.rxwsFrames ??= {});
+  const state = (tables[ID] ??= {
+    filter: "", dir: "", cleared: 0, open: new Set(), paused: false, body: null, anchor: null,
+    input: null, focused: false,
+  });
+  for (const root of document.querySelectorAll(`[data-rxws-frames="${ID}"]`)) {
+    if (!root.rxwsReady) {
+      root.rxwsReady = true;
+      start(root);
+    }
+  }
+
+  function start(root) {
+    const scroll = root.querySelector(".rxws-scroll");
+    const table = scroll.querySelector("table");
+    let newest = table.tBodies[0];
+    const make = (name, properties, ...children) => {
+      const element = Object.assign(document.createElement(name), properties);
+      element.append(...children);
+      return element;
+    };
+
+    // --- rows: which are shown, and which of them unfolded ---
+
+    const number = (row) => Number(row.dataset.n);
+    const folds = (row) => [...row.querySelectorAll("details")];
+
+    function matcher() {
+      const text = state.filter;
+      const [, pattern, flags] = text.match(/^\/(.+)\/([imsu]*)$/s) ?? [];
+      if (pattern === undefined) {
+        const part = text.toLowerCase();
+        return (row) => row.textContent.toLowerCase().includes(part);
+      }
+      const regex = new RegExp(pattern, flags);
+      return (row) => regex.test(row.lastElementChild.textContent);
+    }
+
+    function sift() {
+      let matches = () => true;
+      input.removeAttribute("aria-invalid");
+      try {
+        if (state.filter) matches = matcher();
+      } catch {
+        input.setAttribute("aria-invalid", "true"); // no regular expression, or not yet
+      }
+      const rows = [...table.tBodies[0].rows];
+      let shown = 0;
+      for (const row of rows) {
+        const hidden = number(row) <= state.cleared
+          || (state.dir !== "" && !row.classList.contains(state.dir)) || !matches(row);
+        row.classList.toggle("rxws-hidden", hidden);
+        shown += !hidden;
+      }
+      const behind = [...newest.rows].filter((row) => number(row) > number(rows.at(-1) ?? row));
+      count.textContent = (shown < rows.length ? `${shown} of ${rows.length} shown` : "")
+        + (state.paused ? `${shown < rows.length ? ", " : ""}paused${behind.length
+          ? `, ${behind.length < newest.rows.length ? "" : "more than "}${behind.length} newer` : ""}`
+          : "");
+    }
+
+    function unfold() {
+      for (const row of table.tBodies[0].rows) {
+        for (const [index, fold] of folds(row).entries()) {
+          if (state.open.has(`${row.dataset.n}/${index}`)) fold.open = true;
+        }
+      }
+    }
+
+    scroll.addEventListener("toggle", ({ target }) => {
+      const row = target.closest("tr");
+      const key = `${row.dataset.n}/${folds(row).indexOf(target)}`;
+      if (target.open) state.open.add(key);
+      else state.open.delete(key);
+    }, true);
+
+    // --- scrolling: at the newest row, or where the reader is ---
+
+    const top = (row) => row.getBoundingClientRect().top - scroll.getBoundingClientRect().top;
+
+    function hold(row) {
+      // scrollTop is 0 at the newest row and negative above it.
+      state.anchor = row ? { n: number(row), top: top(row) } : null;
+    }
+
+    function restore() {
+      const { anchor } = state;
+      if (anchor === null) {
+        scroll.scrollTop = 0;
+        return;
+      }
+      const rows = [...table.tBodies[0].rows].filter((row) => row.offsetParent !== null);
+      const row = rows.find((each) => number(each) >= anchor.n);
+      if (row) scroll.scrollTop += top(row) - (number(row) === anchor.n ? anchor.top : 0);
+    }
+
+    scroll.addEventListener("scroll", () => {
+      if (!root.isConnected) return;
+      const edge = scroll.getBoundingClientRect().top + table.tHead.offsetHeight;
+      const rows = [...table.tBodies[0].rows];
+      hold(scroll.scrollTop > -4 ? null
+        : rows.find((row) => row.getBoundingClientRect().bottom > edge));
+    });
+
+    // --- presses: when the button goes down, as what it is on may be gone when it goes up ---
+
+    function press(element, action) {
+      element.addEventListener("pointerdown", (event) => {
+        if (event.button === 0 && event.pointerType !== "touch") {
+          element.rxwsPressed = true;
+          action(event);
+        }
+      });
+      element.addEventListener("click", (event) => {
+        event.preventDefault();
+        if (!element.rxwsPressed) action(event); // a key, or a finger
+        element.rxwsPressed = false;
+      });
+    }
+
+    function flip(summary) {
+      const row = summary.closest("tr");
+      const before = top(row);
+      summary.parentElement.open = !summary.parentElement.open;
+      scroll.scrollTop += top(row) - before; // what was pressed stays where it is
+    }
+
+    function listen(body) {
+      if (body.rxwsReady) return;
+      body.rxwsReady = true;
+      for (const summary of body.querySelectorAll("summary")) press(summary, () => flip(summary));
+    }
+
+    // --- the line of tools ---
+
+    const input = make("input", {
+      type: "search", placeholder: "filter: text or /regex/", value: state.filter, spellcheck: false,
+    });
+    input.setAttribute("aria-label", "Filter of frames: text or /regular expression/");
+    input.addEventListener("input", () => {
+      state.filter = input.value;
+      sift();
+      restore();
+    });
+    input.addEventListener("keydown", (event) => event.stopPropagation()); // no notebook's shortcut
+    input.addEventListener("focus", () => { state.focused = true; });
+    input.addEventListener("blur", () => setTimeout(() => {
+      // Not where the page has only replaced it: that one gets the focus again.
+      if (input.isConnected && document.activeElement !== input) state.focused = false;
+    }));
+
+    const directions = [["", "all", "All frames"], ["in", "↓", "Received"], ["out", "↑", "Sent"]];
+    const buttons = directions.map(([dir, label, title]) => {
+      const button = make("button", { type: "button", title, className: dir }, label);
+      press(button, () => { state.dir = dir; draw(); restore(); });
+      return button;
+    });
+    const pause = make("button", { type: "button", title: "Hold the table; the flow goes on" });
+    press(pause, () => {
+      state.paused = !state.paused;
+      state.body = state.paused ? table.tBodies[0] : null;
+      show();
+    });
+    const clear = make("button", { type: "button", title: "Hide what came so far" }, "clear");
+    press(clear, () => {
+      state.cleared = Math.max(0, ...[...table.tBodies[0].rows].map(number));
+      state.anchor = null;
+      draw();
+    });
+    const count = make("span", { className: "rxws-count" });
+    root.querySelector(".rxws-head").append(
+      make("div", { className: "rxws-tools" },
+        input, make("div", { className: "rxws-dirs" }, ...buttons), pause, clear, count));
+
+    function draw() {
+      for (const [index, button] of buttons.entries()) {
+        button.setAttribute("aria-pressed", String(directions[index][0] === state.dir));
+      }
+      pause.textContent = state.paused ? "go on" : "pause";
+      pause.setAttribute("aria-pressed", String(state.paused));
+      sift();
+    }
+
+    function show() {
+      const body = state.paused ? state.body : newest;
+      if (table.tBodies[0] !== body) table.tBodies[0].replaceWith(body);
+      listen(body);
+      unfold();
+      draw();
+      restore();
+    }
+
+    const before = state.input;
+    state.input = input;
+    show();
+    const elsewhere = document.activeElement !== null && document.activeElement !== document.body
+      && !document.activeElement.contains(root);
+    if (state.focused && before !== null && !before.isConnected && !elsewhere) {
+      input.focus({ preventScroll: true });
+      input.setSelectionRange(before.selectionStart, before.selectionEnd, before.selectionDirection);
+    }
+  }
+})();
