@@ -34,7 +34,7 @@
       const [, pattern, flags] = text.match(/^\/(.+)\/([imsu]*)$/s) ?? [];
       if (pattern === undefined) {
         const part = text.toLowerCase();
-        return (row) => row.textContent.toLowerCase().includes(part);
+        return (row) => row.lastElementChild.textContent.toLowerCase().includes(part);
       }
       const regex = new RegExp(pattern, flags);
       return (row) => regex.test(row.lastElementChild.textContent);
