@@ -1,4 +1,4 @@
-"""Recordings of connections that never were, for tests of what shows frames, and a page for them."""
+"""Recordings of connections that never were, and a page for what shows them."""
 
 from __future__ import annotations
 

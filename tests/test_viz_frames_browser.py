@@ -300,6 +300,22 @@ async def test_nothing_of_a_frame_is_executed(page: Page) -> None:
         assert await page.evaluate("typeof window.hacked") == "undefined"
 
 
+async def test_without_scripts_it_is_a_table(page: Page) -> None:
+    """Where a page takes scripts or styles away the rows are there and unfold; no tools are."""
+    recording = blank()
+    count(recording, 0, 100)
+    html = table_html(Rows(recording, 200).frames(), "one")
+    await page.evaluate(f"document.querySelector('#host').innerHTML = {json.dumps(html)}")
+    assert await page.evaluate("document.querySelector('input, button')") is None
+    last = "document.querySelector('tr:last-child summary')"
+    inside = f"{last}.getBoundingClientRect().bottom <= innerHeight"
+    assert await page.evaluate(inside)
+    await page.evaluate(f"{last}.click()")
+    assert await page.evaluate("document.querySelector('tr:last-child details').open")
+    await page.evaluate("document.querySelector('#host style').remove()")
+    assert await page.evaluate("document.querySelector('#host').innerText.includes('\\t8 B\\t')")
+
+
 async def test_two_of_the_same_table_live_on_one_page(page: Page) -> None:
     """An output that a notebook shows twice has its tools in both."""
     recording = blank()

@@ -1,7 +1,8 @@
 """Live flows as pictures, in a notebook and outside."""
 
+from .frames import FramesView, frames
 from .register import stop_all
 from .view import View
 from .watching import views, watch
 
-__all__ = ["View", "stop_all", "views", "watch"]
+__all__ = ["FramesView", "View", "frames", "stop_all", "views", "watch"]

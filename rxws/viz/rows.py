@@ -46,7 +46,7 @@ class Frames:
         received: Messages that came in so far.
         sent: Messages that went out so far.
         older: Rows that there were before the first one.
-        note: What is to be said instead of rows; empty if there are some, or if all is well.
+        note: What is to be said below the rows.
     """
 
     title: str
@@ -72,8 +72,17 @@ class Rows:
         self._title = title
         self._made: dict[int, Row] = {}
 
-    def frames(self) -> Frames:
-        """Return what the table shows now."""
+    def over(self) -> bool:
+        """Whether nothing can come any more."""
+        lanes = self.recording.lanes
+        return bool(lanes) and all(lane.ended for lane in lanes.values())
+
+    def frames(self, hint: str = "") -> Frames:
+        """Return what the table shows now.
+
+        Args:
+            hint: Why perhaps nothing comes.
+        """
         recording = self.recording
         lanes = {name: lane for name in _LANES if (lane := recording.lanes.get(name)) is not None}
         kept = [(note, lane) for lane in lanes.values() for note in lane.notes if _is_row(note)]
@@ -90,7 +99,7 @@ class Rows:
             _messages(lanes.get("incoming")),
             _messages(lanes.get("outgoing")),
             len(kept) - len(latest) + sum(lane.dropped for lane in lanes.values()),
-            _note(recording, lanes),
+            hint or _note(recording, lanes),
         )
 
     def _row(self, note: Note, lane: Lane) -> Row:

@@ -49,7 +49,7 @@ def table_html(frames: Frames, table_id: str) -> str:
         room -= len(row.payload.whole)
         rows.append(_row(row, room >= 0))
     body = "".join(reversed(rows))
-    none = f'<div class="rxws-none">{escape(frames.note)}</div>' if not rows else ""
+    none = f'<div class="rxws-none">{escape(frames.note)}</div>' if frames.note else ""
     older = f" · {frames.older:,} older left out" if frames.older else ""
     return (
         f'<div class="rxws rxws-frames" data-rxws-frames="{html.escape(table_id)}">'
@@ -101,11 +101,9 @@ def table_text(frames: Frames, rows: int = 10, cols: int = 100) -> str:
         f"{row.payload.line}"
         for row in last
     ]
-    return "\n".join(
-        [one_line(head.strip(": "), cols), *(one_line(line, cols) for line in lines)]
-        if lines or not frames.note
-        else [head, f"  {frames.note}"]
-    )
+    note = [f"  {frames.note}"] if frames.note else []
+    every = [head.removeprefix(": "), *lines, *note]
+    return "\n".join(line if len(line) <= cols else f"{line[: cols - 1]}…" for line in every)
 
 
 def _time(seconds: float) -> str:
