@@ -103,8 +103,11 @@ async def test_filters_by_text_regex_and_direction(page: Page) -> None:
     await table.draw()
     assert await table.numbers() == numbers(*range(30))
     assert await table.said() == ""
+    below = "document.querySelector('body > p').getBoundingClientRect().top"
+    before = await page.evaluate(below)
     await table.filter('"I": 7')
     assert await table.numbers() == numbers(7)
+    assert await page.evaluate(below) == before
     assert await table.said() == "1 of 30 shown"
     await table.filter("/[12]9/")
     assert await table.numbers() == numbers(19, 29)

@@ -5,7 +5,7 @@
   const tables = (window.rxwsFrames ??= {});
   const state = (tables[ID] ??= {
     filter: "", dir: "", cleared: 0, open: new Set(), paused: false, body: null, anchor: null,
-    input: null, focused: false,
+    input: null, focused: false, height: 0,
   });
   for (const root of document.querySelectorAll(`[data-rxws-frames="${ID}"]`)) {
     if (!root.rxwsReady) {
@@ -55,6 +55,13 @@
           || (state.dir !== "" && !row.classList.contains(state.dir)) || !matches(row);
         row.classList.toggle("rxws-hidden", hidden);
         shown += !hidden;
+      }
+      // As high as without a filter: the page below it stays where it is.
+      if (shown === rows.length) {
+        scroll.style.minHeight = "";
+        state.height = scroll.offsetHeight;
+      } else {
+        scroll.style.minHeight = `${state.height}px`;
       }
       const behind = [...newest.rows].filter((row) => number(row) > number(rows.at(-1) ?? row));
       count.textContent = (shown < rows.length ? `${shown} of ${rows.length} shown` : "")
