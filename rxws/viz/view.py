@@ -73,6 +73,7 @@ class View:
             self._subscription.disposable = subscribe()
         except Exception as exc:
             self.end(Failure(exc, "subscribe"))
+        self._look()  # outside a notebook nobody else does
         self._display.update()
 
     def end(self, failure: Failure | None = None) -> None:
