@@ -71,16 +71,19 @@ def test_each_step_has_a_lane() -> None:
 
 def test_steps_of_one_name_are_told_apart() -> None:
     """Each has a lane of its own, also where the user gave both the name."""
-    view = watch(
-        rx.of(1), ops.map(str), ops.map(int), ("source", ops.map(str)), scheduler=Clock()
-    )
+    view = watch(rx.of(1), ops.map(str), ops.map(int), ("source", ops.map(str)), scheduler=Clock())
     assert list(view.recording.lanes) == ["source", "map", "map #2", "source #2"]
 
 
 def test_a_chain_is_subscribed_once() -> None:
     """However many steps there are, and what is drawn."""
     subscribed: list[int] = []
-    source = rx.defer(lambda _: subscribed.append(1) or rx.never())
+
+    def make(_: Any) -> rx.Observable[Any]:
+        subscribed.append(1)
+        return rx.never()
+
+    source = rx.defer(make)
     view = watch(source, ops.map(str), ops.map(str))
     view.svg()
     assert subscribed == [1]
@@ -88,16 +91,17 @@ def test_a_chain_is_subscribed_once() -> None:
 
 async def test_a_chain_stays_on_the_running_loop() -> None:
     """Its timers are the loop's, where RxPY would start threads."""
-    source, threads = Subject[int](), list[int]()
-    view = watch(
-        source, ops.debounce(0.001), ops.do_action(lambda _: threads.append(threading.get_ident()))
-    )
+    source, threads, came = Subject[int](), list[int](), asyncio.Event()
+
+    def note(_: int) -> None:
+        threads.append(threading.get_ident())
+        came.set()
+
+    view = watch(source, ops.debounce(0.001), ops.do_action(note))
     source.on_next(1)
-    view_ended = asyncio.ensure_future(view._wait())
-    while not threads:
-        await asyncio.sleep(0)
+    await came.wait()
     source.on_completed()
-    await view_ended
+    await view
     assert threads == [threading.get_ident()]
 
 
@@ -316,10 +320,10 @@ async def test_a_recording_is_watched_until_its_lanes_have_ended() -> None:
     source.pipe(recording.tap("a"), ops.map(str), recording.tap("b")).subscribe()
     source.on_next(1)
     assert seen(view, "b") == ["1"]
-    assert view.state == "running"
+    assert views() == [view]
     source.on_completed()
     await view
-    assert view.state == "ended"
+    assert views() == []
     assert repr(view) == "<View 'Taps': a 1, b 1, ended>"
 
 

@@ -55,10 +55,10 @@ class Display:
         return self._timer is not None
 
     def show(self) -> None:
-        """Show it under the running cell, and begin to draw it anew as it changes."""
+        """Show it under the running cell, a further one too, and draw it anew as it changes."""
         if not notebook.in_kernel():
             return
-        self._draw(update=self.shown)
+        self._draw(update=False)
         self.shown = True
         if self._stopped or self._timer is not None:
             return
