@@ -1,6 +1,6 @@
-"""What it costs to see: CPU time of drawing a recording, and of a tap, for each event.
+"""What it costs to see: CPU time of drawing a recording, a table of frames, and of a tap.
 
-`python -m benchmarks.seeing` prints a table. 300 events and more are three lanes of so many each.
+`python -m benchmarks.seeing` prints tables. 300 events and more are three lanes of so many each.
 """
 
 from __future__ import annotations
@@ -8,15 +8,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 from reactivex.subject import Subject
 
 import rxws
+from rxws.viz.rows import Rows
+from rxws.viz.table import table_html
 
 SIZES = (5, 300, 2000, 20000)
 LANES = 3
 ROUNDS = 15
+TABLE = 200  # rows
 EVENTS = 50_000
 
 
@@ -42,6 +46,23 @@ def _price(index: int) -> float:
 
 def _word(index: int) -> str:
     return f"word {index}"
+
+
+def framed(make: Callable[[int], object]) -> rxws.Recording:
+    """A recording of a connection with as many frames as its table shows, half of them sent."""
+    recording = rxws.Recording(keep=TABLE)
+    for index in range(TABLE):
+        recording.lane(("incoming", "outgoing")[index % 2]).note("next", make(index))
+    return recording
+
+
+def _nested(index: int) -> str:
+    side = [[_price(level), 100 * level] for level in range(index, index + 5)]
+    return json.dumps({"i": index, "venue": "XETR", "book": {"bids": side, "asks": side}})
+
+
+def _bytes(index: int) -> bytes:
+    return bytes((index + at) % 256 for at in range(300))
 
 
 def cpu(work: Callable[[], object]) -> float:
@@ -70,6 +91,14 @@ def passing(tapped: bool) -> float:
     return spent
 
 
+def _table(recording: rxws.Recording) -> str:
+    return _again(Rows(recording, TABLE))
+
+
+def _again(rows: Rows) -> str:
+    return table_html(rows.frames(), "a")
+
+
 def main() -> None:
     """Print the table."""
     print(f"{'events':>8} {'svg, ms':>9} {'KB':>6} {'text, ms':>9}   of each of {LANES} lanes")
@@ -80,7 +109,15 @@ def main() -> None:
             f"{size:8} {cpu(recording.svg) * 1e3:9.2f} {len(drawn.encode()) / 1e3:6.1f} "
             f"{cpu(recording.text) * 1e3:9.2f}"
         )
-    print(f"a tap: {(passing(True) - passing(False)) * 1e6:.2f} µs an event")
+    print(f"\n{TABLE} frames: {'new, ms':>12} {'again, ms':>9} {'KB':>6}")
+    for name, make in (("words", _word), ("JSON", _frame), ("nested", _nested), ("300 B", _bytes)):
+        recording = framed(make)
+        rows = Rows(recording, TABLE)
+        drawn = table_html(rows.frames(), "a")
+        new = cpu(partial(_table, recording))
+        again = cpu(partial(_again, rows))
+        print(f"{name:>12} {new * 1e3:10.2f} {again * 1e3:9.2f} {len(drawn.encode()) / 1e3:6.1f}")
+    print(f"\na tap: {(passing(True) - passing(False)) * 1e6:.2f} µs an event")
 
 
 if __name__ == "__main__":

@@ -90,8 +90,8 @@ class Liar(dict[str, int]):
         ("\ud800", "text", "3 B", "\\ud800"),
         ('{"i": 1}', "json", "8 B", '{"i": 1}'),
         ("{}", "text", "2 B", "{}"),
-        ("{nonsense", "text", "9 B", "{nonsense"),
-        ("[" * 2000, "text", "2.0 kB", "[" * 160 + "…"),
+        ("{nonsense", "json", "9 B", "{nonsense"),
+        ("[" * 2000, "json", "2.0 kB", "[" * 160 + "…"),
         ("x" * 1234, "text", "1.2 kB", "x" * 160 + "…"),
         ("x" * 2_340_000, "text", "2.3 MB", "x" * 160 + "…"),
         (b"", "binary", "0 B", ""),
@@ -110,13 +110,15 @@ class Liar(dict[str, int]):
 )
 def test_it_says_what_a_value_is(value: Any, kind: str, size: str, line: str) -> None:
     """Its kind, its size with a unit, and one line in which nothing is invisible."""
-    assert payload(value)[:3] == (kind, size, line)
+    made = payload(value)
+    assert (made.kind, made.size, made.line) == (kind, size, line)
 
 
 def test_only_what_says_more_unfolds() -> None:
     """Short text and few bytes stand in their line; what is longer, and all of JSON, unfolds."""
     values: list[object] = ["hello", b"hello", 1, [], ""]
     assert [payload(value).whole for value in values] == [""] * 5
+    assert payload("{nonsense").whole == "<pre>{nonsense</pre>"
     assert payload("a\nb").whole == "<pre>a\nb</pre>"
     assert "0010  10 11" in payload(bytes(range(32))).whole
     assert payload('{"a": "<"}').whole == "<ul><li><b>a</b>: <q>&lt;</q></li></ul>"
@@ -130,7 +132,7 @@ def test_json_folds_level_by_level() -> None:
     value = {"short": [1, {"a": "b"}], "long": {"x": "y" * 80, "z": list(range(50))}}
     whole = payload(value).whole
     assert '<b>short</b>: [1, {a: "b"}]</li>' in whole
-    assert f'<summary><b>long</b>: {{x: "{"y" * 26}…, z: […]}}</summary>' in whole
+    assert f'<summary><b>long</b>: {{x: "{"y" * 23}…, z: […]}}</summary>' in whole
     assert "<summary><b>z</b>: [0, 1, 2, 3," in whole
     assert "…] (50)</summary>" in whole
     assert f"<q>{'y' * 80}</q>" in whole
@@ -156,9 +158,10 @@ def test_what_unfolds_is_bounded_and_says_so(value: Any, said: str) -> None:
 
 def test_nothing_is_too_deep() -> None:
     """Levels that are deeper than one would unfold are cut, a list in itself too."""
-    value: list[Any] = [1]
+    value: list[Any] = ["x" * 70]
     value.append(value)
     assert payload(value).whole.count("<details>") == 8
+    assert payload(value).whole.count("[…]") == 9  # in each line, and the innermost
     deep = "[" * 900 + "x" * 0 + "]" * 900
     assert payload(deep).kind == "json"
 
@@ -353,7 +356,7 @@ def test_a_table_is_bounded() -> None:
         add(recording, "incoming", "x" * 20_000, i)
     html = table_html(Rows(recording, 200).frames(), "t")
     assert len(html) < 250_000
-    assert html.count("left out: newer frames") == 191
+    assert html.count("left out: newer frames") == 193
 
 
 # --- text -----------------------------------------------------------------------------------------

@@ -155,6 +155,12 @@ async def test_takes_the_focus_from_nobody(page: Page) -> None:
     await page.evaluate("document.querySelector('#cell').focus()")
     await table.draw()
     assert await page.evaluate("document.activeElement.id") == "cell"
+    # The table is gone for a moment, with the focus, and the other field is chosen meanwhile.
+    await page.evaluate("document.querySelector('input').focus()")
+    await page.evaluate("document.querySelector('#host').replaceChildren()")
+    await page.evaluate("document.querySelector('#cell').focus()")
+    await table.draw()
+    assert await page.evaluate("document.activeElement.id") == "cell"
     await page.evaluate("document.activeElement.blur()")
     await page.evaluate("new Promise((resolve) => setTimeout(resolve))")
     await table.draw()

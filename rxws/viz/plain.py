@@ -41,13 +41,15 @@ def text_block(text: str) -> str:
 
 def hex_dump(data: bytes) -> str:
     """Return bytes as HTML, sixteen a line with their characters, cut if there are very many."""
-    lines = [f"{len(data):,} bytes"]
-    for start in range(0, min(len(data), DUMPED), 16):
-        part = data[start : start + 16]
-        left, right = part[:8].hex(" "), part[8:].hex(" ")
-        lines.append(f"{start:04x}  {left:<23}  {right:<23}  {printable(part)}")
+    shown_bytes = data[:DUMPED]
+    codes, characters = shown_bytes.hex(" "), printable(shown_bytes)
+    lines = [
+        f"{at:04x}  {codes[3 * at : 3 * at + 23]:<23}  {codes[3 * at + 24 : 3 * at + 47]:<23}  "
+        f"{characters[at : at + 16]}"
+        for at in range(0, len(shown_bytes), 16)
+    ]
     note = cut_note(f"{DUMPED:,} of {len(data):,} bytes") if len(data) > DUMPED else ""
-    return f"<pre>{escape(chr(10).join(lines))}</pre>{note}"
+    return f"<pre>{len(data):,} bytes\n{escape(chr(10).join(lines))}</pre>{note}"
 
 
 def printable(data: bytes) -> str:

@@ -149,7 +149,7 @@ def _note(recording: Recording, lanes: dict[str, Lane]) -> str:
 
 def _closing(close: Close) -> Payload:
     reason = f" “{close.reason}”" if close.reason else ""
-    return Payload("close", "", one_line(f"close with {close.code}{reason}"), "")
+    return Payload("close", "", one_line(f"close with {close.code}{reason}"))
 
 
 def _end(close: Close, why: BaseException | None) -> Payload:
@@ -160,22 +160,27 @@ def _end(close: Close, why: BaseException | None) -> Payload:
     if cause is not None:
         said[-1] += ","
         said.append(f"after {type(cause).__name__}: {_message(cause)}")
-    return Payload("close", "", one_line(" ".join(filter(None, said)), 400), "")
+    return Payload("close", "", one_line(" ".join(filter(None, said)), 400))
 
 
 def _fault(error: Any) -> Payload:
     line = f"{type(error).__name__}: {_message(error)}"
-    size, whole = "", text_block(line)
+    subject = None
     if isinstance(error, (DecodeError, EncodeError)):
-        subject = error.raw if isinstance(error, DecodeError) else error.value
-        of = payload(subject)
-        size = of.size
-        whole += f"<p>{'received' if isinstance(error, DecodeError) else 'to be sent'}:</p>"
-        whole += of.whole or f"<pre>{escape(of.line)}</pre>"
-    cause = error.__cause__ if isinstance(error, BaseException) else None
-    if cause is not None:
-        whole += f"<p>because of:</p>{text_block(f'{type(cause).__name__}: {_message(cause)}')}"
-    return Payload("fault", size, one_line(line), whole)
+        subject = payload(error.raw if isinstance(error, DecodeError) else error.value)
+
+    def unfold() -> str:
+        whole = text_block(line)
+        if subject is not None:
+            said = "received" if isinstance(error, DecodeError) else "to be sent"
+            whole += f"<p>{said}:</p>{subject.whole or f'<pre>{escape(subject.line)}</pre>'}"
+        cause = error.__cause__ if isinstance(error, BaseException) else None
+        if cause is not None:
+            text = f"{type(cause).__name__}: {_message(cause)}"
+            whole += f"<p>because of:</p>{text_block(text)}"
+        return whole
+
+    return Payload("fault", subject.size if subject else "", one_line(line), unfold)
 
 
 def _message(error: object) -> str:

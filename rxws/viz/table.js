@@ -206,9 +206,13 @@
     show();
     const elsewhere = document.activeElement !== null && document.activeElement !== document.body
       && !document.activeElement.contains(root);
-    if (state.focused && before !== null && !before.isConnected && !elsewhere) {
-      input.focus({ preventScroll: true });
-      input.setSelectionRange(before.selectionStart, before.selectionEnd, before.selectionDirection);
+    if (state.focused && before !== null && !before.isConnected) {
+      state.focused = !elsewhere;
+      if (state.focused) {
+        input.focus({ preventScroll: true });
+        input.setSelectionRange(
+          before.selectionStart, before.selectionEnd, before.selectionDirection);
+      }
     }
   }
 })();

@@ -13,7 +13,7 @@ from .rows import Frames, Row
 
 __all__ = ["table_html", "table_text"]
 
-UNFOLDED = 100_000  # characters of what unfolds, of all rows together
+UNFOLDED = 64_000  # characters of what unfolds, of all rows together
 
 _SIGNS: Final = {"in": "↓", "out": "↑", "fault": "✕", "end": "■"}
 _NAMES: Final = {"in": "received", "out": "sent", "fault": "fault", "end": "end"}
@@ -21,6 +21,7 @@ _SIZES: Final = (
     "Bytes of the payload; with ≈ those that a decoded value takes written as JSON, "
     "not those that were on the wire"
 )
+_LEFT_OUT: Final = "<p>left out: newer frames take all the room that a table has</p>"
 
 
 def _lines(name: str) -> str:
@@ -46,8 +47,9 @@ def table_html(frames: Frames, table_id: str) -> str:
     rows: list[str] = []
     room = UNFOLDED
     for row in reversed(frames.rows):
-        room -= len(row.payload.whole)
-        rows.append(_row(row, room >= 0))
+        whole = row.payload.whole if room > 0 else _LEFT_OUT * row.payload.unfolds
+        room -= len(whole)
+        rows.append(_row(row, whole))
     body = "".join(reversed(rows))
     none = f'<div class="rxws-none">{escape(frames.note)}</div>' if frames.note else ""
     older = f" · {frames.older:,} older left out" if frames.older else ""
@@ -65,11 +67,8 @@ def table_html(frames: Frames, table_id: str) -> str:
     )
 
 
-def _row(row: Row, unfolds: bool) -> str:
-    _, size, line, whole = row.payload
-    if whole and not unfolds:
-        whole = "<p>left out: newer frames take all the room that a table has</p>"
-    text = escape(line)
+def _row(row: Row, whole: str) -> str:
+    text = escape(row.payload.line)
     data = (
         f"<details><summary>{text}</summary>{whole}</details>" if whole else f"<span>{text}</span>"
     )
@@ -80,7 +79,7 @@ def _row(row: Row, unfolds: bool) -> str:
     return (
         f'<tr class="{sort}" data-n="{row.number}"><td class="time">{_time(row.t)}</td>'
         f'<td class="dir" title="{_NAMES[row.sort]}">{sign}</td>'
-        f'<td class="size">{escape(size)}</td><td class="data">{data}</td></tr>'
+        f'<td class="size">{escape(row.payload.size)}</td><td class="data">{data}</td></tr>'
     )
 
 
