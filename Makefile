@@ -14,7 +14,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 # mkdocs-material advertises its successor otherwise.
 export NO_MKDOCS_2_WARNING = 1
 
-.PHONY: help demo test lint types unit debug soak docs bench clean venv
+.PHONY: help demo test lint types unit debug soak pictures docs bench clean venv
 
 help:
 	@echo 'make demo    serve the examples on http://127.0.0.1:8765, with a page to try them; PORT=...'
@@ -24,6 +24,7 @@ help:
 	@echo 'make unit    the tests with branch coverage; ARGS="-k close" runs a part, without coverage'
 	@echo 'make debug   the tests in the debug mode of asyncio and Python; ARGS="tests/conformance" runs a part'
 	@echo 'make soak    the tests that have a longer run, in full length, with their figures; some minutes'
+	@echo 'make pictures  draw the reference pictures of tests/pictures anew, to be looked at; ARGS="few dense"'
 	@echo 'make docs    the documentation, into site/'
 	@echo 'make bench   how fast it is, and what it is compared with; ARGS="--help" tells what can be chosen'
 	@echo 'make clean   remove .venv and all that was built'
@@ -68,6 +69,10 @@ debug: .dev
 # With their output: the figures are printed.
 soak: .dev
 	RXWS_SOAK=1 $(BIN)/python -m pytest -m soak -s $(ARGS)
+
+# What they show is held for right by the tests: look at each before it is committed.
+pictures: .dev
+	$(BIN)/python tests/pictures.py $(ARGS)
 
 docs: venv
 	@$(MAKE) --silent .venv/.docs

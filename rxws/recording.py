@@ -26,6 +26,14 @@ __all__ = ["Recording"]
 T = TypeVar("T")
 
 
+def _untold(lane: Lane) -> bool:
+    """Whether a picture leaves it out: the end of a connection, and faults that there are none."""
+    values = (note.data for note in lane.notes if note.type == "next")
+    return lane.name in ("closed", "errors") and not any(
+        lane.name == "errors" or not isinstance(value, Close) for value in values
+    )
+
+
 class Recording:
     """What streams did and when, of each the latest events.
 
@@ -202,9 +210,8 @@ class Recording:
         ends = [note for note in closed.notes if isinstance(note.data, Close)] if closed else []
         tracks = tuple(
             Track(lane.name, lane.detail, lane.dir, lane.notes, lane.dropped)
-            for name, lane in self.lanes.items()
-            if not (name == "closed" and ends)
-            and not (name == "errors" and all(note.type != "next" for note in lane.notes))
+            for lane in self.lanes.values()
+            if not _untold(lane)
         )
         if not ends:
             return Picture(self.title, tracks)

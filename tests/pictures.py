@@ -39,7 +39,8 @@ COMPARE = """(async () => {
         context.drawImage(image, 0, 0);
         const pixels = context.getImageData(0, 0, image.width, image.height).data;
         const columns = Math.ceil(image.width / %d), rows = Math.ceil(image.height / %d);
-        const sums = new Float64Array(columns * rows * 3), counts = new Float64Array(columns * rows);
+        const sums = new Float64Array(columns * rows * 3);
+        const counts = new Float64Array(columns * rows);
         for (let y = 0; y < image.height; y++)
             for (let x = 0; x < image.width; x++) {
                 const square = Math.floor(y / %d) * columns + Math.floor(x / %d);

@@ -28,7 +28,9 @@ def numbers_of(values: Sequence[Mark]) -> list[float] | None:
             try:
                 data = float(data)
             except OverflowError:
-                data = math.copysign(math.inf, data)
+                data = math.inf if data > 0 else -math.inf
+            except (TypeError, ValueError):
+                return None
         numbers.append(data)
     return numbers
 

@@ -60,8 +60,8 @@ def _inside(values: Sequence[Mark], ruler: Ruler, y: float) -> Drawn | None:
         for radius, kind in _ROUND:
             if nearest >= 2 * radius * 0.9 and (radius > 10 or max(sizes) <= 2):
                 return _circles(values, labels, places, y, radius, kind)
-    if max(sizes) > _PILL:
-        return None
+    if max(sizes) > _PILL or any(label.endswith("…") for label in labels):
+        return None  # above a dot there is room for more
     widths = [max(24.0, size * CHAR + 14) for size in sizes]
     lefts = [
         min(max(place - width / 2, ruler.left), ruler.right - width)

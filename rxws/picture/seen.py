@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -120,7 +121,7 @@ def see(track: Track, picture: Picture, time: Span) -> Seen:
     ends = [] if len(values) == len(marks) else _ends(track, picture)
     if picture.close is not None and track.dir and not ends:
         ends = [_closed(picture, picture.close, time)]
-    lines, last = _lines(track, ends, time)
+    lines, last = _lines(track, values, ends, time)
     first = bisect_left(values, time.start, key=_time)
     return Seen(
         track,
@@ -179,7 +180,9 @@ def _closed(picture: Picture, close: Close, time: Span) -> End:
     return _end(at, "error" if failed else "completed", close)
 
 
-def _lines(track: Track, ends: list[End], time: Span) -> tuple[tuple[Line, ...], End | None]:
+def _lines(
+    track: Track, values: Sequence[Mark], ends: list[End], time: Span
+) -> tuple[tuple[Line, ...], End | None]:
     lines: list[Line] = []
     marks = track.marks
     start = time.start
@@ -189,11 +192,13 @@ def _lines(track: Track, ends: list[End], time: Span) -> tuple[tuple[Line, ...],
     last: End | None = None
     for end in ends:
         lines.append(Line(start, end.t, "runs"))
-        after = bisect_right(marks, end.t, key=_time)
-        again = marks[after].t if after < len(marks) else None
+        # Values after an end are those of another subscription.
+        after = bisect_right(values, end.t, key=_time)
+        following = next((other.t for other in ends if other.t > end.t), math.inf)
+        again = min(values[after].t if after < len(values) else math.inf, following)
         if end.kind == "disposed":
-            lines.append(Line(end.t, time.now if again is None else again, "disposed"))
-        if again is None:
+            lines.append(Line(end.t, min(again, time.now), "disposed"))
+        if again == math.inf:
             last = end
             break
         start = again

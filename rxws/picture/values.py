@@ -17,7 +17,7 @@ from reactivex.notification import OnCompleted, OnError, OnNext
 from rxws.errors import ConnectionClosed
 from rxws.messages import Close
 
-__all__ = ["cells", "cut", "escape", "full", "kind_of", "number", "plain", "short"]
+__all__ = ["CONTROL", "cells", "cut", "escape", "full", "kind_of", "number", "plain", "short"]
 
 _MAX_TEXT = 300  # characters of a tooltip
 _MAX_ITEMS = 8  # items of a container that are looked at
@@ -27,7 +27,7 @@ _TIMES = "\N{MULTIPLICATION SIGN}"
 _DIGITS = 6  # of whole numbers that are shown as they are
 
 # What XML may not contain, and what turns the direction of the text around it.
-_CONTROL = re.compile(
+CONTROL = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufffe\uffff]"
 )
 _ENTITIES = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;", ord('"'): "&quot;"}
@@ -67,7 +67,7 @@ def plain(text: str) -> str:
         >>> plain("a\tb\x00")
         'a→b␀'
     """
-    return _CONTROL.sub(lambda found: _sign(found[0]), text)
+    return CONTROL.sub(lambda found: _sign(found[0]), text)
 
 
 def escape(text: str) -> str:
