@@ -83,11 +83,11 @@ def drawn(scene: Scene) -> str:
     return svg(scene.make(), scene.width, scene.window) + "\n"
 
 
-async def shot(page: Page, scene: Scene, directory: Path) -> bytes:
-    """A scene as PNG, as a browser shows it."""
+async def shot(page: Page, scene: Scene, directory: Path, text: str = "") -> bytes:
+    """A scene, or another text in its stead, as PNG, as a browser shows it."""
     file = directory / "scene.html"
     dark = ("false", "#111111") if scene.dark else ("true", "#ffffff")
-    text = drawn(scene)
+    text = text or drawn(scene)
     file.write_text(PAGE % (*dark, text), encoding="utf-8")
     height = re.search(r' height="(\d+)', text)
     assert height is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import math
 import re
 from decimal import Decimal
@@ -75,6 +76,7 @@ def tips(drawn: str) -> list[str]:
         ([*range(99), None], "bars"),
         ([0.5] * 100, "sparkline"),
         ([Decimal(1), 2, 3.0] * 40, "sparkline"),
+        ([Decimal("sNaN")] * 100, "bars"),
         ([math.nan, 1.0, math.inf] * 40, "sparkline"),
         ([math.nan] * 100, "sparkline"),
         ([10**400, 1] * 50, "sparkline"),
@@ -318,6 +320,10 @@ class Trade:
     price: float
 
 
+class Color(enum.Enum):
+    RED = 1
+
+
 class Struct(msgspec.Struct):
     id: int
 
@@ -385,6 +391,7 @@ nested.append(nested)
         (ConnectionClosed(Close(4001)), "4001"),
         (ValueError("x"), "ValueError"),
         (Trade, "Trade"),
+        (Color.RED, "RED"),
         (Array(3, 4), f"3{TIMES}4 float64"),
         (Array(), "2.5"),
         (Mute(), "Mute"),

@@ -29,7 +29,7 @@ _LANES = {"i": "in", "o": "out", "e": "bad", **{f"c{n}": str(n) for n in range(1
 _STYLE = CSS + "".join(
     f"svg.rxws{selector}{{{said}}}"
     for selector, said in {
-        "": f"display:block;max-width:100%;height:auto;font:10px {SANS}",
+        "": f"display:block;direction:ltr;max-width:100%;height:auto;font:10px {SANS}",
         ":root": f"background:{LIGHT['page']};background:var(--rxws-page)",
         " text": f"{_of('fill', 'fg')};unicode-bidi:plaintext;white-space:pre",
         " .ti": "font-size:13px;font-weight:600",
