@@ -199,6 +199,21 @@ def kinds() -> Picture:
     )
 
 
+def small() -> Picture:
+    """Numbers whose range takes room to write."""
+    return Picture(
+        "small",
+        (
+            Track(
+                "noise",
+                "",
+                None,
+                nexts((i / 10, (i * 37 % 100 - 50) * 1.2345e-7) for i in range(200)),
+            ),
+        ),
+    )
+
+
 def running() -> Picture:
     """A window of ten seconds that is not yet filled."""
     return Picture(
@@ -259,5 +274,6 @@ SCENES: dict[str, Scene] = {
     "running": Scene(running, 600, window=10.0),
     "kinds-dark": Scene(kinds, 760, dark=True),
     "sudden": Scene(sudden, 600),
-    "hours": Scene(hours, 760),
+    "hours": Scene(hours, 600),
+    "small": Scene(small, 600),
 }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["duration", "nice", "ticks"]
+from .values import number
+
+__all__ = ["clock", "duration", "nice", "rate", "ticks"]
 
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200)
 _DAY = 86400.0
@@ -92,3 +94,16 @@ def duration(time: float) -> str:
     if time > _CLOCK:
         return clock(time, 1)
     return f"{time / unit:.{digits}f} {name}"
+
+
+def rate(count: int, time: float) -> str:
+    """Return how many there were in a second, or, of what is rare, in a minute or an hour.
+
+    Examples:
+        >>> rate(150, 1), rate(1, 600), rate(2, 60)
+        ('150/s', '6/h', '2/min')
+    """
+    units = ((1.0, "s"), (60.0, "min"))
+    often = (each for each in units if count * each[0] / time >= 0.5)
+    unit, name = next(often, (3600.0, "h"))
+    return f"{number(float(f'{count * unit / time:.3g}'))}/{name}"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .axis import duration, nice
+from .axis import duration, nice, rate
 from .model import Mark
 from .ruler import BOTTOM, TOP, Drawn, Ruler, heap
 from .values import kind_of, number
@@ -91,9 +91,13 @@ def bars(values: Sequence[Mark], ruler: Ruler, y: float) -> Drawn:
             f'width="{right - left - gap:.1f}" height="{height:.1f}" rx="1.5">'
             f"<title>{heap(values[first:stop])}</title></rect>"
         )
-    peak = number(float(f"{most / size:.3g}"))
     return Drawn(
-        "bars", parts, right, BOTTOM, f"peak {peak}/s", f"at most {most} events in {duration(size)}"
+        "bars",
+        parts,
+        right,
+        BOTTOM,
+        f"peak {rate(most, size)}",
+        f"at most {most} events in {duration(size)}",
     )
 
 

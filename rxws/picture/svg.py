@@ -8,7 +8,7 @@ from .axis import duration, ticks
 from .forms import CHAR, draw
 from .model import Picture
 from .ruler import Drawn, Ruler
-from .seen import Seen, see, span
+from .seen import Seen, Span, see, span
 from .theme import CSS, LIGHT, MONO, SANS
 from .values import cells, cut, escape
 
@@ -16,8 +16,10 @@ __all__ = ["svg"]
 
 _PITCH = 54.0  # pixels from lane to lane
 _OPERATORS = 6  # colours of their own
+_DENSE = 40  # values from which on a note is likely
+_NOTE = 11  # characters that most notes have at most
 _NARROW = 480  # pixels below which the names are smaller
-_NAME, _SMALL, _CODE, _TITLE = 0.64, 5.9, 7.2, 8.4  # pixels of a character; of a name, of its size
+_NAME, _SMALL, _CODE, _TITLE = 0.64, 6.1, 7.2, 8.4  # pixels of a character; of a name, of its size
 
 
 def _of(what: str, name: str) -> str:
@@ -76,6 +78,9 @@ class _Page:
     bottom: float  # where they end
     ruler: Ruler
 
+    def middle(self, index: int) -> float:
+        return self.top + _PITCH * (index + 0.5)
+
 
 def svg(picture: Picture, width: int = 760, window: float | None = None) -> str:
     """Draw a picture as SVG, for a page or a file.
@@ -100,7 +105,12 @@ def svg(picture: Picture, width: int = 760, window: float | None = None) -> str:
         raise ValueError(f"width={width!r} leaves no room to draw: use 200 pixels or more")
     time = span(picture, window)
     lanes = [see(track, picture, time) for track in picture.tracks]
-    page = _page(picture, lanes, width, time.start, time.stop)
+    page = _page(picture, lanes, width, time, _NOTE if any(map(_is_dense, lanes)) else 0)
+    drawn = _drawn(lanes, page)
+    widest = max((cells(each.note) for each in drawn), default=0)
+    if widest > _NOTE:
+        page = _page(picture, lanes, width, time, widest)
+        drawn = _drawn(lanes, page)
     height = page.bottom + (26 if lanes else 6)
     said = "; ".join([picture.title or "marble diagram", *(lane.summary for lane in lanes)])
     head = (
@@ -123,23 +133,39 @@ def svg(picture: Picture, width: int = 760, window: float | None = None) -> str:
             kind = f"c{colour % _OPERATORS + 1}"
             colour += 1
         parts.append(f'<g class="{kind or "e"}">')
-        parts += _lane(lane, page, page.top + _PITCH * (index + 0.5))
+        parts += _lane(lane, drawn[index], page, page.middle(index))
         parts.append("</g>")
     parts.append("</svg>")
     return "".join(parts)
 
 
-def _page(picture: Picture, lanes: list[Seen], width: int, start: float, stop: float) -> _Page:
+def _is_dense(lane: Seen) -> bool:
+    return len(lane.values) > _DENSE
+
+
+def _drawn(lanes: list[Seen], page: _Page) -> list[Drawn]:
+    return [draw(lane, page.ruler, page.middle(index)) for index, lane in enumerate(lanes)]
+
+
+def _page(picture: Picture, lanes: list[Seen], width: int, time: Span, note: int) -> _Page:
+    """Find the places.
+
+    Args:
+        picture: What is drawn.
+        lanes: Its lanes.
+        width: Of the page, in pixels.
+        time: What is shown.
+        note: The characters for which there has to be room at the right.
+    """
     font = 10.5 if width < _NARROW else 12.0
     names = [_box_width(lane, font) for lane in lanes]
     box = min(max([72.0, *names]), max(90.0, width * 0.24))
     texts = [cells(lane.count) * _SMALL for lane in lanes]
     # The ends stand within the plot's last pixels; what is said there may reach out of it.
     texts += [cells(end.label) * _CODE + 12 for lane in lanes for end in lane.ends]
-    texts += [62.0 for lane in lanes if len(lane.values) * 8 > width * 0.5]
-    right = 8 * -(-(max([30.0, *texts]) + 6) // 8)
+    right = 8 * -(-(max([30.0, note * _SMALL, *texts]) + 6) // 8)
     top = 34.0 if picture.title else 6.0
-    ruler = Ruler(start, stop, box + 14, width - min(right, width * 0.3))
+    ruler = Ruler(time.start, time.stop, box + 14, width - min(right, width * 0.3))
     return _Page(width, box, font, top, top + _PITCH * len(lanes), ruler)
 
 
@@ -166,8 +192,7 @@ def _axis(page: _Page) -> list[str]:
     return parts
 
 
-def _lane(lane: Seen, page: _Page, y: float) -> list[str]:
-    drawn = draw(lane, page.ruler, y)
+def _lane(lane: Seen, drawn: Drawn, page: _Page, y: float) -> list[str]:
     return [
         *_box(lane, page, y),
         *_lines(lane, drawn, page, y + drawn.floor),
