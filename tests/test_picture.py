@@ -261,6 +261,12 @@ def test_what_is_no_longer_kept_is_told() -> None:
     assert span(picture, None).start == 2
 
 
+def test_what_is_done_at_once_fills_the_picture() -> None:
+    """Of a few microseconds the time before the first event is that of subscribing."""
+    assert span(lane(nexts([(0.0005, 1), (0.00052, 2)])), None).start == 0.0005
+    assert span(lane(nexts([(0.5, 1), (0.50002, 2)])), None).start == 0
+
+
 # --- time -----------------------------------------------------------------------------------------
 
 

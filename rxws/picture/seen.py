@@ -18,6 +18,7 @@ from .values import full, short
 
 __all__ = ["End", "Line", "Seen", "Span", "see", "span"]
 
+_AT_ONCE = 0.01  # seconds
 _CODE = 14  # columns of what stands at an end
 
 
@@ -92,8 +93,9 @@ def span(picture: Picture, window: float | None) -> Span:
     now = max(last, picture.closed_at or 0.0) if picture.until is None else picture.until
     now = max(now, picture.began)
     start = picture.began
-    if any(track.dropped for track in picture.tracks):
-        # Before the first event that is kept there is nothing to see.
+    # Before the first event that is kept there is nothing to see, nor before the first of what is
+    # done within one turn of a loop: that is what subscribing took.
+    if now - start < _AT_ONCE or any(track.dropped for track in picture.tracks):
         firsts = [track.marks[0].t for track in picture.tracks if track.marks]
         start = max(start, min(firsts, default=start))
     stop = now
