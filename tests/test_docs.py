@@ -14,18 +14,19 @@ import doctest
 import importlib
 import inspect
 import re
+import runpy
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import iter_modules
-from types import CodeType
+from types import CodeType, ModuleType
 from typing import Any
 
 import pytest
 from aiohttp import web
 
 import rxws
-from rxws import testing
+from rxws import testing, viz
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -107,12 +108,31 @@ async def test_the_blocks_of_a_page_run(
 
 
 def test_every_page_is_looked_at() -> None:
-    """The pages of mkdocs.yml's navigation are those that are tested, and there is code on them."""
-    in_navigation = set(
-        re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    """The pages of mkdocs.yml's navigation, each there once, are those that are tested."""
+    in_navigation = re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    assert sorted(in_navigation) == sorted(
+        p.relative_to(ROOT / "docs").as_posix() for p in PAGES[1:]
     )
-    assert in_navigation == {p.relative_to(ROOT / "docs").as_posix() for p in PAGES[1:]}
-    assert len([block for page in PAGES for block in python_blocks(page) if block.runs]) > 15
+    assert len([block for page in PAGES for block in python_blocks(page) if block.runs]) > 100
+
+
+def test_pages_to_learn_from_have_code_that_runs() -> None:
+    """The tutorial, each how-to page and each "Coming from" page has code, and it is run."""
+    pages = [ROOT / "docs/tutorial.md", *(ROOT / "docs").glob("howto/*.md")]
+    for page in [*pages, *(ROOT / "docs").glob("from/*.md")]:
+        assert [block for block in python_blocks(page) if block.runs], page.name
+
+
+def test_the_pictures_on_the_pages_are_those_that_rxws_draws() -> None:
+    """Each file is what docs/images/flows.py draws now, and stands on a page."""
+    pages = "".join(page.read_text("utf-8") for page in PAGES)
+    drawn = runpy.run_path(str(ROOT / "docs/images/flows.py"))["pictures"]()
+    for name, text in drawn.items():
+        assert (ROOT / "docs/images" / name).read_text("utf-8") == text, (
+            "stale: run `python docs/images/flows.py`"
+        )
+        assert f'--8<-- "docs/images/{name}"' in pages
+    assert "REACTIVE" in drawn["landing.svg"]
 
 
 @pytest.mark.parametrize(
@@ -121,6 +141,7 @@ def test_every_page_is_looked_at() -> None:
         "rxws",
         *(f"rxws.{m.name}" for m in iter_modules(rxws.__path__)),
         *(f"rxws.testing.{m.name}" for m in iter_modules(testing.__path__)),
+        *(f"rxws.viz.{m.name}" for m in iter_modules(viz.__path__)),
     ],
 )
 def test_the_examples_in_docstrings_run(name: str) -> None:
@@ -128,17 +149,12 @@ def test_the_examples_in_docstrings_run(name: str) -> None:
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
-def test_the_reference_has_every_public_name() -> None:
-    """What can be imported from rxws is in the API reference, and nothing else is."""
-    shown = re.findall(
-        r"^::: rxws\.(\w+)$", (ROOT / "docs/api.md").read_text("utf-8"), re.MULTILINE
-    )
-    assert sorted(shown) == sorted(rxws.__all__)
-
-
-def test_the_reference_has_every_name_for_testing() -> None:
-    """What can be imported from rxws.testing is in the API reference, and nothing else is."""
-    shown = re.findall(
-        r"^::: rxws\.testing\.(\w+)$", (ROOT / "docs/api.md").read_text("utf-8"), re.MULTILINE
-    )
-    assert sorted(shown) == sorted(testing.__all__)
+@pytest.mark.parametrize(
+    ("page", "module"),
+    [("api.md", rxws), ("api-testing.md", testing), ("api-viz.md", viz)],
+    ids=["rxws", "rxws.testing", "rxws.viz"],
+)
+def test_the_reference_has_every_public_name(page: str, module: ModuleType) -> None:
+    """What can be imported from a module is on its page of the reference, and nothing else."""
+    shown = re.findall(r"^::: ([\w.]+)$", (ROOT / "docs" / page).read_text("utf-8"), re.MULTILINE)
+    assert sorted(shown) == sorted(f"{module.__name__}.{name}" for name in module.__all__)

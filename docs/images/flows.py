@@ -1,0 +1,81 @@
+"""The pictures on the pages: flows that they show, in virtual time.
+
+`python docs/images/flows.py` draws them anew.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import reactivex as rx
+from reactivex import Observable
+from reactivex import operators as ops
+
+import rxws
+from rxws.testing import simulate
+
+HERE = Path(__file__).parent
+WIDTHS = {"": 760, "-narrow": 360}  # pixels
+TYPED = {"a": "r", "b": "re", "c": "rea", "d": "react", "e": "reacti", "f": "reactive"}
+
+
+def landing() -> rxws.Recording:
+    """Run the handler of docs/index.md, with a tap behind each step."""
+    recordings: list[rxws.Recording] = []
+
+    def search(conn: rxws.Connection[str, str]) -> Observable[str]:
+        recording = rxws.Recording.of(conn)
+        recording.title = "ws://localhost:8080/search"
+        recording.lane("incoming").detail = "text frames"
+        recordings.append(recording)
+        return conn.incoming.pipe(
+            ops.debounce(0.3),
+            recording.tap("debounce", "0.3 s"),
+            ops.map(str.upper),
+            recording.tap("map", "str.upper"),
+        )
+
+    simulate(search, "a-b-c------d-e-f-------|", step=0.1, values=TYPED, codec=rxws.codecs.text)
+    lanes = recordings[0].lanes
+    lanes["outgoing"] = lanes.pop("outgoing")  # the last step comes last
+    return recordings[0]
+
+
+def chain() -> rxws.Recording:
+    """Watch the chain of docs/howto/jupyter.md."""
+    recording = rxws.Recording()
+
+    def number(tick: dict[str, int]) -> int:
+        return tick["n"]
+
+    def even(n: int) -> bool:
+        return n % 2 == 0
+
+    def ticks(conn: rxws.Connection[object, object]) -> Observable[object]:
+        recording.lane("incoming").dir = "in"
+        return rx.interval(0.02).pipe(
+            ops.take(8),
+            ops.map(lambda n: {"n": n}),
+            recording.tap("incoming"),
+            ops.map(number),
+            recording.tap("map", "tick['n']"),
+            ops.filter(even),
+            recording.tap("even", "n % 2 == 0"),
+        )
+
+    simulate(ticks, "-" * 20, step=0.01, codec=rxws.codecs.json)
+    return recording
+
+
+def pictures() -> dict[str, str]:
+    """Draw them, and return each file's text."""
+    return {
+        f"{flow.__name__}{kind}.svg": flow().svg(width=width)
+        for flow in (landing, chain)
+        for kind, width in WIDTHS.items()
+    }
+
+
+if __name__ == "__main__":
+    for name, text in pictures().items():
+        (HERE / name).write_text(text, encoding="utf-8")
