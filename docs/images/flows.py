@@ -67,11 +67,25 @@ def chain() -> rxws.Recording:
     return recording
 
 
+def settled() -> rxws.Recording:
+    """Record the search of docs/tutorial.md."""
+    recording = rxws.Recording(title="a search")
+    watched = rxws.pipeline(
+        recording.tap("typed"),
+        ops.debounce(0.3),
+        recording.tap("debounce"),
+        ops.distinct_until_changed(),
+        recording.tap("distinct"),
+    )
+    simulate(watched, "r-e-a-----a-----|", step=0.1)
+    return recording
+
+
 def pictures() -> dict[str, str]:
     """Draw them, and return each file's text."""
     return {
         f"{flow.__name__}{kind}.svg": flow().svg(width=width)
-        for flow in (landing, chain)
+        for flow in (landing, chain, settled)
         for kind, width in WIDTHS.items()
     }
 
