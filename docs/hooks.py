@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import nbformat
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[1]
+EXECUTED = TemporaryDirectory(prefix="rxws-notebooks-")  # removes itself at the end
+AT_ONCE = 3
 
 # Not links, which nothing loads: scripts, images, frames, style sheets, fonts, what CSS imports.
 FOREIGN = re.compile(
@@ -37,12 +43,35 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     return config
 
 
+async def execute() -> None:
+    """Execute the notebooks into a place of their own: they are committed without outputs.
+
+    mkdocs-jupyter would execute them, too, one after the other; most of their time is waiting.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: From a cell, with its traceback.
+    """
+    turn = asyncio.Semaphore(AT_ONCE)
+
+    async def one(path: Path) -> None:
+        notebook = nbformat.read(path, as_version=4)
+        client = NotebookClient(notebook, timeout=60, resources={"metadata": {"path": path.parent}})
+        async with turn:
+            await client.async_execute()
+        target = Path(EXECUTED.name, path.relative_to(ROOT))
+        target.parent.mkdir(exist_ok=True)
+        nbformat.write(notebook, target)
+
+    await asyncio.gather(*map(one, notebooks()))
+
+
 @event_priority(50)  # before mkdocs-jupyter, which then takes each notebook that it finds
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Show notebooks/, which is no part of docs/: people look for notebooks at the top."""
+    asyncio.run(execute())
     for path in notebooks():
         uri = path.relative_to(ROOT).as_posix()
-        files.append(File(uri, str(ROOT), config.site_dir, config.use_directory_urls))
+        files.append(File(uri, EXECUTED.name, config.site_dir, config.use_directory_urls))
     return files
 
 
