@@ -26,6 +26,11 @@ __all__ = ["Recording"]
 T = TypeVar("T")
 
 
+def _place(lane: Lane) -> int:
+    """Where a lane stands among the others."""
+    return {"incoming": 0, "outgoing": 2, "errors": 3}.get(lane.name, 1)
+
+
 def _untold(lane: Lane) -> bool:
     """Whether a picture leaves it out: the end of a connection, and faults that there are none."""
     values = (note.data for note in lane.notes if note.type == "next")
@@ -205,12 +210,15 @@ class Recording:
         return replay(self.lanes[lane].events, began, speed, scheduler)
 
     def picture(self) -> Picture:
-        """Return what is to be drawn; of a connection its end stands at the end of its lanes."""
+        """Return what is to be drawn; of a connection its end stands at the end of its lanes.
+
+        What comes in stands above the taps of a chain, and what goes out below them.
+        """
         closed = self.lanes.get("closed")
         ends = [note for note in closed.notes if isinstance(note.data, Close)] if closed else []
         tracks = tuple(
             Track(lane.name, lane.detail, lane.dir, lane.notes, lane.dropped)
-            for lane in self.lanes.values()
+            for lane in sorted(self.lanes.values(), key=_place)
             if not _untold(lane)
         )
         if not ends:

@@ -111,6 +111,7 @@ def svg(picture: Picture, width: int = 760, window: float | None = None) -> str:
     if widest > _NOTE:
         page = _page(picture, lanes, width, time, widest)
         drawn = _drawn(lanes, page)
+    last = _last_ends(lanes, drawn, page)
     height = page.bottom + (26 if lanes else 6)
     said = "; ".join([picture.title or "marble diagram", *(lane.summary for lane in lanes)])
     head = (
@@ -133,7 +134,7 @@ def svg(picture: Picture, width: int = 760, window: float | None = None) -> str:
             kind = f"c{colour % _OPERATORS + 1}"
             colour += 1
         parts.append(f'<g class="{kind or "e"}">')
-        parts += _lane(lane, drawn[index], page, page.middle(index))
+        parts += _lane(lane, drawn[index], page, page.middle(index), last[index])
         parts.append("</g>")
     parts.append("</svg>")
     return "".join(parts)
@@ -192,12 +193,22 @@ def _axis(page: _Page) -> list[str]:
     return parts
 
 
-def _lane(lane: Seen, drawn: Drawn, page: _Page, y: float) -> list[str]:
+def _last_ends(lanes: list[Seen], drawn: list[Drawn], page: _Page) -> list[float]:
+    """Find where each lane's last end stands: behind its marks, in one line with others' then."""
+    times = [page.ruler.x(lane.last.t) if lane.last else 0.0 for lane in lanes]
+    behind = [max(x, each.reach + 4) for x, each in zip(times, drawn, strict=True)]
+    return [
+        max(other for other, then in zip(behind, times, strict=True) if abs(then - x) < 1)
+        for x in times
+    ]
+
+
+def _lane(lane: Seen, drawn: Drawn, page: _Page, y: float, last: float) -> list[str]:
     return [
         *_box(lane, page, y),
-        *_lines(lane, drawn, page, y + drawn.floor),
+        *_lines(lane, drawn, page, y + drawn.floor, last),
         *drawn.parts,
-        *_ends(lane, drawn, page, y),
+        *_ends(lane, drawn, page, y, last),
         *_notes(lane, drawn, page, y),
     ]
 
@@ -222,13 +233,15 @@ def _box(lane: Seen, page: _Page, y: float) -> list[str]:
     return [box]
 
 
-def _lines(lane: Seen, drawn: Drawn, page: _Page, y: float) -> list[str]:
+def _lines(lane: Seen, drawn: Drawn, page: _Page, y: float, last: float) -> list[str]:
     ruler = page.ruler
     parts: list[str] = []
     for line in lane.lines:
         left = ruler.left if line.start <= ruler.start else ruler.x(line.start)
         at_end = line.stop >= ruler.stop and line.kind in ("open", "disposed")
         right = ruler.right if at_end else ruler.x(line.stop)
+        if lane.last and lane.last.kind != "disposed" and line.stop == lane.last.t:
+            right = last
         kind = {"disposed": "ln du", "lost": "ln dl"}.get(line.kind, "ln")
         if line.kind == "open":
             right = min(max(right, drawn.reach + 8), ruler.right)
@@ -237,7 +250,7 @@ def _lines(lane: Seen, drawn: Drawn, page: _Page, y: float) -> list[str]:
     return parts
 
 
-def _ends(lane: Seen, drawn: Drawn, page: _Page, y: float) -> list[str]:
+def _ends(lane: Seen, drawn: Drawn, page: _Page, y: float, last: float) -> list[str]:
     parts: list[str] = []
     for end in lane.ends:
         label = end.label
@@ -245,7 +258,7 @@ def _ends(lane: Seen, drawn: Drawn, page: _Page, y: float) -> list[str]:
             continue
         x = page.ruler.x(end.t)
         if end is lane.last:
-            x = max(x, drawn.reach + 4)
+            x = last
         elif any(0 < page.ruler.x(mark.t) - x < 26 + cells(label) * _CODE for mark in lane.values):
             label = ""  # no room before what came when it was tried again
         floor = y + drawn.floor
