@@ -236,7 +236,8 @@ def test_a_stopped_view_stays_stopped() -> None:
     rig.peer.close(1000)
     rig.settle()
     assert view.state == "stopped"
-    assert len(view.recording) == 0
+    notes = [note.type for lane in view.recording.lanes.values() for note in lane.notes]
+    assert notes == ["disposed", "disposed"]
 
 
 def test_what_a_step_raises_at_the_end_is_the_views() -> None:

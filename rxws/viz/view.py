@@ -182,7 +182,7 @@ class View:
         if said:
             said = (
                 '<div class="rxws" style="font:13px/1.5 system-ui,sans-serif;max-width:760px;'
-                f'padding:2px 8px 6px 24px">{said}</div>'
+                f'padding:2px 6px 6px">{said}</div>'
             )
         return {"text/html": self.svg() + said, "text/plain": self.text()}
 

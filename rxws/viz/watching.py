@@ -109,7 +109,13 @@ def _watch_connection(
     def begin() -> DisposableBase:
         # The last of its streams to end: the recording has the others' ends then.
         errors = cast("Stream[Exception]", conn.errors)
-        return CompositeDisposable(errors.watch(_End(view)), Disposable(recording.stop))
+        return CompositeDisposable(errors.watch(_End(view)), Disposable(leave))
+
+    def leave() -> None:
+        recording.stop()
+        for lane in (recording.lane("incoming"), recording.lane("outgoing")):
+            if not lane.ended:
+                lane.note("disposed")
 
     view.begin(begin)
     return view
