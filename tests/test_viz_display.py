@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from reactivex.subject import Subject
 
+import rxws
 from rxws.viz import notebook, stop_all, views, watch
 from rxws.viz.display import Display
 
@@ -199,6 +200,19 @@ async def test_the_end_is_drawn_at_once(kernel: Kernel) -> None:
     shown = len(kernel.shown)
     await view
     assert len(kernel.shown) == shown + 1  # the awaiting cell has it in any case
+
+
+async def test_a_recording_that_is_over_is_looked_at_no_more(kernel: Kernel) -> None:
+    """The look that finds it over draws it, and is the last."""
+    before = timers()
+    recording, source = rxws.Recording(), Subject[int]()
+    view = watch(recording, rate=RATE)
+    source.pipe(recording.tap("a")).subscribe()
+    source.on_completed()
+    await until(lambda: view.state == "ended")
+    assert kernel.texts[-1] == view.text()
+    assert timers() == before
+    assert views() == []
 
 
 async def test_a_cell_that_runs_again_stops_its_views(kernel: Kernel) -> None:

@@ -123,11 +123,22 @@ def test_events_of_other_threads_are_seen() -> None:
 
 
 async def test_the_end_on_another_thread_wakes_who_awaits() -> None:
-    """The event loop is told from there."""
-    source = Subject[int]()
+    """The event loop is told from there, by the one call that other threads may make."""
+    source, awaited = Subject[int](), threading.Event()
     view = watch(source)
-    threading.Thread(target=source.on_completed).start()
-    await view
+
+    def end() -> None:
+        awaited.wait()
+        source.on_completed()
+
+    thread = threading.Thread(target=end)
+    thread.start()
+    loop = asyncio.get_running_loop()
+    loop.set_debug(True)  # every other call raises
+    loop.call_soon(awaited.set)
+    async with asyncio.timeout(20):
+        await view
+    thread.join()
     assert view.state == "ended"
 
 
