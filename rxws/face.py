@@ -123,7 +123,7 @@ class Face(Generic[In, Out]):
     def end(self, close: Close, error: ConnectionClosed | None) -> None:
         """Tell the verdict: one terminal notification of `incoming`, one `Close` of `closed`."""
         self.flow.gate.let_all_in()
-        self.incoming.finish(error)
+        self.incoming.finish(close, error)
         self.outgoing.stop()
         self.flow.close(close)
         self.closed.emit(close)

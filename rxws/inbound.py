@@ -14,6 +14,7 @@ from .connection import Flow
 from .flow import FlowControl
 from .framing import decode_error, decoder
 from .log import logger
+from .messages import Close
 from .options import Options
 from .scheduling import after
 from .streams import Dispatcher, Fault, Stream
@@ -75,9 +76,9 @@ class Inbound(Stream[T]):
         "_flushing",
         "_hold_timeout",
         "_kept",
-        "_over",
         "_scheduler",
         "_timer",
+        "close",
         "ever_observed",
         "flow",
     )
@@ -98,7 +99,7 @@ class Inbound(Stream[T]):
         self._kept: deque[str | bytes] | None = None
         self.ever_observed = False
         self._discarding = False
-        self._over = False
+        self.close: Close | None = None  # how the connection ended
         self._timer: DisposableBase | None = None
         self._flushing: DisposableBase | None = None
 
@@ -134,7 +135,7 @@ class Inbound(Stream[T]):
             dispatcher.busy = False
 
     def _receive_later(self, data: str | bytes) -> None:
-        if self._over:
+        if self.close is not None:
             self.flow.dropped("closed")
         else:
             self._dispatcher.post(self._arrive, data)
@@ -158,9 +159,10 @@ class Inbound(Stream[T]):
         self._discarding = True
         self.flush()
 
-    def finish(self, error: Exception | None) -> None:
+    def finish(self, close: Close, error: Exception | None) -> None:
         """End, after what is kept was delivered or dropped."""
-        self._over = self._discarding = True
+        self.close = close
+        self._discarding = True
         self._dispatcher.post(self._flush)
         self.end(error)
 

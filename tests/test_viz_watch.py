@@ -183,6 +183,19 @@ def test_watching_a_connection_is_no_subscription() -> None:
     assert repr(view) == "<View 'ws://peer.example/': incoming 1, outgoing 1, ended 4001>"
 
 
+def test_a_chain_of_a_connection_ends_with_its_code() -> None:
+    """The close code stands behind what came in, as it does where the connection is watched."""
+    rig = Rig(watch=True)
+    view = watch(rig.conn.incoming, ops.map(str.upper), scheduler=rig.clock)
+    rig.peer.message("a")
+    rig.peer.close(1000)
+    rig.settle()
+    assert repr(view) == "<View incoming 1, map 1, ended 1000>"
+    incoming, mapped = view.text().splitlines()[:2]
+    assert "1000" in incoming
+    assert "1000" not in mapped
+
+
 def test_an_error_in_a_step_reaches_nobody_else() -> None:
     """The watched connection goes on as if nobody had looked, and so do its subscribers."""
     rig = Rig(watch=True)

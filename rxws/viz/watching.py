@@ -18,6 +18,7 @@ from rxws.streams import Stream
 
 from . import register
 from .chain import Chain, Operator, watched
+from .failing import Failure
 from .naming import label
 from .view import View
 
@@ -152,10 +153,17 @@ def _watch_chain(
     recording = Recording(scheduler=scheduler, title=title or "")
     chain = Chain(watched(source), _first(source), steps, recording)
     view = View(recording, window=window, rate=rate, hint=_hint(source))
+
+    def end(failure: Failure | None = None) -> None:
+        if isinstance(source, Inbound) and source.close is not None:
+            # As with a connection: its code stands at the end of what came in.
+            recording.lane("closed").note("next", source.close)
+        view.end(failure)
+
     view.begin(
         lambda: chain.observable.subscribe(
-            on_error=lambda error: view.end(chain.failure(error)),
-            on_completed=view.end,
+            on_error=lambda error: end(chain.failure(error)),
+            on_completed=end,
             scheduler=scheduler,
         )
     )
