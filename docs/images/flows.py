@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import reactivex as rx
 from reactivex import Observable
 from reactivex import operators as ops
 
 import rxws
+from rxws import viz
 from rxws.testing import simulate
 
 HERE = Path(__file__).parent
@@ -41,28 +42,22 @@ def landing() -> rxws.Recording:
 
 def chain() -> rxws.Recording:
     """Watch the chain of docs/howto/jupyter.md."""
-    recording = rxws.Recording()
+    found: list[viz.View] = []
 
-    def number(tick: dict[str, int]) -> int:
-        return tick["n"]
-
-    def even(n: int) -> bool:
-        return n % 2 == 0
-
-    def ticks(conn: rxws.Connection[object, object]) -> Observable[object]:
-        recording.lane("incoming").dir = "in"
-        return rx.interval(0.02).pipe(
-            ops.take(8),
-            ops.map(lambda n: {"n": n}),
-            recording.tap("incoming"),
-            ops.map(number),
-            recording.tap("map", "tick['n']"),
-            ops.filter(even),
-            recording.tap("even", "n % 2 == 0"),
+    def look(conn: rxws.Connection[Any, Any]) -> None:
+        view = viz.watch(
+            conn.incoming,
+            ops.map(lambda tick: tick["n"]),
+            ("even", ops.filter(lambda n: n % 2 == 0)),
+            scheduler=conn.scheduler,
         )
+        found.append(view)
+        conn.incoming.subscribe()
 
-    simulate(ticks, "-" * 20, step=0.01, codec=rxws.codecs.json)
-    return recording
+    ticks = {letter: {"n": n} for n, letter in enumerate("abcdefgh")}
+    flow = "--a-b-c-d-e-f-g-(h,|)"
+    simulate(look, flow, step=0.01, values=ticks, codec=rxws.codecs.json)
+    return found[0].recording
 
 
 def settled() -> rxws.Recording:
