@@ -70,6 +70,15 @@ PROMISES: dict[str, dict[str, str]] = {
         "independent": "It talks with aiohttp, `websockets` and browsers.",
         "tls": "It is the same over TLS.",
     },
+    "Seeing it": {
+        "watched": "Watching changes nothing that is watched: no message more, none less.",
+        "red": "Red is an error, and nothing else is red.",
+        "value": "An error in a step is shown with the step, and the value that caused it.",
+        "cell": "What a cell shows is under that cell; run again, it stops what it had begun.",
+        "runs-on": "What is stopped, or over, leaves nothing running.",
+        "shown": "Nothing that came over the wire is executed where it is shown.",
+        "bounded": "However long a flow is, its picture and its table stay small.",
+    },
 }
 
 

@@ -168,6 +168,7 @@ def test_a_long_note_has_room() -> None:
 
 
 @pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.promise("red")
 def test_red_is_for_errors_only(scene: str) -> None:
     """A picture has red marks where a lane has an error, and else none."""
     picture = SCENES[scene].make()
@@ -470,6 +471,7 @@ anything = st.recursive(
     st.sampled_from(["next", "completed", "error", "disposed"]),
     st.integers(200, 1300),
 )
+@pytest.mark.promise("shown")
 def test_any_value_makes_a_picture(
     pairs: list[tuple[float, Any]], name: str, last: str, width: int
 ) -> None:

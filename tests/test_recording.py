@@ -159,6 +159,7 @@ async def test_it_records_on_an_event_loop() -> None:
 # --- bounds ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("bounded")
 def test_each_lane_keeps_so_many_events() -> None:
     """Older ones are dropped and counted."""
     recording = Recording(keep=3, scheduler=Clock())
@@ -191,6 +192,7 @@ SOURCES: dict[str, list[Any]] = {
 
 @pytest.mark.parametrize("name", SOURCES)
 @pytest.mark.parametrize("cold", [False, True])
+@pytest.mark.promise("watched")
 def test_a_tap_changes_nothing(name: str, cold: bool) -> None:
     """Neither values nor times nor the end, nor when the source is subscribed and disposed."""
 

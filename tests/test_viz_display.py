@@ -215,6 +215,7 @@ async def test_a_recording_that_is_over_is_looked_at_no_more(kernel: Kernel) -> 
     assert views() == []
 
 
+@pytest.mark.promise("cell")
 async def test_a_cell_that_runs_again_stops_its_views(kernel: Kernel) -> None:
     """Those of its earlier run, not those of this one, nor those of other cells."""
     source = Subject[int]()

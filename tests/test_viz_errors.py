@@ -36,6 +36,7 @@ def inverse(number: int) -> float:
     return 1 / number
 
 
+@pytest.mark.promise("value")
 def test_an_error_is_shown_with_its_step_and_value() -> None:
     """In text and HTML, with the place in the user's code and without RxPY's frames."""
     source = Subject[int]()

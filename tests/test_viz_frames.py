@@ -282,6 +282,7 @@ def test_an_error_that_cannot_be_told_is_told_of() -> None:
     assert told(recording)[0][2] == "SlyError: (its message raised RuntimeError)"
 
 
+@pytest.mark.promise("red")
 def test_red_is_for_errors_only() -> None:
     """A table without an error has no element of the class that is red."""
     recording = blank()
@@ -344,6 +345,7 @@ def test_a_row_is_made_once() -> None:
     assert all(old is new for old, new in zip(first[2:], second[:3], strict=True))
 
 
+@pytest.mark.promise("bounded")
 def test_a_table_is_bounded() -> None:
     """200 plain frames take less than 150 KB, and the longest frames not much more."""
     recording = blank()
@@ -383,6 +385,7 @@ def test_as_text_it_has_the_last_rows() -> None:
 # --- frames() -------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("watched")
 def test_it_is_no_subscriber_and_ends_with_the_connection() -> None:
     """What nobody subscribes waits as it would without the table, which says so."""
     rig = Rig()

@@ -277,6 +277,7 @@ ATTACKS = [
 ]  # fmt: skip
 
 
+@pytest.mark.promise("shown")
 async def test_nothing_of_a_frame_is_executed(page: Page) -> None:
     """Markup in data, names, errors, reasons and the title is text, folded and unfolded."""
 

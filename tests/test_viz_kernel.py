@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import nbformat
+import pytest
 from kernels import kernel
 from nbclient import NotebookClient
 
@@ -36,6 +37,7 @@ await runner.cleanup()
 """
 
 
+@pytest.mark.promise("cell")
 async def test_callbacks_print_under_the_cell_that_subscribed() -> None:
     """Not under that which connected, nor under that which runs: direct ones, and those of a chain
     with a timer; one that sends is called within itself; what comes after the end, too."""
@@ -81,6 +83,7 @@ print("sent")
     assert late.text == "late 4001\n"
 
 
+@pytest.mark.promise("cell")
 async def test_a_view_lives_under_its_cell() -> None:
     """It is drawn in its place while other cells run; its error is shown there, and printed
     nowhere; running the cell again stops it, and the cell is known by its id or its text."""
@@ -138,6 +141,7 @@ print(conn.incoming.subscriptions, conn.incoming._watchers, conn.errors._watcher
         await front.run(CLOSE)
 
 
+@pytest.mark.promise("runs-on")
 async def test_interrupting_the_cell_that_awaits_stops_the_view() -> None:
     """The kernel goes on, and nothing of the view is left."""
     async with kernel() as front:
@@ -155,6 +159,7 @@ await view
     assert state.text == "stopped [] []\n"
 
 
+@pytest.mark.promise("cell")
 async def test_a_saved_notebook_ends_with_the_last_picture() -> None:
     """Executed headless, where what comes for a cell that is over is dropped: the awaiting cell
     brings the picture up to date."""

@@ -75,6 +75,7 @@ def test_steps_of_one_name_are_told_apart() -> None:
     assert list(view.recording.lanes) == ["source", "map", "map #2", "source #2"]
 
 
+@pytest.mark.promise("watched")
 def test_a_chain_is_subscribed_once() -> None:
     """However many steps there are, and what is drawn."""
     subscribed: list[int] = []
@@ -145,6 +146,7 @@ async def test_the_end_on_another_thread_wakes_who_awaits() -> None:
 # --- nothing changes ----------------------------------------------------------------------------
 
 
+@pytest.mark.promise("watched")
 def test_watching_a_stream_is_no_subscription() -> None:
     """What nobody subscribes waits, and the view says so until somebody comes."""
     rig = Rig()
@@ -162,6 +164,7 @@ def test_watching_a_stream_is_no_subscription() -> None:
     assert "Nobody" not in view.text()
 
 
+@pytest.mark.promise("watched")
 def test_watching_a_connection_is_no_subscription() -> None:
     """Neither of what comes in, nor of its faults; its lanes are drawn, and its end."""
     rig = Rig()
@@ -196,6 +199,7 @@ def test_a_chain_of_a_connection_ends_with_its_code() -> None:
     assert "1000" not in mapped
 
 
+@pytest.mark.promise("watched")
 def test_an_error_in_a_step_reaches_nobody_else() -> None:
     """The watched connection goes on as if nobody had looked, and so do its subscribers."""
     rig = Rig(watch=True)
@@ -236,6 +240,7 @@ def test_outgoing_may_be_watched() -> None:
 
 
 @pytest.mark.parametrize("how", ["stop", "end", "fail"])
+@pytest.mark.promise("runs-on")
 def test_nothing_stays_subscribed(how: str) -> None:
     """However a view ends, no observer is left at the source, and the view is no longer listed."""
     source = Subject[int]()
@@ -313,6 +318,7 @@ async def test_cancelling_who_awaits_stops_the_view() -> None:
     assert source.observers == []
 
 
+@pytest.mark.promise("runs-on")
 def test_stop_all_stops_all() -> None:
     """Every view that runs, in the order of their beginning."""
     one, two = watch(rx.never()), watch(rx.never())
@@ -321,6 +327,7 @@ def test_stop_all_stops_all() -> None:
     assert one.state == two.state == "stopped"
 
 
+@pytest.mark.promise("runs-on")
 def test_an_ended_view_holds_no_connection() -> None:
     """Who keeps the picture keeps neither the connection nor its streams."""
     rig = Rig(watch=True)
