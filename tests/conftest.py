@@ -4,6 +4,7 @@
   one handler at every path; all that was started is cleaned up after the test.
 - `raw_client`: `peer = await raw_client(port, path, headers=…)` is `RawClient.connect`; it is gone
   after the test, if need be by a reset.
+- `page`: a page in a new headless Chromium, by the DevTools protocol; skipped where there is none.
 - `nothing_left_open` needs no mention: at the end of each test no asyncio task of the test's loop
   and no socket of the process may be left that was not there when the test began. Both get a
   moment to go away. Nor may the loop have been told of an exception that nobody took. In asyncio's
@@ -25,6 +26,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from browser import Page, chromium, find_chromium
 from peers import RawClient
 from slow import slow_callbacks
 
@@ -154,3 +156,17 @@ async def serve() -> AsyncIterator[Serve]:
     yield start
     for runner in reversed(runners):
         await runner.cleanup()
+
+
+@pytest.fixture
+async def page(tmp_path: Path) -> AsyncIterator[Page]:
+    """A page in a new browser; at the end no script of it may have failed."""
+    if find_chromium() is None:
+        reason = "no Chromium on PATH (Debian: apt-get install chromium)"
+        if os.environ.get("RXWS_REQUIRE_BROWSER") == "1":
+            pytest.fail(f"{reason}, and RXWS_REQUIRE_BROWSER=1 asks for one")
+        pytest.skip(f"{reason}; RXWS_REQUIRE_BROWSER=1 makes this a failure")
+    async with chromium(tmp_path) as page:
+        yield page
+        assert page.exceptions == []
+        assert not [line for line in page.log if "Content Security Policy" in line]

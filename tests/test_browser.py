@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Page, chromium, find_chromium
+from browser import Page
 from running import Demo, running_demo
 
 
@@ -20,20 +18,6 @@ async def demo() -> AsyncIterator[Demo]:
     """A running demo."""
     async with running_demo() as demo:
         yield demo
-
-
-@pytest.fixture
-async def page(tmp_path: Path) -> AsyncIterator[Page]:
-    """A page in a new browser; at the end no script of it may have failed."""
-    if find_chromium() is None:
-        reason = "no Chromium on PATH (Debian: apt-get install chromium)"
-        if os.environ.get("RXWS_REQUIRE_BROWSER") == "1":
-            pytest.fail(f"{reason}, and RXWS_REQUIRE_BROWSER=1 asks for one")
-        pytest.skip(f"{reason}; RXWS_REQUIRE_BROWSER=1 makes this a failure")
-    async with chromium(tmp_path) as page:
-        yield page
-        assert page.exceptions == []
-        assert not [line for line in page.log if "Content Security Policy" in line]
 
 
 async def click(page: Page, what: str) -> None:

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from browser import Page, chromium, find_chromium
+from browser import Page
 from pictures import FOLDER, difference, drawn, shot
 from scenes import SCENES
 
 # The share of a picture that may differ: with Liberation for DejaVu it is 0.019 at most.
 BOUND = 0.03
-
-
-@pytest.fixture
-async def page(tmp_path: Path) -> AsyncIterator[Page]:
-    """A page in a new browser."""
-    if find_chromium() is None:
-        reason = "no Chromium on PATH (Debian: apt-get install chromium)"
-        if os.environ.get("RXWS_REQUIRE_BROWSER") == "1":
-            pytest.fail(f"{reason}, and RXWS_REQUIRE_BROWSER=1 asks for one")
-        pytest.skip(f"{reason}; RXWS_REQUIRE_BROWSER=1 makes this a failure")
-    async with chromium(tmp_path) as page:
-        yield page
 
 
 @pytest.mark.parametrize("name", SCENES)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Page, chromium, find_chromium
+from browser import Page
 from framed import add, blank, count, put
 
 from rxws import Close, DecodeError, Recording
@@ -75,20 +74,13 @@ class Shown:
 
 
 @pytest.fixture
-async def page(tmp_path: Path) -> AsyncIterator[Page]:
-    """A page with a place for tables; at the end no script of it may have failed."""
-    if find_chromium() is None:
-        reason = "no Chromium on PATH (Debian: apt-get install chromium)"
-        if os.environ.get("RXWS_REQUIRE_BROWSER") == "1":
-            pytest.fail(f"{reason}, and RXWS_REQUIRE_BROWSER=1 asks for one")
-        pytest.skip(f"{reason}; RXWS_REQUIRE_BROWSER=1 makes this a failure")
-    async with chromium(tmp_path) as page:
-        file = tmp_path / "page.html"
-        file.write_text("<!doctype html><meta charset=utf-8><div id=host></div><p>behind</p>")
-        await page.open(file.as_uri())
-        yield page
-        assert page.exceptions == []
-        assert page.log == []
+async def page(page: Page, tmp_path: Path) -> AsyncIterator[Page]:
+    """A page with a place for tables."""
+    file = tmp_path / "page.html"
+    file.write_text("<!doctype html><meta charset=utf-8><div id=host></div><p>behind</p>")
+    await page.open(file.as_uri())
+    yield page
+    assert page.log == []
 
 
 def numbers(*indices: int) -> list[int]:
