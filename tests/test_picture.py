@@ -215,6 +215,21 @@ def test_a_lane_that_told_no_end_has_the_connections(
     assert text(Picture("", tracks, close)).count(f"{'✗' if failed else '┤'}{close.code}") == 2
 
 
+@pytest.mark.parametrize(("told", "mark"), [("error", "✗1006"), ("completed", "┤1000")])
+def test_a_connection_has_one_end(told: str, mark: str) -> None:
+    """What goes out completes however it ended; a code is not green there and red above."""
+    close = Close(1006 if told == "error" else 1000, by="network")
+    error = ConnectionClosed(close) if told == "error" else None
+    tracks = (
+        Track("incoming", "", "in", [Note(1, told, error)]),
+        Track("outgoing", "", "out", [Note(1, "completed")]),
+        Track("taken", "", None, [Note(1, "completed")]),
+    )
+    drawn = text(Picture("", tracks, close, 1.0)).splitlines()
+    assert [mark in line for line in drawn[:3]] == [True, True, False]
+    assert "┤" in drawn[2]
+
+
 def test_a_close_that_was_sent_is_the_end() -> None:
     """What the stream told after it changes nothing."""
     marks = [*nexts([(0, "a"), (1, Close(4002, "bye"))]), Note(2, "completed")]

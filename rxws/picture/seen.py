@@ -150,12 +150,15 @@ def _time(mark: Mark) -> float:
 
 def _ends(track: Track, picture: Picture) -> list[End]:
     ends: list[End] = []
+    close = picture.close if track.dir else None
     for mark in track.marks:
         kind = _kind(mark)
         if kind == "close":
             return [*ends, _end(mark.t, "completed", mark.data)]  # what was sent ends all
         if kind == "completed":
-            ends.append(_end(mark.t, "completed", picture.close if track.dir else None))
+            # One code is not red and green at once: what goes out ends as the connection does.
+            failed = close is not None and track.dir == "out" and _told(picture) == "error"
+            ends.append(_end(mark.t, "error" if failed else "completed", close))
         elif kind == "error":
             ends.append(_end(mark.t, "error", mark.data))
         elif kind == "disposed":
@@ -173,10 +176,15 @@ def _end(t: float, kind: Literal["completed", "error"], data: Any) -> End:
     return End(t, kind, short(data, _CODE), f"error {full(data)}")
 
 
+def _told(picture: Picture) -> str:
+    """What was told last of what comes in."""
+    incoming = next((track for track in picture.tracks if track.dir == "in" and track.marks), None)
+    return _kind(incoming.marks[-1]) if incoming else "next"
+
+
 def _closed(picture: Picture, close: Close, time: Span) -> End:
     """The end of a lane of a connection that did not end itself."""
-    incoming = next((track for track in picture.tracks if track.dir == "in" and track.marks), None)
-    told = _kind(incoming.marks[-1]) if incoming else "next"
+    told = _told(picture)
     failed = told == "error" if told in ("error", "completed") else not is_clean(close)
     at = time.now if picture.closed_at is None else picture.closed_at
     return _end(at, "error" if failed else "completed", close)
