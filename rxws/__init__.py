@@ -1,6 +1,6 @@
 """A WebSocket connection as three streams: reactivex on top, aiohttp below, on both ends."""
 
-from . import closing, codecs, operators, overflow
+from . import backoff, closing, codecs, operators, overflow, status
 from .client import ClientOptions, Connecting, connect
 from .codecs import Codec
 from .connection import Connection, Flow, Handler, Stats
@@ -20,6 +20,7 @@ from .options import ConnectionOptions
 from .paths import TransportInfo, transport_info
 from .recording import Recording
 from .server import listener, pipeline, setup, upgrade, websocket
+from .status import Status
 
 __version__ = "0.1.0"
 
@@ -43,7 +44,9 @@ __all__ = [
     "RxwsError",
     "SendTimeout",
     "Stats",
+    "Status",
     "TransportInfo",
+    "backoff",
     "closing",
     "codecs",
     "connect",
@@ -53,6 +56,7 @@ __all__ = [
     "overflow",
     "pipeline",
     "setup",
+    "status",
     "transport_info",
     "upgrade",
     "websocket",

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "rxws"
 LAYERS: list[set[str]] = [
     {"__init__"},  # the public names
     {"cli", "viz", "testing"},  # tools for people
+    {"dialling"},  # one dial after the other
     {"server", "client", "redis"},  # the outside: aiohttp, redis
     {"acceptor"},  # one request becomes one connection
     {"adapter", "hub", "handling", "shutdown"},  # adapter: the only frame I/O, for both ends
@@ -38,13 +39,14 @@ LAYERS: list[set[str]] = [
     {"streams"},  # light Observables for frames
     {"connection", "transport", "options"},  # the value users hold; the port to the wire
     {"closing", "overflow", "backoff", "codecs", "origins", "upgrades"},  # policies
-    {"messages", "errors", "log", "cells"},  # vocabulary; the notebook cell that runs
+    {"messages", "errors", "status", "log", "cells"},  # vocabulary; the notebook cell that runs
 ]
 
 # Imports within one layer, each with its reason: (who imports, what).
 SIDEWAYS: set[tuple[str, str]] = {
     ("replaying", "recorded"),  # the events
     ("errors", "messages"),  # ConnectionClosed carries a Close
+    ("status", "messages"),  # Open carries a Handshake, Closed a Close
 }
 
 # From this layer down the very code runs on a fake transport in virtual time: time comes in through
