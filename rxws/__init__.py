@@ -4,6 +4,7 @@ from . import backoff, closing, codecs, operators, overflow, status
 from .client import ClientOptions, Connecting, connect
 from .codecs import Codec
 from .connection import Connection, Flow, Handler, Stats
+from .dialling import ConnectionsOptions, connections
 from .errors import (
     BufferOverflow,
     ConnectError,
@@ -34,6 +35,7 @@ __all__ = [
     "Connection",
     "ConnectionClosed",
     "ConnectionOptions",
+    "ConnectionsOptions",
     "DecodeError",
     "EncodeError",
     "Flow",
@@ -50,6 +52,7 @@ __all__ = [
     "closing",
     "codecs",
     "connect",
+    "connections",
     "iterate",
     "listener",
     "operators",

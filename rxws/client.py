@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Generic, TypeVar, Unpack, cast, overload
 
 import aiohttp
 from aiohttp import (
-    ClientRequest,
-    ClientResponse,
+    ClientHttpProxyError,
     ClientSession,
     ClientWebSocketResponse,
+    InvalidURL,
+    NonHttpUrlClientError,
     WSServerHandshakeError,
 )
 from yarl import URL
@@ -25,6 +26,7 @@ from .codecs import Codec
 from .connection import Connection
 from .errors import ConnectError, HandshakeError
 from .framing import parser_limit
+from .httpclient import HttpClient
 from .internals import client_response, client_transport, take_over_closing, with_push
 from .loop import LoopScheduler
 from .messages import Close, Handshake
@@ -33,14 +35,10 @@ from .paths import transport_info
 from .session import Session
 from .upgrades import answer_fault
 
-__all__ = ["ClientOptions", "Connecting", "connect"]
+__all__ = ["ClientOptions", "Connecting", "DialOptions", "connect"]
 
 In = TypeVar("In")
 Out = TypeVar("Out")
-
-# What of a refusal's body is worth keeping, in bytes, and worth waiting for, in seconds.
-_MAX_BODY = 64 << 10
-_BODY_TIMEOUT = 1.0
 
 # What rxws decides itself, with the option that stands for it where there is one.
 _REFUSED = {
@@ -53,18 +51,12 @@ _REFUSED = {
 }
 
 
-class ClientOptions(ConnectionOptions, total=False):
-    """The keyword arguments of `connect`: `ConnectionOptions`, and those of aiohttp's `ws_connect`.
-
-    `session`: an `aiohttp.ClientSession` of yours, which stays open; else rxws makes one.
-    `open_timeout`: seconds for the whole handshake.
-    The rest is aiohttp's, as its documentation says.
-    """
+class DialOptions(ConnectionOptions, total=False):
+    """What `ClientOptions` and those of `connections` have in common."""
 
     session: ClientSession | None
     open_timeout: float
     auth: aiohttp.BasicAuth | None
-    headers: Mapping[str, str] | None
     method: str
     origin: str | None
     params: Mapping[str, Any] | str | None
@@ -73,6 +65,17 @@ class ClientOptions(ConnectionOptions, total=False):
     proxy_headers: Mapping[str, str] | None
     server_hostname: str | None
     ssl: SSLContext | bool | aiohttp.Fingerprint
+
+
+class ClientOptions(DialOptions, total=False):
+    """The keyword arguments of `connect`: `ConnectionOptions`, and those of aiohttp's `ws_connect`.
+
+    `session`: an `aiohttp.ClientSession` of yours, which stays open; else rxws makes one.
+    `open_timeout`: seconds for the whole handshake.
+    The rest is aiohttp's, as its documentation says.
+    """
+
+    headers: Mapping[str, str] | None
 
 
 @overload
@@ -143,6 +146,12 @@ class Connecting(Generic[In, Out]):
         self._options = Options(codec=codec, **own)
         self._request = options
         self._link: _Link | None = None
+        self._own: HttpClient | None = None
+
+    def through(self, own: HttpClient) -> Connecting[In, Out]:
+        """Dial through an HTTP client of rxws's own that others use, too; for `connections`."""
+        self._own = own
+        return self
 
     def __await__(self) -> Generator[Any, Any, Connection[In, Out]]:
         return self._open().__await__()
@@ -162,36 +171,43 @@ class Connecting(Generic[In, Out]):
     async def _open(self) -> Connection[In, Out]:
         if self._link is not None:
             raise RuntimeError("this connection was opened already: call rxws.connect for another")
-        refusal = _Refusal()
         # A session of the user's is the user's to close, and has the user's middlewares.
-        client = self._session or ClientSession(middlewares=[refusal.keep_body])
-        own = None if client is self._session else client
+        own = (self._own or HttpClient()) if self._session is None else None
+        client = self._session if own is None else own.session_for_dial()
+        assert client is not None
+        if own is not None:
+            own.hold()
         try:
             async with asyncio.timeout(self._open_timeout):
                 self._link = await self._dial(client, own)
         except BaseException as exc:
+            error = self._explain(exc, b"" if own is None else own.refusal)
             if own is not None:
-                await own.close()
-            error = self._explain(exc, refusal)
+                await own.let_go()
             if error is None:
                 raise
             raise error from exc
         return self._link.session.face.connection
 
-    async def _dial(self, client: ClientSession, own: ClientSession | None) -> _Link:
+    async def _dial(self, client: ClientSession, own: HttpClient | None) -> _Link:
         options = self._options
         # Either one's overloads take no **options.
         pushing = transport_info().path == "push"
         dial = with_push(client) if pushing else cast(Any, client.ws_connect)
-        ws: ClientWebSocketResponse[Any] = await dial(
-            self._url,
-            autoclose=False,
-            autoping=False,
-            protocols=options.protocols,
-            compress=15 if options.compress else 0,
-            max_msg_size=parser_limit(options.max_message_size, options.compress),
-            **self._request,
-        )
+        try:
+            ws: ClientWebSocketResponse[Any] = await dial(
+                self._url,
+                autoclose=False,
+                autoping=False,
+                protocols=options.protocols,
+                compress=15 if options.compress else 0,
+                max_msg_size=parser_limit(options.max_message_size, options.compress),
+                **self._request,
+            )
+        except (
+            NonHttpUrlClientError
+        ) as exc:  # the one bad address that aiohttp has as no ValueError
+            raise InvalidURL(str(self._url), "use ws:// or wss://") from exc
         transport = client_transport(ws)
         if transport is None:
             await ws.close()
@@ -212,49 +228,21 @@ class Connecting(Generic[In, Out]):
         session: Session[Any, Any] = Session(adapter, LoopScheduler.running(), options, handshake)
         return _Link(session, adapter, ws, own)
 
-    def _explain(self, exc: BaseException, refusal: _Refusal) -> ConnectError | None:
+    def _explain(self, exc: BaseException, refusal: bytes) -> ConnectError | None:
         """Return the error to raise instead of what aiohttp raised, if any."""
-        if isinstance(exc, WSServerHandshakeError):
+        if isinstance(exc, WSServerHandshakeError | ClientHttpProxyError):
+            who = self._url if isinstance(exc, WSServerHandshakeError) else "the proxy"
             return HandshakeError(
-                f"{self._url} refused the WebSocket: HTTP status {exc.status}, {exc.message}",
+                f"{who} refused the WebSocket: HTTP status {exc.status}, {exc.message}",
                 exc.status,
                 exc.headers or {},
-                refusal.body,
+                refusal,
             )
         if isinstance(exc, TimeoutError):
             return ConnectError(f"{self._url}: no answer in open_timeout={self._open_timeout} s")
         if isinstance(exc, aiohttp.ClientError | OSError | ValueError):  # ValueError: no URL
             return ConnectError(f"cannot connect to {str(self._url)!r}: {exc!r}")
         return None
-
-
-class _Refusal:
-    """Keeps the body of an answer that is no upgrade, which aiohttp would throw away."""
-
-    def __init__(self) -> None:
-        self.body = b""
-
-    async def keep_body(
-        self,
-        request: ClientRequest,
-        handler: Callable[[ClientRequest], Awaitable[ClientResponse]],
-    ) -> ClientResponse:
-        """Be a client middleware."""
-        response = await handler(request)
-        if response.status != 101:
-            try:
-                async with asyncio.timeout(_BODY_TIMEOUT):
-                    await self._read(response)
-            except (aiohttp.ClientError, TimeoutError):
-                pass  # cut off within its body: what came is kept, the status tells the rest
-            except BaseException:
-                response.close()
-                raise
-        return response
-
-    async def _read(self, response: ClientResponse) -> None:
-        while len(self.body) < _MAX_BODY and (chunk := await response.content.readany()):
-            self.body = (self.body + chunk)[:_MAX_BODY]
 
 
 class _Link:
@@ -264,7 +252,7 @@ class _Link:
         session: The session.
         adapter: Its transport.
         ws: aiohttp's WebSocket.
-        own: The client session, if it is ours to close.
+        own: The HTTP client, if it is of ours.
     """
 
     def __init__(
@@ -272,7 +260,7 @@ class _Link:
         session: Session[Any, Any],
         adapter: Adapter,
         ws: ClientWebSocketResponse[Any],
-        own: ClientSession | None,
+        own: HttpClient | None,
     ) -> None:
         self.session = session
         self._adapter = adapter
@@ -296,4 +284,4 @@ class _Link:
         finally:
             client_response(self._ws).close()
             if self._own is not None:
-                await self._own.close()
+                await self._own.let_go()

@@ -15,7 +15,7 @@ LAYERS: list[set[str]] = [
     {"cli", "viz", "testing"},  # tools for people
     {"dialling"},  # one dial after the other
     {"server", "client", "redis"},  # the outside: aiohttp, redis
-    {"acceptor"},  # one request becomes one connection
+    {"acceptor", "httpclient"},  # one request becomes one connection; what sends requests
     {"adapter", "hub", "handling", "shutdown"},  # adapter: the only frame I/O, for both ends
     {"pulling", "pushing"},  # the two ways in
     {"reading", "writing"},  # what they have in common; the way out
