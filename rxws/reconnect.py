@@ -182,6 +182,8 @@ class Reconnecting(DisposableBase, Generic[In, Out]):
         except Exception as exc:  # of a policy
             self._end(close, exc)
             return
+        if self._observer is None:  # disposed by a policy
+            return
         if delay is None:
             self._end(close, None if close is not None and close.code in _DONE else cause)
             return
@@ -221,7 +223,7 @@ class Reconnecting(DisposableBase, Generic[In, Out]):
 
     def _end(self, close: Close | None, error: Exception | None) -> None:
         observer = self._stop(Closed(close, error))
-        if observer is None:
+        if observer is None:  # disposed by a policy that raises
             return
         try:
             if error is None:
