@@ -5,8 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-import aiohttp
-from aiohttp import ClientRequest, ClientResponse, ClientSession
+from aiohttp import (
+    ClientConnectionError,
+    ClientConnectorError,
+    ClientError,
+    ClientOSError,
+    ClientRequest,
+    ClientResponse,
+    ClientSession,
+    ServerDisconnectedError,
+    TCPConnector,
+)
 
 __all__ = ["HttpClient"]
 
@@ -43,21 +52,34 @@ class HttpClient:
         """Return the session, to dial once."""
         self.refusal = b""
         if self._session is None:
-            self._session = ClientSession(middlewares=[self._keep_body])
+            self._session = ClientSession(
+                # A server's answer to one dial is no reason to have the next on the same TCP.
+                connector=TCPConnector(force_close=True),
+                middlewares=[self._ask_once],
+            )
         return self._session
 
-    async def _keep_body(
+    async def _ask_once(
         self,
         request: ClientRequest,
         handler: Callable[[ClientRequest], Awaitable[ClientResponse]],
     ) -> ClientResponse:
-        """Be a client middleware: keep what aiohttp would throw away."""
-        response = await handler(request)
+        """Be a client middleware: keep what aiohttp would throw away, and let it not ask again.
+
+        It does so, on a new connection, where a server hangs up on a request. How often a server is
+        dialled is not its to say.
+        """
+        try:
+            response = await handler(request)
+        except ClientConnectorError:  # after which it does not
+            raise
+        except (ClientOSError, ServerDisconnectedError) as exc:
+            raise ClientConnectionError(f"the server hung up: {exc!r}") from exc
         if response.status != 101:
             try:
                 async with asyncio.timeout(_BODY_TIMEOUT):
                     await self._read(response)
-            except (aiohttp.ClientError, TimeoutError):
+            except (ClientError, TimeoutError):
                 pass  # cut off within its body: what came is kept, the status tells the rest
             except BaseException:
                 response.close()

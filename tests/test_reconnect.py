@@ -707,7 +707,8 @@ def test_a_source_that_completes_after_its_connection_is_as_any() -> None:
 def test_a_source_that_raises_when_subscribed_is_as_one_that_fails() -> None:
     """RxPY makes an error of it."""
     network = Network()
-    notes = Notes(Observable(raises).pipe(reconnect(scheduler=network.clock)), network.clock)
+    nothing: Observable[AnyConnection] = Observable(raises)
+    notes = Notes(nothing.pipe(reconnect(scheduler=network.clock)), network.clock)
     assert isinstance(notes.error, LookupError)
     assert network.clock.pending == 0
 

@@ -97,3 +97,12 @@ async def refused() -> None:
     except rxws.ConnectionClosed as error:
         assert_type(error.close, Close)
         assert_type(error.close.code, int)
+
+
+def dialled_again() -> None:
+    """By `connections`, as connections of what the codec speaks."""
+    assert_type(rxws.connections(URL_), Observable[Connection[str | bytes, str | bytes]])
+    texts = rxws.connections(lambda: URL_, codec=rxws.codecs.text, headers=lambda: {"A": "b"})
+    assert_type(texts, Observable[Connection[str, str]])
+    again = texts.pipe(rxws.operators.reconnect(rxws.backoff.constant(1.0)))
+    assert_type(again, Observable[Connection[str, str]])
