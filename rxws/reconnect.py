@@ -104,11 +104,16 @@ class Reconnecting(DisposableBase, Generic[In, Out]):
         # What the present status stands on: a dial and the connection's end, or a timer.
         self._holds: list[DisposableBase] = []
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will be told."""
+        return self._observer is None
+
     def start(self) -> None:
         """Dial."""
         self._attempt += 1
         self._become(Connecting(self._attempt))
-        if self._observer is None:  # disposed by who watches the status
+        if self.over:  # disposed by who watches the status
             return
         # Not what `subscribe` returns: that comes too late where it notifies at once.
         dialling = SingleAssignmentDisposable()
@@ -182,16 +187,16 @@ class Reconnecting(DisposableBase, Generic[In, Out]):
         except Exception as exc:  # of a policy
             self._end(close, exc)
             return
-        if self._observer is None:  # disposed by a policy
+        if self.over:  # disposed by a policy
             return
         if delay is None:
             self._end(close, None if close is not None and close.code in _DONE else cause)
             return
         if close is not None:
             self._become(Closed(close))
-        if self._observer is not None:
+        if not self.over:
             self._become(Waiting(delay, cause))
-        if self._observer is not None:
+        if not self.over:
             # Also for a delay of 0: dials that fail at once follow one another, without recursion.
             self._holds = [after(self._scheduler, delay, self._again)]
 

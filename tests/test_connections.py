@@ -542,6 +542,7 @@ async def test_disposed_at_any_turn_of_the_dial_nothing_is_left(serve: Serve) ->
         connection.incoming.subscribe()
 
     port = await serve(accept)
+    opened = 0
     for turns in range(200):
         feed = Feed(f"ws://127.0.0.1:{port}/")
         for _ in range(turns):
