@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable
 from reactivex import Observable
 from reactivex import operators as ops
 from reactivex.abc import DisposableBase, SchedulerBase
+from reactivex.internal import noop
 from reactivex.scheduler import ImmediateScheduler
 
 from .connection import Stats
@@ -62,6 +63,7 @@ class FlowControl:
         "_writable",
         "gate",
         "keep_alive",
+        "on_dry",
         "on_released",
         "outbox",
         "received_bytes",
@@ -69,6 +71,7 @@ class FlowControl:
         "sent_bytes",
         "sent_messages",
         "severed",
+        "waiting",
         "wire_writable",
     )
 
@@ -87,7 +90,9 @@ class FlowControl:
         self._options = options
         self._on_overflow = on_overflow
         self._on_stuck = on_stuck
-        self.on_released: Callable[[], None] | None = None  # called when a hold was let go
+        self.on_released: Callable[[], None] = noop  # called when a hold was let go
+        self.on_dry: Callable[[], None] = noop  # called when the wire takes frames and finds none
+        self.waiting = 0  # bytes that wait elsewhere, for `offer_now`
         self._thread = threading.get_ident()
         self._deferred = 0
         self.keep_alive = _NOBODY  # one is made with the first pause or message
@@ -103,8 +108,7 @@ class FlowControl:
         self._timer: DisposableBase | None = None
         self._offered = self._left = 0  # messages put in the outbox; those of them that left it
         self._relieved = 0  # how often the wire was full and took frames again
-        self.received_messages = self.received_bytes = 0
-        self.sent_messages = self.sent_bytes = 0
+        self.received_messages = self.received_bytes = self.sent_messages = self.sent_bytes = 0
         self._dropped: dict[str, int] = {}
         self._ended: Close | None = None
 
@@ -112,8 +116,7 @@ class FlowControl:
 
     def pause(self) -> DisposableBase:
         """See `Flow.pause`."""
-        hold = Hold(self._release)
-        self.gate.hold(hold)
+        self.gate.hold(hold := Hold(self._release))
         return hold
 
     def _release(self, hold: object) -> None:
@@ -121,7 +124,7 @@ class FlowControl:
             self._transport.call_soon_threadsafe(lambda: self._release(hold))
             return
         self.gate.release(hold)
-        self._tell_released()
+        self.on_released()
 
     @property
     def writable(self) -> Observable[bool]:
@@ -135,7 +138,7 @@ class FlowControl:
     @property
     def buffered(self) -> int:
         """See `Flow.buffered`."""
-        return self.outbox.bytes + self._transport.buffered
+        return self.outbox.bytes + self._transport.buffered + self.waiting
 
     async def drained(self) -> None:
         """See `Flow.drained`."""
@@ -192,9 +195,7 @@ class FlowControl:
         A message that finds nothing waiting is sent whatever its size: it is the user's.
         """
         outbox = self.outbox
-        if self.wire_writable and not outbox.count and self._transport.write(kind, payload):
-            self.sent_messages += 1
-            self.sent_bytes += len(payload)
+        if self.offer_now(kind, payload):
             return True
         policy = self._options.overflow
         if policy in REFUSING and self._excess(len(payload) + OVERHEAD):
@@ -211,6 +212,19 @@ class FlowControl:
         self._check_water()
         return True
 
+    def offer_now(self, kind: Kind, payload: bytes) -> bool:
+        """Send a message if it leaves at once, and tell so; else do nothing."""
+        if self.outbox.count or not self.wire_writable or not self._transport.write(kind, payload):
+            return False
+        self.sent_messages += 1
+        self.sent_bytes += len(payload)
+        return True
+
+    def await_more(self, waiting: int) -> None:
+        """So many bytes wait elsewhere by now: they hold up reading as if they waited here."""
+        self.waiting = 0 if self.severed else waiting
+        self._check_water()
+
     def _excess(self, more: int = 0) -> bool:
         return self.outbox.cost + self._transport.buffered + more > self._options.max_buffer
 
@@ -220,6 +234,7 @@ class FlowControl:
         if frame is None:
             if self.gate.held:
                 self._check_water()
+            self.on_dry()
         elif frame.kind in _DATA:
             self.sent_messages += 1
             self.sent_bytes += len(frame.payload)
@@ -263,7 +278,7 @@ class FlowControl:
             self.gate.hold(_BEHIND)
         elif self.buffered <= self._options.high_water // 2:
             self.gate.release(_BEHIND)
-            self._tell_released()
+            self.on_released()
 
     def _arm(self) -> None:
         mark, relieved = self._offered, self._relieved
@@ -284,16 +299,13 @@ class FlowControl:
         if self.wire_writable and not self.buffered:
             self._stop_timer()
 
-    def _tell_released(self) -> None:
-        if self.on_released is not None:
-            self.on_released()
-
     def give_up(self) -> None:
         """Drop and count what waits: it will not leave."""
+        self.waiting = 0
         self.dropped("closed", self.outbox.clear())
         self._stop_timer()
         self.gate.release(_BEHIND)
-        self._tell_released()
+        self.on_released()
 
     def close(self, ended: Close) -> None:
         """Tell all who wait that the connection is over."""

@@ -38,6 +38,10 @@ class Sink(Protocol):
         """A message was pushed; tell whether it is sent."""
         ...
 
+    def send_now(self, value: Any) -> bool | None:
+        """Send a message if it leaves at once; else (False) do nothing. None: it is a fault."""
+        ...
+
     def close(self, close: Close) -> bool:
         """A `Close` was pushed, or the stream completed; tell whether that is the end."""
         ...
@@ -134,6 +138,17 @@ class Outgoing(Stream[T], Subject[T]):
                 self._fault(exc)
             else:
                 self._close(value)
+
+    def push_now(self, value: T) -> bool | None:
+        """Send a message if it leaves for the socket at once, and else do nothing (False).
+
+        For who keeps a queue that outlives the connection; on the session's thread only. None
+        tells that it cannot be encoded, which is a fault, and was told as one.
+        """
+        sent = self._sink.send_now(value)
+        if sent and self._told:
+            self.emit(value)
+        return sent
 
     def on_error(self, error: Exception) -> None:
         """Close with 1011, or with the code of a `ConnectionClosed`."""

@@ -6,7 +6,6 @@ bytes leave through the transport port.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
@@ -22,25 +21,13 @@ from .messages import Close, Frame, Handshake, Kind
 from .options import Options
 from .overflow import Latest
 from .scheduling import Deadline
+from .state import State
 from .transport import Transport
 
 __all__ = ["Session", "State"]
 
 In = TypeVar("In")
 Out = TypeVar("Out")
-
-
-class State(enum.Enum):
-    """Where a connection stands. It only ever moves down this list."""
-
-    OPEN = enum.auto()
-    """Messages go both ways."""
-    DRAINING = enum.auto()
-    """Our close frame waits behind what is queued."""
-    CLOSING = enum.auto()
-    """Our close frame has left; the peer's answer is waited for."""
-    CLOSED = enum.auto()
-    """The verdict is told. The wire may still be busy with the close frame."""
 
 
 _OPEN = State.OPEN  # to look it up takes longer than to compare it
@@ -119,6 +106,16 @@ class Session(Generic[In, Out]):
         except EncodeError as exc:
             self.face.fault(exc)
             return False
+
+    def send_now(self, value: Any) -> bool | None:
+        """Send a message if it leaves at once; else (False) do nothing. None: it is a fault."""
+        if self.state is not _OPEN or self._is_severed():
+            return False
+        try:
+            return self.flow.offer_now(*self._encode(value))
+        except EncodeError as exc:
+            self.face.fault(exc)
+            return None
 
     def close(self, close: Close) -> bool:
         """Close after all that is queued, and wait for the peer's answer."""
