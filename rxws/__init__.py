@@ -1,6 +1,7 @@
 """A WebSocket connection as three streams: reactivex on top, aiohttp below, on both ends."""
 
 from . import backoff, closing, codecs, operators, overflow, status
+from .channels import Channel
 from .client import ClientOptions, Connecting, connect
 from .codecs import Codec
 from .connection import Connection, Flow, Handler, Stats
@@ -12,6 +13,7 @@ from .errors import (
     DecodeError,
     EncodeError,
     HandshakeError,
+    OpeningError,
     RxwsError,
     SendTimeout,
 )
@@ -22,11 +24,14 @@ from .paths import TransportInfo, transport_info
 from .recording import Recording
 from .server import listener, pipeline, setup, upgrade, websocket
 from .status import Status
+from .subject import SubjectOptions, WebSocketSubject
+from .unsent import Dropped, SubjectStats
 
 __version__ = "0.1.0"
 
 __all__ = [
     "BufferOverflow",
+    "Channel",
     "ClientOptions",
     "Close",
     "Codec",
@@ -37,17 +42,22 @@ __all__ = [
     "ConnectionOptions",
     "ConnectionsOptions",
     "DecodeError",
+    "Dropped",
     "EncodeError",
     "Flow",
     "Handler",
     "Handshake",
     "HandshakeError",
+    "OpeningError",
     "Recording",
     "RxwsError",
     "SendTimeout",
     "Stats",
     "Status",
+    "SubjectOptions",
+    "SubjectStats",
     "TransportInfo",
+    "WebSocketSubject",
     "backoff",
     "closing",
     "codecs",

@@ -18,7 +18,7 @@ if sys.version_info >= (3, 13):  # pragma: no cover # either is taken on one Pyt
 else:  # for `default=`; reactivex itself depends on it
     from typing_extensions import TypeVar
 
-__all__ = ["Composed", "Connection", "Flow", "Handler", "Stats"]
+__all__ = ["Composed", "Connection", "Flow", "Handler", "Pausable", "Stats"]
 
 In = TypeVar("In", default=str | bytes)
 Out = TypeVar("Out", default=str | bytes)
@@ -47,7 +47,15 @@ class Stats:
     paused: float = 0.0
 
 
-class Flow(Protocol):
+class Pausable(Protocol):
+    """What can be held: a connection's flow, or whatever stands for one."""
+
+    def pause(self) -> DisposableBase:
+        """Hold reading until what is returned is disposed."""
+        ...
+
+
+class Flow(Pausable, Protocol):
     """The flow control of one connection, in both directions."""
 
     def pause(self) -> DisposableBase:

@@ -13,6 +13,7 @@ __all__ = [
     "DecodeError",
     "EncodeError",
     "HandshakeError",
+    "OpeningError",
     "RxwsError",
     "SendTimeout",
 ]
@@ -70,6 +71,10 @@ class HandshakeError(ConnectError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class OpeningError(RxwsError):
+    """What `opening=` of a `WebSocketSubject` raised, which is its `__cause__`."""
 
 
 class DecodeError(RxwsError):

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
-from .connection import Flow
+from .connection import Pausable
 from .flow import FlowControl
 from .framing import decode_error, decoder
 from .log import logger
@@ -19,7 +19,7 @@ from .options import Options
 from .scheduling import after
 from .streams import Dispatcher, Fault, Stream
 
-__all__ = ["Inbound", "flows_subscribed", "nothing_gathered"]
+__all__ = ["Inbound", "flows_subscribed", "gather", "nothing_gathered"]
 
 T = TypeVar("T")
 
@@ -27,22 +27,28 @@ _KEPT = object()  # the hold of a message that waits
 
 
 # Who gathers flows; the innermost last. It is kept by what is scheduled within, as all context is.
-_GATHERING: ContextVar[tuple[list[Flow], ...]] = ContextVar("rxws.gathering", default=())
+_GATHERING: ContextVar[tuple[list[Pausable], ...]] = ContextVar("rxws.gathering", default=())
 
 
 @contextmanager
-def flows_subscribed() -> Generator[list[Flow]]:
+def flows_subscribed() -> Generator[list[Pausable]]:
     """Gather the flows of all connections whose `incoming` is subscribed within, however deep.
 
     So who subscribes an operator chain can hold back the connection at its other end. The list
     grows where an operator like `concat` subscribes later, on the event loop.
     """
-    flows: list[Flow] = []
+    flows: list[Pausable] = []
     token = _GATHERING.set((*_GATHERING.get(), flows))
     try:
         yield flows
     finally:
         _GATHERING.reset(token)
+
+
+def gather(flow: Pausable) -> None:
+    """Be found by `flows_subscribed`: what this holds is subscribed here."""
+    for flows in _GATHERING.get():
+        flows.append(flow)
 
 
 @contextmanager
@@ -203,8 +209,7 @@ class Inbound(Stream[T]):
             self.tell(value)
 
     def _greet(self, observer: ObserverBase[T]) -> None:
-        for flows in _GATHERING.get():
-            flows.append(self.flow)
+        gather(self.flow)
         self.ever_observed = True
         self._discarding = self.flow.gate.open_for_good
         self._stop_timer()  # what waits now waits for whoever holds the flow

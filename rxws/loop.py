@@ -51,6 +51,11 @@ class LoopScheduler(AsyncIOThreadSafeScheduler):
         """Whether the caller is on the loop's thread."""
         return threading.get_ident() == self._thread
 
+    @property
+    def closed(self) -> bool:
+        """Whether the loop will never run again."""
+        return self._loop.is_closed()
+
     def schedule(self, action: typing.ScheduledAction[S], state: S | None = None) -> DisposableBase:
         """Run an action in the loop's next turn."""
         if not self.on_thread:

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
-from .connection import Flow
+from .connection import Flow, Pausable
 from .errors import RxwsError
 from .inbound import flows_subscribed, nothing_gathered
 from .loop import LoopScheduler
@@ -126,7 +126,7 @@ class _Mapping(DisposableBase, Generic[T, R]):
         max_concurrent: int,
         ordered: bool,
         observer: ObserverBase[R],
-        flows: Sequence[Flow],
+        flows: Sequence[Pausable],
         scheduler: SchedulerBase | None,
     ) -> None:
         self.source: DisposableBase | None = None

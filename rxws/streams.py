@@ -220,6 +220,13 @@ class Stream(Observable[T]):
     def _greet(self, observer: ObserverBase[T]) -> None:
         """For subclasses that tell a newcomer something, or note that one came."""
 
+    def let_all_go(self) -> tuple[ObserverBase[T], ...]:
+        """Let go of all, also who only watches, and return them: they are told nothing."""
+        with _SUBSCRIBING:
+            told, self._told = self._told, ()
+            self._observers = self._watchers = ()
+        return told
+
     def remove(self, observer: ObserverBase[T]) -> None:
         """Notify an observer no more."""
         with _SUBSCRIBING:

@@ -13,6 +13,8 @@ PACKAGE = Path(__file__).parents[1] / "rxws"
 LAYERS: list[set[str]] = [
     {"__init__"},  # the public names
     {"cli", "viz", "testing"},  # tools for people
+    {"subject"},  # one Subject over them all
+    {"returning"},  # the machine below it
     {"dialling"},  # one dial after the other
     {"server", "client", "redis"},  # the outside: aiohttp, redis
     {"acceptor", "httpclient"},  # one request becomes one connection; what sends requests
@@ -21,6 +23,7 @@ LAYERS: list[set[str]] = [
     {"reading", "writing"},  # what they have in common; the way out
     {"paths"},  # which of the two is taken
     {"internals", "wire"},  # what is below aiohttp's WebSockets
+    {"home"},  # where a client's things run
     {"iteration", "operators"},  # the bridge to `async for`; only what Rx lacks
     {"mapping"},  # the largest of the operators
     {"loop"},  # the event loop as a scheduler
@@ -29,17 +32,20 @@ LAYERS: list[set[str]] = [
     {"lanes"},  # the events of one stream
     {"picture"},  # marble diagrams
     {"recorded", "replaying"},  # the file format; events once more
+    {"channels", "feeding"},  # many over one connection; a queue's way into it
     {"session", "reconnect"},  # one connection's life
     {"face"},  # the streams of a session that its user sees
-    {"inbound", "outgoing"},  # the ways in and out
+    {"holding", "inbound", "outgoing"},  # holds on many connections; the ways in and out
     {"flow"},  # bounds and deadlines
     {"heartbeat"},  # signs of life
     {"gate", "outbox", "framing"},  # holds, the queue of what goes out, values and frames
+    {"unsent"},  # the queue of who has no connection
+    {"renewing"},  # streams that end and begin anew
     {"scheduling"},  # time
     {"streams"},  # light Observables for frames
     {"connection", "transport", "options"},  # the value users hold; the port to the wire
     {"closing", "overflow", "backoff", "codecs", "origins", "upgrades"},  # policies
-    {"messages", "errors", "status", "log", "cells"},  # vocabulary; the notebook cell that runs
+    {"messages", "errors", "state", "status", "log", "cells"},  # vocabulary; the notebook cell that runs
 ]
 
 # Imports within one layer, each with its reason: (who imports, what).

@@ -1,0 +1,373 @@
+"""`WebSocketSubject`: one Subject over all the connections of a client that comes back."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, Generic, Unpack, overload
+
+import reactivex
+from reactivex import Observable
+from reactivex.abc import ObserverBase, SchedulerBase
+from reactivex.subject import Subject
+from yarl import URL
+
+from . import codecs
+from .backoff import DEFAULT, Backoff, is_retryable
+from .channels import UNSET, Carrier, Channel, Channels
+from .closing import check_sendable
+from .codecs import Codec
+from .connection import Connection, In, Out
+from .dialling import ConnectionsOptions, Url, connections
+from .errors import EncodeError
+from .framing import conflation_key, encode, size
+from .home import Home
+from .inbound import gather
+from .messages import Close
+from .operators import reconnect
+from .overflow import Latest
+from .renewing import Renewing
+from .returning import Returning
+from .status import Status
+from .streams import Dispatcher
+from .unsent import Dropped, Ending, QueueOverflow, SubjectStats, Unsent
+
+__all__ = ["SubjectOptions", "WebSocketSubject"]
+
+
+class SubjectOptions(ConnectionsOptions, total=False):
+    """The keyword arguments of `WebSocketSubject`: its own, and those of `connections`.
+
+    `backoff`, `retryable`, `stable_after`: when to dial again, as with `connections`.
+    `queue`: bytes of messages that may wait, each counting 128 more than its payload.
+    `queue_overflow`: what happens above that: `"drop_oldest"`, `"drop_newest"`, or an
+    `overflow.latest(key)`, by which a newer message takes the place of the one that waits.
+    `ttl`: seconds that a message may wait; what has waited longer is never sent. None: any time.
+    `opening`: is given each new connection, and returns what to send first on it.
+    `scheduler`: the time; that of the running event loop if not given.
+    """
+
+    backoff: Backoff
+    retryable: Callable[[Exception], bool]
+    stable_after: float
+    queue: int
+    queue_overflow: QueueOverflow
+    ttl: float | None
+    opening: Callable[[Connection[Any, Any]], Iterable[Any]] | None
+    scheduler: SchedulerBase | None
+
+
+class WebSocketSubject(Renewing[In], Subject[Any], Generic[In, Out]):
+    """A Subject that survives the network: who subscribes gets what comes in, on any connection.
+
+    The first subscriber opens a connection, the last one leaving closes it with 1000. A lost
+    connection is dialled again. A final end completes or fails all subscribers; who subscribes
+    then dials anew.
+
+    What is pushed is sent, or waits while nothing is open, in a bounded queue. A message is sent
+    at most once: what had not left for the socket when a connection died goes with the next one,
+    in its order, and what had left is not sent again. What is dropped is counted in `stats` and
+    told by `drops`, or by one warning on the log for each connection.
+
+    `on_completed`, and a `Close` pushed, end it for good, after what waits; to its subscribers
+    that is a completion. `on_error` does so with 1011. All may be called from any thread.
+
+    Args:
+        url: The address, or a function that tells it for each attempt, as with `connections`; or a
+            cold Observable that dials once for each subscription.
+        codec: Between frames and values; `rxws.codecs.raw` if not given. With an Observable it
+            only measures what waits.
+        **options: See `rxws.SubjectOptions`.
+
+    Attributes:
+        status: Where it stands, an `rxws.Status`; replays the present.
+        errors: Faults that are not the end, of whichever connection, and of channels. Where nobody
+            subscribes it, a fault closes the connection; one of a channel is logged.
+        drops: Each message that will never be sent, and why.
+
+    Raises:
+        TypeError: An option is of the wrong type, unknown, or one that rxws decides itself.
+        ValueError: An option is out of range.
+        RuntimeError: From subscribing first, where no event loop is known.
+
+    Examples:
+        ```python
+        feed = rxws.WebSocketSubject("wss://example.com/prices", codec=rxws.codecs.json)
+        feed.status.subscribe(print)
+        feed.on_next({"subscribe": "ACME"})  # waits until there is a connection
+        feed.pipe(ops.filter(lambda tick: tick["symbol"] == "ACME")).subscribe(show)
+        ```
+    """
+
+    is_stopped = False  # as Subject has them: this one can always be subscribed again
+    is_disposed = False
+    exception: Exception | None = None
+
+    @overload
+    def __init__(
+        self: WebSocketSubject[str | bytes, str | bytes],
+        url: Url,
+        **options: Unpack[SubjectOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self, url: Url, *, codec: Codec[In, Out], **options: Unpack[SubjectOptions]
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        url: Observable[Connection[In, Out]],
+        *,
+        codec: Codec[In, Out] | None = None,
+        **options: Unpack[SubjectOptions],
+    ) -> None: ...
+    def __init__(
+        self,
+        url: Any,
+        *,
+        codec: Codec[Any, Any] | None = None,
+        backoff: Backoff = DEFAULT,
+        retryable: Callable[[Exception], bool] = is_retryable,
+        stable_after: float = 10.0,
+        queue: int = 1 << 20,
+        queue_overflow: QueueOverflow = "drop_oldest",
+        ttl: float | None = None,
+        opening: Callable[[Connection[Any, Any]], Iterable[Any]] | None = None,
+        scheduler: SchedulerBase | None = None,
+        **options: Any,
+    ) -> None:
+        if opening is not None and not callable(opening):
+            raise TypeError(f"opening={opening!r} is not callable: use a function of a connection")
+        dispatcher = Dispatcher()
+        self._home = Home(scheduler)
+        self._url = url
+        self._codec = codecs.raw if codec is None else codec
+        self._policy = queue_overflow
+        self._unsent = Unsent(queue, queue_overflow, ttl, self._home.seconds)
+        self._channels = Channels(self._on_channel_fault)
+        machine = self._machine = Returning(
+            self._home,
+            self._unsent,
+            self._channels,
+            dispatcher,
+            retryable,
+            opening,
+            self._pass_on,
+            lambda: [self.begin_anew(), *self._channels.begin_anew()],
+        )
+        super().__init__(dispatcher, machine.fault, self._on_changed)
+        again: dict[str, Any] = {
+            "backoff": backoff,
+            "retryable": machine.named() if callable(retryable) else retryable,
+            "stable_after": stable_after,
+            "status": reactivex.Observer(machine.on_status),
+        }
+        if isinstance(url, Observable):
+            if options:
+                raise TypeError(f"{', '.join(options)}: not with an Observable, which dials itself")
+            machine.connections = reconnect(scheduler=scheduler, **again)(url)
+        else:
+            machine.connections = connections(url, codec=self._codec, **again, **options)
+        self.status: Observable[Status] = machine.status
+        self.errors: Observable[Exception] = machine.errors
+        self.drops: Observable[Dropped[Out]] = machine.drops
+        self._pump_is_due = False
+        self._carrier = Carrier(
+            machine.carry,
+            self._on_channel_changed,
+            self.on_next,
+            machine.channel_fault,
+            machine.holds,
+            dispatcher,
+        )
+
+    # --- the incoming side --------------------------------------------------------------------
+
+    @property
+    def observers(self) -> list[ObserverBase[In]]:  # type: ignore[override] # an attribute in Subject
+        """Who is subscribed."""
+        return list(self._observers)
+
+    @property
+    def connection(self) -> Connection[In, Out] | None:
+        """The connection that is open now, None if none is."""
+        return self._machine.connection
+
+    @property
+    def stats(self) -> SubjectStats:
+        """What became of the messages that were pushed so far."""
+        unsent = self._unsent
+        return SubjectStats(self._machine.sent, len(unsent), unsent.bytes, unsent.dropped)
+
+    def channel(
+        self,
+        subscribe: Any,
+        unsubscribe: Any,
+        match: Callable[[In], Any],
+        key: Hashable = UNSET,
+    ) -> Channel[In]:
+        """Make a stream of what concerns one subscription at the server.
+
+        However many subscribe it, the server is asked once: by `subscribe` when the first comes,
+        and again on every new connection, ahead of what waits; by `unsubscribe` when the last
+        leaves. Who subscribes it keeps the socket open. What is pushed into it is sent.
+
+        A subscriber that raises, or `match`, is told by `errors` (or the log), and leaves the
+        socket, the other channels and the channel itself running.
+
+        Args:
+            subscribe: The message, or a function that makes it; None for none. If the function
+                raises, the channel's subscribers are told that as an error.
+            unsubscribe: Likewise.
+            match: Tells of a value whether it is this channel's.
+            key: What `match` returns for values of this channel, where it returns a key. Channels
+                with the same function share one look-up, however many they are.
+
+        Returns:
+            The channel, a Subject.
+
+        Raises:
+            TypeError: `match` is not callable, or the key not hashable.
+
+        Examples:
+            ```python
+            def symbol(tick):
+                return tick.get("symbol")
+
+            acme = feed.channel({"sub": "ACME"}, {"unsub": "ACME"}, symbol, key="ACME")
+            acme.subscribe(show)
+            ```
+        """
+        if not callable(match):
+            raise TypeError(f"match={match!r} is not callable: use a function of a value")
+        if key is not UNSET:
+            hash((key, match))
+        return Channel(self._carrier, (subscribe, unsubscribe), match, key)
+
+    def _greet(self, observer: ObserverBase[In]) -> None:
+        gather(self._machine.holds)
+
+    def _pass_on(self, value: In) -> None:
+        if self._told:
+            self.tell(value)
+        self._channels.pass_on(value)
+
+    def _on_changed(self) -> None:
+        self._look_for_home(self.observed)
+        self._home.run(self._settle)
+
+    def _on_channel_changed(self, channel: Channel[Any]) -> None:
+        self._look_for_home(channel.observed)
+
+        def settle() -> None:
+            self._channels.settle(channel, connected=self._machine.feed is not None)
+            self._settle()
+
+        self._home.run(settle)
+
+    def _on_channel_fault(self, error: Exception, again: bool) -> None:
+        self._machine.channel_fault(error, again)
+
+    def _look_for_home(self, wanted: bool) -> None:
+        """Find where to run, for the first who comes; he is told if there is no such place."""
+        if self._home.gone:
+            self._machine.abandon()
+        if wanted and self._machine.idle:
+            self._home.find()
+
+    def _settle(self) -> None:
+        self._machine.settle(lambda: self.observed or bool(self._channels))
+
+    # --- the outgoing side --------------------------------------------------------------------
+
+    def on_next(self, value: Out | Close) -> None:
+        """Send a message, or let it wait; with a `Close`, end with its code after what waits.
+
+        Raises:
+            ValueError: The code of the `Close` may not be sent.
+        """
+        if isinstance(value, Close):
+            self._end(check_sendable(value))
+            return
+        if self._home.here and self._unsent.end is None:
+            feed = self._machine.feed
+            if feed is not None and feed.offer(value):
+                return
+        try:
+            self._unsent.put(value, self._measure(value), self._key(value))
+        except EncodeError as exc:  # of the key
+            error = exc
+            self._unsent.drop(value, "fault")
+            self._home.run(lambda: self._machine.fault(error))
+        if self._home.here:
+            self._pump()
+        elif not self._pump_is_due:  # one call takes all that waits by then
+            self._pump_is_due = True
+            self._home.run(self._pump)
+
+    def on_error(self, error: Exception) -> None:
+        """End with 1011, or with the code of a `ConnectionClosed`, after what waits."""
+        self._end(error)
+
+    def on_completed(self) -> None:
+        """End with 1000, after what waits."""
+        self._end(Close())
+
+    def dispose(self) -> None:
+        """Let go of all subscribers without a word, drop what waits, and close with 1000."""
+        self.let_all_go()
+        self._unsent.clear()
+        self._home.run(self._dispose_channels)
+
+    def _dispose_channels(self) -> None:
+        for channel in self._channels:
+            channel.dispose()
+        self._settle()
+
+    def _end(self, end: Ending) -> None:
+        machine = self._machine
+        # Where nothing is open and nothing waits, there is nothing to end.
+        if (machine.idle and not len(self._unsent)) or not self._unsent.seal(end):
+            machine.ended_already(end)
+        else:
+            self._home.run(machine.end_if_empty)
+
+    def _pump(self) -> None:
+        self._pump_is_due = False
+        self._machine.pump()
+
+    def _measure(self, value: Any) -> int:
+        if isinstance(value, str | bytes):
+            return size(value)
+        try:
+            return len(encode(self._codec, value)[1])
+        except EncodeError:  # told when it is sent, if the connection's codec is of that opinion
+            return sys.getsizeof(value)
+
+    def _key(self, value: Any) -> Hashable:
+        return conflation_key(self._policy, value) if isinstance(self._policy, Latest) else None
+
+    def __repr__(self) -> str:
+        return (
+            f"<WebSocketSubject{self._address()} {type(self._machine.present).__name__}, "
+            f"{_count(self.subscriptions, 'subscriber')}, "
+            f"{_count(len(self._channels), 'channel')}, {len(self._unsent)} waiting>"
+        )
+
+    def _address(self) -> str:
+        """Return where it goes, without what is often secret, as far as that is known."""
+        url = self._url
+        if self.connection is not None:
+            url = self.connection.handshake.url
+        elif isinstance(url, Observable):
+            return ""
+        elif callable(url):
+            return f" {getattr(url, '__qualname__', '…')}()"
+        try:
+            return f" {URL(url).with_user(None).with_query(None)}"
+        except ValueError:  # none that can be dialled
+            return f" {url!r:.40}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
