@@ -24,7 +24,8 @@ from .paths import TransportInfo, transport_info
 from .recording import Recording
 from .server import listener, pipeline, setup, upgrade, websocket
 from .status import Status
-from .subject import SubjectOptions, WebSocketSubject
+from .subject import WebSocketSubject
+from .subjectoptions import SubjectOptions
 from .unsent import Dropped, SubjectStats
 
 __version__ = "0.1.0"

@@ -17,17 +17,17 @@ from reactivex.internal import noop
 from .channels import Carried, Channels
 from .closing import is_clean
 from .connection import Connection
+from .dropping import Drops
 from .errors import ConnectionClosed, OpeningError
+from .faults import Faults, log_fault
 from .feeding import Feed
 from .holding import Holds
 from .home import Home
 from .inbound import nothing_gathered
 from .log import logger
-from .renewing import Renewing
-from .scheduling import ConnectionScheduler
 from .status import Closed, Open, Status
 from .streams import Dispatcher, Replay
-from .unsent import Dropped, Ending, Unsent
+from .unsent import Ending, Unsent
 
 __all__ = ["Returning"]
 
@@ -39,7 +39,8 @@ class Returning:
         home: Where it runs.
         unsent: What waits to be sent.
         channels: Its channels.
-        dispatcher: For `status`, `errors` and `drops`.
+        dispatcher: For `status` and `drops`.
+        faults: Told of each connection, and of what is wrong.
         retryable: Whether to dial again after what happened.
         opening: What is to be sent first on each connection.
         pass_on: Given each value that comes in.
@@ -52,6 +53,7 @@ class Returning:
         unsent: Unsent,
         channels: Channels,
         dispatcher: Dispatcher,
+        faults: Faults,
         retryable: Callable[[Exception], bool],
         opening: Callable[[Connection[Any, Any]], Iterable[Any]] | None,
         pass_on: Callable[[Any], None],
@@ -66,11 +68,9 @@ class Returning:
         self._let_all_go = end
         self.connections: Observable[Connection[Any, Any]]  # set by who made it, once
         self.present: Status = Closed(None)
-        self.status: Replay[Status] = Replay(dispatcher, _log_fault, self.present)
-        self.errors: Renewing[Exception] = Renewing(
-            dispatcher, _log_fault, lambda: home.run(self._watch_errors)
-        )
-        self.drops: Renewing[Dropped[Any]] = Renewing(dispatcher, _log_fault, noop)
+        self.status: Replay[Status] = Replay(dispatcher, log_fault, self.present)
+        self._faults = faults
+        self.drops = Drops(dispatcher, log_fault, unsent)
         self.holds = Holds()
         self.connection: Connection[Any, Any] | None = None
         self.sent = 0
@@ -80,10 +80,8 @@ class Returning:
         self._leaving = False  # whether nobody wants it any more, but something has yet to leave
         self._ended: Ending | None = None  # what the connection was ended with, by who pushes
         self._failure: OpeningError | None = None
-        self._errors_watched: DisposableBase | None = None
         self._subscribed: DisposableBase | None = None  # to the connection's `incoming`
         self._settling = self._settle_again = False
-        self._noticed: dict[str, int] = {}  # drops that somebody was told of, or the log
 
     # --- what is wanted -----------------------------------------------------------------------
 
@@ -156,10 +154,10 @@ class Returning:
 
     def pump(self) -> None:
         """Send what waits, and tell of what was dropped."""
-        self._tell_drops()
+        self.drops.tell_new()
         if self.feed is not None:
             self.feed.pump()
-            self._tell_drops()
+            self.drops.tell_new()
 
     def end_if_empty(self) -> None:
         """An end was pushed: it comes when nothing waits before it, which may be now."""
@@ -181,30 +179,12 @@ class Returning:
         self.sent += 1
 
     def _on_empty(self) -> None:
-        self._tell_drops()
-        self._log_drops()
+        self.drops.sum_up()
         if self._unsent.end is not None and self._ended is None and self.feed is not None:
             self._ended = self._unsent.end
             self.feed.end(self._ended)
         if self._leaving:
             self._drop()
-
-    def _tell_drops(self) -> None:
-        if self._unsent.untold:
-            dropped, told = self._unsent.dropped, self._unsent.tell()
-            if self.drops.observed:
-                self._noticed = dropped
-            for each in told:
-                self.drops.emit(each)
-
-    def _log_drops(self) -> None:
-        """Tell the log of what nobody was told of; called where a connection begins or ends."""
-        dropped = self._unsent.dropped
-        news = {why: count - self._noticed.get(why, 0) for why, count in dropped.items()}
-        self._noticed = dropped
-        told = ", ".join(f"{count} {why}" for why, count in news.items() if count)
-        if told:
-            logger.warning("messages were dropped, as nobody observes subject.drops: %s", told)
 
     # --- what the connections tell ------------------------------------------------------------
 
@@ -236,8 +216,7 @@ class Returning:
 
     def _become(self, status: Status) -> None:
         self.present = status
-        self._tell_drops()
-        self._log_drops()
+        self.drops.sum_up()
         self.status.emit(status)
 
     def _on_connection(self, connection: Connection[Any, Any]) -> None:
@@ -247,7 +226,7 @@ class Returning:
                 self._pass_on, noop, noop, scheduler=connection.scheduler
             )
         self.holds.move(connection.flow)
-        self._watch_errors()
+        self._faults.move(connection)
         if self._opened is not None:
             self._become(self._opened)
         if self.connection is not connection:  # who was told of that has left
@@ -277,7 +256,7 @@ class Returning:
         if feed is not None:
             feed.stop()
         self.holds.move(None)
-        self._watch_errors()
+        self._faults.move(None)
         subscribed, self._subscribed = self._subscribed, None
         if subscribed is not None:
             subscribed.dispose()
@@ -303,37 +282,6 @@ class Returning:
         raised = [tell(error) for tell in list(self._let_all_go())]
         if any(raised):
             logger.error("nobody took the end of the connections: %s", error, exc_info=error)
-
-    # --- faults -------------------------------------------------------------------------------
-
-    def fault(self, error: Exception) -> None:
-        """A subscriber has raised: a fault of the connection, whose rules hold."""
-        scheduler = None if self.connection is None else self.connection.scheduler
-        if isinstance(scheduler, ConnectionScheduler):
-            scheduler.fault(error)
-        else:
-            _log_fault(error)
-
-    def channel_fault(self, error: Exception, again: bool) -> None:
-        """What belongs to one channel has raised: the connection and the others go on."""
-        if self.errors.observed:
-            self.errors.emit(error)
-        elif again:
-            logger.debug("a channel failed again: %r", error)
-        else:
-            logger.error("a channel failed: %s", error, exc_info=error)
-
-    def _watch_errors(self) -> None:
-        """Subscribe the connection's errors while somebody subscribes these."""
-        watched, self._errors_watched = self._errors_watched, None
-        if self.connection is not None and self.errors.observed:
-            self._errors_watched = self.connection.errors.subscribe(self.errors.emit)
-        if watched is not None:  # not before: an unobserved fault would close the connection
-            watched.dispose()
-
-
-def _log_fault(error: Exception) -> None:
-    logger.error("a subscriber of a WebSocketSubject raised: %s", error, exc_info=error)
 
 
 def _log_failed(error: Exception) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Hashable, Iterable
+from functools import partial
 from typing import Any, Generic, Unpack, overload
 
 import reactivex
 from reactivex import Observable
 from reactivex.abc import ObserverBase, SchedulerBase
 from reactivex.subject import Subject
-from yarl import URL
 
 from . import codecs
 from .backoff import DEFAULT, Backoff, is_retryable
@@ -18,43 +17,21 @@ from .channels import UNSET, Carrier, Channel, Channels
 from .closing import check_sendable
 from .codecs import Codec
 from .connection import Connection, In, Out
-from .dialling import ConnectionsOptions, Url, connections
+from .dialling import Url, connections
 from .errors import EncodeError
-from .framing import conflation_key, encode, size
+from .faults import Faults
 from .home import Home
 from .inbound import gather
 from .messages import Close
 from .operators import reconnect
-from .overflow import Latest
 from .renewing import Renewing
 from .returning import Returning
 from .status import Status
 from .streams import Dispatcher
+from .subjectoptions import SubjectOptions, address, conflation, counted, measure
 from .unsent import Dropped, Ending, QueueOverflow, SubjectStats, Unsent
 
-__all__ = ["SubjectOptions", "WebSocketSubject"]
-
-
-class SubjectOptions(ConnectionsOptions, total=False):
-    """The keyword arguments of `WebSocketSubject`: its own, and those of `connections`.
-
-    `backoff`, `retryable`, `stable_after`: when to dial again, as with `connections`.
-    `queue`: bytes of messages that may wait, each counting 128 more than its payload.
-    `queue_overflow`: what happens above that: `"drop_oldest"`, `"drop_newest"`, or an
-    `overflow.latest(key)`, by which a newer message takes the place of the one that waits.
-    `ttl`: seconds that a message may wait; what has waited longer is never sent. None: any time.
-    `opening`: is given each new connection, and returns what to send first on it.
-    `scheduler`: the time; that of the running event loop if not given.
-    """
-
-    backoff: Backoff
-    retryable: Callable[[Exception], bool]
-    stable_after: float
-    queue: int
-    queue_overflow: QueueOverflow
-    ttl: float | None
-    opening: Callable[[Connection[Any, Any]], Iterable[Any]] | None
-    scheduler: SchedulerBase | None
+__all__ = ["WebSocketSubject"]
 
 
 class WebSocketSubject(Renewing[In], Subject[Any], Generic[In, Out]):
@@ -144,18 +121,21 @@ class WebSocketSubject(Renewing[In], Subject[Any], Generic[In, Out]):
         self._codec = codecs.raw if codec is None else codec
         self._policy = queue_overflow
         self._unsent = Unsent(queue, queue_overflow, ttl, self._home.seconds)
-        self._channels = Channels(self._on_channel_fault)
+        faults = self._faults = Faults(dispatcher, self._home)
+        self.errors: Observable[Exception] = faults
+        self._channels = Channels(faults.of_channel)
         machine = self._machine = Returning(
             self._home,
             self._unsent,
             self._channels,
             dispatcher,
+            faults,
             retryable,
             opening,
             self._pass_on,
             lambda: [self.begin_anew(), *self._channels.begin_anew()],
         )
-        super().__init__(dispatcher, machine.fault, self._on_changed)
+        super().__init__(dispatcher, faults.of_subscriber, self._on_changed)
         again: dict[str, Any] = {
             "backoff": backoff,
             "retryable": machine.named() if callable(retryable) else retryable,
@@ -169,14 +149,13 @@ class WebSocketSubject(Renewing[In], Subject[Any], Generic[In, Out]):
         else:
             machine.connections = connections(url, codec=self._codec, **again, **options)
         self.status: Observable[Status] = machine.status
-        self.errors: Observable[Exception] = machine.errors
         self.drops: Observable[Dropped[Out]] = machine.drops
         self._pump_is_due = False
         self._carrier = Carrier(
             machine.carry,
             self._on_channel_changed,
             self.on_next,
-            machine.channel_fault,
+            faults.of_channel,
             machine.holds,
             dispatcher,
         )
@@ -265,9 +244,6 @@ class WebSocketSubject(Renewing[In], Subject[Any], Generic[In, Out]):
 
         self._home.run(settle)
 
-    def _on_channel_fault(self, error: Exception, again: bool) -> None:
-        self._machine.channel_fault(error, again)
-
     def _look_for_home(self, wanted: bool) -> None:
         """Find where to run, for the first who comes; he is told if there is no such place."""
         if self._home.gone:
@@ -294,11 +270,10 @@ class WebSocketSubject(Renewing[In], Subject[Any], Generic[In, Out]):
             if feed is not None and feed.offer(value):
                 return
         try:
-            self._unsent.put(value, self._measure(value), self._key(value))
+            self._unsent.put(value, measure(self._codec, value), conflation(self._policy, value))
         except EncodeError as exc:  # of the key
-            error = exc
             self._unsent.drop(value, "fault")
-            self._home.run(lambda: self._machine.fault(error))
+            self._home.run(partial(self._faults.of_subscriber, exc))
         if self._home.here:
             self._pump()
         elif not self._pump_is_due:  # one call takes all that waits by then
@@ -336,38 +311,12 @@ class WebSocketSubject(Renewing[In], Subject[Any], Generic[In, Out]):
         self._pump_is_due = False
         self._machine.pump()
 
-    def _measure(self, value: Any) -> int:
-        if isinstance(value, str | bytes):
-            return size(value)
-        try:
-            return len(encode(self._codec, value)[1])
-        except EncodeError:  # told when it is sent, if the connection's codec is of that opinion
-            return sys.getsizeof(value)
-
-    def _key(self, value: Any) -> Hashable:
-        return conflation_key(self._policy, value) if isinstance(self._policy, Latest) else None
-
     def __repr__(self) -> str:
+        where = address(self._url, self.connection)
+        present = type(self._machine.present).__name__
+        subscribers = counted(self.subscriptions, "subscriber")
+        channels = counted(len(self._channels), "channel")
         return (
-            f"<WebSocketSubject{self._address()} {type(self._machine.present).__name__}, "
-            f"{_count(self.subscriptions, 'subscriber')}, "
-            f"{_count(len(self._channels), 'channel')}, {len(self._unsent)} waiting>"
+            f"<WebSocketSubject{where} {present}, {subscribers}, {channels}, "
+            f"{len(self._unsent)} waiting>"
         )
-
-    def _address(self) -> str:
-        """Return where it goes, without what is often secret, as far as that is known."""
-        url = self._url
-        if self.connection is not None:
-            url = self.connection.handshake.url
-        elif isinstance(url, Observable):
-            return ""
-        elif callable(url):
-            return f" {getattr(url, '__qualname__', '…')}()"
-        try:
-            return f" {URL(url).with_user(None).with_query(None)}"
-        except ValueError:  # none that can be dialled
-            return f" {url!r:.40}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -14,7 +14,7 @@ LAYERS: list[set[str]] = [
     {"__init__"},  # the public names
     {"cli", "viz", "testing"},  # tools for people
     {"subject"},  # one Subject over them all
-    {"returning"},  # the machine below it
+    {"returning", "subjectoptions"},  # the machine below it; what it is made with
     {"dialling"},  # one dial after the other
     {"server", "client", "redis"},  # the outside: aiohttp, redis
     {"acceptor", "httpclient"},  # one request becomes one connection; what sends requests
@@ -23,6 +23,7 @@ LAYERS: list[set[str]] = [
     {"reading", "writing"},  # what they have in common; the way out
     {"paths"},  # which of the two is taken
     {"internals", "wire"},  # what is below aiohttp's WebSockets
+    {"faults"},  # of whichever connection a client has
     {"home"},  # where a client's things run
     {"iteration", "operators"},  # the bridge to `async for`; only what Rx lacks
     {"mapping"},  # the largest of the operators
@@ -39,6 +40,7 @@ LAYERS: list[set[str]] = [
     {"flow"},  # bounds and deadlines
     {"heartbeat"},  # signs of life
     {"gate", "outbox", "framing"},  # holds, the queue of what goes out, values and frames
+    {"dropping"},  # telling of what it drops
     {"unsent"},  # the queue of who has no connection
     {"renewing"},  # streams that end and begin anew
     {"scheduling"},  # time

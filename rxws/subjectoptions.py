@@ -1,0 +1,87 @@
+"""What a `WebSocketSubject` is made with: its options, its address, the measure of its queue."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any
+
+from reactivex import Observable
+from reactivex.abc import SchedulerBase
+from yarl import URL
+
+from .backoff import Backoff
+from .codecs import Codec
+from .connection import Connection
+from .dialling import ConnectionsOptions
+from .errors import EncodeError
+from .framing import conflation_key, encode, size
+from .overflow import Latest
+from .unsent import QueueOverflow
+
+__all__ = ["SubjectOptions", "address", "conflation", "counted", "measure"]
+
+
+class SubjectOptions(ConnectionsOptions, total=False):
+    """The keyword arguments of `WebSocketSubject`: its own, and those of `connections`.
+
+    `backoff`, `retryable`, `stable_after`: when to dial again, as with `connections`.
+    `queue`: bytes of messages that may wait, each counting 128 more than its payload.
+    `queue_overflow`: what happens above that: `"drop_oldest"`, `"drop_newest"`, or an
+    `overflow.latest(key)`, by which a newer message takes the place of the one that waits.
+    `ttl`: seconds that a message may wait; what has waited longer is never sent. None: any time.
+    `opening`: is given each new connection, and returns what to send first on it.
+    `scheduler`: the time; that of the running event loop if not given.
+    """
+
+    backoff: Backoff
+    retryable: Callable[[Exception], bool]
+    stable_after: float
+    queue: int
+    queue_overflow: QueueOverflow
+    ttl: float | None
+    opening: Callable[[Connection[Any, Any]], Iterable[Any]] | None
+    scheduler: SchedulerBase | None
+
+
+def address(url: object, connection: Connection[Any, Any] | None) -> str:
+    """Return where a subject goes, after a blank, without what is often secret; empty if unknown.
+
+    Args:
+        url: What the subject was made with.
+        connection: The connection that is open, if any.
+    """
+    if connection is not None:
+        url = connection.handshake.url
+    elif isinstance(url, Observable):
+        return ""
+    elif callable(url):
+        return f" {getattr(url, '__qualname__', '…')}()"
+    try:
+        return f" {URL(str(url)).with_user(None).with_query(None)}"
+    except ValueError:  # none that can be dialled
+        return f" {url!r:.40}"
+
+
+def measure(codec: Codec[Any, Any], value: Any) -> int:
+    """Return the bytes of a message's payload, or what is near to that."""
+    if isinstance(value, str | bytes):
+        return size(value)
+    try:
+        return len(encode(codec, value)[1])
+    except EncodeError:  # a fault when it is sent, if its connection's codec is of that opinion
+        return sys.getsizeof(value)
+
+
+def conflation(policy: QueueOverflow, value: Any) -> Hashable:
+    """Return what tells a message from those that it does not replace.
+
+    Raises:
+        EncodeError: The user's key function failed.
+    """
+    return conflation_key(policy, value) if isinstance(policy, Latest) else None
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number of things in words."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
