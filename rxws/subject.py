@@ -17,18 +17,17 @@ from .channels import UNSET, Carrier, Channel, Channels
 from .closing import check_sendable
 from .codecs import Codec
 from .connection import Connection, In, Out
-from .dialling import Url, connections
+from .dialling import Url
 from .errors import EncodeError
 from .faults import Faults
 from .home import Home
 from .inbound import gather
 from .messages import Close
-from .operators import reconnect
 from .renewing import Renewing
 from .returning import Returning
 from .status import Status
 from .streams import Dispatcher
-from .subjectoptions import SubjectOptions, address, conflation, counted, measure
+from .subjectoptions import SubjectOptions, address, counted, dials, measure
 from .unsent import Dropped, Ending, QueueOverflow, SubjectStats, Unsent
 
 __all__ = ["WebSocketSubject"]
@@ -119,7 +118,6 @@ class WebSocketSubject(Renewing[In], Subject[Any], Generic[In, Out]):
         self._home = Home(scheduler)
         self._url = url
         self._codec = codecs.raw if codec is None else codec
-        self._policy = queue_overflow
         self._unsent = Unsent(queue, queue_overflow, ttl, self._home.seconds)
         faults = self._faults = Faults(dispatcher, self._home)
         self.errors: Observable[Exception] = faults
@@ -133,21 +131,19 @@ class WebSocketSubject(Renewing[In], Subject[Any], Generic[In, Out]):
             retryable,
             opening,
             self._pass_on,
-            lambda: [self.begin_anew(), *self._channels.begin_anew()],
+            self._let_all_go,
         )
         super().__init__(dispatcher, faults.of_subscriber, self._on_changed)
-        again: dict[str, Any] = {
-            "backoff": backoff,
-            "retryable": machine.named() if callable(retryable) else retryable,
-            "stable_after": stable_after,
-            "status": reactivex.Observer(machine.on_status),
-        }
-        if isinstance(url, Observable):
-            if options:
-                raise TypeError(f"{', '.join(options)}: not with an Observable, which dials itself")
-            machine.connections = reconnect(scheduler=scheduler, **again)(url)
-        else:
-            machine.connections = connections(url, codec=self._codec, **again, **options)
+        machine.connections = dials(
+            url,
+            options,
+            codec=codec,
+            scheduler=scheduler,
+            backoff=backoff,
+            retryable=machine.named() if callable(retryable) else retryable,
+            stable_after=stable_after,
+            status=reactivex.Observer(machine.on_status),
+        )
         self.status: Observable[Status] = machine.status
         self.drops: Observable[Dropped[Out]] = machine.drops
         self._pump_is_due = False
@@ -251,6 +247,9 @@ class WebSocketSubject(Renewing[In], Subject[Any], Generic[In, Out]):
         if wanted and self._machine.idle:
             self._home.find()
 
+    def _let_all_go(self) -> list[Callable[[Exception | None], bool]]:
+        return [self.begin_anew(), *self._channels.begin_anew()]
+
     def _settle(self) -> None:
         self._machine.settle(lambda: self.observed or bool(self._channels))
 
@@ -270,7 +269,7 @@ class WebSocketSubject(Renewing[In], Subject[Any], Generic[In, Out]):
             if feed is not None and feed.offer(value):
                 return
         try:
-            self._unsent.put(value, measure(self._codec, value), conflation(self._policy, value))
+            self._unsent.put(value, measure(self._codec, value))
         except EncodeError as exc:  # of the key
             self._unsent.drop(value, "fault")
             self._home.run(partial(self._faults.of_subscriber, exc))

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Hashable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, cast
 
 from reactivex import Observable
 from reactivex.abc import SchedulerBase
 from yarl import URL
 
+from . import codecs
 from .backoff import Backoff
 from .codecs import Codec
 from .connection import Connection
-from .dialling import ConnectionsOptions
+from .dialling import ConnectionsOptions, connections
 from .errors import EncodeError
-from .framing import conflation_key, encode, size
-from .overflow import Latest
+from .framing import encode, size
+from .operators import reconnect
 from .unsent import QueueOverflow
 
-__all__ = ["SubjectOptions", "address", "conflation", "counted", "measure"]
+__all__ = ["SubjectOptions", "address", "counted", "dials", "measure"]
 
 
 class SubjectOptions(ConnectionsOptions, total=False):
@@ -42,6 +43,34 @@ class SubjectOptions(ConnectionsOptions, total=False):
     ttl: float | None
     opening: Callable[[Connection[Any, Any]], Iterable[Any]] | None
     scheduler: SchedulerBase | None
+
+
+def dials(
+    url: Any,
+    options: dict[str, Any],
+    *,
+    codec: Codec[Any, Any] | None,
+    scheduler: SchedulerBase | None,
+    **again: Any,
+) -> Observable[Connection[Any, Any]]:
+    """Return what opens a connection, and another whenever it is lost.
+
+    Args:
+        url: An address, or a function that tells it, or an Observable that dials once.
+        options: What is left for `connections`.
+        codec: The codec of an address.
+        scheduler: The time of an Observable.
+        **again: When to dial again.
+
+    Raises:
+        TypeError: There are options, and an Observable for which they come too late.
+    """
+    if not isinstance(url, Observable):
+        return connections(url, codec=codecs.raw if codec is None else codec, **again, **options)
+    if options:
+        raise TypeError(f"{', '.join(options)}: not with an Observable, which dials by itself")
+    dial: Observable[Connection[Any, Any]] = cast(Any, url)
+    return reconnect(scheduler=scheduler, **again)(dial)
 
 
 def address(url: object, connection: Connection[Any, Any] | None) -> str:
@@ -71,15 +100,6 @@ def measure(codec: Codec[Any, Any], value: Any) -> int:
         return len(encode(codec, value)[1])
     except EncodeError:  # a fault when it is sent, if its connection's codec is of that opinion
         return sys.getsizeof(value)
-
-
-def conflation(policy: QueueOverflow, value: Any) -> Hashable:
-    """Return what tells a message from those that it does not replace.
-
-    Raises:
-        EncodeError: The user's key function failed.
-    """
-    return conflation_key(policy, value) if isinstance(policy, Latest) else None
 
 
 def counted(number: int, what: str) -> str:

@@ -13,6 +13,7 @@ from itertools import count
 from typing import Any, Generic, Literal, TypeAlias, get_args
 
 from .connection import Out
+from .framing import conflation_key
 from .messages import Close
 from .overflow import OVERHEAD, Latest
 
@@ -151,8 +152,14 @@ class Unsent:
         """Return a place in the order, behind all that was given out so far."""
         return next(self._order)
 
-    def put(self, value: Any, size: int, key: Hashable = None) -> None:
-        """Let a message of so many bytes wait, or do what the policy says."""
+    def put(self, value: Any, size: int) -> None:
+        """Let a message of so many bytes wait, or do what the policy says.
+
+        Raises:
+            EncodeError: The key function of the policy failed.
+        """
+        # The user's: not under the lock.
+        key = conflation_key(self._policy, value) if isinstance(self._policy, Latest) else None
         with self._lock:
             if self.end is not None:
                 self._drop(value, "closed")

@@ -39,9 +39,9 @@ LAYERS: list[set[str]] = [
     {"holding", "inbound", "outgoing"},  # holds on many connections; the ways in and out
     {"flow"},  # bounds and deadlines
     {"heartbeat"},  # signs of life
-    {"gate", "outbox", "framing"},  # holds, the queue of what goes out, values and frames
     {"dropping"},  # telling of what it drops
     {"unsent"},  # the queue of who has no connection
+    {"gate", "outbox", "framing"},  # holds, the queue of what goes out, values and frames
     {"renewing"},  # streams that end and begin anew
     {"scheduling"},  # time
     {"streams"},  # light Observables for frames
