@@ -82,7 +82,7 @@ class Channel(Renewing[In], Subject[Any]):
         self._carrier = carrier
         self._subscribe_message, self._unsubscribe_message = messages
         self._carried: Carried | None = None  # the subscribe message, on the present connection
-        self._asked = False  # whether the present connection was asked, be it by no message
+        self.asked = False  # whether the present connection was asked, be it by no message
         self._failing = False  # whether a fault was told of since it became active
 
     @property
@@ -118,7 +118,7 @@ class Channel(Renewing[In], Subject[Any]):
             if self.key is not UNSET
             else getattr(self.match, "__qualname__", "…")
         )
-        return f"<Channel {name}, {self.subscriptions} subscribers>"
+        return f"<Channel {name}, {self.subscriptions} subscriber{'' if self.subscriptions == 1 else 's'}>"
 
     def _greet(self, observer: ObserverBase[In]) -> None:
         gather(self._carrier.holds)
@@ -132,18 +132,18 @@ class Channel(Renewing[In], Subject[Any]):
 
     def ask(self) -> None:
         """Subscribe at the server, on a connection that has not been asked."""
-        if not self._asked:
+        if not self.asked:
             try:
                 message = _made(self._subscribe_message)
             except Exception as exc:
                 self._end(exc)
                 return
-            self._asked = True
+            self.asked = True
             self._carried = None if message is None else self._carrier.carry(message)
 
     def unask(self) -> None:
         """Unsubscribe at the server, unless it was never asked."""
-        carried, asked = self._carried, self._asked
+        carried, asked = self._carried, self.asked
         self.forget()
         if not asked or (carried is not None and carried.take_back()):
             return
@@ -157,7 +157,7 @@ class Channel(Renewing[In], Subject[Any]):
 
     def forget(self) -> None:
         """The connection is over, and with it what it was asked."""
-        self._carried, self._asked = None, False
+        self._carried, self.asked = None, False
 
     def _end(self, error: Exception) -> None:
         """Fail its subscribers, who cannot be subscribed at the server."""
@@ -208,10 +208,13 @@ class Channels:
             channel.unask()
 
     def ask_all(self) -> None:
-        """There is a new connection: subscribe all on it."""
-        for channel in self:
-            if channel.active:
-                channel.ask()
+        """There is a new connection: subscribe all on it, also who comes meanwhile."""
+        unasked = list(self._active)
+        while unasked:
+            for channel in unasked:
+                if channel.active:
+                    channel.ask()
+            unasked = [channel for channel in self._active if not channel.asked]
 
     def forget_all(self) -> None:
         """The connection is over."""

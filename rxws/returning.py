@@ -75,6 +75,7 @@ class Returning:
         self.connection: Connection[Any, Any] | None = None
         self.sent = 0
         self.feed: Feed | None = None  # there once the first messages of a connection are known
+        self._greeting: Feed | None = None  # while they are asked for
         self._run: DisposableBase | None = None  # while it is wanted
         self._opened: Open | None = None  # what is told with the connection
         self._leaving = False  # whether nobody wants it any more, but something has yet to leave
@@ -146,6 +147,8 @@ class Returning:
 
     def carry(self, message: Any) -> Carried | None:
         """See `Carrier.carry`."""
+        if self._greeting is not None:
+            return self._greeting.note(message, first=True)
         if self.feed is None:
             return None
         note = self.feed.note(message)
@@ -241,8 +244,12 @@ class Returning:
             return
         for message in messages:
             feed.note(message, first=True)
-        self.feed = feed
+        self._greeting = feed
         self._channels.ask_all()
+        if self.connection is not connection:  # who makes a subscribe message has left
+            feed.stop()
+            return
+        self._greeting, self.feed = None, feed
         self.pump()
 
     def _fail(self, connection: Connection[Any, Any], exc: Exception) -> None:
@@ -251,7 +258,7 @@ class Returning:
         connection.outgoing.on_error(self._failure)
 
     def _let_go_of_connection(self) -> None:
-        self.connection = self._opened = None
+        self.connection = self._opened = self._greeting = None
         feed, self.feed = self.feed, None
         if feed is not None:
             feed.stop()

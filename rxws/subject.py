@@ -131,7 +131,7 @@ class WebSocketSubject(Renewing[In], Subject[Any], Generic[In, Out]):
             retryable,
             opening,
             self._pass_on,
-            self._let_all_go,
+            lambda: [self.begin_anew(), *self._channels.begin_anew()],
         )
         super().__init__(dispatcher, faults.of_subscriber, self._on_changed)
         machine.connections = dials(
@@ -246,9 +246,6 @@ class WebSocketSubject(Renewing[In], Subject[Any], Generic[In, Out]):
             self._machine.abandon()
         if wanted and self._machine.idle:
             self._home.find()
-
-    def _let_all_go(self) -> list[Callable[[Exception | None], bool]]:
-        return [self.begin_anew(), *self._channels.begin_anew()]
 
     def _settle(self) -> None:
         self._machine.settle(lambda: self.observed or bool(self._channels))
