@@ -219,7 +219,8 @@ class Returning:
 
     def _become(self, status: Status) -> None:
         self.present = status
-        self.drops.sum_up()
+        if not isinstance(status, Open):  # else when what waits has left, or has expired
+            self.drops.sum_up()
         self.status.emit(status)
 
     def _on_connection(self, connection: Connection[Any, Any]) -> None:
