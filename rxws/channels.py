@@ -118,7 +118,8 @@ class Channel(Renewing[In], Subject[Any]):
             if self.key is not UNSET
             else getattr(self.match, "__qualname__", "…")
         )
-        return f"<Channel {name}, {self.subscriptions} subscriber{'' if self.subscriptions == 1 else 's'}>"
+        many = "" if self.subscriptions == 1 else "s"
+        return f"<Channel {name}, {self.subscriptions} subscriber{many}>"
 
     def _greet(self, observer: ObserverBase[In]) -> None:
         gather(self._carrier.holds)
@@ -212,7 +213,7 @@ class Channels:
         unasked = list(self._active)
         while unasked:
             for channel in unasked:
-                if channel.active:
+                if channel.active:  # who was asked for before may have made it leave
                     channel.ask()
             unasked = [channel for channel in self._active if not channel.asked]
 

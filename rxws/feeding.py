@@ -59,9 +59,6 @@ class Feed:
         unsent: The queue.
         on_sent: Called for each message of the queue that left.
         on_empty: Called when nothing waits any more, at the end of every `pump`.
-
-    Raises:
-        TypeError: The connection is none of rxws's own making.
     """
 
     def __init__(
@@ -72,8 +69,9 @@ class Feed:
         on_empty: Callable[[], object],
     ) -> None:
         outgoing, flow = connection.outgoing, connection.flow
-        if not isinstance(outgoing, Outgoing) or not isinstance(flow, FlowControl):
-            raise TypeError(f"{connection!r} is no connection that rxws has made")
+        # All connections are of rxws's making.
+        assert isinstance(outgoing, Outgoing)
+        assert isinstance(flow, FlowControl)
         self._scheduler = connection.scheduler
         self._outgoing: Outgoing[Any] = outgoing
         self._flow = flow
@@ -130,9 +128,11 @@ class Feed:
             self._soon = None
 
     def _send_all(self) -> bool:
-        """Send what waits, and tell whether that was all."""
-        # A loss that a pause hides is told by what is sent all the same.
-        while not self._stopped and (self._flow.severed or self._takes):
+        """Send what waits, as far as it leaves, and tell whether nothing waits any more."""
+        while not self._stopped and not self._is_empty():
+            # A loss that a pause hides is told by what is sent all the same.
+            if not (self._takes or self._flow.severed):
+                return False
             note = self._next_note()
             if note is not None:
                 note.state = _Note.LEFT
@@ -142,13 +142,15 @@ class Feed:
                     return False
                 continue
             waiting = self._unsent.take()
-            if waiting is None:
-                if not self._notes:
-                    return True
-            elif self._push(waiting.value) is False:
+            if waiting is not None and self._push(waiting.value) is False:
                 self._unsent.put_back(waiting)
                 return False
-        return False
+        return True
+
+    def _is_empty(self) -> bool:
+        while self._notes and self._notes[0].state is _Note.TAKEN_BACK:
+            self._notes.popleft()
+        return not self._notes and self._unsent.peek() is None
 
     @property
     def _takes(self) -> bool:
@@ -156,8 +158,7 @@ class Feed:
         return self._flow.wire_writable and not self._flow.outbox.count
 
     def _next_note(self) -> Note | None:
-        while self._notes and self._notes[0].state is _Note.TAKEN_BACK:
-            self._notes.popleft()
+        """Take out the first note, if it comes before all that waits in the queue."""
         if not self._notes:
             return None
         waits = self._unsent.peek()

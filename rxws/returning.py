@@ -43,6 +43,7 @@ class Returning:
         faults: Told of each connection, and of what is wrong.
         retryable: Whether to dial again after what happened.
         opening: What is to be sent first on each connection.
+        wanted: Whether anybody is subscribed.
         pass_on: Given each value that comes in.
         end: Called at a final end; what it returns tells the subscribers.
     """
@@ -56,6 +57,7 @@ class Returning:
         faults: Faults,
         retryable: Callable[[Exception], bool],
         opening: Callable[[Connection[Any, Any]], Iterable[Any]] | None,
+        wanted: Callable[[], bool],
         pass_on: Callable[[Any], None],
         end: Callable[[], Iterable[Callable[[Exception | None], bool]]],
     ) -> None:
@@ -64,6 +66,7 @@ class Returning:
         self._channels = channels
         self._retryable = retryable
         self._opening = opening
+        self._wanted = wanted
         self._pass_on = pass_on
         self._let_all_go = end
         self.connections: Observable[Connection[Any, Any]]  # set by who made it, once
@@ -91,7 +94,7 @@ class Returning:
         """Whether nothing is open, nor to be."""
         return self._run is None
 
-    def settle(self, wanted: Callable[[], bool]) -> None:
+    def settle(self) -> None:
         """Open what is wanted, or close what is not.
 
         Who is told of that may subscribe or leave meanwhile: then it is looked at once more.
@@ -103,7 +106,7 @@ class Returning:
         try:
             while self._settle_again:
                 self._settle_again = False
-                if wanted():
+                if self._wanted():
                     self._leaving = False
                     if self._run is None:
                         self._open()
@@ -140,8 +143,8 @@ class Returning:
         self._leaving = False
         if not len(self._unsent):
             self._unsent.unseal()
-        if run is not None:
-            run.dispose()
+        assert run is not None
+        run.dispose()
 
     # --- what goes out ------------------------------------------------------------------------
 
@@ -231,32 +234,33 @@ class Returning:
             )
         self.holds.move(connection.flow)
         self._faults.move(connection)
-        if self._opened is not None:
-            self._become(self._opened)
-        if self.connection is not connection:  # who was told of that has left
+        assert self._opened is not None
+        self._become(self._opened)
+        if not self._goes_on(connection):  # who was told of that has left
             return
         try:
             messages = list(self._opening(connection)) if self._opening is not None else []
-            feed = Feed(connection, self._unsent, self._on_sent, self._on_empty)
         except Exception as exc:
-            self._fail(connection, exc)
+            self._failure = OpeningError(f"opening= failed on a new connection: {exc!r}")
+            self._failure.__cause__ = exc
+            connection.outgoing.on_error(self._failure)
             return
-        if self.connection is not connection:
+        if not self._goes_on(connection):  # what opens it has left
             return
+        feed = Feed(connection, self._unsent, self._on_sent, self._on_empty)
         for message in messages:
             feed.note(message, first=True)
         self._greeting = feed
         self._channels.ask_all()
-        if self.connection is not connection:  # who makes a subscribe message has left
+        if not self._goes_on(connection):  # who makes a subscribe message has left
             feed.stop()
             return
         self._greeting, self.feed = None, feed
         self.pump()
 
-    def _fail(self, connection: Connection[Any, Any], exc: Exception) -> None:
-        self._failure = OpeningError(f"opening= failed on a new connection: {exc!r}")
-        self._failure.__cause__ = exc
-        connection.outgoing.on_error(self._failure)
+    def _goes_on(self, connection: Connection[Any, Any]) -> bool:
+        """Whether it is to be used; who leaves while it is being opened is seen to after that."""
+        return self.connection is connection and self._wanted()
 
     def _let_go_of_connection(self) -> None:
         self.connection = self._opened = self._greeting = None

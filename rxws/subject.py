@@ -130,6 +130,7 @@ class WebSocketSubject(Renewing[In], Subject[Any], Generic[In, Out]):
             faults,
             retryable,
             opening,
+            lambda: self.observed or bool(self._channels),
             self._pass_on,
             lambda: [self.begin_anew(), *self._channels.begin_anew()],
         )
@@ -248,7 +249,7 @@ class WebSocketSubject(Renewing[In], Subject[Any], Generic[In, Out]):
             self._home.find()
 
     def _settle(self) -> None:
-        self._machine.settle(lambda: self.observed or bool(self._channels))
+        self._machine.settle()
 
     # --- the outgoing side --------------------------------------------------------------------
 

@@ -1,8 +1,9 @@
-"""A `WebSocketSubject` in virtual time: what its dials meet, what the servers got, what was told."""
+"""A `WebSocketSubject` in virtual time: what its dials meet, what servers got, what was told."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from network import Dial, Meets, Network
@@ -96,7 +97,7 @@ class Client:
     def names(self) -> list[str]:
         """The statuses, which are a walk of the machine."""
         told: list[Status] = self.statuses.values
-        for before, status in zip(told, told[1:], strict=False):
+        for before, status in pairwise(told):
             assert follows(status, before), f"{status!r} after {before!r}"
         return [type(status).__name__ for status in told]
 

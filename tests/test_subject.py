@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 from feeds import Client, code, got, served, waiting
 from network import refused
+from reactivex import Observer
 
 import rxws
 from rxws.errors import ConnectError, ConnectionClosed, HandshakeError, OpeningError
@@ -57,12 +59,18 @@ def test_a_lost_connection_is_dialled_again() -> None:
         client.run(1.0)
     assert notes.values == ["0", "1", "2"]
     assert notes.ends == []
-    assert client.names == ["Closed", "Connecting", "Open"] + ["Closed", "Waiting"] * 0 + [
-        "Closed",
-        "Waiting",
-        "Connecting",
-        "Open",
-    ] * 3
+    assert (
+        client.names
+        == ["Closed", "Connecting", "Open"]
+        + ["Closed", "Waiting"] * 0
+        + [
+            "Closed",
+            "Waiting",
+            "Connecting",
+            "Open",
+        ]
+        * 3
+    )
     client.check_nothing_left(notes.subscription.dispose)
 
 
@@ -102,7 +110,6 @@ def test_an_end_that_is_pushed_is_final(pushed: Close | None, wire: int) -> None
     client.answer_close(dial)
     assert code(dial) == wire
     assert notes.ends == [None]
-    assert client.feed.status is not None
     last = client.statuses.values[-1]
     assert last == Closed(Close(wire, pushed.reason if pushed else ""))
     assert len(client.dials) == 2
@@ -272,7 +279,7 @@ def test_who_leaves_over_a_status_leaves_nothing() -> None:
     for at in ("Connecting", "Open", "Waiting", "Closed"):
         client = Client(served())
         notes = client.notes()
-        left = []
+        left: list[object] = []
 
         def leave(status: object, at: str = at, left: list[object] = left) -> None:
             if type(status).__name__ == at and not left:
@@ -289,7 +296,7 @@ def test_who_leaves_over_a_status_leaves_nothing() -> None:
 def test_who_comes_back_over_a_status_keeps_the_run() -> None:
     """Leaving and subscribing again within one status opens nothing twice."""
     client = Client(waiting)
-    notes = []
+    notes: list[Any] = []
 
     def swap(status: object) -> None:
         if type(status).__name__ == "Connecting" and len(notes) == 1:
@@ -314,7 +321,7 @@ def test_a_subscriber_that_raises_is_a_fault_of_the_connection(
     client = Client()
     client.feed.subscribe(failing)
     notes = client.notes()
-    faults = Notes_of_errors(client)
+    faults = errors_of(client)
     client.dials[0].peer.message("a")
     assert [str(fault) for fault in faults] == ["a"]
     assert notes.values == ["a"]
@@ -338,7 +345,7 @@ def test_a_subscriber_that_raises_is_a_fault_of_the_connection(
     client.check_nothing_left()
 
 
-def Notes_of_errors(client: Client) -> list[Exception]:  # noqa: N802 # reads as the class does
+def errors_of(client: Client) -> list[Exception]:
     told: list[Exception] = []
     client.feed.errors.subscribe(told.append)
     return told
@@ -377,8 +384,6 @@ def test_watching_does_not_count() -> None:
     """Who only watches sees all and opens nothing."""
     client = Client()
     seen: list[object] = []
-    from reactivex import Observer
-
     client.feed.watch(Observer(seen.append))
     assert client.dials == []
     notes = client.notes()
@@ -412,3 +417,128 @@ def test_repr() -> None:
 
     assert "ticket() Closed" in repr(rxws.WebSocketSubject(ticket))
     assert "secret" not in repr(rxws.WebSocketSubject(url))
+
+
+def test_leaving_a_peer_that_takes_nothing_closes() -> None:
+    """Where nothing waits the close is sent at once, be it that the wire is full; likewise ends."""
+    for act in ("leave", "complete"):
+        client = Client()
+        notes = client.notes()
+        dial = client.dials[0]
+        dial.peer.stop()
+        client.feed.on_next("fills")
+        if act == "leave":
+            notes.subscription.dispose()
+            assert client.names[-1] == "Closed"
+        else:
+            client.feed.on_completed()
+        dial.peer.go()
+        client.run()
+        assert (got(dial), code(dial)) == (["fills"], 1000)
+        client.answer_close(dial)
+        client.check_nothing_left()
+
+
+def test_an_error_while_there_is_no_connection_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What would close with 1011 ends the dialling, and the log has the error."""
+    client = Client(waiting)
+    notes = client.notes()
+    client.feed.on_error(ValueError("mine"))
+    assert notes.ends == [None]
+    assert "mine" in caplog.text
+    client.check_nothing_left()
+
+
+def test_an_end_that_dies_with_its_connection() -> None:
+    """If TCP is lost before the end could be sent, the subscribers are told the loss, for good."""
+    client = Client()
+    notes = client.notes()
+    client.dials[0].peer.stop()
+    client.feed.on_next("fills")
+    client.feed.on_completed()
+    client.dials[0].peer.lost()
+    client.run(5.0)
+    assert isinstance(notes.error, ConnectionClosed)
+    assert notes.error.close.code == 1006
+    assert len(client.dials) == 1
+    client.check_nothing_left()
+
+
+def test_an_end_whose_messages_have_not_left_dials_again() -> None:
+    """As long as something waits before the end, a lost connection is dialled again for it."""
+    client = Client()
+    notes = client.notes()
+    client.dials[0].peer.stop()
+    client.feed.on_next("fills")
+    client.feed.on_next("x")
+    client.feed.on_completed()
+    client.dials[0].peer.lost()
+    client.run(1.0)
+    assert (got(client.dials[1]), code(client.dials[1])) == (["x"], 1000)
+    client.answer_close(client.dials[1])
+    assert notes.ends == [None]
+    client.check_nothing_left()
+
+
+def test_who_leaves_with_an_end_to_come_leaves_it_to_the_next() -> None:
+    """An end that waits behind messages is sent for who subscribes next."""
+    client = Client(waiting, served())
+    notes = client.notes()
+    client.feed.on_next("x")
+    client.feed.on_completed()
+    notes.subscription.dispose()
+    again = client.notes()
+    client.answer_close(client.dials[1])
+    assert (got(client.dials[1]), again.ends) == (["x"], [None])
+    client.check_nothing_left()
+
+
+def test_opening_may_leave() -> None:
+    """Who leaves while the first messages are asked for leaves nothing behind."""
+    for at in ("opening", "message"):
+        held: list[Any] = []
+
+        def leave(*_: object, held: list[Any] = held) -> list[str]:
+            held[0].dispose()
+            return ["never"]
+
+        client = Client(served(), opening=leave if at == "opening" else None)
+        held.append(client.feed)
+        client.feed.channel(leave if at == "message" else None, None, bool).subscribe()
+        client.run()
+        assert (got(client.dials[0]), code(client.dials[0])) == ([], 1000)
+        client.check_nothing_left()
+
+
+def test_a_subscriber_that_raises_over_the_end_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The others are told the end all the same."""
+    client = Client()
+
+    def failing() -> None:
+        raise ValueError("over")
+
+    client.feed.subscribe(on_completed=failing)
+    notes = client.notes()
+    client.dials[0].peer.close(1000)
+    client.run()
+    assert notes.ends == [None]
+    assert "over" in caplog.text
+    client.check_nothing_left()
+
+
+def test_completing_a_first_subscriber_elsewhere_needs_a_loop() -> None:
+    """Where no loop is known subscribing raises, and leaves nobody subscribed."""
+    feed = rxws.WebSocketSubject("ws://127.0.0.1:1/")
+    with pytest.raises(RuntimeError, match="no event loop is running"):
+        feed.subscribe()
+    with pytest.raises(RuntimeError, match="no event loop is running"):
+        feed.channel(None, None, bool).subscribe()
+    assert feed.observers == []
+    feed.on_next("a")
+    feed.dispose()
+    assert feed.stats.dropped == {"closed": 1}
+    assert " 'http://[' " in repr(rxws.WebSocketSubject("http://["))

@@ -1,0 +1,60 @@
+"""What a frame costs with 10 and with 1000 channels: by a key, and by a predicate for each.
+
+Run `python benchmarks/channels.py` from the root of the repository.
+"""
+
+from __future__ import annotations
+
+import operator
+import sys
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from feeds import Client
+
+FRAMES = 20_000
+ROUNDS = 5
+
+
+def symbol(value: str) -> str:
+    return value
+
+
+def measured(channels: int, *, keyed: bool) -> float:
+    """Microseconds for a frame that is one channel's, at the best of some rounds."""
+    client = Client()
+    told: list[Any] = []
+    for number in range(channels):
+        key = f"{number}"
+        if keyed:
+            channel = client.feed.channel(None, None, symbol, key=key)
+        else:
+            channel = client.feed.channel(None, None, partial(operator.eq, key))
+        channel.subscribe(told.append)
+    receive = client.dials[0].transport.receiver.on_message
+    frames = FRAMES if keyed else max(FRAMES // channels, 100)
+    best = float("inf")
+    for _ in range(ROUNDS):
+        told.clear()
+        began = perf_counter()
+        for number in range(frames):
+            receive(f"{number % channels}", 1)
+        best = min(best, perf_counter() - began)
+        assert len(told) == frames
+    client.feed.dispose()
+    return best / frames * 1e6
+
+
+def main() -> None:
+    print("| channels | key | predicate |\n|---:|---:|---:|")
+    for channels in (10, 1000):
+        by_key, by_predicate = (measured(channels, keyed=keyed) for keyed in (True, False))
+        print(f"| {channels} | {by_key:.2f} µs | {by_predicate:.2f} µs |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
