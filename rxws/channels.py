@@ -133,14 +133,13 @@ class Channel(Renewing[In], Subject[Any]):
 
     def ask(self) -> None:
         """Subscribe at the server, on a connection that has not been asked."""
-        if not self.asked:
-            try:
-                message = _made(self._subscribe_message)
-            except Exception as exc:
-                self._end(exc)
-                return
-            self.asked = True
-            self._carried = None if message is None else self._carrier.carry(message)
+        try:
+            message = _made(self._subscribe_message)
+        except Exception as exc:
+            self._end(exc)
+            return
+        self.asked = True
+        self._carried = None if message is None else self._carrier.carry(message)
 
     def unask(self) -> None:
         """Unsubscribe at the server, unless it was never asked."""

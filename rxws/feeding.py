@@ -92,7 +92,7 @@ class Feed:
 
     def offer(self, value: Any) -> bool:
         """Send a message of the user's if it leaves at once; else do nothing."""
-        if self._stopped or self._pumping or self._notes or len(self._unsent):
+        if self._stopped or self._notes or len(self._unsent):
             return False
         return self._push(value) is not False
 

@@ -31,12 +31,9 @@ class Holds:
         """Go on to the next connection, or to where there is none."""
         with self._lock:
             self._flow = flow
-            left = list(self._holds.values())
+            # Those on the last connection go with it: once it is closing they hold nothing.
             for hold in self._holds:
                 self._holds[hold] = None if flow is None else flow.pause()
-        for held in left:
-            if held is not None:
-                held.dispose()
 
     def _release(self, hold: object) -> None:
         with self._lock:

@@ -310,6 +310,7 @@ def test_channels_of_one_key_share_the_look_up() -> None:
     client.dials[0].peer.message("7:again")
     assert all_notes[507].values == ["7:x", "7:again"]
     client.feed.dispose()
+    assert client.feed._channels._keyed == {}
     client.check_nothing_left()
 
 
@@ -361,6 +362,23 @@ def test_who_comes_within_a_status_or_opening_is_asked_for_once() -> None:
     client.feed.status.subscribe(come)
     notes.append(client.notes())
     assert got(client.dials[0]) == ["login", "+a", "+b", "x"]
+    client.feed.dispose()
+    client.check_nothing_left()
+
+
+def test_who_comes_while_channels_are_asked_for() -> None:
+    """A channel that comes within another's subscribe function is asked for on that connection."""
+    client = Client()
+    notes: list[Any] = []
+
+    def ask() -> str:
+        if not notes:
+            notes.append(client.notes(channel(client, "b")))
+        return "+a"
+
+    client.feed.on_next("x")
+    client.feed.channel(ask, None, bool).subscribe()
+    assert got(client.dials[0]) == ["+a", "+b", "x"]
     client.feed.dispose()
     client.check_nothing_left()
 

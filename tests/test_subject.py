@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from feeds import Client, code, got, served, waiting
-from network import refused
+from network import Dial, refused
 from reactivex import Observer
 
 import rxws
@@ -274,23 +274,33 @@ def test_connection_is_there_when_open_is_told() -> None:
     client.check_nothing_left(notes.subscription.dispose)
 
 
-def test_who_leaves_over_a_status_leaves_nothing() -> None:
-    """Leaving or coming back within any status is as good as at any other time."""
-    for at in ("Connecting", "Open", "Waiting", "Closed"):
-        client = Client(served())
-        notes = client.notes()
-        left: list[object] = []
+@pytest.mark.parametrize("late", [True, False])
+@pytest.mark.parametrize("at", ["Connecting", "Open", "Closed", "Waiting"])
+def test_who_leaves_over_a_status_leaves_nothing(at: str, late: bool) -> None:
+    """Leaving within any status is as good as at any other time, and nothing is sent after it."""
 
-        def leave(status: object, at: str = at, left: list[object] = left) -> None:
-            if type(status).__name__ == at and not left:
-                left.append(status)
-                notes.subscription.dispose()  # noqa: B023 # runs within this round
+    def meet(dial: Dial) -> None:
+        dial.later(0.1, lambda: dial.disposed or served()(dial)) if late else served()(dial)
 
+    client = Client(meet, opening=lambda _: ["never"] if at == "Open" else [])
+    seen: list[str] = []
+
+    def leave(status: object) -> None:
+        seen.append(type(status).__name__)
+        if len(seen) > 1 and seen[-1] == at:
+            client.feed.dispose()
+
+    client.feed.status.subscribe(leave)
+    client.feed.subscribe()
+    client.run(0.5)
+    if at not in seen[1:]:
         client.dials[0].peer.lost()
-        client.feed.status.subscribe(leave)
-        client.run(2.0)
-        assert left, at
-        client.check_nothing_left()
+        client.run(0.5)
+    assert at in seen[1:]
+    assert not any(got(dial) for dial in client.dials)
+    client.run(20.0)
+    assert len(client.dials) == 1
+    client.check_nothing_left()
 
 
 def test_who_comes_back_over_a_status_keeps_the_run() -> None:
@@ -542,3 +552,24 @@ def test_completing_a_first_subscriber_elsewhere_needs_a_loop() -> None:
     feed.dispose()
     assert feed.stats.dropped == {"closed": 1}
     assert " 'http://[' " in repr(rxws.WebSocketSubject("http://["))
+
+
+def test_who_leaves_while_it_is_closing_seals_nothing() -> None:
+    """After a completion and the last leaving, what is pushed waits for the next who comes."""
+    client = Client()
+    notes = client.notes()
+    client.feed.on_completed()
+    notes.subscription.dispose()
+    client.feed.on_next("x")
+    again = client.notes()
+    assert got(client.dials[1]) == ["x"]
+    client.check_nothing_left(again.subscription.dispose)
+
+
+async def test_a_scheduler_that_is_given_is_used_on_a_loop_as_well() -> None:
+    """Virtual time stays virtual where an event loop is running."""
+    client = Client(refused(ConnectError("nobody")), served())
+    notes = client.notes()
+    client.run(1.0)
+    assert client.names[-1] == "Open"
+    client.check_nothing_left(notes.subscription.dispose)

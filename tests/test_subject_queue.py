@@ -100,6 +100,56 @@ def test_a_loss_while_paused_is_told_by_a_send() -> None:
     client.check_nothing_left(notes.subscription.dispose)
 
 
+def test_a_loss_behind_a_full_wire_is_told_by_a_send() -> None:
+    """Neither does it where the peer had stopped to take before."""
+    client = Client()
+    notes = client.notes()
+    hold = client.conn.flow.pause()
+    client.dials[0].peer.stop()
+    client.feed.on_next("fills")
+    client.dials[0].peer.lost()
+    client.run()
+    assert client.names[-1] == "Open"
+    client.feed.on_next("a")
+    client.run(1.0)
+    assert got(client.dials[1]) == ["a"]
+    hold.dispose()
+    client.check_nothing_left(notes.subscription.dispose)
+
+
+def test_a_wire_that_is_severed_is_read_to_its_end() -> None:
+    """What waits while nothing can be sent any more does not hold up reading what came before."""
+    client = Client()
+    notes = client.notes()
+    dial = client.dials[0]
+    dial.transport.sever()
+    client.run()
+    for _ in range(70):
+        client.feed.on_next("x" * 1000)
+    assert dial.transport.reading
+    dial.peer.message("last words")
+    dial.peer.lost()
+    client.run(1.0)
+    assert notes.values == ["last words"]
+    assert len(got(client.dials[1])) == 70
+    client.check_nothing_left(notes.subscription.dispose)
+
+
+def test_what_is_pushed_behind_an_end_of_another_thread_is_dropped() -> None:
+    """An end counts from the moment it is pushed, not from when the subject's thread sees it."""
+    client = Client()
+    client.watch_drops()
+    client.notes()
+    thread = threading.Thread(target=client.feed.on_completed)
+    thread.start()
+    thread.join()
+    client.feed.on_next("late")
+    client.run()
+    assert client.dropped == [("late", "closed")]
+    assert (got(client.dials[0]), code(client.dials[0])) == ([], 1000)
+    client.check_nothing_left()
+
+
 def test_what_waits_holds_up_reading() -> None:
     """A peer that takes nothing is read no further above 64 KiB, and again when it has taken."""
     client = Client()
@@ -289,6 +339,7 @@ def test_other_threads_push_in_order() -> None:
         for thread in threads:
             thread.join()
         assert client.feed.stats.queued == 200
+        assert client.clock.pending == 1, "one turn takes all that was handed over"
         client.run()
         sent = [message for message in got(client.dials[0]) if str(message)[0] == str(round_)]
         for name in "ab":
