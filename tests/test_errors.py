@@ -15,6 +15,7 @@ from rxws import (
     DecodeError,
     EncodeError,
     HandshakeError,
+    OpeningError,
     RxwsError,
     SendTimeout,
     errors,
@@ -28,6 +29,7 @@ EVERY: list[RxwsError] = [
     SendTimeout(CLOSE),
     ConnectError("said"),
     HandshakeError("said", 403, {"Server": "x"}, b"no"),
+    OpeningError("said"),
     DecodeError("said", b"\xff"),
     EncodeError("said", {1: 2}),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Any
 
 import pytest
@@ -572,4 +573,9 @@ async def test_a_scheduler_that_is_given_is_used_on_a_loop_as_well() -> None:
     notes = client.notes()
     client.run(1.0)
     assert client.names[-1] == "Open"
+    thread = threading.Thread(target=client.feed.on_next, args=("a",))
+    thread.start()
+    thread.join()
+    client.run()
+    assert got(client.dials[1]) == ["a"]
     client.check_nothing_left(notes.subscription.dispose)

@@ -107,12 +107,13 @@ def test_a_loss_behind_a_full_wire_is_told_by_a_send() -> None:
     hold = client.conn.flow.pause()
     client.dials[0].peer.stop()
     client.feed.on_next("fills")
+    client.feed.on_next("waits")
     client.dials[0].peer.lost()
     client.run()
     assert client.names[-1] == "Open"
     client.feed.on_next("a")
     client.run(1.0)
-    assert got(client.dials[1]) == ["a"]
+    assert got(client.dials[1]) == ["waits", "a"]
     hold.dispose()
     client.check_nothing_left(notes.subscription.dispose)
 

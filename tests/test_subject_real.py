@@ -242,6 +242,10 @@ def test_a_subject_outlives_its_loop() -> None:
     asyncio.run(use())
     asyncio.run(use())
     feed.dispose()
+    thread = threading.Thread(target=feed.on_next, args=("nobody takes it to the loop",))
+    thread.start()
+    thread.join()
+    assert feed.stats.queued == 1
     names = [type(status).__name__ for status in statuses]
     assert names == ["Closed", "Connecting", "Waiting"] * 2 + ["Closed"]
 
