@@ -19,7 +19,7 @@ from .messages import Close, Frame, Kind
 from .options import Options
 from .outbox import make_outbox
 from .overflow import OVERHEAD, REFUSING
-from .scheduling import after
+from .patience import Patience
 from .streams import Dispatcher, Fault, Replay, Stream
 from .transport import Transport
 
@@ -50,15 +50,12 @@ class FlowControl:
         "_ended",
         "_fault",
         "_latency",
-        "_left",
-        "_offered",
         "_on_overflow",
         "_on_stuck",
         "_options",
-        "_relieved",
+        "_patience",
         "_scheduler",
         "_thread",
-        "_timer",
         "_transport",
         "_writable",
         "gate",
@@ -105,10 +102,9 @@ class FlowControl:
         self._latency: Stream[float] | None = None
         self.wire_writable = True
         self.severed = False  # whether TCP is lost, be it that reading has not come to that yet
-        self._timer: DisposableBase | None = None
-        self._offered = self._left = 0  # messages put in the outbox; those of them that left it
-        self._relieved = 0  # how often the wire was full and took frames again
-        self.received_messages = self.received_bytes = self.sent_messages = self.sent_bytes = 0
+        self._patience: Patience | None = None  # one is made when a message has to wait
+        self.received_messages = self.received_bytes = 0
+        self.sent_messages = self.sent_bytes = 0
         self._dropped: dict[str, int] = {}
         self._ended: Close | None = None
 
@@ -116,7 +112,8 @@ class FlowControl:
 
     def pause(self) -> DisposableBase:
         """See `Flow.pause`."""
-        self.gate.hold(hold := Hold(self._release))
+        hold = Hold(self._release)
+        self.gate.hold(hold)
         return hold
 
     def _release(self, hold: object) -> None:
@@ -195,7 +192,10 @@ class FlowControl:
         A message that finds nothing waiting is sent whatever its size: it is the user's.
         """
         outbox = self.outbox
-        if self.offer_now(kind, payload):
+        # As in offer_now, without the call, which each message would pay for.
+        if self.wire_writable and not outbox.count and self._transport.write(kind, payload):
+            self.sent_messages += 1
+            self.sent_bytes += len(payload)
             return True
         policy = self._options.overflow
         if policy in REFUSING and self._excess(len(payload) + OVERHEAD):
@@ -207,7 +207,7 @@ class FlowControl:
         while outbox.count > 1 and self._excess():
             outbox.drop_oldest(key)
             self.dropped("overflow")
-        self._offered += 1
+        self._waits().on_offered()
         self._transport.wake()
         self._check_water()
         return True
@@ -246,12 +246,9 @@ class FlowControl:
             return
         self.wire_writable = writable
         if writable:
-            self._left = self._offered - len(self.outbox)
-            self._relieved += 1
-            if self._timer is not None:
-                after(self._scheduler, 0, self._check_left)
-        elif self._timer is None:
-            self._arm()
+            self._waits().on_relieved(len(self.outbox))
+        else:
+            self._waits().on_full()
         self._check_water()
         if self._writable is not None:
             self._writable.emit(writable)
@@ -280,30 +277,21 @@ class FlowControl:
             self.gate.release(_BEHIND)
             self.on_released()
 
-    def _arm(self) -> None:
-        mark, relieved = self._offered, self._relieved
+    def _waits(self) -> Patience:
+        if self._patience is None:
+            self._patience = Patience(
+                self._scheduler, self._options.send_timeout, self._is_dry, self._on_stuck
+            )
+        return self._patience
 
-        def check() -> None:
-            self._timer = None
-            if self.wire_writable:
-                return
-            if self._left < mark or self._relieved == relieved:
-                self._on_stuck()
-            else:
-                self._arm()
-
-        self._timer = after(self._scheduler, self._options.send_timeout, check)
-
-    def _check_left(self) -> None:
-        """End the deadline where the wire takes frames still: all that waited has left."""
-        if self.wire_writable and not self.buffered:
-            self._stop_timer()
+    def _is_dry(self) -> bool:
+        return self.wire_writable and not self.buffered
 
     def give_up(self) -> None:
         """Drop and count what waits: it will not leave."""
         self.waiting = 0
         self.dropped("closed", self.outbox.clear())
-        self._stop_timer()
+        self._wait_no_more()
         self.gate.release(_BEHIND)
         self.on_released()
 
@@ -314,9 +302,8 @@ class FlowControl:
         for stream in (self._writable, self._latency):
             if stream is not None:
                 stream.end()
-        self._stop_timer()
+        self._wait_no_more()
 
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.dispose()
-            self._timer = None
+    def _wait_no_more(self) -> None:
+        if self._patience is not None:
+            self._patience.stop()

@@ -157,11 +157,9 @@ class Stream(Observable[T]):
     def _finish(self, error: Exception | None) -> None:
         if self._ended:
             return
-        with _SUBSCRIBING:
-            self._ended, self._error = True, error
-            told, self._told = self._told, ()
-            self._observers = self._watchers = ()
-        for observer in told:
+        # Before they are let go of: who comes in between is among them, or is told as a latecomer.
+        self._error, self._ended = error, True
+        for observer in self.let_all_go():
             self._tell_end(observer)
 
     def _tell_end(self, observer: ObserverBase[T]) -> None:

@@ -42,12 +42,20 @@ LAYERS: list[set[str]] = [
     {"dropping"},  # telling of what it drops
     {"unsent"},  # the queue of who has no connection
     {"gate", "outbox", "framing"},  # holds, the queue of what goes out, values and frames
+    {"patience"},  # the deadline of what waits
     {"renewing"},  # streams that end and begin anew
     {"scheduling"},  # time
     {"streams"},  # light Observables for frames
     {"connection", "transport", "options"},  # the value users hold; the port to the wire
     {"closing", "overflow", "backoff", "codecs", "origins", "upgrades"},  # policies
-    {"messages", "errors", "state", "status", "log", "cells"},  # vocabulary; the notebook cell that runs
+    {
+        "messages",
+        "errors",
+        "state",
+        "status",
+        "log",
+        "cells",
+    },  # vocabulary; the cell that runs
 ]
 
 # Imports within one layer, each with its reason: (who imports, what).
