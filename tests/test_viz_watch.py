@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import reactivex as rx
+from feeds import Client, got
 from reactivex import operators as ops
 from reactivex.subject import Subject
 from rig import Rig
@@ -184,6 +185,34 @@ def test_watching_a_connection_is_no_subscription() -> None:
     rig.settle()
     assert view.state == "ended"
     assert repr(view) == "<View 'ws://peer.example/': incoming 1, outgoing 1, ended 4001>"
+
+
+@pytest.mark.promise("watched")
+def test_watching_a_client_that_comes_back_dials_nothing() -> None:
+    """Neither the subject nor a channel: nothing is opened until somebody subscribes."""
+    client = Client()
+    acme = client.feed.channel("sub", "unsub", str.upper, key="ACME")
+    view = watch(client.feed, ops.map(len), scheduler=client.clock)
+    part = watch(acme, scheduler=client.clock)
+    client.run()
+    assert client.dials == []
+    assert "Nobody is subscribed" in view.text()
+    assert "Nobody is subscribed" in part.text()
+
+    everything, some = client.notes(), client.notes(acme)
+    client.run()
+    [dial] = client.dials
+    dial.peer.message("acme")
+    client.run()
+    assert got(dial) == ["sub"]
+    assert (seen(view, "incoming"), seen(view, "map")) == (["acme"], [4])
+    assert seen(part, "ACME") == ["acme"]
+    assert "Nobody is subscribed" not in view.text() + part.text()
+
+    everything.subscription.dispose()
+    some.subscription.dispose()
+    client.answer_close(dial)
+    client.check_nothing_left(stop_all)
 
 
 def test_a_chain_of_a_connection_ends_with_its_code() -> None:

@@ -9,12 +9,14 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import CompositeDisposable, Disposable
 
+from rxws.channels import UNSET, Channel
 from rxws.connection import Connection
 from rxws.inbound import Inbound
 from rxws.loop import LoopScheduler
 from rxws.outgoing import Outgoing
 from rxws.recording import Recording
 from rxws.streams import Stream
+from rxws.subject import WebSocketSubject
 
 from . import register
 from .chain import Chain, Operator, watched
@@ -28,6 +30,10 @@ _UNHEARD = (
     "Nobody is subscribed to incoming: its messages wait, as watching does not count. "
     "`conn.incoming.subscribe()` lets them come."
 )
+_NOT_ASKED = (
+    "Nobody is subscribed: nothing is opened or asked for, as watching does not count. "
+    "`subscribe()` lets values come."
+)
 
 
 def watch(
@@ -40,10 +46,10 @@ def watch(
 ) -> View:
     """Draw a live marble diagram of a flow, and of each step of a chain, under the running cell.
 
-    Watching a connection, or one of its streams, changes nothing: it is no subscriber, so messages
-    that nobody subscribes wait, and none comes or is dropped because of it. Every other Observable,
-    `conn.incoming.pipe(…)` too, is subscribed, once. An error in a step is shown below the picture,
-    and reaches nobody else.
+    Watching a connection, one of its streams, a `WebSocketSubject` or a channel of one changes
+    nothing: it is no subscriber, so messages that nobody subscribes wait, none comes or is dropped
+    because of it, and nothing is dialled. Every other Observable, `conn.incoming.pipe(…)` too, is
+    subscribed, once. An error in a step is shown below the picture, and reaches nobody else.
 
     Args:
         source: A connection; a `Recording`, as one whose taps are in a running handler; or any
@@ -190,17 +196,23 @@ class _End(ObserverBase[Any]):
 
 def _first(source: Observable[Any]) -> str:
     """The name of a source's lane."""
-    if isinstance(source, Inbound):
+    if isinstance(source, Inbound | WebSocketSubject):
         return "incoming"
+    if isinstance(source, Channel):
+        return "channel" if source.key is UNSET else f"{source.key}"
     return "outgoing" if isinstance(source, Outgoing) else "source"
 
 
 def _hint(source: Observable[Any]) -> Callable[[], str]:
     """What is said while nobody is subscribed to what waits for that."""
-    if not isinstance(source, Inbound):
+    if isinstance(source, Inbound):
+        unheard = _UNHEARD
+    elif isinstance(source, WebSocketSubject | Channel):
+        unheard = _NOT_ASKED
+    else:
         return str
-    stream: Stream[Any] = source
-    return lambda: "" if stream.observed else _UNHEARD
+    stream = cast("Stream[Any]", source)
+    return lambda: "" if stream.observed else unheard
 
 
 def _named(
