@@ -14,6 +14,7 @@ from pathlib import Path
 import auth
 import chat
 import echo
+import price_feed
 import shout
 import ticker
 import typed_rpc
@@ -22,7 +23,15 @@ from aiohttp import web
 import rxws
 
 HERE = Path(__file__).parent
-SOURCES = ("shout.py", "ticker.py", "chat.py", "typed_rpc.py", "auth.py", "echo.py")
+SOURCES = (
+    "shout.py",
+    "ticker.py",
+    "price_feed.py",
+    "chat.py",
+    "typed_rpc.py",
+    "auth.py",
+    "echo.py",
+)
 # The page is one file and talks to WebSockets: nothing else may be loaded, from nowhere.
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; "
@@ -55,6 +64,7 @@ def make_app() -> web.Application:
             web.get("/source/{name}", source),
             web.get("/shout", shout.shout),
             web.get("/ticker", ticker.ticker),
+            web.get("/prices", price_feed.prices),
             web.get("/chat", chat.chat),
             web.get("/rpc", typed_rpc.rpc),
             web.get("/private", auth.private),

@@ -1,0 +1,82 @@
+"""Many channels over one socket: a table in a terminal, lines of a log elsewhere.
+
+Run `price_feed.py`, then `python dashboard.py ws://127.0.0.1:8080/prices ACME INIT HOOL` beside it,
+and restart the feed.
+"""
+
+import asyncio
+import sys
+from typing import Any
+
+import reactivex as rx
+from reactivex import Observable
+from reactivex import operators as ops
+
+import rxws
+
+Feed = rxws.WebSocketSubject[dict[str, Any], object]
+
+
+def symbol_of(tick: dict[str, Any]) -> object:
+    return tick["symbol"]
+
+
+def price_of(tick: dict[str, Any]) -> float:
+    return float(tick["price"])
+
+
+def prices(feed: Feed, symbol: str) -> Observable[float]:
+    # Subscribed at the server while somebody is here, and again on each new connection. By its key
+    # a tick finds its channel with one call of `symbol_of`, however many channels there are.
+    ticks = feed.channel({"subscribe": symbol}, {"unsubscribe": symbol}, symbol_of, key=symbol)
+    return ticks.pipe(ops.map(price_of))
+
+
+def row(feed: Feed, symbol: str) -> Observable[str]:
+    """The row of a symbol, again with each price; first without one."""
+
+    def and_next(latest: tuple[float, ...], price: float) -> tuple[float, ...]:
+        return (*latest, price)[-32:]
+
+    def drawn(latest: tuple[float, ...]) -> str:
+        low, high = min(latest), max(latest)
+        bars = (round(7 * (price - low) / ((high - low) or 1)) for price in latest)
+        return f"{symbol:<6}{latest[-1]:8.2f}  " + "".join("▁▂▃▄▅▆▇█"[bar] for bar in bars)
+
+    start: tuple[float, ...] = ()
+    return prices(feed, symbol).pipe(
+        ops.scan(and_next, start), ops.map(drawn), ops.start_with(symbol)
+    )
+
+
+def table(feed: Feed, *symbols: str) -> Observable[str]:
+    def drawn(lines: tuple[object, ...]) -> str:
+        return "\x1b[H\x1b[2J" + "\n".join(f"{line!s:.100}" for line in lines)
+
+    rows = [row(feed, symbol) for symbol in symbols]
+    return rx.combine_latest(feed.status, *rows).pipe(ops.sample(0.1), ops.map(drawn))
+
+
+def log(feed: Feed, *symbols: str) -> Observable[str]:
+    def lines(symbol: str) -> Observable[str]:
+        return prices(feed, symbol).pipe(ops.map(lambda price: f"{symbol:<6}{price:8.2f}"))
+
+    return rx.merge(feed.status.pipe(ops.map(repr)), *map(lines, symbols))
+
+
+async def show(url: str, *symbols: str, terminal: bool) -> None:
+    feed: Feed = rxws.WebSocketSubject(
+        url, codec=rxws.codecs.json, backoff=rxws.backoff.exponential(first=0.5, cap=5.0)
+    )
+    async for text in rxws.iterate((table if terminal else log)(feed, *symbols)):
+        print(text, flush=True)
+
+
+if __name__ == "__main__":
+    arguments = sys.argv[1:] or ["ws://127.0.0.1:8080/prices", "ACME", "INIT", "HOOL"]
+    try:
+        asyncio.run(show(*arguments, terminal=sys.stdout.isatty()))
+    except KeyboardInterrupt:
+        pass
+    except rxws.RxwsError as error:
+        sys.exit(f"{type(error).__name__}: {error}")
