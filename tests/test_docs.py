@@ -27,6 +27,7 @@ from aiohttp import web
 
 import rxws
 from rxws import testing, viz
+from rxws.status import TRANSITIONS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -133,6 +134,18 @@ def test_the_pictures_on_the_pages_are_those_that_rxws_draws() -> None:
         )
         assert f'--8<-- "docs/images/{name}"' in pages
     assert "REACTIVE" in drawn["landing.svg"]
+
+
+def test_the_picture_of_the_status_is_its_table() -> None:
+    """It has an arrow for each step that is documented and no other, and stands on a page."""
+    drawn = runpy.run_path(str(ROOT / "docs/images/status.py"))
+    steps = {(before, then) for before, after in TRANSITIONS.items() for then in after}
+    assert set(drawn["ARROWS"]) == steps
+    assert set(drawn["PLACES"]) == set(TRANSITIONS)
+    text = drawn["FILE"].read_text("utf-8")
+    assert text == drawn["picture"](), "stale: run `python docs/images/status.py`"
+    assert text.count("marker-end") == len(steps) + 1  # and the one that it begins with
+    assert "images/status.svg" in "".join(page.read_text("utf-8") for page in PAGES)
 
 
 @pytest.mark.parametrize(
