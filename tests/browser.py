@@ -1,6 +1,7 @@
 """Headless Chromium driven over the DevTools protocol, with aiohttp as the only dependency.
 
-`async with chromium(tmp_path) as page:` gives one blank page; `evaluate` runs JavaScript in it.
+`browser` starts one, and `async with page_of(endpoint) as page:` gives a blank page of it;
+`evaluate` runs JavaScript there.
 """
 
 from __future__ import annotations
@@ -8,11 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import queue
 import shutil
 import signal
-from collections.abc import AsyncGenerator
+import subprocess
+import threading
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import aiohttp
 
@@ -69,14 +73,17 @@ class Page:
         for waiting in self._answers.values():
             waiting.cancel("the browser is gone")
 
-    async def attach(self) -> None:
-        target = await self.call("Target.createTarget", url="about:blank")
+    async def attach(self) -> str:
+        """Open the page in a context of its own, whose id is returned."""
+        context: str = (await self.call("Target.createBrowserContext"))["browserContextId"]
+        target = await self.call("Target.createTarget", url="about:blank", browserContextId=context)
         attached = await self.call(
             "Target.attachToTarget", targetId=target["targetId"], flatten=True
         )
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log"):
             await self.call(f"{domain}.enable")
+        return context
 
     async def call(self, method: str, **params: Any) -> dict[str, Any]:
         """Call a method of the protocol and return its result."""
@@ -117,56 +124,81 @@ class Page:
             await asyncio.wait_for(self._loaded.wait(), PATIENCE)
 
 
-@contextlib.asynccontextmanager
-async def chromium(directory: Path) -> AsyncGenerator[Page]:
-    """Start a browser whose files all lie in `directory`, and end it."""
+@contextlib.contextmanager
+def browser(directory: Path) -> Generator[str]:
+    """Start a browser whose files all lie in `directory`, tell its address, and end it."""
     path = find_chromium()
     assert path is not None, "no Chromium on PATH"
     flags = [*FLAGS, f"--user-data-dir={directory / 'profile'}"]
     if os.geteuid() == 0:
         flags.append("--no-sandbox")  # Chromium refuses to run as root with it
-    process = await asyncio.create_subprocess_exec(
-        path,
-        *flags,
+    process = subprocess.Popen(
+        [path, *flags],
         env={**os.environ, "HOME": str(directory)},
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         start_new_session=True,  # so that its children can be ended with it
     )
+    assert process.stderr is not None
+    reading = Reading(process.stderr)
     try:
-        async with asyncio.timeout(PATIENCE):
-            endpoint, stderr = await _endpoint(process)
-        async with (
-            aiohttp.ClientSession() as client,
-            client.ws_connect(endpoint, max_msg_size=0) as socket,
-        ):
-            page = Page(socket)
-            listening = asyncio.create_task(page.listen())
-            await page.attach()
-            yield page
-            page._session = None
-            await page.call("Browser.close")
-            await listening
-        async with asyncio.timeout(PATIENCE):
-            await process.wait()
-            await stderr
+        yield reading.endpoint()
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+        process.wait()
+        reading.join()
+        process.stderr.close()
 
 
-async def _endpoint(process: asyncio.subprocess.Process) -> tuple[str, asyncio.Task[None]]:
-    """The address that the browser says it listens on; what it says later is read and dropped."""
-    assert process.stderr is not None
-    said = b""
-    while line := await process.stderr.readline():
-        said += line
-        if line.startswith(b"DevTools listening on "):
-            return line.decode().split()[-1], asyncio.create_task(_drain(process.stderr))
-    raise AssertionError(f"the browser ended at its start:\n{said.decode(errors='replace')}")
+@contextlib.asynccontextmanager
+async def page_of(endpoint: str) -> AsyncGenerator[Page]:
+    """Open a page that shares nothing with others of the same browser."""
+    async with (
+        aiohttp.ClientSession() as client,
+        client.ws_connect(endpoint, max_msg_size=0) as socket,
+    ):
+        page = Page(socket)
+        listening = asyncio.create_task(page.listen())
+        context = await page.attach()
+        yield page
+        page._session = None
+        await page.call("Target.disposeBrowserContext", browserContextId=context)
+        await socket.close()
+        await listening
 
 
-async def _drain(stream: asyncio.StreamReader) -> None:
-    while await stream.read(1 << 16):
-        pass
+@contextlib.asynccontextmanager
+async def chromium(directory: Path) -> AsyncGenerator[Page]:
+    """Start a browser for one page, and end it."""
+    with browser(directory) as endpoint:
+        async with page_of(endpoint) as page:
+            yield page
+
+
+class Reading(threading.Thread):
+    """Reads what a browser says: the address that it listens on, and what is dropped."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        super().__init__(daemon=True)
+        self._stream = stream
+        self._said = b""
+        self._found: queue.Queue[str | None] = queue.Queue()
+        self.start()
+
+    def run(self) -> None:
+        for line in self._stream:
+            self._said += line
+            if line.startswith(b"DevTools listening on "):
+                self._found.put(line.decode().split()[-1])
+                break
+        for _ in self._stream:
+            pass
+        self._found.put(None)
+
+    def endpoint(self) -> str:
+        """The address."""
+        found = self._found.get(timeout=PATIENCE)
+        said = self._said.decode(errors="replace")
+        assert found is not None, f"the browser ended at its start:\n{said}"
+        return found

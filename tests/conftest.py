@@ -4,7 +4,7 @@
   one handler at every path; all that was started is cleaned up after the test.
 - `raw_client`: `peer = await raw_client(port, path, headers=…)` is `RawClient.connect`; it is gone
   after the test, if need be by a reset.
-- `page`: a page in a new headless Chromium, by the DevTools protocol; skipped where there is none.
+- `page`: a page in a headless Chromium, by the DevTools protocol; skipped where there is none.
 - `nothing_left_open` needs no mention: at the end of each test no asyncio task of the test's loop
   and no socket of the process may be left that was not there when the test began. Both get a
   moment to go away. Nor may the loop have been told of an exception that nobody took. In asyncio's
@@ -26,7 +26,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from browser import Page, chromium, find_chromium
+from browser import Page, browser, find_chromium, page_of
 from peers import RawClient
 from slow import slow_callbacks
 
@@ -158,15 +158,22 @@ async def serve() -> AsyncIterator[Serve]:
         await runner.cleanup()
 
 
-@pytest.fixture
-async def page(tmp_path: Path) -> AsyncIterator[Page]:
-    """A page in a new browser; at the end no script of it may have failed."""
+@pytest.fixture(scope="session")
+def browser_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A headless Chromium for all tests that need one."""
     if find_chromium() is None:
         reason = "no Chromium on PATH (Debian: apt-get install chromium)"
         if os.environ.get("RXWS_REQUIRE_BROWSER") == "1":
             pytest.fail(f"{reason}, and RXWS_REQUIRE_BROWSER=1 asks for one")
         pytest.skip(f"{reason}; RXWS_REQUIRE_BROWSER=1 makes this a failure")
-    async with chromium(tmp_path) as page:
+    with browser(tmp_path_factory.mktemp("browser")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+async def page(browser_endpoint: str) -> AsyncIterator[Page]:
+    """A page of a browser; at the end no script of it may have failed."""
+    async with page_of(browser_endpoint) as page:
         yield page
         assert page.exceptions == []
         assert not [line for line in page.log if "Content Security Policy" in line]
