@@ -306,3 +306,14 @@ def test_who_left_in_the_turn_of_the_end_is_not_told_it() -> None:
     leaving.append(Seen(bench.stream))
     bench.stream.end()
     assert leaving[0].told == []
+
+
+def test_a_subscription_says_whether_it_is_over() -> None:
+    """In a notebook it is what `subscribe` shows."""
+    bench = Bench()
+    left, ended = Seen(bench.stream).subscription, Seen(bench.stream).subscription
+    assert repr(left) == "<Subscription active>"
+    left.dispose()
+    assert repr(left) == "<Subscription over>"
+    bench.stream.end()
+    assert repr(ended) == "<Subscription over>"
