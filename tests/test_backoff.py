@@ -35,6 +35,7 @@ def test_each_bound_is_larger_than_the_one_before_up_to_the_cap() -> None:
     assert list(islice(waits, 6)) == [0.5, 1.5, 4.5, 10.0, 10.0, 10.0]
 
 
+@pytest.mark.promise("jitter")
 def test_every_wait_is_drawn_anew_also_at_the_cap() -> None:
     """Each is the bound times a number of its own."""
     numbers = iter([0.1, 0.2, 0.3, 0.4, 0.5])
@@ -166,6 +167,7 @@ def test_which_errors_are_dialled_again(error: Exception, expected: bool) -> Non
     ],
     ids=lambda value: repr(value)[:60],
 )
+@pytest.mark.promise("retry-after")
 def test_how_long_the_server_asks_to_wait(headers: dict[str, str], expected: float | None) -> None:
     """Seconds or a date, an hour at the most; what makes no sense is ignored."""
     for status in (429, 503):

@@ -25,6 +25,7 @@ def channel(client: Client, key: str, **options: Any) -> Channel[Any]:
     return client.feed.channel(f"+{key}", f"-{key}", name, key=key, **options)
 
 
+@pytest.mark.promise("channel")
 def test_subscribers_share_one_subscription() -> None:
     """Two subscribe and one message is sent; one leaves, nothing; the last leaves, one message."""
     client = Client()
@@ -59,6 +60,7 @@ def test_a_channel_alone_opens_and_closes_the_socket() -> None:
     client.check_nothing_left()
 
 
+@pytest.mark.promise("greeting")
 def test_each_connection_is_asked_once_before_what_waits() -> None:
     """A new connection is sent `opening`, then the channels' messages, then the buffer."""
     client = Client(opening=lambda conn: ["login"])
@@ -180,6 +182,7 @@ def test_what_could_not_leave_waits_for_the_next_who_comes() -> None:
     client.check_nothing_left(again.subscription.dispose)
 
 
+@pytest.mark.promise("channel")
 def test_a_channel_sends() -> None:
     """What is pushed into a channel is sent; its end, and an error, leave the socket open."""
     client = Client()
@@ -259,6 +262,7 @@ def test_an_unsubscribe_message_that_cannot_be_made_is_a_fault(
 
 
 @pytest.mark.parametrize("observed", [True, False])
+@pytest.mark.promise("sisters")
 def test_what_raises_in_a_channel_leaves_the_others(
     observed: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -288,6 +292,7 @@ def test_what_raises_in_a_channel_leaves_the_others(
     client.check_nothing_left()
 
 
+@pytest.mark.promise("look-up")
 def test_channels_of_one_key_share_the_look_up() -> None:
     """One call of `match` for each frame, however many channels have a key of it."""
     calls: list[str] = []

@@ -167,6 +167,7 @@ AFTER = [accepts_and_drops, accepts_and_hangs_up, goes_away]
 
 
 @pytest.mark.parametrize("fault", [*BEFORE, *AFTER], ids=lambda fault: fault.__name__)
+@pytest.mark.promise("final")
 async def test_after_any_passing_fault_it_is_dialled_again(fault: Fault) -> None:
     """Three times the same fault, then an open connection."""
     async with RawServer() as server:
@@ -272,6 +273,7 @@ async def test_a_server_that_says_nothing_is_given_up_after_open_timeout_and_dia
             assert await peer.until_ended() == "eof"
 
 
+@pytest.mark.promise("hammer")
 async def test_by_default_a_server_that_drops_at_once_is_not_hammered() -> None:
     """In the time of the first wait there is one dial."""
     async with RawServer() as server:
@@ -534,6 +536,7 @@ async def test_disposed_while_the_upgrade_is_under_way_the_server_sees_it_go() -
         assert await peer.until_ended() in ("eof", "reset")
 
 
+@pytest.mark.promise("left")
 async def test_disposed_at_any_turn_of_the_dial_nothing_is_left(serve: Serve) -> None:
     """After 0, 1, 2 ... turns of the loop, until it is open by then."""
 

@@ -114,6 +114,7 @@ def test_a_close_that_says_nothing_against_it_is_followed_by_another_dial(code: 
         (500, "30", 1.0),  # there it means nothing
     ],
 )
+@pytest.mark.promise("retry-after")
 def test_a_server_that_asks_to_be_left_alone_is(status: int, asked: str, wait: float) -> None:
     """`Retry-After`, and on top of it the backoff's own wait, with its jitter."""
     headers = {"Retry-After": asked, "Date": "Wed, 21 Oct 2015 07:27:40 GMT"}
@@ -147,6 +148,7 @@ def busiest(times: list[float], window: float) -> Iterator[int]:
         yield end - begin
 
 
+@pytest.mark.promise("jitter")
 def test_of_a_thousand_cut_off_at_once_no_moment_sees_over_a_hundredth_of_the_dials() -> None:
     """Of the dials after a wait at the cap, however the window of 100 ms is put."""
     seed = 11
@@ -192,6 +194,7 @@ class Attempts(Statuses):
 
 
 @pytest.mark.parametrize("seed", range(200))
+@pytest.mark.promise("hammer")
 def test_a_server_that_accepts_and_closes_at_once_is_dialled_ten_times_in_ten_seconds(
     seed: int,
 ) -> None:
@@ -239,6 +242,7 @@ def test_a_peer_that_is_done_completes_it(code: int | None) -> None:
 
 
 @pytest.mark.parametrize("code", [1002, 1003, 1007, 1008, 1009, 1010, 3000, 4000, 4001, 4999])
+@pytest.mark.promise("final")
 def test_other_closes_are_final(code: int) -> None:
     """With a `ConnectionClosed` that has the close, and says that it is not retryable."""
     client = Client(opened(2.0, code))
@@ -250,6 +254,7 @@ def test_other_closes_are_final(code: int) -> None:
 
 
 @pytest.mark.parametrize("status", [101, 200, 400, 401, 403, 404, 410])
+@pytest.mark.promise("final")
 def test_other_answers_are_final(status: int) -> None:
     """With the `HandshakeError` of the dial, on which a note says why."""
     refusal = HandshakeError("no", status, {})
@@ -785,6 +790,7 @@ FINALS: list[Meets] = [
 
 
 @pytest.mark.parametrize("seed", range(10))
+@pytest.mark.promise("status")
 def test_over_a_thousand_faults_the_status_is_a_walk_of_the_table(seed: int) -> None:
     """Each step is checked as it comes; what is open and what waits is as the status says."""
     rng = random.Random(seed)
@@ -823,6 +829,7 @@ def check_truth(client: Client, where: str) -> None:
     seed=st.integers(0, 1000),
     leave=st.floats(0, 60),
 )
+@pytest.mark.promise("left")
 def test_whenever_it_is_left_nothing_is_left(
     ends: list[int], final: int, seed: int, leave: float
 ) -> None:

@@ -31,6 +31,7 @@ ALLOWED = {
 
 
 @pytest.mark.parametrize(("before", "then"), [*product(ONE_OF_EACH, repeat=2)], ids=repr)
+@pytest.mark.promise("status")
 def test_what_may_follow_what(before: Status, then: Status) -> None:
     """The eight steps that are documented, and no others."""
     allowed = (type(before).__name__, type(then).__name__) in ALLOWED

@@ -37,6 +37,7 @@ def test_the_first_subscriber_opens_and_the_last_closes() -> None:
     client.check_nothing_left()
 
 
+@pytest.mark.promise("left")
 def test_subscribing_again_dials_again() -> None:
     """After the last has left, one who comes finds a new connection, while the old one closes."""
     client = Client()
@@ -219,6 +220,7 @@ def test_one_who_subscribes_again_on_an_error_is_not_told_it_twice() -> None:
     client.check_nothing_left(second[0].subscription.dispose)
 
 
+@pytest.mark.promise("greeting")
 def test_opening_goes_first() -> None:
     """`opening` messages go first on every new connection, ahead of what waits."""
     seen = []

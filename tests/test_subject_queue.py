@@ -17,6 +17,7 @@ from rxws.errors import ConnectError, EncodeError
 from rxws.messages import Close
 
 
+@pytest.mark.promise("at-most-once")
 def test_what_had_not_left_goes_with_the_next_and_nothing_twice() -> None:
     """Of messages pushed towards a peer that has stopped, those that left are not sent again."""
     client = Client()
@@ -224,6 +225,7 @@ def test_who_watches_what_leaves_may_send() -> None:
     client.check_nothing_left(notes.subscription.dispose)
 
 
+@pytest.mark.promise("stale")
 def test_expired_messages_are_never_sent() -> None:
     """What has waited for longer than `ttl` is dropped, counted and told when it would leave."""
     client = Client(waiting, ttl=5.0)
@@ -240,6 +242,7 @@ def test_expired_messages_are_never_sent() -> None:
     client.check_nothing_left(notes.subscription.dispose)
 
 
+@pytest.mark.promise("stale")
 def test_a_full_queue_drops_and_tells() -> None:
     """Above its bound the oldest give way, or the newest is refused; each is counted and told."""
     for policy, kept, dropped in (
@@ -394,6 +397,7 @@ def test_map_async_holds_whatever_connection_there_is() -> None:
 
 
 @pytest.mark.parametrize("seed", range(60))
+@pytest.mark.promise("at-most-once")
 def test_whatever_happens_messages_are_sent_at_most_once_and_in_order(seed: int) -> None:
     """Over random losses, stops and starts every message is sent once, in order, or dropped."""
     rng = random.Random(seed)

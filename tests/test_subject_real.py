@@ -77,6 +77,7 @@ def free_port() -> int:
         return port
 
 
+@pytest.mark.promise("at-most-once")
 async def test_a_server_that_is_killed_and_restarted(tmp_path: Path) -> None:
     """Nothing is sent twice, order is kept, and what was pushed meanwhile comes with the next."""
     port, log = free_port(), tmp_path / "log"
@@ -120,6 +121,7 @@ async def test_a_server_that_is_killed_and_restarted(tmp_path: Path) -> None:
     subscription.dispose()
 
 
+@pytest.mark.promise("final")
 async def test_a_final_refusal_says_why(serve: Serve) -> None:
     """A 401 fails the subscriber with a `HandshakeError` that has a note, and dials no more."""
     asked = 0
@@ -138,6 +140,7 @@ async def test_a_final_refusal_says_why(serve: Serve) -> None:
     assert asked == 1
 
 
+@pytest.mark.promise("channel")
 async def test_channels_and_threads(serve: Serve) -> None:
     """Channels are asked for again after a loss; another thread may push and leave."""
     asked: list[list[str]] = []
@@ -208,6 +211,7 @@ async def test_map_async_holds_the_present_connection(serve: Serve) -> None:
     assert all(held)
 
 
+@pytest.mark.promise("left")
 async def test_dispose_at_every_moment_leaves_nothing(serve: Serve) -> None:
     """Left after any number of turns of the loop, nothing stays open, and it can be used again."""
 
