@@ -13,7 +13,7 @@ from frames import Op, deflate, frame
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks import commits, pages, results
+from benchmarks import channels, commits, pages, results, seeing
 from benchmarks.cases import CASES, PEERS, PINGPONG, Goal
 from benchmarks.chart import chart
 from benchmarks.load import Compared, Counted, Messages, PeerFailed
@@ -294,3 +294,30 @@ def test_samples_add_up() -> None:
         ["f (rxws/a.py:1) 3", "g (x.py:1);f (rxws/a.py:9) 4", "", "f (asyncio/b.py:1) 2"]
     )
     assert found == {"rxws/a": 7, "asyncio": 2}
+
+
+def test_what_seeing_costs_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line for each size of a picture and each kind of frame, and one for a tap."""
+    monkeypatch.setattr(seeing, "SIZES", (5, 20))
+    monkeypatch.setattr(seeing, "ROUNDS", 1)
+    monkeypatch.setattr(seeing, "EVENTS", 100)
+    seeing.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if line] == [
+        *("events", "5", "20"),
+        *("200", "words", "JSON", "nested", "300"),
+        "a",
+    ]
+
+
+def test_what_channels_cost_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line for few channels and for many; that each frame came is asserted on the way."""
+    monkeypatch.setattr(channels, "FRAMES", 100)
+    monkeypatch.setattr(channels, "ROUNDS", 1)
+    channels.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("|")[1].strip() for line in lines[2:]] == ["10", "1000"]
