@@ -273,8 +273,9 @@ async def test_price_feed_sends_what_is_subscribed(
         assert {tick["symbol"] for tick in ticks} == {"A", "B"}
         assert all(50 < tick["price"] < 150 for tick in ticks)
         await ws.send_json({"unsubscribe": "A"})
-        while [json.loads(await text(ws))["symbol"] for _ in range(4)] != ["B"] * 4:
-            pass
+        async with asyncio.timeout(PATIENCE):
+            while [json.loads(await text(ws))["symbol"] for _ in range(4)] != ["B"] * 4:
+                pass
         assert not any(isinstance(thread, threading.Timer) for thread in threading.enumerate())
 
 
