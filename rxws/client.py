@@ -241,7 +241,9 @@ class Connecting(Generic[In, Out]):
         if isinstance(exc, TimeoutError):
             return ConnectError(f"{self._url}: no answer in open_timeout={self._open_timeout} s")
         if isinstance(exc, aiohttp.ClientError | OSError | ValueError):  # ValueError: no URL
-            return ConnectError(f"cannot connect to {str(self._url)!r}: {exc!r}")
+            return ConnectError(
+                f"cannot connect to {str(self._url)!r}: {type(exc).__name__}: {exc}"
+            )
         return None
 
 
