@@ -162,7 +162,7 @@ class FlowControl:
             self.sent_messages,
             self.sent_bytes,
             dict(self._dropped),
-            self.gate.paused,
+            round(self.gate.paused, 6),  # a sum of whole microseconds
         )
 
     def __repr__(self) -> str:

@@ -89,6 +89,12 @@ def test_the_time_of_pauses_is_counted() -> None:
     hold.dispose()
     rig.run(3)
     assert rig.stats.paused == 2
+    for _ in range(2):
+        with rig.conn.flow.pause():
+            rig.run(0.1)
+        with rig.conn.flow.pause():
+            rig.run(0.7)
+    assert repr(rig.stats.paused) == "3.6"  # and reads well in a cell, whatever floats add up to
 
 
 def test_writable_tells_whether_the_peer_keeps_up() -> None:
