@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Generator, Mapping
+from http import HTTPStatus
 from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Generic, TypeVar, Unpack, cast, overload
@@ -29,7 +30,7 @@ from .framing import parser_limit
 from .httpclient import HttpClient
 from .internals import client_response, client_transport, take_over_closing, with_push
 from .loop import LoopScheduler
-from .messages import Close, Handshake
+from .messages import Close, Handshake, without_secrets
 from .options import ConnectionOptions, Options
 from .paths import transport_info
 from .session import Session
@@ -217,7 +218,7 @@ class Connecting(Generic[In, Out]):
         if fault := answer_fault(response.request_info.headers, response.headers):
             response.close()
             raise HandshakeError(
-                f"{self._url} answered the upgrade as it must not: {fault}",
+                f"{_where(self._url)} answered the upgrade as it must not: {fault}",
                 response.status,
                 response.headers,
             )
@@ -230,21 +231,48 @@ class Connecting(Generic[In, Out]):
 
     def _explain(self, exc: BaseException, refusal: bytes) -> ConnectError | None:
         """Return the error to raise instead of what aiohttp raised, if any."""
+        where = _where(self._url)
         if isinstance(exc, WSServerHandshakeError | ClientHttpProxyError):
-            who = self._url if isinstance(exc, WSServerHandshakeError) else "the proxy"
+            who = where if isinstance(exc, WSServerHandshakeError) else "the proxy"
             return HandshakeError(
-                f"{who} refused the WebSocket: HTTP status {exc.status}, {exc.message}",
+                f"{who} refused the WebSocket: HTTP status {exc.status}{_phrase(exc.status)}",
                 exc.status,
                 exc.headers or {},
                 refusal,
             )
         if isinstance(exc, TimeoutError):
-            return ConnectError(f"{self._url}: no answer in open_timeout={self._open_timeout} s")
+            return ConnectError(f"{where}: no answer in open_timeout={self._open_timeout} s")
         if isinstance(exc, aiohttp.ClientError | OSError | ValueError):  # ValueError: no URL
-            return ConnectError(
-                f"cannot connect to {str(self._url)!r}: {type(exc).__name__}: {exc}"
-            )
+            return ConnectError(f"cannot connect to {where!r}: {_reason(exc)}")
         return None
+
+
+def _where(url: str | URL) -> str:
+    # What is no address is shown as it is, so that its mistake can be seen.
+    try:
+        parsed = URL(str(url))
+        return str(without_secrets(parsed)) if parsed.host else str(url)
+    except ValueError:
+        return str(url)
+
+
+def _phrase(status: int) -> str:
+    # Not the server's own words, which may be any and of any length.
+    try:
+        return f" {HTTPStatus(status).phrase}"
+    except ValueError:
+        return ""
+
+
+def _reason(exc: Exception) -> str:
+    """Say why no connection came about, in one line that begins with what matters.
+
+    aiohttp's own words tell the host again, and a log or a status shows only so many characters.
+    """
+    for name in ("certificate_error", "os_error"):
+        exc = getattr(exc, name, exc)
+    said = (exc.strerror if isinstance(exc, OSError) else None) or str(exc)
+    return f"{type(exc).__name__}: {said}" if said else type(exc).__name__
 
 
 class _Link:

@@ -11,7 +11,7 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase, SchedulerBase
 from reactivex.subject import Subject
 
-from .messages import Close, Handshake
+from .messages import Close, Handshake, without_secrets
 
 if sys.version_info >= (3, 13):  # pragma: no cover # either is taken on one Python only
     from typing import TypeVar
@@ -125,7 +125,8 @@ class Connection(Generic[In, Out]):
 
     def __repr__(self) -> str:
         remote = self.handshake.remote
-        return f"<Connection {self.handshake.url} remote={remote!r} {self.flow!r}>"
+        url = without_secrets(self.handshake.url)
+        return f"<Connection {url} remote={remote!r} {self.flow!r}>"
 
 
 Composed: TypeAlias = Observable[Any] | DisposableBase | None

@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # for annotations only: nothing down here runs aiohttp
     from aiohttp import web
     from yarl import URL
 
-__all__ = ["Address", "Close", "Ender", "Frame", "Handshake", "Kind"]
+__all__ = ["Address", "Close", "Ender", "Frame", "Handshake", "Kind", "without_secrets"]
 
 Ender = Literal["local", "peer", "network"]
 """Who ended a connection."""
@@ -87,8 +87,8 @@ class Close:
             )
 
     def _repr_pretty_(self, printer: Any, _: bool) -> None:
-        """Say in a notebook what the code means, too."""
-        name = _NAMES.get(self.code)
+        """Say in a notebook what the code means, too; not within a list, which goes on behind."""
+        name = _NAMES.get(self.code) if len(printer.stack) == 1 else None
         printer.text(f"{self!r}  # {name}" if name else repr(self))
 
 
@@ -109,6 +109,11 @@ class Handshake:
     subprotocol: str | None = None
     remote: Address = None
     request: web.Request | None = None
+
+
+def without_secrets(url: URL) -> URL:
+    """Return an address without its user and query, which often carry a password or a token."""
+    return url.with_user(None).with_query(None)
 
 
 class Kind(enum.IntEnum):

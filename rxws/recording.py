@@ -13,7 +13,7 @@ from reactivex.disposable import CompositeDisposable
 
 from .connection import Connection
 from .lanes import Lane
-from .messages import Close
+from .messages import Close, without_secrets
 from .picture import Picture, Track, svg, text
 from .recorded import Event, read, write
 from .replaying import replay
@@ -87,7 +87,7 @@ class Recording:
         recording = cls(keep=keep, scheduler=conn.scheduler)
         for name in ("incoming", "outgoing", "errors", "closed"):
             recording._watch(name, getattr(conn, name))
-        recording.title = str(conn.handshake.url)
+        recording.title = str(without_secrets(conn.handshake.url))
         return recording
 
     def _start(self, scheduler: SchedulerBase | None) -> None:

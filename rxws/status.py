@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from .messages import Close, Handshake
+from .messages import Close, Handshake, without_secrets
 
 __all__ = ["TRANSITIONS", "Closed", "Connecting", "Open", "Status", "Waiting", "follows", "moved"]
 
@@ -38,8 +38,7 @@ class Open:
     handshake: Handshake
 
     def __repr__(self) -> str:
-        # Without what is often secret.
-        return f"Open {self.handshake.url.with_user(None).with_query(None)}"
+        return f"Open {without_secrets(self.handshake.url)}"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -55,7 +54,8 @@ class Waiting:
     cause: Exception
 
     def __repr__(self) -> str:
-        return f"Waiting {self.delay:.1f} s: {_brief(self.cause)}"
+        places = 1 if self.delay >= 0.1 or not self.delay else 3
+        return f"Waiting {self.delay:.{places}f} s: {_brief(self.cause)}"
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -13,14 +13,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from reactivex import Observable
-from reactivex.abc import (
-    DisposableBase,
-    ObserverBase,
-    OnCompleted,
-    OnError,
-    OnNext,
-    SchedulerBase,
-)
+from reactivex.abc import DisposableBase, ObserverBase, OnCompleted, OnError, OnNext, SchedulerBase
 from reactivex.disposable import Disposable
 from reactivex.internal import default_error, noop
 
@@ -111,6 +104,10 @@ class Stream(Observable[T]):
         self._error: Exception | None = None
 
     lock: Any = _Lock()
+
+    def __repr__(self) -> str:
+        ended = " ended" if self._ended else ""
+        return f"<{type(self).__name__}{ended} subscribers={len(self._observers)}>"
 
     @property
     def observed(self) -> bool:

@@ -315,5 +315,5 @@ class WebSocketSubject(Renewing[In], Subject[Any], Generic[In, Out]):
         channels = counted(len(self._channels), "channel")
         return (
             f"<WebSocketSubject{where} {present}, {subscribers}, {channels}, "
-            f"{len(self._unsent)} waiting>"
+            f"{len(self._unsent)} queued>"
         )

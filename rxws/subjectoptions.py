@@ -17,6 +17,7 @@ from .connection import Connection
 from .dialling import ConnectionsOptions, connections
 from .errors import EncodeError
 from .framing import encode, size
+from .messages import without_secrets
 from .operators import reconnect
 from .unsent import QueueOverflow
 
@@ -87,7 +88,7 @@ def address(url: object, connection: Connection[Any, Any] | None) -> str:
     elif callable(url):
         return f" {getattr(url, '__qualname__', '…')}()"
     try:
-        return f" {URL(str(url)).with_user(None).with_query(None)}"
+        return f" {without_secrets(URL(str(url)))}"
     except ValueError:  # none that can be dialled
         return f" {url!r:.40}"
 

@@ -10,8 +10,10 @@ from reactivex import Observable
 from reactivex.abc import SchedulerBase
 from reactivex.subject import Subject
 from rig import HANDSHAKE, Rig
+from yarl import URL
 
-from rxws import Connection, Stats
+import rxws
+from rxws import Connection, Handshake, Stats
 
 
 def test_a_connection_is_three_streams_and_what_is_around_them() -> None:
@@ -40,6 +42,30 @@ def test_a_connection_is_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         conn.outgoing = None
     assert not hasattr(conn, "__dict__")
+
+
+def test_a_stream_says_who_listens() -> None:
+    """Its repr tells its kind, how many are subscribed, and whether it is over."""
+    rig = Rig()
+    streams = [rig.conn.incoming, rig.conn.outgoing, rig.conn.errors, rig.conn.closed]
+    assert [repr(stream).split()[0] for stream in streams] == [
+        "<Inbound", "<Outgoing", "<Stream", "<Replay",
+    ]  # fmt: skip
+    subscription = rig.conn.incoming.subscribe()
+    assert repr(rig.conn.incoming) == "<Inbound subscribers=1>"
+    subscription.dispose()
+    assert repr(rig.conn.incoming) == "<Inbound subscribers=0>"
+    rig.peer.lost()
+    rig.settle()
+    assert repr(rig.conn.closed) == "<Replay ended subscribers=0>"
+
+
+def test_a_connection_keeps_secrets() -> None:
+    """Neither its repr nor a recording's title has a token: notebooks are saved with them."""
+    address = URL("wss://me:secret@peer.example/x?token=secret")
+    conn = dataclasses.replace(Rig().conn, handshake=Handshake(address, {}))
+    assert repr(conn).startswith("<Connection wss://peer.example/x remote")
+    assert rxws.Recording.of(conn).title == "wss://peer.example/x"
 
 
 def test_a_connection_shows_itself_in_a_line() -> None:

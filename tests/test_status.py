@@ -67,6 +67,7 @@ def test_the_table_has_every_status() -> None:
             Waiting(0.0, ConnectionClosed(Close(1006, by="network"))),
             "Waiting 0.0 s: ConnectionClosed(closed with 1006 by network)",
         ),
+        (Waiting(0.0213, ConnectError("no")), "Waiting 0.021 s: ConnectError(no)"),
         (Closed(None), "Closed"),
         (Closed(Close(1000)), "Closed 1000 by local"),
         (Closed(Close(4001, "why", by="peer")), "Closed 4001 'why' by peer"),

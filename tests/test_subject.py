@@ -411,14 +411,14 @@ def test_repr() -> None:
     """The repr says where it goes, where it stands, who is there and what waits."""
     client = Client(waiting)
     feed = client.feed
-    assert repr(feed) == "<WebSocketSubject Closed, 0 subscribers, 0 channels, 0 waiting>"
+    assert repr(feed) == "<WebSocketSubject Closed, 0 subscribers, 0 channels, 0 queued>"
     notes = client.notes()
     feed.channel("a", "b", bool).subscribe()
     feed.on_next("x")
-    assert repr(feed) == "<WebSocketSubject Connecting, 1 subscriber, 1 channel, 1 waiting>"
+    assert repr(feed) == "<WebSocketSubject Connecting, 1 subscriber, 1 channel, 1 queued>"
     served()(client.dials[0])
     assert repr(feed) == (
-        "<WebSocketSubject ws://peer.example/ Open, 1 subscriber, 1 channel, 0 waiting>"
+        "<WebSocketSubject ws://peer.example/ Open, 1 subscriber, 1 channel, 0 queued>"
     )
     feed.dispose()
     client.check_nothing_left(notes.subscription.dispose)

@@ -7,11 +7,12 @@ import gc
 import threading
 import weakref
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import reactivex as rx
 from feeds import Client, got
+from IPython.lib import pretty as ipython
 from reactivex import operators as ops
 from reactivex.subject import Subject
 from rig import Rig
@@ -435,10 +436,11 @@ def test_a_wrong_argument_is_told_with_its_remedy(
 
 
 def test_a_close_says_what_its_code_means() -> None:
-    """In a cell; its repr makes the same value again."""
+    """In a cell; its repr makes the same value again, and so does that of a list."""
 
     class Printer:
         said = ""
+        stack: ClassVar = [0]
 
         def text(self, text: str) -> None:
             self.said += text
@@ -449,3 +451,7 @@ def test_a_close_says_what_its_code_means() -> None:
     printer.said = ""
     Close(4001)._repr_pretty_(printer, False)
     assert printer.said == repr(Close(4001))
+    pretty: Any = ipython.pretty  # untyped
+    closes = [Close(1000), Close(1001)]
+    assert pretty(closes, max_width=200) == repr(closes)
+    assert pretty(closes[0]) == f"{closes[0]!r}  # normal closure"

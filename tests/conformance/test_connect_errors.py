@@ -33,6 +33,8 @@ async def test_nobody_listens() -> None:
             await dial(url)
     assert not isinstance(caught.value, rxws.HandshakeError)
     assert isinstance(caught.value.__cause__, OSError)
+    assert str(caught.value).startswith(f"cannot connect to '{url}': ConnectionRefusedError: ")
+    assert "ConnectionKey" not in str(caught.value)
 
 
 async def test_no_such_host() -> None:
@@ -40,6 +42,34 @@ async def test_no_such_host() -> None:
     with pytest.raises(rxws.ConnectError) as caught:
         await dial("ws://nowhere.invalid/", open_timeout=5.0)
     assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize("reason", [b"Forbidden", b"x" * 300], ids=["its name", "another"])
+async def test_what_a_refusal_says_in_one_line(reason: bytes) -> None:
+    """The status and its name, whatever the server calls it, and the address without secrets."""
+    reply = b"HTTP/1.1 403 " + reason + b"\r\nContent-Length: 0\r\n\r\n"
+    async with answering(reply) as url:
+        with pytest.raises(rxws.HandshakeError) as caught:
+            await dial(f"{url}?token=secret")
+    assert str(caught.value) == f"{url} refused the WebSocket: HTTP status 403 Forbidden"
+
+
+async def test_a_status_without_a_name() -> None:
+    """A status that nobody has named is told by its number."""
+    async with answering(b"HTTP/1.1 499 x\r\nContent-Length: 0\r\n\r\n") as url:
+        with pytest.raises(rxws.HandshakeError, match=r"status 499$"):
+            await dial(url)
+
+
+async def test_an_error_without_words() -> None:
+    """An error that says nothing is told by its type."""
+
+    async def mute(request: aiohttp.ClientRequest, handler: object) -> aiohttp.ClientResponse:
+        raise aiohttp.ClientError
+
+    async with aiohttp.ClientSession(middlewares=[mute]) as session:
+        with pytest.raises(rxws.ConnectError, match=r"'ws://a\.invalid/': ClientError$"):
+            await dial("ws://a.invalid/", session=session)
 
 
 async def test_awaited_it_raises_alike() -> None:
