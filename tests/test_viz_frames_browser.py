@@ -108,7 +108,9 @@ async def test_filters_by_text_regex_and_direction(page: Page) -> None:
     await table.filter("/(/")
     assert len(await table.numbers()) == 30
     assert await page.evaluate("document.querySelector('input').matches('[aria-invalid]')")
+    assert await table.said() == "not a regular expression"
     await table.filter("")
+    assert await table.said() == ""
     await table.click(".rxws-dirs .out")
     assert await table.numbers() == numbers(*range(2, 30, 3))
     await table.click(".rxws-dirs .in")

@@ -64,10 +64,13 @@
         scroll.style.minHeight = `${state.height}px`;
       }
       const behind = [...newest.rows].filter((row) => number(row) > number(rows.at(-1) ?? row));
-      count.textContent = (shown < rows.length ? `${shown} of ${rows.length} shown` : "")
-        + (state.paused ? `${shown < rows.length ? ", " : ""}paused${behind.length
-          ? `, ${behind.length < newest.rows.length ? "" : "more than "}${behind.length} newer` : ""}`
-          : "");
+      const more = behind.length < newest.rows.length ? "" : "more than ";
+      count.textContent = [
+        input.hasAttribute("aria-invalid") && "not a regular expression",
+        shown < rows.length && `${shown} of ${rows.length} shown`,
+        state.paused && "paused",
+        state.paused && behind.length && `${more}${behind.length} newer`,
+      ].filter(Boolean).join(", ");
     }
 
     function unfold() {
