@@ -55,7 +55,13 @@ async def execute() -> None:
 
     async def one(path: Path) -> None:
         notebook = nbformat.read(path, as_version=4)
-        client = NotebookClient(notebook, timeout=60, resources={"metadata": {"path": path.parent}})
+        client = NotebookClient(
+            notebook,
+            timeout=60,
+            resources={"metadata": {"path": path.parent}},
+            # Errors only: else each kernel warns that others can hear TCP, which is local here.
+            extra_arguments=["--log-level=ERROR"],
+        )
         async with turn:
             await client.async_execute()
         target = Path(EXECUTED.name, path.relative_to(ROOT))
