@@ -19,8 +19,8 @@ LIGHT: Final = {
     "bg": "transparent",
     "page": "#ffffff",  # behind a picture that is a file of its own
     "on": "#ffffff",  # upon marks
-    "good": "#2a8a5c",
-    "bad": "#d64545",
+    "good": "#1f7f52",
+    "bad": "#cf3b3b",
     "in": "#3b73c4",
     "out": "#2f9e6e",
     "1": "#d9861a",
