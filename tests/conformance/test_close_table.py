@@ -85,7 +85,7 @@ async def test_heartbeat_is_lost(link: Links) -> None:
 
 async def test_an_answered_heartbeat_is_no_loss(link: Links) -> None:
     """A peer that answers its pings stays, though it sends nothing else."""
-    one = await link(heartbeat=0.1)
+    one = await link(heartbeat=0.4)
     for count in range(5):
         ping = await one.peer.ping(count)
         await one.peer.frame(Op.PONG, ping.payload)
