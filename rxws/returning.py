@@ -173,8 +173,10 @@ class Returning:
             end = self._unsent.end
             if isinstance(end, Exception):
                 _log_failed(end)
+            # Who subscribes over the status that follows comes for the next run, not to this end.
+            told = list(self._let_all_go())
             self._drop()
-            self._tell_end(None)
+            self._tell_all(told, None)
 
     def ended_already(self, end: Ending) -> None:
         """An end was pushed where there is none to come, or another one comes."""
@@ -291,7 +293,12 @@ class Returning:
         self._unsent.unseal()
         self._failure = self._ended = None
         # All are let go of before the first is told: who is told may subscribe again at once.
-        raised = [tell(error) for tell in list(self._let_all_go())]
+        self._tell_all(list(self._let_all_go()), error)
+
+    def _tell_all(
+        self, told: list[Callable[[Exception | None], bool]], error: Exception | None
+    ) -> None:
+        raised = [tell(error) for tell in told]
         if any(raised):
             logger.error("nobody took the end of the connections: %s", error, exc_info=error)
 

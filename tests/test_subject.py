@@ -162,6 +162,25 @@ def test_completed_where_nothing_waits_stops_dialling() -> None:
         client.check_nothing_left()
 
 
+def test_who_comes_over_the_status_of_an_end_is_not_of_it() -> None:
+    """One who subscribes as soon as it is `Closed` has a connection, not one that nobody has."""
+    client = Client(waiting, served())
+    first = client.notes()
+    later: list[Any] = []
+
+    def come(status: object) -> None:
+        if isinstance(status, Closed) and not later:
+            later.append(client.notes())
+
+    client.feed.status.subscribe(come)
+    client.feed.on_completed()
+    assert first.ends == [None]
+    client.dials[1].peer.message("a")
+    assert later[0].values == ["a"]
+    assert later[0].ends == []
+    client.check_nothing_left(later[0].subscription.dispose)
+
+
 def test_an_end_of_nothing_is_nothing(caplog: pytest.LogCaptureFixture) -> None:
     """Where nothing is open and nothing waits an end has no effect; an error is logged."""
     client = Client()
