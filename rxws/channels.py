@@ -42,6 +42,7 @@ class Carrier:
 
     Args:
         carry: Sends a message on the present connection only; returns None where there is none.
+        connection: Returns the present connection, to be compared.
         changed: Called when somebody has come to a channel, or left it, on any thread.
         send: Sends a message of a channel's user.
         fault: Told of what raises.
@@ -50,6 +51,7 @@ class Carrier:
     """
 
     carry: Callable[[Any], Carried | None]
+    connection: Callable[[], object]
     changed: Callable[[Channel[Any]], None]
     send: Callable[[Any], None]
     fault: ChannelFault
@@ -83,6 +85,7 @@ class Channel(Renewing[In], Subject[Any]):
         self._subscribe_message, self._unsubscribe_message = messages
         self._carried: Carried | None = None  # the subscribe message, on the present connection
         self.asked = False  # whether the present connection was asked, be it by no message
+        self.parting = False  # whether its unsubscribe message is being made
         self._failing = False  # whether a fault was told of since it became active
 
     @property
@@ -133,10 +136,14 @@ class Channel(Renewing[In], Subject[Any]):
 
     def ask(self) -> None:
         """Subscribe at the server, on a connection that has not been asked."""
+        connection = self._carrier.connection()
         try:
             message = _made(self._subscribe_message)
         except Exception as exc:
             self._end(exc)
+            return
+        # Who made it may have left meanwhile, or come back, which asked, or lost the connection.
+        if not self.active or self.asked or self._carrier.connection() is not connection:
             return
         self.asked = True
         self._carried = None if message is None else self._carrier.carry(message)
@@ -147,12 +154,16 @@ class Channel(Renewing[In], Subject[Any]):
         self.forget()
         if not asked or (carried is not None and carried.take_back()):
             return
+        connection = self._carrier.connection()
+        self.parting = True
         try:
             message = _made(self._unsubscribe_message)
         except Exception as exc:
             self._on_fault(exc)
             return
-        if message is not None:
+        finally:
+            self.parting = False
+        if message is not None and self._carrier.connection() is connection:
             self._carrier.carry(message)
 
     def forget(self) -> None:
@@ -194,24 +205,29 @@ class Channels:
     def __iter__(self) -> Iterator[Channel[Any]]:
         return iter(tuple(self._active))
 
-    def settle(self, channel: Channel[Any], connected: bool) -> None:
+    def settle(self, channel: Channel[Any], connected: Callable[[], bool]) -> None:
         """Take a channel in or out, as somebody is subscribed to it or nobody is."""
         if channel.observed:
             if not channel.active:
                 channel.become_active()
                 self._active[channel] = None
                 self._index(channel, present=True)
-                if connected:
+                if connected() and not channel.parting:
                     channel.ask()
         elif channel.active:
             self._remove(channel)
             channel.unask()
+            # Who came while it was asked to end: that is said first.
+            if channel.active and not channel.asked and connected():
+                channel.ask()
 
-    def ask_all(self) -> None:
-        """There is a new connection: subscribe all on it, also who comes meanwhile."""
+    def ask_all(self, here: Callable[[], bool]) -> None:
+        """There is a new connection: subscribe all on it, also who comes while that is here."""
         unasked = list(self._active)
         while unasked:
             for channel in unasked:
+                if not here():
+                    return
                 if channel.active:  # who was asked for before may have made it leave
                     channel.ask()
             unasked = [channel for channel in self._active if not channel.asked]

@@ -253,7 +253,7 @@ class Returning:
         for message in messages:
             feed.note(message, first=True)
         self._greeting = feed
-        self._channels.ask_all()
+        self._channels.ask_all(lambda: self.connection is connection)
         if not self._goes_on(connection):  # who makes a subscribe message has left
             feed.stop()
             return

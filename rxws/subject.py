@@ -150,6 +150,7 @@ class WebSocketSubject(Renewing[In], Subject[Any], Generic[In, Out]):
         self._pump_is_due = False
         self._carrier = Carrier(
             machine.carry,
+            lambda: machine.connection,
             self._on_channel_changed,
             self.on_next,
             faults.of_channel,
@@ -230,14 +231,14 @@ class WebSocketSubject(Renewing[In], Subject[Any], Generic[In, Out]):
 
     def _on_changed(self) -> None:
         self._look_for_home(self.observed)
-        self._home.run(self._settle)
+        self._home.run(self._machine.settle)
 
     def _on_channel_changed(self, channel: Channel[Any]) -> None:
         self._look_for_home(channel.observed)
 
         def settle() -> None:
-            self._channels.settle(channel, connected=self._machine.feed is not None)
-            self._settle()
+            self._channels.settle(channel, lambda: self._machine.feed is not None)
+            self._machine.settle()
 
         self._home.run(settle)
 
@@ -247,9 +248,6 @@ class WebSocketSubject(Renewing[In], Subject[Any], Generic[In, Out]):
             self._machine.abandon()
         if wanted and self._machine.idle:
             self._home.find()
-
-    def _settle(self) -> None:
-        self._machine.settle()
 
     # --- the outgoing side --------------------------------------------------------------------
 
@@ -294,7 +292,7 @@ class WebSocketSubject(Renewing[In], Subject[Any], Generic[In, Out]):
     def _dispose_channels(self) -> None:
         for channel in self._channels:
             channel.dispose()
-        self._settle()
+        self._machine.settle()
 
     def _end(self, end: Ending) -> None:
         machine = self._machine

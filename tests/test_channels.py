@@ -450,3 +450,101 @@ def test_refused_while_waiting_is_not_asked() -> None:
     client.run(1.0)
     assert got(client.dials[1]) == []
     client.check_nothing_left(keep.subscription.dispose)
+
+
+def test_who_leaves_while_the_subscribe_message_is_made_is_not_asked_for() -> None:
+    """A function that makes the message and lets its only subscriber go: nothing is sent."""
+    client = Client()
+    keep = client.notes()
+
+    def made() -> str:
+        one.dispose()
+        return "+"
+
+    one = client.feed.channel(made, "-", bool)
+    one.subscribe()
+    assert got(client.dials[0]) == []
+    client.check_nothing_left(keep.subscription.dispose)
+
+
+def test_who_comes_back_while_the_subscribe_message_is_made_is_asked_for_once() -> None:
+    """The server hears one subscribe message, of who is there then."""
+    client = Client()
+    keep = client.notes()
+
+    def made() -> str:
+        calls.append("+")
+        if len(calls) == 1:
+            one.dispose()
+            again.append(client.notes(one))
+        return "+"
+
+    calls: list[str] = []
+    again: list[Any] = []
+    one = client.feed.channel(made, "-", bool)
+    one.subscribe()
+    assert got(client.dials[0]) == ["+"]
+    again[0].subscription.dispose()
+    assert got(client.dials[0]) == ["+", "-"]
+    client.check_nothing_left(keep.subscription.dispose)
+
+
+def test_who_comes_while_the_unsubscribe_message_is_made_stays_subscribed() -> None:
+    """The server hears of the end first, and then of who came, and not the other way round."""
+    client = Client()
+    keep = client.notes()
+    again: list[Any] = []
+
+    def made() -> str:
+        if not again:
+            again.append(client.notes(one))
+        return "-"
+
+    one = client.feed.channel("+", made, bool)
+    client.notes(one).subscription.dispose()
+    assert got(client.dials[0]) == ["+", "-", "+"]
+    client.dials[0].peer.message("a")
+    assert again[0].values == ["a"]
+    again[0].subscription.dispose()
+    assert got(client.dials[0]) == ["+", "-", "+", "-"]
+    client.check_nothing_left(keep.subscription.dispose)
+
+
+def test_a_connection_that_is_left_while_a_message_is_made_is_not_the_one_asked() -> None:
+    """All leave and one comes back while a message is made: the new connection is asked once."""
+    client = Client(served(), waiting, served())
+    client.notes()
+    calls: list[str] = []
+    again: list[Any] = []
+
+    def made() -> str:
+        calls.append("+")
+        if len(calls) == 1:
+            client.feed.dispose()
+            again.append(client.notes(one))
+        return "+"
+
+    one = client.feed.channel(made, "-", bool)
+    one.subscribe()
+    assert len(client.dials) == 2
+    client.dials[1].fail(ConnectError("nobody"))
+    client.run(1.0)
+    assert [got(dial) for dial in client.dials] == [[], [], ["+"]]
+    client.check_nothing_left(again[0].subscription.dispose)
+
+
+def test_a_connection_that_is_left_over_an_unsubscribe_message_is_not_told() -> None:
+    """The message of a connection that is gone is not sent on the next one."""
+    client = Client()
+    keep = client.notes()
+    later: list[Any] = []
+
+    def made() -> str:
+        keep.subscription.dispose()
+        later.append(client.notes())
+        return "-"
+
+    one = client.feed.channel("+", made, bool)
+    client.notes(one).subscription.dispose()
+    assert [got(dial) for dial in client.dials] == [["+"], []]
+    client.check_nothing_left(later[0].subscription.dispose)
