@@ -245,6 +245,7 @@ class WebSocketSubject(Renewing[In], Subject[Any], Generic[In, Out]):
     def _look_for_home(self, wanted: bool) -> None:
         """Find where to run, for the first who comes; he is told if there is no such place."""
         if self._home.gone:
+            self._pump_is_due = False  # that one never comes
             self._machine.abandon()
         if wanted and self._machine.idle:
             self._home.find()
@@ -287,6 +288,7 @@ class WebSocketSubject(Renewing[In], Subject[Any], Generic[In, Out]):
         """Let go of all subscribers without a word, drop what waits, and close with 1000."""
         self.let_all_go()
         self._unsent.clear()
+        self._look_for_home(wanted=False)
         self._home.run(self._dispose_channels)
 
     def _dispose_channels(self) -> None:
@@ -296,6 +298,7 @@ class WebSocketSubject(Renewing[In], Subject[Any], Generic[In, Out]):
 
     def _end(self, end: Ending) -> None:
         machine = self._machine
+        self._look_for_home(wanted=False)
         # Where nothing is open and nothing waits, there is nothing to end.
         if (machine.idle and not len(self._unsent)) or not self._unsent.seal(end):
             machine.ended_already(end)

@@ -254,6 +254,44 @@ def test_a_subject_outlives_its_loop() -> None:
     assert names == ["Closed", "Connecting", "Waiting"] * 2 + ["Closed"]
 
 
+def test_what_another_thread_pushed_between_two_loops_stops_no_later_push() -> None:
+    """After a push that found its loop closed, those of threads are taken to the next loop."""
+    port = free_port()
+    feed = rxws.WebSocketSubject(f"ws://127.0.0.1:{port}/", backoff=SOON)
+    got: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        ws = web.WebSocketResponse()
+        await ws.prepare(request)
+        async for message in ws:
+            got.append(message.data)
+            await ws.send_str(message.data)
+        return ws
+
+    async def refused() -> None:
+        with feed.subscribe():
+            await until(feed.status, lambda status: isinstance(status, Waiting))
+
+    async def served() -> None:
+        app = web.Application()
+        app.router.add_get("/", answer)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        with feed.subscribe():
+            await until(feed, "between".__eq__)
+            await asyncio.to_thread(feed.on_next, "later")
+            await until(feed, "later".__eq__)
+        await runner.cleanup()
+
+    asyncio.run(refused())
+    thread = threading.Thread(target=feed.on_next, args=("between",))
+    thread.start()
+    thread.join()
+    asyncio.run(served())
+    assert got == ["between", "later"]
+
+
 async def test_options_are_checked_when_it_is_made() -> None:
     """What is wrong is told at once, not with the first dial."""
     url = "ws://127.0.0.1:1/"
