@@ -28,10 +28,10 @@ class Drops(Stream[Dropped[Any]]):
     def tell_new(self) -> None:
         """Tell who is subscribed of what was dropped since this was last called."""
         if self._unsent.untold:
-            dropped, told = self._unsent.dropped, self._unsent.tell()
-            if self.observed:
-                self._noticed = dropped
-            for each in told:
+            observed = self.observed
+            for each in self._unsent.tell():
+                if observed:  # of very much only the latest come here: the log is told the rest
+                    self._noticed[each.reason] = self._noticed.get(each.reason, 0) + 1
                 self.emit(each)
 
     def sum_up(self) -> None:
@@ -40,6 +40,8 @@ class Drops(Stream[Dropped[Any]]):
         dropped = self._unsent.dropped
         news = {why: count - self._noticed.get(why, 0) for why, count in dropped.items()}
         self._noticed = dropped
-        told = ", ".join(f"{count} {why}" for why, count in news.items() if count)
+        told = ", ".join(f"{count} {why}" for why, count in news.items() if count > 0)
         if told:
-            logger.warning("messages were dropped, as nobody observes subject.drops: %s", told)
+            logger.warning(
+                "messages were dropped that nobody was told of by subject.drops: %s", told
+            )

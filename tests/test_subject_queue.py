@@ -302,6 +302,23 @@ def test_drops_that_nobody_observes_are_logged_once_for_each_loss(
     client.check_nothing_left(notes.subscription.dispose)
 
 
+def test_drops_that_are_too_many_to_be_told_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Of what a thread lost at once `drops` tells the latest thousand, the log how many more."""
+    client = Client(waiting, queue=1)
+    client.watch_drops()
+    notes = client.notes()
+    thread = threading.Thread(target=lambda: [client.feed.on_next(f"{n}") for n in range(1501)])
+    thread.start()
+    thread.join()
+    client.run()
+    assert client.dropped == [(f"{number}", "overflow") for number in range(500, 1500)]
+    assert client.feed.stats.dropped == {"overflow": 1500}
+    served()(client.dials[0])
+    [record] = caplog.records
+    assert record.getMessage().endswith(": 500 overflow")
+    client.check_nothing_left(notes.subscription.dispose)
+
+
 def test_what_cannot_be_encoded_is_told_and_not_tried_again() -> None:
     """A message that the codec refuses is a fault, counted; those behind it are sent."""
     client = Client(waiting)
