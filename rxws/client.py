@@ -17,6 +17,7 @@ from aiohttp import (
     ClientWebSocketResponse,
     InvalidURL,
     NonHttpUrlClientError,
+    NonHttpUrlRedirectClientError,
     WSServerHandshakeError,
 )
 from yarl import URL
@@ -208,6 +209,8 @@ class Connecting(Generic[In, Out]):
         except (
             NonHttpUrlClientError
         ) as exc:  # the one bad address that aiohttp has as no ValueError
+            if isinstance(exc, NonHttpUrlRedirectClientError):
+                raise InvalidURL(f"{exc}", "redirects go to http:// or https:// only") from exc
             raise InvalidURL(str(self._url), "use ws:// or wss://") from exc
         transport = client_transport(ws)
         if transport is None:

@@ -307,7 +307,12 @@ def test_drops_that_are_too_many_to_be_told_are_logged(caplog: pytest.LogCapture
     client = Client(waiting, queue=1)
     client.watch_drops()
     notes = client.notes()
-    thread = threading.Thread(target=lambda: [client.feed.on_next(f"{n}") for n in range(1501)])
+
+    def push() -> None:
+        for number in range(1501):
+            client.feed.on_next(f"{number}")
+
+    thread = threading.Thread(target=push)
     thread.start()
     thread.join()
     client.run()

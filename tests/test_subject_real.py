@@ -140,6 +140,20 @@ async def test_a_final_refusal_says_why(serve: Serve) -> None:
     assert asked == 1
 
 
+async def test_a_redirect_to_an_address_of_websockets_is_final_and_named(serve: Serve) -> None:
+    """The error names the address that the server sends to, not the one that was dialled."""
+
+    async def redirect(_: web.Request) -> web.StreamResponse:
+        raise web.HTTPFound("ws://elsewhere.invalid/")
+
+    port = await serve(redirect)
+    feed = rxws.WebSocketSubject(f"ws://127.0.0.1:{port}/", backoff=SOON)
+    with pytest.raises(rxws.ConnectError) as caught:
+        await until(feed, bool)
+    assert "ws://elsewhere.invalid/ - redirects go to http:// or https:// only" in str(caught.value)
+    assert any("Not dialled again" in note for note in caught.value.__notes__)
+
+
 @pytest.mark.promise("channel")
 async def test_channels_and_threads(serve: Serve) -> None:
     """Channels are asked for again after a loss; another thread may push and leave."""
@@ -280,8 +294,8 @@ def test_what_another_thread_pushed_between_two_loops_stops_no_later_push() -> N
         await web.TCPSite(runner, "127.0.0.1", port).start()
         with feed.subscribe():
             await until(feed, "between".__eq__)
-            await asyncio.to_thread(feed.on_next, "later")
-            await until(feed, "later".__eq__)
+            echo = until(feed, "later".__eq__)  # subscribed before that is pushed
+            await asyncio.gather(echo, asyncio.to_thread(feed.on_next, "later"))
         await runner.cleanup()
 
     asyncio.run(refused())
