@@ -86,6 +86,9 @@ class Feed:
 
     def note(self, message: Any, first: bool = False) -> Note:
         """Let a message wait that is for this connection only."""
+        # A wire that takes nothing shall not gather what came and left meanwhile.
+        while self._notes and self._notes[-1].state is _Note.TAKEN_BACK:
+            self._notes.pop()
         note = Note(message, _FIRST if first else self._unsent.next_order())
         self._notes.append(note)
         return note

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 from typing import Any
@@ -13,6 +14,7 @@ from network import refused
 import rxws
 from rxws.channels import Channel
 from rxws.errors import ConnectError, HandshakeError
+from rxws.feeding import Note
 from rxws.messages import Close
 
 
@@ -548,3 +550,24 @@ def test_a_connection_that_is_left_over_an_unsubscribe_message_is_not_told() -> 
     client.notes(one).subscription.dispose()
     assert [got(dial) for dial in client.dials] == [["+"], []]
     client.check_nothing_left(later[0].subscription.dispose)
+
+
+def test_coming_and_leaving_behind_a_full_wire_gathers_nothing() -> None:
+    """However often somebody comes and leaves, what waits is what the server has yet to hear."""
+    client = Client()
+    keep = client.notes()
+    dial = client.dials[0]
+    one = channel(client, "a")
+    notes = client.notes(one)
+    dial.peer.stop()
+    client.feed.on_next("fills the wire")
+    before = sum(isinstance(each, Note) for each in gc.get_objects())
+    for _ in range(100):
+        notes.subscription.dispose()
+        notes = client.notes(one)
+    assert sum(isinstance(each, Note) for each in gc.get_objects()) - before < 5
+    dial.peer.go()
+    client.run()
+    assert got(dial) == ["+a", "fills the wire", "-a", "+a"]
+    notes.subscription.dispose()
+    client.check_nothing_left(keep.subscription.dispose)
