@@ -273,6 +273,7 @@ def test_what_another_thread_pushed_between_two_loops_stops_no_later_push() -> N
     port = free_port()
     feed = rxws.WebSocketSubject(f"ws://127.0.0.1:{port}/", backoff=SOON)
     got: list[str] = []
+    left = asyncio.Event()
 
     async def answer(request: web.Request) -> web.StreamResponse:
         ws = web.WebSocketResponse()
@@ -280,6 +281,7 @@ def test_what_another_thread_pushed_between_two_loops_stops_no_later_push() -> N
         async for message in ws:
             got.append(message.data)
             await ws.send_str(message.data)
+        left.set()
         return ws
 
     async def refused() -> None:
@@ -296,6 +298,7 @@ def test_what_another_thread_pushed_between_two_loops_stops_no_later_push() -> N
             await until(feed, "between".__eq__)
             echo = until(feed, "later".__eq__)  # subscribed before that is pushed
             await asyncio.gather(echo, asyncio.to_thread(feed.on_next, "later"))
+        await left.wait()
         await runner.cleanup()
 
     asyncio.run(refused())
