@@ -46,7 +46,9 @@ types: .dev
 
 # `coverage run -m pytest`, not pytest-cov: a pytest plugin imports rxws before pytest-cov would look.
 # In two halves at a time: many tests wait for peers. What the one says is told when it is done.
-HALF := tests/conformance tests/flow tests/hostile
+# Those that need a browser are together: they share one.
+HALF := tests/conformance tests/flow tests/hostile \
+	tests/test_browser.py tests/test_pictures.py tests/test_viz_frames_browser.py
 
 unit: .dev
 ifeq ($(strip $(ARGS)),)
