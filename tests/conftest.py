@@ -27,12 +27,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 from browser import Page, browser, find_chromium, page_of
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from peers import RawClient
 from slow import slow_callbacks
 
 # How fast an example is says nothing on a busy machine, and is asserted nowhere.
-settings.register_profile("rxws", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("rxws", deadline=None)
 settings.load_profile("rxws")
 
 GRACE = 5.0  # seconds that what a test has closed may take to be gone
