@@ -1,4 +1,4 @@
-"""What a server of rxws holds in memory: the figures of docs/flow.md, as a table.
+"""What a server of rxws holds in memory: the figures of docs/concepts/flow.md, as a table.
 
 Run `python benchmarks/memory.py` from the root of the repository, on Linux; it takes two minutes.
 """

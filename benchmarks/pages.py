@@ -31,7 +31,7 @@ def lacking(report: Report) -> list[str]:
 
 def write(report: Report, docs: Path) -> list[Path]:
     """Write all of it, and say what was written."""
-    page = docs / "benchmarks.md"
+    page = docs / "quality" / "benchmarks.md"
     page.write_text(between(page.read_text("utf-8"), text(report)), "utf-8")
     written = [page]
     for loop in report.loops():

@@ -1,4 +1,4 @@
-"""How fast rxws is, and what it is compared with: see docs/benchmarks.md, which has its figures.
+"""How fast rxws is, beside its peers: docs/quality/benchmarks.md has the figures.
 
 Run `make bench`, or `python benchmarks/speed.py --help`, from the root of the repository, on Linux.
 It says what was measured and never fails for it.

@@ -14,7 +14,7 @@ from typing import NamedTuple
 __all__ = ["PAGE", "PROMISES", "Proof", "page", "proofs"]
 
 TESTS = Path(__file__).parent
-PAGE = TESTS.parent / "docs" / "promises.md"
+PAGE = TESTS.parent / "docs" / "quality" / "promises.md"
 
 # By subject; the key is what a test's mark says.
 PROMISES: dict[str, dict[str, str]] = {

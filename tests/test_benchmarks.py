@@ -242,7 +242,8 @@ def test_only_a_whole_run_goes_into_the_documentation() -> None:
 
 def test_a_page_is_changed_between_its_markers_only(tmp_path: Path) -> None:
     """The prose stays."""
-    page = tmp_path / "benchmarks.md"
+    page = tmp_path / "quality" / "benchmarks.md"
+    page.parent.mkdir()
     page.write_text(f"before\n{pages.BEGIN}\nold\n{pages.END}\nafter\n", "utf-8")
     (tmp_path / "images").mkdir()
     written = pages.write(Report("a machine", [a_result()]), tmp_path)
@@ -257,7 +258,7 @@ def test_a_page_is_changed_between_its_markers_only(tmp_path: Path) -> None:
 
 def test_the_page_has_its_markers() -> None:
     """`--docs` finds where to write."""
-    page = (ROOT / "docs/benchmarks.md").read_text("utf-8")
+    page = (ROOT / "docs/quality/benchmarks.md").read_text("utf-8")
     assert page.count(pages.BEGIN) == page.count(pages.END) == 1
 
 

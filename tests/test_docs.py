@@ -118,9 +118,9 @@ def test_every_page_is_looked_at() -> None:
 
 
 def test_pages_to_learn_from_have_code_that_runs() -> None:
-    """The tutorial, each how-to page and each "Coming from" page has code, and it is run."""
+    """The tutorial, each how-to page and each page on migrating has code, and it is run."""
     pages = [ROOT / "docs/tutorial.md", *(ROOT / "docs").glob("howto/*.md")]
-    for page in [*pages, *(ROOT / "docs").glob("from/*.md")]:
+    for page in [*pages, *(ROOT / "docs").glob("migrating/*.md")]:
         assert [block for block in python_blocks(page) if block.runs], page.name
 
 
@@ -169,5 +169,7 @@ def test_the_examples_in_docstrings_run(name: str) -> None:
 )
 def test_the_reference_has_every_public_name(page: str, module: ModuleType) -> None:
     """What can be imported from a module is on its page of the reference, and nothing else."""
-    shown = re.findall(r"^::: ([\w.]+)$", (ROOT / "docs" / page).read_text("utf-8"), re.MULTILINE)
+    shown = re.findall(
+        r"^::: ([\w.]+)$", (ROOT / "docs/reference" / page).read_text("utf-8"), re.MULTILINE
+    )
     assert sorted(shown) == sorted(f"{module.__name__}.{name}" for name in module.__all__)

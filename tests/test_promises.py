@@ -19,4 +19,4 @@ def test_every_proof_says_what_is_true() -> None:
 def test_the_page_is_fresh() -> None:
     """It is made anew by `python tests/promises.py`."""
     written = PAGE.read_text(encoding="utf-8")
-    assert written == page(), "docs/promises.md is stale: run `python tests/promises.py`"
+    assert written == page(), "docs/quality/promises.md is stale: run `python tests/promises.py`"

@@ -9,7 +9,7 @@ Its verdict is one of
 - `MISSED`: allowed, and refused or passed over all the same, for the like reason.
 
 When aiohttp mends one of the last two, its test fails and says so. `rfc.page` writes the tables of
-`docs/conformance.md` from these.
+`docs/reference/conformance.md` from these.
 """
 
 from __future__ import annotations

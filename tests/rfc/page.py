@@ -1,4 +1,4 @@
-"""The tables of `docs/conformance.md`: `cd tests && python -m rfc.page` writes them anew."""
+"""The tables of `docs/reference/conformance.md`. `cd tests && python -m rfc.page` writes them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rfc.answering import ANSWERS
 from rfc.asking import REQUESTS
 from rfc.framing import FRAMES
 
-PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "conformance.md"
 MARK = "<!-- {name}: {edge}; written by tests/rfc/page.py -->"
 
 
