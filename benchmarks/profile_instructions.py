@@ -23,11 +23,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.cases import CASES, PEERS, Case
-from benchmarks.driving import ECHOES, driven, serving
-from benchmarks.load import PeerFailed
-from benchmarks.process import Process
-from benchmarks.tables import markdown
+from benchmarks.harness.cases import CASES, PEERS, Case
+from benchmarks.harness.drive import ECHOES, driven, serving
+from benchmarks.harness.load import PeerFailed
+from benchmarks.harness.process import Process
+from benchmarks.report.tables import markdown
 
 REMEDY = "install it (Debian: apt-get install valgrind)"
 TOTALS = re.compile(r"^(?:totals|summary): (\d+)", re.MULTILINE)

@@ -18,12 +18,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.cases import CASES, PEERS, Case
-from benchmarks.driving import ECHOES, Driven, driven, serving
-from benchmarks.load import PeerFailed
-from benchmarks.process import Process
-from benchmarks.spent import by_owner
-from benchmarks.tables import markdown, number
+from benchmarks.harness.cases import CASES, PEERS, Case
+from benchmarks.harness.drive import ECHOES, Driven, driven, serving
+from benchmarks.harness.load import PeerFailed
+from benchmarks.harness.process import Process
+from benchmarks.report.stacks import by_owner
+from benchmarks.report.tables import markdown, number
 
 RATE = 500  # samples a second
 SETTLE = 1.0  # seconds that py-spy takes to read the symbols

@@ -18,14 +18,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks import pages
-from benchmarks.cases import CASES, PEERS, ROOT, Peer
-from benchmarks.chart import chart
-from benchmarks.commits import NoSuchCommit, checked_out
-from benchmarks.load import PeerFailed
-from benchmarks.measuring import run_case
-from benchmarks.results import Report, Result, dump, load, machine
-from benchmarks.tables import text
+from benchmarks.harness.cases import CASES, PEERS, ROOT, Peer
+from benchmarks.harness.load import PeerFailed
+from benchmarks.harness.results import Report, Result, dump, load, machine
+from benchmarks.harness.rounds import run_case
+from benchmarks.report import docs_pages
+from benchmarks.report.chart import chart
+from benchmarks.report.checkout import NoSuchCommit, checked_out
+from benchmarks.report.tables import text
 
 REMEDY = "`make .venv/.bench` installs what the benchmarks need"
 
@@ -36,7 +36,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--messages", type=positive, help="in a round, instead of each case's own")
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE")
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS), metavar="PEER")
-    parser.add_argument("--loop", nargs="+", choices=pages.LOOPS, default=["asyncio"])
+    parser.add_argument("--loop", nargs="+", choices=docs_pages.LOOPS, default=["asyncio"])
     parser.add_argument("--against", metavar="REF", help="rxws of this commit, beside the present")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all that was measured")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="a chart of the first loop")
@@ -67,10 +67,10 @@ def main() -> None:
         loop = next(iter(report.loops()), "asyncio")
         args.svg.write_text(chart(report.on(loop), loop), "utf-8")
     if args.docs:
-        missing = pages.lacking(report)
+        missing = docs_pages.lacking(report)
         if missing:
             sys.exit(f"docs/ is left as it is, as this was not measured: {'; '.join(missing)}")
-        for path in pages.write(report, ROOT / "docs"):
+        for path in docs_pages.write(report, ROOT / "docs"):
             note(f"written: {path.relative_to(ROOT)}")
     if failures:
         sys.exit("\n".join(failures))

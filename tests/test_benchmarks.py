@@ -13,14 +13,16 @@ from frames import Op, deflate, frame
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks import channels, commits, pages, results, seeing
-from benchmarks.cases import CASES, PEERS, PINGPONG, Goal
-from benchmarks.chart import chart
-from benchmarks.load import Compared, Counted, Messages, PeerFailed
-from benchmarks.measuring import Round, Series
-from benchmarks.results import Report, Result, per_map, ratio, reached
-from benchmarks.spent import by_owner, owner
-from benchmarks.tables import NONE, asked, goals_table, markdown, met, said, table, text
+from benchmarks import channels, viz_cost
+from benchmarks.harness import results
+from benchmarks.harness.cases import CASES, PEERS, PINGPONG, Goal
+from benchmarks.harness.load import Compared, Counted, Messages, PeerFailed
+from benchmarks.harness.results import Report, Result, per_map, ratio, reached
+from benchmarks.harness.rounds import Round, Series
+from benchmarks.report import checkout, docs_pages
+from benchmarks.report.chart import chart
+from benchmarks.report.stacks import by_owner, owner
+from benchmarks.report.tables import NONE, asked, goals_table, markdown, met, said, table, text
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="CPU clocks as Linux has them")
@@ -97,13 +99,13 @@ def test_another_commit_is_checked_out_beside(tmp_path: Path) -> None:
     """What is found there is rxws alone, and it goes away again."""
     if not (ROOT / ".git").exists():
         pytest.skip("this is no clone")
-    with commits.checked_out("HEAD") as library:
+    with checkout.checked_out("HEAD") as library:
         assert [path.name for path in library.iterdir()] == ["rxws"]
         assert (library / "rxws/__init__.py").exists()
         tree = (library / "rxws").resolve()
         assert ROOT not in tree.parents
     assert not library.exists()
-    assert str(tree.parent) not in commits.git("worktree", "list")
+    assert str(tree.parent) not in checkout.git("worktree", "list")
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 7, 10, 100, 100_000])
@@ -234,7 +236,7 @@ def test_a_chart_has_a_bar_for_each_peer() -> None:
 
 def test_only_a_whole_run_goes_into_the_documentation() -> None:
     """Else figures of different runs would stand side by side."""
-    missing = pages.lacking(Report("a machine", [a_result()]))
+    missing = docs_pages.lacking(Report("a machine", [a_result()]))
     assert "websockets in pingpong on asyncio" in missing
     assert "pingpong on uvloop" in missing
     assert not [one for one in missing if one.startswith("aiohttp in pingpong")]
@@ -244,22 +246,22 @@ def test_a_page_is_changed_between_its_markers_only(tmp_path: Path) -> None:
     """The prose stays."""
     page = tmp_path / "quality" / "benchmarks.md"
     page.parent.mkdir()
-    page.write_text(f"before\n{pages.BEGIN}\nold\n{pages.END}\nafter\n", "utf-8")
+    page.write_text(f"before\n{docs_pages.BEGIN}\nold\n{docs_pages.END}\nafter\n", "utf-8")
     (tmp_path / "images").mkdir()
-    written = pages.write(Report("a machine", [a_result()]), tmp_path)
+    written = docs_pages.write(Report("a machine", [a_result()]), tmp_path)
     assert [path.name for path in written] == ["benchmarks.md", "benchmarks-asyncio.svg"]
     shown = page.read_text("utf-8")
-    assert shown.startswith(f"before\n{pages.BEGIN}\n\nMeasured with")
-    assert shown.endswith(f"\n{pages.END}\nafter\n")
+    assert shown.startswith(f"before\n{docs_pages.BEGIN}\n\nMeasured with")
+    assert shown.endswith(f"\n{docs_pages.END}\nafter\n")
     assert "old" not in shown
     with pytest.raises(ValueError, match="the page has no"):
-        pages.between("no markers", "")
+        docs_pages.between("no markers", "")
 
 
 def test_the_page_has_its_markers() -> None:
     """`--docs` finds where to write."""
     page = (ROOT / "docs/quality/benchmarks.md").read_text("utf-8")
-    assert page.count(pages.BEGIN) == page.count(pages.END) == 1
+    assert page.count(docs_pages.BEGIN) == page.count(docs_pages.END) == 1
 
 
 @pytest.mark.parametrize(
@@ -274,12 +276,14 @@ def test_the_page_has_its_markers() -> None:
             "kernel: receive",
         ),
         ("f (rxws/session.py:10);malloc (libc.so.6)", "rxws/session"),
+        ("f (/home/x/rxws/rxws/_session/flow.py:10)", "rxws/_session/flow"),
         ("f (rxws/session.py:10);Py_DECREF (object.h:538)", "rxws/session"),
         ("f (rxws/session.py:10);on_next (reactivex/observer/observer.py:3)", "reactivex"),
         ("f (/home/x/rxws/session.py:1);feed (reader_c.c:8788)", "aiohttp: parser"),
         ("f (aiohttp/_websocket/writer.py:177)", "aiohttp: writer"),
         ("f (aiohttp/web.py:1);task_step (_asynciomodule.c:2990)", "asyncio"),
-        ("f (plain.py:33)", "the echo itself"),
+        ("f (aiohttp_peer.py:33)", "the echo itself"),
+        ("f (/home/x/rxws/benchmarks/peers/rxws_peer.py:33)", "the echo itself"),
         ("0x7f1117be624a (libc.so.6)", "other"),
         ("not a frame", "other"),
     ],
@@ -301,10 +305,10 @@ def test_what_seeing_costs_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A line for each size of a picture and each kind of frame, and one for a tap."""
-    monkeypatch.setattr(seeing, "SIZES", (5, 20))
-    monkeypatch.setattr(seeing, "ROUNDS", 1)
-    monkeypatch.setattr(seeing, "EVENTS", 100)
-    seeing.main()
+    monkeypatch.setattr(viz_cost, "SIZES", (5, 20))
+    monkeypatch.setattr(viz_cost, "ROUNDS", 1)
+    monkeypatch.setattr(viz_cost, "EVENTS", 100)
+    viz_cost.main()
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines if line] == [
         *("events", "5", "20"),

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from html import escape
 from statistics import median
 
-from benchmarks.cases import SUBJECT
-from benchmarks.results import Result, per_map, quantity
+from benchmarks.harness.cases import SUBJECT
+from benchmarks.harness.results import Result, per_map, quantity
 
 WIDTH = 860
 MARGIN, GAP = 24, 28

@@ -10,7 +10,7 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as websockets_serve
 
-from benchmarks.peers.running import ACK, Options, run, same
+from benchmarks.peers.runner import ACK, Options, run, same
 
 
 @asynccontextmanager

@@ -11,8 +11,8 @@ from reactivex import Observable
 from reactivex import operators as ops
 
 import rxws
-from benchmarks.peers.plain import serving
-from benchmarks.peers.running import ACK, Options, run, same
+from benchmarks.peers.aiohttp_peer import serving
+from benchmarks.peers.runner import ACK, Options, run, same
 
 Message = str | bytes
 

@@ -10,12 +10,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.cases import Case, Peer
-from benchmarks.cycling import cycle
-from benchmarks.feed import Feed
-from benchmarks.load import Compared, Link, Messages, PeerFailed, exchange
-from benchmarks.peers.running import ACK
-from benchmarks.process import Process, running
+from benchmarks.harness.cases import Case, Peer
+from benchmarks.harness.churn import cycle
+from benchmarks.harness.feed import Feed
+from benchmarks.harness.load import Compared, Link, Messages, PeerFailed, exchange
+from benchmarks.harness.process import Process, running
+from benchmarks.peers.runner import ACK
 
 Say = Callable[[str], None]
 

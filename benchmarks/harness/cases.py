@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SUBJECT = "push"  # the peer that the goals are about
 
 
@@ -33,12 +33,12 @@ class Peer:
 
 
 PEERS: dict[str, Peer] = {
-    "aiohttp": Peer("raw aiohttp", "plain", ("aiohttp",)),
-    "naive": Peer("Subject and Queue", "naive", ("aiohttp", "reactivex"), streams=True),
-    "websockets": Peer("websockets", "sans_io", ("websockets",)),
-    "picows": Peer("picows", "listener", ("picows",), compresses=False),
-    "push": Peer("rxws push", "streams", ("rxws",), {"RXWS_TRANSPORT": "push"}, streams=True),
-    "pull": Peer("rxws pull", "streams", ("rxws",), {"RXWS_TRANSPORT": "pull"}, streams=True),
+    "aiohttp": Peer("raw aiohttp", "aiohttp_peer", ("aiohttp",)),
+    "naive": Peer("Subject and Queue", "naive_peer", ("aiohttp", "reactivex"), streams=True),
+    "websockets": Peer("websockets", "websockets_peer", ("websockets",)),
+    "picows": Peer("picows", "picows_peer", ("picows",), compresses=False),
+    "push": Peer("rxws push", "rxws_peer", ("rxws",), {"RXWS_TRANSPORT": "push"}, streams=True),
+    "pull": Peer("rxws pull", "rxws_peer", ("rxws",), {"RXWS_TRANSPORT": "pull"}, streams=True),
 }
 
 Kind = Literal["echo", "client", "cycles"]

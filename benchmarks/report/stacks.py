@@ -17,7 +17,8 @@ CALLS = {
 # The first that fits says to whom a frame belongs. What fits none, as C functions of Python's own,
 # is work that is done for who has called it.
 OWNERS = (
-    (re.compile(r"(^|/)(rxws/\w+)\.py$"), r"\2"),
+    (re.compile(r"(^|/)(\w+_peer|peers/runner)\.py$"), "the echo itself"),
+    (re.compile(r"^(.*/)?(rxws/(\w+/)*\w+)\.py$"), r"\2"),
     (re.compile(r"(^|/)reactivex/"), "reactivex"),
     (
         re.compile(r"(^|/)aiohttp/_websocket/(reader|mask|helpers)|^(reader_c|mask)\.c"),
@@ -30,7 +31,6 @@ OWNERS = (
     (re.compile(r"(^|/)uvloop[/.]|^loop\.c|^loop\.cpython"), "uvloop"),
     (re.compile(r"(^|/)(asyncio|selectors)[/.]|^_asynciomodule\.c"), "asyncio"),
     (re.compile(r"^libz\b|^zlibmodule\.c"), "zlib"),
-    (re.compile(r"(^|/)(plain|naive|sans_io|listener|streams|running)\.py$"), "the echo itself"),
 )
 ELSE = "other"
 

@@ -6,7 +6,7 @@ import errno
 import select
 import socket
 
-from benchmarks.load import CLOSE, CLOSED, PATIENCE, UPGRADE, PeerFailed, receive
+from benchmarks.harness.load import CLOSE, CLOSED, PATIENCE, UPGRADE, PeerFailed, receive
 
 
 class Cycle:

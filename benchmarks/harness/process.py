@@ -12,8 +12,8 @@ import time
 from collections.abc import Generator, Sequence
 from typing import IO, Any
 
-from benchmarks.cases import ROOT, Peer
-from benchmarks.load import PeerFailed
+from benchmarks.harness.cases import ROOT, Peer
+from benchmarks.harness.load import PeerFailed
 
 START = 60.0  # seconds in which a peer must be there; valgrind makes it slow
 END = 20.0

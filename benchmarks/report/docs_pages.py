@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.cases import CASES, PEERS
-from benchmarks.chart import chart
-from benchmarks.results import Report
-from benchmarks.tables import text
+from benchmarks.harness.cases import CASES, PEERS
+from benchmarks.harness.results import Report
+from benchmarks.report.chart import chart
+from benchmarks.report.tables import text
 
 BEGIN = "<!-- generated: make bench ARGS=--docs -->"
 END = "<!-- end of what is generated -->"

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import picows
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest
 
-from benchmarks.peers.running import ACK, Options, run, same
+from benchmarks.peers.runner import ACK, Options, run, same
 
 
 class Echo(WSListener):

@@ -9,8 +9,8 @@ import socket
 
 from frames import Decoder, Frame, Op, close_body, frame
 
-from benchmarks.load import CHUNK, PATIENCE, Messages, PeerFailed
-from benchmarks.peers.running import ACK
+from benchmarks.harness.load import CHUNK, PATIENCE, Messages, PeerFailed
+from benchmarks.peers.runner import ACK
 
 MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 

@@ -20,7 +20,7 @@ from frames import Decoder, Op, close_body, deflate, frame, new_mask
 PATIENCE = 30.0  # seconds without a sign of life after which a server is given up
 DUPLEX = select.EPOLLIN | select.EPOLLOUT
 # Bytes; the most that is read at once. Above 128 KiB each read would map memory and unmap it again
-# (see peers/running.py), and the load would be busier with that than the server.
+# (see peers/runner.py), and the load would be busier with that than the server.
 CHUNK = 1 << 16
 UPGRADE = (
     "GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
-from benchmarks.cases import ROOT
+from benchmarks.harness.cases import ROOT
 
 
 class NoSuchCommit(Exception):

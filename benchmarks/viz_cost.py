@@ -1,6 +1,6 @@
 """What it costs to see: CPU time of drawing a recording, a table of frames, and of a tap.
 
-`python benchmarks/seeing.py` prints tables. 300 events and more are three lanes of so many each.
+`python benchmarks/viz_cost.py` prints tables. 300 events and more are three lanes of so many each.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-from benchmarks.cases import Goal
-from benchmarks.measuring import Series
-from benchmarks.results import Report, Result, per_map, quantity, ratio, reached
+from benchmarks.harness.cases import Goal
+from benchmarks.harness.results import Report, Result, per_map, quantity, ratio, reached
+from benchmarks.harness.rounds import Series
 
 NONE = DASH = "\N{EN DASH}"
 MET = "\N{CHECK MARK}"

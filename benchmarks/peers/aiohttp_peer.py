@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 from aiohttp import WSMsgType, web
 
-from benchmarks.peers.running import ACK, Options, run, same
+from benchmarks.peers.runner import ACK, Options, run, same
 
 
 @asynccontextmanager

@@ -12,8 +12,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.cases import CASES, SUBJECT, Case, Goal
-from benchmarks.measuring import Round, Series
+from benchmarks.harness.cases import CASES, SUBJECT, Case, Goal
+from benchmarks.harness.rounds import Round, Series
 
 
 @dataclass(frozen=True)

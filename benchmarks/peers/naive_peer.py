@@ -14,8 +14,8 @@ from aiohttp import WSMsgType, web
 from reactivex import Observable, Subject
 from reactivex import operators as ops
 
-from benchmarks.peers.plain import serving
-from benchmarks.peers.running import ACK, Options, run, same
+from benchmarks.peers.aiohttp_peer import serving
+from benchmarks.peers.runner import ACK, Options, run, same
 
 Socket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse[bool]
 

@@ -6,9 +6,9 @@ import contextlib
 import time
 from collections.abc import Callable, Generator, Sequence
 
-from benchmarks.cases import CASES, Case
-from benchmarks.load import Compared, Link, Messages, Replies, exchange
-from benchmarks.process import Process, running
+from benchmarks.harness.cases import CASES, Case
+from benchmarks.harness.load import Compared, Link, Messages, Replies, exchange
+from benchmarks.harness.process import Process, running
 
 ECHOES = [case.name for case in CASES.values() if case.kind == "echo" and len(case.maps) == 1]
 
