@@ -1,6 +1,6 @@
-"""The picture of `rxws.status`: where a client stands, and what may follow.
+"""Draw the state diagram of `rxws.status`: run `python docs/images/status.py`.
 
-`python docs/images/status.py` draws it anew. Its arrows are those of `rxws.status.TRANSITIONS`.
+Its arrows are those of `rxws.status.TRANSITIONS`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ FONT = (
 )
 WIDTH, HEIGHT = 150, 58
 
-# Each status: the middle of its box, the box's look, and what it carries.
+# Each status: the centre of its box, the box's CSS class, and the fields of the status.
 PLACES: dict[type[Status], tuple[int, int, str, str]] = {
     Open: (380, 55, "ours", "handshake"),
     Closed: (120, 205, "box", "close, error"),
@@ -50,47 +50,47 @@ PLACES: dict[type[Status], tuple[int, int, str, str]] = {
     Waiting: (380, 355, "box", "delay, cause"),
 }
 
-# Each arrow: its look, its path, where its text stands, how that is anchored, and its lines.
+# Each arrow: its CSS class, its path, the position and anchor of its label, and the label's lines.
 ARROWS: dict[
     tuple[type[Status], type[Status]], tuple[str, str, tuple[int, int], str, tuple[str, ...]]
 ] = {
-    (Closed, Connecting): ("good", "M195 193H561", (380, 183), "mid", ("somebody subscribes",)),
+    (Closed, Connecting): ("good", "M195 193H561", (380, 183), "mid", ("first subscriber",)),
     (Connecting, Closed): (
         "stop",
         "M565 217H199",
         (380, 237),
         "mid",
-        ("final, or nobody subscribes any more",),
+        ("final error, or no subscribers left",),
     ),
-    (Connecting, Open): ("good", "M640 176L458 66", (566, 112), "", ("the connection is open",)),
-    (Open, Closed): ("rest", "M305 62L124 173", (194, 112), "end", ("it is over",)),
+    (Connecting, Open): ("good", "M640 176L458 66", (566, 112), "", ("connection opens",)),
+    (Open, Closed): ("rest", "M305 62L124 173", (194, 112), "end", ("connection ends",)),
     (Connecting, Waiting): (
         "again",
         "M600 234L453 329",
         (506, 266),
         "end",
-        ("it could not", "be opened"),
+        ("attempt", "fails"),
     ),
-    (Waiting, Connecting): ("again", "M455 356L648 237", (576, 306), "", ("the wait is over",)),
+    (Waiting, Connecting): ("again", "M455 356L648 237", (576, 306), "", ("delay is over",)),
     (Closed, Waiting): (
         "again",
         "M160 234L307 329",
         (254, 266),
         "",
-        ("it was lost, and", "is dialled again"),
+        ("connection lost,", "will retry"),
     ),
     (Waiting, Closed): (
         "stop",
         "M305 356L112 237",
         (184, 306),
         "end",
-        ("nobody subscribes", "any more"),
+        ("no subscribers", "left"),
     ),
 }
 
 
 def arrow(look: str, path: str, at: tuple[int, int], anchor: str, lines: tuple[str, ...]) -> str:
-    """Draw an arrow and what it stands for."""
+    """Draw an arrow with its label."""
     x, y = at
     text = "".join(
         f'<text class="{look}-text {anchor}" x="{x}" y="{y + 16 * number}">{line}</text>'
@@ -100,7 +100,7 @@ def arrow(look: str, path: str, at: tuple[int, int], anchor: str, lines: tuple[s
 
 
 def box(status: type[Status]) -> str:
-    """Draw a status."""
+    """Draw the box of a status."""
     x, y, look, carries = PLACES[status]
     return (
         f'<rect class="{look}" x="{x - WIDTH // 2}" y="{y - HEIGHT // 2}" width="{WIDTH}" '
@@ -111,14 +111,14 @@ def box(status: type[Status]) -> str:
 
 
 def picture() -> str:
-    """Return the file's text."""
+    """Return the text of the SVG file."""
     pairs = [
         (before, status)
         for before, after in TRANSITIONS.items()
         for status in PLACES
         if status in after
     ]
-    told = "; ".join(
+    steps = "; ".join(
         f"{before.__name__} to {status.__name__}: {' '.join(ARROWS[before, status][-1])}"
         for before, status in pairs
     )
@@ -131,8 +131,8 @@ def picture() -> str:
     body = "\n  ".join([*(arrow(*ARROWS[pair]) for pair in pairs), *map(box, PLACES)])
     return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 410" {FONT}
   role="img" aria-labelledby="status-title status-desc">
-  <title id="status-title">Where a client that comes back stands</title>
-  <desc id="status-desc">It begins with Closed. {told}.</desc>
+  <title id="status-title">States of a reconnecting client</title>
+  <desc id="status-desc">The first state is Closed. {steps}.</desc>
   <style>{STYLE}  </style>
   <defs>{tips}</defs>
   <rect class="card" x="0.5" y="0.5" width="759" height="409" rx="8"/>
