@@ -14,8 +14,8 @@ from statistics import median
 from reactivex.subject import Subject
 
 import rxws
-from rxws.viz.rows import Rows
-from rxws.viz.table import table_html
+from rxws.viz.frame_table.rows import Rows
+from rxws.viz.frame_table.table import table_html
 
 SIZES = (5, 300, 2000, 20000)
 LANES = 3

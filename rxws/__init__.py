@@ -1,12 +1,11 @@
 """A WebSocket connection as three streams: reactivex on top, aiohttp below, on both ends."""
 
-from . import backoff, closing, codecs, operators, overflow, status
-from .channels import Channel
-from .client import ClientOptions, Connecting, connect
-from .codecs import Codec
-from .connection import Connection, Flow, Handler, Stats
-from .dialling import ConnectionsOptions, connections
-from .errors import (
+from rxws._aiohttp.client import ClientOptions, Connecting, connect
+from rxws._aiohttp.server import setup, upgrade, websocket
+from rxws._aiohttp.transport.read_path import TransportInfo, transport_info
+from rxws._core.async_iteration import iterate
+from rxws._core.connection import Close, Connection, Flow, Handler, Handshake, Stats
+from rxws._core.errors import (
     BufferOverflow,
     ConnectError,
     ConnectionClosed,
@@ -17,16 +16,18 @@ from .errors import (
     RxwsError,
     SendTimeout,
 )
-from .iteration import iterate
-from .messages import Close, Handshake
-from .options import ConnectionOptions
-from .paths import TransportInfo, transport_info
-from .recording import Recording
-from .server import listener, pipeline, setup, upgrade, websocket
-from .status import Status
-from .subject import WebSocketSubject
-from .subjectoptions import SubjectOptions
-from .unsent import Dropped, SubjectStats
+from rxws._reconnect.channels import Channel
+from rxws._reconnect.connections import ConnectionsOptions, connections
+from rxws._reconnect.offline_queue import Dropped, SubjectStats
+from rxws._reconnect.options import SubjectOptions
+from rxws._reconnect.subject import WebSocketSubject
+from rxws._recording.recording import Recording
+from rxws._session.handler import listener, pipeline
+from rxws._session.options import ConnectionOptions
+from rxws.codecs import Codec
+from rxws.status import Status
+
+from . import backoff, closing, codecs, operators, overflow, status
 
 __version__ = "0.1.0"
 

@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from itertools import repeat
 from typing import TypeAlias
 
-from .errors import ConnectError, ConnectionClosed, HandshakeError
+from rxws._core.errors import ConnectError, ConnectionClosed, HandshakeError
 
 __all__ = ["DEFAULT", "Backoff", "constant", "exponential", "is_retryable", "retry_after"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .errors import ConnectionClosed, DecodeError
-from .messages import Close
+from rxws._core.connection import Close
+from rxws._core.errors import ConnectionClosed, DecodeError
 
 __all__ = [
     "GOING_AWAY",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, TypeVar, overload
 
-from .errors import DecodeError, EncodeError
+from rxws._core.errors import DecodeError, EncodeError
 
 __all__ = ["Codec", "binary", "json", "raw", "text", "typed"]
 

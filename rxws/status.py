@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from .messages import Close, Handshake, without_secrets
+from rxws._core.connection import Close, Handshake, without_secrets
 
 __all__ = ["TRANSITIONS", "Closed", "Connecting", "Open", "Status", "Waiting", "follows", "moved"]
 

@@ -13,12 +13,12 @@ from typing import Any
 
 from verdicts import NOTHING, Completes, Phase, Standing, Verdict, after
 
+from rxws._core.errors import DecodeError
+from rxws._core.frames import Kind
+from rxws._session.transport import Receiver
 from rxws.codecs import Codec
-from rxws.errors import DecodeError
-from rxws.messages import Kind
 from rxws.testing.clock import Clock
-from rxws.testing.fake import FakeTransport, Sent
-from rxws.transport import Receiver
+from rxws.testing.fake_transport import FakeTransport, Sent
 
 EACH = 128  # bytes that a waiting message counts besides its payload
 

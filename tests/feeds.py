@@ -11,10 +11,10 @@ from rig import HANDSHAKE, Notes
 
 import rxws
 from rxws import backoff
-from rxws.connection import Connection
-from rxws.messages import Kind
-from rxws.options import Options
-from rxws.session import Session
+from rxws._core.connection import Connection
+from rxws._core.frames import Kind
+from rxws._session.options import Options
+from rxws._session.session import Session
 from rxws.status import Status, follows
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from browser import Page
 
 from rxws import Recording
-from rxws.recorded import Event
+from rxws._recording.jsonl import Event
 
 # As JupyterLab does it: the HTML is put in, and then each script anew, so that it runs.
 PUT = """(html) => {

@@ -23,10 +23,10 @@ from rig import HANDSHAKE, Notes
 from verdicts import Completes, Phase
 
 import rxws
-from rxws.handling import handle
-from rxws.messages import Kind
-from rxws.options import Options
-from rxws.session import Session
+from rxws._core.frames import Kind
+from rxws._session.handler import handle
+from rxws._session.options import Options
+from rxws._session.session import Session
 from rxws.testing import Clock, FakeTransport, Peer, Sent
 
 LEGAL = [None, 1000, 1001, 1002, 1003, 1007, 1011, 1014, 3000, 4001, 4999]

@@ -10,10 +10,10 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import Disposable
 from rig import HANDSHAKE
 
-from rxws.connection import Connection
-from rxws.options import Options
-from rxws.scheduling import after
-from rxws.session import Session, State
+from rxws._core.connection import Connection
+from rxws._core.schedulers import after
+from rxws._session.options import Options
+from rxws._session.session import Session, State
 from rxws.status import Closed, Status, follows
 from rxws.testing import Clock, FakeTransport, Peer
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from browser import Page, chromium
 from scenes import SCENES, Scene
 
-from rxws.picture import svg
+from rxws._recording.diagram import svg
 
 FOLDER = Path(__file__).parent / "pictures"
 PAGE = """<!doctype html><meta charset="utf-8">

@@ -18,11 +18,11 @@ from peers import PATIENCE, RawClient
 from rig import HANDSHAKE
 
 import rxws
+from rxws._aiohttp.shutdown import _CONNECTIONS
+from rxws._core.frames import Kind
+from rxws._session.options import Options
+from rxws._session.session import Session
 from rxws.codecs import Codec
-from rxws.messages import Kind
-from rxws.options import Options
-from rxws.session import Session
-from rxws.shutdown import _CONNECTIONS
 from rxws.testing import Clock, FakeTransport, Peer, Sent, pair
 
 Step = tuple[Any, ...]

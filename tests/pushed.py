@@ -23,13 +23,14 @@ from peers import PATIENCE
 from yarl import URL
 
 import rxws
-from rxws.adapter import Adapter
-from rxws.internals import Feed, PushServerSocket
-from rxws.loop import LoopScheduler
-from rxws.messages import Frame, Handshake, Kind
-from rxws.options import Options
-from rxws.session import Session
-from rxws.transport import Receiver
+from rxws._aiohttp.transport.adapter import Adapter
+from rxws._aiohttp.transport.private_api import Feed, PushServerSocket
+from rxws._core.connection import Handshake
+from rxws._core.frames import Frame, Kind
+from rxws._core.loop_scheduler import LoopScheduler
+from rxws._session.options import Options
+from rxws._session.session import Session
+from rxws._session.transport import Receiver
 
 Told = list[Any]
 

@@ -8,13 +8,13 @@ from typing import Any, Generic, TypeVar
 from reactivex import Observable
 from yarl import URL
 
-from rxws.connection import Connection, Stats
-from rxws.handling import handle
-from rxws.messages import Close, Handshake, Kind
-from rxws.options import Options
-from rxws.session import Session, State
+from rxws._core.connection import Close, Connection, Handshake, Stats
+from rxws._core.frames import Kind
+from rxws._session.handler import handle
+from rxws._session.options import Options
+from rxws._session.session import Session, State
 from rxws.testing.clock import Clock
-from rxws.testing.fake import FakeTransport, Sent
+from rxws.testing.fake_transport import FakeTransport, Sent
 from rxws.testing.peer import Peer
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from rxws import Close, ConnectionClosed, DecodeError
-from rxws.picture import Picture, Track
+from rxws._recording.diagram import Picture, Track
 
 
 class Note(NamedTuple):

@@ -13,9 +13,9 @@ import pytest
 from aiohttp import ClientConnectionResetError, WSMessage, WSMsgType
 from peers import PATIENCE
 
-from rxws.adapter import Adapter
-from rxws.messages import Frame, Kind
-from rxws.wire import Wire
+from rxws._aiohttp.transport.adapter import Adapter
+from rxws._aiohttp.transport.socket_protocol import Wire
+from rxws._core.frames import Frame, Kind
 
 
 class Inner(asyncio.Protocol):

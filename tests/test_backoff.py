@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rxws import backoff
-from rxws.errors import ConnectError, ConnectionClosed, DecodeError, HandshakeError
-from rxws.messages import Close
+from rxws._core.connection import Close
+from rxws._core.errors import ConnectError, ConnectionClosed, DecodeError, HandshakeError
 
 HOUR = 3600.0
 DATE = "Wed, 21 Oct 2015 07:28:00 GMT"  # the example of RFC 9110, section 10.2.3

@@ -11,8 +11,8 @@ import pytest
 from reactivex import Observer
 from rig import Rig
 
-from rxws.cells import keep, shell
-from rxws.inbound import flows_subscribed
+from rxws._core.cell_context import keep, shell
+from rxws._core.upstream import flows_subscribed
 from rxws.viz import notebook
 
 CELL = contextvars.ContextVar[str]("cell", default="none")

@@ -12,10 +12,10 @@ from feeds import Client, code, got, served, waiting
 from network import refused
 
 import rxws
-from rxws.channels import Channel
-from rxws.errors import ConnectError, HandshakeError
-from rxws.feeding import Note
-from rxws.messages import Close
+from rxws._core.connection import Close
+from rxws._core.errors import ConnectError, HandshakeError
+from rxws._reconnect.channels import Channel
+from rxws._reconnect.link import Note
 
 
 def name(value: str) -> str:

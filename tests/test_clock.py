@@ -12,8 +12,8 @@ from reactivex import operators as ops
 from reactivex.disposable import Disposable
 from reactivex.scheduler import TimeoutScheduler
 
-from rxws.loop import LoopScheduler
-from rxws.scheduling import ConnectionScheduler, after, is_own, seconds_of
+from rxws._core.loop_scheduler import LoopScheduler
+from rxws._core.schedulers import ConnectionScheduler, after, is_own, seconds_of
 from rxws.testing import Clock
 
 

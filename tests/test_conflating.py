@@ -8,9 +8,9 @@ import pytest
 from rig import Rig
 
 from rxws import codecs, overflow
-from rxws.framing import conflation_key
-from rxws.messages import Frame, Kind
-from rxws.outbox import Conflating, Outbox, make_outbox
+from rxws._core.frames import Frame, Kind
+from rxws._session.encoding import conflation_key
+from rxws._session.send_buffer import Conflating, Outbox, make_outbox
 from rxws.overflow import OVERHEAD, check, latest
 
 

@@ -21,7 +21,7 @@ from reactivex.abc import DisposableBase
 
 import rxws
 from rxws import backoff
-from rxws.dialling import connections
+from rxws._reconnect.connections import connections
 
 PATIENCE = 30.0  # seconds; how long anything is waited for before the test fails
 PEM = Path(__file__).parent / "data" / "localhost.pem"

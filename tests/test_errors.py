@@ -18,8 +18,8 @@ from rxws import (
     OpeningError,
     RxwsError,
     SendTimeout,
-    errors,
 )
+from rxws._core import errors
 
 CLOSE = Close(4001, "why", by="peer")
 EVERY: list[RxwsError] = [

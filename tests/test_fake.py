@@ -8,9 +8,9 @@ from typing import Any, NoReturn
 
 import pytest
 
-from rxws.messages import Frame, Kind
+from rxws._core.frames import Frame, Kind
 from rxws.testing.clock import Clock
-from rxws.testing.fake import Call, FakeTransport, NeedsEventLoop, Sent
+from rxws.testing.fake_transport import Call, FakeTransport, NeedsEventLoop, Sent
 from rxws.testing.peer import Peer
 
 

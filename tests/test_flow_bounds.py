@@ -5,7 +5,7 @@ from __future__ import annotations
 from rig import Rig
 
 from rxws import BufferOverflow, Close, ConnectionClosed, SendTimeout
-from rxws.messages import Kind
+from rxws._core.frames import Kind
 
 KIB = 1024
 

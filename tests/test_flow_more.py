@@ -10,13 +10,13 @@ import pytest
 from rig import Rig
 
 from rxws import Close, ConnectionClosed
-from rxws.flow import FlowControl
-from rxws.gate import Gate
-from rxws.options import Options
+from rxws._core.streams import Dispatcher
+from rxws._session.flow import FlowControl
+from rxws._session.options import Options
+from rxws._session.read_gate import Gate
 from rxws.overflow import Overflow, latest
-from rxws.streams import Dispatcher
 from rxws.testing.clock import Clock
-from rxws.testing.fake import FakeTransport
+from rxws.testing.fake_transport import FakeTransport
 
 KIB = 1024
 POLICIES: list[Overflow] = ["close", "drop_oldest", "drop_newest", latest()]

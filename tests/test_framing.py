@@ -7,9 +7,9 @@ from typing import Any, NoReturn
 import pytest
 
 from rxws import Codec, DecodeError, EncodeError
+from rxws._core.frames import Kind
+from rxws._session.encoding import decode_error, encode, size
 from rxws.codecs import raw, text
-from rxws.framing import decode_error, encode, size
-from rxws.messages import Kind
 
 
 def fail(_: object) -> NoReturn:

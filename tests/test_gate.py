@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from rxws.gate import Gate, Hold
+from rxws._session.read_gate import Gate, Hold
 from rxws.testing.clock import Clock
-from rxws.testing.fake import FakeTransport
+from rxws.testing.fake_transport import FakeTransport
 
 
 @dataclass

@@ -14,7 +14,7 @@ from reactivex.subject import Subject
 from rig import Rig
 
 from rxws import Close, Connection, ConnectionClosed
-from rxws.handling import check_handler
+from rxws._session.handler import check_handler
 
 AnyConnection = Connection[Any, Any]
 

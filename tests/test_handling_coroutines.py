@@ -14,7 +14,7 @@ from reactivex.disposable import Disposable
 from rig import Rig
 
 from rxws import Close, Connection
-from rxws.testing.fake import FakeTransport
+from rxws.testing.fake_transport import FakeTransport
 
 AnyConnection = Connection[Any, Any]
 

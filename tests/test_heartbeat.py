@@ -8,7 +8,7 @@ import pytest
 from rig import Rig
 
 from rxws import Close, ConnectionClosed
-from rxws.messages import Kind
+from rxws._core.frames import Kind
 
 INTERVAL = 10.0
 

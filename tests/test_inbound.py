@@ -12,7 +12,7 @@ from reactivex.disposable import Disposable
 from rig import Rig
 
 from rxws import Close, ConnectionClosed, DecodeError, codecs
-from rxws.inbound import flows_subscribed
+from rxws._core.upstream import flows_subscribed
 
 
 @pytest.mark.promise("first")

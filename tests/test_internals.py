@@ -25,8 +25,14 @@ from peers import Peer, RawServer
 from pushed import arrived, paths_taken, take_path
 
 import rxws
-from rxws import internals
-from rxws.internals import Feed, Parser, PushClientSocket, feed_of, why_not_push
+from rxws._aiohttp.transport import private_api
+from rxws._aiohttp.transport.private_api import (
+    Feed,
+    Parser,
+    PushClientSocket,
+    feed_of,
+    why_not_push,
+)
 
 PATHS = ["push", "pull"]
 STALL = "The parser does not stall"
@@ -47,17 +53,17 @@ def a_queue_that_does_not_stall(monkeypatch: pytest.MonkeyPatch) -> str:
         def feed_data(self, data: Any, size: int) -> None:
             self._buffer.append((data, size))
 
-    monkeypatch.setattr(internals, "WebSocketDataQueue", Queue)
+    monkeypatch.setattr(private_api, "WebSocketDataQueue", Queue)
     return STALL
 
 
 def a_queue_without_messages(monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(internals, "WebSocketDataQueue", object)
+    monkeypatch.setattr(private_api, "WebSocketDataQueue", object)
     return STALL
 
 
 def a_queue_that_counts_otherwise(monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(internals, "_EACH", 64)
+    monkeypatch.setattr(private_api, "_EACH", 64)
     return STALL
 
 
@@ -67,7 +73,7 @@ def a_parser_that_goes_its_own_way(monkeypatch: pytest.MonkeyPatch) -> str:
 
         def feed_data(self, data: bytes) -> None: ...
 
-    monkeypatch.setattr(internals, "WebSocketReader", Reader)
+    monkeypatch.setattr(private_api, "WebSocketReader", Reader)
     return STALL
 
 
@@ -75,12 +81,12 @@ def a_parser_that_accepts_what_is_too_large(monkeypatch: pytest.MonkeyPatch) -> 
     def lenient(queue: Any, _: int, **options: Any) -> Any:
         return WebSocketReader(queue, 1000, **options)
 
-    monkeypatch.setattr(internals, "WebSocketReader", lenient)
+    monkeypatch.setattr(private_api, "WebSocketReader", lenient)
     return STALL
 
 
 def a_parser_that_takes_other_arguments(monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(internals, "WebSocketReader", lambda queue: queue)
+    monkeypatch.setattr(private_api, "WebSocketReader", lambda queue: queue)
     return STALL
 
 
@@ -89,7 +95,7 @@ def a_writer_that_writes_otherwise(monkeypatch: pytest.MonkeyPatch) -> str:
         def _write_websocket_frame(self, message: bytes, opcode: int, rsv: int) -> None:
             super()._write_websocket_frame(message[::-1], opcode, rsv)
 
-    monkeypatch.setattr(internals, "WebSocketWriter", Writer)
+    monkeypatch.setattr(private_api, "WebSocketWriter", Writer)
     return WRITER
 
 
@@ -100,7 +106,7 @@ def a_writer_that_waits(monkeypatch: pytest.MonkeyPatch) -> str:
         ) -> None:
             raise AssertionError
 
-    monkeypatch.setattr(internals, "WebSocketWriter", Writer)
+    monkeypatch.setattr(private_api, "WebSocketWriter", Writer)
     return WRITER
 
 
@@ -169,7 +175,7 @@ def test_a_check_that_fails_tells_how(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("out of order")
 
-    monkeypatch.setattr(internals, "Parser", broken)
+    monkeypatch.setattr(private_api, "Parser", broken)
     reason = why_not_push()
     assert reason is not None
     assert STALL in reason

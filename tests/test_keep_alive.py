@@ -8,8 +8,8 @@ import pytest
 from rig import Rig
 
 from rxws import Close
-from rxws.heartbeat import KeepAlive
-from rxws.messages import Kind
+from rxws._core.frames import Kind
+from rxws._session.liveness import KeepAlive
 from rxws.testing.clock import Clock
 
 

@@ -165,7 +165,7 @@ def test_a_module_has_one_subject(path: Path) -> None:
     [
         ("session", "from .adapter import Adapter", "which is above it"),
         ("session", "from rxws import adapter", "which is above it"),
-        ("session", "import rxws.adapter", "which is above it"),
+        ("session", "import rxws._aiohttp.transport.adapter", "which is above it"),
         ("session", "from . import Connection", "which is above it"),
         ("session", "if TYPE_CHECKING:\n    from .adapter import Adapter", "which is above it"),
         ("server", "def late():\n    from .client import connect", "of its own layer"),
@@ -185,7 +185,10 @@ def test_a_wrong_import_is_told_with_its_remedy(module: str, source: str, said: 
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("session", "from .errors import RxwsError\nfrom . import closing\nimport rxws.streams"),
+        (
+            "session",
+            "from .errors import RxwsError\nfrom . import closing\nimport rxws._core.streams",
+        ),
         ("errors", "from .messages import Close"),
         ("messages", "if TYPE_CHECKING:\n    from aiohttp import web"),
         ("adapter", "import asyncio\nfrom aiohttp import web"),

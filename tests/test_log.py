@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from rxws.log import logger
+from rxws._core.log import logger
 
 
 def test_there_is_one_logger_and_it_has_the_name_of_the_library() -> None:

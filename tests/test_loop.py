@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from reactivex.disposable import Disposable
 
-from rxws.loop import LoopScheduler
+from rxws._core.loop_scheduler import LoopScheduler
 
 PATIENCE = 30.0  # seconds; how long anything is waited for before the test fails
 

@@ -13,7 +13,7 @@ from reactivex.scheduler import ImmediateScheduler
 from rig import Notes, Rig
 
 import rxws
-from rxws.loop import LoopScheduler
+from rxws._core.loop_scheduler import LoopScheduler
 from rxws.operators import map_async
 from rxws.testing.clock import Clock
 

@@ -17,7 +17,7 @@ from rig import Notes, Rig
 from running import text
 
 import rxws
-from rxws.loop import LoopScheduler
+from rxws._core.loop_scheduler import LoopScheduler
 from rxws.operators import map_async
 from rxws.testing.clock import Clock
 

@@ -10,7 +10,7 @@ import pytest
 from yarl import URL
 
 from rxws import Close, Handshake
-from rxws.messages import Frame, Kind
+from rxws._core.frames import Frame, Kind
 
 
 def test_a_close_is_a_plain_1000_unless_told_otherwise() -> None:

@@ -12,7 +12,7 @@ from reactivex import operators as ops
 from reactivex.subject import Subject
 from rig import Rig
 
-from rxws.operators import on_loop
+from rxws.operators._on_loop import on_loop
 
 PATIENCE = 30.0  # seconds; how long anything is waited for before the test fails
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rxws import Close, ConnectionOptions, closing, codecs
-from rxws.options import Options
+from rxws._session.options import Options
 
 
 def test_the_defaults_are_those_of_the_design() -> None:

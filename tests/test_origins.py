@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rxws.origins import SAME_HOST, is_allowed, parse_origins
+from rxws._aiohttp.origins import SAME_HOST, is_allowed, parse_origins
 
 
 def same_host(origin: str, host: str | None) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rxws.messages import Frame, Kind
-from rxws.outbox import Conflating, Outbox
+from rxws._core.frames import Frame, Kind
+from rxws._session.send_buffer import Conflating, Outbox
 
 
 def text(payload: bytes) -> Frame:

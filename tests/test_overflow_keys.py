@@ -8,8 +8,8 @@ import pytest
 from rig import Rig
 
 from rxws import EncodeError, codecs
-from rxws.messages import Frame, Kind
-from rxws.outbox import Conflating
+from rxws._core.frames import Frame, Kind
+from rxws._session.send_buffer import Conflating
 from rxws.overflow import OVERHEAD, Overflow, latest
 
 KIB = 1024

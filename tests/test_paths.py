@@ -16,7 +16,7 @@ from conftest import Serve
 from pushed import paths_taken, take_path
 
 import rxws
-from rxws import paths
+from rxws._aiohttp.transport import read_path
 
 LACK = "the parser is of wood"
 ROOT = Path(__file__).parent.parent
@@ -37,7 +37,7 @@ ROOT = Path(__file__).parent.parent
 )
 def test_what_is_wanted_and_what_there_is(wanted: str | None, lack: str | None, path: str) -> None:
     """Push where it is there and nobody wants the other; the reason is the one that decided."""
-    chosen, reason = paths.choose(wanted, lack)
+    chosen, reason = read_path.choose(wanted, lack)
     assert chosen == path
     if wanted == "pull":
         assert reason == "RXWS_TRANSPORT=pull is set"
@@ -52,7 +52,7 @@ def test_what_is_wanted_and_what_there_is(wanted: str | None, lack: str | None, 
 def test_a_way_that_there_is_not(wanted: str, lack: str | None) -> None:
     """It is refused by name, with what may be asked for instead."""
     with pytest.raises(ValueError, match="RXWS_TRANSPORT") as caught:
-        paths.choose(wanted, lack)
+        read_path.choose(wanted, lack)
     assert repr(wanted) in str(caught.value)
     assert "'push' or 'pull'" in str(caught.value)
 
@@ -81,9 +81,9 @@ def test_who_asks_for_push_and_does_not_get_it_is_warned(
         monkeypatch.delenv("RXWS_TRANSPORT", raising=False)
     else:
         monkeypatch.setenv("RXWS_TRANSPORT", wanted)
-    monkeypatch.setattr(paths, "why_not_push", lambda: lack)
+    monkeypatch.setattr(read_path, "why_not_push", lambda: lack)
     with caplog.at_level(logging.DEBUG, "rxws"):
-        info = paths._look()
+        info = read_path._look()
     assert info.path == ("push" if says == "pushed" else "pull")
     [record] = caplog.records
     assert (record.name, record.levelno) == ("rxws", level)

@@ -19,12 +19,12 @@ from reactivex.notification import OnCompleted, OnError, OnNext
 from scenes import SCENES, Note, faults, few, kinds, nexts, running
 
 from rxws import Close, ConnectionClosed, Recording
-from rxws.picture import Picture, Track, svg, text
-from rxws.picture.axis import duration, ticks
-from rxws.picture.forms import draw
-from rxws.picture.ruler import Ruler
-from rxws.picture.seen import see, span
-from rxws.picture.values import CONTROL, cells, cut, escape, full, number, short
+from rxws._recording.diagram import Picture, Track, svg, text
+from rxws._recording.diagram.axis import duration, ticks
+from rxws._recording.diagram.labels import CONTROL, cells, cut, escape, full, number, short
+from rxws._recording.diagram.marks import draw
+from rxws._recording.diagram.scale import Ruler
+from rxws._recording.diagram.visible import see, span
 from rxws.testing import Clock
 
 SVG = "{http://www.w3.org/2000/svg}"

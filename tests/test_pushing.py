@@ -73,7 +73,7 @@ class Time:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
-        monkeypatch.setattr("rxws.pushing.monotonic", lambda: self.now)
+        monkeypatch.setattr("rxws._aiohttp.transport.push_reader.monotonic", lambda: self.now)
 
     def passes(self, seconds: float) -> None:
         self.now += seconds

@@ -21,10 +21,10 @@ from reactivex.subject import Subject
 from rig import Notes
 
 from rxws import backoff
-from rxws.errors import ConnectError, ConnectionClosed, HandshakeError, RxwsError
-from rxws.messages import Close
+from rxws._core.connection import Close
+from rxws._core.errors import ConnectError, ConnectionClosed, HandshakeError, RxwsError
+from rxws._core.schedulers import after
 from rxws.operators import reconnect
-from rxws.scheduling import after
 from rxws.status import Closed, Connecting, Open, Status, Waiting
 
 NOBODY = ConnectError("nobody listens")

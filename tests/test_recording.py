@@ -13,7 +13,7 @@ from rig import Rig
 
 import rxws
 from rxws import Close, ConnectionClosed, Recording
-from rxws.messages import Kind
+from rxws._core.frames import Kind
 from rxws.testing import Clock, Timeline, marbles, pair
 
 on_next: Any = ReactiveTest.on_next

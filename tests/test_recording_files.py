@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rxws import Close, ConnectionClosed, Recording
-from rxws.loop import LoopScheduler
-from rxws.recorded import Event, RecordedError, RecordedValue
+from rxws._core.loop_scheduler import LoopScheduler
+from rxws._recording.jsonl import Event, RecordedError, RecordedValue
 from rxws.testing import Clock, Timeline, marbles
 
 

@@ -13,7 +13,8 @@ import reactivex as rx
 from reactivex import operators as ops
 
 import rxws
-from rxws import Close, ConnectionClosed, codecs, internals, paths
+from rxws import Close, ConnectionClosed, codecs
+from rxws._aiohttp.transport import private_api, read_path
 from rxws.operators import map_async
 from rxws.testing import pair, serve, simulate
 
@@ -272,9 +273,9 @@ async def test_on_a_server(
     name: str, path: Literal["push", "pull"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the peer gets over TCP, on either way in."""
-    if path == "push" and (lack := internals.why_not_push()):
+    if path == "push" and (lack := private_api.why_not_push()):
         pytest.skip(lack)
-    monkeypatch.setattr(paths, "_INFO", replace(paths.transport_info(), path=path))
+    monkeypatch.setattr(read_path, "_INFO", replace(read_path.transport_info(), path=path))
     case = CASES[name]
     async with served(case) as client:
         check(case, *await talk(client, case))

@@ -12,7 +12,7 @@ from reactivex import operators as ops
 from rig import Rig
 
 from rxws import Connection
-from rxws.scheduling import ConnectionScheduler, after
+from rxws._core.schedulers import ConnectionScheduler, after
 from rxws.testing.clock import Clock
 
 AnyConnection = Connection[Any, Any]

@@ -11,8 +11,8 @@ import pytest
 from rig import Rig
 
 from rxws import Close, ConnectionClosed
-from rxws.messages import Kind
-from rxws.session import State
+from rxws._core.frames import Kind
+from rxws._session.session import State
 
 CLEAN = [1000, 1001]
 OTHER = [1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999]

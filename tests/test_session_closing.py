@@ -8,7 +8,7 @@ from reactivex import operators as ops
 from rig import Rig
 
 from rxws import Close, ConnectionClosed
-from rxws.session import State
+from rxws._session.session import State
 
 
 def state(rig: Rig) -> State:

@@ -10,7 +10,7 @@ from reactivex import operators as ops
 from rig import Rig
 
 from rxws import Close, ConnectionClosed, DecodeError, EncodeError, codecs
-from rxws.session import State
+from rxws._session.session import State
 
 
 def fail(*_: object) -> NoReturn:

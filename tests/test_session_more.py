@@ -9,7 +9,7 @@ import pytest
 from rig import Rig
 
 from rxws import Close, ConnectionClosed
-from rxws.messages import Frame, Kind
+from rxws._core.frames import Frame, Kind
 
 
 def fail(*_: object) -> NoReturn:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from rig import Rig
 
 from rxws import Close, ConnectionClosed
-from rxws.messages import Kind
-from rxws.session import State
+from rxws._core.frames import Kind
+from rxws._session.session import State
 
 
 class Life:

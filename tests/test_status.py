@@ -7,8 +7,8 @@ from itertools import product
 import pytest
 from yarl import URL
 
-from rxws.errors import ConnectError, ConnectionClosed, HandshakeError
-from rxws.messages import Close, Handshake
+from rxws._core.connection import Close, Handshake
+from rxws._core.errors import ConnectError, ConnectionClosed, HandshakeError
 from rxws.status import TRANSITIONS, Closed, Connecting, Open, Status, Waiting, follows, moved
 
 SHAKEN = Handshake(URL("wss://peer.example/prices"), {})

@@ -10,8 +10,8 @@ import reactivex as rx
 from reactivex import Observer
 from reactivex import operators as ops
 
-from rxws import streams
-from rxws.streams import Dispatcher, Stream
+from rxws._core import streams
+from rxws._core.streams import Dispatcher, Stream
 
 
 class Bench:

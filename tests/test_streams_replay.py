@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import reactivex as rx
 from reactivex import operators as ops
 
-from rxws.streams import Dispatcher, Replay, Stream
+from rxws._core.streams import Dispatcher, Replay, Stream
 
 
 class Bench:

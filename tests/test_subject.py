@@ -12,8 +12,8 @@ from network import Dial, refused
 from reactivex import Observer
 
 import rxws
-from rxws.errors import ConnectError, ConnectionClosed, HandshakeError, OpeningError
-from rxws.messages import Close
+from rxws._core.connection import Close
+from rxws._core.errors import ConnectError, ConnectionClosed, HandshakeError, OpeningError
 from rxws.status import Closed, Waiting
 
 REFUSED = HandshakeError("no", 401, {})

@@ -13,8 +13,8 @@ from reactivex import operators as ops
 
 import rxws
 from rxws import overflow
-from rxws.errors import ConnectError, EncodeError
-from rxws.messages import Close
+from rxws._core.connection import Close
+from rxws._core.errors import ConnectError, EncodeError
 
 
 @pytest.mark.promise("at-most-once")

@@ -20,7 +20,7 @@ from reactivex import operators as ops
 
 import rxws
 from rxws import backoff
-from rxws.errors import HandshakeError
+from rxws._core.errors import HandshakeError
 from rxws.operators import map_async
 from rxws.status import Closed, Open, Waiting
 

@@ -10,7 +10,7 @@ from reactivex.testing import ReactiveTest
 
 from rxws import Close, ConnectionClosed
 from rxws.testing import Timeline, marbles
-from rxws.testing.drawing import difference
+from rxws.testing.diff import difference
 from rxws.testing.timeline import recorded
 
 on_next: Any = ReactiveTest.on_next

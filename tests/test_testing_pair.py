@@ -12,8 +12,8 @@ from reactivex import operators as ops
 
 import rxws
 from rxws import Close, ConnectionClosed, codecs
+from rxws._core.frames import Kind
 from rxws.closing import UNEXPECTED
-from rxws.messages import Kind
 from rxws.operators import map_async
 from rxws.testing import Pair, pair
 

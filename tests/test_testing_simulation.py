@@ -16,7 +16,7 @@ from yarl import URL
 
 import rxws
 from rxws import Close, Handshake, codecs
-from rxws.messages import Kind
+from rxws._core.frames import Kind
 from rxws.operators import map_async
 from rxws.testing import NeedsEventLoop, Simulation, Timeline, marbles, simulate
 

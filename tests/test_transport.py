@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rig import Rig
 
-from rxws.adapter import Adapter
-from rxws.session import Session
+from rxws._aiohttp.transport.adapter import Adapter
+from rxws._aiohttp.transport.frame_writer import Writing
+from rxws._session.session import Session
+from rxws._session.transport import Receiver, Transport
 from rxws.testing.clock import Clock
-from rxws.testing.fake import FakeTransport
-from rxws.transport import Receiver, Transport
-from rxws.writing import Writing
+from rxws.testing.fake_transport import FakeTransport
 
 if TYPE_CHECKING:  # what a type checker has to say to it
 

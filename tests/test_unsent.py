@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from rxws import overflow
-from rxws.errors import EncodeError
-from rxws.messages import Close
-from rxws.unsent import Dropped, Unsent
+from rxws._core.connection import Close
+from rxws._core.errors import EncodeError
+from rxws._reconnect.offline_queue import Dropped, Unsent
 
 
 class Queue(Unsent):

@@ -18,9 +18,9 @@ from rig import Rig
 
 from rxws import Close, ConnectionClosed, DecodeError, EncodeError, Recording, codecs
 from rxws.viz import FramesView, frames, stop_all, views
-from rxws.viz.payload import payload
-from rxws.viz.rows import Rows
-from rxws.viz.table import table_html, table_text
+from rxws.viz.frame_table.payload import payload
+from rxws.viz.frame_table.rows import Rows
+from rxws.viz.frame_table.table import table_html, table_text
 
 
 @pytest.fixture(autouse=True)

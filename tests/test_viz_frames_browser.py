@@ -12,8 +12,8 @@ from browser import Page
 from framed import add, blank, count, put
 
 from rxws import Close, DecodeError, Recording
-from rxws.viz.rows import Rows
-from rxws.viz.table import table_html
+from rxws.viz.frame_table.rows import Rows
+from rxws.viz.frame_table.table import table_html
 
 SHOWN = "[...document.querySelectorAll('tbody tr:not(.rxws-hidden)')].map(row => +row.dataset.n)"
 BOTTOM = "document.querySelector('.rxws-scroll').scrollTop === 0"

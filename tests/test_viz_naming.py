@@ -15,7 +15,7 @@ import reactivex as rx
 from reactivex import operators as ops
 
 import rxws
-from rxws.viz.naming import label, source_of
+from rxws.viz.flow_view.operator_names import label, source_of
 
 Step = Callable[[Any], Any]
 

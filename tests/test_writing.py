@@ -20,9 +20,9 @@ from peers import PATIENCE
 from pushed import Ear, Pushed, pushed, take_path, turns
 
 import rxws
-from rxws.messages import Frame as Outgoing
-from rxws.messages import Kind
-from rxws.writing import Begun
+from rxws._aiohttp.transport.frame_writer import Begun
+from rxws._core.frames import Frame as Outgoing
+from rxws._core.frames import Kind
 
 PATHS = ["push", "pull"]
 ENDS = ["server", "client"]

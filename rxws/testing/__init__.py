@@ -1,12 +1,12 @@
 """Testing a pipeline: in virtual time, on a pair of connections, or on a server of its own."""
 
 from .clock import Clock
-from .drawing import difference
-from .fake import FakeTransport, NeedsEventLoop, Sent
+from .diff import difference
+from .fake_transport import FakeTransport, NeedsEventLoop, Sent
 from .pair import Pair, pair
 from .peer import Peer
-from .serving import TestServer, serve
-from .simulated import Simulation
+from .scenario import Simulation
+from .server import TestServer, serve
 from .simulation import simulate
 from .timeline import Timeline, marbles
 

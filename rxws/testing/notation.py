@@ -6,7 +6,7 @@ import math
 import re
 from typing import NamedTuple
 
-from rxws.messages import Close
+from rxws._core.connection import Close
 
 __all__ = ["Mark", "parse"]
 

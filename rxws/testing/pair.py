@@ -15,18 +15,18 @@ from typing_extensions import Unpack
 from yarl import URL
 
 from rxws import codecs
+from rxws._core.connection import Close, Connection, Handler, Handshake
+from rxws._core.frames import Kind
+from rxws._core.loop_scheduler import LoopScheduler
+from rxws._session.encoding import size
+from rxws._session.handler import check_handler, handle
+from rxws._session.options import ConnectionOptions, Options
+from rxws._session.session import Session, State
+from rxws._session.transport import Receiver
 from rxws.closing import UNEXPECTED
 from rxws.codecs import Codec
-from rxws.connection import Connection, Handler
-from rxws.framing import size
-from rxws.handling import check_handler, handle
-from rxws.loop import LoopScheduler
-from rxws.messages import Close, Handshake, Kind
-from rxws.options import ConnectionOptions, Options
-from rxws.session import Session, State
-from rxws.transport import Receiver
 
-from .fake import FakeTransport, Sent
+from .fake_transport import FakeTransport, Sent
 
 __all__ = ["Pair", "pair"]
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from rxws.framing import size
+from rxws._session.encoding import size
 
-from .fake import FakeTransport
+from .fake_transport import FakeTransport
 
 __all__ = ["Peer"]
 

@@ -8,10 +8,10 @@ from typing import Any, cast
 
 import pytest
 
-from .drawing import difference
+from .diff import difference
 from .pair import Pair, pair
-from .serving import TestServer, serve
-from .simulated import Simulation
+from .scenario import Simulation
+from .server import TestServer, serve
 from .simulation import simulate
 from .timeline import Timeline
 

@@ -9,16 +9,13 @@ from typing_extensions import Unpack
 from yarl import URL
 
 from rxws import codecs
+from rxws._core.connection import Handler, Handshake
+from rxws._recording.recording import Recording
+from rxws._session.handler import check_handler
+from rxws._session.options import ConnectionOptions, Options
 from rxws.codecs import Codec
-from rxws.connection import Handler
-from rxws.handling import check_handler
-from rxws.messages import Handshake
-from rxws.options import ConnectionOptions, Options
-from rxws.recording import Recording
 
-from .scene import Scene
-from .script import played, replayed
-from .simulated import Simulation
+from .scenario import Scene, Simulation, played, replayed
 from .timeline import named
 
 __all__ = ["simulate"]

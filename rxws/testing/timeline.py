@@ -8,10 +8,10 @@ from typing import Any, cast
 from reactivex.notification import Notification, OnCompleted, OnError, OnNext
 from reactivex.testing import Recorded
 
-from rxws.errors import ConnectionClosed
-from rxws.lanes import Lane
-from rxws.messages import Close
-from rxws.recorded import Event
+from rxws._core.connection import Close
+from rxws._core.errors import ConnectionClosed
+from rxws._recording.jsonl import Event
+from rxws._recording.lane import Lane
 
 from .notation import Mark, parse
 

@@ -1,8 +1,8 @@
 """Live flows as pictures, in a notebook and outside."""
 
-from .frames import FramesView, frames
-from .register import stop_all
-from .view import View
-from .watching import views, watch
+from .flow_view.view import View
+from .flow_view.watching import views, watch
+from .frame_table.view import FramesView, frames
+from .running import stop_all
 
 __all__ = ["FramesView", "View", "frames", "stop_all", "views", "watch"]

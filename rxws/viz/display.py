@@ -8,7 +8,7 @@ import threading
 import uuid
 from collections.abc import Callable
 
-from rxws.log import logger
+from rxws._core.log import logger
 
 from . import notebook
 

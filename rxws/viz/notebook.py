@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from rxws.cells import shell
+from rxws._core.cell_context import shell
 
 __all__ = ["cell_of_now", "in_kernel", "place_of", "run_of_now", "show"]
 

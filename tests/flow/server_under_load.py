@@ -23,8 +23,8 @@ from aiohttp import web
 from reactivex import Observable, Observer
 
 import rxws
+from rxws._session.session import Session
 from rxws.operators import map_async
-from rxws.session import Session
 
 MIB = 1 << 20
 

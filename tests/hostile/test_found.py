@@ -21,7 +21,7 @@ from peers import PATIENCE, RawClient
 from pushed import take_path
 
 import rxws
-from rxws.pulling import Pulling
+from rxws._aiohttp.transport.pull_reader import Pulling
 
 SIZE = 10_000
 HEADERS = {

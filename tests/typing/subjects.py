@@ -5,7 +5,7 @@ from typing import Any, assert_type
 from reactivex import Observable
 
 import rxws
-from rxws.channels import Channel
+from rxws._reconnect.channels import Channel
 
 
 def of_an_address() -> None:

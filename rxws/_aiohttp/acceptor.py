@@ -1,0 +1,144 @@
+"""Turns one aiohttp request into one connection: the checks, the upgrade, the run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from aiohttp import HttpVersion11, hdrs, web
+
+from rxws import codecs
+from rxws._core.connection import Handler, Handshake
+from rxws._core.log import logger
+from rxws._core.loop_scheduler import LoopScheduler
+from rxws._session.handler import handle
+from rxws._session.options import Options
+from rxws._session.session import Session
+from rxws.codecs import Codec
+
+from .handshake import may_deflate, request_fault
+from .origins import is_allowed, parse_origins
+from .shutdown import connections_of
+from .transport.adapter import Adapter
+from .transport.private_api import PushServerSocket, parser_limit
+from .transport.read_path import transport_info
+
+__all__ = ["Acceptor"]
+
+
+# What aiohttp reads in the handshake, and fails on with a 500 and a traceback if it is not ASCII.
+_ASCII = (
+    hdrs.CONNECTION,
+    hdrs.SEC_WEBSOCKET_KEY,
+    hdrs.SEC_WEBSOCKET_PROTOCOL,
+    hdrs.SEC_WEBSOCKET_EXTENSIONS,
+)
+
+
+class _Pulled(web.WebSocketResponse):
+    """aiohttp's WebSocket, with the closing left to the session."""
+
+    async def close(self, *_: Any, **__: Any) -> bool:
+        """Do nothing: aiohttp calls this by itself, with codes of its own."""
+        return False
+
+
+class _Pushed(_Pulled, PushServerSocket):
+    """The same, on the push path."""
+
+
+class Acceptor:
+    """Turns requests into connections; its options are checked once."""
+
+    def __init__(
+        self,
+        codec: Codec[Any, Any] = codecs.raw,
+        origins: str | Iterable[str] | None = None,
+        **options: Any,
+    ) -> None:
+        self._options = Options(codec=codec, **options)
+        self._origins = parse_origins(origins)
+
+    async def accept(self, request: web.Request, handler: Handler[Any, Any]) -> web.StreamResponse:
+        """Check a request, upgrade it, and run its connection to the end."""
+        self._check(request)
+        connections = connections_of(request)
+        if connections is not None and connections.closing:
+            raise web.HTTPServiceUnavailable(text="shutting down")
+        options = self._options
+        compress = options.compress and may_deflate(request.headers)
+        ws = (_Pushed if transport_info().path == "push" else _Pulled)(
+            autoclose=False,
+            autoping=False,
+            protocols=options.protocols,
+            compress=compress,
+            max_msg_size=parser_limit(options.max_message_size, compress),
+        )
+        try:
+            await ws.prepare(request)
+        except ConnectionError:  # aiohttp would log it as an error of ours, traceback and all
+            return ws
+        transport = request.transport
+        if transport is None:  # pragma: no cover # lost in the handshake: no connection ever was
+            return ws
+        adapter = Adapter(ws, transport, options.max_message_size)
+        session: Session[Any, Any] = Session(
+            adapter,
+            LoopScheduler.running(),
+            options,
+            Handshake(request.url, request.headers, ws.ws_protocol, _peername(transport), request),
+        )
+        if connections is not None:
+            connections.add(session)
+        try:
+            handle(handler, session)
+            await adapter.run(session)
+        finally:
+            if connections is not None:
+                connections.remove(session)
+        return ws
+
+    def _check(self, request: web.Request) -> None:
+        headers = request.headers
+        if request.method != "GET":  # as it says in section 4.1 of RFC 6455
+            raise web.HTTPMethodNotAllowed(request.method, ["GET"])
+        upgrade = headers.get(hdrs.UPGRADE, "")
+        if not upgrade.isascii() or upgrade.lower().strip() != "websocket":
+            raise web.HTTPUpgradeRequired(
+                headers={hdrs.UPGRADE: "websocket", hdrs.CONNECTION: "Upgrade"},
+                text="this address speaks WebSocket only\n",
+            )
+        if request.version < HttpVersion11:
+            raise web.HTTPUpgradeRequired(
+                headers={hdrs.UPGRADE: "websocket", hdrs.CONNECTION: "Upgrade"},
+                text="a WebSocket needs HTTP/1.1: a proxy may have to be told to speak it\n",
+            )
+        if headers.getall(hdrs.SEC_WEBSOCKET_VERSION, []) != ["13"]:  # RFC 6455, section 4.4
+            raise web.HTTPUpgradeRequired(
+                headers={
+                    hdrs.UPGRADE: "websocket",
+                    hdrs.CONNECTION: "Upgrade",
+                    hdrs.SEC_WEBSOCKET_VERSION: "13",
+                },
+                text="this address speaks WebSocket version 13\n",
+            )
+        if not all(headers.get(name, "").isascii() for name in _ASCII) or not _has_url(request):
+            raise web.HTTPBadRequest(text="a header of the handshake is malformed\n")
+        if not is_allowed(headers.getall(hdrs.ORIGIN, []), headers.get(hdrs.HOST), self._origins):
+            logger.info("refused origin %r", headers.get(hdrs.ORIGIN))
+            raise web.HTTPForbidden(text="this origin may not connect\n")
+        if fault := request_fault(headers):
+            raise web.HTTPBadRequest(text=f"{fault}\n")
+
+
+def _has_url(request: web.Request) -> bool:
+    """Tell whether the address can be made out; a `Host` may say anything."""
+    try:
+        return bool(request.url)
+    except ValueError:
+        return False
+
+
+def _peername(transport: asyncio.Transport) -> Any:
+    return transport.get_extra_info("peername")

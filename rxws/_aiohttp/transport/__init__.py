@@ -1,0 +1,1 @@
+"""A session's transport on aiohttp: reads frames, writes frames."""

@@ -1,0 +1,25 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+__all__ = ["Frame", "Kind"]
+
+
+class Kind(enum.IntEnum):
+    """What a frame carries; the values are the opcodes of RFC 6455, section 5.2."""
+
+    TEXT = 0x1
+    BINARY = 0x2
+    CLOSE = 0x8
+    PING = 0x9
+    PONG = 0xA
+
+
+class Frame(NamedTuple):
+    """One frame on its way out: its kind and its payload in bytes."""
+
+    kind: Kind
+    payload: bytes

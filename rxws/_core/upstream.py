@@ -1,0 +1,45 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from .connection import Pausable
+
+__all__ = ["flows_subscribed", "gather", "nothing_gathered"]
+
+# Who gathers flows; the innermost last. It is kept by what is scheduled within, as all context is.
+_GATHERING: ContextVar[tuple[list[Pausable], ...]] = ContextVar("rxws.gathering", default=())
+
+
+@contextmanager
+def flows_subscribed() -> Generator[list[Pausable]]:
+    """Gather the flows of all connections whose `incoming` is subscribed within, however deep.
+
+    So who subscribes an operator chain can hold back the connection at its other end. The list
+    grows where an operator like `concat` subscribes later, on the event loop.
+    """
+    flows: list[Pausable] = []
+    token = _GATHERING.set((*_GATHERING.get(), flows))
+    try:
+        yield flows
+    finally:
+        _GATHERING.reset(token)
+
+
+def gather(flow: Pausable) -> None:
+    """Be found by `flows_subscribed`: what this holds is subscribed here."""
+    for flows in _GATHERING.get():
+        flows.append(flow)
+
+
+@contextmanager
+def nothing_gathered() -> Generator[None]:
+    """Let what is subscribed within be nobody's source."""
+    token = _GATHERING.set(())
+    try:
+        yield
+    finally:
+        _GATHERING.reset(token)

@@ -1,0 +1,1 @@
+"""Recordings of streams, and marble diagrams drawn from them."""

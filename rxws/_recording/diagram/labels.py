@@ -1,0 +1,287 @@
+"""Values of any kind as short labels and as longer, bounded texts that cannot break a page."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Any, cast
+
+from reactivex.notification import OnCompleted, OnError, OnNext
+
+from rxws._core.connection import Close
+from rxws._core.errors import ConnectionClosed
+
+__all__ = ["CONTROL", "cells", "cut", "escape", "full", "kind_of", "number", "plain", "short"]
+
+_MAX_TEXT = 300  # characters of a tooltip
+_MAX_ITEMS = 8  # items of a container that are looked at
+_MAX_DEPTH = 3
+_MAX_JSON = 2048  # characters of text that are looked at as JSON
+_TIMES = "\N{MULTIPLICATION SIGN}"
+_DIGITS = 6  # of whole numbers that are shown as they are
+
+# What XML may not contain, and what turns the direction of the text around it.
+CONTROL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufffe\uffff]"
+)
+_ENTITIES = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;", ord('"'): "&quot;"}
+_SIGNS = {"\n": "↵", "\r": "", "\t": "→"}
+
+
+def short(value: object, limit: int = 24) -> str:
+    r"""Return what stands in or at a mark: one line of at most `limit` cells.
+
+    Examples:
+        >>> short({"i": 0, "price": 99.1234}), short([1, 2]), short(2 / 3), short("a\nb")
+        ('i:0 price:99.12', '[1 2]', '0.6667', 'a↵b')
+    """
+    try:
+        return cut(plain(_short(value, 0, limit)), limit)
+    except Exception:  # a value of the user's may do anything
+        return cut(type(value).__name__, limit)
+
+
+def full(value: object) -> str:
+    """Return what a tooltip says of a value: bounded, on one line.
+
+    Examples:
+        >>> full({"i": 0, "name": "a"}), full(range(1000))
+        ("{'i': 0, 'name': 'a'}", 'range(0, 1000)')
+    """
+    try:
+        return cut(plain(_full(value, 0)), _MAX_TEXT)
+    except Exception:  # a value of the user's may do anything
+        return f"<{type(value).__name__}>"
+
+
+def plain(text: str) -> str:
+    r"""Make control characters visible, so that text stays on its line and runs its way.
+
+    Examples:
+        >>> plain("a\tb\x00")
+        'a→b␀'
+    """
+    return CONTROL.sub(lambda found: _sign(found[0]), text)
+
+
+def escape(text: str) -> str:
+    """Return text for XML and HTML, between tags and in quotes.
+
+    Examples:
+        >>> escape('<b>"')
+        '&lt;b&gt;&quot;'
+    """
+    return plain(text).translate(_ENTITIES)
+
+
+def cells(text: str) -> int:
+    """Count the columns that a text takes in a font of fixed width.
+
+    Examples:
+        >>> cells("ab"), cells("日本"), cells("🙂")
+        (2, 4, 2)
+    """
+    if text.isascii():
+        return len(text)
+    return sum(map(_cells, text))
+
+
+def cut(text: str, limit: int) -> str:
+    """Return a text in at most `limit` columns.
+
+    Examples:
+        >>> cut("abcdef", 4), cut("abcd", 4)
+        ('abc…', 'abcd')
+    """
+    # Marks that take no column of their own are bounded as well.
+    if cells(text) <= limit and len(text) <= 3 * limit:
+        return text
+    kept, taken = 0, 1
+    for character in text[: 3 * limit]:
+        taken += _cells(character)
+        if taken > limit:
+            break
+        kept += 1
+    return text[:kept].rstrip() + "…"
+
+
+def kind_of(value: object) -> type[Any]:
+    """Return the type of a value, for questions that do not narrow what type checkers know."""
+    return type(value)
+
+
+def number(value: float) -> str:
+    """Return a number with four significant digits, small whole ones as they are.
+
+    Examples:
+        >>> number(99.71234), number(1234567), number(100.0), number(-0.00001234)
+        ('99.71', '1.235e6', '100', '-1.234e-5')
+    """
+    if isinstance(value, int):
+        if abs(value) < 10**_DIGITS:
+            return str(value)
+        if value.bit_length() > 1000:  # more than a float has
+            return f"{'-' if value < 0 else ''}~2^{value.bit_length()}"
+    if not math.isfinite(value):
+        return {math.inf: "∞", -math.inf: "-∞"}.get(value, "nan")
+    if value == int(value) and abs(value) < 10**_DIGITS:
+        return str(int(value))
+    text = f"{value:.4g}"
+    return re.sub(r"e([+-])0*(\d)", lambda found: f"e{found[1].strip('+')}{found[2]}", text)
+
+
+# --- labels ---------------------------------------------------------------------------------------
+
+
+def _short(value: Any, depth: int, limit: int) -> str:
+    kind = kind_of(value)
+    if issubclass(kind, str) and kind.__repr__ is str.__repr__:
+        return _text(value, depth, limit)
+    said = _scalar(value)
+    if said is not None:
+        return said
+    if depth >= _MAX_DEPTH:
+        return "…"
+    fields = _fields(value)
+    if fields is not None:
+        inside = " ".join(
+            f"{_short(key, depth + 1, limit)}:{_short(item, depth + 1, limit)}"
+            for key, item in islice(fields, _MAX_ITEMS)
+        )
+        return f"{{{inside}}}" if depth or not inside else inside
+    if issubclass(kind, (list, tuple, set, frozenset)):
+        around = "[]" if issubclass(kind, list) else "()" if issubclass(kind, tuple) else "{}"
+        if len(value) <= _MAX_ITEMS:
+            inside = " ".join(_short(item, depth + 1, limit) for item in value)
+            if cells(inside) + 2 <= limit:
+                return f"{around[0]}{inside}{around[1]}"
+        return f"{around[0]}{len(value)}{around[1]}"
+    return repr(value)[:_MAX_TEXT]
+
+
+def _text(value: str, depth: int, limit: int) -> str:
+    if value[:1] in ("{", "[") and not depth and len(value) <= _MAX_JSON:
+        try:
+            return _short(json.loads(value), 1 if value[0] == "[" else 0, limit)
+        except (ValueError, RecursionError):
+            pass
+    return value[: 3 * limit + 1] or "''"
+
+
+def _scalar(value: Any) -> str | None:
+    """What is said of all that has no items."""
+    kind = kind_of(value)
+    if value is None or issubclass(kind, bool):
+        return str(value)
+    if isinstance(value, enum.Enum):
+        return str(value.name)
+    if issubclass(kind, (int, float)):
+        return number(value)
+    if issubclass(kind, (bytes, bytearray, memoryview)):
+        return _binary(bytes(value[:_MAX_ITEMS]), len(value))
+    if issubclass(kind, Close):
+        return str(value.code)
+    if issubclass(kind, ConnectionClosed):
+        return str(value.close.code)
+    if issubclass(kind, BaseException):
+        return kind.__name__
+    if issubclass(kind, type):
+        return str(value.__name__)
+    return _notification(value) or _array(value)
+
+
+def _binary(start: bytes, length: int) -> str:
+    if start and all(0x20 <= byte < 0x7F for byte in start):
+        return start.decode() + ("…" if length > len(start) else "")
+    return (start.hex(" ") if length <= 2 else f"{length} B") or "0 B"
+
+
+def _notification(value: Any) -> str | None:
+    kind = kind_of(value)
+    if issubclass(kind, OnNext):
+        return f"next {_short(value.value, 1, 24)}"
+    if issubclass(kind, OnError):
+        return f"error {_short(value.exception, 1, 24)}"
+    return "completed" if issubclass(kind, OnCompleted) else None
+
+
+def _array(value: Any) -> str | None:
+    """What is said of NumPy's arrays and numbers, and of what is like them."""
+    kind = kind_of(value)
+    if not hasattr(kind, "shape") or not hasattr(kind, "dtype"):
+        return None
+    shape: tuple[int, ...] = value.shape
+    if not shape:
+        return _scalar(value.item()) or str(value)
+    return f"{_TIMES.join(map(str, shape))} {value.dtype}"
+
+
+def _fields(value: Any) -> Iterable[tuple[Any, Any]] | None:
+    """The keys and values of what has names for its parts."""
+    kind = kind_of(value)
+    if issubclass(kind, Mapping):
+        return cast("Mapping[Any, Any]", value).items()
+    names: Iterable[str] | None
+    if dataclasses.is_dataclass(kind):
+        names = [each.name for each in dataclasses.fields(kind)]
+    else:  # of named tuples, and of msgspec's structs
+        names = getattr(kind, "_fields", None) or getattr(kind, "__struct_fields__", None)
+    return None if names is None else [(name, getattr(value, name)) for name in names]
+
+
+# --- texts ----------------------------------------------------------------------------------------
+
+
+def _full(value: Any, depth: int) -> str:
+    kind = kind_of(value)
+    if issubclass(kind, str) and kind.__repr__ is str.__repr__:
+        return repr(value[:_MAX_TEXT]) if depth else value[: _MAX_TEXT + 1] or "''"
+    if issubclass(kind, int) and not issubclass(kind, (bool, enum.Enum)):
+        return repr(value) if value.bit_length() < 256 else number(value)
+    if issubclass(kind, (bytes, bytearray)):
+        more = f"… {len(value)} bytes" if len(value) > 64 else ""
+        return f"{bytes(value[:64])!r}{more}"
+    if issubclass(kind, BaseException):
+        said = plain(str(value))
+        return f"{kind.__name__}: {said}" if said else kind.__name__
+    if kind in (dict, list, tuple, set, frozenset):
+        return _items(value, depth)
+    return repr(value)[: _MAX_TEXT + 1]
+
+
+def _items(value: Any, depth: int) -> str:
+    kind = kind_of(value)
+    if depth >= _MAX_DEPTH:
+        return "…"
+    if issubclass(kind, dict):
+        said = [
+            f"{_full(key, depth + 1)}: {_full(item, depth + 1)}"
+            for key, item in islice(value.items(), _MAX_ITEMS)
+        ]
+        around = "{}"
+    else:
+        said = [_full(item, depth + 1) for item in islice(value, _MAX_ITEMS)]
+        around = "[]" if issubclass(kind, list) else "()" if issubclass(kind, tuple) else "{}"
+    if len(value) > _MAX_ITEMS:
+        said.append(f"… {len(value)} items")
+    comma = "," if issubclass(kind, tuple) and len(said) == 1 else ""
+    return f"{around[0]}{', '.join(said)}{comma}{around[1]}"
+
+
+def _sign(character: str) -> str:
+    code = ord(character)
+    if character in _SIGNS:
+        return _SIGNS[character]
+    return chr(0x2400 + code) if code < 0x20 else "␡" if code == 0x7F else "�"
+
+
+def _cells(character: str) -> int:
+    if unicodedata.combining(character) or unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1

@@ -1,0 +1,177 @@
+"""How many values are drawn: numbers as a sparkline, all else as bars of how many there were."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from .axis import duration, nice, rate
+from .labels import kind_of, number
+from .model import Mark
+from .scale import BOTTOM, TOP, Drawn, Ruler, heap
+
+__all__ = ["bars", "numbers_of", "sparkline"]
+
+_BUCKET = 6.0  # pixels that a bar takes at least
+
+
+def numbers_of(values: Sequence[Mark]) -> list[float] | None:
+    """Return the values as numbers, if that is what they are; a sum of them need not be finite."""
+    numbers: list[float] = []
+    for mark in values:
+        data = mark.data
+        kind = kind_of(data)
+        if kind is not float:
+            if kind is not int and not _is_number(data):
+                return None
+            try:
+                data = float(data)
+            except OverflowError:
+                data = math.inf if data > 0 else -math.inf
+            except (TypeError, ValueError):
+                return None
+        numbers.append(data)
+    return numbers
+
+
+def _is_number(data: Any) -> bool:
+    """NumPy's numbers too, and Decimal; not bool."""
+    kind = kind_of(data)
+    return hasattr(kind, "__float__") and kind is not bool and not getattr(data, "shape", ())
+
+
+def _buckets(
+    values: Sequence[Mark], ruler: Ruler
+) -> tuple[float, Iterator[tuple[float, int, int]]]:
+    """Round parts of the time, each with the index of its first value and behind its last."""
+    size = nice(ruler.pixel * _BUCKET)
+
+    def parts() -> Iterator[tuple[float, int, int]]:
+        first, number = 0, math.floor(values[0].t / size + 1e-9)
+        for index, mark in enumerate(values):
+            at = math.floor(mark.t / size + 1e-9)
+            if at > number:
+                yield number * size, first, index
+                first, number = index, at
+        yield number * size, first, len(values)
+
+    return size, parts()
+
+
+def _hits(values: Sequence[Mark], ruler: Ruler, y: float) -> Iterator[str]:
+    """Unseen rectangles that have the tooltips."""
+    size, parts = _buckets(values, ruler)
+    for start, first, stop in parts:
+        left, right = _across(start, size, ruler)
+        yield (
+            f'<rect class="h" x="{left:.1f}" y="{y + TOP:g}" width="{right - left:.1f}" '
+            f'height="{BOTTOM - TOP:g}"><title>{heap(values[first:stop])}</title></rect>'
+        )
+
+
+def _across(start: float, size: float, ruler: Ruler) -> tuple[float, float]:
+    left, right = ruler.x(start), ruler.x(start + size)
+    return max(left, ruler.left), min(max(right, left + 1), ruler.right)
+
+
+def bars(values: Sequence[Mark], ruler: Ruler, y: float) -> Drawn:
+    """Draw a bar for each part of the time, as high as there were values."""
+    size, buckets = _buckets(values, ruler)
+    found = list(buckets)
+    most = max(stop - first for _, first, stop in found)
+    parts: list[str] = []
+    right = ruler.left
+    for start, first, stop in found:
+        left, right = _across(start, size, ruler)
+        height = max(1.5, (stop - first) / most * (BOTTOM - TOP))
+        gap = 1 if right - left > 4 else 0
+        parts.append(
+            f'<rect class="b" x="{left:.1f}" y="{y + BOTTOM - height:.1f}" '
+            f'width="{right - left - gap:.1f}" height="{height:.1f}" rx="1.5">'
+            f"<title>{heap(values[first:stop])}</title></rect>"
+        )
+    return Drawn(
+        "bars",
+        parts,
+        right,
+        BOTTOM,
+        f"peak {rate(most, size)}",
+        f"at most {most} events in {duration(size)}",
+    )
+
+
+def sparkline(values: Sequence[Mark], numbers: list[float], ruler: Ruler, y: float) -> Drawn:
+    """Draw numbers as a line, with gaps where they are not finite."""
+    finite = [value for value in numbers if math.isfinite(value)]
+    low, high = (min(finite), max(finite)) if finite else (0.0, 0.0)
+    scale = (BOTTOM - TOP - 4) / (high - low) if high > low else 0.0
+    if not math.isfinite(scale) or not math.isfinite(high - low):
+        scale = 0.0
+    middle = (TOP + BOTTOM) / 2
+
+    def height(value: float) -> float:
+        return y + (BOTTOM - 2 - (value - low) * scale if scale else middle)
+
+    dense = len(values) * 4 > ruler.right - ruler.left
+    lines: list[list[tuple[float, float]]] = [[]]
+    for mark, value in zip(values, numbers, strict=True):
+        if value - value == 0:  # neither nan nor infinite
+            lines[-1].append((ruler.x(mark.t), value))
+        elif lines[-1]:
+            lines.append([])
+    parts: list[str] = []
+    for line in lines:
+        points = [(x, height(value)) for x, value in (_thin(line) if dense else line)]
+        if not points:
+            continue
+        path = _path(points)
+        floor = f"{y + BOTTOM:g}"
+        parts.append(
+            f'<path class="a" d="{path}V{floor}H{points[0][0]:.1f}Z"/><path class="w" d="{path}"/>'
+        )
+        if not dense or len(points) == 1:
+            parts += [f'<circle class="d" cx="{x:.1f}" cy="{z:.1f}" r="2"/>' for x, z in points]
+    parts += _hits(values, ruler, y)
+    odd = len(numbers) - len(finite)
+    said = f"{number(low)} to {number(high)}" if finite else "no number"
+    note = f"{number(low)}…{number(high)}" if finite else ""
+    return Drawn(
+        "sparkline",
+        parts,
+        ruler.x(values[-1].t) + 3,
+        BOTTOM,
+        note,
+        f"{said}{f', {odd} not finite' if odd else ''}",
+    )
+
+
+def _path(points: list[tuple[float, float]]) -> str:
+    """A line by its steps in tenths of a pixel: they are shorter to write than places."""
+    left, top = round(points[0][0] * 10), round(points[0][1] * 10)
+    steps: list[str] = []
+    for x, y in points[1:]:
+        right, down = round(x * 10), round(y * 10)
+        steps.append(f"{(right - left) / 10:g} {(down - top) / 10:g}")
+        left, top = right, down
+    return f"M{points[0][0]:.1f} {points[0][1]:.1f}" + (f"l{' '.join(steps)}" if steps else "")
+
+
+def _thin(line: list[tuple[float, float]]) -> Iterator[tuple[float, float]]:
+    """Of each pixel's values the first, lowest, highest and last."""
+    index = 0
+    while index < len(line):
+        column = int(line[index][0])
+        stop = index + 1
+        while stop < len(line) and int(line[stop][0]) == column:
+            stop += 1
+        if stop - index <= 2:
+            yield from line[index:stop]
+        else:
+            part = [value for _, value in line[index:stop]]
+            low, high = min(part), max(part)
+            yield column, part[0]
+            order = (low, high) if part.index(low) < part.index(high) else (high, low)
+            yield from ((column + 0.5, value) for value in order)
+            yield column + 0.9, part[-1]
+        index = stop

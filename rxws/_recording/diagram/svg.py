@@ -1,0 +1,294 @@
+"""A picture as SVG: title, lanes, axis, and the style that they share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .axis import duration, ticks
+from .labels import cells, cut, escape
+from .marks import CHAR, draw
+from .model import Picture
+from .scale import Drawn, Ruler
+from .theme import CSS, LIGHT, MONO, SANS
+from .visible import Seen, Span, see, span
+
+__all__ = ["svg"]
+
+_PITCH = 54.0  # pixels from lane to lane
+_OPERATORS = 6  # colours of their own
+_DENSE = 40  # values from which on a note is likely
+_NOTE = 11  # characters that most notes have at most
+_NARROW = 480  # pixels below which the names are smaller
+_NAME, _SMALL, _CODE, _TITLE = 0.64, 6.1, 7.2, 8.4  # pixels of a character; of a name, of its size
+
+
+def _of(what: str, name: str) -> str:
+    """A declaration for browsers, behind one for what does not know variables."""
+    return f"{what}:{LIGHT[name]};{what}:var(--rxws-{name})"
+
+
+_LANES = {"i": "in", "o": "out", "e": "bad", **{f"c{n}": str(n) for n in range(1, _OPERATORS + 1)}}
+_STYLE = CSS + "".join(
+    f"svg.rxws{selector}{{{said}}}"
+    for selector, said in {
+        "": f"display:block;direction:ltr;max-width:100%;height:auto;font:10px {SANS}",
+        ":root": f"background:{LIGHT['page']};background:var(--rxws-page)",
+        " text": f"{_of('fill', 'fg')};unicode-bidi:plaintext;white-space:pre",
+        " .ti": "font-size:13px;font-weight:600",
+        " .na": "font-weight:600",
+        " .de": f"font-size:10px;font-family:{MONO};{_of('fill', 'muted')}",
+        " .no": f"text-anchor:end;{_of('fill', 'muted')};font-variant-numeric:tabular-nums",
+        " .be": _of("fill", "muted"),
+        " .ax": f"text-anchor:middle;{_of('fill', 'muted')};font-variant-numeric:tabular-nums",
+        " .bx": f"{_of('fill', 'box')};{_of('stroke', 'edge')}",
+        " .co": "fill:currentColor",
+        " .gr": _of("stroke", "grid"),
+        " .ln": f"fill:none;stroke-width:1.5;{_of('stroke', 'line')}",
+        " .du": "stroke-dasharray:5 5",
+        " .dl": "stroke-dasharray:1 4",
+        " .m": f"fill:currentColor;stroke-width:1.5;{_of('stroke', 'page')}",
+        " .b": "fill:currentColor;opacity:.8",
+        " .w": "fill:none;stroke:currentColor;stroke-width:1.5;stroke-linejoin:round",
+        " .a": "fill:currentColor;opacity:.13",
+        " .d": "fill:currentColor",
+        " .h": "fill:none;pointer-events:all",
+        " .p": f"font:600 10px {MONO};text-anchor:middle;{_of('fill', 'on')}",
+        " .r": f"font-size:12px;font-weight:600;text-anchor:middle;{_of('fill', 'on')}",
+        " .s": f"font-size:10px;font-weight:600;text-anchor:middle;{_of('fill', 'on')}",
+        " .t": "font-size:9.5px",
+        " .l": f"font:9.5px {MONO};text-anchor:middle",
+        " .en": f"stroke-width:3;stroke-linecap:round;{_of('stroke', 'good')}",
+        " .ke": f"font-size:11px;font-weight:700;{_of('fill', 'good')}",
+        " .x": f"fill:none;stroke-width:3;stroke-linecap:round;{_of('stroke', 'bad')}",
+        " .f": "stroke-width:2",
+        " .xe": f"font-size:11px;font-weight:700;{_of('fill', 'bad')}",
+        **{f" .{kind}": _of("color", name) for kind, name in _LANES.items()},
+    }.items()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """Where things are, in pixels."""
+
+    width: int
+    box: float  # the width of the boxes
+    font: float  # the size of the names in them
+    top: float  # where the lanes begin
+    bottom: float  # where they end
+    ruler: Ruler
+
+    def middle(self, index: int) -> float:
+        return self.top + _PITCH * (index + 0.5)
+
+
+def svg(picture: Picture, width: int = 760, window: float | None = None) -> str:
+    """Draw a picture as SVG, for a page or a file.
+
+    Args:
+        picture: What is drawn.
+        width: Its width in pixels; it shrinks with what it stands in.
+        window: The seconds up to its end that are shown; all if not given.
+
+    Returns:
+        An `<svg>` element, light or dark as the page around it.
+
+    Raises:
+        ValueError: The window is not above 0, or the width below 200.
+
+    Examples:
+        >>> from rxws.picture import Picture, Track
+        >>> svg(Picture("nothing yet", (Track("ticks"),)))[:4]
+        '<svg'
+    """
+    if width < 200:
+        raise ValueError(f"width={width!r} leaves no room to draw: use 200 pixels or more")
+    time = span(picture, window)
+    lanes = [see(track, picture, time) for track in picture.tracks]
+    page = _page(picture, lanes, width, time, _NOTE if any(map(_is_dense, lanes)) else 0)
+    drawn = _drawn(lanes, page)
+    widest = max((cells(each.note) for each in drawn), default=0)
+    if widest > _NOTE:
+        page = _page(picture, lanes, width, time, widest)
+        drawn = _drawn(lanes, page)
+    last = _last_ends(lanes, drawn, page)
+    height = page.bottom + (26 if lanes else 6)
+    said = "; ".join([picture.title or "marble diagram", *(lane.summary for lane in lanes)])
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="rxws" role="img" '
+        f'aria-label="{escape(cut(said, 600))}" width="{width}" height="{height:g}" '
+        f'viewBox="0 0 {width} {height:g}"><style>{_STYLE}</style>'
+    )
+    parts = [head]
+    if picture.title:
+        title = escape(cut(picture.title, int((width - 12) / _TITLE)))
+        parts.append(
+            f'<text class="ti" x="6" y="20"><title>{escape(picture.title)}</title>{title}</text>'
+        )
+    if lanes:
+        parts += _axis(page)
+    colour = 0
+    for index, lane in enumerate(lanes):
+        kind = {"in": "i", "out": "o"}.get(lane.track.dir or "", "")
+        if not kind and not lane.faults:
+            kind = f"c{colour % _OPERATORS + 1}"
+            colour += 1
+        parts.append(f'<g class="{kind or "e"}">')
+        parts += _lane(lane, drawn[index], page, page.middle(index), last[index])
+        parts.append("</g>")
+    parts.append("</svg>")
+    return "".join(parts)
+
+
+def _is_dense(lane: Seen) -> bool:
+    return len(lane.values) > _DENSE
+
+
+def _drawn(lanes: list[Seen], page: _Page) -> list[Drawn]:
+    return [draw(lane, page.ruler, page.middle(index)) for index, lane in enumerate(lanes)]
+
+
+def _page(picture: Picture, lanes: list[Seen], width: int, time: Span, note: int) -> _Page:
+    """Find the places.
+
+    Args:
+        picture: What is drawn.
+        lanes: Its lanes.
+        width: Of the page, in pixels.
+        time: What is shown.
+        note: The characters for which there has to be room at the right.
+    """
+    font = 10.5 if width < _NARROW else 12.0
+    names = [_box_width(lane, font) for lane in lanes]
+    box = min(max([72.0, *names]), max(90.0, width * 0.24))
+    texts = [cells(lane.count) * _SMALL for lane in lanes]
+    # The ends stand within the plot's last pixels; what is said there may reach out of it.
+    texts += [cells(end.label) * _CODE + 12 for lane in lanes for end in lane.ends]
+    right = 8 * -(-(max([30.0, note * _SMALL, *texts]) + 6) // 8)
+    top = 34.0 if picture.title else 6.0
+    ruler = Ruler(time.start, time.stop, box + 14, width - min(right, width * 0.3))
+    return _Page(width, box, font, top, top + _PITCH * len(lanes), ruler)
+
+
+def _box_width(lane: Seen, font: float) -> float:
+    return 22 + max(cells(_name(lane)) * _NAME * font, cells(lane.track.detail) * CHAR)
+
+
+def _name(lane: Seen) -> str:
+    arrow = {"in": "↓ ", "out": "↑ "}.get(lane.track.dir or "", "")
+    return arrow + lane.track.name
+
+
+def _axis(page: _Page) -> list[str]:
+    ruler = page.ruler
+    parts: list[str] = []
+    for time, label in ticks(
+        ruler.start, ruler.stop, max(2, int((ruler.right - ruler.left) / 100))
+    ):
+        x = ruler.x(time)
+        parts.append(
+            f'<path class="gr" d="M{x:.1f} {page.top:g}V{page.bottom + 4:g}"/>'
+            f'<text class="ax" x="{x:.1f}" y="{page.bottom + 17:g}">{label}</text>'
+        )
+    return parts
+
+
+def _last_ends(lanes: list[Seen], drawn: list[Drawn], page: _Page) -> list[float]:
+    """Find where each lane's last end stands: behind its marks, in one line with others' then."""
+    times = [page.ruler.x(lane.last.t) if lane.last else 0.0 for lane in lanes]
+    behind = [max(x, each.reach + 4) for x, each in zip(times, drawn, strict=True)]
+    return [
+        max(other for other, then in zip(behind, times, strict=True) if abs(then - x) < 1)
+        for x in times
+    ]
+
+
+def _lane(lane: Seen, drawn: Drawn, page: _Page, y: float, last: float) -> list[str]:
+    return [
+        *_box(lane, page, y),
+        *_lines(lane, drawn, page, y + drawn.floor, last),
+        *drawn.parts,
+        *_ends(lane, drawn, page, y, last),
+        *_notes(lane, drawn, page, y),
+    ]
+
+
+def _box(lane: Seen, page: _Page, y: float) -> list[str]:
+    track = lane.track
+    name = escape(cut(_name(lane), int((page.box - 20) / (_NAME * page.font) + 0.01)))
+    detail = escape(cut(track.detail, int((page.box - 16) / CHAR)))
+    named = f'class="na" font-size="{page.font:g}" x="16"'
+    lines = (
+        f'<text {named} y="{y - 2:g}">{name}</text>'
+        f'<text class="de" x="16" y="{y + 12:g}">{detail}</text>'
+        if detail
+        else f'<text {named} y="{y + 4:g}">{name}</text>'
+    )
+    said = "\n".join(map(escape, filter(None, [lane.summary, track.detail])))
+    box = (
+        f'<g><title>{said}</title><rect class="bx" x="4.5" y="{y - 18:g}" '
+        f'width="{page.box:g}" height="36" rx="6"/><rect class="co" x="4" y="{y - 18:g}" '
+        f'width="4" height="36" rx="2"/>{lines}</g>'
+    )
+    return [box]
+
+
+def _lines(lane: Seen, drawn: Drawn, page: _Page, y: float, last: float) -> list[str]:
+    ruler = page.ruler
+    parts: list[str] = []
+    for line in lane.lines:
+        left = ruler.left if line.start <= ruler.start else ruler.x(line.start)
+        at_end = line.stop >= ruler.stop and line.kind in ("open", "disposed")
+        right = ruler.right if at_end else ruler.x(line.stop)
+        if lane.last and lane.last.kind != "disposed" and line.stop == lane.last.t:
+            right = last
+        kind = {"disposed": "ln du", "lost": "ln dl"}.get(line.kind, "ln")
+        if line.kind == "open":
+            right = min(max(right, drawn.reach + 8), ruler.right)
+        arrow = f"M{right - 5:.1f} {y - 4:g}l5 4l-5 4" if line.kind == "open" else ""
+        parts.append(f'<path class="{kind}" d="M{left:.1f} {y:g}H{right:.1f}{arrow}"/>')
+    return parts
+
+
+def _ends(lane: Seen, drawn: Drawn, page: _Page, y: float, last: float) -> list[str]:
+    parts: list[str] = []
+    for end in lane.ends:
+        label = end.label
+        if end.kind == "disposed":
+            continue
+        x = page.ruler.x(end.t)
+        if end is lane.last:
+            x = last
+        elif any(0 < page.ruler.x(mark.t) - x < 26 + cells(label) * _CODE for mark in lane.values):
+            label = ""  # no room before what came when it was tried again
+        floor = y + drawn.floor
+        said = f"<title>{duration(end.t)}\n{escape(end.said)}</title>"
+        if end.kind == "error":
+            d = f"M{x - 7:.1f} {floor - 7:g}l14 14m-14 0l14 -14"
+            text = f'<text class="xe" x="{x + 12:.1f}" y="{floor + 4:g}">{escape(label)}</text>'
+            parts.append(f'<g>{said}<path class="x" d="{d}"/>{text}</g>')
+        else:
+            text = f'<text class="ke" x="{x + 7:.1f}" y="{floor + 4:g}">{escape(label)}</text>'
+            text = text if label else ""
+            d = f"M{x:.1f} {y - 14:g}V{y + 14:g}"
+            parts.append(f'<g>{said}<path class="en" d="{d}"/>{text}</g>')
+    return parts
+
+
+def _notes(lane: Seen, drawn: Drawn, page: _Page, y: float) -> list[str]:
+    x = page.width - 4
+    count = (
+        f'<text class="no" x="{x}" y="{y - 12:g}">'
+        f"<title>{escape(lane.summary)}</title>{lane.count}</text>"
+    )
+    parts = [count]
+    if drawn.note:
+        parts.append(
+            f'<text class="no" x="{x}" y="{y + 2:g}">'
+            f"<title>{escape(drawn.said)}</title>{escape(drawn.note)}</text>"
+        )
+    if lane.before:
+        kind = "xe" if lane.last and lane.last.kind == "error" else "be"
+        said = escape(lane.before)
+        parts.append(f'<text class="{kind}" x="{page.ruler.left:g}" y="{y + 4:g}">{said}</text>')
+    return parts

@@ -1,0 +1,180 @@
+"""A picture as text, for terminals: a line for each lane, time in columns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from .axis import ticks
+from .labels import cells, cut, number, plain, short
+from .model import Picture
+from .plots import numbers_of
+from .visible import End, Seen, Span, see, span
+
+__all__ = ["text"]
+
+_NAME = 20  # columns at most
+_LABEL = 12  # columns of a value
+_LEAST = 12  # columns that are left for the time
+_LEVELS = "▁▂▃▄▅▆▇█"
+_LINES = {"runs": "─", "open": "─", "disposed": "╌", "lost": "┈"}
+_ENDS = {"completed": "┤", "error": "✗", "disposed": "╌"}
+
+
+def text(picture: Picture, cols: int = 48, window: float | None = None) -> str:
+    """Draw a picture with characters.
+
+    Args:
+        picture: What is drawn.
+        cols: The columns that it may take, without the names.
+        window: The seconds up to its end that are shown; all if not given.
+
+    Returns:
+        Lines of text: the title, a line for each lane and the axis.
+
+    Raises:
+        ValueError: The window is not above 0, or there are fewer than 24 columns.
+
+    Examples:
+        >>> from rxws.picture import Picture, Track
+        >>> print(text(Picture("", (Track("ticks"),)), 24))
+        ticks ──────────────────→ 0 ev
+              ╵0 s     ╵0.5 s
+    """
+    if cols < 24:
+        raise ValueError(f"cols={cols!r} leaves no room to draw: use 24 or more")
+    time = span(picture, window)
+    lanes = [see(track, picture, time) for track in picture.tracks]
+    names = [cut(plain(_name(lane)), _NAME) for lane in lanes]
+    notes = [_note(lane) for lane in lanes]
+    left = max(map(cells, names), default=0) + 1
+    right = max(map(cells, notes), default=0) + 1
+    if cols - right < _LEAST + _LEAST:
+        notes = [f"{lane.total} ev" for lane in lanes]
+        right = min(max(map(cells, notes), default=0) + 1, cols - _LEAST)
+    width = cols - right
+    codes = max((cells(end.label) for lane in lanes for end in lane.ends), default=0)
+    scale = _Columns(time, width, min(codes + 1, width // 3))
+    lines = [cut(plain(picture.title), left + cols)] if picture.title else []
+    for lane, name, note in zip(lanes, names, notes, strict=True):
+        drawn = "".join(_lane(lane, scale))
+        lines.append(f"{name}{' ' * (left - cells(name))}{drawn} {cut(note, right - 1)}".rstrip())
+    if lanes:
+        lines.append((" " * left + _axis(scale)).rstrip())
+    return "\n".join(lines)
+
+
+class _Columns:
+    """Which column is which time."""
+
+    def __init__(self, time: Span, width: int, room: int) -> None:
+        self.time = time
+        self.width = width
+        self.last = width - 1 - room  # behind it there is room for what stands at an end
+
+    def __call__(self, t: float) -> int:
+        part = (t - self.time.start) / (self.time.stop - self.time.start)
+        return min(max(int(part * self.last + 0.5), 0), self.last)
+
+
+def _name(lane: Seen) -> str:
+    arrow = {"in": "↓ ", "out": "↑ "}.get(lane.track.dir or "", "")
+    return arrow + lane.track.name
+
+
+def _note(lane: Seen) -> str:
+    numbers = None if lane.faults or len(lane.values) < _LEAST else numbers_of(lane.values)
+    finite = [value for value in numbers or () if math.isfinite(value)]
+    between = f" {number(min(finite))}…{number(max(finite))}" if finite else ""
+    return f"{lane.total} ev{between}"
+
+
+def _lane(lane: Seen, at: _Columns) -> list[str]:
+    line = [" "] * at.width
+    for piece in lane.lines:
+        to_edge = piece.stop >= at.time.stop and piece.kind in ("open", "disposed")
+        stop = at.width - 1 if to_edge else at(piece.stop)
+        for column in range(at(piece.start), stop + 1):
+            line[column] = _LINES[piece.kind]
+        if piece.kind == "open":
+            line[stop] = "→"
+    if lane.before:
+        said = cut(lane.before, at.width)
+        _put(line, 0, said, cells(said))
+    if lane.values:
+        _values(line, lane, at)
+    for end in lane.ends:
+        _end(line, end, at(end.t), lane.last is end)
+    return line
+
+
+def _values(line: list[str], lane: Seen, at: _Columns) -> None:
+    values = lane.values
+    columns = [at(mark.t) for mark in values]
+    if len(values) > at.width * 0.6:
+        _dense(line, lane, columns)
+        return
+    for column in columns:
+        line[column] = "✗" if lane.faults else "•"
+    if lane.faults:
+        return
+    labels = [short(mark.data, _LABEL + 1) for mark in values]
+    room = [right - left for left, right in pairwise([*columns, at.width])]
+    if lane.last is not None and lane.last.t >= at.time.start:
+        room[-1] = max(at(lane.last.t) - columns[-1], 1)
+    sizes = [cells(label) for label in labels]
+    # Labels that touch one another could not be told apart, unless they are of one character.
+    if all(size < space or size == space == 1 for size, space in zip(sizes, room, strict=True)):
+        for column, label, size in zip(columns, labels, sizes, strict=True):
+            _put(line, column, label, size)
+
+
+def _put(line: list[str], column: int, label: str, size: int) -> None:
+    """Write a label into its columns: all into the first, nothing into the others."""
+    line[column : column + size] = [label, *[""] * (size - 1)]
+
+
+def _dense(line: list[str], lane: Seen, columns: Sequence[int]) -> None:
+    numbers = None if lane.faults else numbers_of(lane.values)
+    heaps: dict[int, list[float]] = {}
+    for column, value in zip(columns, numbers or [1.0] * len(columns), strict=True):
+        if math.isfinite(value):
+            heaps.setdefault(column, []).append(value)
+    if numbers is None:
+        levels = {column: float(len(heap)) for column, heap in heaps.items()}
+        low = 0.0
+    else:
+        levels = {column: math.fsum(heap) / len(heap) for column, heap in heaps.items()}
+        low = min(levels.values(), default=0.0)
+    most = max(levels.values(), default=0.0)
+    for column, level in levels.items():
+        part = (level - low) / (most - low) if most > low else 0.5
+        line[column] = _LEVELS[min(int(part * len(_LEVELS)), len(_LEVELS) - 1)]
+
+
+def _end(line: list[str], end: End, column: int, last: bool) -> None:
+    if end.kind == "disposed":
+        return
+    if last:
+        # What came at the same time stays to be seen.
+        while column < len(line) - 1 and line[column] not in "─┈→ ":
+            column += 1
+    line[column] = _ENDS[end.kind]
+    if last:
+        label = cut(end.label, len(line) - column - 1) if column < len(line) - 1 else ""
+        for index in range(column + 1, len(line)):
+            line[index] = " "
+        if label:
+            _put(line, column + 1, label, cells(label))
+
+
+def _axis(at: _Columns) -> str:
+    line = [" "] * at.width
+    free = 0
+    for time, label in ticks(at.time.start, at.time.stop, max(at.last // 8, 2)):
+        column = at(time)
+        if column >= free and column + len(label) + 1 <= at.width:
+            line[column : column + len(label) + 1] = ["╵", *label]
+            free = column + len(label) + 2
+    return "".join(line)

@@ -1,0 +1,136 @@
+"""Runs a handler on a connection, and puts what it returns to its place."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase
+
+from rxws._core.connection import Composed, Connection, Handler
+from rxws._core.errors import RxwsError
+
+from .session import Session, State
+
+__all__ = ["check_handler", "handle", "listener", "pipeline"]
+
+_FOUR = "an Observable, a Disposable, None, or a coroutine of one of these"
+
+
+def check_handler(handler: object) -> None:
+    """Refuse what cannot be a handler.
+
+    Raises:
+        TypeError: It is not callable.
+    """
+    if not callable(handler):
+        raise TypeError(
+            f"a handler is a function from Connection to {_FOUR}; {handler!r} is not callable"
+        )
+
+
+def handle(handler: Handler[Any, Any], session: Session[Any, Any]) -> None:
+    """Compose a connection's pipeline; an exception closes it as `outgoing.on_error` does."""
+    try:
+        result = handler(session.face.connection)
+        if isinstance(result, Awaitable) and not isinstance(result, Observable):
+            session.spawn(_wait_for(result, session))
+        else:
+            _adopt(result, session)
+    except Exception as exc:
+        session.face.outgoing.on_error(exc)
+
+
+async def _wait_for(result: Awaitable[Composed], session: Session[Any, Any]) -> None:
+    try:
+        _adopt(await result, session)
+    except Exception as exc:
+        session.face.outgoing.on_error(exc)
+    except BaseException:  # cancelled: by the end of the connection, or else it is an end itself
+        if session.state is State.OPEN:
+            session.face.outgoing.on_error(RxwsError("the handler's coroutine was cancelled"))
+        raise
+
+
+def _adopt(result: object, session: Session[Any, Any]) -> None:
+    if result is None:
+        return
+    if isinstance(result, Observable):
+        source: Observable[Any] = result  # pyright: ignore[reportUnknownVariableType] # of whatever
+        session.face.hold(_feed(source, session))
+        if not session.face.incoming.ever_observed:
+            session.face.scheduler.when_settled(session.face.incoming.discard_unobserved)
+    elif isinstance(result, DisposableBase):
+        session.face.hold(result)
+    else:
+        hint = "; use rxws.iterate and outgoing.on_next" if inspect.isasyncgen(result) else ""
+        raise TypeError(
+            f"a handler returns {_FOUR}, not {type(result).__name__} {result!r:.80}{hint}"
+        )
+
+
+def _feed(source: Observable[Any], session: Session[Any, Any]) -> DisposableBase:
+    outgoing = session.face.outgoing
+    return source.subscribe(
+        outgoing.push, outgoing.on_error, outgoing.on_completed, scheduler=session.face.scheduler
+    )
+
+
+def pipeline(*operators: Callable[[Any], Any]) -> Handler[Any, Any]:
+    """Make a handler of an operator chain, composed afresh for each connection.
+
+    Args:
+        *operators: From `reactivex.operators`, `rxws.operators` or your own.
+
+    Examples:
+        ```python
+        app.router.add_get("/lower", rxws.websocket(rxws.pipeline(ops.map(str.lower))))
+        ```
+    """
+
+    def handler(conn: Connection[Any, Any]) -> Observable[Any]:
+        return cast(Observable[Any], conn.incoming.pipe(*operators))
+
+    return handler
+
+
+def listener(
+    incoming: ObserverBase[Any],
+    outgoing: Observable[Any],
+    errors: ObserverBase[Exception] | None = None,
+) -> Handler[Any, Any]:
+    """Make a handler of three streams that you made yourself, for one connection.
+
+    Args:
+        incoming: Observes the messages that come in, and the end.
+        outgoing: What it emits is sent; its end closes the connection.
+        errors: Observes the faults.
+
+    Returns:
+        A handler for one connection; a second one that gets it is closed with 1011.
+
+    Examples:
+        ```python
+        async def route(request):
+            incoming, outgoing = Subject(), Subject()
+            incoming.subscribe(outgoing)
+            return await rxws.upgrade(request, rxws.listener(incoming, outgoing))
+        ```
+    """
+    used = False
+
+    def handler(conn: Connection[Any, Any]) -> Observable[Any]:
+        nonlocal used
+        if used:
+            raise RuntimeError(
+                "this listener has served a connection already: make new streams for each one"
+            )
+        used = True
+        if errors is not None:
+            conn.errors.subscribe(errors, scheduler=conn.scheduler)
+        conn.incoming.subscribe(incoming, scheduler=conn.scheduler)
+        return outgoing
+
+    return handler

@@ -1,0 +1,107 @@
+"""The options of a connection, checked once, the same names on both ends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+from rxws import closing, codecs, overflow
+from rxws._core.connection import Close
+from rxws._core.log import logger
+from rxws.codecs import Codec
+
+__all__ = ["ConnectionOptions", "Options"]
+
+
+class ConnectionOptions(TypedDict, total=False):
+    """The keyword arguments that every entry point takes besides `codec`.
+
+    `protocols`: subprotocols in order of preference (RFC 6455, section 1.9).
+    `heartbeat`: seconds between pings, or None for none; a peer is dead after 1.5 times that.
+    `max_message_size`: bytes; the largest message that is accepted, after inflating.
+    `compress`: whether to agree on permessage-deflate (RFC 7692).
+    `completes`: which ends not caused by `outgoing` complete `incoming`, the others being errors.
+    `high_water`: bytes; above so much unsent data, reading pauses.
+    `max_buffer`: bytes; the bound of unsent data, each message counting 128 more than its payload.
+    `overflow`: what happens above `max_buffer`.
+    `send_timeout`: seconds in which what waits must have left, else the peer is aborted.
+    `close_timeout`: seconds to wait for the answer to a close.
+    `hold_timeout`: seconds that data is held for a subscriber of `incoming` to come.
+    """
+
+    protocols: Iterable[str]
+    heartbeat: float | None
+    max_message_size: int
+    compress: bool
+    completes: Callable[[Close], bool]
+    high_water: int
+    max_buffer: int
+    overflow: overflow.Overflow
+    send_timeout: float
+    close_timeout: float
+    hold_timeout: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """All options of one connection, with their defaults; see `ConnectionOptions`.
+
+    Raises:
+        ValueError: A value is out of range.
+        TypeError: A value is of the wrong type.
+    """
+
+    codec: Codec[Any, Any] = codecs.raw
+    protocols: tuple[str, ...] = ()
+    heartbeat: float | None = 20.0
+    max_message_size: int = 1 << 20
+    compress: bool = True
+    completes: Callable[[Close], bool] = closing.is_clean
+    high_water: int = 64 << 10
+    max_buffer: int = 1 << 20
+    overflow: overflow.Overflow = "close"
+    send_timeout: float = 20.0
+    close_timeout: float = 5.0
+    hold_timeout: float = 30.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.codec, Codec):
+            raise TypeError(f"codec={self.codec!r} is no rxws.Codec: use one of rxws.codecs")
+        if isinstance(self.protocols, str):
+            raise TypeError(f"protocols={self.protocols!r} is one str: use [{self.protocols!r}]")
+        object.__setattr__(self, "protocols", tuple(self.protocols))  # any iterable, kept once
+        if not callable(self.completes):
+            raise TypeError(f"completes={self.completes!r} is not callable: use closing.is_clean")
+        if self.heartbeat is not None:
+            _seconds("heartbeat", self.heartbeat, "None turns heartbeats off")
+        for name in ("send_timeout", "close_timeout", "hold_timeout"):
+            _seconds(name, getattr(self, name), "it is a number of seconds above 0")
+        for name in ("max_message_size", "high_water", "max_buffer"):
+            _size(name, getattr(self, name))
+        overflow.check(self.overflow)
+
+    def is_clean(self, close: Close) -> bool:
+        """Ask `completes`, and `closing.is_clean` where that fails."""
+        try:
+            return self.completes(close)
+        except Exception as exc:
+            logger.error("completes= failed for %s, closing.is_clean decides", close, exc_info=exc)
+            return closing.is_clean(close)
+
+
+def _seconds(name: str, value: object, remedy: str) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{name}={value!r} is no number of seconds: {remedy}")
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name}={value!r} would never be over, or always: {remedy}")
+
+
+def _size(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name}={value!r} is no number of bytes: use an int")
+    if value < 1:
+        raise ValueError(
+            f"{name}={value!r} would leave memory unbounded or let nothing pass: use 1 byte or more"
+        )

@@ -1,0 +1,453 @@
+"""One connection's life: from its first frame to its one verdict, on whatever wire and clock.
+
+It knows no socket, event loop or aiohttp: frames come by call, time comes from a scheduler, and
+bytes leave through the transport port.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, TypeVar
+
+from reactivex.abc import DisposableBase, SchedulerBase
+
+from rxws import closing
+from rxws._core.connection import Close, Connection, Handshake
+from rxws._core.errors import BufferOverflow, ConnectionClosed, EncodeError, SendTimeout
+from rxws._core.frames import Frame, Kind
+from rxws._core.log import logger
+from rxws._core.schedulers import ConnectionScheduler, Deadline
+from rxws._core.streams import Dispatcher, Fault, Replay, Stream
+from rxws.overflow import Latest
+
+from .encoding import conflation_key, encoder
+from .flow import FlowControl
+from .incoming import Inbound
+from .liveness import Heartbeat
+from .options import Options
+from .outgoing import Outgoing, Sink
+from .transport import Transport
+
+__all__ = ["Face", "Session", "State"]
+
+
+class State(enum.Enum):
+    """Where a connection stands. It only ever moves down this list."""
+
+    OPEN = enum.auto()
+    """Messages go both ways."""
+    DRAINING = enum.auto()
+    """Our close frame waits behind what is queued."""
+    CLOSING = enum.auto()
+    """Our close frame has left; the peer's answer is waited for."""
+    CLOSED = enum.auto()
+    """The verdict is told. The wire may still be busy with the close frame."""
+
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class Face(Generic[In, Out]):
+    """The user's side of a session.
+
+    Args:
+        transport: The wire.
+        scheduler: The time.
+        options: The options.
+        handshake: What was agreed before the first frame.
+        sink: Takes what is pushed through `outgoing`.
+        on_unobserved: Told of a fault that nobody observes.
+        on_overflow: Called when `max_buffer` is hit.
+        on_stuck: Called when `send_timeout` is hit.
+    """
+
+    __slots__ = (
+        "_dispatcher",
+        "_held",
+        "_on_unobserved",
+        "closed",
+        "connection",
+        "errors",
+        "flow",
+        "incoming",
+        "outgoing",
+        "scheduler",
+    )
+
+    def __init__(
+        self,
+        transport: Transport,
+        scheduler: SchedulerBase,
+        options: Options,
+        handshake: Handshake,
+        sink: Sink,
+        on_unobserved: Fault,
+        on_overflow: Callable[[], None],
+        on_stuck: Callable[[], None],
+    ) -> None:
+        dispatcher = self._dispatcher = Dispatcher()
+        fault = self.fault
+        self._on_unobserved = on_unobserved
+        self._held: list[DisposableBase] | None = []
+        self.scheduler = ConnectionScheduler(scheduler, fault)
+        self.flow = FlowControl(
+            transport,
+            scheduler,
+            options,
+            dispatcher,
+            fault,
+            on_overflow,
+            on_stuck,
+        )
+        self.incoming: Inbound[In] = Inbound(dispatcher, fault, options, self.flow, scheduler)
+        self.flow.on_released = self.incoming.flush
+        self.outgoing: Outgoing[Out | Close] = Outgoing(
+            dispatcher,
+            fault,
+            sink,
+            transport.call_soon_threadsafe,
+            options.max_buffer,
+            options.overflow,
+        )
+        # Who raises while told of a fault cannot be told of that: nobody observes it.
+        self.errors: Stream[Exception] = Stream(dispatcher, on_unobserved)
+        self.closed: Replay[Close] = Replay(dispatcher, fault)
+        self.connection: Connection[In, Out] = Connection(
+            self.incoming,
+            self.outgoing,
+            self.errors,
+            self.closed,
+            self.flow,
+            handshake,
+            self.scheduler,
+        )
+
+    def fault(self, error: Exception) -> None:
+        """Tell of a fault that is not the end; it may be the end where nobody listens."""
+        if self.errors.observed:
+            self._dispatcher.post(self._tell_fault, error)
+        else:
+            self.errors.emit(error)  # for who only watches
+            self._on_unobserved(error)
+
+    def _tell_fault(self, error: Exception) -> None:
+        if self.errors.observed:
+            self.errors.tell(error)
+        else:  # the connection has ended meanwhile
+            self._on_unobserved(error)
+
+    def hold(self, disposable: DisposableBase) -> None:
+        """Dispose something at the end; at once if that is over."""
+        if self._held is None:
+            disposable.dispose()
+        else:
+            self._held.append(disposable)
+
+    def end(self, close: Close, error: ConnectionClosed | None) -> None:
+        """Tell the verdict: one terminal notification of `incoming`, one `Close` of `closed`."""
+        self.flow.gate.let_all_in()
+        self.incoming.finish(close, error)
+        self.outgoing.stop()
+        self.flow.close(close)
+        self.closed.emit(close)
+        self.closed.end()
+        self.errors.end()
+        self._dispatcher.post(self._let_go)
+
+    def _let_go(self) -> None:
+        held, self._held = self._held or [], None
+        for disposable in held:
+            try:
+                disposable.dispose()
+            except Exception as exc:
+                self.fault(exc)
+
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+_OPEN = State.OPEN  # to look it up takes longer than to compare it
+
+
+class Session(Generic[In, Out]):
+    """The receiver behind a transport, and the maker of its `Connection`.
+
+    Args:
+        transport: The wire.
+        scheduler: The time.
+        options: The options.
+        handshake: What was agreed before the first frame.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_deadline",
+        "_encode",
+        "_heartbeat",
+        "_latest",
+        "_options",
+        "_ours",
+        "_transport",
+        "face",
+        "flow",
+        "state",
+    )
+
+    def __init__(
+        self, transport: Transport, scheduler: SchedulerBase, options: Options, handshake: Handshake
+    ) -> None:
+        self._transport = transport
+        self._options = options
+        self.state = State.OPEN
+        self._ours: Close | None = None  # how we close, once we do
+        self._deadline = Deadline(scheduler)
+        self._encode = encoder(options.codec)
+        self._latest = options.overflow if isinstance(options.overflow, Latest) else None
+
+        self.face: Face[In, Out] = Face(
+            transport,
+            scheduler,
+            options,
+            handshake,
+            self,
+            self._fault_unobserved,
+            self._on_overflow,
+            self._on_stuck,
+        )
+        self.flow = self.face.flow
+        self._heartbeat: Heartbeat | None = None
+        if options.heartbeat is not None:
+            self._heartbeat = Heartbeat(
+                scheduler,
+                options.heartbeat,
+                self._send_ping,
+                transport,
+                self.flow.gate,
+                self.flow.ponged,
+                self._on_dead,
+            )
+
+    # --- what the handler's side does (the Sink behind `outgoing`) --------------------------
+
+    def send(self, value: Any) -> bool:
+        """Encode a message and send it, or queue it."""
+        flow = self.flow
+        if self.state is not _OPEN or (flow.severed and self._is_severed()):
+            flow.dropped("closed")
+            return False
+        try:
+            kind, payload = self._encode(value)
+            key = self._latest and conflation_key(self._latest, value)
+            return flow.offer(kind, payload, key)
+        except EncodeError as exc:
+            self.face.fault(exc)
+            return False
+
+    def send_now(self, value: Any) -> bool | None:
+        """Send a message if it leaves at once; else (False) do nothing. None: it is a fault."""
+        if self.state is not _OPEN or self._is_severed():
+            return False
+        try:
+            return self.flow.offer_now(*self._encode(value))
+        except EncodeError as exc:
+            self.face.fault(exc)
+            return None
+
+    def close(self, close: Close) -> bool:
+        """Close after all that is queued, and wait for the peer's answer."""
+        if self.state is not State.OPEN:
+            return False
+        self.state = State.DRAINING
+        self._ours = Close(close.code, close.reason)
+        self.flow.gate.let_all_in()
+        self.face.incoming.discard_from_now()
+        # What is queued has so long to leave, however it trickles; then so long for the answer.
+        self._deadline.set(self._options.send_timeout, self._on_stuck)
+        self._seal(self._ours)
+        self._transport.wake()
+        return True
+
+    def close_for(self, error: Exception) -> None:
+        """Close because of an exception that reached `outgoing`, or a handler that raised."""
+        if self.state is not State.OPEN:
+            if not isinstance(error, ConnectionClosed):  # the end itself, come through a pipeline
+                self.face.fault(error)
+            return
+        close = closing.for_exception(error)
+        if close.code == closing.UNEXPECTED.code:
+            logger.error("a handler's pipeline failed: closing with 1011", exc_info=error)
+        self.close(close)
+
+    def overflow(self, dropped: int) -> None:
+        """Do as the policy says, because threads pushed more than the bound."""
+        self.flow.dropped("overflow", dropped)
+        if self._options.overflow == "close":
+            self._on_overflow()
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine until the end."""
+        self.face.hold(self._transport.spawn(coroutine))
+
+    def _fault_unobserved(self, error: Exception) -> None:
+        logger.error("a fault that nobody observes on conn.errors: %s", error, exc_info=error)
+        if self.state is State.OPEN:
+            close = closing.for_fault(error)
+            ended = ConnectionClosed(close)
+            ended.__cause__ = error
+            self._fail(ended)
+
+    # --- what the wire does (the Receiver) --------------------------------------------------
+
+    def take(self) -> Frame | None:
+        """Return the next frame to write."""
+        frame = self.flow.take()
+        if frame is not None and frame.kind is Kind.CLOSE and self.state is State.DRAINING:
+            self.state = State.CLOSING
+            self._deadline.set(self._options.close_timeout, self.kill)
+        return frame
+
+    def on_writable(self, writable: bool) -> None:
+        """The wire is full, or takes frames again."""
+        if self.state is not State.CLOSED:
+            self.flow.on_writable(writable)
+
+    def on_unsendable(self) -> None:
+        """TCP is lost: nothing of what waits will leave, so it holds up reading no more."""
+        self.flow.severed = True
+        self.flow.give_up()
+
+    @property
+    def on_message(self) -> Callable[[str | bytes, int], None]:
+        """See `Receiver.on_message`: the way in of each message, without a stop here."""
+        return self.face.incoming.receive
+
+    def on_ping(self, payload: bytes) -> None:
+        """A ping came: answer."""
+        self.flow.outbox.pong = payload
+        self._transport.wake()
+
+    def on_pong(self, payload: bytes) -> None:
+        """A pong came."""
+        if self._heartbeat is not None:
+            self._heartbeat.on_pong(payload)
+
+    def on_close(self, code: int | None, reason: str) -> None:
+        """The peer's close frame came: it ends the connection, or answers ours."""
+        if self.state is State.CLOSED:
+            return
+        if code is not None and not closing.is_wire_code(code):
+            self.on_violation(1002)
+        elif self.state is State.CLOSING:
+            self._end_ours()
+            self._finish(linger=False)
+        else:
+            close = Close(1005 if code is None else code, reason, by="peer")
+            self._end(close)
+            # RFC 6455, section 5.5.1: the answer typically echoes the status code.
+            self._seal(None if code is None else close)
+            self._finish(linger=False)
+
+    def on_violation(self, code: int) -> None:
+        """The peer broke the protocol: tell it so (RFC 6455, section 7.1.7)."""
+        if self.state is State.CLOSING:
+            self._end_ours()
+            self._finish(linger=True)
+        elif self.state is not State.CLOSED:
+            self._fail(ConnectionClosed(closing.violation(code)))
+
+    def on_lost(self) -> None:
+        """TCP ended."""
+        # What the kernel has not taken the peer has not heard: such a close is as good as unsent.
+        if self.state is State.CLOSING and self.flow.wire_writable:
+            self._end_ours()
+        elif self.state is not State.CLOSED:
+            self._end(Close(1006, by="network"))
+        self._deadline.clear()
+        if not self.flow.severed:  # else it was done then, and nothing was queued since
+            self.flow.give_up()
+
+    def on_cancelled(self) -> None:
+        """The connection is cut off from outside: an application ends, as far as we know."""
+        self.shutdown()
+
+    # --- ends -------------------------------------------------------------------------------
+
+    def shutdown(self, within: float | None = None) -> None:
+        """End because the application does, and be gone within so many seconds."""
+        if self.state is not State.CLOSED:
+            self._seal(self._end_ours())
+            self._finish(linger=True, within=within)
+
+    def kill(self) -> None:
+        """End at once: a deadline has passed."""
+        if self.state is not State.CLOSED:
+            self._end_ours()
+        self._abort()
+
+    def _end_ours(self) -> Close:
+        """End as we said we would, or else because the application does."""
+        close = self._ours or closing.GOING_AWAY
+        self._end(close, caused=self._ours is not None)
+        return close
+
+    def _on_overflow(self) -> None:
+        if self.state is State.OPEN:
+            self._fail(BufferOverflow(Close(1013, "Try Again Later")), clear=True)
+
+    def _on_stuck(self) -> None:
+        close = Close(1006)
+        self._end(close, error=SendTimeout(close))
+        self._abort()
+
+    def _on_dead(self) -> None:
+        if self.state is State.OPEN:
+            self._end(Close(1006, by="network"))
+            self._abort()
+
+    def _fail(self, error: ConnectionClosed, clear: bool = False) -> None:
+        """End by a verdict of ours: it is told at once, and the peer gets the close frame."""
+        self._end(error.close, error=error)
+        if clear:
+            self.flow.dropped("closed", self.flow.outbox.clear())
+        self._seal(error.close)
+        self._finish(linger=True)
+
+    def _end(
+        self, close: Close, *, caused: bool = False, error: ConnectionClosed | None = None
+    ) -> None:
+        """Tell the verdict; `completes` has no say in an end that `outgoing` caused."""
+        self.state = State.CLOSED  # first, so that what an operator flushes now is not sent
+        self._deadline.clear()
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+        clean = caused or self._options.is_clean(close)
+        self.face.end(close, None if clean else error or ConnectionClosed(close))
+
+    def _seal(self, close: Close | None) -> None:
+        """Let the close frame follow what is queued; the wire is woken by `finish`, or else."""
+        payload = b"" if close is None else close.code.to_bytes(2, "big") + close.reason.encode()
+        self.flow.outbox.seal(Frame(Kind.CLOSE, payload))
+
+    def _finish(self, linger: bool, within: float | None = None) -> None:
+        if not self._transport.finish(linger):
+            seconds = self._options.close_timeout if within is None else within
+            self._deadline.set(seconds, self._abort)
+
+    def _abort(self) -> None:
+        self._deadline.clear()
+        self.flow.give_up()
+        self._transport.abort()
+
+    def _send_ping(self, payload: bytes) -> None:
+        if not self._is_severed():
+            self.flow.outbox.ping = payload
+            self._transport.wake()
+
+    def _is_severed(self) -> bool:
+        """Whether nothing can be sent any more; a loss during a pause is told by that."""
+        if self.flow.severed and self.flow.gate.held:
+            self.on_lost()  # else what came before the loss is being delivered, and tells it
+        return self.flow.severed

@@ -1,0 +1,1 @@
+"""`watch`: a live marble diagram."""

@@ -1,0 +1,1 @@
+"""`frames`: the frames of a connection, as a network tab shows them."""

@@ -1,0 +1,119 @@
+"""What a table of frames says of one value: its size, one line, and the whole of it unfolded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
+
+from .json_tree import is_tree, tree
+from .text import LINE, hex_dump, one_line, printable, shown, text_block
+
+__all__ = ["Payload", "payload"]
+
+PARSED = 100_000  # characters up to which text is looked at whether it is JSON
+BRIEF = 16  # bytes that stand in the line
+
+
+class Payload:
+    """What a row of the table says of a value.
+
+    Args:
+        kind: `"text"`, `"binary"`, `"json"`, `"value"`, `"fault"` or `"close"`.
+        size: With its unit; of a decoded value about what it takes as JSON, or nothing.
+        line: The value in one line, cut; plain text.
+        unfold: Makes the value unfolded, as HTML; None where the line says it all.
+    """
+
+    __slots__ = ("_unfold", "_whole", "kind", "line", "size")
+
+    def __init__(
+        self, kind: str, size: str, line: str, unfold: Callable[[], str] | None = None
+    ) -> None:
+        self.kind = kind
+        self.size = size
+        self.line = line
+        self._unfold = unfold
+        self._whole = ""
+
+    @property
+    def unfolds(self) -> bool:
+        """Whether there is more than the line."""
+        return self._unfold is not None
+
+    @property
+    def whole(self) -> str:
+        """The value unfolded, as HTML; made when it is first asked for, as most never are."""
+        if self._unfold is not None and not self._whole:
+            self._whole = self._unfold()
+        return self._whole
+
+
+def payload(value: Any) -> Payload:
+    """Return what to say of a value; never raises, whatever the value's own methods do."""
+    try:
+        made = _known(value)
+    except Exception:  # a subclass of dict may do anything
+        made = None
+    if made is not None:
+        return made
+    text = shown(value)
+    size = f"≈ {_bytes(len(text))}" if isinstance(value, (int, float)) else ""
+    return Payload("value", size, one_line(text), _block(text))
+
+
+def _known(value: Any) -> Payload | None:
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return _binary(bytes(cast(Any, value)))
+    return _json(value) if is_tree(value) else None
+
+
+def _text(value: str) -> Payload:
+    ascii_only = value.isascii()
+    size = _bytes(len(value) if ascii_only else len(value.encode("utf-8", "surrogatepass")))
+    if value.lstrip()[:1] in ("{", "[") and 2 < len(value) <= PARSED:
+        return Payload("json", size, one_line(value), partial(_parsed, value))
+    return Payload("text", size, one_line(value), _block(value))
+
+
+def _binary(value: bytes) -> Payload:
+    start = value[:BRIEF]
+    more = len(value) > BRIEF
+    line = f"{start.hex(' ')}{' …' if more else ''}  {printable(start)}" if value else ""
+    return Payload("binary", _bytes(len(value)), line, partial(hex_dump, value) if more else None)
+
+
+def _json(value: Any) -> Payload:
+    try:
+        written = json.dumps(value, ensure_ascii=False)
+        size = f"≈ {_bytes(len(written.encode('utf-8', 'surrogatepass')))}"
+    except (TypeError, ValueError, RecursionError):  # it holds what JSON does not have
+        written, size = shown(value), ""
+    return Payload("json", size, one_line(written), partial(_tree, value) if value else None)
+
+
+def _parsed(text: str) -> str:
+    try:
+        return tree(json.loads(text))
+    except (ValueError, RecursionError):  # it only looked like JSON
+        return text_block(text)
+
+
+def _tree(value: Any) -> str:
+    try:
+        return tree(value)
+    except Exception:  # a subclass of dict may do anything
+        return text_block(shown(value))
+
+
+def _block(text: str) -> Callable[[], str] | None:
+    return partial(text_block, text) if len(text) > LINE or "\n" in text else None
+
+
+def _bytes(count: int) -> str:
+    if count < 1000:
+        return f"{count} B"
+    return f"{count / 1e3:.1f} kB" if count < 999_950 else f"{count / 1e6:.1f} MB"
