@@ -1,6 +1,6 @@
 """A WebSocket connection as three streams: reactivex on top, aiohttp below, on both ends."""
 
-from rxws._aiohttp.client import ClientOptions, Connecting, connect
+from rxws._aiohttp.client import ClientOptions, ConnectCall, connect
 from rxws._aiohttp.server import setup, upgrade, websocket
 from rxws._aiohttp.transport.read_path import TransportInfo, transport_info
 from rxws._core.async_iteration import iterate
@@ -17,9 +17,9 @@ from rxws._core.errors import (
     SendTimeout,
 )
 from rxws._reconnect.channels import Channel
-from rxws._reconnect.connections import ConnectionsOptions, connections
+from rxws._reconnect.connections import connections
 from rxws._reconnect.offline_queue import Dropped, SubjectStats
-from rxws._reconnect.options import SubjectOptions
+from rxws._reconnect.options import ReconnectOptions, SubjectOptions
 from rxws._reconnect.subject import WebSocketSubject
 from rxws._recording.recording import Recording
 from rxws._session.handler import listener, pipeline
@@ -37,12 +37,11 @@ __all__ = [
     "ClientOptions",
     "Close",
     "Codec",
+    "ConnectCall",
     "ConnectError",
-    "Connecting",
     "Connection",
     "ConnectionClosed",
     "ConnectionOptions",
-    "ConnectionsOptions",
     "DecodeError",
     "Dropped",
     "EncodeError",
@@ -51,6 +50,7 @@ __all__ = [
     "Handshake",
     "HandshakeError",
     "OpeningError",
+    "ReconnectOptions",
     "Recording",
     "RxwsError",
     "SendTimeout",
@@ -76,3 +76,9 @@ __all__ = [
     "upgrade",
     "websocket",
 ]
+
+
+def __dir__() -> list[str]:
+    """List the public names; `testing` and `viz` are among them once they are imported."""
+    imported = [name for name in ("testing", "viz") if name in globals()]
+    return [*__all__, *imported, "__version__"]

@@ -319,7 +319,7 @@ def take_path(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     """Let connections from now on take this path, at both ends."""
     info = replace(rxws.transport_info(), path=cast(Any, path), reason="a test wants it")
     for module in ("acceptor", "client"):
-        monkeypatch.setattr(f"rxws.{module}.transport_info", lambda: info)
+        monkeypatch.setattr(f"rxws._aiohttp.{module}.transport_info", lambda: info)
 
 
 def paths_taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -334,5 +334,5 @@ def paths_taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             taken.append({"Pushing": "push", "Pulling": "pull"}[type(self._reading).__name__])
 
     for module in ("acceptor", "client"):
-        monkeypatch.setattr(f"rxws.{module}.Adapter", Spy)
+        monkeypatch.setattr(f"rxws._aiohttp.{module}.Adapter", Spy)
     return taken

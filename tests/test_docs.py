@@ -18,7 +18,7 @@ import runpy
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 from types import CodeType, ModuleType
 from typing import Any
 
@@ -150,12 +150,7 @@ def test_the_picture_of_the_status_is_its_table() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "rxws",
-        *(f"rxws.{m.name}" for m in iter_modules(rxws.__path__)),
-        *(f"rxws.testing.{m.name}" for m in iter_modules(testing.__path__)),
-        *(f"rxws.viz.{m.name}" for m in iter_modules(viz.__path__)),
-    ],
+    ["rxws", *(module.name for module in walk_packages(rxws.__path__, "rxws."))],
 )
 def test_the_examples_in_docstrings_run(name: str) -> None:
     """What a docstring shows with `>>>` gives what it shows."""

@@ -42,7 +42,7 @@ from .transport.private_api import (
 )
 from .transport.read_path import transport_info
 
-__all__ = ["ClientOptions", "Connecting", "DialOptions", "connect"]
+__all__ = ["ClientOptions", "ConnectCall", "DialOptions", "connect"]
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -88,12 +88,12 @@ class ClientOptions(DialOptions, total=False):
 @overload
 def connect(
     url: str | URL, **options: Unpack[ClientOptions]
-) -> Connecting[str | bytes, str | bytes]: ...
+) -> ConnectCall[str | bytes, str | bytes]: ...
 @overload
 def connect(
     url: str | URL, *, codec: Codec[In, Out], **options: Unpack[ClientOptions]
-) -> Connecting[In, Out]: ...
-def connect(url: str | URL, **options: Any) -> Connecting[Any, Any]:
+) -> ConnectCall[In, Out]: ...
+def connect(url: str | URL, **options: Any) -> ConnectCall[Any, Any]:
     """Open a connection: by `async with` for as long as the body runs, or by `await`.
 
     Leaving the `async with` closes with 1000, leaving it by an exception with 1011, and either
@@ -122,10 +122,10 @@ def connect(url: str | URL, **options: Any) -> Connecting[Any, Any]:
             conn.outgoing.on_next("hello")
         ```
     """
-    return Connecting(url, **options)
+    return ConnectCall(url, **options)
 
 
-class Connecting(Generic[In, Out]):
+class ConnectCall(Generic[In, Out]):
     """A connection to be opened, by `await` or `async with`."""
 
     def __init__(
@@ -155,7 +155,7 @@ class Connecting(Generic[In, Out]):
         self._link: _Link | None = None
         self._own: HttpClient | None = None
 
-    def through(self, own: HttpClient) -> Connecting[In, Out]:
+    def through(self, own: HttpClient) -> ConnectCall[In, Out]:
         """Dial through an HTTP client of rxws's own that others use, too; for `connections`."""
         self._own = own
         return self

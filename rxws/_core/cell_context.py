@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from .upstream import forget_upstreams
+
 __all__ = ["keep", "keep_all", "shell"]
 
 
@@ -32,9 +34,7 @@ def keep(call: Callable[..., Any] | None) -> Callable[..., Any] | None:
     if call is None:
         return None
     context, kept = contextvars.copy_context(), call
-    for variable in context:
-        if variable.name == "rxws.gathering":  # of the subscribing, not of what comes later
-            context.run(variable.set, ())
+    context.run(forget_upstreams)  # those of the subscribing, not of what comes later
 
     def run(*args: Any) -> Any:
         return context.copy().run(kept, *args)

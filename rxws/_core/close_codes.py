@@ -1,11 +1,11 @@
-"""TODO."""
+"""The names of the close codes."""
 
 from __future__ import annotations
 
-__all__ = []
+__all__ = ["NAMES"]
 
 # RFC 6455, section 7.4.1, and the registry of IANA that it founds.
-_NAMES = {
+NAMES = {
     1000: "normal closure",
     1001: "going away",
     1002: "protocol error",

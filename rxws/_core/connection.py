@@ -11,7 +11,7 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase, SchedulerBase
 from reactivex.subject import Subject
 
-from .close_codes import _NAMES
+from .close_codes import NAMES
 
 __all__ = [
     "Address",
@@ -88,7 +88,7 @@ class Close:
 
     def _repr_pretty_(self, printer: Any, _: bool) -> None:
         """Say in a notebook what the code means, too; not within a list, which goes on behind."""
-        name = _NAMES.get(self.code) if len(printer.stack) == 1 else None
+        name = NAMES.get(self.code) if len(printer.stack) == 1 else None
         printer.text(f"{self!r}  # {name}" if name else repr(self))
 
 

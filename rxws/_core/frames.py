@@ -1,4 +1,4 @@
-"""TODO."""
+"""Frames as the session and the transport exchange them."""
 
 from __future__ import annotations
 

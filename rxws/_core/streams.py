@@ -316,9 +316,6 @@ class Replay(Stream[T]):
                 self._fault(exc)
 
 
-T = TypeVar("T")
-
-
 class Renewing(Stream[T]):
     """A hot Observable whose life is that of what its subscribers keep open.
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Find the connections that feed an Observable, so that an operator can pause them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from contextvars import ContextVar
 
 from .connection import Pausable
 
-__all__ = ["flows_subscribed", "gather", "nothing_gathered"]
+__all__ = ["flows_subscribed", "forget_upstreams", "gather", "nothing_gathered"]
 
 # Who gathers flows; the innermost last. It is kept by what is scheduled within, as all context is.
-_GATHERING: ContextVar[tuple[list[Pausable], ...]] = ContextVar("rxws.gathering", default=())
+_GATHERING: ContextVar[tuple[list[Pausable], ...]] = ContextVar("rxws.upstreams", default=())
 
 
 @contextmanager
@@ -43,3 +43,8 @@ def nothing_gathered() -> Generator[None]:
         yield
     finally:
         _GATHERING.reset(token)
+
+
+def forget_upstreams() -> None:
+    """Stop collecting in the present context."""
+    _GATHERING.set(())

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, TypeAlias, TypeVar, Unpack, cast, overload
+from typing import Any, TypeVar, Unpack, cast, overload
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import Disposable
-from yarl import URL
 
-from rxws._aiohttp.client import Connecting, DialOptions
+from rxws._aiohttp.client import ConnectCall
 from rxws._aiohttp.http_session import HttpClient
 from rxws._core.connection import Connection
 from rxws._core.errors import ConnectError, RxwsError
@@ -23,31 +22,14 @@ from rxws.backoff import DEFAULT, Backoff, is_retryable
 from rxws.codecs import Codec
 from rxws.status import Status
 
+from .options import Headers, ReconnectOptions, Url
 from .reconnector import Policy, Reconnecting
 
-__all__ = ["ConnectionsOptions", "Headers", "Url", "connections"]
+__all__ = ["connections"]
 
 In = TypeVar("In")
 Out = TypeVar("Out")
 T = TypeVar("T")
-
-Url: TypeAlias = str | URL | Callable[[], str | URL | Awaitable[str | URL]]
-"""An address, or what tells it for each attempt."""
-
-_Headers: TypeAlias = Mapping[str, str] | None
-
-Headers: TypeAlias = _Headers | Callable[[], _Headers | Awaitable[_Headers]]
-"""Headers of the request, or what tells them for each attempt."""
-
-
-class ConnectionsOptions(DialOptions, total=False):
-    """The keyword arguments of `connections` besides its own: those of `connect`.
-
-    `headers`: as with `connect`, or a function, also a coroutine function, that returns them.
-    `open_timeout`: seconds for the whole handshake, and as many for what such functions take.
-    """
-
-    headers: Headers
 
 
 @overload
@@ -58,7 +40,7 @@ def connections(
     retryable: Callable[[Exception], bool] = is_retryable,
     stable_after: float = 10.0,
     status: ObserverBase[Status] | None = None,
-    **options: Unpack[ConnectionsOptions],
+    **options: Unpack[ReconnectOptions],
 ) -> Observable[Connection[str | bytes, str | bytes]]: ...
 @overload
 def connections(
@@ -69,7 +51,7 @@ def connections(
     retryable: Callable[[Exception], bool] = is_retryable,
     stable_after: float = 10.0,
     status: ObserverBase[Status] | None = None,
-    **options: Unpack[ConnectionsOptions],
+    **options: Unpack[ReconnectOptions],
 ) -> Observable[Connection[In, Out]]: ...
 def connections(
     url: Url,
@@ -102,7 +84,7 @@ def connections(
         retryable: Tells whether to dial again after what happened; else it is final.
         stable_after: Seconds that a connection has to stand for the series to begin anew.
         status: Told of every status that follows the first, which is `rxws.status.Closed(None)`.
-        **options: See `rxws.ConnectionsOptions`. A `session` of yours stays open; without one,
+        **options: See `rxws.ReconnectOptions`. A `session` of yours stays open; without one,
             each subscription has an `aiohttp.ClientSession` of its own for all its connections.
 
     Returns:
@@ -122,7 +104,7 @@ def connections(
     policy = Policy(backoff, retryable, stable_after)
     headers: Headers = options.pop("headers", None)
     # What is wrong with the options is told now, not with the first dial.
-    Connecting("ws://unused.invalid/", **options)
+    ConnectCall("ws://unused.invalid/", **options)
     open_timeout: float = options.get("open_timeout", 10.0)
 
     def subscribe(
@@ -132,7 +114,7 @@ def connections(
 
         async def dial() -> Connection[Any, Any]:
             now = partial(_asked, open_timeout)
-            dialled: Connecting[Any, Any] = Connecting(
+            dialled: ConnectCall[Any, Any] = ConnectCall(
                 await now("url", url), headers=await now("headers", headers), **options
             )
             return await (dialled if own is None else dialled.through(own))

@@ -7,6 +7,7 @@ is open, or fails; time comes from a scheduler, and what to do next from policie
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from threading import get_ident
@@ -19,11 +20,12 @@ from reactivex.disposable import SingleAssignmentDisposable
 from rxws._core.connection import Close, Connection
 from rxws._core.errors import ConnectionClosed
 from rxws._core.log import logger
+from rxws._core.loop_scheduler import LoopScheduler
 from rxws._core.schedulers import after, seconds_of
 from rxws.backoff import DEFAULT, Backoff, is_retryable, retry_after
 from rxws.status import Closed, Connecting, Open, Status, Waiting, moved
 
-__all__ = ["Policy", "Reconnecting"]
+__all__ = ["Policy", "Reconnecting", "redial"]
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -58,6 +60,39 @@ class Policy:
             raise ValueError(
                 f"stable_after={self.stable_after!r}: use a number of seconds, 0 or more"
             )
+
+
+def redial(
+    dial: Observable[Connection[In, Out]],
+    policy: Policy,
+    *,
+    status: ObserverBase[Status] | None = None,
+    scheduler: SchedulerBase | None = None,
+) -> Observable[Connection[In, Out]]:
+    """Return a cold Observable of connections: each subscription dials, and redials by the policy.
+
+    Args:
+        dial: Dials once for each subscription.
+        policy: When to dial again.
+        status: Receives every status after the first, which is `Closed(None)`.
+        scheduler: The time; by default the subscription's scheduler, or else the running loop.
+    """
+
+    def subscribe(
+        observer: ObserverBase[Connection[In, Out]], used: SchedulerBase | None = None
+    ) -> DisposableBase:
+        reconnecting = Reconnecting(
+            dial,
+            observer,
+            policy,
+            scheduler or used or LoopScheduler.running(),
+            time.time,  # asyncio's loops count from any point
+            None if status is None else status.on_next,
+        )
+        reconnecting.start()
+        return reconnecting
+
+    return Observable(subscribe)
 
 
 class Reconnecting(DisposableBase, Generic[In, Out]):

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Hashable, Iterable
 from functools import partial
-from typing import Any, Generic, Unpack, overload
+from typing import Any, Generic, Unpack, cast, overload
 
 import reactivex
 from reactivex import Observable
 from reactivex.abc import ObserverBase, SchedulerBase
 from reactivex.subject import Subject
+from yarl import URL
 
 from rxws import codecs
-from rxws._core.connection import Close, Connection, In, Out
+from rxws._core.connection import Close, Connection, In, Out, without_secrets
 from rxws._core.errors import EncodeError
 from rxws._core.streams import Dispatcher, Renewing
 from rxws._core.upstream import gather
+from rxws._session.encoding import encode, size
 from rxws.backoff import DEFAULT, Backoff, is_retryable
 from rxws.closing import check_sendable
 from rxws.codecs import Codec
 from rxws.status import Status
 
 from .channels import UNSET, Carrier, Channel, Channels
-from .connections import Url
+from .connections import connections
 from .diagnostics import Faults
 from .lifecycle import Returning
 from .loop_affinity import Home
 from .offline_queue import Dropped, Ending, QueueOverflow, SubjectStats, Unsent
-from .options import SubjectOptions, address, counted, dials, measure
+from .options import SubjectOptions, Url
+from .reconnector import Policy, redial
 
 __all__ = ["WebSocketSubject"]
 
@@ -134,7 +138,7 @@ class WebSocketSubject(Renewing[In], Subject[Any], Generic[In, Out]):
             lambda: [self.begin_anew(), *self._channels.begin_anew()],
         )
         super().__init__(dispatcher, faults.of_subscriber, self._on_changed)
-        machine.connections = dials(
+        machine.connections = _connections(
             url,
             options,
             codec=codec,
@@ -265,7 +269,7 @@ class WebSocketSubject(Renewing[In], Subject[Any], Generic[In, Out]):
             if feed is not None and feed.offer(value):
                 return
         try:
-            self._unsent.put(value, measure(self._codec, value))
+            self._unsent.put(value, _measure(self._codec, value))
         except EncodeError as exc:  # of the key
             self._unsent.drop(value, "fault")
             self._home.run(partial(self._faults.of_subscriber, exc))
@@ -309,11 +313,76 @@ class WebSocketSubject(Renewing[In], Subject[Any], Generic[In, Out]):
         self._machine.pump()
 
     def __repr__(self) -> str:
-        where = address(self._url, self.connection)
+        where = _address(self._url, self.connection)
         present = type(self._machine.present).__name__
-        subscribers = counted(self.subscriptions, "subscriber")
-        channels = counted(len(self._channels), "channel")
+        subscribers = _counted(self.subscriptions, "subscriber")
+        channels = _counted(len(self._channels), "channel")
         return (
             f"<WebSocketSubject{where} {present}, {subscribers}, {channels}, "
             f"{len(self._unsent)} queued>"
         )
+
+
+def _connections(
+    url: Any,
+    options: dict[str, Any],
+    *,
+    codec: Codec[Any, Any] | None,
+    scheduler: SchedulerBase | None,
+    status: ObserverBase[Status],
+    **policy: Any,
+) -> Observable[Connection[Any, Any]]:
+    """Return what opens a connection, and another whenever it is lost.
+
+    Args:
+        url: An address, or a function that tells it, or an Observable that dials once.
+        options: What is left for `connections`.
+        codec: The codec of an address.
+        scheduler: The time of an Observable.
+        status: Receives every status.
+        **policy: When to dial again: the arguments of `Policy`.
+
+    Raises:
+        TypeError: There are options, and an Observable for which they come too late.
+    """
+    if not isinstance(url, Observable):
+        given = codecs.raw if codec is None else codec
+        return connections(url, codec=given, status=status, **policy, **options)
+    if options:
+        raise TypeError(f"{', '.join(options)}: not with an Observable, which dials by itself")
+    dial: Observable[Connection[Any, Any]] = cast(Any, url)
+    return redial(dial, Policy(**policy), status=status, scheduler=scheduler)
+
+
+def _address(url: object, connection: Connection[Any, Any] | None) -> str:
+    """Return where a subject goes, after a blank, without what is often secret; empty if unknown.
+
+    Args:
+        url: What the subject was made with.
+        connection: The connection that is open, if any.
+    """
+    if connection is not None:
+        url = connection.handshake.url
+    elif isinstance(url, Observable):
+        return ""
+    elif callable(url):
+        return f" {getattr(url, '__qualname__', '…')}()"
+    try:
+        return f" {without_secrets(URL(str(url)))}"
+    except ValueError:  # none that can be dialled
+        return f" {url!r:.40}"
+
+
+def _measure(codec: Codec[Any, Any], value: Any) -> int:
+    """Return the bytes of a message's payload, or what is near to that."""
+    if isinstance(value, str | bytes):
+        return size(value)
+    try:
+        return len(encode(codec, value)[1])
+    except EncodeError:  # a fault when it is sent, if its connection's codec is of that opinion
+        return sys.getsizeof(value)
+
+
+def _counted(number: int, what: str) -> str:
+    """Return a number of things in words."""
+    return f"{number} {what}{'' if number == 1 else 's'}"

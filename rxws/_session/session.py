@@ -165,10 +165,6 @@ class Face(Generic[In, Out]):
                 self.fault(exc)
 
 
-In = TypeVar("In")
-Out = TypeVar("Out")
-
-
 _OPEN = State.OPEN  # to look it up takes longer than to compare it
 
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Keep a chain on the event loop."""
 
 from __future__ import annotations
 

@@ -6,3 +6,8 @@ from .frame_table.view import FramesView, frames
 from .running import stop_all
 
 __all__ = ["FramesView", "View", "frames", "stop_all", "views", "watch"]
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return __all__

@@ -17,7 +17,7 @@ from reactivex.subject import Subject
 from yarl import URL
 
 import rxws
-from rxws import Close, Connecting, Connection
+from rxws import Close, ConnectCall, Connection
 
 URL_ = "ws://peer.example/"
 
@@ -51,7 +51,7 @@ async def entered() -> None:
 
 async def awaited() -> None:
     """By `await`, alike; then the connection is the user's to end."""
-    assert_type(rxws.connect(URL_), Connecting[str | bytes, str | bytes])
+    assert_type(rxws.connect(URL_), ConnectCall[str | bytes, str | bytes])
     assert_type(await rxws.connect(URL_), Connection[str | bytes, str | bytes])
     conn = await rxws.connect(URL(URL_), codec=rxws.codecs.text)
     assert_type(conn, Connection[str, str])

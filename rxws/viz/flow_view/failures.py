@@ -16,7 +16,7 @@ __all__ = ["Failure", "Said", "failed", "faults", "remark"]
 
 # Whose frames tell nothing to who wrote a mapper.
 _INTERNAL = tuple(
-    f"{path}/" for path in (Path(__file__).parents[1], Path(reactivex.__file__).parent)
+    f"{path}/" for path in (Path(__file__).parents[2], Path(reactivex.__file__).parent)
 )
 _SHORT = 80  # characters of a value or a message; more of it is a tooltip
 _LONG = 2000

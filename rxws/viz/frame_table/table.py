@@ -26,7 +26,7 @@ _LEFT_OUT: Final = "<p>left out: newer frames take all the room that a table has
 
 def _lines(name: str) -> str:
     # Without what is there for who reads the file: it is sent with each change of the table.
-    lines = files("rxws.viz").joinpath(name).read_text(encoding="utf-8").splitlines()
+    lines = files("rxws.viz.frame_table").joinpath(name).read_text(encoding="utf-8").splitlines()
     kept = (line.strip() for line in lines)
     return "\n".join(line for line in kept if line and not line.startswith(("//", "/*")))
 
