@@ -14,7 +14,7 @@ from typing import Any
 from verdicts import NOTHING, Completes, Phase, Standing, Verdict, after
 
 from rxws._core.errors import DecodeError
-from rxws._core.frames import Kind
+from rxws._core.frames import Opcode
 from rxws._session.transport import Receiver
 from rxws.codecs import Codec
 from rxws.testing.clock import Clock
@@ -76,7 +76,7 @@ class Books:
         self.observed = False  # whether anybody subscribes `errors`
         self.faults: list[str] = []
         self.errors_told: list[tuple[str, bool]] = []  # and whether it must be
-        self.severed = False  # whether the session was told
+        self.send_lost = False  # whether the session was told
         self.holds: list[Any] = []  # on the flow, and not let go
         # The send deadline: when it is, and whether the wire was relieved since it began.
         self.due: float | None = None
@@ -132,7 +132,7 @@ class Books:
             elif what == "ping":
                 self.beat_at, self.look_at = None, at + (self.terms.heartbeat or 0) / 2
                 self.seen = self._signs(at)
-                if not (self.severed and not self.wire.reading):
+                if not (self.send_lost and not self.wire.reading):
                     continue
                 what = "lost"
             elif what == "look":
@@ -185,7 +185,7 @@ class Books:
     def push(self, value: Any) -> None:
         """A message is pushed through `outgoing`, or will be as soon as its thread's turn is."""
         self.catch_up()
-        if self.phase is Phase.OPEN and self.severed and not self.wire.reading:
+        if self.phase is Phase.OPEN and self.send_lost and not self.wire.reading:
             self.happens(
                 "lost", self.wire.writable
             )  # a loss during a pause is told by a send that fails
@@ -201,7 +201,7 @@ class Books:
         """The session encodes a message to send it: the codec of all sessions here."""
         self.catch_up()
         assert self.phase is Phase.OPEN, f"{value!r} is sent though the connection is {self.phase}"
-        assert not self.severed, f"{value!r} is sent into a lost TCP"
+        assert not self.send_lost, f"{value!r} is sent into a lost TCP"
         assert any(value is each for each in self.offered), f"{value!r} was not pushed"
         while self.offered[0] is not value:  # pushed before, and turned away
             self.offered.pop(0)
@@ -217,7 +217,7 @@ class Books:
 
     def _offer(self, text: str) -> None:
         terms = self.terms
-        if self.wire.writable and not self.waiting and not self.wire.severed:
+        if self.wire.writable and not self.waiting and not self.wire.send_lost:
             self.direct = text
             return
         if terms.policy in ("close", "drop_newest"):
@@ -257,9 +257,9 @@ class Books:
         """A frame is written."""
         self.catch_up()
         assert not self.wire.closes, f"{sent} follows a close frame"
-        if sent.kind is Kind.CLOSE:
+        if sent.kind is Opcode.CLOSE:
             self._write_close(sent)
-        elif sent.kind in (Kind.PING, Kind.PONG):
+        elif sent.kind in (Opcode.PING, Opcode.PONG):
             pass
         else:
             expected = self.direct or (self.waiting.pop(0)[1] if self.waiting else None)
@@ -346,7 +346,7 @@ class Wire(FakeTransport):
     def _carried(self, sent: Sent) -> None:
         self.books.write(sent)
         self.sent.append(sent)
-        if sent.kind is Kind.CLOSE:
+        if sent.kind is Opcode.CLOSE:
             self.closes.append(sent)
         self.answers(sent)
 
@@ -395,7 +395,7 @@ class Border:
 
     def on_unsendable(self) -> None:
         self.books.catch_up()
-        self.books.severed = True
+        self.books.send_lost = True
         self.books.gave_up()
         self.session.on_unsendable()
 

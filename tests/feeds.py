@@ -12,7 +12,7 @@ from rig import HANDSHAKE, Notes
 import rxws
 from rxws import backoff
 from rxws._core.connection import Connection
-from rxws._core.frames import Kind
+from rxws._core.frames import Opcode
 from rxws._session.options import Options
 from rxws._session.session import Session
 from rxws.status import Status, follows
@@ -40,12 +40,12 @@ def waiting(dial: Dial) -> None:
 
 def got(dial: Dial) -> list[str | bytes]:
     """The messages that a server got."""
-    return [sent.message for sent in dial.transport.sent if sent.kind < Kind.CLOSE]
+    return [sent.message for sent in dial.transport.sent if sent.kind < Opcode.CLOSE]
 
 
 def code(dial: Dial) -> int | None:
     """The code that a server was closed with."""
-    [sent] = [sent for sent in dial.transport.sent if sent.kind is Kind.CLOSE]
+    [sent] = [sent for sent in dial.transport.sent if sent.kind is Opcode.CLOSE]
     return sent.code
 
 

@@ -23,8 +23,8 @@ from rig import HANDSHAKE, Notes
 from verdicts import Completes, Phase
 
 import rxws
-from rxws._core.frames import Kind
-from rxws._session.handler import handle
+from rxws._core.frames import Opcode
+from rxws._session.handler import run_handler
 from rxws._session.options import Options
 from rxws._session.session import Session
 from rxws.testing import Clock, FakeTransport, Peer, Sent
@@ -175,7 +175,7 @@ class SessionMachine(RuleBasedStateMachine):
         self.outgoing = self.watch(self.conn.outgoing)
         if takes:
             self.take()
-        handle(self.handle, self.session)
+        run_handler(self.handle, self.session)
         self.wire.attach(Border(self.session, self.books))
         self.settle()
 
@@ -211,7 +211,7 @@ class SessionMachine(RuleBasedStateMachine):
 
     def answer(self, sent: Sent) -> None:
         """The peer answers pings."""
-        if sent.kind is Kind.PING and self.alive:
+        if sent.kind is Opcode.PING and self.alive:
             self.clock.schedule(lambda *_: self.peer.pong(sent.payload))
 
     def text(self, size: int = 0) -> str:
@@ -458,12 +458,12 @@ class SessionMachine(RuleBasedStateMachine):
         self.alive = not self.alive
 
     @ending
-    @rule(how=st.sampled_from(["fin", "severed", "reset"]))
+    @rule(how=st.sampled_from(["fin", "send_lost", "reset"]))
     def tcp_is_lost(self, how: str) -> None:
         wire: FakeTransport = self.wire
         lose: dict[str, Callable[[], None]] = {
             "fin": self.peer.lost,
-            "severed": wire.sever,
+            "send_lost": wire.sever,
             "reset": wire.lose,
         }
         lose[how]()
@@ -506,7 +506,7 @@ class SessionMachine(RuleBasedStateMachine):
             assert (type(error).__name__ if error else "") == verdict.error
             assert getattr(error, "close", close) == close
             assert getattr(error, "close", close).by == verdict.by
-        if self.wire.writable and not self.wire.severed and verdict.wire != -1:
+        if self.wire.writable and not self.wire.send_lost and verdict.wire != -1:
             [frame] = self.wire.closes
             assert frame.code == verdict.wire
 
@@ -571,7 +571,7 @@ class SessionMachine(RuleBasedStateMachine):
         assert books.pushed == len(books.written) + len(books.waiting) + lost
         waits = sum(len(text) for _, text in books.waiting)
         assert self.conn.flow.buffered == waits + self.wire.buffered
-        assert not (books.waiting and self.wire.writable and not self.wire.severed)
+        assert not (books.waiting and self.wire.writable and not self.wire.send_lost)
         assert waits + 128 * len(books.waiting) <= self.terms.max_buffer + 2000 + 128
         assert abs(stats.paused - books.paused_by_now) < 1e-6
 
@@ -622,7 +622,7 @@ class SessionMachine(RuleBasedStateMachine):
         self.clock.run(60)
         self.settle()
         if self.books.phase is Phase.CLOSED:
-            if self.wire.severed:  # reading comes to the end of TCP, if nothing holds it any more
+            if self.wire.send_lost:  # reading comes to the end of TCP, if nothing holds it any more
                 self.peer.lost()
                 self.settle()
             assert self.wire.over, "the session leaves a wire open"

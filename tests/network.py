@@ -11,7 +11,7 @@ from reactivex.disposable import Disposable
 from rig import HANDSHAKE
 
 from rxws._core.connection import Connection
-from rxws._core.schedulers import after
+from rxws._core.schedulers import call_later
 from rxws._session.options import Options
 from rxws._session.session import Session, State
 from rxws.status import Closed, Status, follows
@@ -46,7 +46,7 @@ class Dial:
         return connection
 
     def later(self, seconds: float, do: Callable[[], object]) -> None:
-        after(self.clock, seconds, do)
+        call_later(self.clock, seconds, do)
 
     @property
     def is_over(self) -> bool:

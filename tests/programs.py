@@ -19,7 +19,7 @@ from rig import HANDSHAKE
 
 import rxws
 from rxws._aiohttp.shutdown import _CONNECTIONS
-from rxws._core.frames import Kind
+from rxws._core.frames import Opcode
 from rxws._session.options import Options
 from rxws._session.session import Session
 from rxws.codecs import Codec
@@ -208,16 +208,16 @@ class Fake(Driver):
 
     def _got(self, close: bool) -> list[Any]:
         return [
-            sent.code if sent.kind is Kind.CLOSE else sent.message
+            sent.code if sent.kind is Opcode.CLOSE else sent.message
             for sent in self.transport.sent
-            if (close and sent.kind is Kind.CLOSE) or sent.kind < Kind.CLOSE
+            if (close and sent.kind is Opcode.CLOSE) or sent.kind < Opcode.CLOSE
         ]
 
     async def peer_has(self, count: int) -> None:
         await self.until(lambda: len(self._got(close=False)) == count)
 
     async def goodbye(self, answer: bool) -> None:
-        await self.until(lambda: self.transport.sent[-1].kind is Kind.CLOSE)
+        await self.until(lambda: self.transport.sent[-1].kind is Opcode.CLOSE)
         if answer:
             self.peer.close(self.transport.sent[-1].code, self.transport.sent[-1].reason)
         self.peer.lost()
@@ -246,7 +246,7 @@ class Paired(Driver):
         carry = end._carry
 
         def spy(sent: Sent) -> None:
-            if sent.kind is Kind.CLOSE:
+            if sent.kind is Opcode.CLOSE:
                 self._got(sent.code)
             carry(sent)
 
@@ -265,7 +265,7 @@ class Paired(Driver):
 
     async def peer_closes(self, code: int | None, reason: str) -> None:
         # Not through `outgoing`, which takes neither an illegal code nor none.
-        self.pair._ends[1]._put(Sent(0.0, Kind.CLOSE, close_body(code, reason)))
+        self.pair._ends[1]._put(Sent(0.0, Opcode.CLOSE, close_body(code, reason)))
 
     async def peer_violates(self, code: int) -> None:
         raise NotImplementedError("a session sends what is well-formed")

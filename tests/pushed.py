@@ -23,10 +23,10 @@ from peers import PATIENCE
 from yarl import URL
 
 import rxws
-from rxws._aiohttp.transport.adapter import Adapter
-from rxws._aiohttp.transport.private_api import Feed, PushServerSocket
+from rxws._aiohttp.transport.adapter import AiohttpTransport
+from rxws._aiohttp.transport.private_api import EarlyBytes, PushServerSocket
 from rxws._core.connection import Handshake
-from rxws._core.frames import Frame, Kind
+from rxws._core.frames import Frame, Opcode
 from rxws._core.loop_scheduler import LoopScheduler
 from rxws._session.options import Options
 from rxws._session.session import Session
@@ -189,7 +189,7 @@ class Socket(PushServerSocket):
 
     def __init__(self, line: Line, compress: int) -> None:
         super().__init__(autoclose=False, autoping=False)
-        self.early = self.feed = Feed()
+        self.early = self.feed = EarlyBytes()
         self._compress = compress
         self._writer = WebSocketWriter(cast(Any, Inner()), line, compress=compress)
 
@@ -271,7 +271,7 @@ class Pushed:
     def __init__(self, max_size: int = 1 << 20, compress: bool = False) -> None:
         self.line = Line(Inner())
         self.socket = Socket(self.line, 15 if compress else 0)
-        self.adapter = Adapter(self.socket, self.line, max_size)
+        self.adapter = AiohttpTransport(self.socket, self.line, max_size)
         self.ear = Ear()
         self.running: asyncio.Task[None] | None = None
 
@@ -288,7 +288,7 @@ class Pushed:
 
     def reply(self, text: str) -> None:
         """Send a message at once, as a session does on a wire that is writable."""
-        assert self.adapter.write(Kind.TEXT, text.encode())
+        assert self.adapter.write(Opcode.TEXT, text.encode())
 
     async def end(self) -> None:
         """Be gone, whatever is held."""
@@ -326,13 +326,13 @@ def paths_taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The list that each connection from now on, at either end, adds its path to."""
     taken: list[str] = []
 
-    class Spy(Adapter):
+    class Spy(AiohttpTransport):
         __slots__ = ()
 
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
-            taken.append({"Pushing": "push", "Pulling": "pull"}[type(self._reading).__name__])
+            taken.append({"PushReader": "push", "PullReader": "pull"}[type(self._reading).__name__])
 
     for module in ("acceptor", "client"):
-        monkeypatch.setattr(f"rxws._aiohttp.{module}.Adapter", Spy)
+        monkeypatch.setattr(f"rxws._aiohttp.{module}.AiohttpTransport", Spy)
     return taken

@@ -9,8 +9,8 @@ from reactivex import Observable
 from yarl import URL
 
 from rxws._core.connection import Close, Connection, Handshake, Stats
-from rxws._core.frames import Kind
-from rxws._session.handler import handle
+from rxws._core.frames import Opcode
+from rxws._session.handler import run_handler
 from rxws._session.options import Options
 from rxws._session.session import Session, State
 from rxws.testing.clock import Clock
@@ -88,7 +88,7 @@ class Rig:
             self.incoming = self.watch(self.conn.incoming)
             self.closed = self.watch(self.conn.closed)
         if handler is not None:
-            handle(handler, self.session)
+            run_handler(handler, self.session)
         self.transport.attach(self.session)
 
     def watch(self, observable: Observable[T]) -> Notes[T]:
@@ -107,16 +107,16 @@ class Rig:
     @property
     def messages(self) -> list[str | bytes]:
         """The messages that were written."""
-        return [sent.message for sent in self.transport.sent if sent.kind < Kind.CLOSE]
+        return [sent.message for sent in self.transport.sent if sent.kind < Opcode.CLOSE]
 
-    def frames(self, kind: Kind) -> list[Sent]:
+    def frames(self, kind: Opcode) -> list[Sent]:
         """The frames of a kind that were written."""
         return [sent for sent in self.transport.sent if sent.kind is kind]
 
     @property
     def close_frame(self) -> Sent:
         """The one close frame that was written, after which nothing was."""
-        [sent] = self.frames(Kind.CLOSE)
+        [sent] = self.frames(Opcode.CLOSE)
         assert self.transport.sent[-1] is sent, "something was sent after the close frame"
         return sent
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from rxws import Close, ConnectionClosed, DecodeError
-from rxws._recording.diagram import Picture, Track
+from rxws._recording.diagram import Diagram, Track
 
 
 class Note(NamedTuple):
@@ -25,12 +25,12 @@ def nexts(pairs: Iterable[tuple[float, Any]]) -> list[Note]:
     return [Note(t, "next", value) for t, value in pairs]
 
 
-def few() -> Picture:
+def few() -> Diagram:
     """Seven messages through a map and a debounce, and a clean end."""
     times = [0.009, 0.04, 0.07, 0.1, 0.13, 0.16, 0.612]
     end = [Note(0.676, "completed")]
     frames = [json.dumps({"i": i, "p": 99.5 + i / 8}) for i in range(7)]
-    return Picture(
+    return Diagram(
         "ws://127.0.0.1:8765/ticks — 7 messages",
         (
             Track("incoming", "text frames", "in", nexts(zip(times, frames, strict=True)) + end),
@@ -43,7 +43,7 @@ def few() -> Picture:
     )
 
 
-def bursts() -> Picture:
+def bursts() -> Diagram:
     """Three hundred messages, means of batches of them, and an abnormal end."""
     chance = random.Random(7)
     times = [0.01 * i + 0.004 * chance.random() for i in range(300)]
@@ -53,7 +53,7 @@ def bursts() -> Picture:
     batches = [prices[i : i + 25] for i in range(0, 300, 25)]
     at = [0.25 * (i + 1) for i in range(12)]
     means = [sum(batch) / len(batch) for batch in batches]
-    return Picture(
+    return Diagram(
         "ws://127.0.0.1:8765/ticks — 300 messages, bursts, abnormal close",
         (
             Track("incoming", "text frames", "in", nexts(zip(times, frames, strict=True)) + failed),
@@ -72,7 +72,7 @@ def bursts() -> Picture:
     )
 
 
-def dense() -> Picture:
+def dense() -> Diagram:
     """Two thousand kept of five thousand, in waves; numbers with gaps; still running."""
     chance = random.Random(3)
     times: list[float] = []
@@ -85,7 +85,7 @@ def dense() -> Picture:
         walk.append(walk[-1] + chance.gauss(0, 1))
     gaps = [math.nan if 400 < i < 520 else value for i, value in enumerate(walk)]
     halves = times[::2]
-    return Picture(
+    return Diagram(
         "wss://example.org/market?symbols=ABC,DEF",
         (
             Track(
@@ -113,10 +113,10 @@ def dense() -> Picture:
     )
 
 
-def faults() -> Picture:
+def faults() -> Diagram:
     """Faults that are no end, an operator that fails, one that is tried again, one disposed."""
     bad = DecodeError("no JSON: Expecting value: line 1 column 1 (char 0)", "<not json>")
-    return Picture(
+    return Diagram(
         "ws://127.0.0.1:8765/orders",
         (
             Track(
@@ -160,7 +160,7 @@ def faults() -> Picture:
     )
 
 
-def kinds() -> Picture:
+def kinds() -> Diagram:
     """Values of many kinds."""
 
     class Mute:
@@ -186,7 +186,7 @@ def kinds() -> Picture:
         "x" * 5000,
         Close(4000),
     ]
-    return Picture(
+    return Diagram(
         "values of every kind",
         (
             Track("values", "", None, nexts((i * 1.0, value) for i, value in enumerate(values))),
@@ -199,9 +199,9 @@ def kinds() -> Picture:
     )
 
 
-def small() -> Picture:
+def small() -> Diagram:
     """Numbers whose range takes room to write."""
-    return Picture(
+    return Diagram(
         "small",
         (
             Track(
@@ -214,9 +214,9 @@ def small() -> Picture:
     )
 
 
-def running() -> Picture:
+def running() -> Diagram:
     """A window of ten seconds that is not yet filled."""
-    return Picture(
+    return Diagram(
         "live",
         (
             Track("incoming", "text frames", "in", nexts((0.5 * i, i) for i in range(9))),
@@ -226,10 +226,10 @@ def running() -> Picture:
     )
 
 
-def sudden() -> Picture:
+def sudden() -> Diagram:
     """All at time zero."""
     end = [Note(0.0, "completed")]
-    return Picture(
+    return Diagram(
         "all at once",
         (
             Track("just", "1", None, [*nexts([(0.0, 1)]), *end]),
@@ -241,9 +241,9 @@ def sudden() -> Picture:
     )
 
 
-def hours() -> Picture:
+def hours() -> Diagram:
     """Ten hours."""
-    return Picture(
+    return Diagram(
         "a long day",
         (
             Track("incoming", "", "in", nexts((600.0 * i, "ping") for i in range(60))),
@@ -256,7 +256,7 @@ def hours() -> Picture:
 class Scene(NamedTuple):
     """A picture and how it is drawn."""
 
-    make: Callable[[], Picture]
+    make: Callable[[], Diagram]
     width: int = 760
     dark: bool = False
     window: float | None = None

@@ -13,9 +13,9 @@ import pytest
 from aiohttp import ClientConnectionResetError, WSMessage, WSMsgType
 from peers import PATIENCE
 
-from rxws._aiohttp.transport.adapter import Adapter
-from rxws._aiohttp.transport.socket_protocol import Wire
-from rxws._core.frames import Frame, Kind
+from rxws._aiohttp.transport.adapter import AiohttpTransport
+from rxws._aiohttp.transport.socket_protocol import SocketProtocol
+from rxws._core.frames import Frame, Opcode
 
 
 class Inner(asyncio.Protocol):
@@ -70,8 +70,8 @@ class Deaf:
     def on_lost(self) -> None: ...
 
 
-def wire_on(transport: asyncio.Transport) -> Wire:
-    return Wire(transport, Deaf())
+def wire_on(transport: asyncio.Transport) -> SocketProtocol:
+    return SocketProtocol(transport, Deaf())
 
 
 class Script:
@@ -101,7 +101,7 @@ class Told:
     """A session: has frames to send, and notes what it is told."""
 
     def __init__(self, *frames: bytes) -> None:
-        self.frames = [Frame(Kind.BINARY, payload) for payload in frames]
+        self.frames = [Frame(Opcode.BINARY, payload) for payload in frames]
         self.told: list[Any] = []
 
     def take(self) -> Frame | None:
@@ -187,7 +187,7 @@ async def test_what_happens_before_a_session_is_there() -> None:
     """A wire that fills, empties and is lost before it has its session tells it when it has."""
     async with paired() as (transport, inner, _):
         script, told = Script(), Told(b"never")
-        adapter = Adapter(script, transport, 1 << 20)
+        adapter = AiohttpTransport(script, transport, 1 << 20)
         protocol: Any = transport.get_protocol()
         protocol.pause_writing()
         protocol.resume_writing()
@@ -204,7 +204,7 @@ async def test_a_write_that_aiohttp_refuses() -> None:
     """A frame refused because TCP is lost is no failure: the reading side tells the loss."""
     async with paired() as (transport, _, _theirs):
         script, told = Script(refuses=True), Told(b"one", b"two")
-        adapter = Adapter(script, transport, 1 << 20)
+        adapter = AiohttpTransport(script, transport, 1 << 20)
         script.end()
         async with asyncio.timeout(PATIENCE):
             await adapter.run(told)
@@ -216,7 +216,7 @@ async def test_to_pause_and_resume_more_than_once() -> None:
     """Reading is paused or not: to pause what is paused, or resume what is not, changes nothing."""
     async with paired() as (transport, _, _theirs):
         script, told = Script(), Told()
-        adapter = Adapter(script, transport, 1 << 20)
+        adapter = AiohttpTransport(script, transport, 1 << 20)
         adapter.resume_reading()
         adapter.pause_reading()
         adapter.pause_reading()
@@ -236,7 +236,7 @@ async def test_reading_cancelled_during_a_pause() -> None:
     """To resume a reading that was cancelled meanwhile does nothing; the loss is told later."""
     async with paired() as (transport, inner, _):
         told = Told()
-        adapter = Adapter(Script(), transport, 1 << 20)
+        adapter = AiohttpTransport(Script(), transport, 1 << 20)
         adapter.pause_reading()
         running = asyncio.create_task(adapter.run(told))
         await asyncio.sleep(0)

@@ -12,7 +12,7 @@ from reactivex import Observer
 from rig import Rig
 
 from rxws._core.cell_context import keep, shell
-from rxws._core.upstream import flows_subscribed
+from rxws._core.upstream import collect_upstreams
 from rxws.viz import notebook
 
 CELL = contextvars.ContextVar[str]("cell", default="none")
@@ -108,9 +108,9 @@ def test_a_callback_may_call_itself() -> None:
 def test_what_a_callback_subscribes_is_not_its_subscribers() -> None:
     """Who gathers the flows below a chain gathers none that a value brings later."""
     rig = Rig()
-    with flows_subscribed() as flows:
+    with collect_upstreams() as flows:
         kept: Any = keep(lambda: rig.conn.incoming.subscribe())
-    with flows_subscribed() as others:
+    with collect_upstreams() as others:
         kept()
     assert flows == others == []
 

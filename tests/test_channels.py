@@ -15,7 +15,7 @@ import rxws
 from rxws._core.connection import Close
 from rxws._core.errors import ConnectError, HandshakeError
 from rxws._reconnect.channels import Channel
-from rxws._reconnect.link import Note
+from rxws._reconnect.link import PinnedMessage
 
 
 def name(value: str) -> str:
@@ -561,11 +561,11 @@ def test_coming_and_leaving_behind_a_full_wire_gathers_nothing() -> None:
     notes = client.notes(one)
     dial.peer.stop()
     client.feed.on_next("fills the wire")
-    before = sum(isinstance(each, Note) for each in gc.get_objects())
+    before = sum(isinstance(each, PinnedMessage) for each in gc.get_objects())
     for _ in range(100):
         notes.subscription.dispose()
         notes = client.notes(one)
-    assert sum(isinstance(each, Note) for each in gc.get_objects()) - before < 5
+    assert sum(isinstance(each, PinnedMessage) for each in gc.get_objects()) - before < 5
     dial.peer.go()
     client.run()
     assert got(dial) == ["+a", "fills the wire", "-a", "+a"]

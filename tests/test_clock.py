@@ -13,7 +13,7 @@ from reactivex.disposable import Disposable
 from reactivex.scheduler import TimeoutScheduler
 
 from rxws._core.loop_scheduler import LoopScheduler
-from rxws._core.schedulers import ConnectionScheduler, after, is_own, seconds_of
+from rxws._core.schedulers import ConnectionScheduler, call_later, is_own, seconds_of
 from rxws.testing import Clock
 
 
@@ -122,6 +122,6 @@ async def test_seconds_are_those_of_the_scheduler() -> None:
 def test_what_rxws_scheduled_itself_is_known() -> None:
     """From what an operator did."""
     clock = Clock()
-    after(clock, 1, lambda: None)
+    call_later(clock, 1, lambda: None)
     ConnectionScheduler(clock, print).schedule_relative(1, lambda *_: None)
     assert [is_own(action) for action in clock.actions] == [True, False]

@@ -8,17 +8,17 @@ import pytest
 from rig import Rig
 
 from rxws import codecs, overflow
-from rxws._core.frames import Frame, Kind
+from rxws._core.frames import Frame, Opcode
 from rxws._session.encoding import conflation_key
-from rxws._session.send_buffer import Conflating, Outbox, make_outbox
+from rxws._session.send_buffer import ConflatingSendBuffer, SendBuffer, make_send_buffer
 from rxws.overflow import OVERHEAD, check, latest
 
 
 def text(payload: bytes) -> Frame:
-    return Frame(Kind.TEXT, payload)
+    return Frame(Opcode.TEXT, payload)
 
 
-def drain(outbox: Outbox) -> list[Frame]:
+def drain(outbox: SendBuffer) -> list[Frame]:
     return list(iter(outbox.take, None))
 
 
@@ -58,13 +58,13 @@ def test_what_is_no_policy_is_refused(policy: object) -> None:
 def test_every_named_policy_is_accepted(policy: str) -> None:
     """And has a plain queue."""
     check(policy)
-    assert type(make_outbox(policy)) is Outbox  # type: ignore[arg-type] # a str is no Literal
+    assert type(make_send_buffer(policy)) is SendBuffer  # type: ignore[arg-type] # a str is no Literal
 
 
 def test_latest_has_a_queue_of_its_own() -> None:
     """With a key or without."""
-    assert type(make_outbox(latest())) is Conflating
-    assert type(make_outbox(latest(of))) is Conflating
+    assert type(make_send_buffer(latest())) is ConflatingSendBuffer
+    assert type(make_send_buffer(latest(of))) is ConflatingSendBuffer
 
 
 def test_without_a_key_all_messages_are_one() -> None:
@@ -75,7 +75,7 @@ def test_without_a_key_all_messages_are_one() -> None:
 
 def test_a_message_replaces_the_one_of_its_key_in_its_place() -> None:
     """And tells so."""
-    outbox = Conflating()
+    outbox = ConflatingSendBuffer()
     assert [outbox.put(text(b"a1"), "a"), outbox.put(text(b"b1"), "b")] == [0, 0]
     assert outbox.put(text(b"a2"), "a") == 1
     assert len(outbox) == 2
@@ -84,7 +84,7 @@ def test_a_message_replaces_the_one_of_its_key_in_its_place() -> None:
 
 def test_it_knows_how_much_waits() -> None:
     """What was replaced counts no more, be it longer or shorter."""
-    outbox = Conflating()
+    outbox = ConflatingSendBuffer()
     assert (len(outbox), outbox.bytes, outbox.cost) == (0, 0, 0)
     outbox.put(text(b"12345"), "a")
     outbox.put(text(b"1"), "a")
@@ -98,7 +98,7 @@ def test_it_knows_how_much_waits() -> None:
 
 def test_what_has_left_is_replaced_by_nothing() -> None:
     """The same key then waits anew, at the end."""
-    outbox = Conflating()
+    outbox = ConflatingSendBuffer()
     outbox.put(text(b"a1"), "a")
     outbox.put(text(b"b1"), "b")
     assert outbox.take() == text(b"a1")
@@ -108,27 +108,32 @@ def test_what_has_left_is_replaced_by_nothing() -> None:
 
 def test_an_empty_message_is_a_message() -> None:
     """It replaces and is replaced."""
-    outbox = Conflating()
+    outbox = ConflatingSendBuffer()
     assert [outbox.put(text(b"")), outbox.put(text(b"")), outbox.put(text(b"x"))] == [0, 1, 1]
     assert drain(outbox) == [text(b"x")]
 
 
 def test_text_and_binary_may_replace_each_other() -> None:
     """The key decides, not the kind."""
-    outbox = Conflating()
+    outbox = ConflatingSendBuffer()
     outbox.put(text(b"t"), 1)
-    outbox.put(Frame(Kind.BINARY, b"b"), 1)
-    assert drain(outbox) == [Frame(Kind.BINARY, b"b")]
+    outbox.put(Frame(Opcode.BINARY, b"b"), 1)
+    assert drain(outbox) == [Frame(Opcode.BINARY, b"b")]
 
 
 def test_control_frames_pass_and_the_close_frame_comes_last() -> None:
     """As in the plain queue: no key has a part in that."""
-    outbox = Conflating()
-    close = Frame(Kind.CLOSE, b"")
+    outbox = ConflatingSendBuffer()
+    close = Frame(Opcode.CLOSE, b"")
     outbox.seal(close)
     outbox.put(text(b"1"), "a")
     outbox.ping, outbox.pong = b"i", b"o"
-    assert [frame.kind for frame in drain(outbox)] == [Kind.PONG, Kind.PING, Kind.TEXT, Kind.CLOSE]
+    assert [frame.kind for frame in drain(outbox)] == [
+        Opcode.PONG,
+        Opcode.PING,
+        Opcode.TEXT,
+        Opcode.CLOSE,
+    ]
     outbox.put(text(b"late"), "a")
     assert drain(outbox) == []
 

@@ -49,15 +49,15 @@ def test_a_stream_says_who_listens() -> None:
     rig = Rig()
     streams = [rig.conn.incoming, rig.conn.outgoing, rig.conn.errors, rig.conn.closed]
     assert [repr(stream).split()[0] for stream in streams] == [
-        "<Inbound", "<Outgoing", "<Stream", "<Replay",
+        "<IncomingStream", "<Outgoing", "<Stream", "<ReplayStream",
     ]  # fmt: skip
     subscription = rig.conn.incoming.subscribe()
-    assert repr(rig.conn.incoming) == "<Inbound subscribers=1>"
+    assert repr(rig.conn.incoming) == "<IncomingStream subscribers=1>"
     subscription.dispose()
-    assert repr(rig.conn.incoming) == "<Inbound subscribers=0>"
+    assert repr(rig.conn.incoming) == "<IncomingStream subscribers=0>"
     rig.peer.lost()
     rig.settle()
-    assert repr(rig.conn.closed) == "<Replay ended subscribers=0>"
+    assert repr(rig.conn.closed) == "<ReplayStream ended subscribers=0>"
 
 
 def test_a_connection_keeps_secrets() -> None:

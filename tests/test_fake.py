@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from rxws._core.frames import Frame, Kind
+from rxws._core.frames import Frame, Opcode
 from rxws.testing.clock import Clock
 from rxws.testing.fake_transport import Call, FakeTransport, NeedsEventLoop, Sent
 from rxws.testing.peer import Peer
@@ -60,7 +60,7 @@ class Setup:
         self.clock = Clock()
         self.transport = FakeTransport(self.clock)
         self.peer = Peer(self.transport, overrun)
-        self.told = Told(*[Frame(Kind.BINARY, payload) for payload in payloads])
+        self.told = Told(*[Frame(Opcode.BINARY, payload) for payload in payloads])
 
     def attach(self) -> Setup:
         self.transport.attach(self.told)
@@ -106,16 +106,16 @@ def test_frames_are_taken_when_a_session_is_there_and_noted_with_their_time() ->
     assert setup.sent == []
     setup.clock.run(2)
     setup.attach()
-    assert setup.transport.sent == [Sent(2, Kind.BINARY, b"1"), Sent(2, Kind.BINARY, b"2")]
+    assert setup.transport.sent == [Sent(2, Opcode.BINARY, b"1"), Sent(2, Opcode.BINARY, b"2")]
 
 
 def test_a_frame_says_what_it_carries() -> None:
     """For tests to read."""
-    assert Sent(0, Kind.TEXT, "é".encode()).message == "é"
-    assert Sent(0, Kind.BINARY, b"\xff").message == b"\xff"
-    close = Sent(0, Kind.CLOSE, b"\x0f\xa1why")
+    assert Sent(0, Opcode.TEXT, "é".encode()).message == "é"
+    assert Sent(0, Opcode.BINARY, b"\xff").message == b"\xff"
+    close = Sent(0, Opcode.CLOSE, b"\x0f\xa1why")
     assert (close.code, close.reason) == (4001, "why")
-    assert Sent(0, Kind.CLOSE, b"").code is None
+    assert Sent(0, Opcode.CLOSE, b"").code is None
 
 
 def test_a_peer_that_stops_fills_the_wire_with_the_next_frame() -> None:
@@ -123,7 +123,7 @@ def test_a_peer_that_stops_fills_the_wire_with_the_next_frame() -> None:
     setup = Setup(b"1").attach()
     setup.peer.stop()
     assert setup.transport.writable
-    setup.told.frames = [Frame(Kind.BINARY, b"%d" % n) for n in range(10, 16)]
+    setup.told.frames = [Frame(Opcode.BINARY, b"%d" % n) for n in range(10, 16)]
     setup.transport.wake()
     assert setup.sent == [b"1", b"10"]
     assert (setup.transport.buffered, setup.told.said) == (2, [False])
@@ -212,7 +212,7 @@ def test_a_loss_is_seen_behind_what_came_before_it() -> None:
     setup.peer.lost()
     setup.clock.turn()
     assert setup.told.said == ["unsendable"]
-    setup.told.frames.append(Frame(Kind.TEXT, b"late"))
+    setup.told.frames.append(Frame(Opcode.TEXT, b"late"))
     setup.transport.wake()
     assert setup.sent == []
     setup.transport.resume_reading()
@@ -229,7 +229,7 @@ def test_aborting_ends_at_once_and_once() -> None:
     assert setup.told.said == []
     setup.clock.turn()
     assert setup.told.said == LOST
-    setup.told.frames.append(Frame(Kind.TEXT, b"late"))
+    setup.told.frames.append(Frame(Opcode.TEXT, b"late"))
     setup.transport.wake()
     assert setup.sent == []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rig import Rig
 
 from rxws import BufferOverflow, Close, ConnectionClosed, SendTimeout
-from rxws._core.frames import Kind
+from rxws._core.frames import Opcode
 
 KIB = 1024
 
@@ -19,7 +19,7 @@ def test_above_max_buffer_the_connection_ends_with_1013() -> None:
     assert rig.closed.values == []
     rig.conn.outgoing.on_next("one more")
     rig.check_over(Close(1013, "Try Again Later"), BufferOverflow)
-    assert rig.frames(Kind.CLOSE) == []
+    assert rig.frames(Opcode.CLOSE) == []
     rig.run(10)
     assert rig.transport.times("abort") == [5]
     assert rig.dropped == {"overflow": 1, "closed": 3}
@@ -66,7 +66,7 @@ def test_who_takes_nothing_within_send_timeout_is_aborted() -> None:
     assert rig.closed.times == [21]
     rig.check_over(Close(1006, by="local"), SendTimeout)
     assert rig.transport.times("abort") == [21]
-    assert rig.frames(Kind.CLOSE) == []
+    assert rig.frames(Opcode.CLOSE) == []
     assert rig.dropped == {"closed": 1}
 
 

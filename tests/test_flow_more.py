@@ -13,7 +13,7 @@ from rxws import Close, ConnectionClosed
 from rxws._core.streams import Dispatcher
 from rxws._session.flow import FlowControl
 from rxws._session.options import Options
-from rxws._session.read_gate import Gate
+from rxws._session.read_gate import ReadGate
 from rxws.overflow import Overflow, latest
 from rxws.testing.clock import Clock
 from rxws.testing.fake_transport import FakeTransport
@@ -32,7 +32,7 @@ class Setup:
     def __init__(self) -> None:
         self.transport = FakeTransport(Clock())
         self.pauses = 0
-        self.gate = Gate(self.transport, self.transport.scheduler)
+        self.gate = ReadGate(self.transport, self.transport.scheduler)
         self.gate.on_paused = self._on_paused
 
     def _on_paused(self) -> None:
@@ -71,7 +71,7 @@ def test_gates_do_not_share_their_holds() -> None:
 def test_a_gate_that_is_open_for_good_tells_of_no_pause() -> None:
     """There is none."""
     setup = Setup()
-    setup.gate.let_all_in()
+    setup.gate.open_permanently()
     setup.gate.hold("a")
     assert not setup.gate.held
     assert (setup.pauses, setup.calls, setup.gate.paused) == (0, [], 0.0)

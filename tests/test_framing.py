@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import pytest
 
 from rxws import Codec, DecodeError, EncodeError
-from rxws._core.frames import Kind
+from rxws._core.frames import Opcode
 from rxws._session.encoding import decode_error, encode, size
 from rxws.codecs import raw, text
 
@@ -18,8 +18,8 @@ def fail(_: object) -> NoReturn:
 
 def test_str_goes_as_text_and_bytes_as_binary() -> None:
     """The frame's kind is the type of what the codec makes."""
-    assert encode(raw, "é") == (Kind.TEXT, "é".encode())
-    assert encode(raw, b"\xff") == (Kind.BINARY, b"\xff")
+    assert encode(raw, "é") == (Opcode.TEXT, "é".encode())
+    assert encode(raw, b"\xff") == (Opcode.BINARY, b"\xff")
 
 
 def test_a_codecs_own_errors_pass() -> None:

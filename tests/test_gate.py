@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from rxws._session.read_gate import Gate, Hold
+from rxws._session.read_gate import Hold, ReadGate
 from rxws.testing.clock import Clock
 from rxws.testing.fake_transport import FakeTransport
 
@@ -17,7 +17,7 @@ class Setup:
 
     def __post_init__(self) -> None:
         self.transport = FakeTransport(self.clock)
-        self.gate = Gate(self.transport, self.clock)
+        self.gate = ReadGate(self.transport, self.clock)
 
     @property
     def calls(self) -> list[str]:
@@ -63,11 +63,11 @@ def test_it_knows_who_else_holds(setup: Setup) -> None:
 def test_once_closing_has_begun_nobody_stops_reading(setup: Setup) -> None:
     """The peer's answer is waited for."""
     setup.gate.hold("a")
-    setup.gate.let_all_in()
+    setup.gate.open_permanently()
     assert setup.calls == ["pause", "resume"]
     setup.gate.hold("b")
     setup.gate.release("a")
-    setup.gate.let_all_in()
+    setup.gate.open_permanently()
     assert not setup.gate.held
     assert setup.calls == ["pause", "resume"]
 
@@ -86,7 +86,7 @@ def test_the_time_of_pauses_adds_up(setup: Setup) -> None:
     assert setup.gate.paused == 3
     setup.gate.hold("a")
     setup.clock.run(0.5)
-    setup.gate.let_all_in()
+    setup.gate.open_permanently()
     setup.clock.run(10)
     assert setup.gate.paused == 3.5
 

@@ -8,7 +8,7 @@ import pytest
 from rig import Rig
 
 from rxws import Close, ConnectionClosed
-from rxws._core.frames import Kind
+from rxws._core.frames import Opcode
 
 INTERVAL = 10.0
 
@@ -19,7 +19,7 @@ def beating(**options: Any) -> Rig:
 
 def answer(rig: Rig) -> None:
     """Answer the latest ping."""
-    rig.peer.pong(rig.frames(Kind.PING)[-1].payload)
+    rig.peer.pong(rig.frames(Opcode.PING)[-1].payload)
 
 
 def test_a_peer_that_answers_is_pinged_every_interval() -> None:
@@ -28,7 +28,7 @@ def test_a_peer_that_answers_is_pinged_every_interval() -> None:
     for _ in range(5):
         rig.run(INTERVAL)
         answer(rig)
-    pings = rig.frames(Kind.PING)
+    pings = rig.frames(Opcode.PING)
     assert [ping.at for ping in pings] == [10, 20, 30, 40, 50]
     assert len({ping.payload for ping in pings}) == 5
     assert rig.closed.values == []
@@ -43,9 +43,9 @@ def test_a_silent_peer_is_dead_after_one_and_a_half_intervals() -> None:
     assert rig.closed.times == [15]
     rig.check_over(Close(1006, by="network"), ConnectionClosed)
     assert rig.transport.times("abort") == [15]
-    assert rig.frames(Kind.CLOSE) == []
+    assert rig.frames(Opcode.CLOSE) == []
     rig.run(100)
-    assert len(rig.frames(Kind.PING)) == 1
+    assert len(rig.frames(Opcode.PING)) == 1
 
 
 def test_a_peer_that_falls_silent_is_dead_within_one_and_a_half_intervals() -> None:
@@ -76,7 +76,7 @@ def test_a_pong_for_another_ping_is_a_sign_of_life_and_no_latency() -> None:
     latency = rig.watch(rig.conn.flow.latency)
     rig.peer.pong(b"unasked")
     rig.run(10)
-    [first] = rig.frames(Kind.PING)
+    [first] = rig.frames(Opcode.PING)
     rig.peer.pong(b"other")
     rig.run(10)
     rig.peer.pong(first.payload)
@@ -105,7 +105,7 @@ def test_while_reading_is_paused_no_answer_is_demanded() -> None:
     rig = beating()
     hold = rig.conn.flow.pause()
     rig.run(100)
-    assert [ping.at for ping in rig.frames(Kind.PING)] == [10 * n for n in range(1, 11)]
+    assert [ping.at for ping in rig.frames(Opcode.PING)] == [10 * n for n in range(1, 11)]
     assert rig.closed.values == []
     hold.dispose()
     rig.run(20)
@@ -150,7 +150,7 @@ def test_while_our_close_is_unanswered_the_close_decides() -> None:
     rig.run(200)
     assert rig.closed.times == [59]
     rig.check_over(Close(4001))
-    assert rig.frames(Kind.PING) == [], "nothing follows a close frame"
+    assert rig.frames(Opcode.PING) == [], "nothing follows a close frame"
 
 
 def test_a_ping_waits_while_the_wire_is_full_and_only_the_latest_leaves() -> None:
@@ -162,7 +162,7 @@ def test_a_ping_waits_while_the_wire_is_full_and_only_the_latest_leaves() -> Non
         rig.run(INTERVAL)
         rig.transport.received += 1
     rig.peer.go()
-    assert len(rig.frames(Kind.PING)) == 1
+    assert len(rig.frames(Opcode.PING)) == 1
 
 
 def test_a_ping_that_cannot_be_sent_tells_of_a_loss_during_a_pause() -> None:

@@ -12,7 +12,7 @@ from reactivex.disposable import Disposable
 from rig import Rig
 
 from rxws import Close, ConnectionClosed, DecodeError, codecs
-from rxws._core.upstream import flows_subscribed
+from rxws._core.upstream import collect_upstreams
 
 
 @pytest.mark.promise("first")
@@ -251,7 +251,7 @@ def test_who_subscribes_a_chain_learns_whose_flow_it_is() -> None:
     chain = one.conn.incoming.pipe(
         ops.map(str), ops.combine_latest(other.conn.incoming.pipe(ops.debounce(1.0)))
     )
-    with flows_subscribed() as flows:
+    with collect_upstreams() as flows:
         chain.subscribe(scheduler=one.conn.scheduler)
     one.conn.incoming.subscribe()
     assert flows == [one.conn.flow, other.conn.flow]

@@ -27,7 +27,7 @@ from pushed import arrived, paths_taken, take_path
 import rxws
 from rxws._aiohttp.transport import private_api
 from rxws._aiohttp.transport.private_api import (
-    Feed,
+    EarlyBytes,
     Parser,
     PushClientSocket,
     feed_of,
@@ -326,7 +326,7 @@ def test_an_error_behind_what_is_left() -> None:
 
 def test_a_feed_keeps_what_comes() -> None:
     """In order; of the end it keeps nothing, as the wire sees that."""
-    feed = Feed()
+    feed = EarlyBytes()
     assert feed.feed_data(b"ab") == (False, b"")
     feed.feed_eof()
     feed.feed_data(b"c")
@@ -338,7 +338,7 @@ def test_aiohttps_parser_is_not_taken_by_a_client_socket() -> None:
     ws = PushClientSocket.__new__(PushClientSocket)
     ws._parser = "aiohttp's own"
     feed = ws._parser
-    assert isinstance(feed, Feed)
+    assert isinstance(feed, EarlyBytes)
     assert ws._parser is feed_of(ws) is feed
 
 

@@ -8,7 +8,7 @@ import pytest
 from rig import Rig
 
 from rxws import Close
-from rxws._core.frames import Kind
+from rxws._core.frames import Opcode
 from rxws._session.liveness import KeepAlive
 from rxws.testing.clock import Clock
 
@@ -29,7 +29,7 @@ class Setup:
 
 def pongs(rig: Rig) -> list[float]:
     """When unsolicited pongs were sent."""
-    return [frame.at for frame in rig.frames(Kind.PONG) if not frame.payload]
+    return [frame.at for frame in rig.frames(Opcode.PONG) if not frame.payload]
 
 
 def test_pongs_come_every_quarter_second_while_paused() -> None:
@@ -138,7 +138,7 @@ def test_the_answer_to_a_ping_is_not_overwritten() -> None:
     rig.run(5)
     hold.dispose()
     rig.peer.go()
-    assert [frame.payload for frame in rig.frames(Kind.PONG)] == [b"answer me"]
+    assert [frame.payload for frame in rig.frames(Opcode.PONG)] == [b"answer me"]
 
 
 def test_a_ping_has_its_answer_though_an_unsolicited_pong_waits() -> None:
@@ -152,7 +152,7 @@ def test_a_ping_has_its_answer_though_an_unsolicited_pong_waits() -> None:
     rig.settle()
     rig.peer.ping(b"answer me")
     rig.peer.go()
-    assert [frame.payload for frame in rig.frames(Kind.PONG)] == [b"answer me"]
+    assert [frame.payload for frame in rig.frames(Opcode.PONG)] == [b"answer me"]
 
 
 @pytest.mark.parametrize("end", ["close", "lost", "overflow", "stuck"])
@@ -207,7 +207,7 @@ def test_a_heartbeat_and_pongs_go_side_by_side() -> None:
     rig = Rig(watch=True, heartbeat=1.0)
     rig.conn.flow.pause()
     rig.run(4.1)
-    assert [frame.at for frame in rig.frames(Kind.PING)] == [1, 2, 3, 4]
+    assert [frame.at for frame in rig.frames(Opcode.PING)] == [1, 2, 3, 4]
     assert len(pongs(rig)) == 16
     assert rig.closed.values == []
 

@@ -10,7 +10,7 @@ import pytest
 from yarl import URL
 
 from rxws import Close, Handshake
-from rxws._core.frames import Frame, Kind
+from rxws._core.frames import Frame, Opcode
 
 
 def test_a_close_is_a_plain_1000_unless_told_otherwise() -> None:
@@ -92,11 +92,11 @@ def test_a_handshake_needs_an_address_and_headers_only() -> None:
 
 def test_kinds_are_the_opcodes_of_the_rfc() -> None:
     """RFC 6455, section 5.2."""
-    assert {kind.name: kind.value for kind in Kind} == {
+    assert {kind.name: kind.value for kind in Opcode} == {
         "TEXT": 0x1,
         "BINARY": 0x2,
         "CLOSE": 0x8,
         "PING": 0x9,
         "PONG": 0xA,
     }
-    assert Frame(Kind.TEXT, b"x") == (1, b"x")
+    assert Frame(Opcode.TEXT, b"x") == (1, b"x")

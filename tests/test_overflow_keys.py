@@ -8,8 +8,8 @@ import pytest
 from rig import Rig
 
 from rxws import EncodeError, codecs
-from rxws._core.frames import Frame, Kind
-from rxws._session.send_buffer import Conflating
+from rxws._core.frames import Frame, Opcode
+from rxws._session.send_buffer import ConflatingSendBuffer
 from rxws.overflow import OVERHEAD, Overflow, latest
 
 KIB = 1024
@@ -112,7 +112,7 @@ def test_the_newest_value_of_a_key_is_not_what_makes_room() -> None:
 
 def test_a_conflating_outbox_that_is_cleared_starts_afresh() -> None:
     """A key of before replaces nothing."""
-    outbox = Conflating()
-    outbox.put(Frame(Kind.TEXT, b"1"), "k")
+    outbox = ConflatingSendBuffer()
+    outbox.put(Frame(Opcode.TEXT, b"1"), "k")
     assert outbox.clear() == 1
-    assert outbox.put(Frame(Kind.TEXT, b"2"), "k") == 0
+    assert outbox.put(Frame(Opcode.TEXT, b"2"), "k") == 0

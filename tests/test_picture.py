@@ -19,7 +19,7 @@ from reactivex.notification import OnCompleted, OnError, OnNext
 from scenes import SCENES, Note, faults, few, kinds, nexts, running
 
 from rxws import Close, ConnectionClosed, Recording
-from rxws._recording.diagram import Picture, Track, svg, text
+from rxws._recording.diagram import Diagram, Track, svg, text
 from rxws._recording.diagram.axis import duration, ticks
 from rxws._recording.diagram.labels import CONTROL, cells, cut, escape, full, number, short
 from rxws._recording.diagram.marks import draw
@@ -31,8 +31,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
-def lane(marks: list[Note], **more: Any) -> Picture:
-    return Picture("", (Track("lane", marks=marks, **more),))
+def lane(marks: list[Note], **more: Any) -> Diagram:
+    return Diagram("", (Track("lane", marks=marks, **more),))
 
 
 def form(values: list[Any], seconds: float = 10.0, width: float = 400) -> str:
@@ -209,10 +209,10 @@ def test_a_lane_that_told_no_end_has_the_connections(
         Track("map", "", None, nexts([(0.5, 1)])),
         Track("outgoing", "", "out", nexts([(0.5, 1)])),
     )
-    drawn = svg(Picture("", tracks, close, 1.0))
+    drawn = svg(Diagram("", tracks, close, 1.0))
     assert said(drawn, "xe" if failed else "ke") == [str(close.code)] * 2
     assert bool(elements(drawn, "x")) == failed
-    assert text(Picture("", tracks, close)).count(f"{'✗' if failed else '┤'}{close.code}") == 2
+    assert text(Diagram("", tracks, close)).count(f"{'✗' if failed else '┤'}{close.code}") == 2
 
 
 @pytest.mark.parametrize(("told", "mark"), [("error", "✗1006"), ("completed", "┤1000")])
@@ -225,7 +225,7 @@ def test_a_connection_has_one_end(told: str, mark: str) -> None:
         Track("outgoing", "", "out", [Note(1, "completed")]),
         Track("taken", "", None, [Note(1, "completed")]),
     )
-    drawn = text(Picture("", tracks, close, 1.0)).splitlines()
+    drawn = text(Diagram("", tracks, close, 1.0)).splitlines()
     assert [mark in line for line in drawn[:3]] == [True, True, False]
     assert "┤" in drawn[2]
 
@@ -233,7 +233,7 @@ def test_a_connection_has_one_end(told: str, mark: str) -> None:
 def test_a_close_that_was_sent_is_the_end() -> None:
     """What the stream told after it changes nothing."""
     marks = [*nexts([(0, "a"), (1, Close(4002, "bye"))]), Note(2, "completed")]
-    picture = Picture("", (Track("outgoing", "", "out", marks),))
+    picture = Diagram("", (Track("outgoing", "", "out", marks),))
     assert said(svg(picture), "ke") == ["4002"]
     assert "┤4002 " in text(picture)
 
@@ -255,15 +255,15 @@ def test_a_lane_that_ended_before_the_window_says_so() -> None:
         Track("gone", marks=[Note(1, "disposed")]),
         Track("last", marks=nexts([(10, 1)])),
     )
-    drawn = svg(Picture("", tracks), window=2)
+    drawn = svg(Diagram("", tracks), window=2)
     assert said(drawn, "be") == ["completed at 1.000 s"]
     assert said(drawn, "xe") == ["ValueError at 1.000 s"]
-    assert "ValueError at 1.000 s" in text(Picture("", tracks), window=2)
+    assert "ValueError at 1.000 s" in text(Diagram("", tracks), window=2)
 
 
 def test_what_is_no_longer_kept_is_told() -> None:
     """In the count, in its tooltip, and by dots before the first that is kept."""
-    picture = Picture(
+    picture = Diagram(
         "",
         (
             Track("all", marks=nexts([(2, "a"), (9, "b")])),
@@ -493,7 +493,7 @@ def test_any_value_makes_a_picture(
     """Well-formed XML without anything from the values as tags, and lines that are not too wide."""
     marks = nexts(sorted(pairs, key=lambda pair: pair[0]))
     end = Note(marks[-1].t if marks else 0.0, last, ValueError(name) if last == "error" else name)
-    picture = Picture(name, (Track(name, name, None, [*marks, end]), Track("x", marks=marks)))
+    picture = Diagram(name, (Track(name, name, None, [*marks, end]), Track("x", marks=marks)))
     drawn = svg(picture, width)
     root = ElementTree.fromstring(drawn)
     known = {"svg", "style", "g", "text", "title", "path", "rect", "circle"}
@@ -544,7 +544,7 @@ def test_text_is_no_wider_than_asked(scene: str, cols: int) -> None:
     """With the names, which have their column."""
     lines = text(SCENES[scene].make(), cols).splitlines()
     assert max(map(cells, lines)) <= 21 + cols
-    assert text(Picture("nothing", ())) == "nothing"
+    assert text(Diagram("nothing", ())) == "nothing"
 
 
 # --- the whole ------------------------------------------------------------------------------------
@@ -585,8 +585,8 @@ def test_nothing_can_be_seen_in_no_time(window: float) -> None:
 
 def test_a_picture_may_be_of_nothing() -> None:
     """No lane, no title."""
-    ElementTree.fromstring(svg(Picture("", ())))
-    assert text(Picture("", ())) == ""
+    ElementTree.fromstring(svg(Diagram("", ())))
+    assert text(Diagram("", ())) == ""
 
 
 # --- of a recording -------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from rig import Notes
 from rxws import backoff
 from rxws._core.connection import Close
 from rxws._core.errors import ConnectError, ConnectionClosed, HandshakeError, RxwsError
-from rxws._core.schedulers import after
+from rxws._core.schedulers import call_later
 from rxws.operators import reconnect
 from rxws.status import Closed, Connecting, Open, Status, Waiting
 
@@ -570,7 +570,7 @@ def test_a_subscriber_that_raises_closes_with_1011(caplog: pytest.LogCaptureFixt
     def use(connection: AnyConnection) -> None:
         told.append(connection)
         if len(told) == 1:
-            after(network.clock, 0.1, lambda: network.dials[0].peer.close(1011))
+            call_later(network.clock, 0.1, lambda: network.dials[0].peer.close(1011))
             raise LookupError("a mistake")
 
     subscription = network.source.pipe(

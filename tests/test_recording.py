@@ -13,7 +13,7 @@ from rig import Rig
 
 import rxws
 from rxws import Close, ConnectionClosed, Recording
-from rxws._core.frames import Kind
+from rxws._core.frames import Opcode
 from rxws.testing import Clock, Timeline, marbles, pair
 
 on_next: Any = ReactiveTest.on_next
@@ -105,7 +105,7 @@ def test_a_fault_that_is_observed_is_recorded_once() -> None:
     rig.run(1)
     assert len(faults.values) == 1
     assert [event.data for event in recording.lanes["errors"].events] == faults.values
-    assert rig.frames(Kind.CLOSE) == []
+    assert rig.frames(Opcode.CLOSE) == []
 
 
 def test_one_that_begins_late_has_the_end() -> None:

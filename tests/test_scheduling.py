@@ -12,7 +12,7 @@ from reactivex import operators as ops
 from rig import Rig
 
 from rxws import Connection
-from rxws._core.schedulers import ConnectionScheduler, after
+from rxws._core.schedulers import ConnectionScheduler, call_later
 from rxws.testing.clock import Clock
 
 AnyConnection = Connection[Any, Any]
@@ -82,8 +82,8 @@ def test_after_calls_back_once_unless_taken_back() -> None:
     """In seconds."""
     clock = Clock()
     called: list[float] = []
-    after(clock, 1.5, lambda: called.append(clock.time))
-    after(clock, 1.0, lambda: called.append(clock.time)).dispose()
+    call_later(clock, 1.5, lambda: called.append(clock.time))
+    call_later(clock, 1.0, lambda: called.append(clock.time)).dispose()
     clock.run(10)
     assert called == [1.5]
 

@@ -11,7 +11,7 @@ import pytest
 from rig import Rig
 
 from rxws import Close, ConnectionClosed
-from rxws._core.frames import Kind
+from rxws._core.frames import Opcode
 from rxws._session.session import State
 
 CLEAN = [1000, 1001]
@@ -176,4 +176,4 @@ def test_our_end_stands_however_it_is_answered(answer: Any, end: Any, close: Clo
     answer(rig.peer)
     rig.settle()
     rig.check_over(close)
-    assert rig.frames(Kind.CLOSE) == [rig.close_frame]
+    assert rig.frames(Opcode.CLOSE) == [rig.close_frame]

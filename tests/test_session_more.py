@@ -9,7 +9,7 @@ import pytest
 from rig import Rig
 
 from rxws import Close, ConnectionClosed
-from rxws._core.frames import Frame, Kind
+from rxws._core.frames import Frame, Opcode
 
 
 def fail(*_: object) -> NoReturn:
@@ -126,7 +126,7 @@ def test_a_ping_is_answered_with_its_payload() -> None:
     """At once."""
     rig = Rig(watch=True)
     rig.peer.ping(b"payload")
-    assert [tuple(sent)[1:] for sent in rig.transport.sent] == [Frame(Kind.PONG, b"payload")]
+    assert [tuple(sent)[1:] for sent in rig.transport.sent] == [Frame(Opcode.PONG, b"payload")]
 
 
 @pytest.mark.promise("pings")
@@ -138,7 +138,7 @@ def test_only_the_latest_of_pings_that_wait_is_answered() -> None:
     for number in range(100):
         rig.peer.ping(b"%d" % number)
     rig.peer.go()
-    assert [sent.payload for sent in rig.frames(Kind.PONG)] == [b"99"]
+    assert [sent.payload for sent in rig.frames(Opcode.PONG)] == [b"99"]
 
 
 def test_while_nobody_subscribes_pings_are_answered_up_to_the_first_message() -> None:
@@ -147,10 +147,10 @@ def test_while_nobody_subscribes_pings_are_answered_up_to_the_first_message() ->
     rig.peer.ping(b"before")
     rig.peer.message("held")
     rig.peer.ping(b"after")
-    assert [sent.payload for sent in rig.frames(Kind.PONG)] == [b"before"]
+    assert [sent.payload for sent in rig.frames(Opcode.PONG)] == [b"before"]
     rig.watch(rig.conn.incoming)
     rig.run(1)
-    assert [sent.payload for sent in rig.frames(Kind.PONG)] == [b"before", b"after"]
+    assert [sent.payload for sent in rig.frames(Opcode.PONG)] == [b"before", b"after"]
 
 
 # --- many ends at once ------------------------------------------------------------------------
@@ -191,4 +191,4 @@ def test_ends_within_ends_are_told_once(first: str, second: str, where: str) -> 
     rig.run(100)
     assert len(rig.closed.values) == len(rig.incoming.ends) == len(after.ends) == 1
     rig.check_over(rig.closed.values[0], None if after.error is None else type(after.error))
-    assert len(rig.frames(Kind.CLOSE)) <= 1
+    assert len(rig.frames(Opcode.CLOSE)) <= 1

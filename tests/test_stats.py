@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rig import Rig
 
 from rxws import Close, ConnectionClosed
-from rxws._core.frames import Kind
+from rxws._core.frames import Opcode
 from rxws._session.session import State
 
 
@@ -54,7 +54,7 @@ class Life:
         self.rig.settle()  # so that this one and those of this thread have one order
 
     def receive(self, size: int) -> None:
-        if len(self.closed.values) == 0 and not self.rig.frames(Kind.CLOSE):
+        if len(self.closed.values) == 0 and not self.rig.frames(Opcode.CLOSE):
             self.asked.append(self._next("r", size))
             self.rig.peer.message(self.asked[-1])
 
@@ -127,7 +127,7 @@ class Life:
         assert self.seen == [message for message in self.asked if message in seen], "order"
         assert len(self.ends) <= 1
         assert len(self.closed.values) == (rig.session.state is State.CLOSED)
-        if frames := rig.frames(Kind.CLOSE):
+        if frames := rig.frames(Opcode.CLOSE):
             assert rig.transport.sent[-1:] == frames, "one close frame, and nothing after it"
 
     def check_end(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import reactivex as rx
 from reactivex import operators as ops
 
-from rxws._core.streams import Dispatcher, Replay, Stream
+from rxws._core.streams import Dispatcher, ReplayStream, Stream
 
 
 class Bench:
@@ -35,7 +35,7 @@ def fail(*_: object) -> NoReturn:
 
 def test_a_replay_tells_newcomers_the_latest() -> None:
     """The initial value, then whatever came last, also after the end."""
-    bench = Bench(Replay, "initial")
+    bench = Bench(ReplayStream, "initial")
     seen = [Seen(bench.stream)]
     bench.stream.emit("second")
     seen.append(Seen(bench.stream))
@@ -50,7 +50,7 @@ def test_a_replay_tells_newcomers_the_latest() -> None:
 
 def test_a_replay_without_a_value_has_nothing_to_tell() -> None:
     """Until there is one."""
-    bench = Bench(Replay)
+    bench = Bench(ReplayStream)
     early = Seen(bench.stream)
     bench.stream.end()
     assert early.told == Seen(bench.stream).told == ["|"]
@@ -58,7 +58,7 @@ def test_a_replay_without_a_value_has_nothing_to_tell() -> None:
 
 def test_a_newcomer_who_raises_is_a_fault() -> None:
     """As any subscriber who does; it stays subscribed."""
-    bench = Bench(Replay, 1)
+    bench = Bench(ReplayStream, 1)
     bench.stream.subscribe(fail)
     assert len(bench.faults) == 1
     bench.stream.emit(2)
@@ -67,7 +67,7 @@ def test_a_newcomer_who_raises_is_a_fault() -> None:
 
 def test_who_comes_within_a_notification_of_a_replay_is_told_it_once() -> None:
     """As its latest."""
-    bench = Bench(Replay, 0)
+    bench = Bench(ReplayStream, 0)
     came: list[Seen] = []
     bench.stream.pipe(ops.skip(1), ops.take(1)).subscribe(lambda _: came.append(Seen(bench.stream)))
     bench.stream.emit(1)

@@ -461,7 +461,7 @@ def test_whatever_happens_messages_are_sent_at_most_once_and_in_order(seed: int)
         dial = client.dials[-1]
         if dial.session is not None and dial.transport._receiver is None:
             dial.transport.attach(dial.session)
-        if dial.session is not None and not dial.transport.severed:
+        if dial.session is not None and not dial.transport.send_lost:
             dial.peer.go()
         client.run(1.0)
     arrived = [message for dial in client.dials for message in got(dial) if message[0] == "m"]

@@ -12,12 +12,12 @@ from reactivex.observable.marbles import parse as rxpy
 
 from rxws import Close
 from rxws.testing import Timeline, marbles
-from rxws.testing.notation import Mark, parse
+from rxws.testing.notation import Token, parse
 
 STEP = 0.25  # of which all multiples are exact
 
 
-def marks(text: str) -> list[Mark]:
+def marks(text: str) -> list[Token]:
     return parse(text, 1)[0]
 
 
@@ -26,22 +26,22 @@ def marks(text: str) -> list[Mark]:
     [
         ("", []),
         ("---", []),
-        ("a", [Mark(0, "", "a")]),
-        ("-ab-c", [Mark(1, "", "ab"), Mark(4, "", "c")]),
-        ("a b - c", [Mark(0, "", "ab"), Mark(3, "", "c")]),
-        ("(a,b)c", [Mark(0, "", "a"), Mark(0, "", "b"), Mark(5, "", "c")]),
-        ("( a , ,b, )-|", [Mark(0, "", "a"), Mark(0, "", "b"), Mark(8, "|")]),
-        ("(a,|)", [Mark(0, "", "a"), Mark(0, "|")]),
-        ("a#", [Mark(0, "", "a"), Mark(1, "#")]),
-        ("<-a>", [Mark(0, "<"), Mark(2, "", "a"), Mark(3, ">")]),
-        ("-{4001}", [Mark(1, "{", close=Close(4001))]),
-        ("{ 4001 so long }", [Mark(0, "{", close=Close(4001, "so long"))]),
-        ("(a,{4001 a, b})", [Mark(0, "", "a"), Mark(0, "{", close=Close(4001, "a, b"))]),
-        ("|->", [Mark(0, "|"), Mark(2, ">")]),
-        ("é°1.5", [Mark(0, "", "é°1.5")]),
+        ("a", [Token(0, "", "a")]),
+        ("-ab-c", [Token(1, "", "ab"), Token(4, "", "c")]),
+        ("a b - c", [Token(0, "", "ab"), Token(3, "", "c")]),
+        ("(a,b)c", [Token(0, "", "a"), Token(0, "", "b"), Token(5, "", "c")]),
+        ("( a , ,b, )-|", [Token(0, "", "a"), Token(0, "", "b"), Token(8, "|")]),
+        ("(a,|)", [Token(0, "", "a"), Token(0, "|")]),
+        ("a#", [Token(0, "", "a"), Token(1, "#")]),
+        ("<-a>", [Token(0, "<"), Token(2, "", "a"), Token(3, ">")]),
+        ("-{4001}", [Token(1, "{", close=Close(4001))]),
+        ("{ 4001 so long }", [Token(0, "{", close=Close(4001, "so long"))]),
+        ("(a,{4001 a, b})", [Token(0, "", "a"), Token(0, "{", close=Close(4001, "a, b"))]),
+        ("|->", [Token(0, "|"), Token(2, ">")]),
+        ("é°1.5", [Token(0, "", "é°1.5")]),
     ],
 )
-def test_each_part_of_a_diagram_has_its_time(text: str, expected: list[Mark]) -> None:
+def test_each_part_of_a_diagram_has_its_time(text: str, expected: list[Token]) -> None:
     """Values, groups, ends, closes and signs of the peer, each at the column where it begins."""
     found = marks(text)
     assert found == expected

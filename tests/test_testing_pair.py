@@ -12,7 +12,7 @@ from reactivex import operators as ops
 
 import rxws
 from rxws import Close, ConnectionClosed, codecs
-from rxws._core.frames import Kind
+from rxws._core.frames import Opcode
 from rxws.closing import UNEXPECTED
 from rxws.operators import map_async
 from rxws.testing import Pair, pair
@@ -416,7 +416,7 @@ async def test_what_comes_after_a_close_frame_is_not_read() -> None:
         told = Told(server)
         client.outgoing.on_next("a")
         client.outgoing.on_next(Close(4001))
-        wire(made)[1].write(Kind.TEXT, b"late")
+        wire(made)[1].write(Opcode.TEXT, b"late")
         assert await server.closed == Close(4001)
         await turns()
         assert told.values == ["a"]

@@ -16,7 +16,7 @@ from yarl import URL
 
 import rxws
 from rxws import Close, Handshake, codecs
-from rxws._core.frames import Kind
+from rxws._core.frames import Opcode
 from rxws.operators import map_async
 from rxws.testing import NeedsEventLoop, Simulation, Timeline, marbles, simulate
 
@@ -35,7 +35,7 @@ def fail(_: object) -> NoReturn:
     raise KeyError("mine")
 
 
-def frames(sim: Simulation[Any, Any]) -> list[tuple[float, Kind]]:
+def frames(sim: Simulation[Any, Any]) -> list[tuple[float, Opcode]]:
     return [(sent.at, sent.kind) for sent in sim.wire]
 
 
@@ -82,7 +82,7 @@ def test_a_message_and_a_close_may_come_at_once() -> None:
     sim = simulate(echo, "-(a,{4001})")
     assert sim.incoming == marbles("-(a,{4001})")
     assert sim.outgoing.values == ["a"]
-    assert frames(sim) == [(1, Kind.TEXT), (1, Kind.CLOSE)]
+    assert frames(sim) == [(1, Opcode.TEXT), (1, Opcode.CLOSE)]
 
 
 def test_a_close_that_is_pushed_is_the_end_of_outgoing() -> None:
@@ -212,11 +212,11 @@ def test_a_minute_takes_milliseconds() -> None:
     assert sim.outgoing == marbles("a" + "-" * 59 + "#")
     assert sim.time == 70
     assert frames(sim) == [
-        (0, Kind.TEXT),
-        (20, Kind.PING),
-        (40, Kind.PING),
-        (60, Kind.PING),
-        (60, Kind.CLOSE),
+        (0, Opcode.TEXT),
+        (20, Opcode.PING),
+        (40, Opcode.PING),
+        (60, Opcode.PING),
+        (60, Opcode.CLOSE),
     ]
 
 
@@ -241,7 +241,7 @@ def test_a_peer_that_stops_taking_is_waited_for() -> None:
     """What is written next fills the wire, the rest waits, and all leaves when it goes on."""
     sim = simulate(echo, "<-a-b-c->-|")
     assert sim.outgoing == marbles("--a-b-c---|")
-    assert frames(sim) == [(at, Kind.TEXT) for at in (2, 8, 8)] + [(10, Kind.CLOSE)]
+    assert frames(sim) == [(at, Opcode.TEXT) for at in (2, 8, 8)] + [(10, Opcode.CLOSE)]
     assert sim.stats.dropped == {}
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rig import Rig
 
-from rxws._aiohttp.transport.adapter import Adapter
-from rxws._aiohttp.transport.frame_writer import Writing
+from rxws._aiohttp.transport.adapter import AiohttpTransport
+from rxws._aiohttp.transport.frame_writer import FrameWriter
 from rxws._session.session import Session
 from rxws._session.transport import Receiver, Transport
 from rxws.testing.clock import Clock
@@ -18,7 +18,7 @@ from rxws.testing.fake_transport import FakeTransport
 
 if TYPE_CHECKING:  # what a type checker has to say to it
 
-    def ports(fake: FakeTransport, adapter: Adapter, session: Session[Any, Any]) -> None:
+    def ports(fake: FakeTransport, adapter: AiohttpTransport, session: Session[Any, Any]) -> None:
         on_either: list[Transport] = [fake, adapter]
         behind: Receiver = session
         del on_either, behind
@@ -35,14 +35,14 @@ def calls(protocol: type) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize(
     ("protocol", "what"),
-    [(Transport, FakeTransport), (Transport, Adapter), (Receiver, Session)],
+    [(Transport, FakeTransport), (Transport, AiohttpTransport), (Receiver, Session)],
 )
 def test_who_stands_at_the_port_has_all_its_calls(protocol: type, what: type) -> None:
     """With the same parameters by the same names."""
     for name, parameters in calls(protocol).items():
         member = getattr(what, name)
         if inspect.ismemberdescriptor(member):  # an adapter lends this from its way out
-            member = getattr(Writing, name)
+            member = getattr(FrameWriter, name)
         assert list(inspect.signature(member).parameters) == parameters, name
     for name, member in vars(protocol).items():
         if isinstance(member, property):

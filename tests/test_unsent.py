@@ -9,10 +9,10 @@ import pytest
 from rxws import overflow
 from rxws._core.connection import Close
 from rxws._core.errors import EncodeError
-from rxws._reconnect.offline_queue import Dropped, Unsent
+from rxws._reconnect.offline_queue import Dropped, OfflineQueue
 
 
-class Queue(Unsent):
+class Queue(OfflineQueue):
     """A queue whose time is set."""
 
     def __init__(self, bound: int = 1000, policy: Any = "drop_oldest", ttl: Any = None) -> None:

@@ -22,7 +22,7 @@ from pushed import Ear, Pushed, pushed, take_path, turns
 import rxws
 from rxws._aiohttp.transport.frame_writer import Begun
 from rxws._core.frames import Frame as Outgoing
-from rxws._core.frames import Kind
+from rxws._core.frames import Opcode
 
 PATHS = ["push", "pull"]
 ENDS = ["server", "client"]
@@ -260,7 +260,7 @@ async def test_what_is_left_is_written_before_tcp_is_closed() -> None:
     """Also where the last write fills the wire: TCP is ended once that is gone."""
     async with pushed() as one:
         one.line.takes = False
-        one.ear.frames.append(Outgoing(Kind.CLOSE, b"\x03\xe8"))
+        one.ear.frames.append(Outgoing(Opcode.CLOSE, b"\x03\xe8"))
         one.adapter.finish(linger=False)
         await turns()
         assert one.line.calls == []
@@ -276,7 +276,7 @@ async def test_to_finish_within_a_chunk() -> None:
 
         def leave(_: object) -> None:
             one.reply("bye")
-            one.ear.frames.append(Outgoing(Kind.CLOSE, b""))
+            one.ear.frames.append(Outgoing(Opcode.CLOSE, b""))
             one.adapter.finish(linger=True)
 
         one.ear.then = leave
@@ -385,7 +385,7 @@ async def test_a_wake_from_within_a_take() -> None:
             return super().take()
 
     ear = Waking()
-    ear.frames.extend(Outgoing(Kind.TEXT, message) for message in (b"a", b"b"))
+    ear.frames.extend(Outgoing(Opcode.TEXT, message) for message in (b"a", b"b"))
     running = one.start(ear)
     await turns()
     assert one.line.texts == ["a", "b"]
@@ -397,7 +397,7 @@ async def test_many_frames_that_waited_are_written_as_they_are_taken() -> None:
     """What is collected outside of a chunk is bounded, too, and a wire that fills stops it."""
     async with pushed() as one:
         one.line.takes = False
-        one.ear.frames.extend(Outgoing(Kind.BINARY, bytes(30_000)) for _ in range(10))
+        one.ear.frames.extend(Outgoing(Opcode.BINARY, bytes(30_000)) for _ in range(10))
         one.adapter.wake()
         assert len(one.line.writes) == 1
         assert len(one.ear.frames) == 7
@@ -414,8 +414,8 @@ async def test_a_write_on_a_wire_that_is_closing(compress: bool) -> None:
     """It is not taken, and nothing is written."""
     async with pushed(compress=compress) as one:
         one.line.reset()
-        assert not one.adapter.write(Kind.TEXT, b"late")
-        one.ear.frames.append(Outgoing(Kind.TEXT, b"late, too"))
+        assert not one.adapter.write(Opcode.TEXT, b"late")
+        one.ear.frames.append(Outgoing(Opcode.TEXT, b"late, too"))
         one.adapter.wake()
         assert one.line.writes == []
 
@@ -423,9 +423,9 @@ async def test_a_write_on_a_wire_that_is_closing(compress: bool) -> None:
 async def test_a_write_before_it_runs() -> None:
     """It is not taken: the session keeps it until it is asked."""
     async with pushed(start=False) as one:
-        assert not one.adapter.write(Kind.TEXT, b"early")
+        assert not one.adapter.write(Opcode.TEXT, b"early")
         one.adapter.wake()
-        one.ear.frames.append(Outgoing(Kind.TEXT, b"early"))
+        one.ear.frames.append(Outgoing(Opcode.TEXT, b"early"))
         one.start()
         await turns()
         assert one.line.texts == ["early"]
@@ -441,7 +441,7 @@ async def test_a_wire_that_closes_between_the_question_and_the_write(
             raise ClientConnectionResetError("Cannot write to closing transport")
 
         monkeypatch.setattr(one.socket, "send_frame", refuse)
-        one.ear.frames.extend([Outgoing(Kind.TEXT, b"a"), Outgoing(Kind.TEXT, b"b")])
+        one.ear.frames.extend([Outgoing(Opcode.TEXT, b"a"), Outgoing(Opcode.TEXT, b"b")])
         one.adapter.wake()
         assert not one.ear.frames
         assert one.line.writes == []

@@ -12,7 +12,7 @@ from rxws import codecs
 from rxws._core.connection import Handler, Handshake
 from rxws._core.log import logger
 from rxws._core.loop_scheduler import LoopScheduler
-from rxws._session.handler import handle
+from rxws._session.handler import run_handler
 from rxws._session.options import Options
 from rxws._session.session import Session
 from rxws.codecs import Codec
@@ -20,7 +20,7 @@ from rxws.codecs import Codec
 from .handshake import may_deflate, request_fault
 from .origins import is_allowed, parse_origins
 from .shutdown import connections_of
-from .transport.adapter import Adapter
+from .transport.adapter import AiohttpTransport
 from .transport.private_api import PushServerSocket, parser_limit
 from .transport.read_path import transport_info
 
@@ -82,7 +82,7 @@ class Acceptor:
         transport = request.transport
         if transport is None:  # pragma: no cover # lost in the handshake: no connection ever was
             return ws
-        adapter = Adapter(ws, transport, options.max_message_size)
+        adapter = AiohttpTransport(ws, transport, options.max_message_size)
         session: Session[Any, Any] = Session(
             adapter,
             LoopScheduler.running(),
@@ -92,7 +92,7 @@ class Acceptor:
         if connections is not None:
             connections.add(session)
         try:
-            handle(handler, session)
+            run_handler(handler, session)
             await adapter.run(session)
         finally:
             if connections is not None:

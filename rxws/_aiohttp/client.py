@@ -31,13 +31,13 @@ from rxws._session.session import Session
 from rxws.codecs import Codec
 
 from .handshake import answer_fault
-from .http_session import HttpClient
-from .transport.adapter import Adapter
+from .http_session import SharedClientSession
+from .transport.adapter import AiohttpTransport
 from .transport.private_api import (
     client_response,
     client_transport,
+    disable_auto_close,
     parser_limit,
-    take_over_closing,
     with_push,
 )
 from .transport.read_path import transport_info
@@ -153,9 +153,9 @@ class ConnectCall(Generic[In, Out]):
         self._options = Options(codec=codec, **own)
         self._request = options
         self._link: _Link | None = None
-        self._own: HttpClient | None = None
+        self._own: SharedClientSession | None = None
 
-    def through(self, own: HttpClient) -> ConnectCall[In, Out]:
+    def through(self, own: SharedClientSession) -> ConnectCall[In, Out]:
         """Dial through an HTTP client of rxws's own that others use, too; for `connections`."""
         self._own = own
         return self
@@ -179,7 +179,7 @@ class ConnectCall(Generic[In, Out]):
         if self._link is not None:
             raise RuntimeError("this connection was opened already: call rxws.connect for another")
         # A session of the user's is the user's to close, and has the user's middlewares.
-        own = (self._own or HttpClient()) if self._session is None else None
+        own = (self._own or SharedClientSession()) if self._session is None else None
         client = self._session if own is None else own.session_for_dial()
         assert client is not None
         if own is not None:
@@ -196,7 +196,7 @@ class ConnectCall(Generic[In, Out]):
             raise error from exc
         return self._link.session.face.connection
 
-    async def _dial(self, client: ClientSession, own: HttpClient | None) -> _Link:
+    async def _dial(self, client: ClientSession, own: SharedClientSession | None) -> _Link:
         options = self._options
         # Either one's overloads take no **options.
         pushing = transport_info().path == "push"
@@ -221,7 +221,7 @@ class ConnectCall(Generic[In, Out]):
         if transport is None:
             await ws.close()
             raise ConnectionResetError("the connection was lost during the handshake")
-        take_over_closing(ws)
+        disable_auto_close(ws)
         response = client_response(ws)
         if fault := answer_fault(response.request_info.headers, response.headers):
             response.close()
@@ -230,7 +230,7 @@ class ConnectCall(Generic[In, Out]):
                 response.status,
                 response.headers,
             )
-        adapter = Adapter(ws, transport, options.max_message_size)
+        adapter = AiohttpTransport(ws, transport, options.max_message_size)
         handshake = Handshake(
             response.url, response.headers, ws.protocol, transport.get_extra_info("peername")
         )
@@ -296,9 +296,9 @@ class _Link:
     def __init__(
         self,
         session: Session[Any, Any],
-        adapter: Adapter,
+        adapter: AiohttpTransport,
         ws: ClientWebSocketResponse[Any],
-        own: HttpClient | None,
+        own: SharedClientSession | None,
     ) -> None:
         self.session = session
         self._adapter = adapter

@@ -17,14 +17,14 @@ from aiohttp import (
     TCPConnector,
 )
 
-__all__ = ["HttpClient"]
+__all__ = ["SharedClientSession"]
 
 # What of a refusal's body is worth keeping, in bytes, and worth waiting for, in seconds.
 _MAX_BODY = 64 << 10
 _BODY_TIMEOUT = 1.0
 
 
-class HttpClient:
+class SharedClientSession:
     """An `aiohttp.ClientSession` of rxws's own, closed by the last who lets go of it.
 
     It is made with the first dial, which runs on the loop. One dial at a time may use it.

@@ -11,7 +11,7 @@ from aiohttp import web
 from rxws._core.log import logger
 from rxws._session.session import Session
 
-__all__ = ["Connections", "connections_of", "setup"]
+__all__ = ["OpenConnections", "connections_of", "setup"]
 
 
 def setup(app: web.Application, drain: float = 2.0) -> None:
@@ -35,12 +35,12 @@ def setup(app: web.Application, drain: float = 2.0) -> None:
         raise ValueError(f"drain={drain!r}: use 0 seconds or more")
     if _CONNECTIONS in app:
         raise RuntimeError("rxws.setup was called for this application already")
-    connections = Connections(drain)
+    connections = OpenConnections(drain)
     app.on_shutdown.append(connections.shut_down)  # raises where the application runs already
     app[_CONNECTIONS] = connections
 
 
-class Connections:
+class OpenConnections:
     """The open connections of an application."""
 
     def __init__(self, drain: float) -> None:
@@ -80,11 +80,11 @@ class Connections:
         return True
 
 
-_CONNECTIONS = web.AppKey("rxws.connections", Connections)
+_CONNECTIONS = web.AppKey("rxws.connections", OpenConnections)
 _WARNED: weakref.WeakSet[web.Application] = weakref.WeakSet()
 
 
-def connections_of(request: web.Request) -> Connections | None:
+def connections_of(request: web.Request) -> OpenConnections | None:
     """Return where a request's connection is to be added; warn once where there is nothing."""
     apps = request.match_info.apps
     for app in reversed(apps):

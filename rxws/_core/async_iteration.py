@@ -12,7 +12,7 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase
 
 from .loop_scheduler import LoopScheduler
-from .upstream import flows_subscribed
+from .upstream import collect_upstreams
 
 __all__ = ["iterate"]
 
@@ -77,7 +77,7 @@ async def iterate(observable: Observable[T]) -> AsyncGenerator[T, None]:
         ended = True
         notify()
 
-    with flows_subscribed() as flows:
+    with collect_upstreams() as flows:
         subscription = observable.subscribe(
             on_next, on_error, on_completed, scheduler=LoopScheduler.running()
         )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
-__all__ = ["Frame", "Kind"]
+__all__ = ["Frame", "Opcode"]
 
 
-class Kind(enum.IntEnum):
+class Opcode(enum.IntEnum):
     """What a frame carries; the values are the opcodes of RFC 6455, section 5.2."""
 
     TEXT = 0x1
@@ -21,5 +21,5 @@ class Kind(enum.IntEnum):
 class Frame(NamedTuple):
     """One frame on its way out: its kind and its payload in bytes."""
 
-    kind: Kind
+    kind: Opcode
     payload: bytes

@@ -12,7 +12,7 @@ from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
 from .streams import Fault
 
-__all__ = ["ConnectionScheduler", "Deadline", "after", "is_own", "seconds_of"]
+__all__ = ["ConnectionScheduler", "Deadline", "call_later", "is_own", "seconds_of"]
 
 S = TypeVar("S")
 
@@ -77,7 +77,7 @@ class ConnectionScheduler(PeriodicScheduler):
             else:
                 self.when_settled(callback)
 
-        after(self._scheduler, 0, check)
+        call_later(self._scheduler, 0, check)
 
     def _guard(self, action: typing.ScheduledAction[S]) -> typing.ScheduledAction[S]:
         def run(_: SchedulerBase, state: S | None = None) -> DisposableBase | None:
@@ -90,7 +90,9 @@ class ConnectionScheduler(PeriodicScheduler):
         return run
 
 
-def after(scheduler: SchedulerBase, seconds: float, callback: Callable[[], Any]) -> DisposableBase:
+def call_later(
+    scheduler: SchedulerBase, seconds: float, callback: Callable[[], Any]
+) -> DisposableBase:
     """Call back in so many seconds; disposing takes it back."""
     return scheduler.schedule_relative(seconds, _call, callback)
 
@@ -126,7 +128,7 @@ class Deadline:
     def set(self, seconds: float, otherwise: Callable[[], Any]) -> None:
         """Let it happen in so many seconds."""
         self.clear()
-        self._timer = after(self._scheduler, seconds, otherwise)
+        self._timer = call_later(self._scheduler, seconds, otherwise)
 
     def clear(self) -> None:
         """Let it not happen."""

@@ -19,7 +19,7 @@ from reactivex.internal import default_error, noop
 
 from .cell_context import keep_all
 
-__all__ = ["Dispatcher", "Fault", "Renewing", "Replay", "Stream"]
+__all__ = ["Dispatcher", "Fault", "ReplayStream", "RestartableStream", "Stream"]
 
 T = TypeVar("T")
 
@@ -156,7 +156,7 @@ class Stream(Observable[T]):
             return
         # Before they are let go of: who comes in between is among them, or is told as a latecomer.
         self._error, self._ended = error, True
-        for observer in self.let_all_go():
+        for observer in self.detach_all():
             self._tell_end(observer)
 
     def _tell_end(self, observer: ObserverBase[T]) -> None:
@@ -206,16 +206,16 @@ class Stream(Observable[T]):
             if not ended:
                 self._observers = (*self._observers, observer)
                 self._told = (*self._watchers, *self._observers)
-        self._greet(observer)
+        self._on_subscribe(observer)
         if ended:
             self._tell_end(observer)
             return Disposable()
         return _Subscription(self, observer)
 
-    def _greet(self, observer: ObserverBase[T]) -> None:
+    def _on_subscribe(self, observer: ObserverBase[T]) -> None:
         """For subclasses that tell a newcomer something, or note that one came."""
 
-    def let_all_go(self) -> tuple[ObserverBase[T], ...]:
+    def detach_all(self) -> tuple[ObserverBase[T], ...]:
         """Let go of all, also who only watches, and return them: they are told nothing."""
         with _SUBSCRIBING:
             told, self._told = self._told, ()
@@ -289,7 +289,7 @@ class _Subscriber(ObserverBase[T], DisposableBase):
         return f"<Subscription {'over' if self._stopped else 'active'}>"
 
 
-class Replay(Stream[T]):
+class ReplayStream(Stream[T]):
     """A stream that tells newcomers its latest value, also after its end."""
 
     __slots__ = ("_latest",)
@@ -305,10 +305,10 @@ class Replay(Stream[T]):
 
     def watch(self, observer: ObserverBase[T]) -> DisposableBase:
         """See `Stream.watch`."""
-        self._greet(observer)
+        self._on_subscribe(observer)
         return super().watch(observer)
 
-    def _greet(self, observer: ObserverBase[T]) -> None:
+    def _on_subscribe(self, observer: ObserverBase[T]) -> None:
         for value in self._latest:
             try:
                 observer.on_next(value)
@@ -316,7 +316,7 @@ class Replay(Stream[T]):
                 self._fault(exc)
 
 
-class Renewing(Stream[T]):
+class RestartableStream(Stream[T]):
     """A hot Observable whose life is that of what its subscribers keep open.
 
     Args:
@@ -348,7 +348,7 @@ class Renewing(Stream[T]):
         super().remove(observer)
         self._on_changed()
 
-    def begin_anew(self) -> Callable[[Exception | None], bool]:
+    def finish_subscribers(self) -> Callable[[Exception | None], bool]:
         """Let go of all who are subscribed: it ends for them.
 
         They are let go of before any of them is told, as one may come back at once.
@@ -357,7 +357,7 @@ class Renewing(Stream[T]):
             What tells them of the end; it returns whether one of them raised the error itself, as
             RxPY does where no `on_error` was given.
         """
-        told = self.let_all_go()
+        told = self.detach_all()
 
         def tell(error: Exception | None) -> bool:
             raised = False

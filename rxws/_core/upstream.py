@@ -8,14 +8,14 @@ from contextvars import ContextVar
 
 from .connection import Pausable
 
-__all__ = ["flows_subscribed", "forget_upstreams", "gather", "nothing_gathered"]
+__all__ = ["collect_upstreams", "forget_upstreams", "no_upstreams", "register_upstream"]
 
 # Who gathers flows; the innermost last. It is kept by what is scheduled within, as all context is.
 _GATHERING: ContextVar[tuple[list[Pausable], ...]] = ContextVar("rxws.upstreams", default=())
 
 
 @contextmanager
-def flows_subscribed() -> Generator[list[Pausable]]:
+def collect_upstreams() -> Generator[list[Pausable]]:
     """Gather the flows of all connections whose `incoming` is subscribed within, however deep.
 
     So who subscribes an operator chain can hold back the connection at its other end. The list
@@ -29,14 +29,14 @@ def flows_subscribed() -> Generator[list[Pausable]]:
         _GATHERING.reset(token)
 
 
-def gather(flow: Pausable) -> None:
-    """Be found by `flows_subscribed`: what this holds is subscribed here."""
+def register_upstream(flow: Pausable) -> None:
+    """Be found by `collect_upstreams`: what this holds is subscribed here."""
     for flows in _GATHERING.get():
         flows.append(flow)
 
 
 @contextmanager
-def nothing_gathered() -> Generator[None]:
+def no_upstreams() -> Generator[None]:
     """Let what is subscribed within be nobody's source."""
     token = _GATHERING.set(())
     try:

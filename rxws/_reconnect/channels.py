@@ -14,10 +14,10 @@ from reactivex.abc import ObserverBase
 from reactivex.subject import Subject
 
 from rxws._core.connection import Close, In, Pausable
-from rxws._core.streams import Dispatcher, Renewing
-from rxws._core.upstream import gather
+from rxws._core.streams import Dispatcher, RestartableStream
+from rxws._core.upstream import register_upstream
 
-__all__ = ["UNSET", "Carried", "Carrier", "Channel", "Channels"]
+__all__ = ["UNSET", "Channel", "ChannelHost", "ChannelRegistry", "PendingMessage"]
 
 UNSET: Final[Any] = object()
 """No key is given."""
@@ -26,7 +26,7 @@ ChannelFault: TypeAlias = Callable[[Exception, bool], None]
 """Told of an exception of one channel, and whether one of the same origin was told before."""
 
 
-class Carried(Protocol):
+class PendingMessage(Protocol):
     """A message of a channel that was handed to its carrier."""
 
     def take_back(self) -> bool:
@@ -35,7 +35,7 @@ class Carried(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Carrier:
+class ChannelHost:
     """What channels are carried by.
 
     Args:
@@ -48,7 +48,7 @@ class Carrier:
         dispatcher: The dispatcher of the channels.
     """
 
-    carry: Callable[[Any], Carried | None]
+    carry: Callable[[Any], PendingMessage | None]
     connection: Callable[[], object]
     changed: Callable[[Channel[Any]], None]
     send: Callable[[Any], None]
@@ -57,7 +57,7 @@ class Carrier:
     dispatcher: Dispatcher
 
 
-class Channel(Renewing[In], Subject[Any]):
+class Channel(RestartableStream[In], Subject[Any]):
     """One stream of many over one connection, as `WebSocketSubject.channel` returns it.
 
     It is subscribed at the server while somebody is subscribed here, and again on every new
@@ -70,7 +70,7 @@ class Channel(Renewing[In], Subject[Any]):
 
     def __init__(
         self,
-        carrier: Carrier,
+        carrier: ChannelHost,
         messages: tuple[Any, Any],
         match: Callable[[Any], Any],
         key: Hashable,
@@ -81,7 +81,9 @@ class Channel(Renewing[In], Subject[Any]):
         self.active = False  # whether it is among those that are handed what comes in
         self._carrier = carrier
         self._subscribe_message, self._unsubscribe_message = messages
-        self._carried: Carried | None = None  # the subscribe message, on the present connection
+        self._carried: PendingMessage | None = (
+            None  # the subscribe message, on the present connection
+        )
         self.asked = False  # whether the present connection was asked, be it by no message
         self.parting = False  # whether its unsubscribe message is being made
         self._failing = False  # whether a fault was told of since it became active
@@ -110,7 +112,7 @@ class Channel(Renewing[In], Subject[Any]):
 
     def dispose(self) -> None:
         """Let go of all subscribers, without a word to them."""
-        self.let_all_go()
+        self.detach_all()
         self._carrier.changed(self)
 
     def __repr__(self) -> str:
@@ -122,8 +124,8 @@ class Channel(Renewing[In], Subject[Any]):
         many = "" if self.subscriptions == 1 else "s"
         return f"<Channel {name}, {self.subscriptions} subscriber{many}>"
 
-    def _greet(self, observer: ObserverBase[In]) -> None:
-        gather(self._carrier.holds)
+    def _on_subscribe(self, observer: ObserverBase[In]) -> None:
+        register_upstream(self._carrier.holds)
 
     # --- what the carrier's side does -------------------------------------------------------
 
@@ -170,7 +172,7 @@ class Channel(Renewing[In], Subject[Any]):
 
     def _end(self, error: Exception) -> None:
         """Fail its subscribers, who cannot be subscribed at the server."""
-        if self.begin_anew()(error):
+        if self.finish_subscribers()(error):
             self._on_fault(error)
         self._carrier.changed(self)
 
@@ -183,7 +185,7 @@ def _made(message: Any) -> Any:
     return message() if callable(message) else message
 
 
-class Channels:
+class ChannelRegistry:
     """All channels of one carrier.
 
     Args:
@@ -235,13 +237,13 @@ class Channels:
         for channel in self:
             channel.forget()
 
-    def begin_anew(self) -> list[Callable[[Exception | None], bool]]:
+    def finish_subscribers(self) -> list[Callable[[Exception | None], bool]]:
         """Let go of all who are subscribed; each of what is returned tells some of them the end."""
         tell: list[Callable[[Exception | None], bool]] = []
         for channel in self:
             self._remove(channel)
             channel.forget()
-            tell.append(channel.begin_anew())
+            tell.append(channel.finish_subscribers())
         return tell
 
     def pass_on(self, value: Any) -> None:

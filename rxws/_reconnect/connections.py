@@ -14,7 +14,7 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import Disposable
 
 from rxws._aiohttp.client import ConnectCall
-from rxws._aiohttp.http_session import HttpClient
+from rxws._aiohttp.http_session import SharedClientSession
 from rxws._core.connection import Connection
 from rxws._core.errors import ConnectError, RxwsError
 from rxws._core.loop_scheduler import LoopScheduler
@@ -23,7 +23,7 @@ from rxws.codecs import Codec
 from rxws.status import Status
 
 from .options import Headers, ReconnectOptions, Url
-from .reconnector import Policy, Reconnecting
+from .reconnector import Reconnector, ReconnectPolicy
 
 __all__ = ["connections"]
 
@@ -101,7 +101,7 @@ def connections(
         feed.pipe(ops.flat_map(lambda conn: conn.incoming.pipe(ops.catch(rx.empty()))))
         ```
     """
-    policy = Policy(backoff, retryable, stable_after)
+    policy = ReconnectPolicy(backoff, retryable, stable_after)
     headers: Headers = options.pop("headers", None)
     # What is wrong with the options is told now, not with the first dial.
     ConnectCall("ws://unused.invalid/", **options)
@@ -110,7 +110,7 @@ def connections(
     def subscribe(
         observer: ObserverBase[Connection[Any, Any]], _: SchedulerBase | None = None
     ) -> DisposableBase:
-        own = HttpClient() if options.get("session") is None else None
+        own = SharedClientSession() if options.get("session") is None else None
 
         async def dial() -> Connection[Any, Any]:
             now = partial(_asked, open_timeout)
@@ -121,7 +121,7 @@ def connections(
 
         scheduler = LoopScheduler.running()
         keeper = asyncio.get_running_loop().create_task(_keep(own)) if own is not None else None
-        reconnecting = Reconnecting(
+        reconnecting = Reconnector(
             _once(dial),
             observer,
             policy,
@@ -163,7 +163,7 @@ def _once(dial: Callable[[], Awaitable[T]]) -> Observable[T]:
     return Observable(subscribe)
 
 
-async def _keep(own: HttpClient) -> None:
+async def _keep(own: SharedClientSession) -> None:
     """Hold an HTTP client until cancelled; as a task, so that the loop's end cancels it, too."""
     own.hold()
     try:

@@ -9,15 +9,15 @@ from reactivex.abc import DisposableBase
 from rxws._core.connection import Connection
 from rxws._core.log import logger
 from rxws._core.schedulers import ConnectionScheduler
-from rxws._core.streams import Dispatcher, Fault, Renewing, Stream
+from rxws._core.streams import Dispatcher, Fault, RestartableStream, Stream
 
-from .loop_affinity import Home
-from .offline_queue import Dropped, Unsent
+from .loop_affinity import LoopAffinity
+from .offline_queue import Dropped, OfflineQueue
 
-__all__ = ["Drops", "Faults", "log_fault"]
+__all__ = ["DropStream", "FaultStream", "log_fault"]
 
 
-class Drops(Stream[Dropped[Any]]):
+class DropStream(Stream[Dropped[Any]]):
     """What was dropped, as a stream. Nobody has to subscribe it: then the log is told numbers.
 
     Args:
@@ -26,23 +26,23 @@ class Drops(Stream[Dropped[Any]]):
         unsent: The queue that drops.
     """
 
-    def __init__(self, dispatcher: Dispatcher, fault: Fault, unsent: Unsent) -> None:
+    def __init__(self, dispatcher: Dispatcher, fault: Fault, unsent: OfflineQueue) -> None:
         super().__init__(dispatcher, fault)
         self._unsent = unsent
         self._noticed: dict[str, int] = {}  # what somebody was told of, or the log
 
-    def tell_new(self) -> None:
+    def report_new(self) -> None:
         """Tell who is subscribed of what was dropped since this was last called."""
-        if self._unsent.untold:
+        if self._unsent.has_unreported:
             observed = self.observed
             for each in self._unsent.tell():
                 if observed:  # of very much only the latest come here: the log is told the rest
                     self._noticed[each.reason] = self._noticed.get(each.reason, 0) + 1
                 self.emit(each)
 
-    def sum_up(self) -> None:
+    def log_unobserved(self) -> None:
         """Tell the log of what nobody was told of; for where a connection begins or ends."""
-        self.tell_new()
+        self.report_new()
         dropped = self._unsent.dropped
         news = {why: count - self._noticed.get(why, 0) for why, count in dropped.items()}
         self._noticed = dropped
@@ -53,7 +53,7 @@ class Drops(Stream[Dropped[Any]]):
             )
 
 
-class Faults(Renewing[Exception]):
+class FaultStream(RestartableStream[Exception]):
     """The faults as a stream.
 
     The errors of a connection are subscribed while somebody subscribes these: else the connection
@@ -64,7 +64,7 @@ class Faults(Renewing[Exception]):
         home: Where the connections are.
     """
 
-    def __init__(self, dispatcher: Dispatcher, home: Home) -> None:
+    def __init__(self, dispatcher: Dispatcher, home: LoopAffinity) -> None:
         super().__init__(dispatcher, log_fault, lambda: home.run(self._watch))
         self._connection: Connection[Any, Any] | None = None
         self._watched: DisposableBase | None = None

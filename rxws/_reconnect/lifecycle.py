@@ -17,21 +17,21 @@ from reactivex.internal import noop
 from rxws._core.connection import Connection
 from rxws._core.errors import ConnectionClosed, OpeningError
 from rxws._core.log import logger
-from rxws._core.streams import Dispatcher, Replay
-from rxws._core.upstream import nothing_gathered
+from rxws._core.streams import Dispatcher, ReplayStream
+from rxws._core.upstream import no_upstreams
 from rxws.closing import is_clean
 from rxws.status import Closed, Open, Status
 
-from .channels import Carried, Channels
-from .diagnostics import Drops, Faults, log_fault
-from .link import Feed, Holds
-from .loop_affinity import Home
-from .offline_queue import Ending, Unsent
+from .channels import ChannelRegistry, PendingMessage
+from .diagnostics import DropStream, FaultStream, log_fault
+from .link import Link, SharedPause
+from .loop_affinity import LoopAffinity
+from .offline_queue import Ending, OfflineQueue
 
-__all__ = ["Returning"]
+__all__ = ["SubjectLifecycle"]
 
 
-class Returning:
+class SubjectLifecycle:
     """What a `WebSocketSubject` stands on. All is called on its home's thread.
 
     Args:
@@ -49,11 +49,11 @@ class Returning:
 
     def __init__(
         self,
-        home: Home,
-        unsent: Unsent,
-        channels: Channels,
+        home: LoopAffinity,
+        unsent: OfflineQueue,
+        channels: ChannelRegistry,
         dispatcher: Dispatcher,
-        faults: Faults,
+        faults: FaultStream,
         retryable: Callable[[Exception], bool],
         opening: Callable[[Connection[Any, Any]], Iterable[Any]] | None,
         wanted: Callable[[], bool],
@@ -70,14 +70,14 @@ class Returning:
         self._let_all_go = end
         self.connections: Observable[Connection[Any, Any]]  # set by who made it, once
         self.present: Status = Closed(None)
-        self.status: Replay[Status] = Replay(dispatcher, log_fault, self.present)
+        self.status: ReplayStream[Status] = ReplayStream(dispatcher, log_fault, self.present)
         self._faults = faults
-        self.drops = Drops(dispatcher, log_fault, unsent)
-        self.holds = Holds()
+        self.drops = DropStream(dispatcher, log_fault, unsent)
+        self.holds = SharedPause()
         self.connection: Connection[Any, Any] | None = None
         self.sent = 0
-        self.feed: Feed | None = None  # there once the first messages of a connection are known
-        self._greeting: Feed | None = None  # while they are asked for
+        self.feed: Link | None = None  # there once the first messages of a connection are known
+        self._greeting: Link | None = None  # while they are asked for
         self._run: DisposableBase | None = None  # while it is wanted
         self._opened: Open | None = None  # what is told with the connection
         self._leaving = False  # whether nobody wants it any more, but something has yet to leave
@@ -124,7 +124,7 @@ class Returning:
     def _open(self) -> None:
         run = self._run = SingleAssignmentDisposable()
         self._failure = self._ended = None
-        with nothing_gathered():
+        with no_upstreams():
             run.disposable = self.connections.subscribe(
                 self._on_connection, self._on_end, self._on_end, scheduler=self._home.scheduler
             )
@@ -147,7 +147,7 @@ class Returning:
 
     # --- what goes out ------------------------------------------------------------------------
 
-    def carry(self, message: Any) -> Carried | None:
+    def carry(self, message: Any) -> PendingMessage | None:
         """See `Carrier.carry`."""
         if self._greeting is not None:
             return self._greeting.note(message, first=True)
@@ -159,10 +159,10 @@ class Returning:
 
     def pump(self) -> None:
         """Send what waits, and tell of what was dropped."""
-        self.drops.tell_new()
+        self.drops.report_new()
         if self.feed is not None:
             self.feed.pump()
-            self.drops.tell_new()
+            self.drops.report_new()
 
     def end_if_empty(self) -> None:
         """An end was pushed: it comes when nothing waits before it, which may be now."""
@@ -186,7 +186,7 @@ class Returning:
         self.sent += 1
 
     def _on_empty(self) -> None:
-        self.drops.sum_up()
+        self.drops.log_unobserved()
         if self._unsent.end is not None and self._ended is None and self.feed is not None:
             self._ended = self._unsent.end
             self.feed.end(self._ended)
@@ -224,12 +224,12 @@ class Returning:
     def _become(self, status: Status) -> None:
         self.present = status
         if not isinstance(status, Open):  # else when what waits has left, or has expired
-            self.drops.sum_up()
+            self.drops.log_unobserved()
         self.status.emit(status)
 
     def _on_connection(self, connection: Connection[Any, Any]) -> None:
         self.connection = connection
-        with nothing_gathered():
+        with no_upstreams():
             self._subscribed = connection.incoming.subscribe(
                 self._pass_on, noop, noop, scheduler=connection.scheduler
             )
@@ -248,7 +248,7 @@ class Returning:
             return
         if not self._goes_on(connection):  # what opens it has left
             return
-        feed = Feed(connection, self._unsent, self._on_sent, self._on_empty)
+        feed = Link(connection, self._unsent, self._on_sent, self._on_empty)
         for message in messages:
             feed.note(message, first=True)
         self._greeting = feed

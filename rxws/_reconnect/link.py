@@ -16,17 +16,17 @@ from reactivex.abc import DisposableBase
 from reactivex.internal import noop
 
 from rxws._core.connection import Close, Connection, Pausable
-from rxws._core.schedulers import after
+from rxws._core.schedulers import call_later
 from rxws._session.flow import FlowControl
 from rxws._session.outgoing import Outgoing
 from rxws._session.read_gate import Hold
 
-from .offline_queue import Unsent
+from .offline_queue import OfflineQueue
 
-__all__ = ["Feed", "Holds", "Note"]
+__all__ = ["Link", "PinnedMessage", "SharedPause"]
 
 
-class Holds:
+class SharedPause:
     """What can be paused whether there is a connection or none; released from any thread."""
 
     def __init__(self) -> None:
@@ -59,13 +59,13 @@ class Holds:
 _FIRST = -1.0  # before every place in the order of the queue
 
 
-class _Note(enum.Enum):
+class _Pinned(enum.Enum):
     WAITING = enum.auto()
     LEFT = enum.auto()
     TAKEN_BACK = enum.auto()
 
 
-class Note:
+class PinnedMessage:
     """A message that belongs to one connection, and is never sent on another."""
 
     __slots__ = ("message", "order", "state")
@@ -73,16 +73,16 @@ class Note:
     def __init__(self, message: Any, order: float) -> None:
         self.message = message
         self.order = order
-        self.state = _Note.WAITING
+        self.state = _Pinned.WAITING
 
     def take_back(self) -> bool:
         """Do not send it; tell whether that comes in time."""
-        if self.state is _Note.WAITING:
-            self.state = _Note.TAKEN_BACK
-        return self.state is _Note.TAKEN_BACK
+        if self.state is _Pinned.WAITING:
+            self.state = _Pinned.TAKEN_BACK
+        return self.state is _Pinned.TAKEN_BACK
 
 
-class Feed:
+class Link:
     """The way from a queue, and from what is for this connection only, into one connection.
 
     All is in the order in which it was pushed, but for what is `first`.
@@ -97,7 +97,7 @@ class Feed:
     def __init__(
         self,
         connection: Connection[Any, Any],
-        unsent: Unsent,
+        unsent: OfflineQueue,
         on_sent: Callable[[], object],
         on_empty: Callable[[], object],
     ) -> None:
@@ -111,18 +111,18 @@ class Feed:
         self._unsent = unsent
         self._on_sent = on_sent
         self._on_empty = on_empty
-        self._notes: deque[Note] = deque()
+        self._notes: deque[PinnedMessage] = deque()
         self._pumping = False
         self._soon: DisposableBase | None = None
         self._stopped = False
-        flow.on_dry = self._on_dry
+        flow.on_drained = self._on_dry
 
-    def note(self, message: Any, first: bool = False) -> Note:
+    def note(self, message: Any, first: bool = False) -> PinnedMessage:
         """Let a message wait that is for this connection only."""
         # A wire that takes nothing shall not gather what came and left meanwhile.
-        while self._notes and self._notes[-1].state is _Note.TAKEN_BACK:
+        while self._notes and self._notes[-1].state is _Pinned.TAKEN_BACK:
             self._notes.pop()
-        note = Note(message, _FIRST if first else self._unsent.next_order())
+        note = PinnedMessage(message, _FIRST if first else self._unsent.next_order())
         self._notes.append(note)
         return note
 
@@ -142,7 +142,7 @@ class Feed:
         finally:
             self._pumping = False
         if not self._stopped:
-            self._flow.await_more(self._unsent.bytes)
+            self._flow.set_external_backlog(self._unsent.bytes)
             if empty:
                 self._on_empty()
 
@@ -156,8 +156,8 @@ class Feed:
     def stop(self) -> None:
         """Let go of the connection: it is over, or to be closed."""
         self._stopped = True
-        self._flow.on_dry = noop
-        self._flow.await_more(0)
+        self._flow.on_drained = noop
+        self._flow.set_external_backlog(0)
         self._notes.clear()
         if self._soon is not None:
             self._soon.dispose()
@@ -167,13 +167,13 @@ class Feed:
         """Send what waits, as far as it leaves, and tell whether nothing waits any more."""
         while not self._stopped and not self._is_empty():
             # A loss that a pause hides is told by what is sent all the same.
-            if not (self._takes or self._flow.severed):
+            if not (self._takes or self._flow.send_lost):
                 return False
             note = self._next_note()
             if note is not None:
-                note.state = _Note.LEFT
+                note.state = _Pinned.LEFT
                 if self._outgoing.push_now(note.message) is False:
-                    note.state = _Note.WAITING
+                    note.state = _Pinned.WAITING
                     self._notes.appendleft(note)
                     return False
                 continue
@@ -184,7 +184,7 @@ class Feed:
         return True
 
     def _is_empty(self) -> bool:
-        while self._notes and self._notes[0].state is _Note.TAKEN_BACK:
+        while self._notes and self._notes[0].state is _Pinned.TAKEN_BACK:
             self._notes.popleft()
         return not self._notes and self._unsent.peek() is None
 
@@ -193,7 +193,7 @@ class Feed:
         """Whether the wire takes messages; asked before one is encoded in vain."""
         return self._flow.wire_writable and not self._flow.outbox.count
 
-    def _next_note(self) -> Note | None:
+    def _next_note(self) -> PinnedMessage | None:
         """Take out the first note, if it comes before all that waits in the queue."""
         if not self._notes:
             return None
@@ -211,7 +211,7 @@ class Feed:
     def _on_dry(self) -> None:
         """The wire takes frames again: not now, it may be in the middle of that."""
         if self._soon is None and (self._notes or len(self._unsent)):
-            self._soon = after(self._scheduler, 0, self._pump_soon)
+            self._soon = call_later(self._scheduler, 0, self._pump_soon)
 
     def _pump_soon(self) -> None:
         self._soon = None

@@ -10,12 +10,12 @@ from reactivex.abc import SchedulerBase
 
 from rxws._core.log import logger
 from rxws._core.loop_scheduler import LoopScheduler
-from rxws._core.schedulers import after, seconds_of
+from rxws._core.schedulers import call_later, seconds_of
 
-__all__ = ["Home"]
+__all__ = ["LoopAffinity"]
 
 
-class Home:
+class LoopAffinity:
     """The thread of a scheduler.
 
     Args:
@@ -71,7 +71,7 @@ class Home:
             return
         assert self.scheduler is not None
         try:
-            after(self.scheduler, 0, action)
+            call_later(self.scheduler, 0, action)
         except RuntimeError:
             logger.debug("dropped a call from another thread: the loop is closed")
 

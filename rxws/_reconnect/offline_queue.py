@@ -16,7 +16,15 @@ from rxws._core.connection import Close, Out
 from rxws._session.encoding import conflation_key
 from rxws.overflow import OVERHEAD, Latest
 
-__all__ = ["Dropped", "Ending", "QueueOverflow", "Reason", "SubjectStats", "Unsent", "Waiting"]
+__all__ = [
+    "Dropped",
+    "Ending",
+    "OfflineQueue",
+    "QueueOverflow",
+    "QueuedMessage",
+    "Reason",
+    "SubjectStats",
+]
 
 Reason = Literal["expired", "overflow", "conflated", "closed", "fault"]
 """Why a message was dropped.
@@ -68,7 +76,7 @@ class SubjectStats:
     dropped: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
-class Waiting:
+class QueuedMessage:
     """A message that waits, and its place in the order of all."""
 
     __slots__ = ("key", "order", "since", "size", "value")
@@ -81,7 +89,7 @@ class Waiting:
         self.order = order
 
 
-class Unsent:
+class OfflineQueue:
     """Messages in their order, and the end that seals them.
 
     Args:
@@ -116,8 +124,8 @@ class Unsent:
         self._seconds = seconds
         self._lock = threading.Lock()
         self._order = count()
-        self._waiting: deque[Waiting] = deque()
-        self._by_key: dict[Hashable, Waiting] = {}  # filled only where the policy has keys
+        self._waiting: deque[QueuedMessage] = deque()
+        self._by_key: dict[Hashable, QueuedMessage] = {}  # filled only where the policy has keys
         self._dropped: dict[str, int] = {}
         self._untold: deque[Dropped[Any]] = deque(maxlen=_UNTOLD)
 
@@ -136,7 +144,7 @@ class Unsent:
             return dict(self._dropped)
 
     @property
-    def untold(self) -> bool:
+    def has_unreported(self) -> bool:
         """Whether `tell` has something."""
         return bool(self._untold)
 
@@ -177,7 +185,7 @@ class Unsent:
                 if self._waiting and self.cost + size + OVERHEAD > self._bound:
                     self._drop(value, "overflow")
                     return
-            waiting = Waiting(value, size, key, now, next(self._order))
+            waiting = QueuedMessage(value, size, key, now, next(self._order))
             self._waiting.append(waiting)
             self.bytes += size
             if isinstance(self._policy, Latest):
@@ -202,7 +210,7 @@ class Unsent:
             self._drop_expired(self._seconds())
             return self._waiting[0].order if self._waiting else None
 
-    def take(self) -> Waiting | None:
+    def take(self) -> QueuedMessage | None:
         """Take out what waits longest and has not expired."""
         with self._lock:
             now = self._seconds()
@@ -213,7 +221,7 @@ class Unsent:
                 self._drop(waiting.value, "expired")
             return None
 
-    def put_back(self, waiting: Waiting) -> None:
+    def put_back(self, waiting: QueuedMessage) -> None:
         """Undo a `take`, unless a newer message of the same key came meanwhile."""
         with self._lock:
             if isinstance(self._policy, Latest):
@@ -236,14 +244,14 @@ class Unsent:
                 self._drop(self._remove_first().value, "closed")
             self.end = None
 
-    def _remove_first(self) -> Waiting:
+    def _remove_first(self) -> QueuedMessage:
         waiting = self._waiting.popleft()
         self.bytes -= waiting.size
         if isinstance(self._policy, Latest):
             del self._by_key[waiting.key]
         return waiting
 
-    def _make_room(self, besides: Waiting) -> None:
+    def _make_room(self, besides: QueuedMessage) -> None:
         while len(self._waiting) > 1 and self.cost > self._bound:
             if self._waiting[0] is besides:
                 self._waiting.rotate(-1)
@@ -253,7 +261,7 @@ class Unsent:
         while self._waiting and self._has_expired(self._waiting[0], now):
             self._drop(self._remove_first().value, "expired")
 
-    def _has_expired(self, waiting: Waiting, now: float) -> bool:
+    def _has_expired(self, waiting: QueuedMessage, now: float) -> bool:
         return self._ttl is not None and now - waiting.since > self._ttl
 
     def _drop(self, value: Any, reason: Reason) -> None:

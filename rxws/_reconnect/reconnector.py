@@ -21,11 +21,11 @@ from rxws._core.connection import Close, Connection
 from rxws._core.errors import ConnectionClosed
 from rxws._core.log import logger
 from rxws._core.loop_scheduler import LoopScheduler
-from rxws._core.schedulers import after, seconds_of
+from rxws._core.schedulers import call_later, seconds_of
 from rxws.backoff import DEFAULT, Backoff, is_retryable, retry_after
 from rxws.status import Closed, Connecting, Open, Status, Waiting, moved
 
-__all__ = ["Policy", "Reconnecting", "redial"]
+__all__ = ["ReconnectPolicy", "Reconnector", "redial"]
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -35,7 +35,7 @@ _DONE = frozenset({1000, 1005})
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class ReconnectPolicy:
     """When to dial again.
 
     Args:
@@ -64,7 +64,7 @@ class Policy:
 
 def redial(
     dial: Observable[Connection[In, Out]],
-    policy: Policy,
+    policy: ReconnectPolicy,
     *,
     status: ObserverBase[Status] | None = None,
     scheduler: SchedulerBase | None = None,
@@ -81,7 +81,7 @@ def redial(
     def subscribe(
         observer: ObserverBase[Connection[In, Out]], used: SchedulerBase | None = None
     ) -> DisposableBase:
-        reconnecting = Reconnecting(
+        reconnecting = Reconnector(
             dial,
             observer,
             policy,
@@ -95,7 +95,7 @@ def redial(
     return Observable(subscribe)
 
 
-class Reconnecting(DisposableBase, Generic[In, Out]):
+class Reconnector(DisposableBase, Generic[In, Out]):
     """One subscription: it dials, tells of each connection, and dials again when that is over.
 
     It is used on the thread that made it, which is the scheduler's; only `dispose` may be called
@@ -115,7 +115,7 @@ class Reconnecting(DisposableBase, Generic[In, Out]):
         self,
         dial: Observable[Connection[In, Out]],
         observer: ObserverBase[Connection[In, Out]],
-        policy: Policy,
+        policy: ReconnectPolicy,
         scheduler: SchedulerBase,
         wall: Callable[[], float],
         status: Callable[[Status], object] | None = None,
@@ -162,7 +162,7 @@ class Reconnecting(DisposableBase, Generic[In, Out]):
             self._dispose()
             return
         try:
-            after(self._scheduler, 0, self._dispose)
+            call_later(self._scheduler, 0, self._dispose)
         except RuntimeError:  # the loop is closed, and all that ran on it is gone
             logger.debug("dropped a call from another thread: the loop is closed")
 
@@ -232,7 +232,7 @@ class Reconnecting(DisposableBase, Generic[In, Out]):
             self._become(Waiting(delay, cause))
         if not self.over:
             # Also for a delay of 0: dials that fail at once follow one another, without recursion.
-            self._holds = [after(self._scheduler, delay, self._again)]
+            self._holds = [call_later(self._scheduler, delay, self._again)]
 
     def _again(self) -> None:
         self._holds = []  # the timer has run

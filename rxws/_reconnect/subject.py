@@ -16,27 +16,27 @@ from yarl import URL
 from rxws import codecs
 from rxws._core.connection import Close, Connection, In, Out, without_secrets
 from rxws._core.errors import EncodeError
-from rxws._core.streams import Dispatcher, Renewing
-from rxws._core.upstream import gather
+from rxws._core.streams import Dispatcher, RestartableStream
+from rxws._core.upstream import register_upstream
 from rxws._session.encoding import encode, size
 from rxws.backoff import DEFAULT, Backoff, is_retryable
 from rxws.closing import check_sendable
 from rxws.codecs import Codec
 from rxws.status import Status
 
-from .channels import UNSET, Carrier, Channel, Channels
+from .channels import UNSET, Channel, ChannelHost, ChannelRegistry
 from .connections import connections
-from .diagnostics import Faults
-from .lifecycle import Returning
-from .loop_affinity import Home
-from .offline_queue import Dropped, Ending, QueueOverflow, SubjectStats, Unsent
+from .diagnostics import FaultStream
+from .lifecycle import SubjectLifecycle
+from .loop_affinity import LoopAffinity
+from .offline_queue import Dropped, Ending, OfflineQueue, QueueOverflow, SubjectStats
 from .options import SubjectOptions, Url
-from .reconnector import Policy, redial
+from .reconnector import ReconnectPolicy, redial
 
 __all__ = ["WebSocketSubject"]
 
 
-class WebSocketSubject(Renewing[In], Subject[Any], Generic[In, Out]):
+class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
     """A Subject that survives the network: who subscribes gets what comes in, on any connection.
 
     The first subscriber opens a connection, the last one leaving closes it with 1000. A lost
@@ -118,14 +118,14 @@ class WebSocketSubject(Renewing[In], Subject[Any], Generic[In, Out]):
         if opening is not None and not callable(opening):
             raise TypeError(f"opening={opening!r} is not callable: use a function of a connection")
         dispatcher = Dispatcher()
-        self._home = Home(scheduler)
+        self._home = LoopAffinity(scheduler)
         self._url = url
         self._codec = codecs.raw if codec is None else codec
-        self._unsent = Unsent(queue, queue_overflow, ttl, self._home.seconds)
-        faults = self._faults = Faults(dispatcher, self._home)
+        self._unsent = OfflineQueue(queue, queue_overflow, ttl, self._home.seconds)
+        faults = self._faults = FaultStream(dispatcher, self._home)
         self.errors: Observable[Exception] = faults
-        self._channels = Channels(faults.of_channel)
-        machine = self._machine = Returning(
+        self._channels = ChannelRegistry(faults.of_channel)
+        machine = self._machine = SubjectLifecycle(
             self._home,
             self._unsent,
             self._channels,
@@ -135,7 +135,7 @@ class WebSocketSubject(Renewing[In], Subject[Any], Generic[In, Out]):
             opening,
             lambda: self.observed or bool(self._channels),
             self._pass_on,
-            lambda: [self.begin_anew(), *self._channels.begin_anew()],
+            lambda: [self.finish_subscribers(), *self._channels.finish_subscribers()],
         )
         super().__init__(dispatcher, faults.of_subscriber, self._on_changed)
         machine.connections = _connections(
@@ -151,7 +151,7 @@ class WebSocketSubject(Renewing[In], Subject[Any], Generic[In, Out]):
         self.status: Observable[Status] = machine.status
         self.drops: Observable[Dropped[Out]] = machine.drops
         self._pump_is_due = False
-        self._carrier = Carrier(
+        self._carrier = ChannelHost(
             machine.carry,
             lambda: machine.connection,
             self._on_channel_changed,
@@ -224,8 +224,8 @@ class WebSocketSubject(Renewing[In], Subject[Any], Generic[In, Out]):
             hash((key, match))
         return Channel(self._carrier, (subscribe, unsubscribe), match, key)
 
-    def _greet(self, observer: ObserverBase[In]) -> None:
-        gather(self._machine.holds)
+    def _on_subscribe(self, observer: ObserverBase[In]) -> None:
+        register_upstream(self._machine.holds)
 
     def _pass_on(self, value: In) -> None:
         if self._told:
@@ -289,7 +289,7 @@ class WebSocketSubject(Renewing[In], Subject[Any], Generic[In, Out]):
 
     def dispose(self) -> None:
         """Let go of all subscribers without a word, drop what waits, and close with 1000."""
-        self.let_all_go()
+        self.detach_all()
         self._unsent.clear()
         self._look_for_home(wanted=False)
         self._home.run(self._dispose_channels)
@@ -340,7 +340,7 @@ def _connections(
         codec: The codec of an address.
         scheduler: The time of an Observable.
         status: Receives every status.
-        **policy: When to dial again: the arguments of `Policy`.
+        **policy: When to dial again: the arguments of `ReconnectPolicy`.
 
     Raises:
         TypeError: There are options, and an Observable for which they come too late.
@@ -351,7 +351,7 @@ def _connections(
     if options:
         raise TypeError(f"{', '.join(options)}: not with an Observable, which dials by itself")
     dial: Observable[Connection[Any, Any]] = cast(Any, url)
-    return redial(dial, Policy(**policy), status=status, scheduler=scheduler)
+    return redial(dial, ReconnectPolicy(**policy), status=status, scheduler=scheduler)
 
 
 def _address(url: object, connection: Connection[Any, Any] | None) -> str:

@@ -10,12 +10,12 @@ from rxws._core.connection import Close
 
 from .jsonl import Direction, Event
 
-__all__ = ["Clocked", "Lane", "Note"]
+__all__ = ["Lane", "LaneEntry", "RecordingClock"]
 
 _DIRECTIONS: dict[str, Direction] = {"incoming": "in", "outgoing": "out"}
 
 
-class Clocked(Protocol):
+class RecordingClock(Protocol):
     """What all lanes of a recording share: its time, and the count of its events."""
 
     count: int
@@ -23,7 +23,7 @@ class Clocked(Protocol):
     began: float
 
 
-class Note(NamedTuple):
+class LaneEntry(NamedTuple):
     """What a lane keeps of an event, until somebody wants to see it."""
 
     t: float
@@ -33,7 +33,7 @@ class Note(NamedTuple):
 
 
 # Half of what Note(...) costs.
-_new: Callable[[type[Note], tuple[Any, ...]], Note] = cast(Any, tuple).__new__
+_new: Callable[[type[LaneEntry], tuple[Any, ...]], LaneEntry] = cast(Any, tuple).__new__
 
 
 class Lane:
@@ -49,7 +49,7 @@ class Lane:
 
     __slots__ = ("_keep", "_notes", "_recording", "detail", "dir", "dropped", "name", "passing")
 
-    def __init__(self, recording: Clocked, name: str, keep: int) -> None:
+    def __init__(self, recording: RecordingClock, name: str, keep: int) -> None:
         self.name = name
         self.dir: Direction = _DIRECTIONS.get(name)
         self.detail = ""
@@ -57,7 +57,7 @@ class Lane:
         self.passing: tuple[Any] | None = None
         self._recording = recording
         self._keep = keep
-        self._notes: deque[Note] = deque(maxlen=keep)
+        self._notes: deque[LaneEntry] = deque(maxlen=keep)
 
     def note(self, type: str, data: Any = None) -> None:  # noqa: A002 # as the format has it
         """Note that something happened just now."""
@@ -65,15 +65,15 @@ class Lane:
         if len(notes) == self._keep:
             self.dropped += 1
         recording.count = count = recording.count + 1
-        notes.append(_new(Note, (recording.seconds() - recording.began, count, type, data)))
+        notes.append(_new(LaneEntry, (recording.seconds() - recording.began, count, type, data)))
 
     def put(self, event: Event) -> None:
         """Add an event that was noted elsewhere."""
         self._recording.count += 1
-        self._notes.append(Note(event.t, self._recording.count, event.type, event.data))
+        self._notes.append(LaneEntry(event.t, self._recording.count, event.type, event.data))
 
     @property
-    def notes(self) -> tuple[Note, ...]:
+    def notes(self) -> tuple[LaneEntry, ...]:
         """What is kept, in order."""
         return tuple(self._notes)
 
@@ -87,7 +87,7 @@ class Lane:
         """Whether the latest event is an end: the stream's, or the subscription's."""
         return bool(self._notes) and self._notes[-1].type != "next"
 
-    def event(self, note: Note) -> Event:
+    def event(self, note: LaneEntry) -> Event:
         """Return a note of this lane as an event."""
         kind = "close" if isinstance(note.data, Close) else note.type
         return Event(note.t, self.name, self.dir, kind, note.data)

@@ -15,11 +15,11 @@ from rxws._core.connection import Close, Connection, without_secrets
 from rxws._core.schedulers import seconds_of
 from rxws._core.streams import Stream
 
-from .diagram import Picture, Track, svg, text
+from .diagram import Diagram, Track, svg, text
 from .jsonl import Event, read, write
 from .lane import Lane
 from .replay import replay
-from .tap import Noting, tap
+from .tap import LaneObserver, tap
 
 __all__ = ["Recording"]
 
@@ -209,7 +209,7 @@ class Recording:
         began = min((each.events[0].t for each in self.lanes.values() if each.dropped), default=0.0)
         return replay(self.lanes[lane].events, began, speed, scheduler)
 
-    def picture(self) -> Picture:
+    def picture(self) -> Diagram:
         """Return what is to be drawn; of a connection its end stands at the end of its lanes.
 
         What comes in stands above the taps of a chain, and what goes out below them.
@@ -222,8 +222,8 @@ class Recording:
             if not _untold(lane)
         )
         if not ends:
-            return Picture(self.title, tracks)
-        return Picture(self.title, tracks, ends[-1].data, ends[-1].t)
+            return Diagram(self.title, tracks)
+        return Diagram(self.title, tracks, ends[-1].data, ends[-1].t)
 
     def svg(self, width: int = 760, window: float | None = None) -> str:
         """Draw it as a marble diagram.
@@ -258,7 +258,7 @@ class Recording:
                 f"{stream!r} is no stream of a connection: use tap() in a chain of yours"
             )
         watch: Callable[[ObserverBase[Any]], DisposableBase] = stream.watch
-        self._watching.add(watch(Noting(self.lane(name))))
+        self._watching.add(watch(LaneObserver(self.lane(name))))
 
     def __len__(self) -> int:
         return sum(map(len, self.lanes.values()))

@@ -10,7 +10,7 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import SerialDisposable
 from reactivex.scheduler import TimeoutScheduler
 
-from rxws._core.schedulers import after
+from rxws._core.schedulers import call_later
 
 from .jsonl import Event
 
@@ -66,7 +66,7 @@ def _replay(
             wait(max((event.t - began) / speed - passed, 0.0), event)
 
     def wait(seconds: float, event: Event) -> None:
-        timer.disposable = after(scheduler, seconds, lambda: tell(event))
+        timer.disposable = call_later(scheduler, seconds, lambda: tell(event))
 
     def tell(event: Event) -> None:
         if event.type == "error":

@@ -10,12 +10,12 @@ from reactivex.disposable import CompositeDisposable, Disposable
 
 from .lane import Lane
 
-__all__ = ["Noting", "tap"]
+__all__ = ["LaneObserver", "tap"]
 
 T = TypeVar("T")
 
 
-class Noting(ObserverBase[Any]):
+class LaneObserver(ObserverBase[Any]):
     """Notes what a stream of a connection tells; without the state that RxPY's observers have."""
 
     def __init__(self, lane: Lane) -> None:

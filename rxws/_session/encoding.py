@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from rxws._core.errors import DecodeError, EncodeError
-from rxws._core.frames import Kind
+from rxws._core.frames import Opcode
 from rxws.codecs import Codec, raw
 from rxws.overflow import Latest
 
@@ -15,10 +15,10 @@ __all__ = ["conflation_key", "decode_error", "decoder", "encode", "encoder", "si
 
 T = TypeVar("T")
 
-_TEXT, _BINARY = Kind.TEXT, Kind.BINARY
+_TEXT, _BINARY = Opcode.TEXT, Opcode.BINARY
 
 
-def encode(codec: Codec[Any, T], value: T) -> tuple[Kind, bytes]:
+def encode(codec: Codec[Any, T], value: T) -> tuple[Opcode, bytes]:
     """Make the kind and the payload of a value's frame.
 
     Raises:
@@ -37,12 +37,12 @@ def encode(codec: Codec[Any, T], value: T) -> tuple[Kind, bytes]:
         raise EncodeError(f"cannot encode {value!r:.80}: {exc}", value) from exc
 
 
-def encoder(codec: Codec[Any, T]) -> Callable[[T], tuple[Kind, bytes]]:
+def encoder(codec: Codec[Any, T]) -> Callable[[T], tuple[Opcode, bytes]]:
     """Return what does as `encode`, in one step where the values are frames already."""
     return _encode_frame if codec is raw else partial(encode, codec)
 
 
-def _encode_frame(value: Any) -> tuple[Kind, bytes]:
+def _encode_frame(value: Any) -> tuple[Opcode, bytes]:
     if value.__class__ is bytes:
         return _BINARY, value
     try:

@@ -13,19 +13,19 @@ from reactivex.scheduler import ImmediateScheduler
 
 from rxws._core.connection import Close, Stats
 from rxws._core.errors import ConnectionClosed
-from rxws._core.frames import Frame, Kind
-from rxws._core.streams import Dispatcher, Fault, Replay, Stream
+from rxws._core.frames import Frame, Opcode
+from rxws._core.streams import Dispatcher, Fault, ReplayStream, Stream
 from rxws.overflow import OVERHEAD, REFUSING
 
-from .liveness import KeepAlive, Patience
+from .liveness import KeepAlive, SendDeadline
 from .options import Options
-from .read_gate import Gate, Hold
-from .send_buffer import make_outbox
+from .read_gate import Hold, ReadGate
+from .send_buffer import make_send_buffer
 from .transport import Transport
 
 __all__ = ["FlowControl"]
 
-_DATA = (Kind.TEXT, Kind.BINARY)
+_DATA = (Opcode.TEXT, Opcode.BINARY)
 _NOBODY = KeepAlive(ImmediateScheduler.singleton(), bool, lambda _: None)  # never told to watch
 _BEHIND = object()  # the hold of the peer that does not take what we send
 
@@ -60,14 +60,14 @@ class FlowControl:
         "_writable",
         "gate",
         "keep_alive",
-        "on_dry",
+        "on_drained",
         "on_released",
         "outbox",
         "received_bytes",
         "received_messages",
+        "send_lost",
         "sent_bytes",
         "sent_messages",
-        "severed",
         "waiting",
         "wire_writable",
     )
@@ -88,21 +88,23 @@ class FlowControl:
         self._on_overflow = on_overflow
         self._on_stuck = on_stuck
         self.on_released: Callable[[], None] = noop  # called when a hold was let go
-        self.on_dry: Callable[[], None] = noop  # called when the wire takes frames and finds none
+        self.on_drained: Callable[[], None] = (
+            noop  # called when the wire takes frames and finds none
+        )
         self.waiting = 0  # bytes that wait elsewhere, for `offer_now`
         self._thread = threading.get_ident()
         self._deferred = 0
         self.keep_alive = _NOBODY  # one is made with the first pause or message
-        self.gate = Gate(transport, scheduler)
+        self.gate = ReadGate(transport, scheduler)
         self.gate.on_paused = self.watch
-        self.outbox = make_outbox(options.overflow)
+        self.outbox = make_send_buffer(options.overflow)
         self._dispatcher = dispatcher
         self._fault = fault
-        self._writable: Replay[bool] | None = None  # made when somebody asks, as is _latency
+        self._writable: ReplayStream[bool] | None = None  # made when somebody asks, as is _latency
         self._latency: Stream[float] | None = None
         self.wire_writable = True
-        self.severed = False  # whether TCP is lost, be it that reading has not come to that yet
-        self._patience: Patience | None = None  # one is made when a message has to wait
+        self.send_lost = False  # whether TCP is lost, be it that reading has not come to that yet
+        self._patience: SendDeadline | None = None  # one is made when a message has to wait
         self.received_messages = self.received_bytes = 0
         self.sent_messages = self.sent_bytes = 0
         self._dropped: dict[str, int] = {}
@@ -127,7 +129,7 @@ class FlowControl:
     def writable(self) -> Observable[bool]:
         """See `Flow.writable`."""
         if self._writable is None:
-            self._writable = Replay(self._dispatcher, self._fault, self.wire_writable)
+            self._writable = ReplayStream(self._dispatcher, self._fault, self.wire_writable)
             if self._ended is not None:
                 self._writable.end()
         return self._writable
@@ -186,7 +188,7 @@ class FlowControl:
         if self._latency is not None:
             self._latency.emit(seconds)
 
-    def offer(self, kind: Kind, payload: bytes, key: Hashable = None) -> bool:
+    def offer(self, kind: Opcode, payload: bytes, key: Hashable = None) -> bool:
         """Send a message and tell so, or do what the policy says of one that finds no room.
 
         A message that finds nothing waiting is sent whatever its size: it is the user's.
@@ -212,7 +214,7 @@ class FlowControl:
         self._check_water()
         return True
 
-    def offer_now(self, kind: Kind, payload: bytes) -> bool:
+    def offer_now(self, kind: Opcode, payload: bytes) -> bool:
         """Send a message if it leaves at once, and tell so; else do nothing."""
         if self.outbox.count or not self.wire_writable or not self._transport.write(kind, payload):
             return False
@@ -220,9 +222,9 @@ class FlowControl:
         self.sent_bytes += len(payload)
         return True
 
-    def await_more(self, waiting: int) -> None:
+    def set_external_backlog(self, waiting: int) -> None:
         """So many bytes wait elsewhere by now: they hold up reading as if they waited here."""
-        self.waiting = 0 if self.severed else waiting
+        self.waiting = 0 if self.send_lost else waiting
         self._check_water()
 
     def _excess(self, more: int = 0) -> bool:
@@ -234,7 +236,7 @@ class FlowControl:
         if frame is None:
             if self.gate.held:
                 self._check_water()
-            self.on_dry()
+            self.on_drained()
         elif frame.kind in _DATA:
             self.sent_messages += 1
             self.sent_bytes += len(frame.payload)
@@ -277,9 +279,9 @@ class FlowControl:
             self.gate.release(_BEHIND)
             self.on_released()
 
-    def _waits(self) -> Patience:
+    def _waits(self) -> SendDeadline:
         if self._patience is None:
-            self._patience = Patience(
+            self._patience = SendDeadline(
                 self._scheduler, self._options.send_timeout, self._is_dry, self._on_stuck
             )
         return self._patience

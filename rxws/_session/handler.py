@@ -14,7 +14,7 @@ from rxws._core.errors import RxwsError
 
 from .session import Session, State
 
-__all__ = ["check_handler", "handle", "listener", "pipeline"]
+__all__ = ["check_handler", "listener", "pipeline", "run_handler"]
 
 _FOUR = "an Observable, a Disposable, None, or a coroutine of one of these"
 
@@ -31,7 +31,7 @@ def check_handler(handler: object) -> None:
         )
 
 
-def handle(handler: Handler[Any, Any], session: Session[Any, Any]) -> None:
+def run_handler(handler: Handler[Any, Any], session: Session[Any, Any]) -> None:
     """Compose a connection's pipeline; an exception closes it as `outgoing.on_error` does."""
     try:
         result = handler(session.face.connection)

@@ -10,22 +10,22 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from rxws._core.connection import Close
 from rxws._core.log import logger
-from rxws._core.schedulers import after
+from rxws._core.schedulers import call_later
 from rxws._core.streams import Dispatcher, Fault, Stream
-from rxws._core.upstream import gather
+from rxws._core.upstream import register_upstream
 
 from .encoding import decode_error, decoder
 from .flow import FlowControl
 from .options import Options
 
-__all__ = ["Inbound"]
+__all__ = ["IncomingStream"]
 
 T = TypeVar("T")
 
 _KEPT = object()  # the hold of a message that waits
 
 
-class Inbound(Stream[T]):
+class IncomingStream(Stream[T]):
     """The `incoming` of a connection.
 
     A message that finds no subscriber, or a flow on hold, is kept and reading paused; there is no
@@ -117,7 +117,7 @@ class Inbound(Stream[T]):
         go of a hold shall not be called back meanwhile.
         """
         if self._kept and self._flushing is None:
-            self._flushing = after(self._scheduler, 0, self._flush_now)
+            self._flushing = call_later(self._scheduler, 0, self._flush_now)
 
     def discard_unobserved(self) -> None:
         """Drop what comes in while nobody subscribes, if nobody ever did: a server push."""
@@ -172,8 +172,8 @@ class Inbound(Stream[T]):
         else:
             self.tell(value)
 
-    def _greet(self, observer: ObserverBase[T]) -> None:
-        gather(self.flow)
+    def _on_subscribe(self, observer: ObserverBase[T]) -> None:
+        register_upstream(self.flow)
         self.ever_observed = True
         self._discarding = self.flow.gate.open_for_good
         self._stop_timer()  # what waits now waits for whoever holds the flow
@@ -199,7 +199,7 @@ class Inbound(Stream[T]):
 
     def _watch(self) -> None:
         if not self._observers and self._timer is None:
-            self._timer = after(self._scheduler, self._hold_timeout, self._give_up)
+            self._timer = call_later(self._scheduler, self._hold_timeout, self._give_up)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

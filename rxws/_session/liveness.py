@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 
 from reactivex.abc import DisposableBase, SchedulerBase
 
-from rxws._core.schedulers import after
+from rxws._core.schedulers import call_later
 
-from .read_gate import Gate
+from .read_gate import ReadGate
 from .transport import Transport
 
-__all__ = ["Heartbeat", "KeepAlive", "Patience"]
+__all__ = ["Heartbeat", "KeepAlive", "SendDeadline"]
 
 # Seconds. aiohttp pings after a heartbeat of silence and gives up after half a heartbeat more, so
 # that one of 1 s, the shortest that is usual, is content with this.
@@ -56,7 +56,7 @@ class Heartbeat:
         interval: float,
         ping: Callable[[bytes], None],
         transport: Transport,
-        gate: Gate,
+        gate: ReadGate,
         on_latency: Callable[[float], None],
         on_dead: Callable[[], None],
     ) -> None:
@@ -69,7 +69,7 @@ class Heartbeat:
         self._on_dead = on_dead
         self._count = 0
         self._sent_at: datetime | None = None
-        self._timer: DisposableBase = after(scheduler, interval, self._beat)
+        self._timer: DisposableBase = call_later(scheduler, interval, self._beat)
 
     def stop(self) -> None:
         """Ping no more."""
@@ -97,9 +97,9 @@ class Heartbeat:
             if self._signs() == before:
                 self._on_dead()
             else:
-                self._timer = after(self._scheduler, self._interval / 2, self._beat)
+                self._timer = call_later(self._scheduler, self._interval / 2, self._beat)
 
-        self._timer = after(self._scheduler, self._interval / 2, check)
+        self._timer = call_later(self._scheduler, self._interval / 2, check)
         self._ping(self._payload())
 
 
@@ -136,7 +136,7 @@ class KeepAlive:
         if not self.watching:
             self.watching = True
             self._due = self._scheduler.now + timedelta(seconds=_SIGN_OF_LIFE)
-            self._timer = after(self._scheduler, _SIGN_OF_LIFE, self._beat)
+            self._timer = call_later(self._scheduler, _SIGN_OF_LIFE, self._beat)
 
     def stop(self) -> None:
         """Send no more."""
@@ -155,7 +155,7 @@ class KeepAlive:
             self._pong(b"")
 
 
-class Patience:
+class SendDeadline:
     """The deadline of what waits for a peer, from when the wire was full.
 
     What waited when it began has to leave in time. A peer that takes a little now and then has
@@ -212,7 +212,7 @@ class Patience:
         self._left = self._offered - waiting
         self._relieved += 1
         if self._timer is not None:
-            after(self._scheduler, 0, self._check_left)
+            call_later(self._scheduler, 0, self._check_left)
 
     def stop(self) -> None:
         """Nothing waits any more, or nothing will leave."""
@@ -232,7 +232,7 @@ class Patience:
             else:
                 self._arm()
 
-        self._timer = after(self._scheduler, self._seconds, check)
+        self._timer = call_later(self._scheduler, self._seconds, check)
 
     def _check_left(self) -> None:
         """End the deadline where the wire takes frames still: all that waited has left."""

@@ -9,14 +9,14 @@ from reactivex.abc import DisposableBase, SchedulerBase
 
 from .transport import Transport
 
-__all__ = ["Gate", "Hold"]
+__all__ = ["Hold", "ReadGate"]
 
 
 # Frozen, and one for all: most gates are open, and an empty set of their own costs 0.2 KiB each.
 _NOBODY: frozenset[object] = frozenset()
 
 
-class Gate:
+class ReadGate:
     """Lets frames in while nobody holds it.
 
     Args:
@@ -77,7 +77,7 @@ class Gate:
             if not self.holds:
                 self._resume()
 
-    def let_all_in(self) -> None:
+    def open_permanently(self) -> None:
         """Let frames in from now on, whoever holds it: the answer to a close is waited for."""
         self.open_for_good = True
         if self.holds:

@@ -6,13 +6,13 @@ from collections import OrderedDict, deque
 from collections.abc import Hashable
 
 from rxws._core.errors import EncodeError
-from rxws._core.frames import Frame, Kind
+from rxws._core.frames import Frame, Opcode
 from rxws.overflow import OVERHEAD, Latest, Overflow
 
-__all__ = ["Conflating", "Outbox", "make_outbox"]
+__all__ = ["ConflatingSendBuffer", "SendBuffer", "make_send_buffer"]
 
 
-class Outbox:
+class SendBuffer:
     """Messages in their order, the close frame that seals it, and control frames that pass by.
 
     Only whole messages are in here: what has begun to leave is the wire's, and never dropped.
@@ -70,10 +70,10 @@ class Outbox:
             return None  # RFC 6455, section 5.5.1: nothing is sent after a close frame
         if self.pong is not None:
             payload, self.pong = self.pong, None
-            return Frame(Kind.PONG, payload)
+            return Frame(Opcode.PONG, payload)
         if self.ping is not None:
             payload, self.ping = self.ping, None
-            return Frame(Kind.PING, payload)
+            return Frame(Opcode.PING, payload)
         message = self.pop()
         if message is not None:
             return message
@@ -89,7 +89,7 @@ class Outbox:
         return dropped
 
 
-class Conflating(Outbox):
+class ConflatingSendBuffer(SendBuffer):
     """An outbox in which a message replaces the one of the same key, in its place."""
 
     __slots__ = ("_by_key",)
@@ -130,6 +130,6 @@ class Conflating(Outbox):
         return super().clear()
 
 
-def make_outbox(policy: Overflow) -> Outbox:
+def make_send_buffer(policy: Overflow) -> SendBuffer:
     """Make the outbox for a policy."""
-    return Conflating() if isinstance(policy, Latest) else Outbox()
+    return ConflatingSendBuffer() if isinstance(policy, Latest) else SendBuffer()

@@ -15,15 +15,15 @@ from reactivex.abc import DisposableBase, SchedulerBase
 from rxws import closing
 from rxws._core.connection import Close, Connection, Handshake
 from rxws._core.errors import BufferOverflow, ConnectionClosed, EncodeError, SendTimeout
-from rxws._core.frames import Frame, Kind
+from rxws._core.frames import Frame, Opcode
 from rxws._core.log import logger
 from rxws._core.schedulers import ConnectionScheduler, Deadline
-from rxws._core.streams import Dispatcher, Fault, Replay, Stream
+from rxws._core.streams import Dispatcher, Fault, ReplayStream, Stream
 from rxws.overflow import Latest
 
 from .encoding import conflation_key, encoder
 from .flow import FlowControl
-from .incoming import Inbound
+from .incoming import IncomingStream
 from .liveness import Heartbeat
 from .options import Options
 from .outgoing import Outgoing, Sink
@@ -101,7 +101,9 @@ class Face(Generic[In, Out]):
             on_overflow,
             on_stuck,
         )
-        self.incoming: Inbound[In] = Inbound(dispatcher, fault, options, self.flow, scheduler)
+        self.incoming: IncomingStream[In] = IncomingStream(
+            dispatcher, fault, options, self.flow, scheduler
+        )
         self.flow.on_released = self.incoming.flush
         self.outgoing: Outgoing[Out | Close] = Outgoing(
             dispatcher,
@@ -113,7 +115,7 @@ class Face(Generic[In, Out]):
         )
         # Who raises while told of a fault cannot be told of that: nobody observes it.
         self.errors: Stream[Exception] = Stream(dispatcher, on_unobserved)
-        self.closed: Replay[Close] = Replay(dispatcher, fault)
+        self.closed: ReplayStream[Close] = ReplayStream(dispatcher, fault)
         self.connection: Connection[In, Out] = Connection(
             self.incoming,
             self.outgoing,
@@ -147,7 +149,7 @@ class Face(Generic[In, Out]):
 
     def end(self, close: Close, error: ConnectionClosed | None) -> None:
         """Tell the verdict: one terminal notification of `incoming`, one `Close` of `closed`."""
-        self.flow.gate.let_all_in()
+        self.flow.gate.open_permanently()
         self.incoming.finish(close, error)
         self.outgoing.stop()
         self.flow.close(close)
@@ -231,7 +233,7 @@ class Session(Generic[In, Out]):
     def send(self, value: Any) -> bool:
         """Encode a message and send it, or queue it."""
         flow = self.flow
-        if self.state is not _OPEN or (flow.severed and self._is_severed()):
+        if self.state is not _OPEN or (flow.send_lost and self._is_severed()):
             flow.dropped("closed")
             return False
         try:
@@ -258,7 +260,7 @@ class Session(Generic[In, Out]):
             return False
         self.state = State.DRAINING
         self._ours = Close(close.code, close.reason)
-        self.flow.gate.let_all_in()
+        self.flow.gate.open_permanently()
         self.face.incoming.discard_from_now()
         # What is queued has so long to leave, however it trickles; then so long for the answer.
         self._deadline.set(self._options.send_timeout, self._on_stuck)
@@ -300,7 +302,7 @@ class Session(Generic[In, Out]):
     def take(self) -> Frame | None:
         """Return the next frame to write."""
         frame = self.flow.take()
-        if frame is not None and frame.kind is Kind.CLOSE and self.state is State.DRAINING:
+        if frame is not None and frame.kind is Opcode.CLOSE and self.state is State.DRAINING:
             self.state = State.CLOSING
             self._deadline.set(self._options.close_timeout, self.kill)
         return frame
@@ -312,7 +314,7 @@ class Session(Generic[In, Out]):
 
     def on_unsendable(self) -> None:
         """TCP is lost: nothing of what waits will leave, so it holds up reading no more."""
-        self.flow.severed = True
+        self.flow.send_lost = True
         self.flow.give_up()
 
     @property
@@ -362,7 +364,7 @@ class Session(Generic[In, Out]):
         elif self.state is not State.CLOSED:
             self._end(Close(1006, by="network"))
         self._deadline.clear()
-        if not self.flow.severed:  # else it was done then, and nothing was queued since
+        if not self.flow.send_lost:  # else it was done then, and nothing was queued since
             self.flow.give_up()
 
     def on_cancelled(self) -> None:
@@ -425,7 +427,7 @@ class Session(Generic[In, Out]):
     def _seal(self, close: Close | None) -> None:
         """Let the close frame follow what is queued; the wire is woken by `finish`, or else."""
         payload = b"" if close is None else close.code.to_bytes(2, "big") + close.reason.encode()
-        self.flow.outbox.seal(Frame(Kind.CLOSE, payload))
+        self.flow.outbox.seal(Frame(Opcode.CLOSE, payload))
 
     def _finish(self, linger: bool, within: float | None = None) -> None:
         if not self._transport.finish(linger):
@@ -444,6 +446,6 @@ class Session(Generic[In, Out]):
 
     def _is_severed(self) -> bool:
         """Whether nothing can be sent any more; a loss during a pause is told by that."""
-        if self.flow.severed and self.flow.gate.held:
+        if self.flow.send_lost and self.flow.gate.held:
             self.on_lost()  # else what came before the loss is being delivered, and tells it
-        return self.flow.severed
+        return self.flow.send_lost

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from reactivex.abc import DisposableBase
 
-from rxws._core.frames import Frame, Kind
+from rxws._core.frames import Frame, Opcode
 
 __all__ = ["Receiver", "Transport"]
 
@@ -35,7 +35,7 @@ class Transport(Protocol):
         """A number that grows while what has come waits, for others to have their turn."""
         ...
 
-    def write(self, kind: Kind, payload: bytes) -> bool:
+    def write(self, kind: Opcode, payload: bytes) -> bool:
         """Write a message at once; only while the wire is writable and nothing waits.
 
         Returns:

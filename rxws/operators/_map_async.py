@@ -15,7 +15,7 @@ from rxws._core.connection import Flow, Pausable
 from rxws._core.errors import RxwsError
 from rxws._core.loop_scheduler import LoopScheduler
 from rxws._core.schedulers import ConnectionScheduler
-from rxws._core.upstream import flows_subscribed, nothing_gathered
+from rxws._core.upstream import collect_upstreams, no_upstreams
 
 __all__ = ["Backlog", "map_async"]
 
@@ -91,7 +91,7 @@ def map_async(
         ) -> DisposableBase:
             # As everywhere in rxws: what is above stays on the loop, and is found from there.
             scheduler = scheduler or LoopScheduler.running()
-            with flows_subscribed() as flows:
+            with collect_upstreams() as flows:
                 if flow is not None:
                     flows.append(flow)
                 mapping = _Mapping(fn, max_concurrent, ordered, observer, flows, scheduler)
@@ -186,7 +186,7 @@ class _Mapping(DisposableBase, Generic[T, R]):
         call: _Call[R] = _Call()
         if self._ordered:
             self._calls.append(call)
-        with nothing_gathered():  # what fn subscribes is no source of ours
+        with no_upstreams():  # what fn subscribes is no source of ours
             task = loop.create_task(_await(self._fn, value))
             task.add_done_callback(lambda task: self._on_done(task, call))
         self._inside += 1

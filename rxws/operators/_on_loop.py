@@ -10,7 +10,7 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from rxws._core.loop_scheduler import LoopScheduler
-from rxws._core.schedulers import after
+from rxws._core.schedulers import call_later
 
 __all__ = ["on_loop"]
 
@@ -51,7 +51,7 @@ def on_loop() -> Callable[[Observable[T]], Observable[T]]:
                 if threading.get_ident() == thread:
                     call()
                 else:
-                    after(loop, 0, call)
+                    call_later(loop, 0, call)
 
             return source.subscribe(
                 lambda value: bring(lambda: observer.on_next(value)),

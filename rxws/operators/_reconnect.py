@@ -9,7 +9,7 @@ from reactivex import Observable
 from reactivex.abc import ObserverBase, SchedulerBase
 
 from rxws._core.connection import Connection
-from rxws._reconnect.reconnector import Policy, redial
+from rxws._reconnect.reconnector import ReconnectPolicy, redial
 from rxws.backoff import DEFAULT, Backoff, is_retryable
 from rxws.status import Status
 
@@ -61,5 +61,5 @@ def reconnect(
         dial.pipe(rxws.operators.reconnect(rxws.backoff.constant(1))).subscribe(use)
         ```
     """
-    policy = Policy(backoff, retryable, stable_after)
+    policy = ReconnectPolicy(backoff, retryable, stable_after)
     return lambda source: redial(source, policy, status=status, scheduler=scheduler)

@@ -13,8 +13,8 @@ from reactivex.abc import DisposableBase, SchedulerBase
 from reactivex.disposable import Disposable
 
 from rxws._core.errors import RxwsError
-from rxws._core.frames import Frame, Kind
-from rxws._core.schedulers import after
+from rxws._core.frames import Frame, Opcode
+from rxws._core.schedulers import call_later
 from rxws._session.transport import Receiver
 
 __all__ = ["Call", "FakeTransport", "NeedsEventLoop", "Sent"]
@@ -37,13 +37,13 @@ class Sent(NamedTuple):
     """
 
     at: float
-    kind: Kind
+    kind: Opcode
     payload: bytes
 
     @property
     def message(self) -> str | bytes:
         """The message that it carries."""
-        return self.payload.decode() if self.kind is Kind.TEXT else self.payload
+        return self.payload.decode() if self.kind is Opcode.TEXT else self.payload
 
     @property
     def code(self) -> int | None:
@@ -56,7 +56,7 @@ class Sent(NamedTuple):
         return self.payload[2:].decode()
 
     def __repr__(self) -> str:
-        if self.kind is Kind.CLOSE:
+        if self.kind is Opcode.CLOSE:
             return f"Sent({self.at:g} s, CLOSE {self.code or ''} {self.reason!r})"
         return f"Sent({self.at:g} s, {self.kind.name} {self.message!r:.80})"
 
@@ -99,7 +99,7 @@ class FakeTransport:
         writable: Whether frames that go out are taken.
         buffered: Bytes that were taken while the peer takes none.
         received: The number of signs of life so far.
-        severed: Whether TCP takes nothing more.
+        send_lost: Whether TCP takes nothing more.
         over: Whether TCP has ended, and all that it brought before was delivered.
     """
 
@@ -116,7 +116,7 @@ class FakeTransport:
         self.buffered = 0
         self.received = 0
         self.deferred = 0
-        self.severed = False
+        self.send_lost = False
         self.over = False
         self.room: int | None = None  # frames that the peer takes yet; None for any number
         self.lingering = False
@@ -149,7 +149,7 @@ class FakeTransport:
         self.calls.append(Call(self.time, name))
 
     def _soon(self, callback: Callable[[], object]) -> DisposableBase:
-        return after(self.scheduler, 0, callback)
+        return call_later(self.scheduler, 0, callback)
 
     # --- what a session calls ---------------------------------------------------------------
 
@@ -158,18 +158,18 @@ class FakeTransport:
         if self._writing or self._receiver is None:
             return
         self._writing = True
-        while self.writable and not self.severed:
+        while self.writable and not self.send_lost:
             frame = self._receiver.take()
             if frame is None:
                 break
             self._write(frame)
         self._writing = False
-        if self._finishing is not None and (self.writable or self.severed):
+        if self._finishing is not None and (self.writable or self.send_lost):
             self._end(linger=self._finishing)
 
-    def write(self, kind: Kind, payload: bytes) -> bool:
+    def write(self, kind: Opcode, payload: bytes) -> bool:
         """Take a message at once, unless TCP has ended or there is no session yet."""
-        if self.severed or self._receiver is None:
+        if self.send_lost or self._receiver is None:
             return False
         assert self.writable
         assert not self._writing
@@ -208,7 +208,7 @@ class FakeTransport:
         self._note("linger" if linger else "finish")
         self._finishing = linger
         self.wake()
-        return self.severed and not linger
+        return self.send_lost and not linger
 
     def _end(self, *, linger: bool) -> None:
         self._finishing = None
@@ -224,8 +224,8 @@ class FakeTransport:
 
     def sever(self) -> None:
         """Take nothing more; the session is told in a later turn, once."""
-        if not self.severed:
-            self.severed = True
+        if not self.send_lost:
+            self.send_lost = True
             self._soon(self.receiver.on_unsendable)
 
     def lose(self) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from rxws._core.connection import Close
 
-__all__ = ["Mark", "parse"]
+__all__ = ["Token", "parse"]
 
 # In this order: a group, an end by a close code, time that passes, a sign, a name. Spaces are gone,
 # but for those of a reason.
@@ -30,7 +30,7 @@ _SIGNS = ("|", "#", "<", ">")
 _ENDS = ("|", "#", "{")
 
 
-class Mark(NamedTuple):
+class Token(NamedTuple):
     """One thing that happens in a marble diagram.
 
     Args:
@@ -46,7 +46,7 @@ class Mark(NamedTuple):
     close: Close | None = None
 
 
-def parse(text: str, step: float) -> tuple[list[Mark], float]:
+def parse(text: str, step: float) -> tuple[list[Token], float]:
     """Read a marble diagram.
 
     Args:
@@ -63,7 +63,7 @@ def parse(text: str, step: float) -> tuple[list[Mark], float]:
     """
     if not 0 < step < math.inf:
         raise ValueError(f"step={step!r} is no time: use seconds above 0")
-    marks: list[Mark] = []
+    marks: list[Token] = []
     column = 0
     ended = False
     for token in _TOKENS.finditer(_CLOSE_OR_SPACE.sub(lambda found: found[1] or "", text)):
@@ -89,24 +89,24 @@ _HINTS = {
 }
 
 
-def _marks(kind: str, found: str, at: float, text: str) -> list[Mark]:
+def _marks(kind: str, found: str, at: float, text: str) -> list[Token]:
     if kind == "ticks":
         return []
     if kind == "close":
-        return [Mark(at, "{", close=_close(found, text))]
+        return [Token(at, "{", close=_close(found, text))]
     return [
         _mark(each, at, text) for each in (_MEMBER.findall(found) if kind == "group" else [found])
     ]
 
 
-def _mark(found: str, at: float, text: str) -> Mark:
+def _mark(found: str, at: float, text: str) -> Token:
     if found[0] == "{":
-        return Mark(at, "{", close=_close(found[1:-1], text))
+        return Token(at, "{", close=_close(found[1:-1], text))
     if found in _SIGNS:
-        return Mark(at, found)
+        return Token(at, found)
     if any(sign in found for sign in (*_SIGNS, "{")):
         raise ValueError(f"{found!r} in {text!r} is neither a name nor a sign: write (a,|)")
-    return Mark(at, "", found)
+    return Token(at, "", found)
 
 
 def _close(found: str, text: str) -> Close:

@@ -16,10 +16,10 @@ from yarl import URL
 
 from rxws import codecs
 from rxws._core.connection import Close, Connection, Handler, Handshake
-from rxws._core.frames import Kind
+from rxws._core.frames import Opcode
 from rxws._core.loop_scheduler import LoopScheduler
 from rxws._session.encoding import size
-from rxws._session.handler import check_handler, handle
+from rxws._session.handler import check_handler, run_handler
 from rxws._session.options import ConnectionOptions, Options
 from rxws._session.session import Session, State
 from rxws._session.transport import Receiver
@@ -91,11 +91,11 @@ class _End(FakeTransport):
             self._bytes -= _FRAME + len(sent.payload)
             other.received += 1
             if not other.lingering and not self._said_goodbye:
-                self._said_goodbye = sent.kind is Kind.CLOSE
+                self._said_goodbye = sent.kind is Opcode.CLOSE
                 _tell(other.receiver, sent)
         if not self.writable:
             self.buffered = self._bytes
-            if not self._under_way and not self.severed:
+            if not self._under_way and not self.send_lost:
                 self.set_writable(True)
 
     def _end(self, *, linger: bool) -> None:
@@ -134,11 +134,11 @@ class _End(FakeTransport):
 
 
 def _tell(receiver: Receiver, sent: Sent) -> None:
-    if sent.kind is Kind.PING:
+    if sent.kind is Opcode.PING:
         receiver.on_ping(sent.payload)
-    elif sent.kind is Kind.PONG:
+    elif sent.kind is Opcode.PONG:
         receiver.on_pong(sent.payload)
-    elif sent.kind is Kind.CLOSE:
+    elif sent.kind is Opcode.CLOSE:
         receiver.on_close(sent.code, sent.reason)
     else:
         receiver.on_message(sent.message, size(sent.message))
@@ -182,7 +182,7 @@ class Pair(  # noqa: SLOT001 # there are few of them
         try:
             await asyncio.wait([(gone := asyncio.ensure_future(self._gone()))], timeout=_GRACE)
             # What still holds the server's reading would hide the close from it.
-            server.face.flow.gate.let_all_in()
+            server.face.flow.gate.open_permanently()
             await gone
         except asyncio.CancelledError:  # who waits wants to wait no longer
             for session in self._sessions:
@@ -272,7 +272,7 @@ def pair(
         Session(ends[1], scheduler, Options(codec=peer_codec or codec, **options), handshake),
     )
     if handler is not None:
-        handle(handler, sessions[0])
+        run_handler(handler, sessions[0])
     for end, session in zip(ends, sessions, strict=True):
         end.attach(session)
     return Pair.of(sessions, ends)

@@ -13,11 +13,11 @@ from reactivex.notification import Notification, OnCompleted, OnError, OnNext
 from reactivex.observer import Observer
 
 from rxws._core.connection import Close, Handler, Handshake, Stats
-from rxws._core.frames import Kind
-from rxws._core.schedulers import after, is_own
+from rxws._core.frames import Opcode
+from rxws._core.schedulers import call_later, is_own
 from rxws._core.streams import Stream
 from rxws._recording.recording import Recording
-from rxws._session.handler import handle
+from rxws._session.handler import run_handler
 from rxws._session.options import Options
 from rxws._session.session import Session, State
 from rxws.closing import is_wire_code
@@ -177,13 +177,13 @@ class Scene:
         else:
             message = act.value if act.encoded else encode(act.value, codec)
             do = partial(self._peer.message, message)
-        after(self._clock, act.at, do)
+        call_later(self._clock, act.at, do)
 
     def run(self, handler: Handler[Any, Any], seconds: float) -> Simulation[Any, Any]:
         """Let the time pass, and note what is left."""
         session, simulation, clock = self._session, self._simulation, self._clock
         with _no_loop():
-            handle(handler, session)
+            run_handler(handler, session)
             self._transport.attach(session)
             clock.run(seconds)
         for error in (session.failure, *simulation.errors.values):
@@ -235,16 +235,16 @@ class Scene:
 
     def _carry(self, sent: Sent) -> None:
         self._simulation.wire.append(sent)
-        if sent.kind is Kind.PING:
+        if sent.kind is Opcode.PING:
             self._answer(partial(self._peer.pong, sent.payload))
-        elif sent.kind is Kind.CLOSE:
+        elif sent.kind is Opcode.CLOSE:
             self._answer(partial(self._peer.close, sent.code, sent.reason))
             self._answer(self._peer.lost)
 
     def _answer(self, answer: Callable[[], None]) -> None:
         self._answers.append(answer)
         if self._taking:
-            after(self._clock, 0, self._answer_all)
+            call_later(self._clock, 0, self._answer_all)
 
     def _answer_all(self) -> None:
         answers, self._answers = self._answers, []

@@ -13,7 +13,7 @@ from rxws._core.errors import ConnectionClosed
 from rxws._recording.jsonl import Event
 from rxws._recording.lane import Lane
 
-from .notation import Mark, parse
+from .notation import Token, parse
 
 __all__ = ["AnyError", "ClosedWith", "Timeline", "marbles", "named", "recorded"]
 
@@ -239,7 +239,7 @@ def named(values: Mapping[Any, Any] | None) -> dict[str, Any]:
     return {str(name): value for name, value in (values or {}).items()}
 
 
-def _expected(mark: Mark, names: Mapping[str, Any], error: Exception | None) -> Notification[Any]:
+def _expected(mark: Token, names: Mapping[str, Any], error: Exception | None) -> Notification[Any]:
     if mark.close is not None:
         return ClosedWith(mark.close)
     if mark.sign == "|":

@@ -21,7 +21,7 @@ from peers import PATIENCE, RawClient
 from pushed import take_path
 
 import rxws
-from rxws._aiohttp.transport.pull_reader import Pulling
+from rxws._aiohttp.transport.pull_reader import PullReader
 
 SIZE = 10_000
 HEADERS = {
@@ -66,13 +66,13 @@ async def test_a_violation_is_told_though_tcp_is_ended(
 ) -> None:
     """What broke the protocol before a FIN is a 1002, also where it is read after the FIN came."""
     ended = asyncio.Event()
-    told = Pulling.on_eof
+    told = PullReader.on_eof
 
-    def on_eof(self: Pulling) -> None:
+    def on_eof(self: PullReader) -> None:
         told(self)
         ended.set()
 
-    monkeypatch.setattr(Pulling, "on_eof", on_eof)
+    monkeypatch.setattr(PullReader, "on_eof", on_eof)
     one = await link()
     hold = one.conn.flow.pause()
     await one.peer.text("fine")

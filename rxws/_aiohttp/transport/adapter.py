@@ -17,14 +17,14 @@ from reactivex.disposable import Disposable
 from rxws._core.log import logger
 from rxws._session.transport import Receiver
 
-from .frame_writer import FrameSender, Writing
+from .frame_writer import FrameSender, FrameWriter
 from .private_api import feed_of
-from .pull_reader import MessageSource, Pulling
-from .push_reader import Pushing
-from .reader import Reading
-from .socket_protocol import Wire
+from .pull_reader import MessageSource, PullReader
+from .push_reader import PushReader
+from .reader import Reader
+from .socket_protocol import SocketProtocol
 
-__all__ = ["Adapter", "WebSocket"]
+__all__ = ["AiohttpTransport", "WebSocket"]
 
 
 class WebSocket(MessageSource, FrameSender, Protocol):
@@ -36,7 +36,7 @@ class WebSocket(MessageSource, FrameSender, Protocol):
         ...
 
 
-class Adapter:
+class AiohttpTransport:
     """A `Transport` on a WebSocket whose handshake is done.
 
     Args:
@@ -63,13 +63,13 @@ class Adapter:
         self._context = contextvars.copy_context()
         self._receiver: Receiver | None = None
         self._tasks: dict[asyncio.Task[None], None] = {}  # a set, but smaller while it is empty
-        wire = self._wire = Wire(transport, self)
+        wire = self._wire = SocketProtocol(transport, self)
         feed = feed_of(ws)
-        writing = self._writing = Writing(ws, wire, direct=feed is not None)
-        self._reading: Reading = (
-            Pulling(ws, max_size)
+        writing = self._writing = FrameWriter(ws, wire, direct=feed is not None)
+        self._reading: Reader = (
+            PullReader(ws, max_size)
             if feed is None
-            else Pushing(feed, wire, writing, max_size, bool(ws.compress))
+            else PushReader(feed, wire, writing, max_size, bool(ws.compress))
         )
         # See `Transport`. Not methods: each message takes this way.
         self.wake = writing.wake

@@ -8,15 +8,15 @@ from typing import Any, Protocol
 
 from aiohttp import WSMsgType
 
-from rxws._core.frames import Kind
+from rxws._core.frames import Opcode
 from rxws._session.transport import Receiver
 
 from .private_api import Pieces, WriteFrame, frame_writer
-from .socket_protocol import Wire
+from .socket_protocol import SocketProtocol
 
-__all__ = ["FrameSender", "Writing"]
+__all__ = ["FrameSender", "FrameWriter"]
 
-_OPCODES = {kind: WSMsgType(kind) for kind in Kind}
+_OPCODES = {kind: WSMsgType(kind) for kind in Opcode}
 
 # Bytes that are collected before they are written in any case: what a pipeline makes of one chunk
 # may be much more than the chunk.
@@ -61,7 +61,7 @@ def _thrower(coroutine: Coroutine[Any, Any, None], exc: BaseException) -> Callab
     return lambda: coroutine.throw(exc)
 
 
-class Writing:
+class FrameWriter:
     """Takes frames from a session while the wire is writable.
 
     While it is corked, what is written is collected; one write carries it all.
@@ -90,7 +90,7 @@ class Writing:
         "task",
     )
 
-    def __init__(self, ws: FrameSender, wire: Wire, direct: bool) -> None:
+    def __init__(self, ws: FrameSender, wire: SocketProtocol, direct: bool) -> None:
         self._ws = ws
         self._wire = wire
         self._loop = asyncio.get_running_loop()
@@ -138,7 +138,7 @@ class Writing:
         if not self.corked:
             self.flush()
 
-    def write(self, kind: Kind, payload: bytes) -> bool:
+    def write(self, kind: Opcode, payload: bytes) -> bool:
         """See `Transport.write`."""
         if self._write_frame is None:
             return self._write_slowly(kind, payload)
@@ -151,7 +151,7 @@ class Writing:
             self.flush()
         return True
 
-    def _write_slowly(self, kind: Kind, payload: bytes) -> bool:
+    def _write_slowly(self, kind: Opcode, payload: bytes) -> bool:
         if self._receiver is None or self._wire.transport.is_closing():
             return False
         self._busy = True
@@ -161,7 +161,7 @@ class Writing:
                 self.flush()
         return True
 
-    def _write(self, kind: Kind, payload: bytes) -> bool:
+    def _write(self, kind: Opcode, payload: bytes) -> bool:
         """Write a frame, and tell whether that is done.
 
         `send_frame` is a coroutine, but it waits for nothing unless it has a large message to

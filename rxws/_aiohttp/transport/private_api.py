@@ -24,7 +24,7 @@ from aiohttp import (
 from aiohttp.http import WebSocketReader, WebSocketWriter
 
 __all__ = [
-    "Feed",
+    "EarlyBytes",
     "Parser",
     "Pieces",
     "PushClientSocket",
@@ -32,11 +32,11 @@ __all__ = [
     "WriteFrame",
     "client_response",
     "client_transport",
+    "disable_auto_close",
     "end_of_stream",
     "feed_of",
     "frame_writer",
     "parser_limit",
-    "take_over_closing",
     "why_not_push",
     "with_push",
 ]
@@ -59,7 +59,7 @@ def client_transport(ws: ClientWebSocketResponse[Any]) -> asyncio.Transport | No
     return None if connection is None else connection.transport
 
 
-def take_over_closing(ws: ClientWebSocketResponse[Any]) -> None:
+def disable_auto_close(ws: ClientWebSocketResponse[Any]) -> None:
     """Let `receive()` report an end without answering it.
 
     A subclass would do on a session of ours, but not on one of the user's.
@@ -146,7 +146,7 @@ class Parser:
         return cast("BaseException | None", self._queue.exception())
 
 
-class Feed:
+class EarlyBytes:
     """Stands where aiohttp has its parser until ours takes over: keeps what comes by then."""
 
     __slots__ = ("early",)
@@ -169,10 +169,10 @@ class Feed:
 class PushServerSocket(web.WebSocketResponse):
     """A server's WebSocket for the push path."""
 
-    feed: Feed | None = None
+    feed: EarlyBytes | None = None
 
     def _post_start(self, request: Any, protocol: str | None, writer: WebSocketWriter) -> None:
-        self.feed = Feed()
+        self.feed = EarlyBytes()
         self._ws_protocol = protocol
         self._writer = writer
         request.protocol.set_parser(self.feed)
@@ -182,13 +182,13 @@ class PushServerSocket(web.WebSocketResponse):
 class PushClientSocket(ClientWebSocketResponse[Any]):
     """A client's WebSocket for the push path."""
 
-    feed: Feed | None = None
+    feed: EarlyBytes | None = None
 
     @property
     def _parser(self) -> Any:
         # aiohttp makes a parser, puts it here, and takes from here what its protocol gets.
         if self.feed is None:
-            self.feed = Feed()
+            self.feed = EarlyBytes()
         return self.feed
 
     @_parser.setter
@@ -223,7 +223,7 @@ def with_push(session: ClientSession) -> Callable[..., Any]:
     return functools.partial(aiohttps._ws_connect, _WithPush(own))
 
 
-def feed_of(ws: object) -> Feed | None:
+def feed_of(ws: object) -> EarlyBytes | None:
     """Return what a WebSocket's bytes go to; None where they go to aiohttp's own queue."""
     return ws.feed if isinstance(ws, PushServerSocket | PushClientSocket) else None
 

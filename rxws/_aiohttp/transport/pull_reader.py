@@ -13,9 +13,9 @@ from rxws._session.encoding import size
 from rxws._session.transport import Receiver
 
 from .private_api import end_of_stream
-from .reader import tell_control, tell_failure
+from .reader import dispatch_control, dispatch_failure
 
-__all__ = ["MessageSource", "Pulling"]
+__all__ = ["MessageSource", "PullReader"]
 
 # Seconds after which others get a turn of the loop, though more messages are there.
 _SLICE = 0.01
@@ -31,7 +31,7 @@ class MessageSource(Protocol):
         ...
 
 
-class Pulling:
+class PullReader:
     """Awaits one message after the other.
 
     Args:
@@ -89,7 +89,7 @@ class Pulling:
                     return
                 receiver.on_message(message.data, length)
             elif kind not in _CONTROL:
-                tell_failure(message.data if kind is WSMsgType.ERROR else None, receiver)
+                dispatch_failure(message.data if kind is WSMsgType.ERROR else None, receiver)
                 return
-            elif not tell_control(message, receiver):
+            elif not dispatch_control(message, receiver):
                 return

@@ -15,12 +15,12 @@ from aiohttp import WSCloseCode, WSMsgType
 
 from rxws._session.transport import Receiver
 
-from .frame_writer import Writing
-from .private_api import Feed, Parser
-from .reader import tell_control, tell_failure
-from .socket_protocol import Wire
+from .frame_writer import FrameWriter
+from .private_api import EarlyBytes, Parser
+from .reader import dispatch_control, dispatch_failure
+from .socket_protocol import SocketProtocol
 
-__all__ = ["Pushing"]
+__all__ = ["PushReader"]
 
 _TEXT, _BINARY = WSMsgType.TEXT, WSMsgType.BINARY
 
@@ -35,7 +35,7 @@ _PROMPT = 0.001
 _SLICE = 0.01
 
 
-class Pushing:
+class PushReader:
     """Feeds the parser, and tells the session what it finds.
 
     Args:
@@ -68,7 +68,12 @@ class Pushing:
     )
 
     def __init__(
-        self, feed: Feed, wire: Wire, writing: Writing, max_size: int, compress: bool
+        self,
+        feed: EarlyBytes,
+        wire: SocketProtocol,
+        writing: FrameWriter,
+        max_size: int,
+        compress: bool,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._feed = feed
@@ -157,7 +162,7 @@ class Pushing:
                             self._end()
                         else:
                             on_message(message[1], size)
-                    elif not tell_control(message, self._receiver):
+                    elif not dispatch_control(message, self._receiver):
                         self._end()
                 except asyncio.CancelledError:  # a subscriber's; in a task it would end that
                     self._receiver.on_cancelled()
@@ -207,7 +212,7 @@ class Pushing:
     def _fail(self, error: BaseException | None) -> None:
         """The end that is no close frame: the peer's violation, or with None the end of TCP."""
         if not self._over.done():
-            tell_failure(error, self._receiver)
+            dispatch_failure(error, self._receiver)
             self._end()
 
     def _end(self) -> None:

@@ -10,13 +10,13 @@ from aiohttp import ClientError, WSCloseCode, WSMsgType
 
 from rxws._session.transport import Receiver
 
-__all__ = ["Reading", "tell_control", "tell_failure"]
+__all__ = ["Reader", "dispatch_control", "dispatch_failure"]
 
 # What aiohttp reports as an error of its own and is the end of TCP.
 _LOST = (OSError, ClientError, EOFError)
 
 
-class Reading(Protocol):
+class Reader(Protocol):
     """A way in."""
 
     deferred: int
@@ -43,7 +43,7 @@ class Reading(Protocol):
         ...
 
 
-def tell_control(message: Any, receiver: Receiver) -> bool:
+def dispatch_control(message: Any, receiver: Receiver) -> bool:
     """Tell of a ping, a pong or a close frame, and whether anything may follow it."""
     kind = message.type
     if kind is WSMsgType.PING:
@@ -57,7 +57,7 @@ def tell_control(message: Any, receiver: Receiver) -> bool:
     return False
 
 
-def tell_failure(error: object, receiver: Receiver) -> None:
+def dispatch_failure(error: object, receiver: Receiver) -> None:
     """Tell of what the parser or aiohttp's protocol reports instead of a message."""
     if error is None or isinstance(error, _LOST):
         receiver.on_lost()

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
-__all__ = ["Listener", "Wire"]
+__all__ = ["SocketListener", "SocketProtocol"]
 
 # `struct linger`: on, and for no time at all.
 _RESET = struct.pack("ii", 1, 0)
@@ -23,11 +23,11 @@ _QUIET = 0.25  # seconds without a byte after which a peer is taken to have said
 bytearray(512 << 10)
 
 
-class Listener(Protocol):
+class SocketListener(Protocol):
     """Who is told what the wire sees."""
 
     def on_writable(self) -> None:
-        """`Wire.writable` has changed."""
+        """`SocketProtocol.writable` has changed."""
         ...
 
     def on_eof(self) -> None:
@@ -39,7 +39,7 @@ class Listener(Protocol):
         ...
 
 
-class Wire(asyncio.Protocol):
+class SocketProtocol(asyncio.Protocol):
     """Stands between an asyncio transport and aiohttp's protocol, and passes on what comes in.
 
     Data goes to aiohttp's protocol, or, on the push path, to `on_data`. The wire sees what aiohttp
@@ -63,7 +63,7 @@ class Wire(asyncio.Protocol):
         "writable",
     )
 
-    def __init__(self, transport: asyncio.Transport, listener: Listener) -> None:
+    def __init__(self, transport: asyncio.Transport, listener: SocketListener) -> None:
         self.transport = transport
         self.writable = True
         self.finishing = False  # whether a close frame is on its way, or answered

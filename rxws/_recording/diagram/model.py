@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 from rxws._core.connection import Close
 
-__all__ = ["Mark", "Picture", "Track"]
+__all__ = ["Diagram", "Mark", "Track"]
 
 
 class Mark(Protocol):
@@ -53,7 +53,7 @@ class Track:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Diagram:
     """A marble diagram, before it is drawn.
 
     Args:

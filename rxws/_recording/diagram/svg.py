@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from .axis import duration, ticks
 from .labels import cells, cut, escape
 from .marks import CHAR, draw
-from .model import Picture
+from .model import Diagram
 from .scale import Drawn, Ruler
 from .theme import CSS, LIGHT, MONO, SANS
 from .visible import Seen, Span, see, span
@@ -82,7 +82,7 @@ class _Page:
         return self.top + _PITCH * (index + 0.5)
 
 
-def svg(picture: Picture, width: int = 760, window: float | None = None) -> str:
+def svg(picture: Diagram, width: int = 760, window: float | None = None) -> str:
     """Draw a picture as SVG, for a page or a file.
 
     Args:
@@ -97,8 +97,8 @@ def svg(picture: Picture, width: int = 760, window: float | None = None) -> str:
         ValueError: The window is not above 0, or the width below 200.
 
     Examples:
-        >>> from rxws.picture import Picture, Track
-        >>> svg(Picture("nothing yet", (Track("ticks"),)))[:4]
+        >>> from rxws._recording.diagram import Diagram, Track
+        >>> svg(Diagram("nothing yet", (Track("ticks"),)))[:4]
         '<svg'
     """
     if width < 200:
@@ -148,7 +148,7 @@ def _drawn(lanes: list[Seen], page: _Page) -> list[Drawn]:
     return [draw(lane, page.ruler, page.middle(index)) for index, lane in enumerate(lanes)]
 
 
-def _page(picture: Picture, lanes: list[Seen], width: int, time: Span, note: int) -> _Page:
+def _page(picture: Diagram, lanes: list[Seen], width: int, time: Span, note: int) -> _Page:
     """Find the places.
 
     Args:

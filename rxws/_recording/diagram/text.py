@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from .axis import ticks
 from .labels import cells, cut, number, plain, short
-from .model import Picture
+from .model import Diagram
 from .plots import numbers_of
 from .visible import End, Seen, Span, see, span
 
@@ -22,7 +22,7 @@ _LINES = {"runs": "─", "open": "─", "disposed": "╌", "lost": "┈"}
 _ENDS = {"completed": "┤", "error": "✗", "disposed": "╌"}
 
 
-def text(picture: Picture, cols: int = 48, window: float | None = None) -> str:
+def text(picture: Diagram, cols: int = 48, window: float | None = None) -> str:
     """Draw a picture with characters.
 
     Args:
@@ -37,8 +37,8 @@ def text(picture: Picture, cols: int = 48, window: float | None = None) -> str:
         ValueError: The window is not above 0, or there are fewer than 24 columns.
 
     Examples:
-        >>> from rxws.picture import Picture, Track
-        >>> print(text(Picture("", (Track("ticks"),)), 24))
+        >>> from rxws._recording.diagram import Diagram, Track
+        >>> print(text(Diagram("", (Track("ticks"),)), 24))
         ticks ──────────────────→ 0 ev
               ╵0 s     ╵0.5 s
     """

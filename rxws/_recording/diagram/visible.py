@@ -14,7 +14,7 @@ from rxws.closing import is_clean
 
 from .axis import duration
 from .labels import full, short
-from .model import Mark, Picture, Track
+from .model import Diagram, Mark, Track
 
 __all__ = ["End", "Line", "Seen", "Span", "see", "span"]
 
@@ -77,7 +77,7 @@ class Seen:
         return f"{self.track.name}: {events}{f', {self.last.said}' if self.last else ''}"
 
 
-def span(picture: Picture, window: float | None) -> Span:
+def span(picture: Diagram, window: float | None) -> Span:
     """Return the time that a picture shows.
 
     Args:
@@ -116,7 +116,7 @@ def _kind(mark: Mark) -> str:
     return "close" if isinstance(mark.data, Close) else mark.type
 
 
-def see(track: Track, picture: Picture, time: Span) -> Seen:
+def see(track: Track, picture: Diagram, time: Span) -> Seen:
     """Return what of a track is seen in a span of time."""
     marks = track.marks
     values = [mark for mark in marks if mark.type == "next" and not isinstance(mark.data, Close)]
@@ -148,7 +148,7 @@ def _time(mark: Mark) -> float:
     return mark.t
 
 
-def _ends(track: Track, picture: Picture) -> list[End]:
+def _ends(track: Track, picture: Diagram) -> list[End]:
     ends: list[End] = []
     close = picture.close if track.dir else None
     for mark in track.marks:
@@ -176,13 +176,13 @@ def _end(t: float, kind: Literal["completed", "error"], data: Any) -> End:
     return End(t, kind, short(data, _CODE), f"error {full(data)}")
 
 
-def _told(picture: Picture) -> str:
+def _told(picture: Diagram) -> str:
     """What was told last of what comes in."""
     incoming = next((track for track in picture.tracks if track.dir == "in" and track.marks), None)
     return _kind(incoming.marks[-1]) if incoming else "next"
 
 
-def _closed(picture: Picture, close: Close, time: Span) -> End:
+def _closed(picture: Diagram, close: Close, time: Span) -> End:
     """The end of a lane of a connection that did not end itself."""
     told = _told(picture)
     failed = told == "error" if told in ("error", "completed") else not is_clean(close)

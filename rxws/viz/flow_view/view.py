@@ -18,7 +18,7 @@ from .failures import Failure, Said, failed, faults, remark
 
 __all__ = ["View"]
 
-State = Literal["running", "ended", "failed", "stopped"]
+ViewState = Literal["running", "ended", "failed", "stopped"]
 
 
 class View:
@@ -49,7 +49,7 @@ class View:
         over: Callable[[], bool] | None = None,
     ) -> None:
         self.recording = recording
-        self.state: State = "running"
+        self.state: ViewState = "running"
         self.error: Exception | None = None
         self.cell = notebook.cell_of_now()
         self.run = notebook.run_of_now()
@@ -138,7 +138,7 @@ class View:
         self._shown_in.add(notebook.run_of_now())
         self._display.show()
 
-    def _finish(self, state: State, failure: Failure | None = None) -> None:
+    def _finish(self, state: ViewState, failure: Failure | None = None) -> None:
         if self.state != "running":
             return
         self.state = state

@@ -15,7 +15,7 @@ from rxws._core.streams import Stream
 from rxws._reconnect.channels import UNSET, Channel
 from rxws._reconnect.subject import WebSocketSubject
 from rxws._recording.recording import Recording
-from rxws._session.incoming import Inbound
+from rxws._session.incoming import IncomingStream
 from rxws._session.outgoing import Outgoing
 from rxws.viz import running
 
@@ -161,7 +161,7 @@ def _watch_chain(
     view = View(recording, window=window, rate=rate, hint=_hint(source))
 
     def end(failure: Failure | None = None) -> None:
-        if isinstance(source, Inbound) and source.close is not None:
+        if isinstance(source, IncomingStream) and source.close is not None:
             # As with a connection: its code stands at the end of what came in.
             recording.lane("closed").note("next", source.close)
         view.end(failure)
@@ -196,7 +196,7 @@ class _End(ObserverBase[Any]):
 
 def _first(source: Observable[Any]) -> str:
     """The name of a source's lane."""
-    if isinstance(source, Inbound | WebSocketSubject):
+    if isinstance(source, IncomingStream | WebSocketSubject):
         return "incoming"
     if isinstance(source, Channel):
         return "channel" if source.key is UNSET else f"{source.key}"
@@ -205,7 +205,7 @@ def _first(source: Observable[Any]) -> str:
 
 def _hint(source: Observable[Any]) -> Callable[[], str]:
     """What is said while nobody is subscribed to what waits for that."""
-    if isinstance(source, Inbound):
+    if isinstance(source, IncomingStream):
         unheard = _UNHEARD
     elif isinstance(source, WebSocketSubject | Channel):
         unheard = _NOT_ASKED

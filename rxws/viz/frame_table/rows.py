@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from rxws._core.connection import Close
 from rxws._core.errors import ConnectionClosed, DecodeError, EncodeError
-from rxws._recording.lane import Lane, Note
+from rxws._recording.lane import Lane, LaneEntry
 from rxws._recording.recording import Recording
 
 from .payload import Payload, payload
@@ -102,7 +102,7 @@ class Rows:
             hint or _note(recording, lanes),
         )
 
-    def _row(self, note: Note, lane: Lane) -> Row:
+    def _row(self, note: LaneEntry, lane: Lane) -> Row:
         if lane.name == "errors":
             return Row(note.order, note.t, "fault", _fault(note.data), True)
         if isinstance(note.data, Close):
@@ -127,7 +127,7 @@ class Rows:
         return None
 
 
-def _is_row(note: Note) -> bool:
+def _is_row(note: LaneEntry) -> bool:
     return note.type in ("next", "close")
 
 
