@@ -22,9 +22,9 @@ help:
 	@echo 'make lint    ruff (rules and format), import-linter (the layers)'
 	@echo 'make types   mypy and pyright'
 	@echo 'make unit    the tests with branch coverage; ARGS="-k close" runs a part, without coverage'
-	@echo 'make debug   the tests in the debug mode of asyncio and Python; ARGS="tests/conformance" runs a part'
+	@echo 'make debug   the tests in the debug mode of asyncio and Python; ARGS="tests/integration" runs a part'
 	@echo 'make soak    the tests that have a longer run, in full length, with their figures; some minutes'
-	@echo 'make pictures  draw the reference pictures of tests/pictures anew, to be looked at; ARGS="few dense"'
+	@echo 'make pictures  draw the reference pictures of tests/browser/pictures anew, to be looked at; ARGS="few dense"'
 	@echo 'make docs    the documentation, into site/'
 	@echo 'make bench   how fast it is, and what it is compared with; ARGS="--help" tells what can be chosen'
 	@echo 'make clean   remove .venv and all that was built'
@@ -48,8 +48,7 @@ types: .dev
 # `coverage run -m pytest`, not pytest-cov: a pytest plugin imports rxws before pytest-cov would look.
 # In two halves at a time: many tests wait for peers. What the one says is told when it is done.
 # Those that need a browser are together: they share one.
-HALF := tests/conformance tests/flow tests/hostile \
-	tests/test_browser.py tests/test_pictures.py tests/test_viz_frames_browser.py
+HALF := tests/integration tests/robustness tests/browser
 
 unit: .dev
 ifeq ($(strip $(ARGS)),)
@@ -67,7 +66,7 @@ endif
 
 # Without the benchmarks, which measure processes of their own.
 debug: .dev
-	PYTHONASYNCIODEBUG=1 $(BIN)/python -X dev -m pytest --ignore=tests/test_benchmarks.py $(ARGS)
+	PYTHONASYNCIODEBUG=1 $(BIN)/python -X dev -m pytest --ignore=tests/project/test_benchmarks.py $(ARGS)
 
 # With their output: the figures are printed.
 soak: .dev
@@ -75,7 +74,7 @@ soak: .dev
 
 # What they show is held for right by the tests: look at each before it is committed.
 pictures: .dev
-	$(BIN)/python tests/pictures.py $(ARGS)
+	$(BIN)/python scripts/reference_pictures.py $(ARGS)
 
 docs: venv
 	@$(MAKE) --silent .venv/.docs
@@ -88,7 +87,7 @@ bench: venv
 clean:
 	rm -rf .venv build dist site htmlcov .coverage .coverage.* .hypothesis
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
-	find rxws tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find rxws tests examples benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An existing .venv is kept unless PYTHON is given and is of another version. A .venv that is not whole
 # (an interrupted run, an interpreter that went away) is made anew.

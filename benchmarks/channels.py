@@ -14,7 +14,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from feeds import Client
+from support.virtual.subject import Client
 
 FRAMES = 20_000
 ROUNDS = 5

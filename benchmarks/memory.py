@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from loads import KIB, MIB, cycles, flood, idle_cost, running
+from support.processes.server import KIB, MIB, cycles, flood, idle_cost, running
 
 SECONDS = 20.0
 IDLE = 2000

@@ -4,6 +4,8 @@
   one handler at every path; all that was started is cleaned up after the test.
 - `raw_client`: `peer = await raw_client(port, path, headers=…)` is `RawClient.connect`; it is gone
   after the test, if need be by a reset.
+- `link`: a connection with a raw peer, once with the library at each end:
+  `one = await link(max_buffer=…)`.
 - `page`: a page in a headless Chromium, by the DevTools protocol; skipped where there is none.
 - `nothing_left_open` needs no mention: at the end of each test no asyncio task of the test's loop
   and no socket of the process may be left that was not there when the test began. Both get a
@@ -19,17 +21,20 @@ import importlib
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
-from browser import Page, browser, find_chromium, page_of
 from hypothesis import settings
-from peers import RawClient
-from slow import slow_callbacks
+
+from support.fixtures import Dial, RouteHandler, Serve
+from support.loop_watchdog import slow_callbacks
+from support.peers.browser import Page, browser, find_chromium, page_of
+from support.peers.endpoints import Links, opened
+from support.peers.raw import RawClient
 
 # How fast an example is says nothing on a busy machine, and is asserted nowhere.
 settings.register_profile("rxws", deadline=None)
@@ -37,10 +42,6 @@ settings.load_profile("rxws")
 
 GRACE = 5.0  # seconds that what a test has closed may take to be gone
 FDS = Path("/proc/self/fd")  # where there is none, sockets are not counted
-
-RouteHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Serve = Callable[[web.Application | RouteHandler], Awaitable[int]]
-Dial = Callable[..., Awaitable[RawClient]]
 
 
 UVLOOP = os.environ.get("RXWS_TEST_LOOP") == "uvloop"
@@ -161,6 +162,13 @@ async def serve() -> AsyncIterator[Serve]:
     yield start
     for runner in reversed(runners):
         await runner.cleanup()
+
+
+@pytest.fixture(params=["server", "client"])
+async def link(request: pytest.FixtureRequest, serve: Serve) -> AsyncIterator[Links]:
+    """Open a connection with a raw peer: `one = await link(max_buffer=…)`."""
+    async with opened(request.param, serve) as links:
+        yield links
 
 
 @pytest.fixture(scope="session")

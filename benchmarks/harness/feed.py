@@ -7,10 +7,9 @@ import hashlib
 import re
 import socket
 
-from frames import Decoder, Frame, Op, close_body, frame
-
 from benchmarks.harness.load import CHUNK, PATIENCE, Messages, PeerFailed
 from benchmarks.peers.runner import ACK
+from support.peers.frames import Decoder, Frame, Op, close_body, frame
 
 MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Protocol
 
-from frames import Decoder, Op, close_body, deflate, frame, new_mask
+from support.peers.frames import Decoder, Op, close_body, deflate, frame, new_mask
 
 PATIENCE = 30.0  # seconds without a sign of life after which a server is given up
 DUPLEX = select.EPOLLIN | select.EPOLLOUT

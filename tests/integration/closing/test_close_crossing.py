@@ -1,0 +1,161 @@
+"""What comes in around a close: before it, after it, instead of an answer, across ours."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+import rxws
+from support.fixtures import Dial, Serve
+from support.peers.endpoints import Link, Links, Seen
+from support.peers.frames import Op, close_body, frame
+from support.peers.raw import RawServer
+
+Closed = rxws.ConnectionClosed
+
+
+@pytest.mark.promise("ours")
+async def test_a_close_that_nobody_answers_keeps_its_code(link: Links) -> None:
+    """Our close is what counts when the peer does not answer it, and the socket is aborted."""
+    one = await link(close_timeout=0.3)
+    one.conn.outgoing.on_next(rxws.Close(4001, "why"))
+    assert (await one.peer.closing()).code == 4001
+    await one.ended(4001, "why", by="local", error=None)
+    await one.peer.until_ended()
+    assert len(one.peer.closes) == 1
+
+
+@pytest.mark.promise("ours")
+@pytest.mark.parametrize("how", ["fin", "rst"])
+async def test_a_close_answered_by_the_end_of_tcp_keeps_its_code(link: Links, how: str) -> None:
+    """A peer that drops TCP instead of answering our close does not turn it into a 1006."""
+    one = await link()
+    one.conn.outgoing.on_next(rxws.Close(4001, "why"))
+    await one.peer.closing()
+    if how == "fin":
+        one.peer.fin()
+    else:
+        await one.peer.rst()
+    await one.ended(4001, "why", by="local", error=None)
+
+
+@pytest.mark.promise("crossing")
+async def test_a_close_that_crosses_ours_changes_nothing(link: Links) -> None:
+    """A peer's close that comes when ours has left is its answer, whatever its code."""
+    one = await link()
+    one.conn.outgoing.on_completed()
+    await one.peer.closing()
+    await one.peer.close(4002, "crossed")
+    await one.ended(1000, "", by="local", error=None)
+    await one.wire(1000)
+
+
+async def waiting_to_close(link: Links) -> Link:
+    """A connection whose close waits behind messages that the peer does not take."""
+    one = await link(
+        receive_buffer=4096, max_buffer=64 << 20, send_timeout=60.0, close_timeout=60.0
+    )
+    await one.peer.stop_reading()
+    one.conn.outgoing.on_next(bytes(16 << 20))
+    one.conn.outgoing.on_next(rxws.Close(4001, "ours"))
+    return one
+
+
+@pytest.mark.promise("crossing")
+async def test_a_close_that_overtakes_ours_counts(link: Links) -> None:
+    """A peer's close that comes while ours waits behind messages ends the connection."""
+    one = await waiting_to_close(link)
+    await one.peer.close(4002, "first")
+    await one.ended(4002, "first", by="peer", error=Closed)
+    one.peer.start_reading()
+    await one.wire(4002)
+
+
+async def test_a_violation_that_overtakes_our_close_counts(link: Links) -> None:
+    """A violation that comes while our close waits behind messages ends the connection."""
+    one = await waiting_to_close(link)
+    await one.peer.frame(0x3)
+    await one.ended(1002, by="local", error=Closed)
+    one.peer.start_reading()
+    await one.wire(1002)
+
+
+@pytest.mark.parametrize("how", ["fin", "rst"])
+async def test_a_loss_that_overtakes_our_close_is_a_loss(link: Links, how: str) -> None:
+    """TCP that ends while our close waits behind messages is a 1006: the peer never heard of it."""
+    one = await waiting_to_close(link)
+    if how == "fin":
+        one.peer.fin()
+    else:
+        await one.peer.rst()
+    await one.ended(1006, by="network", error=Closed)
+
+
+@pytest.mark.parametrize("high_water", [1 << 10, 64 << 20], ids=["paused", "reading"])
+async def test_a_close_and_fin_while_messages_wait(link: Links, high_water: int) -> None:
+    """A peer that closes and half-closes TCP, all in one go, gets what waits, and its answer."""
+    one = await link(
+        receive_buffer=4096,
+        max_buffer=64 << 20,
+        high_water=high_water,
+        send_timeout=60.0,
+        close_timeout=60.0,
+    )
+    await one.peer.stop_reading()
+    one.conn.outgoing.on_next(bytes(16 << 20))
+    close = one.peer.build(Op.CLOSE, close_body(4002, "enough"))
+    await one.peer.send(one.peer.build(Op.TEXT, b"last") + close)
+    one.peer.fin()
+    one.peer.start_reading()
+    await one.ended(4002, "enough", by="peer", error=Closed)
+    assert one.seen.values == ["last"]
+    await one.wire(4002)
+
+
+@pytest.mark.promise("before-end")
+async def test_messages_before_a_close_all_arrive(link: Links) -> None:
+    """Messages and a close in one write: each message is told, then the close."""
+    one = await link()
+    data = b"".join(one.peer.build(Op.TEXT, b"%d" % number) for number in range(100))
+    await one.peer.send(data + one.peer.build(Op.CLOSE, close_body(4002, "done")))
+    await one.ended(4002, "done", by="peer", error=Closed)
+    assert one.seen.values == [str(number) for number in range(100)]
+    await one.wire(4002)
+
+
+@pytest.mark.promise("before-end")
+async def test_messages_after_a_close_are_not_told(link: Links) -> None:
+    """What a peer sends after its close frame is no message any more."""
+    one = await link()
+    data = one.peer.build(Op.CLOSE, close_body(1000)) + one.peer.build(Op.TEXT, b"zombie")
+    await one.peer.send(data)
+    await one.ended(1000, by="peer", error=None)
+    assert one.seen.values == []
+    await one.wire(1000)
+
+
+async def test_a_close_right_behind_the_upgrade() -> None:
+    """A server's first message and its close may come in one write with the upgrade."""
+    async with RawServer() as server:
+        first = b"\x81\x02hi" + b"\x88\x02\x0f\xa2"
+        accepting = asyncio.create_task(server.accept(then=first))
+        async with rxws.connect(server.url) as conn:
+            seen = Seen(conn)
+            close = await seen.end()
+            (await accepting).fin()
+        assert (close.code, close.by) == (4002, "peer")
+        assert seen.values == ["hi"]
+
+
+async def test_a_close_right_behind_the_request(serve: Serve, raw_client: Dial) -> None:
+    """A client's first message and its close may come in one write with its request."""
+    opened: asyncio.Queue[Seen] = asyncio.Queue()
+    port = await serve(rxws.websocket(lambda conn: opened.put_nowait(Seen(conn))))
+    mask = bytes(4)
+    first = frame(Op.TEXT, b"hi", mask=mask) + frame(Op.CLOSE, close_body(4002), mask=mask)
+    client = await raw_client(port, then=first)
+    seen = await opened.get()
+    assert await seen.end() == rxws.Close(4002)
+    assert (seen.values, seen.closes[0].by) == (["hi"], "peer")
+    assert (await client.closing()).code == 4002

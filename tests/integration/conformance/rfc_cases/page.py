@@ -1,0 +1,75 @@
+"""The tables of `docs/reference/conformance.md`.
+
+This writes them: `cd tests && python -m integration.conformance.rfc_cases.page`.
+"""
+
+from __future__ import annotations
+
+from integration.conformance.rfc_cases.framing import FRAMES
+from integration.conformance.rfc_cases.handshake_at_client import ANSWERS
+from integration.conformance.rfc_cases.handshake_at_server import REQUESTS
+from support import ROOT
+
+PAGE = ROOT / "docs" / "reference" / "conformance.md"
+MARK = "<!-- {name}: {edge}; written by tests/integration/conformance/rfc_cases/page.py -->"
+
+
+def tables() -> dict[str, str]:
+    """The tables by the names that the page has for them."""
+    return {
+        "frames": table(
+            ("what comes", "what is told or done"),
+            [
+                (
+                    case.section,
+                    case.what + (f", at a {case.at}" if case.at else ""),
+                    case.verdict if case.code is None else f"{case.verdict}, {case.code}",
+                )
+                for case in FRAMES
+            ],
+        ),
+        "requests": table(
+            ("a request with", "what is answered"),
+            [
+                (
+                    case.section,
+                    case.what,
+                    case.verdict if case.status == 101 else f"{case.verdict}, {case.status}",
+                )
+                for case in REQUESTS
+            ],
+        ),
+        "answers": table(
+            ("an answer with", "what the client does"),
+            [(case.section, case.what, case.verdict) for case in ANSWERS],
+        ),
+    }
+
+
+def table(titles: tuple[str, str], rows: list[tuple[str, str, str]]) -> str:
+    """One table; sections of RFC 7692 are told from those of RFC 6455."""
+    lines = [f"| RFC | {titles[0]} | {titles[1]} |", "|---|---|---|"]
+    for section, what, verdict in rows:
+        rfc = section if section.startswith("7692") else f"6455 {section}"
+        lines.append(f"| {rfc} | {what} | {verdict} |")
+    return "\n".join(lines)
+
+
+def filled(text: str) -> str:
+    """The page with its tables as they should be.
+
+    Raises:
+        ValueError: It has no place for one of them.
+    """
+    for name, rows in tables().items():
+        begin, end = (MARK.format(name=name, edge=edge) for edge in ("begin", "end"))
+        before, found, rest = text.partition(begin)
+        _, ends, after = rest.partition(end)
+        if not found or not ends:
+            raise ValueError(f"{PAGE.name} has no place for the table {name!r}")
+        text = f"{before}{begin}\n\n{rows}\n\n{end}{after}"
+    return text
+
+
+if __name__ == "__main__":
+    PAGE.write_text(filled(PAGE.read_text("utf-8")), "utf-8")

@@ -1,0 +1,220 @@
+"""The `websockets` package at the other end, as a client and as a server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+import websockets
+from aiohttp import web
+from reactivex import Observable
+from websockets.asyncio.client import connect as websockets_connect
+from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import serve as websockets_serve
+from websockets.http11 import Request, Response
+
+import rxws
+from support.fixtures import Serve
+from support.peers.endpoints import AnyConnection, Seen
+from support.peers.raw import PATIENCE
+
+LARGE = "grün " * 40_000  # 240,000 bytes: more than one chunk, and worth compressing
+MESSAGES: list[str | bytes] = [
+    "text",
+    "",
+    "grün 🦉",
+    b"binary",
+    b"",
+    bytes(range(256)) * 300,
+    LARGE,
+]
+
+CODES = [1000, 1001, 1011, 3000, 4001, 4999]
+
+
+class Ours:
+    """A server of rxws that echoes; `seen` gets what each connection told."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.seen: asyncio.Queue[Seen] = asyncio.Queue()
+
+    def echo(self, conn: AnyConnection) -> Observable[str | bytes]:
+        self.seen.put_nowait(Seen(conn))
+        return conn.incoming
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/"
+
+
+async def start(serve: Serve, **options: Any) -> Ours:
+    ours = Ours()
+    app = web.Application()
+    app.router.add_get("/", rxws.websocket(ours.echo, **options))
+    rxws.setup(app)
+    ours.port = await serve(app)
+    return ours
+
+
+@pytest.mark.promise("independent")
+@pytest.mark.parametrize("compression", [None, "deflate"])
+@pytest.mark.parametrize("compress", [False, True])
+async def test_websockets_client(serve: Serve, compression: str | None, compress: bool) -> None:
+    """A `websockets` client gets every kind of message back, compressed or not."""
+    ours = await start(serve, compress=compress)
+    async with websockets_connect(ours.url, compression=compression) as ws:
+        negotiated = "Sec-WebSocket-Extensions" in (ws.response.headers if ws.response else {})
+        assert negotiated == (compress and compression is not None)
+        for message in MESSAGES:
+            await ws.send(message)
+        assert [await ws.recv() for _ in MESSAGES] == MESSAGES
+        await ws.send(["in ", "three ", "pieces"])
+        assert await ws.recv() == "in three pieces"
+        await (await ws.ping())
+    assert ws.close_code == 1000
+    assert await (await ours.seen.get()).end() == rxws.Close(1000)
+
+
+@pytest.mark.parametrize("code", CODES)
+async def test_websockets_client_closes(serve: Serve, code: int) -> None:
+    """A `websockets` client's code reaches our handler, and its echo the client."""
+    ours = await start(serve)
+    async with websockets_connect(ours.url) as ws:
+        await ws.close(code, "why")
+    assert ws.close_code == code
+    seen = await ours.seen.get()
+    assert await seen.end() == rxws.Close(code, "why")
+    assert seen.closes[0].by == "peer"
+
+
+@pytest.mark.parametrize("code", CODES)
+async def test_our_server_closes_on_websockets(serve: Serve, code: int) -> None:
+    """A `websockets` client sees the code and the reason that a handler closes with."""
+
+    def handler(conn: AnyConnection) -> None:
+        conn.incoming.subscribe()
+        conn.outgoing.on_next("first")
+        conn.outgoing.on_next(rxws.Close(code, "because"))
+
+    app = web.Application()
+    app.router.add_get("/", rxws.websocket(handler))
+    rxws.setup(app)
+    async with websockets_connect(f"ws://127.0.0.1:{await serve(app)}/") as ws:
+        assert await ws.recv() == "first"
+        with pytest.raises(websockets.ConnectionClosed):
+            await ws.recv()
+    assert (ws.close_code, ws.close_reason) == (code, "because")
+
+
+async def test_websockets_client_chooses_a_subprotocol(serve: Serve) -> None:
+    """A subprotocol that both know is agreed upon, and told at both ends."""
+    ours = await start(serve, protocols=["v2.chat", "v1.chat"])
+    offered = [websockets.Subprotocol(name) for name in ("v0.chat", "v1.chat")]
+    async with websockets_connect(ours.url, subprotocols=offered) as ws:
+        assert ws.subprotocol == "v1.chat"
+        seen = await ours.seen.get()
+        assert seen.conn.handshake.subprotocol == "v1.chat"
+    await seen.end()
+
+
+Route = Callable[[ServerConnection], Awaitable[None]]
+
+
+async def echo(ws: ServerConnection) -> None:
+    async for message in ws:
+        await ws.send(message)
+
+
+@asynccontextmanager
+async def theirs(route: Route = echo, **options: Any) -> AsyncIterator[str]:
+    """A server of `websockets`; its address."""
+    async with websockets_serve(route, "127.0.0.1", 0, **options) as server:
+        yield f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}/"
+
+
+@pytest.mark.promise("independent")
+@pytest.mark.parametrize("compression", [None, "deflate"])
+@pytest.mark.parametrize("compress", [False, True])
+async def test_websockets_server(compression: str | None, compress: bool) -> None:
+    """A `websockets` server echoes every kind of message to our client, compressed or not."""
+    async with theirs(compression=compression) as url:
+        async with rxws.connect(url, compress=compress) as conn:
+            seen = Seen(conn)
+            for message in MESSAGES:
+                conn.outgoing.on_next(message)
+            await seen.until(lambda: len(seen.values) == len(MESSAGES))
+            assert seen.values == MESSAGES
+        assert seen.closes == [rxws.Close(1000)]
+        assert seen.closes[0].by == "local"
+
+
+async def test_websockets_server_sends_fragments() -> None:
+    """A message that a `websockets` server sends in fragments comes as one."""
+
+    async def pieces(ws: ServerConnection) -> None:
+        await ws.send(["in ", "three ", "pieces"])
+        await ws.send([b"\x00", b"\xff"])
+
+    async with theirs(pieces) as url, rxws.connect(url) as conn:
+        seen = Seen(conn)
+        assert await seen.end() == rxws.Close(1000)
+        assert seen.values == ["in three pieces", b"\x00\xff"]
+        assert seen.error is None
+
+
+@pytest.mark.parametrize("code", CODES)
+async def test_websockets_server_closes(code: int) -> None:
+    """Our client sees the code and the reason that a `websockets` server closes with."""
+
+    async def leave(ws: ServerConnection) -> None:
+        await ws.close(code, "because")
+
+    async with theirs(leave) as url, rxws.connect(url) as conn:
+        seen = Seen(conn)
+        assert await seen.end() == rxws.Close(code, "because")
+        assert seen.closes[0].by == "peer"
+        assert (seen.error is None) == (code < 1002)
+
+
+@pytest.mark.parametrize("code", CODES)
+async def test_our_client_closes_on_websockets(code: int) -> None:
+    """A `websockets` server sees the code and the reason that our client closes with."""
+    closed: asyncio.Queue[tuple[int | None, str | None]] = asyncio.Queue()
+
+    async def watch(ws: ServerConnection) -> None:
+        await ws.wait_closed()
+        closed.put_nowait((ws.close_code, ws.close_reason))
+
+    async with theirs(watch) as url, rxws.connect(url) as conn:
+        seen = Seen(conn)
+        conn.outgoing.on_next(rxws.Close(code, "why"))
+        assert await seen.end() == rxws.Close(code, "why")
+        assert seen.error is None
+        assert await asyncio.wait_for(closed.get(), PATIENCE) == (code, "why")
+
+
+async def test_websockets_server_chooses_a_subprotocol() -> None:
+    """A subprotocol that both know is agreed upon, and told by the handshake."""
+    known = [websockets.Subprotocol("v1.chat")]
+    ours = ["v2.chat", "v1.chat"]
+    async with theirs(subprotocols=known) as url, rxws.connect(url, protocols=ours) as conn:
+        assert conn.handshake.subprotocol == "v1.chat"
+        conn.incoming.subscribe()
+
+
+async def test_websockets_server_refuses() -> None:
+    """A refusal of a `websockets` server reaches our client with its status."""
+
+    def refuse(ws: ServerConnection, request: Request) -> Response:
+        return ws.respond(HTTPStatus.FORBIDDEN, "not you")
+
+    async with theirs(process_request=refuse) as url:
+        with pytest.raises(rxws.HandshakeError) as caught:
+            async with rxws.connect(url):
+                pytest.fail("connected")
+        assert (caught.value.status, caught.value.body) == (403, b"not you")

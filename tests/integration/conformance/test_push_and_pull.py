@@ -1,0 +1,702 @@
+"""The two ways in, side by side: the same bytes make the same notifications and the same answers.
+
+Each scenario is played by a raw peer, once on the push path and once on the pull path, with the
+library at either end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aiohttp import web
+from reactivex.abc import DisposableBase
+from websockets.asyncio.client import connect as websockets_connect
+from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import serve as websockets_serve
+
+import rxws
+from support.fixtures import Dial, Serve
+from support.peers.endpoints import AnyConnection, Link, Seen, opened
+from support.peers.fake_tcp import arrived, paths_taken, take_path, turns
+from support.peers.frames import Op, close_body, deflate, frame
+from support.peers.raw import PATIENCE, Peer, RawServer
+
+PATHS = ["push", "pull"]
+ENDS = ["server", "client"]
+SIZE = 1000  # of the largest message, where a scenario is about that
+
+Note = tuple[Any, ...]
+Play = Callable[[Peer], Awaitable[None]]
+
+
+@pytest.fixture(params=PATHS)
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each test that asks for it runs once on each path."""
+    chosen: str = request.param
+    take_path(monkeypatch, chosen)
+    return chosen
+
+
+@dataclass
+class Log:
+    """All that a connection told all its streams, in the order in which it did."""
+
+    notes: list[Note] = field(default_factory=list[Note])
+
+    def attach(self, conn: AnyConnection) -> None:
+        streams = {"in": conn.incoming, "fault": conn.errors, "end": conn.closed}
+        for name, stream in streams.items():
+            stream.subscribe(
+                self._note(name, "next"), self._note(name, "error"), self._note(name, "completed")
+            )
+
+    def _note(self, stream: str, what: str) -> Callable[..., None]:
+        def note(*values: Any) -> None:
+            self.notes.append((stream, what, *map(plain, values)))
+
+        return note
+
+
+def plain(value: Any) -> Any:
+    """What of a value has to be equal."""
+    if isinstance(value, rxws.Close):
+        return (value.code, value.reason, value.by)
+    if isinstance(value, rxws.ConnectionClosed):
+        return (type(value).__name__, plain(value.close))
+    if isinstance(value, Exception):
+        return (type(value).__name__, str(value))
+    return value
+
+
+async def played(
+    link: Link, play: Play, log: Log
+) -> tuple[list[Note], list[tuple[int, bytes]], bool]:
+    """Play, let the peer leave, and tell what was told, what the peer got, and whether by FIN."""
+    await play(link.peer)
+    if not link.peer.closes:
+        await turns()
+        link.peer.fin()
+    await link.seen.end()
+    link.peer.fin()
+    ended = await link.peer.until_ended()
+    frames = [(one.opcode, one.payload) for one in link.peer.frames]
+    # A pong that nobody asked for is a sign of life of who is busy, as on a loaded machine. No ping
+    # here is empty.
+    got = [one for one in frames if one != (Op.PONG, b"")]
+    return log.notes, got, ended == "eof"
+
+
+# --- the scenarios -----------------------------------------------------------------------------
+
+
+def every_length(peer: Peer) -> bytes:
+    return b"".join(
+        peer.build(opcode, b"x" * length)
+        for length in (0, 1, 2, 125, 126, 127, 128, 65535, 65536, 70_000)
+        for opcode in (Op.TEXT, Op.BINARY)
+    )
+
+
+def every_character(peer: Peer) -> bytes:
+    return b"".join(
+        peer.build(Op.TEXT, text.encode()) for text in ("grün", "🦉", "\0", "\uffff", "\U0010ffff")
+    )
+
+
+def fragments(peer: Peer) -> bytes:
+    text = "in fünf pieces".encode()
+    return b"".join(
+        [
+            peer.build(Op.TEXT, text[:4], fin=False),
+            peer.build(Op.PING, b"between"),
+            peer.build(Op.CONT, text[4:5], fin=False),  # in the middle of a character
+            peer.build(Op.PONG, b"unasked"),
+            peer.build(Op.CONT, b"", fin=False),
+            peer.build(Op.CONT, text[5:], fin=False),
+            peer.build(Op.CONT, b""),
+            peer.build(Op.BINARY, b"", fin=False),
+            peer.build(Op.CONT, b"\xff"),
+            peer.build(Op.TEXT, b"whole"),
+        ]
+    )
+
+
+def deflated(peer: Peer) -> bytes:
+    data = deflate(b"squeezed " * 5000)
+    return b"".join(
+        [
+            peer.build(Op.TEXT, deflate(b"a" * 1000), rsv=4),
+            peer.build(Op.TEXT, b"plain"),
+            peer.build(Op.BINARY, data[:10], fin=False, rsv=4),
+            peer.build(Op.PING, b"between"),
+            peer.build(Op.CONT, data[10:20], fin=False),
+            peer.build(Op.CONT, data[20:]),
+            peer.build(Op.TEXT, deflate(b""), rsv=4),
+            peer.build(Op.TEXT, deflate("ü".encode()), rsv=4),
+        ]
+    )
+
+
+def many_pings(peer: Peer) -> bytes:
+    return b"".join(
+        peer.build(Op.PING, f"{number}".encode()) + peer.build(Op.TEXT, f"{number}".encode())
+        for number in range(20)
+    )
+
+
+def size(count: int, opcode: int, squeezed: bool, pieces: int) -> Callable[[Peer], bytes]:
+    """A message of so many bytes, between two small ones."""
+
+    def build(peer: Peer) -> bytes:
+        data = b"x" * count
+        if squeezed:
+            data = deflate(data)
+        step = -(-len(data) // pieces)
+        parts = [data[at : at + step] for at in range(0, len(data), step)]
+        return (
+            peer.build(Op.TEXT, b"before")
+            + b"".join(
+                peer.build(
+                    opcode if number == 0 else Op.CONT,
+                    part,
+                    fin=number == len(parts) - 1,
+                    rsv=4 if squeezed and number == 0 else 0,
+                )
+                for number, part in enumerate(parts)
+            )
+            + peer.build(Op.TEXT, b"behind")
+        )
+
+    return build
+
+
+def then(*frames: tuple[Any, ...], rsv: int = 0, fin: bool = True) -> Callable[[Peer], bytes]:
+    """Two messages, then these frames, then two more."""
+
+    def build(peer: Peer) -> bytes:
+        around = [peer.build(Op.TEXT, text) for text in (b"1", b"2", b"3", b"4")]
+        between = (peer.build(*each, rsv=rsv, fin=fin) for each in frames)
+        return b"".join([*around[:2], *between, *around[2:]])
+
+    return build
+
+
+Build = Callable[[Peer], bytes]
+SCENARIOS: dict[str, Build] = {
+    "every length": every_length,
+    "every character": every_character,
+    "fragments": fragments,
+    "deflated": deflated,
+    "many pings": many_pings,
+    "nothing": lambda _: b"",
+    "half a frame": lambda peer: peer.build(Op.TEXT, b"1") + peer.build(Op.TEXT, b"2")[:-1],
+    "half a message": lambda peer: peer.build(Op.TEXT, b"1", fin=False) + peer.build(Op.PING),
+    # The end, as the peer says it.
+    "close": then((Op.CLOSE, b"")),
+    "close 1000": then((Op.CLOSE, close_body(1000, "bye"))),
+    "close 1001": then((Op.CLOSE, close_body(1001))),
+    "close 1011": then((Op.CLOSE, close_body(1011, "broken"))),
+    "close 3000": then((Op.CLOSE, close_body(3000))),
+    "close 4999": then((Op.CLOSE, close_body(4999, "ü" * 61))),
+    "close twice": then((Op.CLOSE, close_body(1000)), (Op.CLOSE, close_body(4000))),
+    "close within a message": lambda peer: (
+        peer.build(Op.TEXT, b"1", fin=False) + peer.build(Op.CLOSE, close_body(1000))
+    ),
+    # What is not allowed.
+    "close 0": then((Op.CLOSE, close_body(0))),
+    "close 999": then((Op.CLOSE, close_body(999))),
+    "close 1004": then((Op.CLOSE, close_body(1004))),
+    "close 1005": then((Op.CLOSE, close_body(1005))),
+    "close 1006": then((Op.CLOSE, close_body(1006))),
+    "close 2999": then((Op.CLOSE, close_body(2999))),
+    "close 5000": then((Op.CLOSE, close_body(5000))),
+    "close of a byte": then((Op.CLOSE, b"\x03")),
+    "close, no UTF-8": then((Op.CLOSE, close_body(1000, b"\xff"))),
+    "no UTF-8": then((Op.TEXT, b"\xff")),
+    "no whole UTF-8": then((Op.TEXT, "ü".encode()[:1])),
+    "no opcode": then((3, b"")),
+    "no control opcode": then((0xB, b"")),
+    "reserved bit 1": then((Op.TEXT, b"x"), rsv=1),
+    "reserved bit 2": then((Op.TEXT, b"x"), rsv=2),
+    "nothing to continue": then((Op.CONT, b"x")),
+    "a message within another": then((Op.TEXT, b"x"), (Op.TEXT, b"y"), fin=False),
+    "a fragmented ping": then((Op.PING, b"x"), fin=False),
+    "a long ping": then((Op.PING, bytes(126))),
+    "no deflate": then((Op.TEXT, b"\xff\xff\xff\xff"), rsv=4),
+    "a length that lies": lambda peer: (
+        peer.build(Op.TEXT, b"1")
+        + frame(Op.TEXT, claim=1 << 40, mask=bytes(4) if peer.masks else None)
+    ),
+    "first nothing of the kind": lambda _: b"GET / HTTP/1.1\r\n\r\n",
+}
+SIZES: dict[str, Build] = {
+    f"{Op(opcode).name} of {count - SIZE:+} in {pieces}{' deflated' if squeezed else ''}": size(
+        count, opcode, squeezed, pieces
+    )
+    for count in (SIZE - 1, SIZE, SIZE + 1, SIZE + 2, 10 * SIZE)
+    for opcode in (Op.TEXT, Op.BINARY)
+    for squeezed in (False, True)
+    for pieces in (1, 3)
+}
+
+
+def at_once(build: Build) -> Play:
+    async def play(peer: Peer) -> None:
+        await peer.send(build(peer))
+
+    return play
+
+
+def byte_by_byte(build: Build) -> Play:
+    async def play(peer: Peer) -> None:
+        data = build(peer)
+        step = max(1, len(data) // 300)
+        try:
+            for at in range(0, len(data), step):
+                await peer.send(data[at : at + step])
+                await asyncio.sleep(0)
+        except ConnectionError:
+            pass  # the end was told before all was sent, and TCP is gone
+
+    return play
+
+
+@pytest.mark.promise("paths")
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("name", [*SCENARIOS, *SIZES])
+async def test_both_tell_the_same(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, name: str, end: str
+) -> None:
+    """Whatever a peer sends, at once or in small pieces, each stream is told the same by both."""
+    options = {"max_message_size": SIZE} if name in SIZES else {}
+    build = (SCENARIOS | SIZES)[name]
+    results: list[Any] = []
+    for path in PATHS:
+        take_path(monkeypatch, path)
+        taken = paths_taken(monkeypatch)
+        for cut in (at_once, byte_by_byte):
+            async with opened(end, serve) as links:
+                log = Log()
+                link = await links(log.attach, deflate=True, heartbeat=None, **options)
+                results.append(await played(link, cut(build), log))
+        assert taken == [path, path]
+    push, push_cut, pull, pull_cut = results
+    assert push[0] == pull[0]
+    assert push == pull
+    assert push_cut[0] == pull_cut[0] == push[0]
+    assert push_cut[1] == pull_cut[1]
+    ends = [note for note in push[0] if note[0] == "end"]
+    assert [what for _, what, *_ in ends] == ["next", "completed"]
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("name", SIZES)
+async def test_the_size_that_is_refused(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, name: str, end: str
+) -> None:
+    """On both ways a message of `max_message_size` comes, and one byte more is a 1009."""
+    fits = any(f" of {more} " in name for more in ("-1", "+0"))
+    for path in PATHS:
+        take_path(monkeypatch, path)
+        async with opened(end, serve) as links:
+            link = await links(deflate=True, max_message_size=SIZE)
+            await link.peer.send(SIZES[name](link.peer))
+            if fits:
+                await arrived(link.seen, 3)
+                assert len(link.seen.values[1]) in (SIZE - 1, SIZE)
+                assert not link.seen.closes
+            else:
+                await link.ended(1009, by="local", error=rxws.ConnectionClosed)
+                assert link.seen.values == ["before"]
+                await link.wire(1009)
+
+
+@pytest.mark.parametrize("deflate", [False, True], ids=["plain", "deflated"])
+@pytest.mark.parametrize("end", ENDS)
+async def test_the_size_of_a_message_is_no_bound_for_control_frames(
+    serve: Serve, path: str, end: str, deflate: bool
+) -> None:
+    """A ping, a pong and a close may have their 125 bytes, however small messages have to be."""
+    del path
+    async with opened(end, serve) as links:
+        link = await links(deflate=deflate, max_message_size=10)
+        await link.peer.frame(Op.PONG, bytes(125))
+        await link.peer.frame(Op.PING, bytes(125))
+        await link.peer.text("ten bytes!")
+        await link.peer.close(4000, "x" * 123)
+        await link.ended(4000, "x" * 123, by="peer", error=rxws.ConnectionClosed)
+        assert link.seen.values == ["ten bytes!"]
+        await link.peer.until_ended()
+        pongs = [one.payload for one in link.peer.frames if one.opcode == Op.PONG]
+        assert pongs == [bytes(125)]
+
+
+# --- holds -------------------------------------------------------------------------------------
+
+
+def chunk(peer: Peer, messages: list[str]) -> bytes:
+    return b"".join(peer.build(Op.TEXT, message.encode()) for message in messages)
+
+
+def holding(conn: AnyConnection, at: str) -> list[DisposableBase]:
+    """Hold from this message on."""
+    holds: list[DisposableBase] = []
+
+    def look(message: str) -> None:
+        if message == at:
+            holds.append(conn.flow.pause())
+
+    conn.incoming.subscribe(look)
+    return holds
+
+
+NUMBERS = [f"{number}" for number in range(10)]
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_a_hold_within_a_chunk(serve: Serve, path: str, end: str) -> None:
+    """Not one message of the same chunk is told after it, until another thread lets go."""
+    async with opened(end, serve) as links:
+        link = await links()
+        holds = holding(link.conn, "3")
+        await link.peer.send(chunk(link.peer, NUMBERS))
+        await link.peer.frame(Op.PING, b"behind")
+        await link.seen.until(lambda: "3" in link.seen.values)
+        await turns()
+        assert link.seen.values == NUMBERS[:4]
+        # A wire that stops at once has read nothing more; else one message is on its way at most.
+        assert link.conn.flow.stats.received_messages in ((4,) if path == "push" else (4, 5))
+        thread = threading.Thread(target=holds[0].dispose)
+        thread.start()
+        await arrived(link.seen, len(NUMBERS))
+        thread.join(PATIENCE)
+        assert link.seen.values == NUMBERS
+        await link.peer.until(lambda: any(one.opcode == Op.PONG for one in link.peer.frames))
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("how", ["fin", "rst", "close", "violation"])
+async def test_an_end_during_a_hold(serve: Serve, path: str, end: str, how: str) -> None:
+    """What came before is told when the hold is over, then the end."""
+    del path
+    async with opened(end, serve) as links:
+        link = await links()
+        holds = holding(link.conn, "3")
+        await link.peer.send(chunk(link.peer, NUMBERS))
+        await link.seen.until(lambda: "3" in link.seen.values)
+        if how == "fin":
+            link.peer.fin()
+        elif how == "rst":
+            await link.peer.rst()
+        else:
+            await link.peer.send(
+                link.peer.build(Op.CLOSE, close_body(4000)) if how == "close" else b"\xff\xff"
+            )
+        await turns()
+        assert link.seen.values == NUMBERS[:4]
+        assert not link.seen.closes
+        holds[0].dispose()
+        close = await link.seen.end()
+        assert link.seen.values == NUMBERS
+        assert close.code == {"close": 4000, "violation": 1002}.get(how, 1006)
+
+
+@pytest.mark.promise("memory-in")
+@pytest.mark.parametrize("end", ENDS)
+async def test_a_peer_that_floods_a_hold(serve: Serve, path: str, end: str) -> None:
+    """TCP pushes back: what is read meanwhile is bounded, and nothing is lost of what was sent."""
+    del path
+    async with opened(end, serve) as links:
+        link = await links(receive_buffer=None)
+        hold = link.conn.flow.pause()
+        sent = 0
+
+        async def flood() -> None:
+            nonlocal sent
+            while sent < 1000:
+                await link.peer.frame(Op.BINARY, bytes(50_000))
+                sent += 1
+
+        flooding = asyncio.create_task(flood())
+        before = -1
+        async with asyncio.timeout(PATIENCE):
+            while before != sent:  # until a while brings nothing more: TCP is full
+                before = sent
+                await turns(200)
+        assert sent < 1000
+        assert link.seen.values == []
+        hold.dispose()
+        async with asyncio.timeout(PATIENCE):
+            await flooding
+        await arrived(link.seen, 1000)
+        assert {len(value) for value in link.seen.values} == {50_000}
+
+
+# --- the loop ----------------------------------------------------------------------------------
+
+
+@pytest.mark.promise("turns")
+@pytest.mark.parametrize("end", ENDS)
+async def test_a_burst_of_tiny_frames_leaves_turns_to_others(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """While 256 KiB of them are told by a pipeline that takes its time, the loop goes on."""
+    take_path(monkeypatch, "push")
+    count = 40_000
+    loop = asyncio.get_running_loop()
+    async with opened(end, serve) as links:
+        link = await links(heartbeat=None)
+        seen = 0
+        seen_at_turns: list[int] = []
+
+        def busy(_: object) -> None:
+            nonlocal seen
+            seen += 1
+            until = time.monotonic() + 0.000_005
+            while time.monotonic() < until:
+                pass
+
+        def tick() -> None:
+            seen_at_turns.append(seen)
+            if seen < count:
+                loop.call_later(0, tick)
+
+        link.conn.incoming.subscribe(busy)
+        data = frame(Op.TEXT, b"x", mask=bytes(4) if link.peer.masks else None) * count
+        sending = asyncio.create_task(link.peer.send(data))
+        tick()
+        await arrived(link.seen, count)
+        await sending
+        assert len(set(seen_at_turns)) > 3
+
+
+class Blocking:
+    """A peer in a thread of its own, that reads while the loop is blocked."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._sock = peer.sock.dup()
+        self._sock.setblocking(True)
+        self._sock.settimeout(PATIENCE)
+        self.got = threading.Event()
+        self.data = b""
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self) -> None:
+        with self._sock:
+            self.data = self._sock.recv(1 << 16)
+        self.got.set()
+
+    def join(self) -> None:
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive()
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_the_reply_of_a_slow_pipeline_is_read_while_it_blocks(
+    serve: Serve, path: str, end: str
+) -> None:
+    """A peer has the reply to one message before the pipeline is done with the next of a chunk."""
+    del path
+    async with opened(end, serve) as links:
+        link = await links(heartbeat=None, compress=False)
+        await link.peer.stop_reading()
+        reader = Blocking(link.peer)
+        read_in_time: list[bool] = []
+
+        def slow(message: str) -> None:
+            if message == "1":
+                until = time.monotonic() + 0.005
+                while time.monotonic() < until:
+                    pass
+                link.conn.outgoing.on_next("reply")
+            else:
+                read_in_time.append(reader.got.wait(PATIENCE))
+
+        link.conn.incoming.subscribe(slow)
+        await link.peer.send(chunk(link.peer, ["1", "2"]))
+        await arrived(link.seen, 2)
+        await turns()
+        reader.join()
+        assert read_in_time == [True]
+        link.peer.start_reading()
+
+
+# --- contexts ----------------------------------------------------------------------------------
+
+USER: contextvars.ContextVar[str] = contextvars.ContextVar("user", default="nobody")
+ROOM: contextvars.ContextVar[str] = contextvars.ContextVar("room", default="nowhere")
+
+
+def watch(conn: AnyConnection, where: dict[str, tuple[str, str]]) -> None:
+    """Note the context that each kind of notification is told in."""
+
+    def note(name: str) -> Callable[..., None]:
+        return lambda *_: where.__setitem__(name, (USER.get(), ROOM.get()))
+
+    conn.incoming.subscribe(note("next"), note("end"), note("end"))
+    conn.closed.subscribe(note("closed"))
+
+
+async def leave(peer: Peer, how: str) -> None:
+    if how == "fin":
+        peer.fin()
+    elif how == "rst":
+        await peer.rst()
+    elif how == "close":
+        await peer.close(1000)
+    else:
+        await peer.send(b"\xff\xff")
+
+
+@pytest.mark.parametrize("how", ["close", "violation", "fin", "rst"])
+async def test_the_context_of_a_handler(
+    serve: Serve, raw_client: Dial, path: str, how: str
+) -> None:
+    """What a middleware and the handler set, the pipeline sees, at its messages and its end."""
+    del path
+    where: dict[str, tuple[str, str]] = {}
+    seen: list[Seen] = []
+
+    @web.middleware
+    async def log_in(request: web.Request, handler: Any) -> web.StreamResponse:
+        USER.set("ada")
+        response: web.StreamResponse = await handler(request)
+        return response
+
+    def handler(conn: AnyConnection) -> None:
+        ROOM.set("attic")
+        watch(conn, where)
+        seen.append(Seen(conn))
+
+    app = web.Application(middlewares=[log_in])
+    app.router.add_get("/", rxws.websocket(handler))
+    rxws.setup(app)
+    peer = await raw_client(await serve(app))
+    await peer.text("x")
+    await seen[0].until(lambda: seen[0].values)
+    assert where == {"next": ("ada", "attic")}
+    await leave(peer, how)
+    await seen[0].end()
+    assert where == dict.fromkeys(["next", "end", "closed"], ("ada", "attic"))
+    assert (USER.get(), ROOM.get()) == ("nobody", "nowhere")
+
+
+async def test_what_a_pipeline_sets_in_its_context(
+    serve: Serve, raw_client: Dial, path: str
+) -> None:
+    """It is seen at the next message of the same connection, and by no other."""
+    del path
+    seen: list[Seen] = []
+    rooms: list[list[str]] = [[], []]
+
+    def handler(conn: AnyConnection) -> None:
+        mine = rooms[len(seen)]
+
+        def move(message: str) -> None:
+            mine.append(ROOM.get())
+            ROOM.set(message)
+
+        conn.incoming.subscribe(move)
+        seen.append(Seen(conn))
+
+    port = await serve(rxws.websocket(handler))
+    peers = [await raw_client(port) for _ in range(2)]
+    for number in range(3):
+        for index, peer in enumerate(peers):
+            await peer.text(f"{index}{number}")
+            await arrived(seen[index], number + 1)
+    assert rooms == [["nowhere", "00", "01"], ["nowhere", "10", "11"]]
+
+
+async def test_the_context_of_who_connects(path: str) -> None:
+    """A client's pipeline sees what was set before it connected, also after a hold."""
+    del path
+    where: dict[str, tuple[str, str]] = {}
+    async with RawServer() as server:
+
+        async def visit() -> None:
+            USER.set("ada")
+            ROOM.set("cellar")
+            async with rxws.connect(server.url) as conn:
+                USER.set("somebody else")
+                seen = Seen(conn)
+                watch(conn, where)
+                holds = holding(conn, "1")
+                peer = await accepting
+                await peer.send(chunk(peer, ["1", "2"]))
+                await seen.until(lambda: holds)
+                where.clear()
+                contextvars.Context().run(holds[0].dispose)
+                await arrived(seen, 2)
+                closing = asyncio.create_task(peer.answer_close())
+            await closing
+
+        accepting = asyncio.create_task(server.accept())
+        await asyncio.create_task(visit())
+    assert where["next"] == ("ada", "cellar")
+
+
+# --- another implementation --------------------------------------------------------------------
+
+TAKEOVER: list[str | bytes] = [
+    message
+    for number in range(60)
+    for message in (
+        f"the same words again and again, number {number}",
+        b"bytes and bytes " * number,
+        f"{number}" * (1500 * (number % 7)),  # some of these are compressed in another thread
+    )
+]
+
+
+@pytest.mark.parametrize("compression", [None, "deflate"])
+async def test_a_client_of_websockets(serve: Serve, path: str, compression: str | None) -> None:
+    """What it sends in bursts comes back in order, with one compressor for all messages."""
+    del path
+    port = await serve(rxws.websocket(lambda conn: conn.incoming))
+    async with websockets_connect(f"ws://127.0.0.1:{port}/", compression=compression) as ws:
+        negotiated = "Sec-WebSocket-Extensions" in (ws.response.headers if ws.response else {})
+        assert negotiated == (compression is not None)
+
+        async def send() -> None:
+            for message in TAKEOVER:
+                await ws.send(message)
+            await ws.send(["in ", "three ", "pieces"])
+
+        sending = asyncio.create_task(send())
+        assert [await ws.recv() for _ in TAKEOVER] == TAKEOVER
+        assert await ws.recv() == "in three pieces"
+        await sending
+        await (await ws.ping(b"still there"))
+    assert ws.close_code == 1000
+
+
+@pytest.mark.parametrize("compression", [None, "deflate"])
+async def test_a_server_of_websockets(path: str, compression: str | None) -> None:
+    """What is sent to it in a burst comes back in order, with one compressor for all messages."""
+    del path
+
+    async def echo(ws: ServerConnection) -> None:
+        async for message in ws:
+            await ws.send(message)
+        negotiated.append(bool(ws.protocol.extensions))
+
+    negotiated: list[bool] = []
+    async with websockets_serve(echo, "127.0.0.1", 0, compression=compression) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        async with rxws.connect(f"ws://127.0.0.1:{port}/", max_buffer=1 << 24) as conn:
+            seen = Seen(conn)
+            for message in TAKEOVER:
+                conn.outgoing.on_next(message)
+            await arrived(seen, len(TAKEOVER))
+            assert seen.values == TAKEOVER
+        assert seen.closes == [rxws.Close(1000)]
+    assert negotiated == [compression is not None]

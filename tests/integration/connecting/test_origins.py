@@ -1,0 +1,149 @@
+"""Which browsers get in: the `Origin` is checked before the upgrade, and the handler never runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+import rxws
+from support.fixtures import Dial, Serve
+from support.peers.endpoints import AnyConnection
+
+SAME = [
+    ("http://example.org", "example.org"),
+    ("http://example.org:80", "example.org"),
+    ("http://example.org", "example.org:80"),
+    ("http://example.org:8080", "example.org:8080"),
+    ("https://example.org", "example.org"),  # TLS ends at a proxy; what it passes on has no scheme
+    ("https://example.org:443", "example.org"),
+    ("https://example.org", "example.org:443"),
+    ("http://EXAMPLE.org", "example.ORG"),
+    ("http://[::1]:8080", "[::1]:8080"),
+    ("http://[::1]", "[::1]"),
+]
+OTHER = [
+    ("http://foreign.example", "example.org"),
+    ("https://example.org", "example.org:80"),
+    ("http://example.org", "example.org:443"),
+    ("http://example.org:81", "example.org"),
+    ("http://example.org", "example.org:81"),
+    ("http://example.org.evil", "example.org"),
+    ("http://notexample.org", "example.org"),
+    ("http://www.example.org", "example.org"),
+    ("http://example.org@evil", "example.org"),
+    ("http://evil@example.org", "example.org"),
+    ("http://example.org/path", "example.org"),
+    ("http://example.org:nonsense", "example.org"),
+    ("http://example.org:99999", "example.org"),
+    ("http://[::1", "[::1"),
+    ("null", "example.org"),
+    ("null", "null"),
+    ("", "example.org"),
+    ("example.org", "example.org"),
+    ("http://", "example.org"),
+    ("file://", "example.org"),
+    ("garbage", "example.org"),
+]
+LISTED = ["https://good.example", "http://good.example:8080"]
+
+
+class Door:
+    """A route, direct or by `upgrade`, that counts how often its handler ran."""
+
+    def __init__(self, serve: Serve, dial: Dial) -> None:
+        self.ran = 0
+        self._serve = serve
+        self._dial = dial
+
+    def _handler(self, conn: AnyConnection) -> None:
+        self.ran += 1
+        conn.outgoing.on_completed()
+
+    async def status(self, origin: str | None, host: str | None = None, **options: Any) -> int:
+        """Knock with these headers; the status of the answer."""
+
+        async def route(request: web.Request) -> web.StreamResponse:
+            return await rxws.upgrade(request, self._handler, **options)
+
+        statuses: list[int] = []
+        for handler in (rxws.websocket(self._handler, **options), route):
+            app = web.Application()
+            app.router.add_get("/", handler)
+            rxws.setup(app)
+            port = await self._serve(app)
+            self.ran = 0
+            host_header = {"Host": host} if host else {}
+            client = await self._dial(port, headers={**host_header, "Origin": origin})
+            status = client.head.status
+            if status == 101:
+                await client.answer_close()
+                await client.until_ended()
+            assert self.ran == (status == 101)
+            statuses.append(status)
+        assert statuses[0] == statuses[1]
+        return statuses[0]
+
+
+@pytest.fixture
+def door(serve: Serve, raw_client: Dial) -> Door:
+    return Door(serve, raw_client)
+
+
+@pytest.mark.parametrize("options", [{}, {"origins": LISTED}, {"origins": "*"}])
+async def test_no_origin_passes(door: Door, options: dict[str, Any]) -> None:
+    """A request without an Origin is not a browser's, and passes whatever `origins` says."""
+    assert await door.status(None, **options) == 101
+
+
+@pytest.mark.parametrize(("origin", "host"), SAME)
+async def test_the_same_host_passes(door: Door, origin: str, host: str) -> None:
+    """By default an Origin passes where its host and port are those of `Host`."""
+    assert await door.status(origin, host) == 101
+
+
+@pytest.mark.promise("origin")
+@pytest.mark.parametrize(("origin", "host"), OTHER)
+async def test_any_other_host_is_refused(door: Door, origin: str, host: str) -> None:
+    """By default every other Origin gets 403, and the handler never runs."""
+    assert await door.status(origin, host) == 403
+
+
+@pytest.mark.parametrize("origin", LISTED)
+@pytest.mark.parametrize("origins", [LISTED, tuple(LISTED), frozenset(LISTED)])
+async def test_a_listed_origin_passes(door: Door, origin: str, origins: Iterable[str]) -> None:
+    """With a list, what is on it passes, whatever the `Host`."""
+    assert await door.status(origin, "example.org", origins=origins) == 101
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://good.example",
+        "https://good.example:8443",
+        "https://good.example.evil",
+        "https://sub.good.example",
+        "https://example.org",  # the same host is not on the list
+        "null",
+        "*",
+        "",
+    ],
+)
+async def test_an_unlisted_origin_is_refused(door: Door, origin: str) -> None:
+    """With a list, all that is not on it gets 403: other schemes, ports, hosts, and `null`."""
+    assert await door.status(origin, "example.org", origins=LISTED) == 403
+
+
+@pytest.mark.parametrize("origin", ["http://foreign.example", "null", "garbage"])
+async def test_a_star_lets_everybody_in(door: Door, origin: str) -> None:
+    """With "*" any Origin passes."""
+    assert await door.status(origin, "example.org", origins="*") == 101
+
+
+@pytest.mark.parametrize("origins", ["https://good.example", ["good.example"], ["*"], [""]])
+def test_what_is_no_list_of_origins_is_refused(origins: object) -> None:
+    """An `origins` that can let nobody in is refused by name when the route is made."""
+    with pytest.raises((TypeError, ValueError), match="origins"):
+        rxws.websocket(lambda conn: None, origins=origins)  # type: ignore[call-overload]  # on purpose

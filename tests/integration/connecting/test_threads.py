@@ -1,0 +1,271 @@
+"""Threads, the loop and contexts, on a real server with a plain aiohttp client opposite."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import sys
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+import reactivex as rx
+from aiohttp import web
+from reactivex import operators as ops
+
+import rxws
+from support.fixtures import Serve
+from support.processes.examples import closing, text
+
+PATIENCE = 30.0  # seconds; how long anything is waited for before the test fails
+AnyConnection = rxws.Connection[Any, Any]
+Compose = Callable[[AnyConnection], Any]
+Socket = aiohttp.ClientWebSocketResponse
+USER: contextvars.ContextVar[str] = contextvars.ContextVar("user", default="nobody")
+
+
+@pytest.fixture
+def dial(serve: Serve) -> Callable[..., Any]:
+    """Serve a handler and connect to it: `async with dial(handler) as (conn, peer)`."""
+
+    @asynccontextmanager
+    async def dial(
+        compose: Compose | None = None,
+        *,
+        middlewares: Any = (),
+        **options: Any,
+    ) -> AsyncIterator[tuple[AnyConnection, Socket]]:
+        opened: asyncio.Future[AnyConnection] = asyncio.get_running_loop().create_future()
+
+        def handler(conn: AnyConnection) -> Any:
+            opened.set_result(conn)
+            return compose(conn) if compose else None
+
+        app = web.Application(middlewares=middlewares)
+        app.router.add_get("/", rxws.websocket(handler, **options))
+        rxws.setup(app)
+        port = await serve(app)
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(f"ws://127.0.0.1:{port}/") as peer,
+        ):
+            yield await asyncio.wait_for(opened, PATIENCE), peer
+
+    return dial
+
+
+def in_thread(function: Callable[[], object]) -> Awaitable[object]:
+    """Run a function in a thread of its own, while the loop goes on."""
+    return asyncio.wait_for(asyncio.to_thread(function), PATIENCE)
+
+
+def asleep(thread: int) -> bool:
+    """Whether the event loop of a thread waits for something to happen."""
+    frame = sys._current_frames()[thread]
+    return frame.f_code.co_name == "select" and frame.f_locals["timeout"] != 0
+
+
+async def test_a_message_from_a_thread_wakes_an_idle_loop(dial: Any) -> None:
+    """It arrives though nothing else ever happens: no timer, no frame, no other thread."""
+    async with dial(heartbeat=None) as (conn, peer):
+        loops = threading.get_ident()
+        given_up = threading.Event()
+
+        def push() -> None:
+            while not (asleep(loops) or given_up.wait(0.001)):
+                pass  # nothing tells from outside that a loop has nothing to do: it is looked at
+            conn.outgoing.on_next("wake up")
+
+        thread = threading.Thread(target=push)
+        thread.start()
+        try:
+            assert await text(peer) == "wake up"
+        finally:
+            given_up.set()
+            thread.join()
+
+
+@pytest.mark.promise("order")
+async def test_threads_keep_their_order(dial: Any) -> None:
+    """Each its own, whatever the others do; none of their messages is lost."""
+    per_thread, names = 500, "abcd"
+    async with dial(max_buffer=1 << 24) as (conn, peer):
+        barrier = threading.Barrier(len(names))
+
+        def push(name: str) -> None:
+            barrier.wait(PATIENCE)
+            for number in range(per_thread):
+                conn.outgoing.on_next(f"{name}{number}")
+
+        threads = [threading.Thread(target=push, args=[name]) for name in names]
+        for thread in threads:
+            thread.start()
+        got = [await text(peer) for _ in range(per_thread * len(names))]
+        for thread in threads:
+            await in_thread(thread.join)
+    for name in names:
+        own = [message for message in got if message.startswith(name)]
+        assert own == [f"{name}{number}" for number in range(per_thread)]
+
+
+async def test_the_end_from_a_thread_follows_its_messages(dial: Any) -> None:
+    """As it would on the loop's thread."""
+    async with dial() as (conn, peer):
+
+        def push() -> None:
+            conn.outgoing.on_next("last")
+            conn.outgoing.on_next(rxws.Close(4001, "why"))
+
+        await in_thread(push)
+        assert await text(peer) == "last"
+        assert await closing(peer) == (4001, "why")
+
+
+async def test_an_error_from_a_thread_closes_with_1011(dial: Any) -> None:
+    """As it would on the loop's thread."""
+    async with dial() as (conn, peer):
+        await in_thread(lambda: conn.outgoing.on_error(ValueError("secret")))
+        assert await closing(peer) == (1011, "Unexpected Error")
+
+
+async def test_everything_is_notified_on_the_loops_thread(dial: Any) -> None:
+    """Messages, faults, what is sent, flow, the end: wherever they come from."""
+    here = threading.get_ident()
+    seen: dict[str, set[int]] = {}
+
+    def note(name: str) -> Callable[..., None]:
+        return lambda *_: seen.setdefault(name, set()).add(threading.get_ident())
+
+    def compose(conn: AnyConnection) -> rx.Observable[str]:
+        for name in ("incoming", "outgoing", "errors", "closed"):
+            getattr(conn, name).subscribe(note(name), note(name), note(name))
+        conn.flow.writable.subscribe(note("writable"))
+        conn.incoming.pipe(ops.delay(0.01)).subscribe(note("timer"), scheduler=conn.scheduler)
+        return conn.incoming.pipe(ops.debounce(0.01))
+
+    async with dial(compose, codec=rxws.codecs.text) as (conn, peer):
+        await peer.send_bytes(b"a fault")
+        await peer.send_str("hello")
+        assert await text(peer) == "hello"
+        await in_thread(lambda: conn.outgoing.on_next("from a thread"))
+        assert await text(peer) == "from a thread"
+        await in_thread(conn.outgoing.on_completed)
+        assert await closing(peer) == (1000, "")
+        await asyncio.wait_for(conn.closed, PATIENCE)
+    names = {"incoming", "outgoing", "errors", "closed", "writable", "timer"}
+    assert seen == {name: {here} for name in names}
+
+
+async def test_time_operators_start_no_threads(dial: Any) -> None:
+    """RxPY's own default would be a timer thread for each value."""
+    before = set(threading.enumerate())
+
+    def compose(conn: AnyConnection) -> rx.Observable[str]:
+        return conn.incoming.pipe(
+            ops.debounce(0.02), ops.delay(0.02), ops.timeout(60.0), ops.throttle_first(0.001)
+        )
+
+    async with dial(compose) as (_, peer):
+        await peer.send_str("x")
+        assert set(threading.enumerate()) == before
+        assert await text(peer) == "x"
+        assert set(threading.enumerate()) == before
+
+
+async def test_a_hold_disposed_in_a_thread_lets_reading_go_on(dial: Any) -> None:
+    """The loop is woken for that as well."""
+    async with dial(lambda conn: conn.incoming, heartbeat=None) as (conn, peer):
+        hold = conn.flow.pause()
+        for number in range(3):
+            await peer.send_str(str(number))
+        await in_thread(hold.dispose)
+        assert [await text(peer) for _ in range(3)] == ["0", "1", "2"]
+
+
+async def test_handler_and_pipeline_see_the_requests_context(dial: Any) -> None:
+    """What a middleware set for this request, in whatever is called later for it."""
+    seen: dict[str, str] = {}
+
+    def note(name: str) -> Callable[[Any], Any]:
+        def look(value: Any) -> Any:
+            seen[name] = USER.get()
+            return value
+
+        return look
+
+    @web.middleware
+    async def log_in(request: web.Request, handler: Any) -> web.StreamResponse:
+        USER.set("ada")
+        response: web.StreamResponse = await handler(request)
+        return response
+
+    async def compose(conn: AnyConnection) -> rx.Observable[Any]:
+        note("handler")(None)
+        conn.outgoing.subscribe(note("outgoing"))
+        conn.closed.subscribe(note("closed"))
+        return conn.incoming.pipe(
+            ops.do_action(note("pipeline")), ops.debounce(0.01), ops.do_action(note("timer"))
+        )
+
+    async with dial(compose, middlewares=[log_in]) as (conn, peer):
+        await peer.send_str("x")
+        assert await text(peer) == "x"
+        del seen["outgoing"]
+        await in_thread(lambda: conn.outgoing.on_next("from a thread"))
+        assert await text(peer) == "from a thread"
+        await peer.close()
+        await asyncio.wait_for(conn.closed, PATIENCE)
+    assert seen == dict.fromkeys(["handler", "outgoing", "closed", "pipeline", "timer"], "ada")
+    assert USER.get() == "nobody"
+
+
+async def test_a_thread_may_outlive_the_loop_and_its_connection() -> None:
+    """What it pushes then is dropped, and never raises."""
+    kept: list[AnyConnection] = []
+
+    async def life() -> None:
+        runner = web.AppRunner(app := web.Application())
+        app.router.add_get("/", rxws.websocket(kept.append))
+        rxws.setup(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        port = runner.addresses[0][1]
+        async with rxws.connect(f"ws://127.0.0.1:{port}/") as conn:
+            kept.append(conn)
+        await runner.cleanup()
+
+    await in_thread(lambda: asyncio.run(life()))
+    assert len(kept) == 2
+    for conn in kept:
+        for _ in range(3):
+            conn.outgoing.on_next("late")
+        conn.outgoing.on_completed()
+
+
+async def test_a_producer_that_waits_may_send_what_is_compressed_in_another_thread(
+    serve: Serve,
+) -> None:
+    """aiohttp compresses large messages in an executor; meanwhile `drained` waits."""
+    count, message = 100, "0123456789abcdef" * 2048
+
+    async def handler(conn: AnyConnection) -> None:
+        for _ in range(count):
+            conn.outgoing.on_next(message)
+            await conn.flow.drained()
+        conn.outgoing.on_completed()
+
+    app = web.Application()
+    app.router.add_get("/", rxws.websocket(handler))
+    rxws.setup(app)
+    port = await serve(app)
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(f"ws://127.0.0.1:{port}/", compress=15, autoclose=False) as peer,
+    ):
+        got = 0
+        while (received := await peer.receive(PATIENCE)).type is aiohttp.WSMsgType.TEXT:
+            got += 1
+        assert (got, received.data) == (count, 1000)

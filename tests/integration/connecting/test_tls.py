@@ -1,0 +1,98 @@
+"""wss://: the same ends as without TLS, where TCP cannot be half-closed."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import ClientSession, web
+from reactivex import operators as ops
+
+import rxws
+from support.peers.tls import PEM
+
+
+def client_context() -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(PEM))
+
+
+@asynccontextmanager
+async def secure_server() -> AsyncIterator[tuple[str, web.AppRunner, list[rxws.Connection]]]:
+    """Serve an echo by TLS; its address, its runner, and the connections it has had."""
+    connections: list[rxws.Connection] = []
+
+    @rxws.websocket
+    def echo(conn: rxws.Connection) -> None:
+        connections.append(conn)
+        conn.incoming.subscribe(conn.outgoing)
+
+    app = web.Application()
+    app.router.add_get("/", echo)
+    rxws.setup(app, drain=2.0)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(PEM)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+        yield f"wss://127.0.0.1:{runner.addresses[0][1]}/", runner, connections
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.promise("tls")
+async def test_echo_and_a_close_of_the_client() -> None:
+    """Messages of all sizes come back over TLS, and both ends agree on how it ended."""
+    sent: list[str | bytes] = ["a", "b" * 100_000, b"c" * 700_000]
+    async with secure_server() as (url, _, connections):
+        async with rxws.connect(url, ssl=client_context(), heartbeat=0.5) as conn:
+            for message in sent:
+                conn.outgoing.on_next(message)
+            got = await conn.incoming.pipe(ops.take(len(sent)), ops.to_list())
+            conn.outgoing.on_next(rxws.Close(4001, "enough"))
+            assert await conn.closed == rxws.Close(4001, "enough")
+        assert got == sent
+        assert await connections[0].closed == rxws.Close(4001, "enough")
+
+
+async def test_shutdown_of_the_server() -> None:
+    """The application's shutdown reaches a TLS client as 1001, and does not take long."""
+    async with secure_server() as (url, runner, _):
+        conn = await rxws.connect(url, ssl=client_context())
+        async with asyncio.timeout(10):
+            await runner.cleanup()
+            close = await conn.closed
+        assert (close.code, close.by) == (1001, "peer")
+
+
+async def test_a_fault_reaches_the_client() -> None:
+    """A 1009 is read by a TLS client that is still sending."""
+    async with secure_server() as (url, _, connections):
+        async with rxws.connect(url, ssl=client_context(), max_buffer=1 << 26) as conn:
+            conn.outgoing.on_next("x" * ((1 << 20) + 1))
+            for _ in range(20):
+                conn.outgoing.on_next("y" * 50_000)
+            close = await conn.closed
+        assert (close.code, close.by) == (1009, "peer")
+        assert (await connections[0].closed).by == "local"
+
+
+async def test_an_untrusted_server() -> None:
+    """A certificate that is not trusted is a ConnectError with its cause."""
+    async with secure_server() as (url, _, _connections):
+        with pytest.raises(rxws.ConnectError, match="cannot connect") as caught:
+            await rxws.connect(url)
+        assert isinstance(caught.value.__cause__, Exception)
+
+
+async def test_a_session_of_the_users() -> None:
+    """A ClientSession of the user's is used, and stays open for the next connection."""
+    async with secure_server() as (url, _, _connections), ClientSession() as session:
+        for _ in range(2):
+            async with rxws.connect(url, session=session, ssl=client_context()) as conn:
+                conn.outgoing.on_next("again")
+                assert await conn.incoming.pipe(ops.first()) == "again"
+            assert not session.closed

@@ -1,0 +1,170 @@
+"""The documentation's code: every python block of README.md and docs/ runs.
+
+A page is one program. Its blocks run in order in one namespace, and may `await` at the top level,
+as in a notebook. `web.run_app(app)` serves `app` until the page's end, and in the blocks after it
+`localhost:8080` is that server. A block `text title="prints"` says what the block before it prints.
+A block after the comment `<!-- not run: reason -->` is compiled only.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import doctest
+import importlib
+import inspect
+import re
+import runpy
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from pkgutil import walk_packages
+from types import CodeType, ModuleType
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+import rxws
+from rxws import testing, viz
+from rxws.status import TRANSITIONS
+from support import ROOT
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DEADLINE = 30.0  # seconds a block may take
+FENCE = re.compile(
+    r"(?P<marker><!-- not run: .+? -->\s*)?"
+    r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<body>.*?)^(?P=indent)```$",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+@dataclass
+class Block:
+    """A python block: where it stands, what it says, what it is to print, whether it is run."""
+
+    page: Path
+    line: int
+    source: str
+    prints: str | None
+    runs: bool
+
+    def compile(self, port: int | None = None) -> CodeType:
+        source = (
+            self.source
+            if port is None
+            else self.source.replace("localhost:8080", f"127.0.0.1:{port}")
+        )
+        # The empty lines make the line numbers of a traceback those of the page.
+        # dont_inherit: else this file's __future__ imports would hold there, too.
+        code: CodeType = compile(
+            "\n" * self.line + source,
+            self.page,
+            "exec",
+            flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
+            dont_inherit=True,
+        )
+        return code
+
+
+def python_blocks(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    blocks: list[Block] = []
+    for fence in FENCE.finditer(text):
+        indent, info = fence["indent"], fence["info"].strip()
+        body = re.sub(f"^{indent}", "", fence["body"], flags=re.MULTILINE)
+        if info.split(" ")[0] == "python":
+            line = text.count("\n", 0, fence.start("info")) + 1
+            blocks.append(Block(page, line, body, None, not fence["marker"]))
+        elif info == 'text title="prints"':
+            blocks[-1].prints = body
+    return blocks
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+async def test_the_blocks_of_a_page_run(
+    page: Path,
+    serve: Callable[[web.Application], Awaitable[int]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What a page shows runs, in its order, and prints what the page says."""
+    served: list[web.Application] = []
+    monkeypatch.setattr(web, "run_app", served.append)
+    namespace: dict[str, Any] = {"__name__": "docs"}
+    port: int | None = None
+    for block in python_blocks(page):
+        code = block.compile(port)
+        if not block.runs:
+            continue
+        result = eval(code, namespace)
+        if inspect.iscoroutine(result):
+            async with asyncio.timeout(DEADLINE):
+                await result
+        if served:
+            port = await serve(served.pop())
+        printed = capsys.readouterr().out
+        if block.prints is not None:
+            assert printed == block.prints, f"{block.page.name}:{block.line}"
+
+
+def test_every_page_is_looked_at() -> None:
+    """The pages of mkdocs.yml's navigation, each there once, are those that are tested."""
+    in_navigation = re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    assert sorted(in_navigation) == sorted(
+        p.relative_to(ROOT / "docs").as_posix() for p in PAGES[1:]
+    )
+    assert len([block for page in PAGES for block in python_blocks(page) if block.runs]) > 100
+
+
+def test_pages_to_learn_from_have_code_that_runs() -> None:
+    """The tutorial, each how-to page and each page on migrating has code, and it is run."""
+    pages = [ROOT / "docs/tutorial.md", *(ROOT / "docs").glob("howto/*.md")]
+    for page in [*pages, *(ROOT / "docs").glob("migrating/*.md")]:
+        assert [block for block in python_blocks(page) if block.runs], page.name
+
+
+def test_the_pictures_on_the_pages_are_those_that_rxws_draws() -> None:
+    """Each file is what docs/images/flows.py draws now, and stands on a page."""
+    pages = "".join(page.read_text("utf-8") for page in PAGES)
+    drawn = runpy.run_path(str(ROOT / "docs/images/flows.py"))["pictures"]()
+    for name, text in drawn.items():
+        assert (ROOT / "docs/images" / name).read_text("utf-8") == text, (
+            "stale: run `python docs/images/flows.py`"
+        )
+        assert f'--8<-- "docs/images/{name}"' in pages
+    assert "REACTIVE" in drawn["landing.svg"]
+
+
+def test_the_picture_of_the_status_is_its_table() -> None:
+    """It has an arrow for each step that is documented and no other, and stands on a page."""
+    drawn = runpy.run_path(str(ROOT / "docs/images/status.py"))
+    steps = {(before, then) for before, after in TRANSITIONS.items() for then in after}
+    assert set(drawn["ARROWS"]) == steps
+    assert set(drawn["PLACES"]) == set(TRANSITIONS)
+    text = drawn["FILE"].read_text("utf-8")
+    assert text == drawn["picture"](), "stale: run `python docs/images/status.py`"
+    assert text.count("marker-end") == len(steps) + 1  # and the one that it begins with
+    assert "images/status.svg" in "".join(page.read_text("utf-8") for page in PAGES)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["rxws", *(module.name for module in walk_packages(rxws.__path__, "rxws."))],
+)
+def test_the_examples_in_docstrings_run(name: str) -> None:
+    """What a docstring shows with `>>>` gives what it shows."""
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+@pytest.mark.parametrize(
+    ("page", "module"),
+    [("api.md", rxws), ("api-testing.md", testing), ("api-viz.md", viz)],
+    ids=["rxws", "rxws.testing", "rxws.viz"],
+)
+def test_the_reference_has_every_public_name(page: str, module: ModuleType) -> None:
+    """What can be imported from a module is on its page of the reference, and nothing else."""
+    shown = re.findall(
+        r"^::: ([\w.]+)$", (ROOT / "docs/reference" / page).read_text("utf-8"), re.MULTILINE
+    )
+    assert sorted(shown) == sorted(f"{module.__name__}.{name}" for name in module.__all__)

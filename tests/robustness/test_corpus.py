@@ -1,0 +1,48 @@
+"""The corpus: each stream that is kept comes to what its index says."""
+
+from __future__ import annotations
+
+import pytest
+
+import rxws
+from support.attack.corpus import FOLDER, entries
+from support.attack.mutations import LIMIT, digest
+from support.fixtures import Serve
+from support.peers.endpoints import opened
+from support.peers.fake_tcp import take_path
+
+
+def test_the_index_is_of_the_files() -> None:
+    """Each file of the corpus has its line in the index, and no line is without a file."""
+    assert sorted(path.stem for path in FOLDER.glob("*.bin")) == sorted(
+        each.name for each in entries()
+    )
+
+
+@pytest.mark.promise("fire")
+@pytest.mark.parametrize("path", ["push", "pull"])
+@pytest.mark.parametrize("end", ["server", "client"])
+async def test_each_stream_comes_to_its_end(
+    end: str, path: str, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At both ends and on both paths: these messages, this code, and this one to have ended it."""
+    take_path(monkeypatch, path)
+    wrong: list[object] = []
+    async with opened(end, serve) as link:
+        for entry in entries():
+            one = await link(max_message_size=LIMIT, deflate=entry.deflate)
+            await one.peer.send(entry.data)
+            one.peer.fin()
+            close = await one.seen.end()
+            await one.peer.until_ended()
+            seen = (len(one.seen.values), digest(one.seen.values), close.code, close.by)
+            if seen != (entry.messages, entry.digest, entry.code, entry.by):
+                wrong.append((entry, seen))
+            error = None if rxws.closing.is_clean(close) else rxws.ConnectionClosed
+            if type(one.seen.error) is not (error or type(None)):
+                wrong.append((entry, one.seen.error))
+            answer = {"local": [close.code], "network": [], "peer": [close.code]}[close.by]
+            if [each.code or 1005 for each in one.peer.closes] != answer:
+                wrong.append((entry, one.peer.closes))
+            await one.peer.rst()
+    assert not wrong

@@ -1,0 +1,44 @@
+"""Random and mutated sessions, at both ends and on both paths: documented ends, and nothing else.
+
+`make soak` takes the full number that the documentation gives.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from support.attack.attackers import attack, fire, under_fire
+from support.processes.server import HAS_PROC, SOAK
+
+pytestmark = [
+    pytest.mark.soak,
+    pytest.mark.skipif(not HAS_PROC, reason="memory is read from /proc"),
+]
+
+# (end, path): how many; a hundred thousand in all under soak.
+COUNTS = {
+    ("server", "push"): 40_000 if SOAK else 400,
+    ("client", "push"): 40_000 if SOAK else 400,
+    ("server", "pull"): 10_000 if SOAK else 150,
+    ("client", "pull"): 10_000 if SOAK else 150,
+}
+
+
+@pytest.mark.promise("fire")
+@pytest.mark.parametrize(("end", "path"), COUNTS)
+async def test_mutated_sessions_end_as_documented(end: str, path: str) -> None:
+    """What a peer sends, right or wrong, makes a verdict of the close table, and no surprise.
+
+    Messages that were whole before the first wrong byte are told, each connection ends once, what
+    it sends is whole frames, nothing is logged, RSS grows by less than 32 MiB and no callback of
+    the loop takes 150 ms.
+    """
+    count = COUNTS[end, path]
+    async with under_fire(end, path) as target:
+        await fire(target, range(50))  # what the first ones bring with them
+        async with attack(target) as cost:
+            await fire(target, range(50, 50 + count))
+        ends = cost.said["ends"]
+        assert sum(ends.values()) > count * 0.8, cost.said
+        for each in ("local 1002", "local 1007", "local 1009", "network 1006"):
+            assert ends[each] > 0, ends

@@ -1,0 +1,1 @@
+"""Attackers, and the process that they attack."""

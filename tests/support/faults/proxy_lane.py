@@ -1,0 +1,150 @@
+"""One direction of a proxied connection: at what pace its bytes pass, and up to where."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from websockets.protocol import Side
+
+from support.peers.decoder import Passed, parsed
+from support.peers.frames import Op
+
+BLANK = b"\r\n\r\n"  # ends the head of the handshake
+
+How = Literal["fin", "rst"]
+Way = Literal["up", "down"]  # from the client to the server, and back
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Where a connection is cut, in both directions at once.
+
+    Attributes:
+        way: The direction whose bytes are counted.
+        part: What is let through of: the "head" of the handshake, the "bytes" after it, the
+            "close" frame; all before it passes.
+        count: How many bytes of it.
+        how: What both ends see.
+    """
+
+    way: Way
+    part: Literal["head", "bytes", "close"]
+    count: int
+    how: How
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How the bytes of one direction are passed on.
+
+    Attributes:
+        size: The largest piece, in bytes, or None for pieces as they come; each is of 1 to so many.
+        wait: The longest time between two pieces, in seconds; 0 is a turn of the loop.
+        pieces: After so many pieces the rest passes as it comes, so that a test comes to an end.
+    """
+
+    size: int | None = None
+    wait: float = 0.0
+    pieces: int = 0
+
+
+WHOLE = Pace()
+PACES = [
+    WHOLE,
+    Pace(1, 0.0, 300),  # single bytes
+    Pace(700, 0.0, 100),  # pieces of any size
+    Pace(40, 0.002, 40),  # a trickle
+    Pace(None, 0.01, 8),  # a delay
+]
+
+
+class Lane:
+    """One direction of a proxied connection.
+
+    Attributes:
+        received: What came in, the head of the handshake first.
+        forwarded: How many of these bytes were passed on.
+        at_cut: How many had come in when the connection was cut; None if it was not.
+    """
+
+    def __init__(self, way: Way, pace: Pace, cut: Cut | None, rng: random.Random) -> None:
+        self.way = way
+        self.received = bytearray()
+        self.forwarded = 0
+        self.at_cut: int | None = None
+        self.head_length = 0  # 0 until the head is whole
+        self._pace = pace
+        self._cut = cut if cut is not None and cut.way == way else None
+        self._rng = rng
+        self._pieces = 0
+        self._frame = 0  # where the first frame starts that is not known to be whole
+        self._close_at: int | None = None
+
+    def take(self, data: bytes) -> None:
+        """Keep what came in."""
+        self.received += data
+        if not self.head_length and BLANK in self.received:
+            self.head_length = self._frame = self.received.index(BLANK) + len(BLANK)
+        if self.head_length:
+            self._find_close()
+
+    def _find_close(self) -> None:
+        data = self.received
+        while self._close_at is None and self._frame < len(data):
+            at = self._frame
+            if data[at] & 0xF == Op.CLOSE:
+                self._close_at = at
+                return
+            if (length := frame_length(data, at)) is None:
+                return
+            self._frame += length
+
+    @property
+    def limit(self) -> int | None:
+        """After how many bytes the cut comes; None where that is not known yet, or never."""
+        if self._cut is None:
+            return None
+        starts = {"head": 0, "bytes": self.head_length or None, "close": self._close_at}
+        start = starts[self._cut.part]
+        return None if start is None else start + self._cut.count
+
+    def next_piece(self) -> tuple[int, float | None]:
+        """How many bytes are to be passed on next, and how long to wait then; None: not at all."""
+        waiting = len(self.received) - self.forwarded
+        if self.limit is not None:
+            waiting = min(waiting, self.limit - self.forwarded)
+        pace = self._pace
+        if self.forwarded < self.head_length or self._pieces >= pace.pieces:
+            return waiting, None
+        self._pieces += 1
+        size = waiting if pace.size is None else self._rng.randint(1, pace.size)
+        return min(size, waiting), self._rng.uniform(0, pace.wait)
+
+    def passed(self, extension: str | None, count: int | None = None) -> Passed:
+        """What the first so many of the bytes carry, those passed on unless told otherwise.
+
+        `extension` is what the handshake agreed.
+        """
+        end = self.forwarded if count is None else count
+        side = Side.SERVER if self.way == "up" else Side.CLIENT
+        return parsed(bytes(self.received[self.head_length : end]), side, extension)
+
+
+def frame_length(data: bytes | bytearray, at: int) -> int | None:
+    """The length of the frame that starts here; None while its header is not whole."""
+    if len(data) < at + 2:
+        return None
+    extra = {126: 2, 127: 8}.get(data[at + 1] & 0x7F, 0)
+    if len(data) < at + 2 + extra:
+        return None
+    payload = int.from_bytes(data[at + 2 : at + 2 + extra], "big") if extra else data[at + 1] & 0x7F
+    return 2 + extra + (4 if data[at + 1] & 0x80 else 0) + payload
+
+
+def paces(rng: random.Random) -> Iterator[Pace]:
+    """Paces at random; a pace that changes nothing is as likely as all others."""
+    while True:
+        yield rng.choice(PACES) if rng.random() < 0.5 else WHOLE

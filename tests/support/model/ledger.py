@@ -1,0 +1,416 @@
+"""The books of one session: what crosses its borders, and what must follow from that.
+
+The wire and the codec of a session tell the books what happens, in order. From that they know where
+each message is and where the connection stands (`verdicts`), without a look into the session.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rxws._core.errors import DecodeError
+from rxws._core.frames import Opcode
+from rxws._session.transport import Receiver
+from rxws.codecs import Codec
+from rxws.testing.clock import Clock
+from rxws.testing.fake_transport import FakeTransport, Sent
+from support.model.close_table import NOTHING, Completes, Phase, Standing, Verdict, after
+
+EACH = 128  # bytes that a waiting message counts besides its payload
+
+REFUSED = object()
+"""A value that the codec cannot encode."""
+
+
+class Refused(Exception):
+    """Raised by the codec."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The options of a session that the books reckon with."""
+
+    policy: str  # "close", "drop_oldest", "drop_newest", "latest"
+    key: Callable[[str], Any] | None
+    completes: Completes
+    heartbeat: float | None
+    max_buffer: int = 4096
+    high_water: int = 1024
+    send_timeout: float = 10.0
+    close_timeout: float = 3.1
+    hold_timeout: float = 13.7
+
+
+class Books:
+    """What was sent, what came, what was lost, and how it ended.
+
+    Attributes:
+        standing: Where the connection stands.
+        waiting: Messages, with their keys, that wait for the wire.
+        written: Messages that were written.
+        dropped: Messages that never will be, by reason.
+        delivered: Messages that came and were decoded.
+        faults: The names of the faults.
+    """
+
+    def __init__(self, terms: Terms, clock: Clock) -> None:
+        self.terms = terms
+        self.clock = clock
+        self.wire: Wire
+        self.standing = Standing()
+        self.closing_since = self.draining_since = 0.0
+        self.ended_at: float | None = None
+        self.offered: list[Any] = []  # pushed, and not yet seen by the codec
+        self.waiting: list[tuple[Any, str]] = []
+        self.written: list[str] = []
+        self.direct: str | None = None  # the message that has to be written next
+        self.dropped: Counter[str] = Counter()
+        self.pushed = self.encode_failures = 0
+        self.came: list[str] = []
+        self.delivered: list[str] = []
+        self.undecodable = self.late = 0
+        self.observed = False  # whether anybody subscribes `errors`
+        self.faults: list[str] = []
+        self.errors_told: list[tuple[str, bool]] = []  # and whether it must be
+        self.send_lost = False  # whether the session was told
+        self.holds: list[Any] = []  # on the flow, and not let go
+        # The send deadline: when it is, and whether the wire was relieved since it began.
+        self.due: float | None = None
+        self.queued = 0  # messages that ever waited
+        self.left = self.mark = 0  # those that had gone at the last relief, and have to be by then
+        self.relieved = True
+        # The heartbeat: when it looks next, and what it saw at its ping.
+        self.beat_at = terms.heartbeat
+        self.look_at: float | None = None
+        self.seen: tuple[int, float] = (0, 0.0)
+        self.paused = 0.0
+        self.paused_since: float | None = None
+
+    # --- where it stands
+
+    @property
+    def phase(self) -> Phase:
+        """Where the connection stands."""
+        return self.standing.phase
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """How it ended."""
+        return self.standing.verdict
+
+    def happens(self, *event: Any) -> None:
+        """Something happens now."""
+        self.catch_up()
+        before = self.phase
+        self.standing = after(self.standing, event, self.terms.completes)
+        if before is not self.phase:
+            match self.phase:
+                case Phase.DRAINING:
+                    self.draining_since = self.clock.time
+                case Phase.CLOSING:
+                    self.closing_since = self.clock.time
+                case _:
+                    self.ended_at = round(self.clock.time, 6)
+                    self.due = None
+
+    def catch_up(self) -> None:
+        """Let the deadlines that have passed by now have their way, the earliest first."""
+        while self.phase is not Phase.CLOSED:
+            due = [(at, what) for at, what in self._deadlines() if at <= self.clock.time]
+            if not due:
+                return
+            at, what = min(due, key=lambda one: one[0])
+            if what == "a send is due":
+                if self.relieved and self.left >= self.mark:
+                    self._start(at)
+                    continue
+                what = "a send is stuck"
+            elif what == "ping":
+                self.beat_at, self.look_at = None, at + (self.terms.heartbeat or 0) / 2
+                self.seen = self._signs(at)
+                if not (self.send_lost and not self.wire.reading):
+                    continue
+                what = "lost"
+            elif what == "look":
+                self.beat_at, self.look_at = at + (self.terms.heartbeat or 0) / 2, None
+                if self._signs(at) != self.seen:
+                    continue
+                what = "no sign of life"
+                if self.phase is not Phase.OPEN:  # the answer has its own deadline
+                    self.beat_at = None
+                    continue
+            event = (what, self.wire.writable) if what == "lost" else (what,)
+            self.standing = after(self.standing, event, self.terms.completes)
+            self.ended_at, self.due = at, None
+
+    def _deadlines(self) -> list[tuple[float, str]]:
+        found: list[tuple[float | None, str]] = [
+            (self.due, "a send is due"),
+            (self.beat_at, "ping"),
+            (self.look_at, "look"),
+        ]
+        if self.phase is Phase.DRAINING:
+            found.append((self.draining_since + self.terms.send_timeout, "a send is stuck"))
+        if self.phase is Phase.CLOSING:
+            found.append((self.closing_since + self.terms.close_timeout, "overdue"))
+        # As the clock has it: in microseconds.
+        return [(round(at, 6), what) for at, what in found if at is not None]
+
+    def _signs(self, at: float) -> tuple[int, float]:
+        paused = 0.0 if self.paused_since is None else at - self.paused_since
+        return self.wire.received, round(self.paused + paused, 6)
+
+    def reading(self, goes_on: bool) -> None:
+        """Reading is paused, or goes on."""
+        self.catch_up()
+        now = self.clock.time
+        if not goes_on:
+            self.paused_since = now
+        elif self.paused_since is not None:
+            self.paused += now - self.paused_since
+            self.paused_since = None
+
+    @property
+    def paused_by_now(self) -> float:
+        """Seconds that reading was paused."""
+        since = self.paused_since
+        return self.paused + (0.0 if since is None else self.clock.time - since)
+
+    # --- what goes out
+
+    def push(self, value: Any) -> None:
+        """A message is pushed through `outgoing`, or will be as soon as its thread's turn is."""
+        self.catch_up()
+        if self.phase is Phase.OPEN and self.send_lost and not self.wire.reading:
+            self.happens(
+                "lost", self.wire.writable
+            )  # a loss during a pause is told by a send that fails
+        self.pushed += 1
+        self.offered.append(value)
+
+    def turned_away(self) -> None:
+        """What was pushed and has not reached the codec never will."""
+        self.dropped["closed"] += len(self.offered)
+        self.offered.clear()
+
+    def encode(self, value: Any) -> str:
+        """The session encodes a message to send it: the codec of all sessions here."""
+        self.catch_up()
+        assert self.phase is Phase.OPEN, f"{value!r} is sent though the connection is {self.phase}"
+        assert not self.send_lost, f"{value!r} is sent into a lost TCP"
+        assert any(value is each for each in self.offered), f"{value!r} was not pushed"
+        while self.offered[0] is not value:  # pushed before, and turned away
+            self.offered.pop(0)
+            self.dropped["closed"] += 1
+        self.offered.pop(0)
+        if value is REFUSED:
+            self.encode_failures += 1
+            self.fault("EncodeError", 1011)
+            raise Refused
+        self._offer(value)
+        text: str = value
+        return text
+
+    def _offer(self, text: str) -> None:
+        terms = self.terms
+        if self.wire.writable and not self.waiting and not self.wire.send_lost:
+            self.direct = text
+            return
+        if terms.policy in ("close", "drop_newest"):
+            if self._cost() + len(text) + EACH > terms.max_buffer:
+                self.dropped["overflow"] += 1
+                if terms.policy == "close":
+                    self.gave_up()
+                    self.happens("overflow")
+                return
+            self.waiting.append((None, text))
+            self.queued += 1
+            return
+        self.queued += 1
+        key = terms.key(text) if terms.key else None
+        keys = [key for key, _ in self.waiting]
+        if terms.policy == "latest" and key in keys:
+            self.waiting[keys.index(key)] = (key, text)
+            self.dropped["conflated"] += 1
+        else:
+            self.waiting.append((key, text))
+        while len(self.waiting) > 1 and self._cost() > terms.max_buffer:
+            if terms.policy == "latest" and self.waiting[0][0] == key:
+                self.waiting.append(self.waiting.pop(0))
+            self.waiting.pop(0)
+            self.dropped["overflow"] += 1
+
+    def _cost(self) -> int:
+        return sum(len(text) + EACH for _, text in self.waiting) + self.wire.buffered
+
+    def gave_up(self) -> None:
+        """What waits will not leave."""
+        self.dropped["closed"] += len(self.waiting)
+        self.waiting.clear()
+        self.due = None
+
+    def write(self, sent: Sent) -> None:
+        """A frame is written."""
+        self.catch_up()
+        assert not self.wire.closes, f"{sent} follows a close frame"
+        if sent.kind is Opcode.CLOSE:
+            self._write_close(sent)
+        elif sent.kind in (Opcode.PING, Opcode.PONG):
+            pass
+        else:
+            expected = self.direct or (self.waiting.pop(0)[1] if self.waiting else None)
+            assert sent.message == expected, f"{sent} is written where {expected!r:.40} is next"
+            self.direct = None
+            self.written.append(str(sent.message))
+
+    def _write_close(self, sent: Sent) -> None:
+        assert sent.code is None or (1000 <= sent.code < 5000)
+        assert not self.waiting, f"{sent} overtakes messages"
+        if self.phase is Phase.DRAINING:
+            assert (sent.code, sent.reason) == self.standing.ours
+            self.happens("our close leaves")
+        else:
+            assert self.verdict is not None, f"{sent} though nobody has closed"
+            assert sent.code == self.verdict.wire
+            if sent.code is not None:
+                assert sent.reason == self.verdict.reason
+
+    def full(self, full: bool) -> None:
+        """The wire is full, or takes frames again."""
+        self.catch_up()
+        if not full:
+            self.relieved = True
+            self.left = self.queued - len(self.waiting)
+        elif self.due is None and self.phase is not Phase.CLOSED:
+            self._start(self.clock.time)
+
+    def _start(self, at: float) -> None:
+        self.due = at + self.terms.send_timeout if not self.wire.writable else None
+        self.mark = self.queued
+        self.relieved = False
+
+    # --- what comes in
+
+    def arrive(self, text: str) -> None:
+        """A message comes."""
+        self.catch_up()
+        self.came.append(text)
+        if self.phase is Phase.CLOSED:
+            self.late += 1
+
+    def decode(self, text: str | bytes) -> str:
+        """The session decodes a message to deliver it."""
+        assert isinstance(text, str)
+        assert not (self.holds and self.phase is Phase.OPEN), f"{text!r} passes a hold"
+        if text.startswith("undecodable"):
+            self.undecodable += 1
+            code = 1003 if "kind" in text else 1007
+            self.fault("DecodeError", code)
+            raise DecodeError("as it says", text, code)
+        self.delivered.append(text)
+        return text
+
+    def fault(self, name: str, code: int = 1011) -> None:
+        """Something fails that is not the end, unless nobody hears of it."""
+        self.faults.append(name)
+        if self.observed:
+            # What is found out while the end is told may come too late for `errors`.
+            self.errors_told.append((name, self.phase is not Phase.CLOSED))
+        elif self.phase is Phase.OPEN:
+            self.happens("unheard fault", code)
+
+    # --- the sums
+
+    def settled(self) -> None:
+        """All that follows at once has happened."""
+        self.turned_away()
+        if self.wire.writable and not self.waiting:
+            self.due = None
+        self.catch_up()
+
+
+class Wire(FakeTransport):
+    """A wire that tells the books all that crosses it."""
+
+    def __init__(self, books: Books, answers: Callable[[Sent], None]) -> None:
+        super().__init__(books.clock, self._carried)
+        self.books = books
+        books.wire = self
+        self.answers = answers
+        self.closes: list[Sent] = []
+
+    def _carried(self, sent: Sent) -> None:
+        self.books.write(sent)
+        self.sent.append(sent)
+        if sent.kind is Opcode.CLOSE:
+            self.closes.append(sent)
+        self.answers(sent)
+
+    def pause_reading(self) -> None:
+        self.books.reading(False)
+        super().pause_reading()
+
+    def resume_reading(self) -> None:
+        self.books.reading(True)
+        super().resume_reading()
+
+    def abort(self) -> None:
+        self.books.catch_up()
+        self.books.gave_up()
+        super().abort()
+
+    def set_writable(self, writable: bool, buffered: int = 0) -> None:
+        self.books.catch_up()
+        self.writable = writable  # the books look at it
+        self.books.full(not writable)
+        super().set_writable(writable, buffered)
+
+
+class Border:
+    """A session as the wire sees it, that tells the books what the wire brings."""
+
+    def __init__(self, session: Receiver, books: Books) -> None:
+        self.session = session
+        self.books = books
+        self.take = session.take
+        self.on_writable = session.on_writable
+        self.on_ping = session.on_ping
+        self.on_pong = session.on_pong
+
+    def on_message(self, data: str | bytes, size: int) -> None:
+        self.books.arrive(str(data))
+        self.session.on_message(data, size)
+
+    def on_close(self, code: int | None, reason: str) -> None:
+        self.books.happens("peer closes", code, reason)
+        self.session.on_close(code, reason)
+
+    def on_violation(self, code: int) -> None:
+        self.books.happens("violation", code)
+        self.session.on_violation(code)
+
+    def on_unsendable(self) -> None:
+        self.books.catch_up()
+        self.books.send_lost = True
+        self.books.gave_up()
+        self.session.on_unsendable()
+
+    def on_lost(self) -> None:
+        self.books.happens("lost", self.books.wire.writable)
+        self.books.gave_up()
+        self.session.on_lost()
+
+    def on_cancelled(self) -> None:
+        self.books.happens("shutdown")
+        self.session.on_cancelled()
+
+
+def codec_of(books: Books) -> Codec[Any, Any]:
+    """The codec that tells the books."""
+    return Codec(books.encode, books.decode)
+
+
+__all__ = ["NOTHING", "REFUSED", "Books", "Border", "Terms", "Wire", "codec_of"]

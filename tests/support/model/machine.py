@@ -1,0 +1,657 @@
+"""A session, all that can be done to it in any order, and what must be true all the time."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, cast
+
+import reactivex as rx
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+from reactivex import operators as ops
+
+import rxws
+from rxws._core.frames import Opcode
+from rxws._session.handler import run_handler
+from rxws._session.options import Options
+from rxws._session.session import Session
+from rxws.testing import Clock, FakeTransport, Peer, Sent
+from support.model.close_table import Completes, Phase
+from support.model.ledger import REFUSED, Books, Border, Terms, Wire, codec_of
+from support.virtual.session import HANDSHAKE, Notes
+
+LEGAL = [None, 1000, 1001, 1002, 1003, 1007, 1011, 1014, 3000, 4001, 4999]
+ILLEGAL = [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535]
+SENDABLE = [1000, 1001, 1003, 1013, 3000, 4002, 4999]
+UNSENDABLE = [1004, 1005, 1006, 1015, 1016, 2999]
+COMPLETES: list[Completes] = [
+    lambda code: code in (1000, 1001, 1005),
+    lambda code: code != 1006,
+    lambda code: code == 1000,
+    lambda code: False,
+]
+POLICIES: list[Any] = [
+    "close",
+    "drop_oldest",
+    "drop_newest",
+    rxws.overflow.latest(),
+    rxws.overflow.latest(len),
+]
+# What a message makes those do who take it; most just take it.
+KINDS = ["plain"] * 4 + [
+    "undecodable",
+    "undecodable kind",
+    "raise",
+    "reply",
+    "hold",
+    "close",
+    "leave",
+    "fail",
+    "give up",
+]
+ENDING = {"undecodable", "undecodable kind", "raise", "close", "fail", "give up"}
+
+
+class Boom(Exception):
+    """What fails."""
+
+
+class Taker(Notes[str]):
+    """A subscriber of `incoming` that does what the messages say."""
+
+    def __init__(self, machine: SessionMachine) -> None:
+        self.machine = machine
+        self.first = len(machine.books.delivered)
+        self.last: int | None = None
+        conn = machine.conn
+        super().__init__(conn.incoming, machine.clock, scheduler=conn.scheduler)
+
+    @property
+    def due(self) -> list[str]:
+        """What it has to have been told."""
+        return self.machine.books.delivered[self.first : self.last]
+
+    def leave(self) -> None:
+        """Unsubscribe."""
+        if self.last is None:
+            self.last = len(self.machine.books.delivered)
+        self.subscription.dispose()
+
+    def _next(self, value: str) -> None:
+        super()._next(value)
+        machine, kind = self.machine, value.split(":")[0]
+        match kind:
+            case "raise":
+                machine.books.fault("Boom")
+                raise Boom
+            case "reply":
+                machine.send(10)
+            case "hold" if not machine.ending:
+                machine.hold()
+            case "close":
+                machine.say(4005, "from within")
+            case "leave":
+                self.leave()
+            case _:
+                pass
+
+
+def ending(step: Any) -> Any:
+    """A rule that ends a connection, as long as it is open."""
+    return precondition(lambda self: self.peace <= 0)(step)
+
+
+class SessionMachine(RuleBasedStateMachine):
+    """A session on a fake transport, in virtual time."""
+
+    @initialize(
+        policy=st.sampled_from(POLICIES),
+        completes=st.sampled_from(COMPLETES),
+        heartbeat=st.sampled_from([None, None, 7.003]),
+        overrun=st.sampled_from([0, 0, 1, 2]),
+        handler=st.sampled_from(["none", "none", "maps", "pushes"]),
+        takes=st.sampled_from([True, True, False]),
+        peace=st.sampled_from([0, 10, 20, 30]),
+    )
+    def open(
+        self,
+        policy: Any,
+        completes: Completes,
+        heartbeat: float | None,
+        overrun: int,
+        handler: str,
+        takes: bool,
+        peace: int,
+    ) -> None:
+        """Open a connection.
+
+        So many steps pass before anybody ends it, or else few lives would be long.
+        """
+        logging.disable(logging.CRITICAL)  # what is logged is tested where it is told
+        name: str = policy if isinstance(policy, str) else "latest"
+        terms = Terms(name, getattr(policy, "key", None), completes, heartbeat)
+        self.terms = terms
+        self.clock = Clock()
+        self.books = Books(terms, self.clock)
+        self.wire = Wire(self.books, self.answer)
+        self.peer = Peer(self.wire, overrun)
+        self.overrun = overrun
+        options = Options(
+            codec=codec_of(self.books),
+            overflow=cast(Any, policy),
+            completes=lambda close: completes(close.code),
+            heartbeat=heartbeat,
+            max_buffer=terms.max_buffer,
+            high_water=terms.high_water,
+            send_timeout=terms.send_timeout,
+            close_timeout=terms.close_timeout,
+            hold_timeout=terms.hold_timeout,
+        )
+        self.session: Session[Any, Any] = Session(self.wire, self.clock, options, HANDSHAKE)
+        self.conn: rxws.Connection[Any, Any] = self.session.face.connection
+        self.number = 0
+        self.peace = peace
+        self.ending = False
+        self.alive = True  # whether the peer answers pings
+        self.takers: list[Taker] = []
+        self.hearers: list[Notes[Exception]] = []
+        self.ever_taken = handler == "maps"
+        self.mapping = handler == "maps"
+        self.handler = handler
+        self.unobserved = 0
+        self.untaken_since = 0.0
+        self.kept_since: float | None = None
+        self.closed = self.watch(self.conn.closed)
+        self.writable = self.watch(self.conn.flow.writable)
+        self.outgoing = self.watch(self.conn.outgoing)
+        if takes:
+            self.take()
+        run_handler(self.handle, self.session)
+        self.wire.attach(Border(self.session, self.books))
+        self.settle()
+
+    def handle(self, conn: rxws.Connection[Any, Any]) -> Any:
+        """The handler."""
+        if self.handler == "maps":
+            return conn.incoming.pipe(ops.map(self.map))
+        return rx.never() if self.handler == "pushes" else None
+
+    def map(self, value: str) -> str:
+        """What the pipeline does with each message."""
+        if value.startswith("fail"):
+            self.mapping = False
+            self.fail(Boom("secret"))
+            raise Boom("secret")
+        if value.startswith("give up"):
+            self.mapping = False
+            self.books.happens("we close", 4003, "no")
+            raise rxws.ConnectionClosed(rxws.Close(4003, "no"))
+        reply = value.replace(":", ";")
+        self.books.push(reply)
+        return reply
+
+    def watch(self, observable: rx.Observable[Any]) -> Notes[Any]:
+        return Notes(observable, self.clock, scheduler=self.conn.scheduler)
+
+    def settle(self) -> None:
+        """Let turns pass until all that follows at once has happened."""
+        self.peace -= 1
+        for _ in range(10):
+            self.clock.turn()
+        self.books.settled()
+
+    def answer(self, sent: Sent) -> None:
+        """The peer answers pings."""
+        if sent.kind is Opcode.PING and self.alive:
+            self.clock.schedule(lambda *_: self.peer.pong(sent.payload))
+
+    def text(self, size: int = 0) -> str:
+        self.number += 1
+        return f"{self.number}:".ljust(size, "x")
+
+    # --- what we do
+
+    def send(self, size: int) -> None:
+        text = self.text(size)
+        self.books.push(text)
+        self.conn.outgoing.on_next(text)
+
+    def say(self, code: int, reason: str) -> None:
+        self.books.happens("we close", code, reason)
+        self.conn.outgoing.on_next(rxws.Close(code, reason))
+
+    def hold(self) -> None:
+        self.books.holds.append(self.conn.flow.pause())
+
+    def fail(self, error: Exception) -> None:
+        """An exception comes to `outgoing`: what the books have to know."""
+        self.books.catch_up()
+        if self.books.phase is not Phase.OPEN:
+            self.books.fault(type(error).__name__)
+        else:
+            self.books.happens("we fail")
+
+    def take(self) -> None:
+        self.ever_taken = True
+        self.takers.append(Taker(self))
+
+    @rule(count=st.sampled_from([1, 1, 2, 30]), size=st.sampled_from([0, 1, 100, 500, 2000]))
+    def sends(self, count: int, size: int) -> None:
+        for _ in range(count):
+            self.send(size)
+        self.settle()
+
+    @rule(count=st.integers(1, 3))
+    def sends_from_a_thread(self, count: int) -> None:
+        texts = [self.text() for _ in range(count)]
+
+        def push() -> None:
+            for text in texts:
+                self.conn.outgoing.on_next(text)
+
+        thread = threading.Thread(target=push)
+        thread.start()
+        thread.join()
+        for text in texts:
+            self.books.push(text)
+        self.settle()
+
+    @ending
+    @rule()
+    def sends_what_cannot_be_encoded(self) -> None:
+        self.books.push(REFUSED)
+        self.conn.outgoing.on_next(REFUSED)
+        self.settle()
+
+    @ending
+    @rule(code=st.sampled_from(SENDABLE))
+    def closes(self, code: int) -> None:
+        self.say(code, "why")
+        self.settle()
+
+    @rule(count=st.integers(2, 40), size=st.sampled_from([0, 100, 500]))
+    def falls_behind(self, count: int, size: int) -> None:
+        """The peer stops taking, and we go on."""
+        self.peer.stop()
+        for _ in range(count):
+            self.send(size)
+        self.settle()
+
+    @rule(count=st.integers(2, 25), times=st.integers(1, 10))
+    def peer_takes_one_now_and_then(self, count: int, times: int) -> None:
+        """It trickles."""
+        self.falls_behind(count, 0)
+        for _ in range(times):
+            self.clock.run(2.1)
+            self.peer.go(0)
+        self.settle()
+
+    @ending
+    @rule(code=st.sampled_from(SENDABLE), count=st.integers(2, 5))
+    def closes_behind_messages(self, code: int, count: int) -> None:
+        """Our close frame waits."""
+        self.peer.stop()
+        for _ in range(count):
+            self.send(0)
+        self.say(code, "why")
+        self.settle()
+
+    @rule(code=st.sampled_from(UNSENDABLE))
+    def closes_with_what_may_not_be_sent(self, code: int) -> None:
+        try:
+            self.conn.outgoing.on_next(rxws.Close(code))
+        except ValueError:
+            return
+        raise AssertionError(f"a Close({code}) was taken")
+
+    @ending
+    @rule(dispose=st.booleans())
+    def completes(self, dispose: bool) -> None:
+        self.books.happens("we close", 1000, "")
+        outgoing = self.conn.outgoing
+        (outgoing.dispose if dispose else outgoing.on_completed)()
+        self.settle()
+
+    @ending
+    @rule(close=st.sampled_from([None, 4004, 1006]))
+    def fails(self, close: int | None) -> None:
+        if close is None:
+            error: Exception = Boom("secret")
+            self.fail(error)
+        else:
+            error = rxws.ConnectionClosed(rxws.Close(close, "passed on"))
+            event = ("we fail",) if close == 1006 else ("we close", close, "passed on")
+            self.books.happens(*event)
+        self.conn.outgoing.on_error(error)
+        self.settle()
+
+    @rule()
+    def holds(self) -> None:
+        self.hold()
+        self.settle()
+
+    @precondition(lambda self: self.books.holds)
+    @rule(which=st.integers(0, 5), from_a_thread=st.booleans())
+    def lets_go(self, which: int, from_a_thread: bool) -> None:
+        hold = self.books.holds.pop(which % len(self.books.holds))
+        if from_a_thread:
+            thread = threading.Thread(target=hold.dispose)
+            thread.start()
+            thread.join()
+        else:
+            hold.dispose()
+        self.settle()
+        hold.dispose()  # the second time nothing happens
+
+    @rule(kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=4))
+    def holds_and_is_sent_to(self, kinds: list[str]) -> None:
+        """Messages wait for a hold to go."""
+        self.hold()
+        self.peer_sends(kinds, False)
+
+    @rule()
+    def takes(self) -> None:
+        self.take()
+        self.settle()
+
+    @precondition(lambda self: self.takers)
+    @rule(which=st.integers(0, 5))
+    def leaves(self, which: int) -> None:
+        self.takers[which % len(self.takers)].leave()
+        self.settle()
+
+    @rule()
+    def hears_errors(self) -> None:
+        if self.books.phase is not Phase.CLOSED:
+            self.books.observed = True
+            self.books.errors_told.clear()
+            for one in self.hearers:
+                one.subscription.dispose()
+            self.hearers = [self.watch(self.conn.errors)]
+
+    @precondition(lambda self: self.hearers)
+    @rule()
+    def hears_no_errors(self) -> None:
+        self.check_errors()
+        self.hearers.pop().subscription.dispose()
+        self.books.observed = False
+
+    @ending
+    @rule()
+    def application_shuts_down(self) -> None:
+        self.books.happens("shutdown")
+        self.session.shutdown(within=2.0)
+        self.settle()
+
+    @ending
+    @rule()
+    def task_is_cancelled(self) -> None:
+        self.wire.receiver.on_cancelled()
+        self.settle()
+
+    @ending
+    @rule()
+    def is_killed(self) -> None:
+        self.books.happens("kill")
+        self.session.kill()
+        self.settle()
+
+    # --- what the peer and the network do
+
+    @rule(kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=4), ping=st.booleans())
+    def peer_sends(self, kinds: list[str], ping: bool) -> None:
+        for kind in kinds:
+            if kind in ENDING and self.peace > 0:
+                continue
+            self.number += 1
+            self.peer.message(f"{kind}:{self.number}")
+        if ping:
+            self.peer.ping(b"you there?")
+        self.settle()
+
+    @ending
+    @rule(code=st.sampled_from(LEGAL), last=st.booleans())
+    def peer_closes(self, code: int | None, last: bool) -> None:
+        if last:
+            self.peer.message("plain:last")
+        self.peer.close(code, "" if code is None else "bye")
+        self.settle()
+
+    @ending
+    @rule(code=st.sampled_from(ILLEGAL))
+    def peer_closes_with_what_may_not_be_sent(self, code: int) -> None:
+        self.peer.close(code, "cheating")
+        self.settle()
+
+    @precondition(lambda self: self.wire.closes)
+    @rule()
+    def peer_answers_the_close(self) -> None:
+        self.peer.close(self.wire.closes[0].code, self.wire.closes[0].reason)
+        self.settle()
+
+    @ending
+    @rule(code=st.sampled_from([1002, 1007, 1009]))
+    def peer_breaks_the_protocol(self, code: int) -> None:
+        self.peer.violation(code)
+        self.settle()
+
+    @rule()
+    def peer_stops_taking(self) -> None:
+        self.peer.stop()
+
+    @rule(frames=st.sampled_from([None, None, 0, 1, 3]))
+    def peer_takes(self, frames: int | None) -> None:
+        self.peer.go(frames)
+        self.settle()
+
+    @rule()
+    def peer_falls_silent(self) -> None:
+        self.alive = not self.alive
+
+    @ending
+    @rule(how=st.sampled_from(["fin", "send_lost", "reset"]))
+    def tcp_is_lost(self, how: str) -> None:
+        wire: FakeTransport = self.wire
+        lose: dict[str, Callable[[], None]] = {
+            "fin": self.peer.lost,
+            "send_lost": wire.sever,
+            "reset": wire.lose,
+        }
+        lose[how]()
+        self.settle()
+
+    @rule(seconds=st.sampled_from([0.25, 1.9, 3.2, 6.3, 11.1, 14.9]))
+    def time_passes(self, seconds: float) -> None:
+        self.clock.run(seconds)
+        self.settle()
+
+    # --- what is true all the time
+
+    @property
+    def kept(self) -> int:
+        """Messages that wait for a hold to go, or for somebody to take them."""
+        return len(self.session.face.incoming._kept or ())
+
+    @property
+    def taken(self) -> bool:
+        """Whether anybody subscribes `incoming`."""
+        return self.mapping or any(taker.last is None for taker in self.takers)
+
+    @invariant()
+    def stands_as_the_table_says(self) -> None:
+        books, verdict = self.books, self.books.verdict
+        assert self.session.state.name == books.phase.name
+        if verdict is None:
+            assert not self.closed.values
+            assert not any(taker.ends for taker in self.takers)
+            return
+        assert [round(time, 6) for time in self.closed.times] == [books.ended_at]
+        for closed in (self.closed, self.watch(self.conn.closed)):
+            [close] = closed.values
+            assert (close.code, close.reason, close.by) == verdict_of(verdict)
+            assert closed.ends == [None]
+        late = self.watch(self.conn.incoming)
+        assert not late.values
+        for taker in [late, *(taker for taker in self.takers if taker.last is None)]:
+            [error] = taker.ends
+            assert (type(error).__name__ if error else "") == verdict.error
+            assert getattr(error, "close", close) == close
+            assert getattr(error, "close", close).by == verdict.by
+        if self.wire.writable and not self.wire.send_lost and verdict.wire != -1:
+            [frame] = self.wire.closes
+            assert frame.code == verdict.wire
+
+    @invariant()
+    def each_message_that_came_is_accounted_for(self) -> None:
+        books, stats = self.books, self.conn.flow.stats
+        unobserved = (stats.dropped or {}).get("unobserved", 0)
+        assert stats.received_messages == len(books.came)
+        assert stats.received_bytes == sum(len(text) for text in books.came)
+        told = [text for text in books.came if not text.startswith("undecodable")]
+        gone = self.kept + unobserved + books.late
+        assert len(books.came) == len(books.delivered) + books.undecodable + gone
+        order = {text: place for place, text in enumerate(told)}
+        places = [order[text] for text in books.delivered]
+        assert places == sorted(places)
+        for taker in self.takers:
+            assert taker.values == taker.due
+        if unobserved > self.unobserved:
+            untaken = self.clock.time - self.untaken_since
+            assert not self.taken or self.was_untaken, "dropped under the eyes of a taker"
+            assert (
+                books.phase is not Phase.OPEN
+                or (self.handler == "pushes" and not self.ever_taken)
+                or untaken >= self.terms.hold_timeout
+            )
+            self.unobserved = unobserved
+
+    @invariant()
+    def what_can_be_delivered_is(self) -> None:
+        books, waits = self.books, len(self.peer._on_its_way)
+        assert self.kept <= 1 + self.overrun
+        held = books.holds and books.phase is Phase.OPEN
+        behind = self.conn.flow.buffered > self.terms.high_water // 2
+        if books.phase is not Phase.OPEN:
+            assert not waits
+        elif self.taken and not held and not behind:
+            assert not waits
+            assert not self.kept
+        self.was_untaken = not self.taken
+        if self.taken:
+            self.untaken_since = self.clock.time
+        if self.kept and not self.taken and not held and books.phase is Phase.OPEN:
+            self.kept_since = self.clock.time if self.kept_since is None else self.kept_since
+            assert self.clock.time - self.kept_since < self.terms.hold_timeout
+        else:
+            self.kept_since = None
+
+    @invariant()
+    def each_message_that_goes_is_accounted_for(self) -> None:
+        books, stats = self.books, self.conn.flow.stats
+        dropped = {
+            reason: n for reason, n in (stats.dropped or {}).items() if reason != "unobserved"
+        }
+        books.dropped["closed"] += books.late  # they are counted alike
+        assert dropped == {reason: n for reason, n in books.dropped.items() if n}
+        books.dropped["closed"] -= books.late
+        assert not books.offered
+        assert books.direct is None
+        assert stats.sent_messages == len(books.written)
+        assert stats.sent_bytes == sum(len(text) for text in books.written)
+        lost = sum(books.dropped.values()) + books.encode_failures
+        assert books.pushed == len(books.written) + len(books.waiting) + lost
+        waits = sum(len(text) for _, text in books.waiting)
+        assert self.conn.flow.buffered == waits + self.wire.buffered
+        assert not (books.waiting and self.wire.writable and not self.wire.send_lost)
+        assert waits + 128 * len(books.waiting) <= self.terms.max_buffer + 2000 + 128
+        assert abs(stats.paused - books.paused_by_now) < 1e-6
+
+    @invariant()
+    def faults_are_told(self) -> None:
+        self.check_errors()
+
+    def check_errors(self) -> None:
+        for one in self.hearers:
+            told = [type(error).__name__ for error in one.values]
+            for name, must in self.books.errors_told:
+                if told[:1] == [name]:
+                    told.pop(0)
+                else:
+                    assert not must, f"{name} was not told, but {one.values}"
+            assert not told
+
+    @invariant()
+    def who_watches_knows_whether_the_peer_keeps_up(self) -> None:
+        values = self.writable.values
+        assert all(one != other for one, other in itertools.pairwise(values))
+        if self.books.phase is Phase.CLOSED:
+            assert self.writable.ends == [None]
+        else:
+            assert values[-1] == self.wire.writable
+
+    @invariant()
+    def nothing_is_left_of_a_lost_connection(self) -> None:
+        if self.wire.over and self.books.phase is Phase.CLOSED:
+            assert self.clock.pending == 0
+            assert self.kept == 0
+            assert not self.books.waiting
+
+    def teardown(self) -> None:
+        try:
+            if hasattr(self, "session"):
+                self.end()
+        finally:
+            logging.disable(logging.NOTSET)
+
+    def end(self) -> None:
+        """Let it come to its end, in which nothing is left."""
+        self.ending = True
+        for hold in self.books.holds:
+            hold.dispose()
+        self.books.holds.clear()
+        self.settle()
+        self.clock.run(60)
+        self.settle()
+        if self.books.phase is Phase.CLOSED:
+            if self.wire.send_lost:  # reading comes to the end of TCP, if nothing holds it any more
+                self.peer.lost()
+                self.settle()
+            assert self.wire.over, "the session leaves a wire open"
+        self.peer.lost()
+        self.clock.run(60)
+        self.settle()
+        if not self.wire.over:  # nobody takes what came before the end of TCP
+            self.take()
+            self.clock.run(60)
+            self.settle()
+        self.was_untaken = True
+        self.untaken_since = -100.0
+        for check in (
+            self.stands_as_the_table_says,
+            self.each_message_that_came_is_accounted_for,
+            self.what_can_be_delivered_is,
+            self.each_message_that_goes_is_accounted_for,
+            self.check_errors,
+        ):
+            check()
+        conn: Any = self.conn
+        assert self.books.phase is Phase.CLOSED
+        assert not self.books.waiting
+        assert self.kept == 0
+        assert self.clock.pending == 0
+        streams = conn.incoming, conn.outgoing, conn.errors, conn.closed, conn.flow.writable
+        assert [stream.subscriptions for stream in streams] == [0] * 5
+        assert len(self.outgoing.ends) == 1
+
+
+def verdict_of(verdict: Any) -> tuple[int, str, str]:
+    return verdict.code, verdict.reason, verdict.by

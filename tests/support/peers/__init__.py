@@ -1,0 +1,1 @@
+"""Peers that the tests control: raw sockets, browsers, kernels."""

@@ -1,0 +1,211 @@
+"""A connection of the library, at either end, with a raw peer opposite; and all that it told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import reactivex as rx
+from aiohttp import web
+
+import rxws
+from support.fixtures import Serve
+from support.peers.raw import PATIENCE, Peer, RawClient, RawServer
+
+AnyConnection = rxws.Connection[Any, Any]
+Compose = Callable[[AnyConnection], "rx.Observable[Any] | None"]
+EXTENSION = "Sec-WebSocket-Extensions"
+
+
+class Seen:
+    """What one connection tells the subscribers of `incoming` and of `closed`."""
+
+    def __init__(self, conn: AnyConnection) -> None:
+        self.conn = conn
+        self.values: list[Any] = []
+        self.ends: list[Exception | None] = []  # of `incoming`; None for a completion
+        self.closes: list[rxws.Close] = []
+        self.closed_ends: list[Exception | None] = []  # of `closed`
+        self._changed = asyncio.Event()
+        conn.incoming.subscribe(*self._into(self.values, self.ends))
+        conn.closed.subscribe(*self._into(self.closes, self.closed_ends))
+
+    def _into(
+        self, values: list[Any], ends: list[Exception | None]
+    ) -> tuple[Callable[[Any], None], Callable[[Exception], None], Callable[[], None]]:
+        def note(where: list[Any], what: object) -> None:
+            where.append(what)
+            self._changed.set()
+
+        return (
+            lambda value: note(values, value),
+            lambda error: note(ends, error),
+            lambda: note(ends, None),
+        )
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait for a condition on what was told."""
+        async with asyncio.timeout(PATIENCE):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def end(self) -> rxws.Close:
+        """Wait until the connection has told its end, both ways; what `closed` said."""
+        await self.until(lambda: self.ends and self.closed_ends)
+        self.check()
+        return self.closes[0]
+
+    @property
+    def error(self) -> Exception | None:
+        """What ended `incoming`; None where it completed."""
+        return self.ends[0]
+
+    def check(self) -> None:
+        """The end was told once each way, and is told again to whoever comes late."""
+        assert len(self.ends) == 1
+        assert len(self.closes) == 1
+        assert self.closed_ends == [None]
+        values: list[Any] = []
+        ends: list[Exception | None] = []
+        closes: list[Any] = []
+        closed_ends: list[Exception | None] = []
+        self.conn.incoming.subscribe(*self._into(values, ends))
+        self.conn.closed.subscribe(*self._into(closes, closed_ends))
+        assert (values, ends) == ([], self.ends)
+        assert (closes, closed_ends) == (self.closes, [None])
+
+
+@dataclass
+class Link:
+    """One connection with its raw peer."""
+
+    end: str  # the end that the library is at: "server" or "client"
+    conn: AnyConnection
+    peer: Peer
+    seen: Seen = field(repr=False)
+
+    async def ended(
+        self, code: int, reason: str | None = None, *, by: str, error: type[Exception] | None
+    ) -> None:
+        """Wait for the end and check it; `error` None says that `incoming` completes."""
+        close = await self.seen.end()
+        assert (close.code, close.by) == (code, by)
+        if reason is not None:
+            assert close.reason == reason
+        assert type(self.seen.error) is (error or type(None))
+        if isinstance(self.seen.error, rxws.ConnectionClosed):
+            assert self.seen.error.close == close
+            assert self.seen.error.close.by == by
+
+    async def wire(self, code: int | None) -> None:
+        """The peer gets one close frame, with this code (None: without one), as the last frame."""
+        await self.peer.closing()
+        self.peer.fin()
+        await self.peer.until_ended()
+        assert [one.code for one in self.peer.closes] == [code]
+        assert self.peer.frames[-1] == self.peer.closes[0]
+
+    async def silent_wire(self) -> None:
+        """The peer sees TCP end without a close frame."""
+        self.peer.start_reading()
+        await self.peer.until_ended()
+        assert not self.peer.closes
+
+    def never_said(self, secret: str) -> bool:
+        """Whether these characters crossed the wire towards the peer in no form."""
+        text = secret.encode()
+        return text not in self.peer.received and not any(
+            text in one.payload for one in self.peer.frames
+        )
+
+
+class Links:
+    """Opens connections of the library at one end, each with a raw peer opposite."""
+
+    def __init__(self, end: str, serve: Serve, stack: AsyncExitStack) -> None:
+        self.end = end
+        self.links: list[Link] = []
+        self._serve = serve
+        self._stack = stack
+
+    async def __call__(
+        self,
+        compose: Compose | None = None,
+        *,
+        deflate: bool = False,
+        receive_buffer: int | None = None,
+        **options: Any,
+    ) -> Link:
+        """Open one.
+
+        Args:
+            compose: Makes what feeds `outgoing` from the connection.
+            deflate: Whether the peer is for permessage-deflate, without context takeover.
+            receive_buffer: Bytes that the peer's kernel takes while the peer does not read.
+            options: The library's.
+        """
+        extension = "permessage-deflate" if deflate else None
+        if self.end == "server":
+            link = await self._at_server(compose, extension, receive_buffer, options)
+        else:
+            link = await self._at_client(compose, extension, receive_buffer, options)
+        self.links.append(link)
+        return link
+
+    async def _at_server(
+        self,
+        compose: Compose | None,
+        extension: str | None,
+        receive_buffer: int | None,
+        options: dict[str, Any],
+    ) -> Link:
+        ready: asyncio.Future[tuple[AnyConnection, Seen]] = asyncio.Future()
+
+        def handler(conn: AnyConnection) -> rx.Observable[Any] | None:
+            ready.set_result((conn, Seen(conn)))
+            return compose(conn) if compose else None
+
+        app = web.Application()
+        app.router.add_get("/", rxws.websocket(handler, **options))
+        rxws.setup(app, drain=1.0)
+        port = await self._serve(app)
+        headers = {EXTENSION: extension}
+        peer = await RawClient.connect(port, headers=headers, receive_buffer=receive_buffer)
+        async with asyncio.timeout(PATIENCE):
+            conn, seen = await ready
+        return Link("server", conn, peer, seen)
+
+    async def _at_client(
+        self,
+        compose: Compose | None,
+        extension: str | None,
+        receive_buffer: int | None,
+        options: dict[str, Any],
+    ) -> Link:
+        server = await self._stack.enter_async_context(RawServer(receive_buffer))
+        accepting = asyncio.create_task(server.accept({EXTENSION: extension}))
+        self._stack.callback(accepting.cancel)
+        conn = await self._stack.enter_async_context(rxws.connect(server.url, **options))
+        link = Link("client", conn, await accepting, Seen(conn))
+        if compose and (source := compose(conn)):
+            source.subscribe(conn.outgoing, scheduler=conn.scheduler)
+        return link
+
+
+@asynccontextmanager
+async def opened(end: str, serve: Serve) -> AsyncIterator[Links]:
+    """Links whose peers are gone at the end, however the test went."""
+    async with AsyncExitStack() as stack:
+        links = Links(end, serve, stack)
+        try:
+            yield links
+        finally:
+            for link in links.links:
+                await link.peer.rst()
+    for link in links.links:  # "nothing after": whatever the teardown still did was not told
+        if link.seen.ends:
+            link.seen.check()

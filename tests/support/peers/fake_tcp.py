@@ -1,0 +1,338 @@
+"""An adapter on the push path, on a TCP that is played: what comes in comes in the chunks given.
+
+Nothing is read from a socket, so that a test decides what one chunk is, which turn of the loop it
+comes in, and sees each write and each call that asyncio's transport gets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+from aiohttp import WSMsgType
+from aiohttp.http import WebSocketWriter
+from yarl import URL
+
+import rxws
+from rxws._aiohttp.transport.adapter import AiohttpTransport
+from rxws._aiohttp.transport.private_api import EarlyBytes, PushServerSocket
+from rxws._core.connection import Handshake
+from rxws._core.frames import Frame, Opcode
+from rxws._core.loop_scheduler import LoopScheduler
+from rxws._session.options import Options
+from rxws._session.session import Session
+from rxws._session.transport import Receiver
+from support.peers.endpoints import Seen
+from support.peers.frames import Decoder
+from support.peers.frames import Frame as Read
+from support.peers.raw import PATIENCE
+
+Told = list[Any]
+
+
+async def arrived(seen: Seen, count: int) -> None:
+    """Wait until a connection has told so many messages."""
+    await seen.until(lambda: len(seen.values) >= count)
+    assert len(seen.values) == count
+
+
+async def turns(count: int = 10) -> None:
+    """Let so many turns of the loop pass."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+class Line(asyncio.Transport):
+    """asyncio's transport, with the peer behind it in hand.
+
+    Attributes:
+        writes: What each call of `write` was given.
+        calls: The names of the other calls, in order.
+        reading: Whether what comes in is taken.
+        takes: Whether the kernel takes what is written.
+    """
+
+    def __init__(self, protocol: asyncio.Protocol) -> None:
+        super().__init__()
+        self.writes: list[bytes] = []
+        self.calls: list[str] = []
+        self.reading = True
+        self.takes = True
+        self._loop = asyncio.get_running_loop()
+        self._protocol: Any = protocol
+        self._on_its_way: deque[bytes | None] = deque()  # None is the end
+        self._waiting = 0
+        self._closing = self._lost = self._half_closed = False
+
+    # --- what the peer does
+
+    def arrive(self, *chunks: bytes) -> None:
+        """Let chunks come in, each in a call of its own, as soon as reading is not paused."""
+        self._on_its_way += chunks
+        self._deliver()
+
+    def eof(self) -> None:
+        """The peer ends its half; what is on its way comes before."""
+        self._on_its_way.append(None)
+        self._deliver()
+
+    def reset(self) -> None:
+        """The peer resets; the next turn tells."""
+        self._close(ConnectionResetError())
+
+    def take(self) -> None:
+        """Take all that waits, and what comes."""
+        self.takes = True
+        if self._waiting:
+            self._waiting = 0
+            self._protocol.resume_writing()
+
+    def _deliver(self) -> None:
+        while self._on_its_way and self.reading and not self._closing:
+            data = self._on_its_way.popleft()
+            if data is not None:
+                self._protocol.data_received(data)
+            elif not self._protocol.eof_received():
+                self._close()
+
+    @property
+    def frames(self) -> list[Read]:
+        """The frames that were written."""
+        return Decoder().feed(b"".join(self.writes))
+
+    @property
+    def texts(self) -> list[str]:
+        """The messages that were written, all of them text."""
+        return [one.payload.decode() for one in self.frames if one.opcode == WSMsgType.TEXT]
+
+    # --- what asyncio's transport has
+
+    def get_protocol(self) -> Any:
+        return self._protocol
+
+    def set_protocol(self, protocol: Any) -> None:
+        self._protocol = protocol
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        del high, low
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        del name
+        return default
+
+    def get_write_buffer_size(self) -> int:
+        return self._waiting
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        assert not self._lost
+        assert not self._half_closed
+        self.writes.append(bytes(data))
+        if not self.takes:
+            self._waiting += len(data)
+            if self._waiting == len(data):
+                self._protocol.pause_writing()
+
+    def pause_reading(self) -> None:
+        assert self.reading, "paused what was paused"
+        self.calls.append("pause")
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.calls.append("resume")
+        self.reading = True
+        self._loop.call_soon(self._deliver)
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.calls.append("write_eof")
+        self._half_closed = True
+
+    def close(self) -> None:
+        self.calls.append("close")
+        self._close()
+
+    def abort(self) -> None:
+        self.calls.append("abort")
+        self._close()
+
+    def _close(self, exc: Exception | None = None) -> None:
+        if not self._closing:
+            self._closing = True
+            self._loop.call_soon(self._lose, exc)
+
+    def _lose(self, exc: Exception | None) -> None:
+        self._lost = True
+        self._protocol.connection_lost(exc)
+
+
+class Inner(asyncio.Protocol):
+    """aiohttp's protocol, which gets no data on the push path."""
+
+    _paused = False  # aiohttp's writer asks
+
+    def data_received(self, data: bytes) -> None:
+        raise AssertionError(f"{data!r} went to aiohttp")
+
+
+class Socket(PushServerSocket):
+    """aiohttp's WebSocket as it is after a handshake, but that there was none."""
+
+    def __init__(self, line: Line, compress: int) -> None:
+        super().__init__(autoclose=False, autoping=False)
+        self.early = self.feed = EarlyBytes()
+        self._compress = compress
+        self._writer = WebSocketWriter(cast(Any, Inner()), line, compress=compress)
+
+    async def receive(self, timeout: float | None = None) -> Any:
+        raise AssertionError("nobody pulls on the push path")
+
+
+class Ear:
+    """A session that notes what it is told, and does what the test wants within a message.
+
+    Attributes:
+        told: What it was told, in order; a message is itself, the rest are tuples and names.
+        then: Called with each message after it was noted.
+        frames: What it has to send.
+    """
+
+    def __init__(self) -> None:
+        self.told: Told = []
+        self.then: Callable[[Any], object] = lambda _: None
+        self.frames: deque[Frame] = deque()
+
+    @property
+    def messages(self) -> list[str | bytes]:
+        """The messages among what it was told."""
+        return [each for each in self.told if isinstance(each, str | bytes)]
+
+    @property
+    def rest(self) -> Told:
+        """What is no message, nor about writing."""
+        return [
+            each
+            for each in self.told
+            if not isinstance(each, str | bytes) and each[0] not in ("writable", "unsendable")
+        ]
+
+    def take(self) -> Frame | None:
+        return self.frames.popleft() if self.frames else None
+
+    def on_writable(self, writable: bool) -> None:
+        self.told.append(("writable", writable))
+
+    def on_unsendable(self) -> None:
+        self.told.append(("unsendable",))
+
+    def on_message(self, data: str | bytes, size: int) -> None:
+        assert size == len(data.encode() if isinstance(data, str) else data)
+        self.told.append(data)
+        self.then(data)
+
+    def on_ping(self, payload: bytes) -> None:
+        assert type(payload) is bytes
+        self.told.append(("ping", payload))
+
+    def on_pong(self, payload: bytes) -> None:
+        assert type(payload) is bytes
+        self.told.append(("pong", payload))
+
+    def on_close(self, code: int | None, reason: str) -> None:
+        self.told.append(("close", code, reason))
+
+    def on_violation(self, code: int) -> None:
+        self.told.append(("violation", code))
+
+    def on_cancelled(self) -> None:
+        self.told.append(("cancelled",))
+
+    def on_lost(self) -> None:
+        self.told.append(("lost",))
+
+
+class Pushed:
+    """An adapter on a `Line`.
+
+    Args:
+        max_size: Bytes of the largest message.
+        compress: Whether messages may be compressed.
+    """
+
+    def __init__(self, max_size: int = 1 << 20, compress: bool = False) -> None:
+        self.line = Line(Inner())
+        self.socket = Socket(self.line, 15 if compress else 0)
+        self.adapter = AiohttpTransport(self.socket, self.line, max_size)
+        self.ear = Ear()
+        self.running: asyncio.Task[None] | None = None
+
+    def start(self, receiver: Receiver | None = None) -> asyncio.Task[None]:
+        """Run it; the first turn of the loop from now does the first step."""
+        self.running = asyncio.create_task(self.adapter.run(receiver or self.ear))
+        return self.running
+
+    def session(self, **options: Any) -> Session[Any, Any]:
+        """A real session to run it with."""
+        options.setdefault("heartbeat", None)
+        handshake = Handshake(URL("ws://peer.example/"), {})
+        return Session(self.adapter, LoopScheduler.running(), Options(**options), handshake)
+
+    def reply(self, text: str) -> None:
+        """Send a message at once, as a session does on a wire that is writable."""
+        assert self.adapter.write(Opcode.TEXT, text.encode())
+
+    async def end(self) -> None:
+        """Be gone, whatever is held."""
+        if self.running is None:
+            return
+        self.adapter.resume_reading()
+        self.line.abort()
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.wait([self.running])
+        if not self.running.cancelled():
+            self.running.result()
+
+
+@asynccontextmanager
+async def pushed(*, start: bool = True, **options: Any) -> AsyncIterator[Pushed]:
+    """An adapter that runs, and is gone at the end."""
+    one = Pushed(**options)
+    if start:
+        one.start()
+        await turns(1)
+    try:
+        yield one
+    finally:
+        await one.end()
+
+
+def take_path(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """Let connections from now on take this path, at both ends."""
+    info = replace(rxws.transport_info(), path=cast(Any, path), reason="a test wants it")
+    for module in ("acceptor", "client"):
+        monkeypatch.setattr(f"rxws._aiohttp.{module}.transport_info", lambda: info)
+
+
+def paths_taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The list that each connection from now on, at either end, adds its path to."""
+    taken: list[str] = []
+
+    class Spy(AiohttpTransport):
+        __slots__ = ()
+
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            taken.append({"PushReader": "push", "PullReader": "pull"}[type(self._reading).__name__])
+
+    for module in ("acceptor", "client"):
+        monkeypatch.setattr(f"rxws._aiohttp.{module}.AiohttpTransport", Spy)
+    return taken

@@ -1,0 +1,1 @@
+"""The reference pictures and what they show."""

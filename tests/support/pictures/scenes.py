@@ -1,0 +1,279 @@
+"""Scenes for pictures: flows as data, the same on every machine."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from rxws import Close, ConnectionClosed, DecodeError
+from rxws._recording.diagram import Diagram, Track
+
+
+class Note(NamedTuple):
+    """A mark of a track."""
+
+    t: float
+    type: str
+    data: Any = None
+
+
+def nexts(pairs: Iterable[tuple[float, Any]]) -> list[Note]:
+    """Values and their times as marks."""
+    return [Note(t, "next", value) for t, value in pairs]
+
+
+def few() -> Diagram:
+    """Seven messages through a map and a debounce, and a clean end."""
+    times = [0.009, 0.04, 0.07, 0.1, 0.13, 0.16, 0.612]
+    end = [Note(0.676, "completed")]
+    frames = [json.dumps({"i": i, "p": 99.5 + i / 8}) for i in range(7)]
+    return Diagram(
+        "ws://127.0.0.1:8765/ticks — 7 messages",
+        (
+            Track("incoming", "text frames", "in", nexts(zip(times, frames, strict=True)) + end),
+            Track("map", "json()['i']", None, nexts(zip(times, range(7), strict=True)) + end),
+            Track("debounce", "0.15 s", None, nexts([(0.312, 5), (0.64, 6)]) + end),
+            Track("outgoing", "send()", "out", nexts([(0.312, "ack 5"), (0.64, "ack 6")]) + end),
+        ),
+        Close(1000, "", by="peer"),
+        0.676,
+    )
+
+
+def bursts() -> Diagram:
+    """Three hundred messages, means of batches of them, and an abnormal end."""
+    chance = random.Random(7)
+    times = [0.01 * i + 0.004 * chance.random() for i in range(300)]
+    prices = [100 + chance.gauss(0, 2.6) for _ in times]
+    frames = [json.dumps({"i": i, "p": round(p, 2)}) for i, p in enumerate(prices)]
+    failed = [Note(3.33, "error", ConnectionClosed(Close(1011, "Unexpected Error", by="peer")))]
+    batches = [prices[i : i + 25] for i in range(0, 300, 25)]
+    at = [0.25 * (i + 1) for i in range(12)]
+    means = [sum(batch) / len(batch) for batch in batches]
+    return Diagram(
+        "ws://127.0.0.1:8765/ticks — 300 messages, bursts, abnormal close",
+        (
+            Track("incoming", "text frames", "in", nexts(zip(times, frames, strict=True)) + failed),
+            Track("map", "json()['p']", None, nexts(zip(times, prices, strict=True)) + failed),
+            Track("buffer", "0.25 s", None, nexts(zip(at, batches, strict=True)) + failed),
+            Track("mean", "mean(batch)", None, nexts(zip(at, means, strict=True)) + failed),
+            Track(
+                "outgoing",
+                "throttle 0.6 s",
+                "out",
+                nexts(list(zip(at, means, strict=True))[::3]) + failed,
+            ),
+        ),
+        Close(1011, "Unexpected Error", by="peer"),
+        3.33,
+    )
+
+
+def dense() -> Diagram:
+    """Two thousand kept of five thousand, in waves; numbers with gaps; still running."""
+    chance = random.Random(3)
+    times: list[float] = []
+    t = 20.0
+    for _ in range(2000):
+        t += chance.expovariate(60 * (1.2 + math.sin(t / 2.5)))
+        times.append(t)
+    walk = [50.0]
+    for _ in times[1:]:
+        walk.append(walk[-1] + chance.gauss(0, 1))
+    gaps = [math.nan if 400 < i < 520 else value for i, value in enumerate(walk)]
+    halves = times[::2]
+    return Diagram(
+        "wss://example.org/market?symbols=ABC,DEF",
+        (
+            Track(
+                "incoming",
+                "binary frames",
+                "in",
+                nexts((t, i.to_bytes(8, "big")) for i, t in enumerate(times)),
+                3000,
+            ),
+            Track("price", "decode", None, nexts(zip(times, gaps, strict=True)), 3000),
+            Track(
+                "symbols",
+                "distinct_until_changed",
+                None,
+                nexts((t, chance.choice(["ABC", "DEF", "GHI"])) for t in halves),
+            ),
+            Track(
+                "outgoing",
+                "sample 5 s",
+                "out",
+                nexts((t, walk[i * 400]) for i, t in enumerate(times[::400])),
+            ),
+        ),
+        until=times[-1] + 0.4,
+    )
+
+
+def faults() -> Diagram:
+    """Faults that are no end, an operator that fails, one that is tried again, one disposed."""
+    bad = DecodeError("no JSON: Expecting value: line 1 column 1 (char 0)", "<not json>")
+    return Diagram(
+        "ws://127.0.0.1:8765/orders",
+        (
+            Track(
+                "incoming",
+                "json",
+                "in",
+                [
+                    *nexts(
+                        (0.4 * i, {"id": i, "side": "buy" if i % 3 else "sell"}) for i in range(16)
+                    ),
+                    Note(6.6, "completed"),
+                ],
+            ),
+            Track(
+                "retry",
+                "parse",
+                None,
+                [
+                    *nexts((0.4 * i, i) for i in range(4)),
+                    Note(1.6, "error", ValueError("no side")),
+                    *nexts((0.4 * i, i) for i in range(6, 9)),
+                    Note(3.6, "error", KeyError("id")),
+                ],
+            ),
+            Track(
+                "take", "3", None, [*nexts((0.4 * i, i) for i in range(3)), Note(0.8, "completed")]
+            ),
+            Track(
+                "switch", "latest", None, [*nexts([(0.8, "a"), (2.0, "b")]), Note(3.0, "disposed")]
+            ),
+            Track(
+                "errors",
+                "decode, encode, subscribers",
+                None,
+                [*nexts([(1.2, bad), (2.9, bad), (3.0, TypeError("x"))]), Note(6.6, "completed")],
+            ),
+            Track("outgoing", "", "out", [*nexts([(0.5, "ok"), (3.3, "日本語🙂"), (5.2, "late")])]),
+        ),
+        Close(4001, "enough <b>of</b> it", by="local"),
+        6.6,
+    )
+
+
+def kinds() -> Diagram:
+    """Values of many kinds."""
+
+    class Mute:
+        def __repr__(self) -> str:
+            raise RuntimeError("no repr")
+
+    values: list[Any] = [
+        "text",
+        b"\x00\xff\x10",
+        b"plain",
+        {"i": 0, "nested": {"a": [1, 2]}},
+        [1, 2, 3],
+        None,
+        True,
+        10**9,
+        1 / 3,
+        "two\nlines\tand\x00",
+        "<script>alert(1)</script>",
+        "\u202eright to left",
+        "العربية",
+        Mute(),
+        math.inf,
+        "x" * 5000,
+        Close(4000),
+    ]
+    return Diagram(
+        "values of every kind",
+        (
+            Track("values", "", None, nexts((i * 1.0, value) for i, value in enumerate(values))),
+            Track("half", "", None, nexts((i * 2.0, value) for i, value in enumerate(values[:8]))),
+            Track(
+                "<b>&amp;", "a very long detail \"quoted\" 'too'", None, nexts([(3.0, values[10])])
+            ),
+            Track("none", "", None),
+        ),
+    )
+
+
+def small() -> Diagram:
+    """Numbers whose range takes room to write."""
+    return Diagram(
+        "small",
+        (
+            Track(
+                "noise",
+                "",
+                None,
+                nexts((i / 10, (i * 37 % 100 - 50) * 1.2345e-7) for i in range(200)),
+            ),
+        ),
+    )
+
+
+def running() -> Diagram:
+    """A window of ten seconds that is not yet filled."""
+    return Diagram(
+        "live",
+        (
+            Track("incoming", "text frames", "in", nexts((0.5 * i, i) for i in range(9))),
+            Track("sum", "scan", None, nexts((0.5 * i, i * (i + 1) // 2) for i in range(9))),
+        ),
+        until=4.3,
+    )
+
+
+def sudden() -> Diagram:
+    """All at time zero."""
+    end = [Note(0.0, "completed")]
+    return Diagram(
+        "all at once",
+        (
+            Track("just", "1", None, [*nexts([(0.0, 1)]), *end]),
+            Track("range", "5", None, [*nexts((0.0, i) for i in range(5)), *end]),
+            Track("empty", "", None, end),
+            Track("never", "", None),
+            Track("throw", "", None, [Note(0.0, "error", ValueError("at once"))]),
+        ),
+    )
+
+
+def hours() -> Diagram:
+    """Ten hours."""
+    return Diagram(
+        "a long day",
+        (
+            Track("incoming", "", "in", nexts((600.0 * i, "ping") for i in range(60))),
+            Track("hourly", "mean", None, nexts((3600.0 * i, 20 + i / 3) for i in range(1, 11))),
+        ),
+        until=36000.0,
+    )
+
+
+class Scene(NamedTuple):
+    """A picture and how it is drawn."""
+
+    make: Callable[[], Diagram]
+    width: int = 760
+    dark: bool = False
+    window: float | None = None
+
+
+# What is kept as reference: each a file of tests/browser/pictures.
+SCENES: dict[str, Scene] = {
+    "few": Scene(few),
+    "bursts": Scene(bursts),
+    "dense": Scene(dense, 1200),
+    "faults": Scene(faults),
+    "few-600-dark": Scene(few, 600, dark=True),
+    "bursts-1200": Scene(bursts, 1200),
+    "faults-320": Scene(faults, 320),
+    "running": Scene(running, 600, window=10.0),
+    "kinds-dark": Scene(kinds, 760, dark=True),
+    "sudden": Scene(sudden, 600),
+    "hours": Scene(hours, 600),
+    "small": Scene(small, 600),
+}

@@ -1,0 +1,112 @@
+"""The examples as tests run them: their modules, and the demo as a process of its own.
+
+`examples/` is no package: a file there is what a user copies, so it is run or loaded by its path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import aiohttp
+
+from support import ROOT
+
+EXAMPLES = ROOT / "examples"
+PATIENCE = 30.0  # seconds; how long anything is waited for before the test fails
+
+
+def example(name: str) -> ModuleType:
+    """The module `examples/<name>.py`, new, so that no test sees what another left in it."""
+    sys.path.insert(0, str(EXAMPLES))
+    try:
+        sys.modules.pop(name, None)
+        module = importlib.import_module(name)
+    finally:
+        sys.path.remove(str(EXAMPLES))
+    assert module.__file__ == str(EXAMPLES / f"{name}.py"), f"{name} is another module's name"
+    return module
+
+
+async def receive(ws: aiohttp.ClientWebSocketResponse) -> aiohttp.WSMessage:
+    """The next message of a peer."""
+    return await asyncio.wait_for(ws.receive(), PATIENCE)
+
+
+async def text(ws: aiohttp.ClientWebSocketResponse) -> str:
+    """The next message of a peer, which has to be text."""
+    message = await receive(ws)
+    assert message.type is aiohttp.WSMsgType.TEXT, message
+    data: str = message.data
+    return data
+
+
+async def closing(ws: aiohttp.ClientWebSocketResponse) -> tuple[int, str]:
+    """Code and reason of the close frame that a peer gets next."""
+    message = await receive(ws)
+    assert message.type is aiohttp.WSMsgType.CLOSE, message
+    return message.data, message.extra or ""
+
+
+@dataclass
+class Demo:
+    """A running demo."""
+
+    process: asyncio.subprocess.Process
+    port: int
+    greeting: str
+
+    @property
+    def url(self) -> str:
+        """Its page."""
+        return f"http://127.0.0.1:{self.port}/"
+
+    async def end(self, signal: int) -> tuple[int, str]:
+        """Send a signal, and return the exit code and what was written to stderr."""
+        self.process.send_signal(signal)
+        _, stderr = await asyncio.wait_for(self.process.communicate(), PATIENCE)
+        assert self.process.returncode is not None
+        return self.process.returncode, stderr.decode()
+
+
+async def start_demo(*arguments: str, **environment: str) -> asyncio.subprocess.Process:
+    """Start the demo as `make demo` does, from the root of the repository."""
+    # In its debug mode asyncio writes to stderr, where tests expect nothing.
+    unset = {"PORT", "PYTHONASYNCIODEBUG"}
+    clean: dict[str, Any] = {k: v for k, v in os.environ.items() if k not in unset}
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-W",
+        "error",
+        "examples/demo.py",
+        *arguments,
+        cwd=ROOT,
+        env={**clean, **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+@contextlib.asynccontextmanager
+async def running_demo() -> AsyncGenerator[Demo]:
+    """A demo on a free port; it is killed at the end if it has not ended by then."""
+    process = await start_demo("--port", "0")
+    assert process.stdout is not None
+    try:
+        greeting = (await asyncio.wait_for(process.stdout.readline(), PATIENCE)).decode()
+        if not greeting:
+            _, stderr = await asyncio.wait_for(process.communicate(), PATIENCE)
+            raise AssertionError(f"the demo did not start:\n{stderr.decode()}")
+        port = int(greeting.split("http://127.0.0.1:")[1].split("/")[0])
+        yield Demo(process, port, greeting)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.communicate()

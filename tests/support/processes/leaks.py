@@ -1,0 +1,475 @@
+"""A program that opens and ends connections in every way, and prints what is left of them as JSON.
+
+It is a process of its own, as it counts all objects that there are, and turns the collector off.
+`RXWS_TRANSPORT` chooses the path. Arguments: how often each way is gone, and the ways, else all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from types import FunctionType
+from typing import Any
+
+import aiohttp
+import reactivex as rx
+from aiohttp import web
+from reactivex import operators as ops
+from reactivex.subject import Subject
+
+import rxws
+from support.peers.frames import Op
+from support.peers.raw import Peer, RawClient, RawServer
+
+Way = Callable[[], Awaitable[None]]
+
+WATCHED = ("rxws", "reactivex", "aiohttp")
+
+
+# --- what is counted ----------------------------------------------------------------------------
+
+
+def kinds() -> Counter[str]:
+    """How many objects there are, by type, of what a connection is made of; closures are of it."""
+    found: Counter[str] = Counter()
+    for one in gc.get_objects():
+        of = one if isinstance(one, FunctionType) else type(one)
+        module: Any = of.__module__
+        if isinstance(module, str) and module.partition(".")[0] in WATCHED:
+            found[f"{module}.{of.__qualname__}"] += 1
+    return found
+
+
+def held(loop: Any) -> Counter[str]:
+    """What the process holds besides objects: tasks, timers, descriptors."""
+    timers = [handle for handle in loop._scheduled if not handle.cancelled()]
+    return Counter(
+        tasks=len(asyncio.all_tasks(loop)), timers=len(timers), fds=len(os.listdir("/proc/self/fd"))
+    )
+
+
+patience = 5.0  # seconds that what is over may take to be gone
+
+
+async def settled(quiet: Counter[str]) -> Counter[str]:
+    """What is held beyond what is without connections, once that is nothing, or stays."""
+    global patience
+    loop = asyncio.get_running_loop()
+    deadline = time.monotonic() + patience
+    # Nothing tells when the kernel has dropped a socket, so there is no event to wait for.
+    while (more := held(loop) - quiet) and time.monotonic() < deadline:  # noqa: ASYNC110  # see above
+        await asyncio.sleep(0.001)
+    if more:
+        patience = 0.05  # what does not go away the first time does not the next
+    for _ in range(5):  # what the last callbacks hold is let go with them
+        await asyncio.sleep(0)
+    return more
+
+
+async def many_times(way: Way, count: int) -> None:
+    """Go a way so often, up to ten times at once, as most of them wait for something."""
+    for begin in range(0, count, 10):
+        await asyncio.gather(*(way() for _ in range(begin, min(begin + 10, count))))
+
+
+async def examined(way: Way, cycles: int, quiet: Counter[str]) -> dict[str, Any]:
+    """What one time leaves to the collector, what it leaves for good, and what many times do."""
+    await many_times(way, 10)  # what is made once, and kept, is made now
+    await settled(quiet)
+    gc.collect()
+    before = kinds()
+    gc.disable()
+    try:
+        await way()
+        left = await settled(quiet)
+        to_collect = kinds() - before
+    finally:
+        gc.enable()
+    gc.collect()
+    leaked = kinds() - before
+    objects = len(gc.get_objects())
+    await many_times(way, cycles)
+    await settled(quiet)
+    gc.collect()
+    return {
+        "held": left,
+        "to collect": to_collect,
+        "leaked": leaked,
+        "grown": len(gc.get_objects()) - objects,
+    }
+
+
+# --- connections at the server ------------------------------------------------------------------
+
+
+class Refusal(Exception):
+    """What a handler or a pipeline raises here."""
+
+
+def boom(_: object) -> Any:
+    raise Refusal
+
+
+async def wait_for_ever(*_: object) -> None:
+    await asyncio.Event().wait()
+
+
+async def async_boom(_: object) -> None:
+    await asyncio.sleep(0)
+    raise Refusal
+
+
+async def first_only(conn: rxws.Connection[Any, Any]) -> None:
+    async for message in rxws.iterate(conn.incoming):
+        conn.outgoing.on_next(message)
+        break
+
+
+def by_subjects(conn: rxws.Connection[Any, Any]) -> Any:
+    """Subjects, closures and a timer of the handler's own, in a ring."""
+    subject: Subject[Any] = Subject()
+    subject.subscribe(conn.outgoing)
+    conn.incoming.pipe(ops.share(), ops.debounce(60.0)).subscribe(
+        lambda value: subject.on_next((conn, value)), scheduler=conn.scheduler
+    )
+    conn.closed.subscribe(lambda close: subject.on_next((conn, close)))
+    return conn.incoming.pipe(ops.map(lambda value: (conn, value)[1]))
+
+
+def observed(conn: rxws.Connection[Any, Any]) -> None:
+    conn.errors.subscribe(lambda error: conn.outgoing.on_next(type(error).__name__))
+    conn.incoming.subscribe(boom)
+
+
+def too_much(conn: rxws.Connection[Any, Any]) -> Any:
+    return rx.from_iterable(["x" * 1000] * 10_000)
+
+
+echo = rxws.pipeline()
+
+
+async def says(peer: Peer) -> None:
+    await peer.text("word")
+
+
+async def closes(peer: Peer) -> None:
+    await peer.text("word")
+    await peer.messages(1)
+    await peer.close(1000)
+    await peer.closing()
+    peer.fin()
+    await peer.until_ended()
+
+
+async def is_closed(peer: Peer) -> None:
+    await peer.text("word")
+    await peer.answer_close()
+    await peer.until_ended()
+
+
+async def says_and_goes(peer: Peer) -> None:
+    await peer.text("word")
+    await peer.frame(Op.PING, b"heard")
+    await peer.until(lambda: any(one.opcode == Op.PONG for one in peer.frames))
+
+
+async def half_closes(peer: Peer) -> None:
+    await says_and_goes(peer)
+    peer.fin()
+    await peer.until_ended()
+
+
+async def violates(peer: Peer) -> None:
+    await peer.text("word")
+    await peer.frame(0x3)
+    await peer.answer_close()
+
+
+async def does_not_read(peer: Peer) -> None:
+    await peer.stop_reading()  # the handler needs no word
+    await asyncio.sleep(0)
+    peer.start_reading()
+    await peer.until_ended()
+
+
+def at_server(
+    handler: Any, play: Callable[[Peer], Awaitable[None]], **options: Any
+) -> tuple[Any, Callable[[Peer], Awaitable[None]]]:
+    return rxws.websocket(handler, **options), play
+
+
+SERVER: dict[str, tuple[Any, Callable[[Peer], Awaitable[None]]]] = {
+    "the peer closes": at_server(echo, closes),
+    "the peer is cut off": at_server(echo, says_and_goes),
+    "the peer half-closes": at_server(echo, half_closes),
+    "the peer breaks the protocol": at_server(echo, violates),
+    "the handler closes": at_server(lambda conn: rx.of("a", rxws.Close(4001)), is_closed),
+    "the handler raises": at_server(boom, is_closed),
+    "the handler raises in a coroutine": at_server(async_boom, is_closed),
+    "a mapper raises": at_server(rxws.pipeline(ops.map(boom)), is_closed),
+    "a subscriber raises": at_server(lambda conn: conn.incoming.subscribe(boom), is_closed),
+    "a subscriber raises, observed": at_server(observed, closes),
+    "a frame is not decoded": at_server(echo, is_closed, codec=rxws.codecs.json),
+    "a coroutine is cancelled": at_server(wait_for_ever, says_and_goes, hold_timeout=0.05),
+    "spawned coroutines are cancelled": at_server(
+        rxws.pipeline(rxws.operators.map_async(wait_for_ever, max_concurrent=2)), half_closes
+    ),
+    "a spawned coroutine raises": at_server(
+        rxws.pipeline(rxws.operators.map_async(async_boom)), is_closed
+    ),
+    "iterate is left early": at_server(first_only, closes),
+    "subjects and closures in a ring": at_server(by_subjects, closes),
+    "subjects and closures in a ring, cut off": at_server(by_subjects, says_and_goes),
+    "the bound is hit": at_server(too_much, does_not_read, max_buffer=1 << 14, close_timeout=0.1),
+}
+
+REFUSED: dict[str, dict[str, str | None]] = {
+    "no version": {"Sec-WebSocket-Version": None},
+    "another origin": {"Origin": "https://evil.example"},
+    "a bad key": {"Sec-WebSocket-Key": "short"},
+}
+
+
+async def server_ways() -> tuple[dict[str, Way], web.AppRunner]:
+    """The ways in which a server's connections end."""
+    app = web.Application()
+    for number, (handler, _) in enumerate(SERVER.values()):
+        app.router.add_get(f"/{number}", handler)
+    rxws.setup(app)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    port: int = runner.addresses[0][1]
+
+    def way(number: int, play: Callable[[Peer], Awaitable[None]]) -> Way:
+        async def once() -> None:
+            extension = {"Sec-WebSocket-Extensions": "permessage-deflate" if number == 0 else None}
+            peer = await RawClient.connect(port, f"/{number}", headers=extension)
+            try:
+                await play(peer)
+            finally:
+                await peer.rst()
+
+        return once
+
+    def refused(headers: dict[str, str | None]) -> Way:
+        async def once() -> None:
+            peer = await RawClient.connect(port, "/0", headers=headers, reads=False)
+            assert peer.head.status >= 400
+            await peer.rst()
+
+        return once
+
+    ways = {name: way(number, play) for number, (name, (_, play)) in enumerate(SERVER.items())}
+    return ways | {
+        f"refused: {name}": refused(headers) for name, headers in REFUSED.items()
+    }, runner
+
+
+# --- connections at the client ------------------------------------------------------------------
+
+
+async def talks(conn: rxws.Connection[Any, Any]) -> None:
+    """Says a word, hears one, and has closures and a timer of its own."""
+    heard: asyncio.Future[object] = asyncio.Future()
+    conn.incoming.pipe(ops.map(lambda value: (conn, value)), ops.debounce(60.0)).subscribe(
+        on_error=lambda _: None, scheduler=conn.scheduler
+    )
+
+    def hear(value: object) -> None:
+        if not heard.done():
+            heard.set_result((conn, value))
+
+    conn.incoming.subscribe(hear)
+    conn.outgoing.on_next("word")
+    await heard
+
+
+async def takes_one(conn: rxws.Connection[Any, Any]) -> None:
+    conn.outgoing.on_next("word")
+    async for _ in rxws.iterate(conn.incoming):
+        break
+
+
+async def raises(conn: rxws.Connection[Any, Any]) -> None:
+    await talks(conn)
+    raise Refusal
+
+
+async def is_cancelled(conn: rxws.Connection[Any, Any]) -> None:
+    await talks(conn)
+    asyncio.current_task().cancel()  # type: ignore[union-attr] # there is one
+    await asyncio.sleep(0)
+
+
+async def subscriber_raises(conn: rxws.Connection[Any, Any]) -> None:
+    conn.incoming.subscribe(boom)
+    conn.outgoing.on_next("word")
+    await conn.closed
+
+
+async def waits(conn: rxws.Connection[Any, Any]) -> None:
+    conn.incoming.pipe(
+        rxws.operators.map_async(wait_for_ever, max_concurrent=2, flow=conn.flow)
+    ).subscribe(on_error=lambda _: conn.outgoing.on_completed())
+    conn.outgoing.on_next("word")
+    await conn.closed
+
+
+async def answers(peer: Peer) -> None:
+    """Answers a word, and the close."""
+    await peer.messages(1)
+    await peer.text("answer")
+    await peer.answer_close()
+    await peer.until_ended()
+
+
+async def then_closes(peer: Peer) -> None:
+    await peer.messages(1)
+    await peer.text("answer")
+    await peer.close(4001)
+    await peer.closing()
+
+
+async def then_resets(peer: Peer) -> None:
+    await peer.messages(1)
+    await peer.text("answer")
+    await peer.rst()
+
+
+async def then_half_closes(peer: Peer) -> None:
+    await peer.messages(1)
+    await peer.text("answer")
+    peer.fin()
+    await peer.until_ended()
+
+
+async def then_violates(peer: Peer) -> None:
+    await peer.messages(1)
+    await peer.text("answer")
+    await peer.frame(0x3)
+    await peer.answer_close()
+
+
+CLIENT: dict[str, tuple[Any, Callable[[Peer], Awaitable[None]]]] = {
+    "the body ends": (talks, answers),
+    "the body raises": (raises, answers),
+    "the body is cancelled": (is_cancelled, answers),
+    "the server closes": (waits, then_closes),
+    "the server resets": (waits, then_resets),
+    "the server half-closes": (waits, then_half_closes),
+    "the server breaks the protocol": (waits, then_violates),
+    "a subscriber raises at the client": (subscriber_raises, answers),
+    "iterate is left early at the client": (takes_one, answers),
+}
+
+ANSWERED: dict[str, dict[str, Any]] = {
+    "with 403": {"reply": b"HTTP/1.1 403 No\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno"},
+    "with garbage": {"reply": b"SSH-2.0\r\n\r\n"},
+    "with a subprotocol": {"headers": {"Sec-WebSocket-Protocol": "soap"}},
+    "with a wrong accept key": {"headers": {"Sec-WebSocket-Accept": "no"}},
+}
+
+
+def client_ways(server: RawServer, session: aiohttp.ClientSession) -> dict[str, Way]:
+    """The ways in which a client's connections end, or do not come about."""
+
+    def way(
+        body: Any, play: Callable[[Peer], Awaitable[None]], given: aiohttp.ClientSession | None
+    ) -> Way:
+        async def served() -> None:
+            async with accepted(server) as peer:
+                await play(peer)
+
+        async def dialled() -> None:
+            async with rxws.connect(server.url, session=given) as conn:
+                await body(conn)
+
+        async def once() -> None:
+            serving, dialling = asyncio.create_task(served()), asyncio.create_task(dialled())
+            await asyncio.wait([serving, dialling])
+            serving.result()
+            with suppress(Refusal, rxws.RxwsError, asyncio.CancelledError):
+                dialling.result()
+
+        return once
+
+    def unopened(answer: dict[str, Any] | None) -> Way:
+        async def served() -> None:
+            if answer is None:
+                peer = await server.accept_tcp()
+                peer.start_reading()
+            else:
+                peer = await server.accept(**answer)
+                peer.fin()
+            await peer.until_ended()
+            await peer.rst()
+            server.peers.remove(peer)
+
+        async def once() -> None:
+            serving = asyncio.create_task(served())
+            with suppress(rxws.ConnectError):
+                await rxws.connect(server.url, open_timeout=0.05 if answer is None else 10.0)
+            await serving
+
+        return once
+
+    async def nobody() -> None:
+        with suppress(rxws.ConnectError):
+            await rxws.connect("ws://127.0.0.1:1/")
+
+    ways = {name: way(body, play, None) for name, (body, play) in CLIENT.items()}
+    ways["with a session of the user's"] = way(talks, answers, session)
+    ways["no answer"] = unopened(None)
+    ways["nobody listens"] = nobody
+    return ways | {f"answered {name}": unopened(answer) for name, answer in ANSWERED.items()}
+
+
+class accepted:  # noqa: N801 # a context manager
+    """A peer of a server that is forgotten at the end."""
+
+    def __init__(self, server: RawServer) -> None:
+        self.server = server
+
+    async def __aenter__(self) -> Peer:
+        self.peer = await self.server.accept()
+        return self.peer
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.peer.rst()
+        self.server.peers.remove(self.peer)
+
+
+# --- the program --------------------------------------------------------------------------------
+
+
+async def main(cycles: int, names: list[str]) -> None:
+    logging.getLogger("rxws").setLevel(logging.CRITICAL)  # what is raised here is meant to be
+    gc.collect()
+    gc.freeze()  # modules are not looked at
+    found: dict[str, Any] = {}
+    ways, runner = await server_ways()
+    async with RawServer() as server, aiohttp.ClientSession() as session:
+        ways |= client_ways(server, session)
+        quiet = held(asyncio.get_running_loop())
+        for name, way in ways.items():
+            if not names or name in names:
+                try:
+                    found[name] = await examined(way, cycles, quiet)
+                except BaseException as exc:
+                    exc.add_note(f"in the way {name!r}")
+                    raise
+    await runner.cleanup()
+    print(json.dumps({"path": rxws.transport_info().path, "ways": found}))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]), sys.argv[2:]))

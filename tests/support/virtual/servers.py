@@ -1,0 +1,132 @@
+"""Servers in virtual time: what each dial meets, as written beforehand or as a test says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
+from reactivex.disposable import Disposable
+
+from rxws._core.connection import Connection
+from rxws._core.schedulers import call_later
+from rxws._session.options import Options
+from rxws._session.session import Session, State
+from rxws.status import Closed, Status, follows
+from rxws.testing import Clock, FakeTransport, Peer
+from support.virtual.session import HANDSHAKE
+
+AnyConnection = Connection[Any, Any]
+Meets = Callable[["Dial"], object]
+"""What a dial meets: told of the dial, it opens it, fails it, or leaves it waiting."""
+
+
+class Dial:
+    """One dial, and the server that it meets."""
+
+    def __init__(self, clock: Clock, observer: ObserverBase[AnyConnection]) -> None:
+        self.clock = clock
+        self.observer = observer
+        self.disposed = False
+        self.session: Session[Any, Any] | None = None
+        self.transport = FakeTransport(clock)
+        self.peer = Peer(self.transport)
+
+    def fail(self, error: Exception) -> None:
+        self.observer.on_error(error)
+
+    def open(self) -> AnyConnection:
+        """Open a connection, and emit it."""
+        self.session = Session(self.transport, self.clock, Options(heartbeat=None), HANDSHAKE)
+        self.transport.attach(self.session)
+        connection = self.session.face.connection
+        connection.incoming.subscribe()
+        self.observer.on_next(connection)
+        return connection
+
+    def later(self, seconds: float, do: Callable[[], object]) -> None:
+        call_later(self.clock, seconds, do)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of it is open."""
+        return self.session is None or (self.session.state is State.CLOSED and self.transport.over)
+
+
+def refused(error: Exception) -> Meets:
+    """Fails at once."""
+    return lambda dial: dial.fail(error)
+
+
+def opened(seconds: float | None = None, code: int | None = None, *, lost: bool = False) -> Meets:
+    """Opens at once; after so many seconds the peer closes with the code, or is lost."""
+
+    def meet(dial: Dial) -> None:
+        dial.open()
+        if seconds is not None:
+            end = dial.peer.lost if lost else lambda: dial.peer.close(code)
+            dial.later(seconds, end)
+
+    return meet
+
+
+class Network:
+    """A cold Observable of connections, each dial of which meets what comes next.
+
+    Args:
+        meets: What the dials meet, one after the other; the last goes on for ever.
+    """
+
+    def __init__(self, *meets: Meets, clock: Clock | None = None) -> None:
+        self.clock = clock or Clock()
+        self.dials: list[Dial] = []
+        self.times: list[float] = []
+        self._meets = iter(meets)
+        self._last: Meets = lambda dial: None
+        self.source: Observable[AnyConnection] = Observable(self._subscribe)
+
+    def _subscribe(
+        self, observer: ObserverBase[AnyConnection], scheduler: SchedulerBase | None = None
+    ) -> DisposableBase:
+        assert scheduler is not None, "a dial is told no scheduler"
+        dial = Dial(self.clock, observer)
+        self.dials.append(dial)
+        self.times.append(self.clock.time)
+        self._last = next(self._meets, self._last)
+        self._last(dial)
+
+        def gone() -> None:
+            dial.disposed = True
+
+        return Disposable(gone)
+
+    def check_nothing_left(self) -> None:
+        """Nothing is open after what closing may take: no connection, no dial, no timer."""
+        self.clock.run(60.0)
+        assert all(dial.is_over and dial.disposed for dial in self.dials)
+        assert self.clock.pending == 0
+
+
+class Statuses(ObserverBase[Status]):
+    """An observer of a status that checks each step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[Status] = []
+        self._now: Status = Closed(None)
+
+    def on_next(self, value: Status) -> None:
+        assert follows(value, self._now), f"{value!r} after {self._now!r}"
+        self._now = value
+        self.told.append(value)
+
+    def on_error(self, error: Exception) -> None:
+        raise AssertionError(error)
+
+    def on_completed(self) -> None:
+        raise AssertionError("the status ended")
+
+    @property
+    def names(self) -> list[str]:
+        return [type(each).__name__ for each in self.told]

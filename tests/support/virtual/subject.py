@@ -1,0 +1,109 @@
+"""A `WebSocketSubject` in virtual time: what its dials meet, what servers got, what was told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import rxws
+from rxws import backoff
+from rxws._core.connection import Connection
+from rxws._core.frames import Opcode
+from rxws._session.options import Options
+from rxws._session.session import Session
+from rxws.status import Status, follows
+from support.virtual.servers import Dial, Meets, Network
+from support.virtual.session import HANDSHAKE, Notes
+
+
+def served(*, begun: bool = True, **options: Any) -> Meets:
+    """Opens at once; or, not begun, with a wire that takes nothing until it is attached."""
+
+    def meet(dial: Dial) -> None:
+        options.setdefault("heartbeat", None)
+        session: Session[Any, Any] = Session(
+            dial.transport, dial.clock, Options(**options), HANDSHAKE
+        )
+        dial.session = session
+        if begun:
+            dial.transport.attach(session)
+        dial.observer.on_next(session.face.connection)
+
+    return meet
+
+
+def waiting(dial: Dial) -> None:
+    """Neither opens nor fails."""
+
+
+def got(dial: Dial) -> list[str | bytes]:
+    """The messages that a server got."""
+    return [sent.message for sent in dial.transport.sent if sent.kind < Opcode.CLOSE]
+
+
+def code(dial: Dial) -> int | None:
+    """The code that a server was closed with."""
+    [sent] = [sent for sent in dial.transport.sent if sent.kind is Opcode.CLOSE]
+    return sent.code
+
+
+class Client:
+    """A subject whose dials meet what is written.
+
+    Args:
+        meets: What the dials meet, one after the other; the last goes on for ever.
+        options: The subject's.
+    """
+
+    def __init__(self, *meets: Meets, **options: Any) -> None:
+        self.network = Network(*meets or (served(),))
+        self.clock = self.network.clock
+        options.setdefault("backoff", backoff.constant(1.0))
+        options.setdefault("scheduler", self.clock)
+        self.feed: rxws.WebSocketSubject[Any, Any] = rxws.WebSocketSubject(
+            self.network.source, **options
+        )
+        self.statuses = Notes(self.feed.status, self.clock)
+        self.dropped: list[tuple[Any, str]] = []
+
+    def watch_drops(self) -> None:
+        """Note what is dropped, so that the log says nothing of it."""
+        self.feed.drops.subscribe(lambda drop: self.dropped.append((drop.value, drop.reason)))
+
+    def notes(self, stream: Any = None) -> Notes[Any]:
+        """Subscribe the feed, or a channel of it, and note all that comes."""
+        return Notes(self.feed if stream is None else stream, self.clock)
+
+    @property
+    def dials(self) -> list[Dial]:
+        return self.network.dials
+
+    @property
+    def conn(self) -> Connection[Any, Any]:
+        assert self.feed.connection is not None
+        return self.feed.connection
+
+    def run(self, seconds: float = 0.0) -> None:
+        self.clock.run(seconds)
+
+    def answer_close(self, dial: Dial) -> None:
+        """The server answers the close that it has got."""
+        dial.peer.close(code(dial))
+        self.run()
+
+    @property
+    def names(self) -> list[str]:
+        """The statuses, which are a walk of the machine."""
+        told: list[Status] = self.statuses.values
+        for before, status in pairwise(told):
+            assert follows(status, before), f"{status!r} after {before!r}"
+        return [type(status).__name__ for status in told]
+
+    def check_nothing_left(self, at_once: Callable[[], object] | None = None) -> None:
+        """Nothing is open after what closing may take: no connection, no dial, no timer."""
+        if at_once is not None:
+            at_once()
+        self.network.check_nothing_left()
+        assert self.feed.connection is None
+        assert self.names[-1] == "Closed"

@@ -1,0 +1,364 @@
+"""Light Observables: one notification at a time, in order, and nobody starves."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, NoReturn
+
+import pytest
+import reactivex as rx
+from reactivex import Observer
+from reactivex import operators as ops
+
+from rxws._core import streams
+from rxws._core.streams import Dispatcher, ReplayStream, Stream
+
+
+class Bench:
+    """A stream with the faults that it told."""
+
+    def __init__(self, kind: type[Stream[Any]] = Stream, *initial: object) -> None:
+        self.dispatcher = Dispatcher()
+        self.faults: list[Exception] = []
+        self.stream = kind(self.dispatcher, self.faults.append, *initial)
+
+
+class Seen:
+    """What a subscriber was told."""
+
+    def __init__(self, stream: rx.Observable[Any]) -> None:
+        self.told: list[object] = []
+        self.subscription = stream.subscribe(
+            self.told.append, lambda e: self.told.append(e), lambda: self.told.append("|")
+        )
+
+
+def fail(*_: object) -> NoReturn:
+    raise ValueError("mine")
+
+
+def test_a_value_reaches_those_who_are_subscribed_then() -> None:
+    """It is hot: who comes later missed it, who left is not told."""
+    bench = Bench()
+    bench.stream.emit(1)
+    first = Seen(bench.stream)
+    bench.stream.emit(2)
+    second = Seen(bench.stream)
+    bench.stream.emit(3)
+    first.subscription.dispose()
+    bench.stream.emit(4)
+    assert (first.told, second.told) == ([2, 3], [3, 4])
+
+
+def test_it_knows_whether_anybody_is_subscribed() -> None:
+    """Until the last one leaves, or the end."""
+    bench = Bench()
+    assert not bench.stream.observed
+    seen = Seen(bench.stream)
+    assert bench.stream.observed
+    seen.subscription.dispose()
+    seen.subscription.dispose()
+    assert not bench.stream.observed
+    Seen(bench.stream)
+    bench.stream.end()
+    assert not bench.stream.observed
+
+
+@pytest.mark.parametrize("error", [None, KeyError("end")])
+def test_the_end_reaches_all_who_ever_come_once(error: Exception | None) -> None:
+    """Nothing follows it, neither a value nor another end."""
+    bench = Bench()
+    early = Seen(bench.stream)
+    bench.stream.end(error)
+    bench.stream.end(RuntimeError("another"))
+    bench.stream.emit(1)
+    late = Seen(bench.stream)
+    assert early.told == late.told == [error or "|"]
+    late.subscription.dispose()
+    assert bench.faults == []
+
+
+@pytest.mark.promise("starve")
+def test_one_who_raises_starves_nobody_and_stays_subscribed() -> None:
+    """What is raised is a fault, told once each."""
+    bench = Bench()
+    before = Seen(bench.stream)
+    bench.stream.subscribe(fail, on_completed=fail)
+    after = Seen(bench.stream)
+    bench.stream.emit(1)
+    bench.stream.emit(2)
+    bench.stream.end()
+    assert before.told == after.told == [1, 2, "|"]
+    assert [str(fault) for fault in bench.faults] == ["mine"] * 3
+
+
+def test_who_takes_no_errors_is_no_fault_at_the_end() -> None:
+    """RxPY raises the stream's own error there; another one is a fault."""
+    bench = Bench()
+    bench.stream.subscribe(lambda _: None)
+    bench.stream.subscribe(lambda _: None, fail)
+    bench.stream.end(KeyError("end"))
+    bench.stream.subscribe(lambda _: None)
+    bench.stream.subscribe(lambda _: None, fail)
+    assert [str(fault) for fault in bench.faults] == ["mine"] * 2
+
+
+def test_what_is_emitted_within_a_notification_follows_it() -> None:
+    """All see the same order: RxPY's Subject would show the second subscriber 3, 2, 1."""
+    bench = Bench()
+    first: list[int] = []
+
+    def more(value: int) -> None:
+        first.append(value)
+        if value < 3:
+            bench.stream.emit(value + 1)
+        first.append(-value)
+
+    bench.stream.subscribe(more)
+    second = Seen(bench.stream)
+    bench.stream.emit(1)
+    assert first == [1, -1, 2, -2, 3, -3]
+    assert second.told == [1, 2, 3]
+
+
+def test_it_does_not_recurse() -> None:
+    """However long the chain of answers is."""
+    bench = Bench()
+    count = 0
+
+    def more(value: int) -> None:
+        nonlocal count
+        count += 1
+        if value:
+            bench.stream.emit(value - 1)
+
+    bench.stream.subscribe(more)
+    bench.stream.emit(100_000)
+    assert count == 100_001
+
+
+def test_streams_of_one_connection_take_turns() -> None:
+    """A notification of one waits for that of another."""
+    bench = Bench()
+    other: Stream[str] = Stream(bench.dispatcher, fail)
+    told: list[object] = []
+
+    def forward(value: int) -> None:
+        other.emit(f"{value}")
+        told.append(value)
+
+    bench.stream.subscribe(forward)
+    other.subscribe(told.append)
+    bench.stream.emit(1)
+    assert told == [1, "1"]
+
+
+def test_an_end_within_a_notification_follows_it() -> None:
+    """All have seen the value before anybody sees the end."""
+    bench = Bench()
+    told: list[object] = []
+    bench.stream.subscribe(lambda _: bench.stream.end(), on_completed=lambda: told.append("|"))
+    bench.stream.subscribe(told.append)
+    bench.stream.emit(1)
+    assert told == [1, "|"]
+
+
+def test_who_leaves_within_a_notification_is_told_no_more() -> None:
+    """Also if it is another who makes it leave, before its turn."""
+    bench = Bench()
+    seconds: list[Seen] = []
+    bench.stream.subscribe(lambda _: seconds[0].subscription.dispose())
+    seconds.append(Seen(bench.stream))
+    bench.stream.emit(1)
+    assert seconds[0].told == []
+
+
+def test_who_comes_within_a_notification_is_told_the_next() -> None:
+    """Not the one that is under way."""
+    bench = Bench()
+    came: list[Seen] = []
+    bench.stream.pipe(ops.take(1)).subscribe(lambda _: came.append(Seen(bench.stream)))
+    bench.stream.emit(1)
+    bench.stream.emit(2)
+    assert came[0].told == [2]
+
+
+def test_what_python_raises_to_end_a_program_passes_and_loses_nothing() -> None:
+    """KeyboardInterrupt is no fault."""
+    bench = Bench()
+
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    subscription = bench.stream.subscribe(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        bench.stream.emit(1)
+    subscription.dispose()
+    seen = Seen(bench.stream)
+    bench.stream.emit(2)
+    assert (seen.told, bench.faults) == ([2], [])
+
+
+def test_after_an_interruption_the_order_is_kept() -> None:
+    """What waited goes first."""
+    bench = Bench()
+    seen = Seen(bench.stream)
+
+    def interrupt(value: int) -> None:
+        if value == 1:
+            bench.stream.emit(2)
+            raise KeyboardInterrupt
+
+    bench.stream.subscribe(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        bench.stream.emit(1)
+    bench.stream.emit(3)
+    assert seen.told == [1, 2, 3]
+
+
+def test_operators_find_the_lock_they_ask_for() -> None:
+    """One per stream, though it is only made then."""
+    bench = Bench()
+    locks: list[object] = []
+    threads = [threading.Thread(target=lambda: locks.append(bench.stream.lock)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({id(lock) for lock in locks}) == 1
+    assert isinstance(locks[0], type(threading.RLock()))
+
+
+def test_who_finds_the_lock_made_meanwhile_takes_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that ask for it at the same time get the same."""
+    bench = Bench()
+    others = threading.RLock()
+
+    class Guard:
+        def __enter__(self) -> None:
+            bench.stream.lock = others  # the other thread was first
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr(streams, "_SUBSCRIBING", Guard())
+    assert bench.stream.lock is others
+
+
+def test_nothing_else_is_made_up() -> None:
+    """An attribute that a stream does not have is an error, as ever."""
+    bench = Bench()
+    stream: Any = bench.stream
+    with pytest.raises(AttributeError, match="absent"):
+        _ = stream.absent
+
+
+def test_operators_and_sharing_work_as_on_any_observable() -> None:
+    """`share` and `merge` among them."""
+    bench = Bench()
+    shared = bench.stream.pipe(ops.map(str), ops.share())
+    first, second = Seen(shared), Seen(rx.merge(shared, rx.of(0)))
+    bench.stream.emit(1)
+    bench.stream.end()
+    assert first.told == ["1", "|"]
+    assert second.told == [0, "1", "|"]
+
+
+def test_the_class_has_no_lock_of_its_own() -> None:
+    """Who looks at the class, as `help()` does, makes none."""
+    assert not isinstance(Stream.lock, type(threading.RLock()))
+
+
+class _Watcher(Observer[Any]):
+    """An observer of RxPY's."""
+
+
+def test_an_observer_may_be_given_instead_of_callbacks() -> None:
+    """Any that has an `on_next`, as RxPY has it."""
+    bench = Bench()
+    told: list[object] = []
+    bench.stream.subscribe(_Watcher(told.append, told.append, lambda: told.append("|")))
+    bench.stream.emit(1)
+    bench.stream.end()
+    assert told == [1, "|"]
+
+
+def test_a_subscriber_is_told_nothing_after_it_left_or_ended() -> None:
+    """Though another, told before, or the end itself, made it leave meanwhile."""
+    bench = Bench()
+    leaving: list[Seen] = []
+    bench.stream.subscribe(
+        lambda _: leaving[0].subscription.dispose(),
+        lambda _: leaving[1].subscription.dispose(),
+        lambda: None,
+    )
+    leaving += [Seen(bench.stream), Seen(bench.stream)]
+    bench.stream.emit(1)
+    bench.stream.end(KeyError("end"))
+    assert [seen.told for seen in leaving] == [[], [1]]
+
+
+def test_who_left_in_the_turn_of_the_end_is_not_told_it() -> None:
+    """Completion is no exception."""
+    bench = Bench()
+    leaving: list[Seen] = []
+    bench.stream.subscribe(on_completed=lambda: leaving[0].subscription.dispose())
+    leaving.append(Seen(bench.stream))
+    bench.stream.end()
+    assert leaving[0].told == []
+
+
+def test_a_subscription_says_whether_it_is_over() -> None:
+    """In a notebook it is what `subscribe` shows."""
+    bench = Bench()
+    left, ended = Seen(bench.stream).subscription, Seen(bench.stream).subscription
+    assert repr(left) == "<Subscription active>"
+    left.dispose()
+    assert repr(left) == "<Subscription over>"
+    bench.stream.end()
+    assert repr(ended) == "<Subscription over>"
+
+
+# --- light Observables that tell newcomers the present -----------------------------------------
+
+
+def test_a_replay_tells_newcomers_the_latest() -> None:
+    """The initial value, then whatever came last, also after the end."""
+    bench = Bench(ReplayStream, "initial")
+    seen = [Seen(bench.stream)]
+    bench.stream.emit("second")
+    seen.append(Seen(bench.stream))
+    bench.stream.end()
+    seen.append(Seen(bench.stream))
+    assert [one.told for one in seen] == [
+        ["initial", "second", "|"],
+        ["second", "|"],
+        ["second", "|"],
+    ]
+
+
+def test_a_replay_without_a_value_has_nothing_to_tell() -> None:
+    """Until there is one."""
+    bench = Bench(ReplayStream)
+    early = Seen(bench.stream)
+    bench.stream.end()
+    assert early.told == Seen(bench.stream).told == ["|"]
+
+
+def test_a_newcomer_who_raises_is_a_fault() -> None:
+    """As any subscriber who does; it stays subscribed."""
+    bench = Bench(ReplayStream, 1)
+    bench.stream.subscribe(fail)
+    assert len(bench.faults) == 1
+    bench.stream.emit(2)
+    assert len(bench.faults) == 2
+
+
+def test_who_comes_within_a_notification_of_a_replay_is_told_it_once() -> None:
+    """As its latest."""
+    bench = Bench(ReplayStream, 0)
+    came: list[Seen] = []
+    bench.stream.pipe(ops.skip(1), ops.take(1)).subscribe(lambda _: came.append(Seen(bench.stream)))
+    bench.stream.emit(1)
+    bench.stream.emit(2)
+    assert came[0].told == [1, 2]

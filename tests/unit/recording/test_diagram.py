@@ -1,0 +1,636 @@
+"""Marble diagrams: which form a lane has, what fits where, and what stands for a value."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import math
+import re
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
+
+import hypothesis.strategies as st
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from reactivex.notification import OnCompleted, OnError, OnNext
+
+from rxws import Close, ConnectionClosed, Recording
+from rxws._recording.diagram import Diagram, Track, svg, text
+from rxws._recording.diagram.axis import duration, ticks
+from rxws._recording.diagram.labels import CONTROL, cells, cut, escape, full, number, short
+from rxws._recording.diagram.marks import draw
+from rxws._recording.diagram.scale import Ruler
+from rxws._recording.diagram.visible import see, span
+from rxws.testing import Clock
+from support.pictures.scenes import SCENES, Note, faults, few, kinds, nexts, running
+
+SVG = "{http://www.w3.org/2000/svg}"
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+def lane(marks: list[Note], **more: Any) -> Diagram:
+    return Diagram("", (Track("lane", marks=marks, **more),))
+
+
+def form(values: list[Any], seconds: float = 10.0, width: float = 400) -> str:
+    """The form of evenly spread values."""
+    step = seconds / max(len(values) - 1, 1)
+    picture = lane(nexts((i * step, value) for i, value in enumerate(values)))
+    time = span(picture, None)
+    ruler = Ruler(time.start, time.stop, 100, 100 + width)
+    return draw(see(picture.tracks[0], picture, time), ruler, 50).form
+
+
+def elements(drawn: str, kind: str) -> list[ElementTree.Element]:
+    root = ElementTree.fromstring(drawn)
+    return [each for each in root.iter() if kind in each.get("class", "").split()]
+
+
+def said(drawn: str, kind: str) -> list[str]:
+    return ["".join(each.itertext()) for each in elements(drawn, kind)]
+
+
+def tips(drawn: str) -> list[str]:
+    return [each.text or "" for each in ElementTree.fromstring(drawn).iter(f"{SVG}title")]
+
+
+# --- one form per lane ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], "none"),
+        ([1, 2, 3], "circles"),
+        (list(range(18)), "circles"),
+        (["hello", 1], "pills"),
+        (["hello"] * 12, "dots"),
+        (["a rather long message", 1], "dots"),
+        ([ValueError("x"), KeyError()], "crosses"),
+        (["a"] * 100, "bars"),
+        ([True] * 100, "bars"),
+        ([ValueError("x")] * 100, "bars"),
+        ([*range(99), None], "bars"),
+        ([0.5] * 100, "sparkline"),
+        ([Decimal(1), 2, 3.0] * 40, "sparkline"),
+        ([Decimal("sNaN")] * 100, "bars"),
+        ([math.nan, 1.0, math.inf] * 40, "sparkline"),
+        ([math.nan] * 100, "sparkline"),
+        ([10**400, 1] * 50, "sparkline"),
+        ([1e308, -1e308] * 50, "sparkline"),
+    ],
+)
+def test_a_lane_has_the_form_that_fits(values: list[Any], expected: str) -> None:
+    """Values inside while they fit, labels above, and for many a line of numbers or bars."""
+    assert form(values) == expected
+    marks = nexts((i * 0.1, value) for i, value in enumerate(values))
+    ElementTree.fromstring(svg(lane(marks)))
+    assert "nan" not in "".join(re.findall(r' (?:d|x|y|cx|cy)="([^"]*)"', svg(lane(marks))))
+
+
+@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize("width", [240, 320, 600, 760, 1200])
+def test_no_two_texts_of_a_lane_overlap(scene: str, width: int) -> None:
+    """Labels above dots are left out before they touch, and values inside have room."""
+    drawn = svg(SCENES[scene].make(), width)
+    lanes: dict[str, list[tuple[float, float]]] = {}
+    for kind in ("l", "p", "r", "s"):
+        for each in elements(drawn, kind):
+            half = cells("".join(each.itertext())) * 5.7 / 2
+            middle = float(each.get("x", ""))
+            lanes.setdefault(each.get("y", ""), []).append((middle - half, middle + half))
+    for places in lanes.values():
+        places.sort()
+        for (_, right), (left, _) in pairwise(places):
+            assert right <= left + 0.2
+
+
+@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize("window", [None, 0.5])
+def test_all_marks_are_inside_the_plot(scene: str, window: float | None) -> None:
+    """Nothing is drawn upon the boxes, nor out of the picture."""
+    drawn = svg(SCENES[scene].make(), 600, window)
+    box = elements(drawn, "bx")[0]
+    least = float(box.get("x", "")) + float(box.get("width", ""))
+    for each in (item for kind in ("m", "b", "h") for item in elements(drawn, kind)):
+        left = float(each.get("x") or float(each.get("cx", "")) - float(each.get("r", "")))
+        wide = float(each.get("width") or 2 * float(each.get("r", "")))
+        assert wide > 0
+        assert least < left
+        assert left + wide < 600
+
+
+def test_values_at_the_same_time_are_one_dot() -> None:
+    """With their number above it, and the first and the last in its tooltip."""
+    drawn = svg(lane(nexts([(1, "a"), (1, "b"), (1, "c"), (2, "d")])))
+    assert said(drawn, "l") == [f"{TIMES}3", "d"]
+    assert "3 events, 1.000 s to 1.000 s\nfirst a\nlast c" in tips(drawn)
+
+
+def test_bars_tell_how_many_and_the_peak() -> None:
+    """In round parts of the time, each with its tooltip."""
+    burst = [
+        *nexts((i / 100, "x") for i in range(100)),
+        *nexts((1 + i / 10, "y") for i in range(90)),
+    ]
+    drawn = svg(lane(burst))
+    assert said(drawn, "no") == [
+        "lane: 190 events190 ev",
+        "at most 20 events in 0.200 speak 100/s",
+    ]
+    counts = [int(tip.split()[0]) for tip in tips(drawn) if " events, " in tip]
+    assert sum(counts) == 190
+
+
+def test_a_sparkline_has_a_gap_where_there_is_no_number() -> None:
+    """Its note has the least and the greatest number, its tooltip how many are none."""
+    values = [*range(100), math.nan, *range(100)]
+    drawn = svg(lane(nexts((i, value) for i, value in enumerate(values))))
+    assert len(elements(drawn, "w")) == 2
+    assert said(drawn, "no")[1] == "0 to 99, 1 not finite0…99"
+
+
+def test_a_long_note_has_room() -> None:
+    """The plot ends before what stands at the right, however long that is."""
+    drawn = svg(SCENES["small"].make(), 600)
+    [right] = [
+        float(each.get("d", "").split("H")[1].split("M")[0]) for each in elements(drawn, "ln")
+    ]
+    note = said(drawn, "no")[1].removeprefix("-6.173e-6 to 6.049e-6")
+    assert note == "-6.173e-6…6.049e-6"
+    assert right + cells(note) * 5.8 < 596
+
+
+# --- ends -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.promise("red")
+def test_red_is_for_errors_only(scene: str) -> None:
+    """A picture has red marks where a lane has an error, and else none."""
+    picture = SCENES[scene].make()
+    failed = any(isinstance(mark.data, Exception) for each in picture.tracks for mark in each.marks)
+    drawn = svg(picture)
+    red = [*elements(drawn, "x"), *elements(drawn, "xe"), *elements(drawn, "e")]
+    assert bool(red) == failed
+
+
+def test_an_end_has_the_close_code() -> None:
+    """A green bar for what completed, a red cross for what failed, with who ended it and why."""
+    drawn = svg(few())
+    assert said(drawn, "ke") == ["1000", "1000"]
+    assert len(elements(drawn, "en")) == 4
+    assert "0.676 s\nclosed with 1000 by peer" in tips(drawn)
+    drawn = svg(faults())
+    assert "6.600 s\nclosed with 4001 enough <b>of</b> it by local" in tips(drawn)
+    assert "1.600 s\nerror ValueError: no side" in tips(drawn)
+    assert said(drawn, "xe") == ["", "KeyError"]
+
+
+@pytest.mark.parametrize(
+    ("told", "close", "failed"),
+    [
+        ("completed", Close(4001), False),
+        ("error", Close(4001), True),
+        (None, Close(1000), False),
+        (None, Close(1006), True),
+    ],
+)
+def test_a_lane_that_told_no_end_has_the_connections(
+    told: str | None, close: Close, failed: bool
+) -> None:
+    """Well or not as incoming ended, else by the code; lanes of operators have their own."""
+    incoming = [Note(1, told, ConnectionClosed(close) if told == "error" else None)] if told else []
+    tracks = (
+        Track("incoming", "", "in", incoming),
+        Track("map", "", None, nexts([(0.5, 1)])),
+        Track("outgoing", "", "out", nexts([(0.5, 1)])),
+    )
+    drawn = svg(Diagram("", tracks, close, 1.0))
+    assert said(drawn, "xe" if failed else "ke") == [str(close.code)] * 2
+    assert bool(elements(drawn, "x")) == failed
+    assert text(Diagram("", tracks, close)).count(f"{'✗' if failed else '┤'}{close.code}") == 2
+
+
+@pytest.mark.parametrize(("told", "mark"), [("error", "✗1006"), ("completed", "┤1000")])
+def test_a_connection_has_one_end(told: str, mark: str) -> None:
+    """What goes out completes however it ended; a code is not green there and red above."""
+    close = Close(1006 if told == "error" else 1000, by="network")
+    error = ConnectionClosed(close) if told == "error" else None
+    tracks = (
+        Track("incoming", "", "in", [Note(1, told, error)]),
+        Track("outgoing", "", "out", [Note(1, "completed")]),
+        Track("taken", "", None, [Note(1, "completed")]),
+    )
+    drawn = text(Diagram("", tracks, close, 1.0)).splitlines()
+    assert [mark in line for line in drawn[:3]] == [True, True, False]
+    assert "┤" in drawn[2]
+
+
+def test_a_close_that_was_sent_is_the_end() -> None:
+    """What the stream told after it changes nothing."""
+    marks = [*nexts([(0, "a"), (1, Close(4002, "bye"))]), Note(2, "completed")]
+    picture = Diagram("", (Track("outgoing", "", "out", marks),))
+    assert said(svg(picture), "ke") == ["4002"]
+    assert "┤4002 " in text(picture)
+
+
+def test_a_disposed_lane_goes_on_in_dashes() -> None:
+    """From where it was disposed to the right edge, or until it was subscribed again."""
+    marks = [*nexts([(0, "a")]), Note(1, "disposed"), *nexts([(2, "b")])]
+    drawn = svg(lane([*marks, Note(3, "disposed")]))
+    assert [each.get("class") for each in elements(drawn, "ln")] == ["ln", "ln du", "ln", "ln du"]
+    assert "╌" in text(lane(marks))
+    assert "2 ev" in said(svg(lane(marks)), "no")[0]
+
+
+def test_a_lane_that_ended_before_the_window_says_so() -> None:
+    """With its code or error; what was disposed has its dashes."""
+    tracks = (
+        Track("done", marks=[Note(1, "completed")]),
+        Track("failed", marks=[Note(1, "error", ValueError("x"))]),
+        Track("gone", marks=[Note(1, "disposed")]),
+        Track("last", marks=nexts([(10, 1)])),
+    )
+    drawn = svg(Diagram("", tracks), window=2)
+    assert said(drawn, "be") == ["completed at 1.000 s"]
+    assert said(drawn, "xe") == ["ValueError at 1.000 s"]
+    assert "ValueError at 1.000 s" in text(Diagram("", tracks), window=2)
+
+
+def test_what_is_no_longer_kept_is_told() -> None:
+    """In the count, in its tooltip, and by dots before the first that is kept."""
+    picture = Diagram(
+        "",
+        (
+            Track("all", marks=nexts([(2, "a"), (9, "b")])),
+            Track("late", marks=nexts([(5, "a"), (9, "b")]), dropped=3),
+        ),
+    )
+    drawn = svg(picture)
+    assert "lane: 0" not in drawn
+    assert said(drawn, "no")[1] == "late: 5 events, the last 2 kept2 of 5 ev"
+    assert len(elements(drawn, "dl")) == 1
+    assert span(picture, None).start == 2
+
+
+def test_what_is_done_at_once_fills_the_picture() -> None:
+    """Of a few microseconds the time before the first event is that of subscribing."""
+    assert span(lane(nexts([(0.0005, 1), (0.00052, 2)])), None).start == 0.0005
+    assert span(lane(nexts([(0.5, 1), (0.50002, 2)])), None).start == 0
+
+
+# --- time -----------------------------------------------------------------------------------------
+
+
+def test_a_window_shows_the_latest() -> None:
+    """Up to the last event, or to now; what is not yet full stands at the left while it runs."""
+    picture = lane(nexts((i, i) for i in range(100)))
+    assert (span(picture, 10).start, span(picture, 10).stop) == (89, 99)
+    live = dataclasses.replace(picture, until=104.0)
+    assert (span(live, 10).start, span(live, 10).stop) == (94, 104)
+    assert span(running(), 10).stop == 10
+    ended = lane([*nexts([(1, 1)]), Note(2, "completed")])
+    assert span(dataclasses.replace(ended, until=2.0), 10).stop == 2
+    assert (span(lane([]), 10).start, span(lane([]), 10).stop) == (0, 1)
+    hidden = svg(dataclasses.replace(picture, until=1000.0), window=10)
+    assert elements(hidden, "m") == []
+    assert "100 ev" in said(hidden, "no")[0]
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "labels"),
+    [
+        (0, 0.00005, ["0 µs", "20 µs", "40 µs"]),
+        (0, 0.05, ["0 ms", "20 ms", "40 ms"]),
+        (0, 0.68, ["0 s", "0.2 s", "0.4 s", "0.6 s"]),
+        (0, 12, ["0 s", "5 s", "10 s"]),
+        (600, 601, ["10:00.0", "10:00.5", "10:01.0"]),
+        (3600, 3640, ["1:00:00", "1:00:10", "1:00:20", "1:00:30", "1:00:40"]),
+        (0, 1000, ["0 min", "5 min", "10 min", "15 min"]),
+        (0, 36000, ["0 h", "3 h", "6 h", "9 h"]),
+        (0, 86400 * 9, ["0 d", "5 d"]),
+    ],
+)
+def test_the_axis_has_round_times(start: float, stop: float, labels: list[str]) -> None:
+    """In the unit that people would use, from microseconds to days."""
+    found = ticks(start, stop, 4)
+    assert [label for _, label in found] == labels
+    assert all(start <= time <= stop * 1.001 for time, _ in found)
+
+
+@given(st.floats(0, 1e7), st.floats(1e-6, 1e7), st.integers(1, 20))
+def test_ticks_differ_and_are_not_too_many(start: float, length: float, count: int) -> None:
+    """Whatever the span."""
+    found = ticks(start, start + length, count)
+    assert len(found) <= count + 2
+    assert len({time for time, _ in found}) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("time", "expected"),
+    [(0, "0.000 s"), (5e-6, "5.0 µs"), (0.0023, "2.30 ms"), (3, "3.000 s"), (120.5, "2:00.5")],
+)
+def test_a_tooltip_has_the_time(time: float, expected: str) -> None:
+    """In the unit that it takes."""
+    assert duration(time) == expected
+
+
+# --- values ---------------------------------------------------------------------------------------
+
+
+class Mute:
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+
+@dataclasses.dataclass
+class Trade:
+    symbol: str
+    price: float
+
+
+class Color(enum.Enum):
+    RED = 1
+
+
+class Struct(msgspec.Struct):
+    id: int
+
+
+class Array:
+    """As NumPy's arrays are."""
+
+    dtype = "float64"
+
+    def __init__(self, *shape: int) -> None:
+        self._shape = shape
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._shape
+
+    def item(self) -> float:
+        return 2.5
+
+
+class Point(NamedTuple):
+    x: int
+    y: int
+
+
+nested: list[Any] = []
+nested.append(nested)
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [
+        ("text", "text"),
+        ("", "''"),
+        ('{"i": 0, "p": 99.123}', "i:0 p:99.12"),
+        ("[1, 2]", "[1 2]"),
+        ("{no json", "{no json"),
+        (b"plain", "plain"),
+        (b"long and plain", "long and…"),
+        (b"\x00\xff", "00 ff"),
+        (b"\x00\xff\x01", "3 B"),
+        (b"", "0 B"),
+        (memoryview(b"ab"), "ab"),
+        (None, "None"),
+        (True, "True"),
+        (123456, "123456"),
+        (-1234567, "-1.235e6"),
+        (10**400, "~2^1329"),
+        (1 / 3, "0.3333"),
+        (-math.inf, "-∞"),
+        (math.nan, "nan"),
+        ({}, "{}"),
+        ({"a": {"b": {"c": {"d": 1}}}}, "a:{b:{c:…}}"),
+        ((1,), "(1)"),
+        ({1}, "{1}"),
+        (list(range(25)), "[25]"),
+        (nested, "[[[…]]]"),
+        (Trade("A", 1.5), "symbol:A price:1.5"),
+        (Point(1, 2), "x:1 y:2"),
+        (Struct(id=7), "id:7"),
+        (OnNext(5), "next 5"),
+        (OnError(ValueError("x")), "error ValueError"),
+        (OnCompleted(), "completed"),
+        (Close(4000), "4000"),
+        (ConnectionClosed(Close(4001)), "4001"),
+        (ValueError("x"), "ValueError"),
+        (Trade, "Trade"),
+        (Color.RED, "RED"),
+        (Array(3, 4), f"3{TIMES}4 float64"),
+        (Array(), "2.5"),
+        (Mute(), "Mute"),
+        (Clock, "Clock"),
+        ("a\nb\tc\x00\x7f\u202e", "a↵b→c␀␡�"),
+        ("日本語" * 9, "日本語日本語日本語日本…"),
+        ("e" + "\u0301" * 900, "e" + "\u0301" * 71 + "…"),
+    ],
+)
+def test_a_value_has_a_label(value: Any, label: str) -> None:
+    """Short, on one line, and telling for values of any kind."""
+    assert short(value) == label
+    assert cells(short(value, 8)) <= 8
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("", "''"),
+        ("x" * 5000, "x" * 299 + "…"),
+        (10**80, "1e80"),
+        (True, "True"),
+        (b"ab", "b'ab'"),
+        (bytes(100), f"{bytes(64)!r}… 100 bytes"),
+        (ValueError("x\ny"), "ValueError: x↵y"),
+        (KeyError(), "KeyError"),
+        ((1,), "(1,)"),
+        ({"a": ["b", {2}]}, "{'a': ['b', {2}]}"),
+        (list(range(9)), "[0, 1, 2, 3, 4, 5, 6, 7, … 9 items]"),
+        (nested, "[[[…]]]"),
+        (Mute(), "<Mute>"),
+    ],
+)
+def test_a_tooltip_has_the_value(value: Any, expected: str) -> None:
+    """In full as far as that is bounded."""
+    assert full(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(0.1 + 0.2, "0.3"), (1e21, "1e21"), (-0.0, "0"), (12345.678, "1.235e4")]
+)
+def test_a_number_has_four_digits(value: float, expected: str) -> None:
+    """As many as fit, and no more than can be read."""
+    assert number(value) == expected
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=4,
+)
+
+
+# A machine that has other work is no fault of the values.
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(st.tuples(st.floats(0, 1e6), anything), max_size=8),
+    st.text(),
+    st.sampled_from(["next", "completed", "error", "disposed"]),
+    st.integers(200, 1300),
+)
+@pytest.mark.promise("shown")
+def test_any_value_makes_a_picture(
+    pairs: list[tuple[float, Any]], name: str, last: str, width: int
+) -> None:
+    """Well-formed XML without anything from the values as tags, and lines that are not too wide."""
+    marks = nexts(sorted(pairs, key=lambda pair: pair[0]))
+    end = Note(marks[-1].t if marks else 0.0, last, ValueError(name) if last == "error" else name)
+    picture = Diagram(name, (Track(name, name, None, [*marks, end]), Track("x", marks=marks)))
+    drawn = svg(picture, width)
+    root = ElementTree.fromstring(drawn)
+    known = {"svg", "style", "g", "text", "title", "path", "rect", "circle"}
+    assert {each.tag.removeprefix(SVG) for each in root.iter()} <= known
+    assert all(cells(line) <= 21 + 48 for line in text(picture).split("\n"))
+
+
+@given(st.text(), st.integers(1, 40))
+def test_text_is_cut_to_columns(value: str, limit: int) -> None:
+    """And keeps nothing that would leave its line or turn it."""
+    assert cells(cut(value, limit)) <= limit
+    assert not CONTROL.search(escape(value))
+
+
+# --- text -----------------------------------------------------------------------------------------
+
+
+def test_text_shows_values_where_they_are() -> None:
+    """Names to the left, values in their columns, ends and counts to the right."""
+    assert text(few()).splitlines() == [
+        "ws://127.0.0.1:8765/ticks — 7 messages",
+        "↓ incoming •─•─••─•─•───────────────────────•───┤1000  7 ev",
+        "map        0─1─23─4─5───────────────────────6───┤      7 ev",
+        "debounce   ─────────────────5─────────────────6─┤      2 ev",
+        "↑ outgoing ─────────────────•─────────────────•─┤1000  2 ev",
+        "           ╵0 s       ╵0.2 s     ╵0.4 s     ╵0.6 s",
+    ]
+
+
+def test_text_shows_many_as_bars() -> None:
+    """Of how many there were, or of the numbers; faults are crosses while they are few."""
+    words = lane(nexts([*((i / 100, "x") for i in range(100)), *((1 + i, "y") for i in range(9))]))
+    assert text(words, 30).startswith("lane ▅█▇──▁")
+    numbers = lane(nexts((i, i) for i in range(200)))
+    assert "▁▁▁▂" in text(numbers)
+    assert "200 ev 0…199" in text(numbers)
+    assert "0…199" not in text(numbers, 24)
+    flat = lane(nexts((i, math.nan if i % 2 else 1) for i in range(200)))
+    assert "▅" in text(flat)
+    broken = lane(nexts((i, ValueError("x")) for i in range(3)))
+    assert text(broken).count("✗") == 3
+    assert "✗" not in text(lane(nexts((i, ValueError("x")) for i in range(300))))
+
+
+@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize("cols", [24, 48, 100])
+def test_text_is_no_wider_than_asked(scene: str, cols: int) -> None:
+    """With the names, which have their column."""
+    lines = text(SCENES[scene].make(), cols).splitlines()
+    assert max(map(cells, lines)) <= 21 + cols
+    assert text(Diagram("nothing", ())) == "nothing"
+
+
+# --- the whole ------------------------------------------------------------------------------------
+
+
+def test_a_picture_is_accessible() -> None:
+    """It is an image with a line that tells what is to be seen."""
+    root = ElementTree.fromstring(svg(few()))
+    assert root.get("role") == "img"
+    assert root.get("aria-label") == (
+        "ws://127.0.0.1:8765/ticks — 7 messages; incoming: 7 events, closed with 1000 by peer; "
+        "map: 7 events, completed; debounce: 2 events, completed; "
+        "outgoing: 2 events, closed with 1000 by peer"
+    )
+
+
+def test_pictures_on_one_page_do_not_interfere() -> None:
+    """They have no ids, and their style is for what is inside `rxws` only."""
+    drawn = svg(kinds())
+    assert " id=" not in drawn
+    style = re.search(r"<style>(.*)</style>", drawn)
+    assert style is not None
+    rules = re.sub(r"@media[^{]*\{(.*?\})\}", r"\1", style[1])
+    selectors = re.findall(r"([^{}]+)\{", rules)
+    assert all(".rxws" in part for each in selectors for part in each.split(","))
+
+
+@pytest.mark.parametrize("window", [0, -1, math.nan])
+def test_nothing_can_be_seen_in_no_time(window: float) -> None:
+    """A window has seconds, a picture has pixels, a text has columns."""
+    with pytest.raises(ValueError, match="would show nothing"):
+        svg(few(), window=window)
+    with pytest.raises(ValueError, match="200 pixels"):
+        svg(few(), 199)
+    with pytest.raises(ValueError, match="24 or more"):
+        text(few(), 23)
+
+
+def test_a_picture_may_be_of_nothing() -> None:
+    """No lane, no title."""
+    ElementTree.fromstring(svg(Diagram("", ())))
+    assert text(Diagram("", ())) == ""
+
+
+# --- of a recording -------------------------------------------------------------------------------
+
+
+def test_a_recording_draws_itself() -> None:
+    """In a notebook as SVG, once; elsewhere as text."""
+    recording = Recording(scheduler=Clock())
+    recording.title = "mine"
+    lane = recording.lane("ticks")
+    lane.detail = "every second"
+    lane.note("next", 1)
+    lane.note("completed")
+    bundle = recording._repr_mimebundle_(include=None, exclude=None)
+    assert list(bundle) == ["text/html", "text/plain"]
+    assert bundle["text/html"] == recording.svg()
+    assert bundle["text/html"].count("<svg") == 1
+    assert bundle["text/plain"] == recording.text()
+    assert said(recording.svg(), "de") == ["every second"]
+    assert recording.text().startswith("mine\nticks 1")
+    assert recording.svg(600, 2.0) != recording.svg(700, 2.0)
+
+
+def test_a_recording_of_a_connection_has_its_end_on_its_lanes() -> None:
+    """The lane `closed` is not drawn, and that of faults only when there are any."""
+    recording = Recording()
+    incoming, outgoing, errors, closed = map(
+        recording.lane, ("incoming", "outgoing", "errors", "closed")
+    )
+    incoming.note("next", "a")
+    assert [track.name for track in recording.picture().tracks] == ["incoming", "outgoing"]
+    assert recording.picture().close is None
+    closed.note("next", Close(1001, by="peer"))
+    closed.note("completed")
+    for each in (incoming, errors):
+        each.note("completed")
+    picture = recording.picture()
+    assert [track.name for track in picture.tracks] == ["incoming", "outgoing"]
+    assert picture.close == Close(1001)
+    assert picture.closed_at == closed.notes[0].t
+    assert said(svg(picture), "ke") == ["1001", "1001"]
+    errors.note("next", ValueError("x"))
+    assert "errors" in [track.name for track in recording.picture().tracks]
+    assert outgoing.dir == "out"
+    mine = Recording()
+    mine.lane("closed").note("next", "a value of mine")
+    assert [track.name for track in mine.picture().tracks] == ["closed"]

@@ -1,0 +1,195 @@
+"""Nothing is lost unseen: in any life of a connection the counts add up, and order is kept."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rxws import Close, ConnectionClosed
+from rxws._core.frames import Opcode
+from rxws._session.session import State
+from support.virtual.session import Rig
+
+
+class Life:
+    """One connection whose user, peer and wire do what they are told; all that passes is noted."""
+
+    def __init__(self, *, overrun: int) -> None:
+        self.rig = Rig(
+            overrun=overrun,
+            max_buffer=2048,
+            high_water=512,
+            max_message_size=64,
+            send_timeout=20.0,
+            close_timeout=5.0,
+            hold_timeout=30.0,
+            heartbeat=15.0,
+        )
+        self.closed = self.rig.watch(self.rig.conn.closed)
+        self.offered: list[str] = []
+        self.asked: list[str] = []
+        self.seen: list[str] = []
+        self.ends: list[Exception | None] = []
+        self.holds: list[Any] = []
+        self.subscriptions: list[Any] = []
+
+    def _next(self, kind: str, size: int) -> str:
+        number = len(self.offered) + len(self.asked)
+        return f"{kind}{number:04}".ljust(size, ".")
+
+    def send(self, size: int) -> None:
+        self.offered.append(self._next("s", size))
+        self.rig.conn.outgoing.on_next(self.offered[-1])
+
+    def send_from_thread(self, size: int) -> None:
+        message = self._next("s", size)
+        self.offered.append(message)
+        thread = threading.Thread(target=lambda: self.rig.conn.outgoing.on_next(message))
+        thread.start()
+        thread.join()
+        self.rig.settle()  # so that this one and those of this thread have one order
+
+    def receive(self, size: int) -> None:
+        if len(self.closed.values) == 0 and not self.rig.frames(Opcode.CLOSE):
+            self.asked.append(self._next("r", size))
+            self.rig.peer.message(self.asked[-1])
+
+    def subscribe(self, _: int) -> None:
+        if not self.subscriptions and not self.ends:
+            self.subscriptions.append(
+                self.rig.conn.incoming.subscribe(
+                    self.seen.append, self.ends.append, lambda: self.ends.append(None)
+                )
+            )
+
+    def unsubscribe(self, _: int) -> None:
+        while self.subscriptions:
+            self.subscriptions.pop().dispose()
+
+    def hold(self, _: int) -> None:
+        self.holds.append(self.rig.conn.flow.pause())
+
+    def release(self, _: int) -> None:
+        if self.holds:
+            self.holds.pop().dispose()
+
+    def stop(self, _: int) -> None:
+        self.rig.peer.stop()
+
+    def go(self, number: int) -> None:
+        if not self.rig.transport.over:
+            self.rig.peer.go(number % 4 or None)
+
+    def ping(self, _: int) -> None:
+        self.rig.peer.ping(b"x")
+
+    def pass_time(self, number: int) -> None:
+        self.rig.transport.received += number % 2  # the peer is alive half of the time
+        self.rig.run(number / 8)
+
+    def complete(self, _: int) -> None:
+        self.rig.conn.outgoing.on_completed()
+
+    def close(self, number: int) -> None:
+        self.rig.conn.outgoing.on_next(Close(4000 + number))
+
+    def fail(self, number: int) -> None:
+        self.rig.conn.outgoing.on_error(ConnectionClosed(Close(4000 + number)))
+
+    def peer_closes(self, number: int) -> None:
+        self.rig.peer.close([None, 1000, 4001, 1006][number % 4])
+
+    def peer_is_lost(self, _: int) -> None:
+        self.rig.peer.lost()
+
+    def shut_down(self, _: int) -> None:
+        self.rig.session.shutdown()
+
+    def check(self) -> None:
+        """All that was offered was sent, dropped or waits; all that came, likewise."""
+        rig, stats, dropped = self.rig, self.rig.stats, self.rig.dropped
+        waiting = len(rig.session.flow.outbox)
+        out = stats.sent_messages + dropped.get("overflow", 0) + waiting
+        late = stats.received_messages - len(self.seen) - dropped.get("unobserved", 0)
+        kept = len(rig.session.face.incoming._kept or ())
+        # "closed" counts those that came after the end, too.
+        assert len(self.offered) + late - kept == out + dropped.get("closed", 0)
+        assert late >= kept
+        sent = [str(message) for message in rig.messages]
+        assert stats.sent_messages == len(sent)
+        assert stats.sent_bytes == sum(map(len, sent))
+        left, seen = set(sent), set(self.seen)
+        assert sent == [message for message in self.offered if message in left], "order"
+        assert self.seen == [message for message in self.asked if message in seen], "order"
+        assert len(self.ends) <= 1
+        assert len(self.closed.values) == (rig.session.state is State.CLOSED)
+        if frames := rig.frames(Opcode.CLOSE):
+            assert rig.transport.sent[-1:] == frames, "one close frame, and nothing after it"
+
+    def check_end(self) -> None:
+        """An end comes, and when TCP is gone nothing waits anywhere."""
+        self.rig.session.shutdown()
+        self.rig.run(1000)
+        assert self.rig.transport.over
+        self.check()
+        assert len(self.rig.session.flow.outbox) == 0
+        assert not self.rig.session.face.incoming._kept
+        assert len(self.closed.values) == len(self.closed.ends) == 1
+        assert len(self.rig.watch(self.rig.conn.incoming).ends) == 1
+
+
+COMMON: list[Callable[[Life, int], None]] = [
+    Life.send,
+    Life.send_from_thread,
+    Life.receive,
+    Life.subscribe,
+    Life.unsubscribe,
+    Life.hold,
+    Life.release,
+    Life.stop,
+    Life.go,
+    Life.ping,
+    Life.pass_time,
+]
+ENDS: list[Callable[[Life, int], None]] = [
+    Life.complete,
+    Life.close,
+    Life.fail,
+    Life.peer_closes,
+    Life.peer_is_lost,
+    Life.shut_down,
+]
+STEPS = st.tuples(
+    st.one_of(st.sampled_from(COMMON), st.sampled_from(COMMON), st.sampled_from(COMMON + ENDS)),
+    st.integers(5, 64),
+)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(program=st.lists(STEPS, max_size=40), overrun=st.sampled_from([0, 1, 3]))
+def test_in_any_life_the_counts_add_up(
+    program: list[tuple[Callable[[Life, int], None], int]], overrun: int
+) -> None:
+    """Offered = sent + dropped + waiting, received = delivered + dropped + kept, all the time."""
+    life = Life(overrun=overrun)
+    for step, number in program:
+        step(life, number)
+        life.check()
+    life.check_end()
+
+
+def test_stats_count_messages_and_bytes_each_way() -> None:
+    """Payloads as encoded, control frames not among them."""
+    rig = Rig(watch=True)
+    rig.peer.message("é", b"abc")
+    rig.peer.ping(b"12345")
+    rig.conn.outgoing.on_next("éé")
+    rig.conn.outgoing.on_completed()
+    stats = rig.stats
+    assert (stats.received_messages, stats.received_bytes) == (2, 5)
+    assert (stats.sent_messages, stats.sent_bytes) == (1, 4)
+    assert stats.dropped == {}

@@ -1,0 +1,457 @@
+"""`watch` outside a notebook: what is recorded, that nothing watched changes, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import weakref
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import pytest
+import reactivex as rx
+from IPython.lib import pretty as ipython
+from reactivex import operators as ops
+from reactivex.subject import Subject
+
+import rxws
+from rxws import Close
+from rxws.testing import Clock
+from rxws.viz import View, stop_all, views, watch
+from support.virtual.session import Rig
+from support.virtual.subject import Client, got
+
+
+@pytest.fixture(autouse=True)
+def nothing_runs_on() -> Iterator[None]:
+    """No view of one test is left for the next."""
+    yield
+    stop_all()
+    assert views() == []
+
+
+def seen(view: View, lane: str) -> list[Any]:
+    """The values of a lane."""
+    return [note.data for note in view.recording.lanes[lane].notes if note.type == "next"]
+
+
+def kinds(view: View) -> dict[str, str]:
+    """How each lane ended."""
+    return {name: lane.notes[-1].type for name, lane in view.recording.lanes.items()}
+
+
+# --- what is seen -------------------------------------------------------------------------------
+
+
+def test_each_step_has_a_lane() -> None:
+    """With its name, what it was given, and what it let through, at its time."""
+    clock, source = Clock(), Subject[int]()
+    view = watch(
+        source,
+        ops.map(lambda n: n * 2),
+        ("calm", ops.debounce(0.5)),
+        title="Doubles",
+        scheduler=clock,
+    )
+    source.on_next(1)
+    clock.run(0.25)
+    source.on_next(2)
+    clock.run(1.0)
+    source.on_completed()
+
+    assert list(view.recording.lanes) == ["source", "map", "calm"]
+    assert seen(view, "source") == [1, 2]
+    assert seen(view, "map") == [2, 4]
+    [note] = [note for note in view.recording.lanes["calm"].notes if note.type == "next"]
+    assert (note.t, note.data) == (0.75, 4)
+    assert view.recording.lanes["map"].detail == "n * 2"
+    assert view.recording.lanes["calm"].detail == "0.5 s"
+    assert view.recording.title == "Doubles"
+    assert kinds(view) == {"source": "completed", "map": "completed", "calm": "completed"}
+
+
+def test_steps_of_one_name_are_told_apart() -> None:
+    """Each has a lane of its own, also where the user gave both the name."""
+    view = watch(rx.of(1), ops.map(str), ops.map(int), ("source", ops.map(str)), scheduler=Clock())
+    assert list(view.recording.lanes) == ["source", "map", "map #2", "source #2"]
+
+
+@pytest.mark.promise("watched")
+def test_a_chain_is_subscribed_once() -> None:
+    """However many steps there are, and what is drawn."""
+    subscribed: list[int] = []
+
+    def make(_: Any) -> rx.Observable[Any]:
+        subscribed.append(1)
+        return rx.never()
+
+    source = rx.defer(make)
+    view = watch(source, ops.map(str), ops.map(str))
+    view.svg()
+    assert subscribed == [1]
+
+
+async def test_a_chain_stays_on_the_running_loop() -> None:
+    """Its timers are the loop's, where RxPY would start threads."""
+    source, threads, came = Subject[int](), list[int](), asyncio.Event()
+
+    def note(_: int) -> None:
+        threads.append(threading.get_ident())
+        came.set()
+
+    view = watch(source, ops.debounce(0.001), ops.do_action(note))
+    source.on_next(1)
+    await came.wait()
+    source.on_completed()
+    await view
+    assert threads == [threading.get_ident()]
+
+
+def test_events_of_other_threads_are_seen() -> None:
+    """All of them, and the end."""
+    source = Subject[int]()
+    view = watch(source, ops.map(str))
+
+    def emit() -> None:
+        for number in range(100):
+            source.on_next(number)
+        source.on_completed()
+
+    thread = threading.Thread(target=emit)
+    thread.start()
+    thread.join()
+    assert len(seen(view, "map")) == 100
+    assert view.state == "ended"
+
+
+async def test_the_end_on_another_thread_wakes_who_awaits() -> None:
+    """The event loop is told from there, by the one call that other threads may make."""
+    source, awaited = Subject[int](), threading.Event()
+    view = watch(source)
+
+    def end() -> None:
+        awaited.wait()
+        source.on_completed()
+
+    thread = threading.Thread(target=end)
+    thread.start()
+    loop = asyncio.get_running_loop()
+    loop.set_debug(True)  # every other call raises
+    loop.call_soon(awaited.set)
+    async with asyncio.timeout(20):
+        await view
+    thread.join()
+    assert view.state == "ended"
+
+
+# --- nothing changes ----------------------------------------------------------------------------
+
+
+@pytest.mark.promise("watched")
+def test_watching_a_stream_is_no_subscription() -> None:
+    """What nobody subscribes waits, and the view says so until somebody comes."""
+    rig = Rig()
+    view = watch(rig.conn.incoming, ops.map(str.upper), scheduler=rig.clock)
+    rig.peer.message("a")
+    rig.settle()
+    assert not rig.conn.incoming.observed  # type: ignore[attr-defined] # of our streams only
+    assert seen(view, "incoming") == []
+    assert "Nobody is subscribed to incoming" in view.text()
+
+    told = rig.watch(rig.conn.incoming)
+    rig.settle()
+    assert told.values == ["a"]
+    assert seen(view, "map") == ["A"]
+    assert "Nobody" not in view.text()
+
+
+@pytest.mark.promise("watched")
+def test_watching_a_connection_is_no_subscription() -> None:
+    """Neither of what comes in, nor of its faults; its lanes are drawn, and its end."""
+    rig = Rig()
+    view = watch(rig.conn)
+    rig.peer.message("a")
+    rig.settle()
+    assert "Nobody is subscribed to incoming" in view.text()
+    told = rig.watch(rig.conn.incoming)
+    rig.conn.outgoing.on_next("b")
+    rig.settle()
+    assert told.values == ["a"]
+    assert seen(view, "incoming") == ["a"]
+    assert seen(view, "outgoing") == ["b"]
+    assert view.recording.title == "ws://peer.example/"
+    assert repr(view) == "<View 'ws://peer.example/': incoming 1, outgoing 1, running>"
+    rig.peer.close(4001, "enough")
+    rig.settle()
+    assert view.state == "ended"
+    assert repr(view) == "<View 'ws://peer.example/': incoming 1, outgoing 1, ended 4001>"
+
+
+@pytest.mark.promise("watched")
+def test_watching_a_client_that_comes_back_dials_nothing() -> None:
+    """Neither the subject nor a channel: nothing is opened until somebody subscribes."""
+    client = Client()
+    acme = client.feed.channel("sub", "unsub", str.upper, key="ACME")
+    view = watch(client.feed, ops.map(len), scheduler=client.clock)
+    part = watch(acme, scheduler=client.clock)
+    client.run()
+    assert client.dials == []
+    assert "Nobody is subscribed" in view.text()
+    assert "Nobody is subscribed" in part.text()
+
+    everything, some = client.notes(), client.notes(acme)
+    client.run()
+    [dial] = client.dials
+    dial.peer.message("acme")
+    client.run()
+    assert got(dial) == ["sub"]
+    assert (seen(view, "incoming"), seen(view, "map")) == (["acme"], [4])
+    assert seen(part, "ACME") == ["acme"]
+    assert "Nobody is subscribed" not in view.text() + part.text()
+
+    everything.subscription.dispose()
+    some.subscription.dispose()
+    client.answer_close(dial)
+    client.check_nothing_left(stop_all)
+
+
+def test_a_chain_of_a_connection_ends_with_its_code() -> None:
+    """The close code stands behind what came in, as it does where the connection is watched."""
+    rig = Rig(watch=True)
+    view = watch(rig.conn.incoming, ops.map(str.upper), scheduler=rig.clock)
+    rig.peer.message("a")
+    rig.peer.close(1000)
+    rig.settle()
+    assert repr(view) == "<View incoming 1, map 1, ended 1000>"
+    incoming, mapped = view.text().splitlines()[:2]
+    assert "1000" in incoming
+    assert "1000" not in mapped
+
+
+@pytest.mark.promise("watched")
+def test_an_error_in_a_step_reaches_nobody_else() -> None:
+    """The watched connection goes on as if nobody had looked, and so do its subscribers."""
+    rig = Rig(watch=True)
+    errors = rig.watch(rig.conn.errors)
+    view = watch(rig.conn.incoming, raising_operator, scheduler=rig.clock)
+    rig.peer.message("a")
+    rig.peer.message("b")
+    rig.settle()
+    assert view.state == "failed"
+    assert isinstance(view.error, LookupError)
+    assert errors.values == []
+    assert rig.incoming.values == ["a", "b"]
+
+
+def raising_operator(source: rx.Observable[Any]) -> rx.Observable[Any]:
+    """An operator that lets an exception go up, as RxPY's own do not."""
+
+    def subscribe(observer: Any, scheduler: Any = None) -> Any:
+        def on_next(value: Any) -> None:
+            raise LookupError(value)
+
+        return source.subscribe(on_next, observer.on_error, observer.on_completed)
+
+    return rx.Observable(subscribe)
+
+
+def test_outgoing_may_be_watched() -> None:
+    """Its lane has its name and direction, and it waits for no subscriber."""
+    rig = Rig()
+    view = watch(rig.conn.outgoing, scheduler=rig.clock)
+    rig.conn.outgoing.on_next("a")
+    assert seen(view, "outgoing") == ["a"]
+    assert view.recording.lanes["outgoing"].dir == "out"
+    assert "Nobody" not in view.text()
+
+
+# --- how it ends --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["stop", "end", "fail"])
+@pytest.mark.promise("runs-on")
+def test_nothing_stays_subscribed(how: str) -> None:
+    """However a view ends, no observer is left at the source, and the view is no longer listed."""
+    source = Subject[int]()
+    view = watch(source, ops.map(lambda n: 1 / n), ops.take(1))
+    assert views() == [view]
+    if how == "stop":
+        view.stop()
+        view.stop()
+    else:
+        source.on_next(1 if how == "end" else 0)
+    assert source.observers == []
+    assert views() == []
+    assert view.state == {"stop": "stopped", "end": "ended", "fail": "failed"}[how]
+
+
+def test_a_stopped_view_stays_stopped() -> None:
+    """What ends afterwards changes nothing, and nothing more is recorded."""
+    rig = Rig(watch=True)
+    view = watch(rig.conn)
+    view.stop()
+    rig.peer.message("a")
+    rig.peer.close(1000)
+    rig.settle()
+    assert view.state == "stopped"
+    notes = [note.type for lane in view.recording.lanes.values() for note in lane.notes]
+    assert notes == ["disposed", "disposed"]
+
+
+def test_what_a_step_raises_at_the_end_is_the_views() -> None:
+    """`finally_action` runs as the view leaves; the source does not see what it raises."""
+    source = Subject[int]()
+
+    def fail() -> None:
+        raise LookupError("at the end")
+
+    view = watch(source, ops.finally_action(fail))
+    view.stop()
+    assert isinstance(view.error, LookupError)
+    assert "at the end" in view.text()
+
+
+def test_a_source_that_fails_to_be_subscribed_is_shown() -> None:
+    """As an error of the source, which `watch` does not raise."""
+
+    def subscribe(observer: Any, scheduler: Any = None) -> Any:
+        raise LookupError("no such source")
+
+    view = watch(rx.Observable(subscribe))
+    assert view.state == "failed"
+    assert "LookupError: no such source" in view.text()
+
+
+async def test_awaiting_a_view_returns_nothing() -> None:
+    """Also where the flow failed, which is shown; and at once where it has ended already."""
+    source = Subject[int]()
+    view = watch(source, ops.map(lambda n: 1 / n))
+    waiting = asyncio.ensure_future(view._wait())
+    await asyncio.sleep(0)
+    source.on_next(0)
+    await waiting
+    await view
+    assert isinstance(view.error, ZeroDivisionError)
+
+
+async def test_cancelling_who_awaits_stops_the_view() -> None:
+    """As interrupting the cell does."""
+    source = Subject[int]()
+    view = watch(source)
+    waiting = asyncio.ensure_future(view._wait())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert view.state == "stopped"
+    assert source.observers == []
+
+
+@pytest.mark.promise("runs-on")
+def test_stop_all_stops_all() -> None:
+    """Every view that runs, in the order of their beginning."""
+    one, two = watch(rx.never()), watch(rx.never())
+    assert views() == [one, two]
+    stop_all()
+    assert one.state == two.state == "stopped"
+
+
+@pytest.mark.promise("runs-on")
+def test_an_ended_view_holds_no_connection() -> None:
+    """Who keeps the picture keeps neither the connection nor its streams."""
+    rig = Rig(watch=True)
+    view = watch(rig.conn)
+    chain = watch(rig.conn.incoming, ops.map(str), scheduler=rig.clock)
+    rig.peer.close(1000)
+    rig.settle()
+    gone = weakref.ref(rig.session)
+    del rig
+    gc.collect()
+    assert gone() is None
+    assert view.state == chain.state == "ended"
+
+
+# --- recordings ---------------------------------------------------------------------------------
+
+
+async def test_a_recording_is_watched_until_its_lanes_have_ended() -> None:
+    """It grows by what taps in a chain of somebody else's see."""
+    recording, source = rxws.Recording(), Subject[int]()
+    view = watch(recording, title="Taps", rate=1000)
+    source.pipe(recording.tap("a"), ops.map(str), recording.tap("b")).subscribe()
+    source.on_next(1)
+    assert seen(view, "b") == ["1"]
+    assert views() == [view]
+    source.on_completed()
+    await view
+    assert views() == []
+    assert repr(view) == "<View 'Taps': a 1, b 1, ended>"
+
+
+def test_a_recording_that_is_over_is_drawn_once() -> None:
+    """Nothing runs for it."""
+    recording = rxws.Recording()
+    rx.of(1).pipe(recording.tap("a")).subscribe()
+    assert watch(recording).state == "ended"
+    assert views() == []
+
+
+# --- how it shows itself ------------------------------------------------------------------------
+
+
+def test_a_view_shows_itself_as_text_and_html() -> None:
+    """One picture in HTML, the same as text, which is what `print` writes."""
+    rig = Rig(watch=True)
+    view = watch(rig.conn)
+    rig.peer.message("a")
+    bundle = view._repr_mimebundle_()
+    assert set(bundle) == {"text/html", "text/plain"}
+    assert bundle["text/html"].startswith(view.svg())
+    assert bundle["text/plain"] == view.text() == str(view)
+
+
+@pytest.mark.parametrize(
+    ("source", "steps", "options", "said"),
+    [
+        ([1, 2], (), {}, r"not \[1, 2\]"),
+        (rxws.connect("ws://localhost:1"), (), {}, "await it first"),
+        (rxws.Recording(), (ops.take(1),), {}, r"watch\(conn.incoming, \*steps\)"),
+        (rx.never(), (3,), {}, "step 1 is no operator: 3"),
+        (rx.never(), (ops.take(1), ("a", 3)), {}, "step 2 is no operator"),
+        (rx.never(), ((3, ops.take(1)),), {}, "step 1 is no operator"),
+        (rx.never(), (rx.never(),), {}, "step 1 is no operator"),
+        (rx.never(), (lambda _: 3,), {}, "step 1, 'step 1', made 3 of an Observable"),
+        (rx.never(), (), {"rate": 0}, "rate=0 would never draw"),
+        (rx.never(), (), {"window": 0}, "window=0 shows nothing"),
+    ],
+)
+def test_a_wrong_argument_is_told_with_its_remedy(
+    source: Any, steps: tuple[Any, ...], options: dict[str, Any], said: str
+) -> None:
+    """A `TypeError` or `ValueError` that names it; nothing is subscribed, and nothing runs."""
+    with pytest.raises((TypeError, ValueError), match=said):
+        watch(source, *steps, **options)
+    assert views() == []
+
+
+def test_a_close_says_what_its_code_means() -> None:
+    """In a cell; its repr makes the same value again, and so does that of a list."""
+
+    class Printer:
+        said = ""
+        stack: ClassVar = [0]
+
+        def text(self, text: str) -> None:
+            self.said += text
+
+    printer = Printer()
+    Close(1001, by="peer")._repr_pretty_(printer, False)
+    assert printer.said == "Close(code=1001, reason='', by='peer')  # going away"
+    printer.said = ""
+    Close(4001)._repr_pretty_(printer, False)
+    assert printer.said == repr(Close(4001))
+    pretty: Any = ipython.pretty  # untyped
+    closes = [Close(1000), Close(1001)]
+    assert pretty(closes, max_width=200) == repr(closes)
+    assert pretty(closes[0]) == f"{closes[0]!r}  # normal closure"
