@@ -1,4 +1,4 @@
-"""What the site needs besides mkdocs' plugins: the notebooks, and nothing from other hosts."""
+"""Hooks for mkdocs: add the executed notebooks, and reject content from other hosts."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from mkdocs.structure.pages import Page
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[1]
-EXECUTED = TemporaryDirectory(prefix="rxws-notebooks-")  # removes itself at the end
-AT_ONCE = 3
+EXECUTED = TemporaryDirectory(prefix="rxws-notebooks-")  # removed at exit
+CONCURRENT_NOTEBOOKS = 3
 
-# Not links, which nothing loads: scripts, images, frames, style sheets, fonts, what CSS imports.
-FOREIGN = re.compile(
+# What a browser loads by itself: scripts, images, frames, style sheets, fonts, CSS imports.
+EXTERNAL = re.compile(
     r"""<(?:script|img|iframe|source|object|embed)\b[^>]*\s(?:src|data)=["']?(?:https?:)?//[^>]*>"""
     r"""|<link\b(?=[^>]*rel=["']?(?:stylesheet|preload|preconnect))[^>]*href=["']?(?:https?:)?//[^>]*>"""
     r"""|@import\s+(?:url\()?["']?(?:https?:)?//[^;]*|url\(["']?(?:https?:)?//[^)]*\)"""
 )
-# mkdocs-jupyter has its formulas drawn by MathJax, from a host of MathJax's. Ours have none.
+# mkdocs-jupyter loads MathJax from another host. Our notebooks have no formulas.
 MATHJAX = re.compile(r"(?is)<script\b(?:(?!</script>).)*?mathjax.*?</script>\s*")
 
 
 def notebooks() -> list[Path]:
-    """The notebooks, in the order of their numbers."""
+    """Return the notebooks, sorted by number."""
     return sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put the notebooks into the navigation, and rebuild when one changes."""
+    """Add the notebooks to the navigation, and rebuild the site when one changes."""
     for entry in config.nav or []:
         if "Notebooks" in entry:
             entry["Notebooks"] += [f"notebooks/{path.name}" for path in notebooks()]
@@ -44,14 +44,14 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 async def execute() -> None:
-    """Execute the notebooks into a place of their own: they are committed without outputs.
+    """Execute the notebooks, and save them with their outputs in a temporary folder.
 
-    mkdocs-jupyter would execute them, too, one after the other; most of their time is waiting.
+    They are committed without outputs. mkdocs-jupyter could execute them, but only one at a time.
 
     Raises:
-        nbclient.exceptions.CellExecutionError: From a cell, with its traceback.
+        nbclient.exceptions.CellExecutionError: A cell fails. It holds the traceback.
     """
-    turn = asyncio.Semaphore(AT_ONCE)
+    slots = asyncio.Semaphore(CONCURRENT_NOTEBOOKS)
 
     async def one(path: Path) -> None:
         notebook = nbformat.read(path, as_version=4)
@@ -59,10 +59,10 @@ async def execute() -> None:
             notebook,
             timeout=60,
             resources={"metadata": {"path": path.parent}},
-            # Errors only: else each kernel warns that others can hear TCP, which is local here.
+            # Otherwise each kernel warns about its unencrypted TCP ports, which are local here.
             extra_arguments=["--log-level=ERROR"],
         )
-        async with turn:
+        async with slots:
             await client.async_execute()
         target = Path(EXECUTED.name, path.relative_to(ROOT))
         target.parent.mkdir(exist_ok=True)
@@ -71,9 +71,9 @@ async def execute() -> None:
     await asyncio.gather(*map(one, notebooks()))
 
 
-@event_priority(50)  # before mkdocs-jupyter, which then takes each notebook that it finds
+@event_priority(50)  # before mkdocs-jupyter, which renders the notebooks that it finds
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Show notebooks/, which is no part of docs/: people look for notebooks at the top."""
+    """Add notebooks/ to the site, although it is outside docs/."""
     asyncio.run(execute())
     for path in notebooks():
         uri = path.relative_to(ROOT).as_posix()
@@ -82,18 +82,18 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Let pictures in a notebook follow the palette: nothing says that they stand on white."""
+    """Remove the fixed theme of notebooks, so that their pictures follow the site's palette."""
     return re.sub(r' data-jp-theme-(?:light|name)="[^"]*"', "", html)
 
 
 @event_priority(-50)  # after the plugins
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
-    """Keep what loads from another host out of a page.
+    """Check that a page loads nothing from another host; MathJax is removed.
 
     Raises:
-        PluginError: There is something that is not known to be superfluous.
+        PluginError: The page loads something else from another host.
     """
     output = MATHJAX.sub("", output)
-    if foreign := FOREIGN.search(output):
-        raise PluginError(f"{page.file.src_uri} loads from another host: {foreign[0]}")
+    if external := EXTERNAL.search(output):
+        raise PluginError(f"{page.file.src_uri} loads from another host: {external[0]}")
     return output

@@ -1,6 +1,6 @@
-"""The pictures on the pages: flows that they show, in virtual time.
+"""Draw the marble diagrams of the documentation: run `python docs/images/flows.py`.
 
-`python docs/images/flows.py` draws them anew.
+Each function runs a pipeline of one page in virtual time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TYPED = {"a": "r", "b": "re", "c": "rea", "d": "react", "e": "reacti", "f": "rea
 
 
 def landing() -> rxws.Recording:
-    """Run the handler of docs/index.md, with a tap behind each step."""
+    """Record the handler of docs/index.md, with a tap after each step."""
     recordings: list[rxws.Recording] = []
 
     def search(conn: rxws.Connection[str, str]) -> Observable[str]:
@@ -41,7 +41,7 @@ def landing() -> rxws.Recording:
 
 
 def chain() -> rxws.Recording:
-    """Watch the chain of docs/howto/jupyter.md."""
+    """Record the chain of docs/howto/jupyter.md."""
     found: list[viz.View] = []
 
     def look(conn: rxws.Connection[Any, Any]) -> None:
@@ -75,7 +75,7 @@ def settled() -> rxws.Recording:
 
 
 def pictures() -> dict[str, str]:
-    """Draw them, and return each file's text."""
+    """Return the text of each SVG file, by file name."""
     return {
         f"{flow.__name__}{kind}.svg": flow().svg(width=width)
         for flow in (landing, chain, settled)
