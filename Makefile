@@ -19,7 +19,7 @@ export NO_MKDOCS_2_WARNING = 1
 help:
 	@echo 'make demo    serve the examples on http://127.0.0.1:8765, with a page to try them; PORT=...'
 	@echo 'make test    lint, types and tests: what a change has to pass'
-	@echo 'make lint    ruff (rules and format), import-linter (the layers)'
+	@echo 'make lint    ruff (rules and format), codespell, import-linter'
 	@echo 'make types   mypy and pyright'
 	@echo 'make unit    the tests with branch coverage; ARGS="-k close" runs a part, without coverage'
 	@echo 'make debug   the tests in the debug mode of asyncio and Python; ARGS="tests/integration" runs a part'
@@ -39,6 +39,7 @@ test: lint types unit
 lint: .dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/codespell
 	$(BIN)/lint-imports
 
 types: .dev

@@ -1,1 +1,1 @@
-"""The binding to aiohttp: the only folder that does I/O with it."""
+"""Clients and servers on aiohttp; no other folder does I/O with it."""

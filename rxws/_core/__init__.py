@@ -1,1 +1,1 @@
-"""The vocabulary and light Rx that everything else is built on; knows no connection."""
+"""Values, errors, lightweight streams and schedulers; nothing here knows a connection."""

@@ -1,1 +1,1 @@
-"""The client that stays connected."""
+"""The reconnecting client."""

@@ -1,1 +1,1 @@
-"""Recordings of streams, and marble diagrams drawn from them."""
+"""Recordings of streams, and their marble diagrams."""

@@ -1,1 +1,1 @@
-"""One connection's life, without I/O: no event loop, no socket, no aiohttp."""
+"""One connection's life without I/O: no event loop, no socket, no aiohttp."""
