@@ -148,6 +148,28 @@ def test_the_picture_of_the_status_is_its_table() -> None:
     assert "images/status.svg" in "".join(page.read_text("utf-8") for page in PAGES)
 
 
+def test_the_picture_of_the_layers_shows_the_contract() -> None:
+    """The picture shows the layers that `make lint` checks, and the architecture page has it."""
+    drawn = runpy.run_path(str(ROOT / "docs/images/layers.py"))
+    names = [name for row in drawn["layers"]() for name in row]
+    folders = {path.name for path in (ROOT / "rxws").iterdir() if (path / "__init__.py").exists()}
+    modules = {path.stem for path in (ROOT / "rxws").glob("[a-z]*.py")}
+    assert set(names) == folders | modules
+    text = drawn["FILE"].read_text("utf-8")
+    assert text == drawn["picture"](), "stale: run `python docs/images/layers.py`"
+    assert "images/layers.svg" in (ROOT / "docs/architecture.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_the_files_that_contributors_are_sent_to_exist(page: str) -> None:
+    """Each path that a page for contributors names exists, relative to the root or to `rxws/`."""
+    text = (ROOT / page).read_text("utf-8")
+    named = set(re.findall(r"`((?:\w[\w.-]*/|_)[\w/.-]*)`", text)) - {"site/", ".venv/"}
+    missing = [n for n in named if not (ROOT / n).exists() and not (ROOT / "rxws" / n).exists()]
+    assert not missing
+    assert len(named) > 5
+
+
 @pytest.mark.parametrize(
     "name",
     ["rxws", *(module.name for module in walk_packages(rxws.__path__, "rxws."))],
