@@ -1,6 +1,6 @@
-# Everything runs from a virtual environment in .venv, which is made when it is needed.
-# PYTHON chooses the interpreter that it is made with (3.11 or newer); .venv is made anew when PYTHON
-# is given and is of another version than .venv.
+# Everything runs from a virtual environment in .venv, which is created on demand.
+# PYTHON is the interpreter for it (3.11 or newer). If you pass a PYTHON of another version, .venv is
+# created again.
 
 PYTHON ?= python3
 PORT ?= 8765
@@ -9,25 +9,25 @@ ARGS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
-# pyright asks the net for its newest version otherwise.
+# Otherwise pyright looks up its newest version on the network.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
-# mkdocs-material advertises its successor otherwise.
+# Otherwise mkdocs-material prints an advertisement for its successor.
 export NO_MKDOCS_2_WARNING = 1
 
 .PHONY: help demo test lint types unit debug soak pictures docs bench clean venv
 
 help:
 	@echo 'make demo    serve the examples on http://127.0.0.1:8765, with a page to try them; PORT=...'
-	@echo 'make test    lint, types and tests: what a change has to pass'
+	@echo 'make test    run lint, types and tests: every change must pass'
 	@echo 'make lint    ruff (rules and format), codespell, import-linter'
 	@echo 'make types   mypy and pyright'
-	@echo 'make unit    the tests with branch coverage; ARGS="-k close" runs a part, without coverage'
-	@echo 'make debug   the tests in the debug mode of asyncio and Python; ARGS="tests/integration" runs a part'
-	@echo 'make soak    the tests that have a longer run, in full length, with their figures; some minutes'
-	@echo 'make pictures  draw the reference pictures of tests/browser/pictures anew, to be looked at; ARGS="few dense"'
-	@echo 'make docs    the documentation, into site/'
-	@echo 'make bench   how fast it is, and what it is compared with; ARGS="--help" tells what can be chosen'
-	@echo 'make clean   remove .venv and all that was built'
+	@echo 'make unit    run the tests with branch coverage; ARGS="-k close" runs some of them, without coverage'
+	@echo 'make debug   run the tests in the debug mode of asyncio and Python; ARGS="tests/integration" runs some'
+	@echo 'make soak    run the long tests at full length and print their figures; takes some minutes'
+	@echo 'make pictures  redraw the reference pictures in tests/browser/pictures; ARGS="few dense" redraws two'
+	@echo 'make docs    build the documentation into site/'
+	@echo 'make bench   compare the speed with other libraries; ARGS="--help" lists the options'
+	@echo 'make clean   remove .venv and everything that was built'
 	@echo 'PYTHON=...   the interpreter for .venv, 3.11 or newer (default: python3)'
 
 demo: venv
@@ -46,34 +46,34 @@ types: .dev
 	$(BIN)/mypy
 	$(BIN)/pyright
 
-# `coverage run -m pytest`, not pytest-cov: a pytest plugin imports rxws before pytest-cov would look.
-# In two halves at a time: many tests wait for peers. What the one says is told when it is done.
-# Those that need a browser are together: they share one.
+# `coverage run -m pytest`, not pytest-cov: the pytest plugin imports rxws before pytest-cov starts.
+# Two halves run in parallel, because many tests wait for peers. The output of the first is printed
+# when it has finished. The browser tests are in one half, so that they share a browser.
 HALF := tests/integration tests/robustness tests/browser
 
 unit: .dev
 ifeq ($(strip $(ARGS)),)
 	@$(BIN)/coverage erase
-	@said=$$(mktemp); failed=0; \
-	$(BIN)/coverage run --parallel-mode -m pytest $(HALF) >$$said 2>&1 & half=$$!; \
+	@output=$$(mktemp); failed=0; \
+	$(BIN)/coverage run --parallel-mode -m pytest $(HALF) >$$output 2>&1 & half=$$!; \
 	$(BIN)/coverage run --parallel-mode -m pytest $(HALF:%=--ignore=%) || failed=$$?; \
 	wait $$half || failed=$$?; \
-	cat $$said; rm -f $$said; exit $$failed
+	cat $$output; rm -f $$output; exit $$failed
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 else
 	$(BIN)/python -m pytest $(ARGS)
 endif
 
-# Without the benchmarks, which measure processes of their own.
+# Without the benchmarks: they measure other processes, which do not run in debug mode.
 debug: .dev
 	PYTHONASYNCIODEBUG=1 $(BIN)/python -X dev -m pytest --ignore=tests/project/test_benchmarks.py $(ARGS)
 
-# With their output: the figures are printed.
+# -s: the tests print their figures.
 soak: .dev
 	RXWS_SOAK=1 $(BIN)/python -m pytest -m soak -s $(ARGS)
 
-# What they show is held for right by the tests: look at each before it is committed.
+# The tests compare new pictures with these: look at each one before you commit it.
 pictures: .dev
 	$(BIN)/python scripts/reference_pictures.py $(ARGS)
 
@@ -90,8 +90,8 @@ clean:
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find rxws tests examples benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# An existing .venv is kept unless PYTHON is given and is of another version. A .venv that is not whole
-# (an interrupted run, an interpreter that went away) is made anew.
+# Keeps an existing .venv unless PYTHON is given and has another version. Creates it again if it is
+# incomplete, after an interrupted run or when its interpreter is gone.
 venv:
 	@old=$$($(BIN)/python -c 'import pip, sys; print(sys.version)' 2>/dev/null) || old=; \
 	if [ -n "$$old" ] && [ '$(origin PYTHON)' = file ]; then exit 0; fi; \
@@ -112,7 +112,7 @@ venv:
 .dev: venv
 	@$(MAKE) --silent .venv/.dev
 
-# The stamps. Each is older than pyproject.toml when something there changed, and is made again.
+# Stamp files. When pyproject.toml is newer than one of them, its packages are installed again.
 .venv/.run: pyproject.toml
 	@echo 'installing rxws into .venv'
 	@$(PIP) install --editable '.[typed]'
@@ -120,7 +120,7 @@ venv:
 
 .venv/.dev: pyproject.toml
 	@echo 'installing rxws and its tools for tests, lint and types into .venv'
-	@$(PIP) install --upgrade 'pip>=25.1'  # the first that knows dependency groups
+	@$(PIP) install --upgrade 'pip>=25.1'  # the first that supports dependency groups
 	@$(PIP) install --editable '.[typed]' --group test --group lint
 	@touch .venv/.run $@
 
