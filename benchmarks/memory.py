@@ -1,6 +1,6 @@
-"""What a server of rxws holds in memory: the figures of docs/concepts/flow.md, as a table.
+"""Measure the memory of an rxws server, as shown in docs/concepts/flow.md.
 
-Run `python benchmarks/memory.py` from the root of the repository, on Linux; it takes two minutes.
+Run `python benchmarks/memory.py` from the root of the repository, on Linux. It takes two minutes.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ def row(what: str, figure: str, bound: str) -> None:
 async def floods() -> None:
     for name, what in [
         ("echo", "echo, the peer does not read"),
-        ("slow", "a subscriber that takes 1 ms each"),
+        ("slow", "a subscriber that takes 1 ms per message"),
     ]:
         async with running() as server:
             grown, taken = await flood(server, name, SECONDS)
-        figure = f"+{grown / MIB:.1f} MiB at the peak, {taken:,} messages taken by TCP"
+        figure = f"+{grown / MIB:.1f} MiB at the peak, TCP accepted {taken:,} messages"
         row(f"{SECONDS:.0f} s flood of 1 KiB messages: {what}", figure, "16 MiB")
 
 
@@ -42,17 +42,17 @@ async def connections() -> None:
         await cycles(server, CYCLES)
         after = await server.held()
     left = {name: after[name] - fresh[name] for name in after if name != "rss"}
-    said = ", ".join(f"{count} {name}" for name, count in left.items())
-    row(f"{WARM_UP + CYCLES} connections, opened and closed: what is left", said, "none")
+    counts = ", ".join(f"{count} {name}" for name, count in left.items())
+    row(f"{WARM_UP + CYCLES} connections, opened and closed: objects left", counts, "none")
     grown = f"{(after['rss'] - before['rss']) / KIB:+.0f} KiB"
-    row(f"RSS after {WARM_UP + CYCLES} connections against {WARM_UP}", grown, "flat")
+    row(f"RSS after {WARM_UP + CYCLES} connections, compared with {WARM_UP}", grown, "flat")
 
 
 async def idle() -> None:
     plain, ours = await idle_cost("raw", IDLE), await idle_cost("route", IDLE)
-    row(f"an idle connection of aiohttp's own, at {IDLE}", f"{plain / KIB:.1f} KiB", "")
+    row(f"an idle connection with aiohttp alone, of {IDLE}", f"{plain / KIB:.1f} KiB", "")
     more = f"{ours / KIB:.1f} KiB, {(ours - plain) / KIB:.1f} KiB more"
-    row("one with rxws, an echo", more, "6 KiB more")
+    row("an idle connection with an rxws echo", more, "6 KiB more")
 
 
 async def main() -> None:

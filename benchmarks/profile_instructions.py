@@ -1,13 +1,13 @@
-"""How many instructions a message takes: peers under valgrind's callgrind.
+"""Count the instructions per message of each peer with valgrind's callgrind.
 
 Run `python benchmarks/profile_instructions.py --peers aiohttp push` from the root of the
-repository, on Linux. Each peer is run twice, with N messages and with 2N: the difference has
-neither the start nor the end in it. Unlike time, it is nearly the same on every run, however busy
-the machine; it is no time, though: the kernel's work is not in it, nor what a cache miss costs.
+repository, on Linux. Each peer runs twice, with N and with 2N messages; the difference excludes
+startup and shutdown. Unlike CPU time, the count is nearly the same on every run, however busy the
+machine is. It includes neither the work of the kernel nor the cost of cache misses.
 
-Valgrind makes a peer some fifty times slower, so what goes by the clock happens more often: where
-many messages are in flight, rxws hands the loop back between them, and so makes more writes of
-fewer messages than it does otherwise. Where one is in flight, there is nothing of that.
+Under valgrind, a peer is about fifty times slower, so timers fire after fewer messages. With many
+messages in flight, rxws yields to the event loop by the clock, and therefore sends smaller batches
+than usual. With one message in flight, this makes no difference.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.harness.cases import CASES, PEERS, Case
-from benchmarks.harness.drive import ECHOES, driven, serving
+from benchmarks.harness.drive import ECHO_CASES, loaded_peer, serve_arguments
 from benchmarks.harness.load import PeerFailed
-from benchmarks.harness.process import Process
-from benchmarks.report.tables import markdown
+from benchmarks.harness.process import PeerProcess
+from benchmarks.report.tables import markdown_table
 
 REMEDY = "install it (Debian: apt-get install valgrind)"
 TOTALS = re.compile(r"^(?:totals|summary): (\d+)", re.MULTILINE)
@@ -36,11 +36,13 @@ TOTALS = re.compile(r"^(?:totals|summary): (\d+)", re.MULTILINE)
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
-    parser.add_argument("--case", choices=ECHOES, default="pingpong")
-    parser.add_argument("--messages", type=int, default=200, help="N, on each connection (200)")
+    parser.add_argument("--case", choices=ECHO_CASES, default="pingpong")
+    parser.add_argument(
+        "--messages", type=int, default=200, help="N, per connection (default: 200)"
+    )
     args = parser.parse_args()
     if args.messages < 1:
-        parser.error("--messages has to be 1 or more")
+        parser.error("--messages must be at least 1")
     rows: list[list[str]] = []
     try:
         for name in args.peers:
@@ -49,27 +51,27 @@ def main() -> None:
             each = (many - few) / (args.messages * CASES[args.case].connections)
             rows.append([PEERS[name].title, f"{each:,.0f}"])
     except PeerFailed as error:
-        sys.exit(f"no figures: {error}")
-    print(f"`{args.case}`, asyncio: instructions per message, without the kernel's\n")
-    print(markdown(["peer", "instructions"], rows))
+        sys.exit(f"no results: {error}")
+    print(f"`{args.case}`, asyncio: instructions per message, without the kernel\n")
+    print(markdown_table(["peer", "instructions"], rows))
 
 
 def count(name: str, case: Case, each: int) -> int:
-    """The instructions of a server's whole life, with so many messages on each connection."""
+    """Count the instructions of a server from start to exit; `each`: messages per connection."""
     valgrind = shutil.which("valgrind")
     if valgrind is None:
-        raise PeerFailed(f"valgrind is not here: {REMEDY}")
-    # Sets of strings have one order on every run, then.
+        raise PeerFailed(f"valgrind is not installed: {REMEDY}")
+    # A fixed hash seed: sets of strings then have the same order on every run.
     peer = dataclasses.replace(PEERS[name], env={**PEERS[name].env, "PYTHONHASHSEED": "0"})
     with tempfile.TemporaryDirectory() as made:
         out = Path(made) / "callgrind.out"
         prefix = [valgrind, "--quiet", "--tool=callgrind", f"--callgrind-out-file={out}"]
-        process = Process(peer, serving(case, "asyncio"), prefix)
-        with driven(case, process) as under, under.connected() as links:
-            under.send(links, each, under.messages.replies)
+        process = PeerProcess(peer, serve_arguments(case, "asyncio"), prefix)
+        with loaded_peer(case, process) as server, server.connected() as connections:
+            server.exchange(connections, each, server.messages.counted_replies)
         found = TOTALS.findall(out.read_text("utf-8", errors="replace")) if out.exists() else []
     if not found:
-        raise PeerFailed(f"callgrind has written nothing about {PEERS[name].title}")
+        raise PeerFailed(f"callgrind wrote no result for {PEERS[name].title}")
     return int(found[-1])
 
 

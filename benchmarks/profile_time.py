@@ -1,7 +1,7 @@
-"""Where each microsecond goes: peers under load, sampled by py-spy, grouped by who does the work.
+"""Profile peers under load with py-spy: CPU time per message, by component.
 
 Run `python benchmarks/profile_time.py --peers aiohttp push` from the root of the repository, on
-Linux, as root or with the right to trace other processes.
+Linux, as root or with permission to trace other processes.
 """
 
 from __future__ import annotations
@@ -19,25 +19,31 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.harness.cases import CASES, PEERS, Case
-from benchmarks.harness.drive import ECHOES, Driven, driven, serving
+from benchmarks.harness.drive import ECHO_CASES, LoadedPeer, loaded_peer, serve_arguments
 from benchmarks.harness.load import PeerFailed
-from benchmarks.harness.process import Process
+from benchmarks.harness.process import PeerProcess
 from benchmarks.report.stacks import by_owner
-from benchmarks.report.tables import markdown, number
+from benchmarks.report.tables import format_number, markdown_table
 
-RATE = 500  # samples a second
-SETTLE = 1.0  # seconds that py-spy takes to read the symbols
-REMEDY = "`make .venv/.bench` installs it"
+RATE = 500  # samples per second
+SPY_STARTUP = 1.0  # seconds until py-spy has read the symbols
+REMEDY = "install it with `make .venv/.bench`"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=["aiohttp", "push", "pull"])
-    parser.add_argument("--case", choices=ECHOES, default="pipelined")
+    parser.add_argument("--case", choices=ECHO_CASES, default="pipelined")
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of load while sampling (5)")
-    parser.add_argument("--raw", type=Path, metavar="DIR", help="keep the stacks as PEER.txt")
-    parser.add_argument("--flame", type=Path, metavar="DIR", help="flame graphs, too, as PEER.svg")
+    parser.add_argument(
+        "--seconds", type=float, default=5.0, help="duration of sampling (default: 5)"
+    )
+    parser.add_argument(
+        "--raw", type=Path, metavar="DIR", help="write the sampled stacks to DIR/PEER.txt"
+    )
+    parser.add_argument(
+        "--flame", type=Path, metavar="DIR", help="write flame graphs to DIR/PEER.svg"
+    )
     args = parser.parse_args()
     for path in (args.raw, args.flame):
         if path is not None:
@@ -45,18 +51,18 @@ def main() -> None:
     columns: dict[str, dict[str, float]] = {}
     try:
         for name in args.peers:
-            columns[PEERS[name].title] = profiled(name, CASES[args.case], args)
+            columns[PEERS[name].title] = profile(name, CASES[args.case], args)
     except PeerFailed as error:
         sys.exit(f"no profile: {error}")
     print(f"`{args.case}`, {args.loop}: µs of CPU time per message\n")
     print(table(columns))
 
 
-def profiled(name: str, case: Case, args: argparse.Namespace) -> dict[str, float]:
-    """The µs per message of each group."""
-    with driven(case, Process(PEERS[name], serving(case, args.loop))) as peer:
+def profile(name: str, case: Case, args: argparse.Namespace) -> dict[str, float]:
+    """Return the CPU time per message of each component, in µs."""
+    with loaded_peer(case, PeerProcess(PEERS[name], serve_arguments(case, args.loop))) as peer:
         peer.keep_busy(args.seconds / 5)
-        cost = peer.keep_busy(args.seconds)  # without the profiler, which makes all of it slower
+        cost = peer.keep_busy(args.seconds)  # without the profiler, which slows the peer down
         with tempfile.TemporaryDirectory() as made:
             raw = Path(made) / "raw.txt"
             record(peer, raw, "raw", args.seconds)
@@ -68,26 +74,29 @@ def profiled(name: str, case: Case, args: argparse.Namespace) -> dict[str, float
     samples = by_owner(stacks.splitlines())
     total = sum(samples.values())
     if not total:
-        raise PeerFailed("py-spy has not taken a sample")
-    return {group: cost * count / total for group, count in samples.items()}
+        raise PeerFailed("py-spy took no samples")
+    return {component: cost * count / total for component, count in samples.items()}
 
 
-def record(peer: Driven, target: Path, form: str, seconds: float) -> None:
-    """Sample the peer under load; `--native`, as the kernel's share would be its caller's else."""
+def record(peer: LoadedPeer, target: Path, form: str, seconds: float) -> None:
+    """Sample the peer under load.
+
+    Without `--native`, py-spy would count the work of the kernel for the Python caller.
+    """
     command = [py_spy(), "record", "--native", "--rate", str(RATE), "--format", form]
     command += ["--output", str(target), "--pid", str(peer.process.popen.pid)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as spy:
         try:
-            peer.keep_busy(SETTLE)
+            peer.keep_busy(SPY_STARTUP)
             peer.keep_busy(seconds)
         finally:
             with contextlib.suppress(ProcessLookupError):
-                spy.send_signal(signal.SIGINT)  # it writes what it has, then
-            said, _ = spy.communicate()
+                spy.send_signal(signal.SIGINT)  # py-spy then writes its result
+            output, _ = spy.communicate()
     if not target.exists():
         raise PeerFailed(
-            f"py-spy has written nothing: {said.decode().strip()}\n"
-            "It needs to be root, or the capability CAP_SYS_PTRACE, and x86-64 or ARM for --native"
+            f"py-spy wrote no result: {output.decode().strip()}\n"
+            "It needs root or the capability CAP_SYS_PTRACE, and x86-64 or ARM for --native"
         )
 
 
@@ -100,17 +109,17 @@ def py_spy() -> str:
 
 
 def table(columns: dict[str, dict[str, float]]) -> str:
-    """A column for each peer, a row for each group, the most expensive first."""
+    """Return a table with a column for each peer and a row for each component, by cost."""
     most: dict[str, float] = {}
     for column in columns.values():
-        for group, cost in column.items():
-            most[group] = max(most.get(group, 0.0), cost)
+        for component, cost in column.items():
+            most[component] = max(most.get(component, 0.0), cost)
     rows = [
-        [group, *(number(column.get(group)) for column in columns.values())]
-        for group in sorted(most, key=lambda group: -most[group])
+        [component, *(format_number(column.get(component)) for column in columns.values())]
+        for component in sorted(most, key=lambda component: -most[component])
     ]
-    rows.append(["in all", *(number(sum(column.values())) for column in columns.values())])
-    return markdown(["where", *columns], rows)
+    rows.append(["total", *(format_number(sum(column.values())) for column in columns.values())])
+    return markdown_table(["component", *columns], rows)
 
 
 if __name__ == "__main__":

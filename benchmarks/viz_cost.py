@@ -1,6 +1,6 @@
-"""What it costs to see: CPU time of drawing a recording, a table of frames, and of a tap.
+"""Measure the CPU time of drawing a recording, of a table of frames, and of a tap.
 
-`python benchmarks/viz_cost.py` prints tables. 300 events and more are three lanes of so many each.
+Run `python benchmarks/viz_cost.py` from the root of the repository.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ TABLE = 200  # rows
 EVENTS = 50_000
 
 
-def recorded(size: int) -> rxws.Recording:
-    """A recording of three lanes: text frames, numbers, and words."""
+def new_recording(size: int) -> rxws.Recording:
+    """Return a recording with three lanes of `size` events: text frames, numbers and words."""
     recording = rxws.Recording(keep=size, title="ws://127.0.0.1:8765/ticks")
     subject: Subject[int] = Subject()
     for name, make in (("incoming", _frame), ("price", _price), ("word", _word)):
@@ -48,8 +48,8 @@ def _word(index: int) -> str:
     return f"word {index}"
 
 
-def framed(make: Callable[[int], object]) -> rxws.Recording:
-    """A recording of a connection with as many frames as its table shows, half of them sent."""
+def frame_recording(make: Callable[[int], object]) -> rxws.Recording:
+    """Return a recording of a connection with a full table of frames, half of them sent."""
     recording = rxws.Recording(keep=TABLE)
     for index in range(TABLE):
         recording.lane(("incoming", "outgoing")[index % 2]).note("next", make(index))
@@ -66,17 +66,17 @@ def _bytes(index: int) -> bytes:
 
 
 def cpu(work: Callable[[], object]) -> float:
-    """The median CPU time of a call, in seconds."""
-    spent: list[float] = []
+    """Return the median CPU time of a call, in seconds."""
+    seconds: list[float] = []
     for _ in range(ROUNDS):
-        began = time.process_time()
+        start = time.process_time()
         work()
-        spent.append(time.process_time() - began)
-    return median(spent)
+        seconds.append(time.process_time() - start)
+    return median(seconds)
 
 
-def passing(tapped: bool) -> float:
-    """CPU seconds for each event that passes from a Subject to a subscriber."""
+def event_cost(tapped: bool) -> float:
+    """Return the CPU time per event from a Subject to a subscriber, in seconds."""
     subject: Subject[int] = Subject()
     recording = rxws.Recording()
     source = subject.pipe(recording.tap("tapped")) if tapped else subject
@@ -86,38 +86,40 @@ def passing(tapped: bool) -> float:
         for index in range(EVENTS):
             subject.on_next(index)
 
-    spent = cpu(work) / EVENTS
+    seconds = cpu(work) / EVENTS
     subscription.dispose()
-    return spent
+    return seconds
 
 
-def _table(recording: rxws.Recording) -> str:
-    return _again(Rows(recording, TABLE))
+def _new_table(recording: rxws.Recording) -> str:
+    return _same_table(Rows(recording, TABLE))
 
 
-def _again(rows: Rows) -> str:
+def _same_table(rows: Rows) -> str:
     return table_html(rows.frames(), "a")
 
 
 def main() -> None:
-    """Print the table."""
-    print(f"{'events':>8} {'svg, ms':>9} {'KB':>6} {'text, ms':>9}   of each of {LANES} lanes")
+    """Print the tables."""
+    print(
+        f"{'events':>8} {'svg, ms':>9} {'KB':>6} {'text, ms':>9}   events in each of {LANES} lanes"
+    )
     for size in SIZES:
-        recording = recorded(size)
-        drawn = recording.svg()
+        recording = new_recording(size)
+        output = recording.svg()
         print(
-            f"{size:8} {cpu(recording.svg) * 1e3:9.2f} {len(drawn.encode()) / 1e3:6.1f} "
+            f"{size:8} {cpu(recording.svg) * 1e3:9.2f} {len(output.encode()) / 1e3:6.1f} "
             f"{cpu(recording.text) * 1e3:9.2f}"
         )
-    print(f"\n{TABLE} frames: {'new, ms':>12} {'again, ms':>9} {'KB':>6}")
+    print(f"\n{TABLE} frames: {'new, ms':>12} {'same, ms':>9} {'KB':>6}")
     for name, make in (("words", _word), ("JSON", _frame), ("nested", _nested), ("300 B", _bytes)):
-        recording = framed(make)
+        recording = frame_recording(make)
         rows = Rows(recording, TABLE)
-        drawn = table_html(rows.frames(), "a")
-        new = cpu(partial(_table, recording))
-        again = cpu(partial(_again, rows))
-        print(f"{name:>12} {new * 1e3:10.2f} {again * 1e3:9.2f} {len(drawn.encode()) / 1e3:6.1f}")
-    print(f"\na tap: {(passing(True) - passing(False)) * 1e6:.2f} µs an event")
+        output = table_html(rows.frames(), "a")
+        new = cpu(partial(_new_table, recording))
+        same = cpu(partial(_same_table, rows))
+        print(f"{name:>12} {new * 1e3:10.2f} {same * 1e3:9.2f} {len(output.encode()) / 1e3:6.1f}")
+    print(f"\na tap: {(event_cost(True) - event_cost(False)) * 1e6:.2f} µs per event")
 
 
 if __name__ == "__main__":

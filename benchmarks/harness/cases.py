@@ -1,4 +1,4 @@
-"""What is measured, of whom, and what rxws is to reach."""
+"""The benchmark cases, the peers that are compared, and the goals for rxws."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from pathlib import Path
 from typing import Literal
 
 ROOT = Path(__file__).parents[2]
-SUBJECT = "push"  # the peer that the goals are about
+GOAL_PEER = "push"  # the peer that the goals apply to
 
 
 @dataclass(frozen=True)
 class Peer:
-    """Something that speaks WebSocket, as a module below `benchmarks.peers`."""
+    """A WebSocket implementation to measure: a module in `benchmarks.peers`."""
 
     title: str
     module: str
-    needs: tuple[str, ...]  # the packages without which it cannot run
+    needs: tuple[str, ...]  # packages that must be installed
     env: Mapping[str, str] = field(default_factory=dict[str, str])
-    library: Path = ROOT  # the directory where rxws is found
+    library: Path = ROOT  # the directory to import rxws from
     compresses: bool = True
-    streams: bool = False  # whether it has a pipeline of operators
+    streams: bool = False  # whether it applies operators to a stream
 
     @property
     def missing(self) -> str | None:
-        """The package that it needs and that is not installed."""
+        """The first required package that is not installed, or None."""
         return next((name for name in self.needs if find_spec(name) is None), None)
 
 
@@ -47,25 +47,25 @@ Quantity = Literal["cpu", "p50", "p99", "map"]
 
 @dataclass(frozen=True)
 class Goal:
-    """What rxws is to cost at most: so many times what another peer costs, or so many µs."""
+    """An upper limit for rxws: a ratio to another peer, or a number of µs."""
 
     text: str
-    against: str | None  # a peer; None for an absolute number of µs
+    against: str | None  # name of a peer; None if `at_most` is in µs
     at_most: float
     quantity: Quantity = "cpu"
-    per_second: bool = False  # whether it is put as a rate, and so as a ratio of at least 1/at_most
+    per_second: bool = False  # report it as a rate, so as a ratio of at least 1/at_most
 
 
 @dataclass(frozen=True)
 class Case:
-    """One kind of load."""
+    """One kind of load and the size of a round."""
 
     name: str
     title: str
     connections: int
-    window: int  # messages in flight on each connection
+    window: int  # messages in flight per connection
     payloads: tuple[bytes, ...]
-    messages: int  # in one round, on all connections together
+    messages: int  # per round, over all connections
     kind: Kind = "echo"
     compress: bool = False
     maps: tuple[int, ...] = (1,)
@@ -73,39 +73,40 @@ class Case:
 
     @property
     def unit(self) -> str:
-        """What is counted."""
+        """The name of the thing that a round counts."""
         return "connection" if self.kind == "cycles" else "message"
 
-    def takes(self, peer: Peer) -> bool:
-        """Whether there is something to measure."""
+    def supports(self, peer: Peer) -> bool:
+        """Return whether the peer can run this case."""
         return (peer.compresses or not self.compress) and (peer.streams or len(self.maps) == 1)
 
 
 def sentences(count: int, size: int) -> tuple[bytes, ...]:
-    """Texts of a length, no two alike."""
+    """Return `count` different texts of `size` bytes."""
     return tuple(f"{number:03} ".encode() + b"x" * (size - 4) for number in range(count))
 
 
 def records(count: int, size: int) -> tuple[bytes, ...]:
-    """JSON as an API sends it, of about `size` bytes: what compresses neither to nothing nor badly.
+    """Return `count` JSON documents of about `size` bytes that compress as typical API data does.
 
-    There are so many that none is still in the compressor's window of 32 KiB when it comes again.
+    Use enough of them to exceed the compressor's window of 32 KiB, so that a document that is sent
+    again is no longer in the window.
     """
-    chance = random.Random(7)
+    rng = random.Random(7)
     words = ("station", "north", "harbour", "pressure", "nominal", "offset", "drift", "level")
 
     def record() -> dict[str, object]:
         return {
-            "id": chance.getrandbits(32),
-            "name": "-".join(chance.sample(words, 2)),
-            "value": round(chance.uniform(-50, 50), 3),
-            "ok": chance.random() < 0.9,
+            "id": rng.getrandbits(32),
+            "name": "-".join(rng.sample(words, 2)),
+            "value": round(rng.uniform(-50, 50), 3),
+            "ok": rng.random() < 0.9,
         }
 
     def text() -> bytes:
-        found: list[dict[str, object]] = []
-        while len(data := json.dumps(found).encode()) < size:
-            found.append(record())
+        items: list[dict[str, object]] = []
+        while len(data := json.dumps(items).encode()) < size:
+            items.append(record())
         return data
 
     return tuple(text() for _ in range(count))
@@ -161,7 +162,7 @@ DEFLATE = Case(
 )
 CLIENT = Case(
     "client",
-    "client, a feed with 64 messages in flight, 32 bytes",
+    "client that receives, 64 messages in flight, 32 bytes",
     connections=1,
     window=64,
     payloads=SMALL,
@@ -171,7 +172,7 @@ CLIENT = Case(
 )
 CYCLES = Case(
     "cycles",
-    "connections opened and closed, 16 at a time",
+    "connections opened and closed, 16 in parallel",
     connections=16,
     window=1,
     payloads=(),
@@ -187,7 +188,7 @@ OPERATORS = Case(
     payloads=SMALL,
     messages=20_000,
     maps=(1, 11),
-    goals=(Goal("CPU of each further `ops.map`", None, 0.6, "map"),),
+    goals=(Goal("CPU of each additional `ops.map`", None, 0.6, "map"),),
 )
 
 CASES: dict[str, Case] = {

@@ -1,4 +1,4 @@
-"""Connections that are opened and closed again, some at a time, on raw sockets."""
+"""Open and close many connections, several in parallel, on raw sockets."""
 
 from __future__ import annotations
 
@@ -6,37 +6,37 @@ import errno
 import select
 import socket
 
-from benchmarks.harness.load import CLOSE, CLOSED, PATIENCE, UPGRADE, PeerFailed, receive
+from benchmarks.harness.load import CLOSE, CLOSED, TIMEOUT, UPGRADE, PeerFailed, receive
 
 
-class Cycle:
-    """One connection: connect, upgrade, close with 1000, wait until the server has closed TCP."""
+class ChurnConnection:
+    """One connection: connect, upgrade, close with 1000, wait until the server closes TCP."""
 
     def __init__(self, port: int) -> None:
         self.request = UPGRADE.format(port=port, more="").encode()
         self.sock = socket.socket()
         self.sock.setblocking(False)
-        failed = self.sock.connect_ex(("127.0.0.1", port))
-        if failed not in (0, errno.EINPROGRESS):
+        error_code = self.sock.connect_ex(("127.0.0.1", port))
+        if error_code not in (0, errno.EINPROGRESS):
             self.sock.close()
-            raise PeerFailed(f"no connection: {errno.errorcode[failed]}")
-        self.head: bytes | None = b""  # None once the upgrade is done
+            raise PeerFailed(f"cannot connect: {errno.errorcode[error_code]}")
+        self.head: bytes | None = b""  # None after the upgrade
         self.rest = b""
 
-    def connected(self) -> None:
-        """Ask for the upgrade."""
-        failed = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if failed:
-            raise PeerFailed(f"no connection: {errno.errorcode[failed]}")
-        self.sock.send(self.request)  # some hundred bytes into an empty buffer
+    def on_connected(self) -> None:
+        """Send the upgrade request."""
+        error_code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error_code:
+            raise PeerFailed(f"cannot connect: {errno.errorcode[error_code]}")
+        self.sock.send(self.request)  # a few hundred bytes always fit into an empty buffer
 
-    def ready(self) -> bool:
-        """Take what came, and answer it; whether that was the end."""
+    def on_readable(self) -> bool:
+        """Read and answer; return whether the connection is finished."""
         if self.head is not None:
             self.head += receive(self.sock) or b""
             if b"\r\n\r\n" in self.head:
                 if not self.head.startswith(b"HTTP/1.1 101 "):
-                    raise PeerFailed(f"no upgrade: {self.head!r}")
+                    raise PeerFailed(f"the upgrade error_code: {self.head!r}")
                 self.head = None
                 self.sock.send(CLOSE)
             return False
@@ -45,43 +45,43 @@ class Cycle:
         except BlockingIOError:
             return False
         except OSError as error:
-            raise PeerFailed(f"the connection broke: {error}") from error
+            raise PeerFailed(f"the connection was lost: {error}") from error
         self.rest += data
         if not data and self.rest != CLOSED:
-            raise PeerFailed(f"the answer to a close is {self.rest!r}")
+            raise PeerFailed(f"the server answered the close with {self.rest!r}")
         return not data
 
 
-def cycle(port: int, count: int, width: int) -> None:
-    """Go through so many connections, `width` of them at a time."""
-    open_now: dict[int, Cycle] = {}
+def churn(port: int, count: int, parallel: int) -> None:
+    """Open and close `count` connections, `parallel` of them at the same time."""
+    connections: dict[int, ChurnConnection] = {}
     with select.epoll() as poll:
 
-        def begin() -> None:
-            one = Cycle(port)
-            open_now[one.sock.fileno()] = one
-            poll.register(one.sock, select.EPOLLOUT)
+        def start() -> None:
+            connection = ChurnConnection(port)
+            connections[connection.sock.fileno()] = connection
+            poll.register(connection.sock, select.EPOLLOUT)
 
         try:
-            for _ in range(min(width, count)):
-                begin()
-            to_begin = count - len(open_now)
-            while open_now:
-                events = poll.poll(PATIENCE)
+            for _ in range(min(parallel, count)):
+                start()
+            remaining = count - len(connections)
+            while connections:
+                events = poll.poll(TIMEOUT)
                 if not events:
-                    raise PeerFailed(f"nothing came for {PATIENCE:.0f} s")
+                    raise PeerFailed(f"received nothing for {TIMEOUT:.0f} s")
                 for fd, event in events:
-                    one = open_now[fd]
+                    connection = connections[fd]
                     if event & select.EPOLLOUT:
-                        one.connected()
+                        connection.on_connected()
                         poll.modify(fd, select.EPOLLIN)
-                    elif one.ready():
+                    elif connection.on_readable():
                         poll.unregister(fd)
-                        one.sock.close()
-                        del open_now[fd]
-                        if to_begin:
-                            to_begin -= 1
-                            begin()
+                        connection.sock.close()
+                        del connections[fd]
+                        if remaining:
+                            remaining -= 1
+                            start()
         finally:
-            for one in open_now.values():
-                one.sock.close()
+            for connection in connections.values():
+                connection.sock.close()

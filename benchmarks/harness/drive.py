@@ -1,4 +1,4 @@
-"""One peer under the load of an echo case, for as long as somebody looks at it."""
+"""Keep one peer under the load of an echo case while a profiler watches it."""
 
 from __future__ import annotations
 
@@ -7,66 +7,70 @@ import time
 from collections.abc import Callable, Generator, Sequence
 
 from benchmarks.harness.cases import CASES, Case
-from benchmarks.harness.load import Compared, Link, Messages, Replies, exchange
-from benchmarks.harness.process import Process, running
+from benchmarks.harness.load import LoadConnection, Messages, ReplyReader, exchange
+from benchmarks.harness.process import PeerProcess, running
 
-ECHOES = [case.name for case in CASES.values() if case.kind == "echo" and len(case.maps) == 1]
+ECHO_CASES = [case.name for case in CASES.values() if case.kind == "echo" and len(case.maps) == 1]
 
-STINT = 5.0  # seconds that connections are kept: no peer sends a ping by then
+CONNECTION_SECONDS = 5.0  # reconnect this often: before any peer sends a ping
 
 
-class Driven:
-    """A server that is ready, and the load of a case for it."""
+class LoadedPeer:
+    """A running server and the load of a case for it."""
 
-    def __init__(self, case: Case, process: Process) -> None:
+    def __init__(self, case: Case, process: PeerProcess) -> None:
         self.case = case
         self.process = process
         self.messages = Messages(case.payloads, compress=case.compress)
 
     @contextlib.contextmanager
-    def connected(self) -> Generator[Sequence[Link]]:
-        """The connections of the case, with the first messages behind them."""
-        links: list[Link] = []
+    def connected(self) -> Generator[Sequence[LoadConnection]]:
+        """Open the connections of the case and check the first replies."""
+        connections: list[LoadConnection] = []
         try:
-            links.extend(
-                Link(self.process.port, self.messages) for _ in range(self.case.connections)
-            )
-            self.send(links, self.case.window, lambda: Compared(self.messages.payloads))
-            yield links
-            while links:
-                links.pop().close()
+            connections.extend(self.connect() for _ in range(self.case.connections))
+            self.exchange(connections, self.case.window, self.messages.checked_replies)
+            yield connections
+            while connections:
+                connections.pop().close()
         finally:
-            for link in links:
-                link.sock.close()
+            for connection in connections:
+                connection.sock.close()
 
-    def send(self, links: Sequence[Link], each: int, replies: Callable[[], Replies]) -> None:
-        """Exchange so many messages on each connection."""
-        for link in links:
-            link.begin(each, replies())
-        exchange(links, each, self.case.window)
+    def connect(self) -> LoadConnection:
+        return LoadConnection(self.process.port, self.messages)
+
+    def exchange(
+        self, connections: Sequence[LoadConnection], each: int, replies: Callable[[], ReplyReader]
+    ) -> None:
+        """Send `each` messages on every connection and wait for the replies."""
+        for connection in connections:
+            connection.begin(each, replies())
+        exchange(connections, each, self.case.window)
 
     def keep_busy(self, seconds: float) -> float:
-        """The µs of CPU time per message, of so many seconds."""
+        """Exchange messages for some seconds; return the CPU time per message, in µs."""
         each = max(self.case.messages // self.case.connections // 10, 1)
         used = count = 0
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            with self.connected() as links:
-                began, stint = self.process.cpu(), min(time.monotonic() + STINT, end)
-                while time.monotonic() < stint:
-                    self.send(links, each, self.messages.replies)
-                    count += each * len(links)
-                used += self.process.cpu() - began
+            with self.connected() as connections:
+                before = self.process.cpu()
+                reconnect_at = min(time.monotonic() + CONNECTION_SECONDS, end)
+                while time.monotonic() < reconnect_at:
+                    self.exchange(connections, each, self.messages.counted_replies)
+                    count += each * len(connections)
+                used += self.process.cpu() - before
         return used / max(count, 1) / 1000
 
 
 @contextlib.contextmanager
-def driven(case: Case, process: Process) -> Generator[Driven]:
-    """A process that is starting, once it is ready; it is ended at the end."""
+def loaded_peer(case: Case, process: PeerProcess) -> Generator[LoadedPeer]:
+    """Wait until the process is ready, and stop it at the end."""
     with running([process]):
-        yield Driven(case, process)
+        yield LoadedPeer(case, process)
 
 
-def serving(case: Case, loop: str) -> Sequence[str]:
-    """The arguments of a server for a case."""
+def serve_arguments(case: Case, loop: str) -> Sequence[str]:
+    """Return the command line arguments of a peer that serves a case."""
     return ["serve", "--loop", loop, *["--compress"] * case.compress]

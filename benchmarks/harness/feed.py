@@ -1,4 +1,4 @@
-"""The feed: a server made of raw sockets, for one client at a time, the one that is measured."""
+"""A server on raw sockets that sends messages to the client that is measured."""
 
 from __future__ import annotations
 
@@ -7,43 +7,43 @@ import hashlib
 import re
 import socket
 
-from benchmarks.harness.load import CHUNK, PATIENCE, Messages, PeerFailed
+from benchmarks.harness.load import CHUNK, TIMEOUT, Messages, PeerFailed
 from benchmarks.peers.runner import ACK
 from support.peers.frames import Decoder, Frame, Op, close_body, frame
 
 MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
-class Feed:
-    """Listens on a port of its own, and feeds the client that connects."""
+class FeedServer:
+    """Listens on a free port and accepts one client at a time."""
 
     def __init__(self, messages: Messages, window: int) -> None:
         self.messages = messages
         self.window = window
         self.listener = socket.create_server(("127.0.0.1", 0))
-        self.listener.settimeout(PATIENCE)
+        self.listener.settimeout(TIMEOUT)
         self.port: int = self.listener.getsockname()[1]
 
     def close(self) -> None:
         self.listener.close()
 
-    def accept(self) -> Fed:
+    def accept(self) -> FeedConnection:
         sock, _ = self.listener.accept()
         try:
-            sock.settimeout(PATIENCE)
+            sock.settimeout(TIMEOUT)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             head = b""
             while not head.endswith(b"\r\n\r\n"):
                 head += read(sock)
-            sock.sendall(answer(head))
+            sock.sendall(upgrade_response(head))
         except BaseException:
             sock.close()
             raise
-        return Fed(sock, self.messages, self.window)
+        return FeedConnection(sock, self.messages, self.window)
 
 
-class Fed:
-    """A client that is connected."""
+class FeedConnection:
+    """The connection of one client."""
 
     def __init__(self, sock: socket.socket, messages: Messages, window: int) -> None:
         self.sock = sock
@@ -51,39 +51,39 @@ class Fed:
         self.window = window
         self.decoder = Decoder()
 
-    def feed(self, count: int) -> None:
-        """Send so many messages, a multiple of `ACK`, and wait until the client has them all."""
+    def send(self, count: int) -> None:
+        """Send `count` messages, a multiple of `ACK`, and wait until the client has all."""
         first = min(self.window, count)
-        self.sock.sendall(self.messages.run(0, first))
-        to_send, under_way = count - first, first
-        while under_way:
-            acks = sum(self.told(one) for one in self.decoder.feed(read(self.sock)))
+        self.sock.sendall(self.messages.batch(0, first))
+        to_send, in_flight = count - first, first
+        while in_flight:
+            acks = sum(self.is_ack(one) for one in self.decoder.feed(read(self.sock)))
             more = min(acks * ACK, to_send)
             if more:
-                self.sock.sendall(self.messages.run(0, more))
+                self.sock.sendall(self.messages.batch(0, more))
             to_send -= more
-            under_way += more - acks * ACK
-            if under_way < 0:
-                raise PeerFailed("the client says that it has more than was sent")
+            in_flight += more - acks * ACK
+            if in_flight < 0:
+                raise PeerFailed("the client acknowledged more messages than were sent")
 
-    def told(self, said: Frame) -> bool:
-        """Whether the client says that it has had `ACK` more messages."""
-        if said.opcode == Op.PING:
-            self.sock.sendall(frame(Op.PONG, said.payload))
+    def is_ack(self, received: Frame) -> bool:
+        """Return whether this frame acknowledges `ACK` more messages; answer pings."""
+        if received.opcode == Op.PING:
+            self.sock.sendall(frame(Op.PONG, received.payload))
             return False
-        if said.opcode == Op.PONG:  # a sign of life, as rxws gives it when it falls behind
+        if received.opcode == Op.PONG:  # rxws sends unsolicited pongs while it is behind
             return False
-        if said.opcode != Op.TEXT:
-            raise PeerFailed(f"the client sent {said}")
+        if received.opcode != Op.TEXT:
+            raise PeerFailed(f"the client sent {received}")
         return True
 
     def close(self) -> None:
-        """Close as the protocol has it."""
+        """Perform the close handshake."""
         try:
             self.sock.sendall(frame(Op.CLOSE, close_body(1000)))
             while True:
-                for said in self.decoder.feed(read(self.sock)):
-                    if said.opcode == Op.CLOSE:
+                for received in self.decoder.feed(read(self.sock)):
+                    if received.opcode == Op.CLOSE:
                         return
         finally:
             self.sock.close()
@@ -93,18 +93,18 @@ def read(sock: socket.socket) -> bytes:
     try:
         data = sock.recv(CHUNK)
     except OSError as error:
-        raise PeerFailed(f"the client said nothing, or is gone: {error}") from error
+        raise PeerFailed(f"the client is silent or gone: {error}") from error
     if not data:
-        raise PeerFailed("the client ended the connection")
+        raise PeerFailed("the client closed the connection")
     return data
 
 
-def answer(head: bytes) -> bytes:
-    """The head that accepts an upgrade, without any extension."""
-    found = re.search(rb"(?im)^sec-websocket-key:\s*(\S+)", head)
-    if found is None:
-        raise PeerFailed(f"no request for an upgrade: {head!r}")
-    accept = base64.b64encode(hashlib.sha1(found[1] + MAGIC).digest())
+def upgrade_response(head: bytes) -> bytes:
+    """Return the response that accepts an upgrade without extensions."""
+    match = re.search(rb"(?im)^sec-websocket-key:\s*(\S+)", head)
+    if match is None:
+        raise PeerFailed(f"not an upgrade request: {head!r}")
+    accept = base64.b64encode(hashlib.sha1(match[1] + MAGIC).digest())
     return (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"

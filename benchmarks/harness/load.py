@@ -1,8 +1,7 @@
-"""The load: raw sockets and frames made beforehand, in one process, the same for every server.
+"""The load generator: raw sockets and prepared frames, in one process, the same for every server.
 
-It is no WebSocket client. What it does with each reply is as little as can be, so that the server
-is the one that is busy: after the first messages, which are compared with what was sent, replies
-are only counted.
+This is not a WebSocket client. It does as little as possible for each reply, so that the server
+is the bottleneck: it compares the first replies with the messages and only counts the others.
 """
 
 from __future__ import annotations
@@ -17,54 +16,54 @@ from typing import Protocol
 
 from support.peers.frames import Decoder, Op, close_body, deflate, frame, new_mask
 
-PATIENCE = 30.0  # seconds without a sign of life after which a server is given up
+TIMEOUT = 30.0  # seconds without any data after which a peer has failed
 DUPLEX = select.EPOLLIN | select.EPOLLOUT
-# Bytes; the most that is read at once. Above 128 KiB each read would map memory and unmap it again
-# (see peers/runner.py), and the load would be busier with that than the server.
+# Bytes per read. Above 128 KiB, glibc maps and unmaps memory for each read (see peers/runner.py),
+# which would keep the load generator busier than the server.
 CHUNK = 1 << 16
 UPGRADE = (
     "GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n{more}\r\n"
 )
-# Context takeover is left on, as browsers ask for. The frames that are sent make no use of it, as a
-# client need not, so the same ones do for every connection; each reply is compressed in the context
-# of those before, and every server has the same work.
+# Context takeover stays enabled, as in browsers. The prepared frames do not use it, which a client
+# may choose, so all connections can share them. The server compresses each reply in the context of
+# the previous ones.
 OFFER = "Sec-WebSocket-Extensions: permessage-deflate\r\n"
-TEXT = 0x81  # the first byte of a frame that is a text, whole
-CONTROL = 0x08  # the bit that the opcodes of control frames have
+TEXT = 0x81  # first byte of an unfragmented text frame
+CONTROL = 0x08  # bit that is set in the opcodes of control frames
 CLOSE = frame(Op.CLOSE, close_body(1000), mask=b"\0\0\0\0")
 CLOSED = frame(Op.CLOSE, close_body(1000))
 
 
 class PeerFailed(Exception):
-    """What is measured did not do what it is to do."""
+    """A peer did not behave as the benchmark requires."""
 
 
-class Replies(Protocol):
-    """What counts the messages in the bytes that come in."""
+class ReplyReader(Protocol):
+    """Counts the messages in the received bytes."""
 
-    def take(self, data: bytes) -> int:
-        """The number of messages that these bytes complete."""
+    def feed(self, data: bytes) -> int:
+        """Return the number of messages that these bytes complete."""
         ...
 
 
-class Counted:
-    """Replies of which only the headers are looked at.
+class ReplyCounter:
+    """Counts replies by their headers only.
 
-    Pings and pongs do not count, and are not answered: no connection is kept for so long.
+    It skips pings and pongs without an response: no connection lasts long enough to need one.
 
     Args:
-        size: The length of a reply with its header, where it is known: then pieces that begin and
-            end with one are counted by their length.
+        size: Bytes of a reply including its header, if all replies have the same size; 0
+            otherwise. Chunks of whole replies are then counted by their length.
     """
 
     def __init__(self, size: int = 0) -> None:
         self.size = size
-        self.rest: bytes = b""  # of a header that is cut off
-        self.skip: int = 0  # bytes that are still to come of a frame whose header is known
-        self.one = 0  # what that frame counts for
+        self.rest: bytes = b""  # an incomplete header
+        self.skip: int = 0  # remaining bytes of the current frame
+        self.one = 0  # 1 if the current frame is a message, 0 if it is a control frame
 
-    def take(self, data: bytes) -> int:
+    def feed(self, data: bytes) -> int:
         end, size = len(data), self.size
         aligned = size and not end % size and not self.skip and not self.rest
         if aligned and data[0] == data[-size] == TEXT:
@@ -94,8 +93,8 @@ class Counted:
         return count
 
 
-class Compared:
-    """Replies that have to be what was sent, in its order."""
+class ReplyChecker:
+    """Checks that the replies are the sent payloads, in order."""
 
     def __init__(self, payloads: Sequence[bytes]) -> None:
         self.payloads = payloads
@@ -103,7 +102,7 @@ class Compared:
         self.inflate = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
         self.seen = 0
 
-    def take(self, data: bytes) -> int:
+    def feed(self, data: bytes) -> int:
         before = self.seen
         for reply in self.decoder.feed(data):
             if reply.opcode in (Op.PING, Op.PONG):
@@ -119,16 +118,15 @@ class Compared:
 
 
 class Messages:
-    """The frames of a client that sends these payloads over and over."""
+    """The frames of a client that sends these payloads repeatedly."""
 
     def __init__(self, payloads: Sequence[bytes], *, compress: bool, masked: bool = True) -> None:
         self.payloads = payloads
         self.compress = compress
         frames = [self._frame(payload, masked) for payload in payloads]
         self.ends = [0, *accumulate(len(one) for one in frames * 2)]
-        self.block = memoryview(
-            b"".join(frames * 2)
-        )  # twice, so that each run of them is one piece
+        # Two copies, so that a batch that wraps around is still contiguous.
+        self.block = memoryview(b"".join(frames * 2))
 
     def _frame(self, payload: bytes, masked: bool) -> bytes:
         mask = new_mask() if masked else None
@@ -136,52 +134,55 @@ class Messages:
             return frame(Op.TEXT, deflate(payload), rsv=4, mask=mask)
         return frame(Op.TEXT, payload, mask=mask)
 
-    def run(self, first: int, count: int) -> memoryview:
-        """So many frames in one piece, from that one on."""
+    def batch(self, first: int, count: int) -> memoryview:
+        """Return `count` frames from number `first` on, as contiguous bytes."""
         start = first % len(self.payloads)
         return self.block[self.ends[start] : self.ends[start + count]]
 
-    def replies(self) -> Replies:
-        return Counted(0 if self.compress else len(frame(Op.TEXT, self.payloads[0])))
+    def checked_replies(self) -> ReplyReader:
+        return ReplyChecker(self.payloads)
+
+    def counted_replies(self) -> ReplyReader:
+        return ReplyCounter(0 if self.compress else len(frame(Op.TEXT, self.payloads[0])))
 
 
-class Link:
-    """One connection: what is still to be sent and to be counted on it."""
+class LoadConnection:
+    """One connection, and the messages that it still has to send and to receive."""
 
     def __init__(self, port: int, messages: Messages) -> None:
         self.messages = messages
-        self.sock = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        self.sock = socket.create_connection(("127.0.0.1", port), TIMEOUT)
         try:
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             head = UPGRADE.format(port=port, more=OFFER if messages.compress else "")
             self.sock.sendall(head.encode())
-            answer = read_head(self.sock)
-            if messages.compress != (b"permessage-deflate" in answer.lower()):
-                raise PeerFailed(f"compression was not agreed on as it should: {answer!r}")
+            response = read_head(self.sock)
+            if messages.compress != (b"permessage-deflate" in response.lower()):
+                raise PeerFailed(f"unexpected result of the compression offer: {response!r}")
         except BaseException:
             self.sock.close()
             raise
         self.sock.setblocking(False)
-        self.position = 0  # the next one of the messages
-        self.replies: Replies = Compared(messages.payloads)
+        self.position = 0  # number of the next message
+        self.replies: ReplyReader = messages.checked_replies()
         self.unsent = memoryview(b"")
-        self.to_send = 0  # messages that are not yet under way
-        self.to_come = 0  # replies
-        self.since = 0  # ns; when the last piece was sent
+        self.to_send = 0  # messages not yet sent
+        self.awaited = 0  # replies not yet received
+        self.sent_at = 0  # ns; time of the last write
 
-    def begin(self, count: int, replies: Replies) -> None:
+    def begin(self, count: int, replies: ReplyReader) -> None:
         self.replies = replies
-        self.to_send = self.to_come = count
+        self.to_send = self.awaited = count
 
     def send(self, count: int) -> bool:
-        """Send so many more; False as long as some of it waits for the kernel."""
+        """Send up to `count` more messages; return whether the kernel has accepted all bytes."""
         count = min(count, self.to_send)
         if count:
             self.to_send -= count
-            piece = self.messages.run(self.position, count)
+            batch = self.messages.batch(self.position, count)
             self.position += count
-            self.unsent = memoryview(bytes(self.unsent) + piece) if self.unsent else piece
-            self.since = time.perf_counter_ns()
+            self.unsent = memoryview(bytes(self.unsent) + batch) if self.unsent else batch
+            self.sent_at = time.perf_counter_ns()
         return self.flush()
 
     def flush(self) -> bool:
@@ -193,80 +194,91 @@ class Link:
         return not self.unsent
 
     def close(self) -> None:
-        """Close as the protocol has it, and wait until the server has closed TCP."""
+        """Perform the close handshake and wait until the server closes TCP."""
         try:
-            self.sock.settimeout(PATIENCE)
+            self.sock.settimeout(TIMEOUT)
             self.sock.sendall(CLOSE)
             last = b""
             while data := self.sock.recv(CHUNK):
                 last = (last + data)[-len(CLOSED) :]
             if last != CLOSED:
-                raise PeerFailed(f"the answer to a close is {last!r}")
+                raise PeerFailed(f"the server answered the close with {last!r}")
         finally:
             self.sock.close()
 
 
 def read_head(sock: socket.socket) -> bytes:
-    """The head of an upgrade's answer."""
+    """Read the response to the upgrade request."""
     head = b""
     while b"\r\n\r\n" not in head:
         data = sock.recv(CHUNK)
         if not data:
-            raise PeerFailed(f"the connection ended in the handshake: {head!r}")
+            raise PeerFailed(f"the connection ended during the handshake: {head!r}")
         head += data
     if not head.startswith(b"HTTP/1.1 101 ") or not head.endswith(b"\r\n\r\n"):
-        raise PeerFailed(f"no upgrade: {head!r}")
+        raise PeerFailed(f"the upgrade failed: {head!r}")
     return head
 
 
 def exchange(
-    links: Sequence[Link], count: int, window: int, latencies: list[int] | None = None
+    connections: Sequence[LoadConnection],
+    count: int,
+    window: int,
+    latencies: list[int] | None = None,
 ) -> None:
-    """Send and get back so many messages on each connection, `window` of them being under way.
+    """Send `count` messages on each connection, at most `window` in flight, and await the replies.
 
-    As the replies to n messages come in together, n more go out, in one write. `latencies` gets the
-    nanoseconds of each message, which are told apart only where the window is 1.
+    When n replies arrive together, the next n messages are sent in one write.
+
+    Args:
+        connections: The connections, after `begin(count, ...)`.
+        count: Messages per connection.
+        window: Messages in flight per connection.
+        latencies: Receives the round-trip time of each message, in ns. Pass it only with a window
+            of 1: otherwise the messages of a batch cannot be told apart.
     """
     clock = time.perf_counter_ns
     with select.epoll() as poll:
-        by_fd = {link.sock.fileno(): link for link in links}
-        for fd, link in by_fd.items():
-            poll.register(fd, select.EPOLLIN if link.send(window) else DUPLEX)
-        left = len(links)
+        by_fd = {connection.sock.fileno(): connection for connection in connections}
+        for fd, connection in by_fd.items():
+            poll.register(fd, select.EPOLLIN if connection.send(window) else DUPLEX)
+        left = len(connections)
         while left:
-            events = poll.poll(PATIENCE)
+            events = poll.poll(TIMEOUT)
             if not events:
-                raise PeerFailed(f"nothing came for {PATIENCE:.0f} s")
+                raise PeerFailed(f"received nothing for {TIMEOUT:.0f} s")
             for fd, event in events:
-                link = by_fd[fd]
+                connection = by_fd[fd]
                 if event & ~select.EPOLLOUT:
-                    data = receive(link.sock)
+                    data = receive(connection.sock)
                     if data is None:
                         continue
-                    found = link.replies.take(data)
+                    found = connection.replies.feed(data)
                     if found and latencies is not None:
-                        latencies.append(clock() - link.since)
-                    link.to_come -= found
-                    if link.to_come < 0:
-                        raise PeerFailed(f"{-link.to_come} replies too many")
-                    waits = bool(link.unsent)
-                    flushed = link.send(found)
-                    if waits == flushed:
+                        latencies.append(clock() - connection.sent_at)
+                    connection.awaited -= found
+                    if connection.awaited < 0:
+                        raise PeerFailed(
+                            f"received {-connection.awaited} more replies than expected"
+                        )
+                    was_blocked = bool(connection.unsent)
+                    flushed = connection.send(found)
+                    if was_blocked == flushed:
                         poll.modify(fd, select.EPOLLIN if flushed else DUPLEX)
-                    if found and not link.to_come:
+                    if found and not connection.awaited:
                         left -= 1
-                elif link.flush():
+                elif connection.flush():
                     poll.modify(fd, select.EPOLLIN)
 
 
 def receive(sock: socket.socket) -> bytes | None:
-    """What there is to read, None if nothing; the end is a failure."""
+    """Return the available bytes, or None; raise PeerFailed at the end of the connection."""
     try:
         data = sock.recv(CHUNK)
     except BlockingIOError:
         return None
     except OSError as error:
-        raise PeerFailed(f"the connection broke: {error}") from error
+        raise PeerFailed(f"the connection was lost: {error}") from error
     if not data:
         raise PeerFailed("the connection ended")
     return data

@@ -1,4 +1,4 @@
-"""A peer in a process of its own, and the CPU time that it has used."""
+"""Run a peer in a separate process and read its CPU time."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ from typing import IO, Any
 from benchmarks.harness.cases import ROOT, Peer
 from benchmarks.harness.load import PeerFailed
 
-START = 60.0  # seconds in which a peer must be there; valgrind makes it slow
-END = 20.0
+START_TIMEOUT = 60.0  # seconds; under valgrind, peers start slowly
+STOP_TIMEOUT = 20.0
 
 
-class Process:
+class PeerProcess:
     """A running peer.
 
     Args:
-        prefix: The command that runs it, where it is not Python itself: a profiler.
+        peer: The peer to start.
+        arguments: Its command line, see `benchmarks.peers.runner`.
+        prefix: A command to run Python under, for example a profiler.
     """
 
     def __init__(self, peer: Peer, arguments: Sequence[str], prefix: Sequence[str] = ()) -> None:
         self.peer = peer
-        # -P: what is imported comes from PYTHONPATH, and nothing by chance from where one stands.
-        # `library` is first, so rxws can be of another commit than the rest.
+        # -P: import from PYTHONPATH only, never from the current directory. `library` comes first,
+        # so that rxws can be from another commit than the peers.
         command = [*prefix, sys.executable, "-P", "-m", f"benchmarks.peers.{peer.module}"]
         self.popen = subprocess.Popen(
             [*command, *arguments],
@@ -41,59 +43,59 @@ class Process:
         self.port = 0
         self.about: dict[str, Any] = {}
 
-    def wait_until_ready(self, seconds: float = START) -> None:
-        """Read what it says of itself."""
+    def wait_until_ready(self, seconds: float = START_TIMEOUT) -> None:
+        """Read the port and the description that the peer prints."""
         deadline = time.monotonic() + seconds
-        said = b""
-        out = stream(self.popen.stdout)
-        while said.count(b"\n") < 2:
+        output = b""
+        out = pipe(self.popen.stdout)
+        while output.count(b"\n") < 2:
             left = deadline - time.monotonic()
             data = os.read(out.fileno(), 4096) if select.select([out], [], [], left)[0] else None
             if not data:
-                how = "ended" if data == b"" else f"was not there after {seconds:.0f} s"
+                how = "exited" if data == b"" else f"did not start within {seconds:.0f} s"
                 raise PeerFailed(f"{self.peer.title} {how}")
-            said += data
-        port, about = said.splitlines()
+            output += data
+        port, about = output.splitlines()
         self.port, self.about = int(port), json.loads(about)
 
-    def order(self) -> None:
-        """Have a client connect once more."""
-        source = stream(self.popen.stdin)
+    def request_connection(self) -> None:
+        """Tell a client peer to connect again."""
+        source = pipe(self.popen.stdin)
         source.write(b"\n")
         source.flush()
 
     def cpu(self) -> int:
-        """Nanoseconds of CPU time, user and system, of all its threads.
+        """Return the CPU time of all threads, user and system, in nanoseconds.
 
-        This is the clock that clock_getcpuclockid(3) gives; Python has no name for it. It has the
-        resolution of the scheduler's accounts, not that of the ticks of /proc/PID/stat.
+        This is the clock that clock_getcpuclockid(3) returns; Python has no function for it. It is
+        as precise as the scheduler's accounting, unlike the ticks of /proc/PID/stat.
         """
         return time.clock_gettime_ns((~self.popen.pid) << 3 | 2)
 
-    def end(self) -> None:
-        """End it by the end of its standard input, and by force if it does not."""
+    def stop(self) -> None:
+        """Close standard input to stop the peer; kill it if that does not help."""
         with contextlib.suppress(BrokenPipeError):
-            stream(self.popen.stdin).close()
+            pipe(self.popen.stdin).close()
         try:
-            self.popen.wait(END)
+            self.popen.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
             self.popen.kill()
             self.popen.wait()
-        stream(self.popen.stdout).close()
+        pipe(self.popen.stdout).close()
 
 
-def stream(found: IO[bytes] | None) -> IO[bytes]:
-    assert found is not None  # a pipe was asked for
+def pipe(found: IO[bytes] | None) -> IO[bytes]:
+    assert found is not None  # Popen was called with PIPE
     return found
 
 
 @contextlib.contextmanager
-def running(processes: Sequence[Process]) -> Generator[Sequence[Process]]:
-    """Have these ready, having started all at once; none is left over."""
+def running(processes: Sequence[PeerProcess]) -> Generator[Sequence[PeerProcess]]:
+    """Wait until all processes are ready; stop them at the end."""
     try:
         for process in processes:
             process.wait_until_ready()
         yield processes
     finally:
         for process in processes:
-            process.end()
+            process.stop()

@@ -1,4 +1,4 @@
-"""What a run has found: kept as JSON, and asked for medians and ratios."""
+"""The results of a run: stored as JSON, evaluated as medians and ratios."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.harness.cases import CASES, SUBJECT, Case, Goal
+from benchmarks.harness.cases import CASES, GOAL_PEER, Case, Goal
 from benchmarks.harness.rounds import Round, Series
 
 
 @dataclass(frozen=True)
 class Result:
-    """One case on one event loop."""
+    """The measurements of one case on one event loop."""
 
     case: str
     loop: str
-    others: float  # the share of the machine's CPUs that others used meanwhile
+    other_load: float  # share of the CPUs that other processes used meanwhile
     series: list[Series]
 
     @property
-    def of(self) -> Case:
+    def definition(self) -> Case:
         return CASES[self.case]
 
     def find(self, peer: str, maps: int = 1) -> Series | None:
@@ -35,7 +35,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Report:
-    """All that was measured in one run, and where."""
+    """All results of one run, and the machine."""
 
     machine: str
     results: list[Result] = field(default_factory=list[Result])
@@ -43,11 +43,11 @@ class Report:
     def loops(self) -> list[str]:
         return list(dict.fromkeys(result.loop for result in self.results))
 
-    def on(self, loop: str) -> list[Result]:
+    def on_loop(self, loop: str) -> list[Result]:
         return [result for result in self.results if result.loop == loop]
 
     def packages(self) -> dict[str, str]:
-        """The versions that the peers have told."""
+        """Return the versions that the peers reported, by package."""
         found: dict[str, str] = {}
         for result in self.results:
             for series in result.series:
@@ -56,7 +56,7 @@ class Report:
         return found
 
     def transports(self) -> dict[str, str]:
-        """What each rxws has told about the way that its frames take."""
+        """Return the read path that each rxws peer reported, by title."""
         return {
             series.title: series.about["transport"]
             for result in self.results
@@ -65,43 +65,43 @@ class Report:
         }
 
 
-def quantity(rounds: Sequence[Round], name: str = "cpu") -> list[float]:
-    """One figure of each round, where it has it."""
+def values_of(rounds: Sequence[Round], name: str = "cpu") -> list[float]:
+    """Return one field of each round, without the rounds where it is None."""
     return [value for one in rounds if (value := getattr(one, name)) is not None]
 
 
-def ratio(series: Series, base: Series | None, name: str = "cpu") -> float | None:
-    """The median of the ratios that the rounds have, each to the same round of the other."""
+def median_ratio(series: Series, base: Series | None, name: str = "cpu") -> float | None:
+    """Return the median of the ratios, each to the same round of `base`."""
     if base is None:
         return None
-    pairs = zip(quantity(series.rounds, name), quantity(base.rounds, name), strict=True)
+    pairs = zip(values_of(series.rounds, name), values_of(base.rounds, name), strict=True)
     ratios = [one / other for one, other in pairs]
     return median(ratios) if ratios else None
 
 
-def per_map(result: Result, peer: str) -> list[float]:
-    """µs that each further operator takes, in each round."""
-    few, many = result.of.maps
+def cost_per_map(result: Result, peer: str) -> list[float]:
+    """Return the µs that each additional operator takes, for each round."""
+    few, many = result.definition.maps
     short, long = result.find(peer, few), result.find(peer, many)
     if short is None or long is None:
         return []
-    pairs = zip(quantity(long.rounds), quantity(short.rounds), strict=True)
+    pairs = zip(values_of(long.rounds), values_of(short.rounds), strict=True)
     return [(one - other) / (many - few) for one, other in pairs]
 
 
-def reached(result: Result, goal: Goal) -> float | None:
-    """What the subject has reached of a goal, in the goal's unit; None if it was not measured."""
+def achieved(result: Result, goal: Goal) -> float | None:
+    """Return the value that rxws achieved, in the unit of the goal; None if not measured."""
     if goal.quantity == "map":
-        found = per_map(result, SUBJECT)
+        found = cost_per_map(result, GOAL_PEER)
         return median(found) if found else None
-    subject = result.find(SUBJECT)
-    if subject is None or goal.against is None:
+    measured = result.find(GOAL_PEER)
+    if measured is None or goal.against is None:
         return None
-    return ratio(subject, result.find(goal.against), goal.quantity)
+    return median_ratio(measured, result.find(goal.against), goal.quantity)
 
 
 def machine() -> str:
-    """Where this is run."""
+    """Describe this machine: system, number and model of CPUs."""
     model = platform.processor() or platform.machine()
     cpus = Path("/proc/cpuinfo")
     if cpus.exists():
@@ -115,14 +115,14 @@ def dump(report: Report) -> str:
 
 
 def load(text: str) -> Report:
-    """What `dump` has written."""
+    """Parse a report that `dump` wrote."""
     data: dict[str, Any] = json.loads(text)
-    return Report(data["machine"], [result(one) for one in data["results"]])
+    return Report(data["machine"], [load_result(one) for one in data["results"]])
 
 
-def result(data: dict[str, Any]) -> Result:
+def load_result(data: dict[str, Any]) -> Result:
     found: list[Series] = []
     for one in data["series"]:
         rounds = [Round(**figures) for figures in one.pop("rounds")]
         found.append(Series(rounds=rounds, **one))
-    return Result(data["case"], data["loop"], data["others"], found)
+    return Result(data["case"], data["loop"], data["other_load"], found)

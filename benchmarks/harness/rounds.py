@@ -1,4 +1,4 @@
-"""Rounds of a case, all peers in turn, so that what disturbs the machine disturbs them alike."""
+"""Measure a case in rounds. The peers take turns, so that disturbances affect all of them alike."""
 
 from __future__ import annotations
 
@@ -6,34 +6,33 @@ import contextlib
 import gc
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.harness.cases import Case, Peer
-from benchmarks.harness.churn import cycle
-from benchmarks.harness.feed import Feed
-from benchmarks.harness.load import Compared, Link, Messages, PeerFailed, exchange
-from benchmarks.harness.process import Process, running
+from benchmarks.harness.churn import churn
+from benchmarks.harness.feed import FeedServer
+from benchmarks.harness.load import LoadConnection, Messages, PeerFailed, exchange
+from benchmarks.harness.process import PeerProcess, running
 from benchmarks.peers.runner import ACK
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Round:
-    """What one peer used in one round."""
+    """The measurements of one peer in one round."""
 
     messages: int
     cpu: float  # µs of CPU time per message
     wall: float  # µs per message
-    p50: float | None = None  # µs; latencies where there is one message in flight
+    p50: float | None = None  # µs; latency, only with one message in flight
     p99: float | None = None
 
 
 @dataclass(frozen=True)
 class Series:
-    """The rounds of one peer in one case."""
+    """All rounds of one peer in one case."""
 
     peer: str
     title: str
@@ -43,49 +42,62 @@ class Series:
 
 
 def run_case(
-    case: Case, peers: Mapping[str, Peer], *, loop: str, rounds: int, messages: int | None, say: Say
+    case: Case, peers: Mapping[str, Peer], *, loop: str, rounds: int, messages: int | None, log: Log
 ) -> list[Series]:
-    """Measure a case; each peer's process lives as long as the case."""
+    """Measure a case. Each peer is one process, which runs until the case is finished.
+
+    Args:
+        case: The case to measure.
+        peers: The peers by name; those that do not support the case are left out.
+        loop: The event loop of the peers: `asyncio` or `uvloop`.
+        rounds: Number of rounds, without the first one, which is discarded.
+        messages: Messages per round; None for the default of the case.
+        log: Called with a line after each round.
+
+    Raises:
+        PeerFailed: A peer closed, stalled or sent something unexpected.
+    """
     count = messages or case.messages
     chosen = [(name, peer, maps) for name, peer in peers.items() for maps in case.maps]
-    chosen = [one for one in chosen if case.takes(one[1])]
-    made = Messages(case.payloads, compress=case.compress, masked=case.kind != "client")
+    chosen = [one for one in chosen if case.supports(one[1])]
+    frames = Messages(case.payloads, compress=case.compress, masked=case.kind != "client")
     with contextlib.ExitStack() as stack:
-        feeds = [Feed(made, case.window) if case.kind == "client" else None for _ in chosen]
-        processes: list[Process] = []
+        feeds = [FeedServer(frames, case.window) if case.kind == "client" else None for _ in chosen]
+        processes: list[PeerProcess] = []
         stack.enter_context(running(processes))
         for (_, peer, maps), feed in zip(chosen, feeds, strict=True):
-            what = ["serve"]
+            command = ["serve"]
             if feed is not None:
                 stack.callback(feed.close)
-                what = ["receive", str(feed.port)]
+                command = ["receive", str(feed.port)]
             options = ["--loop", loop, "--maps", str(maps), *["--compress"] * case.compress]
-            processes.append(Process(peer, [*what, *options]))
+            processes.append(PeerProcess(peer, [*command, *options]))
         for process in processes:
             process.wait_until_ready()
-        found = [
+        results = [
             Series(name, peer.title, maps, [], process.about)
             for (name, peer, maps), process in zip(chosen, processes, strict=True)
         ]
-        stack.enter_context(no_collector())
+        stack.enter_context(garbage_collection_off())
         for number in range(rounds + 1):
             for turn in range(len(chosen)):
-                index = (turn + number) % len(chosen)  # none is always the first, or after another
-                # Round 0 is thrown away: the first messages of a process cost more than the rest.
+                # Vary the order, so that no peer is always the first.
+                index = (turn + number) % len(chosen)
+                # Round 0 warms up: the first messages of a process cost more than the others.
                 size = count if number else max(count // 5, 1)
                 try:
-                    done = measure(case, processes[index], made, feeds[index], size)
+                    done = measure(case, processes[index], frames, feeds[index], size)
                 except (PeerFailed, OSError) as error:
                     raise PeerFailed(f"{case.name}, {chosen[index][1].title}: {error}") from error
                 if number:
-                    found[index].rounds.append(done)
-            say(f"{case.name}, {loop}: round {number} of {rounds}")
-    return found
+                    results[index].rounds.append(done)
+            log(f"{case.name}, {loop}: round {number} of {rounds}")
+    return results
 
 
 @contextlib.contextmanager
-def no_collector() -> Generator[None]:
-    """Without the garbage collector in this process, the load: its pauses would be nobody's."""
+def garbage_collection_off() -> Generator[None]:
+    """Disable the garbage collector of this process: its pauses would add to the latencies."""
     gc.collect()
     gc.disable()
     try:
@@ -95,7 +107,7 @@ def no_collector() -> Generator[None]:
 
 
 def measure(
-    case: Case, process: Process, messages: Messages, feed: Feed | None, count: int
+    case: Case, process: PeerProcess, messages: Messages, feed: FeedServer | None, count: int
 ) -> Round:
     if feed is not None:
         return measure_client(process, feed, count)
@@ -104,74 +116,69 @@ def measure(
     return measure_echo(case, process, messages, count)
 
 
-def measure_echo(case: Case, process: Process, messages: Messages, count: int) -> Round:
+def measure_echo(case: Case, process: PeerProcess, messages: Messages, count: int) -> Round:
     each = max(count // case.connections, 1)
     latencies: list[int] | None = [] if case.window == 1 else None
-    links: list[Link] = []
+    connections: list[LoadConnection] = []
     try:
-        links.extend(Link(process.port, messages) for _ in range(case.connections))
+        connections.extend(LoadConnection(process.port, messages) for _ in range(case.connections))
         warm_up = max(each // 20, case.window)
-        for link in links:
-            link.begin(warm_up, Compared(messages.payloads))
-        exchange(links, warm_up, case.window)
-        for link in links:
-            link.begin(each, messages.replies())
-        with clocked(process) as clock:
-            exchange(links, each, case.window, latencies)
-        while links:
-            links.pop().close()
+        for connection in connections:
+            connection.begin(warm_up, messages.checked_replies())
+        exchange(connections, warm_up, case.window)
+        for connection in connections:
+            connection.begin(each, messages.counted_replies())
+        with Stopwatch(process) as watch:
+            exchange(connections, each, case.window, latencies)
+        while connections:
+            connections.pop().close()
     finally:
-        for link in links:
-            link.sock.close()
-    return clock.round(each * case.connections, latencies)
+        for connection in connections:
+            connection.sock.close()
+    return watch.round(each * case.connections, latencies)
 
 
-def measure_client(process: Process, feed: Feed, count: int) -> Round:
+def measure_client(process: PeerProcess, feed: FeedServer, count: int) -> Round:
     count = -(-count // ACK) * ACK
-    process.order()
-    fed = feed.accept()
+    process.request_connection()
+    connection = feed.accept()
     try:
-        fed.feed(-(-count // 20 // ACK) * ACK)
-        with clocked(process) as clock:
-            fed.feed(count)
-        fed.close()
+        connection.send(-(-count // 20 // ACK) * ACK)
+        with Stopwatch(process) as watch:
+            connection.send(count)
+        connection.close()
     finally:
-        fed.sock.close()
-    return clock.round(count)
+        connection.sock.close()
+    return watch.round(count)
 
 
-def measure_cycles(case: Case, process: Process, count: int) -> Round:
-    cycle(process.port, max(count // 20, 1), case.connections)
-    with clocked(process) as clock:
-        cycle(process.port, count, case.connections)
-    return clock.round(count)
+def measure_cycles(case: Case, process: PeerProcess, count: int) -> Round:
+    churn(process.port, max(count // 20, 1), case.connections)
+    with Stopwatch(process) as watch:
+        churn(process.port, count, case.connections)
+    return watch.round(count)
 
 
-class Clock:
-    """The CPU time of a process, and the time, between two points."""
+class Stopwatch:
+    """Measures the CPU time of a process and the elapsed time, in ns."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: PeerProcess) -> None:
         self.process = process
-        self.cpu, self.wall = process.cpu(), time.perf_counter_ns()
+        self.cpu = self.wall = 0
 
-    def stop(self) -> None:
+    def __enter__(self) -> Stopwatch:
+        self.cpu, self.wall = self.process.cpu(), time.perf_counter_ns()
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self.cpu = self.process.cpu() - self.cpu
         self.wall = time.perf_counter_ns() - self.wall
 
     def round(self, count: int, latencies: list[int] | None = None) -> Round:
+        """Divide the times by the number of messages."""
         p50 = p99 = None
         if latencies:
             latencies.sort()
             p50 = latencies[len(latencies) // 2] / 1000
             p99 = latencies[len(latencies) * 99 // 100] / 1000
         return Round(count, self.cpu / count / 1000, self.wall / count / 1000, p50, p99)
-
-
-def clocked(process: Process) -> AbstractContextManager[Clock]:
-    @contextlib.contextmanager
-    def measured() -> Generator[Clock]:
-        clock = Clock(process)
-        yield clock
-        clock.stop()
-
-    return measured()

@@ -1,4 +1,4 @@
-"""aiohttp as its documentation shows it: `async for` over the socket."""
+"""aiohttp as in its documentation: `async for` over the socket."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 import aiohttp
 from aiohttp import WSMsgType, web
 
-from benchmarks.peers.runner import ACK, Options, run, same
+from benchmarks.peers.runner import ACK, Options, identity, run_peer
 
 
 @asynccontextmanager
-async def serving(app: web.Application) -> AsyncGenerator[int]:
-    """The port of an application of aiohttp's, as long as the body runs."""
+async def serve_app(app: web.Application) -> AsyncGenerator[int]:
+    """Serve an aiohttp application on a free port and yield the port."""
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -30,12 +30,12 @@ async def serve(options: Options) -> AsyncGenerator[int]:
         await ws.prepare(request)
         async for message in ws:
             if message.type is WSMsgType.TEXT:
-                await ws.send_str(same(message.data))
+                await ws.send_str(identity(message.data))
         return ws
 
     app = web.Application()
     app.router.add_get("/", echo)
-    async with serving(app) as port:
+    async with serve_app(app) as port:
         yield port
 
 
@@ -45,11 +45,11 @@ async def receive(options: Options) -> None:
     async with aiohttp.ClientSession() as session, session.ws_connect(url) as ws:
         async for message in ws:
             if message.type is WSMsgType.TEXT:
-                same(message.data)
+                identity(message.data)
                 count += 1
                 if count % ACK == 0:
                     await ws.send_str("more")
 
 
 if __name__ == "__main__":
-    run(serve, receive, "aiohttp")
+    run_peer(serve, receive, "aiohttp")

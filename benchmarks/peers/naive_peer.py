@@ -1,6 +1,6 @@
-"""The binding that one writes first: a Subject inwards, a Queue and a task that sends outwards.
+"""The naive binding: a Subject for incoming messages, a Queue and a task for outgoing ones.
 
-It has neither back-pressure nor an answer to errors; it is here for what its detours cost.
+It has neither back-pressure nor error handling. It shows what the queue and the task cost.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from aiohttp import WSMsgType, web
 from reactivex import Observable, Subject
 from reactivex import operators as ops
 
-from benchmarks.peers.aiohttp_peer import serving
-from benchmarks.peers.runner import ACK, Options, run, same
+from benchmarks.peers.aiohttp_peer import serve_app
+from benchmarks.peers.runner import ACK, Options, identity, run_peer
 
 Socket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse[bool]
 
 
-def mapped(source: Observable[str], maps: int) -> Observable[str]:
-    return source.pipe(*(ops.map(same) for _ in range(maps)))
+def with_maps(source: Observable[str], maps: int) -> Observable[str]:
+    return source.pipe(*(ops.map(identity) for _ in range(maps)))
 
 
 async def bind(ws: Socket, incoming: Subject[str], outgoing: asyncio.Queue[str]) -> None:
@@ -45,13 +45,13 @@ async def serve(options: Options) -> AsyncGenerator[int]:
         await ws.prepare(request)
         incoming = Subject[str]()
         outgoing = asyncio.Queue[str]()
-        mapped(incoming, options.maps).subscribe(outgoing.put_nowait)
+        with_maps(incoming, options.maps).subscribe(outgoing.put_nowait)
         await bind(ws, incoming, outgoing)
         return ws
 
     app = web.Application()
     app.router.add_get("/", echo)
-    async with serving(app) as port:
+    async with serve_app(app) as port:
         yield port
 
 
@@ -66,11 +66,11 @@ async def receive(options: Options) -> None:
         if count % ACK == 0:
             outgoing.put_nowait("more")
 
-    mapped(incoming, options.maps).subscribe(take)
+    with_maps(incoming, options.maps).subscribe(take)
     url = f"ws://127.0.0.1:{options.port}/"
     async with aiohttp.ClientSession() as session, session.ws_connect(url) as ws:
         await bind(ws, incoming, outgoing)
 
 
 if __name__ == "__main__":
-    run(serve, receive, "aiohttp", "reactivex")
+    run_peer(serve, receive, "aiohttp", "reactivex")

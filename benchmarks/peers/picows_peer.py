@@ -1,7 +1,7 @@
-"""picows, a WebSocket in C: the echo listener of its documentation, and a listener as a client.
+"""picows, a WebSocket library in C: the echo listener of its documentation, and a client.
 
-The echo hands on the bytes of a frame; unlike all others here it neither checks that they are UTF-8
-nor makes a str of them.
+Unlike all other peers, this echo forwards the bytes of a frame: it neither validates UTF-8 nor
+creates a `str`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import picows
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest
 
-from benchmarks.peers.runner import ACK, Options, run, same
+from benchmarks.peers.runner import ACK, Options, identity, run_peer
 
 
 class Echo(WSListener):
@@ -21,7 +21,7 @@ class Echo(WSListener):
             transport.send_close(frame.get_close_code(), frame.get_close_message())
             transport.disconnect()
         else:
-            transport.send(frame.msg_type, same(frame.get_payload_as_memoryview()))
+            transport.send(frame.msg_type, identity(frame.get_payload_as_memoryview()))
 
 
 class Receiver(WSListener):
@@ -32,21 +32,21 @@ class Receiver(WSListener):
             transport.send_close(frame.get_close_code(), frame.get_close_message())
             transport.disconnect()
         else:
-            same(frame.get_payload_as_utf8_text())
+            identity(frame.get_payload_as_utf8_text())
             self.count += 1
             if self.count % ACK == 0:
                 transport.send(WSMsgType.TEXT, b"more")
 
 
-def listener(_: WSUpgradeRequest) -> WSListener:
+def new_echo(_: WSUpgradeRequest) -> WSListener:
     return Echo()
 
 
 @asynccontextmanager
 async def serve(_: Options) -> AsyncGenerator[int]:
-    # picows leaves its `**kwargs` without a type.
+    # picows does not annotate its `**kwargs`.
     create = picows.ws_create_server  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    async with await create(listener, "127.0.0.1", 0) as server:
+    async with await create(new_echo, "127.0.0.1", 0) as server:
         yield server.sockets[0].getsockname()[1]
 
 
@@ -57,4 +57,4 @@ async def receive(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    run(serve, receive, "picows")
+    run_peer(serve, receive, "picows")

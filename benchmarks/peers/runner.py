@@ -1,9 +1,9 @@
-"""What every peer shares: its command line, and how it is started and ended from outside.
+"""The command line that all peers share.
 
-`python -m benchmarks.peers.NAME serve` prints the port that it listens on, then a line of JSON
-about itself, and serves until its standard input ends. `... receive PORT` prints 0 and the same
-line, and connects once for each line that it reads. The end of standard input ends the process at
-once, so that none is left over when the one who started it is killed.
+`python -m benchmarks.peers.NAME serve` prints the port that it listens on and a line of JSON that
+describes the peer, and serves until standard input is closed. `... receive PORT` prints 0 and the
+same JSON, and connects once for each line that it reads. The process exits as soon as its standard
+input is closed, so no peer survives the process that started it.
 """
 
 from __future__ import annotations
@@ -22,39 +22,46 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-BLOCK = 1 << 20  # bytes
+MALLOC_WARM_UP = 1 << 20  # bytes
 
-ACK = 32  # a receiver says so each time that so many messages have come, as load.py counts on
+ACK = 32  # a receiver acknowledges every ACK messages; harness/feed.py relies on it
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a peer is asked to be."""
+    """The configuration of a peer."""
 
     compress: bool
-    maps: int  # how many operators the pipeline has, where there is a pipeline
-    port: int  # where the feed is
+    maps: int  # number of `ops.map` in the pipeline, for peers that have one
+    port: int  # port of the server to receive from
 
 
 Serve = Callable[[Options], AbstractAsyncContextManager[int]]
 Receive = Callable[[Options], Coroutine[None, None, None]]
 
 
-def same(message: T) -> T:
-    """The work that every peer does with every message: one call of a Python function."""
+def identity(message: T) -> T:
+    """Return the message: the work that every peer does for each message."""
     return message
 
 
-def run(serve: Serve, receive: Receive, *packages: str, transport: str | None = None) -> None:
-    """Be what the command line says. `packages` are those whose versions are worth reporting."""
+def run_peer(serve: Serve, receive: Receive, *packages: str, transport: str | None = None) -> None:
+    """Run a peer as the command line says.
+
+    Args:
+        serve: Serves an echo and yields its port.
+        receive: Connects and receives until the server closes.
+        packages: The packages whose versions the peer reports.
+        transport: The read path of rxws, if the peer uses it.
+    """
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("serve", "receive"))
+    parser.add_argument("role", choices=("serve", "receive"))
     parser.add_argument("port", nargs="?", type=int, default=0)
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio")
     parser.add_argument("--maps", type=int, default=1)
     parser.add_argument("--compress", action="store_true")
     args = parser.parse_args()
-    even_out_malloc()
+    warm_up_malloc()
     options = Options(args.compress, args.maps, args.port)
     names = [*packages, "uvloop"] if args.loop == "uvloop" else packages
     about = {
@@ -64,29 +71,28 @@ def run(serve: Serve, receive: Receive, *packages: str, transport: str | None = 
     }
 
     async def main() -> None:
-        orders = orders_from_outside()
-        if args.what == "serve":
+        commands = read_commands()
+        if args.role == "serve":
             async with serve(options) as port:
-                say(port, about)
-                await orders.get()
-        say(0, about)
+                announce(port, about)
+                await commands.get()
+        announce(0, about)
         while True:
-            await orders.get()
+            await commands.get()
             await receive(options)
 
     with asyncio.Runner(loop_factory=loop_factory(args.loop)) as runner:
         runner.run(main())
 
 
-def even_out_malloc() -> None:
-    """Free a large block of memory, as any program does sooner or later.
+def warm_up_malloc() -> None:
+    """Allocate and free a large block of memory, so that malloc behaves alike in all peers.
 
-    asyncio reads up to 256 KiB at once into a new `bytes`, which glibc maps and unmaps for each
-    read until a larger block has been freed once; from then on it takes them from its heap. Whether
-    that has happened is an accident of what a process has imported, and is worth a third of the CPU
-    time of a small message. So it happens in all of them.
+    asyncio reads into a new `bytes` of 256 KiB. glibc maps and unmaps such a block for each read,
+    until a larger block was freed once; after that it uses the heap. Whether this has happened
+    depends on the imported modules, and changes the CPU time of a small message by a third.
     """
-    bytes(BLOCK)
+    bytes(MALLOC_WARM_UP)
 
 
 def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
@@ -97,21 +103,21 @@ def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
     return asyncio.new_event_loop
 
 
-def orders_from_outside() -> asyncio.Queue[bytes]:
-    """The lines of standard input; its end is the end of the process."""
-    orders: asyncio.Queue[bytes] = asyncio.Queue()
+def read_commands() -> asyncio.Queue[bytes]:
+    """Return a queue of the lines from standard input; exit when it is closed."""
+    commands: asyncio.Queue[bytes] = asyncio.Queue()
     source = sys.stdin.fileno()
 
-    def ready() -> None:
+    def on_readable() -> None:
         data = os.read(source, 4096)
         if not data:
-            os._exit(0)  # an orderly shutdown is not what is measured
+            os._exit(0)  # no benchmark measures the shutdown
         for line in data.splitlines():
-            orders.put_nowait(line)
+            commands.put_nowait(line)
 
-    asyncio.get_running_loop().add_reader(source, ready)
-    return orders
+    asyncio.get_running_loop().add_reader(source, on_readable)
+    return commands
 
 
-def say(port: int, about: object) -> None:
+def announce(port: int, about: object) -> None:
     print(port, json.dumps(about), sep="\n", flush=True)

@@ -1,4 +1,4 @@
-"""rxws: a connection as streams, with every option as it is by default."""
+"""rxws with its default options."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from reactivex import Observable
 from reactivex import operators as ops
 
 import rxws
-from benchmarks.peers.aiohttp_peer import serving
-from benchmarks.peers.runner import ACK, Options, run, same
+from benchmarks.peers.aiohttp_peer import serve_app
+from benchmarks.peers.runner import ACK, Options, identity, run_peer
 
 Message = str | bytes
 
 
-def mapped(source: Observable[Message], maps: int) -> Observable[Message]:
-    return source.pipe(*(ops.map(same) for _ in range(maps)))
+def with_maps(source: Observable[Message], maps: int) -> Observable[Message]:
+    return source.pipe(*(ops.map(identity) for _ in range(maps)))
 
 
 @asynccontextmanager
 async def serve(options: Options) -> AsyncGenerator[int]:
     def echo(conn: rxws.Connection) -> Observable[Message]:
-        return mapped(conn.incoming, options.maps)
+        return with_maps(conn.incoming, options.maps)
 
     app = web.Application()
     app.router.add_get("/", rxws.websocket(echo, compress=options.compress))
     rxws.setup(app)
-    async with serving(app) as port:
+    async with serve_app(app) as port:
         yield port
 
 
@@ -44,18 +44,18 @@ async def receive(options: Options) -> None:
             if count % ACK == 0:
                 conn.outgoing.on_next("more")
 
-        mapped(conn.incoming, options.maps).subscribe(take)
+        with_maps(conn.incoming, options.maps).subscribe(take)
         await conn.closed
 
 
 def transport() -> str | None:
-    """Which way the frames take, as far as this version of rxws tells."""
-    tell = cast("Callable[[], object] | None", getattr(rxws, "transport_info", None))
-    if tell is None:
+    """Return the read path and the parser, or None if this version of rxws does not report them."""
+    transport_info = cast("Callable[[], object] | None", getattr(rxws, "transport_info", None))
+    if transport_info is None:
         return None
-    info = tell()
+    info = transport_info()
     return ", ".join(f"{name} {getattr(info, name, '?')}" for name in ("path", "parser"))
 
 
 if __name__ == "__main__":
-    run(serve, receive, "aiohttp", "reactivex", "rxws", transport=transport())
+    run_peer(serve, receive, "aiohttp", "reactivex", "rxws", transport=transport())

@@ -1,4 +1,4 @@
-"""The package websockets, in its asyncio variant, as its documentation shows it."""
+"""The websockets package with its asyncio API, as in its documentation."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as websockets_serve
 
-from benchmarks.peers.runner import ACK, Options, run, same
+from benchmarks.peers.runner import ACK, Options, identity, run_peer
 
 
 @asynccontextmanager
 async def serve(options: Options) -> AsyncGenerator[int]:
     async def echo(ws: ServerConnection) -> None:
         async for message in ws:
-            await ws.send(same(message))
+            await ws.send(identity(message))
 
     compression: Literal["deflate"] | None = "deflate" if options.compress else None
     async with websockets_serve(echo, "127.0.0.1", 0, compression=compression) as server:
@@ -28,11 +28,11 @@ async def receive(options: Options) -> None:
     count = 0
     async with connect(f"ws://127.0.0.1:{options.port}/", compression=None) as ws:
         async for message in ws:
-            same(message)
+            identity(message)
             count += 1
             if count % ACK == 0:
                 await ws.send("more")
 
 
 if __name__ == "__main__":
-    run(serve, receive, "websockets")
+    run_peer(serve, receive, "websockets")

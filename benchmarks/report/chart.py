@@ -1,4 +1,4 @@
-"""The chart of a run: a panel for each case, a bar for each peer, as SVG, from nothing but text."""
+"""Draw the results of a run as SVG: a panel for each case, a bar for each peer."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from html import escape
 from statistics import median
 
-from benchmarks.harness.cases import SUBJECT
-from benchmarks.harness.results import Result, per_map, quantity
+from benchmarks.harness.cases import GOAL_PEER
+from benchmarks.harness.results import Result, cost_per_map, values_of
 
 WIDTH = 860
 MARGIN, GAP = 24, 28
 PANEL = (WIDTH - 2 * MARGIN - GAP) // 2
-LABELS, FIGURES = 136, 50  # what is left and right of the bars
+LABELS, FIGURES = 136, 50  # width of the texts left and right of the bars
 TOP, FOOT = 66, 14
 HEAD, ROW, BAR = 44, 21, 13
 TITLES = {
@@ -21,9 +21,9 @@ TITLES = {
     "pipelined": ("64 messages in flight", "8 connections, 32 bytes"),
     "large": ("Large messages", "4 connections, 4 in flight, 64 KiB"),
     "deflate": ("permessage-deflate", "4 connections, 4 in flight, 1 KiB of JSON"),
-    "client": ("A client that receives", "64 in flight, 32 bytes"),
-    "cycles": ("Connections opened and closed", "CPU of each, 16 at a time"),
-    "operators": ("Each further ops.map", "in the pipeline of the echo"),
+    "client": ("Client that receives", "64 in flight, 32 bytes"),
+    "cycles": ("Connections opened and closed", "CPU per connection, 16 in parallel"),
+    "operators": ("Each additional ops.map", "in the pipeline of the echo"),
 }
 STYLE = """
     .card { fill: #fbfcfd; stroke: #d5dbe1 }
@@ -43,10 +43,10 @@ STYLE = """
 
 @dataclass(frozen=True)
 class Bar:
-    """One peer in a panel: the median, and the smallest and the largest of the rounds."""
+    """One peer in a panel: the median, the minimum and the maximum of the rounds."""
 
     label: str
-    kind: str  # the class of the style sheet
+    kind: str  # CSS classes
     values: list[float]
 
     @property
@@ -55,26 +55,26 @@ class Bar:
 
 
 def bars(result: Result) -> list[Bar]:
-    """What a panel shows, in the order in which it was measured."""
+    """Return the bars of a panel, in the order of measurement."""
     found: list[Bar] = []
     for series in result.series:
-        if series.maps != result.of.maps[0]:
+        if series.maps != result.definition.maps[0]:
             continue
-        several = len(result.of.maps) > 1
-        values = per_map(result, series.peer) if several else quantity(series.rounds)
+        several = len(result.definition.maps) > 1
+        values = cost_per_map(result, series.peer) if several else values_of(series.rounds)
         if values:
             found.append(Bar(series.title, kind(series.peer), values))
     return found
 
 
 def kind(peer: str) -> str:
-    if peer == SUBJECT:
+    if peer == GOAL_PEER:
         return "bar ours"
     return "bar kin" if peer.startswith(("push", "pull")) else "bar"
 
 
 def chart(results: Sequence[Result], loop: str) -> str:
-    """All cases of one loop."""
+    """Return the SVG of all cases on one event loop."""
     panels = [(result, found) for result in results if (found := bars(result))]
     heights = [HEAD + ROW * max(len(found) for _, found in pair) for pair in pairs(panels)]
     height = TOP + sum(heights) + GAP * max(len(heights) - 1, 0) + MARGIN + FOOT
@@ -84,19 +84,19 @@ def chart(results: Sequence[Result], loop: str) -> str:
         for column, (result, found) in enumerate(pair):
             body += panel(MARGIN + column * (PANEL + GAP), y, result, found)
         y += size + GAP
-    where = "asyncio, the default loop" if loop == "asyncio" else loop
+    where = "asyncio, the default event loop" if loop == "asyncio" else loop
     lines = "\n  ".join(body)
-    said = "; ".join(spoken(result, found) for result, found in panels)
+    description = "; ".join(describe_panel(result, found) for result, found in panels)
     return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" \
 font-family="system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif" \
 font-size="13" role="img" aria-labelledby="title desc">
   <title id="title">CPU time per message, with {escape(where)}</title>
-  <desc id="desc">{escape(said)}</desc>
+  <desc id="desc">{escape(description)}</desc>
   <style>{STYLE}  </style>
   <rect class="card" x="0.5" y="0.5" width="{WIDTH - 1}" height="{height - 1}" rx="8"/>
-  <text class="ink head" x="{MARGIN}" y="30">CPU time per message, in µs: less is better</text>
+  <text class="ink head" x="{MARGIN}" y="30">CPU time per message, in µs (lower is better)</text>
   <text class="dim" x="{MARGIN}" y="49">{escape(where)}; \
-medians, and the smallest and the largest of the rounds as lines</text>
+bars: median of the rounds, lines: minimum to maximum</text>
   {lines}
 </svg>
 """
@@ -118,26 +118,26 @@ def panel(x: int, y: int, result: Result, found: Sequence[Bar]) -> list[str]:
     for number, bar in enumerate(found):
         top = y + HEAD + number * ROW
         base, middle = top + BAR - 2, top + BAR / 2
-        low, high = (left + max(value, 0) * scale for value in (min(bar.values), max(bar.values)))
-        width = max(bar.middle, 0) * scale
+        low, high = (left + max(end, 0) * scale for end in (min(bar.values), max(bar.values)))
+        width, value = max(bar.middle, 0) * scale, format_value(bar.middle)
         shade = "ink" if "ours" in bar.kind else "dim"
         lines += [
             f'<text class="{shade} end" x="{left - 8}" y="{base}">{escape(bar.label)}</text>',
             f'<rect class="{bar.kind}" x="{left}" y="{top}" width="{width:.1f}" height="{BAR}"/>',
             f'<path class="whisker" d="M{low:.1f} {middle}H{high:.1f}"/>',
-            f'<text class="ink figure end" x="{x + PANEL}" y="{base}">{figure(bar.middle)}</text>',
+            f'<text class="ink figure end" x="{x + PANEL}" y="{base}">{value}</text>',
         ]
     bottom = y + HEAD + (len(found) - 1) * ROW + BAR
     lines.append(f'<path class="axis" d="M{left} {y + HEAD - 4}V{bottom + 4}"/>')
     return lines
 
 
-def spoken(result: Result, found: Sequence[Bar]) -> str:
-    """A panel for those who hear the chart."""
+def describe_panel(result: Result, found: Sequence[Bar]) -> str:
+    """Describe a panel in words, for screen readers."""
     title = TITLES[result.case][0]
-    return f"{title}: " + ", ".join(f"{bar.label} {figure(bar.middle)} µs" for bar in found)
+    return f"{title}: " + ", ".join(f"{bar.label} {format_value(bar.middle)} µs" for bar in found)
 
 
-def figure(value: float) -> str:
-    """Three digits that matter."""
+def format_value(value: float) -> str:
+    """Format a number with three significant digits."""
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

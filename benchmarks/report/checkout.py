@@ -1,4 +1,4 @@
-"""rxws as it was at another commit."""
+"""Check out rxws from another commit, to compare it with the current one."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 from benchmarks.harness.cases import ROOT
 
 
-class NoSuchCommit(Exception):
-    """Git does not give what was asked for."""
+class CheckoutError(Exception):
+    """Git cannot check out the commit."""
 
 
 @contextlib.contextmanager
-def checked_out(ref: str) -> Generator[Path]:
-    """A directory in which rxws of that commit is found, and nothing else.
+def rxws_at(ref: str) -> Generator[Path]:
+    """Yield a directory that contains the package rxws of that commit, and nothing else.
 
-    The work tree goes away again. A run that is killed leaves one below the temporary directory,
-    which `git worktree prune` forgets once it is deleted.
+    The work tree is removed at the end. A run that is killed leaves it in the temporary directory;
+    delete it and run `git worktree prune`.
     """
     commit = git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
     with tempfile.TemporaryDirectory(prefix="rxws-bench-") as made:
@@ -28,10 +28,10 @@ def checked_out(ref: str) -> Generator[Path]:
         git("worktree", "add", "--detach", "--quiet", str(tree), commit)
         try:
             library.mkdir()
-            # The rest of the tree stays out of the way: the peers are those of the present.
+            # Only rxws is from that commit; the peers are the current ones.
             (library / "rxws").symlink_to(tree / "rxws")
             if not (tree / "rxws" / "__init__.py").exists():
-                raise NoSuchCommit(f"there is no rxws at {ref}")
+                raise CheckoutError(f"there is no rxws at {ref}")
             yield library
         finally:
             git("worktree", "remove", "--force", str(tree))
@@ -43,5 +43,5 @@ def git(*arguments: str) -> str:
     )
     if done.returncode:
         why = done.stderr.strip() or "no such commit"
-        raise NoSuchCommit(f"git {' '.join(arguments)}: {why}")
+        raise CheckoutError(f"git {' '.join(arguments)}: {why}")
     return done.stdout.strip()

@@ -1,4 +1,4 @@
-"""What of a run goes into the documentation: the tables of its page, and the charts."""
+"""Write the results of a run into the documentation: tables and charts."""
 
 from __future__ import annotations
 
@@ -7,44 +7,44 @@ from pathlib import Path
 from benchmarks.harness.cases import CASES, PEERS
 from benchmarks.harness.results import Report
 from benchmarks.report.chart import chart
-from benchmarks.report.tables import text
+from benchmarks.report.tables import report_text
 
 BEGIN = "<!-- generated: make bench ARGS=--docs -->"
-END = "<!-- end of what is generated -->"
+END = "<!-- end of the generated section -->"
 LOOPS = ("asyncio", "uvloop")
 
 
-def lacking(report: Report) -> list[str]:
-    """What the page shows and this run has not measured."""
+def missing_results(report: Report) -> list[str]:
+    """Return what the page shows but this run did not measure."""
     found: list[str] = []
     for loop in LOOPS:
-        results = {result.case: result for result in report.on(loop)}
+        results = {result.case: result for result in report.on_loop(loop)}
         for case in CASES.values():
             if case.name not in results:
                 found.append(f"{case.name} on {loop}")
                 continue
             measured = {series.peer for series in results[case.name].series}
-            wanted = {name for name, peer in PEERS.items() if case.takes(peer)}
+            wanted = {name for name, peer in PEERS.items() if case.supports(peer)}
             found += [f"{name} in {case.name} on {loop}" for name in sorted(wanted - measured)]
     return found
 
 
 def write(report: Report, docs: Path) -> list[Path]:
-    """Write all of it, and say what was written."""
+    """Write the page and the charts, and return their paths."""
     page = docs / "quality" / "benchmarks.md"
-    page.write_text(between(page.read_text("utf-8"), text(report)), "utf-8")
+    page.write_text(replace_generated(page.read_text("utf-8"), report_text(report)), "utf-8")
     written = [page]
     for loop in report.loops():
         image = docs / "images" / f"benchmarks-{loop}.svg"
-        image.write_text(chart(report.on(loop), loop), "utf-8")
+        image.write_text(chart(report.on_loop(loop), loop), "utf-8")
         written.append(image)
     return written
 
 
-def between(page: str, generated: str) -> str:
-    """The page with this between its markers."""
+def replace_generated(page: str, generated: str) -> str:
+    """Return the page with new text between its markers."""
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"the page has no {BEGIN} and {END}")
+        raise ValueError(f"the page lacks the markers {BEGIN} and {END}")
     return f"{before}{begin}\n\n{generated}\n{end}{after}"

@@ -1,4 +1,4 @@
-"""Where the samples of a profile lie: stacks as py-spy writes them, by who does the work."""
+"""Group the stacks that py-spy samples by the component that does the work."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-# A frame is `function (file:line)`, or `function (library)` where there is no line to tell.
+# A frame is `function (file:line)`, or `function (library)` if the line is unknown.
 FRAME = re.compile(r"(?P<function>.*) \((?P<file>[^()]*?)(:\d+)?\)\s*")
 CALLS = {
     "kernel: send": {"send", "sendto", "sendmsg", "write", "writev"},
@@ -14,10 +14,10 @@ CALLS = {
     "kernel: wait": {"epoll_wait", "epoll_pwait", "epoll_ctl"},
     "kernel: memory": {"mmap", "mmap64", "munmap", "mremap", "madvise", "brk"},
 }
-# The first that fits says to whom a frame belongs. What fits none, as C functions of Python's own,
-# is work that is done for who has called it.
+# The first pattern that matches decides. A frame that matches none, such as a C function of Python,
+# counts for its caller.
 OWNERS = (
-    (re.compile(r"(^|/)(\w+_peer|peers/runner)\.py$"), "the echo itself"),
+    (re.compile(r"(^|/)(\w+_peer|peers/runner)\.py$"), "echo handler"),
     (re.compile(r"^(.*/)?(rxws/(\w+/)*\w+)\.py$"), r"\2"),
     (re.compile(r"(^|/)reactivex/"), "reactivex"),
     (
@@ -25,18 +25,18 @@ OWNERS = (
         "aiohttp: parser",
     ),
     (re.compile(r"(^|/)aiohttp/_websocket/writer"), "aiohttp: writer"),
-    (re.compile(r"(^|/)aiohttp/"), "aiohttp: the rest"),
+    (re.compile(r"(^|/)aiohttp/"), "aiohttp: other"),
     (re.compile(r"(^|/)websockets/"), "websockets"),
     (re.compile(r"(^|/)(picows|aiofastnet)[/.]"), "picows"),
     (re.compile(r"(^|/)uvloop[/.]|^loop\.c|^loop\.cpython"), "uvloop"),
     (re.compile(r"(^|/)(asyncio|selectors)[/.]|^_asynciomodule\.c"), "asyncio"),
     (re.compile(r"^libz\b|^zlibmodule\.c"), "zlib"),
 )
-ELSE = "other"
+OTHER = "other"
 
 
 def by_owner(lines: Iterable[str]) -> Counter[str]:
-    """The samples of each group, of lines `frame;frame;... count`."""
+    """Count the samples of each component, from lines `frame;frame;... count`."""
     found: Counter[str] = Counter()
     for line in lines:
         stack, _, count = line.rstrip().rpartition(" ")
@@ -46,7 +46,7 @@ def by_owner(lines: Iterable[str]) -> Counter[str]:
 
 
 def owner(frames: list[str]) -> str:
-    """Who does the work of a stack, whose innermost frame is the last."""
+    """Return the component that does the work of a stack; the innermost frame is the last."""
     for number, frame in enumerate(reversed(frames)):
         match = FRAME.fullmatch(frame)
         if match is None:
@@ -57,6 +57,6 @@ def owner(frames: list[str]) -> str:
                 if function.lstrip("_") in names:
                     return group
         for pattern, name in OWNERS:
-            if fits := pattern.search(file):
-                return fits.expand(name)
-    return ELSE
+            if found := pattern.search(file):
+                return found.expand(name)
+    return OTHER

@@ -1,4 +1,4 @@
-"""What a run has found, as tables in Markdown that can be read in a terminal, too."""
+"""Format the results of a run as Markdown tables that are readable in a terminal."""
 
 from __future__ import annotations
 
@@ -6,25 +6,33 @@ from collections.abc import Sequence
 from statistics import median
 
 from benchmarks.harness.cases import Goal
-from benchmarks.harness.results import Report, Result, per_map, quantity, ratio, reached
+from benchmarks.harness.results import (
+    Report,
+    Result,
+    achieved,
+    cost_per_map,
+    median_ratio,
+    values_of,
+)
 from benchmarks.harness.rounds import Series
 
-NONE = DASH = "\N{EN DASH}"
+NO_VALUE = DASH = "\N{EN DASH}"
 MET = "\N{CHECK MARK}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 SPREAD = f"min{DASH}max"
 BASES = {"aiohttp": f"{TIMES} raw aiohttp", "picows": f"{TIMES} picows"}
 
 
-def text(report: Report) -> str:
-    """All of a report."""
+def report_text(report: Report) -> str:
+    """Format a whole report."""
     parts = [environment(report)]
     for loop in report.loops():
-        parts.append(f"**{loop}**" + (", the default loop" if loop == "asyncio" else ""))
-        parts += [part for result in report.on(loop) for part in (heading(result), table(result))]
+        parts.append(f"**{loop}**" + (", the default event loop" if loop == "asyncio" else ""))
+        for result in report.on_loop(loop):
+            parts += [heading(result), table(result)]
     goals = goals_table(report)
     if goals:
-        parts += ["**The goals**, with the default loop", goals]
+        parts += ["**The goals**, on the default event loop", goals]
     return "\n\n".join(parts) + "\n"
 
 
@@ -38,97 +46,106 @@ def environment(report: Report) -> str:
 def heading(result: Result) -> str:
     rounds = len(result.series[0].rounds) if result.series else 0
     count = result.series[0].rounds[0].messages if rounds else 0
+    case = result.definition
     return (
-        f"`{result.case}`: {result.of.title}; {rounds} rounds of {count} {result.of.unit}s"
-        f" (others used {result.others:.0%} of the machine meanwhile)"
+        f"`{result.case}`: {case.title}; {rounds} rounds of {count} {case.unit}s"
+        f" (other processes used {result.other_load:.0%} of the CPUs)"
     )
 
 
 def table(result: Result) -> str:
-    """The table of one case."""
-    if len(result.of.maps) > 1:
+    """Format the table of one case."""
+    if len(result.definition.maps) > 1:
         return operators_table(result)
     bases = [name for name in BASES if result.find(name)]
-    # Only where one message is under way at a time is there a latency to speak of.
-    timed = bool(result.series) and bool(quantity(result.series[0].rounds, "p50"))
-    head = ["peer", f"µs CPU per {result.of.unit}", SPREAD, *(BASES[name] for name in bases)]
+    # Latencies are measured with one message in flight only.
+    timed = bool(result.series) and bool(values_of(result.series[0].rounds, "p50"))
+    head = ["peer", f"µs CPU per {result.definition.unit}", SPREAD]
+    head += [BASES[name] for name in bases]
     if timed:
         head += ["p50 µs", "p99 µs"]
-    if result.of.kind == "cycles":
+    if result.definition.kind == "cycles":
         head.append("per CPU second")
-    return markdown(head, [row(result, series, bases, timed) for series in result.series])
+    return markdown_table(head, [row(result, series, bases, timed) for series in result.series])
 
 
 def row(result: Result, series: Series, bases: Sequence[str], timed: bool) -> list[str]:
-    cells = [series.title, middle(series), spread(quantity(series.rounds))]
-    cells += [number(ratio(series, result.find(base))) for base in bases]
+    cells = [series.title, median_cost(series), spread(values_of(series.rounds))]
+    cells += [format_number(median_ratio(series, result.find(base))) for base in bases]
     if timed:
-        cells += [f"{median(quantity(series.rounds, name)):.0f}" for name in ("p50", "p99")]
-    if result.of.kind == "cycles":
-        cells.append(f"{1e6 / median(quantity(series.rounds)):.0f}")
+        cells += [f"{median(values_of(series.rounds, name)):.0f}" for name in ("p50", "p99")]
+    if result.definition.kind == "cycles":
+        cells.append(f"{1e6 / median(values_of(series.rounds)):.0f}")
     return cells
 
 
 def operators_table(result: Result) -> str:
-    few, many = result.of.maps
+    few, many = result.definition.maps
     rows: list[list[str]] = []
     for series in result.series:
         long = result.find(series.peer, many)
         if series.maps != few or long is None:
             continue
-        further = per_map(result, series.peer)
-        costs = [middle(series), middle(long), number(median(further)), spread(further)]
-        rows.append([series.title, *costs])
-    head = ["peer", f"µs CPU with {few} map", f"with {many} maps", "each further map", SPREAD]
-    return markdown(head, rows)
+        additional = cost_per_map(result, series.peer)
+        cells = [series.title, median_cost(series), median_cost(long)]
+        rows.append([*cells, format_number(median(additional)), spread(additional)])
+    head = ["peer", f"µs CPU with {few} map", f"with {many} maps", "each additional map", SPREAD]
+    return markdown_table(head, rows)
 
 
 def goals_table(report: Report) -> str:
-    """What was asked for and what was reached, nothing if neither is known."""
+    """Format the goals and the achieved values; return "" if no goal was measured."""
     rows = [
-        [f"`{result.case}`", named(goal), asked(goal), said(goal, found), met(goal, found)]
-        for result in report.on("asyncio")
-        for goal in result.of.goals
-        if (found := reached(result, goal)) is not None
+        [
+            f"`{result.case}`",
+            goal_name(goal),
+            goal_target(goal),
+            goal_value(goal, found),
+            goal_mark(goal, found),
+        ]
+        for result in report.on_loop("asyncio")
+        for goal in result.definition.goals
+        if (found := achieved(result, goal)) is not None
     ]
-    return markdown(["case", "goal", "asked", "measured", "met"], rows, texts=2) if rows else ""
+    head = ["case", "goal", "target", "measured", "met"]
+    return markdown_table(head, rows, texts=2) if rows else ""
 
 
-def named(goal: Goal) -> str:
-    return goal.text if goal.against is None else f"{goal.text} against {goal.against}"
+def goal_name(goal: Goal) -> str:
+    return goal.text if goal.against is None else f"{goal.text} compared with {goal.against}"
 
 
-def asked(goal: Goal) -> str:
-    return f"{'≥' if goal.per_second else '≤'} {said(goal, goal.at_most)}"
+def goal_target(goal: Goal) -> str:
+    return f"{'≥' if goal.per_second else '≤'} {goal_value(goal, goal.at_most)}"
 
 
-def said(goal: Goal, value: float) -> str:
+def goal_value(goal: Goal, value: float) -> str:
     if goal.quantity == "map":
         return f"{value:.2f} µs"
     return f"{1 / value if goal.per_second else value:.2f}"
 
 
-def met(goal: Goal, value: float) -> str:
-    return MET if value <= goal.at_most else NONE
+def goal_mark(goal: Goal, value: float) -> str:
+    return MET if value <= goal.at_most else NO_VALUE
 
 
-def middle(series: Series) -> str:
-    return number(median(quantity(series.rounds)))
+def median_cost(series: Series) -> str:
+    return format_number(median(values_of(series.rounds)))
 
 
 def spread(values: Sequence[float]) -> str:
-    return f"{number(min(values))}{DASH}{number(max(values))}"
+    return f"{format_number(min(values))}{DASH}{format_number(max(values))}"
 
 
-def number(value: float | None) -> str:
-    """Two decimals, and none where there are three digits before them."""
+def format_number(value: float | None) -> str:
+    """Format with two decimals, or with none from 100 on."""
     if value is None:
-        return NONE
+        return NO_VALUE
     return f"{value:.0f}" if value >= 100 else f"{value:.2f}"
 
 
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> str:
-    """A table; the first columns are texts, so many of them, and the others figures."""
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> str:
+    """Return a table in which the first `texts` columns contain text and the others numbers."""
     widths = [max(len(cell) for cell in column) for column in zip(head, *rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:

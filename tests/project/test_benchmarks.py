@@ -1,4 +1,4 @@
-"""The benchmarks run whole, and report what they have measured. Nothing here is about speed."""
+"""The benchmarks run and report their measurements. No test depends on the speed."""
 
 from __future__ import annotations
 
@@ -13,23 +13,34 @@ import pytest
 from benchmarks import channels, viz_cost
 from benchmarks.harness import results
 from benchmarks.harness.cases import CASES, PEERS, PINGPONG, Goal
-from benchmarks.harness.load import Compared, Counted, Messages, PeerFailed
-from benchmarks.harness.results import Report, Result, per_map, ratio, reached
+from benchmarks.harness.load import Messages, PeerFailed, ReplyChecker, ReplyCounter
+from benchmarks.harness.results import Report, Result, achieved, cost_per_map, median_ratio
 from benchmarks.harness.rounds import Round, Series
 from benchmarks.report import checkout, docs_pages
 from benchmarks.report.chart import chart
 from benchmarks.report.stacks import by_owner, owner
-from benchmarks.report.tables import NONE, asked, goals_table, markdown, met, said, table, text
+from benchmarks.report.tables import (
+    NO_VALUE,
+    goal_mark,
+    goal_target,
+    goal_value,
+    goals_table,
+    markdown_table,
+    report_text,
+    table,
+)
 from support import ROOT
 from support.peers.frames import Op, deflate, frame
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="CPU clocks as Linux has them")
-DEADLINE = 120.0  # seconds; the whole takes a tenth of it on a quiet machine
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="the benchmarks need the CPU clocks of Linux"
+)
+DEADLINE = 120.0  # seconds; about ten times what a quiet machine needs
 MESSAGES = 128
 
 
 def speed(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the benchmarks as a user does."""
+    """Run `benchmarks/speed.py` as a user does."""
     return subprocess.run(
         [sys.executable, str(ROOT / "benchmarks/speed.py"), *map(str, arguments)],
         capture_output=True,
@@ -42,11 +53,11 @@ def speed(*arguments: object) -> subprocess.CompletedProcess[str]:
 def skip_without(*packages: str) -> None:
     for name in packages:
         if find_spec(name) is None:
-            pytest.skip(f"{name} is not installed; `make .venv/.bench` brings it")
+            pytest.skip(f"{name} is not installed; `make .venv/.bench` installs it")
 
 
 def test_every_case_measures_every_peer(tmp_path: Path) -> None:
-    """One round of a few messages: each peer that is here has its row, and a chart is drawn."""
+    """A short run has a row for each installed peer in each case, and draws a chart."""
     found, image = tmp_path / "found.json", tmp_path / "chart.svg"
     done = speed("--rounds", 1, "--messages", MESSAGES, "--json", found, "--svg", image)
     assert done.returncode == 0, done.stderr
@@ -54,9 +65,11 @@ def test_every_case_measures_every_peer(tmp_path: Path) -> None:
     here = {name: peer for name, peer in PEERS.items() if not peer.missing}
     assert [result.case for result in report.results] == list(CASES)
     for result in report.results:
-        case = result.of
+        case = result.definition
         rows = [(series.peer, series.maps) for series in result.series]
-        assert rows == [(n, maps) for n, p in here.items() for maps in case.maps if case.takes(p)]
+        assert rows == [
+            (n, maps) for n, p in here.items() for maps in case.maps if case.supports(p)
+        ]
         for series in result.series:
             (one,) = series.rounds
             assert 0 < MESSAGES - one.messages < case.connections or one.messages == MESSAGES
@@ -70,8 +83,8 @@ def test_every_case_measures_every_peer(tmp_path: Path) -> None:
     ET.fromstring(image.read_text("utf-8"))
 
 
-def test_uvloop_is_measured_too(tmp_path: Path) -> None:
-    """`--loop uvloop` runs the peers on it."""
+def test_peers_run_on_uvloop(tmp_path: Path) -> None:
+    """`--loop uvloop` runs the peers on uvloop and reports its version."""
     skip_without("uvloop")
     options = ["--rounds", 1, "--messages", MESSAGES, "--cases", "pingpong", "client"]
     found = tmp_path / "found.json"
@@ -86,18 +99,18 @@ def test_uvloop_is_measured_too(tmp_path: Path) -> None:
 
 
 def test_an_unknown_commit_is_refused() -> None:
-    """There is a sentence, not a traceback, and nothing is run."""
+    """`--against` an unknown commit prints an error, not a traceback, and runs nothing."""
     done = speed("--against", "no-such-commit", "--cases", "pingpong")
     assert done.returncode == 1
-    assert done.stderr.startswith("no figures: git rev-parse")
+    assert done.stderr.startswith("no results: git rev-parse")
     assert "Traceback" not in done.stderr
 
 
-def test_another_commit_is_checked_out_beside(tmp_path: Path) -> None:
-    """What is found there is rxws alone, and it goes away again."""
+def test_another_commit_is_checked_out(tmp_path: Path) -> None:
+    """The directory contains only rxws of that commit, and is removed afterwards."""
     if not (ROOT / ".git").exists():
-        pytest.skip("this is no clone")
-    with checkout.checked_out("HEAD") as library:
+        pytest.skip("not a git clone")
+    with checkout.rxws_at("HEAD") as library:
         assert [path.name for path in library.iterdir()] == ["rxws"]
         assert (library / "rxws/__init__.py").exists()
         tree = (library / "rxws").resolve()
@@ -108,39 +121,39 @@ def test_another_commit_is_checked_out_beside(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("step", [1, 2, 3, 7, 10, 100, 100_000])
 @pytest.mark.parametrize("size", [0, 10])
-def test_replies_are_counted_across_pieces(step: int, size: int) -> None:
-    """However the bytes are cut, however long they are, and with pings and pongs among them."""
+def test_replies_are_counted_across_chunks(step: int, size: int) -> None:
+    """The count is right for any chunks, any sizes, and with pings and pongs in between."""
     replies = [frame(Op.TEXT, bytes(n)) for n in (8, 8, 8, 0, 5, 125, 126, 3000, 65536, 2, 8)]
     signs = frame(Op.PONG), frame(Op.PING, b"there?")
     data = b"".join([*replies[:2], signs[0], *replies[2:5], *signs, *replies[5:], signs[1]])
-    counted = Counted(size)
+    counted = ReplyCounter(size)
     pieces = [data[at : at + step] for at in range(0, len(data), step)]
-    assert sum(counted.take(piece) for piece in pieces) == len(replies)
+    assert sum(counted.feed(piece) for piece in pieces) == len(replies)
     assert (counted.rest, counted.skip) == (b"", 0)
 
 
 @pytest.mark.parametrize("compress", [False, True])
 def test_first_replies_are_compared(compress: bool) -> None:
-    """They have to be what was sent, over and over."""
+    """A reply that differs from the payload raises PeerFailed."""
     payloads = (b"first", b"second")
 
     def reply(payload: bytes) -> bytes:
         return frame(Op.TEXT, deflate(payload), rsv=4) if compress else frame(Op.TEXT, payload)
 
-    replies = Compared(payloads)
+    replies = ReplyChecker(payloads)
     three = reply(b"first") + frame(Op.PONG) + reply(b"second") + reply(b"first")
-    assert replies.take(three) == 3
+    assert replies.feed(three) == 3
     with pytest.raises(PeerFailed, match="reply 3"):
-        replies.take(reply(b"first"))
+        replies.feed(reply(b"first"))
 
 
-def test_messages_come_in_runs() -> None:
-    """Any run of them is one piece, from any place on."""
+def test_messages_come_in_batches() -> None:
+    """A batch of any length, from any position, is contiguous."""
     messages = Messages([b"a", b"bc", b"def"], compress=False, masked=False)
     plain = [frame(Op.TEXT, payload) for payload in (b"a", b"bc", b"def")]
-    assert bytes(messages.run(0, 3)) == b"".join(plain)
-    assert bytes(messages.run(5, 2)) == plain[2] + plain[0]
-    assert bytes(messages.run(4, 0)) == b""
+    assert bytes(messages.batch(0, 3)) == b"".join(plain)
+    assert bytes(messages.batch(5, 2)) == plain[2] + plain[0]
+    assert bytes(messages.batch(4, 0)) == b""
 
 
 def series(peer: str, *costs: float, maps: int = 1, p50: float | None = None) -> Series:
@@ -163,60 +176,64 @@ def operators() -> Result:
     return Result("operators", "asyncio", 0.0, rows)
 
 
-def test_a_ratio_is_the_median_of_the_rounds_ratios() -> None:
-    """A round that was disturbed for both does not count for one."""
+def test_a_ratio_is_the_median_of_the_ratios_of_each_round() -> None:
+    """A round in which both peers were slow does not change the ratio."""
     result = a_result()
     push, plain = result.find("push"), result.find("aiohttp")
     assert push is not None
-    assert ratio(push, plain) == 0.5
-    assert ratio(push, plain, "p50") == 0.9
-    assert ratio(push, None) is None
+    assert median_ratio(push, plain) == 0.5
+    assert median_ratio(push, plain, "p50") == 0.9
+    assert median_ratio(push, None) is None
 
 
-def test_what_each_further_operator_takes() -> None:
-    """The difference of the two pipelines, by the number of operators between them."""
-    assert per_map(operators(), "push") == [0.5, 0.4]
-    assert per_map(operators(), "naive") == []
+def test_cost_of_each_additional_operator() -> None:
+    """The cost is the difference of the two pipelines, divided by the number of operators."""
+    assert cost_per_map(operators(), "push") == [0.5, 0.4]
+    assert cost_per_map(operators(), "naive") == []
 
 
-def test_goals_are_said_and_never_enforced() -> None:
-    """A goal is met or not, and one that was not measured is left out."""
+def test_goals_are_reported_and_not_enforced() -> None:
+    """The table marks goals that are met, and leaves out goals that were not measured."""
     report = Report("a machine", [a_result(), operators()])
     shown = goals_table(report)
-    assert "CPU against aiohttp" in shown
-    assert "against picows" not in shown
+    assert "CPU compared with aiohttp" in shown
+    assert "compared with picows" not in shown
     assert "≤ 0.85 |     0.50 |   ✓" in shown
     assert "≤ 0.60 µs |  0.45 µs |   ✓" in shown
     rate = Goal("connections per CPU second", "aiohttp", 1 / 0.85, per_second=True)
-    assert (asked(rate), said(rate, 2.0), met(rate, 2.0)) == ("≥ 0.85", "0.50", NONE)
-    assert reached(operators(), rate) is None
+    assert (goal_target(rate), goal_value(rate, 2.0), goal_mark(rate, 2.0)) == (
+        "≥ 0.85",
+        "0.50",
+        NO_VALUE,
+    )
+    assert achieved(operators(), rate) is None
 
 
 def test_a_report_survives_its_json() -> None:
-    """What is written is what is read."""
+    """A report that is written and read again is equal."""
     report = Report("a machine", [a_result(), operators()])
     again = results.load(results.dump(report))
     assert again == report
-    assert text(again) == text(report)
-    assert "aiohttp 3.14" in text(report)
+    assert report_text(again) == report_text(report)
+    assert "aiohttp 3.14" in report_text(report)
 
 
-def test_a_transport_that_rxws_tells_of_is_reported() -> None:
-    """So that nobody takes the one for the other."""
+def test_the_read_path_of_rxws_is_reported() -> None:
+    """The report names the read path of each rxws peer."""
     result = a_result()
     result.series[1].about["transport"] = "pushing"
-    assert "rxws push: pushing." in text(Report("a machine", [result]))
+    assert "rxws push: pushing." in report_text(Report("a machine", [result]))
 
 
 def test_a_table_lines_up() -> None:
-    """Each line of Markdown is as wide as the others."""
-    shown = markdown(["peer", "µs"], [["raw aiohttp", "1.00"], ["x", "100"]])
+    """All lines of a Markdown table have the same width."""
+    shown = markdown_table(["peer", "µs"], [["raw aiohttp", "1.00"], ["x", "100"]])
     assert len({len(line) for line in shown.splitlines()}) == 1
     assert shown.splitlines()[1].endswith(": |")
 
 
 def test_a_chart_has_a_bar_for_each_peer() -> None:
-    """It is well-formed, within its width, and can be heard."""
+    """The SVG is well-formed, the bars fit, and a description exists for screen readers."""
     strange = series("push@<ref> & more", 3.0)
     result = Result("client", "uvloop", 0.0, [series("aiohttp", 4.0, 6.0), strange])
     drawn = ET.fromstring(chart([result, operators()], "uvloop"))
@@ -224,24 +241,24 @@ def test_a_chart_has_a_bar_for_each_peer() -> None:
     assert len(bars) == 3
     width = float((drawn.get("viewBox") or "").split()[2])
     assert all(float(bar.get("x", 0)) + float(bar.get("width", 0)) < width for bar in bars)
-    spoken = "".join(one.text or "" for one in drawn if one.tag.endswith("desc"))
-    assert "raw aiohttp 5.00 µs, push@<ref> & more 3.00 µs" in spoken
-    # What is noise may be below 0; a bar is not.
+    description = "".join(one.text or "" for one in drawn if one.tag.endswith("desc"))
+    assert "raw aiohttp 5.00 µs, push@<ref> & more 3.00 µs" in description
+    # Noise can make a difference negative; a bar then has width 0.
     rows = [series("naive", 5.0, maps=1), series("naive", 4.0, maps=11)]
     drawn = ET.fromstring(chart([Result("operators", "asyncio", 0.0, rows)], "asyncio"))
     assert all(float(one.get("width", 0)) >= 0 for one in drawn.iter() if one.get("width"))
 
 
-def test_only_a_whole_run_goes_into_the_documentation() -> None:
-    """Else figures of different runs would stand side by side."""
-    missing = docs_pages.lacking(Report("a machine", [a_result()]))
+def test_only_a_complete_run_goes_into_the_documentation() -> None:
+    """An incomplete run would mix measurements of different runs on one page."""
+    missing = docs_pages.missing_results(Report("a machine", [a_result()]))
     assert "websockets in pingpong on asyncio" in missing
     assert "pingpong on uvloop" in missing
     assert not [one for one in missing if one.startswith("aiohttp in pingpong")]
 
 
 def test_a_page_is_changed_between_its_markers_only(tmp_path: Path) -> None:
-    """The prose stays."""
+    """Text outside the markers is unchanged."""
     page = tmp_path / "quality" / "benchmarks.md"
     page.parent.mkdir()
     page.write_text(f"before\n{docs_pages.BEGIN}\nold\n{docs_pages.END}\nafter\n", "utf-8")
@@ -252,18 +269,18 @@ def test_a_page_is_changed_between_its_markers_only(tmp_path: Path) -> None:
     assert shown.startswith(f"before\n{docs_pages.BEGIN}\n\nMeasured with")
     assert shown.endswith(f"\n{docs_pages.END}\nafter\n")
     assert "old" not in shown
-    with pytest.raises(ValueError, match="the page has no"):
-        docs_pages.between("no markers", "")
+    with pytest.raises(ValueError, match="the page lacks"):
+        docs_pages.replace_generated("no markers", "")
 
 
 def test_the_page_has_its_markers() -> None:
-    """`--docs` finds where to write."""
+    """The page contains each marker of `--docs` once."""
     page = (ROOT / "docs/quality/benchmarks.md").read_text("utf-8")
     assert page.count(docs_pages.BEGIN) == page.count(docs_pages.END) == 1
 
 
 @pytest.mark.parametrize(
-    ("stack", "whose"),
+    ("stack", "component"),
     [
         (
             "write (asyncio/selector_events.py:1057);send (libc.so.6) ",
@@ -280,29 +297,29 @@ def test_the_page_has_its_markers() -> None:
         ("f (/home/x/rxws/session.py:1);feed (reader_c.c:8788)", "aiohttp: parser"),
         ("f (aiohttp/_websocket/writer.py:177)", "aiohttp: writer"),
         ("f (aiohttp/web.py:1);task_step (_asynciomodule.c:2990)", "asyncio"),
-        ("f (aiohttp_peer.py:33)", "the echo itself"),
-        ("f (/home/x/rxws/benchmarks/peers/rxws_peer.py:33)", "the echo itself"),
+        ("f (aiohttp_peer.py:33)", "echo handler"),
+        ("f (/home/x/rxws/benchmarks/peers/rxws_peer.py:33)", "echo handler"),
         ("0x7f1117be624a (libc.so.6)", "other"),
         ("not a frame", "other"),
     ],
 )
-def test_a_stack_belongs_to_who_does_the_work(stack: str, whose: str) -> None:
-    """The innermost frame that somebody owns decides, and what is waited for is the kernel's."""
-    assert owner(stack.split(";")) == whose
+def test_a_stack_counts_for_the_component_that_does_the_work(stack: str, component: str) -> None:
+    """The innermost frame with a known owner decides; system calls count for the kernel."""
+    assert owner(stack.split(";")) == component
 
 
 def test_samples_add_up() -> None:
-    """Lines of py-spy's raw format, whatever else is among them."""
+    """Samples in py-spy's raw format are summed by component; other lines are skipped."""
     found = by_owner(
         ["f (rxws/a.py:1) 3", "g (x.py:1);f (rxws/a.py:9) 4", "", "f (asyncio/b.py:1) 2"]
     )
     assert found == {"rxws/a": 7, "asyncio": 2}
 
 
-def test_what_seeing_costs_is_told(
+def test_viz_cost_prints_its_tables(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A line for each size of a picture and each kind of frame, and one for a tap."""
+    """The output has a line for each diagram size and each kind of frame, and one for a tap."""
     monkeypatch.setattr(viz_cost, "SIZES", (5, 20))
     monkeypatch.setattr(viz_cost, "ROUNDS", 1)
     monkeypatch.setattr(viz_cost, "EVENTS", 100)
@@ -315,10 +332,10 @@ def test_what_seeing_costs_is_told(
     ]
 
 
-def test_what_channels_cost_is_told(
+def test_channels_prints_its_table(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A line for few channels and for many; that each frame came is asserted on the way."""
+    """The output has a row for 10 and for 1000 channels."""
     monkeypatch.setattr(channels, "FRAMES", 100)
     monkeypatch.setattr(channels, "ROUNDS", 1)
     channels.main()
