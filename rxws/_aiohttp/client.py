@@ -194,7 +194,7 @@ class ConnectCall(Generic[In, Out]):
             if error is None:
                 raise
             raise error from exc
-        return self._link.session.face.connection
+        return self._link.session.connection
 
     async def _dial(self, client: ClientSession, own: SharedClientSession | None) -> _Link:
         options = self._options
@@ -308,7 +308,7 @@ class _Link:
 
     async def leave(self, close: Close) -> None:
         """Close, and wait until the connection is gone."""
-        self.session.face.outgoing.on_next(close)
+        self.session.outgoing.on_next(close)
         try:
             await asyncio.shield(self._task)
         except asyncio.CancelledError:  # who waits wants to wait no longer

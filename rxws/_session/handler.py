@@ -34,23 +34,23 @@ def check_handler(handler: object) -> None:
 def run_handler(handler: Handler[Any, Any], session: Session[Any, Any]) -> None:
     """Compose a connection's pipeline; an exception closes it as `outgoing.on_error` does."""
     try:
-        result = handler(session.face.connection)
+        result = handler(session.connection)
         if isinstance(result, Awaitable) and not isinstance(result, Observable):
             session.spawn(_wait_for(result, session))
         else:
             _adopt(result, session)
     except Exception as exc:
-        session.face.outgoing.on_error(exc)
+        session.outgoing.on_error(exc)
 
 
 async def _wait_for(result: Awaitable[Composed], session: Session[Any, Any]) -> None:
     try:
         _adopt(await result, session)
     except Exception as exc:
-        session.face.outgoing.on_error(exc)
+        session.outgoing.on_error(exc)
     except BaseException:  # cancelled: by the end of the connection, or else it is an end itself
         if session.state is State.OPEN:
-            session.face.outgoing.on_error(RxwsError("the handler's coroutine was cancelled"))
+            session.outgoing.on_error(RxwsError("the handler's coroutine was cancelled"))
         raise
 
 
@@ -59,11 +59,11 @@ def _adopt(result: object, session: Session[Any, Any]) -> None:
         return
     if isinstance(result, Observable):
         source: Observable[Any] = result  # pyright: ignore[reportUnknownVariableType] # of whatever
-        session.face.hold(_feed(source, session))
-        if not session.face.incoming.ever_observed:
-            session.face.scheduler.when_settled(session.face.incoming.discard_unobserved)
+        session.dispose_at_end(_feed(source, session))
+        if not session.incoming.ever_observed:
+            session.scheduler.when_settled(session.incoming.discard_unobserved)
     elif isinstance(result, DisposableBase):
-        session.face.hold(result)
+        session.dispose_at_end(result)
     else:
         hint = "; use rxws.iterate and outgoing.on_next" if inspect.isasyncgen(result) else ""
         raise TypeError(
@@ -72,9 +72,9 @@ def _adopt(result: object, session: Session[Any, Any]) -> None:
 
 
 def _feed(source: Observable[Any], session: Session[Any, Any]) -> DisposableBase:
-    outgoing = session.face.outgoing
+    outgoing = session.outgoing
     return source.subscribe(
-        outgoing.push, outgoing.on_error, outgoing.on_completed, scheduler=session.face.scheduler
+        outgoing.push, outgoing.on_error, outgoing.on_completed, scheduler=session.scheduler
     )
 
 

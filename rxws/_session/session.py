@@ -18,7 +18,7 @@ from rxws._core.errors import BufferOverflow, ConnectionClosed, EncodeError, Sen
 from rxws._core.frames import Frame, Opcode
 from rxws._core.log import logger
 from rxws._core.schedulers import ConnectionScheduler, Deadline
-from rxws._core.streams import Dispatcher, Fault, ReplayStream, Stream
+from rxws._core.streams import Dispatcher, ReplayStream, Stream
 from rxws.overflow import Latest
 
 from .encoding import conflation_key, encoder
@@ -26,10 +26,10 @@ from .flow import FlowControl
 from .incoming import IncomingStream
 from .liveness import Heartbeat
 from .options import Options
-from .outgoing import Outgoing, Sink
+from .outgoing import Outgoing
 from .transport import Transport
 
-__all__ = ["Face", "Session", "State"]
+__all__ = ["Session", "State"]
 
 
 class State(enum.Enum):
@@ -49,24 +49,30 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-class Face(Generic[In, Out]):
-    """The user's side of a session.
+_OPEN = State.OPEN  # a global name is faster to look up than a member of an enum
+
+
+class Session(Generic[In, Out]):
+    """Receives frames from a transport, sends frames through it, and makes the `Connection`.
 
     Args:
         transport: The wire.
-        scheduler: The time.
+        scheduler: The clock and the timers.
         options: The options.
-        handshake: What was agreed before the first frame.
-        sink: Takes what is pushed through `outgoing`.
-        on_unobserved: Told of a fault that nobody observes.
-        on_overflow: Called when `max_buffer` is hit.
-        on_stuck: Called when `send_timeout` is hit.
+        handshake: The result of the opening handshake.
     """
 
     __slots__ = (
+        "__weakref__",
+        "_deadline",
         "_dispatcher",
-        "_held",
-        "_on_unobserved",
+        "_disposables",
+        "_encode",
+        "_heartbeat",
+        "_latest",
+        "_options",
+        "_own_close",
+        "_transport",
         "closed",
         "connection",
         "errors",
@@ -74,23 +80,23 @@ class Face(Generic[In, Out]):
         "incoming",
         "outgoing",
         "scheduler",
+        "state",
     )
 
     def __init__(
-        self,
-        transport: Transport,
-        scheduler: SchedulerBase,
-        options: Options,
-        handshake: Handshake,
-        sink: Sink,
-        on_unobserved: Fault,
-        on_overflow: Callable[[], None],
-        on_stuck: Callable[[], None],
+        self, transport: Transport, scheduler: SchedulerBase, options: Options, handshake: Handshake
     ) -> None:
+        self._transport = transport
+        self._options = options
+        self.state = State.OPEN
+        self._own_close: Close | None = None  # how we close the connection, once we do
+        self._deadline = Deadline(scheduler)
+        self._encode = encoder(options.codec)
+        self._latest = options.overflow if isinstance(options.overflow, Latest) else None
+        self._disposables: list[DisposableBase] | None = []
+
         dispatcher = self._dispatcher = Dispatcher()
-        fault = self.fault
-        self._on_unobserved = on_unobserved
-        self._held: list[DisposableBase] | None = []
+        fault = self.report_fault  # bound once: each bound method takes 64 bytes
         self.scheduler = ConnectionScheduler(scheduler, fault)
         self.flow = FlowControl(
             transport,
@@ -98,8 +104,8 @@ class Face(Generic[In, Out]):
             options,
             dispatcher,
             fault,
-            on_overflow,
-            on_stuck,
+            self._on_overflow,
+            self._on_stuck,
         )
         self.incoming: IncomingStream[In] = IncomingStream(
             dispatcher, fault, options, self.flow, scheduler
@@ -108,13 +114,13 @@ class Face(Generic[In, Out]):
         self.outgoing: Outgoing[Out | Close] = Outgoing(
             dispatcher,
             fault,
-            sink,
+            self,
             transport.call_soon_threadsafe,
             options.max_buffer,
             options.overflow,
         )
-        # Who raises while told of a fault cannot be told of that: nobody observes it.
-        self.errors: Stream[Exception] = Stream(dispatcher, on_unobserved)
+        # A subscriber of `errors` that raises cannot be notified of its own exception.
+        self.errors: Stream[Exception] = Stream(dispatcher, self._on_unobserved_fault)
         self.closed: ReplayStream[Close] = ReplayStream(dispatcher, fault)
         self.connection: Connection[In, Out] = Connection(
             self.incoming,
@@ -125,97 +131,6 @@ class Face(Generic[In, Out]):
             handshake,
             self.scheduler,
         )
-
-    def fault(self, error: Exception) -> None:
-        """Tell of a fault that is not the end; it may be the end where nobody listens."""
-        if self.errors.observed:
-            self._dispatcher.post(self._tell_fault, error)
-        else:
-            self.errors.emit(error)  # for who only watches
-            self._on_unobserved(error)
-
-    def _tell_fault(self, error: Exception) -> None:
-        if self.errors.observed:
-            self.errors.tell(error)
-        else:  # the connection has ended meanwhile
-            self._on_unobserved(error)
-
-    def hold(self, disposable: DisposableBase) -> None:
-        """Dispose something at the end; at once if that is over."""
-        if self._held is None:
-            disposable.dispose()
-        else:
-            self._held.append(disposable)
-
-    def end(self, close: Close, error: ConnectionClosed | None) -> None:
-        """Tell the verdict: one terminal notification of `incoming`, one `Close` of `closed`."""
-        self.flow.gate.open_permanently()
-        self.incoming.finish(close, error)
-        self.outgoing.stop()
-        self.flow.close(close)
-        self.closed.emit(close)
-        self.closed.end()
-        self.errors.end()
-        self._dispatcher.post(self._let_go)
-
-    def _let_go(self) -> None:
-        held, self._held = self._held or [], None
-        for disposable in held:
-            try:
-                disposable.dispose()
-            except Exception as exc:
-                self.fault(exc)
-
-
-_OPEN = State.OPEN  # to look it up takes longer than to compare it
-
-
-class Session(Generic[In, Out]):
-    """The receiver behind a transport, and the maker of its `Connection`.
-
-    Args:
-        transport: The wire.
-        scheduler: The time.
-        options: The options.
-        handshake: What was agreed before the first frame.
-    """
-
-    __slots__ = (
-        "__weakref__",
-        "_deadline",
-        "_encode",
-        "_heartbeat",
-        "_latest",
-        "_options",
-        "_ours",
-        "_transport",
-        "face",
-        "flow",
-        "state",
-    )
-
-    def __init__(
-        self, transport: Transport, scheduler: SchedulerBase, options: Options, handshake: Handshake
-    ) -> None:
-        self._transport = transport
-        self._options = options
-        self.state = State.OPEN
-        self._ours: Close | None = None  # how we close, once we do
-        self._deadline = Deadline(scheduler)
-        self._encode = encoder(options.codec)
-        self._latest = options.overflow if isinstance(options.overflow, Latest) else None
-
-        self.face: Face[In, Out] = Face(
-            transport,
-            scheduler,
-            options,
-            handshake,
-            self,
-            self._fault_unobserved,
-            self._on_overflow,
-            self._on_stuck,
-        )
-        self.flow = self.face.flow
         self._heartbeat: Heartbeat | None = None
         if options.heartbeat is not None:
             self._heartbeat = Heartbeat(
@@ -227,6 +142,41 @@ class Session(Generic[In, Out]):
                 self.flow.ponged,
                 self._on_dead,
             )
+
+    # --- for the handler --------------------------------------------------------------------
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine and cancel it when the connection ends."""
+        self.dispose_at_end(self._transport.spawn(coroutine))
+
+    def dispose_at_end(self, disposable: DisposableBase) -> None:
+        """Dispose it when the connection ends, or now if the connection has ended."""
+        if self._disposables is None:
+            disposable.dispose()
+        else:
+            self._disposables.append(disposable)
+
+    def report_fault(self, error: Exception) -> None:
+        """Emit an exception on `errors`; if nobody subscribes to `errors`, close the connection."""
+        if self.errors.observed:
+            self._dispatcher.post(self._emit_fault, error)
+        else:
+            self.errors.emit(error)  # for watchers, which do not count as subscribers
+            self._on_unobserved_fault(error)
+
+    def _emit_fault(self, error: Exception) -> None:
+        if self.errors.observed:
+            self.errors.tell(error)
+        else:  # the connection has ended since
+            self._on_unobserved_fault(error)
+
+    def _on_unobserved_fault(self, error: Exception) -> None:
+        logger.error("a fault that nobody observes on conn.errors: %s", error, exc_info=error)
+        if self.state is State.OPEN:
+            close = closing.for_fault(error)
+            ended = ConnectionClosed(close)
+            ended.__cause__ = error
+            self._fail(ended)
 
     # --- what the handler's side does (the Sink behind `outgoing`) --------------------------
 
@@ -241,7 +191,7 @@ class Session(Generic[In, Out]):
             key = self._latest and conflation_key(self._latest, value)
             return flow.offer(kind, payload, key)
         except EncodeError as exc:
-            self.face.fault(exc)
+            self.report_fault(exc)
             return False
 
     def send_now(self, value: Any) -> bool | None:
@@ -251,7 +201,7 @@ class Session(Generic[In, Out]):
         try:
             return self.flow.offer_now(*self._encode(value))
         except EncodeError as exc:
-            self.face.fault(exc)
+            self.report_fault(exc)
             return None
 
     def close(self, close: Close) -> bool:
@@ -259,12 +209,12 @@ class Session(Generic[In, Out]):
         if self.state is not State.OPEN:
             return False
         self.state = State.DRAINING
-        self._ours = Close(close.code, close.reason)
+        self._own_close = Close(close.code, close.reason)
         self.flow.gate.open_permanently()
-        self.face.incoming.discard_from_now()
+        self.incoming.discard_from_now()
         # What is queued has so long to leave, however it trickles; then so long for the answer.
         self._deadline.set(self._options.send_timeout, self._on_stuck)
-        self._seal(self._ours)
+        self._seal(self._own_close)
         self._transport.wake()
         return True
 
@@ -272,7 +222,7 @@ class Session(Generic[In, Out]):
         """Close because of an exception that reached `outgoing`, or a handler that raised."""
         if self.state is not State.OPEN:
             if not isinstance(error, ConnectionClosed):  # the end itself, come through a pipeline
-                self.face.fault(error)
+                self.report_fault(error)
             return
         close = closing.for_exception(error)
         if close.code == closing.UNEXPECTED.code:
@@ -284,18 +234,6 @@ class Session(Generic[In, Out]):
         self.flow.dropped("overflow", dropped)
         if self._options.overflow == "close":
             self._on_overflow()
-
-    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine until the end."""
-        self.face.hold(self._transport.spawn(coroutine))
-
-    def _fault_unobserved(self, error: Exception) -> None:
-        logger.error("a fault that nobody observes on conn.errors: %s", error, exc_info=error)
-        if self.state is State.OPEN:
-            close = closing.for_fault(error)
-            ended = ConnectionClosed(close)
-            ended.__cause__ = error
-            self._fail(ended)
 
     # --- what the wire does (the Receiver) --------------------------------------------------
 
@@ -320,7 +258,7 @@ class Session(Generic[In, Out]):
     @property
     def on_message(self) -> Callable[[str | bytes, int], None]:
         """See `Receiver.on_message`: the way in of each message, without a stop here."""
-        return self.face.incoming.receive
+        return self.incoming.receive
 
     def on_ping(self, payload: bytes) -> None:
         """A ping came: answer."""
@@ -339,7 +277,7 @@ class Session(Generic[In, Out]):
         if code is not None and not closing.is_wire_code(code):
             self.on_violation(1002)
         elif self.state is State.CLOSING:
-            self._end_ours()
+            self._end_as_planned()
             self._finish(linger=False)
         else:
             close = Close(1005 if code is None else code, reason, by="peer")
@@ -351,7 +289,7 @@ class Session(Generic[In, Out]):
     def on_violation(self, code: int) -> None:
         """The peer broke the protocol: tell it so (RFC 6455, section 7.1.7)."""
         if self.state is State.CLOSING:
-            self._end_ours()
+            self._end_as_planned()
             self._finish(linger=True)
         elif self.state is not State.CLOSED:
             self._fail(ConnectionClosed(closing.violation(code)))
@@ -360,7 +298,7 @@ class Session(Generic[In, Out]):
         """TCP ended."""
         # What the kernel has not taken the peer has not heard: such a close is as good as unsent.
         if self.state is State.CLOSING and self.flow.wire_writable:
-            self._end_ours()
+            self._end_as_planned()
         elif self.state is not State.CLOSED:
             self._end(Close(1006, by="network"))
         self._deadline.clear()
@@ -376,19 +314,19 @@ class Session(Generic[In, Out]):
     def shutdown(self, within: float | None = None) -> None:
         """End because the application does, and be gone within so many seconds."""
         if self.state is not State.CLOSED:
-            self._seal(self._end_ours())
+            self._seal(self._end_as_planned())
             self._finish(linger=True, within=within)
 
     def kill(self) -> None:
         """End at once: a deadline has passed."""
         if self.state is not State.CLOSED:
-            self._end_ours()
+            self._end_as_planned()
         self._abort()
 
-    def _end_ours(self) -> Close:
+    def _end_as_planned(self) -> Close:
         """End as we said we would, or else because the application does."""
-        close = self._ours or closing.GOING_AWAY
-        self._end(close, caused=self._ours is not None)
+        close = self._own_close or closing.GOING_AWAY
+        self._end(close, caused=self._own_close is not None)
         return close
 
     def _on_overflow(self) -> None:
@@ -422,7 +360,24 @@ class Session(Generic[In, Out]):
         if self._heartbeat is not None:
             self._heartbeat.stop()
         clean = caused or self._options.is_clean(close)
-        self.face.end(close, None if clean else error or ConnectionClosed(close))
+        if not clean and error is None:
+            error = ConnectionClosed(close)
+        self.flow.gate.open_permanently()
+        self.incoming.finish(close, None if clean else error)
+        self.outgoing.stop()
+        self.flow.close(close)
+        self.closed.emit(close)
+        self.closed.end()
+        self.errors.end()
+        self._dispatcher.post(self._dispose_all)
+
+    def _dispose_all(self) -> None:
+        disposables, self._disposables = self._disposables or [], None
+        for disposable in disposables:
+            try:
+                disposable.dispose()
+            except Exception as exc:
+                self.report_fault(exc)
 
     def _seal(self, close: Close | None) -> None:
         """Let the close frame follow what is queued; the wire is woken by `finish`, or else."""

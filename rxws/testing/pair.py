@@ -161,7 +161,7 @@ class Pair(  # noqa: SLOT001 # there are few of them
         cls, sessions: tuple[Session[Any, Any], ...], ends: tuple[_End, ...]
     ) -> Pair[Any, Any, Any, Any]:
         """Make one of two sessions and their wire."""
-        made: Pair[Any, Any, Any, Any] = Pair(session.face.connection for session in sessions)
+        made: Pair[Any, Any, Any, Any] = Pair(session.connection for session in sessions)
         made._sessions, made._ends = sessions, ends
         return made
 
@@ -177,12 +177,12 @@ class Pair(  # noqa: SLOT001 # there are few of them
     async def _leave(self, close: Close) -> None:
         server, client = self._sessions
         if client.state is State.OPEN:
-            client.face.outgoing.on_next(close)
-        server.face.incoming.discard_unobserved()  # nobody will subscribe what nobody ever did
+            client.outgoing.on_next(close)
+        server.incoming.discard_unobserved()  # nobody will subscribe what nobody ever did
         try:
             await asyncio.wait([(gone := asyncio.ensure_future(self._gone()))], timeout=_GRACE)
             # What still holds the server's reading would hide the close from it.
-            server.face.flow.gate.open_permanently()
+            server.flow.gate.open_permanently()
             await gone
         except asyncio.CancelledError:  # who waits wants to wait no longer
             for session in self._sessions:

@@ -132,9 +132,9 @@ class _Session(Session[Any, Any]):
         self._failed(error)
         super().close_for(error)
 
-    def _fault_unobserved(self, error: Exception) -> None:
+    def _on_unobserved_fault(self, error: Exception) -> None:
         self._failed(error)
-        super()._fault_unobserved(error)
+        super()._on_unobserved_fault(error)
 
     def _failed(self, error: Exception) -> None:
         if self.state is State.OPEN:
@@ -161,7 +161,7 @@ class Scene:
         self._answers: list[Callable[[], None]] = []
         self._session = _Session(self._transport, self._clock, options, handshake)
         self._noted: list[tuple[Stream[Any], DisposableBase]] = []
-        conn = self._session.face.connection
+        conn = self._session.connection
         self._note(conn.incoming, self._noter(simulation.incoming))
         self._note(conn.outgoing, self._noter(simulation.outgoing))
         self._note(conn.errors, self._faults)

@@ -54,7 +54,7 @@ async def play(data: bytes) -> None:
     session = one.session(
         max_message_size=LIMIT, codec=CODECS[choice >> 1 & 3 if choice & 6 != 6 else 0]
     )
-    conn: rxws.Connection[Any, Any] = session.face.connection
+    conn: rxws.Connection[Any, Any] = session.connection
     values: list[Any] = []
     ends: list[Exception | None] = []
     closes: list[rxws.Close] = []

@@ -157,7 +157,7 @@ class SessionMachine(RuleBasedStateMachine):
             hold_timeout=terms.hold_timeout,
         )
         self.session: Session[Any, Any] = Session(self.wire, self.clock, options, HANDSHAKE)
-        self.conn: rxws.Connection[Any, Any] = self.session.face.connection
+        self.conn: rxws.Connection[Any, Any] = self.session.connection
         self.number = 0
         self.peace = peace
         self.ending = False
@@ -479,7 +479,7 @@ class SessionMachine(RuleBasedStateMachine):
     @property
     def kept(self) -> int:
         """Messages that wait for a hold to go, or for somebody to take them."""
-        return len(self.session.face.incoming._kept or ())
+        return len(self.session.incoming._kept or ())
 
     @property
     def taken(self) -> bool:

@@ -179,7 +179,7 @@ class Fake(Driver):
         self._session: Session[Any, Any] = Session(
             self.transport, self.clock, Options(**OPTIONS), HANDSHAKE
         )
-        self.watch(self._session.face.connection)
+        self.watch(self._session.connection)
         self.transport.attach(self._session)
 
     @property

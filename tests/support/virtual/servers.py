@@ -40,7 +40,7 @@ class Dial:
         """Open a connection, and emit it."""
         self.session = Session(self.transport, self.clock, Options(heartbeat=None), HANDSHAKE)
         self.transport.attach(self.session)
-        connection = self.session.face.connection
+        connection = self.session.connection
         connection.incoming.subscribe()
         self.observer.on_next(connection)
         return connection

@@ -83,7 +83,7 @@ class Rig:
         self.session: Session[Any, Any] = Session(
             self.transport, self.clock, Options(**options), HANDSHAKE
         )
-        self.conn: Connection[Any, Any] = self.session.face.connection
+        self.conn: Connection[Any, Any] = self.session.connection
         if watch:
             self.incoming = self.watch(self.conn.incoming)
             self.closed = self.watch(self.conn.closed)

@@ -28,7 +28,7 @@ def served(*, begun: bool = True, **options: Any) -> Meets:
         dial.session = session
         if begun:
             dial.transport.attach(session)
-        dial.observer.on_next(session.face.connection)
+        dial.observer.on_next(session.connection)
 
     return meet
 

@@ -869,13 +869,13 @@ async def test_an_interrupt_is_not_swallowed(error: type[BaseException]) -> None
     one = Pushed()
     session = one.session()
     ended: list[rxws.Close] = []
-    session.face.closed.subscribe(ended.append)
+    session.closed.subscribe(ended.append)
 
     def interrupted(data: str) -> None:
-        session.face.outgoing.on_next(data)
+        session.outgoing.on_next(data)
         raise error
 
-    session.face.incoming.subscribe(interrupted)
+    session.incoming.subscribe(interrupted)
     running = one.start(session)
     await turns(1)
     with pytest.raises(error):
@@ -894,7 +894,7 @@ async def test_a_subscriber_that_raises_cancelled_error(when: str) -> None:
     one = Pushed()
     session = one.session()
     ended: list[rxws.Close] = []
-    session.face.closed.subscribe(ended.append)
+    session.closed.subscribe(ended.append)
     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     future.cancel()
     holds: list[DisposableBase] = []
@@ -905,7 +905,7 @@ async def test_a_subscriber_that_raises_cancelled_error(when: str) -> None:
         else:
             future.result()
 
-    session.face.incoming.subscribe(fail)
+    session.incoming.subscribe(fail)
     running = one.start(session)
     await turns(1)
     unheard: list[Any] = []

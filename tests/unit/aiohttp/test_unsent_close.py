@@ -13,7 +13,7 @@ from support.peers.frames import Op, frame
 async def closing(one: Pushed, takes: bool) -> Seen:
     """Reply to a message with others and a close, all in one write; the kernel takes it or not."""
     session = one.session()
-    seen = Seen(session.face.connection)
+    seen = Seen(session.connection)
 
     def reply(_: str) -> None:
         for number in range(3):

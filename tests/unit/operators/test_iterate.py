@@ -172,7 +172,7 @@ async def test_leaving_unsubscribes_and_lets_go() -> None:
     rig.peer.message("a", "b")
     assert await waiting == "a"
     await values.aclose()
-    assert rig.session.face.incoming.observed is False
+    assert rig.session.incoming.observed is False
     seen = rig.watch(rig.conn.incoming)
     rig.run(1)
     assert seen.values == ["b"]
@@ -185,7 +185,7 @@ async def test_cancelling_who_waits_unsubscribes() -> None:
     waiting.cancel()
     await asyncio.wait([waiting])
     assert waiting.cancelled()
-    assert rig.session.face.incoming.observed is False
+    assert rig.session.incoming.observed is False
 
 
 async def test_values_of_other_threads_wake_the_loop() -> None:

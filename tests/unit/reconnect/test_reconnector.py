@@ -667,7 +667,7 @@ def test_a_second_connection_of_one_dial_is_closed(caplog: pytest.LogCaptureFixt
     def twice(dial: Dial) -> None:
         dial.open()
         surplus.open()
-        dial.observer.on_next(surplus.session.face.connection)  # type: ignore[union-attr] # it is open
+        dial.observer.on_next(surplus.session.connection)  # type: ignore[union-attr] # it is open
 
     network = Network(twice)
     surplus = Dial(network.clock, Subject())

@@ -115,7 +115,7 @@ class Life:
         waiting = len(rig.session.flow.outbox)
         out = stats.sent_messages + dropped.get("overflow", 0) + waiting
         late = stats.received_messages - len(self.seen) - dropped.get("unobserved", 0)
-        kept = len(rig.session.face.incoming._kept or ())
+        kept = len(rig.session.incoming._kept or ())
         # "closed" counts those that came after the end, too.
         assert len(self.offered) + late - kept == out + dropped.get("closed", 0)
         assert late >= kept
@@ -137,7 +137,7 @@ class Life:
         assert self.rig.transport.over
         self.check()
         assert len(self.rig.session.flow.outbox) == 0
-        assert not self.rig.session.face.incoming._kept
+        assert not self.rig.session.incoming._kept
         assert len(self.closed.values) == len(self.closed.ends) == 1
         assert len(self.rig.watch(self.rig.conn.incoming).ends) == 1
 

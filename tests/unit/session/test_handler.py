@@ -318,7 +318,7 @@ async def test_a_future_is_awaited_as_a_coroutine_is(monkeypatch: pytest.MonkeyP
 
     async with on_loop(lambda _: future, monkeypatch) as rig:
         await asyncio.sleep(0)
-        assert rig.session.face.outgoing.is_stopped is False
+        assert rig.session.outgoing.is_stopped is False
         rig.peer.close(1000)
 
 

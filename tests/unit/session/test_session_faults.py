@@ -229,14 +229,14 @@ def test_what_is_held_is_disposed_at_the_end_and_later_at_once() -> None:
     rig = Rig(watch=True)
     errors = rig.watch(rig.conn.errors)
     disposed: list[str] = []
-    face = rig.session.face
-    face.hold(Disposable(lambda: disposed.append("first")))
-    face.hold(Disposable(raise_mine))
-    face.hold(Disposable(lambda: disposed.append("second")))
+    dispose_at_end = rig.session.dispose_at_end
+    dispose_at_end(Disposable(lambda: disposed.append("first")))
+    dispose_at_end(Disposable(raise_mine))
+    dispose_at_end(Disposable(lambda: disposed.append("second")))
     assert disposed == []
     rig.peer.close(1000)
     assert disposed == ["first", "second"]
-    face.hold(Disposable(lambda: disposed.append("late")))
+    dispose_at_end(Disposable(lambda: disposed.append("late")))
     assert disposed[-1] == "late"
     assert errors.ends == [None]
 
@@ -244,7 +244,7 @@ def test_what_is_held_is_disposed_at_the_end_and_later_at_once() -> None:
 def test_one_who_raises_when_disposed_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """The connection is over by then: there is nobody else to tell."""
     rig = Rig(watch=True)
-    rig.session.face.hold(Disposable(raise_mine))
+    rig.session.dispose_at_end(Disposable(raise_mine))
     rig.peer.close(1000)
     assert [str(record.exc_info[1]) for record in caplog.records if record.exc_info] == ["mine"]
 
@@ -279,7 +279,7 @@ def test_all_of_a_connection_takes_turns() -> None:
     def on_next(value: str) -> None:
         told.append(f"{value}(")
         rig.session.on_writable(False)
-        rig.session.face.fault(ValueError("x"))
+        rig.session.report_fault(ValueError("x"))
         rig.session.on_lost()
         told.append(")")
 
