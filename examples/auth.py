@@ -1,6 +1,6 @@
-"""Two places to say no: 401 before the upgrade, and close code 4003 from inside the pipeline.
+"""Reject a client twice: with 401 before the upgrade, with close code 4003 from the pipeline.
 
-Run it, then try `websockets "ws://127.0.0.1:8080/private?token=sesame"`, and without the token.
+Run it, then try `websockets "ws://127.0.0.1:8080/private?token=sesame"` with and without the token.
 """
 
 from secrets import compare_digest
@@ -19,10 +19,10 @@ async def private(request: web.Request) -> web.StreamResponse:
 
 
 def vault(conn: rxws.Connection[str, str]) -> Observable[str]:
-    return conn.incoming.pipe(ops.map(obey))
+    return conn.incoming.pipe(ops.map(execute))
 
 
-def obey(command: str) -> str:
+def execute(command: str) -> str:
     if command.startswith("open"):
         raise rxws.ConnectionClosed(rxws.Close(4003, "you may look, not open"))
     return f"done: {command}"

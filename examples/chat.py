@@ -1,6 +1,6 @@
-"""One plain Subject is the room: everybody's messages go into it, and it is what everybody gets.
+"""A chat room is one plain Subject: it receives all messages and delivers them to all members.
 
-Run it, then join twice: `websockets ws://127.0.0.1:8080/chat?name=ann`, and once more as bob.
+Run it, then join twice: `websockets ws://127.0.0.1:8080/chat?name=ann`, and again as bob.
 """
 
 from aiohttp import web
@@ -14,8 +14,8 @@ room: Subject[str] = Subject()
 @rxws.websocket(codec=rxws.codecs.text)
 def chat(conn: rxws.Connection[str, str]) -> Observable[str]:
     name = conn.handshake.url.query.get("name", "somebody")
-    # Only on_next is passed on: `subscribe(room)` would hand over the end of `incoming` as well, so
-    # that the first one to leave would end the room for the rest.
+    # Forward on_next only: `subscribe(room)` would also forward the completion of `incoming`, and
+    # the first member to leave would end the room for all.
     conn.incoming.subscribe(lambda text: room.on_next(f"{name}: {text}"))
     conn.closed.subscribe(lambda close: room.on_next(f"* {name} left ({close.code})"))
     return room

@@ -1,4 +1,4 @@
-"""The client's end is the same Connection: push into `outgoing`, take from `incoming`.
+"""A client has the same Connection: send with `outgoing`, receive from `incoming`.
 
 Run `shout.py`, then `python client.py ws://127.0.0.1:8080/shout hello world`.
 """
@@ -15,7 +15,7 @@ async def ask(url: str, *words: str) -> list[str]:
     async with rxws.connect(url, codec=rxws.codecs.text) as conn:
         for word in words:
             conn.outgoing.on_next(word)
-        # Nothing is lost between the sends and this line: frames wait until somebody subscribes.
+        # No reply is lost before this line: `incoming` buffers until you subscribe.
         return await conn.incoming.pipe(ops.take(len(words)), ops.to_list())
 
 

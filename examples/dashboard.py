@@ -1,7 +1,7 @@
-"""Many channels over one socket: a table in a terminal, lines of a log elsewhere.
+"""Several channels over one socket, shown as a live table; as log lines if output is no terminal.
 
-Run `price_feed.py`, then `python dashboard.py ws://127.0.0.1:8080/prices ACME INIT HOOL` beside it,
-and restart the feed.
+Run `price_feed.py`, then `python dashboard.py ws://127.0.0.1:8080/prices ACME INIT HOOL` in another
+terminal. Restart the feed to see the client reconnect.
 """
 
 import asyncio
@@ -26,35 +26,33 @@ def price_of(tick: dict[str, Any]) -> float:
 
 
 def prices(feed: Feed, symbol: str) -> Observable[float]:
-    # Subscribed at the server while somebody is here, and again on each new connection. By its key
-    # a tick finds its channel with one call of `symbol_of`, however many channels there are.
+    # The channel subscribes at the server while it has a subscriber, and again on each new
+    # connection. With `key`, one call of `symbol_of` finds the channel, however many there are.
     ticks = feed.channel({"subscribe": symbol}, {"unsubscribe": symbol}, symbol_of, key=symbol)
     return ticks.pipe(ops.map(price_of))
 
 
 def row(feed: Feed, symbol: str) -> Observable[str]:
-    """The row of a symbol, again with each price; first without one."""
+    """Emit the row of a symbol: first without a price, then again for each price."""
 
-    def and_next(latest: tuple[float, ...], price: float) -> tuple[float, ...]:
+    def append(latest: tuple[float, ...], price: float) -> tuple[float, ...]:
         return (*latest, price)[-32:]
 
-    def drawn(latest: tuple[float, ...]) -> str:
+    def draw(latest: tuple[float, ...]) -> str:
         low, high = min(latest), max(latest)
         bars = (round(7 * (price - low) / ((high - low) or 1)) for price in latest)
         return f"{symbol:<6}{latest[-1]:8.2f}  " + "".join("▁▂▃▄▅▆▇█"[bar] for bar in bars)
 
     start: tuple[float, ...] = ()
-    return prices(feed, symbol).pipe(
-        ops.scan(and_next, start), ops.map(drawn), ops.start_with(symbol)
-    )
+    return prices(feed, symbol).pipe(ops.scan(append, start), ops.map(draw), ops.start_with(symbol))
 
 
 def table(feed: Feed, *symbols: str) -> Observable[str]:
-    def drawn(lines: tuple[object, ...]) -> str:
+    def draw(lines: tuple[object, ...]) -> str:
         return "\x1b[H\x1b[2J" + "\n".join(f"{line!s:.100}" for line in lines)
 
     rows = [row(feed, symbol) for symbol in symbols]
-    return rx.combine_latest(feed.status, *rows).pipe(ops.sample(0.1), ops.map(drawn))
+    return rx.combine_latest(feed.status, *rows).pipe(ops.sample(0.1), ops.map(draw))
 
 
 def log(feed: Feed, *symbols: str) -> Observable[str]:

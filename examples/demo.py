@@ -1,6 +1,6 @@
-"""All server examples on one port, and a page at `/` to open them, type, and see how they end.
+"""Serve all server examples on one port, with a page at `/` to connect to them and send messages.
 
-Run it with `make demo`, or `python examples/demo.py --port 9000`; ctrl-C stops it.
+Run it with `make demo` or `python examples/demo.py --port 9000`. Press Ctrl+C to stop it.
 """
 
 import argparse
@@ -32,8 +32,8 @@ SOURCES = (
     "auth.py",
     "echo.py",
 )
-# The page is one file and talks to WebSockets: nothing else may be loaded, from nowhere.
-POLICY = (
+# The page is one file that opens WebSockets: forbid it to load anything else.
+CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; "
     "connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
@@ -42,7 +42,7 @@ POLICY = (
 async def page(request: web.Request) -> web.FileResponse:
     return web.FileResponse(
         HERE / "demo.html",
-        headers={"Content-Security-Policy": POLICY, "Cache-Control": "no-cache"},
+        headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY, "Cache-Control": "no-cache"},
     )
 
 
@@ -84,36 +84,36 @@ def port_number(text: str) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        description="Serve the examples of rxws with a page to try them."
+        description="Serve the rxws examples, with a page to try them."
     )
     parser.add_argument(
         "--port",
         type=port_number,
         default=os.environ.get("PORT") or "8765",
-        help="the port on 127.0.0.1, 0 for any free one (default: $PORT, else 8765)",
+        help="port on 127.0.0.1, 0 for any free port (default: $PORT, else 8765)",
     )
     port: int = parser.parse_args().port
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    # Bound by hand: run_app would tell of a taken port in a traceback.
+    # Bind here: if the port is in use, run_app would print a traceback.
     try:
         sock = socket.create_server(("127.0.0.1", port), backlog=128)
     except OSError as error:
-        taken = error.errno == errno.EADDRINUSE
+        in_use = error.errno == errno.EADDRINUSE
         other = port + 1 if 1024 <= port < 65535 else 8765
-        why = "is taken by another program" if taken else f"cannot be used: {error.strerror}"
+        why = "is already in use" if in_use else f"cannot be used: {error.strerror}"
         print(
             f"rxws demo: port {port} on 127.0.0.1 {why}.\n"
-            f"Choose another one, 0 for any that is free: make demo PORT={other}\n"
-            f"{'or: ':>44}python examples/demo.py --port {other}",
+            f"Choose another port, or 0 for any free port: make demo PORT={other}\n"
+            f"{'or: ':>45}python examples/demo.py --port {other}",
             file=sys.stderr,
         )
         return 1
     url = f"http://127.0.0.1:{sock.getsockname()[1]}/"
 
-    def ready(_: str) -> None:
-        print(f"rxws demo: {url}   (ctrl-C stops it)", flush=True)
+    def greet(_: str) -> None:
+        print(f"rxws demo: {url}   (press Ctrl+C to stop)", flush=True)
 
-    web.run_app(make_app(), sock=sock, print=ready, access_log=None)
+    web.run_app(make_app(), sock=sock, print=greet, access_log=None)
     return 0
 
 

@@ -1,6 +1,6 @@
-"""Push by hand: `outgoing` is subscribed to `incoming`, and every frame comes back as it is.
+"""Send without returning a pipeline: subscribe `outgoing` to `incoming`, and each frame comes back.
 
-Run it, then talk to it with `websockets ws://127.0.0.1:8080/echo`.
+Run it, then connect with `websockets ws://127.0.0.1:8080/echo`.
 """
 
 from aiohttp import web
@@ -10,7 +10,7 @@ import rxws
 
 @rxws.websocket
 def echo(conn: rxws.Connection) -> None:
-    conn.incoming.subscribe(conn.outgoing)  # returning does not close; the end of `outgoing` does
+    conn.incoming.subscribe(conn.outgoing)  # returning None does not close the connection
 
 
 def make_app() -> web.Application:

@@ -1,6 +1,6 @@
-"""A peer that reads slowly sees what is new: of each symbol only the newest price waits for it.
+"""Drop outdated messages for a slow client: buffer only the latest price of each symbol.
 
-Run it, then watch with `websockets ws://127.0.0.1:8080/latest`.
+Run it, then connect with `websockets ws://127.0.0.1:8080/latest`.
 """
 
 import random
@@ -20,7 +20,7 @@ def tick(number: int) -> dict[str, object]:
     return {"symbol": SYMBOLS[number % 3], "number": number, "price": price}
 
 
-# Without `overflow` a peer that is a megabyte behind is closed with 1013.
+# Without `overflow`, rxws closes a connection with 1013 once 1 MiB is buffered.
 @rxws.websocket(codec=rxws.codecs.json, overflow=rxws.overflow.latest(lambda m: m["symbol"]))
 def latest(conn: rxws.Connection[object, object]) -> Observable[object]:
     return rx.interval(0.001).pipe(ops.map(tick))

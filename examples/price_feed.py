@@ -1,7 +1,7 @@
-"""Prices of what a client subscribes, and a client that comes back when its server does.
+"""A server that clients subscribe to by symbol, and a client that reconnects to it.
 
-Run it, then `python price_feed.py ws://127.0.0.1:8080/prices ACME INIT` beside it. Stop the server
-with ctrl-C, or kill it, and start it again.
+Run it, then `python price_feed.py ws://127.0.0.1:8080/prices ACME INIT` in another terminal. Stop
+the server with Ctrl+C, or kill it, and start it again.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ def prices(conn: rxws.Connection[object, object]) -> Observable[object]:
 def make_app() -> web.Application:
     app = web.Application()
     app.add_routes([web.get("/prices", prices)])
-    rxws.setup(app)  # at shutdown everybody is told 1001, upon which a client comes back
+    rxws.setup(app)  # closes connections with 1001 at shutdown; the client then reconnects
     return app
 
 
@@ -51,7 +51,7 @@ async def watch(url: str, *symbols: str) -> None:
     feed = rxws.WebSocketSubject(
         url,
         codec=rxws.codecs.json,
-        # The present prices are asked for on each connection; the old ones nobody wants.
+        # Subscribe again on each new connection.
         opening=lambda conn: [{"subscribe": symbol} for symbol in symbols],
         backoff=rxws.backoff.exponential(first=0.5, cap=5.0),
     )

@@ -1,6 +1,6 @@
-"""What a handler returns is what the peer gets: here its own words, in capitals.
+"""Return a pipeline from a handler; rxws sends what it emits. This one sends text back in capitals.
 
-Run it, then talk to it with `websockets ws://127.0.0.1:8080/shout` or with `client.py` beside it.
+Run it, then connect with `websockets ws://127.0.0.1:8080/shout` or with `client.py`.
 """
 
 from aiohttp import web
@@ -18,7 +18,7 @@ def shout(conn: rxws.Connection[str, str]) -> Observable[str]:
 def make_app() -> web.Application:
     app = web.Application()
     app.add_routes([web.get("/shout", shout)])
-    rxws.setup(app)  # at shutdown everybody is told 1001 "Going Away"
+    rxws.setup(app)  # closes all connections with 1001 "Going Away" at shutdown
     return app
 
 

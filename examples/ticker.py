@@ -1,6 +1,6 @@
-"""Server push: a source that is faster than anybody can read, sampled for each connection.
+"""Push from the server: sample a fast source four times per second for each connection.
 
-Run it, then watch with `websockets ws://127.0.0.1:8080/ticker`.
+Run it, then connect with `websockets ws://127.0.0.1:8080/ticker`.
 """
 
 import random
@@ -19,7 +19,7 @@ def walk(price: float, _: int) -> float:
 
 @rxws.websocket(codec=rxws.codecs.json)
 def ticker(conn: rxws.Connection[object, object]) -> Observable[object]:
-    # No scheduler is named: rxws subscribes on the connection's, so both timers stay on its loop.
+    # No scheduler needed: rxws subscribes with its own, so both timers run on the event loop.
     return rx.interval(0.005).pipe(
         ops.scan(walk, 100.0),
         ops.sample(0.25),

@@ -1,4 +1,4 @@
-"""Typed messages, and an answer to bad ones: what is no Request comes out of `conn.errors`.
+"""Typed messages: a frame that is not a valid Request goes to `conn.errors` and gets an answer.
 
 Run it, then send `{"id": 1, "sum": [1, 2]}` with `websockets ws://127.0.0.1:8080/rpc`.
 """
@@ -23,8 +23,8 @@ def answer(request: Request) -> dict[str, object]:
 
 @rxws.websocket(codec=rxws.codecs.typed(Request))
 def rpc(conn: rxws.Connection[Request, object]) -> Observable[dict[str, object]]:
-    faults: Observable[dict[str, object]] = conn.errors.pipe(ops.map(lambda e: {"error": str(e)}))
-    return rx.merge(conn.incoming.pipe(ops.map(answer)), faults)
+    errors: Observable[dict[str, object]] = conn.errors.pipe(ops.map(lambda e: {"error": str(e)}))
+    return rx.merge(conn.incoming.pipe(ops.map(answer)), errors)
 
 
 def make_app() -> web.Application:

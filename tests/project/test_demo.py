@@ -28,7 +28,7 @@ async def finished(*arguments: str, **environment: str) -> tuple[int | None, str
 async def test_serves_the_page_and_the_sources() -> None:
     """The printed address leads to the page, and the page to the source of each example."""
     async with running_demo() as demo, aiohttp.ClientSession() as client:
-        assert demo.greeting == f"rxws demo: {demo.url}   (ctrl-C stops it)\n"
+        assert demo.greeting == f"rxws demo: {demo.url}   (press Ctrl+C to stop)\n"
         async with client.get(demo.url) as answer:
             page = await answer.text()
             assert answer.status == 200
@@ -94,7 +94,7 @@ async def test_a_taken_port_is_told() -> None:
         ):
             code, out, error = result
             assert (code, out) == (1, "")
-            assert f"port {port} on 127.0.0.1 is taken" in error
+            assert f"port {port} on 127.0.0.1 is already in use" in error
             other = re.search(r"make demo PORT=(\d+)", error)
             assert other is not None
             assert int(other[1]) != port
