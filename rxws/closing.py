@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rxws._core.close_codes import CLOSE_CODES
 from rxws._core.connection import Close
 from rxws._core.errors import ConnectionClosed, DecodeError
 
@@ -16,22 +17,16 @@ __all__ = [
     "violation",
 ]
 
-GOING_AWAY = Close(1001, "Going Away")
-UNEXPECTED = Close(1011, "Unexpected Error")
-
-# RFC 6455, section 7.4.1
-_VIOLATIONS = {
-    1002: "Protocol Error",
-    1003: "Unsupported Data",
-    1007: "Invalid Data",
-    1009: "Message Too Big",
-}
+GOING_AWAY = Close(1001, CLOSE_CODES[1001].reason)
+UNEXPECTED = Close(1011, CLOSE_CODES[1011].reason)
 
 _CLEAN = frozenset({1000, 1001, 1005})
+_VIOLATIONS = frozenset({1002, 1003, 1007, 1009})
 
-# RFC 6455, section 7.4.1, and the IANA registry for 1012 to 1014. 1005, 1006 and 1015 are for
-# reporting only; 1004 and 1016 to 2999 are reserved.
-_WIRE = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)})
+# 3000 to 4999 are for libraries and applications.
+_WIRE = frozenset(
+    {*(code for code, row in CLOSE_CODES.items() if row.sendable), *range(3000, 5000)}
+)
 
 
 def is_clean(close: Close) -> bool:
@@ -89,4 +84,5 @@ def for_fault(error: Exception) -> Close:
 
 def violation(code: int) -> Close:
     """Return the close that tells a peer how it broke the protocol."""
-    return Close(int(code), _VIOLATIONS.get(code, ""))  # aiohttp's codes are of an enum
+    # int: aiohttp's codes are members of an enum
+    return Close(int(code), CLOSE_CODES[code].reason if code in _VIOLATIONS else "")

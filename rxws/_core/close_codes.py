@@ -1,24 +1,41 @@
-"""The names of the close codes."""
+"""The one table of close codes: their names, the reasons that rxws sends, which may be sent."""
 
 from __future__ import annotations
 
-__all__ = ["NAMES"]
+from typing import NamedTuple
 
-# RFC 6455, section 7.4.1, and the registry of IANA that it founds.
-NAMES = {
-    1000: "normal closure",
-    1001: "going away",
-    1002: "protocol error",
-    1003: "unsupported data",
-    1005: "no code received",
-    1006: "abnormal closure",
-    1007: "invalid payload",
-    1008: "policy violation",
-    1009: "message too big",
-    1010: "missing extension",
-    1011: "internal error",
-    1012: "service restart",
-    1013: "try again later",
-    1014: "bad gateway",
-    1015: "TLS handshake failed",
+__all__ = ["CLOSE_CODES", "CloseCode"]
+
+
+class CloseCode(NamedTuple):
+    """A close code below 3000 that has a meaning.
+
+    Attributes:
+        name: The name that a notebook shows.
+        reason: The reason in the close frame when rxws itself closes with this code.
+        sendable: Whether a close frame may carry the code.
+    """
+
+    name: str
+    reason: str = ""
+    sendable: bool = True
+
+
+# RFC 6455, section 7.4.1, and IANA's registry for 1012 to 1014. 1004 and 1016 to 2999 are reserved.
+CLOSE_CODES = {
+    1000: CloseCode("normal closure"),
+    1001: CloseCode("going away", "Going Away"),
+    1002: CloseCode("protocol error", "Protocol Error"),
+    1003: CloseCode("unsupported data", "Unsupported Data"),
+    1005: CloseCode("no code received", sendable=False),
+    1006: CloseCode("abnormal closure", sendable=False),
+    1007: CloseCode("invalid payload", "Invalid Data"),
+    1008: CloseCode("policy violation"),
+    1009: CloseCode("message too big", "Message Too Big"),
+    1010: CloseCode("missing extension"),
+    1011: CloseCode("internal error", "Unexpected Error"),
+    1012: CloseCode("service restart"),
+    1013: CloseCode("try again later", "Try Again Later"),
+    1014: CloseCode("bad gateway"),
+    1015: CloseCode("TLS handshake failed", sendable=False),
 }

@@ -1,4 +1,4 @@
-"""What a user holds: the connection as a frozen value, and the types of a handler around it."""
+"""What users hold: `Connection` and the values in it, and the type of a handler."""
 
 from __future__ import annotations
 
@@ -11,7 +11,16 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase, SchedulerBase
 from reactivex.subject import Subject
 
-from .close_codes import NAMES
+from .close_codes import CLOSE_CODES
+
+if sys.version_info >= (3, 13):  # pragma: no cover # each Python takes one of the two
+    from typing import TypeVar
+else:  # for `default=`; reactivex requires typing_extensions anyway
+    from typing_extensions import TypeVar
+
+if TYPE_CHECKING:  # for annotations only: this layer must not import aiohttp
+    from aiohttp import web
+    from yarl import URL
 
 __all__ = [
     "Address",
@@ -27,38 +36,41 @@ __all__ = [
     "without_secrets",
 ]
 
-if TYPE_CHECKING:  # for annotations only: nothing down here runs aiohttp
-    from aiohttp import web
-    from yarl import URL
-
+In = TypeVar("In", default=str | bytes)
+Out = TypeVar("Out", default=str | bytes)
 
 Ender = Literal["local", "peer", "network"]
 """Who ended a connection."""
 
 Address = tuple[str, int] | tuple[str, int, int, int] | str | None
-"""A socket's address: host and port, IPv6's four values, a Unix socket's path, or unknown."""
+"""A socket's address: host and port, the four values of IPv6, a Unix socket's path, or unknown."""
 
-# RFC 6455, section 5.5: a control frame carries at most 125 bytes, of which the code takes two.
+# RFC 6455, section 5.5: a control frame carries at most 125 bytes. The code takes two of them.
 _MAX_REASON = 123
 
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """How a connection ended, or, sent on `outgoing`, how it shall end.
+    """How a connection ended. Push one to `conn.outgoing` to close with this code and reason.
 
     Args:
-        code: The close code, 1000 to 4999 (RFC 6455, section 7.4). Not every code may be sent.
+        code: The close code, 1000 to 4999 (RFC 6455, section 7.4). Some codes only report an end
+            and cannot be sent: 1005, 1006 and 1015.
         reason: Text for humans, at most 123 bytes of UTF-8.
-        by: Who ended it: `"local"`, `"peer"` (its close frame did) or `"network"` (TCP or the
-            heartbeat was lost). Takes no part in equality.
+        by: Who ended the connection: `"local"` (this side), `"peer"` (by its close frame) or
+            `"network"` (TCP was lost, or a heartbeat was not answered). Ignored by `==`.
 
     Raises:
-        ValueError: The code is out of range, or the reason too long or not encodable.
-        TypeError: The code is no `int`, or the reason no `str`.
+        ValueError: The code is out of range, or the reason is too long or not valid Unicode.
+        TypeError: The code is not an `int`, or the reason is not a `str`.
 
     Examples:
         >>> Close(4001, "why") == Close(4001, "why", by="peer")
         True
+
+        ```python
+        conn.outgoing.on_next(rxws.Close(4001, "session expired"))
+        ```
     """
 
     code: int = 1000
@@ -87,21 +99,30 @@ class Close:
             )
 
     def _repr_pretty_(self, printer: Any, _: bool) -> None:
-        """Say in a notebook what the code means, too; not within a list, which goes on behind."""
-        name = NAMES.get(self.code) if len(printer.stack) == 1 else None
-        printer.text(f"{self!r}  # {name}" if name else repr(self))
+        """Add the code's name in a notebook; not inside a list, where text follows."""
+        row = CLOSE_CODES.get(self.code) if len(printer.stack) == 1 else None
+        printer.text(f"{self!r}  # {row.name}" if row else repr(self))
 
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """What was agreed before the first frame.
+    """What both sides agreed on before the first frame.
 
     Args:
-        url: The address that was asked for, as a `yarl.URL`.
-        headers: The other side's: the request's on the server, the response's on the client.
-        subprotocol: The subprotocol both agreed upon, if any (RFC 6455, section 1.9).
-        remote: The peer's socket address, where known.
-        request: On the server the aiohttp request, with all that middlewares put on it.
+        url: The requested address, as a `yarl.URL`.
+        headers: The other side's headers: the request's on the server, the response's on the
+            client.
+        subprotocol: The agreed subprotocol, or None (RFC 6455, section 1.9).
+        remote: The peer's socket address, or None if unknown.
+        request: On the server, the `aiohttp.web.Request` with everything that middlewares stored
+            in it. None on the client.
+
+    Examples:
+        ```python
+        def handler(conn):
+            user = conn.handshake.request["user"]  # stored by a middleware
+            room = conn.handshake.url.query.get("room", "lobby")
+        ```
     """
 
     url: URL
@@ -111,34 +132,19 @@ class Handshake:
     request: web.Request | None = None
 
 
-def without_secrets(url: URL) -> URL:
-    """Return an address without its user and query, which often carry a password or a token."""
-    return url.with_user(None).with_query(None)
-
-
-if sys.version_info >= (3, 13):  # pragma: no cover # either is taken on one Python only
-    from typing import TypeVar
-else:  # for `default=`; reactivex itself depends on it
-    from typing_extensions import TypeVar
-
-
-In = TypeVar("In", default=str | bytes)
-Out = TypeVar("Out", default=str | bytes)
-
-
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What went through a connection so far.
+    """Counters of one connection, as a snapshot.
 
     Args:
-        received_messages: Messages that came in.
-        received_bytes: Their payloads, in bytes.
-        sent_messages: Messages that were handed to the wire.
-        sent_bytes: Their payloads, in bytes.
-        dropped: Messages that were dropped, by reason: `"closed"` (sent after the end, or still
-            waiting at the end), `"overflow"`, `"conflated"` (a newer one took its place),
-            `"unobserved"` (came in and nobody subscribed).
-        paused: Seconds that reading was paused.
+        received_messages: Number of messages received.
+        received_bytes: Bytes of their payloads.
+        sent_messages: Number of messages handed to the socket.
+        sent_bytes: Bytes of their payloads.
+        dropped: Number of dropped messages by reason: `"closed"` (sent after the end, or still
+            buffered at the end), `"overflow"` (dropped by the overflow policy), `"conflated"`
+            (replaced by a newer one) and `"unobserved"` (received while nobody subscribed).
+        paused: Seconds for which reading was paused.
     """
 
     received_messages: int = 0
@@ -150,21 +156,23 @@ class Stats:
 
 
 class Pausable(Protocol):
-    """What can be held: a connection's flow, or whatever stands for one."""
+    """A source that can be paused: a connection's flow, or a stand-in for one."""
 
     def pause(self) -> DisposableBase:
-        """Hold reading until what is returned is disposed."""
+        """Pause reading until the returned hold is disposed."""
         ...
 
 
 class Flow(Pausable, Protocol):
-    """The flow control of one connection, in both directions."""
+    """Flow control of one connection, in both directions. `conn.flow` is one."""
 
     def pause(self) -> DisposableBase:
-        """Hold reading until what is returned is disposed; while any hold lives, no frame comes.
+        """Pause reading; no message is delivered until the returned hold is disposed.
+
+        Several holds may exist at once. Reading resumes when all are disposed.
 
         Returns:
-            The hold. It may be disposed from any thread, and more than once.
+            The hold. You may dispose it from any thread, and more than once.
 
         Examples:
             ```python
@@ -176,45 +184,63 @@ class Flow(Pausable, Protocol):
 
     @property
     def writable(self) -> Observable[bool]:
-        """Whether the peer keeps up: False once a message has to wait; replays the present."""
+        """Whether messages leave at once: False when one has to wait. Replays the current value."""
         ...
 
     @property
     def buffered(self) -> int:
-        """Bytes that were sent and not yet taken by the kernel."""
+        """Bytes sent by you that the kernel has not taken yet."""
         ...
 
     def drained(self) -> Awaitable[None]:
-        """Wait until the peer keeps up, for `async def` producers.
+        """Wait until the peer keeps up; for producers written as `async def`.
 
         Raises:
-            ConnectionClosed: The connection is over.
+            ConnectionClosed: The connection has ended.
+
+        Examples:
+            ```python
+            for line in lines:
+                conn.outgoing.on_next(line)
+                await conn.flow.drained()
+            ```
         """
         ...
 
     @property
     def latency(self) -> Observable[float]:
-        """Seconds between each heartbeat's ping and its pong."""
+        """Seconds between a heartbeat's ping and its pong, one value per heartbeat."""
         ...
 
     @property
     def stats(self) -> Stats:
-        """What went through so far."""
+        """The counters so far."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Connection(Generic[In, Out]):
-    """One WebSocket connection as three streams; a value without behaviour, the same on both ends.
+    """One WebSocket connection as three streams; the same on the server and the client.
 
     Args:
-        incoming: The messages that come in. Completes or fails as the close code says.
-        outgoing: Push messages here. A `Close` pushed, completion, or an error end the connection.
-        errors: Faults that are not the end. Where nobody subscribes, a fault closes the connection.
-        closed: How the connection ended, once; replayed to those who subscribe late, awaitable.
-        flow: The flow control.
-        handshake: What was agreed before the first frame.
-        scheduler: Runs things on the connection's event loop, from any thread.
+        incoming: The received messages. It completes, or fails with `ConnectionClosed`, depending
+            on the close code.
+        outgoing: The messages to send. Push values to it; push a `Close`, complete it or fail it
+            to close the connection.
+        errors: Exceptions that need not end the connection, such as one raised by a subscriber. If
+            nobody subscribes to `errors`, such an exception is logged and closes the connection.
+        closed: How the connection ended, as one `Close`. Late subscribers receive it, too, and you
+            may `await` it.
+        flow: Flow control: pause reading, watch the send buffer, read the counters.
+        handshake: The URL, the headers and the original request.
+        scheduler: Runs actions on the connection's event loop. You may use it from any thread.
+
+    Examples:
+        ```python
+        def shout(conn: rxws.Connection[str, str]):
+            conn.closed.subscribe(print)
+            return conn.incoming.pipe(ops.map(str.upper))
+        ```
     """
 
     incoming: Observable[In]
@@ -232,11 +258,20 @@ class Connection(Generic[In, Out]):
 
 
 Composed: TypeAlias = Observable[Any] | DisposableBase | None
-"""What a handler's work comes down to."""
+"""What a handler returns, or what its coroutine returns."""
 
 Handler: TypeAlias = Callable[[Connection[In, Out]], Composed | Awaitable[Composed]]
-"""Composes one connection's pipeline.
+"""Composes the pipeline of one connection; called once per connection.
 
-An Observable that it returns feeds `outgoing`; a Disposable is disposed at the end; None leaves the
-connection as it is; a coroutine runs as a task until the end, and its result is treated alike.
+A handler may return
+
+- an Observable: its values are sent on `outgoing`, and its end closes the connection;
+- a Disposable: it is disposed when the connection ends;
+- None: the connection stays open;
+- a coroutine: it runs as a task, cancelled when the connection ends. Its result is treated alike.
 """
+
+
+def without_secrets(url: URL) -> URL:
+    """Return a URL without its user info and query, which often carry a password or a token."""
+    return url.with_user(None).with_query(None)
