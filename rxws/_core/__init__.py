@@ -1,1 +1,1 @@
-"""Values, errors, lightweight streams and schedulers; nothing here knows a connection."""
+"""Values, errors, lightweight streams and schedulers; nothing here knows a session or a socket."""

@@ -1,4 +1,4 @@
-"""The bridge from an Observable to `async for`, which holds the flow while the body is busy."""
+"""Iterate over an Observable with `async for`, pausing its connection while the body runs."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ T = TypeVar("T")
 
 
 async def iterate(observable: Observable[T]) -> AsyncGenerator[T, None]:
-    """Go through an Observable with `async for`.
+    """Iterate over an Observable with `async for`.
 
-    While the body of the loop is busy, the connection that the Observable comes from reads no
-    further: its flow is found by itself, through whatever operators. What does not come from a
-    connection cannot be held back, and waits in memory.
+    While the body of the loop runs, the connection behind the Observable reads no further, so a
+    slow body slows down the peer. This works through any chain of operators. Values of an
+    Observable that has no connection behind it are buffered in memory without limit.
 
     Args:
-        observable: `conn.incoming`, or what was made of it.
+        observable: `conn.incoming`, or an Observable derived from it.
 
     Yields:
         Each value, in order.
 
     Raises:
-        Exception: Whatever `on_error` brings, after the values before it; for `conn.incoming`
+        Exception: The Observable's error, after the values before it. For `conn.incoming` it is a
             `ConnectionClosed`.
 
     Examples:
@@ -48,11 +48,11 @@ async def iterate(observable: Observable[T]) -> AsyncGenerator[T, None]:
     holds: list[DisposableBase] = []
     ended = False
     error: Exception | None = None
-    wanted: asyncio.Future[None] | None = None
+    wakeup: asyncio.Future[None] | None = None
 
     def wake() -> None:
-        if wanted is not None and not wanted.done():
-            wanted.set_result(None)
+        if wakeup is not None and not wakeup.done():
+            wakeup.set_result(None)
 
     def notify() -> None:
         if threading.get_ident() == thread:
@@ -92,8 +92,8 @@ async def iterate(observable: Observable[T]) -> AsyncGenerator[T, None]:
                 if error is not None:
                     raise error
                 return
-            wanted = loop.create_future()
-            await wanted
+            wakeup = loop.create_future()
+            await wakeup
     finally:
         subscription.dispose()
         for hold in holds:

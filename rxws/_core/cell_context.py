@@ -1,7 +1,8 @@
-"""The notebook cell that is running, where there is one: a Jupyter kernel's shell, and its output.
+"""Run callbacks in the context of the notebook cell that subscribed.
 
-What a kernel prints goes to the cell that its context variables name. A connection's messages come
-in the context of the cell that opened it; here is what takes them to the cell that subscribed.
+A Jupyter kernel sends printed text to the cell that its context variables name. Messages arrive in
+the context of the cell that opened the connection, so without this module a callback's output would
+appear under that cell.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ __all__ = ["keep", "keep_all", "shell"]
 
 
 def shell() -> Any:
-    """Return IPython's shell if it is that of a Jupyter kernel, or None. Imports nothing."""
+    """Return IPython's shell in a Jupyter kernel, else None. Import nothing."""
     ipython = sys.modules.get("IPython")
     if ipython is None or "ipykernel" not in sys.modules:
         return None
@@ -26,15 +27,15 @@ def shell() -> Any:
 
 
 def keep(call: Callable[..., Any] | None) -> Callable[..., Any] | None:
-    """Make a callback run in the present context, whoever calls it.
+    """Bind a callback to the current context.
 
-    Each call has a copy of the context: one that is entered cannot be entered once more, as a
-    callback whose own sending calls it again would.
+    Each call runs in a copy, because a context cannot be entered twice and a callback that sends
+    may be called again from within.
     """
     if call is None:
         return None
     context, kept = contextvars.copy_context(), call
-    context.run(forget_upstreams)  # those of the subscribing, not of what comes later
+    context.run(forget_upstreams)  # they belong to this subscription, not to later ones
 
     def run(*args: Any) -> Any:
         return context.copy().run(kept, *args)
@@ -45,7 +46,7 @@ def keep(call: Callable[..., Any] | None) -> Callable[..., Any] | None:
 def keep_all(
     on_next: Any, on_error: Callable[..., Any] | None, on_completed: Callable[..., Any] | None
 ) -> tuple[Any, Any, Any]:
-    """Make what a subscriber brings run in the present context, if a notebook cell does."""
+    """Bind a subscriber's callbacks to the current context if a notebook cell is running."""
     if shell() is None:
         return on_next, on_error, on_completed
     if callable(getattr(on_next, "on_next", None)):

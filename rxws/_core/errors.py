@@ -1,4 +1,4 @@
-"""Every error that rxws raises or notifies, each with the data a program needs to go on."""
+"""Every exception that rxws raises or notifies."""
 
 from __future__ import annotations
 
@@ -20,14 +20,26 @@ __all__ = [
 
 
 class RxwsError(Exception):
-    """Root of the errors of rxws."""
+    """Base class of all exceptions of rxws."""
 
 
 class ConnectionClosed(RxwsError):
-    """A connection ended other than well; raised in a pipeline it closes the connection so.
+    """The connection ended abnormally.
+
+    `conn.incoming` fails with it, unless the close code is 1000, 1001 or 1005. You may also raise
+    it in a pipeline: the connection then closes with its code and reason.
 
     Args:
-        close: How it ended.
+        close: How the connection ended.
+
+    Examples:
+        ```python
+        def on_error(error):
+            if isinstance(error, rxws.ConnectionClosed):
+                print("closed with", error.close.code)
+
+        conn.incoming.subscribe(print, on_error)
+        ```
     """
 
     def __init__(self, close: Close) -> None:
@@ -40,25 +52,34 @@ class ConnectionClosed(RxwsError):
 
 
 class BufferOverflow(ConnectionClosed):
-    """The peer took less than was sent, and the outbound bound `max_buffer` was hit."""
+    """The peer read too slowly: more than `max_buffer` bytes waited to be sent."""
 
 
 class SendTimeout(ConnectionClosed):
-    """The peer did not take within `send_timeout` what waited for it."""
+    """The peer read too slowly: buffered data was not sent within `send_timeout` seconds."""
 
 
 class ConnectError(RxwsError):
-    """No WebSocket was opened: nobody listens, or no WebSocket there; `__cause__` tells more."""
+    """The connection could not be opened; `__cause__` holds aiohttp's or the system's error."""
 
 
 class HandshakeError(ConnectError):
-    """The server answered the upgrade with something else than a WebSocket.
+    """The server answered the upgrade request with something other than a valid WebSocket upgrade.
 
     Args:
-        message: What was wrong.
-        status: The HTTP status of the answer.
-        headers: The headers of the answer.
-        body: The body of the answer, as far as it was read.
+        message: What went wrong.
+        status: The HTTP status of the response.
+        headers: The headers of the response.
+        body: The body of the response, as far as it was read: at most 64 KiB, and empty if you
+            pass your own `session=`.
+
+    Examples:
+        ```python
+        try:
+            conn = await rxws.connect(url)
+        except rxws.HandshakeError as error:
+            print(error.status, error.body)
+        ```
     """
 
     def __init__(
@@ -74,17 +95,17 @@ class HandshakeError(ConnectError):
 
 
 class OpeningError(RxwsError):
-    """What `opening=` of a `WebSocketSubject` raised, which is its `__cause__`."""
+    """The `opening=` callback of a `WebSocketSubject` raised; `__cause__` is its exception."""
 
 
 class DecodeError(RxwsError):
-    """A frame the codec cannot decode.
+    """The codec cannot decode a received message.
 
     Args:
-        message: What was wrong.
-        raw: The frame as it came, `str` or `bytes`.
-        code: The close code where nobody observes the fault: 1007, or 1003 for the wrong kind of
-            frame (RFC 6455, section 7.4.1).
+        message: What is wrong with it.
+        raw: The message as received.
+        code: The close code to use if nobody subscribes to `conn.errors`: 1007, or 1003 for text
+            instead of binary or the reverse (RFC 6455, section 7.4.1).
     """
 
     def __init__(self, message: str, raw: str | bytes, code: int = 1007) -> None:
@@ -97,10 +118,10 @@ class DecodeError(RxwsError):
 
 
 class EncodeError(RxwsError):
-    """A value that the codec cannot encode.
+    """The codec cannot encode a value.
 
     Args:
-        message: What was wrong, and what could be sent instead.
+        message: What is wrong with it, and what you can send instead.
         value: The value.
     """
 

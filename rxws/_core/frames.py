@@ -1,4 +1,4 @@
-"""Frames as the session and the transport exchange them."""
+"""The frames that a session and its transport exchange."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Frame", "Opcode"]
 
 
 class Opcode(enum.IntEnum):
-    """What a frame carries; the values are the opcodes of RFC 6455, section 5.2."""
+    """What a frame carries (RFC 6455, section 5.2)."""
 
     TEXT = 0x1
     BINARY = 0x2
@@ -19,7 +19,7 @@ class Opcode(enum.IntEnum):
 
 
 class Frame(NamedTuple):
-    """One frame on its way out: its kind and its payload in bytes."""
+    """One frame to send."""
 
     kind: Opcode
     payload: bytes

@@ -1,4 +1,4 @@
-"""The logger of rxws; a fault that nobody observes is logged on it, once."""
+"""The logger of rxws."""
 
 from __future__ import annotations
 

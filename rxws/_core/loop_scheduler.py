@@ -1,4 +1,4 @@
-"""asyncio's loop as a scheduler: light on the loop's own thread, safe from any other."""
+"""asyncio's event loop as a scheduler: cheap on the loop's thread, safe from any other."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ S = TypeVar("S")
 class LoopScheduler(AsyncIOThreadSafeScheduler):
     """Runs actions on an event loop.
 
-    RxPY has one scheduler that does not wake the loop from another thread, and one that wakes it
-    always, by a write to a pipe. This one wakes it where that is needed, and on the loop's own
-    thread makes one small object for an action instead of RxPY's ten with their locks.
+    RxPY has one scheduler that never wakes the loop, and one that always does, by a write to a
+    pipe. This one wakes it only from other threads. On the loop's own thread, an action takes one
+    small object instead of RxPY's ten with their locks.
 
     Args:
-        loop: The loop; it must be the one of this thread.
+        loop: The loop; it must belong to the current thread.
     """
 
     _latest: LoopScheduler | None = None
@@ -35,7 +35,7 @@ class LoopScheduler(AsyncIOThreadSafeScheduler):
 
     @classmethod
     def running(cls) -> LoopScheduler:
-        """Return the scheduler of the running loop, the same one as long as that is the latest.
+        """Return the scheduler of the running loop; the last one made is kept for the next call.
 
         Raises:
             RuntimeError: No loop is running.
@@ -57,7 +57,7 @@ class LoopScheduler(AsyncIOThreadSafeScheduler):
         return self._loop.is_closed()
 
     def schedule(self, action: typing.ScheduledAction[S], state: S | None = None) -> DisposableBase:
-        """Run an action in the loop's next turn."""
+        """Run an action in the next turn of the loop."""
         if not self.on_thread:
             return super().schedule(action, state)
         scheduled = _Scheduled(self, action, state)
@@ -70,7 +70,7 @@ class LoopScheduler(AsyncIOThreadSafeScheduler):
         action: typing.ScheduledAction[S],
         state: S | None = None,
     ) -> DisposableBase:
-        """Run an action after a while, in seconds or as a `timedelta`."""
+        """Run an action after a delay in seconds or as a `timedelta`."""
         if not self.on_thread:
             return super().schedule_relative(duetime, action, state)
         seconds = self.to_seconds(duetime)
@@ -82,7 +82,7 @@ class LoopScheduler(AsyncIOThreadSafeScheduler):
 
 
 class _Scheduled(DisposableBase):
-    """An action that is to run on the loop."""
+    """A scheduled action."""
 
     __slots__ = ("_action", "_disposed", "_result", "_scheduler", "_state", "handle")
 
@@ -94,20 +94,20 @@ class _Scheduled(DisposableBase):
         self._state = state
         self._result: DisposableBase | None = None
         self._disposed = False
-        self.handle: asyncio.Handle  # set by who puts it on the loop, at once
+        self.handle: asyncio.Handle  # set by `schedule` right after construction
 
     def run(self) -> None:
-        """Run it; what it returns is disposed with this."""
+        """Run the action; what it returns is disposed together with this."""
         result = self._action(self._scheduler, self._state)
         if result is None:
             return
-        if self._disposed:  # by itself
+        if self._disposed:  # by the action itself
             result.dispose()
         else:
             self._result = result
 
     def dispose(self) -> None:
-        """Take it back."""
+        """Cancel the action, or dispose what it returned."""
         self._disposed = True
         self.handle.cancel()
         result, self._result = self._result, None

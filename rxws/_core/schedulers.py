@@ -1,4 +1,4 @@
-"""The scheduler that a connection hands down: another's time, with faults told to it."""
+"""The scheduler of a connection, which catches exceptions, and small helpers for timers."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ S = TypeVar("S")
 
 
 class ConnectionScheduler(PeriodicScheduler):
-    """Runs actions on another scheduler, and tells of what they raise.
+    """Runs actions on another scheduler, and passes what they raise to `fault`.
 
-    A `debounce` or `delay` calls its subscriber from a timer. What that subscriber raises would end
-    up in the event loop's exception handler; here it is a fault of the connection as any other.
+    Operators such as `debounce` and `delay` call their subscriber from a timer. Without this class,
+    an exception of that subscriber would reach the event loop's exception handler instead of
+    `conn.errors`.
     """
 
     def __init__(self, scheduler: SchedulerBase, fault: Fault) -> None:
         super().__init__()
         self._scheduler = scheduler
         self.fault = fault
-        self._scheduled = 0  # actions for the next turn, so far
+        self._scheduled = 0  # number of calls of `schedule`
 
     @property
     def now(self) -> datetime:
-        """The time of the scheduler below."""
+        """The time of the underlying scheduler."""
         return self._scheduler.now
 
     @property
@@ -51,7 +52,7 @@ class ConnectionScheduler(PeriodicScheduler):
         action: typing.ScheduledAction[S],
         state: S | None = None,
     ) -> DisposableBase:
-        """Run an action after a while, in seconds or as a `timedelta`."""
+        """Run an action after a delay in seconds or as a `timedelta`."""
         return self._scheduler.schedule_relative(duetime, self._guard(action), state)
 
     def schedule_absolute(
@@ -60,14 +61,14 @@ class ConnectionScheduler(PeriodicScheduler):
         action: typing.ScheduledAction[S],
         state: S | None = None,
     ) -> DisposableBase:
-        """Run an action at a time."""
+        """Run an action at the given time."""
         return self._scheduler.schedule_absolute(duetime, self._guard(action), state)
 
     def when_settled(self, callback: Callable[[], Any]) -> None:
-        """Call back when a pipeline that was just subscribed schedules nothing more for at once.
+        """Call back once a pipeline that was just subscribed has subscribed to all its sources.
 
-        Operators like `start_with` and `concat` subscribe one source after the other, each in a
-        turn of its own.
+        Operators such as `start_with` and `concat` subscribe to each source in an action of its
+        own. This waits for a turn of the loop in which nothing is scheduled.
         """
         scheduled = self._scheduled
 
@@ -93,7 +94,7 @@ class ConnectionScheduler(PeriodicScheduler):
 def call_later(
     scheduler: SchedulerBase, seconds: float, callback: Callable[[], Any]
 ) -> DisposableBase:
-    """Call back in so many seconds; disposing takes it back."""
+    """Call back after a delay in seconds, unless the result is disposed before."""
     return scheduler.schedule_relative(seconds, _call, callback)
 
 
@@ -102,22 +103,22 @@ def _call(_: SchedulerBase, callback: Any = None) -> None:
 
 
 def is_own(action: object) -> bool:
-    """Whether an action was scheduled by `after`, and not by an operator."""
+    """Whether an action was scheduled by `call_later`, not by an operator."""
     return action is _call
 
 
 def seconds_of(scheduler: SchedulerBase) -> Callable[[], float]:
-    """Return a function that tells a scheduler's time in seconds.
+    """Return a function that returns a scheduler's time in seconds.
 
-    It is the scheduler's own `seconds`, where it has one: a date costs more than all else that is
-    done to note an event.
+    Schedulers of rxws have a `seconds` of their own: creating a `datetime` costs more than the rest
+    of recording an event.
     """
     own: Callable[[], float] | None = getattr(scheduler, "seconds", None)
     return own or (lambda: scheduler.to_seconds(scheduler.now))
 
 
 class Deadline:
-    """One thing that is to happen unless something else comes before; a new one replaces it."""
+    """A timer that can be set again or cleared; a new callback replaces the old one."""
 
     __slots__ = ("_scheduler", "_timer")
 
@@ -125,13 +126,13 @@ class Deadline:
         self._scheduler = scheduler
         self._timer: DisposableBase | None = None
 
-    def set(self, seconds: float, otherwise: Callable[[], Any]) -> None:
-        """Let it happen in so many seconds."""
+    def set(self, seconds: float, callback: Callable[[], Any]) -> None:
+        """Call back after a delay in seconds, unless cleared or set again before."""
         self.clear()
-        self._timer = call_later(self._scheduler, seconds, otherwise)
+        self._timer = call_later(self._scheduler, seconds, callback)
 
     def clear(self) -> None:
-        """Let it not happen."""
+        """Cancel the callback, if one is set."""
         if self._timer is not None:
             self._timer.dispose()
             self._timer = None

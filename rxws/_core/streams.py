@@ -1,7 +1,7 @@
-"""Light Observables for frames: hot, without a lock each, and no subscriber starves another.
+"""Light hot Observables. The streams of a connection share a `Dispatcher` that orders them.
 
-All streams of a connection share one `Dispatcher`, which makes their notifications follow one
-another.
+They differ from RxPY's subjects: they need no lock each, notifications never nest, and a subscriber
+that raises does not keep the value from the others.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ __all__ = ["Dispatcher", "Fault", "ReplayStream", "RestartableStream", "Stream"]
 T = TypeVar("T")
 
 Fault = Callable[[Exception], None]
-"""Told of an exception that is not the end of a connection."""
+"""Called with an exception that need not end the connection."""
 
-# Guards the lists of observers. Subscribing is rare and takes no time, so one lock serves all.
-_SUBSCRIBING = threading.Lock()
+# Guards the observers of all streams: subscribing is rare and quick, so one lock is enough.
+_OBSERVERS_LOCK = threading.Lock()
 
 
 class Dispatcher:
-    """Runs notifications one at a time, in the order they were posted.
+    """Runs notifications one at a time, in the order in which they are posted.
 
-    A notification that is posted while another runs waits for it, so that a send inside an
-    `on_next` keeps order and does not recurse.
+    A notification posted while another runs waits in a queue. So a message sent inside an `on_next`
+    keeps its place, and nothing recurses.
     """
 
     __slots__ = ("busy", "waiting")
@@ -44,9 +44,9 @@ class Dispatcher:
         self.waiting: deque[tuple[Callable[..., None], tuple[Any, ...]]] | None = None
 
     def post(self, notify: Callable[..., None], *args: Any) -> None:
-        """Run `notify(*args)` now, or after those that are under way."""
-        if self.busy or self.waiting:  # left over where something like ctrl-C broke in
-            if self.waiting is None:  # most connections never need it
+        """Run `notify(*args)` now, or after the notifications that are running or queued."""
+        if self.busy or self.waiting:  # a KeyboardInterrupt may leave a queue behind
+            if self.waiting is None:  # created here: most connections never need it
                 self.waiting = deque()
             self.waiting.append((notify, args))
             if self.busy:
@@ -61,45 +61,53 @@ class Dispatcher:
             self.busy = False
 
     def run_waiting(self) -> None:
-        """Run what was posted meanwhile; for the one who is busy."""
+        """Run the queued notifications; only for a caller that has set `busy`."""
         while self.waiting:
             notify, args = self.waiting.popleft()
             notify(*args)
 
 
 class _Lock:
-    """The lock that RxPY's operators ask of their source, made when the first one does.
+    """Create the lock that some RxPY operators want of their source when one asks for it.
 
-    No `__getattr__`, by which all other attributes would be found more slowly.
+    A descriptor, because a `__getattr__` would slow down all other attributes.
     """
 
     def __get__(self, stream: Stream[Any] | None, _: type) -> Any:
         if stream is None:
             return self
-        with _SUBSCRIBING:
+        with _OBSERVERS_LOCK:
             return vars(stream).setdefault("lock", threading.RLock())
 
 
 class Stream(Observable[T]):
-    """A hot Observable: a value reaches all who are subscribed then, the end all who ever come.
+    """A hot Observable: current subscribers receive a value, late ones still receive the end.
 
     Args:
         dispatcher: The dispatcher of the connection.
-        fault: Told of every exception that a subscriber raises.
+        fault: Called with every exception that a subscriber raises.
     """
 
-    # RxPY's Observable has a __dict__, which is not made as long as nothing goes into it.
-    __slots__ = ("_dispatcher", "_ended", "_error", "_fault", "_observers", "_told", "_watchers")
+    # RxPY's Observable has a __dict__; Python creates it only when something is stored there.
+    __slots__ = (
+        "_all_observers",
+        "_dispatcher",
+        "_ended",
+        "_error",
+        "_fault",
+        "_observers",
+        "_watchers",
+    )
 
-    _latest: tuple[T, ...] = ()  # what newcomers are told
+    _latest: tuple[T, ...] = ()  # what a new subscriber receives at once
 
     def __init__(self, dispatcher: Dispatcher, fault: Fault) -> None:
-        # Not super().__init__(): it makes a lock for each Observable, and a connection has many.
+        # Not super().__init__(): it creates a lock, and a connection has many streams.
         self._dispatcher = dispatcher
         self._fault = fault
         self._observers: tuple[ObserverBase[T], ...] = ()
         self._watchers: tuple[ObserverBase[T], ...] = ()
-        self._told: tuple[ObserverBase[T], ...] = ()  # both, the watchers first
+        self._all_observers: tuple[ObserverBase[T], ...] = ()  # watchers first
         self._ended = False
         self._error: Exception | None = None
 
@@ -111,41 +119,42 @@ class Stream(Observable[T]):
 
     @property
     def observed(self) -> bool:
-        """Whether anybody is subscribed."""
+        """Whether there is a subscriber."""
         return bool(self._observers)
 
     @property
     def subscriptions(self) -> int:
-        """How many are subscribed; who only watches does not count."""
+        """The number of subscribers, without watchers."""
         return len(self._observers)
 
     def watch(self, observer: ObserverBase[T]) -> DisposableBase:
-        """Tell an observer all that subscribers are told, and before them, without counting it.
+        """Notify an observer before the subscribers, without counting it as one.
 
-        For what draws or records a stream: no message comes because of it, and none is dropped.
+        Use it to draw or record a stream: a watcher does not change which messages are received or
+        dropped.
         """
-        with _SUBSCRIBING:
+        with _OBSERVERS_LOCK:
             if not self._ended:
                 self._watchers = (*self._watchers, observer)
-                self._told = (*self._watchers, *self._observers)
+                self._all_observers = (*self._watchers, *self._observers)
                 return _Subscription(self, observer)
-        self._tell_end(observer)
+        self._notify_end(observer, self._error)
         return Disposable()
 
     def emit(self, value: T) -> None:
-        """Notify all subscribers of a value, after what is under way."""
-        self._dispatcher.post(self.tell, value)
+        """Queue a value for all observers; deliver it now if no notification is running."""
+        self._dispatcher.post(self.deliver, value)
 
     def end(self, error: Exception | None = None) -> None:
-        """Complete, or fail with an error, after what is under way."""
-        if self._told or self._dispatcher.busy or self._dispatcher.waiting:
+        """Complete, or fail with an error, after the notifications that are running or queued."""
+        if self._all_observers or self._dispatcher.busy or self._dispatcher.waiting:
             self._dispatcher.post(self._finish, error)
         else:
             self._finish(error)
 
-    def tell(self, value: T) -> None:
-        """Notify all subscribers of a value at once; for what is posted itself."""
-        for observer in self._told:
+    def deliver(self, value: T) -> None:
+        """Deliver a value to all observers now; only within a notification of the dispatcher."""
+        for observer in self._all_observers:
             try:
                 observer.on_next(value)
             except Exception as exc:
@@ -154,21 +163,28 @@ class Stream(Observable[T]):
     def _finish(self, error: Exception | None) -> None:
         if self._ended:
             return
-        # Before they are let go of: who comes in between is among them, or is told as a latecomer.
+        # Set before the observers are detached: whoever subscribes from another thread in between
+        # is either among them, or sees the end and is notified as a late subscriber.
         self._error, self._ended = error, True
         for observer in self.detach_all():
-            self._tell_end(observer)
+            self._notify_end(observer, error)
 
-    def _tell_end(self, observer: ObserverBase[T]) -> None:
+    def _notify_end(self, observer: ObserverBase[T], error: Exception | None) -> bool:
+        """Complete or fail an observer; return whether it raised that error again.
+
+        RxPY raises a stream's error at a subscriber without `on_error`. You may omit `on_error`, so
+        that is not reported.
+        """
         try:
-            if self._error is None:
+            if error is None:
                 observer.on_completed()
             else:
-                observer.on_error(self._error)
+                observer.on_error(error)
         except Exception as exc:
-            # RxPY raises the stream's own error where a subscriber gave no on_error: no fault.
-            if exc is not self._error:
-                self._fault(exc)
+            if exc is error:
+                return True
+            self._fault(exc)
+        return False
 
     def subscribe(
         self,
@@ -178,11 +194,11 @@ class Stream(Observable[T]):
         *,
         scheduler: SchedulerBase | None = None,
     ) -> DisposableBase:
-        """See RxPY's, which makes ten objects where this makes one.
+        """Subscribe as with any Observable, with one object instead of RxPY's ten.
 
-        Its trampoline is for sources that call back while they are being subscribed. So is this one
-        where newcomers are told something, and goes that way then. In a notebook, callbacks print
-        under the cell that subscribed.
+        RxPY's trampoline is needed only for a source that notifies while it is being subscribed: a
+        stream that has ended or that replays. In a notebook, callbacks print under the cell that
+        subscribed.
         """
         if "ipykernel" in sys.modules:
             on_next, on_error, on_completed = keep_all(on_next, on_error, on_completed)
@@ -201,37 +217,37 @@ class Stream(Observable[T]):
     def _subscribe_core(
         self, observer: ObserverBase[T], scheduler: SchedulerBase | None = None
     ) -> DisposableBase:
-        with _SUBSCRIBING:
+        with _OBSERVERS_LOCK:
             ended = self._ended
             if not ended:
                 self._observers = (*self._observers, observer)
-                self._told = (*self._watchers, *self._observers)
+                self._all_observers = (*self._watchers, *self._observers)
         self._on_subscribe(observer)
         if ended:
-            self._tell_end(observer)
+            self._notify_end(observer, self._error)
             return Disposable()
         return _Subscription(self, observer)
 
     def _on_subscribe(self, observer: ObserverBase[T]) -> None:
-        """For subclasses that tell a newcomer something, or note that one came."""
+        """Override to act on a new subscriber, before it receives anything else."""
 
     def detach_all(self) -> tuple[ObserverBase[T], ...]:
-        """Let go of all, also who only watches, and return them: they are told nothing."""
-        with _SUBSCRIBING:
-            told, self._told = self._told, ()
+        """Remove all observers and watchers without notifying them, and return them."""
+        with _OBSERVERS_LOCK:
+            observers, self._all_observers = self._all_observers, ()
             self._observers = self._watchers = ()
-        return told
+        return observers
 
     def remove(self, observer: ObserverBase[T]) -> None:
-        """Notify an observer no more."""
-        with _SUBSCRIBING:
+        """Remove an observer or a watcher."""
+        with _OBSERVERS_LOCK:
             self._observers = tuple(each for each in self._observers if each is not observer)
             self._watchers = tuple(each for each in self._watchers if each is not observer)
-            self._told = (*self._watchers, *self._observers)
+            self._all_observers = (*self._watchers, *self._observers)
 
 
 class _Subscription(DisposableBase):
-    """One observer's place at a stream; without the lock and the closure that RxPY's would have."""
+    """Removes one observer when disposed; RxPY's would have a lock and a closure as well."""
 
     __slots__ = ("_observer", "_stream")
 
@@ -240,12 +256,11 @@ class _Subscription(DisposableBase):
         self._observer = observer
 
     def dispose(self) -> None:
-        """Leave; the second time nothing happens."""
         self._stream.remove(self._observer)
 
 
 class _Subscriber(ObserverBase[T], DisposableBase):
-    """One who is notified until the end, or until disposed: observer and subscription in one."""
+    """A subscriber's callbacks: observer and subscription in one object."""
 
     __slots__ = ("_on_completed", "_on_error", "_on_next", "_stopped", "_stream")
 
@@ -263,24 +278,20 @@ class _Subscriber(ObserverBase[T], DisposableBase):
         self._stopped = False
 
     def on_next(self, value: T) -> None:
-        """Pass a value on."""
         if not self._stopped:
             self._on_next(value)
 
     def on_error(self, error: Exception) -> None:
-        """Pass the error on; nothing follows it. The stream has let go of who is told its end."""
         if not self._stopped:
             self._stopped = True
             self._on_error(error)
 
     def on_completed(self) -> None:
-        """Pass the end on; nothing follows it."""
         if not self._stopped:
             self._stopped = True
             self._on_completed()
 
     def dispose(self) -> None:
-        """Leave; the second time, or after the end, nothing happens."""
         if not self._stopped:
             self._stopped = True
             self._stream.remove(self)
@@ -290,7 +301,7 @@ class _Subscriber(ObserverBase[T], DisposableBase):
 
 
 class ReplayStream(Stream[T]):
-    """A stream that tells newcomers its latest value, also after its end."""
+    """A stream that replays its latest value to each new observer, also after its end."""
 
     __slots__ = ("_latest",)
 
@@ -298,10 +309,10 @@ class ReplayStream(Stream[T]):
         super().__init__(dispatcher, fault)
         self._latest = initial
 
-    def tell(self, value: T) -> None:
-        """Notify all subscribers of a value at once, and those to come later."""
+    def deliver(self, value: T) -> None:
+        """Keep a value for new observers and deliver it now."""
         self._latest = (value,)
-        super().tell(value)
+        super().deliver(value)
 
     def watch(self, observer: ObserverBase[T]) -> DisposableBase:
         """See `Stream.watch`."""
@@ -317,13 +328,13 @@ class ReplayStream(Stream[T]):
 
 
 class RestartableStream(Stream[T]):
-    """A hot Observable whose life is that of what its subscribers keep open.
+    """A hot Observable that can end for its current subscribers and start again for new ones.
 
     Args:
-        dispatcher: The dispatcher that it shares with others.
-        fault: Told of every exception that a subscriber raises.
-        on_changed: Called when somebody came or left, be it from another thread. What it raises is
-            raised by the subscribing, which is then undone.
+        dispatcher: The dispatcher of the owner.
+        fault: Called with every exception that a subscriber raises.
+        on_changed: Called after somebody subscribed or unsubscribed, on that thread. If it raises
+            during `subscribe`, the subscription is undone and the exception propagates.
     """
 
     def __init__(
@@ -344,34 +355,23 @@ class RestartableStream(Stream[T]):
         return subscription
 
     def remove(self, observer: ObserverBase[T]) -> None:
-        """See `Stream.remove`."""
+        """Remove an observer or a watcher, then call `on_changed`."""
         super().remove(observer)
         self._on_changed()
 
     def finish_subscribers(self) -> Callable[[Exception | None], bool]:
-        """Let go of all who are subscribed: it ends for them.
+        """Detach the current observers, and return a function that ends the stream for them.
 
-        They are let go of before any of them is told, as one may come back at once.
+        The two steps are separate because an observer may subscribe again when notified.
 
         Returns:
-            What tells them of the end; it returns whether one of them raised the error itself, as
-            RxPY does where no `on_error` was given.
+            A function that completes the observers, or fails them with its argument. It returns
+            whether one of them raised that error again (see `_notify_end`).
         """
-        told = self.detach_all()
+        observers = self.detach_all()
 
-        def tell(error: Exception | None) -> bool:
-            raised = False
-            for observer in told:
-                try:
-                    if error is None:
-                        observer.on_completed()
-                    else:
-                        observer.on_error(error)
-                except Exception as exc:
-                    if exc is error:
-                        raised = True
-                    else:
-                        self._fault(exc)
-            return raised
+        def finish(error: Exception | None) -> bool:
+            raised = [self._notify_end(observer, error) for observer in observers]
+            return any(raised)  # not a generator, which would stop at the first
 
-        return tell
+        return finish

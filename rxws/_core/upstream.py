@@ -10,41 +10,42 @@ from .connection import Pausable
 
 __all__ = ["collect_upstreams", "forget_upstreams", "no_upstreams", "register_upstream"]
 
-# Who gathers flows; the innermost last. It is kept by what is scheduled within, as all context is.
-_GATHERING: ContextVar[tuple[list[Pausable], ...]] = ContextVar("rxws.upstreams", default=())
+# The lists to which `register_upstream` adds, one for each `collect_upstreams` around it. A context
+# variable, because actions that are scheduled meanwhile run in a copy of the context.
+_COLLECTORS: ContextVar[tuple[list[Pausable], ...]] = ContextVar("rxws.upstreams", default=())
 
 
 @contextmanager
 def collect_upstreams() -> Generator[list[Pausable]]:
-    """Gather the flows of all connections whose `incoming` is subscribed within, however deep.
+    """Collect the flow of each connection whose `incoming` is subscribed in the `with` block.
 
-    So who subscribes an operator chain can hold back the connection at its other end. The list
-    grows where an operator like `concat` subscribes later, on the event loop.
+    It does not matter how many operators lie in between. The list grows later, too, when an
+    operator such as `concat` subscribes to its next source on the event loop.
     """
     flows: list[Pausable] = []
-    token = _GATHERING.set((*_GATHERING.get(), flows))
+    token = _COLLECTORS.set((*_COLLECTORS.get(), flows))
     try:
         yield flows
     finally:
-        _GATHERING.reset(token)
+        _COLLECTORS.reset(token)
 
 
 def register_upstream(flow: Pausable) -> None:
-    """Be found by `collect_upstreams`: what this holds is subscribed here."""
-    for flows in _GATHERING.get():
+    """Add a flow to the lists of all `collect_upstreams` that are active here."""
+    for flows in _COLLECTORS.get():
         flows.append(flow)
 
 
 @contextmanager
 def no_upstreams() -> Generator[None]:
-    """Let what is subscribed within be nobody's source."""
-    token = _GATHERING.set(())
+    """Collect nothing in the `with` block."""
+    token = _COLLECTORS.set(())
     try:
         yield
     finally:
-        _GATHERING.reset(token)
+        _COLLECTORS.reset(token)
 
 
 def forget_upstreams() -> None:
-    """Stop collecting in the present context."""
-    _GATHERING.set(())
+    """Stop collecting in the current context."""
+    _COLLECTORS.set(())

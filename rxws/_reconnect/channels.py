@@ -255,7 +255,7 @@ class ChannelRegistry:
                 self._on_fault(match, exc)
             else:
                 for channel in channels:
-                    channel.tell(value)
+                    channel.deliver(value)
         for channel in self._unkeyed:
             try:
                 matches = channel.match(value)
@@ -263,7 +263,7 @@ class ChannelRegistry:
                 self._on_fault(channel, exc)
             else:
                 if matches:
-                    channel.tell(value)
+                    channel.deliver(value)
 
     def _on_fault(self, origin: object, error: Exception) -> None:
         again = origin in self._failing

@@ -228,8 +228,8 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
         register_upstream(self._machine.holds)
 
     def _pass_on(self, value: In) -> None:
-        if self._told:
-            self.tell(value)
+        if self._all_observers:
+            self.deliver(value)
         self._channels.pass_on(value)
 
     def _on_changed(self) -> None:

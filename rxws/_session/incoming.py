@@ -94,7 +94,7 @@ class IncomingStream(Stream[T]):
             except Exception as exc:
                 self._fault(decode_error(exc, data))
             else:
-                for observer in self._told:
+                for observer in self._all_observers:
                     try:
                         observer.on_next(value)
                     except Exception as exc:
@@ -170,7 +170,7 @@ class IncomingStream(Stream[T]):
         except Exception as exc:
             self._fault(decode_error(exc, data))
         else:
-            self.tell(value)
+            self.deliver(value)
 
     def _on_subscribe(self, observer: ObserverBase[T]) -> None:
         register_upstream(self.flow)

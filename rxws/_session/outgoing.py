@@ -126,7 +126,7 @@ class Outgoing(Stream[T], Subject[T]):
         """Do as `on_next`, but a `Close` that may not be sent is a fault: a pipeline made it."""
         if get_ident() == self._thread and not isinstance(value, Close):
             # Sent first, then shown: who watches may send, too, and that comes behind.
-            if self._sink.send(value) and self._told:
+            if self._sink.send(value) and self._all_observers:
                 self.emit(value)
         elif not isinstance(value, Close):
             size = len(value) if isinstance(value, str | bytes) else 0
@@ -146,7 +146,7 @@ class Outgoing(Stream[T], Subject[T]):
         tells that it cannot be encoded, which is a fault, and was told as one.
         """
         sent = self._sink.send_now(value)
-        if sent and self._told:
+        if sent and self._all_observers:
             self.emit(value)
         return sent
 

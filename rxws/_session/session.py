@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from reactivex.abc import DisposableBase, SchedulerBase
 
 from rxws import closing
+from rxws._core.close_codes import CLOSE_CODES
 from rxws._core.connection import Close, Connection, Handshake
 from rxws._core.errors import BufferOverflow, ConnectionClosed, EncodeError, SendTimeout
 from rxws._core.frames import Frame, Opcode
@@ -166,7 +167,7 @@ class Session(Generic[In, Out]):
 
     def _emit_fault(self, error: Exception) -> None:
         if self.errors.observed:
-            self.errors.tell(error)
+            self.errors.deliver(error)
         else:  # the connection has ended since
             self._on_unobserved_fault(error)
 
@@ -331,7 +332,7 @@ class Session(Generic[In, Out]):
 
     def _on_overflow(self) -> None:
         if self.state is State.OPEN:
-            self._fail(BufferOverflow(Close(1013, "Try Again Later")), clear=True)
+            self._fail(BufferOverflow(Close(1013, CLOSE_CODES[1013].reason)), clear=True)
 
     def _on_stuck(self) -> None:
         close = Close(1006)

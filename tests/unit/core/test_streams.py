@@ -241,7 +241,7 @@ def test_who_finds_the_lock_made_meanwhile_takes_that(monkeypatch: pytest.Monkey
         def __exit__(self, *_: object) -> None:
             pass
 
-    monkeypatch.setattr(streams, "_SUBSCRIBING", Guard())
+    monkeypatch.setattr(streams, "_OBSERVERS_LOCK", Guard())
     assert bench.stream.lock is others
 
 
