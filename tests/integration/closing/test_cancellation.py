@@ -1,4 +1,4 @@
-"""Tasks below and around a connection are cancelled: it ends, is told so, and leaves nothing."""
+"""Cancelling tasks around a connection ends it, reports its close and leaves nothing open."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from support.peers.endpoints import EXTENSION, AnyConnection, Links, Seen
 from support.peers.raw import PATIENCE, RawServer
 
 
-class Bare:
-    """A route without `rxws.setup` in an application that a test ends by itself."""
+class SiteWithoutSetup:
+    """An application with one route and without `rxws.setup`, which the test shuts down."""
 
     def __init__(self, **runner: Any) -> None:
         app = web.Application()
@@ -38,15 +38,15 @@ class Bare:
         await web.TCPSite(self.runner, "127.0.0.1", 0).start()
         self.port = self.runner.addresses[0][1]
 
-    async def seen(self) -> Seen:
-        """The next connection."""
+    async def next_connection(self) -> Seen:
+        """Wait for the next connection."""
         async with asyncio.timeout(PATIENCE):
             return await self._seen.get()
 
 
 @asynccontextmanager
-async def bare(**runner: Any) -> AsyncIterator[Bare]:
-    site = Bare(**runner)
+async def site_without_setup(**runner: Any) -> AsyncIterator[SiteWithoutSetup]:
+    site = SiteWithoutSetup(**runner)
     await site.start()
     try:
         yield site
@@ -54,43 +54,43 @@ async def bare(**runner: Any) -> AsyncIterator[Bare]:
         await site.runner.cleanup()
 
 
-def pausing(conn: AnyConnection) -> list[DisposableBase]:
-    """Hold the connection from its first message on, when its reading has come to a stop."""
-    holds: list[DisposableBase] = []
-    conn.incoming.pipe(ops.take(1)).subscribe(lambda _: holds.append(conn.flow.pause()))
-    return holds
+def pause_after_first_message(conn: AnyConnection) -> list[DisposableBase]:
+    """Pause the flow at the first message; return the pauses."""
+    pauses: list[DisposableBase] = []
+    conn.incoming.pipe(ops.take(1)).subscribe(lambda _: pauses.append(conn.flow.pause()))
+    return pauses
 
 
 async def until_written(conn: AnyConnection) -> None:
-    """Wait until nothing waits outside the kernel, be it because TCP is lost during a hold."""
+    """Wait until the send buffer is empty, also if TCP was lost during a pause."""
     async with asyncio.timeout(PATIENCE):
-        while conn.flow.buffered:  # noqa: ASYNC110  # a hold keeps the loss from being told
+        while conn.flow.buffered:  # noqa: ASYNC110  # a pause delays the report of a loss
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize("held", [False, True], ids=["reading", "held"])
-async def test_a_route_that_aiohttp_cancels(raw_client: Dial, held: bool) -> None:
-    """Without `setup` the application's end is told as 1001, though aiohttp cuts the peer off."""
-    async with bare(shutdown_timeout=0.1) as site:
+@pytest.mark.parametrize("paused", [False, True], ids=["reading", "paused"])
+async def test_a_route_that_aiohttp_cancels(raw_client: Dial, paused: bool) -> None:
+    """Without `setup`, a route that aiohttp cancels at shutdown reports 1001."""
+    async with site_without_setup(shutdown_timeout=0.1) as site:
         client = await raw_client(site.port)
-        seen = await site.seen()
-        holds: list[DisposableBase] = []
-        if held:
-            holds = pausing(seen.conn)
-            await client.text("one that is let in, after which reading stops")
+        seen = await site.next_connection()
+        pauses: list[DisposableBase] = []
+        if paused:
+            pauses = pause_after_first_message(seen.conn)
+            await client.text("the last message before the pause")
             await seen.until(lambda: seen.values)
         await site.runner.cleanup()
         close = await seen.end()
         assert (close.code, close.by) == (1001, "local")
         assert seen.error is None
-        for hold in holds:
-            hold.dispose()  # nothing is left to resume
+        for pause in pauses:
+            pause.dispose()  # nothing is left to resume
         await client.until_ended()
         assert not client.closes
 
 
-async def test_a_route_that_the_user_cancels(serve: Serve, raw_client: Dial) -> None:
-    """A route of the user's that gives up `upgrade` closes with 1001, and the peer gets that."""
+async def test_a_route_that_cancels_upgrade(serve: Serve, raw_client: Dial) -> None:
+    """A route that cancels `upgrade` closes the connection with 1001."""
     seen: asyncio.Future[Seen] = asyncio.get_running_loop().create_future()
 
     async def brief(request: web.Request) -> web.StreamResponse:
@@ -116,10 +116,10 @@ async def test_a_route_that_the_user_cancels(serve: Serve, raw_client: Dial) -> 
 async def test_a_route_that_aiohttp_cancels_because_the_peer_is_gone(
     raw_client: Dial, how: str
 ) -> None:
-    """With `handler_cancellation` a peer that vanishes is a 1006 by the network all the same."""
-    async with bare(handler_cancellation=True) as site:
+    """With `handler_cancellation`, a peer that disconnects is still a 1006 by the network."""
+    async with site_without_setup(handler_cancellation=True) as site:
         client = await raw_client(site.port)
-        seen = await site.seen()
+        seen = await site.next_connection()
         if how == "fin":
             client.fin()
         else:
@@ -129,8 +129,8 @@ async def test_a_route_that_aiohttp_cancels_because_the_peer_is_gone(
         assert isinstance(seen.error, rxws.ConnectionClosed)
 
 
-async def test_a_body_that_is_cancelled_while_the_peer_does_not_answer() -> None:
-    """Who waits for an `async with` to end and is cancelled meanwhile waits no longer."""
+async def test_leaving_connect_can_be_cancelled() -> None:
+    """Leaving `async with connect(...)` can be cancelled while the peer does not answer."""
     async with RawServer() as server:
         seen: list[Seen] = []
 
@@ -151,8 +151,8 @@ async def test_a_body_that_is_cancelled_while_the_peer_does_not_answer() -> None
 
 
 @pytest.mark.promise("leaving")
-async def test_a_body_that_is_cancelled() -> None:
-    """A cancelled body is left by an exception: the peer gets 1011, and the task is cancelled."""
+async def test_a_cancelled_connect_body_closes_with_1011() -> None:
+    """Cancelling the body of `async with connect(...)` closes with 1011 and stays cancelled."""
     async with RawServer() as server:
         inside = asyncio.Event()
 
@@ -172,15 +172,15 @@ async def test_a_body_that_is_cancelled() -> None:
 
 
 async def leave_open(server: RawServer) -> Seen:
-    """Open a connection, and leave it to whoever ends the loop."""
+    """Open a connection and leave it open when the loop ends."""
     accepting = asyncio.create_task(server.accept(reads=False))
     conn = await rxws.connect(server.url)
     await accepting
     return Seen(conn)
 
 
-async def closes_of(server: RawServer) -> list[int | None]:
-    """The codes of the close frames that a server's first peer got; the server is gone then."""
+async def close_codes_received(server: RawServer) -> list[int | None]:
+    """Return the close codes that the server's first peer received, and stop the server."""
     async with server:
         peer = server.peers[0]
         peer.start_reading()
@@ -188,25 +188,25 @@ async def closes_of(server: RawServer) -> list[int | None]:
         return [one.code for one in peer.closes]
 
 
-def test_a_loop_that_ends_around_an_open_client() -> None:
-    """When `asyncio.run` ends around an open connection, it closes with 1001 and is told so."""
+def test_the_end_of_the_loop_closes_with_1001() -> None:
+    """When `asyncio.run` ends with an open connection, the connection closes with 1001."""
     server = RawServer()
     seen = asyncio.run(leave_open(server))
     seen.check()
     assert (seen.closes[0].code, seen.closes[0].by) == (1001, "local")
     assert seen.error is None
-    assert asyncio.run(closes_of(server))[0] == 1001
+    assert asyncio.run(close_codes_received(server))[0] == 1001
 
 
-def test_a_loop_that_ends_around_an_open_client_closes_once() -> None:
-    """The peer of a connection that its loop has left gets one close frame (RFC 6455, 5.5.1)."""
+def test_the_end_of_the_loop_sends_one_close() -> None:
+    """The end of the loop sends one close frame (RFC 6455, section 5.5.1)."""
     server = RawServer()
     asyncio.run(leave_open(server))
-    assert asyncio.run(closes_of(server)) == [1001]
+    assert asyncio.run(close_codes_received(server)) == [1001]
 
 
 def test_a_thread_that_outlives_the_loop() -> None:
-    """What another thread sends after the loop was closed is dropped, and never raises."""
+    """Messages sent from another thread after the loop closed are dropped without an exception."""
     server = RawServer()
     seen = asyncio.run(leave_open(server))
     failures: list[BaseException] = []
@@ -224,11 +224,11 @@ def test_a_thread_that_outlives_the_loop() -> None:
     thread.join(PATIENCE)
     assert not thread.is_alive()
     assert not failures
-    asyncio.run(closes_of(server))
+    asyncio.run(close_codes_received(server))
 
 
 class BusyExecutor:
-    """A loop's default executor, in which nothing gets its turn until it is let."""
+    """A default executor of the loop that is blocked until it is released."""
 
     def __init__(self) -> None:
         self._release = threading.Event()
@@ -236,16 +236,16 @@ class BusyExecutor:
         self._executor.submit(self._release.wait)
         asyncio.get_running_loop().set_default_executor(self._executor)
 
-    async def go_on(self) -> None:
-        """Do what waits, and let the loop take the outcome."""
+    async def release(self) -> None:
+        """Run the waiting jobs, and let the loop process their results."""
         self._release.set()
         async with asyncio.timeout(PATIENCE):
             await asyncio.get_running_loop().run_in_executor(None, lambda: None)
         for _ in range(10):
             await asyncio.sleep(0)
 
-    async def give_up(self) -> None:
-        """Never do what waits."""
+    async def cancel(self) -> None:
+        """Cancel the waiting jobs."""
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._release.set()
         for _ in range(10):
@@ -256,7 +256,7 @@ LARGE = "what is compressed in another thread " * 2048
 
 
 async def test_a_loss_while_a_message_is_compressed(link: Links) -> None:
-    """A loss is told at once, whatever is being compressed, and nothing waits any more."""
+    """TCP that ends while a message is compressed is reported at once; nothing stays buffered."""
     busy = BusyExecutor()
     one = await link(deflate=True)
     one.conn.outgoing.on_next(LARGE)
@@ -264,36 +264,36 @@ async def test_a_loss_while_a_message_is_compressed(link: Links) -> None:
     await one.peer.rst()
     await one.ended(1006, by="network", error=rxws.ConnectionClosed)
     assert one.conn.flow.buffered == 0
-    await busy.go_on()
+    await busy.release()
 
 
-async def test_a_loss_during_a_hold_while_a_message_is_compressed(link: Links) -> None:
-    """A message whose compression outlives TCP is dropped; the loss is told after the hold."""
+async def test_a_loss_during_a_pause_while_a_message_is_compressed(link: Links) -> None:
+    """A loss during a pause is reported after it, and the message being compressed is dropped."""
     busy = BusyExecutor()
     one = await link(deflate=True)
-    holds = pausing(one.conn)
-    await one.peer.text("one that is let in, after which reading stops")
+    pauses = pause_after_first_message(one.conn)
+    await one.peer.text("the last message before the pause")
     await one.seen.until(lambda: one.seen.values)
     one.conn.outgoing.on_next(LARGE)
     one.conn.outgoing.on_next("behind it")
     await one.peer.rst()
     await until_written(one.conn)
-    await busy.go_on()
+    await busy.release()
     assert not one.seen.ends
-    holds[0].dispose()
+    pauses[0].dispose()
     await one.ended(1006, by="network", error=rxws.ConnectionClosed)
 
 
 async def test_a_route_cancelled_while_a_message_is_compressed(raw_client: Dial) -> None:
-    """A shutdown without `setup` does not wait for what is being compressed; the end is told."""
-    async with bare(shutdown_timeout=0.1) as site:
+    """A shutdown without `setup` does not wait for compression, and reports 1001."""
+    async with site_without_setup(shutdown_timeout=0.1) as site:
         busy = BusyExecutor()
         client = await raw_client(site.port, headers={EXTENSION: "permessage-deflate"})
-        seen = await site.seen()
+        seen = await site.next_connection()
         seen.conn.outgoing.on_next(LARGE)
         async with asyncio.timeout(PATIENCE):
             await site.runner.cleanup()
         assert (await seen.end()).code == 1001
         await client.until_ended()
         assert not client.data
-        await busy.give_up()
+        await busy.cancel()

@@ -1,4 +1,4 @@
-"""What comes in around a close: before it, after it, instead of an answer, across ours."""
+"""Frames around a close: before it, after it, instead of an answer, or crossing ours."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Closed = rxws.ConnectionClosed
 
 @pytest.mark.promise("ours")
 async def test_a_close_that_nobody_answers_keeps_its_code(link: Links) -> None:
-    """Our close is what counts when the peer does not answer it, and the socket is aborted."""
+    """If the peer does not answer our close, our code stands, and the socket is aborted."""
     one = await link(close_timeout=0.3)
     one.conn.outgoing.on_next(rxws.Close(4001, "why"))
     assert (await one.peer.closing()).code == 4001
@@ -29,7 +29,7 @@ async def test_a_close_that_nobody_answers_keeps_its_code(link: Links) -> None:
 @pytest.mark.promise("ours")
 @pytest.mark.parametrize("how", ["fin", "rst"])
 async def test_a_close_answered_by_the_end_of_tcp_keeps_its_code(link: Links, how: str) -> None:
-    """A peer that drops TCP instead of answering our close does not turn it into a 1006."""
+    """If the peer ends TCP instead of answering our close, our code stands."""
     one = await link()
     one.conn.outgoing.on_next(rxws.Close(4001, "why"))
     await one.peer.closing()
@@ -42,7 +42,7 @@ async def test_a_close_answered_by_the_end_of_tcp_keeps_its_code(link: Links, ho
 
 @pytest.mark.promise("crossing")
 async def test_a_close_that_crosses_ours_changes_nothing(link: Links) -> None:
-    """A peer's close that comes when ours has left is its answer, whatever its code."""
+    """A peer's close that crosses ours counts as its answer, whatever its code."""
     one = await link()
     one.conn.outgoing.on_completed()
     await one.peer.closing()
@@ -51,8 +51,8 @@ async def test_a_close_that_crosses_ours_changes_nothing(link: Links) -> None:
     await one.wire(1000)
 
 
-async def waiting_to_close(link: Links) -> Link:
-    """A connection whose close waits behind messages that the peer does not take."""
+async def link_with_queued_close(link: Links) -> Link:
+    """Return a connection whose close is queued behind messages that the peer does not read."""
     one = await link(
         receive_buffer=4096, max_buffer=64 << 20, send_timeout=60.0, close_timeout=60.0
     )
@@ -63,18 +63,18 @@ async def waiting_to_close(link: Links) -> Link:
 
 
 @pytest.mark.promise("crossing")
-async def test_a_close_that_overtakes_ours_counts(link: Links) -> None:
-    """A peer's close that comes while ours waits behind messages ends the connection."""
-    one = await waiting_to_close(link)
+async def test_a_close_that_arrives_before_ours_is_sent_wins(link: Links) -> None:
+    """A peer's close that arrives while ours is still queued ends the connection."""
+    one = await link_with_queued_close(link)
     await one.peer.close(4002, "first")
     await one.ended(4002, "first", by="peer", error=Closed)
     one.peer.start_reading()
     await one.wire(4002)
 
 
-async def test_a_violation_that_overtakes_our_close_counts(link: Links) -> None:
-    """A violation that comes while our close waits behind messages ends the connection."""
-    one = await waiting_to_close(link)
+async def test_a_violation_before_our_close_is_sent_wins(link: Links) -> None:
+    """A protocol violation that arrives while our close is still queued ends the connection."""
+    one = await link_with_queued_close(link)
     await one.peer.frame(0x3)
     await one.ended(1002, by="local", error=Closed)
     one.peer.start_reading()
@@ -82,9 +82,9 @@ async def test_a_violation_that_overtakes_our_close_counts(link: Links) -> None:
 
 
 @pytest.mark.parametrize("how", ["fin", "rst"])
-async def test_a_loss_that_overtakes_our_close_is_a_loss(link: Links, how: str) -> None:
-    """TCP that ends while our close waits behind messages is a 1006: the peer never heard of it."""
-    one = await waiting_to_close(link)
+async def test_tcp_that_ends_before_our_close_is_sent_is_1006(link: Links, how: str) -> None:
+    """TCP that ends while our close is still queued is reported as 1006."""
+    one = await link_with_queued_close(link)
     if how == "fin":
         one.peer.fin()
     else:
@@ -93,8 +93,8 @@ async def test_a_loss_that_overtakes_our_close_is_a_loss(link: Links, how: str) 
 
 
 @pytest.mark.parametrize("high_water", [1 << 10, 64 << 20], ids=["paused", "reading"])
-async def test_a_close_and_fin_while_messages_wait(link: Links, high_water: int) -> None:
-    """A peer that closes and half-closes TCP, all in one go, gets what waits, and its answer."""
+async def test_a_close_and_fin_while_messages_are_queued(link: Links, high_water: int) -> None:
+    """A peer that sends a close and a FIN at once still gets the queued messages and the answer."""
     one = await link(
         receive_buffer=4096,
         max_buffer=64 << 20,
@@ -115,7 +115,7 @@ async def test_a_close_and_fin_while_messages_wait(link: Links, high_water: int)
 
 @pytest.mark.promise("before-end")
 async def test_messages_before_a_close_all_arrive(link: Links) -> None:
-    """Messages and a close in one write: each message is told, then the close."""
+    """Messages in the same write as a close are all delivered before it."""
     one = await link()
     data = b"".join(one.peer.build(Op.TEXT, b"%d" % number) for number in range(100))
     await one.peer.send(data + one.peer.build(Op.CLOSE, close_body(4002, "done")))
@@ -125,8 +125,8 @@ async def test_messages_before_a_close_all_arrive(link: Links) -> None:
 
 
 @pytest.mark.promise("before-end")
-async def test_messages_after_a_close_are_not_told(link: Links) -> None:
-    """What a peer sends after its close frame is no message any more."""
+async def test_messages_after_a_close_are_ignored(link: Links) -> None:
+    """Messages that a peer sends after its close frame are ignored."""
     one = await link()
     data = one.peer.build(Op.CLOSE, close_body(1000)) + one.peer.build(Op.TEXT, b"zombie")
     await one.peer.send(data)
@@ -135,8 +135,8 @@ async def test_messages_after_a_close_are_not_told(link: Links) -> None:
     await one.wire(1000)
 
 
-async def test_a_close_right_behind_the_upgrade() -> None:
-    """A server's first message and its close may come in one write with the upgrade."""
+async def test_a_close_in_the_same_write_as_the_response() -> None:
+    """A server may send a message and a close in one write with the handshake response."""
     async with RawServer() as server:
         first = b"\x81\x02hi" + b"\x88\x02\x0f\xa2"
         accepting = asyncio.create_task(server.accept(then=first))
@@ -148,8 +148,8 @@ async def test_a_close_right_behind_the_upgrade() -> None:
         assert seen.values == ["hi"]
 
 
-async def test_a_close_right_behind_the_request(serve: Serve, raw_client: Dial) -> None:
-    """A client's first message and its close may come in one write with its request."""
+async def test_a_close_in_the_same_write_as_the_request(serve: Serve, raw_client: Dial) -> None:
+    """A client may send a message and a close in one write with the handshake request."""
     opened: asyncio.Queue[Seen] = asyncio.Queue()
     port = await serve(rxws.websocket(lambda conn: opened.put_nowait(Seen(conn))))
     mask = bytes(4)

@@ -1,4 +1,4 @@
-"""A connection cut anywhere is never taken for one that was closed."""
+"""A connection that is cut at any byte is never reported as a clean close."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from support.peers.frames import Op, close_body
 from support.peers.raw import Peer
 
 CUTS = 60
-FIXED = [0, 1, -1, -7, -8, -9, -10]  # nothing sent; within the head and the code of the close
+FIXED = [0, 1, -1, -7, -8, -9, -10]  # nothing sent; inside the header or code of the close frame
 LONG = "long " * 200
 
 
-def recorded(peer: Peer) -> tuple[bytes, list[tuple[int, str | bytes]]]:
-    """A stream of frames that ends with a close, and after how many bytes a message is whole."""
+def build_stream(peer: Peer) -> tuple[bytes, list[tuple[int, str | bytes]]]:
+    """Return frames that end with a close, and the offset at which each message is complete."""
     stream = b""
     messages: list[tuple[int, str | bytes]] = []
 
@@ -40,19 +40,19 @@ def recorded(peer: Peer) -> tuple[bytes, list[tuple[int, str | bytes]]]:
     return stream, messages
 
 
-def place(number: int, length: int, places: random.Random) -> int:
-    """Where to cut a stream of this length: a few fixed places first, then random ones."""
+def cut_offset(number: int, length: int, places: random.Random) -> int:
+    """Return the offset of cut `number`: the fixed offsets first, then random ones."""
     return FIXED[number] % length if number < len(FIXED) else places.randrange(length)
 
 
 @pytest.mark.promise("cut")
-async def test_fin_anywhere_is_a_loss(link: Links) -> None:
-    """FIN at any point of a stream is a 1006, after all messages that were whole."""
+async def test_fin_at_any_byte_is_1006(link: Links) -> None:
+    """FIN at any byte is reported as 1006, after all complete messages."""
     places = random.Random(1006)
     for number in range(CUTS):
         one = await link()
-        stream, messages = recorded(one.peer)
-        cut = place(number, len(stream), places)
+        stream, messages = build_stream(one.peer)
+        cut = cut_offset(number, len(stream), places)
         await one.peer.send(stream[:cut])
         one.peer.fin()
         await one.ended(1006, by="network", error=rxws.ConnectionClosed)
@@ -62,13 +62,13 @@ async def test_fin_anywhere_is_a_loss(link: Links) -> None:
 
 
 @pytest.mark.promise("cut")
-async def test_rst_anywhere_is_a_loss(link: Links) -> None:
-    """RST at any point of a stream is a 1006; nothing is told that was not sent."""
+async def test_rst_at_any_byte_is_1006(link: Links) -> None:
+    """RST at any byte is reported as 1006; every delivered message was sent."""
     places = random.Random(1006)
     for number in range(CUTS):
         one = await link()
-        stream, messages = recorded(one.peer)
-        cut = place(number, len(stream), places)
+        stream, messages = build_stream(one.peer)
+        cut = cut_offset(number, len(stream), places)
         await one.peer.send(stream[:cut])
         await one.peer.rst()
         await one.ended(1006, by="network", error=rxws.ConnectionClosed)
@@ -76,12 +76,12 @@ async def test_rst_anywhere_is_a_loss(link: Links) -> None:
         assert one.seen.values == sent[: len(one.seen.values)], f"cut after {cut} bytes"
 
 
-async def test_fin_after_a_close_is_a_close(link: Links) -> None:
-    """The same streams, whole, end as their close frame says, in however many pieces they come."""
+async def test_a_whole_stream_ends_with_its_close(link: Links) -> None:
+    """A complete stream ends with its close frame, however it is split into writes."""
     pieces = random.Random(6455)
     for _ in range(10):
         one = await link()
-        stream, messages = recorded(one.peer)
+        stream, messages = build_stream(one.peer)
         while stream:
             size = pieces.choice([1, 2, 7, 100, 2000])
             await one.peer.send(stream[:size])
@@ -93,8 +93,8 @@ async def test_fin_after_a_close_is_a_close(link: Links) -> None:
 
 
 @pytest.mark.parametrize("how", ["fin", "rst"])
-async def test_loss_with_our_data_under_way(link: Links, how: str) -> None:
-    """A peer that leaves while we send to it is lost, too."""
+async def test_tcp_that_ends_while_we_send_is_1006(link: Links, how: str) -> None:
+    """TCP that ends while we are sending is reported as 1006."""
     one = await link()
     one.conn.outgoing.on_next("x" * 100_000)
     if how == "fin":

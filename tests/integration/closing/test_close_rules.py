@@ -1,4 +1,4 @@
-"""The sentences below the close table, each with the library at either end where it has a peer."""
+"""The rules below the close table, with rxws at both ends where the peer matters."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ SECRET = "the password is swordfish"
 Closed = rxws.ConnectionClosed
 
 
-async def test_a_close_without_a_code_is_told_at_once() -> None:
-    """A client learns of a code-less close in under half a second, though TCP stays open."""
+async def test_a_close_without_a_code_is_reported_at_once() -> None:
+    """A client reports a close without a code within 0.5 s, even if TCP stays open."""
     async with RawServer() as server:
         accepting = asyncio.create_task(server.accept())
         async with rxws.connect(server.url) as conn:
             seen = Seen(conn)
             peer = await accepting
-            async with asyncio.timeout(0.5):  # the promise itself
+            async with asyncio.timeout(0.5):  # the documented limit
                 await peer.close()
                 close = await seen.end()
             assert (close.code, close.by) == (1005, "peer")
@@ -36,8 +36,8 @@ async def test_a_close_without_a_code_is_told_at_once() -> None:
             peer.fin()
 
 
-async def test_holds_do_not_keep_a_close_waiting(link: Links) -> None:
-    """Once closing has begun, the answer is read though the flow is held."""
+async def test_a_pause_does_not_delay_our_close(link: Links) -> None:
+    """After our close is sent, its answer is read even if the flow is paused."""
     one = await link(close_timeout=60.0)
     hold = one.conn.flow.pause()
     one.conn.outgoing.on_completed()
@@ -48,8 +48,8 @@ async def test_holds_do_not_keep_a_close_waiting(link: Links) -> None:
     hold.dispose()
 
 
-async def test_unsendable_close_is_refused_in_the_caller(link: Links) -> None:
-    """`on_next` of a `Close` that must not be sent raises, and the connection goes on."""
+async def test_on_next_with_an_unsendable_close_raises(link: Links) -> None:
+    """`on_next` with a `Close` that must not be sent raises; the connection stays open."""
     one = await link()
     for code in (1004, 1005, 1006, 1015, 1016, 2999):
         with pytest.raises(ValueError, match=str(code)):
@@ -59,8 +59,8 @@ async def test_unsendable_close_is_refused_in_the_caller(link: Links) -> None:
     assert not one.seen.ends
 
 
-async def test_unsendable_close_in_a_pipeline_is_a_fault(serve: Serve, raw_client: Dial) -> None:
-    """A `Close` that must not be sent, out of a returned pipeline, is a fault: 1011."""
+async def test_an_unsendable_close_from_a_pipeline_is_1011(serve: Serve, raw_client: Dial) -> None:
+    """A `Close` from a returned pipeline that must not be sent closes with 1011."""
     seen: list[Seen] = []
 
     def handler(conn: AnyConnection) -> rx.Observable[Any]:
@@ -77,7 +77,7 @@ async def test_unsendable_close_in_a_pipeline_is_a_fault(serve: Serve, raw_clien
 
 @pytest.mark.parametrize("code", [1004, 1005, 1006, 1015, 2999])
 async def test_unsendable_connection_closed_becomes_1011(link: Links, code: int) -> None:
-    """A `ConnectionClosed` that a proxy passes on with an unsendable code becomes a 1011."""
+    """A `ConnectionClosed` with a code that must not be sent closes with 1011."""
     one = await link()
     one.conn.outgoing.on_error(Closed(rxws.Close(code, "secret", "network")))
     got = await one.peer.answer_close()
@@ -112,7 +112,7 @@ async def test_a_failing_handler_is_a_1011_logged_once(
     caplog: pytest.LogCaptureFixture,
     handler: Callable[[AnyConnection], Any],
 ) -> None:
-    """However a handler fails: 1011 for the peer without a word of it, once on the log with all."""
+    """A handler that fails closes with 1011, hides its error from the peer and logs it once."""
     seen: list[Seen] = []
 
     def watched(conn: AnyConnection) -> Any:
@@ -135,10 +135,6 @@ def raises(_: object) -> None:
     raise RuntimeError(SECRET)
 
 
-async def sends_what_no_codec_knows(one_conn: AnyConnection) -> None:
-    one_conn.outgoing.on_next(object())
-
-
 @pytest.mark.promise("faults")
 @pytest.mark.parametrize(
     ("compose", "code", "cause"),
@@ -157,7 +153,7 @@ async def sends_what_no_codec_knows(one_conn: AnyConnection) -> None:
 async def test_an_unobserved_fault_ends_incoming(
     link: Links, compose: Callable[[AnyConnection], None], code: int, cause: type[Exception]
 ) -> None:
-    """A fault that nobody observed ends `incoming` with `ConnectionClosed`, itself the cause."""
+    """A fault that nobody observes ends `incoming` with `ConnectionClosed` and is its cause."""
     one = await link(compose)
     await one.peer.text("go")
     await one.ended(code, by="local", error=Closed)
@@ -178,7 +174,7 @@ async def test_an_unobserved_fault_ends_incoming(
 async def test_an_unobserved_undecodable_frame_ends_incoming(
     link: Links, codec: rxws.Codec[Any, Any], opcode: int, payload: bytes, code: int
 ) -> None:
-    """A frame that nobody can decode closes with 1007, one of the wrong kind with 1003."""
+    """A frame that cannot be decoded closes with 1007, or 1003 if its type is wrong."""
     one = await link(codec=codec)
     await one.peer.frame(opcode, payload)
     await one.ended(code, by="local", error=Closed)
@@ -188,8 +184,8 @@ async def test_an_unobserved_undecodable_frame_ends_incoming(
 
 
 @pytest.mark.promise("codes")
-async def test_completes_moves_the_border(link: Links) -> None:
-    """`completes` decides which ends that `outgoing` did not cause are completions."""
+async def test_completes_decides_which_closes_complete(link: Links) -> None:
+    """`completes` decides which closes complete `incoming`, except 1006 and our own."""
     strict = await link(completes=lambda close: False)
     await strict.peer.close(1000)
     await strict.ended(1000, by="peer", error=Closed)
@@ -202,7 +198,7 @@ async def test_completes_moves_the_border(link: Links) -> None:
 
 
 async def test_completes_is_not_asked_about_our_own_close(link: Links) -> None:
-    """An end that `outgoing` caused completes `incoming`, whatever `completes` would say."""
+    """A close that `outgoing` caused completes `incoming` without asking `completes`."""
     asked: list[rxws.Close] = []
     one = await link(completes=asked.append)
     one.conn.outgoing.on_next(rxws.Close(4001))

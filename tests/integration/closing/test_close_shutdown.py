@@ -1,4 +1,4 @@
-"""The application shuts down: 1001 for every peer, and all of them gone by the deadline."""
+"""When an application shuts down, every peer gets 1001 and is disconnected by the deadline."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GOING_AWAY = rxws.Close(1001, "Going Away")
 
 
 class Site:
-    """An application with one WebSocket route, and when it ends is up to the test."""
+    """An application with one WebSocket route that the test shuts down itself."""
 
     def __init__(self, drain: float | None, *, nested: bool = False, **options: Any) -> None:
         self.app = web.Application()
@@ -33,7 +33,7 @@ class Site:
         self.path = "/sub/ws" if nested else "/ws"
         self.port = 0
         self._seen: asyncio.Queue[Seen] = asyncio.Queue()
-        # aiohttp's own patience is without end here, so that nothing but `drain` ends a connection.
+        # aiohttp's own timeout is longer than any test, so that only `drain` ends a connection.
         self._runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=600.0)
 
     def _handler(self, conn: AnyConnection) -> None:
@@ -44,13 +44,13 @@ class Site:
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         self.port = self._runner.addresses[0][1]
 
-    async def seen(self) -> Seen:
-        """The next connection."""
+    async def next_connection(self) -> Seen:
+        """Wait for the next connection."""
         async with asyncio.timeout(PATIENCE):
             return await self._seen.get()
 
-    async def end(self) -> None:
-        """What a signal does to a running application; over by the deadline."""
+    async def shut_down(self) -> None:
+        """Shut down as a signal does to a running application."""
         async with asyncio.timeout(PATIENCE):
             await self._runner.cleanup()
 
@@ -61,20 +61,20 @@ async def running(site: Site) -> AsyncIterator[Site]:
     try:
         yield site
     finally:
-        await site.end()
+        await site.shut_down()
 
 
 @pytest.mark.promise("shutdown")
 @pytest.mark.parametrize("nested", [False, True], ids=["app", "subapp"])
-async def test_peers_that_answer(raw_client: Dial, nested: bool) -> None:
-    """Every connection of the application and its subapplications gets 1001 and completes."""
+async def test_shutdown_closes_every_connection_with_1001(raw_client: Dial, nested: bool) -> None:
+    """Shutdown closes every connection of an application and its subapplications with 1001."""
     async with running(Site(drain=1.0, nested=nested)) as site:
         clients = [await raw_client(site.port, site.path) for _ in range(5)]
-        seen = [await site.seen() for _ in clients]
+        seen = [await site.next_connection() for _ in clients]
         for one in seen:
             one.conn.outgoing.on_next("last words")
         answers = [asyncio.create_task(client.answer_close()) for client in clients]
-        await site.end()
+        await site.shut_down()
         for client, answer, one in zip(clients, answers, seen, strict=True):
             got = await answer
             assert [message.payload for message in client.data] == [b"last words"]
@@ -86,12 +86,12 @@ async def test_peers_that_answer(raw_client: Dial, nested: bool) -> None:
             assert one.error is None
 
 
-async def test_peers_that_do_not_answer(raw_client: Dial) -> None:
-    """A peer that gets 1001 and does nothing is aborted when `drain` is over."""
+async def test_shutdown_aborts_a_peer_that_does_not_answer(raw_client: Dial) -> None:
+    """A peer that does not answer the 1001 is aborted after `drain` seconds."""
     async with running(Site(drain=0.3)) as site:
         client: RawClient = await raw_client(site.port, site.path)
-        seen = await site.seen()
-        await site.end()
+        seen = await site.next_connection()
+        await site.shut_down()
         assert await seen.end() == GOING_AWAY
         assert seen.error is None
         assert (await client.closing()).code == 1001
@@ -100,43 +100,43 @@ async def test_peers_that_do_not_answer(raw_client: Dial) -> None:
 
 @pytest.mark.promise("shutdown")
 @pytest.mark.parametrize("queued", [0, 16 << 20], ids=["idle", "stuck"])
-async def test_peers_that_do_not_read(raw_client: Dial, queued: int) -> None:
-    """A peer that takes nothing holds up no shutdown: it is gone by the deadline."""
+async def test_shutdown_aborts_a_peer_that_does_not_read(raw_client: Dial, queued: int) -> None:
+    """A peer that does not read cannot delay a shutdown beyond the deadline."""
     async with running(Site(drain=0.3, max_buffer=64 << 20)) as site:
         client = await raw_client(site.port, site.path, receive_buffer=4096, reads=False)
-        seen = await site.seen()
+        seen = await site.next_connection()
         for _ in range(queued >> 16):
             seen.conn.outgoing.on_next(bytes(1 << 16))
-        await site.end()
+        await site.shut_down()
         assert await seen.end() == GOING_AWAY
         assert seen.error is None
         client.start_reading()
         await client.until_ended()
 
 
-async def test_one_that_does_not_read_leaves_the_others_alone(raw_client: Dial) -> None:
-    """A stuck peer does not cost its neighbours their 1001."""
+async def test_a_stuck_peer_does_not_affect_other_peers_at_shutdown(raw_client: Dial) -> None:
+    """Other peers get their 1001 even if one peer does not read."""
     async with running(Site(drain=0.5, max_buffer=64 << 20)) as site:
         stuck = await raw_client(site.port, site.path, receive_buffer=4096, reads=False)
-        (await site.seen()).conn.outgoing.on_next(bytes(16 << 20))
+        (await site.next_connection()).conn.outgoing.on_next(bytes(16 << 20))
         polite = await raw_client(site.port, site.path)
-        seen = await site.seen()
+        seen = await site.next_connection()
         answer = asyncio.create_task(polite.answer_close())
-        await site.end()
+        await site.shut_down()
         assert (await answer).code == 1001
         assert await seen.end() == GOING_AWAY
         stuck.start_reading()
         await stuck.until_ended()
 
 
-async def test_a_peer_that_is_closing_already(raw_client: Dial) -> None:
-    """A close that went out before the shutdown keeps its code, and no second one follows."""
+async def test_a_close_sent_before_the_shutdown_keeps_its_code(raw_client: Dial) -> None:
+    """A close sent before the shutdown keeps its code, and no second one follows."""
     async with running(Site(drain=0.3)) as site:
         client = await raw_client(site.port, site.path)
-        seen = await site.seen()
+        seen = await site.next_connection()
         seen.conn.outgoing.on_next(rxws.Close(4001, "why"))
         await client.closing()
-        await site.end()
+        await site.shut_down()
         assert await seen.end() == rxws.Close(4001, "why")
         await client.until_ended()
         assert [one.code for one in client.closes] == [4001]
@@ -145,13 +145,13 @@ async def test_a_peer_that_is_closing_already(raw_client: Dial) -> None:
 async def test_without_setup_one_warning_is_logged(
     raw_client: Dial, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Connections in an application without `setup` are warned of once, by name."""
+    """An application without `rxws.setup` logs one warning that names `setup`."""
     with caplog.at_level(logging.WARNING, "rxws"):
         async with running(Site(drain=None)) as site:
             for _ in range(3):
                 client = await raw_client(site.port, site.path)
                 await client.close(1000)
-                await (await site.seen()).end()
+                await (await site.next_connection()).end()
                 client.fin()
     warned = [one for one in caplog.records if one.name == "rxws"]
     assert len(warned) == 1

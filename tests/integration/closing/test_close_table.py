@@ -1,4 +1,4 @@
-"""The close table, row by row, with the library at either end."""
+"""Each row of the close table, with rxws as the server and as the client."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ Closed = rxws.ConnectionClosed
 
 @pytest.mark.promise("clean")
 @pytest.mark.parametrize("code", [1000, 1001])
-async def test_peer_closes_well(link: Links, code: int) -> None:
-    """A peer's 1000 or 1001 completes `incoming` and is answered with its own code."""
+async def test_peer_closes_with_1000_or_1001(link: Links, code: int) -> None:
+    """A close with 1000 or 1001 completes `incoming` and is echoed."""
     one = await link()
     await one.peer.close(code, "so long")
     await one.ended(code, "so long", by="peer", error=None)
@@ -33,7 +33,7 @@ async def test_peer_closes_well(link: Links, code: int) -> None:
 
 @pytest.mark.promise("clean")
 async def test_peer_closes_without_a_code(link: Links) -> None:
-    """A close without a code is a 1005, completes `incoming`, and is answered with none."""
+    """A close without a code is a 1005, completes `incoming`, and is echoed without a code."""
     one = await link()
     await one.peer.close()
     await one.ended(1005, "", by="peer", error=None)
@@ -42,8 +42,8 @@ async def test_peer_closes_without_a_code(link: Links) -> None:
 
 @pytest.mark.promise("codes")
 @pytest.mark.parametrize("code", [1002, 1003, *range(1007, 1015), 3000, 3999, 4000, 4002, 4999])
-async def test_peer_closes_with_another_code(link: Links, code: int) -> None:
-    """Any other legal code ends `incoming` with an error, and is answered with itself."""
+async def test_peer_closes_with_an_error_code(link: Links, code: int) -> None:
+    """A close with any other legal code ends `incoming` with an error and is echoed."""
     one = await link()
     await one.peer.close(code, "grün")
     await one.ended(code, "grün", by="peer", error=Closed)
@@ -53,7 +53,7 @@ async def test_peer_closes_with_another_code(link: Links, code: int) -> None:
 @pytest.mark.promise("violation")
 @pytest.mark.parametrize("code", [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 2000, 2999, 5000, 65535])
 async def test_peer_closes_with_an_illegal_code(link: Links, code: int) -> None:
-    """A code that must not be on the wire is a protocol violation of the peer."""
+    """A close code that is not allowed on the wire is a protocol violation: 1002."""
     one = await link()
     await one.peer.close(code, "cheating")
     await one.ended(1002, by="local", error=Closed)
@@ -62,8 +62,8 @@ async def test_peer_closes_with_an_illegal_code(link: Links, code: int) -> None:
 
 @pytest.mark.promise("cut")
 @pytest.mark.parametrize("how", ["fin", "rst"])
-async def test_tcp_is_lost(link: Links, how: str) -> None:
-    """TCP that ends without a close frame is a 1006 by the network, never a clean end."""
+async def test_tcp_ends_without_a_close_frame(link: Links, how: str) -> None:
+    """TCP that ends without a close frame is reported as 1006 with `by="network"`."""
     one = await link()
     if how == "rst":
         await one.peer.rst()
@@ -75,16 +75,16 @@ async def test_tcp_is_lost(link: Links, how: str) -> None:
 
 
 @pytest.mark.promise("dead")
-async def test_heartbeat_is_lost(link: Links) -> None:
-    """A peer that answers no ping is a 1006 by the network."""
+async def test_peer_does_not_answer_a_ping(link: Links) -> None:
+    """A peer that does not answer a ping is reported as 1006 with `by="network"`."""
     one = await link(heartbeat=0.2)
     await one.peer.ping(0)
     await one.ended(1006, by="network", error=Closed)
     await one.silent_wire()
 
 
-async def test_an_answered_heartbeat_is_no_loss(link: Links) -> None:
-    """A peer that answers its pings stays, though it sends nothing else."""
+async def test_peer_answers_pings_only(link: Links) -> None:
+    """A peer that only answers pings stays connected."""
     one = await link(heartbeat=0.4)
     for count in range(5):
         ping = await one.peer.ping(count)
@@ -128,7 +128,7 @@ async def short_close(one: Link) -> None:
 async def test_peer_breaks_the_protocol(
     link: Links, cause: Callable[[Link], Awaitable[None]], code: int
 ) -> None:
-    """What the peer did wrong is our verdict: the code goes out, and `incoming` fails with it."""
+    """A protocol violation closes with its code, and `incoming` fails with that code."""
     one = await link(max_message_size=1000)
     await one.peer.text("fine")
     await cause(one)
@@ -138,15 +138,15 @@ async def test_peer_breaks_the_protocol(
 
 
 def queue(one: Link, count: int = 50) -> list[bytes]:
-    """Send messages; what the peer must get of them."""
+    """Send messages and return the payloads that the peer must receive."""
     texts = [f"{number} {'x' * 1000}" for number in range(count)]
     for text in texts:
         one.conn.outgoing.on_next(text)
     return [text.encode() for text in texts]
 
 
-async def closed_by_us(one: Link, code: int, reason: str, queued: list[bytes]) -> None:
-    """The peer gets what was queued, then the close, and answers; `incoming` completes."""
+async def assert_closed_by_us(one: Link, code: int, reason: str, queued: list[bytes]) -> None:
+    """Assert that the peer gets the queued messages, then our close; `incoming` completes."""
     got = await one.peer.answer_close()
     assert [message.payload for message in one.peer.data] == queued
     assert got.reason == reason
@@ -156,62 +156,62 @@ async def closed_by_us(one: Link, code: int, reason: str, queued: list[bytes]) -
 
 @pytest.mark.promise("queued")
 async def test_outgoing_completes(link: Links) -> None:
-    """`outgoing.on_completed()` closes with 1000 after all that is queued."""
+    """`outgoing.on_completed()` closes with 1000 after all queued messages."""
     one = await link()
     queued = queue(one)
     one.conn.outgoing.on_completed()
-    await closed_by_us(one, 1000, "", queued)
+    await assert_closed_by_us(one, 1000, "", queued)
 
 
 @pytest.mark.promise("ours")
 async def test_outgoing_sends_a_close(link: Links) -> None:
-    """A `Close` on `outgoing` follows what is queued; later messages are dropped and counted."""
+    """A `Close` on `outgoing` is sent after queued messages; later messages count as dropped."""
     one = await link()
     queued = queue(one)
     one.conn.outgoing.on_next(rxws.Close(4001, "why"))
     one.conn.outgoing.on_next("too late")
     one.conn.outgoing.on_next("too late")
-    await closed_by_us(one, 4001, "why", queued)
+    await assert_closed_by_us(one, 4001, "why", queued)
     assert (one.conn.flow.stats.dropped or {}).get("closed") == 2
 
 
 @pytest.mark.promise("secrets")
 async def test_outgoing_fails(link: Links) -> None:
-    """An exception at `outgoing.on_error` is a 1011 that does not say what happened."""
+    """`outgoing.on_error()` closes with 1011 and does not reveal the exception to the peer."""
     one = await link()
     queued = queue(one)
     one.conn.outgoing.on_error(RuntimeError(SECRET))
-    await closed_by_us(one, 1011, "Unexpected Error", queued)
+    await assert_closed_by_us(one, 1011, "Unexpected Error", queued)
     assert one.never_said("swordfish")
 
 
-def refusing(error: Exception) -> Callable[[AnyConnection], Observable[Any]]:
-    """Compose a pipeline that raises at each message."""
+def raise_on_each_message(error: Exception) -> Callable[[AnyConnection], Observable[Any]]:
+    """Return a pipeline that raises `error` for each message."""
 
-    def refuse(_: object) -> str:
+    def fail(_: object) -> str:
         raise error
 
-    return lambda conn: conn.incoming.pipe(ops.map(refuse))
+    return lambda conn: conn.incoming.pipe(ops.map(fail))
 
 
 async def test_pipeline_raises(link: Links) -> None:
-    """An exception in the pipeline is a 1011 that does not say what happened."""
-    one = await link(refusing(RuntimeError(SECRET)))
+    """An exception in the pipeline closes with 1011 and is not revealed to the peer."""
+    one = await link(raise_on_each_message(RuntimeError(SECRET)))
     await one.peer.text("go")
-    await closed_by_us(one, 1011, "Unexpected Error", [])
+    await assert_closed_by_us(one, 1011, "Unexpected Error", [])
     assert one.never_said("swordfish")
 
 
 async def test_pipeline_raises_connection_closed(link: Links) -> None:
-    """`ConnectionClosed` raised in the pipeline closes with its code and reason."""
-    one = await link(refusing(rxws.ConnectionClosed(rxws.Close(4003, "no"))))
+    """A `ConnectionClosed` raised in the pipeline closes with its code and reason."""
+    one = await link(raise_on_each_message(rxws.ConnectionClosed(rxws.Close(4003, "no"))))
     await one.peer.text("go")
-    await closed_by_us(one, 4003, "no", [])
+    await assert_closed_by_us(one, 4003, "no", [])
 
 
 @pytest.mark.promise("shutdown")
 async def test_application_shuts_down(serve: Serve, raw_client: Dial) -> None:
-    """A route that is open while its application shuts down is closed with 1001 "Going Away"."""
+    """A connection that is open while its application shuts down closes with 1001 "Going Away"."""
     seen: list[Seen] = []
     app = web.Application()
     app.router.add_get("/", rxws.websocket(lambda conn: seen.append(Seen(conn))))
@@ -227,8 +227,8 @@ async def test_application_shuts_down(serve: Serve, raw_client: Dial) -> None:
     assert seen[0].error is None
 
 
-async def polite(server: RawServer) -> Peer:
-    """Accept a client and see it off."""
+async def accept_and_answer_close(server: RawServer) -> Peer:
+    """Accept a client and answer its close."""
     peer = await server.accept()
     await peer.answer_close()
     return peer
@@ -236,9 +236,9 @@ async def polite(server: RawServer) -> Peer:
 
 @pytest.mark.promise("leaving")
 async def test_client_leaves() -> None:
-    """Leaving `async with connect(...)` closes with 1000, after what was sent, and waits."""
+    """Leaving `async with connect(...)` sends queued messages, closes with 1000 and waits."""
     async with RawServer() as server:
-        peer = asyncio.create_task(polite(server))
+        peer = asyncio.create_task(accept_and_answer_close(server))
         async with rxws.connect(server.url) as conn:
             seen = Seen(conn)
             conn.outgoing.on_next("last words")
@@ -249,9 +249,9 @@ async def test_client_leaves() -> None:
 
 
 async def test_an_awaited_connection_is_closed_by_completing_outgoing() -> None:
-    """`conn = await connect(...)` leaves nothing behind when `outgoing` has completed."""
+    """Completing `outgoing` closes a connection from `conn = await connect(...)`."""
     async with RawServer() as server:
-        peer = asyncio.create_task(polite(server))
+        peer = asyncio.create_task(accept_and_answer_close(server))
         conn: AnyConnection = await rxws.connect(server.url)
         seen = Seen(conn)
         conn.outgoing.on_completed()
@@ -270,7 +270,7 @@ async def test_client_leaves_by_an_exception() -> None:
             raise RuntimeError(SECRET)
 
     async with RawServer() as server:
-        peer = asyncio.create_task(polite(server))
+        peer = asyncio.create_task(accept_and_answer_close(server))
         with pytest.raises(RuntimeError, match="swordfish"):
             await fail(server.url)
         assert seen[0].closes == [rxws.Close(1011, "Unexpected Error")]

@@ -1,4 +1,4 @@
-"""Violations of the protocol: the verdict, and a close frame that really reaches the peer."""
+"""Protocol violations: the close code, and a close frame that reaches the peer."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from support.peers.raw import PATIENCE, Peer
 Violation = Callable[[Peer], bytes]
 
 
-def built(opcode: int, rsv: int = 0) -> Violation:
-    """One small frame."""
+def build_frame(opcode: int, rsv: int = 0) -> Violation:
+    """Build one small frame."""
     return lambda peer: peer.build(opcode, b"x", rsv=rsv)
 
 
 VIOLATIONS: dict[str, Violation] = {
-    **{f"reserved opcode {opcode:#x}": built(opcode) for opcode in (3, 7, 0xB, 0xF)},
-    **{f"reserved bits {rsv}": built(Op.TEXT, rsv) for rsv in (1, 2, 3, 4, 7)},
+    **{f"reserved opcode {opcode:#x}": build_frame(opcode) for opcode in (3, 7, 0xB, 0xF)},
+    **{f"reserved bits {rsv}": build_frame(Op.TEXT, rsv) for rsv in (1, 2, 3, 4, 7)},
     "reserved bit on a ping": lambda peer: peer.build(Op.PING, b"x", rsv=4),
     "fragmented ping": lambda peer: peer.build(Op.PING, b"x", fin=False),
     "fragmented pong": lambda peer: peer.build(Op.PONG, b"x", fin=False),
@@ -44,7 +44,7 @@ VIOLATIONS: dict[str, Violation] = {
 @pytest.mark.promise("violation")
 @pytest.mark.parametrize("violation", VIOLATIONS.values(), ids=VIOLATIONS.keys())
 async def test_a_violation_is_a_1002(link: Links, violation: Violation) -> None:
-    """What RFC 6455 forbids ends with our 1002, after the messages that came before it."""
+    """A protocol violation closes with 1002, after the messages that came before it."""
     one = await link()
     await one.peer.send(one.peer.build(Op.TEXT, b"fine") + violation(one.peer))
     await one.ended(1002, by="local", error=rxws.ConnectionClosed)
@@ -54,7 +54,7 @@ async def test_a_violation_is_a_1002(link: Links, violation: Violation) -> None:
 
 @pytest.mark.parametrize("rsv", [1, 2, 3, 5, 6, 7])
 async def test_reserved_bits_with_compression(link: Links, rsv: int) -> None:
-    """permessage-deflate takes one of the reserved bits, and leaves the others forbidden."""
+    """permessage-deflate uses one reserved bit; the others stay forbidden."""
     one = await link(deflate=True)
     await one.peer.frame(Op.TEXT, b"x", rsv=rsv)
     await one.ended(1002, by="local", error=rxws.ConnectionClosed)
@@ -62,8 +62,8 @@ async def test_reserved_bits_with_compression(link: Links, rsv: int) -> None:
 
 
 @pytest.mark.promise("before-end")
-async def test_messages_behind_a_violation_are_not_told(link: Links) -> None:
-    """After a violation nothing is a message any more, in the same write or later."""
+async def test_messages_after_a_violation_are_ignored(link: Links) -> None:
+    """Messages after a protocol violation are ignored, in the same write or later."""
     one = await link()
     await one.peer.send(one.peer.build(0x3) + one.peer.build(Op.TEXT, b"zombie"))
     await one.peer.text("zombie")
@@ -82,13 +82,13 @@ async def test_messages_behind_a_violation_are_not_told(link: Links) -> None:
     ],
 )
 async def test_the_close_reaches_a_peer_that_floods(link: Links, head: bytes, code: int) -> None:
-    """A peer that sends on and on gets our close frame, then EOF, and no reset before it."""
+    """A peer that keeps sending gets our close frame and then EOF, not a reset."""
     one = await link(max_message_size=1000, close_timeout=1.0)
     payload = {1002: b"", 1007: b"\xff\xff\xff", 1009: bytes(100_000)}[code]
     mask = new_mask() if one.peer.masks else None
-    await one.peer.stop_reading()  # so that what a reset would destroy is not read before it comes
+    await one.peer.stop_reading()  # a reset would destroy the unread close frame
     bad = frame(head[0] & 0xF, payload, mask=mask)
-    # More than is read at once: whoever closes now has unread data, and so would reset.
+    # More than one read takes: closing a socket with unread data resets TCP.
     flood = one.peer.build(Op.BINARY, bytes(1 << 20))
     one.peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, len(flood))
     flooding = asyncio.create_task(one.peer.flood(flood, first=bad))
@@ -96,12 +96,12 @@ async def test_the_close_reaches_a_peer_that_floods(link: Links, head: bytes, co
     one.peer.start_reading()
     assert (await one.peer.closing()).code == code
     assert await one.peer.until_ended() == "eof"
-    async with asyncio.timeout(PATIENCE):  # it goes on until our side gives up waiting for its FIN
+    async with asyncio.timeout(PATIENCE):  # it sends until we stop waiting for its FIN
         assert await flooding > 0
 
 
-async def test_a_peer_that_goes_after_our_verdict_is_let_go(link: Links) -> None:
-    """When the peer answers our verdict and ends TCP, so do we, without waiting any longer."""
+async def test_we_end_tcp_when_the_peer_answers_our_1002(link: Links) -> None:
+    """After the peer answers our 1002 and ends TCP, we end TCP without further waiting."""
     one = await link(close_timeout=60.0)
     await one.peer.frame(0x3)
     assert (await one.peer.answer_close()).code == 1002
@@ -119,17 +119,19 @@ SIZE = 10_000
 async def test_max_message_size_is_exact(
     link: Links, opcode: Op, fragments: int, deflated: bool
 ) -> None:
-    """A message of `max_message_size` is accepted, one byte more is a 1009, compressed or not."""
+    """A message of `max_message_size` bytes is accepted; one byte more closes with 1009."""
     one = await link(max_message_size=SIZE, deflate=deflated)
     for size in (SIZE, SIZE + 1):
-        await send(one.peer, opcode, b"x" * size, fragments, deflated)
+        await send_message(one.peer, opcode, b"x" * size, fragments, deflated)
     await one.ended(1009, by="local", error=rxws.ConnectionClosed)
     assert [len(value) for value in one.seen.values] == [SIZE]
     await one.wire(1009)
 
 
-async def send(peer: Peer, opcode: int, payload: bytes, fragments: int, deflated: bool) -> None:
-    """Send a message in so many fragments, compressed as a whole."""
+async def send_message(
+    peer: Peer, opcode: int, payload: bytes, fragments: int, deflated: bool
+) -> None:
+    """Send a message in `fragments` frames, compressed as a whole if `deflated`."""
     data = deflate(payload) if deflated else payload
     step = -(-len(data) // fragments)
     for number in range(fragments):
@@ -142,7 +144,7 @@ async def send(peer: Peer, opcode: int, payload: bytes, fragments: int, deflated
 
 
 async def test_max_message_size_counts_bytes(link: Links) -> None:
-    """The size of a text is that of its UTF-8, not its number of characters."""
+    """The size of a text message is its length in UTF-8 bytes, not in characters."""
     one = await link(max_message_size=10)
     await one.peer.text("é" * 5)
     await one.peer.text("é" * 5 + "e")
@@ -152,8 +154,8 @@ async def test_max_message_size_counts_bytes(link: Links) -> None:
 
 
 @pytest.mark.promise("size")
-async def test_a_length_beyond_all_bounds(link: Links) -> None:
-    """A header that announces terabytes is a 1009 before any of them came."""
+async def test_a_header_that_announces_terabytes(link: Links) -> None:
+    """A frame header that announces terabytes closes with 1009 before any payload arrives."""
     one = await link(max_message_size=1000)
     mask = new_mask() if one.peer.masks else None
     await one.peer.send(frame(Op.BINARY, b"", mask=mask, claim=1 << 42))
@@ -163,7 +165,7 @@ async def test_a_length_beyond_all_bounds(link: Links) -> None:
 
 @pytest.mark.promise("bomb")
 async def test_a_deflate_bomb(link: Links) -> None:
-    """A small frame that inflates beyond the bound is a 1009."""
+    """A small frame that inflates beyond `max_message_size` closes with 1009."""
     one = await link(max_message_size=100_000, deflate=True)
     await one.peer.deflated(Op.BINARY, bytes(50_000_000))
     await one.ended(1009, by="local", error=rxws.ConnectionClosed)
@@ -171,7 +173,7 @@ async def test_a_deflate_bomb(link: Links) -> None:
 
 
 async def test_broken_deflate_data(link: Links) -> None:
-    """A compressed frame that does not inflate is a violation, and no message."""
+    """A compressed frame that does not inflate is a protocol violation; no message is delivered."""
     one = await link(deflate=True)
     await one.peer.frame(Op.TEXT, b"\xff\xff\xff\xff\xff", rsv=4)
     close = await one.seen.end()

@@ -1,6 +1,6 @@
-"""Ends over TLS with a peer that shakes hands by itself: what a half-close is where there is none.
+"""How connections over TLS end, with a peer whose TLS runs in memory.
 
-The peer runs TLS in memory on a bare socket, so that it may say `close_notify` and read nothing.
+Such a peer can send `close_notify` and stop reading; TLS has no half-close.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from support.peers.tls import PEM
 
 
 class SecurePeer:
-    """A client that speaks TLS record by record."""
+    """A TLS client on a plain socket that controls every TLS record."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -70,7 +70,7 @@ class SecurePeer:
         return bool(data)
 
     async def _read(self) -> bytes:
-        """Some plain bytes; none at the end of TLS or TCP."""
+        """Return some decrypted bytes, or none at the end of TLS or TCP."""
         while True:
             try:
                 return self._tls.read(1 << 16)
@@ -84,8 +84,8 @@ class SecurePeer:
         self._tls.write(data)
         await self._flush()
 
-    async def say_notify(self) -> None:
-        """Say that nothing follows, which is what TLS has for a FIN."""
+    async def send_close_notify(self) -> None:
+        """Send `close_notify`, the FIN of TLS."""
         try:
             self._tls.unwrap()
         except ssl.SSLWantReadError:
@@ -101,7 +101,7 @@ class SecurePeer:
         return self.frames[-1]
 
     async def until_ended(self) -> None:
-        """Read to the end of TLS or TCP, however that comes."""
+        """Read to the end of TLS or TCP."""
         async with asyncio.timeout(PATIENCE):
             try:
                 while data := await self._read():
@@ -109,8 +109,8 @@ class SecurePeer:
             except ConnectionError:
                 pass
 
-    async def until_gone(self) -> None:
-        """Take what TCP brings, sealed as it is, to its end."""
+    async def until_tcp_ends(self) -> None:
+        """Read encrypted bytes to the end of TCP."""
         async with asyncio.timeout(PATIENCE):
             try:
                 while await asyncio.get_running_loop().sock_recv(self._sock, 1 << 20):
@@ -120,10 +120,10 @@ class SecurePeer:
 
 
 @asynccontextmanager
-async def dialled(
+async def secure_link(
     receive_buffer: int | None = None, **options: Any
 ) -> AsyncIterator[tuple[SecurePeer, Seen]]:
-    """A connection of a TLS server with such a peer."""
+    """Connect a `SecurePeer` to a TLS server."""
     ready: asyncio.Future[Seen] = asyncio.get_running_loop().create_future()
 
     def handler(conn: AnyConnection) -> None:
@@ -151,31 +151,31 @@ async def dialled(
             await runner.cleanup()
 
 
-async def test_a_peer_that_ends_tls_while_output_waits() -> None:
-    """What waits for a peer that has ended TLS is thrown away: a 1006 by the network, at once."""
-    async with dialled(receive_buffer=4096, max_buffer=64 << 20, send_timeout=600.0) as link:
+async def test_close_notify_while_messages_are_queued() -> None:
+    """`close_notify` discards queued messages and is reported as 1006 by the network."""
+    async with secure_link(receive_buffer=4096, max_buffer=64 << 20, send_timeout=600.0) as link:
         peer, seen = link
         for _ in range(16):
             seen.conn.outgoing.on_next(bytes(1 << 20))
-        await peer.say_notify()
+        await peer.send_close_notify()
         close = await seen.end()
         assert (close.code, close.by) == (1006, "network")
-        await peer.until_gone()
+        await peer.until_tcp_ends()
 
 
 @pytest.mark.promise("cut")
-async def test_a_peer_that_ends_tls() -> None:
-    """The end of TLS without a close frame is a 1006 by the network."""
-    async with dialled() as (peer, seen):
-        await peer.say_notify()
+async def test_close_notify_without_a_close_frame() -> None:
+    """`close_notify` without a close frame is reported as 1006 by the network."""
+    async with secure_link() as (peer, seen):
+        await peer.send_close_notify()
         close = await seen.end()
         assert (close.code, close.by) == (1006, "network")
-        await peer.until_gone()
+        await peer.until_tcp_ends()
 
 
-async def test_a_peer_that_neither_answers_nor_leaves() -> None:
-    """Our close is read by a peer that was still sending; when it is quiet, we are gone."""
-    async with dialled(close_timeout=600.0) as (peer, seen):
+async def test_our_close_reaches_a_peer_that_still_sends() -> None:
+    """Our close reaches a peer that is still sending; once it is quiet, we end TCP."""
+    async with secure_link(close_timeout=600.0) as (peer, seen):
         await peer.send(frame(Op.TEXT, b"\xff", mask=new_mask()))
         assert (await peer.closing()).code == 1007
         await peer.send(frame(Op.TEXT, b"what nobody hears", mask=new_mask()))
