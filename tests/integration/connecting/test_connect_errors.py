@@ -1,4 +1,4 @@
-"""No WebSocket comes about: what the client raises, what the server answers, what is refused."""
+"""Failed handshakes: what the client raises, what the server answers, which options are refused."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from support.peers.raw import RawServer
 
 
 async def dial(url: str, **options: Any) -> None:
-    """Connect where no connection can come about."""
+    """Connect to a server with which no connection can open."""
     async with asyncio.timeout(10), rxws.connect(url, **options):
         pytest.fail("connected")
 
 
-async def test_nobody_listens() -> None:
-    """A port where nobody listens is a `ConnectError` with the address, its cause attached."""
+async def test_connection_refused() -> None:
+    """A refused TCP connection is a `ConnectError` with the address and its cause."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"ws://127.0.0.1:{unused.getsockname()[1]}/"
@@ -38,15 +38,15 @@ async def test_nobody_listens() -> None:
 
 
 async def test_no_such_host() -> None:
-    """A name that does not resolve is a `ConnectError`, its cause attached."""
+    """A host name that does not resolve is a `ConnectError` with its cause."""
     with pytest.raises(rxws.ConnectError) as caught:
         await dial("ws://nowhere.invalid/", open_timeout=5.0)
     assert caught.value.__cause__ is not None
 
 
-@pytest.mark.parametrize("reason", [b"Forbidden", b"x" * 300], ids=["its name", "another"])
-async def test_what_a_refusal_says_in_one_line(reason: bytes) -> None:
-    """The status and its name, whatever the server calls it, and the address without secrets."""
+@pytest.mark.parametrize("reason", [b"Forbidden", b"x" * 300], ids=["standard", "custom"])
+async def test_a_refusal_names_the_status_and_hides_the_query(reason: bytes) -> None:
+    """A refusal names the status and the address without its query, whatever the reason phrase."""
     reply = b"HTTP/1.1 403 " + reason + b"\r\nContent-Length: 0\r\n\r\n"
     async with answering(reply) as url:
         with pytest.raises(rxws.HandshakeError) as caught:
@@ -55,25 +55,25 @@ async def test_what_a_refusal_says_in_one_line(reason: bytes) -> None:
 
 
 async def test_a_status_without_a_name() -> None:
-    """A status that nobody has named is told by its number."""
+    """A status without a standard name is reported by its number."""
     async with answering(b"HTTP/1.1 499 x\r\nContent-Length: 0\r\n\r\n") as url:
         with pytest.raises(rxws.HandshakeError, match=r"status 499$"):
             await dial(url)
 
 
-async def test_an_error_without_words() -> None:
-    """An error that says nothing is told by its type."""
+async def test_an_error_without_a_message() -> None:
+    """An error without a message is reported by its type."""
 
-    async def mute(request: aiohttp.ClientRequest, handler: object) -> aiohttp.ClientResponse:
+    async def fail(request: aiohttp.ClientRequest, handler: object) -> aiohttp.ClientResponse:
         raise aiohttp.ClientError
 
-    async with aiohttp.ClientSession(middlewares=[mute]) as session:
+    async with aiohttp.ClientSession(middlewares=[fail]) as session:
         with pytest.raises(rxws.ConnectError, match=r"'ws://a\.invalid/': ClientError$"):
             await dial("ws://a.invalid/", session=session)
 
 
-async def test_awaited_it_raises_alike() -> None:
-    """`await connect(...)` raises what `async with` does."""
+async def test_await_raises_connect_error() -> None:
+    """`await connect(...)` raises the same error as `async with`."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         with pytest.raises(rxws.ConnectError):
@@ -81,8 +81,8 @@ async def test_awaited_it_raises_alike() -> None:
 
 
 @pytest.mark.promise("garbage")
-async def test_a_refusal_tells_its_status_headers_and_body(serve: Serve) -> None:
-    """A server that answers 403 is a `HandshakeError` with all that the answer said."""
+async def test_a_handshake_error_has_status_headers_and_body(serve: Serve) -> None:
+    """A `HandshakeError` has the status, headers and body of the response."""
 
     async def refuse(request: web.Request) -> web.Response:
         return web.Response(status=403, body=b"\xffnot you", headers={"X-Why": "because"})
@@ -96,8 +96,8 @@ async def test_a_refusal_tells_its_status_headers_and_body(serve: Serve) -> None
     assert isinstance(error, rxws.ConnectError)
 
 
-async def test_a_refusal_through_a_session_of_the_users(serve: Serve) -> None:
-    """With a session of the user's, a refusal tells its status, and the session stays open."""
+async def test_a_refusal_leaves_the_users_session_open(serve: Serve) -> None:
+    """A refusal through the user's `ClientSession` has its status and leaves the session open."""
 
     async def refuse(request: web.Request) -> web.Response:
         return web.Response(status=401, text="who are you?")
@@ -110,8 +110,8 @@ async def test_a_refusal_through_a_session_of_the_users(serve: Serve) -> None:
         assert not session.closed
 
 
-async def test_our_own_refusal_arrives(serve: Serve) -> None:
-    """What a route raises before the upgrade reaches our client whole."""
+async def test_a_refusal_by_an_rxws_route(serve: Serve) -> None:
+    """The response that a route raises before the upgrade reaches the client."""
 
     async def private(request: web.Request) -> web.StreamResponse:
         raise web.HTTPUnauthorized(text="a token, please")
@@ -124,9 +124,9 @@ async def test_our_own_refusal_arrives(serve: Serve) -> None:
 
 @asynccontextmanager
 async def answering(reply: bytes | None, **headers: str | None) -> AsyncIterator[str]:
-    """A server that gives every request this answer, and EOF; its address.
+    """Give every request this response and EOF; yield the address.
 
-    Every request, since aiohttp dials once more where a server hangs up without a word.
+    It answers more than one, since aiohttp dials again if a server hangs up without a response.
     """
 
     async def answer() -> None:
@@ -146,7 +146,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 5\r\n\r\nhe
 
 
 async def test_a_page_instead_of_a_websocket() -> None:
-    """An HTTP server that answers 200 is a `HandshakeError` with its page."""
+    """A response with status 200 is a `HandshakeError` with its body."""
     async with answering(OK) as url:
         with pytest.raises(rxws.HandshakeError, match="200") as caught:
             await dial(url)
@@ -159,8 +159,8 @@ async def test_a_page_instead_of_a_websocket() -> None:
     [b"SSH-2.0-OpenSSH_9.6\r\n\r\n", b"\x00\x01\x02\x03" * 100, b"HTTP/1.1 banana\r\n\r\n", b""],
     ids=["another protocol", "binary", "broken HTTP", "EOF"],
 )
-async def test_a_server_that_says_garbage(reply: bytes) -> None:
-    """A TCP server that speaks no HTTP is a `ConnectError`, its cause attached."""
+async def test_a_server_that_does_not_speak_http(reply: bytes) -> None:
+    """A TCP server that does not speak HTTP is a `ConnectError` with its cause."""
     async with answering(reply) as url:
         with pytest.raises(rxws.ConnectError, match=r"127\.0\.0\.1") as caught:
             await dial(url)
@@ -177,28 +177,28 @@ async def test_a_server_that_says_garbage(reply: bytes) -> None:
     ],
     ids=["wrong accept", "no accept", "another upgrade", "no upgrade"],
 )
-async def test_an_upgrade_that_is_none(headers: dict[str, str | None]) -> None:
-    """A 101 that RFC 6455, section 4.1, tells the client to fail is a `ConnectError`."""
+async def test_an_invalid_101_response(headers: dict[str, str | None]) -> None:
+    """A 101 that RFC 6455, section 4.1, requires clients to fail is a `ConnectError`."""
     async with answering(None, **headers) as url:
         with pytest.raises(rxws.ConnectError):
             await dial(url)
 
 
 @pytest.mark.promise("opening")
-async def test_a_server_that_says_nothing() -> None:
-    """A server that accepts and is silent is a `ConnectError` after `open_timeout`."""
+async def test_a_server_that_does_not_answer() -> None:
+    """A server that accepts TCP and never answers is a `ConnectError` after `open_timeout`."""
     async with RawServer() as server:
         with pytest.raises(rxws.ConnectError, match="open_timeout") as caught:
             await dial(server.url, open_timeout=0.2)
         assert isinstance(caught.value.__cause__, TimeoutError)
         peer = await server.accept_tcp()
         peer.start_reading()
-        await peer.until_ended()  # the client does not hang on to what it gave up
+        await peer.until_ended()  # the client closes the socket
 
 
 @pytest.mark.promise("opening")
-async def test_a_server_that_stops_within_its_answer() -> None:
-    """`open_timeout` holds for the whole opening, a body that never ends included."""
+async def test_open_timeout_includes_the_body() -> None:
+    """`open_timeout` bounds the whole handshake, also a body that never ends."""
     head = b"HTTP/1.1 503 Busy\r\nContent-Length: 100\r\n\r\nhalf"
     async with RawServer() as server:
         accepting = asyncio.create_task(server.accept(reply=head))
@@ -207,8 +207,8 @@ async def test_a_server_that_stops_within_its_answer() -> None:
         await (await accepting).until_ended()
 
 
-async def test_a_refusal_with_a_body_without_end() -> None:
-    """Of a refusal's body no more is read than can be held, though the server sends on."""
+async def test_an_endless_refusal_body_is_cut() -> None:
+    """Only the start of an endless refusal body is read."""
     async with RawServer() as server:
 
         async def answer() -> int:
@@ -225,8 +225,8 @@ async def test_a_refusal_with_a_body_without_end() -> None:
         await answering
 
 
-async def test_a_cancelled_dial_leaves_nothing() -> None:
-    """A task that is cancelled while it dials is cancelled, and its socket closed."""
+async def test_cancelling_connect_closes_its_socket() -> None:
+    """Cancelling a task that is connecting closes the socket."""
     async with RawServer() as server:
         dialling = asyncio.create_task(dial(server.url))
         peer = await server.accept_tcp()
@@ -253,7 +253,7 @@ async def test_a_cancelled_dial_leaves_nothing() -> None:
 async def test_a_request_that_is_no_websocket(
     serve: Serve, raw_client: Dial, headers: dict[str, str | None]
 ) -> None:
-    """`websocket` and `upgrade` answer what is no WebSocket with 400 or 426; no handler runs."""
+    """`websocket` and `upgrade` answer a request without a valid upgrade with 400 or 426."""
     ran: list[AnyConnection] = []
 
     async def route(request: web.Request) -> web.StreamResponse:
@@ -295,15 +295,15 @@ async def by_websocket(**options: Any) -> None:
         ("protocols", "chat"),
     ],
 )
-async def test_an_option_that_is_refused_is_named(entry: Entry, option: str, value: object) -> None:
-    """An option that rxws decides itself, does not know or cannot have is refused by its name."""
+async def test_an_invalid_option_is_named(entry: Entry, option: str, value: object) -> None:
+    """The error for a reserved, unknown or invalid option names the option."""
     with pytest.raises((TypeError, ValueError), match=option):
         await entry(**{option: value})
 
 
 @pytest.mark.parametrize("url", ["nonsense", "ftp://127.0.0.1/", "ws://"])
-async def test_an_address_that_is_none_is_named(url: str) -> None:
-    """What is no WebSocket address is refused with the address in the message."""
+async def test_an_invalid_address_is_named(url: str) -> None:
+    """The error for an invalid WebSocket address contains the address."""
     with pytest.raises((ValueError, rxws.ConnectError)) as caught:
         await dial(url)
     assert url in str(caught.value)

@@ -1,4 +1,4 @@
-"""`rxws.connect`: wrong arguments, wrong use, and connections lost before they are any."""
+"""`rxws.connect`: invalid arguments, wrong use, and connections lost during the handshake."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ URL = "ws://127.0.0.1:9/"
 
 
 @pytest.mark.parametrize("session", ["session", 1, object()])
-def test_a_session_that_is_none(session: Any) -> None:
-    """What is no ClientSession is refused by the call itself."""
+def test_an_invalid_session(session: Any) -> None:
+    """`connect` refuses a `session` that is not a `ClientSession`."""
     with pytest.raises(TypeError, match="session="):
         rxws.connect(URL, session=session)
 
 
 @pytest.mark.parametrize("seconds", [0, -1.0, float("inf"), float("nan")])
-def test_a_deadline_that_is_none(seconds: float) -> None:
-    """`open_timeout` is a number of seconds above 0, and not for ever."""
+def test_an_invalid_open_timeout(seconds: float) -> None:
+    """`open_timeout` must be a finite number of seconds above 0."""
     with pytest.raises(ValueError, match="open_timeout"):
         rxws.connect(URL, open_timeout=seconds)
 
 
 @pytest.mark.parametrize("seconds", ["10", None, [1]])
-def test_a_deadline_of_another_type(seconds: Any) -> None:
-    """An `open_timeout` that is no number is a TypeError."""
+def test_an_open_timeout_of_another_type(seconds: Any) -> None:
+    """An `open_timeout` that is not a number is a `TypeError`."""
     with pytest.raises(TypeError):
         rxws.connect(URL, open_timeout=seconds)
 
 
-async def test_it_opens_once() -> None:
-    """What `connect` returns is one connection: to open it again is refused, and harms nothing."""
+async def test_connect_opens_once() -> None:
+    """Opening the result of `connect` twice raises; the first connection stays open."""
     async with RawServer() as server:
         accepting = asyncio.create_task(server.accept())
         connecting = rxws.connect(server.url)
@@ -58,8 +58,8 @@ async def test_it_opens_once() -> None:
         assert await conn.closed == rxws.Close()
 
 
-async def test_after_a_failure_it_may_be_tried_again() -> None:
-    """An opening that failed opened nothing: the same `connect` may be awaited once more."""
+async def test_connect_can_be_awaited_again_after_a_failure() -> None:
+    """The result of `connect` can be awaited again after it failed to open."""
     async with RawServer() as server:
         connecting = rxws.connect(server.url)
         refusing = asyncio.create_task(
@@ -75,14 +75,14 @@ async def test_after_a_failure_it_may_be_tried_again() -> None:
         assert (await answering).code == 1000
 
 
-async def test_what_was_never_opened_needs_no_closing() -> None:
-    """To leave what was never entered does nothing."""
+async def test_leaving_an_unopened_connect() -> None:
+    """Leaving a `connect` that was never entered does nothing."""
     async with AsyncExitStack() as stack:
         stack.push_async_exit(rxws.connect(URL))
 
 
 async def test_a_refusal_cut_off_within_its_body() -> None:
-    """A refusal whose body is cut off tells its status and what came of the body."""
+    """A refusal whose body is cut off has its status and the received part of the body."""
     reply = b"HTTP/1.1 503 Busy\r\nContent-Length: 100\r\n\r\nhalf"
     async with RawServer() as server:
 
@@ -97,7 +97,7 @@ async def test_a_refusal_cut_off_within_its_body() -> None:
 
 
 async def test_a_server_that_is_lost_in_the_handshake() -> None:
-    """A response that has no connection any more when the upgrade is done is a ConnectError."""
+    """A response without a connection after the upgrade is a `ConnectError`."""
 
     class Lost(aiohttp.ClientWebSocketResponse[Any]):
         def __init__(
@@ -115,14 +115,14 @@ async def test_a_server_that_is_lost_in_the_handshake() -> None:
 
 
 async def test_a_client_that_is_lost_in_the_handshake(serve: Serve, raw_client: Dial) -> None:
-    """A peer that is gone before the upgrade is answered is no connection: no handler runs."""
+    """If a client disconnects before the upgrade is answered, the handler does not run."""
     ran: list[AnyConnection] = []
     arrived, over = asyncio.Event(), asyncio.Event()
     route = rxws.websocket(ran.append)
 
     async def wait(request: web.Request, _: web.StreamResponse) -> None:
         arrived.set()
-        while request.transport is not None:  # noqa: ASYNC110  # aiohttp tells it no other way
+        while request.transport is not None:  # noqa: ASYNC110  # aiohttp has no event for it
             await asyncio.sleep(0.01)
 
     async def watch(request: web.Request) -> web.StreamResponse:

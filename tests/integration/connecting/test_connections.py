@@ -1,4 +1,4 @@
-"""`connections` on real sockets: servers that refuse, drop, die and come back; leaving any time."""
+"""`connections` with servers that refuse, disconnect, die and restart, disposed at any moment."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from support.peers.raw import RawServer
 from support.peers.tls import PEM
 from support.virtual.servers import Statuses
 
-PATIENCE = 30.0  # seconds; how long anything is waited for before the test fails
-AT_ONCE = backoff.constant(0.0)
+PATIENCE = 30.0  # seconds; the limit of every wait in a test
+NO_DELAY = backoff.constant(0.0)
 AnyConnection = rxws.Connection[Any, Any]
 
 
-class Watched(Statuses):
-    """A status that can be waited for."""
+class StatusRecorder(Statuses):
+    """Records statuses; a test can wait for one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,14 +46,14 @@ class Watched(Statuses):
                 await self._changed.wait()
 
 
-class Feed:
-    """A subscription of `connections`, and all that it is told."""
+class ConnectionsRecorder:
+    """Subscribes to `connections` and records connections, statuses and the end."""
 
     def __init__(
         self, url: Any, use: Callable[[AnyConnection], object] | None = None, **options: Any
     ) -> None:
-        self.status = Watched()
-        options.setdefault("backoff", AT_ONCE)
+        self.status = StatusRecorder()
+        options.setdefault("backoff", NO_DELAY)
         self.source = connections(url, status=self.status, **options)
         self.connections: list[AnyConnection] = []
         self.ends: list[Exception | None] = []
@@ -79,12 +79,12 @@ class Feed:
                 await self._changed.wait()
 
     async def opened(self, count: int) -> AnyConnection:
-        """Wait for so many connections; the latest."""
+        """Wait for `count` connections and return the latest."""
         await self.until(lambda: len(self.connections) >= count)
         return self.connections[-1]
 
     async def waiting(self, count: int = 1) -> None:
-        """Wait until it waits, for so many-th time."""
+        """Wait until the status was `Waiting` `count` times."""
         await self.status.until(lambda: self.status.names.count("Waiting") >= count)
 
     async def end(self) -> Exception | None:
@@ -92,28 +92,28 @@ class Feed:
         [end] = self.ends
         return end
 
-    async def leave(self) -> None:
-        """Dispose, and wait until the present connection has ended."""
+    async def dispose(self) -> None:
+        """Dispose the subscription and wait until every connection has closed."""
         self.subscription.dispose()
         for connection in self.connections:
-            await asyncio.wait_for(_of(connection.closed), PATIENCE)
+            await asyncio.wait_for(_as_coroutine(connection.closed), PATIENCE)
         assert self.status.names[-1] == "Closed"
         assert len(self.ends) == 0
 
 
 def _ignore(error: Exception) -> None:
-    """Nothing: `closed` tells it, too."""
+    """Do nothing; `closed` reports it, too."""
 
 
-async def _of(awaitable: Awaitable[Any]) -> Any:
+async def _as_coroutine(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
 
 
-def answer(line: str, *headers: str) -> bytes:
+def response(line: str, *headers: str) -> bytes:
     return "\r\n".join([f"HTTP/1.1 {line}", *headers, "Content-Length: 0", "", ""]).encode()
 
 
-# --- servers that do what servers do --------------------------------------------------------------
+# --- servers that fail ----------------------------------------------------------------------------
 
 Fault = Callable[[RawServer], Awaitable[Any]]
 
@@ -122,7 +122,7 @@ async def resets(server: RawServer) -> None:
     await (await server.accept_tcp()).rst()
 
 
-async def resets_within_the_upgrade(server: RawServer) -> None:
+async def resets_during_the_handshake(server: RawServer) -> None:
     peer = await server.accept_tcp()
     await peer.read_head()
     await peer.rst()
@@ -134,12 +134,12 @@ async def hangs_up(server: RawServer) -> None:
     peer.sock.close()
 
 
-async def has_an_error(server: RawServer) -> None:
-    await server.accept(reply=answer("500 Internal Server Error"))
+async def answers_500(server: RawServer) -> None:
+    await server.accept(reply=response("500 Internal Server Error"))
 
 
-async def is_busy(server: RawServer) -> None:
-    await server.accept(reply=answer("503 Service Unavailable", "Retry-After: 0"))
+async def answers_503(server: RawServer) -> None:
+    await server.accept(reply=response("503 Service Unavailable", "Retry-After: 0"))
 
 
 async def answers_garbage(server: RawServer) -> None:
@@ -155,118 +155,125 @@ async def accepts_and_hangs_up(server: RawServer) -> None:
     (await server.accept()).fin()
 
 
-async def goes_away(server: RawServer) -> None:
+async def closes_with_1001(server: RawServer) -> None:
     peer = await server.accept()
     await peer.close(1001)
     await peer.answer_close()
 
 
-BEFORE = [resets, resets_within_the_upgrade, hangs_up, has_an_error, is_busy, answers_garbage]
-AFTER = [accepts_and_drops, accepts_and_hangs_up, goes_away]
+BEFORE_OPENING = [
+    resets,
+    resets_during_the_handshake,
+    hangs_up,
+    answers_500,
+    answers_503,
+    answers_garbage,
+]
+AFTER_OPENING = [accepts_and_drops, accepts_and_hangs_up, closes_with_1001]
 
 
-@pytest.mark.parametrize("fault", [*BEFORE, *AFTER], ids=lambda fault: fault.__name__)
+@pytest.mark.parametrize(
+    "fault", [*BEFORE_OPENING, *AFTER_OPENING], ids=lambda fault: fault.__name__
+)
 @pytest.mark.promise("final")
-async def test_after_any_passing_fault_it_is_dialled_again(fault: Fault) -> None:
-    """Three times the same fault, then an open connection."""
+async def test_a_transient_fault_is_retried(fault: Fault) -> None:
+    """After three transient faults, the fourth dial opens a connection."""
     async with RawServer() as server:
-        feed = Feed(server.url)
+        recorder = ConnectionsRecorder(server.url)
         for _ in range(3):
             await fault(server)
         peer = await server.accept()
-        connection = await feed.opened(4 if fault in AFTER else 1)
-        waited = [each for each in feed.status.told if isinstance(each, rxws.status.Waiting)]
+        connection = await recorder.opened(4 if fault in AFTER_OPENING else 1)
+        waited = [each for each in recorder.status.told if isinstance(each, rxws.status.Waiting)]
         assert len(waited) == 3
         connection.outgoing.on_next("hello")
         assert [frame.payload for frame in await peer.messages(1)] == [b"hello"]
-        feed.subscription.dispose()
+        recorder.subscription.dispose()
         assert (await peer.answer_close()).payload == b"\x03\xe8"
-        await feed.leave()
+        await recorder.dispose()
 
 
-async def test_a_server_that_is_killed_and_restarted_is_found_again() -> None:
-    """Nobody listens for a while; the same port then has another server."""
+async def test_a_restarted_server_is_dialled_again() -> None:
+    """While a server is down it is dialled again, until it is back on its port."""
     async with RawServer() as server:
-        feed = Feed(server.url, backoff=backoff.constant(0.01))
+        recorder = ConnectionsRecorder(server.url, backoff=backoff.constant(0.01))
         await server.accept()
-        await feed.opened(1)
+        await recorder.opened(1)
         port = server.port
-    await feed.waiting(3)
-    assert isinstance(feed.status.told[-1], rxws.status.Waiting)
+    await recorder.waiting(3)
+    assert isinstance(recorder.status.told[-1], rxws.status.Waiting)
     async with RawServer() as again:
         again.sock.close()
         again.sock = socket.create_server(("127.0.0.1", port))
         again.sock.setblocking(False)
         peer = await again.accept()
-        await feed.opened(2)
-        feed.subscription.dispose()
+        await recorder.opened(2)
+        recorder.subscription.dispose()
         await peer.answer_close()
-        await feed.leave()
+        await recorder.dispose()
 
 
 @pytest.mark.parametrize("line", ["401 Unauthorized", "403 Forbidden", "404 Not Found", "200 OK"])
 async def test_a_refusal_is_final(line: str) -> None:
-    """It fails with the status, and is not dialled again."""
+    """A final HTTP status fails with a `HandshakeError`; no redial follows."""
     async with RawServer() as server:
-        feed = Feed(server.url)
-        await server.accept(reply=answer(line))
-        error = await feed.end()
+        recorder = ConnectionsRecorder(server.url)
+        await server.accept(reply=response(line))
+        error = await recorder.end()
     assert isinstance(error, rxws.HandshakeError)
     assert str(error.status) in line
     assert "is_retryable takes it as final" in error.__notes__[0]
-    assert feed.status.names == ["Connecting", "Closed"]
+    assert recorder.status.names == ["Connecting", "Closed"]
 
 
 @pytest.mark.parametrize("code", [1008, 4003])
-async def test_a_close_that_is_final_fails_with_it(code: int) -> None:
-    """A policy violation, or what the application means by its own."""
+async def test_a_final_close_code_fails(code: int) -> None:
+    """A final close code, such as 1008 or an application's own, fails with `ConnectionClosed`."""
     async with RawServer() as server:
-        feed = Feed(server.url)
+        recorder = ConnectionsRecorder(server.url)
         peer = await server.accept()
         await peer.close(code, "no")
-        error = await feed.end()
+        error = await recorder.end()
         assert isinstance(error, rxws.ConnectionClosed)
         assert error.close == rxws.Close(code, "no")
         assert "final" in error.__notes__[0]
 
 
-async def test_a_peer_that_is_done_completes_it() -> None:
-    """With 1000."""
+async def test_a_close_with_1000_completes() -> None:
+    """A peer that closes with 1000 completes `connections`."""
     async with RawServer() as server:
-        feed = Feed(server.url)
+        recorder = ConnectionsRecorder(server.url)
         peer = await server.accept()
         await peer.close(1000)
-        assert await feed.end() is None
+        assert await recorder.end() is None
 
 
 @pytest.mark.parametrize(
     "url", ["", "nonsense", "foo://127.0.0.1/", "ws://", "ws://127.0.0.1:99999/"]
 )
-async def test_an_address_that_is_none_is_final(url: str) -> None:
-    """With a `ConnectError` that names it."""
-    feed = Feed(url)
-    error = await feed.end()
+async def test_an_invalid_address_is_final(url: str) -> None:
+    """An invalid address fails with a `ConnectError` that names it."""
+    recorder = ConnectionsRecorder(url)
+    error = await recorder.end()
     assert type(error) is rxws.ConnectError
     assert repr(url) in str(error)
     assert isinstance(error.__cause__, ValueError)
     assert "final" in error.__notes__[0]
 
 
-async def test_a_server_that_says_nothing_is_given_up_after_open_timeout_and_dialled_again() -> (
-    None
-):
-    """The time-out is one of the handshake, and a passing fault."""
+async def test_open_timeout_is_retried() -> None:
+    """A server that does not answer is dialled again after `open_timeout`."""
     async with RawServer() as server:
-        feed = Feed(server.url, open_timeout=0.3)
+        recorder = ConnectionsRecorder(server.url, open_timeout=0.3)
         silent = await server.accept_tcp()
         await silent.read_head()
         again = await server.accept_tcp()
         await again.read_head()
-        [_, waiting, connecting, *_] = feed.status.told
+        [_, waiting, connecting, *_] = recorder.status.told
         assert isinstance(waiting, rxws.status.Waiting)
         assert "open_timeout=0.3" in str(waiting.cause)
         assert connecting == rxws.status.Connecting(2)
-        await feed.leave()
+        await recorder.dispose()
         for peer in (silent, again):
             peer.start_reading()
             assert await peer.until_ended() == "eof"
@@ -274,19 +281,19 @@ async def test_a_server_that_says_nothing_is_given_up_after_open_timeout_and_dia
 
 @pytest.mark.promise("hammer")
 async def test_by_default_a_server_that_drops_at_once_is_not_hammered() -> None:
-    """In the time of the first wait there is one dial."""
+    """By default a server that disconnects at once is not dialled again within 0.3 s."""
     async with RawServer() as server:
-        feed = Feed(server.url, backoff=backoff.exponential(random=lambda: 1.0))
+        recorder = ConnectionsRecorder(server.url, backoff=backoff.exponential(random=lambda: 1.0))
         await (await server.accept()).rst()
-        await feed.opened(1)
-        await asyncio.wait_for(_of(feed.connections[0].closed), PATIENCE)
+        await recorder.opened(1)
+        await asyncio.wait_for(_as_coroutine(recorder.connections[0].closed), PATIENCE)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.3):
                 await asyncio.get_running_loop().sock_accept(server.sock)
-        await feed.leave()
+        await recorder.dispose()
 
 
-# --- what is asked anew for each attempt ----------------------------------------------------------
+# --- addresses and headers for each attempt -------------------------------------------------------
 
 
 def numbered(text: str) -> Callable[[], str]:
@@ -295,8 +302,8 @@ def numbered(text: str) -> Callable[[], str]:
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-async def test_address_and_headers_are_asked_anew_for_each_attempt(is_async: bool) -> None:
-    """By functions or coroutine functions, as for a ticket that serves once."""
+async def test_address_and_headers_are_computed_for_each_attempt(is_async: bool) -> None:
+    """Functions and coroutine functions compute the address and headers for each attempt."""
     async with RawServer() as server:
         url, token = numbered(server.url + "?ticket={}"), numbered("token-{}")
 
@@ -307,21 +314,21 @@ async def test_address_and_headers_are_asked_anew_for_each_attempt(is_async: boo
         async def ask_headers() -> dict[str, str]:
             return {"Authorization": token()}
 
-        feed = (
-            Feed(ask_url, headers=ask_headers)
+        recorder = (
+            ConnectionsRecorder(ask_url, headers=ask_headers)
             if is_async
-            else Feed(url, headers=lambda: {"Authorization": token()})
+            else ConnectionsRecorder(url, headers=lambda: {"Authorization": token()})
         )
         for nth in (1, 2, 3):
             peer = await server.accept()
             assert f"ticket={nth} " in peer.head.line
             assert peer.head.headers["authorization"] == f"token-{nth}"
-            await feed.opened(nth)
+            await recorder.opened(nth)
             if nth < 3:
                 await peer.rst()
-        feed.subscription.dispose()
+        recorder.subscription.dispose()
         await peer.answer_close()
-        await feed.leave()
+        await recorder.dispose()
 
 
 def fails() -> Any:
@@ -336,18 +343,18 @@ async def fails_later() -> Any:
 @pytest.mark.parametrize("ask", [fails, fails_later])
 @pytest.mark.parametrize("name", ["url", "headers"])
 async def test_a_function_that_raises_is_final(ask: Callable[[], Any], name: str) -> None:
-    """Unless `retryable` says otherwise; nothing is dialled."""
+    """An exception in such a function is final, unless `retryable` accepts it."""
     asked: dict[str, Any] = {"url": "ws://unused.invalid/", name: ask}
-    feed = Feed(**asked)
-    assert isinstance(await feed.end(), LookupError)
-    again = Feed(**asked, retryable=lambda _: True, backoff=lambda: iter([0.0, 0.0]))
+    recorder = ConnectionsRecorder(**asked)
+    assert isinstance(await recorder.end(), LookupError)
+    again = ConnectionsRecorder(**asked, retryable=lambda _: True, backoff=lambda: iter([0.0, 0.0]))
     error = await again.end()
     assert isinstance(error, LookupError)
     assert "attempt 3" in error.__notes__[-1]
 
 
-async def test_a_ticket_that_does_not_come_is_a_time_out() -> None:
-    """`open_timeout` bounds it; one of its own it may have."""
+async def test_open_timeout_includes_the_address_function() -> None:
+    """`open_timeout` bounds the function that computes the address."""
 
     async def hangs() -> str:
         await asyncio.get_running_loop().create_future()
@@ -356,19 +363,19 @@ async def test_a_ticket_that_does_not_come_is_a_time_out() -> None:
     async def times_out() -> str:
         raise TimeoutError("mine")
 
-    feed = Feed(hangs, open_timeout=0.02, backoff=lambda: iter(()))
-    error = await feed.end()
+    recorder = ConnectionsRecorder(hangs, open_timeout=0.02, backoff=lambda: iter(()))
+    error = await recorder.end()
     assert type(error) is rxws.ConnectError
     assert "url() gave no answer in open_timeout=0.02 s" in str(error)
-    own = await Feed(times_out).end()
+    own = await ConnectionsRecorder(times_out).end()
     assert type(own) is TimeoutError
 
 
-# --- the HTTP client below ------------------------------------------------------------------------
+# --- the HTTP client ------------------------------------------------------------------------------
 
 
-class Cookies:
-    """A server that sets a cookie and drops, and notes what comes."""
+class CookieServer:
+    """A server that sets a cookie, disconnects, and records the cookies it receives."""
 
     def __init__(self) -> None:
         self.seen: list[dict[str, str]] = []
@@ -385,19 +392,20 @@ class Cookies:
         return ws
 
 
-async def test_one_client_session_of_our_own_keeps_cookies_and_is_closed(serve: Serve) -> None:
-    """For all connections of a subscription; another subscription has another."""
-    server = Cookies()
+async def test_one_session_per_subscription_keeps_cookies(serve: Serve) -> None:
+    """All connections of a subscription share one `ClientSession`, which is closed at the end."""
+    server = CookieServer()
     port = await serve(server.accept)
-    feed = Feed(f"ws://localhost:{port}/", session=None)  # no cookies are kept for an IP address
-    await feed.opened(3)
+    # aiohttp keeps no cookies for an IP address.
+    recorder = ConnectionsRecorder(f"ws://localhost:{port}/", session=None)
+    await recorder.opened(3)
     assert server.seen == [{}, {"visit": "1"}, {"visit": "2"}]
-    await feed.leave()
+    await recorder.dispose()
     gc.collect()  # a session that was not closed would say so
 
 
-async def test_a_session_of_the_users_is_used_and_left_open(serve: Serve) -> None:
-    """With its headers and cookies."""
+async def test_the_users_session_is_used_and_left_open(serve: Serve) -> None:
+    """The user's `ClientSession` is used with its headers and cookies, and left open."""
     heads: list[Any] = []
 
     async def accept(request: web.Request) -> web.StreamResponse:
@@ -412,30 +420,30 @@ async def test_a_session_of_the_users_is_used_and_left_open(serve: Serve) -> Non
     async with aiohttp.ClientSession(
         headers={"X-Mine": "yes"}, cookies={"a": "b"}, cookie_jar=jar
     ) as session:
-        feed = Feed(f"ws://127.0.0.1:{port}/", session=session)
-        await feed.opened(2)
-        await feed.leave()
+        recorder = ConnectionsRecorder(f"ws://127.0.0.1:{port}/", session=session)
+        await recorder.opened(2)
+        await recorder.dispose()
         assert not session.closed
         assert heads == [("yes", {"a": "b"})] * 2
 
 
-async def test_a_refusals_body_is_that_of_its_own_dial() -> None:
-    """With a client session for all dials, too."""
+async def test_each_refusal_has_its_own_body() -> None:
+    """Each refused dial reports its own response body."""
     async with RawServer() as server:
-        feed = Feed(server.url)
+        recorder = ConnectionsRecorder(server.url)
         busy = b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy"
         await server.accept(reply=busy)
-        await server.accept(reply=answer("404 Not Found"))
-        error = await feed.end()
-    [first] = [each.cause for each in feed.status.told if isinstance(each, rxws.status.Waiting)]
+        await server.accept(reply=response("404 Not Found"))
+        error = await recorder.end()
+    [first] = [each.cause for each in recorder.status.told if isinstance(each, rxws.status.Waiting)]
     assert isinstance(first, rxws.HandshakeError)
     assert first.body == b"busy"
     assert isinstance(error, rxws.HandshakeError)
     assert error.body == b""
 
 
-async def test_tls_by_a_context_and_without_trust_final() -> None:
-    """A certificate that does not hold is no passing fault."""
+async def test_an_untrusted_certificate_is_final() -> None:
+    """`ssl=` is used for each dial; an untrusted certificate is final."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(PEM)
     drops = iter([True, False])
@@ -453,10 +461,10 @@ async def test_tls_by_a_context_and_without_trust_final() -> None:
     try:
         await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
         url = f"wss://127.0.0.1:{runner.addresses[0][1]}/"
-        feed = Feed(url, ssl=ssl.create_default_context(cafile=str(PEM)))
-        await feed.opened(2)
-        await feed.leave()
-        error = await Feed(url).end()
+        recorder = ConnectionsRecorder(url, ssl=ssl.create_default_context(cafile=str(PEM)))
+        await recorder.opened(2)
+        await recorder.dispose()
+        error = await ConnectionsRecorder(url).end()
         assert type(error) is rxws.ConnectError
         assert isinstance(error.__cause__, ssl.SSLCertVerificationError)
     finally:
@@ -464,50 +472,52 @@ async def test_tls_by_a_context_and_without_trust_final() -> None:
 
 
 @pytest.mark.parametrize("status", ["407 Proxy Authentication Required", "502 Bad Gateway"])
-async def test_a_proxys_refusal_counts_by_its_status(status: str) -> None:
-    """407 is final, 502 is dialled again; it is told that it was the proxy."""
+async def test_a_refusal_by_a_proxy(status: str) -> None:
+    """A 407 from a proxy is final, a 502 is retried, and the error names the proxy."""
     async with RawServer() as proxy:
-        feed = Feed(
+        recorder = ConnectionsRecorder(
             "wss://peer.invalid/",
             proxy=f"http://127.0.0.1:{proxy.port}",
             backoff=lambda: iter([0.0]),
         )
-        peer = await proxy.accept(reply=answer(status))
+        peer = await proxy.accept(reply=response(status))
         assert peer.head.line.startswith("CONNECT peer.invalid:443 ")
         if status.startswith("502"):
-            await proxy.accept(reply=answer(status))
-        error = await feed.end()
+            await proxy.accept(reply=response(status))
+        error = await recorder.end()
         assert isinstance(error, rxws.HandshakeError)
         assert "the proxy refused" in str(error)
         assert status.startswith(str(error.status))
 
 
-async def test_through_a_proxy_it_opens() -> None:
-    """One that passes requests on, as for `ws://`."""
+async def test_a_connection_through_a_proxy() -> None:
+    """A connection through a forwarding proxy opens."""
     async with RawServer() as proxy:
-        feed = Feed("ws://peer.invalid/x", proxy=f"http://127.0.0.1:{proxy.port}")
+        recorder = ConnectionsRecorder(
+            "ws://peer.invalid/x", proxy=f"http://127.0.0.1:{proxy.port}"
+        )
         peer = await proxy.accept()
         assert peer.head.line.startswith("GET ws://peer.invalid/x ")
-        await feed.opened(1)
-        feed.subscription.dispose()
+        await recorder.opened(1)
+        recorder.subscription.dispose()
         await peer.answer_close()
-        await feed.leave()
+        await recorder.dispose()
 
 
-# --- leaving --------------------------------------------------------------------------------------
+# --- disposing ------------------------------------------------------------------------------------
 
 
-async def test_disposed_at_once_nothing_was_dialled() -> None:
-    """In the same turn of the loop."""
+async def test_dispose_in_the_same_turn() -> None:
+    """Disposing in the same turn of the loop dials nothing."""
     async with RawServer() as server:
-        feed = Feed(server.url)
-        await feed.leave()
+        recorder = ConnectionsRecorder(server.url)
+        await recorder.dispose()
         with pytest.raises(BlockingIOError):
             server.sock.accept()
 
 
-async def test_disposed_while_tcp_connects_nothing_is_left() -> None:
-    """A server whose queue is full answers no SYN."""
+async def test_dispose_while_tcp_connects() -> None:
+    """Disposing while TCP connects to a server with a full backlog leaves nothing open."""
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -516,28 +526,28 @@ async def test_disposed_while_tcp_connects_nothing_is_left() -> None:
             fillers.append(filler := socket.socket())
             filler.setblocking(False)
             filler.connect_ex(full.getsockname())
-        feed = Feed(f"ws://127.0.0.1:{full.getsockname()[1]}/")
+        recorder = ConnectionsRecorder(f"ws://127.0.0.1:{full.getsockname()[1]}/")
         for _ in range(20):
             await asyncio.sleep(0)
-        await feed.leave()
+        await recorder.dispose()
         for filler in fillers:
             filler.close()
 
 
-async def test_disposed_while_the_upgrade_is_under_way_the_server_sees_it_go() -> None:
-    """It was asked, and had not answered."""
+async def test_dispose_during_the_handshake() -> None:
+    """Disposing during the handshake closes the socket."""
     async with RawServer() as server:
-        feed = Feed(server.url)
+        recorder = ConnectionsRecorder(server.url)
         peer = await server.accept_tcp()
         await peer.read_head()
-        await feed.leave()
+        await recorder.dispose()
         peer.start_reading()
         assert await peer.until_ended() in ("eof", "reset")
 
 
 @pytest.mark.promise("left")
-async def test_disposed_at_any_turn_of_the_dial_nothing_is_left(serve: Serve) -> None:
-    """After 0, 1, 2 ... turns of the loop, until it is open by then."""
+async def test_dispose_at_any_turn_of_the_dial(serve: Serve) -> None:
+    """Disposing after any number of loop turns leaves nothing open."""
 
     @rxws.websocket
     def accept(connection: rxws.Connection) -> None:
@@ -546,71 +556,71 @@ async def test_disposed_at_any_turn_of_the_dial_nothing_is_left(serve: Serve) ->
     port = await serve(accept)
     opened = 0
     for turns in range(200):
-        feed = Feed(f"ws://127.0.0.1:{port}/")
+        recorder = ConnectionsRecorder(f"ws://127.0.0.1:{port}/")
         for _ in range(turns):
             await asyncio.sleep(0)
-        opened = len(feed.connections)
-        await feed.leave()
+        opened = len(recorder.connections)
+        await recorder.dispose()
         if opened:
             break
     assert opened
 
 
-async def test_disposed_while_it_waits_nothing_is_left() -> None:
-    """The client session of its own is closed with no dial under way."""
+async def test_dispose_while_waiting() -> None:
+    """Disposing while it waits to redial closes its `ClientSession`."""
     async with RawServer() as server:
-        feed = Feed(server.url, backoff=backoff.constant(1000.0))
-        await has_an_error(server)
-        await feed.waiting()
-        await feed.leave()
+        recorder = ConnectionsRecorder(server.url, backoff=backoff.constant(1000.0))
+        await answers_500(server)
+        await recorder.waiting()
+        await recorder.dispose()
     gc.collect()
 
 
 @pytest.mark.parametrize("answers", [True, False])
-async def test_disposed_while_closing_nothing_is_left(answers: bool) -> None:
-    """The peer answers the close that is under way, or never does."""
+async def test_dispose_while_closing(answers: bool) -> None:
+    """Disposing while a close is under way sends no second close, answered or not."""
     async with RawServer() as server:
-        feed = Feed(server.url, close_timeout=0.05)
+        recorder = ConnectionsRecorder(server.url, close_timeout=0.05)
         peer = await server.accept()
-        connection = await feed.opened(1)
+        connection = await recorder.opened(1)
         connection.outgoing.on_next(rxws.Close(4001))
         await peer.closing()
-        feed.subscription.dispose()
+        recorder.subscription.dispose()
         if answers:
             await peer.answer_close()
-        await feed.leave()
+        await recorder.dispose()
         assert len(peer.closes) == 1
 
 
-async def test_another_thread_may_dispose() -> None:
-    """The connection is closed with 1000 by the loop."""
+async def test_dispose_from_another_thread() -> None:
+    """Disposing from another thread closes the connection with 1000."""
     async with RawServer() as server:
-        feed = Feed(server.url)
+        recorder = ConnectionsRecorder(server.url)
         peer = await server.accept()
-        await feed.opened(1)
-        thread = threading.Thread(target=feed.subscription.dispose)
+        await recorder.opened(1)
+        thread = threading.Thread(target=recorder.subscription.dispose)
         thread.start()
         assert (await peer.answer_close()).payload == b"\x03\xe8"
         thread.join()
-        await feed.leave()
+        await recorder.dispose()
 
 
-def test_disposed_by_another_thread_after_the_loop_nothing_happens() -> None:
-    """All that ran on it is gone."""
+def test_dispose_from_another_thread_after_the_loop() -> None:
+    """Disposing from another thread after the loop ended does nothing."""
 
-    async def main() -> Feed:
+    async def main() -> ConnectionsRecorder:
         async with RawServer() as server:
-            feed = Feed(server.url, backoff=backoff.constant(1000.0))
-            await has_an_error(server)
-            await feed.waiting()
-            return feed
+            recorder = ConnectionsRecorder(server.url, backoff=backoff.constant(1000.0))
+            await answers_500(server)
+            await recorder.waiting()
+            return recorder
 
-    feed = asyncio.run(main())
+    recorder = asyncio.run(main())
     raised: list[BaseException] = []
 
     def dispose() -> None:
         try:
-            feed.subscription.dispose()
+            recorder.subscription.dispose()
         except BaseException as exc:
             raised.append(exc)
 
@@ -622,17 +632,17 @@ def test_disposed_by_another_thread_after_the_loop_nothing_happens() -> None:
 
 @pytest.mark.parametrize("moment", ["dialling", "open", "waiting"])
 def test_a_loop_that_ends_leaves_nothing_open(moment: str) -> None:
-    """Nobody has disposed; no task, socket or client session is left to complain."""
+    """The end of the loop leaves no task, socket or client session open."""
 
     async def main() -> None:
         server = RawServer()
-        feed = Feed(server.url, backoff=backoff.constant(1000.0))
+        recorder = ConnectionsRecorder(server.url, backoff=backoff.constant(1000.0))
         if moment == "open":
             await server.accept()
-            await feed.opened(1)
+            await recorder.opened(1)
         elif moment == "waiting":
-            await has_an_error(server)
-            await feed.waiting()
+            await answers_500(server)
+            await recorder.waiting()
         else:
             await server.accept_tcp()
         for peer in server.peers:
@@ -643,60 +653,60 @@ def test_a_loop_that_ends_leaves_nothing_open(moment: str) -> None:
     gc.collect()
 
 
-async def test_a_dial_that_somebody_else_cancels_is_an_error() -> None:
-    """One that cancels all tasks, as the end of a program does."""
+async def test_a_cancelled_dial_is_an_error() -> None:
+    """A dial whose task is cancelled from outside fails with an `RxwsError`."""
     async with RawServer() as server:
         before = asyncio.all_tasks()
-        feed = Feed(server.url)
+        recorder = ConnectionsRecorder(server.url)
         await server.accept_tcp()
         for task in asyncio.all_tasks() - before:
             task.cancel()
-        error = await feed.end()
+        error = await recorder.end()
         assert isinstance(error, rxws.RxwsError)
         assert "was cancelled" in str(error)
 
 
-async def test_subscribed_again_it_dials_again_and_each_for_itself() -> None:
-    """Two at a time, and a third when one has left."""
+async def test_each_subscription_has_its_own_connection() -> None:
+    """Each subscription dials its own connection."""
     async with RawServer() as server:
-        feed = Feed(server.url)
+        recorder = ConnectionsRecorder(server.url)
         first = await server.accept()
-        await feed.opened(1)
+        await recorder.opened(1)
         told: list[AnyConnection] = []
-        other = feed.source.subscribe(told.append)
+        other = recorder.source.subscribe(told.append)
         second = await server.accept()
         other.dispose()
-        first_alone = feed.connections[0]
+        first_alone = recorder.connections[0]
         second.fin()
         third: list[AnyConnection] = []
-        again = feed.source.subscribe(third.append)
+        again = recorder.source.subscribe(third.append)
         peer = await server.accept()
         first_alone.outgoing.on_next("still here")
         assert len(await first.messages(1)) == 1
         again.dispose()
-        feed.subscription.dispose()
+        recorder.subscription.dispose()
         for each in (first, peer):
             if third or each is first:
                 await each.answer_close()
         for connection in [*told, *third, first_alone]:
-            await asyncio.wait_for(_of(connection.closed), PATIENCE)
+            await asyncio.wait_for(_as_coroutine(connection.closed), PATIENCE)
 
 
 async def test_a_subscriber_that_raises_closes_with_1011(caplog: pytest.LogCaptureFixture) -> None:
-    """It is logged once, and dialled again."""
+    """A subscriber that raises closes with 1011, is logged once, and a redial follows."""
 
     def use(connection: AnyConnection) -> None:
-        if len(feed.connections) == 1:
+        if len(recorder.connections) == 1:
             raise LookupError("a mistake")
 
     async with RawServer() as server:
-        feed = Feed(server.url, use)
+        recorder = ConnectionsRecorder(server.url, use)
         assert (await (await server.accept()).answer_close()).payload.startswith(b"\x03\xf3")
         peer = await server.accept()
-        await feed.opened(2)
-        feed.subscription.dispose()
+        await recorder.opened(2)
+        recorder.subscription.dispose()
         await peer.answer_close()
-        await feed.leave()
+        await recorder.dispose()
     assert len(caplog.records) == 1
 
 
@@ -715,16 +725,16 @@ async def test_a_subscriber_that_raises_closes_with_1011(caplog: pytest.LogCaptu
         ({"stable_after": -1}, ValueError),
     ],
 )
-def test_options_that_make_no_sense_are_refused_at_once(
+def test_invalid_options_are_refused_by_the_call(
     options: dict[str, Any], kind: type[Exception]
 ) -> None:
-    """By the call, and not by the first dial."""
+    """`connections` itself refuses invalid options, not the first dial."""
     with pytest.raises(kind):
         connections("ws://peer.invalid/", **options)
 
 
-def test_without_a_loop_a_subscription_says_so() -> None:
-    """As an error; nothing was begun."""
+def test_a_subscription_without_a_loop() -> None:
+    """A subscription without a running loop fails with a `RuntimeError`."""
     errors: list[Exception] = []
     connections("ws://peer.invalid/").subscribe(on_error=errors.append)
     [error] = errors

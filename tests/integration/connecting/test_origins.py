@@ -1,4 +1,4 @@
-"""Which browsers get in: the `Origin` is checked before the upgrade, and the handler never runs."""
+"""The `Origin` check runs before the upgrade; the handler of a refused request never runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SAME = [
     ("http://example.org:80", "example.org"),
     ("http://example.org", "example.org:80"),
     ("http://example.org:8080", "example.org:8080"),
-    ("https://example.org", "example.org"),  # TLS ends at a proxy; what it passes on has no scheme
+    ("https://example.org", "example.org"),  # a proxy ended TLS; the request has no scheme
     ("https://example.org:443", "example.org"),
     ("https://example.org", "example.org:443"),
     ("http://EXAMPLE.org", "example.ORG"),
@@ -50,8 +50,8 @@ OTHER = [
 LISTED = ["https://good.example", "http://good.example:8080"]
 
 
-class Door:
-    """A route, direct or by `upgrade`, that counts how often its handler ran."""
+class OriginProbe:
+    """Sends requests to a route and checks whether its handler runs."""
 
     def __init__(self, serve: Serve, dial: Dial) -> None:
         self.ran = 0
@@ -63,7 +63,7 @@ class Door:
         conn.outgoing.on_completed()
 
     async def status(self, origin: str | None, host: str | None = None, **options: Any) -> int:
-        """Knock with these headers; the status of the answer."""
+        """Send a request with these headers; return the response's status."""
 
         async def route(request: web.Request) -> web.StreamResponse:
             return await rxws.upgrade(request, self._handler, **options)
@@ -88,34 +88,38 @@ class Door:
 
 
 @pytest.fixture
-def door(serve: Serve, raw_client: Dial) -> Door:
-    return Door(serve, raw_client)
+def probe(serve: Serve, raw_client: Dial) -> OriginProbe:
+    return OriginProbe(serve, raw_client)
 
 
 @pytest.mark.parametrize("options", [{}, {"origins": LISTED}, {"origins": "*"}])
-async def test_no_origin_passes(door: Door, options: dict[str, Any]) -> None:
-    """A request without an Origin is not a browser's, and passes whatever `origins` says."""
-    assert await door.status(None, **options) == 101
+async def test_a_request_without_an_origin_is_accepted(
+    probe: OriginProbe, options: dict[str, Any]
+) -> None:
+    """A request without an Origin is accepted, whatever `origins` is; browsers always send one."""
+    assert await probe.status(None, **options) == 101
 
 
 @pytest.mark.parametrize(("origin", "host"), SAME)
-async def test_the_same_host_passes(door: Door, origin: str, host: str) -> None:
-    """By default an Origin passes where its host and port are those of `Host`."""
-    assert await door.status(origin, host) == 101
+async def test_the_same_host_is_accepted(probe: OriginProbe, origin: str, host: str) -> None:
+    """By default an Origin with the host and port of `Host` is accepted."""
+    assert await probe.status(origin, host) == 101
 
 
 @pytest.mark.promise("origin")
 @pytest.mark.parametrize(("origin", "host"), OTHER)
-async def test_any_other_host_is_refused(door: Door, origin: str, host: str) -> None:
-    """By default every other Origin gets 403, and the handler never runs."""
-    assert await door.status(origin, host) == 403
+async def test_any_other_host_is_refused(probe: OriginProbe, origin: str, host: str) -> None:
+    """By default any other Origin gets 403, and the handler does not run."""
+    assert await probe.status(origin, host) == 403
 
 
 @pytest.mark.parametrize("origin", LISTED)
 @pytest.mark.parametrize("origins", [LISTED, tuple(LISTED), frozenset(LISTED)])
-async def test_a_listed_origin_passes(door: Door, origin: str, origins: Iterable[str]) -> None:
-    """With a list, what is on it passes, whatever the `Host`."""
-    assert await door.status(origin, "example.org", origins=origins) == 101
+async def test_a_listed_origin_is_accepted(
+    probe: OriginProbe, origin: str, origins: Iterable[str]
+) -> None:
+    """A listed Origin is accepted, whatever the `Host`."""
+    assert await probe.status(origin, "example.org", origins=origins) == 101
 
 
 @pytest.mark.parametrize(
@@ -131,19 +135,19 @@ async def test_a_listed_origin_passes(door: Door, origin: str, origins: Iterable
         "",
     ],
 )
-async def test_an_unlisted_origin_is_refused(door: Door, origin: str) -> None:
-    """With a list, all that is not on it gets 403: other schemes, ports, hosts, and `null`."""
-    assert await door.status(origin, "example.org", origins=LISTED) == 403
+async def test_an_unlisted_origin_is_refused(probe: OriginProbe, origin: str) -> None:
+    """An Origin that is not listed gets 403, such as another scheme, port or host, or `null`."""
+    assert await probe.status(origin, "example.org", origins=LISTED) == 403
 
 
 @pytest.mark.parametrize("origin", ["http://foreign.example", "null", "garbage"])
-async def test_a_star_lets_everybody_in(door: Door, origin: str) -> None:
-    """With "*" any Origin passes."""
-    assert await door.status(origin, "example.org", origins="*") == 101
+async def test_a_star_accepts_any_origin(probe: OriginProbe, origin: str) -> None:
+    """`origins="*"` accepts any Origin."""
+    assert await probe.status(origin, "example.org", origins="*") == 101
 
 
 @pytest.mark.parametrize("origins", ["https://good.example", ["good.example"], ["*"], [""]])
-def test_what_is_no_list_of_origins_is_refused(origins: object) -> None:
-    """An `origins` that can let nobody in is refused by name when the route is made."""
+def test_an_invalid_list_of_origins_is_refused(origins: object) -> None:
+    """A route with an `origins` that no Origin can match is refused."""
     with pytest.raises((TypeError, ValueError), match="origins"):
         rxws.websocket(lambda conn: None, origins=origins)  # type: ignore[call-overload]  # on purpose

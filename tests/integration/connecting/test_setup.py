@@ -1,4 +1,4 @@
-"""`rxws.setup`: what it refuses, and what an application that is ending does to late comers."""
+"""`rxws.setup`: what it refuses, and requests that arrive during a shutdown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.peers.raw import PATIENCE, RawClient
 
 
 def test_setup_twice() -> None:
-    """One application has one deadline: a second `setup` is refused."""
+    """A second `setup` of an application is refused."""
     app = web.Application()
     rxws.setup(app)
     with pytest.raises(RuntimeError, match="already"):
@@ -23,16 +23,16 @@ def test_setup_twice() -> None:
 
 
 @pytest.mark.parametrize("drain", [-1.0, float("nan")])
-def test_a_drain_that_is_no_time(drain: float) -> None:
-    """What is no number of seconds is refused, and the application stays as it was."""
+def test_an_invalid_drain(drain: float) -> None:
+    """An invalid `drain` is refused and leaves the application unchanged."""
     app = web.Application()
     with pytest.raises(ValueError, match="drain"):
         rxws.setup(app, drain=drain)
     rxws.setup(app)
 
 
-async def test_setup_of_an_application_that_runs() -> None:
-    """An application that runs takes no `setup` any more."""
+async def test_setup_of_a_running_application() -> None:
+    """`setup` refuses an application that is running."""
     app = web.Application()
     runner = web.AppRunner(app)
     await runner.setup()
@@ -43,8 +43,8 @@ async def test_setup_of_an_application_that_runs() -> None:
         await runner.cleanup()
 
 
-async def test_who_comes_while_it_ends(raw_client: Dial) -> None:
-    """A request that arrives on an open TCP connection during the shutdown gets a 503."""
+async def test_a_request_during_shutdown_gets_503(raw_client: Dial) -> None:
+    """A request on an open TCP connection during the shutdown gets a 503."""
     shutting_down, may_go = asyncio.Event(), asyncio.Event()
     arrived = asyncio.Event()
     ran: list[AnyConnection] = []
@@ -55,13 +55,13 @@ async def test_who_comes_while_it_ends(raw_client: Dial) -> None:
         await may_go.wait()
         return await route(request)
 
-    async def after_ours(_: web.Application) -> None:
+    async def after_setup(_: web.Application) -> None:
         shutting_down.set()
 
     app = web.Application()
     app.router.add_get("/", late)
     rxws.setup(app)
-    app.on_shutdown.append(after_ours)
+    app.on_shutdown.append(after_setup)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=PATIENCE)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -83,8 +83,10 @@ async def as_task(dial: Dial, port: int) -> RawClient:
     return await dial(port)
 
 
-async def test_a_coroutine_that_takes_its_time(raw_client: Dial) -> None:
-    """A handler's coroutine that will not be cancelled holds a shutdown up for a while only."""
+async def test_a_handler_that_ignores_cancellation(
+    raw_client: Dial,
+) -> None:
+    """A handler that ignores cancellation delays a shutdown by `drain` seconds at most."""
     may_end, running = asyncio.Event(), asyncio.Event()
     seen: list[Seen] = []
 
@@ -92,16 +94,16 @@ async def test_a_coroutine_that_takes_its_time(raw_client: Dial) -> None:
         seen.append(Seen(conn))
         running.set()
         while not may_end.is_set():
-            with suppress(asyncio.CancelledError):  # the stubbornness that this test is about
+            with suppress(asyncio.CancelledError):
                 await may_end.wait()
 
-    async def after_ours(_: web.Application) -> None:
+    async def after_setup(_: web.Application) -> None:
         may_end.set()
 
     app = web.Application()
     app.router.add_get("/", rxws.websocket(handler))
     rxws.setup(app, drain=0.1)
-    app.on_shutdown.append(after_ours)
+    app.on_shutdown.append(after_setup)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=600.0)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -1,4 +1,4 @@
-"""`WebSocketSubject` against servers on 127.0.0.1 that are killed, restarted, refuse and hang."""
+"""`WebSocketSubject` with servers on 127.0.0.1 that are killed, restarted, refuse or hang."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from rxws.operators import map_async
 from rxws.status import Closed, Open, Waiting
 from support.fixtures import Serve
 
-PATIENCE = 30.0  # seconds; how long anything is waited for before the test fails
+PATIENCE = 30.0  # seconds; the limit of every wait in a test
 SOON = backoff.constant(0.01)
 
-# Writes each message that it gets on a line, and answers it; on the same port each time.
+# Echoes each message and appends it to a log file, one line each.
 SERVER = """
 import sys
 from aiohttp import web
@@ -49,7 +49,7 @@ web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), print=lambda *_: print
 
 @contextlib.asynccontextmanager
 async def server(port: int, log: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A server as a process of its own, killed at the end."""
+    """Run the server as a process, and kill it at the end."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", SERVER, f"{port}", f"{log}", stdout=asyncio.subprocess.PIPE
     )
@@ -65,7 +65,7 @@ async def server(port: int, log: Path) -> AsyncIterator[asyncio.subprocess.Proce
 
 
 async def until(stream: Any, condition: Callable[[Any], bool]) -> Any:
-    """The first value for which the condition holds."""
+    """Wait for the first value for which the condition holds."""
     async with asyncio.timeout(PATIENCE):
         return await stream.pipe(ops.first(condition))
 
@@ -79,7 +79,7 @@ def free_port() -> int:
 
 @pytest.mark.promise("at-most-once")
 async def test_a_server_that_is_killed_and_restarted(tmp_path: Path) -> None:
-    """Nothing is sent twice, order is kept, and what was pushed meanwhile comes with the next."""
+    """Across restarts no message is sent twice, order is kept, and queued messages are sent."""
     port, log = free_port(), tmp_path / "log"
     feed = rxws.WebSocketSubject(
         f"ws://127.0.0.1:{port}/", codec=rxws.codecs.text, backoff=SOON, stable_after=0.0
@@ -113,7 +113,7 @@ async def test_a_server_that_is_killed_and_restarted(tmp_path: Path) -> None:
     assert got == sorted(set(got)), "sent twice, or out of order"
     assert feed.stats.sent == number
     assert feed.stats.queued == 0
-    # Lost is only what had left when the server was killed.
+    # Only messages that were sent shortly before a kill may be lost.
     assert set(range(number)) - set(got) <= {
         each for first in (20, 240, 460) for each in range(first, first + 200)
     }
@@ -123,7 +123,7 @@ async def test_a_server_that_is_killed_and_restarted(tmp_path: Path) -> None:
 
 @pytest.mark.promise("final")
 async def test_a_final_refusal_says_why(serve: Serve) -> None:
-    """A 401 fails the subscriber with a `HandshakeError` that has a note, and dials no more."""
+    """A 401 fails the subscriber with a `HandshakeError` that has a note; no redial follows."""
     asked = 0
 
     async def refuse(_: web.Request) -> web.StreamResponse:
@@ -140,8 +140,8 @@ async def test_a_final_refusal_says_why(serve: Serve) -> None:
     assert asked == 1
 
 
-async def test_a_redirect_to_an_address_of_websockets_is_final_and_named(serve: Serve) -> None:
-    """The error names the address that the server sends to, not the one that was dialled."""
+async def test_a_redirect_to_a_websocket_address_is_final(serve: Serve) -> None:
+    """A redirect to `ws://` is final, and the error names its target."""
 
     async def redirect(_: web.Request) -> web.StreamResponse:
         raise web.HTTPFound("ws://elsewhere.invalid/")
@@ -156,7 +156,7 @@ async def test_a_redirect_to_an_address_of_websockets_is_final_and_named(serve: 
 
 @pytest.mark.promise("channel")
 async def test_channels_and_threads(serve: Serve) -> None:
-    """Channels are asked for again after a loss; another thread may push and leave."""
+    """Channels are subscribed again after a reconnect; another thread may push and unsubscribe."""
     asked: list[list[str]] = []
     left = asyncio.Event()
 
@@ -202,8 +202,8 @@ async def test_channels_and_threads(serve: Serve) -> None:
     assert values == ["a:hi", "a:+a", "a:hi", "a:+a"] or values[2:] == ["a:hi", "a:+a", "a:x"]
 
 
-async def test_map_async_holds_the_present_connection(serve: Serve) -> None:
-    """`map_async` over the subject finds whatever connection there is, and holds it."""
+async def test_map_async_pauses_the_current_connection(serve: Serve) -> None:
+    """`map_async` over a subject pauses its current connection."""
 
     def handler(conn: rxws.Connection[str, str]) -> None:
         conn.incoming.subscribe()
@@ -226,8 +226,8 @@ async def test_map_async_holds_the_present_connection(serve: Serve) -> None:
 
 
 @pytest.mark.promise("left")
-async def test_dispose_at_every_moment_leaves_nothing(serve: Serve) -> None:
-    """Left after any number of turns of the loop, nothing stays open, and it can be used again."""
+async def test_dispose_at_any_turn_leaves_nothing_open(serve: Serve) -> None:
+    """Disposing after any number of loop turns leaves nothing open; the subject stays usable."""
 
     def handler(conn: rxws.Connection) -> None:
         conn.incoming.subscribe(conn.outgoing)
@@ -245,7 +245,7 @@ async def test_dispose_at_every_moment_leaves_nothing(serve: Serve) -> None:
 
 
 def test_a_subject_outlives_its_loop() -> None:
-    """A subject that was open on a loop that is closed by now opens on the next one."""
+    """A subject whose loop was closed opens on the next loop."""
     statuses: list[object] = []
     feed = rxws.WebSocketSubject("ws://127.0.0.1:1/", backoff=backoff.constant(60.0))
     feed.status.subscribe(statuses.append)
@@ -260,7 +260,7 @@ def test_a_subject_outlives_its_loop() -> None:
     asyncio.run(use())
     asyncio.run(use())
     feed.dispose()
-    thread = threading.Thread(target=feed.on_next, args=("nobody takes it to the loop",))
+    thread = threading.Thread(target=feed.on_next, args=("without a loop",))
     thread.start()
     thread.join()
     assert feed.stats.queued == 1
@@ -268,8 +268,8 @@ def test_a_subject_outlives_its_loop() -> None:
     assert names == ["Closed", "Connecting", "Waiting"] * 2 + ["Closed"]
 
 
-def test_what_another_thread_pushed_between_two_loops_stops_no_later_push() -> None:
-    """After a push that found its loop closed, those of threads are taken to the next loop."""
+def test_pushes_from_threads_between_two_loops() -> None:
+    """A push from a thread while no loop runs does not block later pushes from threads."""
     port = free_port()
     feed = rxws.WebSocketSubject(f"ws://127.0.0.1:{port}/", backoff=SOON)
     got: list[str] = []
@@ -309,11 +309,11 @@ def test_what_another_thread_pushed_between_two_loops_stops_no_later_push() -> N
     assert got == ["between", "later"]
 
 
-async def test_options_are_checked_when_it_is_made() -> None:
-    """What is wrong is told at once, not with the first dial."""
+async def test_options_are_checked_by_the_constructor() -> None:
+    """The constructor refuses invalid options."""
     url = "ws://127.0.0.1:1/"
     with pytest.raises(TypeError, match="autoclose"):
-        rxws.WebSocketSubject(url, autoclose=True)  # type: ignore[call-overload] # that is the test
+        rxws.WebSocketSubject(url, autoclose=True)  # type: ignore[call-overload] # on purpose
     with pytest.raises(TypeError, match="opening"):
         rxws.WebSocketSubject(url, opening=[])  # type: ignore[call-overload] # likewise
     with pytest.raises(TypeError, match="retryable"):

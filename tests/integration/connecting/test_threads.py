@@ -1,4 +1,4 @@
-"""Threads, the loop and contexts, on a real server with a plain aiohttp client opposite."""
+"""Threads, the event loop and contexts, on a real server with a plain aiohttp client."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import rxws
 from support.fixtures import Serve
 from support.processes.examples import closing, text
 
-PATIENCE = 30.0  # seconds; how long anything is waited for before the test fails
+PATIENCE = 30.0  # seconds; the limit of every wait in a test
 AnyConnection = rxws.Connection[Any, Any]
 Compose = Callable[[AnyConnection], Any]
 Socket = aiohttp.ClientWebSocketResponse
@@ -58,25 +58,25 @@ def dial(serve: Serve) -> Callable[..., Any]:
 
 
 def in_thread(function: Callable[[], object]) -> Awaitable[object]:
-    """Run a function in a thread of its own, while the loop goes on."""
+    """Run a function in another thread while the loop keeps running."""
     return asyncio.wait_for(asyncio.to_thread(function), PATIENCE)
 
 
-def asleep(thread: int) -> bool:
-    """Whether the event loop of a thread waits for something to happen."""
+def is_loop_idle(thread: int) -> bool:
+    """Return whether the event loop of a thread is waiting for an event."""
     frame = sys._current_frames()[thread]
     return frame.f_code.co_name == "select" and frame.f_locals["timeout"] != 0
 
 
 async def test_a_message_from_a_thread_wakes_an_idle_loop(dial: Any) -> None:
-    """It arrives though nothing else ever happens: no timer, no frame, no other thread."""
+    """A message from another thread is sent even if nothing else wakes the loop."""
     async with dial(heartbeat=None) as (conn, peer):
-        loops = threading.get_ident()
+        loop_thread = threading.get_ident()
         given_up = threading.Event()
 
         def push() -> None:
-            while not (asleep(loops) or given_up.wait(0.001)):
-                pass  # nothing tells from outside that a loop has nothing to do: it is looked at
+            while not (is_loop_idle(loop_thread) or given_up.wait(0.001)):
+                pass  # a loop has no event for "idle", so that the test polls
             conn.outgoing.on_next("wake up")
 
         thread = threading.Thread(target=push)
@@ -89,8 +89,8 @@ async def test_a_message_from_a_thread_wakes_an_idle_loop(dial: Any) -> None:
 
 
 @pytest.mark.promise("order")
-async def test_threads_keep_their_order(dial: Any) -> None:
-    """Each its own, whatever the others do; none of their messages is lost."""
+async def test_each_threads_messages_keep_their_order(dial: Any) -> None:
+    """The messages of each thread keep their order, and none is lost."""
     per_thread, names = 500, "abcd"
     async with dial(max_buffer=1 << 24) as (conn, peer):
         barrier = threading.Barrier(len(names))
@@ -111,8 +111,8 @@ async def test_threads_keep_their_order(dial: Any) -> None:
         assert own == [f"{name}{number}" for number in range(per_thread)]
 
 
-async def test_the_end_from_a_thread_follows_its_messages(dial: Any) -> None:
-    """As it would on the loop's thread."""
+async def test_a_close_from_a_thread_follows_its_messages(dial: Any) -> None:
+    """A close from another thread is sent after the messages of that thread."""
     async with dial() as (conn, peer):
 
         def push() -> None:
@@ -125,14 +125,14 @@ async def test_the_end_from_a_thread_follows_its_messages(dial: Any) -> None:
 
 
 async def test_an_error_from_a_thread_closes_with_1011(dial: Any) -> None:
-    """As it would on the loop's thread."""
+    """`outgoing.on_error()` from another thread closes with 1011."""
     async with dial() as (conn, peer):
         await in_thread(lambda: conn.outgoing.on_error(ValueError("secret")))
         assert await closing(peer) == (1011, "Unexpected Error")
 
 
-async def test_everything_is_notified_on_the_loops_thread(dial: Any) -> None:
-    """Messages, faults, what is sent, flow, the end: wherever they come from."""
+async def test_all_notifications_run_on_the_loops_thread(dial: Any) -> None:
+    """Messages, errors, flow and closes notify on the loop's thread, wherever they come from."""
     here = threading.get_ident()
     seen: dict[str, set[int]] = {}
 
@@ -160,7 +160,7 @@ async def test_everything_is_notified_on_the_loops_thread(dial: Any) -> None:
 
 
 async def test_time_operators_start_no_threads(dial: Any) -> None:
-    """RxPY's own default would be a timer thread for each value."""
+    """Time operators start no threads, unlike RxPY's default scheduler."""
     before = set(threading.enumerate())
 
     def compose(conn: AnyConnection) -> rx.Observable[str]:
@@ -175,18 +175,18 @@ async def test_time_operators_start_no_threads(dial: Any) -> None:
         assert set(threading.enumerate()) == before
 
 
-async def test_a_hold_disposed_in_a_thread_lets_reading_go_on(dial: Any) -> None:
-    """The loop is woken for that as well."""
+async def test_a_pause_disposed_in_a_thread_resumes_reading(dial: Any) -> None:
+    """Disposing a pause in another thread wakes the loop and resumes reading."""
     async with dial(lambda conn: conn.incoming, heartbeat=None) as (conn, peer):
-        hold = conn.flow.pause()
+        pause = conn.flow.pause()
         for number in range(3):
             await peer.send_str(str(number))
-        await in_thread(hold.dispose)
+        await in_thread(pause.dispose)
         assert [await text(peer) for _ in range(3)] == ["0", "1", "2"]
 
 
 async def test_handler_and_pipeline_see_the_requests_context(dial: Any) -> None:
-    """What a middleware set for this request, in whatever is called later for it."""
+    """The handler, its pipeline and later notifications see the request's context variables."""
     seen: dict[str, str] = {}
 
     def note(name: str) -> Callable[[Any], Any]:
@@ -222,8 +222,8 @@ async def test_handler_and_pipeline_see_the_requests_context(dial: Any) -> None:
     assert USER.get() == "nobody"
 
 
-async def test_a_thread_may_outlive_the_loop_and_its_connection() -> None:
-    """What it pushes then is dropped, and never raises."""
+async def test_messages_after_the_loop_closed_are_dropped() -> None:
+    """Messages sent after the loop closed are dropped without an exception."""
     kept: list[AnyConnection] = []
 
     async def life() -> None:
@@ -245,10 +245,10 @@ async def test_a_thread_may_outlive_the_loop_and_its_connection() -> None:
         conn.outgoing.on_completed()
 
 
-async def test_a_producer_that_waits_may_send_what_is_compressed_in_another_thread(
+async def test_drained_waits_for_compression_in_an_executor(
     serve: Serve,
 ) -> None:
-    """aiohttp compresses large messages in an executor; meanwhile `drained` waits."""
+    """`drained` waits for large messages, which aiohttp compresses in an executor."""
     count, message = 100, "0123456789abcdef" * 2048
 
     async def handler(conn: AnyConnection) -> None:

@@ -1,4 +1,4 @@
-"""wss://: the same ends as without TLS, where TCP cannot be half-closed."""
+"""Connections over `wss://` open and close as they do without TLS."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def client_context() -> ssl.SSLContext:
 
 @asynccontextmanager
 async def secure_server() -> AsyncIterator[tuple[str, web.AppRunner, list[rxws.Connection]]]:
-    """Serve an echo by TLS; its address, its runner, and the connections it has had."""
+    """Serve an echo over TLS; yield its address, its runner and its connections."""
     connections: list[rxws.Connection] = []
 
     @rxws.websocket
@@ -45,7 +45,7 @@ async def secure_server() -> AsyncIterator[tuple[str, web.AppRunner, list[rxws.C
 
 @pytest.mark.promise("tls")
 async def test_echo_and_a_close_of_the_client() -> None:
-    """Messages of all sizes come back over TLS, and both ends agree on how it ended."""
+    """Messages of all sizes return over TLS, and both ends report the same close."""
     sent: list[str | bytes] = ["a", "b" * 100_000, b"c" * 700_000]
     async with secure_server() as (url, _, connections):
         async with rxws.connect(url, ssl=client_context(), heartbeat=0.5) as conn:
@@ -59,7 +59,7 @@ async def test_echo_and_a_close_of_the_client() -> None:
 
 
 async def test_shutdown_of_the_server() -> None:
-    """The application's shutdown reaches a TLS client as 1001, and does not take long."""
+    """The shutdown of an application closes a TLS client with 1001 in time."""
     async with secure_server() as (url, runner, _):
         conn = await rxws.connect(url, ssl=client_context())
         async with asyncio.timeout(10):
@@ -68,8 +68,8 @@ async def test_shutdown_of_the_server() -> None:
         assert (close.code, close.by) == (1001, "peer")
 
 
-async def test_a_fault_reaches_the_client() -> None:
-    """A 1009 is read by a TLS client that is still sending."""
+async def test_a_1009_reaches_a_client_that_still_sends() -> None:
+    """A TLS client that is still sending receives our 1009."""
     async with secure_server() as (url, _, connections):
         async with rxws.connect(url, ssl=client_context(), max_buffer=1 << 26) as conn:
             conn.outgoing.on_next("x" * ((1 << 20) + 1))
@@ -81,15 +81,15 @@ async def test_a_fault_reaches_the_client() -> None:
 
 
 async def test_an_untrusted_server() -> None:
-    """A certificate that is not trusted is a ConnectError with its cause."""
+    """An untrusted certificate is a `ConnectError` with its cause."""
     async with secure_server() as (url, _, _connections):
         with pytest.raises(rxws.ConnectError, match="cannot connect") as caught:
             await rxws.connect(url)
         assert isinstance(caught.value.__cause__, Exception)
 
 
-async def test_a_session_of_the_users() -> None:
-    """A ClientSession of the user's is used, and stays open for the next connection."""
+async def test_the_users_session_stays_open() -> None:
+    """A `ClientSession` of the user is used and stays open for the next connection."""
     async with secure_server() as (url, _, _connections), ClientSession() as session:
         for _ in range(2):
             async with rxws.connect(url, session=session, ssl=client_context()) as conn:
