@@ -1,13 +1,12 @@
-"""Testing a pipeline: in virtual time, on a pair of connections, or on a server of its own."""
+"""Test a handler in virtual time, on a pair of connections, or on a real server."""
 
 from .clock import Clock
 from .diff import difference
 from .fake_transport import FakeTransport, NeedsEventLoop, Sent
 from .pair import Pair, pair
 from .peer import Peer
-from .scenario import Simulation
 from .server import TestServer, serve
-from .simulation import simulate
+from .simulation import Simulation, simulate
 from .timeline import Timeline, marbles
 
 __all__ = [

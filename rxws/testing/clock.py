@@ -1,4 +1,4 @@
-"""Virtual time: a clock that a test lets run, in seconds or by single turns of a loop."""
+"""A scheduler with virtual time for tests."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ __all__ = ["Clock"]
 
 S = TypeVar("S")
 
-# Actions that one instant may take before it counts as a loop that never ends.
-_ENDLESS = 1_000_000
+_ENDLESS = 1_000_000  # actions at one instant, above which `run` reports an endless loop
 
 
 class Clock(PeriodicScheduler):
-    """A scheduler whose time is in seconds, starts at 0 and passes when it is told to.
+    """A scheduler with virtual time: it starts at 0 seconds and advances only when you call `run`.
 
-    What is scheduled for now runs in the next turn, as on an event loop. (RxPY's
-    `VirtualTimeScheduler` lets a second pass where more than 100 actions are due at once, and hangs
-    where there is no end of them.)
+    As on an event loop, an action that is scheduled for now runs in the next turn. RxPY's
+    `VirtualTimeScheduler` behaves differently: it lets a second pass when more than 100 actions are
+    due at once, and hangs when an action keeps rescheduling itself.
 
     Examples:
         >>> clock = Clock()
@@ -43,22 +42,22 @@ class Clock(PeriodicScheduler):
 
     @property
     def now(self) -> datetime:
-        """The present, as a date after 1970."""
+        """The current time, as a date that starts in 1970."""
         return self._now
 
     @property
     def time(self) -> float:
-        """The seconds that have passed."""
+        """Seconds since the clock was created."""
         return self.to_seconds(self._now)
 
     @property
     def pending(self) -> int:
-        """How many actions are neither run nor disposed."""
+        """The number of actions that have neither run nor been disposed."""
         return len(self.actions)
 
     @property
     def actions(self) -> list[typing.ScheduledAction[Any]]:
-        """The actions that are neither run nor disposed."""
+        """The actions that have neither run nor been disposed."""
         return [due.action for due in self._queue if not due.is_disposed]
 
     def seconds(self) -> float:
@@ -75,7 +74,7 @@ class Clock(PeriodicScheduler):
         action: typing.ScheduledAction[S],
         state: S | None = None,
     ) -> DisposableBase:
-        """Run an action after a while, in seconds or as a `timedelta`."""
+        """Run an action after a delay, in seconds or as a `timedelta`."""
         return self.schedule_absolute(self._now + self.to_timedelta(duetime), action, state)
 
     def schedule_absolute(
@@ -84,23 +83,26 @@ class Clock(PeriodicScheduler):
         action: typing.ScheduledAction[S],
         state: S | None = None,
     ) -> DisposableBase:
-        """Run an action at a time; in the next turn if that has passed."""
+        """Run an action at a time, or in the next turn if that time has passed."""
         self._count += 1
         due = _Due(max(self.to_datetime(duetime), self._now), self._count, action, state)
         heapq.heappush(self._queue, due)
         return due
 
     def turn(self) -> None:
-        """Run what is due by now, but not what that puts on for the next turn."""
+        """Run the actions that are due now, but not those that they schedule."""
         last = self._count
         while self._queue and self._queue[0].at <= self._now and self._queue[0].count <= last:
             self._run_next()
 
     def run(self, seconds: float) -> None:
-        """Let so many seconds pass, and run all that falls due.
+        """Advance the clock, and run the actions that become due.
+
+        Args:
+            seconds: How far to advance.
 
         Raises:
-            RuntimeError: Time does not get on: something schedules itself again and again for now.
+            RuntimeError: An action keeps scheduling itself for the same instant.
         """
         end = self._now + self.to_timedelta(seconds)
         ran = 0
@@ -111,14 +113,14 @@ class Clock(PeriodicScheduler):
             ran += 1
             if ran > _ENDLESS:
                 raise RuntimeError(
-                    f"time does not get on at {self.time} s: something schedules itself again and "
-                    "again for now; give it an interval"
+                    f"the clock is stuck at {self.time} s: an action keeps scheduling itself for "
+                    "the same instant; give it an interval"
                 )
             self._run_next()
         self._now = end
 
     def sleep(self, seconds: float) -> None:
-        """Let so many seconds pass, and run nothing meanwhile: a busy thread."""
+        """Advance the clock without running anything, as a thread that blocks the loop does."""
         self._now += self.to_timedelta(seconds)
 
     def _run_next(self) -> None:
@@ -128,7 +130,7 @@ class Clock(PeriodicScheduler):
 
 
 class _Due(SingleAssignmentDisposable):
-    """An action that is to run; disposing takes it back, or disposes what it returned."""
+    """A scheduled action. Disposing cancels it, or disposes what it returned."""
 
     def __init__(
         self, at: datetime, count: int, action: typing.ScheduledAction[Any], state: Any

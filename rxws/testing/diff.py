@@ -1,56 +1,68 @@
-"""Two timelines as two marble lines, one above the other, with the place where they part."""
+"""Show two timelines as marble diagrams, with the first difference."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import takewhile
 from string import ascii_letters
 from typing import Any, cast
 
 from reactivex.notification import Notification, OnCompleted, OnError
 
-from rxws._core.connection import Close
-from rxws._core.errors import ConnectionClosed
-
-from .timeline import AnyError, ClosedWith, Timeline
+from .timeline import AnyError, Timeline, close_of
 
 __all__ = ["difference"]
 
 _LABEL = 10  # columns for "expected" and "seen"
-_LONG_WAIT = 24  # columns without a mark from which on their seconds stand for them
-_SHORT = 8  # characters that a value may have to be drawn as itself
-_WIDTH = 88  # columns of a line; of a longer one the part around the difference is shown
-_BEFORE = 60  # and so many before it
+_LONG_GAP = 24  # columns; a gap this long is shown as its seconds
+_NAME = 8  # characters up to which a value is drawn as itself
+_WIDTH = 88  # columns of a line; a longer one is cut around the difference
+_BEFORE = 60  # columns shown before the difference
 _TEXT = 100  # characters of a value's repr
-_FINER = (1, 2, 4, 5, 10, 20, 50, 100)  # parts of a step that a character may stand for
+_FRACTIONS = (1, 2, 4, 5, 10, 20, 50, 100)  # a character may be such a part of a step
 
 
 def difference(seen: Timeline, expected: Timeline) -> list[str]:
-    """Tell how two timelines differ, for people.
+    """Describe how two timelines differ.
+
+    Args:
+        seen: What happened.
+        expected: What the test expects.
 
     Returns:
-        Lines: what differs first, both as marbles in the same columns, and what names stand for.
+        Lines of text: the first difference, both timelines as marble diagrams in the same columns,
+        and the values that the names in them stand for.
+
+    Examples:
+        >>> from rxws.testing import marbles
+        >>> for line in difference(seen=marbles("a-b|"), expected=marbles("a--b|")):
+        ...     print(line)
+        differs at 2 s: expected 'b' at 3 s, seen 'b' at 2 s
+        expected  a--b|
+        seen      a-b|
+                    ^
+                  a character is 1 s
     """
-    place = expected.first_difference(seen)
-    if place is None:
+    index = expected.first_difference(seen)
+    if index is None:
         return ["the timelines are the same"]
     step = _step(expected.step, seen.times + expected.times)
     names = _Names({**seen.names, **expected.names}, seen.values + expected.values)
-    cells = {"expected": _cells(expected, step, names), "seen": _cells(seen, step, names)}
-    at = min(line[place].time for line in (expected, seen) if place < len(line))
-    told = [_what(line, place, other) for line, other in ((expected, seen), (seen, expected))]
+    marks = {"expected": _marks(expected, step, names), "seen": _marks(seen, step, names)}
+    at = min(line[index].time for line in (expected, seen) if index < len(line))
+    events = f"expected {_event(expected, index, seen)}, seen {_event(seen, index, expected)}"
     return [
-        f"differs at {at:g} s: expected {told[0]}, seen {told[1]}",
-        *_lines(cells, round(at / step), step),
+        f"differs at {at:g} s: {events}",
+        *_lines(marks, round(at / step), step),
         f"{'':{_LABEL}}a character is {step:g} s",
-        *(f"{'':{_LABEL}}{name} = {_text(value)}" for name, value in names.used()),
-        *(f"the handler failed: {line.failure!r:.200}" for line in (seen,) if line.failure),
+        *(f"{'':{_LABEL}}{name} = {_text(value)}" for name, value in names.used.items()),
+        *([f"the handler failed: {seen.failure!r:.200}"] if seen.failure else []),
     ]
 
 
 def _step(step: float, times: list[float]) -> float:
-    """Take a part of the step where things happen between its characters."""
-    for parts in _FINER:
+    """Return the largest fraction of the step of which all times are multiples."""
+    for parts in _FRACTIONS:
         if all(abs(time * parts / step - round(time * parts / step)) < 1e-3 for time in times):
             return step / parts
     return step
@@ -59,35 +71,34 @@ def _step(step: float, times: list[float]) -> float:
 # --- in words -----------------------------------------------------------------------------------
 
 
-def _what(line: Timeline, place: int, other: Timeline) -> str:
-    if place >= len(line):
+def _event(line: Timeline, index: int, other: Timeline) -> str:
+    if index >= len(line):
         return "nothing more" if line else "nothing"
-    event = line[place]
-    against = other[place].value if place < len(other) else None
-    return f"{_told(event.value, against)} at {event.time:g} s"
+    against = other[index].value if index < len(other) else None
+    return f"{_notification(line[index].value, against)} at {line[index].time:g} s"
 
 
-def _told(notification: Any, against: Any) -> str:
-    close = _close(notification)
+def _notification(notification: Any, against: Any) -> str:
+    close = close_of(notification)
     match notification:
         case _ if close is not None:
             reason = f" {close.reason!r}" if close.reason else ""
-            return f"the close {close.code}{reason}"
+            return f"close {close.code}{reason}"
         case AnyError():
-            return "a failure"
+            return "any error"
         case OnError():
-            return f"the failure {_text(notification.exception)}"
+            return f"the error {_text(notification.exception)}"
         case OnCompleted():
-            return "the completion"
+            return "completion"
         case Notification():
             value: Any = getattr(cast(object, notification), "value", None)
             return _text(value, getattr(against, "value", value))
         case _:
-            return f"what {type(notification).__name__} accepts"
+            return f"a match for {type(notification).__name__}"
 
 
 def _text(value: Any, against: Any = None) -> str:
-    """A value's repr, if need be the part from shortly before it differs from another's."""
+    """Return a value's repr, cut to start shortly before it differs from another value's."""
     text = repr(value)
     if len(text) <= _TEXT:
         return text
@@ -98,81 +109,67 @@ def _text(value: Any, against: Any = None) -> str:
     return f"{'…' if start else ''}{part}{'…' if start + _TEXT < len(text) else ''}"
 
 
-def _close(notification: Any) -> Close | None:
-    if isinstance(notification, ClosedWith):
-        return notification.close
-    if isinstance(notification, OnError):
-        exception: object = notification.exception
-        return exception.close if isinstance(exception, ConnectionClosed) else None
-    value = getattr(notification, "value", None)
-    return value if isinstance(value, Close) else None
-
-
 # --- as marbles ---------------------------------------------------------------------------------
 
 
 class _Names:
-    """What values are called: their own text if that is short, else a letter."""
+    """Names of values: the value's own text if that is short, else a letter."""
 
     def __init__(self, known: Mapping[str, Any], values: list[Any]) -> None:
+        self.used: dict[str, Any] = {}  # without those that are the value's own text
         self._names = list(known.items())
-        self._used: dict[str, Any] = {}
         taken = {*known, *(str(value) for value in values if _is_name(str(value)))}
         self._known = set(known)
         self._letters = iter(letter for letter in ascii_letters if letter not in taken)
 
     def of(self, value: Any) -> str:
-        """Return the name of a value."""
         for name, known in self._names:
             if type(known) is type(value) and known == value:
-                self._used[name] = value
+                self.used[name] = value
                 return name
         text = str(value)
         if _is_name(text) and text not in self._known:
             return text
         name = next(self._letters, "?")
         self._names.append((name, value))
-        self._used[name] = value
+        self.used[name] = value
         return name
-
-    def used(self) -> Iterator[tuple[str, Any]]:
-        """The names that are not the values' own texts."""
-        return iter(self._used.items())
 
 
 def _is_name(text: str) -> bool:
-    return len(text) <= _SHORT and text.isalnum()
+    return len(text) <= _NAME and text.isalnum()
 
 
-def _cells(line: Timeline, step: float, names: _Names) -> dict[int, str]:
+def _marks(line: Timeline, step: float, names: _Names) -> dict[int, str]:
+    """Return what to draw in each column, counted in steps."""
     marks: dict[int, list[str]] = {}
     for event in line:
         marks.setdefault(round(event.time / step), []).append(_mark(event.value, names))
     return {
-        column: found[0] if len(found) == 1 else f"({','.join(found)})"
-        for column, found in marks.items()
+        column: group[0] if len(group) == 1 else f"({','.join(group)})"
+        for column, group in marks.items()
     }
 
 
 def _mark(notification: Any, names: _Names) -> str:
-    close = _close(notification)
+    close = close_of(notification)
     if close is not None:
         return f"{{{close.code}{f' {close.reason:.20}' if close.reason else ''}}}"
-    kind = getattr(notification, "kind", "?")  # RxPY's predicates have none
+    kind = getattr(notification, "kind", "?")  # RxPY's predicates have no kind
     return names.of(notification.value) if kind == "N" else {"C": "|", "E": "#"}.get(kind, "?")
 
 
-def _lines(cells: Mapping[str, Mapping[int, str]], first: int, step: float) -> list[str]:
-    """Draw both, so that what is at the same time is in the same column."""
-    texts = dict.fromkeys(cells, "")
+def _lines(timelines: Mapping[str, Mapping[int, str]], difference: int, step: float) -> list[str]:
+    """Draw both timelines with the same time in the same column, and a caret below."""
+    texts = dict.fromkeys(timelines, "")
     caret = 0
-    free = 0  # the first column behind what is drawn so far
-    for column in sorted({column for marks in cells.values() for column in marks}):
+    free = 0  # the first column that is not drawn yet
+    for column in sorted({column for marks in timelines.values() for column in marks}):
         gap = _gap(column - free, step)
-        width = max(len(marks.get(column, "")) for marks in cells.values())
-        if column == first:
+        width = max(len(marks.get(column, "")) for marks in timelines.values())
+        if column == difference:
             caret = max(map(len, texts.values())) + len(gap)
-        for name, marks in cells.items():
+        for name, marks in timelines.items():
             end = _end(marks)
             texts[name] += gap if column <= end else " " * len(gap)
             texts[name] += marks.get(column, "").ljust(width, "-" if column < end else " ")
@@ -190,10 +187,10 @@ def _lines(cells: Mapping[str, Mapping[int, str]], first: int, step: float) -> l
 
 
 def _gap(columns: int, step: float) -> str:
-    return "-" * columns if columns < _LONG_WAIT else f"-- {columns * step:g} s --"
+    return "-" * columns if columns < _LONG_GAP else f"-- {columns * step:g} s --"
 
 
 def _end(marks: Mapping[int, str]) -> int:
-    """The column of the end; far away if there is none, for then time goes on."""
+    """Return the column of the end, or a very large one if the timeline goes on."""
     last = max(marks, default=0)
     return last if marks.get(last, "").rstrip(")")[-1:] in ("|", "#", "}") else 1 << 62

@@ -1,8 +1,4 @@
-"""A wire without a network: what a session writes to and is paused by.
-
-Time is a scheduler's; with a `Clock` it is virtual, and a turn of that stands for a turn of an
-event loop.
-"""
+"""A transport without a network, for a session in virtual time."""
 
 from __future__ import annotations
 
@@ -21,19 +17,27 @@ __all__ = ["Call", "FakeTransport", "NeedsEventLoop", "Sent"]
 
 
 class NeedsEventLoop(RxwsError):
-    """A handler waits for something that only an event loop brings; in virtual time nothing does.
+    """A handler needs an event loop, and virtual time has none.
 
-    Test it with `rxws.testing.pair`, or on a server.
+    Test it with `rxws.testing.pair` or on a server.
     """
+
+    @classmethod
+    def of(cls, what: object) -> NeedsEventLoop:
+        """Create the exception for a handler or coroutine."""
+        return cls(
+            f"{what!r} needs an event loop, and virtual time has none: test it with "
+            "rxws.testing.pair or on a server"
+        )
 
 
 class Sent(NamedTuple):
-    """A frame that a session wrote, and when.
+    """A frame that a session wrote, with its time.
 
     Args:
-        at: Seconds from the beginning.
-        kind: What it carries.
-        payload: The bytes.
+        at: Seconds since the start.
+        kind: The frame's opcode.
+        payload: The frame's payload, unmasked.
     """
 
     at: float
@@ -42,12 +46,12 @@ class Sent(NamedTuple):
 
     @property
     def message(self) -> str | bytes:
-        """The message that it carries."""
+        """The payload: `str` for a text frame, else `bytes`."""
         return self.payload.decode() if self.kind is Opcode.TEXT else self.payload
 
     @property
     def code(self) -> int | None:
-        """The code of a close frame, None where it has none."""
+        """The close code of a close frame, or None if the frame has none."""
         return int.from_bytes(self.payload[:2], "big") if self.payload else None
 
     @property
@@ -62,45 +66,42 @@ class Sent(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A call that a session made on its transport, and when."""
+    """A call that a session made on its transport, with its time."""
 
     at: float
     name: str
 
 
 def run_without_waiting(coroutine: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine that never has to wait.
-
-    Raises:
-        NeedsEventLoop: It has to.
-    """
+    """Run a coroutine to its end, or raise `NeedsEventLoop` if it has to wait."""
     try:
         coroutine.send(None)
     except StopIteration:
         return
     coroutine.close()
-    raise NeedsEventLoop(
-        f"{coroutine!r} waits for something that only an event loop brings, and in virtual time "
-        "there is none: test it with rxws.testing.pair, or on a server"
-    )
+    raise NeedsEventLoop.of(coroutine)
 
 
 class FakeTransport:
-    """A `Transport` without a network. Nothing is called back from within a call, but in a turn.
+    """A session's transport without a network.
+
+    As with a socket, it never calls the session back from within a call, only in a later turn of
+    the scheduler.
 
     Args:
-        scheduler: The time, and the turns.
-        carry: Told of every frame that is taken; without it they are kept in `sent`.
+        scheduler: A `Clock`, or another scheduler.
+        carry: Called with every frame that the session writes. By default `sent` collects them.
 
     Attributes:
-        sent: Every frame that was taken, in order.
-        calls: Every pause, resume, finish, linger, abort, spawn and cancel, in order.
-        reading: Whether frames that come in are delivered.
-        writable: Whether frames that go out are taken.
-        buffered: Bytes that were taken while the peer takes none.
-        received: The number of signs of life so far.
-        send_lost: Whether TCP takes nothing more.
-        over: Whether TCP has ended, and all that it brought before was delivered.
+        sent: The frames written so far, in order.
+        calls: The calls of the session so far, in order: pause, resume, finish, linger, abort,
+            spawn and cancel.
+        reading: Whether the session accepts incoming frames.
+        writable: Whether the transport accepts outgoing frames.
+        buffered: Bytes that were written while the peer does not read.
+        received: A counter that grows with everything the peer sends.
+        send_lost: Whether nothing more can be sent over TCP.
+        over: Whether TCP has ended and everything before its end was delivered.
     """
 
     def __init__(
@@ -118,43 +119,43 @@ class FakeTransport:
         self.deferred = 0
         self.send_lost = False
         self.over = False
-        self.room: int | None = None  # frames that the peer takes yet; None for any number
+        self.room: int | None = None  # frames that the peer still reads; None for any number
         self.lingering = False
         self.on_resumed: Callable[[], None] = lambda: None
         self._receiver: Receiver | None = None
         self._writing = False
-        self._finishing: bool | None = None  # and whether to linger
+        self._finishing: bool | None = None  # whether to linger; None before `finish`
 
     def attach(self, receiver: Receiver) -> None:
-        """Become the wire of a session; what it has to send until then waits."""
+        """Connect a session, and write what it has queued."""
         self._receiver = receiver
         self.wake()
 
     @property
     def receiver(self) -> Receiver:
-        """The session."""
+        """The attached session."""
         assert self._receiver is not None, "attach() the session first"
         return self._receiver
 
     def times(self, name: str) -> list[float]:
-        """When a call of this name was made."""
+        """Return the times of the calls with this name."""
         return [call.at for call in self.calls if call.name == name]
 
     @property
     def time(self) -> float:
-        """Seconds since the beginning."""
+        """Seconds since the transport was created."""
         return (self.scheduler.now - self._began).total_seconds()
 
-    def _note(self, name: str) -> None:
+    def _log_call(self, name: str) -> None:
         self.calls.append(Call(self.time, name))
 
-    def _soon(self, callback: Callable[[], object]) -> DisposableBase:
+    def _schedule(self, callback: Callable[[], object]) -> DisposableBase:
         return call_later(self.scheduler, 0, callback)
 
     # --- what a session calls ---------------------------------------------------------------
 
     def wake(self) -> None:
-        """Take frames until there are none, or the peer takes no more."""
+        """Write the session's queued frames until none is left or the transport is full."""
         if self._writing or self._receiver is None:
             return
         self._writing = True
@@ -168,7 +169,7 @@ class FakeTransport:
             self._end(linger=self._finishing)
 
     def write(self, kind: Opcode, payload: bytes) -> bool:
-        """Take a message at once, unless TCP has ended or there is no session yet."""
+        """Write a message at once; return False after TCP has ended and before `attach`."""
         if self.send_lost or self._receiver is None:
             return False
         assert self.writable
@@ -186,26 +187,26 @@ class FakeTransport:
             self.set_writable(False, len(frame.payload))
 
     def set_writable(self, writable: bool, buffered: int = 0) -> None:
-        """Fill up with so many bytes, or let them go and take more."""
+        """Become full, with so many bytes buffered, or writable again."""
         self.writable = writable
         self.buffered = buffered
         self.receiver.on_writable(writable)
         self.wake()
 
     def pause_reading(self) -> None:
-        """Deliver no more frames."""
-        self._note("pause")
+        """Stop delivering frames."""
+        self._log_call("pause")
         self.reading = False
 
     def resume_reading(self) -> None:
         """Deliver frames again, in a later turn."""
-        self._note("resume")
+        self._log_call("resume")
         self.reading = True
-        self._soon(lambda: self.on_resumed())
+        self._schedule(lambda: self.on_resumed())
 
     def finish(self, linger: bool) -> bool:
-        """End TCP when all is written, or, lingering, when the peer has ended it too."""
-        self._note("linger" if linger else "finish")
+        """End TCP when everything is written; with `linger`, when the peer ends it as well."""
+        self._log_call("linger" if linger else "finish")
         self._finishing = linger
         self.wake()
         return self.send_lost and not linger
@@ -218,30 +219,30 @@ class FakeTransport:
             self.lose()
 
     def abort(self) -> None:
-        """End TCP."""
-        self._note("abort")
+        """End TCP at once."""
+        self._log_call("abort")
         self.lose()
 
     def sever(self) -> None:
-        """Take nothing more; the session is told in a later turn, once."""
+        """Lose TCP for sending, and notify the session once, in a later turn."""
         if not self.send_lost:
             self.send_lost = True
-            self._soon(self.receiver.on_unsendable)
+            self._schedule(self.receiver.on_unsendable)
 
     def lose(self) -> None:
-        """TCP ends; the session is told in a later turn, once."""
+        """End TCP, and notify the session once, in a later turn."""
         self.sever()
         if not self.over:
             self.over = True
-            self._soon(self.receiver.on_lost)
+            self._schedule(self.receiver.on_lost)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> DisposableBase:
-        """Run a coroutine that never has to wait, in a later turn."""
-        self._note("spawn")
-        running = self._soon(lambda: run_without_waiting(coroutine))
+        """Run a coroutine in a later turn; it must not have to wait."""
+        self._log_call("spawn")
+        running = self._schedule(lambda: run_without_waiting(coroutine))
 
         def cancel() -> None:
-            self._note("cancel")
+            self._log_call("cancel")
             running.dispose()
             coroutine.close()
 
@@ -249,4 +250,4 @@ class FakeTransport:
 
     def call_soon_threadsafe(self, callback: Callable[[], object]) -> None:
         """Call back in a later turn."""
-        self._soon(callback)
+        self._schedule(callback)

@@ -1,4 +1,4 @@
-"""The marble notation: RxPY's grammar, and how connections end."""
+"""Parse marble diagrams: RxPY's grammar, close codes, and a peer that stops reading."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from rxws._core.connection import Close
 
 __all__ = ["Token", "parse"]
 
-# In this order: a group, an end by a close code, time that passes, a sign, a name. Spaces are gone,
-# but for those of a reason.
+# The order matters. Spaces are removed first, except within a close's reason.
 _TOKENS = re.compile(
     r"""
     \( (?P<group> (?: [^(){}] | \{ [^{}]* \} )* ) \)
@@ -28,16 +27,23 @@ _MEMBER = re.compile(r"\{[^{}]*\}|[^,]+")
 
 _SIGNS = ("|", "#", "<", ">")
 _ENDS = ("|", "#", "{")
+_HINTS = {
+    ",": ": use a comma only inside a group, as in (a,b)",
+    "(": ": write a group as (a,b); groups cannot be nested",
+    ")": ": no group is open here",
+    "{": ": write a close as {4001} or {4001 reason}",
+    "}": ": no close is open here",
+}
 
 
 class Token(NamedTuple):
-    """One thing that happens in a marble diagram.
+    """One event in a marble diagram.
 
     Args:
-        at: Seconds from its beginning.
+        at: Seconds from the start.
         sign: `""` for a value, else `|`, `#`, `<`, `>`, or `{` for a close.
-        name: The text that stands for a value.
-        close: The close, with the sign `{`.
+        name: The text of a value.
+        close: The close, if the sign is `{`.
     """
 
     at: float
@@ -47,65 +53,54 @@ class Token(NamedTuple):
 
 
 def parse(text: str, step: float) -> tuple[list[Token], float]:
-    """Read a marble diagram.
+    """Parse a marble diagram.
 
     Args:
-        text: Each character takes a step, but for spaces. `-` lets time pass; `ab` is one value,
-            `(a,b)` are two at once; `|` completes, `#` fails, `{4001 reason}` closes; `<` and `>`
-            stop and start taking.
-        step: Seconds of one character.
+        text: Each character except a space lasts one step. `-` is time that passes, `ab` is one
+            value, `(a,b)` are two values at once, `|` completes, `#` fails, `{4001 reason}` closes;
+            at `<` a peer stops reading, at `>` it starts again.
+        step: Seconds per character.
 
     Returns:
-        What happens, in order, and the seconds that all of it takes.
+        The events in order, and the length of the diagram in seconds.
 
     Raises:
-        ValueError: The text is no marble diagram, or the step no time.
+        ValueError: The text is not a marble diagram, or the step is not above 0.
     """
     if not 0 < step < math.inf:
-        raise ValueError(f"step={step!r} is no time: use seconds above 0")
-    marks: list[Token] = []
+        raise ValueError(f"step={step!r} must be a number of seconds above 0")
+    tokens: list[Token] = []
     column = 0
     ended = False
-    for token in _TOKENS.finditer(_CLOSE_OR_SPACE.sub(lambda found: found[1] or "", text)):
-        kind, found = str(token.lastgroup), token.group()
+    for match in _TOKENS.finditer(_CLOSE_OR_SPACE.sub(lambda found: found[1] or "", text)):
+        kind, found = str(match.lastgroup), match.group()
         if kind == "wrong":
-            raise ValueError(f"{found!r} in {text!r} is not marbles{_HINTS.get(found, '')}")
-        for mark in _marks(kind, token[kind], round(column * step, 6), text):
-            # Who has closed may still start or stop taking.
-            if ended and mark.sign not in ("<", ">"):
+            raise ValueError(f"unexpected {found!r} in {text!r}{_HINTS.get(found, '')}")
+        for token in _tokens(kind, match[kind], round(column * step, 6), text):
+            if ended and token.sign not in ("<", ">"):  # a peer may read on after it has closed
                 raise ValueError(f"{found!r} in {text!r} comes after the end")
-            ended = ended or mark.sign in _ENDS
-            marks.append(mark)
+            ended = ended or token.sign in _ENDS
+            tokens.append(token)
         column += len(found)
-    return marks, round(column * step, 6)
+    return tokens, round(column * step, 6)
 
 
-_HINTS = {
-    ",": ": a comma belongs into a group, as in (a,b)",
-    "(": ": a group is written (a,b), and none within another",
-    ")": ": it ends a group that did not begin",
-    "{": ": a close is written {4001} or {4001 why}",
-    "}": ": it ends a close that did not begin",
-}
-
-
-def _marks(kind: str, found: str, at: float, text: str) -> list[Token]:
+def _tokens(kind: str, found: str, at: float, text: str) -> list[Token]:
     if kind == "ticks":
         return []
     if kind == "close":
         return [Token(at, "{", close=_close(found, text))]
-    return [
-        _mark(each, at, text) for each in (_MEMBER.findall(found) if kind == "group" else [found])
-    ]
+    members = _MEMBER.findall(found) if kind == "group" else [found]
+    return [_token(member, at, text) for member in members]
 
 
-def _mark(found: str, at: float, text: str) -> Token:
+def _token(found: str, at: float, text: str) -> Token:
     if found[0] == "{":
         return Token(at, "{", close=_close(found[1:-1], text))
     if found in _SIGNS:
         return Token(at, found)
     if any(sign in found for sign in (*_SIGNS, "{")):
-        raise ValueError(f"{found!r} in {text!r} is neither a name nor a sign: write (a,|)")
+        raise ValueError(f"{found!r} in {text!r} mixes a name and a sign: write (a,|)")
     return Token(at, "", found)
 
 
@@ -115,5 +110,5 @@ def _close(found: str, text: str) -> Close:
         return Close(int(code), reason.strip())
     except ValueError as exc:
         raise ValueError(
-            f"{{{found}}} in {text!r} is no close ({exc}): write {{4001}} or {{4001 why}}"
+            f"{{{found}}} in {text!r} is not a close: write {{4001}} or {{4001 reason}} ({exc})"
         ) from exc

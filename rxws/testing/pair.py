@@ -1,4 +1,4 @@
-"""Two connections that are each other's peer, in one process, on the running event loop."""
+"""Two connected ends in one process, on the running event loop, without sockets."""
 
 from __future__ import annotations
 
@@ -35,67 +35,64 @@ Out = TypeVar("Out")
 PeerIn = TypeVar("PeerIn")
 PeerOut = TypeVar("PeerOut")
 
-_ROOM = 64 << 10  # bytes under way from which on one end has to wait for the other, as with sockets
-_GRACE = 0.5  # seconds that a server may take to read a close; what holds it then is let go
-_FRAME = 128  # bytes that a frame counts besides its payload, so that tiny ones are bounded, too
+_HIGH_WATER = 64 << 10  # bytes in flight above which an end is not writable, as with a socket
+_FRAME_OVERHEAD = 128  # bytes that each frame counts besides its payload, to bound small ones too
+_READ_CLOSE_TIMEOUT = 0.5  # seconds after which a paused server reads on, to see the close
 
 
 class _End(FakeTransport):
-    """One end of a wire; the other is an end, too."""
+    """The transport of one end, with an event loop; its peer is the other end."""
 
     def __init__(self, scheduler: SchedulerBase) -> None:
         super().__init__(scheduler, self._send)
         self._loop = asyncio.get_running_loop()
         self.other: _End
         self.tasks: set[asyncio.Task[None]] = set()
-        self._under_way: deque[Sent | None] = deque()  # to the other end; None is the end of TCP
-        self._bytes = 0  # of those
-        self._due = False
-        self._said_goodbye = False  # whether our close frame has arrived
-        self.gone = asyncio.Event()
-        self.on_resumed = self._other_goes_on
+        self._in_flight: deque[Sent | None] = deque()  # None is the end of TCP
+        self._in_flight_bytes = 0
+        self._delivery_scheduled = False
+        self._close_delivered = False
+        self.ended = asyncio.Event()
+        self.on_resumed = lambda: self.other.deliver()
 
-    def _other_goes_on(self) -> None:
-        self.other.deliver()
-
-    def _note(self, name: str) -> None:
-        """Nothing: a pair may live long."""
+    def _log_call(self, name: str) -> None:
+        """Record nothing, as a pair may live long."""
 
     def _send(self, sent: Sent) -> None:
-        if self.other.over:  # as TCP does, which answers by a reset
+        if self.other.over:  # TCP would answer with a reset
             self.sever()
             return
         self._put(sent)
-        self._bytes += _FRAME + len(sent.payload)
-        if self._bytes > _ROOM and self.writable:
-            self.set_writable(False, self._bytes)
+        self._in_flight_bytes += _FRAME_OVERHEAD + len(sent.payload)
+        if self._in_flight_bytes > _HIGH_WATER and self.writable:
+            self.set_writable(False, self._in_flight_bytes)
 
     def _put(self, sent: Sent | None) -> None:
-        self._under_way.append(sent)
-        if not self._due:
-            self._due = True
-            self._soon(self._run)
+        self._in_flight.append(sent)
+        if not self._delivery_scheduled:
+            self._delivery_scheduled = True
+            self._schedule(self._deliver_scheduled)
 
-    def _run(self) -> None:
-        self._due = False
+    def _deliver_scheduled(self) -> None:
+        self._delivery_scheduled = False
         self.deliver()
 
     def deliver(self) -> None:
-        """Let the other end read what is under way, as far as it does."""
+        """Deliver the frames in flight while the other end reads."""
         other = self.other
-        while self._under_way and (other.reading or other.lingering) and not other.over:
-            sent = self._under_way.popleft()
+        while self._in_flight and (other.reading or other.lingering) and not other.over:
+            sent = self._in_flight.popleft()
             if sent is None:
                 other.lose()
                 continue
-            self._bytes -= _FRAME + len(sent.payload)
+            self._in_flight_bytes -= _FRAME_OVERHEAD + len(sent.payload)
             other.received += 1
-            if not other.lingering and not self._said_goodbye:
-                self._said_goodbye = sent.kind is Opcode.CLOSE
-                _tell(other.receiver, sent)
+            if not other.lingering and not self._close_delivered:
+                self._close_delivered = sent.kind is Opcode.CLOSE
+                _dispatch(other.receiver, sent)
         if not self.writable:
-            self.buffered = self._bytes
-            if not self._under_way and not self.send_lost:
+            self.buffered = self._in_flight_bytes
+            if not self._in_flight and not self.send_lost:
                 self.set_writable(True)
 
     def _end(self, *, linger: bool) -> None:
@@ -104,20 +101,20 @@ class _End(FakeTransport):
             self._put(None)
 
     def abort(self) -> None:
-        """End TCP by a reset: what is under way is lost."""
-        if not self.over:  # else the end itself may be under way
-            self._under_way.clear()
-            self._bytes = 0
+        """End TCP with a reset; the frames in flight are lost."""
+        if not self.over:  # else the end of TCP may be in flight
+            self._in_flight.clear()
+            self._in_flight_bytes = 0
             super().abort()
 
     def lose(self) -> None:
-        """TCP ends, for both ends."""
+        """End TCP for both ends."""
         super().lose()
         self._put(None)
-        self._soon(self.gone.set)
+        self._schedule(self.ended.set)
 
     def call_soon_threadsafe(self, callback: Callable[[], object]) -> None:
-        """Call back in a later turn; dropped where the loop is closed by now."""
+        """Call back in a later turn, unless the loop is closed by then."""
         with suppress(RuntimeError):
             super().call_soon_threadsafe(callback)
 
@@ -128,12 +125,12 @@ class _End(FakeTransport):
         task.add_done_callback(self.tasks.discard)
 
         def cancel() -> None:
-            self._soon(task.cancel)
+            self._schedule(task.cancel)
 
         return Disposable(cancel)
 
 
-def _tell(receiver: Receiver, sent: Sent) -> None:
+def _dispatch(receiver: Receiver, sent: Sent) -> None:
     if sent.kind is Opcode.PING:
         receiver.on_ping(sent.payload)
     elif sent.kind is Opcode.PONG:
@@ -144,13 +141,13 @@ def _tell(receiver: Receiver, sent: Sent) -> None:
         receiver.on_message(sent.message, size(sent.message))
 
 
-class Pair(  # noqa: SLOT001 # there are few of them
+class Pair(  # noqa: SLOT001 # few exist at a time
     tuple[Connection[In, Out], Connection[PeerIn, PeerOut]], Generic[In, Out, PeerIn, PeerOut]
 ):
-    """The server's connection and the client's, as `pair` returns them.
+    """The server's connection and the client's; `pair` returns them.
 
-    As a context it closes both at its end, the client first, with 1000, or with 1011 if it is left
-    by an exception; and it leaves nothing open.
+    Use it as an async context manager. At its end the client closes with 1000, or with 1011 after
+    an exception, and nothing stays open.
     """
 
     _sessions: tuple[Session[Any, Any], ...]
@@ -160,45 +157,41 @@ class Pair(  # noqa: SLOT001 # there are few of them
     def of(
         cls, sessions: tuple[Session[Any, Any], ...], ends: tuple[_End, ...]
     ) -> Pair[Any, Any, Any, Any]:
-        """Make one of two sessions and their wire."""
+        """Create a pair from two sessions and their transports."""
         made: Pair[Any, Any, Any, Any] = Pair(session.connection for session in sessions)
         made._sessions, made._ends = sessions, ends
         return made
 
     @property
     def closed(self) -> bool:
-        """Whether both ends are over."""
+        """Whether both connections have ended."""
         return all(end.over for end in self._ends)
 
     async def aclose(self) -> None:
-        """Close with 1000, if that was not done, and wait until all is over."""
-        await self._leave(Close())
+        """Close with 1000 if still open; wait until both connections and their tasks have ended."""
+        await self._close(Close())
 
-    async def _leave(self, close: Close) -> None:
+    async def _close(self, close: Close) -> None:
         server, client = self._sessions
         if client.state is State.OPEN:
             client.outgoing.on_next(close)
-        server.incoming.discard_unobserved()  # nobody will subscribe what nobody ever did
+        server.incoming.discard_unobserved()
         try:
-            await asyncio.wait([(gone := asyncio.ensure_future(self._gone()))], timeout=_GRACE)
-            # What still holds the server's reading would hide the close from it.
-            server.flow.gate.open_permanently()
-            await gone
-        except asyncio.CancelledError:  # who waits wants to wait no longer
+            ended = asyncio.gather(*(end.ended.wait() for end in self._ends))
+            await asyncio.wait([ended], timeout=_READ_CLOSE_TIMEOUT)
+            server.flow.gate.open_permanently()  # a paused server would not see the close
+            await ended
+        except asyncio.CancelledError:
             for session in self._sessions:
                 session.kill()
             raise
         finally:
             tasks = [task for end in self._ends for task in end.tasks]
             for task in tasks:
-                if not task.cancelling():  # who is may have to tidy up
+                if not task.cancelling():  # else it is cleaning up
                     task.cancel()
             if tasks:
                 await asyncio.wait(tasks)
-
-    async def _gone(self) -> None:
-        for end in self._ends:
-            await end.gone.wait()
 
     async def __aenter__(self) -> Pair[In, Out, PeerIn, PeerOut]:
         return self
@@ -206,7 +199,7 @@ class Pair(  # noqa: SLOT001 # there are few of them
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, _: TracebackType | None
     ) -> None:
-        await self._leave(Close() if exc is None else UNEXPECTED)
+        await self._close(Close() if exc is None else UNEXPECTED)
 
 
 @overload
@@ -236,16 +229,16 @@ def pair(
     peer_codec: Codec[Any, Any] | None = None,
     **options: Any,
 ) -> Pair[Any, Any, Any, Any]:
-    """Make two connections that are each other's peer, without sockets, on the running loop.
+    """Connect a server and a client on the running event loop, without sockets.
 
     Args:
-        handler: Runs on the first, the server's, as with `rxws.websocket`.
-        codec: The codec of both, or of the first.
-        peer_codec: The codec of the second; `codec` if not given.
-        **options: Those of both; see `rxws.ConnectionOptions`.
+        handler: Runs on the server's connection, as with `rxws.websocket`.
+        codec: The server's codec.
+        peer_codec: The client's codec; by default `codec`.
+        **options: The options of both connections; see `rxws.ConnectionOptions`.
 
     Returns:
-        The server's connection and the client's. As a context, it closes them.
+        The server's connection and the client's. Used as an async context manager, it closes them.
 
     Raises:
         RuntimeError: No event loop is running.

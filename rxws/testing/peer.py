@@ -1,4 +1,4 @@
-"""The peer behind a fake transport: what it sends arrives in order, as far as reading goes on."""
+"""The peer behind a fake transport, controlled by the test."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ __all__ = ["Peer"]
 
 
 class Peer:
-    """The peer behind a `FakeTransport`.
+    """The peer behind a `FakeTransport`, controlled by the test.
+
+    What the peer sends arrives in order, unless the session has paused reading.
 
     Args:
         transport: The transport.
-        overrun: How many frames still arrive after reading was paused: 0 for a wire that stops at
-            once, 1 for one that had a frame on its way.
+        overrun: How many frames still arrive after the session has paused reading, as with a frame
+            that is already in flight.
     """
 
     def __init__(self, transport: FakeTransport, overrun: int = 0) -> None:
         self._transport = transport
-        self._overrun = self._grace = overrun
-        self._on_its_way: deque[Callable[[], None]] = deque()
-        self._said_goodbye = False
+        self._overrun = self._overrun_left = overrun
+        self._in_flight: deque[Callable[[], None]] = deque()
+        self._finished = False
         transport.on_resumed = self._deliver
 
     def message(self, *messages: str | bytes) -> None:
@@ -44,48 +46,48 @@ class Peer:
         self._send(lambda: self._transport.receiver.on_pong(payload))
 
     def close(self, code: int | None = None, reason: str = "") -> None:
-        """Send a close frame. What follows it is not read, but for the end of TCP."""
-        self._send(lambda: self._part(self._transport.receiver.on_close, code, reason))
+        """Send a close frame. Of what follows it, only the end of TCP is read."""
+        self._send(lambda: self._finish(self._transport.receiver.on_close, code, reason))
 
     def violation(self, code: int) -> None:
-        """Send what the parser refuses with this code."""
-        self._send(lambda: self._part(self._transport.receiver.on_violation, code))
+        """Send something that the parser rejects with this close code."""
+        self._send(lambda: self._finish(self._transport.receiver.on_violation, code))
 
     def lost(self) -> None:
-        """End TCP: nothing more can be sent; what was sent before is read first, then the end."""
+        """Lose the TCP connection. Frames sent before are still read; nothing can be sent to it."""
         self._transport.sever()
-        self._on_its_way.append(self._transport.lose)
+        self._in_flight.append(self._transport.lose)
         self._deliver()
 
     def stop(self) -> None:
-        """Take nothing more: what is written next waits, and fills the wire."""
+        """Stop reading: the next frame that the session writes fills the transport."""
         self._transport.room = 0
 
     def go(self, frames: int | None = None) -> None:
-        """Take what waits, and so many frames more (all, if None)."""
+        """Read what is buffered and so many frames more; all of them if None."""
         self._transport.room = frames
         if not self._transport.writable:
             self._transport.set_writable(True)
 
-    def _part(self, tell: Callable[..., None], *args: Any) -> None:
-        self._said_goodbye = True
-        tell(*args)
+    def _finish(self, notify: Callable[..., None], *args: Any) -> None:
+        self._finished = True
+        notify(*args)
 
     def _send(self, arrive: Callable[[], None]) -> None:
         def read() -> None:
             self._transport.received += 1
-            if not (self._transport.over or self._transport.lingering or self._said_goodbye):
+            if not (self._transport.over or self._transport.lingering or self._finished):
                 arrive()
 
-        self._on_its_way.append(read)
+        self._in_flight.append(read)
         self._deliver()
 
     def _deliver(self) -> None:
-        while self._on_its_way:
+        while self._in_flight:
             if self._transport.reading:
-                self._grace = self._overrun
-            elif self._grace:
-                self._grace -= 1
+                self._overrun_left = self._overrun
+            elif self._overrun_left:
+                self._overrun_left -= 1
             else:
                 return
-            self._on_its_way.popleft()()
+            self._in_flight.popleft()()

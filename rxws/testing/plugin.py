@@ -1,4 +1,4 @@
-"""The pytest plugin: fixtures that see to it that nothing stays open, and failures to be read."""
+"""The pytest plugin: fixtures that fail a test that leaves something open, and readable diffs."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ import pytest
 
 from .diff import difference
 from .pair import Pair, pair
-from .scenario import Simulation
 from .server import TestServer, serve
-from .simulation import simulate
+from .simulation import Simulation, simulate
 from .timeline import Timeline
 
 __all__ = ["pytest_assertrepr_compare", "rxws_pair", "rxws_server", "rxws_simulate"]
 
 
 def simulating() -> Generator[Callable[..., Simulation[Any, Any]]]:
-    """`rxws.testing.simulate`; fails a test whose handler leaves something open behind the end."""
+    """Provide `rxws.testing.simulate`; fail if a handler leaves something open at the end."""
     simulations: list[Simulation[Any, Any]] = []
 
     def run(*args: Any, **kwargs: Any) -> Simulation[Any, Any]:
@@ -30,14 +29,14 @@ def simulating() -> Generator[Callable[..., Simulation[Any, Any]]]:
     left = [each for each in simulations if each.closed is not None and each.open_subscriptions]
     if left:
         pytest.fail(
-            f"{left[0].open_subscriptions} subscriptions or timers of the handler are left after "
-            f"the end of {left[0]!r}: return what you subscribe, or dispose it",
+            f"the handler left {left[0].open_subscriptions} subscriptions or timers open after "
+            f"the end of {left[0]!r}: return your subscriptions from the handler, or dispose them",
             pytrace=False,
         )
 
 
 def pairing() -> Generator[Callable[..., Pair[Any, Any, Any, Any]]]:
-    """`rxws.testing.pair`; fails a test that leaves one open."""
+    """Provide `rxws.testing.pair`; fail if a pair is left open."""
     pairs: list[Any] = []
 
     def make(*args: Any, **kwargs: Any) -> Pair[Any, Any, Any, Any]:
@@ -54,7 +53,7 @@ def pairing() -> Generator[Callable[..., Pair[Any, Any, Any, Any]]]:
 
 
 def serving() -> Generator[Callable[..., AbstractAsyncContextManager[TestServer]]]:
-    """`rxws.testing.serve`; fails a test that leaves one running."""
+    """Provide `rxws.testing.serve`; fail if a server is left running."""
     running: list[TestServer] = []
 
     @asynccontextmanager
@@ -67,24 +66,24 @@ def serving() -> Generator[Callable[..., AbstractAsyncContextManager[TestServer]
     yield start
     if running:
         pytest.fail(
-            f"{running[0]!r} still runs: use `async with rxws_server(...) as server:`",
+            f"{running[0]!r} is still running: use `async with rxws_server(...) as server:`",
             pytrace=False,
         )
 
 
-# Not as decorators: so the functions can be tested as functions.
+# Not used as decorators, so that tests can call the functions.
 rxws_simulate = pytest.fixture(name="rxws_simulate")(simulating)
 rxws_pair = pytest.fixture(name="rxws_pair")(pairing)
 rxws_server = pytest.fixture(name="rxws_server")(serving)
 
 
 def pytest_assertrepr_compare(op: str, left: Any, right: Any) -> list[str] | None:
-    """Show two timelines as marbles, one above the other."""
+    """Show two timelines as marble diagrams, one above the other."""
     if op != "==" or not isinstance(left, Timeline) or not isinstance(cast(object, right), list):
         return None
     try:
         other = Timeline.of(cast("list[Any]", right), left.step)
     except TypeError as exc:
-        return ["a timeline is compared with a list", str(exc)]
+        return ["a timeline can only be compared with a list of notifications", str(exc)]
     seen, expected = (other, left) if left.is_expected else (left, other)
-    return ["the timeline is not as expected", *difference(seen, expected)]
+    return ["the timelines differ", *difference(seen, expected)]

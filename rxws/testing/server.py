@@ -1,4 +1,4 @@
-"""A handler on a real server, on a free port of this machine."""
+"""Run a handler on a real server, on a free port of this machine."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["TestServer", "serve"]
 
 
 class TestServer:
-    """A server that runs.
+    """A running server; `serve` yields one.
 
     Attributes:
-        app: The application.
-        url: Where the handler is: `rxws.connect(server.url)`.
+        app: The `aiohttp.web.Application`.
+        url: The handler's URL, for `rxws.connect(server.url)`.
     """
 
-    __test__ = False  # pytest: no class of tests
+    __test__ = False  # pytest must not collect it
 
     def __init__(self, app: web.Application, url: str) -> None:
         self.app = app
@@ -37,15 +37,15 @@ class TestServer:
 async def serve(
     handler: Handler[Any, Any], path: str = "/", **options: Any
 ) -> AsyncGenerator[TestServer]:
-    """Serve a handler on a free port of 127.0.0.1, for as long as the context lasts.
+    """Serve a handler on a free port of 127.0.0.1 until the context ends.
 
     Args:
         handler: As for `rxws.websocket`.
-        path: Where it is.
-        **options: Those of `rxws.websocket`.
+        path: The path of the handler's URL.
+        **options: As for `rxws.websocket`.
 
     Yields:
-        The server.
+        The server, whose `url` you connect to.
 
     Examples:
         ```python

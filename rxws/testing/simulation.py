@@ -1,27 +1,78 @@
-"""A handler and a scripted peer in virtual time: the real session, without a network or a loop."""
+"""Run a handler in virtual time: the real session, without a network or an event loop."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeVar, overload
+import asyncio
+from collections.abc import Callable, Coroutine, Generator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Generic, NoReturn, TypeVar, cast, overload
 
+from reactivex.abc import DisposableBase
+from reactivex.notification import Notification, OnCompleted, OnError, OnNext
+from reactivex.observer import Observer
 from typing_extensions import Unpack
 from yarl import URL
 
 from rxws import codecs
-from rxws._core.connection import Handler, Handshake
+from rxws._core.connection import Close, Handler, Handshake, Stats
+from rxws._core.frames import Opcode
+from rxws._core.schedulers import call_later, is_own
+from rxws._core.streams import Stream
 from rxws._recording.recording import Recording
-from rxws._session.handler import check_handler
+from rxws._session.handler import check_handler, run_handler
 from rxws._session.options import ConnectionOptions, Options
+from rxws._session.session import Session, State
 from rxws.codecs import Codec
 
-from .scenario import Scene, Simulation, played, replayed
-from .timeline import named
+from .clock import Clock
+from .fake_transport import FakeTransport, NeedsEventLoop, Sent
+from .peer import Peer
+from .scenario import PeerAction, Scenario, encode
+from .timeline import Timeline, by_name, recorded
 
-__all__ = ["simulate"]
+__all__ = ["Simulation", "simulate"]
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+
+
+class Simulation(Generic[In, Out]):
+    """What a handler did in virtual time; `simulate` returns one.
+
+    Attributes:
+        incoming: What `conn.incoming` emitted, from its first subscription on.
+        outgoing: What was pushed to `conn.outgoing`. A `Close` that was pushed is the last event.
+        errors: The faults that `conn.errors` emitted, as values.
+        closed: How the connection ended; None if it is still open.
+        wire: Every frame that was written, with its time, including pings and the close frame.
+        failure: The exception that closed the connection: raised by the handler or its pipeline,
+            or a fault without a subscriber to `conn.errors`.
+        stats: The connection's counters; see `rxws.Stats`.
+        open_subscriptions: How many subscriptions of the handler to the connection's streams are
+            left. After the connection has ended, the handler's pending timers count as well.
+        time: The virtual time at the end, in seconds.
+    """
+
+    incoming: Timeline
+    outgoing: Timeline
+    errors: Timeline
+    closed: Close | None
+    failure: Exception | None
+    stats: Stats
+    open_subscriptions: int
+    time: float
+
+    def __init__(self, step: float, names: Mapping[str, Any]) -> None:
+        self.incoming = Timeline((), step, names)
+        self.outgoing = Timeline((), step, names)
+        self.errors = Timeline((), step, names)
+        self.wire: list[Sent] = []
+        self.closed = self.failure = None
+
+    def __repr__(self) -> str:
+        ended = self.closed or "open"
+        return f"<Simulation of {self.time:g} s: {ended}, outgoing={self.outgoing!r}>"
 
 
 @overload
@@ -63,30 +114,30 @@ def simulate(
 ) -> Simulation[Any, Any]:
     """Run a handler against a scripted peer in virtual time.
 
-    The session is the real one, with all its limits and deadlines; the wire is none. The peer
-    answers pings and closes at once, while it takes frames.
+    The session is the real one, with all limits and deadlines; only the network is missing. The
+    peer answers pings and closes at once, unless it has stopped reading.
 
     Args:
-        handler: As for `rxws.websocket`; called once, before the first frame.
-        incoming: What the peer does, as marbles: a name is a message, `|` a close with 1000,
-            `{4001 reason}` one with another code, `#` the loss of TCP; with `<` the peer stops
-            taking frames, with `>` it starts again. Or a recording of a connection, whose peer does
-            the same again.
+        handler: As for `rxws.websocket`. It is called once, before the first frame.
+        incoming: What the peer does, as marbles: a name is a message, `|` closes with 1000,
+            `{4001 reason}` closes with another code, `#` loses the TCP connection. At `<` the peer
+            stops reading, at `>` it starts again. Or a recording of a connection, to repeat what
+            its peer did.
         codec: The handler's codec.
-        step: Seconds of one character.
-        values: What names stand for: values that `peer_codec` encodes. A name that is not in here
-            is a text message as it stands.
-        until: Seconds that pass in all; by default as many as the marbles take.
-        peer_codec: The peer's codec; `codec` if not given.
-        handshake: What was agreed upon; a plain one if not given.
+        step: Seconds per character.
+        values: What the names stand for; `peer_codec` encodes these values. A name that is not
+            listed is a text message as it stands.
+        until: Seconds to run; by default the length of the marbles.
+        peer_codec: The peer's codec; by default `codec`.
+        handshake: The connection's handshake; by default one of `ws://localhost/`.
         **options: See `rxws.ConnectionOptions`.
 
     Returns:
         What happened.
 
     Raises:
-        NeedsEventLoop: The handler waits for what only an event loop brings.
-        ValueError: The marbles are none, or an option is out of range.
+        NeedsEventLoop: The handler awaits something that needs an event loop.
+        ValueError: The marbles are invalid, or an option is out of range.
 
     Examples:
         ```python
@@ -97,16 +148,183 @@ def simulate(
         ```
     """
     check_handler(handler)
-    names = named(values)
-    scene = Scene(
+    names = by_name(values)
+    runner = _Runner(
         Options(codec=codec, **options),
         handshake or Handshake(URL("ws://localhost/"), {}),
         Simulation(step, names),
     )
-    if isinstance(incoming, Recording):
-        acts, length = replayed(incoming)
-    else:
-        acts, length = played(incoming, step, names)
-    for act in acts:
-        scene.plan(act, peer_codec or codec)
-    return scene.run(handler, length if until is None else until)
+    scenario = (
+        Scenario.from_recording(incoming)
+        if isinstance(incoming, Recording)
+        else Scenario.from_marbles(incoming, step, names)
+    )
+    for action in scenario.actions:
+        runner.schedule(action, peer_codec or codec)
+    return runner.run(handler, scenario.seconds if until is None else until)
+
+
+class _Session(Session[Any, Any]):
+    """A session that remembers which exception closed it."""
+
+    __slots__ = ("failure",)
+
+    def __init__(self, *args: Any) -> None:
+        self.failure: Exception | None = None
+        super().__init__(*args)
+
+    def close_for(self, error: Exception) -> None:
+        self._remember(error)
+        super().close_for(error)
+
+    def _on_unobserved_fault(self, error: Exception) -> None:
+        self._remember(error)
+        super()._on_unobserved_fault(error)
+
+    def _remember(self, error: Exception) -> None:
+        if self.state is State.OPEN:
+            self.failure = error
+
+
+class _Runner:
+    """Runs a session against the peer's actions, and records its streams and frames."""
+
+    def __init__(
+        self, options: Options, handshake: Handshake, simulation: Simulation[Any, Any]
+    ) -> None:
+        self._simulation = simulation
+        self._clock = Clock()
+        self._transport = FakeTransport(self._clock, self._on_frame)
+        self._peer = Peer(self._transport)
+        self._peer_reads = True
+        self._replies: list[Callable[[], None]] = []  # of a peer that has stopped reading
+        self._session = _Session(self._transport, self._clock, options, handshake)
+        self._watched: list[tuple[Stream[Any], DisposableBase]] = []
+        conn = self._session.connection
+        self._watch(conn.incoming, self._recorder(simulation.incoming))
+        self._watch(conn.outgoing, self._recorder(simulation.outgoing))
+        self._watch(conn.errors, self._on_fault)
+        self._watch(conn.closed, self._on_closed)
+
+    def schedule(self, action: PeerAction, codec: Codec[Any, Any]) -> None:
+        at, sign, value, encoded = action
+        do: Callable[[], None]
+        match sign:
+            case "":
+                do = partial(self._peer.message, value if encoded else encode(value, codec))
+            case "{":
+                do = partial(self._peer.close, value.code, value.reason)
+            case "|":
+                do = partial(self._peer.close, 1000)
+            case "#":
+                do = self._peer.lost
+            case "<":
+                do = self._stop_reading
+            case _:
+                do = self._resume_reading
+        call_later(self._clock, at, do)
+
+    def run(self, handler: Handler[Any, Any], seconds: float) -> Simulation[Any, Any]:
+        session, simulation, clock = self._session, self._simulation, self._clock
+        with _no_loop():
+            run_handler(handler, session)
+            self._transport.attach(session)
+            clock.run(seconds)
+        for error in (session.failure, *simulation.errors.values):
+            if isinstance(error, NeedsEventLoop):
+                raise NeedsEventLoop.of(handler) from error
+        simulation.failure = session.failure
+        for timeline in (simulation.incoming, simulation.outgoing, simulation.errors):
+            timeline.failure = session.failure
+        simulation.stats = session.flow.stats
+        simulation.time = clock.time
+        simulation.open_subscriptions = sum(stream.subscriptions for stream, _ in self._watched)
+        if simulation.closed is not None:
+            simulation.open_subscriptions += sum(not is_own(action) for action in clock.actions)
+        for _, watching in self._watched:
+            watching.dispose()
+        return simulation
+
+    # --- recording --------------------------------------------------------------------------
+
+    def _watch(self, stream: Any, record: Callable[[Notification[Any]], None]) -> None:
+        observer: Observer[Any] = Observer(
+            lambda value: record(OnNext(value)),
+            lambda error: record(OnError(error)),
+            lambda: record(OnCompleted()),
+        )
+        self._watched.append((stream, cast(Stream[Any], stream).watch(observer)))
+
+    def _recorder(self, timeline: Timeline) -> Callable[[Notification[Any]], None]:
+        def record(notification: Notification[Any]) -> None:
+            # A Close that was pushed to `outgoing` already is the end.
+            if not (isinstance(notification, OnCompleted) and timeline and _is_close(timeline)):
+                timeline.append(recorded(self._clock.time, notification))
+
+        return record
+
+    def _on_fault(self, notification: Notification[Any]) -> None:
+        if isinstance(notification, OnNext):
+            self._simulation.errors.append(recorded(self._clock.time, notification))
+
+    def _on_closed(self, notification: Notification[Any]) -> None:
+        if isinstance(notification, OnNext):
+            self._simulation.closed = notification.value
+
+    # --- the peer ---------------------------------------------------------------------------
+
+    def _on_frame(self, sent: Sent) -> None:
+        self._simulation.wire.append(sent)
+        if sent.kind is Opcode.PING:
+            self._reply(partial(self._peer.pong, sent.payload))
+        elif sent.kind is Opcode.CLOSE:
+            self._reply(partial(self._peer.close, sent.code, sent.reason))
+            self._reply(self._peer.lost)
+
+    def _reply(self, reply: Callable[[], None]) -> None:
+        self._replies.append(reply)
+        if self._peer_reads:
+            call_later(self._clock, 0, self._send_replies)
+
+    def _send_replies(self) -> None:
+        replies, self._replies = self._replies, []
+        for reply in replies:
+            reply()
+
+    def _stop_reading(self) -> None:
+        self._peer_reads = False
+        self._peer.stop()
+
+    def _resume_reading(self) -> None:
+        self._peer_reads = True
+        self._peer.go()
+        self._send_replies()
+
+
+def _is_close(timeline: Timeline) -> bool:
+    return isinstance(getattr(timeline[-1].value, "value", None), Close)
+
+
+class _NoLoop:
+    """Stands in for the running event loop, and raises `NeedsEventLoop` when it is used."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise NeedsEventLoop(f"{name}: there is no event loop in virtual time")
+
+    def create_task(self, coroutine: Coroutine[Any, Any, Any], **_: object) -> NoReturn:
+        coroutine.close()  # avoids the warning that it was never awaited
+        self.__getattr__("create_task")
+
+
+@contextmanager
+def _no_loop() -> Generator[None]:
+    """Replace the running event loop, which an `async def` test has, by one that raises.
+
+    With no running loop at all, RxPY would create one to await an Observable, and leave it open.
+    """
+    loop = asyncio._get_running_loop()
+    asyncio._set_running_loop(cast(Any, _NoLoop()))
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(loop)

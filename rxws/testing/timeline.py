@@ -1,4 +1,4 @@
-"""What a stream told and when, as something to compare with."""
+"""Timelines: notifications with their times, which tests compare."""
 
 from __future__ import annotations
 
@@ -15,62 +15,64 @@ from rxws._recording.lane import Lane
 
 from .notation import Token, parse
 
-__all__ = ["AnyError", "ClosedWith", "Timeline", "marbles", "named", "recorded"]
+__all__ = ["AnyError", "ClosedWith", "Timeline", "by_name", "close_of", "marbles", "recorded"]
 
-# Seconds: times are the same that differ by no more than what adding them up in steps makes.
-_SAME = 1e-5
+_TOLERANCE = 1e-5  # seconds; steps such as 0.1 do not add up exactly
 
 
 class _Named(OnNext[Any]):
-    """A value that is known by its name: `a` is "a", and `1` is 1 as well as "1"."""
+    """Expect a value with this text: `a` matches "a", `1` matches 1 and "1"."""
 
     def equals(self, other: Notification[Any]) -> bool:
         return isinstance(other, OnNext) and str(other.value) == self.value
 
 
+def close_of(notification: Any) -> Close | None:
+    """Return the close of a `ConnectionClosed`, of a `Close` or of an expectation, or None."""
+    if isinstance(notification, OnError):
+        exception: object = notification.exception
+        return exception.close if isinstance(exception, ConnectionClosed) else None
+    value = getattr(notification, "value", None)
+    return value if isinstance(value, Close) else None
+
+
 class AnyError(OnError[Any]):
-    """A failure by whatever error: `#`."""
+    """Expect any error: `#`."""
 
     def __init__(self) -> None:
         super().__init__("any error")
 
     def equals(self, other: Notification[Any]) -> bool:
-        """Whether the other is a failure."""
+        """Return whether the other is an error."""
         return isinstance(other, OnError)
 
 
 class ClosedWith(OnError[Any]):
-    """An end by this close code: `{4001}`, as the error that fails a stream or as a `Close`."""
+    """Expect a close code, as a `ConnectionClosed` or as a `Close`: `{4001}`."""
 
     def __init__(self, close: Close) -> None:
         super().__init__(ConnectionClosed(close))
         self.close = close
 
     def equals(self, other: Notification[Any]) -> bool:
-        """Whether the other is that close; a reason counts where one was written."""
-        close = (
-            getattr(other.exception, "close", None)
-            if isinstance(other, OnError)
-            else other.value
-            if isinstance(other, OnNext)
-            else None
-        )
-        if not isinstance(close, Close) or close.code != self.close.code:
+        """Return whether the other is this close; without a reason, any reason matches."""
+        close = close_of(other)
+        if close is None or close.code != self.close.code:
             return False
-        return not self.close.reason or close.reason == self.close.reason
+        return self.close.reason in ("", close.reason)
 
 
 class Timeline(list["Recorded[Any]"]):
-    """Notifications with their times, in seconds.
+    """A list of notifications with their times in seconds.
 
-    It equals another, or a list of RxPY's `Recorded`, whose notifications are the same at the same
-    times. Under pytest, a comparison that fails shows both as marbles, one above the other.
+    It equals another timeline, or a list of RxPY's `Recorded`, with the same notifications at the
+    same times. When a comparison fails, pytest shows both as marble diagrams.
 
     Args:
-        events: The notifications.
-        step: Seconds of one character when it is drawn.
-        names: What values are called when they are drawn.
-        is_expected: Whether it is what a test expects, and not what was seen.
+        events: The notifications, as RxPY's `Recorded`.
+        step: Seconds per character in a diagram.
+        names: What values are called in a diagram.
+        is_expected: Whether this is what a test expects, and not what happened.
 
     Examples:
         >>> seen = marbles("-a-b|", step=0.5)
@@ -87,23 +89,23 @@ class Timeline(list["Recorded[Any]"]):
     ) -> None:
         super().__init__(events)
         self.is_expected = is_expected
-        self.failure: Exception | None = None  # of the handler; told where a comparison fails
+        self.failure: Exception | None = None  # of the handler; `difference` reports it
         self.step = step
         self.names = dict(names or {})
 
     @classmethod
     def of(cls, events: list[Any] | Lane, step: float = 1.0) -> Timeline:
-        """Make one of what a recording has on a lane, or of a list of RxPY's `Recorded`.
+        """Create a timeline from a lane of a recording or from a list of RxPY's `Recorded`.
 
         Args:
-            events: `recording.lanes["label"]`, or the list; a timeline is returned as it is.
-            step: Seconds of one character when it is drawn.
+            events: `recording.lanes["label"]` or the list. A timeline is returned unchanged.
+            step: Seconds per character in a diagram.
 
         Returns:
-            The timeline. What was disposed has no end.
+            The timeline. It has no end if the recorded stream was disposed.
 
         Raises:
-            TypeError: There are other things in the list.
+            TypeError: The list has elements of another type.
 
         Examples:
             >>> from reactivex.testing import ReactiveTest
@@ -113,12 +115,14 @@ class Timeline(list["Recorded[Any]"]):
         if isinstance(events, Timeline):
             return events
         if isinstance(events, Lane):
-            return cls((_played(event) for event in events.events if event.type in _TOLD), step)
+            return cls(
+                (_recorded(event) for event in events.events if event.type in _NOTIFICATIONS), step
+            )
         for event in events:
             if not isinstance(event, Recorded):
                 raise TypeError(
-                    f"{event!r:.80} is no notification with its time: compare with "
-                    "marbles(...), or the values alone, as in sim.outgoing.values == [...]"
+                    f"{event!r:.80} is not a notification with a time: compare with "
+                    "marbles(...), or only the values, as in sim.outgoing.values == [...]"
                 )
         return cls(events, step)
 
@@ -129,17 +133,17 @@ class Timeline(list["Recorded[Any]"]):
 
     @property
     def times(self) -> list[float]:
-        """When each notification came."""
+        """The time of each notification, in seconds."""
         return [event.time for event in self]
 
     @property
     def end(self) -> Notification[Any] | None:
-        """What ended it: a completion or a failure; None while it goes on."""
+        """The last notification if it is a completion or an error, else None."""
         last = self[-1].value if self else None
         return last if isinstance(last, OnCompleted | OnError) else None
 
     def first_difference(self, other: Timeline) -> int | None:
-        """Return the place of the first notification that is not the same; None if all are."""
+        """Return the index of the first notification that differs, or None."""
         for place, (one, two) in enumerate(zip(self, other, strict=False)):
             if not _same(one, two):
                 return place
@@ -156,45 +160,45 @@ class Timeline(list["Recorded[Any]"]):
     def __ne__(self, other: object) -> bool:
         return not self == other
 
-    __hash__ = None  # as of any list
+    __hash__ = None  # as for any list
 
     def __repr__(self) -> str:
         return "[" + ", ".join(f"{event.time:g} s {event.value}" for event in self) + "]"
 
 
 def _same(one: Recorded[Any], two: Recorded[Any]) -> bool:
-    if abs(one.time - two.time) > _SAME:
+    if abs(one.time - two.time) > _TOLERANCE:
         return False
     first: Any = one.value
     second: Any = two.value
     if type(first) is type(second) is OnError:
-        # RxPY's `on_error(time, "text")` makes a plain Exception, which stands for any type.
+        # RxPY's `on_error(time, "text")` creates a plain Exception, which matches any type.
         types: set[Any] = {type(first.exception), type(second.exception)}
         same_type = len(types) == 1 or Exception in types
         return same_type and str(first.exception) == str(second.exception)
-    # An expectation may be wider than a notification: a name, any error, a predicate of RxPY's.
-    if not isinstance(first, _WIDER) and (
-        isinstance(second, _WIDER) or not isinstance(second, Notification)
+    # The expectation decides, as it may match several notifications.
+    if not isinstance(first, _PATTERNS) and (
+        isinstance(second, _PATTERNS) or not isinstance(second, Notification)
     ):
         first, second = second, first
-    if not isinstance(second, Notification):  # RxPY's predicates ask one another without end
+    if not isinstance(second, Notification):  # two of RxPY's predicates would recurse endlessly
         return first is second
     return bool(first == second)
 
 
-_WIDER = (_Named, AnyError, ClosedWith)
-_TOLD = ("next", "close", "error", "completed")
+_PATTERNS = (_Named, AnyError, ClosedWith)
+_NOTIFICATIONS = ("next", "close", "error", "completed")
 
 
-def _played(event: Event) -> Recorded[Any]:
+def _recorded(event: Event) -> Recorded[Any]:
     if event.type == "error":
         return recorded(event.t, OnError(event.data))
     return recorded(event.t, OnCompleted() if event.type == "completed" else OnNext(event.data))
 
 
 def recorded(at: float, notification: Notification[Any]) -> Recorded[Any]:
-    """Note a notification and its time."""
-    time: Any = at  # RxPY counts in ticks; a tick of ours is a second, and parts of it count
+    """Create a `Recorded` from a time in seconds and a notification."""
+    time: Any = at  # RxPY declares integer ticks
     return Recorded(time, notification)
 
 
@@ -205,47 +209,45 @@ def marbles(
     values: Mapping[Any, Any] | None = None,
     error: Exception | None = None,
 ) -> Timeline:
-    """Read a marble diagram as what a stream is expected to tell.
-
-    The grammar is that of RxPY's marbles, and how connections end.
+    """Create the timeline that a test expects from a marble diagram.
 
     Args:
-        text: Marbles as in RxPY: each character takes a step; `-` lets time pass, `ab` is one
-            value, `(a,b)` are two at once, `|` is the completion and `#` a failure. Besides,
-            `{4001}` and `{4001 reason}` are an end by that close code. Spaces do not count.
-        step: Seconds of one character.
-        values: What the names in the text stand for, as `{"a": 1}`. A name that is not in here
-            stands for the value that is written so: `1` for 1 and for "1".
-        error: What `#` stands for; any error if not given.
+        text: Marbles as in RxPY: each character lasts one step; `-` is time that passes, `ab` is
+            one value, `(a,b)` are two values at once, `|` completes and `#` fails. In addition,
+            `{4001}` and `{4001 reason}` end with that close code. Spaces are ignored.
+        step: Seconds per character.
+        values: What the names in the text stand for, as `{"a": 1}`. A name that is not listed
+            matches any value with that text: `1` matches 1 and "1".
+        error: What `#` stands for; by default any error.
 
     Returns:
-        A timeline that equals what is seen where that is the same, at the same times.
+        A timeline to compare with.
 
     Raises:
-        ValueError: The text is no marble diagram.
+        ValueError: The text is not a marble diagram, or `step` is not above 0.
 
     Examples:
         >>> marbles("a-(b,c)-|", values={"a": 1}).values
         [1, 'b', 'c']
     """
-    names = named(values)
-    marks, _ = parse(text, step)
-    events = [recorded(mark.at, _expected(mark, names, error)) for mark in marks]
+    names = by_name(values)
+    tokens, _ = parse(text, step)
+    events = [recorded(token.at, _expected(token, names, error)) for token in tokens]
     return Timeline(events, step, names, is_expected=True)
 
 
-def named(values: Mapping[Any, Any] | None) -> dict[str, Any]:
-    """What names stand for, by their text: as in RxPY, a number may be its own name."""
+def by_name(values: Mapping[Any, Any] | None) -> dict[str, Any]:
+    """Index values by the text of their names; as in RxPY, a name may be a number."""
     return {str(name): value for name, value in (values or {}).items()}
 
 
-def _expected(mark: Token, names: Mapping[str, Any], error: Exception | None) -> Notification[Any]:
-    if mark.close is not None:
-        return ClosedWith(mark.close)
-    if mark.sign == "|":
+def _expected(token: Token, names: Mapping[str, Any], error: Exception | None) -> Notification[Any]:
+    if token.close is not None:
+        return ClosedWith(token.close)
+    if token.sign == "|":
         return OnCompleted()
-    if mark.sign == "#":
+    if token.sign == "#":
         return AnyError() if error is None else OnError(error)
-    if mark.sign:
-        raise ValueError(f"{mark.sign!r} is what a peer does: it has no place in an expectation")
-    return OnNext(names[mark.name]) if mark.name in names else _Named(mark.name)
+    if token.sign:
+        raise ValueError(f"{token.sign!r} is an action of a peer: use it with simulate() only")
+    return OnNext(names[token.name]) if token.name in names else _Named(token.name)

@@ -536,7 +536,7 @@ class SessionMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_can_be_delivered_is(self) -> None:
-        books, waits = self.books, len(self.peer._on_its_way)
+        books, waits = self.books, len(self.peer._in_flight)
         assert self.kept <= 1 + self.overrun
         held = books.holds and books.phase is Phase.OPEN
         behind = self.conn.flow.buffered > self.terms.high_water // 2

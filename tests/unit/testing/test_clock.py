@@ -70,7 +70,7 @@ def test_time_that_does_not_get_on_is_told(monkeypatch: pytest.MonkeyPatch) -> N
 
     clock.run(1)
     clock.schedule(again)
-    with pytest.raises(RuntimeError, match=r"time does not get on at 1\.0 s: .* an interval"):
+    with pytest.raises(RuntimeError, match=r"the clock is stuck at 1\.0 s: .* an interval"):
         clock.run(1)
 
 

@@ -65,7 +65,7 @@ ABC = line((0, "a"), (2, "b"), (4, "c"), (6, END))
             ABC,
             marbles("a-b-c-d-|"),
             """
-            differs at 6 s: expected 'd' at 6 s, seen the completion at 6 s
+            differs at 6 s: expected 'd' at 6 s, seen completion at 6 s
             expected  a-b-c-d-|
             seen      a-b-c-|
                             ^
@@ -75,7 +75,7 @@ ABC = line((0, "a"), (2, "b"), (4, "c"), (6, END))
             ABC,
             marbles("a-b-c--"),
             """
-            differs at 6 s: expected nothing more, seen the completion at 6 s
+            differs at 6 s: expected nothing more, seen completion at 6 s
             expected  a-b-c--
             seen      a-b-c-|
                             ^
@@ -105,7 +105,7 @@ ABC = line((0, "a"), (2, "b"), (4, "c"), (6, END))
             line((0, "a"), (0, "b"), (5, "d"), (6, END)),
             marbles("(a,b)d(c,|)"),
             """
-            differs at 6 s: expected 'c' at 6 s, seen the completion at 6 s
+            differs at 6 s: expected 'c' at 6 s, seen completion at 6 s
             expected  (a,b)d(c,|)
             seen      (a,b)d|
                             ^
@@ -125,7 +125,7 @@ ABC = line((0, "a"), (2, "b"), (4, "c"), (6, END))
             line((0, "a"), (2, ConnectionClosed(Close(4001, "why")))),
             marbles("a-{4002}"),
             """
-            differs at 2 s: expected the close 4002 at 2 s, seen the close 4001 'why' at 2 s
+            differs at 2 s: expected close 4002 at 2 s, seen close 4001 'why' at 2 s
             expected  a-{4002}
             seen      a-{4001 why}
                         ^
@@ -135,7 +135,7 @@ ABC = line((0, "a"), (2, "b"), (4, "c"), (6, END))
             line((0, "a"), (2, Close(4001))),
             marbles("a-|"),
             """
-            differs at 2 s: expected the completion at 2 s, seen the close 4001 at 2 s
+            differs at 2 s: expected completion at 2 s, seen close 4001 at 2 s
             expected  a-|
             seen      a-{4001}
                         ^
@@ -145,7 +145,7 @@ ABC = line((0, "a"), (2, "b"), (4, "c"), (6, END))
             line((1, KeyError("k"))),
             marbles("-#", error=KeyError("l")),
             """
-            differs at 1 s: expected the failure KeyError('l') at 1 s, seen the failure KeyError('k') at 1 s
+            differs at 1 s: expected the error KeyError('l') at 1 s, seen the error KeyError('k') at 1 s
             expected  -#
             seen      -#
                        ^
@@ -155,7 +155,7 @@ ABC = line((0, "a"), (2, "b"), (4, "c"), (6, END))
             line((1, END)),
             marbles("--#"),
             """
-            differs at 1 s: expected a failure at 2 s, seen the completion at 1 s
+            differs at 1 s: expected any error at 2 s, seen completion at 1 s
             expected  --#
             seen      -|
                        ^
@@ -178,7 +178,7 @@ ABC = line((0, "a"), (2, "b"), (4, "c"), (6, END))
             ABC,
             Timeline([on_next(0, lambda value: value == "z")]),
             """
-            differs at 0 s: expected what OnNextPredicate accepts at 0 s, seen 'a' at 0 s
+            differs at 0 s: expected a match for OnNextPredicate at 0 s, seen 'a' at 0 s
             expected  ?------
             seen      a-b-c-|
                       ^

@@ -269,7 +269,7 @@ def test_a_coroutine_that_waits_is_refused() -> None:
 
     setup = Setup()
     setup.transport.spawn(wait())
-    with pytest.raises(NeedsEventLoop, match="only an event loop brings"):
+    with pytest.raises(NeedsEventLoop, match="needs an event loop"):
         setup.clock.turn()
     assert left == [1]
 

@@ -67,22 +67,22 @@ def test_times_are_no_sums_of_errors() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a,b", "a comma belongs into a group, as in (a,b)"),
-        ("(a", "a group is written (a,b), and none within another"),
-        ("((a),b)", "none within another"),
-        ("a)", "it ends a group that did not begin"),
-        ("{4001", "a close is written {4001} or {4001 why}"),
-        ("4001}", "it ends a close that did not begin"),
-        ("{}", "is no close"),
-        ("{abc}", "is no close"),
-        ("{999}", "is no close"),
-        ("{4001 " + "x" * 124 + "}", "is no close"),
+        ("a,b", "use a comma only inside a group, as in (a,b)"),
+        ("(a", "write a group as (a,b); groups cannot be nested"),
+        ("((a),b)", "groups cannot be nested"),
+        ("a)", "no group is open here"),
+        ("{4001", "write a close as {4001} or {4001 reason}"),
+        ("4001}", "no close is open here"),
+        ("{}", "is not a close"),
+        ("{abc}", "is not a close"),
+        ("{999}", "is not a close"),
+        ("{4001 " + "x" * 124 + "}", "is not a close"),
         ("a|b", "'b' in 'a|b' comes after the end"),
         ("|#", "'#' in '|#' comes after the end"),
         ("{4001}|", "comes after the end"),
         ("(|,a)", "comes after the end"),
-        ("(ab|)", "'ab|' in '(ab|)' is neither a name nor a sign: write (a,|)"),
-        ("(a{4001})", "is neither a name nor a sign"),
+        ("(ab|)", "'ab|' in '(ab|)' mixes a name and a sign: write (a,|)"),
+        ("(a{4001})", "mixes a name and a sign"),
     ],
 )
 def test_what_is_no_diagram_is_refused_with_a_remedy(text: str, said: str) -> None:
@@ -96,13 +96,13 @@ def test_what_is_no_diagram_is_refused_with_a_remedy(text: str, said: str) -> No
 @pytest.mark.parametrize("step", [0, -1, float("nan"), float("inf")])
 def test_a_step_takes_time(step: float) -> None:
     """It is above 0 seconds, and there is an end of it."""
-    with pytest.raises(ValueError, match="is no time: use seconds above 0"):
+    with pytest.raises(ValueError, match="must be a number of seconds above 0"):
         parse("a", step)
 
 
 def test_what_a_peer_does_is_not_expected_of_a_stream() -> None:
     """`<` and `>` are refused by `marbles`."""
-    with pytest.raises(ValueError, match="'<' is what a peer does"):
+    with pytest.raises(ValueError, match="'<' is an action of a peer"):
         marbles("a<")
 
 

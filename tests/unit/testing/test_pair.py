@@ -179,8 +179,8 @@ async def test_a_peer_that_pauses_holds_the_sender_back() -> None:
         for number in range(300):
             client.outgoing.on_next(f"{number:01024}")
         await turns()
-        under_way = wire(made)[1]._under_way
-        assert 50 < len(under_way) < 70
+        in_flight = wire(made)[1]._in_flight
+        assert 50 < len(in_flight) < 70
         assert client.flow.buffered > 200 << 10
         assert writable == [True, False]
         assert told.values == []
@@ -201,7 +201,7 @@ async def test_tiny_messages_are_bounded_too() -> None:
             for _ in range(5000):
                 client.outgoing.on_next("")
             await turns()
-            assert len(wire(made)[1]._under_way) < 600
+            assert len(wire(made)[1]._in_flight) < 600
         await client.flow.drained()
         await turns()
         assert server.flow.stats.received_messages == 5000

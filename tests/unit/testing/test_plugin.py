@@ -152,7 +152,7 @@ def test_its_fixtures_work_without_any_other_plugin(told: str) -> None:
 def test_a_failure_shows_two_marble_lines(told: str) -> None:
     """The expected above the seen, whichever stands left of the `==`."""
     shown = """
-E         the timeline is not as expected
+E         the timelines differ
 E         differs at 0.6 s: expected 'C' at 0.6 s, seen 'C' at 0.7 s
 E         expected  ------C---|
 E         seen      -------C--|
@@ -172,15 +172,15 @@ E                   a character is 0.1 s
 
 def test_what_cannot_be_compared_is_told(told: str) -> None:
     """With what to compare instead."""
-    assert "a timeline is compared with a list" in told
-    assert "'C' is no notification with its time: compare with marbles(...)" in told
+    assert "a timeline can only be compared with a list" in told
+    assert "'C' is not a notification with a time: compare with marbles(...)" in told
 
 
 def test_what_a_test_leaves_open_fails_it(told: str) -> None:
     """A subscription or a timer of the handler's, a pair, a server."""
-    assert "1 subscriptions or timers of the handler are left after the end of <Simulation" in told
+    assert "the handler left 1 subscriptions or timers open after the end of <Simulation" in told
     assert "a pair is still open: use `async with rxws_pair(...) as (server, client):`" in told
-    assert "still runs: use `async with rxws_server(...) as server:`" in told
+    assert "is still running: use `async with rxws_server(...) as server:`" in told
 
 
 def test_its_fixtures_go_with_pytest_asyncio(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ async def test_each_fixture_fails_a_test_that_leaves_something() -> None:
     await pair.aclose()
     serving = plugin.serving()
     async with next(serving)(lambda conn: None):
-        with pytest.raises(pytest.fail.Exception, match="still runs"):
+        with pytest.raises(pytest.fail.Exception, match="is still running"):
             next(serving)
 
 

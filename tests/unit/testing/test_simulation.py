@@ -200,7 +200,7 @@ def test_a_name_without_a_value_is_a_message_as_it_stands() -> None:
 
 def test_a_value_that_the_peer_cannot_send_is_refused() -> None:
     """With what to give instead."""
-    with pytest.raises(ValueError, match=r"cannot be encoded by the peer's codec .* peer_codec"):
+    with pytest.raises(ValueError, match=r"the peer's codec cannot encode .* peer_codec"):
         simulate(echo, "a", values={"a": {1, 2}})
 
 
@@ -284,7 +284,7 @@ def test_options_are_those_of_a_connection() -> None:
         simulate(echo, "", max_message_size=0)
     sim = simulate(echo, "a-{4001}", completes=lambda close: True)
     assert sim.incoming == marbles("a-|")
-    with pytest.raises(ValueError, match="is not marbles"):
+    with pytest.raises(ValueError, match="unexpected"):
         simulate(echo, "a,b")
 
 
@@ -397,7 +397,7 @@ def test_what_needs_an_event_loop_is_refused(handler: Any, in_a_loop: bool) -> N
         else:
             simulate(handler, "a--|")
 
-    with pytest.raises(NeedsEventLoop, match=r"rxws\.testing\.pair, or on a server"):
+    with pytest.raises(NeedsEventLoop, match=r"rxws\.testing\.pair or on a server"):
         run()
 
 

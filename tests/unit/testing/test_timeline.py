@@ -111,7 +111,7 @@ def test_it_equals_no_list_of_other_things() -> None:
     assert line != ["a"]
     assert line != "a"
     assert line.values == ["a"]
-    with pytest.raises(TypeError, match=r"'a' is no notification .* sim\.outgoing\.values == "):
+    with pytest.raises(TypeError, match=r"'a' is not a notification .* sim\.outgoing\.values == "):
         Timeline.of(["a"])
 
 
