@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -68,6 +69,9 @@ def is_loop_idle(thread: int) -> bool:
     return frame.f_code.co_name == "select" and frame.f_locals["timeout"] != 0
 
 
+@pytest.mark.skipif(
+    os.environ.get("RXWS_TEST_LOOP") == "uvloop", reason="`asleep` knows asyncio's own loop only"
+)
 async def test_a_message_from_a_thread_wakes_an_idle_loop(dial: Any) -> None:
     """A message from another thread is sent even if nothing else wakes the loop."""
     async with dial(heartbeat=None) as (conn, peer):
