@@ -40,10 +40,10 @@ def frame_cost(channels: int, *, keyed: bool) -> float:
     best = float("inf")
     for _ in range(ROUNDS):
         received.clear()
-        began = perf_counter()
+        start = perf_counter()
         for number in range(frames):
             receive(f"{number % channels}", 1)
-        best = min(best, perf_counter() - began)
+        best = min(best, perf_counter() - start)
         assert len(received) == frames
     client.feed.dispose()
     return best / frames * 1e6

@@ -18,19 +18,19 @@ IDLE = 2000
 WARM_UP, CYCLES = 1000, 4000
 
 
-def row(what: str, figure: str, bound: str) -> None:
-    print(f"| {what} | {figure} | {bound} |", flush=True)
+def row(what: str, measured: str, limit: str) -> None:
+    print(f"| {what} | {measured} | {limit} |", flush=True)
 
 
 async def floods() -> None:
     for name, what in [
         ("echo", "echo, the peer does not read"),
-        ("slow", "a subscriber that takes 1 ms per message"),
+        ("slow", "a subscriber that takes 1 ms for each"),
     ]:
         async with running() as server:
             grown, taken = await flood(server, name, SECONDS)
-        figure = f"+{grown / MIB:.1f} MiB at the peak, TCP accepted {taken:,} messages"
-        row(f"{SECONDS:.0f} s flood of 1 KiB messages: {what}", figure, "16 MiB")
+        measured = f"+{grown / MIB:.1f} MiB at the peak, {taken:,} messages accepted by TCP"
+        row(f"{SECONDS:.0f} s flood of 1 KiB messages: {what}", measured, "16 MiB")
 
 
 async def connections() -> None:
@@ -43,20 +43,22 @@ async def connections() -> None:
         after = await server.held()
     left = {name: after[name] - fresh[name] for name in after if name != "rss"}
     counts = ", ".join(f"{count} {name}" for name, count in left.items())
-    row(f"{WARM_UP + CYCLES} connections, opened and closed: objects left", counts, "none")
+    total = WARM_UP + CYCLES
+    row(f"left after {total} connections were opened and closed", counts, "none")
     grown = f"{(after['rss'] - before['rss']) / KIB:+.0f} KiB"
-    row(f"RSS after {WARM_UP + CYCLES} connections, compared with {WARM_UP}", grown, "flat")
+    row(f"growth of RSS between {WARM_UP} and {total} connections", grown, "flat")
 
 
 async def idle() -> None:
     plain, ours = await idle_cost("raw", IDLE), await idle_cost("route", IDLE)
-    row(f"an idle connection with aiohttp alone, of {IDLE}", f"{plain / KIB:.1f} KiB", "")
+    what = f"memory of an idle connection with aiohttp alone, with {IDLE} connections"
+    row(what, f"{plain / KIB:.1f} KiB", "")
     more = f"{ours / KIB:.1f} KiB, {(ours - plain) / KIB:.1f} KiB more"
-    row("an idle connection with an rxws echo", more, "6 KiB more")
+    row("the same with rxws and an echo handler", more, "6 KiB more")
 
 
 async def main() -> None:
-    print("| what | measured | bound |\n|---|---|---|")
+    print("| what | measured | limit in the tests |\n|---|---|---|")
     await idle()
     await connections()
     await floods()

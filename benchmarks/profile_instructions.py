@@ -63,16 +63,16 @@ def count(name: str, case: Case, each: int) -> int:
         raise PeerFailed(f"valgrind is not installed: {REMEDY}")
     # A fixed hash seed: sets of strings then have the same order on every run.
     peer = dataclasses.replace(PEERS[name], env={**PEERS[name].env, "PYTHONHASHSEED": "0"})
-    with tempfile.TemporaryDirectory() as made:
-        out = Path(made) / "callgrind.out"
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "callgrind.out"
         prefix = [valgrind, "--quiet", "--tool=callgrind", f"--callgrind-out-file={out}"]
         process = PeerProcess(peer, serve_arguments(case, "asyncio"), prefix)
         with loaded_peer(case, process) as server, server.connected() as connections:
             server.exchange(connections, each, server.messages.counted_replies)
-        found = TOTALS.findall(out.read_text("utf-8", errors="replace")) if out.exists() else []
-    if not found:
+        totals = TOTALS.findall(out.read_text("utf-8", errors="replace")) if out.exists() else []
+    if not totals:
         raise PeerFailed(f"callgrind wrote no result for {PEERS[name].title}")
-    return int(found[-1])
+    return int(totals[-1])
 
 
 if __name__ == "__main__":

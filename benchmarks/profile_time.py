@@ -63,8 +63,8 @@ def profile(name: str, case: Case, args: argparse.Namespace) -> dict[str, float]
     with loaded_peer(case, PeerProcess(PEERS[name], serve_arguments(case, args.loop))) as peer:
         peer.keep_busy(args.seconds / 5)
         cost = peer.keep_busy(args.seconds)  # without the profiler, which slows the peer down
-        with tempfile.TemporaryDirectory() as made:
-            raw = Path(made) / "raw.txt"
+        with tempfile.TemporaryDirectory() as folder:
+            raw = Path(folder) / "raw.txt"
             record(peer, raw, "raw", args.seconds)
             stacks = raw.read_text("utf-8")
         if args.raw:
@@ -102,10 +102,10 @@ def record(peer: LoadedPeer, target: Path, form: str, seconds: float) -> None:
 
 def py_spy() -> str:
     beside = Path(sys.executable).parent / "py-spy"
-    found = str(beside) if beside.exists() else shutil.which("py-spy")
-    if found is None:
+    path = str(beside) if beside.exists() else shutil.which("py-spy")
+    if path is None:
         raise PeerFailed(f"py-spy is not installed: {REMEDY}")
-    return found
+    return path
 
 
 def table(columns: dict[str, dict[str, float]]) -> str:

@@ -253,19 +253,19 @@ def exchange(
                     data = receive(connection.sock)
                     if data is None:
                         continue
-                    found = connection.replies.feed(data)
-                    if found and latencies is not None:
+                    received = connection.replies.feed(data)
+                    if received and latencies is not None:
                         latencies.append(clock() - connection.sent_at)
-                    connection.awaited -= found
+                    connection.awaited -= received
                     if connection.awaited < 0:
                         raise PeerFailed(
                             f"received {-connection.awaited} more replies than expected"
                         )
                     was_blocked = bool(connection.unsent)
-                    flushed = connection.send(found)
+                    flushed = connection.send(received)
                     if was_blocked == flushed:
                         poll.modify(fd, select.EPOLLIN if flushed else DUPLEX)
-                    if found and not connection.awaited:
+                    if received and not connection.awaited:
                         left -= 1
                 elif connection.flush():
                     poll.modify(fd, select.EPOLLIN)

@@ -84,9 +84,9 @@ class PeerProcess:
         pipe(self.popen.stdout).close()
 
 
-def pipe(found: IO[bytes] | None) -> IO[bytes]:
-    assert found is not None  # Popen was called with PIPE
-    return found
+def pipe(stream: IO[bytes] | None) -> IO[bytes]:
+    assert stream is not None  # Popen was called with PIPE
+    return stream
 
 
 @contextlib.contextmanager

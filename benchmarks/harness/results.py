@@ -48,12 +48,12 @@ class Report:
 
     def packages(self) -> dict[str, str]:
         """Return the versions that the peers reported, by package."""
-        found: dict[str, str] = {}
+        versions: dict[str, str] = {}
         for result in self.results:
             for series in result.series:
-                found["Python"] = series.about.get("python", "?")
-                found.update(series.about.get("packages", {}))
-        return found
+                versions["Python"] = series.about.get("python", "?")
+                versions.update(series.about.get("packages", {}))
+        return versions
 
     def transports(self) -> dict[str, str]:
         """Return the read path that each rxws peer reported, by title."""
@@ -92,8 +92,8 @@ def cost_per_map(result: Result, peer: str) -> list[float]:
 def achieved(result: Result, goal: Goal) -> float | None:
     """Return the value that rxws achieved, in the unit of the goal; None if not measured."""
     if goal.quantity == "map":
-        found = cost_per_map(result, GOAL_PEER)
-        return median(found) if found else None
+        costs = cost_per_map(result, GOAL_PEER)
+        return median(costs) if costs else None
     measured = result.find(GOAL_PEER)
     if measured is None or goal.against is None:
         return None
@@ -121,8 +121,8 @@ def load(text: str) -> Report:
 
 
 def load_result(data: dict[str, Any]) -> Result:
-    found: list[Series] = []
+    series: list[Series] = []
     for one in data["series"]:
         rounds = [Round(**figures) for figures in one.pop("rounds")]
-        found.append(Series(rounds=rounds, **one))
-    return Result(data["case"], data["loop"], data["other_load"], found)
+        series.append(Series(rounds=rounds, **one))
+    return Result(data["case"], data["loop"], data["other_load"], series)

@@ -58,14 +58,18 @@ def run_case(
         PeerFailed: A peer closed, stalled or sent something unexpected.
     """
     count = messages or case.messages
-    chosen = [(name, peer, maps) for name, peer in peers.items() for maps in case.maps]
-    chosen = [one for one in chosen if case.supports(one[1])]
+    runs = [
+        (name, peer, maps)
+        for name, peer in peers.items()
+        if case.supports(peer)
+        for maps in case.maps
+    ]
     frames = Messages(case.payloads, compress=case.compress, masked=case.kind != "client")
     with contextlib.ExitStack() as stack:
-        feeds = [FeedServer(frames, case.window) if case.kind == "client" else None for _ in chosen]
+        feeds = [FeedServer(frames, case.window) if case.kind == "client" else None for _ in runs]
         processes: list[PeerProcess] = []
         stack.enter_context(running(processes))
-        for (_, peer, maps), feed in zip(chosen, feeds, strict=True):
+        for (_, peer, maps), feed in zip(runs, feeds, strict=True):
             command = ["serve"]
             if feed is not None:
                 stack.callback(feed.close)
@@ -76,19 +80,19 @@ def run_case(
             process.wait_until_ready()
         results = [
             Series(name, peer.title, maps, [], process.about)
-            for (name, peer, maps), process in zip(chosen, processes, strict=True)
+            for (name, peer, maps), process in zip(runs, processes, strict=True)
         ]
         stack.enter_context(garbage_collection_off())
         for number in range(rounds + 1):
-            for turn in range(len(chosen)):
+            for turn in range(len(runs)):
                 # Vary the order, so that no peer is always the first.
-                index = (turn + number) % len(chosen)
+                index = (turn + number) % len(runs)
                 # Round 0 warms up: the first messages of a process cost more than the others.
                 size = count if number else max(count // 5, 1)
                 try:
                     done = measure(case, processes[index], frames, feeds[index], size)
                 except (PeerFailed, OSError) as error:
-                    raise PeerFailed(f"{case.name}, {chosen[index][1].title}: {error}") from error
+                    raise PeerFailed(f"{case.name}, {runs[index][1].title}: {error}") from error
                 if number:
                     results[index].rounds.append(done)
             log(f"{case.name}, {loop}: round {number} of {rounds}")

@@ -54,17 +54,17 @@ class Bar:
         return median(self.values)
 
 
-def bars(result: Result) -> list[Bar]:
+def panel_bars(result: Result) -> list[Bar]:
     """Return the bars of a panel, in the order of measurement."""
-    found: list[Bar] = []
+    bars: list[Bar] = []
     for series in result.series:
         if series.maps != result.definition.maps[0]:
             continue
         several = len(result.definition.maps) > 1
         values = cost_per_map(result, series.peer) if several else values_of(series.rounds)
         if values:
-            found.append(Bar(series.title, kind(series.peer), values))
-    return found
+            bars.append(Bar(series.title, kind(series.peer), values))
+    return bars
 
 
 def kind(peer: str) -> str:
@@ -75,18 +75,18 @@ def kind(peer: str) -> str:
 
 def chart(results: Sequence[Result], loop: str) -> str:
     """Return the SVG of all cases on one event loop."""
-    panels = [(result, found) for result in results if (found := bars(result))]
-    heights = [HEAD + ROW * max(len(found) for _, found in pair) for pair in pairs(panels)]
+    panels = [(result, bars) for result in results if (bars := panel_bars(result))]
+    heights = [HEAD + ROW * max(len(bars) for _, bars in pair) for pair in pairs(panels)]
     height = TOP + sum(heights) + GAP * max(len(heights) - 1, 0) + MARGIN + FOOT
     body: list[str] = []
     y = TOP
     for pair, size in zip(pairs(panels), heights, strict=True):
-        for column, (result, found) in enumerate(pair):
-            body += panel(MARGIN + column * (PANEL + GAP), y, result, found)
+        for column, (result, bars) in enumerate(pair):
+            body += panel(MARGIN + column * (PANEL + GAP), y, result, bars)
         y += size + GAP
     where = "asyncio, the default event loop" if loop == "asyncio" else loop
     lines = "\n  ".join(body)
-    description = "; ".join(describe_panel(result, found) for result, found in panels)
+    description = "; ".join(describe_panel(result, bars) for result, bars in panels)
     return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" \
 font-family="system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif" \
 font-size="13" role="img" aria-labelledby="title desc">
@@ -106,16 +106,16 @@ def pairs(panels: Sequence[tuple[Result, list[Bar]]]) -> list[Sequence[tuple[Res
     return [panels[at : at + 2] for at in range(0, len(panels), 2)]
 
 
-def panel(x: int, y: int, result: Result, found: Sequence[Bar]) -> list[str]:
+def panel(x: int, y: int, result: Result, bars: Sequence[Bar]) -> list[str]:
     title, under = TITLES[result.case]
     left, right = x + LABELS, x + PANEL - FIGURES
-    longest = max(max(bar.values) for bar in found) or 1.0
+    longest = max(max(bar.values) for bar in bars) or 1.0
     scale = (right - left) / max(longest, 1e-9)
     lines = [
         f'<text class="ink head" x="{x}" y="{y + 14}">{escape(title)}</text>',
         f'<text class="dim" x="{x}" y="{y + 31}">{escape(under)}</text>',
     ]
-    for number, bar in enumerate(found):
+    for number, bar in enumerate(bars):
         top = y + HEAD + number * ROW
         base, middle = top + BAR - 2, top + BAR / 2
         low, high = (left + max(end, 0) * scale for end in (min(bar.values), max(bar.values)))
@@ -127,15 +127,15 @@ def panel(x: int, y: int, result: Result, found: Sequence[Bar]) -> list[str]:
             f'<path class="whisker" d="M{low:.1f} {middle}H{high:.1f}"/>',
             f'<text class="ink figure end" x="{x + PANEL}" y="{base}">{value}</text>',
         ]
-    bottom = y + HEAD + (len(found) - 1) * ROW + BAR
+    bottom = y + HEAD + (len(bars) - 1) * ROW + BAR
     lines.append(f'<path class="axis" d="M{left} {y + HEAD - 4}V{bottom + 4}"/>')
     return lines
 
 
-def describe_panel(result: Result, found: Sequence[Bar]) -> str:
+def describe_panel(result: Result, bars: Sequence[Bar]) -> str:
     """Describe a panel in words, for screen readers."""
     title = TITLES[result.case][0]
-    return f"{title}: " + ", ".join(f"{bar.label} {format_value(bar.middle)} µs" for bar in found)
+    return f"{title}: " + ", ".join(f"{bar.label} {format_value(bar.middle)} µs" for bar in bars)
 
 
 def format_value(value: float) -> str:

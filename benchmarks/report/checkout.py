@@ -23,8 +23,8 @@ def rxws_at(ref: str) -> Generator[Path]:
     delete it and run `git worktree prune`.
     """
     commit = git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
-    with tempfile.TemporaryDirectory(prefix="rxws-bench-") as made:
-        tree, library = Path(made) / "tree", Path(made) / "library"
+    with tempfile.TemporaryDirectory(prefix="rxws-bench-") as folder:
+        tree, library = Path(folder) / "tree", Path(folder) / "library"
         git("worktree", "add", "--detach", "--quiet", str(tree), commit)
         try:
             library.mkdir()

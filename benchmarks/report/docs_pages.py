@@ -16,17 +16,17 @@ LOOPS = ("asyncio", "uvloop")
 
 def missing_results(report: Report) -> list[str]:
     """Return what the page shows but this run did not measure."""
-    found: list[str] = []
+    missing: list[str] = []
     for loop in LOOPS:
         results = {result.case: result for result in report.on_loop(loop)}
         for case in CASES.values():
             if case.name not in results:
-                found.append(f"{case.name} on {loop}")
+                missing.append(f"{case.name} on {loop}")
                 continue
             measured = {series.peer for series in results[case.name].series}
             wanted = {name for name, peer in PEERS.items() if case.supports(peer)}
-            found += [f"{name} in {case.name} on {loop}" for name in sorted(wanted - measured)]
-    return found
+            missing += [f"{name} in {case.name} on {loop}" for name in sorted(wanted - measured)]
+    return missing
 
 
 def write(report: Report, docs: Path) -> list[Path]:

@@ -37,26 +37,26 @@ OTHER = "other"
 
 def by_owner(lines: Iterable[str]) -> Counter[str]:
     """Count the samples of each component, from lines `frame;frame;... count`."""
-    found: Counter[str] = Counter()
+    samples: Counter[str] = Counter()
     for line in lines:
         stack, _, count = line.rstrip().rpartition(" ")
         if stack:
-            found[owner(stack.split(";"))] += int(count)
-    return found
+            samples[owner(stack.split(";"))] += int(count)
+    return samples
 
 
 def owner(frames: list[str]) -> str:
     """Return the component that does the work of a stack; the innermost frame is the last."""
     for number, frame in enumerate(reversed(frames)):
-        match = FRAME.fullmatch(frame)
-        if match is None:
+        parts = FRAME.fullmatch(frame)
+        if parts is None:
             continue
-        function, file = match["function"], match["file"]
+        function, file = parts["function"], parts["file"]
         if number < 2 and file.startswith("libc"):
             for group, names in CALLS.items():
                 if function.lstrip("_") in names:
                     return group
         for pattern, name in OWNERS:
-            if found := pattern.search(file):
-                return found.expand(name)
+            if match := pattern.search(file):
+                return match.expand(name)
     return OTHER

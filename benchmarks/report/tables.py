@@ -100,12 +100,12 @@ def goals_table(report: Report) -> str:
             f"`{result.case}`",
             goal_name(goal),
             goal_target(goal),
-            goal_value(goal, found),
-            goal_mark(goal, found),
+            goal_value(goal, value),
+            goal_mark(goal, value),
         ]
         for result in report.on_loop("asyncio")
         for goal in result.definition.goals
-        if (found := achieved(result, goal)) is not None
+        if (value := achieved(result, goal)) is not None
     ]
     head = ["case", "goal", "target", "measured", "met"]
     return markdown_table(head, rows, texts=2) if rows else ""
