@@ -1,4 +1,4 @@
-"""aiohttp without rxws at the other end: a `ClientSession`, a plain route."""
+"""rxws with plain aiohttp as the peer: a `ClientSession` or a serve_rxws."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ MESSAGES: list[str | bytes] = ["text", "", "grün 🦉", b"binary", b"", bytes(1
 CODES = [1000, 1001, 1011, 3000, 4001, 4999]
 
 
-async def route(serve: Serve, handler: rxws.Handler, compress: bool = True) -> str:
-    """Serve a handler of ours; its address."""
+async def serve_rxws(serve: Serve, handler: rxws.Handler, compress: bool = True) -> str:
+    """Serve an rxws handler and return its address."""
     app = web.Application()
     app.router.add_get("/", rxws.websocket(handler, compress=compress, protocols=["v1.chat"]))
     rxws.setup(app)
@@ -39,7 +39,7 @@ async def test_aiohttp_client(serve: Serve, window: int, compress: bool) -> None
         seen.append(Seen(conn))
         return conn.incoming
 
-    url = await route(serve, echo, compress)
+    url = await serve_rxws(serve, echo, compress)
     async with aiohttp.ClientSession() as session:
         async with session.ws_connect(url, compress=window, protocols=["v1.chat"]) as ws:
             assert bool(ws.compress) == (compress and window > 0)
@@ -56,15 +56,15 @@ async def test_aiohttp_client(serve: Serve, window: int, compress: bool) -> None
 
 
 @pytest.mark.parametrize("code", CODES)
-async def test_our_server_closes_on_aiohttp(serve: Serve, code: int) -> None:
-    """An aiohttp client sees the code and the reason that a handler closes with."""
+async def test_rxws_server_closes_an_aiohttp_client(serve: Serve, code: int) -> None:
+    """An aiohttp client receives the code and the reason of our close."""
 
     def leave(conn: AnyConnection) -> None:
         conn.incoming.subscribe()
         conn.outgoing.on_next("first")
         conn.outgoing.on_next(rxws.Close(code, "because"))
 
-    url = await route(serve, leave)
+    url = await serve_rxws(serve, leave)
     async with aiohttp.ClientSession() as session, session.ws_connect(url) as ws:
         assert await ws.receive_str() == "first"
         message = await ws.receive()
@@ -100,7 +100,7 @@ async def test_aiohttp_server(serve: Serve, compress: bool, theirs: bool) -> Non
 
 @pytest.mark.parametrize("code", CODES)
 async def test_aiohttp_server_closes(serve: Serve, code: int) -> None:
-    """Our client sees the code and the reason that an aiohttp server closes with."""
+    """Our client reports the code and the reason of an aiohttp server's close."""
 
     async def leave(request: web.Request) -> web.WebSocketResponse:
         ws = web.WebSocketResponse()
@@ -116,8 +116,8 @@ async def test_aiohttp_server_closes(serve: Serve, code: int) -> None:
 
 
 @pytest.mark.parametrize("code", CODES)
-async def test_our_client_closes_on_aiohttp(serve: Serve, code: int) -> None:
-    """An aiohttp server sees the code and the reason that our client closes with."""
+async def test_rxws_client_closes_an_aiohttp_server(serve: Serve, code: int) -> None:
+    """An aiohttp server receives the code and the reason of our close."""
     closed: asyncio.Queue[tuple[object, ...]] = asyncio.Queue()
 
     async def watch(request: web.Request) -> web.WebSocketResponse:
@@ -130,14 +130,14 @@ async def test_our_client_closes_on_aiohttp(serve: Serve, code: int) -> None:
     async with rxws.connect(f"ws://127.0.0.1:{await serve(watch)}/") as conn:
         seen = Seen(conn)
         conn.outgoing.on_next(rxws.Close(code, "why"))
-        # aiohttp answers every close with 1000; what counts is what was said first.
+        # aiohttp answers every close with 1000; the first close counts.
         assert await seen.end() == rxws.Close(code, "why")
         got = await asyncio.wait_for(closed.get(), PATIENCE)
         assert got == (WSMsgType.CLOSE, code, "why")
 
 
-async def test_a_session_of_the_users_stays_open(serve: Serve) -> None:
-    """A connection through a session of the user's uses its cookies and leaves it open."""
+async def test_the_users_session_stays_open(serve: Serve) -> None:
+    """A connection through the user's `ClientSession` uses its cookies and leaves it open."""
 
     def hello(conn: AnyConnection) -> None:
         conn.incoming.subscribe()
@@ -145,8 +145,8 @@ async def test_a_session_of_the_users_stays_open(serve: Serve) -> None:
         assert request is not None
         conn.outgoing.on_next(request.cookies["who"])
 
-    url = await route(serve, hello)
-    jar = aiohttp.CookieJar(unsafe=True)  # 127.0.0.1 is no domain name
+    url = await serve_rxws(serve, hello)
+    jar = aiohttp.CookieJar(unsafe=True)  # keep cookies for an IP address
     async with aiohttp.ClientSession(cookies={"who": "ann"}, cookie_jar=jar) as session:
         for _ in range(2):
             async with rxws.connect(url, session=session) as conn:
@@ -155,15 +155,15 @@ async def test_a_session_of_the_users_stays_open(serve: Serve) -> None:
         assert not session.closed
 
 
-async def test_both_ends_are_ours(serve: Serve) -> None:
-    """Our client and our server agree on messages, and each on how the other closed."""
+async def test_rxws_at_both_ends(serve: Serve) -> None:
+    """Our client and our server exchange all messages and report the same close."""
     at_server: list[Seen] = []
 
     def echo(conn: AnyConnection) -> Observable[str | bytes]:
         at_server.append(Seen(conn))
         return conn.incoming
 
-    async with rxws.connect(await route(serve, echo)) as conn:
+    async with rxws.connect(await serve_rxws(serve, echo)) as conn:
         seen = Seen(conn)
         for message in MESSAGES:
             conn.outgoing.on_next(message)

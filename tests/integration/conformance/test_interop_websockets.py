@@ -1,4 +1,4 @@
-"""The `websockets` package at the other end, as a client and as a server."""
+"""rxws with the `websockets` package as the peer, as a client and as a server."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ MESSAGES: list[str | bytes] = [
 CODES = [1000, 1001, 1011, 3000, 4001, 4999]
 
 
-class Ours:
-    """A server of rxws that echoes; `seen` gets what each connection told."""
+class EchoServer:
+    """An rxws echo server; `seen` gets a recorder for each connection."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -52,13 +52,13 @@ class Ours:
         return f"ws://127.0.0.1:{self.port}/"
 
 
-async def start(serve: Serve, **options: Any) -> Ours:
-    ours = Ours()
+async def start(serve: Serve, **options: Any) -> EchoServer:
+    server = EchoServer()
     app = web.Application()
-    app.router.add_get("/", rxws.websocket(ours.echo, **options))
+    app.router.add_get("/", rxws.websocket(server.echo, **options))
     rxws.setup(app)
-    ours.port = await serve(app)
-    return ours
+    server.port = await serve(app)
+    return server
 
 
 @pytest.mark.promise("independent")
@@ -66,8 +66,8 @@ async def start(serve: Serve, **options: Any) -> Ours:
 @pytest.mark.parametrize("compress", [False, True])
 async def test_websockets_client(serve: Serve, compression: str | None, compress: bool) -> None:
     """A `websockets` client gets every kind of message back, compressed or not."""
-    ours = await start(serve, compress=compress)
-    async with websockets_connect(ours.url, compression=compression) as ws:
+    server = await start(serve, compress=compress)
+    async with websockets_connect(server.url, compression=compression) as ws:
         negotiated = "Sec-WebSocket-Extensions" in (ws.response.headers if ws.response else {})
         assert negotiated == (compress and compression is not None)
         for message in MESSAGES:
@@ -77,24 +77,24 @@ async def test_websockets_client(serve: Serve, compression: str | None, compress
         assert await ws.recv() == "in three pieces"
         await (await ws.ping())
     assert ws.close_code == 1000
-    assert await (await ours.seen.get()).end() == rxws.Close(1000)
+    assert await (await server.seen.get()).end() == rxws.Close(1000)
 
 
 @pytest.mark.parametrize("code", CODES)
 async def test_websockets_client_closes(serve: Serve, code: int) -> None:
-    """A `websockets` client's code reaches our handler, and its echo the client."""
-    ours = await start(serve)
-    async with websockets_connect(ours.url) as ws:
+    """Our server reports a `websockets` client's close and echoes its code."""
+    server = await start(serve)
+    async with websockets_connect(server.url) as ws:
         await ws.close(code, "why")
     assert ws.close_code == code
-    seen = await ours.seen.get()
+    seen = await server.seen.get()
     assert await seen.end() == rxws.Close(code, "why")
     assert seen.closes[0].by == "peer"
 
 
 @pytest.mark.parametrize("code", CODES)
-async def test_our_server_closes_on_websockets(serve: Serve, code: int) -> None:
-    """A `websockets` client sees the code and the reason that a handler closes with."""
+async def test_rxws_server_closes_a_websockets_client(serve: Serve, code: int) -> None:
+    """A `websockets` client receives the code and the reason of our close."""
 
     def handler(conn: AnyConnection) -> None:
         conn.incoming.subscribe()
@@ -112,12 +112,12 @@ async def test_our_server_closes_on_websockets(serve: Serve, code: int) -> None:
 
 
 async def test_websockets_client_chooses_a_subprotocol(serve: Serve) -> None:
-    """A subprotocol that both know is agreed upon, and told at both ends."""
-    ours = await start(serve, protocols=["v2.chat", "v1.chat"])
+    """The server and a `websockets` client agree on a subprotocol that both support."""
+    server = await start(serve, protocols=["v2.chat", "v1.chat"])
     offered = [websockets.Subprotocol(name) for name in ("v0.chat", "v1.chat")]
-    async with websockets_connect(ours.url, subprotocols=offered) as ws:
+    async with websockets_connect(server.url, subprotocols=offered) as ws:
         assert ws.subprotocol == "v1.chat"
-        seen = await ours.seen.get()
+        seen = await server.seen.get()
         assert seen.conn.handshake.subprotocol == "v1.chat"
     await seen.end()
 
@@ -131,8 +131,8 @@ async def echo(ws: ServerConnection) -> None:
 
 
 @asynccontextmanager
-async def theirs(route: Route = echo, **options: Any) -> AsyncIterator[str]:
-    """A server of `websockets`; its address."""
+async def websockets_server(route: Route = echo, **options: Any) -> AsyncIterator[str]:
+    """Run a `websockets` server; yield its address."""
     async with websockets_serve(route, "127.0.0.1", 0, **options) as server:
         yield f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}/"
 
@@ -142,7 +142,7 @@ async def theirs(route: Route = echo, **options: Any) -> AsyncIterator[str]:
 @pytest.mark.parametrize("compress", [False, True])
 async def test_websockets_server(compression: str | None, compress: bool) -> None:
     """A `websockets` server echoes every kind of message to our client, compressed or not."""
-    async with theirs(compression=compression) as url:
+    async with websockets_server(compression=compression) as url:
         async with rxws.connect(url, compress=compress) as conn:
             seen = Seen(conn)
             for message in MESSAGES:
@@ -154,13 +154,13 @@ async def test_websockets_server(compression: str | None, compress: bool) -> Non
 
 
 async def test_websockets_server_sends_fragments() -> None:
-    """A message that a `websockets` server sends in fragments comes as one."""
+    """A fragmented message from a `websockets` server is delivered as one message."""
 
     async def pieces(ws: ServerConnection) -> None:
         await ws.send(["in ", "three ", "pieces"])
         await ws.send([b"\x00", b"\xff"])
 
-    async with theirs(pieces) as url, rxws.connect(url) as conn:
+    async with websockets_server(pieces) as url, rxws.connect(url) as conn:
         seen = Seen(conn)
         assert await seen.end() == rxws.Close(1000)
         assert seen.values == ["in three pieces", b"\x00\xff"]
@@ -169,12 +169,12 @@ async def test_websockets_server_sends_fragments() -> None:
 
 @pytest.mark.parametrize("code", CODES)
 async def test_websockets_server_closes(code: int) -> None:
-    """Our client sees the code and the reason that a `websockets` server closes with."""
+    """Our client reports the code and the reason of a `websockets` server's close."""
 
     async def leave(ws: ServerConnection) -> None:
         await ws.close(code, "because")
 
-    async with theirs(leave) as url, rxws.connect(url) as conn:
+    async with websockets_server(leave) as url, rxws.connect(url) as conn:
         seen = Seen(conn)
         assert await seen.end() == rxws.Close(code, "because")
         assert seen.closes[0].by == "peer"
@@ -182,15 +182,15 @@ async def test_websockets_server_closes(code: int) -> None:
 
 
 @pytest.mark.parametrize("code", CODES)
-async def test_our_client_closes_on_websockets(code: int) -> None:
-    """A `websockets` server sees the code and the reason that our client closes with."""
+async def test_rxws_client_closes_a_websockets_server(code: int) -> None:
+    """A `websockets` server receives the code and the reason of our close."""
     closed: asyncio.Queue[tuple[int | None, str | None]] = asyncio.Queue()
 
     async def watch(ws: ServerConnection) -> None:
         await ws.wait_closed()
         closed.put_nowait((ws.close_code, ws.close_reason))
 
-    async with theirs(watch) as url, rxws.connect(url) as conn:
+    async with websockets_server(watch) as url, rxws.connect(url) as conn:
         seen = Seen(conn)
         conn.outgoing.on_next(rxws.Close(code, "why"))
         assert await seen.end() == rxws.Close(code, "why")
@@ -199,21 +199,24 @@ async def test_our_client_closes_on_websockets(code: int) -> None:
 
 
 async def test_websockets_server_chooses_a_subprotocol() -> None:
-    """A subprotocol that both know is agreed upon, and told by the handshake."""
+    """Our client and a `websockets` server agree on a subprotocol that both support."""
     known = [websockets.Subprotocol("v1.chat")]
-    ours = ["v2.chat", "v1.chat"]
-    async with theirs(subprotocols=known) as url, rxws.connect(url, protocols=ours) as conn:
+    offered = ["v2.chat", "v1.chat"]
+    async with (
+        websockets_server(subprotocols=known) as url,
+        rxws.connect(url, protocols=offered) as conn,
+    ):
         assert conn.handshake.subprotocol == "v1.chat"
         conn.incoming.subscribe()
 
 
 async def test_websockets_server_refuses() -> None:
-    """A refusal of a `websockets` server reaches our client with its status."""
+    """A `websockets` server's refusal is a `HandshakeError` with its status and body."""
 
     def refuse(ws: ServerConnection, request: Request) -> Response:
         return ws.respond(HTTPStatus.FORBIDDEN, "not you")
 
-    async with theirs(process_request=refuse) as url:
+    async with websockets_server(process_request=refuse) as url:
         with pytest.raises(rxws.HandshakeError) as caught:
             async with rxws.connect(url):
                 pytest.fail("connected")

@@ -1,7 +1,6 @@
-"""The two ways in, side by side: the same bytes make the same notifications and the same answers.
+"""The push reader and the pull reader notify the same and answer the same for the same bytes.
 
-Each scenario is played by a raw peer, once on the push path and once on the pull path, with the
-library at either end.
+A raw peer sends each scenario once to each reader, with rxws as the server and as the client.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ PATHS = ["push", "pull"]
 ENDS = ["server", "client"]
 SIZE = 1000  # of the largest message, where a scenario is about that
 
-Note = tuple[Any, ...]
+Entry = tuple[Any, ...]
 Play = Callable[[Peer], Awaitable[None]]
 
 
 @pytest.fixture(params=PATHS)
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each test that asks for it runs once on each path."""
+    """Run the test once on each read path."""
     chosen: str = request.param
     take_path(monkeypatch, chosen)
     return chosen
@@ -46,9 +45,9 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 @dataclass
 class Log:
-    """All that a connection told all its streams, in the order in which it did."""
+    """Records all notifications of a connection's streams in order."""
 
-    notes: list[Note] = field(default_factory=list[Note])
+    entries: list[Entry] = field(default_factory=list[Entry])
 
     def attach(self, conn: AnyConnection) -> None:
         streams = {"in": conn.incoming, "fault": conn.errors, "end": conn.closed}
@@ -59,26 +58,26 @@ class Log:
 
     def _note(self, stream: str, what: str) -> Callable[..., None]:
         def note(*values: Any) -> None:
-            self.notes.append((stream, what, *map(plain, values)))
+            self.entries.append((stream, what, *map(comparable, values)))
 
         return note
 
 
-def plain(value: Any) -> Any:
-    """What of a value has to be equal."""
+def comparable(value: Any) -> Any:
+    """Return the part of a value that both readers must agree on."""
     if isinstance(value, rxws.Close):
         return (value.code, value.reason, value.by)
     if isinstance(value, rxws.ConnectionClosed):
-        return (type(value).__name__, plain(value.close))
+        return (type(value).__name__, comparable(value.close))
     if isinstance(value, Exception):
         return (type(value).__name__, str(value))
     return value
 
 
-async def played(
+async def run_scenario(
     link: Link, play: Play, log: Log
-) -> tuple[list[Note], list[tuple[int, bytes]], bool]:
-    """Play, let the peer leave, and tell what was told, what the peer got, and whether by FIN."""
+) -> tuple[list[Entry], list[tuple[int, bytes]], bool]:
+    """Run a scenario; return the notifications, the peer's frames and whether it got a FIN."""
     await play(link.peer)
     if not link.peer.closes:
         await turns()
@@ -87,10 +86,10 @@ async def played(
     link.peer.fin()
     ended = await link.peer.until_ended()
     frames = [(one.opcode, one.payload) for one in link.peer.frames]
-    # A pong that nobody asked for is a sign of life of who is busy, as on a loaded machine. No ping
-    # here is empty.
+    # rxws sends unsolicited empty pongs while it is busy, as on a loaded machine. No ping here is
+    # empty.
     got = [one for one in frames if one != (Op.PONG, b"")]
-    return log.notes, got, ended == "eof"
+    return log.entries, got, ended == "eof"
 
 
 # --- the scenarios -----------------------------------------------------------------------------
@@ -151,12 +150,14 @@ def many_pings(peer: Peer) -> bytes:
     )
 
 
-def size(count: int, opcode: int, squeezed: bool, pieces: int) -> Callable[[Peer], bytes]:
-    """A message of so many bytes, between two small ones."""
+def message_of_size(
+    count: int, opcode: int, compressed: bool, pieces: int
+) -> Callable[[Peer], bytes]:
+    """Build a message of `count` bytes between two small messages."""
 
     def build(peer: Peer) -> bytes:
         data = b"x" * count
-        if squeezed:
+        if compressed:
             data = deflate(data)
         step = -(-len(data) // pieces)
         parts = [data[at : at + step] for at in range(0, len(data), step)]
@@ -167,7 +168,7 @@ def size(count: int, opcode: int, squeezed: bool, pieces: int) -> Callable[[Peer
                     opcode if number == 0 else Op.CONT,
                     part,
                     fin=number == len(parts) - 1,
-                    rsv=4 if squeezed and number == 0 else 0,
+                    rsv=4 if compressed and number == 0 else 0,
                 )
                 for number, part in enumerate(parts)
             )
@@ -177,8 +178,10 @@ def size(count: int, opcode: int, squeezed: bool, pieces: int) -> Callable[[Peer
     return build
 
 
-def then(*frames: tuple[Any, ...], rsv: int = 0, fin: bool = True) -> Callable[[Peer], bytes]:
-    """Two messages, then these frames, then two more."""
+def amid_messages(
+    *frames: tuple[Any, ...], rsv: int = 0, fin: bool = True
+) -> Callable[[Peer], bytes]:
+    """Build two messages, these frames, and two more messages."""
 
     def build(peer: Peer) -> bytes:
         around = [peer.build(Op.TEXT, text) for text in (b"1", b"2", b"3", b"4")]
@@ -198,51 +201,51 @@ SCENARIOS: dict[str, Build] = {
     "nothing": lambda _: b"",
     "half a frame": lambda peer: peer.build(Op.TEXT, b"1") + peer.build(Op.TEXT, b"2")[:-1],
     "half a message": lambda peer: peer.build(Op.TEXT, b"1", fin=False) + peer.build(Op.PING),
-    # The end, as the peer says it.
-    "close": then((Op.CLOSE, b"")),
-    "close 1000": then((Op.CLOSE, close_body(1000, "bye"))),
-    "close 1001": then((Op.CLOSE, close_body(1001))),
-    "close 1011": then((Op.CLOSE, close_body(1011, "broken"))),
-    "close 3000": then((Op.CLOSE, close_body(3000))),
-    "close 4999": then((Op.CLOSE, close_body(4999, "ü" * 61))),
-    "close twice": then((Op.CLOSE, close_body(1000)), (Op.CLOSE, close_body(4000))),
+    # Closes.
+    "close": amid_messages((Op.CLOSE, b"")),
+    "close 1000": amid_messages((Op.CLOSE, close_body(1000, "bye"))),
+    "close 1001": amid_messages((Op.CLOSE, close_body(1001))),
+    "close 1011": amid_messages((Op.CLOSE, close_body(1011, "broken"))),
+    "close 3000": amid_messages((Op.CLOSE, close_body(3000))),
+    "close 4999": amid_messages((Op.CLOSE, close_body(4999, "ü" * 61))),
+    "close twice": amid_messages((Op.CLOSE, close_body(1000)), (Op.CLOSE, close_body(4000))),
     "close within a message": lambda peer: (
         peer.build(Op.TEXT, b"1", fin=False) + peer.build(Op.CLOSE, close_body(1000))
     ),
-    # What is not allowed.
-    "close 0": then((Op.CLOSE, close_body(0))),
-    "close 999": then((Op.CLOSE, close_body(999))),
-    "close 1004": then((Op.CLOSE, close_body(1004))),
-    "close 1005": then((Op.CLOSE, close_body(1005))),
-    "close 1006": then((Op.CLOSE, close_body(1006))),
-    "close 2999": then((Op.CLOSE, close_body(2999))),
-    "close 5000": then((Op.CLOSE, close_body(5000))),
-    "close of a byte": then((Op.CLOSE, b"\x03")),
-    "close, no UTF-8": then((Op.CLOSE, close_body(1000, b"\xff"))),
-    "no UTF-8": then((Op.TEXT, b"\xff")),
-    "no whole UTF-8": then((Op.TEXT, "ü".encode()[:1])),
-    "no opcode": then((3, b"")),
-    "no control opcode": then((0xB, b"")),
-    "reserved bit 1": then((Op.TEXT, b"x"), rsv=1),
-    "reserved bit 2": then((Op.TEXT, b"x"), rsv=2),
-    "nothing to continue": then((Op.CONT, b"x")),
-    "a message within another": then((Op.TEXT, b"x"), (Op.TEXT, b"y"), fin=False),
-    "a fragmented ping": then((Op.PING, b"x"), fin=False),
-    "a long ping": then((Op.PING, bytes(126))),
-    "no deflate": then((Op.TEXT, b"\xff\xff\xff\xff"), rsv=4),
-    "a length that lies": lambda peer: (
+    # Protocol violations.
+    "close 0": amid_messages((Op.CLOSE, close_body(0))),
+    "close 999": amid_messages((Op.CLOSE, close_body(999))),
+    "close 1004": amid_messages((Op.CLOSE, close_body(1004))),
+    "close 1005": amid_messages((Op.CLOSE, close_body(1005))),
+    "close 1006": amid_messages((Op.CLOSE, close_body(1006))),
+    "close 2999": amid_messages((Op.CLOSE, close_body(2999))),
+    "close 5000": amid_messages((Op.CLOSE, close_body(5000))),
+    "close of a byte": amid_messages((Op.CLOSE, b"\x03")),
+    "close, no UTF-8": amid_messages((Op.CLOSE, close_body(1000, b"\xff"))),
+    "no UTF-8": amid_messages((Op.TEXT, b"\xff")),
+    "no whole UTF-8": amid_messages((Op.TEXT, "ü".encode()[:1])),
+    "no opcode": amid_messages((3, b"")),
+    "no control opcode": amid_messages((0xB, b"")),
+    "reserved bit 1": amid_messages((Op.TEXT, b"x"), rsv=1),
+    "reserved bit 2": amid_messages((Op.TEXT, b"x"), rsv=2),
+    "nothing to continue": amid_messages((Op.CONT, b"x")),
+    "a message within another": amid_messages((Op.TEXT, b"x"), (Op.TEXT, b"y"), fin=False),
+    "a fragmented ping": amid_messages((Op.PING, b"x"), fin=False),
+    "a long ping": amid_messages((Op.PING, bytes(126))),
+    "no deflate": amid_messages((Op.TEXT, b"\xff\xff\xff\xff"), rsv=4),
+    "an announced length of 1 TiB": lambda peer: (
         peer.build(Op.TEXT, b"1")
         + frame(Op.TEXT, claim=1 << 40, mask=bytes(4) if peer.masks else None)
     ),
-    "first nothing of the kind": lambda _: b"GET / HTTP/1.1\r\n\r\n",
+    "an HTTP request": lambda _: b"GET / HTTP/1.1\r\n\r\n",
 }
 SIZES: dict[str, Build] = {
-    f"{Op(opcode).name} of {count - SIZE:+} in {pieces}{' deflated' if squeezed else ''}": size(
-        count, opcode, squeezed, pieces
+    f"{Op(opcode).name} of {count - SIZE:+} in {pieces}{suffix}": message_of_size(
+        count, opcode, bool(suffix), pieces
     )
     for count in (SIZE - 1, SIZE, SIZE + 1, SIZE + 2, 10 * SIZE)
     for opcode in (Op.TEXT, Op.BINARY)
-    for squeezed in (False, True)
+    for suffix in ("", " deflated")
     for pieces in (1, 3)
 }
 
@@ -263,7 +266,7 @@ def byte_by_byte(build: Build) -> Play:
                 await peer.send(data[at : at + step])
                 await asyncio.sleep(0)
         except ConnectionError:
-            pass  # the end was told before all was sent, and TCP is gone
+            pass  # we closed and TCP ended before all was sent
 
     return play
 
@@ -271,10 +274,10 @@ def byte_by_byte(build: Build) -> Play:
 @pytest.mark.promise("paths")
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("name", [*SCENARIOS, *SIZES])
-async def test_both_tell_the_same(
+async def test_both_readers_notify_the_same(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, name: str, end: str
 ) -> None:
-    """Whatever a peer sends, at once or in small pieces, each stream is told the same by both."""
+    """Both readers notify the same, whether bytes arrive at once or in small pieces."""
     options = {"max_message_size": SIZE} if name in SIZES else {}
     build = (SCENARIOS | SIZES)[name]
     results: list[Any] = []
@@ -285,7 +288,7 @@ async def test_both_tell_the_same(
             async with opened(end, serve) as links:
                 log = Log()
                 link = await links(log.attach, deflate=True, heartbeat=None, **options)
-                results.append(await played(link, cut(build), log))
+                results.append(await run_scenario(link, cut(build), log))
         assert taken == [path, path]
     push, push_cut, pull, pull_cut = results
     assert push[0] == pull[0]
@@ -298,10 +301,10 @@ async def test_both_tell_the_same(
 
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("name", SIZES)
-async def test_the_size_that_is_refused(
+async def test_both_readers_refuse_the_same_size(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, name: str, end: str
 ) -> None:
-    """On both ways a message of `max_message_size` comes, and one byte more is a 1009."""
+    """With both readers `max_message_size` bytes are accepted; one byte more closes with 1009."""
     fits = any(f" of {more} " in name for more in ("-1", "+0"))
     for path in PATHS:
         take_path(monkeypatch, path)
@@ -320,10 +323,10 @@ async def test_the_size_that_is_refused(
 
 @pytest.mark.parametrize("deflate", [False, True], ids=["plain", "deflated"])
 @pytest.mark.parametrize("end", ENDS)
-async def test_the_size_of_a_message_is_no_bound_for_control_frames(
+async def test_max_message_size_does_not_bound_control_frames(
     serve: Serve, path: str, end: str, deflate: bool
 ) -> None:
-    """A ping, a pong and a close may have their 125 bytes, however small messages have to be."""
+    """Control frames may have 125 bytes, however small `max_message_size` is."""
     del path
     async with opened(end, serve) as links:
         link = await links(deflate=deflate, max_message_size=10)
@@ -338,42 +341,42 @@ async def test_the_size_of_a_message_is_no_bound_for_control_frames(
         assert pongs == [bytes(125)]
 
 
-# --- holds -------------------------------------------------------------------------------------
+# --- pauses ------------------------------------------------------------------------------------
 
 
-def chunk(peer: Peer, messages: list[str]) -> bytes:
+def text_frames(peer: Peer, messages: list[str]) -> bytes:
     return b"".join(peer.build(Op.TEXT, message.encode()) for message in messages)
 
 
-def holding(conn: AnyConnection, at: str) -> list[DisposableBase]:
-    """Hold from this message on."""
-    holds: list[DisposableBase] = []
+def pause_at(conn: AnyConnection, at: str) -> list[DisposableBase]:
+    """Pause the flow when this message arrives."""
+    pauses: list[DisposableBase] = []
 
     def look(message: str) -> None:
         if message == at:
-            holds.append(conn.flow.pause())
+            pauses.append(conn.flow.pause())
 
     conn.incoming.subscribe(look)
-    return holds
+    return pauses
 
 
 NUMBERS = [f"{number}" for number in range(10)]
 
 
 @pytest.mark.parametrize("end", ENDS)
-async def test_a_hold_within_a_chunk(serve: Serve, path: str, end: str) -> None:
-    """Not one message of the same chunk is told after it, until another thread lets go."""
+async def test_a_pause_within_a_chunk(serve: Serve, path: str, end: str) -> None:
+    """After a pause no message of the same chunk is delivered until another thread resumes."""
     async with opened(end, serve) as links:
         link = await links()
-        holds = holding(link.conn, "3")
-        await link.peer.send(chunk(link.peer, NUMBERS))
+        pauses = pause_at(link.conn, "3")
+        await link.peer.send(text_frames(link.peer, NUMBERS))
         await link.peer.frame(Op.PING, b"behind")
         await link.seen.until(lambda: "3" in link.seen.values)
         await turns()
         assert link.seen.values == NUMBERS[:4]
-        # A wire that stops at once has read nothing more; else one message is on its way at most.
+        # The push reader stops at once; the pull reader may have read one more message.
         assert link.conn.flow.stats.received_messages in ((4,) if path == "push" else (4, 5))
-        thread = threading.Thread(target=holds[0].dispose)
+        thread = threading.Thread(target=pauses[0].dispose)
         thread.start()
         await arrived(link.seen, len(NUMBERS))
         thread.join(PATIENCE)
@@ -383,13 +386,13 @@ async def test_a_hold_within_a_chunk(serve: Serve, path: str, end: str) -> None:
 
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("how", ["fin", "rst", "close", "violation"])
-async def test_an_end_during_a_hold(serve: Serve, path: str, end: str, how: str) -> None:
-    """What came before is told when the hold is over, then the end."""
+async def test_a_close_during_a_pause(serve: Serve, path: str, end: str, how: str) -> None:
+    """After a pause, the messages before the close are delivered, then the close."""
     del path
     async with opened(end, serve) as links:
         link = await links()
-        holds = holding(link.conn, "3")
-        await link.peer.send(chunk(link.peer, NUMBERS))
+        pauses = pause_at(link.conn, "3")
+        await link.peer.send(text_frames(link.peer, NUMBERS))
         await link.seen.until(lambda: "3" in link.seen.values)
         if how == "fin":
             link.peer.fin()
@@ -402,7 +405,7 @@ async def test_an_end_during_a_hold(serve: Serve, path: str, end: str, how: str)
         await turns()
         assert link.seen.values == NUMBERS[:4]
         assert not link.seen.closes
-        holds[0].dispose()
+        pauses[0].dispose()
         close = await link.seen.end()
         assert link.seen.values == NUMBERS
         assert close.code == {"close": 4000, "violation": 1002}.get(how, 1006)
@@ -410,12 +413,12 @@ async def test_an_end_during_a_hold(serve: Serve, path: str, end: str, how: str)
 
 @pytest.mark.promise("memory-in")
 @pytest.mark.parametrize("end", ENDS)
-async def test_a_peer_that_floods_a_hold(serve: Serve, path: str, end: str) -> None:
-    """TCP pushes back: what is read meanwhile is bounded, and nothing is lost of what was sent."""
+async def test_a_flood_during_a_pause(serve: Serve, path: str, end: str) -> None:
+    """During a pause TCP holds back a peer that floods, and no message is lost."""
     del path
     async with opened(end, serve) as links:
         link = await links(receive_buffer=None)
-        hold = link.conn.flow.pause()
+        pause = link.conn.flow.pause()
         sent = 0
 
         async def flood() -> None:
@@ -432,7 +435,7 @@ async def test_a_peer_that_floods_a_hold(serve: Serve, path: str, end: str) -> N
                 await turns(200)
         assert sent < 1000
         assert link.seen.values == []
-        hold.dispose()
+        pause.dispose()
         async with asyncio.timeout(PATIENCE):
             await flooding
         await arrived(link.seen, 1000)
@@ -444,10 +447,10 @@ async def test_a_peer_that_floods_a_hold(serve: Serve, path: str, end: str) -> N
 
 @pytest.mark.promise("turns")
 @pytest.mark.parametrize("end", ENDS)
-async def test_a_burst_of_tiny_frames_leaves_turns_to_others(
+async def test_a_burst_of_tiny_frames_does_not_block_the_loop(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
-    """While 256 KiB of them are told by a pipeline that takes its time, the loop goes on."""
+    """Other tasks run while a slow pipeline handles a burst of 40,000 tiny frames."""
     take_path(monkeypatch, "push")
     count = 40_000
     loop = asyncio.get_running_loop()
@@ -477,8 +480,8 @@ async def test_a_burst_of_tiny_frames_leaves_turns_to_others(
         assert len(set(seen_at_turns)) > 3
 
 
-class Blocking:
-    """A peer in a thread of its own, that reads while the loop is blocked."""
+class BlockingReader:
+    """Reads a peer's socket in a thread, also while the loop is blocked."""
 
     def __init__(self, peer: Peer) -> None:
         self._sock = peer.sock.dup()
@@ -500,15 +503,15 @@ class Blocking:
 
 
 @pytest.mark.parametrize("end", ENDS)
-async def test_the_reply_of_a_slow_pipeline_is_read_while_it_blocks(
+async def test_a_reply_is_sent_before_the_next_message_is_handled(
     serve: Serve, path: str, end: str
 ) -> None:
-    """A peer has the reply to one message before the pipeline is done with the next of a chunk."""
+    """A peer gets the reply to one message while the pipeline blocks on the next."""
     del path
     async with opened(end, serve) as links:
         link = await links(heartbeat=None, compress=False)
         await link.peer.stop_reading()
-        reader = Blocking(link.peer)
+        reader = BlockingReader(link.peer)
         read_in_time: list[bool] = []
 
         def slow(message: str) -> None:
@@ -521,7 +524,7 @@ async def test_the_reply_of_a_slow_pipeline_is_read_while_it_blocks(
                 read_in_time.append(reader.got.wait(PATIENCE))
 
         link.conn.incoming.subscribe(slow)
-        await link.peer.send(chunk(link.peer, ["1", "2"]))
+        await link.peer.send(text_frames(link.peer, ["1", "2"]))
         await arrived(link.seen, 2)
         await turns()
         reader.join()
@@ -535,8 +538,8 @@ USER: contextvars.ContextVar[str] = contextvars.ContextVar("user", default="nobo
 ROOM: contextvars.ContextVar[str] = contextvars.ContextVar("room", default="nowhere")
 
 
-def watch(conn: AnyConnection, where: dict[str, tuple[str, str]]) -> None:
-    """Note the context that each kind of notification is told in."""
+def record_contexts(conn: AnyConnection, where: dict[str, tuple[str, str]]) -> None:
+    """Record the context variables of each kind of notification."""
 
     def note(name: str) -> Callable[..., None]:
         return lambda *_: where.__setitem__(name, (USER.get(), ROOM.get()))
@@ -560,7 +563,7 @@ async def leave(peer: Peer, how: str) -> None:
 async def test_the_context_of_a_handler(
     serve: Serve, raw_client: Dial, path: str, how: str
 ) -> None:
-    """What a middleware and the handler set, the pipeline sees, at its messages and its end."""
+    """The pipeline sees the context variables that a middleware and the handler set."""
     del path
     where: dict[str, tuple[str, str]] = {}
     seen: list[Seen] = []
@@ -573,7 +576,7 @@ async def test_the_context_of_a_handler(
 
     def handler(conn: AnyConnection) -> None:
         ROOM.set("attic")
-        watch(conn, where)
+        record_contexts(conn, where)
         seen.append(Seen(conn))
 
     app = web.Application(middlewares=[log_in])
@@ -589,10 +592,10 @@ async def test_the_context_of_a_handler(
     assert (USER.get(), ROOM.get()) == ("nobody", "nowhere")
 
 
-async def test_what_a_pipeline_sets_in_its_context(
+async def test_a_context_variable_set_by_a_pipeline(
     serve: Serve, raw_client: Dial, path: str
 ) -> None:
-    """It is seen at the next message of the same connection, and by no other."""
+    """A context variable set by a pipeline holds for later messages of that connection only."""
     del path
     seen: list[Seen] = []
     rooms: list[list[str]] = [[], []]
@@ -616,8 +619,8 @@ async def test_what_a_pipeline_sets_in_its_context(
     assert rooms == [["nowhere", "00", "01"], ["nowhere", "10", "11"]]
 
 
-async def test_the_context_of_who_connects(path: str) -> None:
-    """A client's pipeline sees what was set before it connected, also after a hold."""
+async def test_the_context_of_a_client(path: str) -> None:
+    """A client's pipeline sees the context variables set before it connected."""
     del path
     where: dict[str, tuple[str, str]] = {}
     async with RawServer() as server:
@@ -628,13 +631,13 @@ async def test_the_context_of_who_connects(path: str) -> None:
             async with rxws.connect(server.url) as conn:
                 USER.set("somebody else")
                 seen = Seen(conn)
-                watch(conn, where)
-                holds = holding(conn, "1")
+                record_contexts(conn, where)
+                pauses = pause_at(conn, "1")
                 peer = await accepting
-                await peer.send(chunk(peer, ["1", "2"]))
-                await seen.until(lambda: holds)
+                await peer.send(text_frames(peer, ["1", "2"]))
+                await seen.until(lambda: pauses)
                 where.clear()
-                contextvars.Context().run(holds[0].dispose)
+                contextvars.Context().run(pauses[0].dispose)
                 await arrived(seen, 2)
                 closing = asyncio.create_task(peer.answer_close())
             await closing
@@ -652,14 +655,16 @@ TAKEOVER: list[str | bytes] = [
     for message in (
         f"the same words again and again, number {number}",
         b"bytes and bytes " * number,
-        f"{number}" * (1500 * (number % 7)),  # some of these are compressed in another thread
+        f"{number}" * (1500 * (number % 7)),  # aiohttp compresses the large ones in an executor
     )
 ]
 
 
 @pytest.mark.parametrize("compression", [None, "deflate"])
-async def test_a_client_of_websockets(serve: Serve, path: str, compression: str | None) -> None:
-    """What it sends in bursts comes back in order, with one compressor for all messages."""
+async def test_a_websockets_client_with_context_takeover(
+    serve: Serve, path: str, compression: str | None
+) -> None:
+    """Bursts of a `websockets` client come back in order, with one compressor for all."""
     del path
     port = await serve(rxws.websocket(lambda conn: conn.incoming))
     async with websockets_connect(f"ws://127.0.0.1:{port}/", compression=compression) as ws:
@@ -680,8 +685,10 @@ async def test_a_client_of_websockets(serve: Serve, path: str, compression: str 
 
 
 @pytest.mark.parametrize("compression", [None, "deflate"])
-async def test_a_server_of_websockets(path: str, compression: str | None) -> None:
-    """What is sent to it in a burst comes back in order, with one compressor for all messages."""
+async def test_a_websockets_server_with_context_takeover(
+    path: str, compression: str | None
+) -> None:
+    """Bursts to a `websockets` server come back in order, with one compressor for all."""
     del path
 
     async def echo(ws: ServerConnection) -> None:

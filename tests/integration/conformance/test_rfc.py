@@ -1,4 +1,4 @@
-"""RFC 6455 and RFC 7692, case by case, by raw peers; `rfc` has the cases and the verdicts."""
+"""RFC 6455 and RFC 7692, one case per rule, tried by raw peers; `rfc_cases` has the tables."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from support.peers.frames import Op
 from support.peers.handshake import accept_key
 from support.peers.raw import PATIENCE, Peer, RawServer
 
-SPOKEN = ("chat", "superchat")
+SUBPROTOCOLS = ("chat", "superchat")
 PATHS = ["push", "pull"]
 
 C = TypeVar("C")
 
-MENDED = "aiohttp has changed: give this case of rfc_cases/ another verdict"
+OUTDATED_VERDICT = "aiohttp has changed: change the verdict of this case in rfc_cases/"
 
-# The verdicts are of the aiohttp that was the newest; 3.14.4 refuses more of the frames.
+# The verdicts hold since aiohttp 3.14.5; older versions refuse more of the frames.
 IS_OLDER = tuple(map(int, re.findall(r"\d+", aiohttp.__version__)[:3])) < (3, 14, 5)
 
 
-async def asked(port: int, case: Request) -> Peer:
-    """A peer that has sent the request and has the answer's head."""
+async def send_request(port: int, case: Request) -> Peer:
+    """Send the request of a case; return the peer with the response's head."""
     sock = socket.socket()
     peer = Peer(sock, masks=True)
     sock.setblocking(False)
@@ -52,25 +52,25 @@ async def asked(port: int, case: Request) -> Peer:
 
 
 async def try_all(cases: Iterable[C], check: Callable[[C], Awaitable[None]]) -> None:
-    """Try every case, one after the other; a test of its own for each would take minutes."""
+    """Try every case in one test; a test per case would take minutes."""
     failed: list[Exception] = []
     for case in cases:
         try:
             await check(case)
         except Exception as exc:
-            exc.add_note(f"the case: {case}")
+            exc.add_note(f"case: {case}")
             failed.append(exc)
     if failed:
         raise ExceptionGroup(f"{len(failed)} cases", failed)
 
 
 @pytest.mark.promise("handshake")
-async def test_requests(serve: Serve) -> None:
-    """A server takes the upgrade requests that it has to take, and refuses those that it must."""
+async def test_requests_at_a_server(serve: Serve) -> None:
+    """A server accepts the upgrade requests that it must accept and refuses all others."""
     ran: list[AnyConnection] = []
 
     async def route(request: web.Request) -> web.StreamResponse:
-        return await rxws.upgrade(request, ran.append, protocols=SPOKEN)
+        return await rxws.upgrade(request, ran.append, protocols=SUBPROTOCOLS)
 
     app = web.Application()
     app.router.add_route("*", "/", route)
@@ -81,7 +81,7 @@ async def test_requests(serve: Serve) -> None:
 
 async def check_request(port: int, case: Request, ran: list[AnyConnection]) -> None:
     ran.clear()
-    peer = await asked(port, case)
+    peer = await send_request(port, case)
     try:
         answer = peer.head
         protocol = answer.headers.get("sec-websocket-protocol")
@@ -90,7 +90,7 @@ async def check_request(port: int, case: Request, ran: list[AnyConnection]) -> N
             case.status,
             case.protocol,
             case.extensions,
-        ), MENDED if case.verdict in {TAKEN, MISSED} else answer
+        ), OUTDATED_VERDICT if case.verdict in {TAKEN, MISSED} else answer
         if case.status == 101:
             assert answer.headers["sec-websocket-accept"] == accept_key(NONCE)
             peer.start_reading()
@@ -105,14 +105,14 @@ async def check_request(port: int, case: Request, ran: list[AnyConnection]) -> N
 
 @pytest.mark.promise("handshake")
 @pytest.mark.parametrize("path", PATHS)
-async def test_answers(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
-    """A client takes the answers that it has to take, and fails where it must."""
+async def test_responses_at_a_client(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """A client accepts the handshake responses that it must accept and fails on all others."""
     take_path(monkeypatch, path)
     await try_all(ANSWERS, check_answer)
 
 
 async def check_answer(case: Answer) -> None:
-    options: dict[str, Any] = {"protocols": SPOKEN} if case.offers else {"compress": False}
+    options: dict[str, Any] = {"protocols": SUBPROTOCOLS} if case.offers else {"compress": False}
 
     async def answering(server: RawServer) -> Peer:
         peer = await server.accept_tcp()
@@ -141,7 +141,7 @@ async def check_answer(case: Answer) -> None:
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("end", ["server", "client"])
 async def test_frames(serve: Serve, monkeypatch: pytest.MonkeyPatch, end: str, path: str) -> None:
-    """Frames that are right are told, and others end the connection with their code."""
+    """Valid frames are delivered; invalid frames close the connection with their code."""
     take_path(monkeypatch, path)
     cases = [
         case
@@ -160,23 +160,23 @@ async def check_frames(serve: Serve, end: str, case: Frames) -> None:
             await one.peer.close(1000)
         close = await one.seen.end()
         expected = [*case.values, "and still open"] if case.code is None else list(case.values)
-        mended = MENDED if case.verdict == TAKEN else None
-        assert one.seen.values == expected, mended
-        assert close.code == (case.code or 1000), mended
+        outdated = OUTDATED_VERDICT if case.verdict == TAKEN else None
+        assert one.seen.values == expected, outdated
+        assert close.code == (case.code or 1000), outdated
         assert close.by == ("local" if case.verdict == REFUSED else "peer")
         answered = (await one.peer.closing()).code
         assert answered == (None if close.code == 1005 else close.code)
         assert [f.opcode for f in one.peer.frames].count(Op.PONG) == case.pongs
 
 
-def test_the_page_says_what_is_so() -> None:
-    """The tables of the documentation are those that are tried here."""
+def test_the_page_is_current() -> None:
+    """The tables in the documentation match the cases."""
     text = PAGE.read_text("utf-8")
     assert text == filled(text), "cd tests && python -m integration.conformance.rfc_cases.page"
 
 
-def test_every_case_has_a_name_of_its_own() -> None:
-    """So that a table's line is one case."""
+def test_every_case_has_a_unique_name() -> None:
+    """Each row of a table describes one case."""
     for cases in (REQUESTS, ANSWERS, [(case.what, case.at) for case in FRAMES]):
         names = [case if isinstance(case, tuple) else case.what for case in cases]
         assert len(set(names)) == len(names)

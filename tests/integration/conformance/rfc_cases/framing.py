@@ -13,18 +13,18 @@ from support.peers.raw import Peer
 
 @dataclass(frozen=True)
 class Frames:
-    """Frames, and what the library makes of them.
+    """Frames from a peer, and how rxws must respond.
 
     Args:
-        what: What is told of them on the page.
-        section: Where their rule stands.
-        verdict: See the module.
-        send: Their bytes, for a peer that sends them.
-        values: The messages that are told.
-        code: What the connection is closed with, None where it goes on.
-        deflate: Whether permessage-deflate is agreed on.
-        at: The end that they come in at, where it is but one.
-        pongs: How many pings are answered.
+        what: The description in the documentation.
+        section: The section with the rule.
+        verdict: One of the verdicts of `rfc_cases`.
+        send: Builds the bytes for the peer.
+        values: The delivered messages.
+        code: The close code, or None if the connection stays open.
+        deflate: Whether permessage-deflate is negotiated.
+        at: The only end that receives the frames, "server" or "client"; None for both.
+        pongs: The number of pongs that rxws sends.
     """
 
     what: str
@@ -41,7 +41,7 @@ class Frames:
 def _frames(
     *parts: tuple[int, bytes] | tuple[int, bytes, bool] | tuple[int, bytes, bool, int],
 ) -> Callable[[Peer], bytes]:
-    """Frames of opcode, payload, FIN (else it is set), and reserved bits (else none)."""
+    """Build frames from tuples of opcode, payload, FIN (default: set) and RSV (default: 0)."""
 
     def send(peer: Peer) -> bytes:
         return b"".join(
@@ -57,8 +57,8 @@ def _frames(
     return send
 
 
-def _long(payload: bytes, flag: int) -> Callable[[Peer], bytes]:
-    """A binary frame whose length is written longer than need be."""
+def _overlong_length(payload: bytes, flag: int) -> Callable[[Peer], bytes]:
+    """Build a binary frame with an overlong length encoding."""
 
     def send(peer: Peer) -> bytes:
         size = {126: 2, 127: 8}[flag]
@@ -69,11 +69,11 @@ def _long(payload: bytes, flag: int) -> Callable[[Peer], bytes]:
     return send
 
 
-def _masked_wrongly(peer: Peer) -> bytes:
+def _wrongly_masked(peer: Peer) -> bytes:
     return frame(Op.TEXT, b"hi", mask=None if peer.masks else new_mask())
 
 
-def _squeezed(payload: bytes, level: int = -1, final: bool = False) -> bytes:
+def _compressed(payload: bytes, level: int = -1, final: bool = False) -> bytes:
     squeeze = zlib.compressobj(level, wbits=-zlib.MAX_WBITS)
     data = squeeze.compress(payload)
     if final:
@@ -107,9 +107,15 @@ FRAMES = [
         for opcode, name in ((Op.TEXT, "text"), (Op.BINARY, "binary message"))
         for length in (0, 125, 126, 127, 128, 65535, 65536)
     ),
-    Frames("a length of 2 bytes in 16 bits", "5.2", TAKEN, _long(b"ab", 126), (b"ab",)),
-    Frames("a length of 2 bytes in 64 bits", "5.2", TAKEN, _long(b"ab", 127), (b"ab",)),
-    Frames("a length of 200 bytes in 64 bits", "5.2", TAKEN, _long(bytes(200), 127), (bytes(200),)),
+    Frames("a length of 2 bytes in 16 bits", "5.2", TAKEN, _overlong_length(b"ab", 126), (b"ab",)),
+    Frames("a length of 2 bytes in 64 bits", "5.2", TAKEN, _overlong_length(b"ab", 127), (b"ab",)),
+    Frames(
+        "a length of 200 bytes in 64 bits",
+        "5.2",
+        TAKEN,
+        _overlong_length(bytes(200), 127),
+        (bytes(200),),
+    ),
     Frames(
         "a length with its highest bit set",
         "5.2",
@@ -122,12 +128,12 @@ FRAMES = [
         "a frame of a client that is not masked",
         "5.1",
         TAKEN,
-        _masked_wrongly,
+        _wrongly_masked,
         ("hi",),
         at="server",
     ),
     Frames(
-        "a frame of a server that is masked", "5.1", TAKEN, _masked_wrongly, ("hi",), at="client"
+        "a frame of a server that is masked", "5.1", TAKEN, _wrongly_masked, ("hi",), at="client"
     ),
     # reserved bits and opcodes
     *(
@@ -391,7 +397,7 @@ FRAMES = [
         "a block that is not compressed",
         "7692 7.2.3.3",
         OK,
-        _frames((Op.TEXT, _squeezed(b"stored", 0), True, 4)),
+        _frames((Op.TEXT, _compressed(b"stored", 0), True, 4)),
         ("stored",),
         deflate=True,
     ),
@@ -399,7 +405,7 @@ FRAMES = [
         "a last block that says so",
         "7692 7.2.3.4",
         OK,
-        _frames((Op.TEXT, _squeezed(b"final", final=True), True, 4)),
+        _frames((Op.TEXT, _compressed(b"final", final=True), True, 4)),
         ("final",),
         deflate=True,
     ),

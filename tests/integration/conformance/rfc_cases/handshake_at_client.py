@@ -21,17 +21,17 @@ from integration.conformance.rfc_cases import (
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer to an upgrade request: how it differs from a right one.
+    """A handshake response, as changes to a valid one.
 
     The client offers the subprotocols "chat" and "superchat", and permessage-deflate.
 
     Args:
-        what: What is told of it on the page.
-        section: Where its rule stands.
-        verdict: See the module.
-        headers: That it has instead of the right ones; `{accept}` is the right accept key.
-        without: The names of headers that it has not.
-        line: Its first line.
+        what: The description in the documentation.
+        section: The section with the rule.
+        verdict: One of the verdicts of `rfc_cases`.
+        headers: Headers that replace the valid ones; `{accept}` stands for the valid accept key.
+        without: Names of headers to remove.
+        line: The status line.
         protocol: The subprotocol of the connection.
         offers: Whether the client offers anything.
     """
@@ -46,7 +46,7 @@ class Answer:
     offers: bool = True
 
     def written(self, accept: str) -> bytes:
-        """Its bytes."""
+        """Return the bytes of the response."""
         right = [(UPGRADE, "websocket"), (CONNECTION, "Upgrade"), (ACCEPT, accept)]
         headers = [(name, value.replace("{accept}", accept)) for name, value in self.headers]
         return head(self.line, changed(right, headers, self.without))

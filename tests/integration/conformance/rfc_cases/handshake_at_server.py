@@ -24,20 +24,20 @@ from integration.conformance.rfc_cases import (
 
 @dataclass(frozen=True)
 class Request:
-    """An upgrade request: how it differs from a right one, and what a server answers.
+    """A handshake request, as changes to a valid one, and the expected response.
 
-    The server speaks the subprotocols "chat" and "superchat", and permessage-deflate.
+    The server supports the subprotocols "chat" and "superchat", and permessage-deflate.
 
     Args:
-        what: What is told of it on the page.
-        section: Where its rule stands; with "7692 " before it in that RFC.
-        verdict: See the module.
-        status: Of the answer.
-        headers: That it has instead of the right ones; one may come twice.
-        without: The names of headers that it has not.
-        line: Its first line.
-        protocol: The subprotocol that is answered, None where none is.
-        extensions: The extensions that are answered, None where none are.
+        what: The description in the documentation.
+        section: The section with the rule, prefixed with "7692 " if it is not of RFC 6455.
+        verdict: One of the verdicts of `rfc_cases`.
+        status: The status of the response.
+        headers: Headers that replace the valid ones; one may appear twice.
+        without: Names of headers to remove.
+        line: The request line.
+        protocol: The subprotocol in the response, or None.
+        extensions: The extensions in the response, or None.
     """
 
     what: str
@@ -51,7 +51,7 @@ class Request:
     extensions: str | None = None
 
     def written(self, port: int) -> bytes:
-        """Its bytes."""
+        """Return the bytes of the request."""
         right = [
             (HOST, f"127.0.0.1:{port}"),
             (UPGRADE, "websocket"),
