@@ -1,7 +1,4 @@
-"""When to dial again, and after how long: the policies behind every reconnect.
-
-They know no timer and no socket: a policy is asked with what happened, and answers a number.
-"""
+"""Reconnect policies: whether to retry, and after how many seconds."""
 
 from __future__ import annotations
 
@@ -18,22 +15,19 @@ from rxws._core.errors import ConnectError, ConnectionClosed, HandshakeError
 __all__ = ["DEFAULT", "Backoff", "constant", "exponential", "is_retryable", "retry_after"]
 
 Backoff: TypeAlias = Callable[[], Iterator[float]]
-"""Begins a series of waits, in seconds, the first of them before the second attempt.
+"""A function that returns the waits before each retry, in seconds.
 
-The end of the series means: give up, with what happened last.
+When the iterator ends, the client gives up with the last error.
 """
 
-# RFC 6455, section 7.4.1, and the IANA registry for 1012 to 1014: ends that say nothing against
-# another attempt. 1006 is a lost TCP connection or heartbeat.
+# RFC 6455, section 7.4.1; IANA's registry for 1012 to 1014. 1006: lost TCP connection or heartbeat.
 _RETRYABLE_CLOSES = frozenset({1001, 1006, 1011, 1012, 1013, 1014})
 
-# Request Timeout, Too Early, Too Many Requests; of 5xx all are.
+# Request Timeout, Too Early, Too Many Requests. All of 5xx are retryable, too.
 _RETRYABLE_STATUSES = frozenset({408, 425, 429})
 
-_TELLING_WHEN = frozenset({429, 503})  # RFC 6585, section 4; RFC 9110, section 10.2.3
-
-# A typing error at the other end must not keep a client away for a year.
-_LONGEST = 3600.0
+_RETRY_AFTER_STATUSES = frozenset({429, 503})  # RFC 6585, section 4; RFC 9110, section 10.2.3
+_MAX_RETRY_AFTER = 3600.0  # seconds; a server's typing error must not keep a client away for a year
 
 
 def exponential(
@@ -42,19 +36,19 @@ def exponential(
     cap: float = 60.0,
     random: Callable[[], float] = _random.random,
 ) -> Backoff:
-    """Wait anything up to a bound that grows with every attempt, up to a cap.
+    """Wait a random time up to a bound that grows with every attempt.
 
-    Each wait is drawn anew from 0 to the bound ("full jitter"), at the cap as well: clients that
-    were cut off at once do not come back at once, however often they try.
+    Each wait is drawn between 0 and the bound ("full jitter"). Clients that lost their connection
+    at the same moment therefore do not reconnect at the same moment.
 
     Args:
         first: The bound of the first wait, in seconds.
-        factor: How much larger each bound is than the one before.
+        factor: The ratio of each bound to the one before.
         cap: The largest bound, in seconds.
-        random: Returns numbers from 0 to 1, equally distributed.
+        random: Returns uniformly distributed numbers from 0 to 1.
 
     Returns:
-        A backoff without an end.
+        A backoff that never gives up.
 
     Raises:
         ValueError: A number is out of range.
@@ -65,11 +59,11 @@ def exponential(
         [0.5, 1.0, 2.0, 2.5, 2.5]
     """
     if not 0 < first < math.inf:
-        raise ValueError(f"first={first!r}: use a number of seconds above 0")
+        raise ValueError(f"first={first!r} must be a number of seconds above 0")
     if not 1 <= factor < math.inf:
-        raise ValueError(f"factor={factor!r}: use a number of 1 or more")
+        raise ValueError(f"factor={factor!r} must be 1 or more")
     if not first <= cap < math.inf:
-        raise ValueError(f"cap={cap!r}: use a number of seconds, of first={first!r} or more")
+        raise ValueError(f"cap={cap!r} must be a number of seconds, at least first={first!r}")
 
     def waits() -> Iterator[float]:
         bound = float(first)
@@ -81,20 +75,20 @@ def exponential(
 
 
 DEFAULT = exponential()
-"""What is used where no other is asked for."""
+"""The default backoff: `exponential()`."""
 
 
 def constant(seconds: float) -> Backoff:
     """Wait the same time before every attempt, without jitter.
 
-    For tests, and for one client with a server of its own. Many clients come back as a herd with
-    it: use `exponential`.
+    Use it in tests, or for a single client. Many clients would all reconnect at the same moment:
+    use `exponential` for them.
 
     Args:
-        seconds: The time.
+        seconds: The time to wait.
 
     Returns:
-        A backoff without an end.
+        A backoff that never gives up.
 
     Raises:
         ValueError: The number is out of range.
@@ -105,17 +99,23 @@ def constant(seconds: float) -> Backoff:
         (2.5, 2.5)
     """
     if not 0 <= seconds < math.inf:
-        raise ValueError(f"seconds={seconds!r}: use a number of seconds, 0 or more")
+        raise ValueError(f"seconds={seconds!r} must be a number of seconds, 0 or more")
     return lambda: repeat(float(seconds))
 
 
 def is_retryable(cause: Exception) -> bool:
-    """Tell whether what happened may be over with the next attempt; all else is final.
+    """Return whether another attempt may succeed after this error.
 
-    It may with network errors and time-outs (`ConnectError`), with the HTTP statuses 408, 425, 429
-    and 5xx (`HandshakeError`), and with the close codes 1001, 1006, 1011, 1012, 1013 and 1014
-    (`ConnectionClosed`). A `ConnectError` over an address that is none, or over a certificate that
-    does not hold, is final: asking again does not change that.
+    Retryable are network errors and timeouts (`ConnectError`), the HTTP statuses 408, 425, 429 and
+    5xx (`HandshakeError`), and the close codes 1001, 1006, 1011, 1012, 1013 and 1014
+    (`ConnectionClosed`). Everything else is final, as are an invalid URL and an invalid
+    certificate.
+
+    Args:
+        cause: The error that ended the attempt or the connection.
+
+    Returns:
+        True for a temporary error.
 
     Examples:
         >>> from rxws import Close, ConnectionClosed, HandshakeError
@@ -127,44 +127,42 @@ def is_retryable(cause: Exception) -> bool:
     if isinstance(cause, HandshakeError):
         return cause.status in _RETRYABLE_STATUSES or 500 <= cause.status < 600
     if isinstance(cause, ConnectError):
-        # Bad addresses and headers are ValueErrors, and so is ssl.SSLCertVerificationError.
+        # Invalid URLs and headers are ValueErrors, and so is ssl.SSLCertVerificationError.
         return not isinstance(cause.__cause__, ValueError)
     return isinstance(cause, ConnectionClosed) and cause.close.code in _RETRYABLE_CLOSES
 
 
 def retry_after(cause: Exception, now: float) -> float | None:
-    """Return how long the server asks to be left alone, in seconds.
+    """Return the wait that a server asks for with `Retry-After`, in seconds.
 
-    It does so by `Retry-After` (RFC 9110, section 10.2.3) with the statuses 429 and 503. A date
-    there is one of the server's clock, so it is compared with the answer's own `Date` where there
-    is one.
+    The header counts with the statuses 429 and 503 (RFC 9110, section 10.2.3). A date in it is
+    compared with the response's own `Date`, as both are times of the server's clock.
 
     Args:
-        cause: What happened.
-        now: The present, in seconds since 1970, for an answer without a `Date`.
+        cause: The error that ended the attempt.
+        now: The current time in seconds since 1970, for a response without a `Date`.
 
     Returns:
-        At most an hour; None if the server does not ask, or not in a way that makes sense.
+        At most 3600 seconds; None without a valid `Retry-After`.
 
     Examples:
         >>> retry_after(HandshakeError("busy", 503, {"Retry-After": "120"}), 0.0)
         120.0
     """
-    if not isinstance(cause, HandshakeError) or cause.status not in _TELLING_WHEN:
+    if not isinstance(cause, HandshakeError) or cause.status not in _RETRY_AFTER_STATUSES:
         return None
     asked = _header(cause.headers, "retry-after")
     if asked.isascii() and asked.isdigit():
-        # A number of that many digits is above the bound, and too long a one no int to Python.
-        return _LONGEST if len(asked.lstrip("0")) > 9 else min(float(asked), _LONGEST)
+        return min(float(asked), _MAX_RETRY_AFTER)
     until = _seconds(asked)
     if until is None:
         return None
     date = _seconds(_header(cause.headers, "date"))
-    return min(max(until - (now if date is None else date), 0.0), _LONGEST)
+    return min(max(until - (now if date is None else date), 0.0), _MAX_RETRY_AFTER)
 
 
 def _header(headers: Mapping[str, str], name: str) -> str:
-    """Return a header's value, whatever the case of its name; empty if there is none."""
+    """Return a header's value, ignoring the case of its name, or an empty string."""
     for each, value in headers.items():
         if each.lower() == name:
             return value.strip()
@@ -172,9 +170,9 @@ def _header(headers: Mapping[str, str], name: str) -> str:
 
 
 def _seconds(date: str) -> float | None:
-    """Return the seconds since 1970 of a date in HTTP (RFC 9110, section 5.6.7), None if none."""
+    """Parse a date of HTTP (RFC 9110, section 5.6.7) into seconds since 1970."""
     try:
         at = parsedate_to_datetime(date)
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):  # garbage; a year or zone that no datetime has
+    except (ValueError, OverflowError):  # no date, or a year or zone that datetime cannot hold
         return None

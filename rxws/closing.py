@@ -1,4 +1,4 @@
-"""Which close codes mean what: the policies behind the close table, as plain functions."""
+"""Policies for close codes: which end well, which may be sent, and which an error closes with."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ _WIRE = frozenset(
 
 
 def is_clean(close: Close) -> bool:
-    """Tell whether a stream completes (and does not fail) with this close: 1000, 1001 and 1005.
+    """Return whether the streams complete with this close, instead of failing.
+
+    They complete with 1000, 1001 and 1005 (no code).
 
     Examples:
         >>> is_clean(Close(1001)), is_clean(Close(1006)), is_clean(Close(4000))
@@ -40,7 +42,7 @@ def is_clean(close: Close) -> bool:
 
 
 def is_wire_code(code: int) -> bool:
-    """Tell whether a close frame may carry this code (RFC 6455, section 7.4).
+    """Return whether a close frame may carry this code (RFC 6455, section 7.4).
 
     Examples:
         >>> [is_wire_code(code) for code in (999, 1000, 1005, 1014, 2000, 3000, 5000)]
@@ -50,24 +52,21 @@ def is_wire_code(code: int) -> bool:
 
 
 def check_sendable(close: Close) -> Close:
-    """Return the close where it may be sent.
-
-    Raises:
-        ValueError: Its code may not be sent.
-    """
+    """Return the close, or raise `ValueError` if its code must not be sent."""
     if not is_wire_code(close.code):
         raise ValueError(
-            f"close code {close.code} may not be sent (RFC 6455, section 7.4): "
+            f"close code {close.code} must not be sent (RFC 6455, section 7.4): "
             "use 1000, 1001, 1002, 1003, 1007..1014 or 3000..4999"
         )
     return close
 
 
 def for_exception(exc: BaseException) -> Close:
-    """Return the close that tells the peer of an exception, never with the exception's text.
+    """Return the close to send for an exception.
 
-    A `ConnectionClosed` says itself how to close; one whose code may not be sent (a proxy that
-    passes a 1006 on) becomes a 1011, as everything else does.
+    A `ConnectionClosed` keeps its code and reason. Every other exception becomes 1011, without the
+    exception's text. So does a `ConnectionClosed` whose code must not be sent, such as the 1006 of
+    another connection that a proxy passes on.
     """
     if isinstance(exc, ConnectionClosed) and is_wire_code(exc.close.code):
         return Close(exc.close.code, exc.close.reason)
@@ -75,14 +74,14 @@ def for_exception(exc: BaseException) -> Close:
 
 
 def for_fault(error: Exception) -> Close:
-    """Return the close for a fault that nobody observes."""
+    """Return the close to send for a fault without a subscriber to `errors`."""
     if not isinstance(error, DecodeError):
         return UNEXPECTED
-    # A codec of the user's may have put any number there.
+    # A user's codec may have set any number.
     return violation(error.code if is_wire_code(error.code) else 1007)
 
 
 def violation(code: int) -> Close:
-    """Return the close that tells a peer how it broke the protocol."""
+    """Return the close to send to a peer that violated the protocol."""
     # int: aiohttp's codes are members of an enum
     return Close(int(code), CLOSE_CODES[code].reason if code in _VIOLATIONS else "")

@@ -1,4 +1,4 @@
-"""Codecs: between a frame, `str` for text and `bytes` for binary, and the user's value."""
+"""Codecs: convert between frames (`str` or `bytes`) and your values."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from rxws._core.errors import DecodeError, EncodeError
 
 __all__ = ["Codec", "binary", "json", "raw", "text", "typed"]
 
-# Neither parameter can vary: In stands in a result and Out in an argument, but both in one value.
+# Both parameters are invariant.
 In = TypeVar("In")
 Out = TypeVar("Out")
 T = TypeVar("T")
 
-# RFC 6455, section 7.4.1: "received a type of data it cannot accept".
-_WRONG_KIND = 1003
+_UNSUPPORTED_DATA = 1003  # RFC 6455, section 7.4.1: "received a type of data it cannot accept"
+_FRAME = (str, bytes)
 
 
-@dataclass(frozen=True)  # no slots: `Codec[int, int](…)` fails with them before Python 3.12
+@dataclass(frozen=True)  # not slots=True: `Codec[int, int](…)` would fail before Python 3.12
 class Codec(Generic[In, Out]):
-    """A pair of functions between frames and values.
+    """A pair of functions that convert between frames and values.
 
     Args:
-        encode: Makes a frame of a value: `str` goes as text, `bytes` as binary.
-        decode: Makes a value of a frame. What it raises becomes a `DecodeError` on `errors`.
+        encode: Returns a value's frame: `str` for a text frame, `bytes` for a binary frame.
+        decode: Returns a frame's value. If it raises, `errors` emits a `DecodeError`.
 
     Examples:
         >>> numbers = Codec[int, int](encode=str, decode=int)
@@ -38,16 +38,13 @@ class Codec(Generic[In, Out]):
     decode: Callable[[str | bytes], In]
 
 
-_FRAME = (str, bytes)  # made once: this is asked for every message
-
-
 def _encode_raw(value: str | bytes) -> str | bytes:
     if isinstance(value, _FRAME):
         return value
-    if isinstance(value, bytearray | memoryview):  # a caller from aiohttp may have these
+    if isinstance(value, bytearray | memoryview):  # aiohttp accepts these, too
         return bytes(value)
     raise EncodeError(
-        f"cannot send {type(value).__name__} {value!r:.80}: this codec takes str or bytes; "
+        f"cannot send {type(value).__name__} {value!r:.80}: this codec accepts str or bytes; "
         "map it first, or use codec=rxws.codecs.json",
         value,
     )
@@ -60,20 +57,24 @@ def _keep(frame: str | bytes) -> str | bytes:
 def _text_only(frame: str | bytes) -> str:
     if isinstance(frame, str):
         return frame
-    raise DecodeError("a binary frame came where only text is spoken", frame, _WRONG_KIND)
+    raise DecodeError(
+        "received a binary frame, but this codec accepts only text", frame, _UNSUPPORTED_DATA
+    )
 
 
 def _binary_only(frame: str | bytes) -> bytes:
     if isinstance(frame, bytes):
         return frame
-    raise DecodeError("a text frame came where only binary is spoken", frame, _WRONG_KIND)
+    raise DecodeError(
+        "received a text frame, but this codec accepts only binary", frame, _UNSUPPORTED_DATA
+    )
 
 
 def _encode_text(value: str) -> str:
     if isinstance(value, str):
         return value
     raise EncodeError(
-        f"cannot send {type(value).__name__} {value!r:.80}: this codec takes str; map it",
+        f"cannot send {type(value).__name__} {value!r:.80}: this codec accepts str; map it",
         value,
     )
 
@@ -84,19 +85,19 @@ def _encode_binary(value: bytes) -> bytes:
     if isinstance(value, bytearray | memoryview):
         return bytes(value)
     raise EncodeError(
-        f"cannot send {type(value).__name__} {value!r:.80}: this codec takes bytes; encode it",
+        f"cannot send {type(value).__name__} {value!r:.80}: this codec accepts bytes; encode it",
         value,
     )
 
 
 raw: Codec[str | bytes, str | bytes] = Codec(_encode_raw, _keep)
-"""Both kinds of frames as they are; the default."""
+"""Text and binary frames, unchanged. This is the default."""
 
 text: Codec[str, str] = Codec(_encode_text, _text_only)
-"""Text frames as `str`; a binary frame is a fault (1003)."""
+"""Text frames as `str`. A binary frame is a `DecodeError` (1003)."""
 
 binary: Codec[bytes, bytes] = Codec(_encode_binary, _binary_only)
-"""Binary frames as `bytes`; a text frame is a fault (1003)."""
+"""Binary frames as `bytes`. A text frame is a `DecodeError` (1003)."""
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -109,7 +110,7 @@ _decode_json = _json.JSONDecoder(parse_constant=_no_constant).decode
 
 
 json: Codec[Any, Any] = Codec(_encode_json, lambda frame: _decode_json(_text_only(frame)))
-"""JSON in text frames, by the standard library; a binary frame is a fault (1003)."""
+"""JSON in text frames, with the standard library. A binary frame is a `DecodeError` (1003)."""
 
 
 @overload
@@ -117,14 +118,15 @@ def typed(type_: type[T]) -> Codec[T, Any]: ...
 @overload
 def typed(type_: Any) -> Codec[Any, Any]: ...
 def typed(type_: Any) -> Codec[Any, Any]:
-    """JSON in text frames, checked against a type by msgspec (extra `rxws[typed]`).
+    """Create a JSON codec that validates incoming messages with msgspec (extra `rxws[typed]`).
 
     Args:
-        type_: What comes in: a `msgspec.Struct`, a dataclass, a union of tagged structs, or any
-            type msgspec knows. What goes out may be anything that msgspec encodes.
+        type_: The type of incoming messages: a `msgspec.Struct`, a dataclass, a union of tagged
+            structs, or any other type that msgspec supports. Outgoing messages may be of any type
+            that msgspec can encode.
 
     Returns:
-        A codec whose `decode` gives a `type_`; what does not fit is a `DecodeError`.
+        A codec that decodes to `type_`. A message that does not match is a `DecodeError`.
 
     Raises:
         ImportError: msgspec is not installed.

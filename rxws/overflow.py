@@ -1,4 +1,4 @@
-"""What happens to a message that finds the peer too far behind: the policies to choose from."""
+"""Overflow policies: what happens to a message when the outgoing buffer is full."""
 
 from __future__ import annotations
 
@@ -9,50 +9,50 @@ from typing import Any, Literal, get_args
 __all__ = ["OVERHEAD", "REFUSING", "Latest", "Overflow", "check", "latest"]
 
 OVERHEAD = 128
-"""Bytes that each message counts besides its payload, so that tiny ones are bounded too."""
+"""Bytes that each message counts besides its payload, so that small messages are bounded too."""
 
 REFUSING = ("close", "drop_newest")
-"""The policies by which what waits already stays."""
+"""The policies that keep the messages that are already queued."""
 
 Named = Literal["close", "drop_oldest", "drop_newest"]
 
 
 @dataclass(frozen=True, slots=True)
 class Latest:
-    """The policy that `latest` makes."""
+    """The policy that `latest` returns."""
 
     key: Callable[[Any], Hashable] | None = None
 
     def of(self, value: object) -> Hashable:
-        """Return what a value replaces: the waiting one for which this is the same."""
+        """Return a message's key; it replaces the queued message with the same key."""
         return None if self.key is None else self.key(value)
 
 
 Overflow = Named | Latest
-"""What happens to a message that would lift the outbound buffer above `max_buffer`.
+"""What happens to a message that would exceed `max_buffer`.
 
-`"close"`: the connection ends with 1013 "Try Again Later", as nothing may be lost unseen.
-`"drop_oldest"`: the messages that wait longest make room, and are counted.
-`"drop_newest"`: it is dropped itself, and counted.
-`latest(key)`: a message that has to wait replaces the one that waits already, so that a peer that
-is behind gets what is new instead of what is old.
+`"close"`: close the connection with 1013 "Try Again Later" instead of dropping messages silently.
+`"drop_oldest"`: drop the oldest queued messages, and count them.
+`"drop_newest"`: drop the new message, and count it.
+`latest(key)`: replace the queued message by the new one, so that a slow peer gets current data.
 """
 
 
 def latest(key: Callable[[Any], Hashable] | None = None) -> Latest:
-    """Conflate: while the peer is behind, only the newest message waits, or the newest of each key.
+    """Keep only the newest queued message, or the newest for each key (conflation).
 
-    A replaced message is counted as dropped (`"conflated"`). The new one takes its place in the
-    order, so that a key that changes often does not wait for ever.
+    A replaced message counts as dropped (`"conflated"`). The new message takes over its position in
+    the queue, so a key that changes often is still sent.
 
     Args:
-        key: What tells messages apart; given the value as it was pushed, not yet encoded.
+        key: Returns the key of a message, given the value before it is encoded. Without it, all
+            messages share one key.
 
     Returns:
         A policy for the option `overflow`.
 
     Raises:
-        TypeError: The key is not callable.
+        TypeError: `key` is not callable.
 
     Examples:
         ```python
@@ -65,11 +65,7 @@ def latest(key: Callable[[Any], Hashable] | None = None) -> Latest:
 
 
 def check(policy: object) -> None:
-    """Refuse a policy that does not exist.
-
-    Raises:
-        ValueError: There is no such policy.
-    """
+    """Raise `ValueError` for an unknown policy."""
     if not isinstance(policy, Latest) and policy not in get_args(Named):
         raise ValueError(
             f"overflow={policy!r} is unknown: use one of {get_args(Named)} or overflow.latest()"

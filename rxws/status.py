@@ -1,4 +1,4 @@
-"""Where a client that comes back stands: four frozen values, and which may follow which."""
+"""The states of a reconnecting client, and the transitions between them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rxws._core.connection import Close, Handshake, without_secrets
 
 __all__ = ["TRANSITIONS", "Closed", "Connecting", "Open", "Status", "Waiting", "follows", "moved"]
 
-_LONGEST = 120  # characters of an error that are worth a line
+_MAX_ERROR = 120  # characters of an error that a repr shows
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -18,7 +18,7 @@ class Connecting:
     """A connection is being opened.
 
     Args:
-        attempt: Which attempt it is: 1, and one more each time until a connection was stable.
+        attempt: The number of the attempt. It starts at 1 again after a stable connection.
     """
 
     attempt: int
@@ -32,7 +32,7 @@ class Open:
     """A connection is open.
 
     Args:
-        handshake: What was agreed before its first frame.
+        handshake: The connection's handshake.
     """
 
     handshake: Handshake
@@ -43,11 +43,11 @@ class Open:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Waiting:
-    """The time until the next attempt is running.
+    """The client waits for the next attempt.
 
     Args:
-        delay: How long it is, in seconds, from its beginning.
-        cause: What happened.
+        delay: The whole wait, in seconds.
+        cause: The error that the client recovers from.
     """
 
     delay: float
@@ -60,38 +60,38 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Closed:
-    """Nothing is open.
+    """No connection is open.
 
     Args:
-        close: How the connection ended, None if there was none.
-        error: What ended it all, if that was an error: nothing is dialled again.
+        close: How the last connection ended; None if there was none.
+        error: The error after which the client gave up; None if it did not fail.
     """
 
     close: Close | None
     error: Exception | None = None
 
     def __repr__(self) -> str:
-        said = "Closed"
+        text = "Closed"
         if self.close is not None:
             reason = f" {self.close.reason!r}" if self.close.reason else ""
-            said = f"{said} {self.close.code}{reason} by {self.close.by}"
-        return said if self.error is None else f"{said}: {_brief(self.error)}"
+            text = f"Closed {self.close.code}{reason} by {self.close.by}"
+        return text if self.error is None else f"{text}: {_brief(self.error)}"
 
 
 Status: TypeAlias = Connecting | Open | Waiting | Closed
-"""Where a client that comes back stands."""
+"""The state of a reconnecting client."""
 
 TRANSITIONS: Mapping[type[Status], frozenset[type[Status]]] = {
-    Closed: frozenset({Connecting, Waiting}),  # Waiting: what was open is dialled again
+    Closed: frozenset({Connecting, Waiting}),  # Waiting: an open connection has ended
     Connecting: frozenset({Open, Waiting, Closed}),
     Open: frozenset({Closed}),
     Waiting: frozenset({Connecting, Closed}),
 }
-"""What may follow each status; it begins with `Closed(None)`."""
+"""The states that may follow each state. The first state is `Closed(None)`."""
 
 
 def follows(status: Status, after: Status) -> bool:
-    """Tell whether a status may come right after another.
+    """Return whether a status may directly follow another.
 
     Examples:
         >>> follows(Connecting(1), after=Closed(None)), follows(Connecting(2), after=Connecting(1))
@@ -101,19 +101,15 @@ def follows(status: Status, after: Status) -> bool:
 
 
 def moved(before: Status, status: Status) -> Status:
-    """Return the status that comes after another.
-
-    Raises:
-        RuntimeError: It may not.
-    """
+    """Return the new status, or raise `RuntimeError` if it may not follow."""
     if not follows(status, before):
         raise RuntimeError(f"{status!r} does not follow {before!r}")
     return status
 
 
 def _brief(error: Exception) -> str:
-    # Not its repr: that of a HandshakeError has the whole answer.
+    # The repr of a HandshakeError would show the whole response.
     text = " ".join(str(error).split())
-    if len(text) > _LONGEST:
-        text = text[: _LONGEST - 1] + "…"
+    if len(text) > _MAX_ERROR:
+        text = text[: _MAX_ERROR - 1] + "…"
     return f"{type(error).__name__}({text})"

@@ -1,4 +1,4 @@
-"""Test a handler in virtual time, on a pair of connections, or on a real server."""
+"""Tests of handlers: in virtual time, on a pair of connections, or on a real server."""
 
 from .clock import Clock
 from .diff import difference

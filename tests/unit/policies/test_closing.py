@@ -38,7 +38,7 @@ def test_what_may_not_be_sent_is_refused_and_the_rest_returned() -> None:
     for code in range(1000, 5000):
         close = Close(code)
         if code in ILLEGAL:
-            with pytest.raises(ValueError, match=rf"{code} may not be sent .* 3000\.\.4999"):
+            with pytest.raises(ValueError, match=rf"{code} must not be sent .* 3000\.\.4999"):
                 check_sendable(close)
         else:
             assert check_sendable(close) is close

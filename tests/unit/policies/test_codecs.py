@@ -75,10 +75,10 @@ def test_other_buffers_are_sent_as_bytes(codec: Codec[Any, Any], buffer: object)
     ("codec", "value", "remedy"),
     [
         (raw, 7, "codec=rxws.codecs.json"),
-        (raw, None, "takes str or bytes"),
-        (text, b"x", "takes str"),
+        (raw, None, "accepts str or bytes"),
+        (text, b"x", "accepts str"),
         (text, 7, "map it"),
-        (binary, "x", "takes bytes"),
+        (binary, "x", "accepts bytes"),
         (binary, 7, "encode it"),
     ],
 )

@@ -136,7 +136,7 @@ def test_one_who_raises_while_watching_is_a_fault_and_the_message_is_sent() -> N
 def test_a_close_that_may_not_be_sent_is_refused_in_the_caller(code: int) -> None:
     """ValueError, from any thread, and the connection stays open."""
     rig = Rig(watch=True)
-    with pytest.raises(ValueError, match=f"close code {code} may not be sent"):
+    with pytest.raises(ValueError, match=f"close code {code} must not be sent"):
         rig.conn.outgoing.on_next(Close(code))
     refused: list[ValueError] = []
 
