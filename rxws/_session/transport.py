@@ -20,6 +20,8 @@ __all__ = ["Receiver", "Transport"]
 class Transport(Protocol):
     """The wire, as a session sees it."""
 
+    __slots__ = ()
+
     @property
     def buffered(self) -> int:
         """Bytes that were taken from the session and not yet by the kernel."""
@@ -35,7 +37,7 @@ class Transport(Protocol):
         """A number that grows while what has come waits, for others to have their turn."""
         ...
 
-    def write(self, kind: Opcode, payload: bytes) -> bool:
+    def write(self, kind: Opcode, payload: bytes, /) -> bool:
         """Write a message at once; only while the wire is writable and nothing waits.
 
         Returns:

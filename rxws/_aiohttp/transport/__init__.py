@@ -1,1 +1,1 @@
-"""A session's transport on aiohttp: reads frames, writes frames."""
+"""The transport of a session on aiohttp's WebSockets: how frames are read and written."""

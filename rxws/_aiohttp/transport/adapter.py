@@ -1,7 +1,7 @@
-"""The only frame I/O of rxws, for both ends: a session's transport on aiohttp's WebSockets.
+"""A session's transport on aiohttp's WebSockets, for both clients and servers.
 
-aiohttp parses, masks, inflates and writes frames. When a connection ends, and how, is the
-session's to say: aiohttp is told not to answer closes and pings by itself.
+aiohttp parses, masks, inflates and writes frames. The session alone decides when and how a
+connection ends, so aiohttp's own answers to close frames and pings are switched off.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ from typing import Any, Protocol
 from reactivex.abc import DisposableBase
 from reactivex.disposable import Disposable
 
+from rxws._core.frames import Opcode
 from rxws._core.log import logger
-from rxws._session.transport import Receiver
+from rxws._session.transport import Receiver, Transport
 
 from .frame_writer import FrameSender, FrameWriter
-from .private_api import feed_of
+from .private_api import early_bytes_of
 from .pull_reader import MessageSource, PullReader
 from .push_reader import PushReader
 from .reader import Reader
-from .socket_protocol import SocketProtocol
+from .socket_protocol import SocketListener, SocketProtocol
 
 __all__ = ["AiohttpTransport", "WebSocket"]
 
 
 class WebSocket(MessageSource, FrameSender, Protocol):
-    """What both of aiohttp's WebSockets have, as far as it is used here."""
+    """The part of aiohttp's client and server WebSockets that rxws uses."""
 
     @property
     def compress(self) -> int | bool:
@@ -36,132 +37,128 @@ class WebSocket(MessageSource, FrameSender, Protocol):
         ...
 
 
-class AiohttpTransport:
-    """A `Transport` on a WebSocket whose handshake is done.
+class AiohttpTransport(Transport, SocketListener):
+    """A `Transport` on a WebSocket whose handshake is complete.
 
     Args:
         ws: The WebSocket, opened with `autoclose=False`, `autoping=False` and no heartbeat, and
-            whose own `close` does nothing.
-        transport: The asyncio transport below it.
+            with a `close` method that does nothing.
+        transport: Its asyncio transport.
         max_size: Bytes of the largest message that the peer may send.
     """
 
     __slots__ = (
         "_context",
         "_loop",
-        "_reading",
+        "_protocol",
+        "_reader",
         "_receiver",
         "_tasks",
-        "_wire",
-        "_writing",
+        "_writer",
         "wake",
         "write",
     )
+
+    # Attributes instead of methods that delegate, because every message passes here. pyright takes
+    # them for methods without `self`.
+    wake: Callable[[], None]  # pyright: ignore[reportIncompatibleMethodOverride]
+    write: Callable[[Opcode, bytes], bool]  # pyright: ignore[reportIncompatibleMethodOverride]
 
     def __init__(self, ws: WebSocket, transport: asyncio.Transport, max_size: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
         self._receiver: Receiver | None = None
-        self._tasks: dict[asyncio.Task[None], None] = {}  # a set, but smaller while it is empty
-        wire = self._wire = SocketProtocol(transport, self)
-        feed = feed_of(ws)
-        writing = self._writing = FrameWriter(ws, wire, direct=feed is not None)
-        self._reading: Reader = (
+        self._tasks: dict[asyncio.Task[None], None] = {}  # an empty set would take more memory
+        protocol = self._protocol = SocketProtocol(transport, self)
+        early_bytes = early_bytes_of(ws)
+        writer = self._writer = FrameWriter(ws, protocol, direct=early_bytes is not None)
+        self._reader: Reader = (
             PullReader(ws, max_size)
-            if feed is None
-            else PushReader(feed, wire, writing, max_size, bool(ws.compress))
+            if early_bytes is None
+            else PushReader(early_bytes, protocol, writer, max_size, bool(ws.compress))
         )
-        # See `Transport`. Not methods: each message takes this way.
-        self.wake = writing.wake
-        self.write = writing.write
+        self.wake = writer.wake
+        self.write = writer.write
 
     @property
     def buffered(self) -> int:
         """See `Transport.buffered`."""
-        return self._writing.buffered
+        return self._writer.buffered
 
     @property
     def deferred(self) -> int:
         """See `Transport.deferred`."""
-        return self._reading.deferred
+        return self._reader.deferred
 
     @property
     def received(self) -> int:
         """See `Transport.received`."""
-        return self._wire.received
+        return self._protocol.received
 
     def pause_reading(self) -> None:
         """See `Transport.pause_reading`."""
-        self._reading.pause()
+        self._reader.pause()
 
     def resume_reading(self) -> None:
         """See `Transport.resume_reading`."""
-        self._reading.resume()
-
-    # --- what the wire tells ------------------------------------------------------------------
+        self._reader.resume()
 
     def on_writable(self) -> None:
-        """See `Listener.on_writable`."""
-        self._writing.on_writable()
+        """See `SocketListener.on_writable`."""
+        self._writer.on_writable()
 
     def on_eof(self) -> None:
-        """See `Listener.on_eof`."""
-        self._reading.on_eof()
+        """See `SocketListener.on_eof`."""
+        self._reader.on_eof()
 
     def on_lost(self) -> None:
-        """See `Listener.on_lost`."""
+        """See `SocketListener.on_lost`."""
         if self._receiver is not None:
             self._receiver.on_unsendable()
-        self._reading.on_lost()
-
-    # --- running ------------------------------------------------------------------------------
+        self._reader.on_lost()
 
     async def run(self, receiver: Receiver) -> None:
-        """Be the wire of a session until TCP is gone and all that it began is done."""
+        """Connect a session to the socket, until TCP is gone and all tasks of the session end."""
         self._receiver = receiver
-        # Pipelines run in the context that the handler left, as they would in a task.
+        # Subscribers run in the context that the handler leaves behind, as they would in a task.
         self._context = contextvars.copy_context()
         try:
-            self._writing.start(receiver)
-            await self._reading.run(receiver, self._context)
-            if not self._wire.finishing:
-                self._wire.give_up()
-            await self._wire.lost
+            self._writer.start(receiver)
+            await self._reader.run(receiver, self._context)
+            if not self._protocol.finishing:
+                self._protocol.close_or_abort()
+            await self._protocol.lost
             receiver.on_lost()
         except asyncio.CancelledError:
-            if self._wire.is_lost:  # aiohttp cancels a handler whose peer is gone, if told to
+            if self._protocol.is_lost:  # aiohttp may cancel a handler whose peer is gone
                 receiver.on_lost()
             else:
                 receiver.on_cancelled()
-                self._wire.lost.add_done_callback(lambda _: receiver.on_lost())
+                self._protocol.lost.add_done_callback(lambda _: receiver.on_lost())
             raise
         finally:
             for task in self._tasks:
                 task.cancel()
-            # What is being compressed is not cancelled: aiohttp's compressor would be in pieces.
-            compressing = self._writing.task
-            if left := [*self._tasks, *([compressing] if compressing else [])]:
+            # A compression is not cancelled: that would leave aiohttp's compressor in a bad state.
+            compression = self._writer.compression
+            if left := [*self._tasks, *([compression] if compression else [])]:
                 await asyncio.wait(left)
-
-    # --- ending -----------------------------------------------------------------------------
 
     def finish(self, linger: bool) -> bool:
         """See `Transport.finish`."""
-        self._wire.finishing = True
-        self._writing.finish(self._wire.linger if linger else self._wire.transport.close)
-        return not linger and self._wire.is_ending
+        self._protocol.finishing = True
+        self._writer.finish(self._protocol.linger if linger else self._protocol.transport.close)
+        return not linger and self._protocol.is_ending
 
     def abort(self) -> None:
         """See `Transport.abort`."""
-        self._wire.abort()
-
-    # --- the loop ---------------------------------------------------------------------------
+        self._protocol.abort()
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> DisposableBase:
         """See `Transport.spawn`.
 
-        Disposing cancels in the loop's next turn, so that a coroutine that was just told of the
-        end, as by `iterate`, gets to see it.
+        Disposing cancels in the loop's next turn, so that a coroutine that has just been notified
+        of the end, for instance by `iterate`, can still react to it.
         """
         task = self._spawn(coroutine)
 
@@ -181,4 +178,4 @@ class AiohttpTransport:
         try:
             self._loop.call_soon_threadsafe(callback, context=self._context)
         except RuntimeError:  # the loop is closed, and the connection with it
-            logger.debug("dropped a call from another thread: the loop is closed")
+            logger.debug("dropped a call from another thread: the event loop is closed")

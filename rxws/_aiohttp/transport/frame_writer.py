@@ -1,9 +1,11 @@
-"""The way out of an adapter: a session's frames, written by aiohttp, joined where they can be."""
+"""Write a session's frames through aiohttp, several of them in one write where possible."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator
+import enum
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Protocol
 
 from aiohttp import WSMsgType
@@ -11,130 +13,130 @@ from aiohttp import WSMsgType
 from rxws._core.frames import Opcode
 from rxws._session.transport import Receiver
 
-from .private_api import Pieces, WriteFrame, frame_writer
+from .private_api import WriteCollector, WriteFrame, redirect_frames
 from .socket_protocol import SocketProtocol
 
 __all__ = ["FrameSender", "FrameWriter"]
 
 _OPCODES = {kind: WSMsgType(kind) for kind in Opcode}
 
-# Bytes that are collected before they are written in any case: what a pipeline makes of one chunk
-# may be much more than the chunk.
-_JOINED = 64 << 10
+# Collected bytes above which they are written even while corked: what a pipeline makes of one
+# chunk may be much larger than the chunk.
+_MAX_COLLECTED = 64 << 10
 
 
 class FrameSender(Protocol):
-    """What both of aiohttp's WebSockets have to write with."""
+    """The part of aiohttp's client and server WebSockets that writes."""
 
     async def send_frame(self, message: bytes, opcode: WSMsgType) -> None:
         """Write one frame."""
         ...
 
 
-class Begun:
-    """A coroutine that was run by hand up to its first await; awaiting it runs the rest."""
+class _State(enum.Enum):
+    """What a writer is doing."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, None], waits_for: Any) -> None:
-        self._coroutine = coroutine
-        self._waits_for = waits_for
+    IDLE = enum.auto()
+    WRITING = enum.auto()
+    COMPRESSING = enum.auto()  # a large message, in another thread; the next frame must wait
 
-    def __await__(self) -> Generator[Any, Any, None]:
-        waits_for = self._waits_for
+
+# Looking up a member of an enum takes longer than the comparison.
+_IDLE, _WRITING, _COMPRESSING = _State
+
+
+@types.coroutine
+def finish_coroutine(coroutine: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any]:
+    """Await the rest of a coroutine whose first `send` has returned `awaited`."""
+    try:
         while True:
             try:
-                value = yield waits_for
+                value = yield awaited
             except BaseException as exc:
-                resume: Callable[[], Any] = _thrower(self._coroutine, exc)
+                awaited = coroutine.throw(exc)
             else:
-                resume = _sender(self._coroutine, value)
-            try:
-                waits_for = resume()
-            except StopIteration:
-                return
-
-
-def _sender(coroutine: Coroutine[Any, Any, None], value: Any) -> Callable[[], Any]:
-    return lambda: coroutine.send(value)
-
-
-def _thrower(coroutine: Coroutine[Any, Any, None], exc: BaseException) -> Callable[[], Any]:
-    return lambda: coroutine.throw(exc)
+                awaited = coroutine.send(value)
+    except StopIteration:
+        return
 
 
 class FrameWriter:
-    """Takes frames from a session while the wire is writable.
+    """Takes frames from a session while the socket is writable.
 
-    While it is corked, what is written is collected; one write carries it all.
+    While it is corked, it collects what is written, until `flush` writes all of it at once.
 
     Args:
         ws: aiohttp's WebSocket.
-        wire: The wire below it.
-        direct: Whether aiohttp's frame writer is used without the WebSocket around it. Only then
-            can be collected.
+        protocol: The protocol of the socket.
+        direct: Whether to bypass the WebSocket and use aiohttp's frame writer directly, as the push
+            path does. Only then is anything collected.
+
+    Attributes:
+        chunks: What was collected since the last `flush`.
+        compression: The latest task that compressed a large message, if any.
+        corked: Whether to collect until `flush` is called.
     """
 
     __slots__ = (
-        "_busy",
         "_collected",
-        "_compressing",
-        "_direct",
-        "_finish",
+        "_direct_write",
+        "_end_tcp",
         "_loop",
+        "_protocol",
         "_receiver",
         "_resuming",
-        "_wire",
+        "_state",
         "_write_frame",
         "_ws",
+        "chunks",
+        "compression",
         "corked",
-        "pieces",
-        "task",
     )
 
-    def __init__(self, ws: FrameSender, wire: SocketProtocol, direct: bool) -> None:
+    def __init__(self, ws: FrameSender, protocol: SocketProtocol, direct: bool) -> None:
         self._ws = ws
-        self._wire = wire
+        self._protocol = protocol
         self._loop = asyncio.get_running_loop()
         self._receiver: Receiver | None = None
-        self._busy = False  # while frames are being taken, or one is being compressed
-        self._compressing = False  # while one is, in another thread
-        self.task: asyncio.Task[None] | None = None  # the latest that waited for that
-        self._finish: Callable[[], None] | None = None  # how TCP is ended once all is written
-        self._resuming = False  # whether this is within the transport's `resume_writing`
-        self.corked = False  # whether what is written is collected, until `flush`
-        self._collected = 0  # bytes in the pieces, but for the headers
-        pieces = Pieces(wire.transport.is_closing)
-        self.pieces = pieces.pieces
-        self._direct = frame_writer(ws, pieces) if direct else None
-        self._write_frame: WriteFrame | None = None  # there once this has begun
+        self._state = _IDLE
+        self.compression: asyncio.Task[None] | None = None
+        self._end_tcp: Callable[[], None] | None = None  # to be called once all is written
+        self._resuming = False  # whether asyncio is calling `resume_writing`
+        self.corked = False
+        self._collected = 0  # payload bytes in `chunks`
+        collector = WriteCollector(protocol.transport.is_closing)
+        self.chunks = collector.chunks
+        self._direct_write = redirect_frames(ws, collector) if direct else None
+        self._write_frame: WriteFrame | None = None  # the same, once started
 
     @property
     def buffered(self) -> int:
-        """Bytes that the kernel has not taken."""
-        return self._wire.buffered + self._collected
+        """Bytes that the kernel has not taken yet."""
+        return self._protocol.buffered + self._collected
 
     def start(self, receiver: Receiver) -> None:
-        """Write what a session has to write."""
+        """Start to write a session's frames."""
         self._receiver = receiver
-        self._write_frame = self._direct
+        self._write_frame = self._direct_write
         self.wake()
 
     def wake(self) -> None:
         """See `Transport.wake`."""
-        if self._busy or self._receiver is None:
+        if self._state is not _IDLE or self._receiver is None:
             return
-        self._busy = True
-        while self._wire.writable and not self._wire.transport.is_closing():
+        self._state = _WRITING
+        while self._protocol.writable and not self._protocol.transport.is_closing():
             frame = self._receiver.take()
             if frame is not None:
-                if not self._write(*frame):
-                    return  # goes on when the frame is compressed
+                if not self._send_frame(*frame):
+                    return  # continues when the frame is compressed
                 continue
-            if self._finish is not None:
+            if self._end_tcp is not None:
                 self.flush()
-                if self._wire.writable:
-                    self._end(self._finish)
+                if self._protocol.writable:
+                    self._call_end_tcp(self._end_tcp)
             break
-        self._busy = False
+        self._state = _IDLE
         if not self.corked:
             self.flush()
 
@@ -145,84 +147,86 @@ class FrameWriter:
         try:
             self._write_frame(payload, kind, 0)
         except ConnectionError:
-            return False  # TCP is lost, which the reading side tells
+            return False  # TCP is lost, which the reader reports
         self._collected += len(payload)
-        if not self.corked or self._collected > _JOINED:
+        if not self.corked or self._collected > _MAX_COLLECTED:
             self.flush()
         return True
 
     def _write_slowly(self, kind: Opcode, payload: bytes) -> bool:
-        if self._receiver is None or self._wire.transport.is_closing():
+        if self._receiver is None or self._protocol.transport.is_closing():
             return False
-        self._busy = True
-        if self._write(kind, payload):
-            self._busy = False
+        self._state = _WRITING
+        if self._send_frame(kind, payload):
+            self._state = _IDLE
             if not self.corked:
                 self.flush()
         return True
 
-    def _write(self, kind: Opcode, payload: bytes) -> bool:
-        """Write a frame, and tell whether that is done.
+    def _send_frame(self, kind: Opcode, payload: bytes) -> bool:
+        """Send a frame; return False if it is still being compressed.
 
-        `send_frame` is a coroutine, but it waits for nothing unless it has a large message to
-        compress in an executor; a task for each message would cost more than the message.
+        `send_frame` is a coroutine, but suspends only to compress a large message in an executor.
+        So it is run by hand up to its first await: a task for each message would cost more than the
+        message.
         """
         coroutine = self._ws.send_frame(payload, _OPCODES[kind])
         try:
-            waits_for = coroutine.send(None)
+            awaited = coroutine.send(None)
         except StopIteration:
             self._collected += len(payload)
-            if self._collected > _JOINED:
+            if self._collected > _MAX_COLLECTED:
                 self.flush()
             return True
         except ConnectionError:
-            return True  # TCP is lost, which the reading side tells
-        self._compressing = True
-        self.flush()  # what was collected does not wait for it
-        self.tell_writable()
-        self.task = self._loop.create_task(self._write_on(Begun(coroutine, waits_for)))
+            return True  # TCP is lost, which the reader reports
+        self._state = _COMPRESSING
+        self.flush()  # the frames before it need not wait for it
+        self._report_writable()
+        rest = self._finish_compressing(finish_coroutine(coroutine, awaited))
+        self.compression = self._loop.create_task(rest)
         return False
 
-    async def _write_on(self, begun: Begun) -> None:
+    async def _finish_compressing(self, rest: Awaitable[None]) -> None:
         try:
-            await begun
+            await rest
         except ConnectionError:
-            pass  # TCP is lost, which the reading side tells
+            pass  # TCP is lost, which the reader reports
         finally:
-            self._compressing = self._busy = False
+            self._state = _IDLE
         self.flush()
-        self.tell_writable()
+        self._report_writable()
         self.wake()
 
     def flush(self) -> None:
-        """Write what was collected so far."""
+        """Write what was collected."""
         self._collected = 0
-        if self.pieces:
-            data = b"".join(self.pieces)
-            self.pieces.clear()
-            self._wire.transport.write(data)
+        if self.chunks:
+            data = b"".join(self.chunks)
+            self.chunks.clear()
+            self._protocol.transport.write(data)
 
-    def finish(self, end: Callable[[], None]) -> None:
-        """End TCP in this manner, once all is written."""
-        self._finish = end
+    def finish(self, end_tcp: Callable[[], None]) -> None:
+        """Call back to end TCP once everything is written."""
+        self._end_tcp = end_tcp
         self.wake()
 
-    def _end(self, end: Callable[[], None]) -> None:
-        self._finish = None
+    def _call_end_tcp(self, end_tcp: Callable[[], None]) -> None:
+        self._end_tcp = None
         if self._resuming:
-            self._loop.call_soon(end)  # asyncio's transport would be lost twice
+            self._loop.call_soon(end_tcp)  # else asyncio would call connection_lost twice
         else:
-            end()
+            end_tcp()
 
     def on_writable(self) -> None:
-        """Go on, or stop, as the wire says."""
-        self.tell_writable()
-        if self._wire.writable:
+        """Continue or stop writing; called when `SocketProtocol.writable` has changed."""
+        self._report_writable()
+        if self._protocol.writable:
             self._resuming = True
             self.wake()
             self._resuming = False
 
-    def tell_writable(self) -> None:
-        """Tell the session whether frames are taken."""
+    def _report_writable(self) -> None:
         if self._receiver is not None:
-            self._receiver.on_writable(self._wire.writable and not self._compressing)
+            writable = self._protocol.writable and self._state is not _COMPRESSING
+            self._receiver.on_writable(writable)

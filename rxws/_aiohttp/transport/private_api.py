@@ -1,7 +1,7 @@
-"""What rxws touches of aiohttp that aiohttp does not promise to keep, all of it.
+"""All use of aiohttp's private API.
 
-The push path lives on it: aiohttp's frame parser is fed, and its messages taken, by us, its frame
-writer writes where it is told to. `why_not_push` tells, by trying, whether this aiohttp lets us.
+The push path needs it: rxws feeds aiohttp's frame parser itself, takes the messages out of it, and
+redirects the frame writer. `why_not_push` tries whether the installed aiohttp supports that.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from aiohttp.http import WebSocketReader, WebSocketWriter
 __all__ = [
     "EarlyBytes",
     "Parser",
-    "Pieces",
     "PushClientSocket",
     "PushServerSocket",
+    "WriteCollector",
     "WriteFrame",
     "client_response",
     "client_transport",
     "disable_auto_close",
-    "end_of_stream",
-    "feed_of",
-    "frame_writer",
+    "early_bytes_of",
+    "feed_eof",
     "parser_limit",
+    "redirect_frames",
     "why_not_push",
     "with_push",
 ]
@@ -49,73 +49,87 @@ WriteFrame = Callable[[bytes, int, int], None]
 
 
 def client_response(ws: ClientWebSocketResponse[Any]) -> ClientResponse:
-    """Return the response of the upgrade: its headers and its connection are public, it is not."""
+    """Return the response to the upgrade request."""
     return ws._response  # pyright: ignore[reportPrivateUsage] # see the module
 
 
 def client_transport(ws: ClientWebSocketResponse[Any]) -> asyncio.Transport | None:
-    """Return the transport below a client's WebSocket; None where it is lost already."""
+    """Return the asyncio transport of a client's WebSocket, or None if it is lost already."""
     connection = client_response(ws).connection
     return None if connection is None else connection.transport
 
 
 def disable_auto_close(ws: ClientWebSocketResponse[Any]) -> None:
-    """Let `receive()` report an end without answering it.
+    """Make `receive()` report a close without answering it.
 
-    A subclass would do on a session of ours, but not on one of the user's.
+    This patches the one object, because a subclass is no option for a user's own `ClientSession`.
     """
 
     async def close(**_: Any) -> bool:
         return False
 
-    ws.close = close  # type: ignore[method-assign] # on this one object, as said above
+    ws.close = close  # type: ignore[method-assign] # see above
 
 
-def end_of_stream(ws: Any) -> None:
-    """Let `receive()` report the end behind what it has still to give, with the transport open.
+def feed_eof(ws: Any) -> None:
+    """Make `receive()` report the end after the remaining messages, with the transport still open.
 
-    aiohttp's protocols tell its reader so only when the connection is lost.
+    aiohttp's protocols report EOF to their reader only when the connection is lost.
     """
-    if ws._reader.exception() is None:  # what the peer did wrong would be forgotten
+    if ws._reader.exception() is None:  # feeding EOF would replace the peer's violation
         ws._reader.feed_eof()
 
 
-# --- the parser, made to push -----------------------------------------------------------------
+def parser_limit(max_size: int, compress: bool) -> int:
+    """Return the limit for aiohttp's parser at which it accepts all messages of `max_size` bytes.
+
+    It accepts some larger messages, too; the readers reject those.
+    """
+    # aiohttp rejects a plain message of exactly the limit, but accepts an inflated one.
+    limit = max_size + 1
+    if compress:
+        # aiohttp also compares the compressed size, and data that does not compress grows: at most
+        # by this much with any settings of zlib (see its `deflateBound`).
+        limit += (max_size >> 3) + 64
+    return limit
+
+
+# --- the frame parser -------------------------------------------------------------------------
 
 try:
     from aiohttp._websocket.reader import WebSocketDataQueue
-except ImportError:  # pragma: no cover # an aiohttp to come
+except ImportError:  # pragma: no cover # a later aiohttp
     WebSocketDataQueue = cast(Any, object)
 
 
-# What aiohttp counts for each message that waits, besides its bytes.
-_EACH = 128
+# What aiohttp's queue counts for each message in addition to its bytes.
+_OVERHEAD = 128
 
-# Bytes of messages that wait above which the parser parses no further: what asyncio reads at once.
+# Bytes of parsed messages above which the parser stops: as much as asyncio reads at once.
 _AHEAD = 256 << 10
 
 
 class Parser:
-    """aiohttp's frame parser, whose messages wait in a row until they are taken.
+    """aiohttp's frame parser. It queues messages until the caller takes them.
 
     Args:
         max_size: Bytes of the largest message.
-        compress: Whether the peer may compress.
-        ahead: Bytes of messages that wait above which it parses no further.
+        compress: Whether the peer may compress messages.
+        ahead: Bytes of queued messages above which it stops parsing.
 
     Attributes:
-        feed: Parses a chunk. The first of what it returns tells whether `error` ended it.
-        full: Whether too much waits; what was taken counts until `go_on` is called.
-        messages: What was found and not taken yet: messages of aiohttp's type, with their bytes.
+        feed: Parses a chunk. The first element of its result is True if `error` has stopped it.
+        full: Whether too much is queued. Messages count until `resume` is called, even if taken.
+        messages: The queue: pairs of an aiohttp message and its size in bytes.
     """
 
     __slots__ = ("_queue", "_reader", "feed", "full", "messages")
 
-    _reading_paused = False  # for aiohttp's queue, which takes this for its protocol
+    _reading_paused = False  # read by aiohttp's queue, which takes this object for its protocol
 
     def __init__(self, max_size: int, compress: bool, ahead: int = _AHEAD) -> None:
-        # aiohttp's queue as it is: to an override the parser would have to make a slower call.
-        # It doubles its limit.
+        # aiohttp's queue itself, not a subclass, because the compiled parser calls an overridden
+        # method more slowly. The queue doubles its limit.
         queue = self._queue = cast(Any, WebSocketDataQueue)(self, ahead // 2, loop=None)
         limit = parser_limit(max_size, compress)
         self._reader = WebSocketReader(queue, limit, compress, decode_text=True)
@@ -124,16 +138,19 @@ class Parser:
         self.messages: deque[tuple[Any, int]] = queue._buffer
 
     def pause_reading(self) -> None:
-        """The queue says that there is too much in it."""
+        """Note that the queue is full; aiohttp's queue calls this."""
         self.full = True
 
-    def go_on(self) -> bool:
-        """Parse what was left because too much waited, now that all is taken; tell whether any."""
+    def resume(self) -> bool:
+        """Allow parsing again once all messages are taken; return whether unparsed data is left.
+
+        Feed `b""` to parse it.
+        """
         self.full = False
         stalled = self._queue._stalled_reader is not None
         if size := self._queue._size:
-            # One entry stands for all that were taken: with it goes what they count.
-            self.messages.append((None, size - _EACH))
+            # Make the queue forget the size of all taken messages: read one dummy of that size.
+            self.messages.append((None, size - _OVERHEAD))
             try:
                 self._queue.read().send(None)
             except StopIteration:
@@ -142,54 +159,54 @@ class Parser:
 
     @property
     def error(self) -> BaseException | None:
-        """What is wrong with what was fed; told of behind the messages."""
+        """The violation found in the data; it follows the queued messages."""
         return cast("BaseException | None", self._queue.exception())
 
 
 class EarlyBytes:
-    """Stands where aiohttp has its parser until ours takes over: keeps what comes by then."""
+    """Takes the place of aiohttp's parser, and keeps the bytes received before ours is running."""
 
-    __slots__ = ("early",)
+    __slots__ = ("data",)
 
     def __init__(self) -> None:
-        self.early = b""
+        self.data = b""
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        """Keep it."""
-        self.early += data
+        """Keep a chunk."""
+        self.data += data
         return False, b""
 
     def feed_eof(self) -> None:
-        """Nothing: the wire sees the end."""
+        """Do nothing: `SocketProtocol` observes the end."""
 
 
-# --- WebSockets whose frames do not go to aiohttp's queue --------------------------------------
+# --- WebSockets that do not read --------------------------------------------------------------
 
 
 class PushServerSocket(web.WebSocketResponse):
     """A server's WebSocket for the push path."""
 
-    feed: EarlyBytes | None = None
+    early_bytes: EarlyBytes | None = None
 
     def _post_start(self, request: Any, protocol: str | None, writer: WebSocketWriter) -> None:
-        self.feed = EarlyBytes()
+        self.early_bytes = EarlyBytes()
         self._ws_protocol = protocol
         self._writer = writer
-        request.protocol.set_parser(self.feed)
+        request.protocol.set_parser(self.early_bytes)
         request.protocol.keep_alive(False)
 
 
 class PushClientSocket(ClientWebSocketResponse[Any]):
     """A client's WebSocket for the push path."""
 
-    feed: EarlyBytes | None = None
+    early_bytes: EarlyBytes | None = None
 
     @property
     def _parser(self) -> Any:
-        # aiohttp makes a parser, puts it here, and takes from here what its protocol gets.
-        if self.feed is None:
-            self.feed = EarlyBytes()
-        return self.feed
+        # aiohttp stores its parser here, then passes what it finds here to its protocol.
+        if self.early_bytes is None:
+            self.early_bytes = EarlyBytes()
+        return self.early_bytes
 
     @_parser.setter
     def _parser(self, _: Any) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -197,7 +214,7 @@ class PushClientSocket(ClientWebSocketResponse[Any]):
 
 
 class _WithPush:
-    """A session of the user's, with `PushClientSocket` for its WebSockets."""
+    """A user's session whose WebSockets are of the class `PushClientSocket`."""
 
     _ws_response_class = PushClientSocket
 
@@ -209,9 +226,9 @@ class _WithPush:
 
 
 def with_push(session: ClientSession) -> Callable[..., Any]:
-    """Return a session's `ws_connect` that makes WebSockets for the push path, if it can.
+    """Return a `ws_connect` that makes WebSockets for the push path.
 
-    It cannot where the user has a `ws_connect` or a WebSocket class of their own.
+    Return the session's own `ws_connect` if the user has replaced it or the WebSocket class.
     """
     own, its, aiohttps = cast(Any, session), cast(Any, type(session)), cast(Any, ClientSession)
     if (
@@ -223,58 +240,59 @@ def with_push(session: ClientSession) -> Callable[..., Any]:
     return functools.partial(aiohttps._ws_connect, _WithPush(own))
 
 
-def feed_of(ws: object) -> EarlyBytes | None:
-    """Return what a WebSocket's bytes go to; None where they go to aiohttp's own queue."""
-    return ws.feed if isinstance(ws, PushServerSocket | PushClientSocket) else None
+def early_bytes_of(ws: object) -> EarlyBytes | None:
+    """Return the early bytes of a WebSocket on the push path; None on the pull path."""
+    return ws.early_bytes if isinstance(ws, PushServerSocket | PushClientSocket) else None
 
 
-class Pieces:
-    """What aiohttp's frame writer takes for its transport: a list, written when it is time."""
+# --- the frame writer -------------------------------------------------------------------------
 
-    __slots__ = ("is_closing", "pieces", "write")
+
+class WriteCollector:
+    """A stand-in for the transport of aiohttp's frame writer that collects what it writes."""
+
+    __slots__ = ("chunks", "is_closing", "write")
 
     def __init__(self, is_closing: Callable[[], bool]) -> None:
-        self.pieces: list[bytes] = []
-        self.write = self.pieces.append
+        self.chunks: list[bytes] = []
+        self.write = self.chunks.append
         self.is_closing = is_closing
 
 
-def frame_writer(ws: Any, to: Pieces) -> WriteFrame | None:
-    """Let a WebSocket's frames be collected instead of written.
+def redirect_frames(ws: Any, collector: WriteCollector) -> WriteFrame | None:
+    """Make a WebSocket write its frames to a collector instead of its transport.
 
     Returns:
-        What writes one frame uncompressed, at once. None where messages are compressed: those go
-        through `send_frame`, to the same place.
+        A function that writes one uncompressed frame synchronously. None if messages are
+        compressed: those must go through `send_frame`.
     """
     writer = ws._writer
-    writer.transport = to
+    writer.transport = collector
     return None if writer.compress else cast(WriteFrame, writer._write_websocket_frame)
 
 
-# --- whether all this is so -------------------------------------------------------------------
+# --- does this aiohttp support the push path? -------------------------------------------------
 
 
 def why_not_push() -> str | None:
-    """Tell what this aiohttp lacks for the push path; None if nothing."""
-    for check in (_parser_waits, _writer_writes, _sockets_have_hooks):
+    """Return what this aiohttp lacks for the push path; None if nothing."""
+    for is_met, lack in _REQUIREMENTS.items():
         try:
-            lack = None if check() else check.__doc__
+            if not is_met():
+                return lack
         except Exception as exc:
-            lack = f"{check.__doc__} {exc!r}"
-        if lack:
-            return lack
+            return f"{lack}: {exc!r}"
     return None
 
 
-def _parser_waits() -> bool:
-    """The parser does not stall, or does not collect, as the push path needs it."""
+def _parser_queues() -> bool:
     found: list[Any] = []
     parser = Parser(16, False, 0)
     for chunk in (b"\x81\x01a\x82\x02bc", b"", b"\x88\x02\x03\xe8\x82\x12"):
         parser.feed(chunk)
         found += [(*message[:2], size) for message, size in parser.messages]
         parser.messages.clear()
-        found.append(parser.go_on())  # up to the next message
+        found.append(parser.resume())  # up to the next message
     return (
         found
         == [
@@ -287,19 +305,17 @@ def _parser_waits() -> bool:
     )
 
 
-def _writer_writes() -> bool:
-    """The frame writer does not write a frame as the push path needs it."""
+def _writer_is_redirected() -> bool:
 
     class Socket:
         _writer = WebSocketWriter(cast(Any, None), cast(Any, None))
 
-    collected = Pieces(bool)
-    cast(WriteFrame, frame_writer(Socket, collected))(b"ab", WSMsgType.TEXT, 0)
-    return b"".join(collected.pieces) == b"\x81\x02ab"
+    collector = WriteCollector(bool)
+    cast(WriteFrame, redirect_frames(Socket, collector))(b"ab", WSMsgType.TEXT, 0)
+    return b"".join(collector.chunks) == b"\x81\x02ab"
 
 
 def _sockets_have_hooks() -> bool:
-    """WebSockets lack the hooks that the push path needs."""
     server = inspect.signature(cast(Any, web.WebSocketResponse)._post_start)
     names = cast(Any, ClientSession)._ws_connect.__code__.co_names
     return (
@@ -309,15 +325,8 @@ def _sockets_have_hooks() -> bool:
     )
 
 
-def parser_limit(max_size: int, compress: bool) -> int:
-    """Return the limit to give to aiohttp so that it takes all messages of so many bytes.
-
-    It takes some that are larger: the session's side checks those.
-    """
-    # A plain message of exactly the limit is refused by aiohttp, an inflated one is not.
-    limit = max_size + 1
-    if compress:
-        # It holds the compressed size against the limit, too, and what cannot be compressed grows:
-        # by no more than this, whatever settings zlib is used with (see its `deflateBound`).
-        limit += (max_size >> 3) + 64
-    return limit
+_REQUIREMENTS: dict[Callable[[], bool], str] = {
+    _parser_queues: "aiohttp's parser does not queue messages and stop as the push path needs",
+    _writer_is_redirected: "aiohttp's frame writer cannot be redirected as the push path needs",
+    _sockets_have_hooks: "aiohttp's WebSockets lack the hooks that the push path needs",
+}

@@ -1,4 +1,4 @@
-"""The way in by aiohttp's public `receive()`: the fallback, where the parser cannot push."""
+"""Read frames by aiohttp's public `receive()`: the fallback where the push path is missing."""
 
 from __future__ import annotations
 
@@ -12,31 +12,30 @@ from aiohttp import WSCloseCode, WSMsgType
 from rxws._session.encoding import size
 from rxws._session.transport import Receiver
 
-from .private_api import end_of_stream
-from .reader import dispatch_control, dispatch_failure
+from .private_api import feed_eof
+from .reader import Reader, dispatch_control, dispatch_failure
 
 __all__ = ["MessageSource", "PullReader"]
 
-# Seconds after which others get a turn of the loop, though more messages are there.
-_SLICE = 0.01
+# Seconds after which the loop gets a turn, even if more messages are there.
+_YIELD_AFTER = 0.01
 
 _CONTROL = (WSMsgType.PING, WSMsgType.PONG, WSMsgType.CLOSE)
 
 
 class MessageSource(Protocol):
-    """What both of aiohttp's WebSockets have to read with."""
+    """The part of aiohttp's client and server WebSockets that reads."""
 
     async def receive(self) -> Any:
-        """Return the next message, whatever it is."""
+        """Return the next message of any type."""
         ...
 
 
-class PullReader:
-    """Awaits one message after the other.
+class PullReader(Reader):
+    """Awaits one message after another.
 
     Args:
-        ws: The WebSocket, opened with `autoclose=False`, `autoping=False` and no heartbeat, and
-            whose own `close` does nothing.
+        ws: The WebSocket, as `AiohttpTransport` requires it.
         max_size: Bytes of the largest message that the peer may send.
     """
 
@@ -47,10 +46,10 @@ class PullReader:
         self._max_size = max_size
         self._loop = asyncio.get_running_loop()
         self.deferred = 0
-        self._gate: asyncio.Future[None] | None = None  # there while reading is paused
+        self._gate: asyncio.Future[None] | None = None  # set while reading is paused
 
     def pause(self) -> None:
-        """See `Transport.pause_reading`; a message that is awaited still comes."""
+        """See `Transport.pause_reading`; a message that is already awaited is still delivered."""
         if self._gate is None:
             self._gate = self._loop.create_future()
 
@@ -62,29 +61,29 @@ class PullReader:
             self._gate = None
 
     def on_eof(self) -> None:
-        """See `Reading.on_eof`."""
-        end_of_stream(self._ws)
+        """See `Reader.on_eof`."""
+        feed_eof(self._ws)
 
     def on_lost(self) -> None:
-        """See `Reading.on_lost`; aiohttp's protocol is told by the wire, and tells `receive()`."""
+        """Do nothing: `SocketProtocol` reports it to aiohttp, so `receive()` returns it."""
 
     async def run(self, receiver: Receiver, context: Context) -> None:
-        """See `Reading.run`; as this runs in a task of the handler's, it is in its context."""
+        """See `Reader.run`; the caller's task runs in the right context already."""
         del context
-        until = monotonic() + _SLICE
+        until = monotonic() + _YIELD_AFTER
         while True:
             if monotonic() > until:
-                # `receive()` does not wait while there are messages, and the parser goes on within.
+                # `receive()` does not suspend while there are messages, so yield here.
                 self.deferred += 1
                 await asyncio.sleep(0)
-                until = monotonic() + _SLICE
+                until = monotonic() + _YIELD_AFTER
             while self._gate is not None:
                 await self._gate
             message = await self._ws.receive()
             kind = message.type
             if kind is WSMsgType.TEXT or kind is WSMsgType.BINARY:
                 length = size(message.data)
-                if length > self._max_size:  # by a byte, see `Parser`
+                if length > self._max_size:  # see `parser_limit`
                     receiver.on_violation(WSCloseCode.MESSAGE_TOO_BIG)
                     return
                 receiver.on_message(message.data, length)

@@ -1,7 +1,7 @@
-"""The way in by aiohttp's parser, which hands each message over as soon as it is whole.
+"""Read frames by feeding aiohttp's parser directly, and deliver each message at once.
 
-No task, no queue and no turn of the loop lie between the socket and the pipeline; and what the
-pipeline sends while one chunk of bytes is being parsed leaves in one write.
+No task, no queue and no turn of the loop lies between the socket and the pipeline. Everything that
+the pipeline sends while one chunk is parsed leaves in one write.
 """
 
 from __future__ import annotations
@@ -17,139 +17,152 @@ from rxws._session.transport import Receiver
 
 from .frame_writer import FrameWriter
 from .private_api import EarlyBytes, Parser
-from .reader import dispatch_control, dispatch_failure
+from .reader import Reader, dispatch_control, dispatch_failure
 from .socket_protocol import SocketProtocol
 
 __all__ = ["PushReader"]
 
 _TEXT, _BINARY = WSMsgType.TEXT, WSMsgType.BINARY
 
-# Bytes of a chunk above which the parser is told at once that its messages were taken. Else it is
-# when it is full. That costs less, but what is left of a large one then would have to be copied.
+# Bytes of a chunk above which `Parser.resume` is called after its messages even if the parser is
+# not full. For smaller chunks the call costs more than it saves; for larger ones it saves copying
+# the unparsed rest.
 _LARGE = 4096
 
-# Seconds after which a pipeline counts as slow: what it has sent leaves before the next.
-_PROMPT = 0.001
+# Seconds after which a pipeline counts as slow: what it has sent is flushed before it goes on.
+_FLUSH_AFTER = 0.001
 
-# Seconds after which others get a turn of the loop, though more messages of this chunk are there.
-_SLICE = 0.01
+# Seconds of a slow pipeline after which the loop gets a turn, even if the chunk has more messages.
+_YIELD_AFTER = 0.01
 
 
-class PushReader:
-    """Feeds the parser, and tells the session what it finds.
+class PushReader(Reader):
+    """Feeds the parser, and calls the session with what it finds.
+
+    Three flags say whether messages are delivered. They are plain booleans, not one enum, because
+    the loop over a chunk's messages must test only one of them, `_stalled`:
+
+    | state                                   | _stalled | _paused | _resume_scheduled |
+    | --------------------------------------- | -------- | ------- | ----------------- |
+    | not started, or ended                   | yes      | any     | any               |
+    | delivering                              | no       | no      | any               |
+    | paused by the session                   | yes      | yes     | any               |
+    | to continue in the loop's next turn,    | yes      | no      | yes               |
+    | after a pause or after a slow pipeline  |          |         |                   |
+
+    Two more hold in any state: `_tcp_paused` (asyncio reads nothing; only while stalled) and `_eof`
+    (TCP will bring nothing more; reported after all messages).
 
     Args:
-        feed: What has come in by now.
-        wire: The wire.
-        writing: The way out, corked while a chunk is parsed.
+        early_bytes: What was received before this reader runs.
+        protocol: The protocol of the socket.
+        writer: The frame writer, corked while a chunk is parsed.
         max_size: Bytes of the largest message.
-        compress: Whether the peer may compress.
+        compress: Whether the peer may compress messages.
     """
 
     __slots__ = (
-        "_busy",
+        "_busy_seconds",
         "_context",
-        "_due",
-        "_ended",
-        "_feed",
-        "_held",
+        "_done",
+        "_early_bytes",
+        "_eof",
+        "_flush_due",
         "_loop",
         "_max_size",
         "_on_message",
-        "_over",
         "_parser",
+        "_paused",
+        "_protocol",
         "_receiver",
-        "_resuming",
+        "_resume_scheduled",
         "_stalled",
-        "_stopped",
-        "_wire",
-        "_writing",
+        "_tcp_paused",
+        "_writer",
         "deferred",
     )
 
     def __init__(
         self,
-        feed: EarlyBytes,
-        wire: SocketProtocol,
-        writing: FrameWriter,
+        early_bytes: EarlyBytes,
+        protocol: SocketProtocol,
+        writer: FrameWriter,
         max_size: int,
         compress: bool,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._feed = feed
-        self._wire = wire
-        self._writing = writing
+        self._early_bytes = early_bytes
+        self._protocol = protocol
+        self._writer = writer
         self._receiver: Receiver
         self._on_message: Callable[[str | bytes, int], None]
         self._context: Context
         self._parser = Parser(max_size, compress)
         self._max_size = max_size
         self.deferred = 0
-        self._over: asyncio.Future[None] = self._loop.create_future()
-        self._held = False  # whether the session holds reading
-        self._resuming = False  # whether telling is to go on in the next turn
-        self._stalled = True  # whether what comes waits: for either reason, or until it runs
-        self._stopped = False  # whether TCP's reading is paused
-        self._ended = wire.is_lost  # whether nothing more will come from TCP
-        self._due = 0.0  # when what was sent meanwhile is to leave
-        self._busy = 0.0  # seconds that the pipeline took of this turn
-        wire.on_data = feed.feed_data
+        self._done: asyncio.Future[None] = self._loop.create_future()
+        self._paused = False
+        self._resume_scheduled = False
+        self._stalled = True
+        self._tcp_paused = False
+        self._eof = protocol.is_lost
+        self._flush_due = 0.0  # when to flush what the pipeline has sent
+        self._busy_seconds = 0.0  # how long the pipeline has used this turn of the loop
+        protocol.on_data = early_bytes.feed_data
 
     def run(self, receiver: Receiver, context: Context) -> asyncio.Future[None]:
-        """See `Reading.run`."""
+        """See `Reader.run`."""
         self._receiver = receiver
         self._on_message = receiver.on_message
         self._context = context
-        self._wire.on_data = self._received
-        early, self._feed.early = self._feed.early, b""  # not kept for a connection's life
-        self._parser.feed(early)
-        self._go_on()
-        return self._over
+        self._protocol.on_data = self._on_data
+        data, self._early_bytes.data = self._early_bytes.data, b""  # free the memory
+        self._parser.feed(data)
+        self._resume()
+        return self._done
 
     def pause(self) -> None:
-        """See `Transport.pause_reading`; not even the next message of this chunk comes."""
-        self._held = self._stalled = True
+        """See `Transport.pause_reading`; the next message of the same chunk waits, too."""
+        self._paused = self._stalled = True
 
     def resume(self) -> None:
         """See `Transport.resume_reading`."""
-        self._held = False
-        self._go_on_soon()
+        self._paused = False
+        self._resume_soon()
 
     def on_eof(self) -> None:
-        """See `Reading.on_eof`."""
-        self._ended = True
+        """See `Reader.on_eof`."""
+        self._eof = True
         if not self._stalled:
             self._context.run(self._fail, None)
 
     on_lost = on_eof
 
-    # --- what comes in ------------------------------------------------------------------------
-
-    def _received(self, data: bytes) -> None:
-        if self._stalled and not self._stopped:
-            # TCP is told of a pause only when more comes than was on its way: most pauses are over
-            # by then, and two system calls are saved.
-            self._stopped = True
-            self._wire.transport.pause_reading()
-        writing = self._writing
-        writing.corked = True
+    def _on_data(self, data: bytes) -> None:
+        if self._stalled and not self._tcp_paused:
+            # asyncio is paused only when more arrives: most pauses are over by then, which saves
+            # two system calls.
+            self._tcp_paused = True
+            self._protocol.transport.pause_reading()
+        writer = self._writer
+        writer.corked = True
         try:
             self._context.run(self._parse, data)
-        except BaseException:  # ctrl-C within a subscriber
+        except BaseException:  # such as a KeyboardInterrupt in a subscriber
             self._receiver.on_cancelled()
             self._end()
             raise
         finally:
-            writing.corked = False
-            if writing.pieces:
-                writing.flush()
+            writer.corked = False
+            if writer.chunks:
+                writer.flush()
 
     def _parse(self, data: bytes) -> None:
-        """Feed the parser, and tell of all that it finds, until one of the messages stalls it."""
+        """Feed a chunk to the parser, and deliver messages until there are none or it stalls."""
         parser, on_message = self._parser, self._on_message
         messages = parser.messages
-        self._due = monotonic() + _PROMPT
-        self._busy = 0.0
+        self._flush_due = monotonic() + _FLUSH_AFTER
+        self._busy_seconds = 0.0
         broken, _ = parser.feed(data)
         while not self._stalled:
             if messages:
@@ -164,64 +177,64 @@ class PushReader:
                             on_message(message[1], size)
                     elif not dispatch_control(message, self._receiver):
                         self._end()
-                except asyncio.CancelledError:  # a subscriber's; in a task it would end that
+                except asyncio.CancelledError:  # raised by a subscriber; it would end a task
                     self._receiver.on_cancelled()
-                if messages and monotonic() > self._due:
-                    self._pace()
-            elif (parser.full or len(data) > _LARGE) and parser.go_on():
+                if messages and monotonic() > self._flush_due:
+                    self._yield_if_slow()
+            elif (parser.full or len(data) > _LARGE) and parser.resume():
                 broken, _ = parser.feed(b"")
-                self._pace()
+                self._yield_if_slow()
             else:
                 if broken:
                     self._fail(parser.error)
                 return
 
-    def _pace(self) -> None:
-        """Where the pipeline takes its time, what it sent leaves, and others get their turn."""
+    def _yield_if_slow(self) -> None:
+        """Flush what a slow pipeline has sent; after some time let the loop have a turn."""
         now = monotonic()
-        late = now - self._due
+        late = now - self._flush_due
         if late <= 0:
             return
-        self._writing.flush()
-        self._busy += late + _PROMPT
-        self._due = now + _PROMPT
-        if self._busy > _SLICE:
+        self._writer.flush()
+        self._busy_seconds += late + _FLUSH_AFTER
+        self._flush_due = now + _FLUSH_AFTER
+        if self._busy_seconds > _YIELD_AFTER:
             self.deferred += 1
             self._stalled = True
-            self._go_on_soon()
+            self._resume_soon()
 
-    def _go_on_soon(self) -> None:
-        if not self._resuming:
-            self._resuming = True
-            self._loop.call_soon(self._go_on)
+    def _resume_soon(self) -> None:
+        if not self._resume_scheduled:
+            self._resume_scheduled = True
+            self._loop.call_soon(self._resume)
 
-    def _go_on(self) -> None:
-        self._resuming = False
-        if self._held or not self._stalled or self._over.done():
+    def _resume(self) -> None:
+        self._resume_scheduled = False
+        if self._paused or not self._stalled or self._done.done():
             return
         self._stalled = False
-        self._received(b"")
+        self._on_data(b"")
         if self._stalled:
             return
-        if self._ended:
+        if self._eof:
             self._context.run(self._fail, None)
-        elif self._stopped:
-            self._stopped = False
-            self._wire.transport.resume_reading()
+        elif self._tcp_paused:
+            self._tcp_paused = False
+            self._protocol.transport.resume_reading()
 
     def _fail(self, error: BaseException | None) -> None:
-        """The end that is no close frame: the peer's violation, or with None the end of TCP."""
-        if not self._over.done():
+        """End without a close frame: because of the peer's violation, or at the end of TCP."""
+        if not self._done.done():
             dispatch_failure(error, self._receiver)
             self._end()
 
     def _end(self) -> None:
         self._parser.messages.clear()
         self._stalled = True
-        self._wire.on_data = _ignore
-        if not self._over.done():  # who waits for it may have been cancelled
-            self._over.set_result(None)
+        self._protocol.on_data = _ignore
+        if not self._done.done():  # the task that awaits it may have been cancelled
+            self._done.set_result(None)
 
 
 def _ignore(_: bytes) -> None:
-    """Nothing that follows the end counts."""
+    """Ignore what follows the end."""

@@ -1,4 +1,4 @@
-"""The two paths on which frames come in, and which of them is taken: chosen once, at import."""
+"""Choose between the push reader and the pull reader, once, at import."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _VARIABLE = "RXWS_TRANSPORT"
 
 @dataclass(frozen=True, slots=True)
 class TransportInfo:
-    """How frames come in.
+    """How rxws reads frames from aiohttp.
 
     Args:
-        path: `"push"`: aiohttp's parser hands each message over by a call. `"pull"`: messages are
-            awaited from aiohttp's public `receive()`, which costs more and does the same.
-        reason: Why it is this path.
-        aiohttp: aiohttp's version.
-        parser: Whether aiohttp's parser is `"compiled"` or `"pure"` Python.
+        path: `"push"` if aiohttp's parser calls rxws with each message, or `"pull"` if rxws awaits
+            aiohttp's public `receive()`. Both behave the same; pull is slower.
+        reason: Why this path was chosen.
+        aiohttp: The version of aiohttp.
+        parser: Whether aiohttp's frame parser is `"compiled"` or `"pure"` Python.
     """
 
     path: Literal["push", "pull"]
@@ -38,10 +38,14 @@ class TransportInfo:
 
 
 def choose(wanted: str | None, lack: str | None) -> tuple[Literal["push", "pull"], str]:
-    """Return the path and the reason, given what the user wants and what aiohttp lacks.
+    """Return the path to take and the reason.
+
+    Args:
+        wanted: The value of `RXWS_TRANSPORT`, or None.
+        lack: What the push path is missing in this aiohttp, or None.
 
     Raises:
-        ValueError: There is no such path.
+        ValueError: `wanted` is neither `"push"` nor `"pull"`.
     """
     if wanted not in (None, "", "push", "pull"):
         raise ValueError(f"{_VARIABLE}={wanted!r} is unknown: use 'push' or 'pull', or unset it")
@@ -49,15 +53,15 @@ def choose(wanted: str | None, lack: str | None) -> tuple[Literal["push", "pull"
         return "pull", f"{_VARIABLE}=pull is set"
     if lack is not None:
         return "pull", lack
-    return "push", "aiohttp has all that it needs"
+    return "push", "aiohttp has all that the push path needs"
 
 
-def _look() -> TransportInfo:
+def _choose_at_import() -> TransportInfo:
     wanted = os.environ.get(_VARIABLE)
     path, reason = choose(wanted, why_not_push())
-    # Who asks for push and does not get it is told; who asks for nothing gets what there is.
-    say = logger.warning if wanted == "push" != path else logger.debug
-    say("frames are %sed: %s", path, reason)
+    # A fallback is worth a warning only if push was asked for.
+    log = logger.warning if wanted == "push" != path else logger.debug
+    log("frames are %sed: %s", path, reason)
     return TransportInfo(
         path,
         reason,
@@ -66,14 +70,17 @@ def _look() -> TransportInfo:
     )
 
 
-_INFO = _look()
+_INFO = _choose_at_import()
 
 
 def transport_info() -> TransportInfo:
-    """Tell how frames come in, and why so.
+    """Return how rxws reads frames from aiohttp, and why.
+
+    The choice is made when rxws is imported. Set `RXWS_TRANSPORT=pull` in the environment to use
+    only aiohttp's public API.
 
     Returns:
-        What was found at import. `RXWS_TRANSPORT=pull` in the environment chooses the other path.
+        The chosen path and its reason, the version of aiohttp and the kind of its parser.
 
     Examples:
         >>> transport_info().path in ("push", "pull")

@@ -1,4 +1,4 @@
-"""What the two ways in have in common: what aiohttp's control messages and errors mean."""
+"""What both readers share: their interface, and how control frames and errors are dispatched."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from rxws._session.transport import Receiver
 
 __all__ = ["Reader", "dispatch_control", "dispatch_failure"]
 
-# What aiohttp reports as an error of its own and is the end of TCP.
+# What aiohttp raises or reports when TCP has ended.
 _LOST = (OSError, ClientError, EOFError)
 
 
 class Reader(Protocol):
-    """A way in."""
+    """Reads frames and calls a `Receiver` with them."""
+
+    __slots__ = ()
 
     deferred: int
     """See `Transport.deferred`."""
@@ -31,20 +33,20 @@ class Reader(Protocol):
         ...
 
     def on_eof(self) -> None:
-        """The peer has ended its half of TCP; what came before is told first."""
+        """The peer has ended its half of TCP; deliver what came before, then report it."""
         ...
 
     def on_lost(self) -> None:
-        """TCP is lost; what came before is told first."""
+        """TCP is lost; deliver what came before, then report it."""
         ...
 
     def run(self, receiver: Receiver, context: Context) -> Awaitable[None]:
-        """Tell a session what comes in, in this context; done when it has been told of the end."""
+        """Call a receiver in this context; the result is done once the end was reported."""
         ...
 
 
 def dispatch_control(message: Any, receiver: Receiver) -> bool:
-    """Tell of a ping, a pong or a close frame, and whether anything may follow it."""
+    """Dispatch a ping, a pong or a close frame; return whether more frames may follow."""
     kind = message.type
     if kind is WSMsgType.PING:
         receiver.on_ping(bytes(message.data))
@@ -52,15 +54,15 @@ def dispatch_control(message: Any, receiver: Receiver) -> bool:
     if kind is WSMsgType.PONG:
         receiver.on_pong(bytes(message.data))
         return True
-    # aiohttp says 0 for a close frame without a code, and refuses a 0 on the wire.
+    # aiohttp reports 0 for a close frame without a code, and rejects a 0 that was sent.
     receiver.on_close(message.data or None, message.extra or "")
     return False
 
 
 def dispatch_failure(error: object, receiver: Receiver) -> None:
-    """Tell of what the parser or aiohttp's protocol reports instead of a message."""
+    """Dispatch what aiohttp reports instead of a message: a violation, or the end of TCP."""
     if error is None or isinstance(error, _LOST):
         receiver.on_lost()
     else:
-        # Besides its own error the parser lets through what zlib raises on broken data.
+        # aiohttp's errors have a code. zlib's, raised for broken compressed data, have none.
         receiver.on_violation(getattr(error, "code", WSCloseCode.INVALID_TEXT))

@@ -1,4 +1,4 @@
-"""Below aiohttp's WebSockets: the asyncio protocol between its protocol and its transport."""
+"""An asyncio protocol between a socket's transport and aiohttp's protocol."""
 
 from __future__ import annotations
 
@@ -10,28 +10,31 @@ from typing import Any, Protocol, cast
 
 __all__ = ["SocketListener", "SocketProtocol"]
 
-# `struct linger`: on, and for no time at all.
+# SO_LINGER switched on with zero seconds: closing the socket sends a reset.
 _RESET = struct.pack("ii", 1, 0)
 
-_QUIET = 0.25  # seconds without a byte after which a peer is taken to have said its last
+# A TLS peer that has been silent for so many seconds is taken to have finished.
+_QUIET = 0.25
 
 
-# asyncio takes 256 KiB for each read. With glibc that is, until a larger block was freed, a mapping
-# of its own: three system calls and a page fault for each message. So one is freed. The heap keeps
-# twice as much from then on instead of giving it back: enough for a chunk and the messages in it,
-# which are parsed before they are delivered, or else each large one costs ten page faults.
+# asyncio allocates 256 KiB for each read. glibc serves that by mmap (three system calls and a page
+# fault per message) until a larger block has been freed, so we free one here. From then on the heap
+# keeps twice as much instead of returning it. That is enough for a chunk and the messages parsed
+# from it; with less, each large message costs ten page faults.
 bytearray(512 << 10)
 
 
 class SocketListener(Protocol):
-    """Who is told what the wire sees."""
+    """Receives the events that a `SocketProtocol` observes."""
+
+    __slots__ = ()
 
     def on_writable(self) -> None:
         """`SocketProtocol.writable` has changed."""
         ...
 
     def on_eof(self) -> None:
-        """The peer has half-closed, and TCP stays open for what we have to say."""
+        """The peer has half-closed; we may still send."""
         ...
 
     def on_lost(self) -> None:
@@ -40,21 +43,32 @@ class SocketListener(Protocol):
 
 
 class SocketProtocol(asyncio.Protocol):
-    """Stands between an asyncio transport and aiohttp's protocol, and passes on what comes in.
+    """Takes the place of aiohttp's protocol at an asyncio transport, and passes events on to it.
 
-    Data goes to aiohttp's protocol, or, on the push path, to `on_data`. The wire sees what aiohttp
-    does not tell: signs of life, whether the kernel takes what is written, and the end of TCP.
-    aiohttp's protocol is not told of a full wire: it would block inside sends.
+    It observes what aiohttp does not report: received bytes, whether the kernel takes what is
+    written, and the end of TCP. On the push path, received data goes to `on_data` instead of
+    aiohttp. aiohttp never learns that writing is paused, because its sends would then block.
+
+    Args:
+        transport: The transport of an open WebSocket.
+        listener: Receives the events.
+
+    Attributes:
+        on_data: Takes each received chunk; aiohttp's protocol unless replaced.
+        received: Number of bytes received.
+        writable: Whether the kernel takes what is written.
+        is_lost: Whether TCP is lost.
+        finishing: Set by the owner once a close frame was sent or answered.
     """
 
     __slots__ = (
+        "_aiohttp_protocol",
         "_discarding",
         "_eof",
-        "_inner",
         "_listener",
         "_loop",
         "_lost",
-        "_quiet",
+        "_quiet_timer",
         "finishing",
         "is_lost",
         "on_data",
@@ -66,28 +80,28 @@ class SocketProtocol(asyncio.Protocol):
     def __init__(self, transport: asyncio.Transport, listener: SocketListener) -> None:
         self.transport = transport
         self.writable = True
-        self.finishing = False  # whether a close frame is on its way, or answered
+        self.finishing = False
         self.received = 0
         self._loop = asyncio.get_running_loop()
         self.is_lost = transport.is_closing()
-        self._lost: asyncio.Future[None] | None = None  # made when somebody waits
+        self._lost: asyncio.Future[None] | None = None  # created when somebody waits
         self._listener = listener
-        self._quiet: asyncio.TimerHandle | None = None
-        self._inner = cast(Any, transport.get_protocol())
-        self.on_data: Callable[[bytes], object] = self._inner.data_received
+        self._quiet_timer: asyncio.TimerHandle | None = None
+        self._aiohttp_protocol = cast(Any, transport.get_protocol())
+        self.on_data: Callable[[bytes], object] = self._aiohttp_protocol.data_received
         self._discarding = False
         self._eof = False  # whether the peer has half-closed
-        if self.is_lost:  # connection_lost was called, or will be on the inner one
+        if self.is_lost:  # aiohttp's protocol gets connection_lost, or has got it
             return
         transport.set_protocol(self)
-        # Tell as soon as anything waits: what waits is the session's, to bound and to drop. Not 0,
-        # which asyncio's TLS transport takes to be reached by an empty buffer.
+        # Report every byte that the kernel does not take, so that messages wait in the session,
+        # which bounds and drops them. Not 0: asyncio's TLS transport pauses then when it is empty.
         transport.set_write_buffer_limits(high=1, low=0)
 
     @property
     def lost(self) -> asyncio.Future[None]:
-        """Done when TCP is lost."""
-        if self._lost is None or self._lost.cancelled():  # with the task that waited for it
+        """A future that is done when TCP is lost."""
+        if self._lost is None or self._lost.cancelled():  # together with a task that awaited it
             self._lost = self._loop.create_future()
             if self.is_lost:
                 self._lost.set_result(None)
@@ -95,25 +109,25 @@ class SocketProtocol(asyncio.Protocol):
 
     @property
     def buffered(self) -> int:
-        """Bytes that the kernel has not taken."""
-        # A TLS transport that was closed twice, as aiohttp does it, cannot tell any more.
+        """Bytes that the kernel has not taken yet."""
+        # get_write_buffer_size() raises on a TLS transport that was closed twice, as aiohttp does.
         return 0 if self.transport.is_closing() else self.transport.get_write_buffer_size()
 
     @property
     def is_ending(self) -> bool:
-        """Whether TCP is being ended, and the peer has no say in when."""
+        """Whether TCP is closing and will be gone without waiting for the peer."""
         transport = self.transport
         return (
             transport.is_closing()
-            and transport.can_write_eof()  # TLS says goodbye, and waits for the peer's
+            and transport.can_write_eof()  # false for TLS, which waits for the peer's close_notify
             and not transport.get_write_buffer_size()
         )
 
     def linger(self) -> None:
-        """Half-close and discard what comes until the peer ends it too.
+        """Half-close, and discard incoming data until the peer closes its side.
 
-        Closing with unread data in the socket resets it, and the peer may never read our close.
-        TLS cannot half-close: there we close when the peer, having answered or not, is quiet.
+        Closing a socket that has unread data resets it, so the peer might never read our close
+        frame. TLS cannot half-close: there, close once the peer has been silent for a while.
         """
         self._discarding = True
         if self._eof:
@@ -125,20 +139,20 @@ class SocketProtocol(asyncio.Protocol):
             return
         try:
             self.transport.write_eof()
-        except OSError:  # the peer is gone, in this very turn
+        except OSError:  # the peer has reset the connection; asyncio does not know yet
             self.transport.abort()
 
     def abort(self) -> None:
-        """End TCP by a reset, so that the kernel, too, throws away what the peer did not take."""
+        """Reset TCP, which also discards unsent data in the kernel."""
         sock = self.transport.get_extra_info("socket")
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        except (OSError, ValueError, AttributeError):  # closed already, or no socket at all
+        except (OSError, ValueError, AttributeError):  # closed already, or not a socket
             pass
         self.transport.abort()
 
-    def give_up(self) -> None:
-        """End TCP with a peer that has ended it, but let it read what it was sent."""
+    def close_or_abort(self) -> None:
+        """Close TCP after the peer has ended it; reset it if the peer does not read our data."""
         if self.buffered:
             self.abort()
         else:
@@ -151,44 +165,44 @@ class SocketProtocol(asyncio.Protocol):
             else:
                 self._close_when_quiet(self.received)
 
-        self._quiet = self._loop.call_later(_QUIET, check)
+        self._quiet_timer = self._loop.call_later(_QUIET, check)
 
     def data_received(self, data: bytes) -> None:
-        """Pass it on, unless nothing that comes now counts."""
+        """Pass a chunk on, unless data is being discarded."""
         self.received += len(data)
         if not self._discarding:
             self.on_data(data)
 
     def eof_received(self) -> bool:
-        """Pass it on, and tell whether the transport stays open for what we have to say."""
+        """Pass EOF on; return whether the transport stays open for sending."""
         self._eof = True
-        self._inner.eof_received()
+        self._aiohttp_protocol.eof_received()
         if self._discarding:
-            return False  # we have half-closed, too
+            return False  # both sides have half-closed
         if self.transport.can_write_eof():
-            # A close frame may be among what is still to be delivered, and wants an answer.
+            # Undelivered data may contain a close frame, which needs an answer.
             self._listener.on_eof()
             return True
         if self.buffered and not self.finishing:
-            # TLS stays open no longer, but asyncio would wait until the peer has read all.
+            # A TLS transport closes now, but asyncio would wait until the peer has read everything.
             self.abort()
         return False
 
     def pause_writing(self) -> None:
-        """Tell that the kernel does not take all."""
+        """Note that the kernel's buffer is full."""
         self.writable = False
         self._listener.on_writable()
 
     def resume_writing(self) -> None:
-        """Tell that the kernel took all."""
+        """Note that the kernel has taken everything."""
         self.writable = True
         self._listener.on_writable()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Pass it on, and let those go who wait for it."""
-        if self._quiet is not None:
-            self._quiet.cancel()
-        self._inner.connection_lost(exc)
+        """Pass the loss on, and complete `lost`."""
+        if self._quiet_timer is not None:
+            self._quiet_timer.cancel()
+        self._aiohttp_protocol.connection_lost(exc)
         self.is_lost = True
         if self._lost is not None and not self._lost.done():
             self._lost.set_result(None)

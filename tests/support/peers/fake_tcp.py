@@ -189,7 +189,7 @@ class Socket(PushServerSocket):
 
     def __init__(self, line: Line, compress: int) -> None:
         super().__init__(autoclose=False, autoping=False)
-        self.early = self.feed = EarlyBytes()
+        self.early = self.early_bytes = EarlyBytes()
         self._compress = compress
         self._writer = WebSocketWriter(cast(Any, Inner()), line, compress=compress)
 
@@ -331,7 +331,7 @@ def paths_taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
-            taken.append({"PushReader": "push", "PullReader": "pull"}[type(self._reading).__name__])
+            taken.append({"PushReader": "push", "PullReader": "pull"}[type(self._reader).__name__])
 
     for module in ("acceptor", "client"):
         monkeypatch.setattr(f"rxws._aiohttp.{module}.AiohttpTransport", Spy)

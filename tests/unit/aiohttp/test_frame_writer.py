@@ -7,7 +7,7 @@ import contextlib
 import os
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 from aiohttp import ClientConnectionResetError
 
 import rxws
-from rxws._aiohttp.transport.frame_writer import Begun
+from rxws._aiohttp.transport.frame_writer import finish_coroutine
 from rxws._core.frames import Frame as Outgoing
 from rxws._core.frames import Opcode
 from support.fixtures import Serve
@@ -450,9 +450,9 @@ async def test_a_wire_that_closes_between_the_question_and_the_write(
 # --- a coroutine that was begun by hand ---------------------------------------------------------
 
 
-async def begin(what: Any) -> Begun:
+async def begin(what: Any) -> Awaitable[None]:
     coroutine = what()
-    return Begun(coroutine, coroutine.send(None))
+    return finish_coroutine(coroutine, coroutine.send(None))
 
 
 async def test_a_coroutine_that_was_begun_goes_on() -> None:

@@ -23,7 +23,7 @@ from rxws._aiohttp.transport.private_api import (
     EarlyBytes,
     Parser,
     PushClientSocket,
-    feed_of,
+    early_bytes_of,
     why_not_push,
 )
 from support import ROOT
@@ -35,9 +35,9 @@ from support.peers.handshake import written
 from support.peers.raw import Peer, RawServer
 
 PATHS = ["push", "pull"]
-STALL = "The parser does not stall"
-WRITER = "The frame writer does not write"
-HOOKS = "WebSockets lack the hooks"
+STALL = "aiohttp's parser does not queue"
+WRITER = "aiohttp's frame writer cannot be redirected"
+HOOKS = "aiohttp's WebSockets lack the hooks"
 
 
 # --- the checks --------------------------------------------------------------------------------
@@ -63,7 +63,7 @@ def a_queue_without_messages(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def a_queue_that_counts_otherwise(monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(private_api, "_EACH", 64)
+    monkeypatch.setattr(private_api, "_OVERHEAD", 64)
     return STALL
 
 
@@ -275,7 +275,7 @@ def test_a_parser_parses_no_further_than_its_bound() -> None:
     while True:
         assert len(parser.messages) <= 8  # aiohttp counts 128 bytes for each besides its own
         told += taken(parser)
-        if not parser.go_on():
+        if not parser.resume():
             break
         steps += 1
     assert told == sent
@@ -288,11 +288,11 @@ def test_a_parser_that_nobody_takes_from() -> None:
     for each in (b"a", b"b", b"c"):
         assert parser.feed(frame(Op.TEXT, each)) == (False, b"")
     assert taken(parser) == ["a"]
-    assert parser.go_on()
+    assert parser.resume()
     assert taken(parser) == ["b"]
-    assert parser.go_on()
+    assert parser.resume()
     assert taken(parser) == ["c"]
-    assert not parser.go_on()
+    assert not parser.resume()
 
 
 def test_a_parser_tells_when_it_is_full() -> None:
@@ -306,7 +306,7 @@ def test_a_parser_tells_when_it_is_full() -> None:
         told += taken(parser)
         if parser.full:
             full += 1
-            assert not parser.go_on()
+            assert not parser.resume()
             assert not parser.full
     assert told == sent
     assert full == 100 // 8
@@ -319,7 +319,7 @@ def test_an_error_behind_what_is_left() -> None:
     told: list[Any] = []
     while not parser.error:
         told += taken(parser)
-        assert parser.go_on()
+        assert parser.resume()
     assert told == ["a", "b"]
     assert parser.feed(b"")[0]
 
@@ -330,7 +330,7 @@ def test_a_feed_keeps_what_comes() -> None:
     assert feed.feed_data(b"ab") == (False, b"")
     feed.feed_eof()
     feed.feed_data(b"c")
-    assert feed.early == b"abc"
+    assert feed.data == b"abc"
 
 
 def test_aiohttps_parser_is_not_taken_by_a_client_socket() -> None:
@@ -339,7 +339,7 @@ def test_aiohttps_parser_is_not_taken_by_a_client_socket() -> None:
     ws._parser = "aiohttp's own"
     feed = ws._parser
     assert isinstance(feed, EarlyBytes)
-    assert ws._parser is feed_of(ws) is feed
+    assert ws._parser is early_bytes_of(ws) is feed
 
 
 async def test_aiohttps_own_sockets_and_ours_side_by_side(
@@ -461,14 +461,14 @@ async def echoes(conn: AnyConnection) -> None:
     assert seen.values == sent
 
 
-def test_a_socket_of_the_users_that_has_a_feed() -> None:
+def test_a_socket_of_the_users_that_has_early_bytes() -> None:
     """It is the user's, and no concern of ours."""
 
     class Theirs:
-        feed = "a name that is the user's to take"
+        early_bytes = "a name that is the user's to take"
 
-    assert feed_of(Theirs()) is None
-    assert feed_of(object()) is None
+    assert early_bytes_of(Theirs()) is None
+    assert early_bytes_of(object()) is None
 
 
 async def test_what_a_session_of_the_users_is_made_with(

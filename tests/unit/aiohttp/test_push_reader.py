@@ -252,7 +252,7 @@ async def test_tcp_stays_paused_when_what_was_kept_brings_the_next_hold() -> Non
             await turns()
         assert one.line.calls == ["pause", "resume"]
         assert one.ear.messages == list("abc")
-        assert one.socket.early.early == b""  # nor is it kept for the connection's life
+        assert one.socket.early.data == b""  # nor is it kept for the connection's life
 
 
 async def test_a_hold_that_is_let_go_within_the_message() -> None:
@@ -728,8 +728,8 @@ async def test_what_a_slow_pipeline_has_sent_leaves_before_the_next_message(time
 
 def waiting(one: Pushed) -> Collection[tuple[Any, int]]:
     """The messages that are parsed, and not told yet."""
-    reading: Any = one.adapter._reading
-    return reading._parser.messages  # type: ignore[no-any-return]
+    reader: Any = one.adapter._reader
+    return reader._parser.messages  # type: ignore[no-any-return]
 
 
 async def test_a_chunk_of_tiny_messages_is_not_parsed_at_once() -> None:

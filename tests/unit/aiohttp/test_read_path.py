@@ -82,7 +82,7 @@ def test_who_asks_for_push_and_does_not_get_it_is_warned(
         monkeypatch.setenv("RXWS_TRANSPORT", wanted)
     monkeypatch.setattr(read_path, "why_not_push", lambda: lack)
     with caplog.at_level(logging.DEBUG, "rxws"):
-        info = read_path._look()
+        info = read_path._choose_at_import()
     assert info.path == ("push" if says == "pushed" else "pull")
     [record] = caplog.records
     assert (record.name, record.levelno) == ("rxws", level)
