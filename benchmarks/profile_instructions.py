@@ -2,31 +2,37 @@
 
 Run `python benchmarks/profile_instructions.py --peers aiohttp push` from the root of the
 repository, on Linux. Each peer runs twice, with N and with 2N messages; the difference excludes
-startup and shutdown. Unlike CPU time, the count is nearly the same on every run, however busy the
-machine is. It includes neither the work of the kernel nor the cost of cache misses.
+startup and shutdown. It includes neither the work of the kernel nor the cost of cache misses.
 
-Under valgrind, a peer is about fifty times slower, so timers fire after fewer messages. With many
+Run it on an idle machine: the less time a peer gets, the fewer connections are ready in each turn of
+the event loop, and the more turns a message costs. `--against REF` counts an older commit in the same
+run. Under valgrind, a peer is about fifty times slower, so timers fire after fewer messages. With many
 messages in flight, rxws yields to the event loop by the clock, and therefore sends smaller batches
-than usual. With one message in flight, this makes no difference.
+than usual.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.harness.cases import CASES, PEERS, Case
+from benchmarks.harness.cases import CASES, PEERS, Case, Peer
 from benchmarks.harness.drive import ECHO_CASES, loaded_peer, serve_arguments
-from benchmarks.harness.load import PeerFailed
-from benchmarks.harness.process import PeerProcess
+from benchmarks.harness.feed import FeedServer
+from benchmarks.harness.load import Messages, PeerFailed
+from benchmarks.harness.process import PeerProcess, running
+from benchmarks.peers.runner import ACK
+from benchmarks.report.checkout import CheckoutError, rxws_at
 from benchmarks.report.tables import markdown_table
 
 REMEDY = "install it (Debian: apt-get install valgrind)"
@@ -36,43 +42,69 @@ TOTALS = re.compile(r"^(?:totals|summary): (\d+)", re.MULTILINE)
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
-    parser.add_argument("--case", choices=ECHO_CASES, default="pingpong")
+    parser.add_argument("--case", choices=[*ECHO_CASES, "client"], default="pingpong")
     parser.add_argument(
         "--messages", type=int, default=200, help="N, per connection (default: 200)"
     )
+    parser.add_argument("--against", metavar="REF", help="also count rxws at this commit")
     args = parser.parse_args()
     if args.messages < 1:
         parser.error("--messages must be at least 1")
+    case, size = CASES[args.case], args.messages
+    if case.kind == "client":
+        size = -(-size // ACK) * ACK  # the client acknowledges whole groups
     rows: list[list[str]] = []
     try:
-        for name in args.peers:
-            print(f"{name} ...", file=sys.stderr, flush=True)
-            few, many = (count(name, CASES[args.case], args.messages * by) for by in (1, 2))
-            each = (many - few) / (args.messages * CASES[args.case].connections)
-            rows.append([PEERS[name].title, f"{each:,.0f}"])
-    except PeerFailed as error:
+        with contextlib.ExitStack() as stack:
+            peers = [PEERS[name] for name in args.peers]
+            if args.against:
+                library = stack.enter_context(rxws_at(args.against))
+                title = f"rxws @{args.against}"
+                peers.append(dataclasses.replace(PEERS["push"], title=title, library=library))
+            for peer in peers:
+                print(f"{peer.title} ...", file=sys.stderr, flush=True)
+                few, many = (count(peer, case, size * by) for by in (1, 2))
+                each = (many - few) / (size * case.connections)
+                rows.append([peer.title, f"{each:,.0f}"])
+    except (PeerFailed, CheckoutError) as error:
         sys.exit(f"no results: {error}")
     print(f"`{args.case}`, asyncio: instructions per message, without the kernel\n")
     print(markdown_table(["peer", "instructions"], rows))
 
 
-def count(name: str, case: Case, each: int) -> int:
-    """Count the instructions of a server from start to exit; `each`: messages per connection."""
+def count(peer: Peer, case: Case, each: int) -> int:
+    """Count the instructions of a peer from start to exit; `each`: messages per connection."""
     valgrind = shutil.which("valgrind")
     if valgrind is None:
         raise PeerFailed(f"valgrind is not installed: {REMEDY}")
     # A fixed hash seed: sets of strings then have the same order on every run.
-    peer = dataclasses.replace(PEERS[name], env={**PEERS[name].env, "PYTHONHASHSEED": "0"})
+    peer = dataclasses.replace(peer, env={**peer.env, "PYTHONHASHSEED": "0"})
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "callgrind.out"
         prefix = [valgrind, "--quiet", "--tool=callgrind", f"--callgrind-out-file={out}"]
-        process = PeerProcess(peer, serve_arguments(case, "asyncio"), prefix)
-        with loaded_peer(case, process) as server, server.connected() as connections:
-            server.exchange(connections, each, server.messages.counted_replies)
+        (feed_client if case.kind == "client" else load_server)(case, peer, prefix, each)
         totals = TOTALS.findall(out.read_text("utf-8", errors="replace")) if out.exists() else []
     if not totals:
-        raise PeerFailed(f"callgrind wrote no result for {PEERS[name].title}")
+        raise PeerFailed(f"callgrind wrote no result for {peer.title}")
     return int(totals[-1])
+
+
+def load_server(case: Case, peer: Peer, prefix: Sequence[str], each: int) -> None:
+    """Exchange messages with a server that echoes them."""
+    process = PeerProcess(peer, serve_arguments(case, "asyncio"), prefix)
+    with loaded_peer(case, process) as server, server.connected() as connections:
+        server.exchange(connections, each, server.messages.counted_replies)
+
+
+def feed_client(case: Case, peer: Peer, prefix: Sequence[str], count: int) -> None:
+    """Send messages to a client."""
+    messages = Messages(case.payloads, compress=case.compress, masked=False)
+    with contextlib.closing(FeedServer(messages, case.window)) as feed:
+        process = PeerProcess(peer, ["receive", str(feed.port), "--loop", "asyncio"], prefix)
+        with running([process]):
+            process.request_connection()
+            with contextlib.closing(feed.accept()) as connection:
+                connection.send(count)
 
 
 if __name__ == "__main__":
