@@ -4,11 +4,11 @@ Run `python benchmarks/profile_instructions.py --peers aiohttp push` from the ro
 repository, on Linux. Each peer runs twice, with N and with 2N messages; the difference excludes
 startup and shutdown. It includes neither the work of the kernel nor the cost of cache misses.
 
-Run it on an idle machine: the less time a peer gets, the fewer connections are ready in each turn of
-the event loop, and the more turns a message costs. `--against REF` counts an older commit in the same
-run. Under valgrind, a peer is about fifty times slower, so timers fire after fewer messages. With many
-messages in flight, rxws yields to the event loop by the clock, and therefore sends smaller batches
-than usual.
+Run it on an idle machine: the less time a peer gets, the fewer connections are ready in each turn
+of the event loop, and the more turns a message costs. `--against REF` counts an older commit in
+the same run. Under valgrind, a peer is about fifty times slower, so timers fire after fewer
+messages. With many messages in flight, rxws yields to the event loop by the clock, and therefore
+sends smaller batches than usual.
 """
 
 from __future__ import annotations
