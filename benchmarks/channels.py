@@ -14,7 +14,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from support.virtual.subject import Client
+from support.virtual.subject import VirtualSubject
 
 FRAMES = 20_000
 ROUNDS = 5
@@ -26,7 +26,7 @@ def symbol(value: str) -> str:
 
 def frame_cost(channels: int, *, keyed: bool) -> float:
     """Return the µs per frame for one of the channels: the best of several rounds."""
-    client = Client()
+    client = VirtualSubject()
     received: list[Any] = []
     for number in range(channels):
         key = f"{number}"

@@ -33,7 +33,7 @@ from hypothesis import settings
 from support.fixtures import Dial, RouteHandler, Serve
 from support.loop_watchdog import slow_callbacks
 from support.peers.browser import Page, browser, find_chromium, page_of
-from support.peers.endpoints import Links, opened
+from support.peers.endpoints import Links, open_links
 from support.peers.raw import RawClient
 
 # How fast an example is says nothing on a busy machine, and is asserted nowhere.
@@ -167,7 +167,7 @@ async def serve() -> AsyncIterator[Serve]:
 @pytest.fixture(params=["server", "client"])
 async def link(request: pytest.FixtureRequest, serve: Serve) -> AsyncIterator[Links]:
     """Open a connection with a raw peer: `one = await link(max_buffer=…)`."""
-    async with opened(request.param, serve) as links:
+    async with open_links(request.param, serve) as links:
         yield links
 
 

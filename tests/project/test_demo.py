@@ -11,7 +11,14 @@ import socket
 import aiohttp
 import pytest
 
-from support.processes.examples import EXAMPLES, PATIENCE, closing, running_demo, start_demo, text
+from support.processes.examples import (
+    EXAMPLES,
+    PATIENCE,
+    receive_close,
+    receive_text,
+    running_demo,
+    start_demo,
+)
 
 
 async def finished(*arguments: str, **environment: str) -> tuple[int | None, str, str]:
@@ -75,12 +82,12 @@ async def test_tells_everybody_when_it_stops(name: str) -> None:
             client.ws_connect(f"{base}/chat") as chat,
         ):
             await shout.send_str("hello")
-            assert await text(shout) == "HELLO"
+            assert await receive_text(shout) == "HELLO"
             await chat.send_str("hello")
-            assert await text(chat) == "somebody: hello"
+            assert await receive_text(chat) == "somebody: hello"
             ending = asyncio.create_task(demo.end(getattr(signal, name)))
             for ws in (shout, chat):
-                assert await closing(ws) == (1001, "Going Away")
+                assert await receive_close(ws) == (1001, "Going Away")
             assert await ending == (0, "")
 
 

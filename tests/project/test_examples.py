@@ -20,7 +20,14 @@ from aiohttp import web
 
 from support.fixtures import Serve
 from support.peers.raw import RawClient
-from support.processes.examples import EXAMPLES, PATIENCE, closing, example, receive, text
+from support.processes.examples import (
+    EXAMPLES,
+    PATIENCE,
+    example,
+    receive,
+    receive_close,
+    receive_text,
+)
 
 Peer = aiohttp.ClientWebSocketResponse
 SERVERS = {
@@ -92,9 +99,9 @@ async def test_shout(serve: Serve, client: aiohttp.ClientSession) -> None:
     async with client.ws_connect(f"ws://127.0.0.1:{port}/shout") as ws:
         for word in ("hello", "", "straße"):
             await ws.send_str(word)
-        assert [await text(ws) for _ in range(3)] == ["HELLO", "", "STRASSE"]
+        assert [await receive_text(ws) for _ in range(3)] == ["HELLO", "", "STRASSE"]
         await ws.send_bytes(b"\x00")
-        assert (await closing(ws))[0] == 1003
+        assert (await receive_close(ws))[0] == 1003
 
 
 async def test_echo(serve: Serve, client: aiohttp.ClientSession) -> None:
@@ -113,7 +120,7 @@ async def test_ticker_pushes_samples(serve: Serve, client: aiohttp.ClientSession
     began = clock()
     async with client.ws_connect(f"ws://127.0.0.1:{port}/ticker") as ws:
         await ws.send_str("no JSON at all, and nobody to mind")
-        quotes = [json.loads(await text(ws)) for _ in range(3)]
+        quotes = [json.loads(await receive_text(ws)) for _ in range(3)]
         # The source ticks 200 times a second: without the sampling this took some 15 ms.
         assert clock() - began > 0.7
         assert not any(isinstance(thread, threading.Timer) for thread in threading.enumerate())
@@ -153,7 +160,7 @@ async def joined(client: aiohttp.ClientSession, port: int, name: str) -> AsyncIt
     """In the chat, from when everybody in the room can hear it."""
     async with client.ws_connect(f"ws://127.0.0.1:{port}/chat", params={"name": name}) as ws:
         await ws.send_str("hello")
-        while await text(ws) != f"{name}: hello":
+        while await receive_text(ws) != f"{name}: hello":
             pass
         yield ws
 
@@ -164,8 +171,8 @@ async def test_chat_reaches_everybody(serve: Serve, client: aiohttp.ClientSessio
     async with joined(client, port, "ann") as ann, joined(client, port, "bob") as bob:
         await bob.send_str("how are you?")
         await ann.send_str("well")
-        assert [await text(bob) for _ in range(2)] == ["bob: how are you?", "ann: well"]
-        heard = [await text(ann) for _ in range(3)]
+        assert [await receive_text(bob) for _ in range(2)] == ["bob: how are you?", "ann: well"]
+        heard = [await receive_text(ann) for _ in range(3)]
         assert heard == ["bob: hello", "bob: how are you?", "ann: well"]
 
 
@@ -176,23 +183,23 @@ async def test_chat_survives_those_who_leave(serve: Serve, client: aiohttp.Clien
 
         async def leaves(name: str, leave: Callable[[Peer], Awaitable[object]]) -> str:
             async with joined(client, port, name) as peer:
-                assert await text(ann) == f"{name}: hello"
+                assert await receive_text(ann) == f"{name}: hello"
                 await leave(peer)
-                return await text(ann)
+                return await receive_text(ann)
 
         assert await leaves("polite", lambda peer: peer.close()) == "* polite left (1000)"
         assert await leaves("angry", lambda peer: peer.close(code=4002)) == "* angry left (4002)"
         assert await leaves("binary", lambda peer: peer.send_bytes(b"?")) == "* binary left (1003)"
         lost = await RawClient.connect(port, "/chat?name=lost")
         await lost.text("hello")
-        assert await text(ann) == "lost: hello"
+        assert await receive_text(ann) == "lost: hello"
         await lost.rst()
-        assert await text(ann) == "* lost left (1006)"
+        assert await receive_text(ann) == "* lost left (1006)"
 
         await ann.send_str("who is still here?")
-        assert await text(ann) == "ann: who is still here?"
+        assert await receive_text(ann) == "ann: who is still here?"
         async with joined(client, port, "bob"):
-            assert await text(ann) == "bob: hello"
+            assert await receive_text(ann) == "bob: hello"
 
 
 async def test_rpc_answers_bad_messages(serve: Serve, client: aiohttp.ClientSession) -> None:
@@ -205,7 +212,7 @@ async def test_rpc_answers_bad_messages(serve: Serve, client: aiohttp.ClientSess
             await ws.send_str(message)
         await ws.send_bytes(good.encode())
         await ws.send_str(good)
-        answers = [json.loads(await text(ws)) for _ in range(len(bad) + 3)]
+        answers = [json.loads(await receive_text(ws)) for _ in range(len(bad) + 3)]
         assert answers[0] == answers[-1] == {"id": 1, "result": 6.5}
         assert all(answer.keys() == {"error"} and answer["error"] for answer in answers[1:-1])
 
@@ -226,9 +233,9 @@ async def test_auth_closes_from_inside(serve: Serve, client: aiohttp.ClientSessi
     port = await serve(example("auth").make_app())
     async with client.ws_connect(f"ws://127.0.0.1:{port}/private?token=sesame") as ws:
         await ws.send_str("look around")
-        assert await text(ws) == "done: look around"
+        assert await receive_text(ws) == "done: look around"
         await ws.send_str("open the box")
-        assert await closing(ws) == (4003, "you may look, not open")
+        assert await receive_close(ws) == (4003, "you may look, not open")
 
 
 async def test_client_asks(serve: Serve) -> None:
@@ -270,12 +277,12 @@ async def test_price_feed_sends_what_is_subscribed(
         ]
         for message in sent:
             await ws.send_json(message)
-        ticks = [json.loads(await text(ws)) for _ in range(20)]
+        ticks = [json.loads(await receive_text(ws)) for _ in range(20)]
         assert {tick["symbol"] for tick in ticks} == {"A", "B"}
         assert all(50 < tick["price"] < 150 for tick in ticks)
         await ws.send_json({"unsubscribe": "A"})
         async with asyncio.timeout(PATIENCE):
-            while [json.loads(await text(ws))["symbol"] for _ in range(4)] != ["B"] * 4:
+            while [json.loads(await receive_text(ws))["symbol"] for _ in range(4)] != ["B"] * 4:
                 pass
         assert not any(isinstance(thread, threading.Timer) for thread in threading.enumerate())
 

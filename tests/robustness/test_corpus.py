@@ -8,8 +8,8 @@ import rxws
 from support.attack.corpus import FOLDER, entries
 from support.attack.mutations import LIMIT, digest
 from support.fixtures import Serve
-from support.peers.endpoints import opened
-from support.peers.fake_tcp import take_path
+from support.peers.endpoints import open_links
+from support.peers.fake_tcp import force_read_path
 
 
 def test_the_index_is_of_the_files() -> None:
@@ -26,9 +26,9 @@ async def test_each_stream_comes_to_its_end(
     end: str, path: str, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At both ends and on both paths: these messages, this code, and this one to have ended it."""
-    take_path(monkeypatch, path)
+    force_read_path(monkeypatch, path)
     wrong: list[object] = []
-    async with opened(end, serve) as link:
+    async with open_links(end, serve) as link:
         for entry in entries():
             one = await link(max_message_size=LIMIT, deflate=entry.deflate)
             await one.peer.send(entry.data)

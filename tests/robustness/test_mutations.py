@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.attack.attackers import attack, fire, under_fire
+from support.attack.attackers import attack, attacked_process, send_mutants
 from support.processes.server import HAS_PROC, SOAK
 
 pytestmark = [
@@ -34,10 +34,10 @@ async def test_mutated_sessions_end_as_documented(end: str, path: str) -> None:
     the loop takes 150 ms.
     """
     count = COUNTS[end, path]
-    async with under_fire(end, path) as target:
-        await fire(target, range(50))  # what the first ones bring with them
+    async with attacked_process(end, path) as target:
+        await send_mutants(target, range(50))  # what the first ones bring with them
         async with attack(target) as cost:
-            await fire(target, range(50, 50 + count))
+            await send_mutants(target, range(50, 50 + count))
         ends = cost.said["ends"]
         assert sum(ends.values()) > count * 0.8, cost.said
         for each in ("local 1002", "local 1007", "local 1009", "network 1006"):

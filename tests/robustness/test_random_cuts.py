@@ -20,14 +20,14 @@ import pytest
 from aiohttp import web
 
 import rxws
-from support.faults.endpoints import stage
+from support.faults.endpoints import trial_servers
 from support.faults.judge import Trial
 from support.faults.proxy import Proxy
-from support.faults.proxy_lane import Cut, How
-from support.faults.script import End, Script, script
+from support.faults.proxy_lane import Cut, CutKind
+from support.faults.script import End, Script, random_script
 from support.fixtures import Serve
-from support.peers.endpoints import AnyConnection, Seen
-from support.peers.fake_tcp import paths_taken, take_path
+from support.peers.endpoints import AnyConnection, ConnectionSubscriber
+from support.peers.fake_tcp import force_read_path, record_read_paths
 from support.peers.raw import RawClient, RawServer
 from support.processes.server import SOAK, at_once
 
@@ -49,7 +49,7 @@ async def played(serve: Serve, scripts: list[Script]) -> list[Trial]:
     """Play all, many at once, and tell of the runs; a failure names the seed that repeats it."""
     trials: dict[int, Trial] = {}
     failures: list[str] = []
-    async with stage(serve) as one:
+    async with trial_servers(serve) as one:
 
         async def play(each: Script) -> None:
             try:
@@ -71,9 +71,9 @@ async def test_a_cut_anywhere(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str, end: End
 ) -> None:
     """No cut completes unless a close came first; what was whole before it is told, and once."""
-    take_path(monkeypatch, path)
-    taken = paths_taken(monkeypatch)
-    trials = await played(serve, [script(seed, end) for seed in seeds(PROGRAMS)])
+    force_read_path(monkeypatch, path)
+    taken = record_read_paths(monkeypatch)
+    trials = await played(serve, [random_script(seed, end) for seed in seeds(PROGRAMS)])
     assert set(taken) == {path}
     hows = Counter(trial.proxy.how for trial in trials)
     ends = Counter((trial.told[2], trial.told[3]) for trial in trials)
@@ -88,10 +88,10 @@ async def test_a_cut_anywhere(
 @pytest.mark.parametrize("end", ENDS)
 async def test_both_paths_alike(serve: Serve, monkeypatch: pytest.MonkeyPatch, end: End) -> None:
     """The same bytes up to the same cut make the same notifications on the push and pull path."""
-    scripts = [settled(script(seed, end, "raw")) for seed in seeds(ALIKE)]
+    scripts = [settled(random_script(seed, end, "raw")) for seed in seeds(ALIKE)]
     told: dict[str, list[Any]] = {}
     for path in ("push", "pull"):
-        take_path(monkeypatch, path)
+        force_read_path(monkeypatch, path)
         told[path] = [trial.told for trial in await played(serve, scripts)]
     for each, push, pull in zip(scripts, told["push"], told["pull"], strict=True):
         assert push == pull, each
@@ -114,7 +114,7 @@ def handshake_cuts() -> list[Cut]:
     cuts: list[Cut] = []
     for way in ("up", "down"):
         for how in ("fin", "rst"):
-            hows: How = how
+            hows: CutKind = how
             counts = [0, 1, *(rng.randint(2, 100) for _ in range(HANDSHAKES - 2))]
             cuts += [Cut(way, "head", count, hows) for count in counts]
     return cuts
@@ -143,11 +143,11 @@ async def test_a_handshake_that_is_cut_at_the_client() -> None:
 
 async def test_a_handshake_that_is_cut_at_the_server(serve: Serve) -> None:
     """No handler runs for half a request; whose answer is lost has a connection, which is lost."""
-    seen: dict[str, Seen] = {}
+    seen: dict[str, ConnectionSubscriber] = {}
 
     async def route(request: web.Request) -> web.StreamResponse:
         def handler(conn: AnyConnection) -> None:
-            seen[request.path] = Seen(conn)
+            seen[request.path] = ConnectionSubscriber(conn)
 
         return await rxws.upgrade(request, handler)
 

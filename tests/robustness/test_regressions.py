@@ -17,10 +17,10 @@ from aiohttp import web
 import rxws
 from rxws._aiohttp.transport.pull_reader import PullReader
 from support.fixtures import Serve
-from support.peers.endpoints import Links, opened
-from support.peers.fake_tcp import take_path
+from support.peers.endpoints import Links, open_links
+from support.peers.fake_tcp import force_read_path
 from support.peers.frames import Op, deflate
-from support.peers.handshake import written
+from support.peers.handshake import encode_head
 from support.peers.raw import PATIENCE, RawClient
 
 SIZE = 10_000
@@ -37,7 +37,7 @@ HEADERS = {
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each test that asks for it runs once on each path."""
     chosen: str = request.param
-    take_path(monkeypatch, chosen)
+    force_read_path(monkeypatch, chosen)
     return chosen
 
 
@@ -45,7 +45,7 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 async def link(request: pytest.FixtureRequest, serve: Serve, path: str) -> AsyncIterator[Links]:
     """Open a connection with a raw peer."""
     del path  # taken before anything is opened
-    async with opened(request.param, serve) as links:
+    async with open_links(request.param, serve) as links:
         yield links
 
 
@@ -122,7 +122,7 @@ async def test_who_leaves_within_the_handshake_is_no_error(
     with caplog.at_level(logging.WARNING), socket.socket() as sock:
         sock.setblocking(False)
         await loop.sock_connect(sock, ("127.0.0.1", port))
-        await loop.sock_sendall(sock, written("GET / HTTP/1.1", HEADERS))
+        await loop.sock_sendall(sock, encode_head("GET / HTTP/1.1", HEADERS))
         async with asyncio.timeout(PATIENCE):
             await asked.wait()
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -195,7 +195,7 @@ async def test_a_malformed_header_is_refused(
     app.router.add_get("/", rxws.websocket(lambda _: None, protocols=["chat"]))
     rxws.setup(app)
     port = await serve(app)
-    request = written("GET / HTTP/1.1", HEADERS)
+    request = encode_head("GET / HTTP/1.1", HEADERS)
     assert right in request
     loop = asyncio.get_running_loop()
     with caplog.at_level(logging.WARNING), socket.socket() as sock:

@@ -1,4 +1,4 @@
-"""Whatever happens to a session, in whatever order, the close table and the books hold."""
+"""Whatever happens to a session, in whatever order, the close table and the ledger hold."""
 
 from __future__ import annotations
 

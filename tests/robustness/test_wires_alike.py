@@ -12,8 +12,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import rxws
-from support.model.programs import Boom, Driver, Fake, Paired, Program, Real, Server, Step
-from support.peers.fake_tcp import take_path
+from support.model.programs import (
+    Boom,
+    Driver,
+    DriverServer,
+    FakeDriver,
+    PairDriver,
+    Program,
+    SocketDriver,
+    Step,
+)
+from support.peers.fake_tcp import force_read_path
 from support.processes.server import SOAK
 
 # A number stands for so many bytes.
@@ -49,19 +58,19 @@ class World:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.runner = asyncio.Runner()
-        self.server = Server()
+        self.server = DriverServer()
         self.runner.run(self.server.start())
-        self.choose = lambda path: take_path(monkeypatch, path)
+        self.choose = lambda path: force_read_path(monkeypatch, path)
 
     def drivers(self, steps: list[Step]) -> dict[str, Driver]:
         """Those that can run a program."""
         found: dict[str, Driver] = {
-            "push": Real(self.server, "push", self.choose),
-            "pull": Real(self.server, "pull", self.choose),
-            "fake": Fake(),
+            "push": SocketDriver(self.server, "push", self.choose),
+            "pull": SocketDriver(self.server, "pull", self.choose),
+            "fake": FakeDriver(),
         }
         if not any(step[0] == "peer violates" for step in steps):
-            found["pair"] = Paired()
+            found["pair"] = PairDriver()
         return found
 
 

@@ -16,7 +16,7 @@ from reactivex.abc import DisposableBase
 
 import rxws
 from support.fixtures import Dial, Serve
-from support.peers.endpoints import EXTENSION, AnyConnection, Links, Seen
+from support.peers.endpoints import EXTENSION, AnyConnection, ConnectionSubscriber, Links
 from support.peers.raw import PATIENCE, RawServer
 
 
@@ -26,19 +26,19 @@ class SiteWithoutSetup:
     def __init__(self, **runner: Any) -> None:
         app = web.Application()
         app.router.add_get("/", rxws.websocket(self._handler))
-        self._seen: asyncio.Queue[Seen] = asyncio.Queue()
+        self._seen: asyncio.Queue[ConnectionSubscriber] = asyncio.Queue()
         self.runner = web.AppRunner(app, access_log=None, **runner)
         self.port = 0
 
     def _handler(self, conn: AnyConnection) -> None:
-        self._seen.put_nowait(Seen(conn))
+        self._seen.put_nowait(ConnectionSubscriber(conn))
 
     async def start(self) -> None:
         await self.runner.setup()
         await web.TCPSite(self.runner, "127.0.0.1", 0).start()
         self.port = self.runner.addresses[0][1]
 
-    async def next_connection(self) -> Seen:
+    async def next_connection(self) -> ConnectionSubscriber:
         """Wait for the next connection."""
         async with asyncio.timeout(PATIENCE):
             return await self._seen.get()
@@ -91,11 +91,11 @@ async def test_a_route_that_aiohttp_cancels(raw_client: Dial, paused: bool) -> N
 
 async def test_a_route_that_cancels_upgrade(serve: Serve, raw_client: Dial) -> None:
     """A route that cancels `upgrade` closes the connection with 1001."""
-    seen: asyncio.Future[Seen] = asyncio.get_running_loop().create_future()
+    seen: asyncio.Future[ConnectionSubscriber] = asyncio.get_running_loop().create_future()
 
     async def brief(request: web.Request) -> web.StreamResponse:
         running = asyncio.create_task(
-            rxws.upgrade(request, lambda conn: seen.set_result(Seen(conn)))
+            rxws.upgrade(request, lambda conn: seen.set_result(ConnectionSubscriber(conn)))
         )
         await seen
         running.cancel()
@@ -132,11 +132,11 @@ async def test_a_route_that_aiohttp_cancels_because_the_peer_is_gone(
 async def test_leaving_connect_can_be_cancelled() -> None:
     """Leaving `async with connect(...)` can be cancelled while the peer does not answer."""
     async with RawServer() as server:
-        seen: list[Seen] = []
+        seen: list[ConnectionSubscriber] = []
 
         async def visit() -> None:
             async with rxws.connect(server.url, close_timeout=600.0) as conn:
-                seen.append(Seen(conn))
+                seen.append(ConnectionSubscriber(conn))
 
         visiting = asyncio.create_task(visit())
         peer = await server.accept()
@@ -171,12 +171,12 @@ async def test_a_cancelled_connect_body_closes_with_1011() -> None:
             await visiting
 
 
-async def leave_open(server: RawServer) -> Seen:
+async def leave_open(server: RawServer) -> ConnectionSubscriber:
     """Open a connection and leave it open when the loop ends."""
     accepting = asyncio.create_task(server.accept(reads=False))
     conn = await rxws.connect(server.url)
     await accepting
-    return Seen(conn)
+    return ConnectionSubscriber(conn)
 
 
 async def close_codes_received(server: RawServer) -> list[int | None]:

@@ -8,7 +8,7 @@ import pytest
 
 import rxws
 from support.fixtures import Dial, Serve
-from support.peers.endpoints import Link, Links, Seen
+from support.peers.endpoints import ConnectionSubscriber, Link, Links
 from support.peers.frames import Op, close_body, frame
 from support.peers.raw import RawServer
 
@@ -141,7 +141,7 @@ async def test_a_close_in_the_same_write_as_the_response() -> None:
         first = b"\x81\x02hi" + b"\x88\x02\x0f\xa2"
         accepting = asyncio.create_task(server.accept(then=first))
         async with rxws.connect(server.url) as conn:
-            seen = Seen(conn)
+            seen = ConnectionSubscriber(conn)
             close = await seen.end()
             (await accepting).fin()
         assert (close.code, close.by) == (4002, "peer")
@@ -150,8 +150,8 @@ async def test_a_close_in_the_same_write_as_the_response() -> None:
 
 async def test_a_close_in_the_same_write_as_the_request(serve: Serve, raw_client: Dial) -> None:
     """A client may send a message and a close in one write with the handshake request."""
-    opened: asyncio.Queue[Seen] = asyncio.Queue()
-    port = await serve(rxws.websocket(lambda conn: opened.put_nowait(Seen(conn))))
+    opened: asyncio.Queue[ConnectionSubscriber] = asyncio.Queue()
+    port = await serve(rxws.websocket(lambda conn: opened.put_nowait(ConnectionSubscriber(conn))))
     mask = bytes(4)
     first = frame(Op.TEXT, b"hi", mask=mask) + frame(Op.CLOSE, close_body(4002), mask=mask)
     client = await raw_client(port, then=first)

@@ -13,7 +13,7 @@ from reactivex import operators as ops
 
 import rxws
 from support.fixtures import Dial, Serve
-from support.peers.endpoints import AnyConnection, Links, Seen
+from support.peers.endpoints import AnyConnection, ConnectionSubscriber, Links
 from support.peers.frames import Op
 from support.peers.raw import RawServer
 
@@ -26,7 +26,7 @@ async def test_a_close_without_a_code_is_reported_at_once() -> None:
     async with RawServer() as server:
         accepting = asyncio.create_task(server.accept())
         async with rxws.connect(server.url) as conn:
-            seen = Seen(conn)
+            seen = ConnectionSubscriber(conn)
             peer = await accepting
             async with asyncio.timeout(0.5):  # the documented limit
                 await peer.close()
@@ -61,10 +61,10 @@ async def test_on_next_with_an_unsendable_close_raises(link: Links) -> None:
 
 async def test_an_unsendable_close_from_a_pipeline_is_1011(serve: Serve, raw_client: Dial) -> None:
     """A `Close` from a returned pipeline that must not be sent closes with 1011."""
-    seen: list[Seen] = []
+    seen: list[ConnectionSubscriber] = []
 
     def handler(conn: AnyConnection) -> rx.Observable[Any]:
-        seen.append(Seen(conn))
+        seen.append(ConnectionSubscriber(conn))
         return conn.incoming.pipe(ops.map(lambda _: rxws.Close(1006)))
 
     client = await raw_client(await serve(rxws.websocket(handler)))
@@ -113,10 +113,10 @@ async def test_a_failing_handler_is_a_1011_logged_once(
     handler: Callable[[AnyConnection], Any],
 ) -> None:
     """A handler that fails closes with 1011, hides its error from the peer and logs it once."""
-    seen: list[Seen] = []
+    seen: list[ConnectionSubscriber] = []
 
     def watched(conn: AnyConnection) -> Any:
-        seen.append(Seen(conn))
+        seen.append(ConnectionSubscriber(conn))
         return handler(conn)
 
     with caplog.at_level(logging.INFO, "rxws"):

@@ -13,7 +13,7 @@ from aiohttp import web
 
 import rxws
 from support.fixtures import Dial
-from support.peers.endpoints import AnyConnection, Seen
+from support.peers.endpoints import AnyConnection, ConnectionSubscriber
 from support.peers.raw import PATIENCE, RawClient
 
 GOING_AWAY = rxws.Close(1001, "Going Away")
@@ -32,19 +32,19 @@ class Site:
             rxws.setup(self.app, drain=drain)
         self.path = "/sub/ws" if nested else "/ws"
         self.port = 0
-        self._seen: asyncio.Queue[Seen] = asyncio.Queue()
+        self._seen: asyncio.Queue[ConnectionSubscriber] = asyncio.Queue()
         # aiohttp's own timeout is longer than any test, so that only `drain` ends a connection.
         self._runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=600.0)
 
     def _handler(self, conn: AnyConnection) -> None:
-        self._seen.put_nowait(Seen(conn))
+        self._seen.put_nowait(ConnectionSubscriber(conn))
 
     async def start(self) -> None:
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         self.port = self._runner.addresses[0][1]
 
-    async def next_connection(self) -> Seen:
+    async def next_connection(self) -> ConnectionSubscriber:
         """Wait for the next connection."""
         async with asyncio.timeout(PATIENCE):
             return await self._seen.get()

@@ -13,7 +13,7 @@ from reactivex import operators as ops
 
 import rxws
 from support.fixtures import Dial, Serve
-from support.peers.endpoints import AnyConnection, Link, Links, Seen
+from support.peers.endpoints import AnyConnection, ConnectionSubscriber, Link, Links
 from support.peers.frames import Op
 from support.peers.raw import Peer, RawServer
 
@@ -212,9 +212,9 @@ async def test_pipeline_raises_connection_closed(link: Links) -> None:
 @pytest.mark.promise("shutdown")
 async def test_application_shuts_down(serve: Serve, raw_client: Dial) -> None:
     """A connection that is open while its application shuts down closes with 1001 "Going Away"."""
-    seen: list[Seen] = []
+    seen: list[ConnectionSubscriber] = []
     app = web.Application()
-    app.router.add_get("/", rxws.websocket(lambda conn: seen.append(Seen(conn))))
+    app.router.add_get("/", rxws.websocket(lambda conn: seen.append(ConnectionSubscriber(conn))))
     rxws.setup(app, drain=1.0)
     client = await raw_client(await serve(app))
     await client.text("here")
@@ -240,7 +240,7 @@ async def test_client_leaves() -> None:
     async with RawServer() as server:
         peer = asyncio.create_task(accept_and_answer_close(server))
         async with rxws.connect(server.url) as conn:
-            seen = Seen(conn)
+            seen = ConnectionSubscriber(conn)
             conn.outgoing.on_next("last words")
         assert seen.closes == [rxws.Close(1000)]
         assert seen.ends == [None]
@@ -253,7 +253,7 @@ async def test_an_awaited_connection_is_closed_by_completing_outgoing() -> None:
     async with RawServer() as server:
         peer = asyncio.create_task(accept_and_answer_close(server))
         conn: AnyConnection = await rxws.connect(server.url)
-        seen = Seen(conn)
+        seen = ConnectionSubscriber(conn)
         conn.outgoing.on_completed()
         assert await seen.end() == rxws.Close(1000)
         await (await peer).until_ended()
@@ -262,11 +262,11 @@ async def test_an_awaited_connection_is_closed_by_completing_outgoing() -> None:
 @pytest.mark.promise("secrets")
 async def test_client_leaves_by_an_exception() -> None:
     """Leaving `async with connect(...)` by an exception closes with 1011, without its text."""
-    seen: list[Seen] = []
+    seen: list[ConnectionSubscriber] = []
 
     async def fail(url: str) -> None:
         async with rxws.connect(url) as conn:
-            seen.append(Seen(conn))
+            seen.append(ConnectionSubscriber(conn))
             raise RuntimeError(SECRET)
 
     async with RawServer() as server:

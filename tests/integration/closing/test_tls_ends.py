@@ -17,9 +17,9 @@ import pytest
 from aiohttp import web
 
 import rxws
-from support.peers.endpoints import AnyConnection, Seen
+from support.peers.endpoints import AnyConnection, ConnectionSubscriber
 from support.peers.frames import Decoder, Frame, Op, frame, new_mask
-from support.peers.handshake import written
+from support.peers.handshake import encode_head
 from support.peers.raw import PATIENCE
 from support.peers.tls import PEM
 
@@ -53,7 +53,7 @@ class SecurePeer:
             "Sec-WebSocket-Version": "13",
             "Sec-WebSocket-Key": base64.b64encode(bytes(16)).decode(),
         }
-        await self.send(written("GET / HTTP/1.1", headers))
+        await self.send(encode_head("GET / HTTP/1.1", headers))
         data = b""
         while b"\r\n\r\n" not in data:
             data += await self._read()
@@ -122,12 +122,12 @@ class SecurePeer:
 @asynccontextmanager
 async def secure_link(
     receive_buffer: int | None = None, **options: Any
-) -> AsyncIterator[tuple[SecurePeer, Seen]]:
+) -> AsyncIterator[tuple[SecurePeer, ConnectionSubscriber]]:
     """Connect a `SecurePeer` to a TLS server."""
-    ready: asyncio.Future[Seen] = asyncio.get_running_loop().create_future()
+    ready: asyncio.Future[ConnectionSubscriber] = asyncio.get_running_loop().create_future()
 
     def handler(conn: AnyConnection) -> None:
-        ready.set_result(Seen(conn))
+        ready.set_result(ConnectionSubscriber(conn))
 
     app = web.Application()
     app.router.add_get("/", rxws.websocket(handler, **options))

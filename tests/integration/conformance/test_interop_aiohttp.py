@@ -12,7 +12,7 @@ from reactivex import operators as ops
 
 import rxws
 from support.fixtures import Serve
-from support.peers.endpoints import AnyConnection, Seen
+from support.peers.endpoints import AnyConnection, ConnectionSubscriber
 from support.peers.raw import PATIENCE
 
 LARGE = "grün " * 40_000  # 240,000 bytes: more than one chunk, and worth compressing
@@ -33,10 +33,10 @@ async def serve_rxws(serve: Serve, handler: rxws.Handler, compress: bool = True)
 @pytest.mark.parametrize("compress", [False, True])
 async def test_aiohttp_client(serve: Serve, window: int, compress: bool) -> None:
     """An aiohttp client gets every kind of message back, compressed or not."""
-    seen: list[Seen] = []
+    seen: list[ConnectionSubscriber] = []
 
     def echo(conn: AnyConnection) -> Observable[str | bytes]:
-        seen.append(Seen(conn))
+        seen.append(ConnectionSubscriber(conn))
         return conn.incoming
 
     url = await serve_rxws(serve, echo, compress)
@@ -90,7 +90,7 @@ async def test_aiohttp_server(serve: Serve, compress: bool, theirs: bool) -> Non
     url = f"ws://127.0.0.1:{await serve(echo)}/"
     async with rxws.connect(url, compress=compress, protocols=["v1.chat"]) as conn:
         assert conn.handshake.subprotocol == "v1.chat"
-        seen = Seen(conn)
+        seen = ConnectionSubscriber(conn)
         for message in MESSAGES:
             conn.outgoing.on_next(message)
         await seen.until(lambda: len(seen.values) == len(MESSAGES))
@@ -109,7 +109,7 @@ async def test_aiohttp_server_closes(serve: Serve, code: int) -> None:
         return ws
 
     async with rxws.connect(f"ws://127.0.0.1:{await serve(leave)}/") as conn:
-        seen = Seen(conn)
+        seen = ConnectionSubscriber(conn)
         assert await seen.end() == rxws.Close(code, "because")
         assert seen.closes[0].by == "peer"
         assert (seen.error is None) == (code < 1002)
@@ -128,7 +128,7 @@ async def test_rxws_client_closes_an_aiohttp_server(serve: Serve, code: int) -> 
         return ws
 
     async with rxws.connect(f"ws://127.0.0.1:{await serve(watch)}/") as conn:
-        seen = Seen(conn)
+        seen = ConnectionSubscriber(conn)
         conn.outgoing.on_next(rxws.Close(code, "why"))
         # aiohttp answers every close with 1000; the first close counts.
         assert await seen.end() == rxws.Close(code, "why")
@@ -157,14 +157,14 @@ async def test_the_users_session_stays_open(serve: Serve) -> None:
 
 async def test_rxws_at_both_ends(serve: Serve) -> None:
     """Our client and our server exchange all messages and report the same close."""
-    at_server: list[Seen] = []
+    at_server: list[ConnectionSubscriber] = []
 
     def echo(conn: AnyConnection) -> Observable[str | bytes]:
-        at_server.append(Seen(conn))
+        at_server.append(ConnectionSubscriber(conn))
         return conn.incoming
 
     async with rxws.connect(await serve_rxws(serve, echo)) as conn:
-        seen = Seen(conn)
+        seen = ConnectionSubscriber(conn)
         for message in MESSAGES:
             conn.outgoing.on_next(message)
         await seen.until(lambda: len(seen.values) == len(MESSAGES))

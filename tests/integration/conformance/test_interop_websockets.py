@@ -19,7 +19,7 @@ from websockets.http11 import Request, Response
 
 import rxws
 from support.fixtures import Serve
-from support.peers.endpoints import AnyConnection, Seen
+from support.peers.endpoints import AnyConnection, ConnectionSubscriber
 from support.peers.raw import PATIENCE
 
 LARGE = "grün " * 40_000  # 240,000 bytes: more than one chunk, and worth compressing
@@ -41,10 +41,10 @@ class EchoServer:
 
     def __init__(self) -> None:
         self.port = 0
-        self.seen: asyncio.Queue[Seen] = asyncio.Queue()
+        self.seen: asyncio.Queue[ConnectionSubscriber] = asyncio.Queue()
 
     def echo(self, conn: AnyConnection) -> Observable[str | bytes]:
-        self.seen.put_nowait(Seen(conn))
+        self.seen.put_nowait(ConnectionSubscriber(conn))
         return conn.incoming
 
     @property
@@ -144,7 +144,7 @@ async def test_websockets_server(compression: str | None, compress: bool) -> Non
     """A `websockets` server echoes every kind of message to our client, compressed or not."""
     async with websockets_server(compression=compression) as url:
         async with rxws.connect(url, compress=compress) as conn:
-            seen = Seen(conn)
+            seen = ConnectionSubscriber(conn)
             for message in MESSAGES:
                 conn.outgoing.on_next(message)
             await seen.until(lambda: len(seen.values) == len(MESSAGES))
@@ -161,7 +161,7 @@ async def test_websockets_server_sends_fragments() -> None:
         await ws.send([b"\x00", b"\xff"])
 
     async with websockets_server(pieces) as url, rxws.connect(url) as conn:
-        seen = Seen(conn)
+        seen = ConnectionSubscriber(conn)
         assert await seen.end() == rxws.Close(1000)
         assert seen.values == ["in three pieces", b"\x00\xff"]
         assert seen.error is None
@@ -175,7 +175,7 @@ async def test_websockets_server_closes(code: int) -> None:
         await ws.close(code, "because")
 
     async with websockets_server(leave) as url, rxws.connect(url) as conn:
-        seen = Seen(conn)
+        seen = ConnectionSubscriber(conn)
         assert await seen.end() == rxws.Close(code, "because")
         assert seen.closes[0].by == "peer"
         assert (seen.error is None) == (code < 1002)
@@ -191,7 +191,7 @@ async def test_rxws_client_closes_a_websockets_server(code: int) -> None:
         closed.put_nowait((ws.close_code, ws.close_reason))
 
     async with websockets_server(watch) as url, rxws.connect(url) as conn:
-        seen = Seen(conn)
+        seen = ConnectionSubscriber(conn)
         conn.outgoing.on_next(rxws.Close(code, "why"))
         assert await seen.end() == rxws.Close(code, "why")
         assert seen.error is None

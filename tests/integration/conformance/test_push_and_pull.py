@@ -22,8 +22,8 @@ from websockets.asyncio.server import serve as websockets_serve
 
 import rxws
 from support.fixtures import Dial, Serve
-from support.peers.endpoints import AnyConnection, Link, Seen, opened
-from support.peers.fake_tcp import arrived, paths_taken, take_path, turns
+from support.peers.endpoints import AnyConnection, ConnectionSubscriber, Link, open_links
+from support.peers.fake_tcp import force_read_path, loop_turns, record_read_paths, wait_for_messages
 from support.peers.frames import Op, close_body, deflate, frame
 from support.peers.raw import PATIENCE, Peer, RawServer
 
@@ -39,7 +39,7 @@ Play = Callable[[Peer], Awaitable[None]]
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Run the test once on each read path."""
     chosen: str = request.param
-    take_path(monkeypatch, chosen)
+    force_read_path(monkeypatch, chosen)
     return chosen
 
 
@@ -80,7 +80,7 @@ async def run_scenario(
     """Run a scenario; return the notifications, the peer's frames and whether it got a FIN."""
     await play(link.peer)
     if not link.peer.closes:
-        await turns()
+        await loop_turns()
         link.peer.fin()
     await link.seen.end()
     link.peer.fin()
@@ -282,10 +282,10 @@ async def test_both_readers_notify_the_same(
     build = (SCENARIOS | SIZES)[name]
     results: list[Any] = []
     for path in PATHS:
-        take_path(monkeypatch, path)
-        taken = paths_taken(monkeypatch)
+        force_read_path(monkeypatch, path)
+        taken = record_read_paths(monkeypatch)
         for cut in (at_once, byte_by_byte):
-            async with opened(end, serve) as links:
+            async with open_links(end, serve) as links:
                 log = Log()
                 link = await links(log.attach, deflate=True, heartbeat=None, **options)
                 results.append(await run_scenario(link, cut(build), log))
@@ -307,12 +307,12 @@ async def test_both_readers_refuse_the_same_size(
     """With both readers `max_message_size` bytes are accepted; one byte more closes with 1009."""
     fits = any(f" of {more} " in name for more in ("-1", "+0"))
     for path in PATHS:
-        take_path(monkeypatch, path)
-        async with opened(end, serve) as links:
+        force_read_path(monkeypatch, path)
+        async with open_links(end, serve) as links:
             link = await links(deflate=True, max_message_size=SIZE)
             await link.peer.send(SIZES[name](link.peer))
             if fits:
-                await arrived(link.seen, 3)
+                await wait_for_messages(link.seen, 3)
                 assert len(link.seen.values[1]) in (SIZE - 1, SIZE)
                 assert not link.seen.closes
             else:
@@ -328,7 +328,7 @@ async def test_max_message_size_does_not_bound_control_frames(
 ) -> None:
     """Control frames may have 125 bytes, however small `max_message_size` is."""
     del path
-    async with opened(end, serve) as links:
+    async with open_links(end, serve) as links:
         link = await links(deflate=deflate, max_message_size=10)
         await link.peer.frame(Op.PONG, bytes(125))
         await link.peer.frame(Op.PING, bytes(125))
@@ -366,19 +366,19 @@ NUMBERS = [f"{number}" for number in range(10)]
 @pytest.mark.parametrize("end", ENDS)
 async def test_a_pause_within_a_chunk(serve: Serve, path: str, end: str) -> None:
     """After a pause no message of the same chunk is delivered until another thread resumes."""
-    async with opened(end, serve) as links:
+    async with open_links(end, serve) as links:
         link = await links()
         pauses = pause_at(link.conn, "3")
         await link.peer.send(text_frames(link.peer, NUMBERS))
         await link.peer.frame(Op.PING, b"behind")
         await link.seen.until(lambda: "3" in link.seen.values)
-        await turns()
+        await loop_turns()
         assert link.seen.values == NUMBERS[:4]
         # The push reader stops at once; the pull reader may have read one more message.
         assert link.conn.flow.stats.received_messages in ((4,) if path == "push" else (4, 5))
         thread = threading.Thread(target=pauses[0].dispose)
         thread.start()
-        await arrived(link.seen, len(NUMBERS))
+        await wait_for_messages(link.seen, len(NUMBERS))
         thread.join(PATIENCE)
         assert link.seen.values == NUMBERS
         await link.peer.until(lambda: any(one.opcode == Op.PONG for one in link.peer.frames))
@@ -389,7 +389,7 @@ async def test_a_pause_within_a_chunk(serve: Serve, path: str, end: str) -> None
 async def test_a_close_during_a_pause(serve: Serve, path: str, end: str, how: str) -> None:
     """After a pause, the messages before the close are delivered, then the close."""
     del path
-    async with opened(end, serve) as links:
+    async with open_links(end, serve) as links:
         link = await links()
         pauses = pause_at(link.conn, "3")
         await link.peer.send(text_frames(link.peer, NUMBERS))
@@ -402,7 +402,7 @@ async def test_a_close_during_a_pause(serve: Serve, path: str, end: str, how: st
             await link.peer.send(
                 link.peer.build(Op.CLOSE, close_body(4000)) if how == "close" else b"\xff\xff"
             )
-        await turns()
+        await loop_turns()
         assert link.seen.values == NUMBERS[:4]
         assert not link.seen.closes
         pauses[0].dispose()
@@ -416,7 +416,7 @@ async def test_a_close_during_a_pause(serve: Serve, path: str, end: str, how: st
 async def test_a_flood_during_a_pause(serve: Serve, path: str, end: str) -> None:
     """During a pause TCP holds back a peer that floods, and no message is lost."""
     del path
-    async with opened(end, serve) as links:
+    async with open_links(end, serve) as links:
         link = await links(receive_buffer=None)
         pause = link.conn.flow.pause()
         sent = 0
@@ -432,13 +432,13 @@ async def test_a_flood_during_a_pause(serve: Serve, path: str, end: str) -> None
         async with asyncio.timeout(PATIENCE):
             while before != sent:  # until a while brings nothing more: TCP is full
                 before = sent
-                await turns(200)
+                await loop_turns(200)
         assert sent < 1000
         assert link.seen.values == []
         pause.dispose()
         async with asyncio.timeout(PATIENCE):
             await flooding
-        await arrived(link.seen, 1000)
+        await wait_for_messages(link.seen, 1000)
         assert {len(value) for value in link.seen.values} == {50_000}
 
 
@@ -451,10 +451,10 @@ async def test_a_burst_of_tiny_frames_does_not_block_the_loop(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     """Other tasks run while a slow pipeline handles a burst of 40,000 tiny frames."""
-    take_path(monkeypatch, "push")
+    force_read_path(monkeypatch, "push")
     count = 40_000
     loop = asyncio.get_running_loop()
-    async with opened(end, serve) as links:
+    async with open_links(end, serve) as links:
         link = await links(heartbeat=None)
         seen = 0
         seen_at_turns: list[int] = []
@@ -475,7 +475,7 @@ async def test_a_burst_of_tiny_frames_does_not_block_the_loop(
         data = frame(Op.TEXT, b"x", mask=bytes(4) if link.peer.masks else None) * count
         sending = asyncio.create_task(link.peer.send(data))
         tick()
-        await arrived(link.seen, count)
+        await wait_for_messages(link.seen, count)
         await sending
         assert len(set(seen_at_turns)) > 3
 
@@ -508,7 +508,7 @@ async def test_a_reply_is_sent_before_the_next_message_is_handled(
 ) -> None:
     """A peer gets the reply to one message while the pipeline blocks on the next."""
     del path
-    async with opened(end, serve) as links:
+    async with open_links(end, serve) as links:
         link = await links(heartbeat=None, compress=False)
         await link.peer.stop_reading()
         reader = BlockingReader(link.peer)
@@ -525,8 +525,8 @@ async def test_a_reply_is_sent_before_the_next_message_is_handled(
 
         link.conn.incoming.subscribe(slow)
         await link.peer.send(text_frames(link.peer, ["1", "2"]))
-        await arrived(link.seen, 2)
-        await turns()
+        await wait_for_messages(link.seen, 2)
+        await loop_turns()
         reader.join()
         assert read_in_time == [True]
         link.peer.start_reading()
@@ -566,7 +566,7 @@ async def test_the_context_of_a_handler(
     """The pipeline sees the context variables that a middleware and the handler set."""
     del path
     where: dict[str, tuple[str, str]] = {}
-    seen: list[Seen] = []
+    seen: list[ConnectionSubscriber] = []
 
     @web.middleware
     async def log_in(request: web.Request, handler: Any) -> web.StreamResponse:
@@ -577,7 +577,7 @@ async def test_the_context_of_a_handler(
     def handler(conn: AnyConnection) -> None:
         ROOM.set("attic")
         record_contexts(conn, where)
-        seen.append(Seen(conn))
+        seen.append(ConnectionSubscriber(conn))
 
     app = web.Application(middlewares=[log_in])
     app.router.add_get("/", rxws.websocket(handler))
@@ -597,7 +597,7 @@ async def test_a_context_variable_set_by_a_pipeline(
 ) -> None:
     """A context variable set by a pipeline holds for later messages of that connection only."""
     del path
-    seen: list[Seen] = []
+    seen: list[ConnectionSubscriber] = []
     rooms: list[list[str]] = [[], []]
 
     def handler(conn: AnyConnection) -> None:
@@ -608,14 +608,14 @@ async def test_a_context_variable_set_by_a_pipeline(
             ROOM.set(message)
 
         conn.incoming.subscribe(move)
-        seen.append(Seen(conn))
+        seen.append(ConnectionSubscriber(conn))
 
     port = await serve(rxws.websocket(handler))
     peers = [await raw_client(port) for _ in range(2)]
     for number in range(3):
         for index, peer in enumerate(peers):
             await peer.text(f"{index}{number}")
-            await arrived(seen[index], number + 1)
+            await wait_for_messages(seen[index], number + 1)
     assert rooms == [["nowhere", "00", "01"], ["nowhere", "10", "11"]]
 
 
@@ -630,7 +630,7 @@ async def test_the_context_of_a_client(path: str) -> None:
             ROOM.set("cellar")
             async with rxws.connect(server.url) as conn:
                 USER.set("somebody else")
-                seen = Seen(conn)
+                seen = ConnectionSubscriber(conn)
                 record_contexts(conn, where)
                 pauses = pause_at(conn, "1")
                 peer = await accepting
@@ -638,7 +638,7 @@ async def test_the_context_of_a_client(path: str) -> None:
                 await seen.until(lambda: pauses)
                 where.clear()
                 contextvars.Context().run(pauses[0].dispose)
-                await arrived(seen, 2)
+                await wait_for_messages(seen, 2)
                 closing = asyncio.create_task(peer.answer_close())
             await closing
 
@@ -700,10 +700,10 @@ async def test_a_websockets_server_with_context_takeover(
     async with websockets_serve(echo, "127.0.0.1", 0, compression=compression) as server:
         port = next(iter(server.sockets)).getsockname()[1]
         async with rxws.connect(f"ws://127.0.0.1:{port}/", max_buffer=1 << 24) as conn:
-            seen = Seen(conn)
+            seen = ConnectionSubscriber(conn)
             for message in TAKEOVER:
                 conn.outgoing.on_next(message)
-            await arrived(seen, len(TAKEOVER))
+            await wait_for_messages(seen, len(TAKEOVER))
             assert seen.values == TAKEOVER
         assert seen.closes == [rxws.Close(1000)]
     assert negotiated == [compression is not None]

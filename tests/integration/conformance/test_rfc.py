@@ -19,8 +19,8 @@ from integration.conformance.rfc_cases.handshake_at_client import ANSWERS, Answe
 from integration.conformance.rfc_cases.handshake_at_server import REQUESTS, Request
 from integration.conformance.rfc_cases.page import PAGE, filled
 from support.fixtures import Serve
-from support.peers.endpoints import AnyConnection, opened
-from support.peers.fake_tcp import take_path
+from support.peers.endpoints import AnyConnection, open_links
+from support.peers.fake_tcp import force_read_path
 from support.peers.frames import Op
 from support.peers.handshake import accept_key
 from support.peers.raw import PATIENCE, Peer, RawServer
@@ -107,7 +107,7 @@ async def check_request(port: int, case: Request, ran: list[AnyConnection]) -> N
 @pytest.mark.parametrize("path", PATHS)
 async def test_responses_at_a_client(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     """A client accepts the handshake responses that it must accept and fails on all others."""
-    take_path(monkeypatch, path)
+    force_read_path(monkeypatch, path)
     await try_all(ANSWERS, check_answer)
 
 
@@ -142,7 +142,7 @@ async def check_answer(case: Answer) -> None:
 @pytest.mark.parametrize("end", ["server", "client"])
 async def test_frames(serve: Serve, monkeypatch: pytest.MonkeyPatch, end: str, path: str) -> None:
     """Valid frames are delivered; invalid frames close the connection with their code."""
-    take_path(monkeypatch, path)
+    force_read_path(monkeypatch, path)
     cases = [
         case
         for case in FRAMES
@@ -152,7 +152,7 @@ async def test_frames(serve: Serve, monkeypatch: pytest.MonkeyPatch, end: str, p
 
 
 async def check_frames(serve: Serve, end: str, case: Frames) -> None:
-    async with opened(end, serve) as link:
+    async with open_links(end, serve) as link:
         one = await link(deflate=case.deflate)
         await one.peer.send(case.send(one.peer))
         if case.code is None:

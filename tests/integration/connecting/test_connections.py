@@ -21,14 +21,14 @@ from rxws._reconnect.connections import connections
 from support.fixtures import Serve
 from support.peers.raw import RawServer
 from support.peers.tls import PEM
-from support.virtual.servers import Statuses
+from support.virtual.servers import StatusSubscriber
 
 PATIENCE = 30.0  # seconds; the limit of every wait in a test
 NO_DELAY = backoff.constant(0.0)
 AnyConnection = rxws.Connection[Any, Any]
 
 
-class StatusRecorder(Statuses):
+class StatusRecorder(StatusSubscriber):
     """Records statuses; a test can wait for one."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from aiohttp import web
 
 import rxws
 from support.fixtures import Dial
-from support.peers.endpoints import AnyConnection, Seen
+from support.peers.endpoints import AnyConnection, ConnectionSubscriber
 from support.peers.raw import PATIENCE, RawClient
 
 
@@ -88,10 +88,10 @@ async def test_a_handler_that_ignores_cancellation(
 ) -> None:
     """A handler that ignores cancellation delays a shutdown by `drain` seconds at most."""
     may_end, running = asyncio.Event(), asyncio.Event()
-    seen: list[Seen] = []
+    seen: list[ConnectionSubscriber] = []
 
     async def handler(conn: AnyConnection) -> None:
-        seen.append(Seen(conn))
+        seen.append(ConnectionSubscriber(conn))
         running.set()
         while not may_end.is_set():
             with suppress(asyncio.CancelledError):

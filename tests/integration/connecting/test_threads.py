@@ -19,7 +19,7 @@ from reactivex import operators as ops
 
 import rxws
 from support.fixtures import Serve
-from support.processes.examples import closing, text
+from support.processes.examples import receive_close, receive_text
 
 PATIENCE = 30.0  # seconds; the limit of every wait in a test
 AnyConnection = rxws.Connection[Any, Any]
@@ -86,7 +86,7 @@ async def test_a_message_from_a_thread_wakes_an_idle_loop(dial: Any) -> None:
         thread = threading.Thread(target=push)
         thread.start()
         try:
-            assert await text(peer) == "wake up"
+            assert await receive_text(peer) == "wake up"
         finally:
             given_up.set()
             thread.join()
@@ -107,7 +107,7 @@ async def test_each_threads_messages_keep_their_order(dial: Any) -> None:
         threads = [threading.Thread(target=push, args=[name]) for name in names]
         for thread in threads:
             thread.start()
-        got = [await text(peer) for _ in range(per_thread * len(names))]
+        got = [await receive_text(peer) for _ in range(per_thread * len(names))]
         for thread in threads:
             await in_thread(thread.join)
     for name in names:
@@ -124,15 +124,15 @@ async def test_a_close_from_a_thread_follows_its_messages(dial: Any) -> None:
             conn.outgoing.on_next(rxws.Close(4001, "why"))
 
         await in_thread(push)
-        assert await text(peer) == "last"
-        assert await closing(peer) == (4001, "why")
+        assert await receive_text(peer) == "last"
+        assert await receive_close(peer) == (4001, "why")
 
 
 async def test_an_error_from_a_thread_closes_with_1011(dial: Any) -> None:
     """`outgoing.on_error()` from another thread closes with 1011."""
     async with dial() as (conn, peer):
         await in_thread(lambda: conn.outgoing.on_error(ValueError("secret")))
-        assert await closing(peer) == (1011, "Unexpected Error")
+        assert await receive_close(peer) == (1011, "Unexpected Error")
 
 
 async def test_all_notifications_run_on_the_loops_thread(dial: Any) -> None:
@@ -153,11 +153,11 @@ async def test_all_notifications_run_on_the_loops_thread(dial: Any) -> None:
     async with dial(compose, codec=rxws.codecs.text) as (conn, peer):
         await peer.send_bytes(b"a fault")
         await peer.send_str("hello")
-        assert await text(peer) == "hello"
+        assert await receive_text(peer) == "hello"
         await in_thread(lambda: conn.outgoing.on_next("from a thread"))
-        assert await text(peer) == "from a thread"
+        assert await receive_text(peer) == "from a thread"
         await in_thread(conn.outgoing.on_completed)
-        assert await closing(peer) == (1000, "")
+        assert await receive_close(peer) == (1000, "")
         await asyncio.wait_for(conn.closed, PATIENCE)
     names = {"incoming", "outgoing", "errors", "closed", "writable", "timer"}
     assert seen == {name: {here} for name in names}
@@ -175,7 +175,7 @@ async def test_time_operators_start_no_threads(dial: Any) -> None:
     async with dial(compose) as (_, peer):
         await peer.send_str("x")
         assert set(threading.enumerate()) == before
-        assert await text(peer) == "x"
+        assert await receive_text(peer) == "x"
         assert set(threading.enumerate()) == before
 
 
@@ -186,7 +186,7 @@ async def test_a_pause_disposed_in_a_thread_resumes_reading(dial: Any) -> None:
         for number in range(3):
             await peer.send_str(str(number))
         await in_thread(pause.dispose)
-        assert [await text(peer) for _ in range(3)] == ["0", "1", "2"]
+        assert [await receive_text(peer) for _ in range(3)] == ["0", "1", "2"]
 
 
 async def test_handler_and_pipeline_see_the_requests_context(dial: Any) -> None:
@@ -216,10 +216,10 @@ async def test_handler_and_pipeline_see_the_requests_context(dial: Any) -> None:
 
     async with dial(compose, middlewares=[log_in]) as (conn, peer):
         await peer.send_str("x")
-        assert await text(peer) == "x"
+        assert await receive_text(peer) == "x"
         del seen["outgoing"]
         await in_thread(lambda: conn.outgoing.on_next("from a thread"))
-        assert await text(peer) == "from a thread"
+        assert await receive_text(peer) == "from a thread"
         await peer.close()
         await asyncio.wait_for(conn.closed, PATIENCE)
     assert seen == dict.fromkeys(["handler", "outgoing", "closed", "pipeline", "timer"], "ada")

@@ -1,4 +1,4 @@
-"""Attackers on bare sockets, and the process that they attack (`hostile/under_fire.py`)."""
+"""Attackers on bare sockets, and the process that they attack (`support.attack.target`)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import aiohttp
 
 from support.attack.mutations import LIMIT, Mutant, digest, flipped, mutant, noise, truncated
 from support.peers.frames import Decoder, Op
-from support.peers.handshake import Head, accept_key, written
+from support.peers.handshake import Head, accept_key, encode_head
 from support.peers.raw import Peer, RawClient, RawServer
 from support.processes.server import MIB, PATIENCE, Server, running
 
@@ -96,7 +96,7 @@ class Target:
 
 
 @asynccontextmanager
-async def under_fire(end: str, path: str = "push") -> AsyncGenerator[Target]:
+async def attacked_process(end: str, path: str = "push") -> AsyncGenerator[Target]:
     """A process under attack; it ends in order, or the test fails."""
     async with (
         running(1.0, "support.attack.target", RXWS_TRANSPORT=path) as process,
@@ -205,8 +205,8 @@ def request(one: Case) -> bytes:
         EXTENSION: "permessage-deflate" if one.deflate else None,
     }
     if one.tampered:
-        return tampered(written("GET /sink HTTP/1.1", headers), one.mutant.number)
-    return written(f"GET /fire?case={quote(one.query)} HTTP/1.1", headers)
+        return tampered(encode_head("GET /sink HTTP/1.1", headers), one.mutant.number)
+    return encode_head(f"GET /fire?case={quote(one.query)} HTTP/1.1", headers)
 
 
 def response(one: Case, key: str) -> bytes:
@@ -218,7 +218,7 @@ def response(one: Case, key: str) -> bytes:
         EXTENSION: "permessage-deflate" if one.deflate else None,
         "X-Case": None if one.tampered else one.query,
     }
-    head = written("HTTP/1.1 101 Switching Protocols", headers)
+    head = encode_head("HTTP/1.1 101 Switching Protocols", headers)
     return tampered(head, one.mutant.number) if one.tampered else head
 
 
@@ -266,7 +266,7 @@ def check_answer(received: bytes, one: Case) -> None:
 WIRE = {1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)}  # RFC 6455, section 7.4
 
 
-async def fire_at_server(target: Target, number: int) -> None:
+async def send_as_client(target: Target, number: int) -> None:
     """Be the client of a case."""
     one = case(number, "server")
     with socket.socket() as sock:
@@ -281,7 +281,7 @@ async def fire_at_server(target: Target, number: int) -> None:
     check_answer(rest, one)
 
 
-async def fire_at_client(target: Target, number: int) -> None:
+async def send_as_server(target: Target, number: int) -> None:
     """Be the server of a case."""
     one = case(number, "client")
     loop = asyncio.get_running_loop()
@@ -299,12 +299,12 @@ async def fire_at_client(target: Target, number: int) -> None:
         check_answer(received, one)
 
 
-async def fire(target: Target, numbers: Iterable[int], width: int = 16) -> None:
+async def send_mutants(target: Target, numbers: Iterable[int], width: int = 16) -> None:
     """Fire the cases of these numbers, so many at a time."""
     numbers = list(numbers)
     if target.end == "client":
         await target.dial("fire", len(numbers), width, max_message_size=LIMIT, close_timeout=2.0)
-    shoot = fire_at_server if target.end == "server" else fire_at_client
+    shoot = send_as_client if target.end == "server" else send_as_server
     left = iter(numbers)
 
     async def work() -> None:
@@ -319,10 +319,10 @@ async def fire(target: Target, numbers: Iterable[int], width: int = 16) -> None:
         for _ in range(width):
             group.create_task(work())
     if target.end == "client":
-        await turn_away(target)
+        await close_pending_dials(target)
 
 
-async def turn_away(target: Target) -> None:
+async def close_pending_dials(target: Target) -> None:
     """Close what still dials: aiohttp asks again where a server ends within its answer."""
 
     async def refuse() -> None:

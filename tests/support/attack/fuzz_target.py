@@ -25,7 +25,7 @@ from typing import Any
 import rxws
 from support.attack.corpus import entries
 from support.attack.mutations import BYTE_CHANGES, LIMIT, mutant
-from support.peers.fake_tcp import Pushed
+from support.peers.fake_tcp import PushConnection
 
 CODECS = (rxws.codecs.raw, rxws.codecs.text, rxws.codecs.json)
 VERDICTS = {1002, 1007, 1009}
@@ -50,7 +50,7 @@ async def play(data: bytes) -> None:
     """
     choice, size = (*data[:2], 0, 0)[:2]
     data = data[2:]
-    one = Pushed(max_size=LIMIT, compress=bool(choice & 1))
+    one = PushConnection(max_size=LIMIT, compress=bool(choice & 1))
     session = one.session(
         max_message_size=LIMIT, codec=CODECS[choice >> 1 & 3 if choice & 6 != 6 else 0]
     )

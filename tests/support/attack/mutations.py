@@ -82,7 +82,7 @@ def digest(messages: tuple[str | bytes, ...] | list[str | bytes]) -> int:
 # --- valid sessions ---------------------------------------------------------------------------
 
 
-class Author:
+class SessionWriter:
     """Writes valid sessions.
 
     Args:
@@ -212,7 +212,7 @@ BYTE_CHANGES: dict[str, ByteChange] = {
 def mutant(number: int, *, masks: bool, deflate: bool) -> Mutant:
     """The mutant of a number; every 16th is a valid session as it is."""
     rng = random.Random(f"{number} {masks} {deflate}")
-    author = Author(rng, masks, deflate)
+    author = SessionWriter(rng, masks, deflate)
     author.session()
     pieces, sound, kinds = author.pieces, len(author.pieces), list[str]()
     changes = 0 if number % 16 == 0 else rng.choice([1, 1, 1, 2, 5])

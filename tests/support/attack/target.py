@@ -55,7 +55,7 @@ class Report:
 report = Report()
 
 
-class Ear(logging.Handler):
+class LogCounter(logging.Handler):
     """Counts what is logged as a warning or worse."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -89,7 +89,7 @@ def time_callbacks() -> None:
 # --- connections whose outcome is checked -----------------------------------------------------
 
 
-class Checked:
+class ConnectionCheck:
     """What one connection told, held against what is documented.
 
     Args:
@@ -156,11 +156,11 @@ class Checked:
 
 def checked(conn: rxws.Connection[Any, Any], case: dict[str, Any]) -> rx.Observable[Any] | None:
     """Check one connection; some of them echo."""
-    Checked(conn, case["case"], case["due"], case["crc"])
+    ConnectionCheck(conn, case["case"], case["due"], case["crc"])
     return conn.incoming if case["echo"] else None
 
 
-async def fire(request: web.Request) -> web.StreamResponse:
+async def check_mutant(request: web.Request) -> web.StreamResponse:
     case = json.loads(request.query["case"])
     return await rxws.upgrade(
         request, lambda conn: checked(conn, case), codec=CODECS[case["codec"]], **case["options"]
@@ -245,13 +245,13 @@ async def be_client(left: Any, url: str, handler: str, options: dict[str, Any], 
 # --- telling ----------------------------------------------------------------------------------
 
 
-async def tell(_: web.Request) -> web.Response:
+async def send_report(_: web.Request) -> web.Response:
     """Tell what has happened."""
     said = report.as_json() | {"tasks": len(asyncio.all_tasks()), "dialling": len(dialling)}
     return web.json_response(said)
 
 
-async def forget(_: web.Request) -> web.Response:
+async def reset_report(_: web.Request) -> web.Response:
     """Begin anew."""
 
     def begin() -> None:
@@ -265,7 +265,7 @@ async def forget(_: web.Request) -> web.Response:
 
 async def main() -> None:
     time_callbacks()
-    logging.getLogger().addHandler(Ear(logging.WARNING))
+    logging.getLogger().addHandler(LogCounter(logging.WARNING))
     logging.captureWarnings(True)
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(
@@ -274,10 +274,10 @@ async def main() -> None:
         )
     )
     app = web.Application()
-    app.router.add_get("/report", tell)
-    app.router.add_get("/forget", forget)
+    app.router.add_get("/report", send_report)
+    app.router.add_get("/forget", reset_report)
     app.router.add_get("/dial", dial)
-    app.router.add_get("/fire", fire)
+    app.router.add_get("/fire", check_mutant)
     app.router.add_get("/{name}", connection)
     rxws.setup(app, drain=1.0)
     asked_to_end = asyncio.Event()

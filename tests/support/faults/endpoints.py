@@ -14,7 +14,7 @@ from websockets.asyncio.server import serve as websockets_serve
 
 import rxws
 from support.faults.judge import Trial
-from support.faults.peers import AiohttpTalker, RawTalker, WebsocketsTalker
+from support.faults.peers import AiohttpScriptPeer, RawScriptPeer, WebsocketsScriptPeer
 from support.faults.script import Script
 from support.fixtures import Serve
 from support.peers.endpoints import EXTENSION
@@ -23,7 +23,7 @@ from support.peers.raw import RawClient, RawServer
 OPTIONS: Any = {"max_buffer": 64 << 20, "send_timeout": 60.0}
 
 
-class Stage:
+class TrialServers:
     """The servers that the trials of one test share, and the trials by their seeds."""
 
     def __init__(self) -> None:
@@ -45,9 +45,9 @@ class Stage:
             extension = "permessage-deflate" if script.compress else None
             peer = await RawClient.connect(port, path, headers={EXTENSION: extension})
             agreed = peer.head.headers.get(EXTENSION.lower())
-            trial.talker = talker = RawTalker(script, peer, agreed)
+            trial.script_peer = script_peer = RawScriptPeer(script, peer, agreed)
             trial.talking.set_result(None)
-            await talker.run()
+            await script_peer.run()
 
         async def call_websockets(port: int) -> None:
             async with websockets_connect(
@@ -77,14 +77,14 @@ class Stage:
     async def _answer(self, trial: Trial, server: RawServer) -> None:
         extension = "permessage-deflate" if trial.script.compress else None
         peer = await server.accept({EXTENSION: extension})
-        trial.talker = talker = RawTalker(trial.script, peer, extension)
+        trial.script_peer = script_peer = RawScriptPeer(trial.script, peer, extension)
         trial.talking.set_result(None)
-        await talker.run()
+        await script_peer.run()
 
     async def _talk(self, trial: Trial, ws: Any) -> None:
-        trial.talker = talker = WebsocketsTalker(trial.script)
+        trial.script_peer = script_peer = WebsocketsScriptPeer(trial.script)
         trial.talking.set_result(None)
-        await talker.run(ws)
+        await script_peer.run(ws)
 
     # --- the servers
 
@@ -99,9 +99,9 @@ class Stage:
         trial = self.trials[int(request.match_info["seed"])]
         ws = web.WebSocketResponse(compress=trial.script.compress, max_msg_size=0)
         await ws.prepare(request)
-        trial.talker = talker = AiohttpTalker(trial.script)
+        trial.script_peer = script_peer = AiohttpScriptPeer(trial.script)
         trial.talking.set_result(None)
-        await talker.run(ws)
+        await script_peer.run(ws)
         return ws
 
     async def websockets_server(self, ws: ServerConnection) -> None:
@@ -111,9 +111,9 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(serve: Serve) -> AsyncIterator[Stage]:
+async def trial_servers(serve: Serve) -> AsyncIterator[TrialServers]:
     """Servers of each kind, for as long as the trials run."""
-    one = Stage()
+    one = TrialServers()
     async with AsyncExitStack() as stack:
         for name, route in (("rxws", one.rxws_server), ("aiohttp", one.aiohttp_server)):
             app = web.Application()

@@ -13,15 +13,15 @@ from typing import Any
 from reactivex.abc import DisposableBase
 
 import rxws
-from support.faults.peers import AiohttpTalker, RawTalker, WebsocketsTalker
+from support.faults.peers import AiohttpScriptPeer, RawScriptPeer, WebsocketsScriptPeer
 from support.faults.proxy import Proxy
 from support.faults.script import Script
-from support.peers.decoder import Passed
-from support.peers.endpoints import AnyConnection, Seen
+from support.peers.decoder import Decoded
+from support.peers.endpoints import AnyConnection, ConnectionSubscriber
 from support.peers.raw import PATIENCE
 
 Verdict = tuple[int, str, str]  # code, reason, and whose it was
-AnyTalker = RawTalker | WebsocketsTalker | AiohttpTalker
+AnyScriptPeer = RawScriptPeer | WebsocketsScriptPeer | AiohttpScriptPeer
 LOST = rxws.Close(1006)
 
 
@@ -31,12 +31,12 @@ class Trial:
     def __init__(self, script: Script) -> None:
         self.script = script
         self.proxy: Proxy
-        self.talker: AnyTalker
-        self.seen: Seen
+        self.script_peer: AnyScriptPeer
+        self.seen: ConnectionSubscriber
         self.said: list[str | bytes] = []  # what was pushed into `outgoing`, in order
         self.asked = False  # whether we closed while the connection was open
         self.opened: asyncio.Future[None] = asyncio.Future()
-        self.talking: asyncio.Future[None] = asyncio.Future()  # whether there is a talker
+        self.talking: asyncio.Future[None] = asyncio.Future()  # whether there is a script_peer
         self._rest = list(script.outbound)
         self._came = 0
 
@@ -44,7 +44,7 @@ class Trial:
 
     def compose(self, conn: AnyConnection) -> None:
         """Do what the script says the library's side does."""
-        self.seen = Seen(conn)
+        self.seen = ConnectionSubscriber(conn)
         script = self.script
         conn.incoming.subscribe(self._on_message, lambda _: None)
         if script.asks == 0:
@@ -123,7 +123,7 @@ class Trial:
             count = len(script.inbound)
             await self.seen.until(lambda: self.seen.ends or len(self.seen.values) >= count)
             async with asyncio.timeout(PATIENCE):
-                await self.talker.until(count if script.echoes else len(script.outbound))
+                await self.script_peer.until(count if script.echoes else len(script.outbound))
             self.proxy.cut_now(script.late)
         await self.seen.end()
         async with asyncio.timeout(PATIENCE):
@@ -139,7 +139,7 @@ class Trial:
         return self.proxy.how == "rst" or self.proxy.resets
 
     @property
-    def delivered(self) -> Passed:
+    def delivered(self) -> Decoded:
         """What was passed on to the library."""
         return self.proxy.lanes[self.script.way_in].passed(self.proxy.extension)
 
@@ -162,9 +162,9 @@ class Trial:
         else:
             assert values == delivered.messages, "what was told is not what was delivered"
         assert sent.messages == self.said[: len(sent.messages)], "what was sent has gaps"
-        heard = self.talker.heard
+        heard = self.script_peer.heard
         assert heard == passed.messages[: len(heard)], "the peer heard what was not sent"
-        if isinstance(self.talker, RawTalker) and not self.is_reset:
+        if isinstance(self.script_peer, RawScriptPeer) and not self.is_reset:
             assert heard == passed.messages, "the peer did not hear what was passed on"
         close = self.seen.closes[0]
         if close.by == "local" and not self.is_reset:
@@ -176,7 +176,7 @@ class Trial:
         script = self.script
         return min(script.asks or 0, len(self.said)) if script.echoes else len(script.outbound)
 
-    def _judge_close(self, delivered: Passed, sent: Passed) -> None:
+    def _judge_close(self, delivered: Decoded, sent: Decoded) -> None:
         close, error = self.seen.closes[0], self.seen.error
         told = (close.code, close.reason, close.by)
         assert told in self._verdicts(delivered, sent), (
@@ -189,7 +189,7 @@ class Trial:
             assert type(error) is rxws.ConnectionClosed, f"a clean completion, or {error!r}"
             assert (error.close, error.close.by) == (close, close.by)
 
-    def _verdicts(self, delivered: Passed, sent: Passed) -> list[Verdict]:
+    def _verdicts(self, delivered: Decoded, sent: Decoded) -> list[Verdict]:
         """What may be told of the end: one verdict, but where a reset leaves it open."""
         ours: Verdict = (self.script.ours.code, self.script.ours.reason, "local")
         lost: Verdict = (LOST.code, "", "network")

@@ -12,15 +12,15 @@ from aiohttp import WSMsgType, web
 from websockets.protocol import Side
 
 from support.faults.script import Script
-from support.peers.decoder import parsed
+from support.peers.decoder import decode
 from support.peers.frames import Op, deflate
 from support.peers.raw import Peer
 
-Heard = list[str | bytes]
+Messages = list[str | bytes]
 Pieces = list[str] | list[bytes]
 
 
-async def speak(
+async def play_script(
     script: Script,
     send: Callable[[Pieces], Awaitable[None]],
     close: Callable[[int | None], Awaitable[None]],
@@ -34,7 +34,7 @@ async def speak(
         await close(script.theirs)
 
 
-class RawTalker:
+class RawScriptPeer:
     """A raw peer; what it heard is read by the parser of `websockets`."""
 
     def __init__(self, script: Script, peer: Peer, extension: str | None) -> None:
@@ -50,10 +50,10 @@ class RawTalker:
         return len(self._peer.data)
 
     @property
-    def heard(self) -> Heard:
+    def heard(self) -> Messages:
         """The messages."""
         side = Side.CLIENT if self._peer.masks else Side.SERVER
-        return parsed(bytes(self._peer.received), side, self._extension).messages
+        return decode(bytes(self._peer.received), side, self._extension).messages
 
     async def until(self, count: int) -> None:
         """Wait until so many messages were heard, or TCP has ended."""
@@ -63,7 +63,7 @@ class RawTalker:
         """Talk until TCP has ended, however it does."""
         peer = self._peer
         with suppress(OSError):
-            await speak(self._script, self._send, self._close)
+            await play_script(self._script, self._send, self._close)
             await peer.until(lambda: peer.closes or peer.ended)
             if peer.closes and not self._has_closed:
                 await peer.frame(Op.CLOSE, peer.closes[0].payload)
@@ -98,12 +98,12 @@ def in_thirds(data: bytes, count: int) -> list[bytes]:
     ]
 
 
-class Talker:
+class ScriptPeer:
     """A peer of another library: notes what it heard, and can be waited for."""
 
     def __init__(self, script: Script) -> None:
         self.script = script
-        self.heard: Heard = []
+        self.heard: Messages = []
         self._ended = False
         self._changed = asyncio.Event()
 
@@ -129,7 +129,7 @@ class Talker:
         self._changed.set()
 
 
-class WebsocketsTalker(Talker):
+class WebsocketsScriptPeer(ScriptPeer):
     """A peer of `websockets`, client or server."""
 
     async def run(self, ws: Any) -> None:
@@ -148,7 +148,7 @@ class WebsocketsTalker(Talker):
 
         async def say() -> None:
             with suppress(websockets.ConnectionClosed):
-                await speak(self.script, send, close)
+                await play_script(self.script, send, close)
 
         try:
             await asyncio.gather(listen(), say())
@@ -157,7 +157,7 @@ class WebsocketsTalker(Talker):
             self.end()
 
 
-class AiohttpTalker(Talker):
+class AiohttpScriptPeer(ScriptPeer):
     """A server's end by aiohttp."""
 
     async def run(self, ws: web.WebSocketResponse) -> None:
@@ -173,7 +173,7 @@ class AiohttpTalker(Talker):
 
         async def say() -> None:
             with suppress(ConnectionError):
-                await speak(self.script, send, close)
+                await play_script(self.script, send, close)
 
         saying = asyncio.create_task(say())
         try:

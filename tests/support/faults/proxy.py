@@ -1,7 +1,7 @@
 """A TCP proxy that stands between a peer and the library, and does to their bytes what nets do.
 
 It delays, splits, trickles and cuts, by FIN or by RST; it duplicates nothing and reorders nothing.
-It keeps what it took and counts what it passed on, byte by byte, so that `Lane.passed` can say
+It keeps what it took and counts what it passed on, byte by byte, so that `ProxyLane.passed` can say
 which messages were whole.
 """
 
@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Self
 
-from support.faults.proxy_lane import BLANK, WHOLE, Cut, How, Lane, Pace, Way
+from support.faults.proxy_lane import BLANK, WHOLE, Cut, CutKind, Direction, Pace, ProxyLane
 from support.peers.handshake import Head
 
 PATIENCE = 30.0  # seconds; how long TCP may take to end after a cut
@@ -41,16 +41,16 @@ class Proxy:
     down: Pace = WHOLE
     seed: int = 0
     receive_buffer: int | None = None
-    how: How | None = field(default=None, init=False)
+    how: CutKind | None = field(default=None, init=False)
     """How it was cut, None if it was not."""
     resets: bool = field(default=False, init=False)
     """Whether an end reset the connection by itself."""
 
     def __post_init__(self) -> None:
         rng = random.Random(self.seed)
-        self.lanes: dict[Way, Lane] = {
-            "up": Lane("up", self.up, self.cut, rng),
-            "down": Lane("down", self.down, self.cut, rng),
+        self.lanes: dict[Direction, ProxyLane] = {
+            "up": ProxyLane("up", self.up, self.cut, rng),
+            "down": ProxyLane("down", self.down, self.cut, rng),
         }
         self._listener = self._socket()
         self._listener.bind(("127.0.0.1", 0))
@@ -86,7 +86,7 @@ class Proxy:
             await asyncio.wait([self._running])
         self._running.result()
 
-    def cut_now(self, how: How) -> None:
+    def cut_now(self, how: CutKind) -> None:
         """Pass nothing on any more, and let both ends see the end of TCP; once is enough."""
         if self.how is not None or not self._sockets:
             return
@@ -103,7 +103,7 @@ class Proxy:
             for pump in self._pumps:
                 pump.cancel()
         for future in self._changed:
-            let_go(future)
+            wake(future)
 
     def _socket(self) -> socket.socket:
         sock = socket.socket()
@@ -136,7 +136,7 @@ class Proxy:
             for sock in [self._listener, *self._sockets]:
                 sock.close()
 
-    async def _pump(self, lane: Lane, source: socket.socket, sink: socket.socket) -> None:
+    async def _pump(self, lane: ProxyLane, source: socket.socket, sink: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         try:
             while data := await loop.sock_recv(source, 1 << 16):
@@ -149,7 +149,7 @@ class Proxy:
             if self.how != "fin":  # both are to drain what an end still says
                 self.cut_now("rst")
 
-    async def _forward(self, lane: Lane, sink: socket.socket) -> None:
+    async def _forward(self, lane: ProxyLane, sink: socket.socket) -> None:
         while self.how is None and lane.forwarded < len(lane.received):
             size, wait = lane.next_piece()
             if size:
@@ -160,7 +160,7 @@ class Proxy:
             elif wait is not None:
                 await asyncio.sleep(wait)
 
-    def _is_due(self, lane: Lane) -> bool:
+    def _is_due(self, lane: ProxyLane) -> bool:
         """Not right after the request: a cut there is one of the handshake."""
         down = self.lanes["down"]
         return (
@@ -169,7 +169,7 @@ class Proxy:
             or 0 < down.head_length <= down.forwarded
         )
 
-    async def _send(self, lane: Lane, sink: socket.socket, size: int) -> None:
+    async def _send(self, lane: ProxyLane, sink: socket.socket, size: int) -> None:
         end = lane.forwarded + size
         while self.how is None and lane.forwarded < end:
             try:
@@ -181,7 +181,7 @@ class Proxy:
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[None] = loop.create_future()
         self._changed.append(ready)
-        loop.add_writer(sock, let_go, ready)
+        loop.add_writer(sock, wake, ready)
         try:
             await ready
         finally:
@@ -189,7 +189,7 @@ class Proxy:
             self._changed.remove(ready)
 
 
-def let_go(future: asyncio.Future[None]) -> None:
+def wake(future: asyncio.Future[None]) -> None:
     """Let who waits for it go on."""
     if not future.done():
         future.set_result(None)

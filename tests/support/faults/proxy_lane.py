@@ -9,13 +9,13 @@ from typing import Literal
 
 from websockets.protocol import Side
 
-from support.peers.decoder import Passed, parsed
+from support.peers.decoder import Decoded, decode
 from support.peers.frames import Op
 
 BLANK = b"\r\n\r\n"  # ends the head of the handshake
 
-How = Literal["fin", "rst"]
-Way = Literal["up", "down"]  # from the client to the server, and back
+CutKind = Literal["fin", "rst"]
+Direction = Literal["up", "down"]  # from the client to the server, and back
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,10 @@ class Cut:
         how: What both ends see.
     """
 
-    way: Way
+    way: Direction
     part: Literal["head", "bytes", "close"]
     count: int
-    how: How
+    how: CutKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ PACES = [
 ]
 
 
-class Lane:
+class ProxyLane:
     """One direction of a proxied connection.
 
     Attributes:
@@ -70,7 +70,7 @@ class Lane:
         at_cut: How many had come in when the connection was cut; None if it was not.
     """
 
-    def __init__(self, way: Way, pace: Pace, cut: Cut | None, rng: random.Random) -> None:
+    def __init__(self, way: Direction, pace: Pace, cut: Cut | None, rng: random.Random) -> None:
         self.way = way
         self.received = bytearray()
         self.forwarded = 0
@@ -123,14 +123,14 @@ class Lane:
         size = waiting if pace.size is None else self._rng.randint(1, pace.size)
         return min(size, waiting), self._rng.uniform(0, pace.wait)
 
-    def passed(self, extension: str | None, count: int | None = None) -> Passed:
+    def passed(self, extension: str | None, count: int | None = None) -> Decoded:
         """What the first so many of the bytes carry, those passed on unless told otherwise.
 
         `extension` is what the handshake agreed.
         """
         end = self.forwarded if count is None else count
         side = Side.SERVER if self.way == "up" else Side.CLIENT
-        return parsed(bytes(self.received[self.head_length : end]), side, extension)
+        return decode(bytes(self.received[self.head_length : end]), side, extension)
 
 
 def frame_length(data: bytes | bytearray, at: int) -> int | None:

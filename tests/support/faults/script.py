@@ -11,7 +11,7 @@ from itertools import islice, pairwise
 from typing import Any, Literal
 
 import rxws
-from support.faults.proxy_lane import Cut, How, Pace, Way, paces
+from support.faults.proxy_lane import Cut, CutKind, Direction, Pace, paces
 
 End = Literal["server", "client"]
 
@@ -57,25 +57,25 @@ class Script:
     peer_closes: bool
     theirs: int | None
     cut: Cut
-    late: How
+    late: CutKind
     up: Pace
     down: Pace
     slow: bool
 
     @property
-    def way_in(self) -> Way:
+    def way_in(self) -> Direction:
         """The direction of what comes in."""
         return "up" if self.end == "server" else "down"
 
     @property
-    def way_out(self) -> Way:
+    def way_out(self) -> Direction:
         """The direction of what goes out."""
         return "down" if self.end == "server" else "up"
 
     @property
     def messages(self) -> list[str | bytes]:
         """What the peer says."""
-        return [joined(pieces) for pieces in self.inbound]
+        return [join_fragments(pieces) for pieces in self.inbound]
 
     def __str__(self) -> str:
         closes = [f"ours {self.ours} after {self.asks}"] if self.asks is not None else []
@@ -84,21 +84,21 @@ class Script:
             f"seed {self.seed}: rxws as {self.end}, peer {self.peer}, "
             f"{'deflate, ' if self.compress else ''}{'slow, ' if self.slow else ''}"
             f"{f'holds {self.holds}, ' if self.holds else ''}"
-            f"in {[len(joined(one)) for one in self.inbound]}, "
+            f"in {[len(join_fragments(one)) for one in self.inbound]}, "
             f"out {'echoes' if self.echoes else [len(one) for one in self.outbound]}, "
             f"closes {closes or 'nobody'}, {self.cut}, late {self.late}, "
             f"up {self.up}, down {self.down}"
         )
 
 
-def joined(pieces: list[str] | list[bytes]) -> str | bytes:
+def join_fragments(pieces: list[str] | list[bytes]) -> str | bytes:
     """A message of these fragments."""
     empty: Any = pieces[0][:0]
     whole: str | bytes = empty.join(pieces)
     return whole
 
 
-def script(seed: int, end: End | None = None, peer: str | None = None) -> Script:
+def random_script(seed: int, end: End | None = None, peer: str | None = None) -> Script:
     """The program of this seed."""
     rng = random.Random(seed)
     drawn: End = rng.choice(["server", "client"])
@@ -109,12 +109,15 @@ def script(seed: int, end: End | None = None, peer: str | None = None) -> Script
     heavy = rng.random() < 0.04
     echoes = not heavy and rng.random() < 0.4
     closer = rng.choice(["nobody", "nobody", "ours", "theirs", "both"])
-    inbound = [message(rng, number, peer) for number in range(rng.randint(0, 12))]
+    inbound = [random_message(rng, number, peer) for number in range(rng.randint(0, 12))]
     sizes = [rng.choice([MIB, 3 * MIB]) for _ in range(4)] if heavy else [None] * rng.randint(0, 12)
-    outbound = [joined(message(rng, number, "out", size)) for number, size in enumerate(sizes)]
-    came = [len(joined(one)) for one in inbound]
+    outbound = [
+        join_fragments(random_message(rng, number, "out", size))
+        for number, size in enumerate(sizes)
+    ]
+    came = [len(join_fragments(one)) for one in inbound]
     outward = rng.random() < 0.5
-    way: Way = "down" if (end == "server") == outward else "up"
+    way: Direction = "down" if (end == "server") == outward else "up"
     said = [len(one) for one in outbound] if outward and not echoes else came
     up, down = islice(paces(rng), 2)
     return Script(
@@ -133,7 +136,7 @@ def script(seed: int, end: End | None = None, peer: str | None = None) -> Script
         # 1000 is the library's alone, so that the code on the wire tells whose close it was; and
         # only the raw peer can close with none.
         theirs=rng.choice(THEIRS if peer == "raw" else THEIRS[:-1]),
-        cut=cut(rng, way, closer != "nobody", compress, said),
+        cut=random_cut(rng, way, closer != "nobody", compress, said),
         late=rng.choice(["fin", "rst"]),
         up=up,
         down=down,
@@ -141,7 +144,7 @@ def script(seed: int, end: End | None = None, peer: str | None = None) -> Script
     )
 
 
-def message(
+def random_message(
     rng: random.Random, number: int, who: str, size: int | None = None
 ) -> list[str] | list[bytes]:
     """A message that no other is equal to, in fragments where the peer can send them."""
@@ -154,9 +157,11 @@ def message(
     return [piece.encode() for piece in pieces] if rng.random() < 0.4 else pieces
 
 
-def cut(rng: random.Random, way: Way, closes: bool, compress: bool, sizes: list[int]) -> Cut:
+def random_cut(
+    rng: random.Random, way: Direction, closes: bool, compress: bool, sizes: list[int]
+) -> Cut:
     """A place within what is about to be said this way, messages of these sizes, or just after."""
-    how: How = rng.choice(["fin", "rst"])
+    how: CutKind = rng.choice(["fin", "rst"])
     if closes and rng.random() < 0.5:
         return Cut(way, "close", rng.randint(0, 12), how)
     # Near the end of a message as often as anywhere: else most were within the longest ones.

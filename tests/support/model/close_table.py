@@ -15,7 +15,7 @@ Completes = Callable[[int], bool]
 Event = tuple[Any, ...]
 
 RESERVED = {1004, 1005, 1006, 1015, *range(1016, 3000)}
-NOTHING = -1  # no close frame is written
+NO_CLOSE_FRAME = -1  # no close frame is written
 REASONS = {
     1002: "Protocol Error",
     1003: "Unsupported Data",
@@ -58,7 +58,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Standing:
+class CloseState:
     """What stands: the phase, the close that we have said, the verdict."""
 
     phase: Phase = Phase.OPEN
@@ -66,7 +66,7 @@ class Standing:
     verdict: Verdict | None = None
 
 
-def after(now: Standing, event: Event, completes: Completes) -> Standing:
+def next_state(now: CloseState, event: Event, completes: Completes) -> CloseState:
     """What stands after an event.
 
     Args:
@@ -77,16 +77,16 @@ def after(now: Standing, event: Event, completes: Completes) -> Standing:
 
     def ended(
         code: int, reason: str, by: str, wire: int | None, error: str = "ConnectionClosed"
-    ) -> Standing:
+    ) -> CloseState:
         fails = "" if completes(code) else error
         return replace(now, phase=Phase.CLOSED, verdict=Verdict(code, reason, by, fails, wire))
 
-    def ended_as_said(wire: bool) -> Standing:
+    def ended_as_said(wire: bool) -> CloseState:
         if now.ours is None:  # the application ends
-            return ended(1001, "Going Away", "local", 1001 if wire else NOTHING)
+            return ended(1001, "Going Away", "local", 1001 if wire else NO_CLOSE_FRAME)
         code, reason = now.ours
         sent = wire or now.phase is Phase.CLOSING
-        verdict = Verdict(code, reason, "local", "", code if sent else NOTHING)
+        verdict = Verdict(code, reason, "local", "", code if sent else NO_CLOSE_FRAME)
         return replace(now, phase=Phase.CLOSED, verdict=verdict)
 
     match now.phase, event:
@@ -101,7 +101,7 @@ def after(now: Standing, event: Event, completes: Completes) -> Standing:
         case Phase.DRAINING, ("our close leaves",):
             return replace(now, phase=Phase.CLOSING)
         case _, ("a send is stuck",):
-            return ended(1006, "", "local", NOTHING, "SendTimeout")
+            return ended(1006, "", "local", NO_CLOSE_FRAME, "SendTimeout")
         case _, ("shutdown",):
             return ended_as_said(wire=True)
         case _, ("kill",):
@@ -119,10 +119,10 @@ def after(now: Standing, event: Event, completes: Completes) -> Standing:
         case _, ("violation", code):
             return ended(code, REASONS[code], "local", code)
         case _, ("lost", _):  # and, if we had closed, before the kernel took that
-            written = now.ours[0] if now.ours and now.phase is Phase.CLOSING else NOTHING
+            written = now.ours[0] if now.ours and now.phase is Phase.CLOSING else NO_CLOSE_FRAME
             return ended(1006, "", "network", written)
         case Phase.OPEN, ("no sign of life",):
-            return ended(1006, "", "network", NOTHING)
+            return ended(1006, "", "network", NO_CLOSE_FRAME)
         case Phase.OPEN, ("overflow",):
             return ended(1013, "Try Again Later", "local", 1013, "BufferOverflow")
         case Phase.OPEN, ("unheard fault", code):

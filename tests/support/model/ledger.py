@@ -1,7 +1,7 @@
-"""The books of one session: what crosses its borders, and what must follow from that.
+"""The ledger of one session: what crosses its borders, and what must follow from that.
 
-The wire and the codec of a session tell the books what happens, in order. From that they know where
-each message is and where the connection stands (`verdicts`), without a look into the session.
+The wire and the codec of a session report what happens, in order. From that the ledger knows where
+each message is and where the connection stands (`close_table`), without a look into the session.
 """
 
 from __future__ import annotations
@@ -17,7 +17,14 @@ from rxws._session.transport import Receiver
 from rxws.codecs import Codec
 from rxws.testing.clock import Clock
 from rxws.testing.fake_transport import FakeTransport, Sent
-from support.model.close_table import NOTHING, Completes, Phase, Standing, Verdict, after
+from support.model.close_table import (
+    NO_CLOSE_FRAME,
+    CloseState,
+    Completes,
+    Phase,
+    Verdict,
+    next_state,
+)
 
 EACH = 128  # bytes that a waiting message counts besides its payload
 
@@ -30,8 +37,8 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True)
-class Terms:
-    """The options of a session that the books reckon with."""
+class LedgerOptions:
+    """The options of a session that the ledger needs."""
 
     policy: str  # "close", "drop_oldest", "drop_newest", "latest"
     key: Callable[[str], Any] | None
@@ -44,7 +51,7 @@ class Terms:
     hold_timeout: float = 13.7
 
 
-class Books:
+class Ledger:
     """What was sent, what came, what was lost, and how it ended.
 
     Attributes:
@@ -56,11 +63,11 @@ class Books:
         faults: The names of the faults.
     """
 
-    def __init__(self, terms: Terms, clock: Clock) -> None:
+    def __init__(self, terms: LedgerOptions, clock: Clock) -> None:
         self.terms = terms
         self.clock = clock
-        self.wire: Wire
-        self.standing = Standing()
+        self.wire: LedgerTransport
+        self.standing = CloseState()
         self.closing_since = self.draining_since = 0.0
         self.ended_at: float | None = None
         self.offered: list[Any] = []  # pushed, and not yet seen by the codec
@@ -105,7 +112,7 @@ class Books:
         """Something happens now."""
         self.catch_up()
         before = self.phase
-        self.standing = after(self.standing, event, self.terms.completes)
+        self.standing = next_state(self.standing, event, self.terms.completes)
         if before is not self.phase:
             match self.phase:
                 case Phase.DRAINING:
@@ -143,7 +150,7 @@ class Books:
                     self.beat_at = None
                     continue
             event = (what, self.wire.writable) if what == "lost" else (what,)
-            self.standing = after(self.standing, event, self.terms.completes)
+            self.standing = next_state(self.standing, event, self.terms.completes)
             self.ended_at, self.due = at, None
 
     def _deadlines(self) -> list[tuple[float, str]]:
@@ -332,85 +339,93 @@ class Books:
         self.catch_up()
 
 
-class Wire(FakeTransport):
-    """A wire that tells the books all that crosses it."""
+class LedgerTransport(FakeTransport):
+    """A wire that tells the ledger all that crosses it."""
 
-    def __init__(self, books: Books, answers: Callable[[Sent], None]) -> None:
-        super().__init__(books.clock, self._carried)
-        self.books = books
-        books.wire = self
+    def __init__(self, ledger: Ledger, answers: Callable[[Sent], None]) -> None:
+        super().__init__(ledger.clock, self._carried)
+        self.ledger = ledger
+        ledger.wire = self
         self.answers = answers
         self.closes: list[Sent] = []
 
     def _carried(self, sent: Sent) -> None:
-        self.books.write(sent)
+        self.ledger.write(sent)
         self.sent.append(sent)
         if sent.kind is Opcode.CLOSE:
             self.closes.append(sent)
         self.answers(sent)
 
     def pause_reading(self) -> None:
-        self.books.reading(False)
+        self.ledger.reading(False)
         super().pause_reading()
 
     def resume_reading(self) -> None:
-        self.books.reading(True)
+        self.ledger.reading(True)
         super().resume_reading()
 
     def abort(self) -> None:
-        self.books.catch_up()
-        self.books.gave_up()
+        self.ledger.catch_up()
+        self.ledger.gave_up()
         super().abort()
 
     def set_writable(self, writable: bool, buffered: int = 0) -> None:
-        self.books.catch_up()
-        self.writable = writable  # the books look at it
-        self.books.full(not writable)
+        self.ledger.catch_up()
+        self.writable = writable  # the ledger looks at it
+        self.ledger.full(not writable)
         super().set_writable(writable, buffered)
 
 
-class Border:
-    """A session as the wire sees it, that tells the books what the wire brings."""
+class LedgerReceiver:
+    """A session as the wire sees it, that tells the ledger what the wire brings."""
 
-    def __init__(self, session: Receiver, books: Books) -> None:
+    def __init__(self, session: Receiver, ledger: Ledger) -> None:
         self.session = session
-        self.books = books
+        self.ledger = ledger
         self.take = session.take
         self.on_writable = session.on_writable
         self.on_ping = session.on_ping
         self.on_pong = session.on_pong
 
     def on_message(self, data: str | bytes, size: int) -> None:
-        self.books.arrive(str(data))
+        self.ledger.arrive(str(data))
         self.session.on_message(data, size)
 
     def on_close(self, code: int | None, reason: str) -> None:
-        self.books.happens("peer closes", code, reason)
+        self.ledger.happens("peer closes", code, reason)
         self.session.on_close(code, reason)
 
     def on_violation(self, code: int) -> None:
-        self.books.happens("violation", code)
+        self.ledger.happens("violation", code)
         self.session.on_violation(code)
 
     def on_unsendable(self) -> None:
-        self.books.catch_up()
-        self.books.send_lost = True
-        self.books.gave_up()
+        self.ledger.catch_up()
+        self.ledger.send_lost = True
+        self.ledger.gave_up()
         self.session.on_unsendable()
 
     def on_lost(self) -> None:
-        self.books.happens("lost", self.books.wire.writable)
-        self.books.gave_up()
+        self.ledger.happens("lost", self.ledger.wire.writable)
+        self.ledger.gave_up()
         self.session.on_lost()
 
     def on_cancelled(self) -> None:
-        self.books.happens("shutdown")
+        self.ledger.happens("shutdown")
         self.session.on_cancelled()
 
 
-def codec_of(books: Books) -> Codec[Any, Any]:
-    """The codec that tells the books."""
-    return Codec(books.encode, books.decode)
+def ledger_codec(ledger: Ledger) -> Codec[Any, Any]:
+    """The codec that tells the ledger."""
+    return Codec(ledger.encode, ledger.decode)
 
 
-__all__ = ["NOTHING", "REFUSED", "Books", "Border", "Terms", "Wire", "codec_of"]
+__all__ = [
+    "NO_CLOSE_FRAME",
+    "REFUSED",
+    "Ledger",
+    "LedgerOptions",
+    "LedgerReceiver",
+    "LedgerTransport",
+    "ledger_codec",
+]

@@ -26,8 +26,15 @@ from rxws._session.options import Options
 from rxws._session.session import Session
 from rxws.testing import Clock, FakeTransport, Peer, Sent
 from support.model.close_table import Completes, Phase
-from support.model.ledger import REFUSED, Books, Border, Terms, Wire, codec_of
-from support.virtual.session import HANDSHAKE, Notes
+from support.model.ledger import (
+    REFUSED,
+    Ledger,
+    LedgerOptions,
+    LedgerReceiver,
+    LedgerTransport,
+    ledger_codec,
+)
+from support.virtual.session import HANDSHAKE, Subscriber
 
 LEGAL = [None, 1000, 1001, 1002, 1003, 1007, 1011, 1014, 3000, 4001, 4999]
 ILLEGAL = [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535]
@@ -65,12 +72,12 @@ class Boom(Exception):
     """What fails."""
 
 
-class Taker(Notes[str]):
+class MessageSubscriber(Subscriber[str]):
     """A subscriber of `incoming` that does what the messages say."""
 
     def __init__(self, machine: SessionMachine) -> None:
         self.machine = machine
-        self.first = len(machine.books.delivered)
+        self.first = len(machine.ledger.delivered)
         self.last: int | None = None
         conn = machine.conn
         super().__init__(conn.incoming, machine.clock, scheduler=conn.scheduler)
@@ -78,12 +85,12 @@ class Taker(Notes[str]):
     @property
     def due(self) -> list[str]:
         """What it has to have been told."""
-        return self.machine.books.delivered[self.first : self.last]
+        return self.machine.ledger.delivered[self.first : self.last]
 
     def leave(self) -> None:
         """Unsubscribe."""
         if self.last is None:
-            self.last = len(self.machine.books.delivered)
+            self.last = len(self.machine.ledger.delivered)
         self.subscription.dispose()
 
     def _next(self, value: str) -> None:
@@ -91,7 +98,7 @@ class Taker(Notes[str]):
         machine, kind = self.machine, value.split(":")[0]
         match kind:
             case "raise":
-                machine.books.fault("Boom")
+                machine.ledger.fault("Boom")
                 raise Boom
             case "reply":
                 machine.send(10)
@@ -138,15 +145,15 @@ class SessionMachine(RuleBasedStateMachine):
         """
         logging.disable(logging.CRITICAL)  # what is logged is tested where it is told
         name: str = policy if isinstance(policy, str) else "latest"
-        terms = Terms(name, getattr(policy, "key", None), completes, heartbeat)
+        terms = LedgerOptions(name, getattr(policy, "key", None), completes, heartbeat)
         self.terms = terms
         self.clock = Clock()
-        self.books = Books(terms, self.clock)
-        self.wire = Wire(self.books, self.answer)
+        self.ledger = Ledger(terms, self.clock)
+        self.wire = LedgerTransport(self.ledger, self.answer)
         self.peer = Peer(self.wire, overrun)
         self.overrun = overrun
         options = Options(
-            codec=codec_of(self.books),
+            codec=ledger_codec(self.ledger),
             overflow=cast(Any, policy),
             completes=lambda close: completes(close.code),
             heartbeat=heartbeat,
@@ -162,8 +169,8 @@ class SessionMachine(RuleBasedStateMachine):
         self.peace = peace
         self.ending = False
         self.alive = True  # whether the peer answers pings
-        self.takers: list[Taker] = []
-        self.hearers: list[Notes[Exception]] = []
+        self.takers: list[MessageSubscriber] = []
+        self.hearers: list[Subscriber[Exception]] = []
         self.ever_taken = handler == "maps"
         self.mapping = handler == "maps"
         self.handler = handler
@@ -176,7 +183,7 @@ class SessionMachine(RuleBasedStateMachine):
         if takes:
             self.take()
         run_handler(self.handle, self.session)
-        self.wire.attach(Border(self.session, self.books))
+        self.wire.attach(LedgerReceiver(self.session, self.ledger))
         self.settle()
 
     def handle(self, conn: rxws.Connection[Any, Any]) -> Any:
@@ -193,21 +200,21 @@ class SessionMachine(RuleBasedStateMachine):
             raise Boom("secret")
         if value.startswith("give up"):
             self.mapping = False
-            self.books.happens("we close", 4003, "no")
+            self.ledger.happens("we close", 4003, "no")
             raise rxws.ConnectionClosed(rxws.Close(4003, "no"))
         reply = value.replace(":", ";")
-        self.books.push(reply)
+        self.ledger.push(reply)
         return reply
 
-    def watch(self, observable: rx.Observable[Any]) -> Notes[Any]:
-        return Notes(observable, self.clock, scheduler=self.conn.scheduler)
+    def watch(self, observable: rx.Observable[Any]) -> Subscriber[Any]:
+        return Subscriber(observable, self.clock, scheduler=self.conn.scheduler)
 
     def settle(self) -> None:
         """Let turns pass until all that follows at once has happened."""
         self.peace -= 1
         for _ in range(10):
             self.clock.turn()
-        self.books.settled()
+        self.ledger.settled()
 
     def answer(self, sent: Sent) -> None:
         """The peer answers pings."""
@@ -222,27 +229,27 @@ class SessionMachine(RuleBasedStateMachine):
 
     def send(self, size: int) -> None:
         text = self.text(size)
-        self.books.push(text)
+        self.ledger.push(text)
         self.conn.outgoing.on_next(text)
 
     def say(self, code: int, reason: str) -> None:
-        self.books.happens("we close", code, reason)
+        self.ledger.happens("we close", code, reason)
         self.conn.outgoing.on_next(rxws.Close(code, reason))
 
     def hold(self) -> None:
-        self.books.holds.append(self.conn.flow.pause())
+        self.ledger.holds.append(self.conn.flow.pause())
 
     def fail(self, error: Exception) -> None:
-        """An exception comes to `outgoing`: what the books have to know."""
-        self.books.catch_up()
-        if self.books.phase is not Phase.OPEN:
-            self.books.fault(type(error).__name__)
+        """An exception comes to `outgoing`: what the ledger have to know."""
+        self.ledger.catch_up()
+        if self.ledger.phase is not Phase.OPEN:
+            self.ledger.fault(type(error).__name__)
         else:
-            self.books.happens("we fail")
+            self.ledger.happens("we fail")
 
     def take(self) -> None:
         self.ever_taken = True
-        self.takers.append(Taker(self))
+        self.takers.append(MessageSubscriber(self))
 
     @rule(count=st.sampled_from([1, 1, 2, 30]), size=st.sampled_from([0, 1, 100, 500, 2000]))
     def sends(self, count: int, size: int) -> None:
@@ -262,13 +269,13 @@ class SessionMachine(RuleBasedStateMachine):
         thread.start()
         thread.join()
         for text in texts:
-            self.books.push(text)
+            self.ledger.push(text)
         self.settle()
 
     @ending
     @rule()
     def sends_what_cannot_be_encoded(self) -> None:
-        self.books.push(REFUSED)
+        self.ledger.push(REFUSED)
         self.conn.outgoing.on_next(REFUSED)
         self.settle()
 
@@ -316,7 +323,7 @@ class SessionMachine(RuleBasedStateMachine):
     @ending
     @rule(dispose=st.booleans())
     def completes(self, dispose: bool) -> None:
-        self.books.happens("we close", 1000, "")
+        self.ledger.happens("we close", 1000, "")
         outgoing = self.conn.outgoing
         (outgoing.dispose if dispose else outgoing.on_completed)()
         self.settle()
@@ -330,7 +337,7 @@ class SessionMachine(RuleBasedStateMachine):
         else:
             error = rxws.ConnectionClosed(rxws.Close(close, "passed on"))
             event = ("we fail",) if close == 1006 else ("we close", close, "passed on")
-            self.books.happens(*event)
+            self.ledger.happens(*event)
         self.conn.outgoing.on_error(error)
         self.settle()
 
@@ -339,10 +346,10 @@ class SessionMachine(RuleBasedStateMachine):
         self.hold()
         self.settle()
 
-    @precondition(lambda self: self.books.holds)
+    @precondition(lambda self: self.ledger.holds)
     @rule(which=st.integers(0, 5), from_a_thread=st.booleans())
     def lets_go(self, which: int, from_a_thread: bool) -> None:
-        hold = self.books.holds.pop(which % len(self.books.holds))
+        hold = self.ledger.holds.pop(which % len(self.ledger.holds))
         if from_a_thread:
             thread = threading.Thread(target=hold.dispose)
             thread.start()
@@ -371,9 +378,9 @@ class SessionMachine(RuleBasedStateMachine):
 
     @rule()
     def hears_errors(self) -> None:
-        if self.books.phase is not Phase.CLOSED:
-            self.books.observed = True
-            self.books.errors_told.clear()
+        if self.ledger.phase is not Phase.CLOSED:
+            self.ledger.observed = True
+            self.ledger.errors_told.clear()
             for one in self.hearers:
                 one.subscription.dispose()
             self.hearers = [self.watch(self.conn.errors)]
@@ -383,12 +390,12 @@ class SessionMachine(RuleBasedStateMachine):
     def hears_no_errors(self) -> None:
         self.check_errors()
         self.hearers.pop().subscription.dispose()
-        self.books.observed = False
+        self.ledger.observed = False
 
     @ending
     @rule()
     def application_shuts_down(self) -> None:
-        self.books.happens("shutdown")
+        self.ledger.happens("shutdown")
         self.session.shutdown(within=2.0)
         self.settle()
 
@@ -401,7 +408,7 @@ class SessionMachine(RuleBasedStateMachine):
     @ending
     @rule()
     def is_killed(self) -> None:
-        self.books.happens("kill")
+        self.ledger.happens("kill")
         self.session.kill()
         self.settle()
 
@@ -488,13 +495,13 @@ class SessionMachine(RuleBasedStateMachine):
 
     @invariant()
     def stands_as_the_table_says(self) -> None:
-        books, verdict = self.books, self.books.verdict
-        assert self.session.state.name == books.phase.name
+        ledger, verdict = self.ledger, self.ledger.verdict
+        assert self.session.state.name == ledger.phase.name
         if verdict is None:
             assert not self.closed.values
             assert not any(taker.ends for taker in self.takers)
             return
-        assert [round(time, 6) for time in self.closed.times] == [books.ended_at]
+        assert [round(time, 6) for time in self.closed.times] == [ledger.ended_at]
         for closed in (self.closed, self.watch(self.conn.closed)):
             [close] = closed.values
             assert (close.code, close.reason, close.by) == verdict_of(verdict)
@@ -512,15 +519,15 @@ class SessionMachine(RuleBasedStateMachine):
 
     @invariant()
     def each_message_that_came_is_accounted_for(self) -> None:
-        books, stats = self.books, self.conn.flow.stats
+        ledger, stats = self.ledger, self.conn.flow.stats
         unobserved = (stats.dropped or {}).get("unobserved", 0)
-        assert stats.received_messages == len(books.came)
-        assert stats.received_bytes == sum(len(text) for text in books.came)
-        told = [text for text in books.came if not text.startswith("undecodable")]
-        gone = self.kept + unobserved + books.late
-        assert len(books.came) == len(books.delivered) + books.undecodable + gone
+        assert stats.received_messages == len(ledger.came)
+        assert stats.received_bytes == sum(len(text) for text in ledger.came)
+        told = [text for text in ledger.came if not text.startswith("undecodable")]
+        gone = self.kept + unobserved + ledger.late
+        assert len(ledger.came) == len(ledger.delivered) + ledger.undecodable + gone
         order = {text: place for place, text in enumerate(told)}
-        places = [order[text] for text in books.delivered]
+        places = [order[text] for text in ledger.delivered]
         assert places == sorted(places)
         for taker in self.takers:
             assert taker.values == taker.due
@@ -528,7 +535,7 @@ class SessionMachine(RuleBasedStateMachine):
             untaken = self.clock.time - self.untaken_since
             assert not self.taken or self.was_untaken, "dropped under the eyes of a taker"
             assert (
-                books.phase is not Phase.OPEN
+                ledger.phase is not Phase.OPEN
                 or (self.handler == "pushes" and not self.ever_taken)
                 or untaken >= self.terms.hold_timeout
             )
@@ -536,11 +543,11 @@ class SessionMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_can_be_delivered_is(self) -> None:
-        books, waits = self.books, len(self.peer._in_flight)
+        ledger, waits = self.ledger, len(self.peer._in_flight)
         assert self.kept <= 1 + self.overrun
-        held = books.holds and books.phase is Phase.OPEN
+        held = ledger.holds and ledger.phase is Phase.OPEN
         behind = self.conn.flow.buffered > self.terms.high_water // 2
-        if books.phase is not Phase.OPEN:
+        if ledger.phase is not Phase.OPEN:
             assert not waits
         elif self.taken and not held and not behind:
             assert not waits
@@ -548,7 +555,7 @@ class SessionMachine(RuleBasedStateMachine):
         self.was_untaken = not self.taken
         if self.taken:
             self.untaken_since = self.clock.time
-        if self.kept and not self.taken and not held and books.phase is Phase.OPEN:
+        if self.kept and not self.taken and not held and ledger.phase is Phase.OPEN:
             self.kept_since = self.clock.time if self.kept_since is None else self.kept_since
             assert self.clock.time - self.kept_since < self.terms.hold_timeout
         else:
@@ -556,24 +563,24 @@ class SessionMachine(RuleBasedStateMachine):
 
     @invariant()
     def each_message_that_goes_is_accounted_for(self) -> None:
-        books, stats = self.books, self.conn.flow.stats
+        ledger, stats = self.ledger, self.conn.flow.stats
         dropped = {
             reason: n for reason, n in (stats.dropped or {}).items() if reason != "unobserved"
         }
-        books.dropped["closed"] += books.late  # they are counted alike
-        assert dropped == {reason: n for reason, n in books.dropped.items() if n}
-        books.dropped["closed"] -= books.late
-        assert not books.offered
-        assert books.direct is None
-        assert stats.sent_messages == len(books.written)
-        assert stats.sent_bytes == sum(len(text) for text in books.written)
-        lost = sum(books.dropped.values()) + books.encode_failures
-        assert books.pushed == len(books.written) + len(books.waiting) + lost
-        waits = sum(len(text) for _, text in books.waiting)
+        ledger.dropped["closed"] += ledger.late  # they are counted alike
+        assert dropped == {reason: n for reason, n in ledger.dropped.items() if n}
+        ledger.dropped["closed"] -= ledger.late
+        assert not ledger.offered
+        assert ledger.direct is None
+        assert stats.sent_messages == len(ledger.written)
+        assert stats.sent_bytes == sum(len(text) for text in ledger.written)
+        lost = sum(ledger.dropped.values()) + ledger.encode_failures
+        assert ledger.pushed == len(ledger.written) + len(ledger.waiting) + lost
+        waits = sum(len(text) for _, text in ledger.waiting)
         assert self.conn.flow.buffered == waits + self.wire.buffered
-        assert not (books.waiting and self.wire.writable and not self.wire.send_lost)
-        assert waits + 128 * len(books.waiting) <= self.terms.max_buffer + 2000 + 128
-        assert abs(stats.paused - books.paused_by_now) < 1e-6
+        assert not (ledger.waiting and self.wire.writable and not self.wire.send_lost)
+        assert waits + 128 * len(ledger.waiting) <= self.terms.max_buffer + 2000 + 128
+        assert abs(stats.paused - ledger.paused_by_now) < 1e-6
 
     @invariant()
     def faults_are_told(self) -> None:
@@ -582,7 +589,7 @@ class SessionMachine(RuleBasedStateMachine):
     def check_errors(self) -> None:
         for one in self.hearers:
             told = [type(error).__name__ for error in one.values]
-            for name, must in self.books.errors_told:
+            for name, must in self.ledger.errors_told:
                 if told[:1] == [name]:
                     told.pop(0)
                 else:
@@ -593,17 +600,17 @@ class SessionMachine(RuleBasedStateMachine):
     def who_watches_knows_whether_the_peer_keeps_up(self) -> None:
         values = self.writable.values
         assert all(one != other for one, other in itertools.pairwise(values))
-        if self.books.phase is Phase.CLOSED:
+        if self.ledger.phase is Phase.CLOSED:
             assert self.writable.ends == [None]
         else:
             assert values[-1] == self.wire.writable
 
     @invariant()
     def nothing_is_left_of_a_lost_connection(self) -> None:
-        if self.wire.over and self.books.phase is Phase.CLOSED:
+        if self.wire.over and self.ledger.phase is Phase.CLOSED:
             assert self.clock.pending == 0
             assert self.kept == 0
-            assert not self.books.waiting
+            assert not self.ledger.waiting
 
     def teardown(self) -> None:
         try:
@@ -615,13 +622,13 @@ class SessionMachine(RuleBasedStateMachine):
     def end(self) -> None:
         """Let it come to its end, in which nothing is left."""
         self.ending = True
-        for hold in self.books.holds:
+        for hold in self.ledger.holds:
             hold.dispose()
-        self.books.holds.clear()
+        self.ledger.holds.clear()
         self.settle()
         self.clock.run(60)
         self.settle()
-        if self.books.phase is Phase.CLOSED:
+        if self.ledger.phase is Phase.CLOSED:
             if self.wire.send_lost:  # reading comes to the end of TCP, if nothing holds it any more
                 self.peer.lost()
                 self.settle()
@@ -644,8 +651,8 @@ class SessionMachine(RuleBasedStateMachine):
         ):
             check()
         conn: Any = self.conn
-        assert self.books.phase is Phase.CLOSED
-        assert not self.books.waiting
+        assert self.ledger.phase is Phase.CLOSED
+        assert not self.ledger.waiting
         assert self.kept == 0
         assert self.clock.pending == 0
         streams = conn.incoming, conn.outgoing, conn.errors, conn.closed, conn.flow.writable

@@ -54,7 +54,7 @@ OPTIONS: dict[str, Any] = {
 
 
 @dataclass
-class Told:
+class Notifications:
     """All that a connection tells, and what its peer got: what is compared.
 
     Attributes:
@@ -87,7 +87,7 @@ class Driver(ABC):
     conn: AnyConnection
 
     def __init__(self) -> None:
-        self.told = Told()
+        self.told = Notifications()
         self.changed = asyncio.Event()
         self.taking: Any = None
         self.holds: list[Any] = []
@@ -169,7 +169,7 @@ class Driver(ABC):
         """The wire is gone, and `told.peer` complete."""
 
 
-class Fake(Driver):
+class FakeDriver(Driver):
     """The fake transport and its peer, in virtual time."""
 
     async def connect(self) -> None:
@@ -229,7 +229,7 @@ class Fake(Driver):
         assert self.clock.pending == 0
 
 
-class Paired(Driver):
+class PairDriver(Driver):
     """`rxws.testing.pair`; the peer is a connection, too, and answers by itself."""
 
     async def connect(self) -> None:
@@ -292,11 +292,11 @@ class Paired(Driver):
         self.told.peer = self.got
 
 
-class Server:
+class DriverServer:
     """A server of the library's; each connection is handed to the driver that has dialled."""
 
     def __init__(self) -> None:
-        self.drivers: list[Real] = []
+        self.drivers: list[SocketDriver] = []
         self.app = web.Application()
         self.app.router.add_get("/", rxws.websocket(self._handle, **OPTIONS))
         rxws.setup(self.app, drain=1.0)
@@ -322,10 +322,10 @@ class Server:
         return self.app[_CONNECTIONS]._open
 
 
-class Real(Driver):
+class SocketDriver(Driver):
     """A server with a raw peer."""
 
-    def __init__(self, server: Server, path: str, choose: Callable[[str], None]) -> None:
+    def __init__(self, server: DriverServer, path: str, choose: Callable[[str], None]) -> None:
         super().__init__()
         self.server = server
         self.path = path
@@ -400,7 +400,7 @@ class Program:
         self.steps = steps
         self.hears_errors = hears_errors
 
-    async def run(self, driver: Driver) -> Told:
+    async def run(self, driver: Driver) -> Notifications:
         """Run them, and return all that was told."""
         self.driver, self.told = driver, driver.told
         self.values = self.faults = self.sent = 0

@@ -11,18 +11,18 @@ from websockets.protocol import Protocol, Side, State
 
 
 @dataclass(frozen=True, slots=True)
-class Passed:
+class Decoded:
     """What a direction carried: the messages that were whole, and the close frame if it was."""
 
     messages: list[str | bytes]
     close: Close | None
 
 
-def parsed(data: bytes, side: Side, extension: str | None) -> Passed:
+def decode(data: bytes, side: Side, extension: str | None) -> Decoded:
     """What an end on this side reads in these bytes."""
     protocol = Protocol(side, state=State.OPEN, max_size=None)
     if extension is not None:
-        protocol.extensions = [deflating(extension, side)]
+        protocol.extensions = [deflate_extension(extension, side)]
     protocol.receive_data(data)
     assert protocol.parser_exc is None, protocol.parser_exc
     messages: list[str | bytes] = []
@@ -38,10 +38,10 @@ def parsed(data: bytes, side: Side, extension: str | None) -> Passed:
                 whole = b"".join(pieces)
                 messages.append(whole.decode() if is_text else whole)
                 pieces.clear()
-    return Passed(messages, protocol.close_rcvd)
+    return Decoded(messages, protocol.close_rcvd)
 
 
-def deflating(extension: str, side: Side) -> PerMessageDeflate:
+def deflate_extension(extension: str, side: Side) -> PerMessageDeflate:
     """The extension as the handshake agreed it, for an end on this side."""
     ((name, pairs),) = parse_extension(extension)
     assert name == "permessage-deflate"

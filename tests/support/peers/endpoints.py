@@ -20,7 +20,7 @@ Compose = Callable[[AnyConnection], "rx.Observable[Any] | None"]
 EXTENSION = "Sec-WebSocket-Extensions"
 
 
-class Seen:
+class ConnectionSubscriber:
     """What one connection tells the subscribers of `incoming` and of `closed`."""
 
     def __init__(self, conn: AnyConnection) -> None:
@@ -86,7 +86,7 @@ class Link:
     end: str  # the end that the library is at: "server" or "client"
     conn: AnyConnection
     peer: Peer
-    seen: Seen = field(repr=False)
+    seen: ConnectionSubscriber = field(repr=False)
 
     async def ended(
         self, code: int, reason: str | None = None, *, by: str, error: type[Exception] | None
@@ -163,10 +163,10 @@ class Links:
         receive_buffer: int | None,
         options: dict[str, Any],
     ) -> Link:
-        ready: asyncio.Future[tuple[AnyConnection, Seen]] = asyncio.Future()
+        ready: asyncio.Future[tuple[AnyConnection, ConnectionSubscriber]] = asyncio.Future()
 
         def handler(conn: AnyConnection) -> rx.Observable[Any] | None:
-            ready.set_result((conn, Seen(conn)))
+            ready.set_result((conn, ConnectionSubscriber(conn)))
             return compose(conn) if compose else None
 
         app = web.Application()
@@ -190,14 +190,14 @@ class Links:
         accepting = asyncio.create_task(server.accept({EXTENSION: extension}))
         self._stack.callback(accepting.cancel)
         conn = await self._stack.enter_async_context(rxws.connect(server.url, **options))
-        link = Link("client", conn, await accepting, Seen(conn))
+        link = Link("client", conn, await accepting, ConnectionSubscriber(conn))
         if compose and (source := compose(conn)):
             source.subscribe(conn.outgoing, scheduler=conn.scheduler)
         return link
 
 
 @asynccontextmanager
-async def opened(end: str, serve: Serve) -> AsyncIterator[Links]:
+async def open_links(end: str, serve: Serve) -> AsyncIterator[Links]:
     """Links whose peers are gone at the end, however the test went."""
     async with AsyncExitStack() as stack:
         links = Links(end, serve, stack)

@@ -27,27 +27,27 @@ from rxws._core.loop_scheduler import LoopScheduler
 from rxws._session.options import Options
 from rxws._session.session import Session
 from rxws._session.transport import Receiver
-from support.peers.endpoints import Seen
+from support.peers.endpoints import ConnectionSubscriber
 from support.peers.frames import Decoder
 from support.peers.frames import Frame as Read
 from support.peers.raw import PATIENCE
 
-Told = list[Any]
+Notifications = list[Any]
 
 
-async def arrived(seen: Seen, count: int) -> None:
+async def wait_for_messages(seen: ConnectionSubscriber, count: int) -> None:
     """Wait until a connection has told so many messages."""
     await seen.until(lambda: len(seen.values) >= count)
     assert len(seen.values) == count
 
 
-async def turns(count: int = 10) -> None:
+async def loop_turns(count: int = 10) -> None:
     """Let so many turns of the loop pass."""
     for _ in range(count):
         await asyncio.sleep(0)
 
 
-class Line(asyncio.Transport):
+class FakeTcp(asyncio.Transport):
     """asyncio's transport, with the peer behind it in hand.
 
     Attributes:
@@ -175,7 +175,7 @@ class Line(asyncio.Transport):
         self._protocol.connection_lost(exc)
 
 
-class Inner(asyncio.Protocol):
+class FakeHandler(asyncio.Protocol):
     """aiohttp's protocol, which gets no data on the push path."""
 
     _paused = False  # aiohttp's writer asks
@@ -184,20 +184,20 @@ class Inner(asyncio.Protocol):
         raise AssertionError(f"{data!r} went to aiohttp")
 
 
-class Socket(PushServerSocket):
+class FakeWebSocket(PushServerSocket):
     """aiohttp's WebSocket as it is after a handshake, but that there was none."""
 
-    def __init__(self, line: Line, compress: int) -> None:
+    def __init__(self, line: FakeTcp, compress: int) -> None:
         super().__init__(autoclose=False, autoping=False)
         self.early = self.early_bytes = EarlyBytes()
         self._compress = compress
-        self._writer = WebSocketWriter(cast(Any, Inner()), line, compress=compress)
+        self._writer = WebSocketWriter(cast(Any, FakeHandler()), line, compress=compress)
 
     async def receive(self, timeout: float | None = None) -> Any:
         raise AssertionError("nobody pulls on the push path")
 
 
-class Ear:
+class RecordingReceiver:
     """A session that notes what it is told, and does what the test wants within a message.
 
     Attributes:
@@ -207,7 +207,7 @@ class Ear:
     """
 
     def __init__(self) -> None:
-        self.told: Told = []
+        self.told: Notifications = []
         self.then: Callable[[Any], object] = lambda _: None
         self.frames: deque[Frame] = deque()
 
@@ -217,7 +217,7 @@ class Ear:
         return [each for each in self.told if isinstance(each, str | bytes)]
 
     @property
-    def rest(self) -> Told:
+    def rest(self) -> Notifications:
         """What is no message, nor about writing."""
         return [
             each
@@ -260,8 +260,8 @@ class Ear:
         self.told.append(("lost",))
 
 
-class Pushed:
-    """An adapter on a `Line`.
+class PushConnection:
+    """An adapter on a `FakeTcp`.
 
     Args:
         max_size: Bytes of the largest message.
@@ -269,10 +269,10 @@ class Pushed:
     """
 
     def __init__(self, max_size: int = 1 << 20, compress: bool = False) -> None:
-        self.line = Line(Inner())
-        self.socket = Socket(self.line, 15 if compress else 0)
+        self.line = FakeTcp(FakeHandler())
+        self.socket = FakeWebSocket(self.line, 15 if compress else 0)
         self.adapter = AiohttpTransport(self.socket, self.line, max_size)
-        self.ear = Ear()
+        self.ear = RecordingReceiver()
         self.running: asyncio.Task[None] | None = None
 
     def start(self, receiver: Receiver | None = None) -> asyncio.Task[None]:
@@ -303,26 +303,26 @@ class Pushed:
 
 
 @asynccontextmanager
-async def pushed(*, start: bool = True, **options: Any) -> AsyncIterator[Pushed]:
+async def push_connection(*, start: bool = True, **options: Any) -> AsyncIterator[PushConnection]:
     """An adapter that runs, and is gone at the end."""
-    one = Pushed(**options)
+    one = PushConnection(**options)
     if start:
         one.start()
-        await turns(1)
+        await loop_turns(1)
     try:
         yield one
     finally:
         await one.end()
 
 
-def take_path(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+def force_read_path(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     """Let connections from now on take this path, at both ends."""
     info = replace(rxws.transport_info(), path=cast(Any, path), reason="a test wants it")
     for module in ("acceptor", "client"):
         monkeypatch.setattr(f"rxws._aiohttp.{module}.transport_info", lambda: info)
 
 
-def paths_taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def record_read_paths(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The list that each connection from now on, at either end, adds its path to."""
     taken: list[str] = []
 

@@ -35,7 +35,7 @@ def accept_key(key: str) -> str:
     return base64.b64encode(hashlib.sha1((key + GUID).encode()).digest()).decode()
 
 
-def written(line: str, headers: Mapping[str, str | None]) -> bytes:
+def encode_head(line: str, headers: Mapping[str, str | None]) -> bytes:
     """A head as bytes; a header that is None is left out."""
     lines = [f"{name}: {value}" for name, value in headers.items() if value is not None]
     return "\r\n".join([line, *lines, "", ""]).encode()

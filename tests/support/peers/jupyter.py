@@ -44,7 +44,7 @@ class Cell:
         return str(bundle["text/plain"])
 
 
-class Front:
+class FrontEnd:
     """A front end: runs cells, and gives each what the kernel sends for it."""
 
     def __init__(self, manager: AsyncKernelManager, client: Any) -> None:
@@ -103,7 +103,7 @@ class Front:
 
 
 @asynccontextmanager
-async def kernel() -> AsyncGenerator[Front]:
+async def kernel() -> AsyncGenerator[FrontEnd]:
     """Start a kernel, and end it."""
     manager = AsyncKernelManager()
     await manager.start_kernel()
@@ -112,7 +112,7 @@ async def kernel() -> AsyncGenerator[Front]:
     listening: asyncio.Task[None] | None = None
     try:
         await client.wait_for_ready(timeout=PATIENCE)
-        front = Front(manager, client)
+        front = FrontEnd(manager, client)
         listening = asyncio.create_task(front.listen())
         yield front
     finally:

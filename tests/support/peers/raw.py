@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Self
 
 from support.peers.frames import Decoder, Frame, Op, close_body, deflate, frame, new_mask
-from support.peers.handshake import Head, accept_key, written
+from support.peers.handshake import Head, accept_key, encode_head
 
 PATIENCE = 10.0  # seconds; how long anything is waited for before the test fails
 
@@ -220,7 +220,7 @@ class RawClient(Peer):
         }
         try:
             await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
-            await self.send(written(f"GET {path} HTTP/1.1", send) + then)
+            await self.send(encode_head(f"GET {path} HTTP/1.1", send) + then)
             self.head = await self.read_head()
         except BaseException:
             sock.close()
@@ -282,7 +282,7 @@ class RawServer:
                 "Sec-WebSocket-Accept": accept_key(peer.head.headers["sec-websocket-key"]),
                 **(headers or {}),
             }
-            reply = written("HTTP/1.1 101 Switching Protocols", answer)
+            reply = encode_head("HTTP/1.1 101 Switching Protocols", answer)
         await peer.send(reply + then)
         if reads:
             peer.start_reading()

@@ -40,7 +40,7 @@ async def receive(ws: aiohttp.ClientWebSocketResponse) -> aiohttp.WSMessage:
     return await asyncio.wait_for(ws.receive(), PATIENCE)
 
 
-async def text(ws: aiohttp.ClientWebSocketResponse) -> str:
+async def receive_text(ws: aiohttp.ClientWebSocketResponse) -> str:
     """The next message of a peer, which has to be text."""
     message = await receive(ws)
     assert message.type is aiohttp.WSMsgType.TEXT, message
@@ -48,7 +48,7 @@ async def text(ws: aiohttp.ClientWebSocketResponse) -> str:
     return data
 
 
-async def closing(ws: aiohttp.ClientWebSocketResponse) -> tuple[int, str]:
+async def receive_close(ws: aiohttp.ClientWebSocketResponse) -> tuple[int, str]:
     """Code and reason of the close frame that a peer gets next."""
     message = await receive(ws)
     assert message.type is aiohttp.WSMsgType.CLOSE, message

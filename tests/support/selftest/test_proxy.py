@@ -12,8 +12,8 @@ from websockets.frames import Close
 from websockets.protocol import Side
 
 from support.faults.proxy import Proxy
-from support.faults.proxy_lane import BLANK, PACES, WHOLE, Cut, How, Pace
-from support.peers.decoder import parsed
+from support.faults.proxy_lane import BLANK, PACES, WHOLE, Cut, CutKind, Pace
+from support.peers.decoder import decode
 from support.peers.frames import Op, close_body, deflate, frame
 from support.peers.raw import Peer, RawClient, RawServer
 
@@ -63,7 +63,7 @@ async def test_all_passes_at_any_pace(pace: Pace) -> None:
 
 @pytest.mark.parametrize("how", ["fin", "rst"])
 @pytest.mark.parametrize("count", [0, 1, 999, 70_000])
-async def test_a_cut_is_exact(how: How, count: int) -> None:
+async def test_a_cut_is_exact(how: CutKind, count: int) -> None:
     """So many bytes pass and no more; both ends see the end; what is said after it goes nowhere."""
     async with joined(Cut("up", "bytes", count, how)) as (proxy, client, peer):
         await client.send(DATA)
@@ -117,7 +117,7 @@ async def test_what_is_whole_is_parsed() -> None:
     ]
     for count, messages in ((2, []), (3, ["ü"]), (4, ["ü", b"bytes"])):
         cut = b"".join(whole[:count]) + whole[count][:-1]
-        found = parsed(cut, Side.CLIENT, "permessage-deflate")
+        found = decode(cut, Side.CLIENT, "permessage-deflate")
         assert (found.messages, found.close) == (messages, None)
-    found = parsed(b"".join(whole), Side.CLIENT, "permessage-deflate")
+    found = decode(b"".join(whole), Side.CLIENT, "permessage-deflate")
     assert (found.messages, found.close) == (["ü", b"bytes"], Close(4001, "why"))

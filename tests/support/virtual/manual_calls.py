@@ -1,35 +1,35 @@
-"""A coroutine function whose calls a test ends one by one, and the turns of the loop in between."""
+"""A coroutine function whose calls the test ends one by one."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-from support.virtual.session import Rig
+from support.virtual.session import VirtualSession
 
-__all__ = ["Desk", "settle"]
+__all__ = ["ManualCalls", "settle"]
 
 
-class Desk:
-    """Each call waits until the test finishes it; what it returns by itself is `value + "!"`.
+class ManualCalls:
+    """A coroutine function: each call waits until the test ends it.
 
     Attributes:
-        begun: The values of all calls, as they began.
+        started: The values of all calls, in order.
         cancelled: The values of the calls that were cancelled.
-        inside: How many calls are under way.
-        most: How many were under way at once at the most.
+        running: How many calls are running.
+        max_running: How many ran at the same time at most.
     """
 
     def __init__(self) -> None:
-        self.begun: list[Any] = []
+        self.started: list[Any] = []
         self.cancelled: list[Any] = []
-        self.inside = self.most = 0
+        self.running = self.max_running = 0
         self._waiting: dict[Any, asyncio.Future[Any]] = {}
 
     async def __call__(self, value: Any) -> Any:
-        self.begun.append(value)
-        self.inside += 1
-        self.most = max(self.most, self.inside)
+        self.started.append(value)
+        self.running += 1
+        self.max_running = max(self.max_running, self.running)
         future = self._waiting[value] = asyncio.get_running_loop().create_future()
         try:
             return await future
@@ -37,7 +37,7 @@ class Desk:
             self.cancelled.append(value)
             raise
         finally:
-            self.inside -= 1
+            self.running -= 1
 
     def finish(self, *values: Any) -> None:
         """End calls; each returns its value and a mark."""
@@ -49,9 +49,9 @@ class Desk:
         self._waiting.pop(value).set_exception(error)
 
 
-async def settle(*rigs: Rig) -> None:
+async def settle(*sessions: VirtualSession) -> None:
     """Let turns of the loop pass until all that follows at once has happened."""
     for _ in range(10):
         await asyncio.sleep(0)
-        for rig in rigs:
-            rig.settle()
+        for virtual in sessions:
+            virtual.settle()

@@ -18,7 +18,7 @@ from rxws.testing import Clock, FakeTransport, Peer
 from support.virtual.session import HANDSHAKE
 
 AnyConnection = Connection[Any, Any]
-Meets = Callable[["Dial"], object]
+OnDial = Callable[["Dial"], object]
 """What a dial meets: told of the dial, it opens it, fails it, or leaves it waiting."""
 
 
@@ -54,12 +54,14 @@ class Dial:
         return self.session is None or (self.session.state is State.CLOSED and self.transport.over)
 
 
-def refused(error: Exception) -> Meets:
+def fail_with(error: Exception) -> OnDial:
     """Fails at once."""
     return lambda dial: dial.fail(error)
 
 
-def opened(seconds: float | None = None, code: int | None = None, *, lost: bool = False) -> Meets:
+def open_for(
+    seconds: float | None = None, code: int | None = None, *, lost: bool = False
+) -> OnDial:
     """Opens at once; after so many seconds the peer closes with the code, or is lost."""
 
     def meet(dial: Dial) -> None:
@@ -71,19 +73,19 @@ def opened(seconds: float | None = None, code: int | None = None, *, lost: bool 
     return meet
 
 
-class Network:
+class VirtualServers:
     """A cold Observable of connections, each dial of which meets what comes next.
 
     Args:
         meets: What the dials meet, one after the other; the last goes on for ever.
     """
 
-    def __init__(self, *meets: Meets, clock: Clock | None = None) -> None:
+    def __init__(self, *meets: OnDial, clock: Clock | None = None) -> None:
         self.clock = clock or Clock()
         self.dials: list[Dial] = []
         self.times: list[float] = []
         self._meets = iter(meets)
-        self._last: Meets = lambda dial: None
+        self._last: OnDial = lambda dial: None
         self.source: Observable[AnyConnection] = Observable(self._subscribe)
 
     def _subscribe(
@@ -108,7 +110,7 @@ class Network:
         assert self.clock.pending == 0
 
 
-class Statuses(ObserverBase[Status]):
+class StatusSubscriber(ObserverBase[Status]):
     """An observer of a status that checks each step."""
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ T = TypeVar("T")
 HANDSHAKE = Handshake(URL("ws://peer.example/"), {})
 
 
-class Notes(Generic[T]):
+class Subscriber(Generic[T]):
     """What one subscriber was told, and when.
 
     Attributes:
@@ -58,7 +58,7 @@ class Notes(Generic[T]):
         return error
 
 
-class Rig:
+class VirtualSession:
     """A session on a `FakeTransport`.
 
     Args:
@@ -91,9 +91,9 @@ class Rig:
             run_handler(handler, self.session)
         self.transport.attach(self.session)
 
-    def watch(self, observable: Observable[T]) -> Notes[T]:
+    def watch(self, observable: Observable[T]) -> Subscriber[T]:
         """Subscribe, and note all that comes."""
-        return Notes(observable, self.clock, scheduler=self.conn.scheduler)
+        return Subscriber(observable, self.clock, scheduler=self.conn.scheduler)
 
     def run(self, seconds: float) -> None:
         """Let so many seconds pass."""

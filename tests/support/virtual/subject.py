@@ -13,11 +13,11 @@ from rxws._core.frames import Opcode
 from rxws._session.options import Options
 from rxws._session.session import Session
 from rxws.status import Status, follows
-from support.virtual.servers import Dial, Meets, Network
-from support.virtual.session import HANDSHAKE, Notes
+from support.virtual.servers import Dial, OnDial, VirtualServers
+from support.virtual.session import HANDSHAKE, Subscriber
 
 
-def served(*, begun: bool = True, **options: Any) -> Meets:
+def open_at_once(*, begun: bool = True, **options: Any) -> OnDial:
     """Opens at once; or, not begun, with a wire that takes nothing until it is attached."""
 
     def meet(dial: Dial) -> None:
@@ -33,22 +33,22 @@ def served(*, begun: bool = True, **options: Any) -> Meets:
     return meet
 
 
-def waiting(dial: Dial) -> None:
+def never_open(dial: Dial) -> None:
     """Neither opens nor fails."""
 
 
-def got(dial: Dial) -> list[str | bytes]:
+def received_by(dial: Dial) -> list[str | bytes]:
     """The messages that a server got."""
     return [sent.message for sent in dial.transport.sent if sent.kind < Opcode.CLOSE]
 
 
-def code(dial: Dial) -> int | None:
+def close_code_of(dial: Dial) -> int | None:
     """The code that a server was closed with."""
     [sent] = [sent for sent in dial.transport.sent if sent.kind is Opcode.CLOSE]
     return sent.code
 
 
-class Client:
+class VirtualSubject:
     """A subject whose dials meet what is written.
 
     Args:
@@ -56,24 +56,24 @@ class Client:
         options: The subject's.
     """
 
-    def __init__(self, *meets: Meets, **options: Any) -> None:
-        self.network = Network(*meets or (served(),))
+    def __init__(self, *meets: OnDial, **options: Any) -> None:
+        self.network = VirtualServers(*meets or (open_at_once(),))
         self.clock = self.network.clock
         options.setdefault("backoff", backoff.constant(1.0))
         options.setdefault("scheduler", self.clock)
         self.feed: rxws.WebSocketSubject[Any, Any] = rxws.WebSocketSubject(
             self.network.source, **options
         )
-        self.statuses = Notes(self.feed.status, self.clock)
+        self.statuses = Subscriber(self.feed.status, self.clock)
         self.dropped: list[tuple[Any, str]] = []
 
     def watch_drops(self) -> None:
         """Note what is dropped, so that the log says nothing of it."""
         self.feed.drops.subscribe(lambda drop: self.dropped.append((drop.value, drop.reason)))
 
-    def notes(self, stream: Any = None) -> Notes[Any]:
+    def notes(self, stream: Any = None) -> Subscriber[Any]:
         """Subscribe the feed, or a channel of it, and note all that comes."""
-        return Notes(self.feed if stream is None else stream, self.clock)
+        return Subscriber(self.feed if stream is None else stream, self.clock)
 
     @property
     def dials(self) -> list[Dial]:
@@ -89,7 +89,7 @@ class Client:
 
     def answer_close(self, dial: Dial) -> None:
         """The server answers the close that it has got."""
-        dial.peer.close(code(dial))
+        dial.peer.close(close_code_of(dial))
         self.run()
 
     @property

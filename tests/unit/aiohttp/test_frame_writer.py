@@ -19,8 +19,14 @@ from rxws._aiohttp.transport.frame_writer import finish_coroutine
 from rxws._core.frames import Frame as Outgoing
 from rxws._core.frames import Opcode
 from support.fixtures import Serve
-from support.peers.endpoints import AnyConnection, Link, opened
-from support.peers.fake_tcp import Ear, Pushed, pushed, take_path, turns
+from support.peers.endpoints import AnyConnection, Link, open_links
+from support.peers.fake_tcp import (
+    PushConnection,
+    RecordingReceiver,
+    force_read_path,
+    loop_turns,
+    push_connection,
+)
 from support.peers.frames import Frame, Op
 from support.peers.raw import PATIENCE
 
@@ -86,8 +92,8 @@ async def test_order_around_a_message_that_is_compressed_in_another_thread(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str, end: str
 ) -> None:
     """What was sent before leaves before, at once; what follows, pongs included, leaves after."""
-    take_path(monkeypatch, path)
-    async with opened(end, serve) as links:
+    force_read_path(monkeypatch, path)
+    async with open_links(end, serve) as links:
         with busy() as executor:
             one = await links(deflate=True, heartbeat=None)
             one.conn.outgoing.on_next("before")
@@ -122,9 +128,9 @@ async def test_replies_of_one_chunk_around_one_that_is_compressed_in_another_thr
     serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str, end: str
 ) -> None:
     """A chunk whose replies are partly large: all arrive, in order."""
-    take_path(monkeypatch, path)
+    force_read_path(monkeypatch, path)
     replies = {"a": "A", "b": LARGE, "c": "C", "d": LARGE[::-1], "e": "E"}
-    async with opened(end, serve) as links:
+    async with open_links(end, serve) as links:
         one = await links(deflate=True)
         one.conn.incoming.subscribe(lambda key: one.conn.outgoing.on_next(replies[key]))
         await one.peer.send(b"".join(one.peer.build(Op.TEXT, key.encode()) for key in replies))
@@ -139,8 +145,8 @@ async def test_a_wire_that_is_lost_while_a_message_is_compressed(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str, end: str, how: str
 ) -> None:
     """The loss is told at once, and what comes out of the compressor later goes nowhere."""
-    take_path(monkeypatch, path)
-    async with opened(end, serve) as links:
+    force_read_path(monkeypatch, path)
+    async with open_links(end, serve) as links:
         with busy() as executor:
             one = await links(deflate=True)
             one.conn.outgoing.on_next(LARGE)
@@ -151,7 +157,7 @@ async def test_a_wire_that_is_lost_while_a_message_is_compressed(
             executor.go()
             async with asyncio.timeout(PATIENCE):
                 await asyncio.get_running_loop().run_in_executor(None, bool)
-            await turns()
+            await loop_turns()
         one.conn.outgoing.on_next("late")
         if how == "fin":
             await one.silent_wire()
@@ -164,13 +170,13 @@ async def test_a_close_behind_a_message_that_is_compressed(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str, end: str
 ) -> None:
     """The close frame waits for its turn, and the end of TCP for the close frame."""
-    take_path(monkeypatch, path)
-    async with opened(end, serve) as links:
+    force_read_path(monkeypatch, path)
+    async with open_links(end, serve) as links:
         with busy() as executor:
             one = await links(deflate=True)
             one.conn.outgoing.on_next(LARGE)
             one.conn.outgoing.on_completed()
-            await turns()
+            await loop_turns()
             assert one.peer.frames == []
             executor.go()
             await one.peer.answer_close()
@@ -185,8 +191,8 @@ async def test_small_messages_do_not_wait_for_a_large_one_behind_them(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str, end: str
 ) -> None:
     """What waited for a full wire leaves, though what follows it is still being compressed."""
-    take_path(monkeypatch, path)
-    async with opened(end, serve) as links:
+    force_read_path(monkeypatch, path)
+    async with open_links(end, serve) as links:
         with busy() as executor:
             one = await links(deflate=True, receive_buffer=4096, max_buffer=64 << 20)
             await one.peer.stop_reading()
@@ -218,15 +224,15 @@ async def test_a_backlog_leaves_before_the_end(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str, end: str, deflate: bool
 ) -> None:
     """Whatever waits when a connection closes is read by a slow peer, then the close, then FIN."""
-    take_path(monkeypatch, path)
+    force_read_path(monkeypatch, path)
     messages = [f"{number:03}".ljust(10_000 + 100 * number, "x") for number in range(200)]
-    async with opened(end, serve) as links:
+    async with open_links(end, serve) as links:
         one = await links(deflate=deflate, receive_buffer=4096, max_buffer=64 << 20)
         await one.peer.stop_reading()
         for message in messages:
             one.conn.outgoing.on_next(message)
         one.conn.outgoing.on_completed()
-        await turns()
+        await loop_turns()
         one.peer.start_reading()
         await one.peer.answer_close()
         await one.ended(1000, by="local", error=None)
@@ -240,15 +246,15 @@ async def test_a_backlog_leaves_before_the_answer_to_a_close(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str, end: str
 ) -> None:
     """A peer that has closed reads what was sent to it before, then our answer, then the FIN."""
-    take_path(monkeypatch, path)
-    async with opened(end, serve) as links:
+    force_read_path(monkeypatch, path)
+    async with open_links(end, serve) as links:
         one = await links(receive_buffer=4096, max_buffer=64 << 20, compress=False)
         await one.peer.stop_reading()
         for number in range(300):
             one.conn.outgoing.on_next(f"{number:03}".ljust(20_000, "x"))
         assert one.conn.flow.buffered
         await one.peer.close(4000)
-        await turns()
+        await loop_turns()
         one.peer.start_reading()
         await one.ended(4000, by="peer", error=rxws.ConnectionClosed)
         assert await one.peer.until_ended() == "eof"
@@ -258,21 +264,21 @@ async def test_a_backlog_leaves_before_the_answer_to_a_close(
 
 async def test_what_is_left_is_written_before_tcp_is_closed() -> None:
     """Also where the last write fills the wire: TCP is ended once that is gone."""
-    async with pushed() as one:
+    async with push_connection() as one:
         one.line.takes = False
         one.ear.frames.append(Outgoing(Opcode.CLOSE, b"\x03\xe8"))
         one.adapter.finish(linger=False)
-        await turns()
+        await loop_turns()
         assert one.line.calls == []
         assert [each.opcode for each in one.line.frames] == [Op.CLOSE]
         one.line.take()
-        await turns()
+        await loop_turns()
         assert one.line.calls == ["close"]
 
 
 async def test_to_finish_within_a_chunk() -> None:
     """The reply, the close frame and the end leave in this order."""
-    async with pushed() as one:
+    async with push_connection() as one:
 
         def leave(_: object) -> None:
             one.reply("bye")
@@ -282,10 +288,10 @@ async def test_to_finish_within_a_chunk() -> None:
         one.ear.then = leave
         one.line.arrive(b"\x81\x01x")
         assert [each.opcode for each in one.line.frames] == [Op.TEXT, Op.CLOSE]
-        await turns()
+        await loop_turns()
         assert one.line.calls[-1] == "write_eof"  # and nothing is written after it
         one.line.eof()
-        await turns()
+        await loop_turns()
         assert one.ear.messages == ["x"]
 
 
@@ -299,8 +305,8 @@ async def test_sends_from_within_writable(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str, end: str, deflate: bool
 ) -> None:
     """Who sends when told that the wire is full, or free again, is heard in order, and once."""
-    take_path(monkeypatch, path)
-    async with opened(end, serve) as links:
+    force_read_path(monkeypatch, path)
+    async with open_links(end, serve) as links:
         one = await links(deflate=deflate, receive_buffer=4096, max_buffer=64 << 20)
         sent: list[str] = []
         told: list[bool] = []
@@ -319,7 +325,7 @@ async def test_sends_from_within_writable(
         one.conn.flow.writable.subscribe(on_writable)
         while len(sent) < 100:
             send(50_000)
-        await turns()
+        await loop_turns()
         one.peer.start_reading()
         await one.peer.messages(len(sent))
         await one.peer.until(lambda: len(one.peer.data) == len(sent))
@@ -337,8 +343,8 @@ async def test_who_ends_from_within_writable(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str, end: str, leaves: str
 ) -> None:
     """To end when told that the wire is free again ends as it does anywhere else."""
-    take_path(monkeypatch, path)
-    async with opened(end, serve) as links:
+    force_read_path(monkeypatch, path)
+    async with open_links(end, serve) as links:
         one = await links(receive_buffer=4096, max_buffer=64 << 20, compress=False)
         await one.peer.stop_reading()
         full = False
@@ -370,9 +376,9 @@ async def test_who_ends_from_within_writable(
 
 async def test_a_wake_from_within_a_take() -> None:
     """A session that wakes the wire while it is asked for frames is not asked within that."""
-    one = Pushed()
+    one = PushConnection()
 
-    class Waking(Ear):
+    class Waking(RecordingReceiver):
         def __init__(self) -> None:
             super().__init__()
             self.asking = False
@@ -387,7 +393,7 @@ async def test_a_wake_from_within_a_take() -> None:
     ear = Waking()
     ear.frames.extend(Outgoing(Opcode.TEXT, message) for message in (b"a", b"b"))
     running = one.start(ear)
-    await turns()
+    await loop_turns()
     assert one.line.texts == ["a", "b"]
     one.line.abort()
     await running
@@ -395,7 +401,7 @@ async def test_a_wake_from_within_a_take() -> None:
 
 async def test_many_frames_that_waited_are_written_as_they_are_taken() -> None:
     """What is collected outside of a chunk is bounded, too, and a wire that fills stops it."""
-    async with pushed() as one:
+    async with push_connection() as one:
         one.line.takes = False
         one.ear.frames.extend(Outgoing(Opcode.BINARY, bytes(30_000)) for _ in range(10))
         one.adapter.wake()
@@ -412,7 +418,7 @@ async def test_many_frames_that_waited_are_written_as_they_are_taken() -> None:
 @pytest.mark.parametrize("compress", [False, True])
 async def test_a_write_on_a_wire_that_is_closing(compress: bool) -> None:
     """It is not taken, and nothing is written."""
-    async with pushed(compress=compress) as one:
+    async with push_connection(compress=compress) as one:
         one.line.reset()
         assert not one.adapter.write(Opcode.TEXT, b"late")
         one.ear.frames.append(Outgoing(Opcode.TEXT, b"late, too"))
@@ -422,12 +428,12 @@ async def test_a_write_on_a_wire_that_is_closing(compress: bool) -> None:
 
 async def test_a_write_before_it_runs() -> None:
     """It is not taken: the session keeps it until it is asked."""
-    async with pushed(start=False) as one:
+    async with push_connection(start=False) as one:
         assert not one.adapter.write(Opcode.TEXT, b"early")
         one.adapter.wake()
         one.ear.frames.append(Outgoing(Opcode.TEXT, b"early"))
         one.start()
-        await turns()
+        await loop_turns()
         assert one.line.texts == ["early"]
 
 
@@ -435,7 +441,7 @@ async def test_a_wire_that_closes_between_the_question_and_the_write(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A frame that aiohttp refuses then is as lost as one that is on its way."""
-    async with pushed() as one:
+    async with push_connection() as one:
 
         async def refuse(*_: object) -> None:
             raise ClientConnectionResetError("Cannot write to closing transport")
@@ -511,7 +517,7 @@ async def test_a_coroutine_that_was_begun_is_cancelled() -> None:
         await begun
 
     task = asyncio.create_task(wait())
-    await turns(1)
+    await loop_turns(1)
     task.cancel()
     async with asyncio.timeout(PATIENCE):
         with pytest.raises(asyncio.CancelledError):

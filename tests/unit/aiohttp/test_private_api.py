@@ -28,10 +28,10 @@ from rxws._aiohttp.transport.private_api import (
 )
 from support import ROOT
 from support.fixtures import Dial, Serve
-from support.peers.endpoints import AnyConnection, Seen
-from support.peers.fake_tcp import arrived, paths_taken, take_path
+from support.peers.endpoints import AnyConnection, ConnectionSubscriber
+from support.peers.fake_tcp import force_read_path, record_read_paths, wait_for_messages
 from support.peers.frames import Op, close_body, frame, new_mask
-from support.peers.handshake import written
+from support.peers.handshake import encode_head
 from support.peers.raw import Peer, RawServer
 
 PATHS = ["push", "pull"]
@@ -346,23 +346,23 @@ async def test_aiohttps_own_sockets_and_ours_side_by_side(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One process has both parsers at work, of either kind, and none disturbs another."""
-    taken = paths_taken(monkeypatch)
+    taken = record_read_paths(monkeypatch)
     echo = rxws.websocket(lambda conn: conn.incoming)
     ports: list[int] = []
     for path in PATHS:
-        take_path(monkeypatch, path)
+        force_read_path(monkeypatch, path)
         ports.append(await serve(echo))
         async with (
             ClientSession() as session,
             session.ws_connect(f"ws://127.0.0.1:{ports[-1]}/") as ws,
             rxws.connect(f"ws://127.0.0.1:{ports[0]}/") as conn,
         ):
-            seen = Seen(conn)
+            seen = ConnectionSubscriber(conn)
             for number in range(50):
                 conn.outgoing.on_next(f"{number}")
                 await ws.send_str(f"{number}")
                 assert await ws.receive_str() == f"{number}"
-            await arrived(seen, 50)
+            await wait_for_messages(seen, 50)
             assert seen.values == [f"{number}" for number in range(50)]
     assert taken == ["push"] * 3 + ["pull"] * 3
 
@@ -431,8 +431,8 @@ async def test_a_session_of_the_users(
     path: str,
 ) -> None:
     """It is pushed where nothing of the user's stands in between, is used, and stays open."""
-    take_path(monkeypatch, "push")
-    taken = paths_taken(monkeypatch)
+    force_read_path(monkeypatch, "push")
+    taken = record_read_paths(monkeypatch)
     monkeypatch.setattr(OwnConnect, "calls", 0)
     monkeypatch.setattr(OwnSocket, "made", 0)
     port = await serve(rxws.websocket(lambda conn: conn.incoming))
@@ -453,11 +453,11 @@ async def test_a_session_of_the_users(
 
 
 async def echoes(conn: AnyConnection) -> None:
-    seen = Seen(conn)
+    seen = ConnectionSubscriber(conn)
     sent = ["a", b"b" * 100_000, "ü" * 50_000]
     for message in sent:
         conn.outgoing.on_next(message)
-    await arrived(seen, len(sent))
+    await wait_for_messages(seen, len(sent))
     assert seen.values == sent
 
 
@@ -475,7 +475,7 @@ async def test_what_a_session_of_the_users_is_made_with(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its headers, its base URL, its traces and its cookies are in use on the push path, too."""
-    take_path(monkeypatch, "push")
+    force_read_path(monkeypatch, "push")
     traced: list[str] = []
     trace = TraceConfig()
 
@@ -516,14 +516,14 @@ async def test_frames_in_the_segment_of_the_answer(
     monkeypatch: pytest.MonkeyPatch, path: str, cut: int
 ) -> None:
     """A client gets what came with the 101, in order and once, and what follows after it."""
-    take_path(monkeypatch, path)
+    force_read_path(monkeypatch, path)
     data = early(None)
     async with RawServer() as server:
         accepting = asyncio.create_task(server.accept(then=data[: len(data) - cut]))
         conn = await rxws.connect(server.url)
         peer = await accepting
         await peer.send(data[len(data) - cut :])
-        seen = Seen(conn)
+        seen = ConnectionSubscriber(conn)
         await peer.text("five")
         await seen.until(lambda: "five" in seen.values)
         assert seen.values == [*EARLY, "five"]
@@ -537,9 +537,9 @@ async def test_frames_in_the_segment_of_the_request(
     serve: Serve, raw_client: Dial, monkeypatch: pytest.MonkeyPatch, path: str, cut: int
 ) -> None:
     """A server gets what came with the request, in order and once, and what follows after it."""
-    take_path(monkeypatch, path)
-    seen: list[Seen] = []
-    port = await serve(rxws.websocket(lambda conn: seen.append(Seen(conn))))
+    force_read_path(monkeypatch, path)
+    seen: list[ConnectionSubscriber] = []
+    port = await serve(rxws.websocket(lambda conn: seen.append(ConnectionSubscriber(conn))))
     data = early(new_mask())
     peer = await raw_client(port, then=data[: len(data) - cut])
     await peer.send(data[len(data) - cut :])
@@ -556,12 +556,12 @@ async def test_an_end_in_the_segment_of_the_answer(
     monkeypatch: pytest.MonkeyPatch, path: str, ends: str
 ) -> None:
     """What a server sent with its 101 is told, and then how it ended."""
-    take_path(monkeypatch, path)
+    force_read_path(monkeypatch, path)
     end = frame(Op.CLOSE, close_body(4001)) if "close" in ends else frame(3)
     async with RawServer() as server:
         accepting = asyncio.create_task(server.accept(then=early(None) + end + early(None)))
         conn = await rxws.connect(server.url)
-        seen = Seen(conn)
+        seen = ConnectionSubscriber(conn)
         peer = await accepting
         if "fin" in ends:
             peer.fin()
@@ -577,7 +577,7 @@ async def test_the_end_of_tcp_in_the_turn_of_the_answer(
     monkeypatch: pytest.MonkeyPatch, path: str, how: str
 ) -> None:
     """What a server sent with its 101 is told, though it is gone at once; then a 1006."""
-    take_path(monkeypatch, path)
+    force_read_path(monkeypatch, path)
 
     async def answer_and_leave(server: RawServer) -> None:
         peer = await server.accept(then=early(None), reads=False)
@@ -586,7 +586,7 @@ async def test_the_end_of_tcp_in_the_turn_of_the_answer(
     async with RawServer() as server:
         leaving = asyncio.create_task(answer_and_leave(server))
         conn = await rxws.connect(server.url)
-        seen = Seen(conn)
+        seen = ConnectionSubscriber(conn)
         close = await seen.end()
         await leaving
         assert seen.values == EARLY
@@ -599,9 +599,9 @@ async def test_the_end_of_tcp_in_the_turn_of_the_first_frames(
     serve: Serve, raw_client: Dial, monkeypatch: pytest.MonkeyPatch, path: str, how: str
 ) -> None:
     """What a client sent is told, though it is gone at once; then a 1006."""
-    take_path(monkeypatch, path)
-    seen: list[Seen] = []
-    port = await serve(rxws.websocket(lambda conn: seen.append(Seen(conn))))
+    force_read_path(monkeypatch, path)
+    seen: list[ConnectionSubscriber] = []
+    port = await serve(rxws.websocket(lambda conn: seen.append(ConnectionSubscriber(conn))))
     peer = await raw_client(port, reads=False, then=early(new_mask()))
     await peer.send(early(new_mask()))
     peer.fin() if how == "fin" else await peer.rst()
@@ -616,9 +616,9 @@ async def test_a_client_that_is_gone_before_it_is_answered(
     serve: Serve, raw_client: Dial, monkeypatch: pytest.MonkeyPatch, path: str, how: str
 ) -> None:
     """aiohttp gives up such a request: there was no connection, and the next one is served."""
-    take_path(monkeypatch, path)
-    seen: list[Seen] = []
-    port = await serve(rxws.websocket(lambda conn: seen.append(Seen(conn))))
+    force_read_path(monkeypatch, path)
+    seen: list[ConnectionSubscriber] = []
+    port = await serve(rxws.websocket(lambda conn: seen.append(ConnectionSubscriber(conn))))
     sock = socket.socket()
     gone = Peer(sock, masks=True)
     try:
@@ -630,7 +630,7 @@ async def test_a_client_that_is_gone_before_it_is_answered(
             "Sec-WebSocket-Version": "13",
             "Sec-WebSocket-Key": base64.b64encode(bytes(16)).decode(),
         }
-        await gone.send(written("GET / HTTP/1.1", headers) + early(new_mask()))
+        await gone.send(encode_head("GET / HTTP/1.1", headers) + early(new_mask()))
         gone.fin() if how == "fin" else await gone.rst()
         peer = await raw_client(port)
         await peer.text("here")

@@ -17,7 +17,7 @@ from reactivex.abc import DisposableBase
 
 import rxws
 from support import ROOT
-from support.peers.fake_tcp import Pushed, pushed, turns
+from support.peers.fake_tcp import PushConnection, loop_turns, push_connection
 from support.peers.frames import Decoder, Op, close_body, deflate, frame
 from support.peers.raw import PATIENCE
 
@@ -36,7 +36,7 @@ def texts(messages: Iterable[str]) -> bytes:
 class Hand:
     """Holds and lets go, and finds out whether anything is delivered where nothing may be."""
 
-    def __init__(self, one: Pushed) -> None:
+    def __init__(self, one: PushConnection) -> None:
         self._one = one
         self.held = False
         one.ear.then = self.look
@@ -89,7 +89,7 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
 
 async def test_all_of_a_chunk_is_delivered_at_once() -> None:
     """Within the call in which it comes: no turn of the loop lies between."""
-    async with pushed() as one:
+    async with push_connection() as one:
         one.line.arrive(texts("abc") + frame(Op.PING, b"p", mask=MASK) + texts("d"))
         assert one.ear.told[-5:] == ["a", "b", "c", ("ping", b"p"), "d"]
 
@@ -122,7 +122,7 @@ ALL_TOLD = [
 async def test_frames_that_are_cut_anywhere() -> None:
     """A chunk may end after any byte of any frame: what is told is the same, in the same order."""
     for cut in range(len(ALL) + 1):
-        async with pushed(compress=True) as one:
+        async with push_connection(compress=True) as one:
             before = len(one.ear.told)
             one.line.arrive(ALL[:cut])
             one.line.arrive(ALL[cut:])
@@ -131,7 +131,7 @@ async def test_frames_that_are_cut_anywhere() -> None:
 
 async def test_frames_that_come_byte_by_byte() -> None:
     """Each message is told with its last byte."""
-    async with pushed(compress=True) as one:
+    async with push_connection(compress=True) as one:
         before = len(one.ear.told)
         one.line.arrive(*(bytes([byte]) for byte in ALL))
         assert one.ear.told[before:] == ALL_TOLD
@@ -142,21 +142,21 @@ async def test_a_frame_of_every_length_that_is_cut_in_its_header(length: int) ->
     """Each form that a length has may be cut, too."""
     data = frame(Op.BINARY, bytes(length), mask=MASK) + text("next")
     for cut in range(1, 15):
-        async with pushed() as one:
+        async with push_connection() as one:
             one.line.arrive(data[:cut], data[cut:])
             assert one.ear.messages == [bytes(length), "next"]
 
 
 async def test_what_comes_before_it_runs_is_told_when_it_does() -> None:
     """In order, once, and before what comes after."""
-    async with pushed(start=False) as one:
+    async with push_connection(start=False) as one:
         data = texts("abcd")
         one.socket.early.feed_data(data[:9])  # from the hands of aiohttp's own protocol
         one.line.arrive(data[9:11], data[11:])
-        await turns()
+        await loop_turns()
         assert one.ear.told == []
         one.start()
-        await turns(1)
+        await loop_turns(1)
         one.line.arrive(texts("e"))
         assert one.ear.messages == ["a", "b", "c", "d", "e"]
 
@@ -167,81 +167,81 @@ async def test_what_comes_before_it_runs_is_told_when_it_does() -> None:
 @pytest.mark.parametrize("at", range(5))
 async def test_a_hold_within_a_message_stops_before_the_next(at: int) -> None:
     """Of one and the same chunk, and be it that one frame or many follow: not one comes more."""
-    async with pushed() as one:
+    async with push_connection() as one:
         hand = Hand(one)
         one.ear.then = lambda data: hand.pause() if data == "abcde"[at] else hand.look(data)
         one.line.arrive(texts("abcde"))
-        await turns()
+        await loop_turns()
         assert one.ear.messages == list("abcde")[: at + 1]
         hand.resume()
-        await turns()
+        await loop_turns()
         assert one.ear.messages == list("abcde")
 
 
 async def test_a_hold_after_each_message() -> None:
     """One hold after the other in one chunk lets out exactly one message each."""
-    async with pushed() as one:
+    async with push_connection() as one:
         hand = Hand(one)
         one.ear.then = in_turn(hand.look, lambda _: hand.pause())
         one.line.arrive(texts("abcde"))
         for count in range(1, 6):
-            await turns()
+            await loop_turns()
             assert one.ear.messages == list("abcde")[:count]
             hand.resume()
-        await turns()
+        await loop_turns()
         assert one.ear.messages == list("abcde")
 
 
 async def test_a_hold_between_chunks() -> None:
     """What comes after it waits, and is told in order when it is over."""
-    async with pushed() as one:
+    async with push_connection() as one:
         hand = Hand(one)
         one.line.arrive(texts("a"))
         hand.pause()
         one.line.arrive(texts("bc"), texts("de"))
-        await turns()
+        await loop_turns()
         assert one.ear.messages == ["a"]
         hand.resume()
-        await turns()
+        await loop_turns()
         assert one.ear.messages == list("abcde")
 
 
 async def test_a_hold_stops_control_frames_too() -> None:
     """They keep their place among the messages."""
-    async with pushed() as one:
+    async with push_connection() as one:
         hand = Hand(one)
         one.ear.then = lambda data: hand.pause() if data == "a" else None
         one.line.arrive(texts("a") + frame(Op.PING, b"1", mask=MASK) + texts("b"))
         assert one.ear.rest == []
         hand.resume()
-        await turns()
+        await loop_turns()
         assert one.ear.told[-2:] == [("ping", b"1"), "b"]
 
 
 async def test_tcp_is_paused_when_more_comes_during_a_hold() -> None:
     """Not before: a hold that is over by then costs no system call; and it is resumed after."""
-    async with pushed() as one:
+    async with push_connection() as one:
         hand = Hand(one)
         one.ear.then = lambda data: hand.pause() if data == "a" else None
         one.line.arrive(texts("ab"))
-        await turns()
+        await loop_turns()
         assert one.line.calls == []
         hand.resume()
-        await turns()
+        await loop_turns()
         assert one.line.calls == []
         hand.pause()
         one.line.arrive(texts("c"), texts("d"))
-        await turns()
+        await loop_turns()
         assert one.line.calls == ["pause"]
         hand.resume()
-        await turns()
+        await loop_turns()
         assert one.line.calls == ["pause", "resume"]
         assert one.ear.messages == list("abcd")
 
 
 async def test_tcp_stays_paused_when_what_was_kept_brings_the_next_hold() -> None:
     """It is resumed once all that had come was told, and not paused twice."""
-    async with pushed() as one:
+    async with push_connection() as one:
         hand = Hand(one)
         hand.pause()
         one.ear.then = in_turn(hand.look, lambda data: hand.pause() if data in "ab" else None)
@@ -249,7 +249,7 @@ async def test_tcp_stays_paused_when_what_was_kept_brings_the_next_hold() -> Non
         for _ in range(3):
             assert one.line.calls == ["pause"]
             hand.resume()
-            await turns()
+            await loop_turns()
         assert one.line.calls == ["pause", "resume"]
         assert one.ear.messages == list("abc")
         assert one.socket.early.data == b""  # nor is it kept for the connection's life
@@ -257,7 +257,7 @@ async def test_tcp_stays_paused_when_what_was_kept_brings_the_next_hold() -> Non
 
 async def test_a_hold_that_is_let_go_within_the_message() -> None:
     """Nothing is delivered within either call; the rest comes in a later turn."""
-    async with pushed() as one:
+    async with push_connection() as one:
         hand = Hand(one)
         seen: list[int] = []
 
@@ -271,55 +271,55 @@ async def test_a_hold_that_is_let_go_within_the_message() -> None:
         one.ear.then = toggle
         one.line.arrive(texts("abcd"))
         assert one.ear.messages == ["a", "b"]
-        await turns()
+        await loop_turns()
         assert seen == [2]
         assert one.ear.messages == list("abcd")
 
 
 async def test_a_hold_before_it_runs() -> None:
     """Nothing is delivered until it is let go, and then all."""
-    async with pushed(start=False) as one:
+    async with push_connection(start=False) as one:
         hand = Hand(one)
         hand.pause()
         one.socket.early.feed_data(texts("ab"))
         one.start()
-        await turns()
+        await loop_turns()
         one.line.arrive(texts("c"))
         assert one.ear.messages == []
         hand.resume()
-        await turns()
+        await loop_turns()
         assert one.ear.messages == list("abc")
 
 
 async def test_to_let_go_twice_in_a_turn() -> None:
     """It is the same as once, and so is letting go of what nobody holds."""
-    async with pushed() as one:
+    async with push_connection() as one:
         hand = Hand(one)
         hand.resume()
-        await turns()
+        await loop_turns()
         hand.pause()
         one.line.arrive(texts("ab"))
         hand.resume()
         hand.resume()
         hand.pause()
         hand.resume()
-        await turns()
+        await loop_turns()
         assert one.ear.messages == ["a", "b"]
         assert one.line.calls == ["pause", "resume"]
 
 
 async def test_a_hold_that_comes_between_letting_go_and_the_next_turn() -> None:
     """The latest word counts."""
-    async with pushed() as one:
+    async with push_connection() as one:
         hand = Hand(one)
         hand.pause()
         one.line.arrive(texts("ab"))
         hand.resume()
         hand.pause()
-        await turns()
+        await loop_turns()
         assert one.ear.messages == []
         hand.resume()
-        await turns()
+        await loop_turns()
         assert one.ear.messages == ["a", "b"]
 
 
@@ -372,7 +372,7 @@ def test_whatever_is_held_and_let_go(
     data, messages = stream_of(pieces)
 
     async def live(time: Time) -> None:
-        async with pushed() as one:
+        async with push_connection() as one:
             hand = Hand(one)
 
             def then(message: str) -> None:
@@ -387,7 +387,7 @@ def test_whatever_is_held_and_let_go(
                     one.line.arrive(data[arrived : arrived + step])
                     arrived = min(len(data), arrived + step)
                 elif step == "turn":
-                    await turns(4 * len(messages))
+                    await loop_turns(4 * len(messages))
                     if not hand.held:
                         assert len(one.ear.messages) == complete(data[:arrived])
                 else:
@@ -395,9 +395,9 @@ def test_whatever_is_held_and_let_go(
                 assert one.ear.messages == messages[: len(one.ear.messages)]
             for _ in messages:
                 hand.resume()
-                await turns(4)
+                await loop_turns(4)
             hand.resume()
-            await turns()
+            await loop_turns()
             assert one.ear.messages == messages
             assert one.line.reading
 
@@ -408,18 +408,18 @@ def test_whatever_is_held_and_let_go(
 # --- ends --------------------------------------------------------------------------------------
 
 
-async def end_by(one: Pushed, how: str) -> None:
+async def end_by(one: PushConnection, how: str) -> None:
     if how == "eof":
         one.line.eof()
     else:
         one.line.reset()
-    await turns()
+    await loop_turns()
 
 
 @pytest.mark.parametrize("how", ["eof", "reset"])
 async def test_the_end_of_tcp_follows_what_came_before(how: str) -> None:
     """All messages are told, then the end, once."""
-    async with pushed() as one:
+    async with push_connection() as one:
         one.line.arrive(texts("ab"))
         await end_by(one, how)
         assert one.ear.messages == ["a", "b"]
@@ -429,7 +429,7 @@ async def test_the_end_of_tcp_follows_what_came_before(how: str) -> None:
 @pytest.mark.parametrize("how", ["eof", "reset"])
 async def test_the_end_of_tcp_within_a_frame(how: str) -> None:
     """A frame that never ends is no message, and the end is told all the same."""
-    async with pushed() as one:
+    async with push_connection() as one:
         one.line.arrive(texts("a") + text("cut off")[:-1])
         await end_by(one, how)
         assert one.ear.messages == ["a"]
@@ -439,7 +439,7 @@ async def test_the_end_of_tcp_within_a_frame(how: str) -> None:
 @pytest.mark.parametrize("how", ["eof", "reset"])
 async def test_the_end_of_tcp_during_a_hold(how: str) -> None:
     """What came before is told after the hold, and the end after that."""
-    async with pushed() as one:
+    async with push_connection() as one:
         hand = Hand(one)
         one.ear.then = in_turn(hand.look, lambda data: hand.pause() if data in "ab" else None)
         one.line.arrive(texts("abc"))
@@ -447,21 +447,21 @@ async def test_the_end_of_tcp_during_a_hold(how: str) -> None:
         assert one.ear.messages == ["a"]
         assert ("lost",) not in one.ear.told
         hand.resume()
-        await turns()
+        await loop_turns()
         assert one.ear.messages == ["a", "b"]
         assert ("lost",) not in one.ear.told
         hand.resume()
-        await turns()
+        await loop_turns()
         assert one.ear.messages == ["a", "b", "c"]
         assert one.ear.rest[0] == ("lost",)
 
 
 async def test_a_reset_before_it_runs() -> None:
     """What came before the reset is told first."""
-    async with pushed(start=False) as one:
+    async with push_connection(start=False) as one:
         one.line.arrive(texts("ab"))
         one.line.reset()
-        await turns()
+        await loop_turns()
         running = one.start()
         async with asyncio.timeout(PATIENCE):
             await running
@@ -470,7 +470,7 @@ async def test_a_reset_before_it_runs() -> None:
 
 async def test_all_who_wait_for_the_loss_of_tcp_wait_for_the_same() -> None:
     """It comes once; and who was cancelled while waiting does not cancel the next who waits."""
-    async with pushed(start=False) as one:
+    async with push_connection(start=False) as one:
         wire = one.line.get_protocol()
         first = wire.lost
         assert wire.lost is first
@@ -478,17 +478,17 @@ async def test_all_who_wait_for_the_loss_of_tcp_wait_for_the_same() -> None:
         second = wire.lost
         assert second is not first
         one.line.reset()
-        await turns()
+        await loop_turns()
         assert second.done()
         assert wire.lost is second
 
 
 async def test_a_connection_that_was_lost_in_the_handshake() -> None:
     """What aiohttp had got by then is told, then the end."""
-    line_closed = Pushed()
+    line_closed = PushConnection()
     line_closed.line.abort()
-    await turns()
-    one = Pushed.__new__(Pushed)
+    await loop_turns()
+    one = PushConnection.__new__(PushConnection)
     one.__dict__.update(line_closed.__dict__)
     one.adapter = type(one.adapter)(one.socket, one.line, 100)
     one.socket.early.feed_data(texts("ab"))
@@ -504,29 +504,29 @@ async def test_a_connection_that_was_lost_in_the_handshake() -> None:
 )
 async def test_a_close_frame_is_the_last(payload: bytes, told: tuple[int | None, str]) -> None:
     """What follows it, in its chunk or in another, is ignored: frames, rubbish, the end of TCP."""
-    async with pushed() as one:
+    async with push_connection() as one:
         closing = frame(Op.CLOSE, payload, mask=MASK)
         one.line.arrive(texts("a") + closing + texts("b") + b"\xff\xff", texts("c"))
-        await turns()
+        await loop_turns()
         assert "pause" not in one.line.calls  # it is read, and forgotten
         one.line.eof()
-        await turns()
+        await loop_turns()
         assert one.ear.messages == ["a"]
         assert [each for each in one.ear.rest if each[0] != "lost"] == [("close", *told)]
 
 
 async def test_a_close_frame_during_a_hold() -> None:
     """It is told after the hold, and what follows it never is."""
-    async with pushed() as one:
+    async with push_connection() as one:
         hand = Hand(one)
         one.ear.then = lambda data: hand.pause() if data == "a" else None
         closing = frame(Op.CLOSE, close_body(1000), mask=MASK)
         one.line.arrive(texts("ab") + closing + texts("c"))
         one.line.arrive(texts("d"))
-        await turns()
+        await loop_turns()
         assert one.ear.rest == []
         hand.resume()
-        await turns()
+        await loop_turns()
         assert one.ear.messages == ["a", "b"]
         assert one.ear.rest[0] == ("close", 1000, "")
 
@@ -551,24 +551,24 @@ VIOLATIONS: list[tuple[str, bytes, int]] = [
 @pytest.mark.parametrize("held", [False, True], ids=["", "held"])
 async def test_a_violation_within_a_chunk(data: bytes, code: int, held: bool) -> None:
     """What came before it is told, then the violation, and nothing that follows."""
-    async with pushed(max_size=100) as one:
+    async with push_connection(max_size=100) as one:
         hand = Hand(one)
         if held:
             one.ear.then = lambda data: hand.pause() if data == "a" else None
         one.line.arrive(texts("ab") + data + texts("c"))
         assert one.ear.messages == (["a"] if held else ["a", "b"])
         hand.resume()
-        await turns()
+        await loop_turns()
         one.line.arrive(texts("d"))
         one.line.eof()
-        await turns()
+        await loop_turns()
         assert one.ear.messages == ["a", "b"]
         assert [each for each in one.ear.rest if each[0] != "lost"] == [("violation", code)]
 
 
 async def test_data_that_does_not_inflate() -> None:
     """What zlib says of it is a violation, too."""
-    async with pushed(compress=True) as one:
+    async with push_connection(compress=True) as one:
         one.line.arrive(texts("a") + frame(Op.TEXT, b"\xff" * 5, rsv=4, mask=MASK) + texts("b"))
         assert one.ear.messages == ["a"]
         assert one.ear.rest == [("violation", 1007)]
@@ -576,7 +576,7 @@ async def test_data_that_does_not_inflate() -> None:
 
 async def test_an_end_within_a_message() -> None:
     """TCP that is aborted by who is told of a message ends once, after the rest of the chunk."""
-    async with pushed() as one:
+    async with push_connection() as one:
         one.ear.then = lambda data: one.adapter.abort() if data == "a" else None
         one.line.arrive(texts("abc"))
         assert one.running is not None
@@ -588,44 +588,44 @@ async def test_an_end_within_a_message() -> None:
 
 async def test_a_run_that_is_cancelled_during_a_hold() -> None:
     """To let go afterwards delivers nothing more, and the loss is told."""
-    async with pushed() as one:
+    async with push_connection() as one:
         hand = Hand(one)
         one.ear.then = lambda _: hand.pause()
         one.line.arrive(texts("ab"))
         assert one.running is not None
         one.running.cancel()
-        await turns()
+        await loop_turns()
         hand.resume()
-        await turns()
+        await loop_turns()
         assert one.ear.messages == ["a"]
         one.line.reset()
-        await turns()
+        await loop_turns()
         assert one.ear.rest == [("cancelled",), ("lost",)]
 
 
 @pytest.mark.parametrize("how", ["eof", "reset"])
 async def test_the_end_of_tcp_after_a_run_was_cancelled(how: str) -> None:
     """It is told once."""
-    async with pushed() as one:
+    async with push_connection() as one:
         assert one.running is not None
         one.running.cancel()
-        await turns()
+        await loop_turns()
         await end_by(one, how)
         one.line.abort()
-        await turns()
+        await loop_turns()
         assert one.ear.rest == [("cancelled",), ("lost",)]
 
 
 async def test_a_close_frame_after_a_run_was_cancelled() -> None:
     """It is told, as the session then waits for it, and harms nobody who waits no more."""
-    async with pushed() as one:
+    async with push_connection() as one:
         assert one.running is not None
         one.running.cancel()
-        await turns()
+        await loop_turns()
         one.line.arrive(frame(Op.CLOSE, mask=MASK) + texts("a"))
         assert one.ear.rest == [("cancelled",), ("close", None, "")]
         one.line.reset()
-        await turns()
+        await loop_turns()
         assert one.ear.rest[2:] == [("lost",)]
 
 
@@ -634,7 +634,7 @@ async def test_a_close_frame_after_a_run_was_cancelled() -> None:
 
 async def test_the_replies_to_one_chunk_leave_in_one_write() -> None:
     """Messages and pongs alike, in order."""
-    async with pushed() as one:
+    async with push_connection() as one:
         one.ear.then = one.reply
         one.line.arrive(texts("abcde"))
         assert len(one.line.writes) == 1
@@ -645,7 +645,7 @@ async def test_the_replies_to_one_chunk_leave_in_one_write() -> None:
 
 async def test_what_is_sent_outside_of_a_chunk_is_written_at_once() -> None:
     """Each message on its own, within the call."""
-    async with pushed() as one:
+    async with push_connection() as one:
         for count, message in enumerate("abc", 1):
             one.reply(message)
             assert len(one.line.writes) == count
@@ -654,7 +654,7 @@ async def test_what_is_sent_outside_of_a_chunk_is_written_at_once() -> None:
 
 async def test_many_replies_do_not_wait_for_the_end_of_the_chunk() -> None:
     """What is collected is written when it is more than 64 KiB."""
-    async with pushed() as one:
+    async with push_connection() as one:
         written: list[int] = []
 
         def answer(_: str) -> None:
@@ -672,7 +672,7 @@ async def test_many_replies_do_not_wait_for_the_end_of_the_chunk() -> None:
 
 async def test_what_is_collected_counts_as_buffered() -> None:
     """Until it is written."""
-    async with pushed() as one:
+    async with push_connection() as one:
         seen: list[int] = []
 
         def answer(data: str) -> None:
@@ -687,7 +687,7 @@ async def test_what_is_collected_counts_as_buffered() -> None:
 
 async def test_a_wire_that_is_full_holds_within_the_chunk_that_filled_it() -> None:
     """A session that pauses because of its replies is told of no more, and goes on after."""
-    async with pushed() as one:
+    async with push_connection() as one:
         hand = Hand(one)
         one.line.takes = False
 
@@ -702,13 +702,13 @@ async def test_a_wire_that_is_full_holds_within_the_chunk_that_filled_it() -> No
         assert one.ear.messages == ["a"]
         one.line.take()
         hand.resume()
-        await turns()
+        await loop_turns()
         assert one.ear.messages == ["a", "b", "c"]
 
 
 async def test_what_a_slow_pipeline_has_sent_leaves_before_the_next_message(time: Time) -> None:
     """A peer need not wait for the rest of a chunk; a fast pipeline's replies still join."""
-    async with pushed() as one:
+    async with push_connection() as one:
         written: list[int] = []
         seconds = {"b": 0.002, "d": 0.002}
 
@@ -726,7 +726,7 @@ async def test_what_a_slow_pipeline_has_sent_leaves_before_the_next_message(time
 # --- what is parsed ahead ----------------------------------------------------------------------
 
 
-def waiting(one: Pushed) -> Collection[tuple[Any, int]]:
+def waiting(one: PushConnection) -> Collection[tuple[Any, int]]:
     """The messages that are parsed, and not told yet."""
     reader: Any = one.adapter._reader
     return reader._parser.messages  # type: ignore[no-any-return]
@@ -734,7 +734,7 @@ def waiting(one: Pushed) -> Collection[tuple[Any, int]]:
 
 async def test_a_chunk_of_tiny_messages_is_not_parsed_at_once() -> None:
     """Those that wait are bounded, however many a chunk has; all are told, in order."""
-    async with pushed() as one:
+    async with push_connection() as one:
         most = 0
         messages = waiting(one)
 
@@ -744,7 +744,7 @@ async def test_a_chunk_of_tiny_messages_is_not_parsed_at_once() -> None:
 
         one.ear.then = look
         one.line.arrive(texts(f"{number}" for number in range(20_000)))
-        await turns(200)
+        await loop_turns(200)
         assert one.ear.messages == [f"{number}" for number in range(20_000)]
         assert 64 < most <= (256 << 10) // 128
 
@@ -752,7 +752,7 @@ async def test_a_chunk_of_tiny_messages_is_not_parsed_at_once() -> None:
 async def test_messages_that_inflate_are_not_parsed_at_once() -> None:
     """A chunk that becomes much more takes no more than a few messages of that at a time."""
     size = 100 << 10
-    async with pushed(compress=True, max_size=size) as one:
+    async with push_connection(compress=True, max_size=size) as one:
         sizes: list[int] = []
         messages = waiting(one)
 
@@ -761,23 +761,23 @@ async def test_messages_that_inflate_are_not_parsed_at_once() -> None:
 
         one.ear.then = look
         one.line.arrive(frame(Op.BINARY, deflate(bytes(size)), rsv=4, mask=MASK) * 64)
-        await turns(200)
+        await loop_turns(200)
         assert len(sizes) == 64
         assert max(sizes) <= (256 << 10) + size
 
 
 async def test_what_is_parsed_ahead_during_a_hold_has_its_bound() -> None:
     """And what comes behind it is told after the hold, the peer's violation last."""
-    async with pushed() as one:
+    async with push_connection() as one:
         hand = Hand(one)
         one.ear.then = lambda data: hand.pause() if data == "0" else None
         sent = [f"{number}" for number in range(5000)]
         one.line.arrive(texts(sent) + b"\xff\xff")
-        await turns()
+        await loop_turns()
         assert one.ear.messages == ["0"]
         assert len(waiting(one)) <= (256 << 10) // 128
         hand.resume()
-        await turns(200)
+        await loop_turns(200)
         assert one.ear.messages == sent
         assert one.ear.rest[0] == ("violation", 1002)
 
@@ -787,7 +787,7 @@ async def test_what_is_parsed_ahead_during_a_hold_has_its_bound() -> None:
 
 async def test_a_chunk_that_takes_long_is_told_in_slices(time: Time) -> None:
     """256 KiB of small messages let others have their turns, and `deferred` tells of it."""
-    async with pushed() as one:
+    async with push_connection() as one:
         ticks: list[int] = []
         loop = asyncio.get_running_loop()
 
@@ -803,7 +803,7 @@ async def test_a_chunk_that_takes_long_is_told_in_slices(time: Time) -> None:
         one.line.arrive(data)
         assert 0 < len(one.ear.messages) < 4096
         assert one.adapter.deferred == before + 1
-        await turns(200)
+        await loop_turns(200)
         assert len(one.ear.messages) == 4096
         within = [count for count in ticks if 0 < count < 4096]
         assert len(set(within)) > 10  # others ran between, again and again
@@ -814,49 +814,49 @@ async def test_a_chunk_that_takes_long_is_told_in_slices(time: Time) -> None:
 async def test_a_chunk_that_inflates_is_told_in_slices(time: Time) -> None:
     """Also where each message is so large that the parser waits until it is taken."""
     size = 300 << 10
-    async with pushed(compress=True, max_size=size) as one:
+    async with push_connection(compress=True, max_size=size) as one:
         one.ear.then = lambda _: time.passes(0.006)
         one.line.arrive(frame(Op.BINARY, deflate(bytes(size)), rsv=4, mask=MASK) * 6)
         for count in (2, 4, 6):
             assert len(one.ear.messages) == count
-            await turns(1)
+            await loop_turns(1)
         assert one.adapter.deferred >= 2
 
 
 async def test_what_comes_between_two_slices_keeps_its_place(time: Time) -> None:
     """It waits behind the rest of the chunk, and so does the end of TCP."""
-    async with pushed() as one:
+    async with push_connection() as one:
         one.ear.then = lambda _: time.passes(0.02)
         one.line.arrive(texts("abc"))
         assert one.ear.messages == ["a"]
         one.line.arrive(texts("d"))
         assert one.line.calls == ["pause"]
         one.line.reset()
-        await turns()
+        await loop_turns()
         assert one.ear.messages == list("abcd")
         assert one.ear.rest[0] == ("lost",)
 
 
 async def test_a_hold_between_two_slices(time: Time) -> None:
     """The turn that was to bring the next slice brings nothing then."""
-    async with pushed() as one:
+    async with push_connection() as one:
         hand = Hand(one)
         one.ear.then = in_turn(hand.look, lambda _: time.passes(0.02))
         one.line.arrive(texts("abc"))
         hand.pause()
-        await turns()
+        await loop_turns()
         assert one.ear.messages == ["a"]
         hand.resume()
-        await turns()
+        await loop_turns()
         assert one.ear.messages == list("abc")
 
 
 async def test_a_slow_close(monkeypatch: pytest.MonkeyPatch, time: Time) -> None:
     """A close frame that takes long to handle is the last, too."""
-    async with pushed() as one:
+    async with push_connection() as one:
         monkeypatch.setattr(one.ear, "on_close", lambda *_: time.passes(1.0))
         one.line.arrive(frame(Op.CLOSE, mask=MASK) + texts("a"))
-        await turns()
+        await loop_turns()
         assert one.ear.messages == []
 
 
@@ -866,7 +866,7 @@ async def test_a_slow_close(monkeypatch: pytest.MonkeyPatch, time: Time) -> None
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 async def test_an_interrupt_is_not_swallowed(error: type[BaseException]) -> None:
     """What ends a program passes through the parser; what was sent has left, and 1001 after it."""
-    one = Pushed()
+    one = PushConnection()
     session = one.session()
     ended: list[rxws.Close] = []
     session.closed.subscribe(ended.append)
@@ -877,7 +877,7 @@ async def test_an_interrupt_is_not_swallowed(error: type[BaseException]) -> None
 
     session.incoming.subscribe(interrupted)
     running = one.start(session)
-    await turns(1)
+    await loop_turns(1)
     with pytest.raises(error):
         one.line.arrive(texts("ab"))
     assert one.line.texts == ["a"]
@@ -891,7 +891,7 @@ async def test_an_interrupt_is_not_swallowed(error: type[BaseException]) -> None
 @pytest.mark.parametrize("when", ["within a chunk", "after a hold"])
 async def test_a_subscriber_that_raises_cancelled_error(when: str) -> None:
     """`result()` of a cancelled future ends a connection as on the pull path: by 1001."""
-    one = Pushed()
+    one = PushConnection()
     session = one.session()
     ended: list[rxws.Close] = []
     session.closed.subscribe(ended.append)
@@ -907,7 +907,7 @@ async def test_a_subscriber_that_raises_cancelled_error(when: str) -> None:
 
     session.incoming.subscribe(fail)
     running = one.start(session)
-    await turns(1)
+    await loop_turns(1)
     unheard: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
     try:
@@ -917,7 +917,7 @@ async def test_a_subscriber_that_raises_cancelled_error(when: str) -> None:
             one.line.arrive(text("hold") + text("x"))
             one.line.arrive(text("y"))
             holds[0].dispose()
-        await turns()
+        await loop_turns()
     finally:
         one.line.reset()
         async with asyncio.timeout(PATIENCE):

@@ -16,7 +16,7 @@ import rxws
 from rxws._aiohttp.transport import read_path
 from support import ROOT
 from support.fixtures import Serve
-from support.peers.fake_tcp import paths_taken, take_path
+from support.peers.fake_tcp import force_read_path, record_read_paths
 
 LACK = "the parser is of wood"
 
@@ -150,8 +150,8 @@ async def test_what_is_said_is_what_is_done(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     """Connections take the way that `transport_info` tells, at both ends."""
-    take_path(monkeypatch, path)
-    taken = paths_taken(monkeypatch)
+    force_read_path(monkeypatch, path)
+    taken = record_read_paths(monkeypatch)
     port = await serve(rxws.websocket(lambda conn: conn.incoming))
     async with rxws.connect(f"ws://127.0.0.1:{port}/") as conn:
         conn.incoming.subscribe()

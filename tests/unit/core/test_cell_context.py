@@ -13,7 +13,7 @@ from reactivex import Observer
 from rxws._core.cell_context import keep, shell
 from rxws._core.upstream import collect_upstreams
 from rxws.viz import notebook
-from support.virtual.session import Rig
+from support.virtual.session import VirtualSession
 
 CELL = contextvars.ContextVar[str]("cell", default="none")
 
@@ -61,18 +61,18 @@ def test_there_is_no_shell_outside_a_kernel(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_callbacks_run_in_the_context_of_who_subscribes(kernel: Shell) -> None:
     """Those of a function, and those of an observer, of a value, of the end, of a late comer."""
-    rig, seen = Rig(), list[str]()
+    virtual, seen = VirtualSession(), list[str]()
     CELL.set("one")
-    rig.conn.incoming.subscribe(lambda _: seen.append(CELL.get()))
+    virtual.conn.incoming.subscribe(lambda _: seen.append(CELL.get()))
     CELL.set("two")
     told: Observer[Any] = Observer(on_completed=lambda: seen.append(CELL.get()))
-    rig.conn.incoming.subscribe(told)
+    virtual.conn.incoming.subscribe(told)
     CELL.set("three")
-    rig.peer.message("a")
-    rig.peer.close(1000)
-    rig.settle()
+    virtual.peer.message("a")
+    virtual.peer.close(1000)
+    virtual.settle()
     assert seen == ["one", "two"]
-    rig.conn.closed.subscribe(lambda _: seen.append(CELL.get()))
+    virtual.conn.closed.subscribe(lambda _: seen.append(CELL.get()))
     assert seen[-1] == "three"
 
 
@@ -81,12 +81,12 @@ def test_outside_a_kernel_callbacks_run_in_the_callers_context(
 ) -> None:
     """Nothing is wrapped there: it costs nothing."""
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
-    rig, seen = Rig(), list[str]()
+    virtual, seen = VirtualSession(), list[str]()
     CELL.set("one")
-    rig.conn.incoming.subscribe(lambda _: seen.append(CELL.get()))
+    virtual.conn.incoming.subscribe(lambda _: seen.append(CELL.get()))
     CELL.set("two")
-    rig.peer.message("a")
-    rig.settle()
+    virtual.peer.message("a")
+    virtual.settle()
     assert seen == ["two"]
 
 
@@ -107,9 +107,9 @@ def test_a_callback_may_call_itself() -> None:
 
 def test_what_a_callback_subscribes_is_not_its_subscribers() -> None:
     """Who gathers the flows below a chain gathers none that a value brings later."""
-    rig = Rig()
+    virtual = VirtualSession()
     with collect_upstreams() as flows:
-        kept: Any = keep(lambda: rig.conn.incoming.subscribe())
+        kept: Any = keep(lambda: virtual.conn.incoming.subscribe())
     with collect_upstreams() as others:
         kept()
     assert flows == others == []

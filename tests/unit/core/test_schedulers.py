@@ -13,7 +13,7 @@ from reactivex import operators as ops
 from rxws import Connection
 from rxws._core.schedulers import ConnectionScheduler, call_later
 from rxws.testing.clock import Clock
-from support.virtual.session import Rig
+from support.virtual.session import VirtualSession
 
 AnyConnection = Connection[Any, Any]
 
@@ -121,20 +121,20 @@ def test_time_in_a_returned_pipeline_is_the_connections(
     operator: Callable[[], Any], values: list[str], times: list[float]
 ) -> None:
     """No operator makes a timer of its own: the scheduler is handed down."""
-    rig = Rig(lambda conn: conn.incoming.pipe(operator()))
-    rig.peer.message("a")
-    rig.run(1)
-    rig.peer.message("b")
-    rig.run(5)
-    assert rig.messages == values
-    assert [sent.at for sent in rig.transport.sent[: len(values)]] == times
+    virtual = VirtualSession(lambda conn: conn.incoming.pipe(operator()))
+    virtual.peer.message("a")
+    virtual.run(1)
+    virtual.peer.message("b")
+    virtual.run(5)
+    assert virtual.messages == values
+    assert [sent.at for sent in virtual.transport.sent[: len(values)]] == times
 
 
 def test_a_source_with_time_of_its_own_follows_too() -> None:
     """A server push by `interval`."""
-    rig = Rig(lambda _: rx.interval(2.0).pipe(ops.map(str)))
-    rig.run(7)
-    assert [(sent.at, sent.message) for sent in rig.transport.sent] == [
+    virtual = VirtualSession(lambda _: rx.interval(2.0).pipe(ops.map(str)))
+    virtual.run(7)
+    assert [(sent.at, sent.message) for sent in virtual.transport.sent] == [
         (2, "0"),
         (4, "1"),
         (6, "2"),
@@ -143,34 +143,34 @@ def test_a_source_with_time_of_its_own_follows_too() -> None:
 
 def test_by_hand_the_scheduler_is_passed() -> None:
     """`scheduler=conn.scheduler`."""
-    rig = Rig()
-    rig.conn.incoming.pipe(ops.debounce(2.0)).subscribe(
-        rig.conn.outgoing, scheduler=rig.conn.scheduler
+    virtual = VirtualSession()
+    virtual.conn.incoming.pipe(ops.debounce(2.0)).subscribe(
+        virtual.conn.outgoing, scheduler=virtual.conn.scheduler
     )
-    rig.peer.message("a")
-    rig.run(3)
-    assert [(sent.at, sent.message) for sent in rig.transport.sent] == [(2, "a")]
+    virtual.peer.message("a")
+    virtual.run(3)
+    assert [(sent.at, sent.message) for sent in virtual.transport.sent] == [(2, "a")]
 
 
 def test_what_a_subscriber_behind_a_timer_raises_is_a_fault() -> None:
     """Not something for the event loop's exception handler; the timer's others go on."""
-    rig = Rig(watch=True)
-    errors = rig.watch(rig.conn.errors)
-    rig.conn.incoming.pipe(ops.delay(1.0)).subscribe(fail, scheduler=rig.conn.scheduler)
-    delayed = rig.watch(rig.conn.incoming.pipe(ops.delay(1.0)))
-    rig.peer.message("a")
-    rig.run(2)
+    virtual = VirtualSession(watch=True)
+    errors = virtual.watch(virtual.conn.errors)
+    virtual.conn.incoming.pipe(ops.delay(1.0)).subscribe(fail, scheduler=virtual.conn.scheduler)
+    delayed = virtual.watch(virtual.conn.incoming.pipe(ops.delay(1.0)))
+    virtual.peer.message("a")
+    virtual.run(2)
     assert [str(error) for error in errors.values] == ["mine"]
     assert errors.times == [1]
     assert delayed.values == ["a"]
-    assert rig.closed.values == []
+    assert virtual.closed.values == []
 
 
 def test_nobody_who_observes_the_fault_of_a_timer_ends_the_connection() -> None:
     """With 1011, as with any other fault."""
-    rig = Rig(watch=True)
-    rig.conn.incoming.pipe(ops.delay(1.0)).subscribe(fail, scheduler=rig.conn.scheduler)
-    rig.peer.message("a")
-    rig.run(2)
-    assert rig.close_frame.code == 1011
-    assert rig.close_frame.at == 1
+    virtual = VirtualSession(watch=True)
+    virtual.conn.incoming.pipe(ops.delay(1.0)).subscribe(fail, scheduler=virtual.conn.scheduler)
+    virtual.peer.message("a")
+    virtual.run(2)
+    assert virtual.close_frame.code == 1011
+    assert virtual.close_frame.at == 1

@@ -13,7 +13,7 @@ from reactivex.subject import Subject
 
 import rxws
 from rxws import Close, ConnectionClosed
-from support.virtual.session import Rig
+from support.virtual.session import VirtualSession
 
 PATIENCE = 30.0  # seconds; how long anything is waited for before the test fails
 
@@ -54,43 +54,43 @@ async def test_it_raises_what_on_error_brings_after_the_values_before_it() -> No
 async def test_the_end_of_a_connection_ends_it() -> None:
     """Well, or by ConnectionClosed."""
     for code, error in ((1000, StopAsyncIteration), (4001, ConnectionClosed)):
-        rig = Rig()
-        values = iterate(rig.conn.incoming)
+        virtual = VirtualSession()
+        values = iterate(virtual.conn.incoming)
         waiting = await begun(values)
-        rig.peer.message("a")
-        rig.peer.close(code)
+        virtual.peer.message("a")
+        virtual.peer.close(code)
         assert await waiting == "a"
         waiting = await begun(values)
-        rig.settle()
+        virtual.settle()
         with pytest.raises(error):
             await waiting
-        assert rig.watch(rig.conn.closed).values == [Close(code)]
+        assert virtual.watch(virtual.conn.closed).values == [Close(code)]
 
 
 async def test_nothing_is_subscribed_before_the_first_value_is_asked_for() -> None:
     """Until then messages are held back, as for anybody."""
-    rig = Rig()
-    values = iterate(rig.conn.incoming)
-    rig.peer.message("a")
+    virtual = VirtualSession()
+    values = iterate(virtual.conn.incoming)
+    virtual.peer.message("a")
     waiting = await begun(values)
-    rig.settle()
+    virtual.settle()
     assert await waiting == "a"
     await values.aclose()
 
 
 async def test_while_the_body_is_busy_the_flow_is_held() -> None:
     """And goes on when the next value is asked for."""
-    rig = Rig()
-    values = iterate(rig.conn.incoming)
+    virtual = VirtualSession()
+    values = iterate(virtual.conn.incoming)
     waiting = await begun(values)
-    rig.peer.message("a", "b", "c")
+    virtual.peer.message("a", "b", "c")
     got = [await waiting]
-    assert not rig.transport.reading
+    assert not virtual.transport.reading
     for _ in range(2):
-        rig.run(10)
-        assert not rig.transport.reading
+        virtual.run(10)
+        assert not virtual.transport.reading
         waiting = await begun(values)
-        rig.settle()
+        virtual.settle()
         got.append(await waiting)
     assert got == ["a", "b", "c"]
     await values.aclose()
@@ -98,30 +98,30 @@ async def test_while_the_body_is_busy_the_flow_is_held() -> None:
 
 async def test_while_the_body_is_busy_with_what_was_on_its_way_the_flow_is_held() -> None:
     """A message that came after the hold was taken is one more that the body is busy with."""
-    rig = Rig(overrun=1)
-    values = iterate(rig.conn.incoming)
+    virtual = VirtualSession(overrun=1)
+    values = iterate(virtual.conn.incoming)
     waiting = await begun(values)
-    rig.peer.message("a", "b")
+    virtual.peer.message("a", "b")
     for expected in "ab":
-        rig.settle()
+        virtual.settle()
         assert await waiting == expected
-        rig.settle()
-        assert not rig.transport.reading, f"busy with {expected}"
+        virtual.settle()
+        assert not virtual.transport.reading, f"busy with {expected}"
         waiting = await begun(values)
     waiting.cancel()
 
 
 async def test_what_was_on_its_way_comes_in_order_and_does_not_pile_up() -> None:
     """However many frames the wire delivers after a hold."""
-    rig = Rig(overrun=2)
-    values = iterate(rig.conn.incoming)
+    virtual = VirtualSession(overrun=2)
+    values = iterate(virtual.conn.incoming)
     waiting = await begun(values)
-    rig.peer.message(*"abcdefgh")
+    virtual.peer.message(*"abcdefgh")
     got: list[str] = []
     while len(got) < 8:
-        rig.settle()
+        virtual.settle()
         got.append(await waiting)
-        assert rig.stats.received_messages <= len(got) + 4
+        assert virtual.stats.received_messages <= len(got) + 4
         waiting = await begun(values)
     assert got == list("abcdefgh")
     waiting.cancel()
@@ -139,53 +139,53 @@ async def test_what_was_on_its_way_comes_in_order_and_does_not_pile_up() -> None
 )
 async def test_the_flow_is_found_through_whatever_operators(chain: Any) -> None:
     """Also through those that subscribe by way of the scheduler."""
-    rig = Rig()
-    values = iterate(chain(rig.conn.incoming))
+    virtual = VirtualSession()
+    values = iterate(chain(virtual.conn.incoming))
     waiting = await begun(values)
     for _ in range(5):
         await asyncio.sleep(0)  # the chain is subscribed to in these turns of the loop
-    rig.peer.message("a", "b", "c")
+    virtual.peer.message("a", "b", "c")
     await waiting
-    assert not rig.transport.reading
+    assert not virtual.transport.reading
     await values.aclose()
 
 
 async def test_two_connections_are_held_both() -> None:
     """A body that is busy with one's message reads of neither."""
-    rigs = Rig(), Rig()
-    values = iterate(rx.merge(*[rig.conn.incoming for rig in rigs]))
+    sessions = VirtualSession(), VirtualSession()
+    values = iterate(rx.merge(*[virtual.conn.incoming for virtual in sessions]))
     waiting = await begun(values)
     for _ in range(3):
         await asyncio.sleep(0)  # as above
-    rigs[0].peer.message("a")
+    sessions[0].peer.message("a")
     assert await waiting == "a"
-    assert [rig.transport.reading for rig in rigs] == [False, False]
+    assert [virtual.transport.reading for virtual in sessions] == [False, False]
     await values.aclose()
-    assert [rig.transport.reading for rig in rigs] == [True, True]
+    assert [virtual.transport.reading for virtual in sessions] == [True, True]
 
 
 async def test_leaving_unsubscribes_and_lets_go() -> None:
     """By `break` or by an exception in the body; the next subscriber goes on from there."""
-    rig = Rig()
-    values = iterate(rig.conn.incoming)
+    virtual = VirtualSession()
+    values = iterate(virtual.conn.incoming)
     waiting = await begun(values)
-    rig.peer.message("a", "b")
+    virtual.peer.message("a", "b")
     assert await waiting == "a"
     await values.aclose()
-    assert rig.session.incoming.observed is False
-    seen = rig.watch(rig.conn.incoming)
-    rig.run(1)
+    assert virtual.session.incoming.observed is False
+    seen = virtual.watch(virtual.conn.incoming)
+    virtual.run(1)
     assert seen.values == ["b"]
 
 
 async def test_cancelling_who_waits_unsubscribes() -> None:
     """And raises CancelledError, as any await."""
-    rig = Rig()
-    waiting = await begun(iterate(rig.conn.incoming))
+    virtual = VirtualSession()
+    waiting = await begun(iterate(virtual.conn.incoming))
     waiting.cancel()
     await asyncio.wait([waiting])
     assert waiting.cancelled()
-    assert rig.session.incoming.observed is False
+    assert virtual.session.incoming.observed is False
 
 
 async def test_values_of_other_threads_wake_the_loop() -> None:
@@ -208,16 +208,16 @@ async def test_values_of_other_threads_wake_the_loop() -> None:
 
 async def test_what_no_hold_stops_waits_its_turn() -> None:
     """A source beside the connection goes on emitting while the body is busy."""
-    rig = Rig()
+    virtual = VirtualSession()
     source: Subject[str] = Subject()
-    values = iterate(rig.conn.incoming.pipe(ops.merge(source)))
+    values = iterate(virtual.conn.incoming.pipe(ops.merge(source)))
     waiting = await begun(values)
     for _ in range(3):
         await asyncio.sleep(0)  # the chain is subscribed to in these turns of the loop
-    rig.peer.message("a")
+    virtual.peer.message("a")
     source.on_next("1")
     source.on_next("2")
     assert [await waiting, await following(values), await following(values)] == ["a", "1", "2"]
-    assert not rig.transport.reading
+    assert not virtual.transport.reading
     await values.aclose()
-    assert rig.transport.reading
+    assert virtual.transport.reading

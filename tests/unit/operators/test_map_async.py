@@ -17,18 +17,18 @@ from reactivex.subject import Subject
 from rxws import Close, codecs
 from rxws.operators import map_async
 from rxws.testing.clock import Clock
-from support.virtual.manual_calls import Desk, settle
-from support.virtual.session import Notes, Rig
+from support.virtual.manual_calls import ManualCalls, settle
+from support.virtual.session import Subscriber, VirtualSession
 
 
 class Bench:
-    """A subject, a desk behind it, and what came out."""
+    """A subject, a calls behind it, and what came out."""
 
     def __init__(self, *more: Callable[[Any], Any], **options: Any) -> None:
-        self.desk = Desk()
+        self.calls = ManualCalls()
         self.source: Subject[str] = Subject()
-        mapped = self.source.pipe(map_async(self.desk, **options), *more)
-        self.out: Notes[Any] = Notes(mapped, Clock())
+        mapped = self.source.pipe(map_async(self.calls, **options), *more)
+        self.out: Subscriber[Any] = Subscriber(mapped, Clock())
 
     def push(self, *values: str) -> None:
         for value in values:
@@ -36,7 +36,7 @@ class Bench:
 
     async def finish(self, *values: str) -> None:
         for value in values:
-            self.desk.finish(value)
+            self.calls.finish(value)
             await settle()
 
 
@@ -51,7 +51,7 @@ async def test_each_value_is_mapped_by_what_is_awaited() -> None:
         await asyncio.sleep(0)
         return value.upper()
 
-    out = Notes(rx.of("a", "b", "c").pipe(map_async(shout)), Clock())
+    out = Subscriber(rx.of("a", "b", "c").pipe(map_async(shout)), Clock())
     await settle()
     assert out.values == ["A", "B", "C"]
     assert out.ends == [None]
@@ -62,11 +62,11 @@ async def test_one_call_at_a_time_by_default() -> None:
     bench = Bench()
     bench.push("a", "b", "c")
     await settle()
-    assert bench.desk.begun == ["a"]
+    assert bench.calls.started == ["a"]
     await bench.finish("a", "b", "c")
-    assert bench.desk.begun == ["a", "b", "c"]
+    assert bench.calls.started == ["a", "b", "c"]
     assert bench.out.values == ["a!", "b!", "c!"]
-    assert bench.desk.most == 1
+    assert bench.calls.max_running == 1
 
 
 @pytest.mark.parametrize("ordered", [True, False])
@@ -75,10 +75,10 @@ async def test_at_most_max_concurrent_calls_are_under_way(ordered: bool) -> None
     bench = Bench(max_concurrent=3, ordered=ordered)
     bench.push(*"abcdefgh")
     await settle()
-    assert bench.desk.begun == list("abc")
+    assert bench.calls.started == list("abc")
     for value in "abcdefgh":
         await bench.finish(value)
-    assert bench.desk.most == 3
+    assert bench.calls.max_running == 3
     assert bench.out.values == [f"{value}!" for value in "abcdefgh"]
 
 
@@ -110,7 +110,7 @@ async def test_what_waits_for_its_turn_is_inside_too() -> None:
     bench.push(*"abcdef")
     await settle()
     await bench.finish("b")
-    begun = list(bench.desk.begun)
+    begun = list(bench.calls.started)
     bench.out.subscription.dispose()
     await settle()
     assert begun == ["a", "b"], "a has its place, and b's result the other"
@@ -123,7 +123,7 @@ async def test_none_is_a_result() -> None:
         pass
 
     for ordered in (True, False):
-        out = Notes(rx.of("a", "b").pipe(map_async(nothing, ordered=ordered)), Clock())
+        out = Subscriber(rx.of("a", "b").pipe(map_async(nothing, ordered=ordered)), Clock())
         await settle()
         assert out.values == [None, None]
 
@@ -159,7 +159,7 @@ async def raises(_: object) -> NoReturn:
 async def test_an_exception_of_fn_ends_the_stream_with_it(fn: Any) -> None:
     """Be it raised where it is awaited or where it is called; the rest is not called any more."""
     source: Subject[str] = Subject()
-    out = Notes(source.pipe(map_async(fn)), Clock())
+    out = Subscriber(source.pipe(map_async(fn)), Clock())
     for value in "abc":
         source.on_next(value)
     await settle()
@@ -176,10 +176,10 @@ async def test_an_exception_cancels_the_other_calls() -> None:
     bench = Bench(max_concurrent=3)
     bench.push(*"abcd")
     await settle()
-    bench.desk.fail("b", error := ValueError("mine"))
+    bench.calls.fail("b", error := ValueError("mine"))
     await settle()
-    assert sorted(bench.desk.cancelled) == ["a", "c"]
-    assert bench.desk.begun == ["a", "b", "c"]
+    assert sorted(bench.calls.cancelled) == ["a", "c"]
+    assert bench.calls.started == ["a", "b", "c"]
     assert bench.out.values == []
     assert bench.out.error is error
 
@@ -189,8 +189,8 @@ async def test_two_exceptions_at_once_end_it_once() -> None:
     bench = Bench(max_concurrent=2)
     bench.push("a", "b")
     await settle()
-    bench.desk.fail("a", first := ValueError("first"))
-    bench.desk.fail("b", ValueError("second"))
+    bench.calls.fail("a", first := ValueError("first"))
+    bench.calls.fail("b", ValueError("second"))
     await settle()
     assert bench.out.error is first
 
@@ -203,14 +203,14 @@ async def test_an_error_of_the_source_ends_it_at_once() -> None:
     bench.source.on_error(error := ValueError("mine"))
     assert bench.out.error is error
     await settle()
-    assert sorted(bench.desk.cancelled) == ["a", "b"]
-    assert bench.desk.begun == ["a", "b"]
+    assert sorted(bench.calls.cancelled) == ["a", "b"]
+    assert bench.calls.started == ["a", "b"]
 
 
 @pytest.mark.parametrize("plain", [str.upper, lambda _: None, lambda _: [1]])
 async def test_a_plain_function_is_told_so(plain: Any) -> None:
     """A TypeError that names the remedy."""
-    out: Notes[Any] = Notes(rx.of("a").pipe(map_async(plain)), Clock())
+    out: Subscriber[Any] = Subscriber(rx.of("a").pipe(map_async(plain)), Clock())
     await settle()
     assert isinstance(out.error, TypeError)
     assert "use ops.map for a plain one" in str(out.error)
@@ -225,7 +225,7 @@ async def test_whatever_can_be_awaited_will_do() -> None:
         loop.call_soon(future.set_result, value + "!")
         return future
 
-    out = Notes(rx.of("a", "b").pipe(map_async(promise)), Clock())
+    out = Subscriber(rx.of("a", "b").pipe(map_async(promise)), Clock())
     await settle()
     assert out.values == ["a!", "b!"]
 
@@ -253,40 +253,40 @@ def raise_key_error(_: object) -> NoReturn:
 
 async def test_who_disposes_while_told_is_told_no_more() -> None:
     """Though more is ready."""
-    desk, source, told = Desk(), Subject[str](), list[str]()
+    calls, source, told = ManualCalls(), Subject[str](), list[str]()
 
     def take_one(value: str) -> None:
         told.append(value)
         subscription.dispose()
 
-    subscription = source.pipe(map_async(desk, max_concurrent=3)).subscribe(take_one)
+    subscription = source.pipe(map_async(calls, max_concurrent=3)).subscribe(take_one)
     for value in "abcd":
         source.on_next(value)
     await settle()
-    desk.finish("b", "c", "a")
+    calls.finish("b", "c", "a")
     await settle()
     assert told == ["a!"]
-    assert desk.begun == ["a", "b", "c"]
+    assert calls.started == ["a", "b", "c"]
     assert source.observers == []
 
 
 async def test_who_subscribes_while_told_gets_what_follows() -> None:
     """And disturbs nobody."""
-    desk, source = Desk(), Subject[str]()
-    mapped = source.pipe(map_async(desk))
-    late: list[Notes[Any]] = []
-    first: Notes[Any] = Notes(
-        mapped.pipe(ops.do_action(lambda _: late.append(Notes(mapped, Clock())))), Clock()
+    calls, source = ManualCalls(), Subject[str]()
+    mapped = source.pipe(map_async(calls))
+    late: list[Subscriber[Any]] = []
+    first: Subscriber[Any] = Subscriber(
+        mapped.pipe(ops.do_action(lambda _: late.append(Subscriber(mapped, Clock())))), Clock()
     )
     source.on_next("a")
     await settle()
-    desk.finish("a")
+    calls.finish("a")
     await settle()
     assert first.values == ["a!"]
     assert [notes.values for notes in late] == [[]]
     source.on_next("b")
     await settle()
-    assert desk.begun == ["a", "b", "b"]
+    assert calls.started == ["a", "b", "b"]
     for notes in (first, *late):
         notes.subscription.dispose()
     await settle()
@@ -294,20 +294,20 @@ async def test_who_subscribes_while_told_gets_what_follows() -> None:
 
 async def test_a_value_that_is_pushed_while_one_is_told_overtakes_none() -> None:
     """It comes behind those that wait already."""
-    desk, source, told = Desk(), Subject[str](), list[str]()
+    calls, source, told = ManualCalls(), Subject[str](), list[str]()
 
     def answer(value: str) -> None:
         told.append(value)
         if value == "a!":
             source.on_next("c")
 
-    subscription = source.pipe(map_async(desk)).subscribe(answer)
+    subscription = source.pipe(map_async(calls)).subscribe(answer)
     source.on_next("a")
     source.on_next("b")
     await settle()
-    desk.finish("a")
+    calls.finish("a")
     await settle()
-    begun = list(desk.begun)
+    begun = list(calls.started)
     subscription.dispose()
     await settle()
     assert begun == ["a", "b"]
@@ -315,15 +315,15 @@ async def test_a_value_that_is_pushed_while_one_is_told_overtakes_none() -> None
 
 async def test_a_completion_while_one_is_told_waits_for_those_that_are_ready() -> None:
     """Nothing is lost unseen."""
-    desk, source = Desk(), Subject[str]()
+    calls, source = ManualCalls(), Subject[str]()
     end = ops.do_action(lambda value: source.on_completed() if value == "a!" else None)
-    out: Notes[Any] = Notes(source.pipe(map_async(desk, max_concurrent=2), end), Clock())
+    out: Subscriber[Any] = Subscriber(source.pipe(map_async(calls, max_concurrent=2), end), Clock())
     source.on_next("a")
     source.on_next("b")
     await settle()
-    desk.finish("b")
+    calls.finish("b")
     await settle()
-    desk.finish("a")
+    calls.finish("a")
     await settle()
     assert out.values == ["a!", "b!"]
     assert out.ends == [None]
@@ -331,28 +331,28 @@ async def test_a_completion_while_one_is_told_waits_for_those_that_are_ready() -
 
 async def test_an_error_of_the_source_while_one_is_told_ends_it() -> None:
     """At once, also for what is ready."""
-    desk, source = Desk(), Subject[str]()
+    calls, source = ManualCalls(), Subject[str]()
     end = ops.do_action(lambda value: source.on_error(KeyError()))
-    out: Notes[Any] = Notes(source.pipe(map_async(desk, max_concurrent=2), end), Clock())
+    out: Subscriber[Any] = Subscriber(source.pipe(map_async(calls, max_concurrent=2), end), Clock())
     source.on_next("a")
     source.on_next("b")
     await settle()
-    desk.finish("b", "a")
+    calls.finish("b", "a")
     await settle()
     assert out.values == []
     assert isinstance(out.error, KeyError)
-    assert desk.inside == 0
+    assert calls.running == 0
 
 
 class Raising:
     """A connection whose peer has sent "a" and "b", and a subscriber that raises at the first."""
 
     def __init__(self, **options: Any) -> None:
-        self.rig, self.desk, self.told = Rig(watch=True), Desk(), list[str]()
-        self.errors = self.rig.watch(self.rig.conn.errors)
-        mapped = self.rig.conn.incoming.pipe(map_async(self.desk, **options))
-        self.subscription = mapped.subscribe(self._tell, scheduler=self.rig.conn.scheduler)
-        self.rig.peer.message("a", "b")
+        self.virtual, self.calls, self.told = VirtualSession(watch=True), ManualCalls(), list[str]()
+        self.errors = self.virtual.watch(self.virtual.conn.errors)
+        mapped = self.virtual.conn.incoming.pipe(map_async(self.calls, **options))
+        self.subscription = mapped.subscribe(self._tell, scheduler=self.virtual.conn.scheduler)
+        self.virtual.peer.message("a", "b")
 
     def _tell(self, value: str) -> None:
         self.told.append(value)
@@ -362,10 +362,10 @@ class Raising:
     async def finish(self) -> None:
         """End what is under way, as long as there is anything."""
         for value in "ab":
-            await settle(self.rig)
-            if value in self.desk.begun:
-                self.desk.finish(value)
-        await settle(self.rig)
+            await settle(self.virtual)
+            if value in self.calls.started:
+                self.calls.finish(value)
+        await settle(self.virtual)
 
 
 @pytest.mark.parametrize("ordered", [True, False])
@@ -374,8 +374,8 @@ async def test_a_subscriber_that_raises_is_a_fault_of_the_connection(ordered: bo
     raising = Raising(ordered=ordered)
     await raising.finish()
     assert [type(error) for error in raising.errors.values] == [KeyError]
-    assert raising.rig.closed.values == []
-    assert raising.desk.inside == 0
+    assert raising.virtual.closed.values == []
+    assert raising.calls.running == 0
 
 
 @pytest.mark.parametrize("ordered", [True, False])
@@ -384,39 +384,39 @@ async def test_after_a_subscriber_that_raises_the_stream_goes_on(ordered: bool) 
     raising = Raising(ordered=ordered)
     await raising.finish()
     assert raising.told == ["a!", "b!"]
-    assert raising.rig.incoming.values == ["a", "b"]
-    assert not raising.rig.session.flow.gate.held
+    assert raising.virtual.incoming.values == ["a", "b"]
+    assert not raising.virtual.session.flow.gate.held
 
 
 async def test_after_a_subscriber_that_raises_the_completion_comes() -> None:
     """It is not lost either."""
-    desk, source, ends = Desk(), Subject[str](), list[str]()
-    rig = Rig(watch=True)
-    rig.watch(rig.conn.errors)
-    source.pipe(map_async(desk)).subscribe(
+    calls, source, ends = ManualCalls(), Subject[str](), list[str]()
+    virtual = VirtualSession(watch=True)
+    virtual.watch(virtual.conn.errors)
+    source.pipe(map_async(calls)).subscribe(
         raise_key_error,
         on_completed=lambda: ends.append("completed"),
-        scheduler=rig.conn.scheduler,
+        scheduler=virtual.conn.scheduler,
     )
     source.on_next("a")
     source.on_completed()
     await settle()
-    desk.finish("a")
+    calls.finish("a")
     await settle()
     assert ends == ["completed"]
 
 
 async def test_unobserved_it_closes_with_1011(caplog: pytest.LogCaptureFixture) -> None:
     """As every fault."""
-    rig = Rig(watch=True)
-    desk = Desk()
-    mapped = rig.conn.incoming.pipe(map_async(desk))
-    mapped.subscribe(raise_key_error, scheduler=rig.conn.scheduler)
-    rig.peer.message("a")
-    await settle(rig)
-    desk.finish("a")
-    await settle(rig)
-    assert rig.close_frame.code == 1011
+    virtual = VirtualSession(watch=True)
+    calls = ManualCalls()
+    mapped = virtual.conn.incoming.pipe(map_async(calls))
+    mapped.subscribe(raise_key_error, scheduler=virtual.conn.scheduler)
+    virtual.peer.message("a")
+    await settle(virtual)
+    calls.finish("a")
+    await settle(virtual)
+    assert virtual.close_frame.code == 1011
     assert len(caplog.records) == 1
 
 
@@ -424,13 +424,13 @@ async def test_without_a_connection_it_is_the_loops_to_report() -> None:
     """What a subscriber raises is not swallowed."""
     loop = asyncio.get_running_loop()
     heard: list[Any] = []
-    desk, source = Desk(), Subject[str]()
-    source.pipe(map_async(desk)).subscribe(raise_key_error)
+    calls, source = ManualCalls(), Subject[str]()
+    source.pipe(map_async(calls)).subscribe(raise_key_error)
     source.on_next("a")
     await settle()
     before = loop.get_exception_handler()
     loop.set_exception_handler(lambda _, context: heard.append(context["exception"]))
-    desk.finish("a")
+    calls.finish("a")
     await settle()
     loop.set_exception_handler(before)
     assert [type(error) for error in heard] == [KeyError]
@@ -438,62 +438,64 @@ async def test_without_a_connection_it_is_the_loops_to_report() -> None:
 
 async def test_a_handler_answers_in_order_and_ends_when_all_is_answered() -> None:
     """What `map_async` brings goes out as anything else does."""
-    desk = Desk()
-    rig = Rig(lambda conn: conn.incoming.pipe(ops.take(3), map_async(desk, max_concurrent=2)))
-    closed = rig.watch(rig.conn.closed)
+    calls = ManualCalls()
+    virtual = VirtualSession(
+        lambda conn: conn.incoming.pipe(ops.take(3), map_async(calls, max_concurrent=2))
+    )
+    closed = virtual.watch(virtual.conn.closed)
     for value in "abc":
-        rig.peer.message(value)
-    await settle(rig)
+        virtual.peer.message(value)
+    await settle(virtual)
     for value in "bac":
-        desk.finish(value)
-        await settle(rig)
-    assert rig.messages == ["a!", "b!", "c!"]
-    assert rig.close_frame.code == 1000
-    rig.peer.close(1000)
-    rig.settle()
+        calls.finish(value)
+        await settle(virtual)
+    assert virtual.messages == ["a!", "b!", "c!"]
+    assert virtual.close_frame.code == 1000
+    virtual.peer.close(1000)
+    virtual.settle()
     assert closed.values == [Close(1000)]
 
 
 @pytest.mark.parametrize("how", ["close", "lost"])
 async def test_the_end_of_the_connection_cancels_what_a_handler_awaits(how: str) -> None:
     """Whoever ended it; no task outlives it."""
-    desk = Desk()
-    rig = Rig(lambda conn: conn.incoming.pipe(map_async(desk, max_concurrent=2)))
-    closed = rig.watch(rig.conn.closed)
-    rig.peer.message("a")
-    await settle(rig)
+    calls = ManualCalls()
+    virtual = VirtualSession(lambda conn: conn.incoming.pipe(map_async(calls, max_concurrent=2)))
+    closed = virtual.watch(virtual.conn.closed)
+    virtual.peer.message("a")
+    await settle(virtual)
     if how == "close":
-        rig.peer.close(4001)
+        virtual.peer.close(4001)
     else:
-        rig.peer.lost()
-    await settle(rig)
-    assert desk.cancelled == ["a"]
+        virtual.peer.lost()
+    await settle(virtual)
+    assert calls.cancelled == ["a"]
     assert len(closed.values) == 1
 
 
 async def test_an_exception_of_fn_closes_with_1011(caplog: pytest.LogCaptureFixture) -> None:
     """It reaches `outgoing.on_error`; it is logged and not told to the peer."""
-    desk = Desk()
-    rig = Rig(lambda conn: conn.incoming.pipe(map_async(desk)), codec=codecs.text)
-    rig.peer.message("a")
-    await settle(rig)
-    desk.fail("a", ValueError("secret"))
-    await settle(rig)
-    assert (rig.close_frame.code, rig.close_frame.reason) == (1011, "Unexpected Error")
+    calls = ManualCalls()
+    virtual = VirtualSession(lambda conn: conn.incoming.pipe(map_async(calls)), codec=codecs.text)
+    virtual.peer.message("a")
+    await settle(virtual)
+    calls.fail("a", ValueError("secret"))
+    await settle(virtual)
+    assert (virtual.close_frame.code, virtual.close_frame.reason) == (1011, "Unexpected Error")
     assert len(caplog.records) == 1
 
 
 async def test_a_cancelled_call_closes_with_1011(caplog: pytest.LogCaptureFixture) -> None:
     """A pipeline that has lost an answer does not go on as if nothing were."""
-    desk = Desk()
-    rig = Rig(lambda conn: conn.incoming.pipe(map_async(desk)))
+    calls = ManualCalls()
+    virtual = VirtualSession(lambda conn: conn.incoming.pipe(map_async(calls)))
     before = asyncio.all_tasks()
-    rig.peer.message("a")
+    virtual.peer.message("a")
     [task] = asyncio.all_tasks() - before
-    await settle(rig)
+    await settle(virtual)
     task.cancel()
-    await settle(rig)
-    assert rig.close_frame.code == 1011
+    await settle(virtual)
+    assert virtual.close_frame.code == 1011
     assert len(caplog.records) == 1
 
 
@@ -503,14 +505,14 @@ def test_without_a_loop_it_is_an_error_that_leaves_nothing_behind() -> None:
     faults, told = list[type[Exception]](), list[type[Exception]]()
 
     def run() -> None:
-        rig = Rig(watch=True)
-        errors = rig.watch(rig.conn.errors)
-        mapped = rig.conn.incoming.pipe(map_async(Desk()))
-        mapped.subscribe(scheduler=rig.conn.scheduler)
+        virtual = VirtualSession(watch=True)
+        errors = virtual.watch(virtual.conn.errors)
+        mapped = virtual.conn.incoming.pipe(map_async(ManualCalls()))
+        mapped.subscribe(scheduler=virtual.conn.scheduler)
         mapped.subscribe(
-            on_error=lambda error: told.append(type(error)), scheduler=rig.conn.scheduler
+            on_error=lambda error: told.append(type(error)), scheduler=virtual.conn.scheduler
         )
-        rig.peer.message("a")
+        virtual.peer.message("a")
         faults.extend(type(error) for error in errors.values)
 
     with warnings.catch_warnings(record=True) as warned:

@@ -15,18 +15,18 @@ from reactivex.subject import Subject
 from rxws import RxwsError
 from rxws.operators import Backlog, map_async
 from rxws.testing.clock import Clock
-from support.virtual.manual_calls import Desk, settle
-from support.virtual.session import Notes
+from support.virtual.manual_calls import ManualCalls, settle
+from support.virtual.session import Subscriber
 
 
 class Bench:
-    """A subject, a desk behind it, and what came out."""
+    """A subject, a calls behind it, and what came out."""
 
     def __init__(self, *more: Callable[[Any], Any], **options: Any) -> None:
-        self.desk = Desk()
+        self.calls = ManualCalls()
         self.source: Subject[str] = Subject()
-        mapped = self.source.pipe(map_async(self.desk, **options), *more)
-        self.out: Notes[Any] = Notes(mapped, Clock())
+        mapped = self.source.pipe(map_async(self.calls, **options), *more)
+        self.out: Subscriber[Any] = Subscriber(mapped, Clock())
 
     def push(self, *values: str) -> None:
         for value in values:
@@ -34,7 +34,7 @@ class Bench:
 
     async def finish(self, *values: str) -> None:
         for value in values:
-            self.desk.finish(value)
+            self.calls.finish(value)
             await settle()
 
 
@@ -48,8 +48,8 @@ async def test_disposing_cancels_what_is_under_way(ordered: bool) -> None:
     bench.out.subscription.dispose()
     bench.push("d")
     await settle()
-    assert sorted(bench.desk.cancelled) == ["a", "b"]
-    assert bench.desk.begun == ["a", "b"]
+    assert sorted(bench.calls.cancelled) == ["a", "b"]
+    assert bench.calls.started == ["a", "b"]
     assert (bench.out.values, bench.out.ends) == ([], [])
     assert bench.source.observers == []
 
@@ -60,7 +60,7 @@ async def test_disposing_before_a_call_has_begun_leaves_nothing() -> None:
     bench.push("a")
     bench.out.subscription.dispose()
     await settle()
-    assert bench.desk.begun == []
+    assert bench.calls.started == []
 
 
 async def test_a_result_that_is_ready_when_it_is_disposed_is_not_told() -> None:
@@ -68,8 +68,8 @@ async def test_a_result_that_is_ready_when_it_is_disposed_is_not_told() -> None:
     bench = Bench(max_concurrent=2)
     bench.push("a", "b")
     await settle()
-    bench.desk.finish("a")
-    bench.desk.fail("b", ValueError("mine"))
+    bench.calls.finish("a")
+    bench.calls.fail("b", ValueError("mine"))
     bench.out.subscription.dispose()
     await settle()
     assert (bench.out.values, bench.out.ends) == ([], [])
@@ -86,7 +86,7 @@ async def test_a_call_that_is_cancelled_from_outside_ends_the_stream() -> None:
     await settle()
     assert isinstance(bench.out.error, RxwsError)
     assert "was cancelled" in str(bench.out.error)
-    assert sorted(bench.desk.cancelled) == ["a", "b"]
+    assert sorted(bench.calls.cancelled) == ["a", "b"]
 
 
 async def test_a_call_that_cancels_itself_ends_the_stream() -> None:
@@ -94,7 +94,7 @@ async def test_a_call_that_cancels_itself_ends_the_stream() -> None:
     bench = Bench()
     bench.push("a")
     await settle()
-    bench.desk.fail("a", asyncio.CancelledError())
+    bench.calls.fail("a", asyncio.CancelledError())
     await settle()
     assert isinstance(bench.out.error, RxwsError)
 
@@ -108,7 +108,7 @@ async def test_what_is_no_exception_is_one_downstream() -> None:
     bench = Bench()
     bench.push("a")
     await settle()
-    bench.desk.fail("a", Odd("mine"))
+    bench.calls.fail("a", Odd("mine"))
     await settle()
     assert isinstance(bench.out.error, RxwsError)
     assert "Odd" in str(bench.out.error)
@@ -127,7 +127,7 @@ async def test_a_source_that_cannot_be_held_meets_a_bound() -> None:
     assert error.waiting == 1024
     assert "pass flow=conn.flow, raise max_concurrent, or thin them out" in str(error)
     await settle()
-    assert bench.desk.cancelled == ["0"]
+    assert bench.calls.cancelled == ["0"]
     assert bench.source.observers == []
 
 
@@ -142,12 +142,12 @@ async def test_a_source_that_floods_within_its_subscription_ends_as_well(end: An
         end(observer)
         return Disposable(lambda: disposed.append("source"))
 
-    desk = Desk()
-    out: Notes[Any] = Notes(rx.create(flood).pipe(map_async(desk)), Clock())
+    calls = ManualCalls()
+    out: Subscriber[Any] = Subscriber(rx.create(flood).pipe(map_async(calls)), Clock())
     assert isinstance(out.error, Backlog)
     assert disposed == ["source"]
     await settle()
-    assert desk.begun == []
+    assert calls.started == []
 
 
 async def test_taking_enough_disposes_the_rest() -> None:
@@ -155,12 +155,12 @@ async def test_taking_enough_disposes_the_rest() -> None:
     bench = Bench(ops.take(1), max_concurrent=3)
     bench.push(*"abcd")
     await settle()
-    bench.desk.finish("b", "a")
+    bench.calls.finish("b", "a")
     await settle()
     assert bench.out.values == ["a!"]
     assert bench.out.ends == [None]
-    assert bench.desk.cancelled == ["c"]
-    assert bench.desk.begun == ["a", "b", "c"]
+    assert bench.calls.cancelled == ["c"]
+    assert bench.calls.started == ["a", "b", "c"]
 
 
 async def test_taking_enough_leaves_what_is_ready_untold() -> None:
@@ -168,26 +168,26 @@ async def test_taking_enough_leaves_what_is_ready_untold() -> None:
     bench = Bench(ops.take(1), max_concurrent=2, ordered=False)
     bench.push(*"abc")
     await settle()
-    bench.desk.finish("a", "b")
+    bench.calls.finish("a", "b")
     await settle()
     assert bench.out.values == ["a!"]
     assert bench.out.ends == [None]
-    assert bench.desk.begun == ["a", "b"]
+    assert bench.calls.started == ["a", "b"]
 
 
 async def test_each_subscription_is_its_own() -> None:
     """Nothing is shared but the function."""
-    desk = Desk()
+    calls = ManualCalls()
     source: Subject[str] = Subject()
-    mapped = source.pipe(map_async(desk))
-    first: Notes[Any] = Notes(mapped, Clock())
-    second: Notes[Any] = Notes(mapped, Clock())
+    mapped = source.pipe(map_async(calls))
+    first: Subscriber[Any] = Subscriber(mapped, Clock())
+    second: Subscriber[Any] = Subscriber(mapped, Clock())
     source.on_next("a")
     await settle()
-    assert desk.begun == ["a", "a"]
+    assert calls.started == ["a", "a"]
     first.subscription.dispose()
     await settle()
-    assert desk.cancelled == ["a"]
-    desk.finish("a")
+    assert calls.cancelled == ["a"]
+    calls.finish("a")
     await settle()
     assert (first.values, second.values) == ([], ["a!"])

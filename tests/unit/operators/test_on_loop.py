@@ -12,7 +12,7 @@ from reactivex import operators as ops
 from reactivex.subject import Subject
 
 from rxws.operators._on_loop import on_loop
-from support.virtual.session import Rig
+from support.virtual.session import VirtualSession
 
 PATIENCE = 30.0  # seconds; how long anything is waited for before the test fails
 
@@ -119,13 +119,13 @@ async def test_it_can_be_awaited() -> None:
 
 def test_a_scheduler_that_is_passed_is_used() -> None:
     """The connection's, say."""
-    rig = Rig()
+    virtual = VirtualSession()
     seen: list[float] = []
-    rig.conn.incoming.pipe(ops.delay(2.0), on_loop()).subscribe(
-        lambda _: seen.append(rig.clock.time), scheduler=rig.conn.scheduler
+    virtual.conn.incoming.pipe(ops.delay(2.0), on_loop()).subscribe(
+        lambda _: seen.append(virtual.clock.time), scheduler=virtual.conn.scheduler
     )
-    rig.peer.message("a")
-    rig.run(3)
+    virtual.peer.message("a")
+    virtual.run(3)
     assert seen == [2]
 
 

@@ -14,8 +14,14 @@ from rxws._core.connection import Close
 from rxws._core.errors import ConnectError, HandshakeError
 from rxws._reconnect.channels import Channel
 from rxws._reconnect.link import PinnedMessage
-from support.virtual.servers import refused
-from support.virtual.subject import Client, code, got, served, waiting
+from support.virtual.servers import fail_with
+from support.virtual.subject import (
+    VirtualSubject,
+    close_code_of,
+    never_open,
+    open_at_once,
+    received_by,
+)
 
 
 def name(value: str) -> str:
@@ -23,28 +29,28 @@ def name(value: str) -> str:
     return value.split(":")[0]
 
 
-def channel(client: Client, key: str, **options: Any) -> Channel[Any]:
+def channel(client: VirtualSubject, key: str, **options: Any) -> Channel[Any]:
     return client.feed.channel(f"+{key}", f"-{key}", name, key=key, **options)
 
 
 @pytest.mark.promise("channel")
 def test_subscribers_share_one_subscription() -> None:
     """Two subscribe and one message is sent; one leaves, nothing; the last leaves, one message."""
-    client = Client()
+    client = VirtualSubject()
     keep = client.notes()
     a = channel(client, "a")
     first, second = client.notes(a), client.notes(a)
     [dial] = client.dials
-    assert got(dial) == ["+a"]
+    assert received_by(dial) == ["+a"]
     dial.peer.message("a:1", "b:1")
     assert first.values == second.values == ["a:1"]
     assert keep.values == ["a:1", "b:1"]
     first.subscription.dispose()
-    assert got(dial) == ["+a"]
+    assert received_by(dial) == ["+a"]
     dial.peer.message("a:2")
     assert second.values == ["a:1", "a:2"]
     second.subscription.dispose()
-    assert got(dial) == ["+a", "-a"]
+    assert received_by(dial) == ["+a", "-a"]
     dial.peer.message("a:3")
     assert second.values == ["a:1", "a:2"]
     client.check_nothing_left(keep.subscription.dispose)
@@ -52,51 +58,51 @@ def test_subscribers_share_one_subscription() -> None:
 
 def test_a_channel_alone_opens_and_closes_the_socket() -> None:
     """Who subscribes a channel counts as a subscriber of the subject."""
-    client = Client()
+    client = VirtualSubject()
     notes = client.notes(channel(client, "a"))
     [dial] = client.dials
-    assert got(dial) == ["+a"]
+    assert received_by(dial) == ["+a"]
     notes.subscription.dispose()
-    assert got(dial) == ["+a", "-a"]
-    assert code(dial) == 1000
+    assert received_by(dial) == ["+a", "-a"]
+    assert close_code_of(dial) == 1000
     client.check_nothing_left()
 
 
 @pytest.mark.promise("greeting")
 def test_each_connection_is_asked_once_before_what_waits() -> None:
     """A new connection is sent `opening`, then the channels' messages, then the buffer."""
-    client = Client(opening=lambda conn: ["login"])
+    client = VirtualSubject(opening=lambda conn: ["login"])
     a, b = client.notes(channel(client, "a")), client.notes(channel(client, "b"))
     client.dials[0].peer.lost()
     client.run()
     client.feed.on_next("x")
     client.run(1.0)
-    assert got(client.dials[1]) == ["login", "+a", "+b", "x"]
+    assert received_by(client.dials[1]) == ["login", "+a", "+b", "x"]
     client.dials[1].peer.message("b:1")
     assert (a.values, b.values) == ([], ["b:1"])
     b.subscription.dispose()
     client.dials[1].peer.lost()
     client.run(1.0)
-    assert got(client.dials[2]) == ["login", "+a"]
+    assert received_by(client.dials[2]) == ["login", "+a"]
     client.check_nothing_left(a.subscription.dispose)
 
 
 def test_who_leaves_while_nothing_is_open_is_not_asked_for() -> None:
     """A channel that is left between two connections costs the next one nothing."""
-    client = Client(served(), served())
+    client = VirtualSubject(open_at_once(), open_at_once())
     keep = client.notes()
     notes = client.notes(channel(client, "a"))
     client.dials[0].peer.lost()
     client.run()
     notes.subscription.dispose()
     client.run(1.0)
-    assert got(client.dials[1]) == []
+    assert received_by(client.dials[1]) == []
     client.check_nothing_left(keep.subscription.dispose)
 
 
 def test_a_subscription_that_has_not_left_is_taken_back() -> None:
     """What waits for a slow peer and is not wanted any more is not sent, nor is its opposite."""
-    client = Client()
+    client = VirtualSubject()
     keep = client.notes()
     [dial] = client.dials
     dial.peer.stop()
@@ -107,14 +113,14 @@ def test_a_subscription_that_has_not_left_is_taken_back() -> None:
     other = client.notes(channel(client, "b"))
     dial.peer.go()
     client.run()
-    assert got(dial) == ["fills", "x", "+b"]
+    assert received_by(dial) == ["fills", "x", "+b"]
     other.subscription.dispose()
     client.check_nothing_left(keep.subscription.dispose)
 
 
 def test_what_is_for_one_connection_is_not_sent_on_the_next() -> None:
     """Of what waits when a connection dies, only what was pushed goes with the next one."""
-    client = Client()
+    client = VirtualSubject()
     keep = client.notes()
     notes = client.notes(channel(client, "a"))
     [dial] = client.dials
@@ -125,15 +131,15 @@ def test_what_is_for_one_connection_is_not_sent_on_the_next() -> None:
     b = client.notes(channel(client, "b"))
     dial.peer.lost()
     client.run(1.0)
-    assert got(dial) == ["+a", "fills"]
-    assert got(client.dials[1]) == ["+b", "x"]
+    assert received_by(dial) == ["+a", "fills"]
+    assert received_by(client.dials[1]) == ["+b", "x"]
     b.subscription.dispose()
     client.check_nothing_left(keep.subscription.dispose)
 
 
 def test_the_last_to_leave_unsubscribes_before_the_close_of_a_slow_peer() -> None:
     """Where the wire is full, the unsubscribe message and what waits go ahead of the close."""
-    client = Client()
+    client = VirtualSubject()
     notes = client.notes(channel(client, "a"))
     [dial] = client.dials
     dial.peer.stop()
@@ -143,14 +149,14 @@ def test_the_last_to_leave_unsubscribes_before_the_close_of_a_slow_peer() -> Non
     assert client.names[-1] == "Open"
     dial.peer.go()
     client.run()
-    assert got(dial) == ["+a", "fills", "x", "-a"]
-    assert code(dial) == 1000
+    assert received_by(dial) == ["+a", "fills", "x", "-a"]
+    assert close_code_of(dial) == 1000
     client.check_nothing_left()
 
 
 def test_one_who_comes_while_the_last_leaves_keeps_the_connection() -> None:
     """A connection that has yet to send what waits before it closes is used by who comes then."""
-    client = Client()
+    client = VirtualSubject()
     notes = client.notes()
     [dial] = client.dials
     dial.peer.stop()
@@ -162,14 +168,14 @@ def test_one_who_comes_while_the_last_leaves_keeps_the_connection() -> None:
     client.run()
     dial.peer.message("a")
     assert again.values == ["a"]
-    assert got(dial) == ["fills", "x"]
+    assert received_by(dial) == ["fills", "x"]
     assert len(client.dials) == 1
     client.check_nothing_left(again.subscription.dispose)
 
 
 def test_what_could_not_leave_waits_for_the_next_who_comes() -> None:
     """If the connection dies while the last leaves, nothing is dialled and what waits is kept."""
-    client = Client()
+    client = VirtualSubject()
     notes = client.notes()
     client.dials[0].peer.stop()
     client.feed.on_next("fills")
@@ -180,14 +186,14 @@ def test_what_could_not_leave_waits_for_the_next_who_comes() -> None:
     assert len(client.dials) == 1
     assert client.feed.stats.queued == 1
     again = client.notes()
-    assert got(client.dials[1]) == ["x"]
+    assert received_by(client.dials[1]) == ["x"]
     client.check_nothing_left(again.subscription.dispose)
 
 
 @pytest.mark.promise("channel")
 def test_a_channel_sends() -> None:
     """What is pushed into a channel is sent; its end, and an error, leave the socket open."""
-    client = Client()
+    client = VirtualSubject()
     a = channel(client, "a")
     notes = client.notes(a)
     a.on_next("x")
@@ -198,7 +204,7 @@ def test_a_channel_sends() -> None:
     a.on_error(failed)
     a.on_next("y")
     assert faults == [failed]
-    assert got(client.dials[0]) == ["+a", "x", "y"]
+    assert received_by(client.dials[0]) == ["+a", "x", "y"]
     assert client.names[-1] == "Open"
     with pytest.raises(TypeError, match="push the Close into its subject"):
         a.on_next(Close())
@@ -207,7 +213,7 @@ def test_a_channel_sends() -> None:
 
 def test_messages_may_be_made_when_they_are_needed() -> None:
     """A function makes the message anew each time; None is for no message."""
-    client = Client()
+    client = VirtualSubject()
     keep = client.notes()
     tickets = iter("123456")
     notes = client.notes(
@@ -218,7 +224,7 @@ def test_messages_may_be_made_when_they_are_needed() -> None:
     client.run(1.0)
     silent.subscription.dispose()
     notes.subscription.dispose()
-    assert [got(dial) for dial in client.dials] == [["+1"], ["+2", "-3"]]
+    assert [received_by(dial) for dial in client.dials] == [["+1"], ["+2", "-3"]]
     client.check_nothing_left(keep.subscription.dispose)
 
 
@@ -228,14 +234,14 @@ def failing(*_: object) -> Any:
 
 def test_a_subscribe_message_that_cannot_be_made_fails_its_channel_only() -> None:
     """Its subscribers are told what the function raised; the others and the socket go on."""
-    client = Client()
+    client = VirtualSubject()
     good = client.notes(channel(client, "a"))
     bad = client.notes(client.feed.channel(failing, "-", name, key="b"))
     assert isinstance(bad.error, ValueError)
     client.dials[0].peer.message("a:1", "b:1")
     assert good.values == ["a:1"]
     assert bad.values == []
-    assert got(client.dials[0]) == ["+a"]
+    assert received_by(client.dials[0]) == ["+a"]
     client.check_nothing_left(good.subscription.dispose)
 
 
@@ -243,9 +249,9 @@ def test_one_that_fails_before_it_is_open_leaves_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A channel that cannot be subscribed and was alone closes the socket; the log tells of it."""
-    client = Client()
+    client = VirtualSubject()
     client.feed.channel(failing, None, bool).subscribe()
-    assert code(client.dials[0]) == 1000
+    assert close_code_of(client.dials[0]) == 1000
     assert "a channel failed: mine" in caplog.text
     client.check_nothing_left()
 
@@ -254,7 +260,7 @@ def test_an_unsubscribe_message_that_cannot_be_made_is_a_fault(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Who leaves is told nothing, the log is."""
-    client = Client()
+    client = VirtualSubject()
     keep = client.notes()
     notes = client.notes(client.feed.channel("+", failing, bool))
     notes.subscription.dispose()
@@ -270,7 +276,7 @@ def test_what_raises_in_a_channel_leaves_the_others(
 ) -> None:
     """A subscriber that raises, and a `match`, are told by `errors` or logged once; all go on."""
     caplog.set_level(logging.ERROR)
-    client = Client()
+    client = VirtualSubject()
     faults: list[Exception] = []
     if observed:
         client.feed.errors.subscribe(faults.append)
@@ -303,7 +309,7 @@ def test_channels_of_one_key_share_the_look_up() -> None:
         calls.append(value)
         return name(value)
 
-    client = Client()
+    client = VirtualSubject()
     all_notes = [
         client.notes(client.feed.channel(None, None, match, key=f"{number % 500}"))
         for number in range(1000)
@@ -323,7 +329,7 @@ def test_channels_of_one_key_share_the_look_up() -> None:
 
 def test_a_key_may_be_none() -> None:
     """None is a key as any other: the channel of what has no name."""
-    client = Client()
+    client = VirtualSubject()
     notes = client.notes(client.feed.channel(None, None, lambda value: None, key=None))
     client.dials[0].peer.message("a")
     assert notes.values == ["a"]
@@ -333,7 +339,7 @@ def test_a_key_may_be_none() -> None:
 def test_the_end_is_told_to_channels() -> None:
     """A final end ends a channel's subscribers as the subject's; both can be subscribed again."""
     refusal = HandshakeError("no", 403, {})
-    client = Client(refused(refusal), served())
+    client = VirtualSubject(fail_with(refusal), open_at_once())
     a = channel(client, "a")
     second = []
 
@@ -344,7 +350,7 @@ def test_the_end_is_told_to_channels() -> None:
     # The first has failed within the subscribing, and the second has opened since.
     client.run()
     assert len(second) == 1
-    assert got(client.dials[1]) == ["+a"]
+    assert received_by(client.dials[1]) == ["+a"]
     client.dials[1].peer.close(1000)
     client.run()
     assert second[0].ends == [None]
@@ -359,7 +365,7 @@ def test_who_comes_within_a_status_or_opening_is_asked_for_once() -> None:
         notes.append(client.notes(channel(client, "b")))
         return ["login"]
 
-    client = Client(opening=opening)
+    client = VirtualSubject(opening=opening)
     client.feed.on_next("x")
 
     def come(status: object) -> None:
@@ -368,14 +374,14 @@ def test_who_comes_within_a_status_or_opening_is_asked_for_once() -> None:
 
     client.feed.status.subscribe(come)
     notes.append(client.notes())
-    assert got(client.dials[0]) == ["login", "+a", "+b", "x"]
+    assert received_by(client.dials[0]) == ["login", "+a", "+b", "x"]
     client.feed.dispose()
     client.check_nothing_left()
 
 
 def test_who_comes_while_channels_are_asked_for() -> None:
     """A channel that comes within another's subscribe function is asked for on that connection."""
-    client = Client()
+    client = VirtualSubject()
     notes: list[Any] = []
 
     def ask() -> str:
@@ -385,14 +391,14 @@ def test_who_comes_while_channels_are_asked_for() -> None:
 
     client.feed.on_next("x")
     client.feed.channel(ask, None, bool).subscribe()
-    assert got(client.dials[0]) == ["+a", "+b", "x"]
+    assert received_by(client.dials[0]) == ["+a", "+b", "x"]
     client.feed.dispose()
     client.check_nothing_left()
 
 
 def test_disposing_a_channel_lets_go_of_its_subscribers() -> None:
     """It is as if all of them had left; it can be subscribed again."""
-    client = Client()
+    client = VirtualSubject()
     keep = client.notes()
     a = channel(client, "a")
     first = client.notes(a)
@@ -400,7 +406,7 @@ def test_disposing_a_channel_lets_go_of_its_subscribers() -> None:
     client.dials[0].peer.message("a:1")
     assert (first.values, first.ends) == ([], [])
     again = client.notes(a)
-    assert got(client.dials[0]) == ["+a", "-a", "+a"]
+    assert received_by(client.dials[0]) == ["+a", "-a", "+a"]
     client.feed.dispose()
     again.subscription.dispose()
     client.check_nothing_left(keep.subscription.dispose)
@@ -408,7 +414,7 @@ def test_disposing_a_channel_lets_go_of_its_subscribers() -> None:
 
 def test_what_a_channel_cannot_be_made_of() -> None:
     """A `match` that is no function, and a key that no dictionary takes, are refused at once."""
-    client = Client()
+    client = VirtualSubject()
     with pytest.raises(TypeError, match="is not callable"):
         client.feed.channel(None, None, "a")  # type: ignore[arg-type] # that is the test
     with pytest.raises(TypeError, match="unhashable"):
@@ -417,7 +423,7 @@ def test_what_a_channel_cannot_be_made_of() -> None:
 
 def test_repr() -> None:
     """A channel says which it is and how many are there."""
-    client = Client(waiting)
+    client = VirtualSubject(never_open)
     a = channel(client, "a")
     assert a.observers == []
     notes = client.notes(a)
@@ -429,14 +435,14 @@ def test_repr() -> None:
 
 def test_values_go_through_a_codec() -> None:
     """Messages of channels are encoded as all others, and `match` is given what was decoded."""
-    client = Client(served(codec=rxws.codecs.json))
+    client = VirtualSubject(open_at_once(codec=rxws.codecs.json))
     notes = client.notes(
         client.feed.channel({"sub": "a"}, {"unsub": "a"}, lambda tick: tick.get("sym"), key="a")
     )
     client.dials[0].peer.message(json.dumps({"sym": "a", "price": 1}), json.dumps({"ack": True}))
     assert notes.values == [{"sym": "a", "price": 1}]
     notes.subscription.dispose()
-    assert [json.loads(message) for message in got(client.dials[0])] == [
+    assert [json.loads(message) for message in received_by(client.dials[0])] == [
         {"sub": "a"},
         {"unsub": "a"},
     ]
@@ -445,18 +451,18 @@ def test_values_go_through_a_codec() -> None:
 
 def test_refused_while_waiting_is_not_asked() -> None:
     """Subscribing and leaving while dialling sends nothing at all."""
-    client = Client(refused(ConnectError("nobody")), served())
+    client = VirtualSubject(fail_with(ConnectError("nobody")), open_at_once())
     keep = client.notes()
     notes = client.notes(channel(client, "a"))
     notes.subscription.dispose()
     client.run(1.0)
-    assert got(client.dials[1]) == []
+    assert received_by(client.dials[1]) == []
     client.check_nothing_left(keep.subscription.dispose)
 
 
 def test_who_leaves_while_the_subscribe_message_is_made_is_not_asked_for() -> None:
     """A function that makes the message and lets its only subscriber go: nothing is sent."""
-    client = Client()
+    client = VirtualSubject()
     keep = client.notes()
 
     def made() -> str:
@@ -465,13 +471,13 @@ def test_who_leaves_while_the_subscribe_message_is_made_is_not_asked_for() -> No
 
     one = client.feed.channel(made, "-", bool)
     one.subscribe()
-    assert got(client.dials[0]) == []
+    assert received_by(client.dials[0]) == []
     client.check_nothing_left(keep.subscription.dispose)
 
 
 def test_who_comes_back_while_the_subscribe_message_is_made_is_asked_for_once() -> None:
     """The server hears one subscribe message, of who is there then."""
-    client = Client()
+    client = VirtualSubject()
     keep = client.notes()
 
     def made() -> str:
@@ -485,15 +491,15 @@ def test_who_comes_back_while_the_subscribe_message_is_made_is_asked_for_once() 
     again: list[Any] = []
     one = client.feed.channel(made, "-", bool)
     one.subscribe()
-    assert got(client.dials[0]) == ["+"]
+    assert received_by(client.dials[0]) == ["+"]
     again[0].subscription.dispose()
-    assert got(client.dials[0]) == ["+", "-"]
+    assert received_by(client.dials[0]) == ["+", "-"]
     client.check_nothing_left(keep.subscription.dispose)
 
 
 def test_who_comes_while_the_unsubscribe_message_is_made_stays_subscribed() -> None:
     """The server hears of the end first, and then of who came, and not the other way round."""
-    client = Client()
+    client = VirtualSubject()
     keep = client.notes()
     again: list[Any] = []
 
@@ -504,17 +510,17 @@ def test_who_comes_while_the_unsubscribe_message_is_made_stays_subscribed() -> N
 
     one = client.feed.channel("+", made, bool)
     client.notes(one).subscription.dispose()
-    assert got(client.dials[0]) == ["+", "-", "+"]
+    assert received_by(client.dials[0]) == ["+", "-", "+"]
     client.dials[0].peer.message("a")
     assert again[0].values == ["a"]
     again[0].subscription.dispose()
-    assert got(client.dials[0]) == ["+", "-", "+", "-"]
+    assert received_by(client.dials[0]) == ["+", "-", "+", "-"]
     client.check_nothing_left(keep.subscription.dispose)
 
 
 def test_a_connection_that_is_left_while_a_message_is_made_is_not_the_one_asked() -> None:
     """All leave and one comes back while a message is made: the new connection is asked once."""
-    client = Client(served(), waiting, served())
+    client = VirtualSubject(open_at_once(), never_open, open_at_once())
     client.notes()
     calls: list[str] = []
     again: list[Any] = []
@@ -531,13 +537,13 @@ def test_a_connection_that_is_left_while_a_message_is_made_is_not_the_one_asked(
     assert len(client.dials) == 2
     client.dials[1].fail(ConnectError("nobody"))
     client.run(1.0)
-    assert [got(dial) for dial in client.dials] == [[], [], ["+"]]
+    assert [received_by(dial) for dial in client.dials] == [[], [], ["+"]]
     client.check_nothing_left(again[0].subscription.dispose)
 
 
 def test_a_connection_that_is_left_over_an_unsubscribe_message_is_not_told() -> None:
     """The message of a connection that is gone is not sent on the next one."""
-    client = Client()
+    client = VirtualSubject()
     keep = client.notes()
     later: list[Any] = []
 
@@ -548,13 +554,13 @@ def test_a_connection_that_is_left_over_an_unsubscribe_message_is_not_told() -> 
 
     one = client.feed.channel("+", made, bool)
     client.notes(one).subscription.dispose()
-    assert [got(dial) for dial in client.dials] == [["+"], []]
+    assert [received_by(dial) for dial in client.dials] == [["+"], []]
     client.check_nothing_left(later[0].subscription.dispose)
 
 
 def test_coming_and_leaving_behind_a_full_wire_gathers_nothing() -> None:
     """However often somebody comes and leaves, what waits is what the server has yet to hear."""
-    client = Client()
+    client = VirtualSubject()
     keep = client.notes()
     dial = client.dials[0]
     one = channel(client, "a")
@@ -568,6 +574,6 @@ def test_coming_and_leaving_behind_a_full_wire_gathers_nothing() -> None:
     assert sum(isinstance(each, PinnedMessage) for each in gc.get_objects()) - before < 5
     dial.peer.go()
     client.run()
-    assert got(dial) == ["+a", "fills the wire", "-a", "+a"]
+    assert received_by(dial) == ["+a", "fills the wire", "-a", "+a"]
     notes.subscription.dispose()
     client.check_nothing_left(keep.subscription.dispose)

@@ -24,8 +24,16 @@ from rxws._core.errors import ConnectError, ConnectionClosed, HandshakeError, Rx
 from rxws._core.schedulers import call_later
 from rxws.operators import reconnect
 from rxws.status import Closed, Connecting, Open, Status, Waiting
-from support.virtual.servers import AnyConnection, Dial, Meets, Network, Statuses, opened, refused
-from support.virtual.session import Notes
+from support.virtual.servers import (
+    AnyConnection,
+    Dial,
+    OnDial,
+    StatusSubscriber,
+    VirtualServers,
+    fail_with,
+    open_for,
+)
+from support.virtual.session import Subscriber
 
 NOBODY = ConnectError("nobody listens")
 
@@ -33,15 +41,15 @@ NOBODY = ConnectError("nobody listens")
 class Client:
     """A subscriber of what dials again, on a network of its own."""
 
-    def __init__(self, *meets: Meets, **options: Any) -> None:
-        self.network = Network(*meets)
+    def __init__(self, *meets: OnDial, **options: Any) -> None:
+        self.network = VirtualServers(*meets)
         self.clock = self.network.clock
-        self.status = Statuses()
+        self.status = StatusSubscriber()
         options.setdefault("backoff", backoff.constant(1.0))
         self.connections = self.network.source.pipe(
             reconnect(status=self.status, scheduler=self.clock, **options)
         )
-        self.notes: Notes[AnyConnection] = Notes(self.connections, self.clock)
+        self.notes: Subscriber[AnyConnection] = Subscriber(self.connections, self.clock)
 
     @property
     def times(self) -> list[float]:
@@ -67,14 +75,14 @@ class Client:
 
 def test_a_refused_dial_is_made_again_after_each_wait_of_the_backoff() -> None:
     """The first at once, then as the series says."""
-    client = Client(refused(NOBODY), backoff=lambda: iter([1.0, 2.5, 0.5]))
+    client = Client(fail_with(NOBODY), backoff=lambda: iter([1.0, 2.5, 0.5]))
     client.clock.run(10)
     assert client.times == [0.0, 1.0, 3.5, 4.0]
 
 
 def test_a_lost_connection_is_dialled_again() -> None:
     """Each connection is emitted while it is open, and the old one is over by then."""
-    client = Client(opened(5.0, lost=True), opened())
+    client = Client(open_for(5.0, lost=True), open_for())
     client.clock.run(20)
     assert client.times == client.notes.times == [0.0, 6.0]
     assert len(set(map(id, client.notes.values))) == 2
@@ -95,7 +103,7 @@ def test_a_lost_connection_is_dialled_again() -> None:
 @pytest.mark.parametrize("code", [1001, 1011, 1012, 1013, 1014])
 def test_a_close_that_says_nothing_against_it_is_followed_by_another_dial(code: int) -> None:
     """The peer goes away, restarts, or has an error."""
-    client = Client(opened(0.5, code), opened())
+    client = Client(open_for(0.5, code), open_for())
     client.clock.run(2)
     assert client.times == [0.0, 1.5]
     assert isinstance(cause := client.status.told[3].cause, ConnectionClosed)  # type: ignore[union-attr] # it is Waiting
@@ -118,7 +126,7 @@ def test_a_close_that_says_nothing_against_it_is_followed_by_another_dial(code: 
 def test_a_server_that_asks_to_be_left_alone_is(status: int, asked: str, wait: float) -> None:
     """`Retry-After`, and on top of it the backoff's own wait, with its jitter."""
     headers = {"Retry-After": asked, "Date": "Wed, 21 Oct 2015 07:27:40 GMT"}
-    client = Client(refused(HandshakeError("busy", status, headers)), opened())
+    client = Client(fail_with(HandshakeError("busy", status, headers)), open_for())
     client.clock.run(4000)
     assert client.times == [0.0, wait]
 
@@ -128,7 +136,7 @@ def test_a_thousand_who_were_asked_to_wait_do_not_come_back_in_one_moment() -> N
     seed = 3
     rng = random.Random(seed)
     busy = HandshakeError("busy", 503, {"Retry-After": "30"})
-    network = Network(*[refused(busy)] * 1000, lambda _: None)
+    network = VirtualServers(*[fail_with(busy)] * 1000, lambda _: None)
     policy = backoff.exponential(random=rng.random)
     for _ in range(1000):
         network.source.pipe(reconnect(policy, scheduler=network.clock)).subscribe()
@@ -155,7 +163,7 @@ def test_of_a_thousand_cut_off_at_once_no_moment_sees_over_a_hundredth_of_the_di
     rng = random.Random(seed)
     rounds = 3
     at_cap: list[list[float]] = [[] for _ in range(rounds)]
-    network = Network()
+    network = VirtualServers()
 
     def fail(dial: Dial) -> None:
         dial.fail(NOBODY)
@@ -164,7 +172,7 @@ def test_of_a_thousand_cut_off_at_once_no_moment_sees_over_a_hundredth_of_the_di
     policy = backoff.exponential(random=rng.random)
     below_cap = 6  # waits: 1, 2, 4, 8, 16, 32
     for _ in range(1000):
-        mine = Notes(
+        mine = Subscriber(
             network.source.pipe(
                 reconnect(
                     policy, status=Attempts(network, at_cap, below_cap), scheduler=network.clock
@@ -179,10 +187,10 @@ def test_of_a_thousand_cut_off_at_once_no_moment_sees_over_a_hundredth_of_the_di
         assert max(busiest(sorted(dials), 0.1)) <= 10, f"seed {seed}"
 
 
-class Attempts(Statuses):
+class Attempts(StatusSubscriber):
     """Notes when each attempt after a wait at the cap is made."""
 
-    def __init__(self, network: Network, at_cap: list[list[float]], below: int) -> None:
+    def __init__(self, network: VirtualServers, at_cap: list[list[float]], below: int) -> None:
         super().__init__()
         self._clock, self._at_cap, self._below = network.clock, at_cap, below
 
@@ -200,7 +208,7 @@ def test_a_server_that_accepts_and_closes_at_once_is_dialled_ten_times_in_ten_se
 ) -> None:
     """At the most, by default."""
     client = Client(
-        opened(0.0, 1001), backoff=backoff.exponential(random=random.Random(seed).random)
+        open_for(0.0, 1001), backoff=backoff.exponential(random=random.Random(seed).random)
     )
     client.clock.run(10)
     assert 2 <= len(client.times) <= 10, f"seed {seed}"
@@ -211,7 +219,7 @@ def test_the_backoff_starts_over_after_a_connection_that_was_stable(
     stood: float, waits: list[float]
 ) -> None:
     """One that stood for `stable_after`, and not one that was merely opened."""
-    client = Client(opened(stood, 1001), backoff=lambda: iter([1.0, 2.0, 3.0, 4.0]))
+    client = Client(open_for(stood, 1001), backoff=lambda: iter([1.0, 2.0, 3.0, 4.0]))
     client.clock.run(3 * stood + sum(waits) + 0.5)
     waited = [status.delay for status in client.status.told if isinstance(status, Waiting)]
     assert waited == waits
@@ -221,7 +229,7 @@ def test_the_backoff_starts_over_after_a_connection_that_was_stable(
 
 def test_what_stable_means_can_be_said() -> None:
     """With 0 every connection is."""
-    client = Client(opened(0.5, 1001), backoff=lambda: iter([1.0, 50.0]), stable_after=0.0)
+    client = Client(open_for(0.5, 1001), backoff=lambda: iter([1.0, 50.0]), stable_after=0.0)
     client.clock.run(5)
     assert client.times == [0.0, 1.5, 3.0, 4.5]
 
@@ -232,7 +240,7 @@ def test_what_stable_means_can_be_said() -> None:
 @pytest.mark.parametrize("code", [1000, None])
 def test_a_peer_that_is_done_completes_it(code: int | None) -> None:
     """1000, and a close without a code."""
-    client = Client(opened(2.0, code))
+    client = Client(open_for(2.0, code))
     client.clock.run(10)
     assert client.notes.error is None
     assert client.notes.ended_at == 2.0
@@ -245,7 +253,7 @@ def test_a_peer_that_is_done_completes_it(code: int | None) -> None:
 @pytest.mark.promise("final")
 def test_other_closes_are_final(code: int) -> None:
     """With a `ConnectionClosed` that has the close, and says that it is not retryable."""
-    client = Client(opened(2.0, code))
+    client = Client(open_for(2.0, code))
     client.clock.run(10)
     error = client.check_final(ConnectionClosed, "is_retryable takes it as final")
     assert isinstance(error, ConnectionClosed)
@@ -258,7 +266,7 @@ def test_other_closes_are_final(code: int) -> None:
 def test_other_answers_are_final(status: int) -> None:
     """With the `HandshakeError` of the dial, on which a note says why."""
     refusal = HandshakeError("no", status, {})
-    client = Client(refused(refusal))
+    client = Client(fail_with(refusal))
     client.clock.run(10)
     assert client.check_final(HandshakeError, "is_retryable takes it as final") is refusal
     assert client.status.told == [Connecting(1), Closed(None, refusal)]
@@ -266,7 +274,7 @@ def test_other_answers_are_final(status: int) -> None:
 
 def test_what_is_no_fault_of_the_net_is_final() -> None:
     """A mistake in the program is told, not tried again."""
-    client = Client(refused(TypeError("a mistake")))
+    client = Client(fail_with(TypeError("a mistake")))
     client.check_final(TypeError, "is_retryable takes it as final")
 
 
@@ -279,7 +287,10 @@ def test_the_policy_alone_decides() -> None:
         return not isinstance(cause, ConnectError) or isinstance(cause, HandshakeError)
 
     client = Client(
-        refused(HandshakeError("no", 404, {})), opened(1.0, 1000), refused(NOBODY), retryable=mine
+        fail_with(HandshakeError("no", 404, {})),
+        open_for(1.0, 1000),
+        fail_with(NOBODY),
+        retryable=mine,
     )
     client.clock.run(10)
     assert client.times == [0.0, 1.0, 3.0]
@@ -290,7 +301,9 @@ def test_the_policy_alone_decides() -> None:
 def test_a_backoff_that_ends_gives_up_with_the_last_cause() -> None:
     """Which says so, and at which attempt."""
     last = ConnectError("and again nobody")
-    client = Client(refused(NOBODY), refused(NOBODY), refused(last), backoff=lambda: iter([1, 1]))
+    client = Client(
+        fail_with(NOBODY), fail_with(NOBODY), fail_with(last), backoff=lambda: iter([1, 1])
+    )
     client.clock.run(10)
     assert client.times == [0.0, 1.0, 2.0]
     assert client.check_final(ConnectError, "the backoff has ended, at attempt 3") is last
@@ -300,7 +313,7 @@ def test_a_note_is_put_on_an_error_once() -> None:
     """A source that fails with the same error for each subscriber does not pile them up."""
     error = TypeError("a mistake")
     for _ in range(3):
-        Client(refused(error))
+        Client(fail_with(error))
     assert len(error.__notes__) == 1
 
 
@@ -334,7 +347,7 @@ def test_a_policy_that_raises_ends_it_with_that(
     options: dict[str, Any], dials: int, end: str
 ) -> None:
     """Nothing is left, after a refusal as after a close."""
-    meet = refused(NOBODY) if end == "refused" else opened(0.5, 1001)
+    meet = fail_with(NOBODY) if end == "refused" else open_for(0.5, 1001)
     client = Client(meet, **options)
     client.clock.run(10)
     assert isinstance(client.notes.error, LookupError)
@@ -345,7 +358,7 @@ def test_a_policy_that_raises_ends_it_with_that(
 @pytest.mark.parametrize("wait", [-1.0, float("nan"), float("inf")])
 def test_a_wait_that_makes_no_sense_is_an_error(wait: float) -> None:
     """And not a dial at once, or never."""
-    client = Client(refused(NOBODY), backoff=lambda: iter([wait]))
+    client = Client(fail_with(NOBODY), backoff=lambda: iter([wait]))
     assert isinstance(error := client.notes.error, ValueError)
     assert error.__cause__ is NOBODY
     client.network.check_nothing_left()
@@ -375,10 +388,10 @@ def waiting(dial: Dial) -> None:
     """A dial that is never answered."""
 
 
-MOMENTS: dict[str, tuple[tuple[Meets, ...], float, Status]] = {
+MOMENTS: dict[str, tuple[tuple[OnDial, ...], float, Status]] = {
     "dialling": ((waiting,), 0.0, Connecting(1)),
-    "dialling for the second time": ((refused(NOBODY), waiting), 1.5, Connecting(2)),
-    "waiting": ((refused(NOBODY),), 0.5, Waiting(1.0, NOBODY)),
+    "dialling for the second time": ((fail_with(NOBODY), waiting), 1.5, Connecting(2)),
+    "waiting": ((fail_with(NOBODY),), 0.5, Waiting(1.0, NOBODY)),
 }
 
 
@@ -401,7 +414,7 @@ def test_disposed_before_it_is_open_nothing_is_left(moment: str) -> None:
 
 def test_disposed_while_open_the_connection_is_closed_with_1000() -> None:
     """And it is told so at once, though the peer has not answered yet."""
-    client = Client(opened())
+    client = Client(open_for())
     client.clock.run(1)
     client.notes.subscription.dispose()
     assert client.status.told[-1] == Closed(Close(1000))
@@ -418,7 +431,7 @@ def test_disposed_while_open_the_connection_is_closed_with_1000() -> None:
 @pytest.mark.parametrize("answered", [True, False])
 def test_disposed_while_it_is_closing_nothing_is_left(answered: bool) -> None:
     """A close by the user's own hand is under way, and the peer answers, or never does."""
-    client = Client(opened())
+    client = Client(open_for())
     [connection] = client.notes.values
     connection.outgoing.on_next(Close(4001, "enough"))
     client.clock.turn()
@@ -434,7 +447,7 @@ def test_disposed_while_it_is_closing_nothing_is_left(answered: bool) -> None:
 
 def test_disposed_before_it_is_told_of_the_end_nothing_is_left() -> None:
     """A subscriber of `closed` disposes: it is not dialled again."""
-    client = Client(opened(1.0, 1001))
+    client = Client(open_for(1.0, 1001))
     [connection] = client.notes.values
     connection.closed.subscribe(lambda _: client.notes.subscription.dispose())
     client.network.check_nothing_left()
@@ -446,7 +459,7 @@ def test_disposed_before_it_is_told_of_the_end_nothing_is_left() -> None:
 @pytest.mark.parametrize("kind", [Connecting, Open, Waiting, Closed])
 def test_who_watches_the_status_may_dispose_at_any(kind: type[Status], turn: int) -> None:
     """Nothing is left, and the last status is `Closed`, told once; also while it subscribes."""
-    network = Network(opened(1.0, 1001))
+    network = VirtualServers(open_for(1.0, 1001))
     watched: Subject[Status] = Subject()
     told: list[Status] = []
     subscription = SerialDisposable()
@@ -477,7 +490,7 @@ def test_a_policy_may_dispose(says: bool | None, caplog: pytest.LogCaptureFixtur
         subscription.dispose()
         return raises() if says is None else says
 
-    client = Client(opened(1.0, 1001), retryable=leave)
+    client = Client(open_for(1.0, 1001), retryable=leave)
     subscription.disposable = client.notes.subscription
     client.network.check_nothing_left()
     assert client.notes.ends == []
@@ -488,10 +501,10 @@ def test_a_policy_may_dispose(says: bool | None, caplog: pytest.LogCaptureFixtur
 
 def test_subscribed_again_it_dials_again() -> None:
     """From the first attempt, with a backoff that is new (RxJS#3935, #4650)."""
-    client = Client(refused(NOBODY), backoff=lambda: iter([1.0, 2.0, 3.0]))
+    client = Client(fail_with(NOBODY), backoff=lambda: iter([1.0, 2.0, 3.0]))
     client.clock.run(1.5)
     client.notes.subscription.dispose()
-    again = Notes(client.connections, client.clock)
+    again = Subscriber(client.connections, client.clock)
     client.clock.run(1.2)
     assert client.times == [0.0, 1.0, 1.5, 2.5]
     again.subscription.dispose()
@@ -500,9 +513,9 @@ def test_subscribed_again_it_dials_again() -> None:
 
 def test_two_subscriptions_know_nothing_of_each_other() -> None:
     """Each dials for itself; one that leaves takes nothing from the other."""
-    network = Network(opened())
+    network = VirtualServers(open_for())
     feed = network.source.pipe(reconnect(scheduler=network.clock))
-    one, other = Notes(feed, network.clock), Notes(feed, network.clock)
+    one, other = Subscriber(feed, network.clock), Subscriber(feed, network.clock)
     assert len(network.dials) == 2
     one.subscription.dispose()
     network.clock.run(10)
@@ -513,7 +526,7 @@ def test_two_subscriptions_know_nothing_of_each_other() -> None:
 
 def test_another_thread_may_dispose() -> None:
     """It happens on the scheduler's own thread, in its next turn."""
-    client = Client(opened())
+    client = Client(open_for())
     thread = threading.Thread(target=client.notes.subscription.dispose)
     thread.start()
     thread.join()
@@ -528,7 +541,7 @@ def test_another_thread_may_dispose() -> None:
 
 def test_a_subscriber_may_close_the_connection_that_it_is_told_of() -> None:
     """With 1000 it is final, with 1001 it is dialled again."""
-    network = Network(opened())
+    network = VirtualServers(open_for())
     codes = iter([1001, 1000])
     ends: list[object] = []
 
@@ -553,7 +566,7 @@ def test_a_connection_that_is_over_when_it_is_told_of_is_dialled_again() -> None
         dial.peer.lost()
         dial.later(0.5, lambda: observer.on_next(connection))
 
-    client = Client(lost, opened())
+    client = Client(lost, open_for())
     client.clock.run(3)
     assert client.notes.times == [0.5, 1.5]
     assert client.status.names == [
@@ -564,7 +577,7 @@ def test_a_connection_that_is_over_when_it_is_told_of_is_dialled_again() -> None
 
 def test_a_subscriber_that_raises_closes_with_1011(caplog: pytest.LogCaptureFixture) -> None:
     """As a handler does; it is logged once, and dialled again, since the next may do better."""
-    network = Network(opened())
+    network = VirtualServers(open_for())
     told: list[AnyConnection] = []
 
     def use(connection: AnyConnection) -> None:
@@ -591,7 +604,7 @@ def test_a_subscriber_that_disposes_and_raises_closes_with_1011_too(
     seconds: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The peer is told of the exception, not of the leaving."""
-    network = Network(lambda dial: dial.later(seconds, lambda: opened()(dial)))
+    network = VirtualServers(lambda dial: dial.later(seconds, lambda: open_for()(dial)))
     subscription = SerialDisposable()
 
     def use(_: AnyConnection) -> None:
@@ -609,8 +622,8 @@ def test_a_subscriber_that_disposes_and_raises_closes_with_1011_too(
 @pytest.mark.parametrize("seconds", [0.0, 1.0])
 def test_who_takes_one_connection_and_leaves_has_closed_it(seconds: float) -> None:
     """`first()` disposes while it is told of the connection."""
-    network = Network(lambda dial: dial.later(seconds, lambda: opened()(dial)))
-    taken = Notes(
+    network = VirtualServers(lambda dial: dial.later(seconds, lambda: open_for()(dial)))
+    taken = Subscriber(
         network.source.pipe(reconnect(scheduler=network.clock), ops.first()), network.clock
     )
     network.check_nothing_left()
@@ -618,12 +631,12 @@ def test_who_takes_one_connection_and_leaves_has_closed_it(seconds: float) -> No
     assert network.dials[0].transport.sent[0].code == 1000
 
 
-@pytest.mark.parametrize("meet", [refused(TypeError("final")), opened(1.0, 4001)])
+@pytest.mark.parametrize("meet", [fail_with(TypeError("final")), open_for(1.0, 4001)])
 def test_an_error_that_nobody_takes_is_logged_once(
-    meet: Meets, caplog: pytest.LogCaptureFixture
+    meet: OnDial, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A subscriber without `on_error` hears of it on the logger."""
-    network = Network(meet)
+    network = VirtualServers(meet)
     network.source.pipe(reconnect(scheduler=network.clock)).subscribe()
     network.check_nothing_left()
     [record] = caplog.records
@@ -633,7 +646,7 @@ def test_an_error_that_nobody_takes_is_logged_once(
 
 def test_a_subscriber_that_raises_over_the_end_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """It has nobody else to tell."""
-    network = Network(opened(1.0, 1000))
+    network = VirtualServers(open_for(1.0, 1000))
     network.source.pipe(reconnect(scheduler=network.clock)).subscribe(on_completed=raises)
     network.check_nothing_left()
     [record] = caplog.records
@@ -644,10 +657,10 @@ def test_a_watcher_of_the_status_that_raises_stops_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Each time is logged."""
-    network = Network(opened(1.0, 1001), opened())
+    network = VirtualServers(open_for(1.0, 1001), open_for())
     watcher = Subject[Status]()
     watcher.subscribe(raises)
-    notes: Notes[AnyConnection] = Notes(
+    notes: Subscriber[AnyConnection] = Subscriber(
         network.source.pipe(
             reconnect(backoff.constant(1.0), status=watcher, scheduler=network.clock)
         ),
@@ -669,9 +682,9 @@ def test_a_second_connection_of_one_dial_is_closed(caplog: pytest.LogCaptureFixt
         surplus.open()
         dial.observer.on_next(surplus.session.connection)  # type: ignore[union-attr] # it is open
 
-    network = Network(twice)
+    network = VirtualServers(twice)
     surplus = Dial(network.clock, Subject())
-    notes = Notes(network.source.pipe(reconnect(scheduler=network.clock)), network.clock)
+    notes = Subscriber(network.source.pipe(reconnect(scheduler=network.clock)), network.clock)
     network.clock.run(30)
     assert len(notes.values) == 1
     assert surplus.is_over
@@ -704,23 +717,23 @@ def test_a_source_that_completes_after_its_connection_is_as_any() -> None:
         dial.observer.on_completed()
         dial.later(1.0, dial.peer.lost)
 
-    client = Client(completes, opened())
+    client = Client(completes, open_for())
     client.clock.run(3)
     assert client.times == [0.0, 2.0]
 
 
 def test_a_source_that_raises_when_subscribed_is_as_one_that_fails() -> None:
     """RxPY makes an error of it."""
-    network = Network()
+    network = VirtualServers()
     nothing: Observable[AnyConnection] = Observable(raises)
-    notes = Notes(nothing.pipe(reconnect(scheduler=network.clock)), network.clock)
+    notes = Subscriber(nothing.pipe(reconnect(scheduler=network.clock)), network.clock)
     assert isinstance(notes.error, LookupError)
     assert network.clock.pending == 0
 
 
 def test_ten_thousand_dials_that_fail_at_once_do_not_recurse() -> None:
     """Without any wait between them, in one instant."""
-    client = Client(*[refused(NOBODY)] * 10_000, opened(), backoff=backoff.constant(0.0))
+    client = Client(*[fail_with(NOBODY)] * 10_000, open_for(), backoff=backoff.constant(0.0))
     client.clock.run(0)
     assert len(client.times) == 10_001
     assert len(client.notes.values) == 1
@@ -728,7 +741,7 @@ def test_ten_thousand_dials_that_fail_at_once_do_not_recurse() -> None:
 
 def test_a_thousand_connections_that_are_over_at_once_do_not_recurse() -> None:
     """Each opens, and is lost while its subscriber is told of it."""
-    network = Network(*[opened()] * 1000, refused(TypeError("enough")))
+    network = VirtualServers(*[open_for()] * 1000, fail_with(TypeError("enough")))
     operator = reconnect(
         backoff.constant(0.0),
         lambda cause: not isinstance(cause, TypeError),
@@ -764,7 +777,7 @@ def test_without_a_scheduler_and_a_loop_it_says_so() -> None:
 
 def test_the_scheduler_of_the_subscription_is_the_time() -> None:
     """Where the operator was given none."""
-    network = Network(refused(NOBODY))
+    network = VirtualServers(fail_with(NOBODY))
     network.source.pipe(reconnect(backoff.constant(2.0))).subscribe(scheduler=network.clock)
     network.clock.run(5)
     assert network.times == [0.0, 2.0, 4.0]
@@ -772,19 +785,19 @@ def test_the_scheduler_of_the_subscription_is_the_time() -> None:
 
 # --- whatever happens ---------------------------------------------------------------------------
 
-ENDS: list[Callable[[random.Random], Meets]] = [
-    lambda rng: refused(NOBODY),
-    lambda rng: refused(HandshakeError("busy", 503, {"Retry-After": str(rng.randrange(9))})),
-    lambda rng: refused(HandshakeError("error", rng.randrange(500, 600), {})),
-    lambda rng: opened(rng.choice([0.0, 0.1, 20.0]), rng.choice([1001, 1011, 1012, 1013, 1014])),
-    lambda rng: opened(rng.choice([0.0, 0.1, 20.0]), lost=True),
+ENDS: list[Callable[[random.Random], OnDial]] = [
+    lambda rng: fail_with(NOBODY),
+    lambda rng: fail_with(HandshakeError("busy", 503, {"Retry-After": str(rng.randrange(9))})),
+    lambda rng: fail_with(HandshakeError("error", rng.randrange(500, 600), {})),
+    lambda rng: open_for(rng.choice([0.0, 0.1, 20.0]), rng.choice([1001, 1011, 1012, 1013, 1014])),
+    lambda rng: open_for(rng.choice([0.0, 0.1, 20.0]), lost=True),
     lambda rng: lambda dial: dial.later(rng.random(), lambda: dial.fail(NOBODY)),
-    lambda rng: lambda dial: dial.later(rng.random(), lambda: opened(rng.random(), 1001)(dial)),
+    lambda rng: lambda dial: dial.later(rng.random(), lambda: open_for(rng.random(), 1001)(dial)),
 ]
-FINALS: list[Meets] = [
-    refused(HandshakeError("no", 404, {})),
-    opened(1.0, 1000),
-    opened(1.0, 4001),
+FINALS: list[OnDial] = [
+    fail_with(HandshakeError("no", 404, {})),
+    open_for(1.0, 1000),
+    open_for(1.0, 4001),
     waiting,
 ]
 
@@ -796,7 +809,7 @@ def test_over_a_thousand_faults_the_status_is_a_walk_of_the_table(seed: int) -> 
     rng = random.Random(seed)
     client = Client(
         *[rng.choice(ENDS)(rng) for _ in range(1000)],
-        opened(),
+        open_for(),
         backoff=backoff.exponential(first=0.5, cap=2.0, random=rng.random),
     )
     steps = 0

@@ -13,15 +13,21 @@ import rxws
 from rxws._core.connection import Close
 from rxws._core.errors import ConnectError, ConnectionClosed, HandshakeError, OpeningError
 from rxws.status import Closed, Waiting
-from support.virtual.servers import Dial, refused
-from support.virtual.subject import Client, code, got, served, waiting
+from support.virtual.servers import Dial, fail_with
+from support.virtual.subject import (
+    VirtualSubject,
+    close_code_of,
+    never_open,
+    open_at_once,
+    received_by,
+)
 
 REFUSED = HandshakeError("no", 401, {})
 
 
 def test_the_first_subscriber_opens_and_the_last_closes() -> None:
     """Nothing is dialled before the first subscriber, once for two, and the last closes 1000."""
-    client = Client()
+    client = VirtualSubject()
     assert client.network.dials == []
     first, second = client.notes(), client.notes()
     [dial] = client.dials
@@ -31,7 +37,7 @@ def test_the_first_subscriber_opens_and_the_last_closes() -> None:
     dial.peer.message("b")
     assert second.values == ["a", "b"]
     second.subscription.dispose()
-    assert code(dial) == 1000
+    assert close_code_of(dial) == 1000
     assert client.names == ["Closed", "Connecting", "Open", "Closed"]
     assert first.ends == second.ends == []
     client.check_nothing_left()
@@ -40,7 +46,7 @@ def test_the_first_subscriber_opens_and_the_last_closes() -> None:
 @pytest.mark.promise("left")
 def test_subscribing_again_dials_again() -> None:
     """After the last has left, one who comes finds a new connection, while the old one closes."""
-    client = Client()
+    client = VirtualSubject()
     client.notes().subscription.dispose()
     again = client.notes()
     assert len(client.dials) == 2
@@ -53,7 +59,7 @@ def test_subscribing_again_dials_again() -> None:
 
 def test_a_lost_connection_is_dialled_again() -> None:
     """Subscribers see what comes on every connection as one stream."""
-    client = Client()
+    client = VirtualSubject()
     notes = client.notes()
     for number in range(3):
         client.dials[-1].peer.message(f"{number}")
@@ -78,7 +84,7 @@ def test_a_lost_connection_is_dialled_again() -> None:
 
 def test_messages_wait_until_there_is_a_connection() -> None:
     """What is pushed before the first subscriber, while dialling and while waiting is sent then."""
-    client = Client(refused(ConnectError("nobody")), served())
+    client = VirtualSubject(fail_with(ConnectError("nobody")), open_at_once())
     client.feed.on_next("before")
     notes = client.notes()
     client.feed.on_next("waiting")
@@ -86,7 +92,7 @@ def test_messages_wait_until_there_is_a_connection() -> None:
     assert client.feed.stats.queued_bytes == len("before") + len("waiting")
     client.run(1.0)
     client.feed.on_next("open")
-    assert got(client.dials[1]) == ["before", "waiting", "open"]
+    assert received_by(client.dials[1]) == ["before", "waiting", "open"]
     assert client.feed.stats.sent == 3
     assert client.feed.stats.queued == 0
     client.check_nothing_left(notes.subscription.dispose)
@@ -98,7 +104,7 @@ def test_messages_wait_until_there_is_a_connection() -> None:
 )
 def test_an_end_that_is_pushed_is_final(pushed: Close | None, wire: int) -> None:
     """A completion or a `Close` is sent after what waits, completes, and nothing is dialled."""
-    client = Client(waiting, served())
+    client = VirtualSubject(never_open, open_at_once())
     notes = client.notes()
     client.dials[0].observer.on_error(ConnectError("nobody"))
     client.feed.on_next("last")
@@ -108,9 +114,9 @@ def test_an_end_that_is_pushed_is_final(pushed: Close | None, wire: int) -> None
         client.feed.on_next(pushed)
     client.run(1.0)
     dial = client.dials[1]
-    assert got(dial) == ["last"]
+    assert received_by(dial) == ["last"]
     client.answer_close(dial)
-    assert code(dial) == wire
+    assert close_code_of(dial) == wire
     assert notes.ends == [None]
     last = client.statuses.values[-1]
     assert last == Closed(Close(wire, pushed.reason if pushed else ""))
@@ -125,11 +131,11 @@ def test_an_error_that_is_pushed_closes(
     error: Exception, wire: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """`on_error` closes with 1011 or the code of a `ConnectionClosed`, and completes."""
-    client = Client()
+    client = VirtualSubject()
     notes = client.notes()
     client.feed.on_error(error)
     client.answer_close(client.dials[0])
-    assert code(client.dials[0]) == wire
+    assert close_code_of(client.dials[0]) == wire
     assert notes.ends == [None]
     assert len(caplog.records) == (wire == 1011)
     client.check_nothing_left()
@@ -137,7 +143,7 @@ def test_an_error_that_is_pushed_closes(
 
 def test_after_the_end_nothing_is_sent() -> None:
     """What is pushed after the end is dropped, counted and told, until it is subscribed again."""
-    client = Client()
+    client = VirtualSubject()
     client.watch_drops()
     client.notes()
     client.feed.on_completed()
@@ -147,14 +153,14 @@ def test_after_the_end_nothing_is_sent() -> None:
     client.answer_close(client.dials[0])
     client.feed.on_next("again")
     notes = client.notes()
-    assert got(client.dials[1]) == ["again"]
+    assert received_by(client.dials[1]) == ["again"]
     client.check_nothing_left(notes.subscription.dispose)
 
 
 def test_completed_where_nothing_waits_stops_dialling() -> None:
     """An end while dialling or waiting, with nothing to send, is the end at once."""
-    for meets in (waiting, refused(ConnectError("nobody"))):
-        client = Client(meets)
+    for meets in (never_open, fail_with(ConnectError("nobody"))):
+        client = VirtualSubject(meets)
         notes = client.notes()
         client.feed.on_completed()
         assert notes.ends == [None]
@@ -164,7 +170,7 @@ def test_completed_where_nothing_waits_stops_dialling() -> None:
 
 def test_who_comes_over_the_status_of_an_end_is_not_of_it() -> None:
     """One who subscribes as soon as it is `Closed` has a connection, not one that nobody has."""
-    client = Client(waiting, served())
+    client = VirtualSubject(never_open, open_at_once())
     first = client.notes()
     later: list[Any] = []
 
@@ -183,23 +189,23 @@ def test_who_comes_over_the_status_of_an_end_is_not_of_it() -> None:
 
 def test_an_end_of_nothing_is_nothing(caplog: pytest.LogCaptureFixture) -> None:
     """Where nothing is open and nothing waits an end has no effect; an error is logged."""
-    client = Client()
+    client = VirtualSubject()
     client.feed.on_completed()
     client.feed.on_error(ValueError("lost"))
     assert "lost" in caplog.text
     notes = client.notes()
     client.feed.on_next("a")
-    assert got(client.dials[0]) == ["a"]
+    assert received_by(client.dials[0]) == ["a"]
     client.check_nothing_left(notes.subscription.dispose)
 
 
 def test_what_waits_is_sent_before_an_end_that_came_before_the_first_subscriber() -> None:
     """Messages and an end that wait for the first subscriber are sent, and it completes."""
-    client = Client()
+    client = VirtualSubject()
     client.feed.on_next("a")
     client.feed.on_completed()
     notes = client.notes()
-    assert got(client.dials[0]) == ["a"]
+    assert received_by(client.dials[0]) == ["a"]
     client.answer_close(client.dials[0])
     assert notes.ends == [None]
     client.check_nothing_left()
@@ -207,7 +213,7 @@ def test_what_waits_is_sent_before_an_end_that_came_before_the_first_subscriber(
 
 def test_final_ends_are_told_and_subscribing_again_dials() -> None:
     """What is not retryable fails all subscribers with it; a 1000 of the peer completes them."""
-    client = Client(refused(REFUSED), served())
+    client = VirtualSubject(fail_with(REFUSED), open_at_once())
     notes = client.notes()
     assert notes.ends == [REFUSED]
     assert client.statuses.values[-1] == Closed(None, REFUSED)
@@ -220,7 +226,7 @@ def test_final_ends_are_told_and_subscribing_again_dials() -> None:
 
 def test_a_final_end_that_nobody_takes_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """A subscriber without `on_error` does not make a final error vanish."""
-    client = Client(refused(REFUSED))
+    client = VirtualSubject(fail_with(REFUSED))
     client.feed.subscribe(print)
     assert "nobody took the end" in caplog.text
     client.check_nothing_left()
@@ -228,7 +234,7 @@ def test_a_final_end_that_nobody_takes_is_logged(caplog: pytest.LogCaptureFixtur
 
 def test_one_who_subscribes_again_on_an_error_is_not_told_it_twice() -> None:
     """Who subscribes again while the end is told waits for the next connection."""
-    client = Client(refused(REFUSED), waiting)
+    client = VirtualSubject(fail_with(REFUSED), never_open)
     second = []
     client.feed.subscribe(on_error=lambda error: second.append(client.notes()))
     other = client.notes()
@@ -248,16 +254,16 @@ def test_opening_goes_first() -> None:
         seen.append(conn)
         return ["login", "hello"]
 
-    client = Client(opening=opening)
+    client = VirtualSubject(opening=opening)
     client.feed.on_next("a")
     client.feed.status.subscribe(lambda status: client.feed.on_next(type(status).__name__))
     notes = client.notes()
     [dial] = client.dials
-    assert got(dial) == ["login", "hello", "a", "Closed", "Connecting", "Open"]
+    assert received_by(dial) == ["login", "hello", "a", "Closed", "Connecting", "Open"]
     assert seen == [client.conn]
     dial.peer.lost()
     client.run(1.0)
-    assert got(client.dials[1])[:2] == ["login", "hello"]
+    assert received_by(client.dials[1])[:2] == ["login", "hello"]
     client.check_nothing_left(notes.subscription.dispose)
 
 
@@ -267,13 +273,13 @@ def test_opening_that_fails_is_final(caplog: pytest.LogCaptureFixture) -> None:
     def opening(conn: rxws.Connection[str, str]) -> list[str]:
         raise ValueError("no ticket")
 
-    client = Client(opening=opening)
+    client = VirtualSubject(opening=opening)
     notes = client.notes()
     client.feed.on_next("a")
     [dial] = client.dials
     client.answer_close(dial)
-    assert code(dial) == 1011
-    assert got(dial) == []
+    assert close_code_of(dial) == 1011
+    assert received_by(dial) == []
     assert isinstance(notes.error, OpeningError)
     assert isinstance(notes.error.__cause__, ValueError)
     last = client.statuses.values[-1]
@@ -286,7 +292,7 @@ def test_opening_that_fails_is_final(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_connection_is_there_when_open_is_told() -> None:
     """Who is told `Open` finds the connection; in every other state there is none."""
-    client = Client()
+    client = VirtualSubject()
     there = []
     client.feed.status.subscribe(lambda status: there.append(client.feed.connection is not None))
     notes = client.notes()
@@ -302,9 +308,11 @@ def test_who_leaves_over_a_status_leaves_nothing(at: str, late: bool) -> None:
     """Leaving within any status is as good as at any other time, and nothing is sent after it."""
 
     def meet(dial: Dial) -> None:
-        dial.later(0.1, lambda: dial.disposed or served()(dial)) if late else served()(dial)
+        dial.later(0.1, lambda: dial.disposed or open_at_once()(dial)) if late else open_at_once()(
+            dial
+        )
 
-    client = Client(meet, opening=lambda _: ["never"] if at == "Open" else [])
+    client = VirtualSubject(meet, opening=lambda _: ["never"] if at == "Open" else [])
     seen: list[str] = []
 
     def leave(status: object) -> None:
@@ -319,7 +327,7 @@ def test_who_leaves_over_a_status_leaves_nothing(at: str, late: bool) -> None:
         client.dials[0].peer.lost()
         client.run(0.5)
     assert at in seen[1:]
-    assert not any(got(dial) for dial in client.dials)
+    assert not any(received_by(dial) for dial in client.dials)
     client.run(20.0)
     assert len(client.dials) == 1
     client.check_nothing_left()
@@ -327,7 +335,7 @@ def test_who_leaves_over_a_status_leaves_nothing(at: str, late: bool) -> None:
 
 def test_who_comes_back_over_a_status_keeps_the_run() -> None:
     """Leaving and subscribing again within one status opens nothing twice."""
-    client = Client(waiting)
+    client = VirtualSubject(never_open)
     notes: list[Any] = []
 
     def swap(status: object) -> None:
@@ -350,7 +358,7 @@ def test_a_subscriber_that_raises_is_a_fault_of_the_connection(
     def failing(value: str) -> None:
         raise ValueError(value)
 
-    client = Client()
+    client = VirtualSubject()
     client.feed.subscribe(failing)
     notes = client.notes()
     faults = errors_of(client)
@@ -366,18 +374,18 @@ def test_a_subscriber_that_raises_is_a_fault_of_the_connection(
     client.feed.dispose()
     client.check_nothing_left()
 
-    client = Client()
+    client = VirtualSubject()
     client.feed.subscribe(failing)
     client.dials[0].peer.message("c")
     client.run()
-    assert code(client.dials[0]) == 1011
+    assert close_code_of(client.dials[0]) == 1011
     assert isinstance(client.statuses.values[-1], Waiting)
     assert "fault that nobody observes" in caplog.text
     client.feed.dispose()
     client.check_nothing_left()
 
 
-def errors_of(client: Client) -> list[Exception]:
+def errors_of(client: VirtualSubject) -> list[Exception]:
     told: list[Exception] = []
     client.feed.errors.subscribe(told.append)
     return told
@@ -385,7 +393,7 @@ def errors_of(client: Client) -> list[Exception]:
 
 def test_errors_can_be_left() -> None:
     """When the last has left `errors`, the rules of the connection hold again."""
-    client = Client()
+    client = VirtualSubject()
     client.notes()
     told: list[Exception] = []
     subscription = client.feed.errors.subscribe(told.append)
@@ -393,14 +401,14 @@ def test_errors_can_be_left() -> None:
     assert len(told) == 1
     subscription.dispose()
     client.conn.outgoing.on_next(object())
-    assert code(client.dials[0]) == 1011
+    assert close_code_of(client.dials[0]) == 1011
     client.feed.dispose()
     client.check_nothing_left()
 
 
 def test_a_subscriber_of_status_that_raises_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """Nothing but the log comes of it."""
-    client = Client()
+    client = VirtualSubject()
 
     def failing(status: object) -> None:
         raise ValueError("status")
@@ -414,7 +422,7 @@ def test_a_subscriber_of_status_that_raises_is_logged(caplog: pytest.LogCaptureF
 
 def test_watching_does_not_count() -> None:
     """Who only watches sees all and opens nothing."""
-    client = Client()
+    client = VirtualSubject()
     seen: list[object] = []
     client.feed.watch(Observer(seen.append))
     assert client.dials == []
@@ -422,20 +430,20 @@ def test_watching_does_not_count() -> None:
     client.dials[0].peer.message("a")
     assert seen == ["a"]
     notes.subscription.dispose()
-    assert code(client.dials[0]) == 1000
+    assert close_code_of(client.dials[0]) == 1000
     client.check_nothing_left()
 
 
 def test_repr() -> None:
     """The repr says where it goes, where it stands, who is there and what waits."""
-    client = Client(waiting)
+    client = VirtualSubject(never_open)
     feed = client.feed
     assert repr(feed) == "<WebSocketSubject Closed, 0 subscribers, 0 channels, 0 queued>"
     notes = client.notes()
     feed.channel("a", "b", bool).subscribe()
     feed.on_next("x")
     assert repr(feed) == "<WebSocketSubject Connecting, 1 subscriber, 1 channel, 1 queued>"
-    served()(client.dials[0])
+    open_at_once()(client.dials[0])
     assert repr(feed) == (
         "<WebSocketSubject ws://peer.example/ Open, 1 subscriber, 1 channel, 0 queued>"
     )
@@ -454,7 +462,7 @@ def test_repr() -> None:
 def test_leaving_a_peer_that_takes_nothing_closes() -> None:
     """Where nothing waits the close is sent at once, be it that the wire is full; likewise ends."""
     for act in ("leave", "complete"):
-        client = Client()
+        client = VirtualSubject()
         notes = client.notes()
         dial = client.dials[0]
         dial.peer.stop()
@@ -466,7 +474,7 @@ def test_leaving_a_peer_that_takes_nothing_closes() -> None:
             client.feed.on_completed()
         dial.peer.go()
         client.run()
-        assert (got(dial), code(dial)) == (["fills"], 1000)
+        assert (received_by(dial), close_code_of(dial)) == (["fills"], 1000)
         client.answer_close(dial)
         client.check_nothing_left()
 
@@ -475,7 +483,7 @@ def test_an_error_while_there_is_no_connection_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """What would close with 1011 ends the dialling, and the log has the error."""
-    client = Client(waiting)
+    client = VirtualSubject(never_open)
     notes = client.notes()
     client.feed.on_error(ValueError("mine"))
     assert notes.ends == [None]
@@ -485,7 +493,7 @@ def test_an_error_while_there_is_no_connection_is_logged(
 
 def test_an_end_that_dies_with_its_connection() -> None:
     """If TCP is lost before the end could be sent, the subscribers are told the loss, for good."""
-    client = Client()
+    client = VirtualSubject()
     notes = client.notes()
     client.dials[0].peer.stop()
     client.feed.on_next("fills")
@@ -500,7 +508,7 @@ def test_an_end_that_dies_with_its_connection() -> None:
 
 def test_an_end_whose_messages_have_not_left_dials_again() -> None:
     """As long as something waits before the end, a lost connection is dialled again for it."""
-    client = Client()
+    client = VirtualSubject()
     notes = client.notes()
     client.dials[0].peer.stop()
     client.feed.on_next("fills")
@@ -508,7 +516,7 @@ def test_an_end_whose_messages_have_not_left_dials_again() -> None:
     client.feed.on_completed()
     client.dials[0].peer.lost()
     client.run(1.0)
-    assert (got(client.dials[1]), code(client.dials[1])) == (["x"], 1000)
+    assert (received_by(client.dials[1]), close_code_of(client.dials[1])) == (["x"], 1000)
     client.answer_close(client.dials[1])
     assert notes.ends == [None]
     client.check_nothing_left()
@@ -516,14 +524,14 @@ def test_an_end_whose_messages_have_not_left_dials_again() -> None:
 
 def test_who_leaves_with_an_end_to_come_leaves_it_to_the_next() -> None:
     """An end that waits behind messages is sent for who subscribes next."""
-    client = Client(waiting, served())
+    client = VirtualSubject(never_open, open_at_once())
     notes = client.notes()
     client.feed.on_next("x")
     client.feed.on_completed()
     notes.subscription.dispose()
     again = client.notes()
     client.answer_close(client.dials[1])
-    assert (got(client.dials[1]), again.ends) == (["x"], [None])
+    assert (received_by(client.dials[1]), again.ends) == (["x"], [None])
     client.check_nothing_left()
 
 
@@ -536,11 +544,11 @@ def test_opening_may_leave() -> None:
             held[0].dispose()
             return ["never"]
 
-        client = Client(served(), opening=leave if at == "opening" else None)
+        client = VirtualSubject(open_at_once(), opening=leave if at == "opening" else None)
         held.append(client.feed)
         client.feed.channel(leave if at == "message" else None, None, bool).subscribe()
         client.run()
-        assert (got(client.dials[0]), code(client.dials[0])) == ([], 1000)
+        assert (received_by(client.dials[0]), close_code_of(client.dials[0])) == ([], 1000)
         client.check_nothing_left()
 
 
@@ -548,7 +556,7 @@ def test_a_subscriber_that_raises_over_the_end_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The others are told the end all the same."""
-    client = Client()
+    client = VirtualSubject()
 
     def failing() -> None:
         raise ValueError("over")
@@ -578,19 +586,19 @@ def test_completing_a_first_subscriber_elsewhere_needs_a_loop() -> None:
 
 def test_who_leaves_while_it_is_closing_seals_nothing() -> None:
     """After a completion and the last leaving, what is pushed waits for the next who comes."""
-    client = Client()
+    client = VirtualSubject()
     notes = client.notes()
     client.feed.on_completed()
     notes.subscription.dispose()
     client.feed.on_next("x")
     again = client.notes()
-    assert got(client.dials[1]) == ["x"]
+    assert received_by(client.dials[1]) == ["x"]
     client.check_nothing_left(again.subscription.dispose)
 
 
 async def test_a_scheduler_that_is_given_is_used_on_a_loop_as_well() -> None:
     """Virtual time stays virtual where an event loop is running."""
-    client = Client(refused(ConnectError("nobody")), served())
+    client = VirtualSubject(fail_with(ConnectError("nobody")), open_at_once())
     notes = client.notes()
     client.run(1.0)
     assert client.names[-1] == "Open"
@@ -598,5 +606,5 @@ async def test_a_scheduler_that_is_given_is_used_on_a_loop_as_well() -> None:
     thread.start()
     thread.join()
     client.run()
-    assert got(client.dials[1]) == ["a"]
+    assert received_by(client.dials[1]) == ["a"]
     client.check_nothing_left(notes.subscription.dispose)

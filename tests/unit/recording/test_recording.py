@@ -14,7 +14,7 @@ import rxws
 from rxws import Close, ConnectionClosed, Recording
 from rxws._core.frames import Opcode
 from rxws.testing import Clock, Timeline, marbles, pair
-from support.virtual.session import Rig
+from support.virtual.session import VirtualSession
 
 on_next: Any = ReactiveTest.on_next
 on_completed: Any = ReactiveTest.on_completed
@@ -34,13 +34,13 @@ def fail(_: object) -> NoReturn:
 
 def test_it_has_what_a_connection_told_and_when() -> None:
     """What came in and went out, and how that ended, in one order."""
-    rig = Rig(lambda conn: conn.incoming.pipe(ops.map(str.upper)))
-    recording = Recording.of(rig.conn)
-    rig.run(1)
-    rig.peer.message("a")
-    rig.run(0.5)
-    rig.peer.close(4001, "why")
-    rig.run(1)
+    virtual = VirtualSession(lambda conn: conn.incoming.pipe(ops.map(str.upper)))
+    recording = Recording.of(virtual.conn)
+    virtual.run(1)
+    virtual.peer.message("a")
+    virtual.run(0.5)
+    virtual.peer.close(4001, "why")
+    virtual.run(1)
     close = Close(4001, "why")
     assert told(recording, "incoming")[0] == (1, "next", "a")
     assert [event[:2] for event in told(recording, "outgoing")] == [(1, "next"), (1.5, "error")]
@@ -60,74 +60,74 @@ def test_it_has_what_a_connection_told_and_when() -> None:
 
 def test_it_is_no_subscriber_of_what_comes_in() -> None:
     """Messages wait for one, and are recorded when they are delivered."""
-    rig = Rig()
-    recording = Recording.of(rig.conn)
-    rig.peer.message("a")
-    rig.run(5)
+    virtual = VirtualSession()
+    recording = Recording.of(virtual.conn)
+    virtual.peer.message("a")
+    virtual.run(5)
     assert told(recording, "incoming") == []
-    assert not rig.transport.reading
-    notes = rig.watch(rig.conn.incoming)
-    rig.settle()
+    assert not virtual.transport.reading
+    notes = virtual.watch(virtual.conn.incoming)
+    virtual.settle()
     assert notes.values == ["a"]
     assert told(recording, "incoming") == [(5, "next", "a")]
 
 
 def test_it_keeps_a_server_push_from_waiting() -> None:
     """What nobody ever subscribed is dropped and counted, as without it."""
-    rig = Rig(lambda conn: rx.never())
-    recording = Recording.of(rig.conn)
-    rig.settle()
-    rig.peer.message("a", "b")
-    rig.run(1)
-    assert rig.dropped == {"unobserved": 2}
-    assert rig.transport.reading
+    virtual = VirtualSession(lambda conn: rx.never())
+    recording = Recording.of(virtual.conn)
+    virtual.settle()
+    virtual.peer.message("a", "b")
+    virtual.run(1)
+    assert virtual.dropped == {"unobserved": 2}
+    assert virtual.transport.reading
     assert told(recording, "incoming") == []
 
 
 def test_it_is_no_subscriber_of_faults() -> None:
     """One that nobody else observes closes with 1011, and is recorded."""
-    rig = Rig()
-    recording = Recording.of(rig.conn)
-    rig.conn.incoming.subscribe(fail)
-    rig.peer.message("a")
-    rig.run(1)
+    virtual = VirtualSession()
+    recording = Recording.of(virtual.conn)
+    virtual.conn.incoming.subscribe(fail)
+    virtual.peer.message("a")
+    virtual.run(1)
     assert [type(event.data) for event in recording.lanes["errors"].events[:1]] == [KeyError]
-    assert rig.close_frame.code == 1011
+    assert virtual.close_frame.code == 1011
 
 
 def test_a_fault_that_is_observed_is_recorded_once() -> None:
     """And the connection goes on."""
-    rig = Rig()
-    recording = Recording.of(rig.conn)
-    faults = rig.watch(rig.conn.errors)
-    rig.conn.incoming.subscribe(fail)
-    rig.peer.message("a")
-    rig.run(1)
+    virtual = VirtualSession()
+    recording = Recording.of(virtual.conn)
+    faults = virtual.watch(virtual.conn.errors)
+    virtual.conn.incoming.subscribe(fail)
+    virtual.peer.message("a")
+    virtual.run(1)
     assert len(faults.values) == 1
     assert [event.data for event in recording.lanes["errors"].events] == faults.values
-    assert rig.frames(Opcode.CLOSE) == []
+    assert virtual.frames(Opcode.CLOSE) == []
 
 
 def test_one_that_begins_late_has_the_end() -> None:
     """As who subscribes late is told it."""
-    rig = Rig(lambda conn: rx.empty())
-    rig.peer.close(1000)
-    rig.run(1)
-    recording = Recording.of(rig.conn)
+    virtual = VirtualSession(lambda conn: rx.empty())
+    virtual.peer.close(1000)
+    virtual.run(1)
+    recording = Recording.of(virtual.conn)
     assert [kind for _, kind, _ in told(recording, "closed")] == ["close", "completed"]
     assert told(recording, "incoming") == [(0, "completed", None)]
 
 
 def test_it_may_stop() -> None:
     """What comes then is not recorded, and subscribers are told as ever."""
-    rig = Rig(watch=True)
-    recording = Recording.of(rig.conn)
-    rig.peer.message("a")
+    virtual = VirtualSession(watch=True)
+    recording = Recording.of(virtual.conn)
+    virtual.peer.message("a")
     recording.stop()
     recording.stop()
-    rig.peer.message("b")
-    rig.run(1)
-    assert rig.incoming.values == ["a", "b"]
+    virtual.peer.message("b")
+    virtual.run(1)
+    assert virtual.incoming.values == ["a", "b"]
     assert [event.data for event in recording.events] == ["a"]
 
 
@@ -278,13 +278,13 @@ def test_without_a_scheduler_time_passes_all_the_same() -> None:
 
 def test_taps_and_a_connection_share_one_time() -> None:
     """A tap in the handler of a recorded connection."""
-    rig = Rig(watch=True)
-    recording = Recording.of(rig.conn)
-    rig.conn.incoming.pipe(ops.delay(1.0), recording.tap("late")).subscribe(
-        scheduler=rig.conn.scheduler
+    virtual = VirtualSession(watch=True)
+    recording = Recording.of(virtual.conn)
+    virtual.conn.incoming.pipe(ops.delay(1.0), recording.tap("late")).subscribe(
+        scheduler=virtual.conn.scheduler
     )
-    rig.run(2)
-    rig.peer.message("a")
-    rig.run(2)
+    virtual.run(2)
+    virtual.peer.message("a")
+    virtual.run(2)
     assert told(recording, "late") == [(3, "next", "a")]
     assert Timeline.of(recording.lanes["incoming"]) == marbles("--a")

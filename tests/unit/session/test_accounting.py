@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from rxws import Close, ConnectionClosed
 from rxws._core.frames import Opcode
 from rxws._session.session import State
-from support.virtual.session import Rig
+from support.virtual.session import VirtualSession
 
 
 class Life:
     """One connection whose user, peer and wire do what they are told; all that passes is noted."""
 
     def __init__(self, *, overrun: int) -> None:
-        self.rig = Rig(
+        self.virtual = VirtualSession(
             overrun=overrun,
             max_buffer=2048,
             high_water=512,
@@ -29,7 +29,7 @@ class Life:
             hold_timeout=30.0,
             heartbeat=15.0,
         )
-        self.closed = self.rig.watch(self.rig.conn.closed)
+        self.closed = self.virtual.watch(self.virtual.conn.closed)
         self.offered: list[str] = []
         self.asked: list[str] = []
         self.seen: list[str] = []
@@ -43,25 +43,25 @@ class Life:
 
     def send(self, size: int) -> None:
         self.offered.append(self._next("s", size))
-        self.rig.conn.outgoing.on_next(self.offered[-1])
+        self.virtual.conn.outgoing.on_next(self.offered[-1])
 
     def send_from_thread(self, size: int) -> None:
         message = self._next("s", size)
         self.offered.append(message)
-        thread = threading.Thread(target=lambda: self.rig.conn.outgoing.on_next(message))
+        thread = threading.Thread(target=lambda: self.virtual.conn.outgoing.on_next(message))
         thread.start()
         thread.join()
-        self.rig.settle()  # so that this one and those of this thread have one order
+        self.virtual.settle()  # so that this one and those of this thread have one order
 
     def receive(self, size: int) -> None:
-        if len(self.closed.values) == 0 and not self.rig.frames(Opcode.CLOSE):
+        if len(self.closed.values) == 0 and not self.virtual.frames(Opcode.CLOSE):
             self.asked.append(self._next("r", size))
-            self.rig.peer.message(self.asked[-1])
+            self.virtual.peer.message(self.asked[-1])
 
     def subscribe(self, _: int) -> None:
         if not self.subscriptions and not self.ends:
             self.subscriptions.append(
-                self.rig.conn.incoming.subscribe(
+                self.virtual.conn.incoming.subscribe(
                     self.seen.append, self.ends.append, lambda: self.ends.append(None)
                 )
             )
@@ -71,75 +71,75 @@ class Life:
             self.subscriptions.pop().dispose()
 
     def hold(self, _: int) -> None:
-        self.holds.append(self.rig.conn.flow.pause())
+        self.holds.append(self.virtual.conn.flow.pause())
 
     def release(self, _: int) -> None:
         if self.holds:
             self.holds.pop().dispose()
 
     def stop(self, _: int) -> None:
-        self.rig.peer.stop()
+        self.virtual.peer.stop()
 
     def go(self, number: int) -> None:
-        if not self.rig.transport.over:
-            self.rig.peer.go(number % 4 or None)
+        if not self.virtual.transport.over:
+            self.virtual.peer.go(number % 4 or None)
 
     def ping(self, _: int) -> None:
-        self.rig.peer.ping(b"x")
+        self.virtual.peer.ping(b"x")
 
     def pass_time(self, number: int) -> None:
-        self.rig.transport.received += number % 2  # the peer is alive half of the time
-        self.rig.run(number / 8)
+        self.virtual.transport.received += number % 2  # the peer is alive half of the time
+        self.virtual.run(number / 8)
 
     def complete(self, _: int) -> None:
-        self.rig.conn.outgoing.on_completed()
+        self.virtual.conn.outgoing.on_completed()
 
     def close(self, number: int) -> None:
-        self.rig.conn.outgoing.on_next(Close(4000 + number))
+        self.virtual.conn.outgoing.on_next(Close(4000 + number))
 
     def fail(self, number: int) -> None:
-        self.rig.conn.outgoing.on_error(ConnectionClosed(Close(4000 + number)))
+        self.virtual.conn.outgoing.on_error(ConnectionClosed(Close(4000 + number)))
 
     def peer_closes(self, number: int) -> None:
-        self.rig.peer.close([None, 1000, 4001, 1006][number % 4])
+        self.virtual.peer.close([None, 1000, 4001, 1006][number % 4])
 
     def peer_is_lost(self, _: int) -> None:
-        self.rig.peer.lost()
+        self.virtual.peer.lost()
 
     def shut_down(self, _: int) -> None:
-        self.rig.session.shutdown()
+        self.virtual.session.shutdown()
 
     def check(self) -> None:
         """All that was offered was sent, dropped or waits; all that came, likewise."""
-        rig, stats, dropped = self.rig, self.rig.stats, self.rig.dropped
-        waiting = len(rig.session.flow.outbox)
+        virtual, stats, dropped = self.virtual, self.virtual.stats, self.virtual.dropped
+        waiting = len(virtual.session.flow.outbox)
         out = stats.sent_messages + dropped.get("overflow", 0) + waiting
         late = stats.received_messages - len(self.seen) - dropped.get("unobserved", 0)
-        kept = len(rig.session.incoming._kept or ())
+        kept = len(virtual.session.incoming._kept or ())
         # "closed" counts those that came after the end, too.
         assert len(self.offered) + late - kept == out + dropped.get("closed", 0)
         assert late >= kept
-        sent = [str(message) for message in rig.messages]
+        sent = [str(message) for message in virtual.messages]
         assert stats.sent_messages == len(sent)
         assert stats.sent_bytes == sum(map(len, sent))
         left, seen = set(sent), set(self.seen)
         assert sent == [message for message in self.offered if message in left], "order"
         assert self.seen == [message for message in self.asked if message in seen], "order"
         assert len(self.ends) <= 1
-        assert len(self.closed.values) == (rig.session.state is State.CLOSED)
-        if frames := rig.frames(Opcode.CLOSE):
-            assert rig.transport.sent[-1:] == frames, "one close frame, and nothing after it"
+        assert len(self.closed.values) == (virtual.session.state is State.CLOSED)
+        if frames := virtual.frames(Opcode.CLOSE):
+            assert virtual.transport.sent[-1:] == frames, "one close frame, and nothing after it"
 
     def check_end(self) -> None:
         """An end comes, and when TCP is gone nothing waits anywhere."""
-        self.rig.session.shutdown()
-        self.rig.run(1000)
-        assert self.rig.transport.over
+        self.virtual.session.shutdown()
+        self.virtual.run(1000)
+        assert self.virtual.transport.over
         self.check()
-        assert len(self.rig.session.flow.outbox) == 0
-        assert not self.rig.session.incoming._kept
+        assert len(self.virtual.session.flow.outbox) == 0
+        assert not self.virtual.session.incoming._kept
         assert len(self.closed.values) == len(self.closed.ends) == 1
-        assert len(self.rig.watch(self.rig.conn.incoming).ends) == 1
+        assert len(self.virtual.watch(self.virtual.conn.incoming).ends) == 1
 
 
 COMMON: list[Callable[[Life, int], None]] = [
@@ -184,12 +184,12 @@ def test_in_any_life_the_counts_add_up(
 
 def test_stats_count_messages_and_bytes_each_way() -> None:
     """Payloads as encoded, control frames not among them."""
-    rig = Rig(watch=True)
-    rig.peer.message("é", b"abc")
-    rig.peer.ping(b"12345")
-    rig.conn.outgoing.on_next("éé")
-    rig.conn.outgoing.on_completed()
-    stats = rig.stats
+    virtual = VirtualSession(watch=True)
+    virtual.peer.message("é", b"abc")
+    virtual.peer.ping(b"12345")
+    virtual.conn.outgoing.on_next("éé")
+    virtual.conn.outgoing.on_completed()
+    stats = virtual.stats
     assert (stats.received_messages, stats.received_bytes) == (2, 5)
     assert (stats.sent_messages, stats.sent_bytes) == (1, 4)
     assert stats.dropped == {}

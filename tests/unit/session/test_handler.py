@@ -19,14 +19,14 @@ import rxws
 from rxws import Close, Connection, ConnectionClosed, DecodeError
 from rxws._session.handler import check_handler
 from rxws.testing.fake_transport import FakeTransport
-from support.virtual.session import Rig
+from support.virtual.session import VirtualSession
 
 AnyConnection = Connection[Any, Any]
 
 
-def failed(rig: Rig, caplog: pytest.LogCaptureFixture) -> BaseException:
+def failed(virtual: VirtualSession, caplog: pytest.LogCaptureFixture) -> BaseException:
     """The exception that ended the connection with 1011 and was logged, once."""
-    assert (rig.close_frame.code, rig.close_frame.reason) == (1011, "Unexpected Error")
+    assert (virtual.close_frame.code, virtual.close_frame.reason) == (1011, "Unexpected Error")
     [record] = caplog.records
     assert (record.name, record.levelno) == ("rxws", logging.ERROR)
     assert record.exc_info is not None
@@ -56,26 +56,26 @@ def test_whatever_is_callable_may_be_one() -> None:
 def test_an_observable_feeds_outgoing_and_its_end_closes() -> None:
     """With 1000, after all messages."""
     source: Subject[str] = Subject()
-    rig = Rig(lambda _: source, watch=True)
+    virtual = VirtualSession(lambda _: source, watch=True)
     source.on_next("a")
-    assert rig.messages == ["a"]
+    assert virtual.messages == ["a"]
     source.on_completed()
-    assert rig.close_frame.code == 1000
+    assert virtual.close_frame.code == 1000
 
 
 def test_an_observables_error_closes() -> None:
     """With the code that it names."""
-    rig = Rig(lambda _: rx.throw(ConnectionClosed(Close(4003, "no"))), watch=True)
-    rig.settle()
-    assert rig.close_frame.code == 4003
+    virtual = VirtualSession(lambda _: rx.throw(ConnectionClosed(Close(4003, "no"))), watch=True)
+    virtual.settle()
+    assert virtual.close_frame.code == 4003
 
 
 def test_an_observable_is_disposed_at_the_end() -> None:
     """Not before."""
     source: Subject[str] = Subject()
-    rig = Rig(lambda _: source, watch=True)
+    virtual = VirtualSession(lambda _: source, watch=True)
     assert source.observers != []
-    rig.peer.close(1000)
+    virtual.peer.close(1000)
     assert source.observers == []
 
 
@@ -85,46 +85,48 @@ def test_a_close_in_an_observable_closes_with_its_code() -> None:
     def handler(conn: AnyConnection) -> rx.Observable[Close]:
         return conn.incoming.pipe(ops.map(lambda reason: Close(4001, str(reason))))
 
-    rig = Rig(handler, watch=True)
-    rig.peer.message("why", "late")
-    assert (rig.close_frame.code, rig.close_frame.reason) == (4001, "why")
-    rig.peer.close(4001)
-    rig.settle()
-    rig.check_over(Close(4001, "why"))
+    virtual = VirtualSession(handler, watch=True)
+    virtual.peer.message("why", "late")
+    assert (virtual.close_frame.code, virtual.close_frame.reason) == (4001, "why")
+    virtual.peer.close(4001)
+    virtual.settle()
+    virtual.check_over(Close(4001, "why"))
 
 
 def test_a_close_that_may_not_be_sent_is_a_fault_of_the_pipeline(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """1011 where nobody observes it."""
-    rig = Rig(lambda conn: conn.incoming.pipe(ops.map(lambda _: Close(1006))), watch=True)
-    rig.peer.message("x")
-    assert isinstance(failed(rig, caplog), ValueError)
+    virtual = VirtualSession(
+        lambda conn: conn.incoming.pipe(ops.map(lambda _: Close(1006))), watch=True
+    )
+    virtual.peer.message("x")
+    assert isinstance(failed(virtual, caplog), ValueError)
 
 
 def test_a_disposable_is_disposed_at_the_end() -> None:
     """Not before."""
     disposed: list[int] = []
-    rig = Rig(lambda _: Disposable(lambda: disposed.append(1)), watch=True)
-    rig.run(10)
+    virtual = VirtualSession(lambda _: Disposable(lambda: disposed.append(1)), watch=True)
+    virtual.run(10)
     assert disposed == []
-    rig.peer.close(1000)
+    virtual.peer.close(1000)
     assert disposed == [1]
 
 
 def test_what_subscribe_returns_will_do() -> None:
     """The echo by hand, with its subscription returned."""
-    rig = Rig(lambda conn: conn.incoming.subscribe(conn.outgoing), watch=True)
-    rig.peer.message("a")
-    assert rig.messages == ["a"]
+    virtual = VirtualSession(lambda conn: conn.incoming.subscribe(conn.outgoing), watch=True)
+    virtual.peer.message("a")
+    assert virtual.messages == ["a"]
 
 
 def test_none_leaves_the_connection_as_it_is() -> None:
     """A handler that returns never closes; the end of outgoing does."""
-    rig = Rig(lambda conn: conn.outgoing.on_next("hello"), watch=True)
-    rig.run(1000)
-    assert rig.messages == ["hello"]
-    assert rig.closed.values == []
+    virtual = VirtualSession(lambda conn: conn.outgoing.on_next("hello"), watch=True)
+    virtual.run(1000)
+    assert virtual.messages == ["hello"]
+    assert virtual.closed.values == []
 
 
 @pytest.mark.parametrize("result", [None, rx.never(), Disposable()])
@@ -135,12 +137,12 @@ def test_an_async_handlers_result_is_treated_alike(result: Any) -> None:
         conn.outgoing.on_next("from within")
         return result
 
-    rig = Rig(handler, watch=True)
-    assert rig.messages == []
-    rig.settle()
-    assert rig.messages == ["from within"]
-    rig.run(100)
-    assert rig.closed.values == []
+    virtual = VirtualSession(handler, watch=True)
+    assert virtual.messages == []
+    virtual.settle()
+    assert virtual.messages == ["from within"]
+    virtual.run(100)
+    assert virtual.closed.values == []
 
 
 def test_an_async_handlers_observable_feeds_outgoing() -> None:
@@ -149,11 +151,11 @@ def test_an_async_handlers_observable_feeds_outgoing() -> None:
     async def handler(conn: AnyConnection) -> rx.Observable[str]:
         return conn.incoming.pipe(ops.map(str.upper))
 
-    rig = Rig(handler)
-    rig.peer.message("early")
-    rig.run(1)
-    rig.peer.message("later")
-    assert rig.messages == ["EARLY", "LATER"]
+    virtual = VirtualSession(handler)
+    virtual.peer.message("early")
+    virtual.run(1)
+    virtual.peer.message("later")
+    assert virtual.messages == ["EARLY", "LATER"]
 
 
 # --- what is none of the four -----------------------------------------------------------------
@@ -183,9 +185,9 @@ def test_anything_else_is_a_type_error_that_names_the_four(
     async def coroutine(conn: AnyConnection) -> Any:
         return handler(conn)
 
-    rig = Rig(coroutine if wrapped else handler, watch=True)
-    rig.settle()
-    error = failed(rig, caplog)
+    virtual = VirtualSession(coroutine if wrapped else handler, watch=True)
+    virtual.settle()
+    error = failed(virtual, caplog)
     assert isinstance(error, TypeError)
     for word in ("Observable", "Disposable", "None", "coroutine", named):
         assert word in str(error)
@@ -193,8 +195,8 @@ def test_anything_else_is_a_type_error_that_names_the_four(
 
 def test_an_async_generator_is_told_its_remedy(caplog: pytest.LogCaptureFixture) -> None:
     """It looks like what other libraries take."""
-    rig = Rig(generator, watch=True)
-    assert "rxws.iterate" in str(failed(rig, caplog))
+    virtual = VirtualSession(generator, watch=True)
+    assert "rxws.iterate" in str(failed(virtual, caplog))
 
 
 # --- what raises ------------------------------------------------------------------------------
@@ -206,7 +208,7 @@ def test_a_handler_that_raises_closes_with_1011(caplog: pytest.LogCaptureFixture
     def handler(_: AnyConnection) -> NoReturn:
         raise ValueError("secret")
 
-    assert str(failed(Rig(handler, watch=True), caplog)) == "secret"
+    assert str(failed(VirtualSession(handler, watch=True), caplog)) == "secret"
 
 
 def test_a_coroutine_that_raises_closes_with_1011(caplog: pytest.LogCaptureFixture) -> None:
@@ -215,9 +217,9 @@ def test_a_coroutine_that_raises_closes_with_1011(caplog: pytest.LogCaptureFixtu
     async def handler(_: AnyConnection) -> NoReturn:
         raise ValueError("secret")
 
-    rig = Rig(handler, watch=True)
-    rig.settle()
-    assert str(failed(rig, caplog)) == "secret"
+    virtual = VirtualSession(handler, watch=True)
+    virtual.settle()
+    assert str(failed(virtual, caplog)) == "secret"
 
 
 def test_a_connection_closed_says_how_to_close(caplog: pytest.LogCaptureFixture) -> None:
@@ -226,9 +228,9 @@ def test_a_connection_closed_says_how_to_close(caplog: pytest.LogCaptureFixture)
     async def handler(_: AnyConnection) -> NoReturn:
         raise ConnectionClosed(Close(4003, "no"))
 
-    rig = Rig(handler, watch=True)
-    rig.settle()
-    assert (rig.close_frame.code, rig.close_frame.reason) == (4003, "no")
+    virtual = VirtualSession(handler, watch=True)
+    virtual.settle()
+    assert (virtual.close_frame.code, virtual.close_frame.reason) == (4003, "no")
     assert caplog.records == []
 
 
@@ -236,8 +238,8 @@ def test_a_connection_closed_says_how_to_close(caplog: pytest.LogCaptureFixture)
 
 
 @asynccontextmanager
-async def on_loop(handler: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
-    """A rig whose coroutines run as tasks."""
+async def on_loop(handler: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[VirtualSession]:
+    """A virtual whose coroutines run as tasks."""
     tasks: list[asyncio.Task[None]] = []
 
     def spawn(_: FakeTransport, coroutine: Coroutine[Any, Any, None]) -> DisposableBase:
@@ -249,9 +251,9 @@ async def on_loop(handler: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         return Disposable(cancel)
 
     monkeypatch.setattr(FakeTransport, "spawn", spawn)
-    rig = Rig(handler, watch=True)
+    virtual = VirtualSession(handler, watch=True)
     await asyncio.sleep(0)
-    yield rig
+    yield virtual
     if tasks:
         await asyncio.wait(tasks, timeout=10)
 
@@ -269,11 +271,11 @@ async def test_a_coroutine_is_cancelled_when_the_connection_is_over(
             done.append("cancelled")
             raise
 
-    async with on_loop(handler, monkeypatch) as rig:
+    async with on_loop(handler, monkeypatch) as virtual:
         assert done == []
-        rig.peer.close(1000)
+        virtual.peer.close(1000)
     assert done == ["cancelled"]
-    rig.check_over(Close(1000, by="peer"))
+    virtual.check_over(Close(1000, by="peer"))
 
 
 async def test_while_a_coroutine_runs_messages_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,15 +286,15 @@ async def test_while_a_coroutine_runs_messages_are_held(monkeypatch: pytest.Monk
         await go.wait()
         return conn.incoming
 
-    async with on_loop(handler, monkeypatch) as rig:
-        rig.incoming.subscription.dispose()
-        rig.peer.message("a", "b")
-        assert not rig.transport.reading
+    async with on_loop(handler, monkeypatch) as virtual:
+        virtual.incoming.subscription.dispose()
+        virtual.peer.message("a", "b")
+        assert not virtual.transport.reading
         go.set()
         await asyncio.sleep(0)
-        rig.run(1)
-        assert rig.messages == ["a", "b"]
-        rig.peer.close(1000)
+        virtual.run(1)
+        assert virtual.messages == ["a", "b"]
+        virtual.peer.close(1000)
 
 
 async def test_a_cancellation_that_is_not_the_connections_is_an_exception_as_any(
@@ -305,9 +307,9 @@ async def test_a_cancellation_that_is_not_the_connections_is_an_exception_as_any
         other.cancel()
         await other
 
-    async with on_loop(handler, monkeypatch) as rig:
+    async with on_loop(handler, monkeypatch) as virtual:
         await asyncio.sleep(0)
-        assert rig.close_frame.code == 1011
+        assert virtual.close_frame.code == 1011
         assert len(caplog.records) == 1
 
 
@@ -316,10 +318,10 @@ async def test_a_future_is_awaited_as_a_coroutine_is(monkeypatch: pytest.MonkeyP
     future: asyncio.Future[rx.Observable[str]] = asyncio.get_running_loop().create_future()
     future.set_result(rx.never())
 
-    async with on_loop(lambda _: future, monkeypatch) as rig:
+    async with on_loop(lambda _: future, monkeypatch) as virtual:
         await asyncio.sleep(0)
-        assert rig.session.outgoing.is_stopped is False
-        rig.peer.close(1000)
+        assert virtual.session.outgoing.is_stopped is False
+        virtual.peer.close(1000)
 
 
 # --- `listener` and `pipeline`: handlers made of streams and of operators ----------------------
@@ -330,23 +332,25 @@ def test_a_listener_joins_three_streams_of_ones_own() -> None:
     incoming: Subject[Any] = Subject()
     outgoing: Subject[Any] = Subject()
     errors: Subject[Exception] = Subject()
-    rig = Rig(rxws.listener(incoming, outgoing, errors), watch=True, codec=rxws.codecs.json)
-    seen, faults = rig.watch(incoming), rig.watch(errors)
-    rig.peer.message("1", "{")
+    virtual = VirtualSession(
+        rxws.listener(incoming, outgoing, errors), watch=True, codec=rxws.codecs.json
+    )
+    seen, faults = virtual.watch(incoming), virtual.watch(errors)
+    virtual.peer.message("1", "{")
     outgoing.on_next([2])
     assert seen.values == [1]
     assert [type(fault) for fault in faults.values] == [DecodeError]
-    assert rig.messages == ["[2]"]
-    rig.peer.close(4001)
+    assert virtual.messages == ["[2]"]
+    virtual.peer.close(4001)
     assert isinstance(seen.error, ConnectionClosed)
 
 
 def test_the_end_of_a_listeners_outgoing_closes() -> None:
     """With 1000."""
     outgoing: Subject[Any] = Subject()
-    rig = Rig(rxws.listener(Subject(), outgoing), watch=True)
+    virtual = VirtualSession(rxws.listener(Subject(), outgoing), watch=True)
     outgoing.on_completed()
-    assert rig.close_frame.code == 1000
+    assert virtual.close_frame.code == 1000
 
 
 def test_a_listener_echoes_through_its_own_streams() -> None:
@@ -354,17 +358,17 @@ def test_a_listener_echoes_through_its_own_streams() -> None:
     incoming: Subject[Any] = Subject()
     outgoing: Subject[Any] = Subject()
     incoming.subscribe(outgoing)
-    rig = Rig(rxws.listener(incoming, outgoing), watch=True)
-    rig.peer.message("a")
-    assert rig.messages == ["a"]
+    virtual = VirtualSession(rxws.listener(incoming, outgoing), watch=True)
+    virtual.peer.message("a")
+    assert virtual.messages == ["a"]
 
 
 def test_a_listener_serves_one_connection(caplog: pytest.LogCaptureFixture) -> None:
     """Used for a second it raises, which closes that one with 1011 and leaves the first alone."""
     outgoing: Subject[Any] = Subject()
     handler = rxws.listener(Subject(), outgoing)
-    first = Rig(handler, watch=True)
-    second = Rig(handler, watch=True)
+    first = VirtualSession(handler, watch=True)
+    second = VirtualSession(handler, watch=True)
     assert second.close_frame.code == 1011
     assert "has served a connection already" in caplog.text
     outgoing.on_next("to the first")
@@ -375,15 +379,15 @@ def test_a_pipeline_is_composed_afresh_for_each_connection() -> None:
     """What one connection said is not known to the next."""
     handler = rxws.pipeline(ops.distinct_until_changed(), ops.map(str.upper))
     for _ in range(2):
-        rig = Rig(handler, watch=True)
-        rig.peer.message("a", "a", "b")
-        assert rig.messages == ["A", "B"]
-        rig.peer.close(1000)
-        rig.check_over(Close(1000, by="peer"))
+        virtual = VirtualSession(handler, watch=True)
+        virtual.peer.message("a", "a", "b")
+        assert virtual.messages == ["A", "B"]
+        virtual.peer.close(1000)
+        virtual.check_over(Close(1000, by="peer"))
 
 
 def test_a_pipeline_of_nothing_echoes() -> None:
     """As it is."""
-    rig = Rig(rxws.pipeline())
-    rig.peer.message("a")
-    assert rig.messages == ["a"]
+    virtual = VirtualSession(rxws.pipeline())
+    virtual.peer.message("a")
+    assert virtual.messages == ["a"]

@@ -13,125 +13,125 @@ from reactivex.disposable import Disposable
 
 from rxws import Close, ConnectionClosed, DecodeError, codecs
 from rxws._core.upstream import collect_upstreams
-from support.virtual.session import Rig
+from support.virtual.session import VirtualSession
 
 
 @pytest.mark.promise("first")
 @pytest.mark.parametrize("overrun", [0, 1, 3])
 def test_before_the_first_subscriber_messages_are_held_back(overrun: int) -> None:
     """However many come; reading pauses with the first, and the subscriber gets all in order."""
-    rig = Rig(overrun=overrun)
-    rig.peer.message("a", "b", "c", "d", "e")
-    assert rig.transport.times("pause") == [0]
-    seen = rig.watch(rig.conn.incoming)
+    virtual = VirtualSession(overrun=overrun)
+    virtual.peer.message("a", "b", "c", "d", "e")
+    assert virtual.transport.times("pause") == [0]
+    seen = virtual.watch(virtual.conn.incoming)
     assert seen.values == []
-    rig.run(1)
+    virtual.run(1)
     assert seen.values == ["a", "b", "c", "d", "e"]
-    assert rig.transport.reading
-    assert rig.dropped == {}
+    assert virtual.transport.reading
+    assert virtual.dropped == {}
 
 
 @pytest.mark.parametrize("overrun", [0, 1, 3])
 def test_between_two_subscribers_messages_are_held_back(overrun: int) -> None:
     """One after the other takes what it wants, and none is lost between them."""
-    rig = Rig(overrun=overrun)
+    virtual = VirtualSession(overrun=overrun)
     seen: list[str] = []
     for message in "abcdef":
-        rig.peer.message(message)
+        virtual.peer.message(message)
     for _ in "abcdef":
-        rig.conn.incoming.pipe(ops.first()).subscribe(seen.append)
-        rig.run(1)
+        virtual.conn.incoming.pipe(ops.first()).subscribe(seen.append)
+        virtual.run(1)
     assert seen == ["a", "b", "c", "d", "e", "f"]
-    assert rig.dropped == {}
+    assert virtual.dropped == {}
 
 
 def test_who_subscribes_within_a_notification_gets_the_next_message() -> None:
     """The reply to the first message composes the pipeline for the rest."""
-    rig = Rig(overrun=1)
+    virtual = VirtualSession(overrun=1)
     seen: list[str] = []
 
     def compose(first: str) -> None:
         seen.append(first)
-        rig.conn.incoming.subscribe(seen.append)
+        virtual.conn.incoming.subscribe(seen.append)
 
-    rig.conn.incoming.pipe(ops.first()).subscribe(compose)
-    rig.peer.message("a", "b", "c")
+    virtual.conn.incoming.pipe(ops.first()).subscribe(compose)
+    virtual.peer.message("a", "b", "c")
     assert seen == ["a", "b", "c"]
 
 
 @pytest.mark.promise("first")
 def test_all_who_subscribe_in_the_same_turn_see_the_first_message() -> None:
     """Nobody misses what the other got for having come second."""
-    rig = Rig()
-    rig.peer.message("a", "b")
-    first, second = rig.watch(rig.conn.incoming), rig.watch(rig.conn.incoming)
-    rig.run(1)
-    third = rig.watch(rig.conn.incoming)
-    rig.run(1)
+    virtual = VirtualSession()
+    virtual.peer.message("a", "b")
+    first, second = virtual.watch(virtual.conn.incoming), virtual.watch(virtual.conn.incoming)
+    virtual.run(1)
+    third = virtual.watch(virtual.conn.incoming)
+    virtual.run(1)
     assert first.values == second.values == ["a", "b"]
     assert third.values == []
 
 
 def test_a_send_between_two_subscriptions_changes_nothing() -> None:
     """Both still see the first message."""
-    rig = Rig()
-    rig.peer.message("a")
-    first = rig.watch(rig.conn.incoming)
-    rig.conn.outgoing.on_next("hello")
-    second = rig.watch(rig.conn.incoming)
-    rig.run(1)
+    virtual = VirtualSession()
+    virtual.peer.message("a")
+    first = virtual.watch(virtual.conn.incoming)
+    virtual.conn.outgoing.on_next("hello")
+    second = virtual.watch(virtual.conn.incoming)
+    virtual.run(1)
     assert first.values == second.values == ["a"]
 
 
 def test_a_hold_let_go_between_two_subscriptions_changes_nothing() -> None:
     """Both still see the first message."""
-    rig = Rig()
-    rig.peer.message("a")
-    first = rig.watch(rig.conn.incoming)
-    rig.conn.flow.pause().dispose()
-    second = rig.watch(rig.conn.incoming)
-    rig.run(1)
+    virtual = VirtualSession()
+    virtual.peer.message("a")
+    first = virtual.watch(virtual.conn.incoming)
+    virtual.conn.flow.pause().dispose()
+    second = virtual.watch(virtual.conn.incoming)
+    virtual.run(1)
     assert first.values == second.values == ["a"]
 
 
 def test_one_who_subscribes_and_leaves_in_the_same_turn_takes_nothing() -> None:
     """The message waits on."""
-    rig = Rig()
-    rig.peer.message("a")
-    rig.watch(rig.conn.incoming).subscription.dispose()
-    rig.run(1)
-    seen = rig.watch(rig.conn.incoming)
-    rig.run(1)
+    virtual = VirtualSession()
+    virtual.peer.message("a")
+    virtual.watch(virtual.conn.incoming).subscription.dispose()
+    virtual.run(1)
+    seen = virtual.watch(virtual.conn.incoming)
+    virtual.run(1)
     assert seen.values == ["a"]
 
 
 def test_subscribing_while_the_flow_is_held_waits_for_both() -> None:
     """A subscriber, and nobody who holds."""
-    rig = Rig(overrun=1)
-    rig.peer.message("a", "b")
-    hold = rig.conn.flow.pause()
-    seen = rig.watch(rig.conn.incoming)
-    rig.run(1)
+    virtual = VirtualSession(overrun=1)
+    virtual.peer.message("a", "b")
+    hold = virtual.conn.flow.pause()
+    seen = virtual.watch(virtual.conn.incoming)
+    virtual.run(1)
     assert seen.values == []
     hold.dispose()
-    rig.run(1)
+    virtual.run(1)
     assert seen.values == ["a", "b"]
 
 
 def test_a_subscriber_that_holds_the_flow_gets_one_at_a_time() -> None:
     """Also of those that were kept."""
-    rig = Rig(overrun=2)
-    rig.peer.message("a", "b", "c")
+    virtual = VirtualSession(overrun=2)
+    virtual.peer.message("a", "b", "c")
     seen: list[str] = []
     holds: list[Any] = []
 
     def take(message: str) -> None:
         seen.append(message)
-        holds.append(rig.conn.flow.pause())
+        holds.append(virtual.conn.flow.pause())
 
-    rig.conn.incoming.subscribe(take)
+    virtual.conn.incoming.subscribe(take)
     for count in (1, 2, 3):
-        rig.run(1)
+        virtual.run(1)
         assert len(seen) == count
         holds.pop().dispose()
     assert seen == ["a", "b", "c"]
@@ -139,14 +139,14 @@ def test_a_subscriber_that_holds_the_flow_gets_one_at_a_time() -> None:
 
 def test_the_end_waits_behind_what_is_held() -> None:
     """Messages and then a close: a late subscriber sees both, in this order."""
-    rig = Rig()
-    rig.peer.message("a", "b")
-    rig.peer.close(4001)
-    closed = rig.watch(rig.conn.closed)
-    rig.run(10)
+    virtual = VirtualSession()
+    virtual.peer.message("a", "b")
+    virtual.peer.close(4001)
+    closed = virtual.watch(virtual.conn.closed)
+    virtual.run(10)
     assert closed.values == []
-    seen = rig.watch(rig.conn.incoming)
-    rig.run(1)
+    seen = virtual.watch(virtual.conn.incoming)
+    virtual.run(1)
     assert seen.values == ["a", "b"]
     assert isinstance(seen.error, ConnectionClosed)
     assert closed.values == [Close(4001)]
@@ -154,44 +154,44 @@ def test_the_end_waits_behind_what_is_held() -> None:
 
 def test_without_data_the_end_needs_no_subscriber() -> None:
     """Only data is held: control frames and the end of TCP are handled."""
-    rig = Rig()
-    rig.peer.ping(b"x")
-    rig.peer.close(1000)
-    closed = rig.watch(rig.conn.closed)
+    virtual = VirtualSession()
+    virtual.peer.ping(b"x")
+    virtual.peer.close(1000)
+    closed = virtual.watch(virtual.conn.closed)
     assert closed.values == [Close(1000)]
-    assert [sent.payload for sent in rig.transport.sent] == [b"x", b"\x03\xe8"]
+    assert [sent.payload for sent in virtual.transport.sent] == [b"x", b"\x03\xe8"]
 
 
 @pytest.mark.parametrize("result", [None, Disposable()])
 def test_a_handler_that_pushes_by_hand_has_its_data_held(result: object) -> None:
     """After None or a Disposable a subscriber may be to come."""
-    rig = Rig(lambda _: result)
-    rig.peer.message("a")
-    rig.run(1)
-    seen = rig.watch(rig.conn.incoming)
-    rig.run(1)
+    virtual = VirtualSession(lambda _: result)
+    virtual.peer.message("a")
+    virtual.run(1)
+    seen = virtual.watch(virtual.conn.incoming)
+    virtual.run(1)
     assert seen.values == ["a"]
 
 
 def test_a_server_push_drops_and_counts_and_sees_a_close_at_once() -> None:
     """Who returned an Observable and did not subscribe is not going to."""
-    rig = Rig(lambda _: rx.never())
-    closed = rig.watch(rig.conn.closed)
-    rig.peer.message("a", "b")
-    rig.peer.close(1000)
-    rig.settle()
+    virtual = VirtualSession(lambda _: rx.never())
+    closed = virtual.watch(virtual.conn.closed)
+    virtual.peer.message("a", "b")
+    virtual.peer.close(1000)
+    virtual.settle()
     assert closed.values == [Close(1000)]
-    assert rig.dropped == {"unobserved": 2}
+    assert virtual.dropped == {"unobserved": 2}
 
 
 def test_a_server_push_that_had_a_subscriber_is_none() -> None:
     """If it was subscribed once, the next subscriber is waited for."""
-    rig = Rig(lambda conn: conn.incoming.pipe(ops.take(1), ops.zip(rx.never())))
-    rig.peer.message("a", "b")
-    seen = rig.watch(rig.conn.incoming)
-    rig.run(1)
+    virtual = VirtualSession(lambda conn: conn.incoming.pipe(ops.take(1), ops.zip(rx.never())))
+    virtual.peer.message("a", "b")
+    seen = virtual.watch(virtual.conn.incoming)
+    virtual.run(1)
     assert seen.values == ["b"]
-    assert rig.dropped == {}
+    assert virtual.dropped == {}
 
 
 @pytest.mark.parametrize(
@@ -211,44 +211,44 @@ def test_a_pipeline_that_subscribes_in_its_first_turns_loses_nothing(
     async def handler(conn: Any) -> rx.Observable[str]:
         return compose(conn.incoming)
 
-    rig = Rig(handler)
-    rig.peer.message("early")
-    rig.run(1)
-    assert rig.messages == ["welcome", "early"]
-    assert rig.dropped == {}
+    virtual = VirtualSession(handler)
+    virtual.peer.message("early")
+    virtual.run(1)
+    assert virtual.messages == ["welcome", "early"]
+    assert virtual.dropped == {}
 
 
 def test_a_frame_that_cannot_be_decoded_is_one_fault_and_the_stream_goes_on() -> None:
     """The others are delivered."""
-    rig = Rig(watch=True, codec=codecs.json)
-    errors = rig.watch(rig.conn.errors)
+    virtual = VirtualSession(watch=True, codec=codecs.json)
+    errors = virtual.watch(virtual.conn.errors)
     for frame in ("1", "{", b"2", "3"):
-        rig.peer.message(frame)
-    assert rig.incoming.values == [1, 3]
+        virtual.peer.message(frame)
+    assert virtual.incoming.values == [1, 3]
     raws = [error.raw for error in errors.values if isinstance(error, DecodeError)]
     assert raws == ["{", b"2"]
-    assert rig.closed.values == []
+    assert virtual.closed.values == []
 
 
 @pytest.mark.promise("starve")
 def test_one_subscriber_who_raises_starves_no_other() -> None:
     """Each message is one fault of the one, and a message to the others."""
-    rig = Rig(watch=True)
+    virtual = VirtualSession(watch=True)
 
     def fail(_: str) -> NoReturn:
         raise ValueError("mine")
 
-    errors = rig.watch(rig.conn.errors)
-    rig.conn.incoming.subscribe(fail)
-    after = rig.watch(rig.conn.incoming)
-    rig.peer.message("a", "b")
-    assert rig.incoming.values == after.values == ["a", "b"]
+    errors = virtual.watch(virtual.conn.errors)
+    virtual.conn.incoming.subscribe(fail)
+    after = virtual.watch(virtual.conn.incoming)
+    virtual.peer.message("a", "b")
+    assert virtual.incoming.values == after.values == ["a", "b"]
     assert [str(error) for error in errors.values] == ["mine"] * 2
 
 
 def test_who_subscribes_a_chain_learns_whose_flow_it_is() -> None:
     """Through whatever operators, and of each connection once per subscription."""
-    one, other = Rig(), Rig()
+    one, other = VirtualSession(), VirtualSession()
     chain = one.conn.incoming.pipe(
         ops.map(str), ops.combine_latest(other.conn.incoming.pipe(ops.debounce(1.0)))
     )
@@ -260,39 +260,39 @@ def test_who_subscribes_a_chain_learns_whose_flow_it_is() -> None:
 
 def test_all_who_subscribe_in_a_turn_see_the_first_also_if_something_was_due_in_it() -> None:
     """A hold that was let go in the turn before, say."""
-    rig = Rig()
-    rig.peer.message("a")
+    virtual = VirtualSession()
+    virtual.peer.message("a")
     seen: list[Any] = []
-    rig.clock.schedule(lambda *_: seen.append(rig.watch(rig.conn.incoming)))
-    rig.conn.flow.pause().dispose()
-    rig.clock.schedule(lambda *_: seen.append(rig.watch(rig.conn.incoming)))
-    rig.settle()
+    virtual.clock.schedule(lambda *_: seen.append(virtual.watch(virtual.conn.incoming)))
+    virtual.conn.flow.pause().dispose()
+    virtual.clock.schedule(lambda *_: seen.append(virtual.watch(virtual.conn.incoming)))
+    virtual.settle()
     assert [notes.values for notes in seen] == [["a"], ["a"]]
 
 
 def test_a_message_that_was_kept_may_be_undecodable() -> None:
     """Its fault is told when it is delivered, and the next message comes."""
-    rig = Rig(codec=codecs.text, overrun=2)
-    faults = rig.watch(rig.conn.errors)
-    rig.peer.message("a", b"b", "c")
-    seen = rig.watch(rig.conn.incoming)
-    rig.run(1)
+    virtual = VirtualSession(codec=codecs.text, overrun=2)
+    faults = virtual.watch(virtual.conn.errors)
+    virtual.peer.message("a", b"b", "c")
+    seen = virtual.watch(virtual.conn.incoming)
+    virtual.run(1)
     assert seen.values == ["a", "c"]
     assert [type(fault) for fault in faults.values] == [DecodeError]
 
 
 def test_a_subscriber_may_raise_on_a_message_that_was_kept() -> None:
     """It is a fault as on any other message, and its neighbour sees them all."""
-    rig = Rig(overrun=2)
-    faults = rig.watch(rig.conn.errors)
-    rig.peer.message("a", "b", "c")
+    virtual = VirtualSession(overrun=2)
+    faults = virtual.watch(virtual.conn.errors)
+    virtual.peer.message("a", "b", "c")
 
     def fail(value: Any) -> None:
         raise LookupError(value)
 
-    rig.conn.incoming.subscribe(fail)
-    seen = rig.watch(rig.conn.incoming)
-    rig.run(1)
+    virtual.conn.incoming.subscribe(fail)
+    seen = virtual.watch(virtual.conn.incoming)
+    virtual.run(1)
     assert seen.values == ["a", "b", "c"]
     assert [str(fault) for fault in faults.values] == ["a", "b", "c"]
 
@@ -304,35 +304,35 @@ def test_after_hold_timeout_what_waits_is_dropped_and_the_end_is_seen(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Logged once with the remedy; from then on dropped and counted."""
-    rig = Rig(hold_timeout=30.0)
-    closed = rig.watch(rig.conn.closed)
-    rig.run(5)
-    rig.peer.message("a", "b", "c")
-    rig.peer.close(1000)
-    rig.run(29.9)
+    virtual = VirtualSession(hold_timeout=30.0)
+    closed = virtual.watch(virtual.conn.closed)
+    virtual.run(5)
+    virtual.peer.message("a", "b", "c")
+    virtual.peer.close(1000)
+    virtual.run(29.9)
     assert closed.values == []
     assert caplog.records == []
-    rig.run(1)
+    virtual.run(1)
     assert closed.times == [35]
     [record] = caplog.records
     assert (record.name, record.levelno) == ("rxws", logging.WARNING)
     assert "conn.incoming.subscribe()" in record.getMessage()
-    assert rig.dropped == {"unobserved": 3}
-    assert rig.stats.received_messages == 3
+    assert virtual.dropped == {"unobserved": 3}
+    assert virtual.stats.received_messages == 3
 
 
 def test_a_subscriber_after_hold_timeout_sees_what_comes_from_then_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """What was dropped is gone; while it is subscribed nothing is."""
-    rig = Rig(hold_timeout=30.0)
-    rig.peer.message("a")
-    rig.run(31)
-    rig.peer.message("b")
-    seen = rig.watch(rig.conn.incoming)
-    rig.peer.message("c")
+    virtual = VirtualSession(hold_timeout=30.0)
+    virtual.peer.message("a")
+    virtual.run(31)
+    virtual.peer.message("b")
+    seen = virtual.watch(virtual.conn.incoming)
+    virtual.peer.message("c")
     assert seen.values == ["c"]
-    assert rig.dropped == {"unobserved": 2}
+    assert virtual.dropped == {"unobserved": 2}
     assert len(caplog.records) == 1
 
 
@@ -340,80 +340,80 @@ def test_the_time_out_is_for_data_that_waits_not_for_an_idle_peer(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Nobody there and nothing to take: nothing to say. Nor if somebody comes in time."""
-    rig = Rig(hold_timeout=30.0)
-    rig.run(100)
-    rig.peer.message("a")
-    rig.run(29)
-    seen = rig.watch(rig.conn.incoming)
-    rig.run(100)
+    virtual = VirtualSession(hold_timeout=30.0)
+    virtual.run(100)
+    virtual.peer.message("a")
+    virtual.run(29)
+    seen = virtual.watch(virtual.conn.incoming)
+    virtual.run(100)
     assert seen.values == ["a"]
     assert caplog.records == []
 
 
 def test_the_time_out_is_not_for_a_subscriber_who_holds(caplog: pytest.LogCaptureFixture) -> None:
     """Who is subscribed and busy may be so for long."""
-    rig = Rig(hold_timeout=30.0, overrun=1)
-    rig.peer.message("a")
-    hold = rig.conn.flow.pause()
-    seen = rig.watch(rig.conn.incoming)
-    rig.run(100)
-    assert (seen.values, rig.dropped, caplog.records) == ([], {}, [])
+    virtual = VirtualSession(hold_timeout=30.0, overrun=1)
+    virtual.peer.message("a")
+    hold = virtual.conn.flow.pause()
+    seen = virtual.watch(virtual.conn.incoming)
+    virtual.run(100)
+    assert (seen.values, virtual.dropped, caplog.records) == ([], {}, [])
     hold.dispose()
-    rig.run(1)
+    virtual.run(1)
     assert seen.values == ["a"]
 
 
 def test_once_closing_has_begun_nothing_is_held(caplog: pytest.LogCaptureFixture) -> None:
     """The peer's answer is behind it: what nobody takes is dropped and counted."""
-    rig = Rig(overrun=1)
-    closed = rig.watch(rig.conn.closed)
-    rig.peer.message("a", "b", "c")
-    rig.peer.close(1000)
-    rig.conn.outgoing.on_completed()
-    rig.run(1)
+    virtual = VirtualSession(overrun=1)
+    closed = virtual.watch(virtual.conn.closed)
+    virtual.peer.message("a", "b", "c")
+    virtual.peer.close(1000)
+    virtual.conn.outgoing.on_completed()
+    virtual.run(1)
     assert closed.times == [0]
-    assert rig.dropped == {"unobserved": 3}
+    assert virtual.dropped == {"unobserved": 3}
     assert caplog.records == []
 
 
 def test_once_closing_has_begun_who_is_there_still_gets_what_comes() -> None:
     """Holds or not; who comes only then, too."""
-    rig = Rig(watch=True, overrun=1)
-    rig.conn.flow.pause()
-    rig.peer.message("a", "b")
-    rig.conn.outgoing.on_completed()
-    rig.conn.flow.pause()
-    late = rig.watch(rig.conn.incoming)
-    rig.run(1)
-    rig.peer.message("c")
-    assert rig.incoming.values == ["a", "b", "c"]
+    virtual = VirtualSession(watch=True, overrun=1)
+    virtual.conn.flow.pause()
+    virtual.peer.message("a", "b")
+    virtual.conn.outgoing.on_completed()
+    virtual.conn.flow.pause()
+    late = virtual.watch(virtual.conn.incoming)
+    virtual.run(1)
+    virtual.peer.message("c")
+    assert virtual.incoming.values == ["a", "b", "c"]
     assert late.values[-1] == "c"
 
 
 @pytest.mark.parametrize("code", [1000, 4001])
 def test_a_message_that_came_before_the_end_is_delivered_before_it(code: int) -> None:
     """It was kept for a hold that our close has lifted; the peer's answer comes right behind."""
-    rig = Rig(watch=True, overrun=1)
-    rig.conn.flow.pause()
-    rig.peer.message("a", "b")
-    rig.peer.close(code)
-    rig.conn.outgoing.on_completed()
-    rig.settle()
-    assert rig.incoming.values == ["a", "b"]
-    assert rig.dropped == {}
-    rig.check_over(Close())
+    virtual = VirtualSession(watch=True, overrun=1)
+    virtual.conn.flow.pause()
+    virtual.peer.message("a", "b")
+    virtual.peer.close(code)
+    virtual.conn.outgoing.on_completed()
+    virtual.settle()
+    assert virtual.incoming.values == ["a", "b"]
+    assert virtual.dropped == {}
+    virtual.check_over(Close())
 
 
 def test_the_time_out_begins_anew_when_the_last_subscriber_has_left() -> None:
     """Who was there meanwhile, and waited for a hold to go, was there."""
-    rig = Rig(hold_timeout=10.0)
-    rig.peer.message("a")
-    rig.conn.flow.pause()
-    rig.run(3)
-    subscription = rig.conn.incoming.subscribe()
-    rig.run(4)
+    virtual = VirtualSession(hold_timeout=10.0)
+    virtual.peer.message("a")
+    virtual.conn.flow.pause()
+    virtual.run(3)
+    subscription = virtual.conn.incoming.subscribe()
+    virtual.run(4)
     subscription.dispose()
-    rig.run(9.9)
-    assert rig.dropped == {}
-    rig.run(0.2)
-    assert rig.dropped == {"unobserved": 1}
+    virtual.run(9.9)
+    assert virtual.dropped == {}
+    virtual.run(0.2)
+    assert virtual.dropped == {"unobserved": 1}

@@ -13,7 +13,7 @@ from reactivex.subject import Subject
 
 from rxws import BufferOverflow, Close, ConnectionClosed, EncodeError, codecs
 from rxws.overflow import OVERHEAD, Overflow, latest
-from support.virtual.session import Rig
+from support.virtual.session import VirtualSession
 
 
 def in_thread(*pushes: Any) -> None:
@@ -34,33 +34,33 @@ def fail(*_: object) -> NoReturn:
 
 def test_messages_leave_at_once_and_in_order() -> None:
     """Within the call that pushes them."""
-    rig = Rig(watch=True)
+    virtual = VirtualSession(watch=True)
     for message in ("a", b"b", "c"):
-        rig.conn.outgoing.on_next(message)
-    assert rig.messages == ["a", b"b", "c"]
+        virtual.conn.outgoing.on_next(message)
+    assert virtual.messages == ["a", b"b", "c"]
 
 
 def test_it_is_a_subject_and_takes_part_in_pipelines_as_one() -> None:
     """Anything that feeds an observer feeds it, and its end ends the connection."""
-    rig = Rig(watch=True)
-    assert isinstance(rig.conn.outgoing, Subject)
-    rx.of("a", "b").subscribe(rig.conn.outgoing)
-    assert rig.messages == ["a", "b"]
-    assert rig.close_frame.code == 1000
+    virtual = VirtualSession(watch=True)
+    assert isinstance(virtual.conn.outgoing, Subject)
+    rx.of("a", "b").subscribe(virtual.conn.outgoing)
+    assert virtual.messages == ["a", "b"]
+    assert virtual.close_frame.code == 1000
 
 
 def test_who_subscribes_sees_what_is_sent_and_the_end() -> None:
     """The `Close`, too; the connection as well as the user may be the one who ends it."""
-    rig = Rig(watch=True)
-    seen = rig.watch(rig.conn.outgoing)
-    assert rig.conn.outgoing.observers != []
-    rig.conn.outgoing.on_next("a")
-    rig.conn.outgoing.on_next(Close(4001))
+    virtual = VirtualSession(watch=True)
+    seen = virtual.watch(virtual.conn.outgoing)
+    assert virtual.conn.outgoing.observers != []
+    virtual.conn.outgoing.on_next("a")
+    virtual.conn.outgoing.on_next(Close(4001))
     assert seen.values == ["a", Close(4001)]
-    assert seen.ends == rig.watch(rig.conn.outgoing).ends == [None]
-    assert rig.conn.outgoing.observers == []
+    assert seen.ends == virtual.watch(virtual.conn.outgoing).ends == [None]
+    assert virtual.conn.outgoing.observers == []
 
-    other = Rig(watch=True)
+    other = VirtualSession(watch=True)
     seen = other.watch(other.conn.outgoing)
     other.peer.close(1000)
     assert seen.ends == [None]
@@ -68,89 +68,89 @@ def test_who_subscribes_sees_what_is_sent_and_the_end() -> None:
 
 def test_who_subscribes_sees_its_error() -> None:
     """The exception itself; only the peer does not get to see it."""
-    rig = Rig(watch=True)
-    seen = rig.watch(rig.conn.outgoing)
+    virtual = VirtualSession(watch=True)
+    seen = virtual.watch(virtual.conn.outgoing)
     error = ConnectionClosed(Close(4003, "no"))
-    rig.conn.outgoing.on_error(error)
-    assert seen.ends == rig.watch(rig.conn.outgoing).ends == [error]
+    virtual.conn.outgoing.on_error(error)
+    assert seen.ends == virtual.watch(virtual.conn.outgoing).ends == [error]
 
 
 def test_a_send_by_who_watches_outgoing_follows_what_it_saw() -> None:
     """The wire has the order in which they were pushed."""
-    rig = Rig(watch=True)
+    virtual = VirtualSession(watch=True)
     answers: dict[Any, str] = {"1": "2", "2": "3"}
-    rig.conn.outgoing.subscribe(
-        lambda value: rig.conn.outgoing.on_next(answers[value]) if value in answers else None
+    virtual.conn.outgoing.subscribe(
+        lambda value: virtual.conn.outgoing.on_next(answers[value]) if value in answers else None
     )
-    rig.conn.outgoing.on_next("1")
-    assert rig.messages == ["1", "2", "3"]
+    virtual.conn.outgoing.on_next("1")
+    assert virtual.messages == ["1", "2", "3"]
 
 
 def test_a_long_chain_of_sends_does_not_recurse() -> None:
     """A ping-pong of 20,000 within one push."""
-    rig = Rig(watch=True, max_buffer=1 << 30)
+    virtual = VirtualSession(watch=True, max_buffer=1 << 30)
 
     def more(value: Any) -> None:
         if value != "0":
-            rig.conn.outgoing.on_next(str(int(value) - 1))
+            virtual.conn.outgoing.on_next(str(int(value) - 1))
 
-    rig.conn.outgoing.subscribe(more)
-    rig.conn.outgoing.on_next("20000")
-    assert rig.messages == [str(number) for number in range(20_000, -1, -1)]
+    virtual.conn.outgoing.subscribe(more)
+    virtual.conn.outgoing.on_next("20000")
+    assert virtual.messages == [str(number) for number in range(20_000, -1, -1)]
 
 
 def test_a_ping_pong_with_a_peer_that_answers_at_once_does_not_recurse() -> None:
     """Nor does one between two who watch, of `incoming` and of `outgoing`."""
-    rig = Rig(watch=True)
-    rig.conn.incoming.pipe(ops.take_while(lambda value: value != "done")).subscribe(
-        lambda value: rig.conn.outgoing.on_next(str(int(value) + 1))
+    virtual = VirtualSession(watch=True)
+    virtual.conn.incoming.pipe(ops.take_while(lambda value: value != "done")).subscribe(
+        lambda value: virtual.conn.outgoing.on_next(str(int(value) + 1))
     )
-    rig.conn.outgoing.subscribe(
-        lambda value: rig.session.on_message("done" if value == "10000" else str(value), 5)
+    virtual.conn.outgoing.subscribe(
+        lambda value: virtual.session.on_message("done" if value == "10000" else str(value), 5)
     )
-    rig.peer.message("0")
-    assert rig.messages == [str(n) for n in range(1, 10_001)]
+    virtual.peer.message("0")
+    assert virtual.messages == [str(n) for n in range(1, 10_001)]
 
 
 def test_a_send_within_incoming_keeps_order_for_all() -> None:
     """The answers leave in the order of the questions, whoever gives them."""
-    rig = Rig(watch=True)
+    virtual = VirtualSession(watch=True)
     for name in "xy":
-        rig.conn.incoming.pipe(ops.map(name.__add__)).subscribe(rig.conn.outgoing.on_next)
-    rig.peer.message("1", "2")
-    assert rig.messages == ["x1", "y1", "x2", "y2"]
+        virtual.conn.incoming.pipe(ops.map(name.__add__)).subscribe(virtual.conn.outgoing.on_next)
+    virtual.peer.message("1", "2")
+    assert virtual.messages == ["x1", "y1", "x2", "y2"]
 
 
 def test_one_who_raises_while_watching_is_a_fault_and_the_message_is_sent() -> None:
     """It starves neither the others nor the peer."""
-    rig = Rig(watch=True)
-    errors = rig.watch(rig.conn.errors)
-    rig.conn.outgoing.subscribe(fail)
-    seen = rig.watch(rig.conn.outgoing)
-    rig.conn.outgoing.on_next("a")
-    assert (seen.values, rig.messages) == (["a"], ["a"])
+    virtual = VirtualSession(watch=True)
+    errors = virtual.watch(virtual.conn.errors)
+    virtual.conn.outgoing.subscribe(fail)
+    seen = virtual.watch(virtual.conn.outgoing)
+    virtual.conn.outgoing.on_next("a")
+    assert (seen.values, virtual.messages) == (["a"], ["a"])
     assert [type(error) for error in errors.values] == [ValueError]
 
 
 @pytest.mark.parametrize("code", [1004, 1005, 1006, 1015, 1016, 2999])
 def test_a_close_that_may_not_be_sent_is_refused_in_the_caller(code: int) -> None:
     """ValueError, from any thread, and the connection stays open."""
-    rig = Rig(watch=True)
+    virtual = VirtualSession(watch=True)
     with pytest.raises(ValueError, match=f"close code {code} must not be sent"):
-        rig.conn.outgoing.on_next(Close(code))
+        virtual.conn.outgoing.on_next(Close(code))
     refused: list[ValueError] = []
 
     def push() -> None:
         try:
-            rig.conn.outgoing.on_next(Close(code))
+            virtual.conn.outgoing.on_next(Close(code))
         except ValueError as error:
             refused.append(error)
 
     in_thread((push,))
-    rig.settle()
+    virtual.settle()
     assert len(refused) == 1
-    rig.conn.outgoing.on_next("still open")
-    assert rig.messages == ["still open"]
+    virtual.conn.outgoing.on_next("still open")
+    assert virtual.messages == ["still open"]
 
 
 @pytest.mark.parametrize(
@@ -165,123 +165,123 @@ def test_a_close_that_may_not_be_sent_is_refused_in_the_caller(code: int) -> Non
 )
 def test_what_is_pushed_after_the_end_is_dropped_and_counted(end: Any) -> None:
     """It never raises; a second end changes nothing."""
-    rig = Rig(watch=True)
-    seen = rig.watch(rig.conn.outgoing)
-    end(rig.conn.outgoing)
-    rig.conn.outgoing.on_next("late")
-    rig.conn.outgoing.on_next(Close(4001))
-    rig.conn.outgoing.on_completed()
-    rig.conn.outgoing.on_error(ConnectionClosed(Close(4002)))
-    in_thread((rig.conn.outgoing.on_next, "later"))
-    rig.settle()
-    assert rig.messages == []
-    assert rig.close_frame.code == 1000
-    assert rig.dropped == {"closed": 2}
+    virtual = VirtualSession(watch=True)
+    seen = virtual.watch(virtual.conn.outgoing)
+    end(virtual.conn.outgoing)
+    virtual.conn.outgoing.on_next("late")
+    virtual.conn.outgoing.on_next(Close(4001))
+    virtual.conn.outgoing.on_completed()
+    virtual.conn.outgoing.on_error(ConnectionClosed(Close(4002)))
+    in_thread((virtual.conn.outgoing.on_next, "later"))
+    virtual.settle()
+    assert virtual.messages == []
+    assert virtual.close_frame.code == 1000
+    assert virtual.dropped == {"closed": 2}
     assert "late" not in seen.values
-    assert not rig.conn.outgoing.is_disposed
+    assert not virtual.conn.outgoing.is_disposed
 
 
 def test_a_message_pushed_by_who_is_told_of_the_end_is_dropped_too() -> None:
     """It comes after the end, however early."""
-    rig = Rig(watch=True)
-    rig.conn.outgoing.subscribe(on_completed=lambda: rig.conn.outgoing.on_next("late"))
-    rig.conn.outgoing.on_completed()
-    assert rig.messages == []
-    assert rig.dropped == {"closed": 1}
+    virtual = VirtualSession(watch=True)
+    virtual.conn.outgoing.subscribe(on_completed=lambda: virtual.conn.outgoing.on_next("late"))
+    virtual.conn.outgoing.on_completed()
+    assert virtual.messages == []
+    assert virtual.dropped == {"closed": 1}
 
 
 def test_an_error_of_who_is_told_of_the_end_changes_no_code() -> None:
     """The first end counts."""
-    rig = Rig(watch=True)
-    rig.conn.outgoing.subscribe(
-        on_completed=lambda: rig.conn.outgoing.on_error(ConnectionClosed(Close(4002)))
+    virtual = VirtualSession(watch=True)
+    virtual.conn.outgoing.subscribe(
+        on_completed=lambda: virtual.conn.outgoing.on_error(ConnectionClosed(Close(4002)))
     )
-    rig.conn.outgoing.on_next(Close(4001))
-    assert rig.close_frame.code == 4001
+    virtual.conn.outgoing.on_next(Close(4001))
+    assert virtual.close_frame.code == 4001
 
 
 def test_who_watches_is_not_shown_what_is_flushed_into_a_closed_socket() -> None:
     """It was not sent."""
-    rig = Rig(lambda conn: conn.incoming.pipe(ops.debounce(1.0)))
-    seen = rig.watch(rig.conn.outgoing)
-    rig.peer.message("flushed")
-    rig.peer.close(1000)
-    assert rig.dropped == {"closed": 1}
+    virtual = VirtualSession(lambda conn: conn.incoming.pipe(ops.debounce(1.0)))
+    seen = virtual.watch(virtual.conn.outgoing)
+    virtual.peer.message("flushed")
+    virtual.peer.close(1000)
+    assert virtual.dropped == {"closed": 1}
     assert seen.values == []
 
 
 def test_a_value_that_cannot_be_encoded_is_a_fault_and_the_stream_goes_on() -> None:
     """It carries the value; the messages around it leave."""
-    rig = Rig(watch=True, codec=codecs.json)
-    errors = rig.watch(rig.conn.errors)
+    virtual = VirtualSession(watch=True, codec=codecs.json)
+    errors = virtual.watch(virtual.conn.errors)
     value = object()
     for each in (1, value, 2):
-        rig.conn.outgoing.on_next(each)
+        virtual.conn.outgoing.on_next(each)
     [error] = errors.values
     assert isinstance(error, EncodeError)
     assert error.value is value
-    assert rig.messages == ["1", "2"]
+    assert virtual.messages == ["1", "2"]
 
 
 def test_pushes_from_another_thread_come_in_order_on_the_sessions() -> None:
     """Messages, and the end after them."""
-    rig = Rig(watch=True)
+    virtual = VirtualSession(watch=True)
     threads: list[int] = []
-    rig.conn.outgoing.subscribe(lambda _: threads.append(threading.get_ident()))
-    push = rig.conn.outgoing.on_next
-    in_thread((push, "a"), (push, b"b"), (push, "c"), (rig.conn.outgoing.on_completed,))
-    assert rig.messages == [], "nothing happens on the other thread"
-    rig.settle()
-    assert rig.messages == ["a", b"b", "c"]
-    assert rig.close_frame.code == 1000
+    virtual.conn.outgoing.subscribe(lambda _: threads.append(threading.get_ident()))
+    push = virtual.conn.outgoing.on_next
+    in_thread((push, "a"), (push, b"b"), (push, "c"), (virtual.conn.outgoing.on_completed,))
+    assert virtual.messages == [], "nothing happens on the other thread"
+    virtual.settle()
+    assert virtual.messages == ["a", b"b", "c"]
+    assert virtual.close_frame.code == 1000
     assert set(threads) == {threading.get_ident()}
 
 
 def test_an_error_from_another_thread_ends_the_connection() -> None:
     """As one from this thread does."""
-    rig = Rig(watch=True)
-    in_thread((rig.conn.outgoing.on_error, ConnectionClosed(Close(4003, "no"))))
-    rig.settle()
-    assert rig.close_frame.code == 4003
+    virtual = VirtualSession(watch=True)
+    in_thread((virtual.conn.outgoing.on_error, ConnectionClosed(Close(4003, "no"))))
+    virtual.settle()
+    assert virtual.close_frame.code == 4003
 
 
 def test_what_threads_push_before_the_loop_comes_is_bounded() -> None:
     """By max_buffer, each message counting 128 more; above it, 1013 as everywhere."""
-    rig = Rig(watch=True, max_buffer=1024)
-    push = rig.conn.outgoing.on_next
+    virtual = VirtualSession(watch=True, max_buffer=1024)
+    push = virtual.conn.outgoing.on_next
     in_thread(*[(push, "x" * 128)] * 6)
-    rig.settle()
-    rig.check_over(Close(1013, "Try Again Later"), BufferOverflow)
-    assert rig.stats.sent_messages == 4
-    assert rig.dropped == {"overflow": 2}
+    virtual.settle()
+    virtual.check_over(Close(1013, "Try Again Later"), BufferOverflow)
+    assert virtual.stats.sent_messages == 4
+    assert virtual.dropped == {"overflow": 2}
 
 
 def test_an_end_from_a_thread_is_never_what_the_bound_refuses() -> None:
     """It costs nothing and is not to be lost."""
-    rig = Rig(watch=True, max_buffer=1024)
-    push = rig.conn.outgoing.on_next
-    in_thread(*[(push, "x" * 128)] * 4, (rig.conn.outgoing.on_completed,))
-    rig.settle()
-    assert len(rig.messages) == 4
-    assert rig.close_frame.code == 1000
+    virtual = VirtualSession(watch=True, max_buffer=1024)
+    push = virtual.conn.outgoing.on_next
+    in_thread(*[(push, "x" * 128)] * 4, (virtual.conn.outgoing.on_completed,))
+    virtual.settle()
+    assert len(virtual.messages) == 4
+    assert virtual.close_frame.code == 1000
 
 
 def test_a_large_message_from_a_thread_that_finds_nothing_waiting_is_sent() -> None:
     """Whatever its size, as it is from the session's own thread."""
-    rig = Rig(watch=True, max_buffer=1024)
-    in_thread((rig.conn.outgoing.on_next, "x" * 2000))
-    rig.settle()
-    assert rig.messages == ["x" * 2000]
+    virtual = VirtualSession(watch=True, max_buffer=1024)
+    in_thread((virtual.conn.outgoing.on_next, "x" * 2000))
+    virtual.settle()
+    assert virtual.messages == ["x" * 2000]
 
 
 def test_an_overflow_of_threads_after_the_end_is_only_counted() -> None:
     """The end had come first."""
-    rig = Rig(watch=True, max_buffer=1024)
-    in_thread(*[(rig.conn.outgoing.on_next, "x" * 128)] * 6)
-    rig.conn.outgoing.on_completed()
-    rig.settle()
-    assert rig.close_frame.code == 1000
-    assert rig.dropped == {"closed": 4, "overflow": 2}
+    virtual = VirtualSession(watch=True, max_buffer=1024)
+    in_thread(*[(virtual.conn.outgoing.on_next, "x" * 128)] * 6)
+    virtual.conn.outgoing.on_completed()
+    virtual.settle()
+    assert virtual.close_frame.code == 1000
+    assert virtual.dropped == {"closed": 4, "overflow": 2}
 
 
 # --- what other threads push above the bound before the session comes to take it ---------------
@@ -307,43 +307,43 @@ def elsewhere(push: Callable[[], object]) -> None:
     thread.join()
 
 
-def flooded(policy: Overflow, *ends: Callable[[Any], object]) -> Rig:
+def flooded(policy: Overflow, *ends: Callable[[Any], object]) -> VirtualSession:
     """A connection that a thread pushed more to than fits, and then an end."""
-    rig = Rig(watch=True, overflow=policy, max_buffer=ROOM)
+    virtual = VirtualSession(watch=True, overflow=policy, max_buffer=ROOM)
 
     def push() -> None:
         for message in MANY:
-            rig.conn.outgoing.on_next(message)
+            virtual.conn.outgoing.on_next(message)
         for end in ends:
-            end(rig.conn.outgoing)
+            end(virtual.conn.outgoing)
 
     elsewhere(push)
-    rig.settle()
-    return rig
+    virtual.settle()
+    return virtual
 
 
 def test_by_close_it_ends_the_connection() -> None:
     """With 1013, and what did not fit is counted."""
-    rig = flooded("close")
-    assert rig.close_frame.code == 1013
-    rig.check_over(Close(1013, "Try Again Later"), BufferOverflow)
-    assert rig.messages == MANY[:FIT]
-    assert rig.dropped == {"overflow": len(MANY) - FIT}
+    virtual = flooded("close")
+    assert virtual.close_frame.code == 1013
+    virtual.check_over(Close(1013, "Try Again Later"), BufferOverflow)
+    assert virtual.messages == MANY[:FIT]
+    assert virtual.dropped == {"overflow": len(MANY) - FIT}
 
 
 def test_by_drop_newest_the_first_are_sent() -> None:
     """As many as fit; the connection goes on."""
-    rig = flooded("drop_newest")
-    assert rig.messages == MANY[:FIT]
-    assert rig.dropped == {"overflow": len(MANY) - FIT}
-    assert rig.closed.values == []
+    virtual = flooded("drop_newest")
+    assert virtual.messages == MANY[:FIT]
+    assert virtual.dropped == {"overflow": len(MANY) - FIT}
+    assert virtual.closed.values == []
 
 
 def test_by_drop_oldest_the_last_are_sent() -> None:
     """As many as fit."""
-    rig = flooded("drop_oldest")
-    assert rig.messages == MANY[-FIT:]
-    assert rig.dropped == {"overflow": len(MANY) - FIT}
+    virtual = flooded("drop_oldest")
+    assert virtual.messages == MANY[-FIT:]
+    assert virtual.dropped == {"overflow": len(MANY) - FIT}
 
 
 @pytest.mark.parametrize("policy", [latest(), latest(lambda value: value[1])], ids=named)
@@ -355,90 +355,90 @@ def test_by_latest_the_newest_is_sent(policy: Overflow) -> None:
 @pytest.mark.parametrize("policy", DROPPING, ids=named)
 def test_every_message_is_accounted_for(policy: Overflow) -> None:
     """Sent or counted as dropped, and never out of order."""
-    rig = flooded(policy)
-    assert rig.stats.sent_messages + sum(rig.dropped.values()) == len(MANY)
-    assert rig.messages == sorted(set(rig.messages))
-    assert rig.closed.values == []
+    virtual = flooded(policy)
+    assert virtual.stats.sent_messages + sum(virtual.dropped.values()) == len(MANY)
+    assert virtual.messages == sorted(set(virtual.messages))
+    assert virtual.closed.values == []
 
 
 @pytest.mark.parametrize("policy", DROPPING, ids=named)
 def test_a_completion_is_never_dropped(policy: Overflow) -> None:
     """Nor is an error: they come behind the messages."""
-    rig = flooded(policy, lambda outgoing: outgoing.on_completed())
-    assert rig.close_frame.code == 1000
-    rig = flooded(policy, lambda outgoing: outgoing.on_error(ValueError("mine")))
-    assert rig.close_frame.code == 1011
+    virtual = flooded(policy, lambda outgoing: outgoing.on_completed())
+    assert virtual.close_frame.code == 1000
+    virtual = flooded(policy, lambda outgoing: outgoing.on_error(ValueError("mine")))
+    assert virtual.close_frame.code == 1011
 
 
 @pytest.mark.parametrize("policy", DROPPING, ids=named)
 def test_a_close_from_a_thread_is_never_dropped(policy: Overflow) -> None:
     """However much was pushed before it."""
-    rig = flooded(policy, lambda outgoing: outgoing.on_next(Close(4001)))
-    assert rig.close_frame.code == 4001
+    virtual = flooded(policy, lambda outgoing: outgoing.on_next(Close(4001)))
+    assert virtual.close_frame.code == 4001
 
 
 @pytest.mark.parametrize("policy", ["drop_oldest", latest(hash)], ids=named)
 @pytest.mark.parametrize("code", [1000, 4001])
 def test_what_is_pushed_behind_an_end_costs_nothing_before_it(policy: Overflow, code: int) -> None:
     """It is dropped itself, however much it is: nothing follows an end."""
-    rig = Rig(watch=True, overflow=policy, max_buffer=ROOM)
+    virtual = VirtualSession(watch=True, overflow=policy, max_buffer=ROOM)
 
     def push() -> None:
         for message in MANY[:FIT]:
-            rig.conn.outgoing.on_next(message)
+            virtual.conn.outgoing.on_next(message)
         if code == 1000:
-            rig.conn.outgoing.on_completed()
+            virtual.conn.outgoing.on_completed()
         else:
-            rig.conn.outgoing.on_next(Close(code))
+            virtual.conn.outgoing.on_next(Close(code))
         for message in MANY[FIT:]:
-            rig.conn.outgoing.on_next(message)
+            virtual.conn.outgoing.on_next(message)
 
     elsewhere(push)
-    rig.settle()
-    assert rig.close_frame.code == code
-    assert rig.messages == MANY[:FIT]
-    assert sum(rig.dropped.values()) == len(MANY) - FIT
+    virtual.settle()
+    assert virtual.close_frame.code == code
+    assert virtual.messages == MANY[:FIT]
+    assert sum(virtual.dropped.values()) == len(MANY) - FIT
 
 
 @pytest.mark.parametrize("policy", ["close", *DROPPING], ids=named)
 def test_what_was_pushed_after_the_end_counts_as_closed_or_overflow(policy: Overflow) -> None:
     """And does not end the connection another way."""
-    rig = Rig(watch=True, overflow=policy, max_buffer=ROOM)
-    rig.conn.outgoing.on_next(Close(4001))
+    virtual = VirtualSession(watch=True, overflow=policy, max_buffer=ROOM)
+    virtual.conn.outgoing.on_next(Close(4001))
 
     def push() -> None:
         for message in MANY:
-            rig.conn.outgoing.on_next(message)
+            virtual.conn.outgoing.on_next(message)
 
     elsewhere(push)
-    rig.settle()
-    assert rig.close_frame.code == 4001
-    assert sum(rig.dropped.values()) == len(MANY)
-    rig.peer.close(4001)
-    rig.check_over(Close(4001))
+    virtual.settle()
+    assert virtual.close_frame.code == 4001
+    assert sum(virtual.dropped.values()) == len(MANY)
+    virtual.peer.close(4001)
+    virtual.check_over(Close(4001))
 
 
 @pytest.mark.parametrize("policy", ["close", *DROPPING], ids=named)
 def test_a_single_message_of_any_size_is_sent(policy: Overflow) -> None:
     """What finds nothing waiting is sent, from a thread as well."""
-    rig = Rig(watch=True, overflow=policy, max_buffer=ROOM)
-    elsewhere(lambda: rig.conn.outgoing.on_next("x" * 10 * ROOM))
-    rig.settle()
-    assert rig.messages == ["x" * 10 * ROOM]
-    assert rig.dropped == {}
+    virtual = VirtualSession(watch=True, overflow=policy, max_buffer=ROOM)
+    elsewhere(lambda: virtual.conn.outgoing.on_next("x" * 10 * ROOM))
+    virtual.settle()
+    assert virtual.messages == ["x" * 10 * ROOM]
+    assert virtual.dropped == {}
 
 
 @pytest.mark.parametrize("policy", DROPPING, ids=named)
 def test_a_thread_faces_the_bound_of_what_waits_too(policy: Overflow) -> None:
     """What it hands over in small portions meets the policy on the session's thread."""
-    rig = Rig(watch=True, overflow=policy, max_buffer=ROOM, send_timeout=1e6)
-    rig.peer.stop()
+    virtual = VirtualSession(watch=True, overflow=policy, max_buffer=ROOM, send_timeout=1e6)
+    virtual.peer.stop()
     for message in MANY:
-        elsewhere(lambda message=message: rig.conn.outgoing.on_next(message))  # type: ignore[misc] # mypy infers no lambda with a default
-        rig.settle()
-    assert len(rig.session.flow.outbox) <= FIT
-    rig.peer.go()
-    assert rig.messages[0] == MANY[0], "it had begun to leave"
-    assert rig.stats.sent_messages + sum(rig.dropped.values()) == len(MANY)
+        elsewhere(lambda message=message: virtual.conn.outgoing.on_next(message))  # type: ignore[misc] # mypy infers no lambda with a default
+        virtual.settle()
+    assert len(virtual.session.flow.outbox) <= FIT
+    virtual.peer.go()
+    assert virtual.messages[0] == MANY[0], "it had begun to leave"
+    assert virtual.stats.sent_messages + sum(virtual.dropped.values()) == len(MANY)
     if policy != "drop_newest":
-        assert rig.messages[-1] == MANY[-1]
+        assert virtual.messages[-1] == MANY[-1]

@@ -11,7 +11,7 @@ from rxws._core.frames import Frame, Opcode
 from rxws._session.encoding import conflation_key
 from rxws._session.send_buffer import ConflatingSendBuffer, SendBuffer, make_send_buffer
 from rxws.overflow import OVERHEAD, check, latest
-from support.virtual.session import Rig
+from support.virtual.session import VirtualSession
 
 
 def text(payload: bytes) -> Frame:
@@ -104,12 +104,12 @@ def of(tick: Any) -> Any:
     return tick["of"]
 
 
-def stopped(**options: Any) -> Rig:
+def stopped(**options: Any) -> VirtualSession:
     """A connection of JSON whose peer takes nothing; a message is on its way to it."""
-    rig = Rig(watch=True, codec=codecs.json, send_timeout=1e6, **options)
-    rig.peer.stop()
-    rig.conn.outgoing.on_next({"of": "first"})
-    return rig
+    virtual = VirtualSession(watch=True, codec=codecs.json, send_timeout=1e6, **options)
+    virtual.peer.stop()
+    virtual.conn.outgoing.on_next({"of": "first"})
+    return virtual
 
 
 def test_latest_is_a_policy() -> None:
@@ -218,77 +218,77 @@ def test_control_frames_pass_and_the_close_frame_comes_last() -> None:
 
 def test_a_peer_that_is_behind_gets_the_newest() -> None:
     """What it replaced is counted as conflated."""
-    rig = stopped(overflow=latest())
+    virtual = stopped(overflow=latest())
     for number in range(1, 100):
-        rig.conn.outgoing.on_next(number)
-    rig.peer.go()
-    assert rig.messages[1:] == ["99"]
-    assert rig.dropped == {"conflated": 98}
+        virtual.conn.outgoing.on_next(number)
+    virtual.peer.go()
+    assert virtual.messages[1:] == ["99"]
+    assert virtual.dropped == {"conflated": 98}
 
 
 def test_a_peer_that_is_behind_gets_the_newest_of_each_key() -> None:
     """In the order in which the keys began to wait; the key is given the value, not its frame."""
-    rig = stopped(overflow=latest(of))
+    virtual = stopped(overflow=latest(of))
     for number in range(10):
         for name in "abc":
-            rig.conn.outgoing.on_next({"of": name, "n": number})
-    rig.peer.go()
-    assert rig.messages[1:] == [f'{{"of":"{name}","n":9}}' for name in "abc"]
-    assert rig.dropped == {"conflated": 27}
+            virtual.conn.outgoing.on_next({"of": name, "n": number})
+    virtual.peer.go()
+    assert virtual.messages[1:] == [f'{{"of":"{name}","n":9}}' for name in "abc"]
+    assert virtual.dropped == {"conflated": 27}
 
 
 def test_a_key_that_changes_often_does_not_wait_for_ever() -> None:
     """It keeps its place, so a peer that takes one now and then gets every key."""
-    rig = stopped(overflow=latest(of))
+    virtual = stopped(overflow=latest(of))
     for number in range(30):
-        rig.conn.outgoing.on_next({"of": "busy", "n": number})
-        rig.conn.outgoing.on_next({"of": "other", "n": number})
-        rig.peer.go(0)
-    kinds = ["busy" if "busy" in str(message) else "other" for message in rig.messages[1:]]
+        virtual.conn.outgoing.on_next({"of": "busy", "n": number})
+        virtual.conn.outgoing.on_next({"of": "other", "n": number})
+        virtual.peer.go(0)
+    kinds = ["busy" if "busy" in str(message) else "other" for message in virtual.messages[1:]]
     assert kinds == ["busy", "other"] * 15
 
 
 def test_a_peer_that_keeps_up_gets_everything() -> None:
     """Conflating begins when it is behind, and ends when it is not."""
-    rig = Rig(watch=True, codec=codecs.json, overflow=latest())
+    virtual = VirtualSession(watch=True, codec=codecs.json, overflow=latest())
     for number in range(10):
-        rig.conn.outgoing.on_next(number)
-    rig.peer.stop()
+        virtual.conn.outgoing.on_next(number)
+    virtual.peer.stop()
     for number in range(10, 20):
-        rig.conn.outgoing.on_next(number)
-    rig.peer.go()
+        virtual.conn.outgoing.on_next(number)
+    virtual.peer.go()
     for number in range(20, 30):
-        rig.conn.outgoing.on_next(number)
-    assert rig.messages == [str(number) for number in (*range(11), 19, *range(20, 30))]
+        virtual.conn.outgoing.on_next(number)
+    assert virtual.messages == [str(number) for number in (*range(11), 19, *range(20, 30))]
 
 
 def test_none_is_a_key() -> None:
     """As good as any other."""
-    rig = stopped(overflow=latest(of))
-    rig.conn.outgoing.on_next({"of": None, "n": 1})
-    rig.conn.outgoing.on_next({"of": 1, "n": 1})
-    rig.conn.outgoing.on_next({"of": None, "n": 2})
-    rig.peer.go()
-    assert rig.messages[1:] == ['{"of":null,"n":2}', '{"of":1,"n":1}']
+    virtual = stopped(overflow=latest(of))
+    virtual.conn.outgoing.on_next({"of": None, "n": 1})
+    virtual.conn.outgoing.on_next({"of": 1, "n": 1})
+    virtual.conn.outgoing.on_next({"of": None, "n": 2})
+    virtual.peer.go()
+    assert virtual.messages[1:] == ['{"of":null,"n":2}', '{"of":1,"n":1}']
 
 
 def test_the_time_of_send_timeout_goes_on_while_messages_are_replaced() -> None:
     """A peer that takes nothing is aborted, though what waits is ever new."""
-    rig = Rig(watch=True, overflow=latest(), send_timeout=20.0)
-    rig.peer.stop()
+    virtual = VirtualSession(watch=True, overflow=latest(), send_timeout=20.0)
+    virtual.peer.stop()
     for _ in range(100):
-        rig.conn.outgoing.on_next("x")
-        rig.run(1)
-    assert rig.transport.times("abort") == [20]
+        virtual.conn.outgoing.on_next("x")
+        virtual.run(1)
+    assert virtual.transport.times("abort") == [20]
 
 
 def test_a_peer_that_takes_one_now_and_then_is_not_stuck() -> None:
     """What waited has left, or was replaced, within `send_timeout`."""
-    rig = Rig(watch=True, overflow=latest(), send_timeout=20.0)
-    rig.peer.stop()
+    virtual = VirtualSession(watch=True, overflow=latest(), send_timeout=20.0)
+    virtual.peer.stop()
     for _ in range(100):
         for _ in range(10):
-            rig.conn.outgoing.on_next("x")
-            rig.run(1)
-        rig.peer.go(0)
-    assert rig.closed.values == []
+            virtual.conn.outgoing.on_next("x")
+            virtual.run(1)
+        virtual.peer.go(0)
+    assert virtual.closed.values == []

@@ -17,7 +17,7 @@ from rxws._session.transport import Receiver, Transport
 from rxws.testing.clock import Clock
 from rxws.testing.fake_transport import Call, FakeTransport, NeedsEventLoop, Sent
 from rxws.testing.peer import Peer
-from support.virtual.session import Rig
+from support.virtual.session import VirtualSession
 
 
 class Told:
@@ -336,6 +336,6 @@ def test_a_session_below_a_loop_needs_none() -> None:
     """From the session down the very code runs without asyncio's loop."""
     with pytest.raises(RuntimeError):
         asyncio.get_running_loop()
-    rig = Rig(lambda conn: conn.incoming)
-    rig.peer.message("echo")
-    assert rig.messages == ["echo"]
+    virtual = VirtualSession(lambda conn: conn.incoming)
+    virtual.peer.message("echo")
+    assert virtual.messages == ["echo"]

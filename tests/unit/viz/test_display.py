@@ -258,11 +258,11 @@ def test_outside_a_kernel_ipython_shows_its_repr() -> None:
 
 async def test_a_source_that_waits_is_drawn_when_somebody_comes(kernel: Kernel) -> None:
     """The remark goes, though no event has come."""
-    from support.virtual.session import Rig
+    from support.virtual.session import VirtualSession
 
-    rig = Rig()
-    view = watch(rig.conn, rate=RATE)
+    virtual = VirtualSession()
+    view = watch(virtual.conn, rate=RATE)
     assert "Nobody" in kernel.texts[-1]
-    rig.watch(rig.conn.incoming)
+    virtual.watch(virtual.conn.incoming)
     await until(lambda: "Nobody" not in kernel.texts[-1])
     view.stop()

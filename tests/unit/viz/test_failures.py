@@ -12,7 +12,7 @@ from reactivex.subject import Subject
 
 from rxws.testing import Clock
 from rxws.viz import View, stop_all, watch
-from support.virtual.session import Rig
+from support.virtual.session import VirtualSession
 
 
 @pytest.fixture(autouse=True)
@@ -177,20 +177,20 @@ def test_a_value_may_be_long_or_have_no_repr() -> None:
 
 def test_faults_of_a_connection_are_shown() -> None:
     """The latest three, and how many there were."""
-    rig = Rig(watch=True)
-    rig.watch(rig.conn.errors)
-    view = watch(rig.conn)
+    virtual = VirtualSession(watch=True)
+    virtual.watch(virtual.conn.errors)
+    view = watch(virtual.conn)
 
     def raise_it(value: Any) -> None:
         raise LookupError(value)
 
-    rig.conn.incoming.subscribe(raise_it)
-    rig.peer.message("a")
-    rig.settle()
+    virtual.conn.incoming.subscribe(raise_it)
+    virtual.peer.message("a")
+    virtual.settle()
     assert below(view) == "✗ LookupError: a"
     for text in "bcd":
-        rig.peer.message(text)
-    rig.settle()
+        virtual.peer.message(text)
+    virtual.settle()
     assert below(view) == (
         "4 faults, the latest:\n✗ LookupError: b\n✗ LookupError: c\n✗ LookupError: d"
     )

@@ -20,7 +20,7 @@ from rxws.viz.frame_table.payload import payload
 from rxws.viz.frame_table.rows import Rows
 from rxws.viz.frame_table.table import table_html, table_text
 from support.pictures.recordings import add, blank, count
-from support.virtual.session import Rig
+from support.virtual.session import VirtualSession
 
 
 @pytest.fixture(autouse=True)
@@ -196,13 +196,15 @@ def told(recording: Recording, keep: int = 200) -> list[tuple[float, str, str, b
 
 def test_it_has_what_went_both_ways_and_the_end() -> None:
     """Messages in their order, with their times, and the close as the last row, in green."""
-    rig = Rig(lambda conn: conn.incoming.subscribe(lambda text: conn.outgoing.on_next(text * 2)))
-    recording = Recording.of(rig.conn)
-    rig.run(1)
-    rig.peer.message("a")
-    rig.run(0.5)
-    rig.peer.close(1000, "bye")
-    rig.run(1)
+    virtual = VirtualSession(
+        lambda conn: conn.incoming.subscribe(lambda text: conn.outgoing.on_next(text * 2))
+    )
+    recording = Recording.of(virtual.conn)
+    virtual.run(1)
+    virtual.peer.message("a")
+    virtual.run(0.5)
+    virtual.peer.close(1000, "bye")
+    virtual.run(1)
     assert told(recording) == [
         (1, "in", "a", False),
         (1, "out", "aa", False),
@@ -216,13 +218,13 @@ def test_it_has_what_went_both_ways_and_the_end() -> None:
 
 def test_a_close_of_ours_is_a_row_as_well() -> None:
     """When it was asked for, and when the connection was closed."""
-    rig = Rig(lambda conn: conn.incoming.subscribe())
-    recording = Recording.of(rig.conn)
-    rig.conn.outgoing.on_next("a")
-    rig.conn.outgoing.on_next(Close(4001, "why"))
-    rig.settle()
-    rig.peer.close(4001, "why")
-    rig.run(1)
+    virtual = VirtualSession(lambda conn: conn.incoming.subscribe())
+    recording = Recording.of(virtual.conn)
+    virtual.conn.outgoing.on_next("a")
+    virtual.conn.outgoing.on_next(Close(4001, "why"))
+    virtual.settle()
+    virtual.peer.close(4001, "why")
+    virtual.run(1)
     assert [row[1:] for row in told(recording)] == [
         ("out", "a", False),
         ("out", "close with 4001 “why”", False),
@@ -233,18 +235,18 @@ def test_a_close_of_ours_is_a_row_as_well() -> None:
 
 def test_a_connection_that_failed_ends_in_red_with_the_cause() -> None:
     """A lost peer and an exception of the handler are errors; the exception is told."""
-    rig = Rig(lambda conn: conn.incoming.subscribe())
-    recording = Recording.of(rig.conn)
-    rig.peer.lost()
-    rig.run(1)
+    virtual = VirtualSession(lambda conn: conn.incoming.subscribe())
+    recording = Recording.of(virtual.conn)
+    virtual.peer.lost()
+    virtual.run(1)
     assert told(recording)[-1][2:] == ("closed with 1006 (no close frame) by network", True)
 
-    rig = Rig(lambda conn: conn.incoming.subscribe())
-    recording = Recording.of(rig.conn)
-    rig.conn.outgoing.on_error(ZeroDivisionError("mine"))
-    rig.settle()
-    rig.peer.close(1011, "")
-    rig.run(1)
+    virtual = VirtualSession(lambda conn: conn.incoming.subscribe())
+    recording = Recording.of(virtual.conn)
+    virtual.conn.outgoing.on_error(ZeroDivisionError("mine"))
+    virtual.settle()
+    virtual.peer.close(1011, "")
+    virtual.run(1)
     line = "closed with 1011 (Internal Error) “Unexpected Error” by local, after ZeroDivisionError"
     assert told(recording)[-1][2:] == (f"{line}: mine", True)
     assert drawn(recording).rows[-1] == "end bad closing"
@@ -252,14 +254,14 @@ def test_a_connection_that_failed_ends_in_red_with_the_cause() -> None:
 
 def test_faults_are_rows_in_red() -> None:
     """What could not be decoded or encoded is there, with the error and its cause."""
-    rig = Rig(codec=codecs.json)
-    faults = rig.watch(rig.conn.errors)
-    rig.watch(rig.conn.incoming)
-    recording = Recording.of(rig.conn)
-    rig.peer.message("{nonsense <b>")
-    rig.settle()
-    rig.conn.outgoing.on_next({1})
-    rig.settle()
+    virtual = VirtualSession(codec=codecs.json)
+    faults = virtual.watch(virtual.conn.errors)
+    virtual.watch(virtual.conn.incoming)
+    recording = Recording.of(virtual.conn)
+    virtual.peer.message("{nonsense <b>")
+    virtual.settle()
+    virtual.conn.outgoing.on_next({1})
+    virtual.settle()
     assert [type(fault) for fault in faults.values] == [DecodeError, EncodeError]
     table = drawn(recording)
     bad = [text for text, row in zip(table.texts, table.rows, strict=True) if "bad" in row]
@@ -388,22 +390,22 @@ def test_as_text_it_has_the_last_rows() -> None:
 @pytest.mark.promise("watched")
 def test_it_is_no_subscriber_and_ends_with_the_connection() -> None:
     """What nobody subscribes waits as it would without the table, which says so."""
-    rig = Rig()
-    view = frames(rig.conn)
+    virtual = VirtualSession()
+    view = frames(virtual.conn)
     assert views() == [view]
-    rig.peer.message("a")
-    rig.run(5)
-    assert not rig.transport.reading
+    virtual.peer.message("a")
+    virtual.run(5)
+    assert not virtual.transport.reading
     assert "nobody is subscribed to incoming" in view.text()
     assert "nobody is subscribed to incoming" in view.html()
     assert view._repr_mimebundle_() == {"text/html": view.html(), "text/plain": view.text()}
-    rig.watch(rig.conn.incoming)
-    rig.settle()
+    virtual.watch(virtual.conn.incoming)
+    virtual.settle()
     assert "nobody" not in view.text()
     assert "     5.000 ↓       1 B  a" in view.text().splitlines()
     assert repr(view) == "<FramesView 'ws://peer.example/': in 1, out 0, running>"
-    rig.peer.close(1000, "")
-    rig.run(1)
+    virtual.peer.close(1000, "")
+    virtual.run(1)
     assert view.state == "ended"
     assert views() == []
     assert repr(view) == "<FramesView 'ws://peer.example/': in 1, out 0, ended 1000>"
@@ -411,14 +413,14 @@ def test_it_is_no_subscriber_and_ends_with_the_connection() -> None:
 
 def test_a_stopped_table_stays_as_it_is() -> None:
     """After stop() it records no more and watches nothing."""
-    rig = Rig(lambda conn: conn.incoming.subscribe())
-    view = frames(rig.conn, title="mine")
-    rig.peer.message("a")
-    rig.settle()
+    virtual = VirtualSession(lambda conn: conn.incoming.subscribe())
+    view = frames(virtual.conn, title="mine")
+    virtual.peer.message("a")
+    virtual.settle()
     stop_all()
     view.stop()
-    rig.peer.message("b")
-    rig.settle()
+    virtual.peer.message("b")
+    virtual.settle()
     assert view.state == "stopped"
     assert view.text() == "mine: ↓ 1 ↑ 0\n     0.000 ↓       1 B  a"
 
@@ -444,15 +446,15 @@ async def test_a_recording_is_shown_and_awaited() -> None:
 
 async def test_what_it_cannot_show_is_told_with_the_remedy() -> None:
     """Wrong arguments raise, name the value and say what to give instead."""
-    rig = Rig()
+    virtual = VirtualSession()
     with pytest.raises(TypeError, match="not 3"):
         frames(3)  # type: ignore[arg-type] # the point
     with pytest.raises(TypeError, match="give it the connection itself"):
-        frames(rig.conn.incoming)  # type: ignore[arg-type] # the point
+        frames(virtual.conn.incoming)  # type: ignore[arg-type] # the point
     with pytest.raises(ValueError, match="keep=0"):
-        frames(rig.conn, keep=0)
+        frames(virtual.conn, keep=0)
     with pytest.raises(ValueError, match="rate=0"):
-        frames(rig.conn, rate=0)
+        frames(virtual.conn, rate=0)
     assert views() == []
 
 

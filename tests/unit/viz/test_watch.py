@@ -19,8 +19,8 @@ import rxws
 from rxws import Close
 from rxws.testing import Clock
 from rxws.viz import View, stop_all, views, watch
-from support.virtual.session import Rig
-from support.virtual.subject import Client, got
+from support.virtual.session import VirtualSession
+from support.virtual.subject import VirtualSubject, received_by
 
 
 @pytest.fixture(autouse=True)
@@ -151,16 +151,16 @@ async def test_the_end_on_another_thread_wakes_who_awaits() -> None:
 @pytest.mark.promise("watched")
 def test_watching_a_stream_is_no_subscription() -> None:
     """What nobody subscribes waits, and the view says so until somebody comes."""
-    rig = Rig()
-    view = watch(rig.conn.incoming, ops.map(str.upper), scheduler=rig.clock)
-    rig.peer.message("a")
-    rig.settle()
-    assert not rig.conn.incoming.observed  # type: ignore[attr-defined] # of our streams only
+    virtual = VirtualSession()
+    view = watch(virtual.conn.incoming, ops.map(str.upper), scheduler=virtual.clock)
+    virtual.peer.message("a")
+    virtual.settle()
+    assert not virtual.conn.incoming.observed  # type: ignore[attr-defined] # of our streams only
     assert seen(view, "incoming") == []
     assert "Nobody is subscribed to incoming" in view.text()
 
-    told = rig.watch(rig.conn.incoming)
-    rig.settle()
+    told = virtual.watch(virtual.conn.incoming)
+    virtual.settle()
     assert told.values == ["a"]
     assert seen(view, "map") == ["A"]
     assert "Nobody" not in view.text()
@@ -169,21 +169,21 @@ def test_watching_a_stream_is_no_subscription() -> None:
 @pytest.mark.promise("watched")
 def test_watching_a_connection_is_no_subscription() -> None:
     """Neither of what comes in, nor of its faults; its lanes are drawn, and its end."""
-    rig = Rig()
-    view = watch(rig.conn)
-    rig.peer.message("a")
-    rig.settle()
+    virtual = VirtualSession()
+    view = watch(virtual.conn)
+    virtual.peer.message("a")
+    virtual.settle()
     assert "Nobody is subscribed to incoming" in view.text()
-    told = rig.watch(rig.conn.incoming)
-    rig.conn.outgoing.on_next("b")
-    rig.settle()
+    told = virtual.watch(virtual.conn.incoming)
+    virtual.conn.outgoing.on_next("b")
+    virtual.settle()
     assert told.values == ["a"]
     assert seen(view, "incoming") == ["a"]
     assert seen(view, "outgoing") == ["b"]
     assert view.recording.title == "ws://peer.example/"
     assert repr(view) == "<View 'ws://peer.example/': incoming 1, outgoing 1, running>"
-    rig.peer.close(4001, "enough")
-    rig.settle()
+    virtual.peer.close(4001, "enough")
+    virtual.settle()
     assert view.state == "ended"
     assert repr(view) == "<View 'ws://peer.example/': incoming 1, outgoing 1, ended 4001>"
 
@@ -191,7 +191,7 @@ def test_watching_a_connection_is_no_subscription() -> None:
 @pytest.mark.promise("watched")
 def test_watching_a_client_that_comes_back_dials_nothing() -> None:
     """Neither the subject nor a channel: nothing is opened until somebody subscribes."""
-    client = Client()
+    client = VirtualSubject()
     acme = client.feed.channel("sub", "unsub", str.upper, key="ACME")
     view = watch(client.feed, ops.map(len), scheduler=client.clock)
     part = watch(acme, scheduler=client.clock)
@@ -205,7 +205,7 @@ def test_watching_a_client_that_comes_back_dials_nothing() -> None:
     [dial] = client.dials
     dial.peer.message("acme")
     client.run()
-    assert got(dial) == ["sub"]
+    assert received_by(dial) == ["sub"]
     assert (seen(view, "incoming"), seen(view, "map")) == (["acme"], [4])
     assert seen(part, "ACME") == ["acme"]
     assert "Nobody is subscribed" not in view.text() + part.text()
@@ -218,11 +218,11 @@ def test_watching_a_client_that_comes_back_dials_nothing() -> None:
 
 def test_a_chain_of_a_connection_ends_with_its_code() -> None:
     """The close code stands behind what came in, as it does where the connection is watched."""
-    rig = Rig(watch=True)
-    view = watch(rig.conn.incoming, ops.map(str.upper), scheduler=rig.clock)
-    rig.peer.message("a")
-    rig.peer.close(1000)
-    rig.settle()
+    virtual = VirtualSession(watch=True)
+    view = watch(virtual.conn.incoming, ops.map(str.upper), scheduler=virtual.clock)
+    virtual.peer.message("a")
+    virtual.peer.close(1000)
+    virtual.settle()
     assert repr(view) == "<View incoming 1, map 1, ended 1000>"
     incoming, mapped = view.text().splitlines()[:2]
     assert "1000" in incoming
@@ -232,16 +232,16 @@ def test_a_chain_of_a_connection_ends_with_its_code() -> None:
 @pytest.mark.promise("watched")
 def test_an_error_in_a_step_reaches_nobody_else() -> None:
     """The watched connection goes on as if nobody had looked, and so do its subscribers."""
-    rig = Rig(watch=True)
-    errors = rig.watch(rig.conn.errors)
-    view = watch(rig.conn.incoming, raising_operator, scheduler=rig.clock)
-    rig.peer.message("a")
-    rig.peer.message("b")
-    rig.settle()
+    virtual = VirtualSession(watch=True)
+    errors = virtual.watch(virtual.conn.errors)
+    view = watch(virtual.conn.incoming, raising_operator, scheduler=virtual.clock)
+    virtual.peer.message("a")
+    virtual.peer.message("b")
+    virtual.settle()
     assert view.state == "failed"
     assert isinstance(view.error, LookupError)
     assert errors.values == []
-    assert rig.incoming.values == ["a", "b"]
+    assert virtual.incoming.values == ["a", "b"]
 
 
 def raising_operator(source: rx.Observable[Any]) -> rx.Observable[Any]:
@@ -258,9 +258,9 @@ def raising_operator(source: rx.Observable[Any]) -> rx.Observable[Any]:
 
 def test_outgoing_may_be_watched() -> None:
     """Its lane has its name and direction, and it waits for no subscriber."""
-    rig = Rig()
-    view = watch(rig.conn.outgoing, scheduler=rig.clock)
-    rig.conn.outgoing.on_next("a")
+    virtual = VirtualSession()
+    view = watch(virtual.conn.outgoing, scheduler=virtual.clock)
+    virtual.conn.outgoing.on_next("a")
     assert seen(view, "outgoing") == ["a"]
     assert view.recording.lanes["outgoing"].dir == "out"
     assert "Nobody" not in view.text()
@@ -288,12 +288,12 @@ def test_nothing_stays_subscribed(how: str) -> None:
 
 def test_a_stopped_view_stays_stopped() -> None:
     """What ends afterwards changes nothing, and nothing more is recorded."""
-    rig = Rig(watch=True)
-    view = watch(rig.conn)
+    virtual = VirtualSession(watch=True)
+    view = watch(virtual.conn)
     view.stop()
-    rig.peer.message("a")
-    rig.peer.close(1000)
-    rig.settle()
+    virtual.peer.message("a")
+    virtual.peer.close(1000)
+    virtual.settle()
     assert view.state == "stopped"
     notes = [note.type for lane in view.recording.lanes.values() for note in lane.notes]
     assert notes == ["disposed", "disposed"]
@@ -360,13 +360,13 @@ def test_stop_all_stops_all() -> None:
 @pytest.mark.promise("runs-on")
 def test_an_ended_view_holds_no_connection() -> None:
     """Who keeps the picture keeps neither the connection nor its streams."""
-    rig = Rig(watch=True)
-    view = watch(rig.conn)
-    chain = watch(rig.conn.incoming, ops.map(str), scheduler=rig.clock)
-    rig.peer.close(1000)
-    rig.settle()
-    gone = weakref.ref(rig.session)
-    del rig
+    virtual = VirtualSession(watch=True)
+    view = watch(virtual.conn)
+    chain = watch(virtual.conn.incoming, ops.map(str), scheduler=virtual.clock)
+    virtual.peer.close(1000)
+    virtual.settle()
+    gone = weakref.ref(virtual.session)
+    del virtual
     gc.collect()
     assert gone() is None
     assert view.state == chain.state == "ended"
@@ -402,9 +402,9 @@ def test_a_recording_that_is_over_is_drawn_once() -> None:
 
 def test_a_view_shows_itself_as_text_and_html() -> None:
     """One picture in HTML, the same as text, which is what `print` writes."""
-    rig = Rig(watch=True)
-    view = watch(rig.conn)
-    rig.peer.message("a")
+    virtual = VirtualSession(watch=True)
+    view = watch(virtual.conn)
+    virtual.peer.message("a")
     bundle = view._repr_mimebundle_()
     assert set(bundle) == {"text/html", "text/plain"}
     assert bundle["text/html"].startswith(view.svg())
