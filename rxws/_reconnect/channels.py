@@ -1,14 +1,14 @@
-"""Channels: many streams over one connection, each subscribed at the server while it is here.
+"""Channels: many streams over one connection, each subscribed at the server while it is observed.
 
-They know neither queue nor reconnect: who carries them says when there is a connection, and hands
-them what comes in. A value finds its channels by one look-up for each `match` with keys.
+They know neither queue nor reconnecting: a host reports connections and values, and sends their
+messages. With keys, one call of `match` finds the channels of a value, however many there are.
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol
 
 from reactivex.abc import ObserverBase
 from reactivex.subject import Subject
@@ -17,103 +17,128 @@ from rxws._core.connection import Close, In, Pausable
 from rxws._core.streams import Dispatcher, RestartableStream
 from rxws._core.upstream import register_upstream
 
-__all__ = ["UNSET", "Channel", "ChannelHost", "ChannelRegistry", "PendingMessage"]
+__all__ = ["UNSET", "Channel", "ChannelHost", "ChannelRegistry", "PendingMessage", "counted"]
 
 UNSET: Final[Any] = object()
 """No key is given."""
 
-ChannelFault: TypeAlias = Callable[[Exception, bool], None]
-"""Told of an exception of one channel, and whether one of the same origin was told before."""
-
 
 class PendingMessage(Protocol):
-    """A message of a channel that was handed to its carrier."""
+    """A message of a channel that was handed to its host."""
 
-    def take_back(self) -> bool:
-        """Do not send it; tell whether that comes in time."""
+    def withdraw(self) -> bool:
+        """Do not send it; return False if it was sent already."""
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelHost:
-    """What channels are carried by.
+class ChannelHost(Protocol):
+    """What connects and sends for channels."""
 
-    Args:
-        carry: Sends a message on the present connection only; returns None where there is none.
-        connection: Returns the present connection, to be compared.
-        changed: Called when somebody has come to a channel, or left it, on any thread.
-        send: Sends a message of a channel's user.
-        fault: Told of what raises.
-        holds: Holds the reading of whatever brings the values.
-        dispatcher: The dispatcher of the channels.
-    """
-
-    carry: Callable[[Any], PendingMessage | None]
-    connection: Callable[[], object]
-    changed: Callable[[Channel[Any]], None]
-    send: Callable[[Any], None]
-    fault: ChannelFault
-    holds: Pausable
     dispatcher: Dispatcher
+
+    @property
+    def pauses(self) -> Pausable:
+        """Pauses reading, whichever connection is open."""
+        ...
+
+    @property
+    def connection(self) -> object:
+        """The open connection, None if none is."""
+        ...
+
+    @property
+    def sending(self) -> bool:
+        """Whether a connection takes messages: `subscribe_all` was called for it."""
+        ...
+
+    def send(self, message: Any) -> None:
+        """Send a message of a channel's user, on any connection."""
+        ...
+
+    def send_pinned(self, message: Any) -> PendingMessage | None:
+        """Send a message on the open connection only; return None if none is open."""
+        ...
+
+    def on_channel_changed(self, channel: Channel[Any]) -> None:
+        """Somebody has subscribed to a channel, or left it; called on any thread."""
+        ...
+
+    def on_channel_fault(self, error: Exception, repeated: bool) -> None:
+        """A subscriber or a function of a channel has raised, for the first time or again."""
+        ...
+
+
+class _AtServer(enum.Enum):
+    UNSUBSCRIBED = enum.auto()
+    SUBSCRIBED = enum.auto()
+    UNSUBSCRIBING = enum.auto()
+    """The unsubscribe message is being made."""
 
 
 class Channel(RestartableStream[In], Subject[Any]):
-    """One stream of many over one connection, as `WebSocketSubject.channel` returns it.
+    """One of many streams over one connection, made by `WebSocketSubject.channel`.
 
-    It is subscribed at the server while somebody is subscribed here, and again on every new
-    connection. What is pushed into it is sent. Its end by those who push is not the socket's.
+    It is subscribed at the server while anybody subscribes to it here, and again on every new
+    connection. `on_next` sends a message through the socket. `on_completed` and `on_error` end
+    neither the socket nor the channel.
+
+    Examples:
+        ```python
+        acme = feed.channel({"sub": "ACME"}, {"unsub": "ACME"}, lambda tick: tick["of"] == "ACME")
+        acme.subscribe(print)  # sends {"sub": "ACME"}
+        ```
     """
 
-    is_stopped = False  # as Subject has them: a channel can always be pushed into
+    is_stopped = False  # attributes of Subject: a channel never stops taking messages
     is_disposed = False
     exception: Exception | None = None
 
     def __init__(
         self,
-        carrier: ChannelHost,
+        host: ChannelHost,
         messages: tuple[Any, Any],
         match: Callable[[Any], Any],
         key: Hashable,
     ) -> None:
-        super().__init__(carrier.dispatcher, self._on_fault, lambda: carrier.changed(self))
+        super().__init__(host.dispatcher, self._on_fault, lambda: host.on_channel_changed(self))
         self.match = match
         self.key = key
-        self.active = False  # whether it is among those that are handed what comes in
-        self._carrier = carrier
+        self.active = False  # whether the registry delivers values to it
+        self.at_server = _AtServer.UNSUBSCRIBED  # on the open connection
+        self._host = host
         self._subscribe_message, self._unsubscribe_message = messages
-        self._carried: PendingMessage | None = (
-            None  # the subscribe message, on the present connection
-        )
-        self.asked = False  # whether the present connection was asked, be it by no message
-        self.parting = False  # whether its unsubscribe message is being made
-        self._failing = False  # whether a fault was told of since it became active
+        self._pending: PendingMessage | None = None  # the subscribe message
+        self._has_failed = False  # whether a fault was reported since it became active
 
     @property
     def observers(self) -> list[ObserverBase[In]]:  # type: ignore[override] # an attribute in Subject
-        """Who is subscribed."""
+        """The current subscribers."""
         return list(self._observers)
 
     def on_next(self, value: Any) -> None:
         """Send a message through the socket.
 
+        Args:
+            value: The message, as the subject's codec takes it.
+
         Raises:
-            TypeError: It is a `Close`, which a channel cannot send.
+            TypeError: The value is a `Close`, which would close the socket of all channels.
         """
         if isinstance(value, Close):
-            raise TypeError("a channel does not close the socket: push the Close into its subject")
-        self._carrier.send(value)
+            raise TypeError("a channel cannot close the socket: push the Close into the subject")
+        self._host.send(value)
 
     def on_error(self, error: Exception) -> None:
-        """Tell of a pipeline that has failed; neither the socket nor the channel ends."""
+        """Report the error of a pipeline on the subject's `errors`; nothing ends."""
         self._on_fault(error)
 
     def on_completed(self) -> None:
-        """Do nothing: one who pushes has no more, others may."""
+        """Do nothing: other pipelines may still push into the channel."""
 
     def dispose(self) -> None:
-        """Let go of all subscribers, without a word to them."""
+        """Remove all subscribers without notifying them, and unsubscribe at the server."""
         self.detach_all()
-        self._carrier.changed(self)
+        self._host.on_channel_changed(self)
 
     def __repr__(self) -> str:
         name = (
@@ -121,83 +146,89 @@ class Channel(RestartableStream[In], Subject[Any]):
             if self.key is not UNSET
             else getattr(self.match, "__qualname__", "…")
         )
-        many = "" if self.subscriptions == 1 else "s"
-        return f"<Channel {name}, {self.subscriptions} subscriber{many}>"
+        return f"<Channel {name}, {counted(self.subscriptions, 'subscriber')}>"
 
     def _on_subscribe(self, observer: ObserverBase[In]) -> None:
-        register_upstream(self._carrier.holds)
+        register_upstream(self._host.pauses)
 
-    # --- what the carrier's side does -------------------------------------------------------
+    # --- for the registry ---------------------------------------------------------------------
 
-    def become_active(self) -> None:
-        """What comes in is handed here from now on."""
+    def activate(self) -> None:
+        """Values are delivered from now on."""
         self.active = True
-        self._failing = False
+        self._has_failed = False
 
-    def ask(self) -> None:
-        """Subscribe at the server, on a connection that has not been asked."""
-        connection = self._carrier.connection()
+    def subscribe_at_server(self) -> None:
+        """Send the subscribe message."""
+        connection = self._host.connection
         try:
             message = _made(self._subscribe_message)
         except Exception as exc:
-            self._end(exc)
+            self._fail(exc)
             return
-        # Who made it may have left meanwhile, or come back, which asked, or lost the connection.
-        if not self.active or self.asked or self._carrier.connection() is not connection:
-            return
-        self.asked = True
-        self._carried = None if message is None else self._carrier.carry(message)
+        # A function that makes the message may have changed all of this.
+        if (
+            self.active
+            and self.at_server is not _AtServer.SUBSCRIBED
+            and self._host.connection is connection
+        ):
+            self.at_server = _AtServer.SUBSCRIBED
+            self._pending = None if message is None else self._host.send_pinned(message)
 
-    def unask(self) -> None:
-        """Unsubscribe at the server, unless it was never asked."""
-        carried, asked = self._carried, self.asked
+    def unsubscribe_at_server(self) -> None:
+        """Withdraw the subscribe message, or send the unsubscribe message."""
+        pending, before = self._pending, self.at_server
         self.forget()
-        if not asked or (carried is not None and carried.take_back()):
+        if before is not _AtServer.SUBSCRIBED or (pending is not None and pending.withdraw()):
             return
-        connection = self._carrier.connection()
-        self.parting = True
+        connection = self._host.connection
+        self.at_server = _AtServer.UNSUBSCRIBING
         try:
             message = _made(self._unsubscribe_message)
         except Exception as exc:
             self._on_fault(exc)
             return
         finally:
-            self.parting = False
-        if message is not None and self._carrier.connection() is connection:
-            self._carrier.carry(message)
+            if self.at_server is _AtServer.UNSUBSCRIBING:
+                self.at_server = _AtServer.UNSUBSCRIBED
+        if message is not None and self._host.connection is connection:
+            self._host.send_pinned(message)
 
     def forget(self) -> None:
-        """The connection is over, and with it what it was asked."""
-        self._carried, self.asked = None, False
+        """The connection is closed, and with it the subscription at the server."""
+        self._pending = None
+        if self.at_server is _AtServer.SUBSCRIBED:
+            self.at_server = _AtServer.UNSUBSCRIBED
 
-    def _end(self, error: Exception) -> None:
-        """Fail its subscribers, who cannot be subscribed at the server."""
+    def _fail(self, error: Exception) -> None:
+        """Fail all subscribers: the server cannot be asked for their values."""
         if self.finish_subscribers()(error):
             self._on_fault(error)
-        self._carrier.changed(self)
+        self._host.on_channel_changed(self)
 
     def _on_fault(self, error: Exception) -> None:
-        again, self._failing = self._failing, self.active
-        self._carrier.fault(error, again)
+        repeated, self._has_failed = self._has_failed, self.active
+        self._host.on_channel_fault(error, repeated)
 
 
 def _made(message: Any) -> Any:
     return message() if callable(message) else message
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number of things in words."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 class ChannelRegistry:
-    """All channels of one carrier.
+    """All channels of one host that are observed."""
 
-    Args:
-        fault: Told of a `match` that raises.
-    """
-
-    def __init__(self, fault: ChannelFault) -> None:
-        self._fault = fault
+    def __init__(self, host: ChannelHost) -> None:
+        self._host = host
         self._active: dict[Channel[Any], None] = {}
         self._unkeyed: tuple[Channel[Any], ...] = ()
         self._keyed: dict[Callable[[Any], Any], dict[Hashable, tuple[Channel[Any], ...]]] = {}
-        self._failing: set[object] = set()  # what has raised since it became active
+        self._failed: set[object] = set()  # channels and functions whose fault was reported
 
     def __len__(self) -> int:
         return len(self._active)
@@ -205,49 +236,54 @@ class ChannelRegistry:
     def __iter__(self) -> Iterator[Channel[Any]]:
         return iter(tuple(self._active))
 
-    def settle(self, channel: Channel[Any], connected: Callable[[], bool]) -> None:
-        """Take a channel in or out, as somebody is subscribed to it or nobody is."""
+    def reconcile(self, channel: Channel[Any]) -> None:
+        """Add or remove a channel, and subscribe it at the server or not, to match demand."""
         if channel.observed:
             if not channel.active:
-                channel.become_active()
+                channel.activate()
                 self._active[channel] = None
                 self._index(channel, present=True)
-                if connected() and not channel.parting:
-                    channel.ask()
+                if self._host.sending and channel.at_server is not _AtServer.UNSUBSCRIBING:
+                    channel.subscribe_at_server()
         elif channel.active:
             self._remove(channel)
-            channel.unask()
-            # Who came while it was asked to end: that is said first.
-            if channel.active and not channel.asked and connected():
-                channel.ask()
+            channel.unsubscribe_at_server()
+            # Somebody may have subscribed again while the unsubscribe message was made.
+            if (
+                channel.active
+                and self._host.sending
+                and channel.at_server is _AtServer.UNSUBSCRIBED
+            ):
+                channel.subscribe_at_server()
 
-    def ask_all(self, here: Callable[[], bool]) -> None:
-        """There is a new connection: subscribe all on it, also who comes while that is here."""
-        unasked = list(self._active)
-        while unasked:
-            for channel in unasked:
-                if not here():
+    def subscribe_all(self) -> None:
+        """Subscribe all channels on a new connection, also those that are added meanwhile."""
+        connection = self._host.connection
+        waiting = list(self._active)
+        while waiting:
+            for channel in waiting:
+                if self._host.connection is not connection:
                     return
-                if channel.active:  # who was asked for before may have made it leave
-                    channel.ask()
-            unasked = [channel for channel in self._active if not channel.asked]
+                if channel.active:  # another channel's message function may have removed it
+                    channel.subscribe_at_server()
+            waiting = [each for each in self._active if each.at_server is not _AtServer.SUBSCRIBED]
 
     def forget_all(self) -> None:
-        """The connection is over."""
+        """The connection is closed."""
         for channel in self:
             channel.forget()
 
     def finish_subscribers(self) -> list[Callable[[Exception | None], bool]]:
-        """Let go of all who are subscribed; each of what is returned tells some of them the end."""
-        tell: list[Callable[[Exception | None], bool]] = []
+        """Detach all subscribers; see `RestartableStream.finish_subscribers`."""
+        finish: list[Callable[[Exception | None], bool]] = []
         for channel in self:
             self._remove(channel)
             channel.forget()
-            tell.append(channel.finish_subscribers())
-        return tell
+            finish.append(channel.finish_subscribers())
+        return finish
 
-    def pass_on(self, value: Any) -> None:
-        """Hand a value that came in to the channels whose it is."""
+    def deliver(self, value: Any) -> None:
+        """Deliver a value to the channels that it matches."""
         for match, by_key in tuple(self._keyed.items()) if self._keyed else ():
             try:
                 channels = by_key.get(match(value), ())
@@ -266,15 +302,15 @@ class ChannelRegistry:
                     channel.deliver(value)
 
     def _on_fault(self, origin: object, error: Exception) -> None:
-        again = origin in self._failing
-        self._failing.add(origin)
-        self._fault(error, again)
+        repeated = origin in self._failed
+        self._failed.add(origin)
+        self._host.on_channel_fault(error, repeated)
 
     def _remove(self, channel: Channel[Any]) -> None:
         channel.active = False
         del self._active[channel]
         self._index(channel, present=False)
-        self._failing.discard(channel)
+        self._failed.discard(channel)
 
     def _index(self, channel: Channel[Any], *, present: bool) -> None:
         if channel.key is UNSET:
@@ -291,4 +327,4 @@ class ChannelRegistry:
             del by_key[channel.key]
             if not by_key:
                 del self._keyed[channel.match]
-                self._failing.discard(channel.match)
+                self._failed.discard(channel.match)

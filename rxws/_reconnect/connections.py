@@ -1,10 +1,9 @@
-"""The client that comes back: `connections`, one dial after the other to one address."""
+"""`connections`: one URL, dialed again whenever its connection is lost."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeVar, Unpack, cast, overload
@@ -13,6 +12,7 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import Disposable
 
+from rxws import codecs
 from rxws._aiohttp.client import ConnectCall
 from rxws._aiohttp.http_session import SharedClientSession
 from rxws._core.connection import Connection
@@ -23,9 +23,16 @@ from rxws.codecs import Codec
 from rxws.status import Status
 
 from .options import Headers, ReconnectOptions, Url
-from .reconnector import Reconnector, ReconnectPolicy
+from .reconnector import (
+    Dialer,
+    OnStatus,
+    Reconnector,
+    ReconnectPolicy,
+    observable_of,
+    reconnector_of,
+)
 
-__all__ = ["connections"]
+__all__ = ["connections", "dialer_of"]
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -36,9 +43,6 @@ T = TypeVar("T")
 def connections(
     url: Url,
     *,
-    backoff: Backoff = DEFAULT,
-    retryable: Callable[[Exception], bool] = is_retryable,
-    stable_after: float = 10.0,
     status: ObserverBase[Status] | None = None,
     **options: Unpack[ReconnectOptions],
 ) -> Observable[Connection[str | bytes, str | bytes]]: ...
@@ -47,9 +51,6 @@ def connections(
     url: Url,
     *,
     codec: Codec[In, Out],
-    backoff: Backoff = DEFAULT,
-    retryable: Callable[[Exception], bool] = is_retryable,
-    stable_after: float = 10.0,
     status: ObserverBase[Status] | None = None,
     **options: Unpack[ReconnectOptions],
 ) -> Observable[Connection[In, Out]]: ...
@@ -62,38 +63,43 @@ def connections(
     status: ObserverBase[Status] | None = None,
     **options: Any,
 ) -> Observable[Connection[Any, Any]]:
-    """Open a connection, and another whenever it is lost, for as long as somebody subscribes.
+    """Open a connection, and a new one whenever it is lost.
 
-    A final end by 1000 or by no code completes the stream. Any other final end fails it, with an
-    error whose note says why it is final. Disposing closes the present connection with 1000, and
-    stops dialling and waiting; it may be done from any thread.
+    Each subscription emits one connection after the other. It completes when a connection closes
+    with 1000 or without a code. It fails when an attempt or a close is not `retryable`, or when
+    `backoff` ends; a note on the error says which. Disposing it, which any thread may do, closes
+    the open connection with 1000 and stops dialing.
 
-    A subscriber that raises over a connection closes it with 1011, as a handler on the server does.
+    If a subscriber raises in `on_next`, that connection closes with 1011.
 
     ```
     connections --c#----c'-----c''|    # is a lost connection, | a close with 1000
     ```
 
     Args:
-        url: `ws://` or `wss://`, or a function, also a coroutine function, that is asked for it
-            before each attempt, as for a ticket that serves once. What it raises is up to
-            `retryable`.
-        codec: Between frames and values; `rxws.codecs.raw` if not given.
-        backoff: Begins a series of waits, in seconds; its end means to give up with what happened
-            last. See `rxws.backoff`. The wait for a `Retry-After` is added to it.
-        retryable: Tells whether to dial again after what happened; else it is final.
-        stable_after: Seconds that a connection has to stand for the series to begin anew.
-        status: Told of every status that follows the first, which is `rxws.status.Closed(None)`.
-        **options: See `rxws.ReconnectOptions`. A `session` of yours stays open; without one,
-            each subscription has an `aiohttp.ClientSession` of its own for all its connections.
+        url: A `ws://` or `wss://` URL, or a function (or coroutine function) that returns one and
+            is called before each attempt, for example to fetch a ticket that is valid once. If the
+            function raises, `retryable` decides.
+        codec: Converts between frames and values; by default `rxws.codecs.raw`.
+        backoff: Returns an iterator of waits in seconds before the next attempts. When the iterator
+            ends, the stream fails with the last error. See `rxws.backoff`. If the server sends
+            `Retry-After`, that time is added.
+        retryable: Returns whether to dial again after an error: a `ConnectError`, a
+            `ConnectionClosed`, or what a function for `url` or `headers` raised.
+        stable_after: Seconds that a connection must stay open for `backoff` to start over.
+        status: An observer of the status. The first status, `rxws.status.Closed(None)`, is not
+            emitted.
+        **options: See `rxws.ReconnectOptions`. If you pass a `session`, it stays open. Otherwise
+            each subscription creates one `aiohttp.ClientSession` for all its connections.
 
     Returns:
-        A cold Observable: each subscription, on a running event loop, dials for itself.
+        A cold Observable, to be subscribed while an event loop is running. Each subscription dials
+        for itself.
 
     Raises:
-        TypeError: An option is of the wrong type, or one that rxws decides itself.
+        TypeError: An option is unknown, has the wrong type, or is one that rxws sets itself.
         ValueError: An option is out of range.
-        RuntimeError: From subscribing, where no event loop is running.
+        RuntimeError: Raised by `subscribe` if no event loop is running.
 
     Examples:
         ```python
@@ -102,69 +108,83 @@ def connections(
         ```
     """
     policy = ReconnectPolicy(backoff, retryable, stable_after)
+    return observable_of(_dialer_of_url(url, policy, options), status)
+
+
+def dialer_of(
+    url: Any,
+    policy: ReconnectPolicy,
+    codec: Codec[Any, Any] | None,
+    scheduler: SchedulerBase | None,
+    options: dict[str, Any],
+) -> Dialer[Any, Any]:
+    """Return the dialer of a URL, or of an Observable that dials.
+
+    Raises:
+        TypeError: There are options for an Observable, or wrong ones for a URL.
+        ValueError: An option is out of range.
+    """
+    if not isinstance(url, Observable):
+        return _dialer_of_url(url, policy, {"codec": codec or codecs.raw, **options})
+    if options:
+        raise TypeError(f"{', '.join(options)}: not with an Observable, which dials by itself")
+    return reconnector_of(cast(Observable[Connection[Any, Any]], url), policy, scheduler)
+
+
+def _dialer_of_url(url: Url, policy: ReconnectPolicy, options: dict[str, Any]) -> Dialer[Any, Any]:
     headers: Headers = options.pop("headers", None)
-    # What is wrong with the options is told now, not with the first dial.
-    ConnectCall("ws://unused.invalid/", **options)
+    ConnectCall("ws://unused.invalid/", **options)  # raises now, not when it is subscribed
     open_timeout: float = options.get("open_timeout", 10.0)
 
-    def subscribe(
-        observer: ObserverBase[Connection[Any, Any]], _: SchedulerBase | None = None
-    ) -> DisposableBase:
+    def make(
+        observer: ObserverBase[Connection[Any, Any]], on_status: OnStatus, _: SchedulerBase | None
+    ) -> Reconnector[Any, Any]:
         own = SharedClientSession() if options.get("session") is None else None
 
         async def dial() -> Connection[Any, Any]:
-            now = partial(_asked, open_timeout)
-            dialled: ConnectCall[Any, Any] = ConnectCall(
-                await now("url", url), headers=await now("headers", headers), **options
+            resolve = partial(_resolve, open_timeout)
+            call: ConnectCall[Any, Any] = ConnectCall(
+                await resolve("url", url), headers=await resolve("headers", headers), **options
             )
-            return await (dialled if own is None else dialled.through(own))
+            return await (call if own is None else call.through(own))
 
         scheduler = LoopScheduler.running()
         keeper = asyncio.get_running_loop().create_task(_keep(own)) if own is not None else None
-        reconnecting = Reconnector(
-            _once(dial),
-            observer,
-            policy,
-            scheduler,
-            time.time,  # asyncio's loops count from any point
-            None if status is None else status.on_next,
-            None if keeper is None else keeper.cancel,
-        )
-        reconnecting.start()
-        return reconnecting
+        on_end = None if keeper is None else keeper.cancel
+        return Reconnector(_from_coroutine(dial), observer, policy, scheduler, on_status, on_end)
 
-    return Observable(subscribe)
+    return make
 
 
-def _once(dial: Callable[[], Awaitable[T]]) -> Observable[T]:
-    """Emit what a coroutine function returns or raises, in a task that disposing cancels."""
+def _from_coroutine(function: Callable[[], Awaitable[T]]) -> Observable[T]:
+    """Emit what a coroutine function returns or raises; disposing cancels it.
+
+    Not `from_future`, which emits one turn after the result is there: a connection would stay open
+    if the subscription is disposed in between.
+    """
 
     def subscribe(observer: ObserverBase[T], _: SchedulerBase | None = None) -> DisposableBase:
-        def tell(task: asyncio.Task[None]) -> None:
-            if task.cancelled():  # by somebody else; who disposed is told nothing
+        def on_done(task: asyncio.Task[None]) -> None:
+            if task.cancelled():  # not by disposing: then the observer is detached
                 observer.on_error(RxwsError("the task that dials was cancelled"))
 
         async def run() -> None:
             try:
-                value = await dial()
+                value = await function()
             except Exception as exc:
                 observer.on_error(exc)
             else:
                 observer.on_next(value)
 
         task = asyncio.get_running_loop().create_task(run())
-        task.add_done_callback(tell)
-
-        def cancel() -> None:
-            task.cancel()
-
-        return Disposable(cancel)
+        task.add_done_callback(on_done)
+        return Disposable(cast(Callable[[], None], task.cancel))
 
     return Observable(subscribe)
 
 
 async def _keep(own: SharedClientSession) -> None:
-    """Hold an HTTP client until cancelled; as a task, so that the loop's end cancels it, too."""
+    """Hold a reference until cancelled; a task, because the end of the loop cancels it."""
     own.hold()
     try:
         await asyncio.get_running_loop().create_future()
@@ -172,18 +192,18 @@ async def _keep(own: SharedClientSession) -> None:
         await own.let_go()
 
 
-async def _asked(seconds: float, name: str, value: T | Callable[[], T | Awaitable[T]]) -> T:
-    """Return a value, or what a function tells."""
+async def _resolve(seconds: float, name: str, value: T | Callable[[], T | Awaitable[T]]) -> T:
+    """Return a value, or what a function or coroutine function returns within so many seconds."""
     if not callable(value):
         return value
-    told = cast(Callable[[], Any], value)()
-    if inspect.isawaitable(told):
+    result = cast(Callable[[], Any], value)()
+    if inspect.isawaitable(result):
         deadline = asyncio.timeout(seconds)
         try:
             async with deadline:
-                told = await told
+                result = await result
         except TimeoutError as exc:
-            if not deadline.expired():  # it is its own
+            if not deadline.expired():  # raised by the function itself
                 raise
-            raise ConnectError(f"{name}() gave no answer in open_timeout={seconds} s") from exc
-    return cast(T, told)
+            raise ConnectError(f"{name}() did not return in open_timeout={seconds} s") from exc
+    return cast(T, result)

@@ -1,4 +1,4 @@
-"""Faults that are not the end, of whichever connection a client has, and of its channels."""
+"""The streams `drops` and `errors` of a `WebSocketSubject`."""
 
 from __future__ import annotations
 
@@ -18,87 +18,78 @@ __all__ = ["DropStream", "FaultStream", "log_fault"]
 
 
 class DropStream(Stream[Dropped[Any]]):
-    """What was dropped, as a stream. Nobody has to subscribe it: then the log is told numbers.
+    """The messages that a queue dropped; those that nobody observed are counted on the log."""
 
-    Args:
-        dispatcher: The dispatcher that it shares with others.
-        fault: Told of every exception that a subscriber raises.
-        unsent: The queue that drops.
-    """
-
-    def __init__(self, dispatcher: Dispatcher, fault: Fault, unsent: OfflineQueue) -> None:
+    def __init__(self, dispatcher: Dispatcher, fault: Fault, queue: OfflineQueue) -> None:
         super().__init__(dispatcher, fault)
-        self._unsent = unsent
-        self._noticed: dict[str, int] = {}  # what somebody was told of, or the log
+        self._queue = queue
+        self._reported: dict[str, int] = {}  # by reason, to subscribers or to the log
 
     def report_new(self) -> None:
-        """Tell who is subscribed of what was dropped since this was last called."""
-        if self._unsent.has_unreported:
+        """Emit the messages that were dropped since the last call."""
+        if self._queue.has_unreported:
             observed = self.observed
-            for each in self._unsent.tell():
-                if observed:  # of very much only the latest come here: the log is told the rest
-                    self._noticed[each.reason] = self._noticed.get(each.reason, 0) + 1
-                self.emit(each)
+            for dropped in self._queue.take_dropped():
+                if observed:  # of very many only the latest are here; the log counts the others
+                    self._reported[dropped.reason] = self._reported.get(dropped.reason, 0) + 1
+                self.emit(dropped)
 
     def log_unobserved(self) -> None:
-        """Tell the log of what nobody was told of; for where a connection begins or ends."""
+        """Log how many were dropped unobserved; called when a connection begins or ends."""
         self.report_new()
-        dropped = self._unsent.dropped
-        news = {why: count - self._noticed.get(why, 0) for why, count in dropped.items()}
-        self._noticed = dropped
-        told = ", ".join(f"{count} {why}" for why, count in news.items() if count > 0)
-        if told:
+        dropped = self._queue.dropped
+        unreported = {why: count - self._reported.get(why, 0) for why, count in dropped.items()}
+        self._reported = dropped
+        counts = ", ".join(f"{count} {why}" for why, count in unreported.items() if count > 0)
+        if counts:
             logger.warning(
-                "messages were dropped that nobody was told of by subject.drops: %s", told
+                "dropped messages that nobody observed on the drops of a WebSocketSubject: %s",
+                counts,
             )
 
 
 class FaultStream(RestartableStream[Exception]):
-    """The faults as a stream.
+    """The faults of whichever connection is open, and of channels.
 
-    The errors of a connection are subscribed while somebody subscribes these: else the connection
-    is to know that nobody does.
-
-    Args:
-        dispatcher: The dispatcher that it shares with others.
-        home: Where the connections are.
+    A connection handles a fault by itself if nobody observes its `errors`. So these are subscribed
+    only while somebody subscribes here.
     """
 
-    def __init__(self, dispatcher: Dispatcher, home: LoopAffinity) -> None:
-        super().__init__(dispatcher, log_fault, lambda: home.run(self._watch))
+    def __init__(self, dispatcher: Dispatcher, affinity: LoopAffinity) -> None:
+        super().__init__(dispatcher, log_fault, lambda: affinity.run(self._resubscribe))
         self._connection: Connection[Any, Any] | None = None
-        self._watched: DisposableBase | None = None
+        self._subscription: DisposableBase | None = None
 
-    def move(self, connection: Connection[Any, Any] | None) -> None:
-        """Go on to the next connection, or to where there is none."""
+    def follow(self, connection: Connection[Any, Any] | None) -> None:
+        """Report the faults of another connection instead, or of none for now."""
         self._connection = connection
-        self._watch()
+        self._resubscribe()
 
-    def of_subscriber(self, error: Exception) -> None:
-        """A subscriber has raised: a fault of the connection, whose rules hold."""
+    def report_subscriber(self, error: Exception) -> None:
+        """Report what a subscriber raised, as a fault of the open connection."""
         scheduler = None if self._connection is None else self._connection.scheduler
         if isinstance(scheduler, ConnectionScheduler):
             scheduler.fault(error)
         else:
             log_fault(error)
 
-    def of_channel(self, error: Exception, again: bool) -> None:
-        """What belongs to one channel has raised: the connection and the others go on."""
+    def report_channel(self, error: Exception, repeated: bool) -> None:
+        """Report a fault of one channel, which leaves the connection and the others running."""
         if self.observed:
             self.emit(error)
-        elif again:
+        elif repeated:
             logger.debug("a channel failed again: %r", error)
         else:
             logger.error("a channel failed: %s", error, exc_info=error)
 
-    def _watch(self) -> None:
-        watched, self._watched = self._watched, None
+    def _resubscribe(self) -> None:
+        previous, self._subscription = self._subscription, None
         if self._connection is not None and self.observed:
-            self._watched = self._connection.errors.subscribe(self.emit)
-        if watched is not None:  # not before: in between nobody would observe
-            watched.dispose()
+            self._subscription = self._connection.errors.subscribe(self.emit)
+        if previous is not None:  # only now: a fault in between would be unobserved
+            previous.dispose()
 
 
 def log_fault(error: Exception) -> None:
-    """Tell the log of a subscriber that raised, where there is no connection whose fault it is."""
+    """Log what a subscriber raised while no connection is open."""
     logger.error("a subscriber of a WebSocketSubject raised: %s", error, exc_info=error)

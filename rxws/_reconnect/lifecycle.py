@@ -1,306 +1,382 @@
-"""The machine of a client that comes back: opened for who wants it, fed by a queue, and ended.
-
-It is one step away from its users: `WebSocketSubject` counts those, and takes what they push.
-"""
+"""When a `WebSocketSubject` opens a connection, sends its queue, and closes."""
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Iterable
-from functools import update_wrapper
-from typing import Any
+from typing import Any, Protocol
 
-from reactivex import Observable
-from reactivex.abc import DisposableBase
-from reactivex.disposable import SingleAssignmentDisposable
-from reactivex.internal import noop
+from reactivex import Observer
 
 from rxws._core.connection import Connection
-from rxws._core.errors import ConnectionClosed, OpeningError
+from rxws._core.errors import OpeningError
 from rxws._core.log import logger
 from rxws._core.streams import Dispatcher, ReplayStream
 from rxws._core.upstream import no_upstreams
-from rxws.closing import is_clean
 from rxws.status import Closed, Open, Status
 
-from .channels import ChannelRegistry, PendingMessage
+from .channels import Channel, ChannelRegistry, PendingMessage
 from .diagnostics import DropStream, FaultStream, log_fault
 from .link import Link, SharedPause
 from .loop_affinity import LoopAffinity
 from .offline_queue import Ending, OfflineQueue
+from .reconnector import Dialer, Reconnector
 
 __all__ = ["SubjectLifecycle"]
 
+Finish = Callable[[Exception | None], bool]
+"""Completes detached subscribers, or fails them; True if one of them has no `on_error`."""
+
+
+class _Phase(enum.Enum):
+    IDLE = enum.auto()
+    """Nothing is open or being opened."""
+    DIALING = enum.auto()
+    """A connection is being opened, or the wait before the next attempt is running."""
+    OPENING = enum.auto()
+    """A connection is open, and the messages that go first on it are being collected."""
+    OPEN = enum.auto()
+    """The queue is sent as it fills."""
+    DRAINING = enum.auto()
+    """Nobody is subscribed any more: what waits is sent if it leaves at once, then it closes."""
+
+
+class Owner(Protocol):
+    """The subject whose connections are managed."""
+
+    @property
+    def observed(self) -> bool:
+        """Whether anybody is subscribed."""
+        ...
+
+    def on_next(self, value: Any) -> None:
+        """Send a message."""
+        ...
+
+    def deliver(self, value: Any) -> None:
+        """Notify all subscribers of a value."""
+        ...
+
+    def finish_subscribers(self) -> Finish:
+        """Detach all subscribers."""
+        ...
+
 
 class SubjectLifecycle:
-    """What a `WebSocketSubject` stands on. All is called on its home's thread.
+    """The connections of a subject, one after the other, on the thread of its affinity.
+
+    Only the methods in the section "on any thread" may be called from elsewhere.
 
     Args:
-        home: Where it runs.
-        unsent: What waits to be sent.
-        channels: Its channels.
-        dispatcher: For `status` and `drops`.
-        faults: Told of each connection, and of what is wrong.
-        retryable: Whether to dial again after what happened.
-        opening: What is to be sent first on each connection.
-        wanted: Whether anybody is subscribed.
-        pass_on: Given each value that comes in.
-        end: Called at a final end; what it returns tells the subscribers.
+        owner: The subject.
+        dispatcher: The dispatcher of all its streams.
+        affinity: Its thread.
+        queue: What it has to send.
+        dialer: Makes a `Reconnector` for each run.
+        opening: Returns what to send first on a connection.
+
+    Attributes:
+        current_status: The status; `status` may notify of it later.
     """
 
     def __init__(
         self,
-        home: LoopAffinity,
-        unsent: OfflineQueue,
-        channels: ChannelRegistry,
+        owner: Owner,
         dispatcher: Dispatcher,
-        faults: FaultStream,
-        retryable: Callable[[Exception], bool],
+        affinity: LoopAffinity,
+        queue: OfflineQueue,
+        dialer: Dialer[Any, Any],
         opening: Callable[[Connection[Any, Any]], Iterable[Any]] | None,
-        wanted: Callable[[], bool],
-        pass_on: Callable[[Any], None],
-        end: Callable[[], Iterable[Callable[[Exception | None], bool]]],
     ) -> None:
-        self._home = home
-        self._unsent = unsent
-        self._channels = channels
-        self._retryable = retryable
+        self.dispatcher = dispatcher
+        self.queue = queue
+        self.current_status: Status = Closed(None)
+        self.status: ReplayStream[Status] = ReplayStream(dispatcher, log_fault, Closed(None))
+        self.faults = FaultStream(dispatcher, affinity)
+        self.drops = DropStream(dispatcher, log_fault, queue)
+        self.channels = ChannelRegistry(self)
+        self.pauses = SharedPause()
+        self._owner = owner
+        self._affinity = affinity
+        self._dialer = dialer
         self._opening = opening
-        self._wanted = wanted
-        self._pass_on = pass_on
-        self._let_all_go = end
-        self.connections: Observable[Connection[Any, Any]]  # set by who made it, once
-        self.present: Status = Closed(None)
-        self.status: ReplayStream[Status] = ReplayStream(dispatcher, log_fault, self.present)
-        self._faults = faults
-        self.drops = DropStream(dispatcher, log_fault, unsent)
-        self.holds = SharedPause()
-        self.connection: Connection[Any, Any] | None = None
-        self.sent = 0
-        self.feed: Link | None = None  # there once the first messages of a connection are known
-        self._greeting: Link | None = None  # while they are asked for
-        self._run: DisposableBase | None = None  # while it is wanted
-        self._opened: Open | None = None  # what is told with the connection
-        self._leaving = False  # whether nobody wants it any more, but something has yet to leave
-        self._ended: Ending | None = None  # what the connection was ended with, by who pushes
-        self._failure: OpeningError | None = None
-        self._subscribed: DisposableBase | None = None  # to the connection's `incoming`
-        self._settling = self._settle_again = False
-
-    # --- what is wanted -----------------------------------------------------------------------
+        self._phase = _Phase.IDLE
+        self._run: Reconnector[Any, Any] | None = None  # None while idle
+        self._link: Link | None = None  # there while opening, open or draining
+        self._reconciling = False
+        self._pump_scheduled = False
 
     @property
-    def idle(self) -> bool:
-        """Whether nothing is open, nor to be."""
-        return self._run is None
+    def connection(self) -> Connection[Any, Any] | None:
+        """The open connection, None if none is."""
+        return None if self._link is None else self._link.connection
 
-    def settle(self) -> None:
-        """Open what is wanted, or close what is not.
+    # --- on any thread ------------------------------------------------------------------------
 
-        Who is told of that may subscribe or leave meanwhile: then it is looked at once more.
+    def on_subscribers_changed(self) -> None:
+        """Somebody has subscribed to the subject, or left it.
+
+        Raises:
+            RuntimeError: The first one has subscribed where no event loop is known.
         """
-        self._settle_again = True
-        if self._settling:
-            return
-        self._settling = True
-        try:
-            while self._settle_again:
-                self._settle_again = False
-                if self._wanted():
-                    self._leaving = False
-                    if self._run is None:
-                        self._open()
-                elif self._run is not None:
-                    self._leave()
-        finally:
-            self._settling = False
+        self._bind(self._owner.observed)
+        self._affinity.run(self._reconcile)
 
-    def abandon(self) -> None:
-        """Forget what ran on a loop that is closed: nothing of it can be told or disposed."""
-        self._run = None
-        self._let_go_of_connection()
-        if not isinstance(self.present, Closed):
-            self._become(Closed(None))
+    def on_channel_changed(self, channel: Channel[Any]) -> None:
+        """Likewise for a channel; see `ChannelHost`."""
 
-    def _open(self) -> None:
-        run = self._run = SingleAssignmentDisposable()
-        self._failure = self._ended = None
-        with no_upstreams():
-            run.disposable = self.connections.subscribe(
-                self._on_connection, self._on_end, self._on_end, scheduler=self._home.scheduler
-            )
+        def reconcile() -> None:
+            self.channels.reconcile(channel)
+            self._reconcile()
 
-    def _leave(self) -> None:
-        """Close with 1000, after what can leave yet; the rest waits for the next who comes."""
-        self._leaving = True
-        if self.feed is None:
-            self._drop()
+        self._bind(channel.observed)
+        self._affinity.run(reconcile)
+
+    def try_send(self, value: Any) -> bool:
+        """Send a message if that is possible at once, ahead of nothing that waits."""
+        link = self._link
+        return (
+            link is not None
+            and self._affinity.on_thread
+            and self.queue.end is None
+            and link.try_send(value)
+        )
+
+    def pump_soon(self) -> None:
+        """Send what waits, and report what was dropped; at once on the thread."""
+        if self._affinity.on_thread:
+            self._pump()
+        elif not self._pump_scheduled:  # one call takes all that is queued by then
+            self._pump_scheduled = True
+            self._affinity.run(self._pump)
+
+    def report_fault(self, error: Exception) -> None:
+        """Report a fault that pushing a message has caused."""
+        self._affinity.run(lambda: self.faults.report_subscriber(error))
+
+    def end(self, end: Ending) -> None:
+        """End after what waits; without effect if nothing is open and nothing waits."""
+        self._bind(wanted=False)
+        if (self._phase is _Phase.IDLE and not len(self.queue)) or not self.queue.seal(end):
+            _log_unsent_error(end)
         else:
-            self.feed.pump()
+            self._affinity.run(self._end_if_empty)
 
-    def _drop(self) -> None:
+    def dispose(self) -> None:
+        """Dispose all channels, and close."""
+
+        def dispose() -> None:
+            for channel in self.channels:
+                channel.dispose()
+            self._reconcile()
+
+        self._bind(wanted=False)
+        self._affinity.run(dispose)
+
+    def _bind(self, wanted: bool) -> None:
+        """Forget an event loop that is closed, and find another one for a first subscriber."""
+        if self._affinity.closed:
+            self._detach_from_loop()
+        if wanted and self._phase is _Phase.IDLE:
+            self._affinity.bind()
+
+    # --- opening and closing ------------------------------------------------------------------
+
+    @property
+    def _wanted(self) -> bool:
+        return self._owner.observed or bool(self.channels)
+
+    def _reconcile(self) -> None:
+        """Open or close the connection to match demand.
+
+        A subscriber notified here may subscribe or leave in turn, so the check repeats until
+        nothing changes.
+        """
+        if self._reconciling:
+            return
+        self._reconciling = True
+        try:
+            while self._step():
+                pass
+        finally:
+            self._reconciling = False
+
+    def _step(self) -> bool:
+        """Return whether anything was to be done."""
+        if self._wanted:
+            if self._phase is _Phase.IDLE:
+                self._start_run()
+            elif self._phase is _Phase.DRAINING:
+                self._phase = _Phase.OPEN
+            else:
+                return False
+        elif self._phase is _Phase.OPEN:
+            self._phase = _Phase.DRAINING
+            assert self._link is not None
+            self._link.pump()
+        elif self._phase in {_Phase.DIALING, _Phase.OPENING}:
+            self._stop_run()
+        else:
+            return False
+        return True
+
+    def _start_run(self) -> None:
+        observer = Observer(self._on_connection, self._on_end, self._on_end)
+        with no_upstreams():
+            self._run = self._dialer(observer, self._on_status, self._affinity.scheduler)
+            self._phase = _Phase.DIALING
+            self._run.start()
+
+    def _stop_run(self) -> None:
+        """Close with 1000; what still waits is for the next run."""
         run, self._run = self._run, None
-        self._leaving = False
-        if not len(self._unsent):
-            self._unsent.unseal()
+        self._phase = _Phase.IDLE
+        if not len(self.queue):
+            self.queue.unseal()
         assert run is not None
         run.dispose()
 
-    # --- what goes out ------------------------------------------------------------------------
+    def _detach_from_loop(self) -> None:
+        """Forget what ran on a loop that is closed: it can be neither notified nor disposed."""
+        self._run = None
+        self._phase = _Phase.IDLE
+        self._pump_scheduled = False
+        self._release_link()
+        if not isinstance(self.current_status, Closed):
+            self._set_status(Closed(None))
 
-    def carry(self, message: Any) -> PendingMessage | None:
-        """See `Carrier.carry`."""
-        if self._greeting is not None:
-            return self._greeting.note(message, first=True)
-        if self.feed is None:
+    def _end_if_empty(self) -> None:
+        if self._link is not None:
+            self._pump()
+        elif self._run is not None and not len(self.queue):
+            assert self.queue.end is not None
+            _log_unsent_error(self.queue.end)
+            # Before the status: whoever subscribes because of that is for the next run.
+            detached = self._detach_subscribers()
+            self._stop_run()
+            _finish(detached, None)
+
+    def _detach_subscribers(self) -> list[Finish]:
+        return [self._owner.finish_subscribers(), *self.channels.finish_subscribers()]
+
+    # --- sending ------------------------------------------------------------------------------
+
+    @property
+    def sending(self) -> bool:
+        """Whether a connection takes messages; see `ChannelHost`."""
+        return self._link is not None and self._link.active
+
+    def send(self, message: Any) -> None:
+        """See `ChannelHost`."""
+        self._owner.on_next(message)
+
+    def send_pinned(self, message: Any) -> PendingMessage | None:
+        """See `ChannelHost`."""
+        if self._link is None:
             return None
-        note = self.feed.note(message)
-        self.feed.pump()
-        return note
+        pinned = self._link.pin(message)
+        self._link.pump()
+        return pinned
 
-    def pump(self) -> None:
-        """Send what waits, and tell of what was dropped."""
+    def _pump(self) -> None:
+        self._pump_scheduled = False
         self.drops.report_new()
-        if self.feed is not None:
-            self.feed.pump()
+        if self._link is not None:
+            self._link.pump()
             self.drops.report_new()
 
-    def end_if_empty(self) -> None:
-        """An end was pushed: it comes when nothing waits before it, which may be now."""
-        if self.connection is not None:
-            self.pump()
-        elif self._run is not None and not len(self._unsent):
-            end = self._unsent.end
-            if isinstance(end, Exception):
-                _log_failed(end)
-            # Who subscribes over the status that follows comes for the next run, not to this end.
-            told = list(self._let_all_go())
-            self._drop()
-            self._tell_all(told, None)
-
-    def ended_already(self, end: Ending) -> None:
-        """An end was pushed where there is none to come, or another one comes."""
-        if isinstance(end, Exception):
-            _log_failed(end)
-
-    def _on_sent(self) -> None:
-        self.sent += 1
-
-    def _on_empty(self) -> None:
+    def on_all_sent(self) -> None:
+        """See `LinkOwner`."""
         self.drops.log_unobserved()
-        if self._unsent.end is not None and self._ended is None and self.feed is not None:
-            self._ended = self._unsent.end
-            self.feed.end(self._ended)
-        if self._leaving:
-            self._drop()
+        link, end = self._link, self.queue.end
+        if link is not None and end is not None and not link.ended:
+            assert self._run is not None
+            self._run.stop_redialing()
+            link.end(end)
+        if self._phase is _Phase.DRAINING:
+            self._stop_run()
 
-    # --- what the connections tell ------------------------------------------------------------
+    # --- what a run reports -------------------------------------------------------------------
 
-    def asked(self, cause: Exception) -> bool:
-        """Ask `retryable`, unless it is over by what was pushed, or `opening` has failed."""
-        if self._ended is not None or self._failure is not None:
-            return False
-        return self._retryable(cause)
+    def on_value(self, value: Any) -> None:
+        """See `LinkOwner`."""
+        self._owner.deliver(value)
+        self.channels.deliver(value)
 
-    def named(self) -> Callable[[Exception], bool]:
-        """Return `asked` under the name that the user's policy has, which errors tell."""
+    def on_channel_fault(self, error: Exception, repeated: bool) -> None:
+        """See `ChannelHost`."""
+        self.faults.report_channel(error, repeated)
 
-        def retryable(cause: Exception) -> bool:
-            return self.asked(cause)
-
-        return update_wrapper(retryable, self._retryable)
-
-    def on_status(self, status: Status) -> None:
-        """The status has changed."""
-        if isinstance(status, Open):
-            self._opened = status  # told when the connection is here
+    def _on_status(self, status: Status) -> None:
+        if isinstance(status, Open):  # emitted when `connection` is set
             return
         if isinstance(status, Closed):
-            self._let_go_of_connection()
-            status = Closed(status.close, self._verdict(status.error))
-        self._become(status)
-        if isinstance(status, Closed) and self._leaving:
-            self._drop()
+            self._release_link()
+            if self._phase is not _Phase.IDLE:
+                self._phase = _Phase.DIALING
+        self._set_status(status)
+        if isinstance(status, Closed) and self._phase is _Phase.DIALING and not self._wanted:
+            self._stop_run()
 
-    def _become(self, status: Status) -> None:
-        self.present = status
-        if not isinstance(status, Open):  # else when what waits has left, or has expired
+    def _set_status(self, status: Status) -> None:
+        self.current_status = status
+        if not isinstance(status, Open):  # then the queue is sent first, and what expired dropped
             self.drops.log_unobserved()
         self.status.emit(status)
 
     def _on_connection(self, connection: Connection[Any, Any]) -> None:
-        self.connection = connection
-        with no_upstreams():
-            self._subscribed = connection.incoming.subscribe(
-                self._pass_on, noop, noop, scheduler=connection.scheduler
-            )
-        self.holds.move(connection.flow)
-        self._faults.move(connection)
-        assert self._opened is not None
-        self._become(self._opened)
-        if not self._goes_on(connection):  # who was told of that has left
+        link = self._link = Link(connection, self)
+        self._phase = _Phase.OPENING
+        link.attach()
+        self._set_status(Open(connection.handshake))
+        if not self._is_current(link):
             return
         try:
-            messages = list(self._opening(connection)) if self._opening is not None else []
+            first = list(self._opening(connection)) if self._opening is not None else []
         except Exception as exc:
-            self._failure = OpeningError(f"opening= failed on a new connection: {exc!r}")
-            self._failure.__cause__ = exc
-            connection.outgoing.on_error(self._failure)
+            error = OpeningError(f"opening= failed on a new connection: {exc!r}")
+            error.__cause__ = exc
+            assert self._run is not None
+            self._run.stop_redialing(error)
+            connection.outgoing.on_error(error)
             return
-        if not self._goes_on(connection):  # what opens it has left
+        if not self._is_current(link):
             return
-        feed = Link(connection, self._unsent, self._on_sent, self._on_empty)
-        for message in messages:
-            feed.note(message, first=True)
-        self._greeting = feed
-        self._channels.ask_all(lambda: self.connection is connection)
-        if not self._goes_on(connection):  # who makes a subscribe message has left
-            feed.stop()
-            return
-        self._greeting, self.feed = None, feed
-        self.pump()
+        for message in first:
+            link.pin(message)
+        self.channels.subscribe_all()
+        if self._is_current(link):
+            self._phase = _Phase.OPEN
+            link.start()
+            self._pump()
 
-    def _goes_on(self, connection: Connection[Any, Any]) -> bool:
-        """Whether it is to be used; who leaves while it is being opened is seen to after that."""
-        return self.connection is connection and self._wanted()
+    def _is_current(self, link: Link) -> bool:
+        """Whether the callbacks since `link` was made have left it open and wanted."""
+        return self._link is link and self._wanted
 
-    def _let_go_of_connection(self) -> None:
-        self.connection = self._opened = self._greeting = None
-        feed, self.feed = self.feed, None
-        if feed is not None:
-            feed.stop()
-        self.holds.move(None)
-        self._faults.move(None)
-        subscribed, self._subscribed = self._subscribed, None
-        if subscribed is not None:
-            subscribed.dispose()
-        self._channels.forget_all()
-
-    def _verdict(self, error: Exception | None) -> Exception | None:
-        """Return what the subscribers are told: an end that was pushed is not an error to them."""
-        if self._failure is not None:
-            return self._failure
-        if self._ended is not None and isinstance(error, ConnectionClosed):
-            return None if error.close.by == "local" or is_clean(error.close) else error
-        return error
+    def _release_link(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            link.stop()
+        self.channels.forget_all()
 
     def _on_end(self, error: Exception | None = None) -> None:
+        if self._phase is _Phase.IDLE:  # stopped over the last status
+            return
         self._run = None
-        self._leaving = False
-        self._tell_end(self._verdict(error))
-
-    def _tell_end(self, error: Exception | None) -> None:
-        self._unsent.unseal()
-        self._failure = self._ended = None
-        # All are let go of before the first is told: who is told may subscribe again at once.
-        self._tell_all(list(self._let_all_go()), error)
-
-    def _tell_all(
-        self, told: list[Callable[[Exception | None], bool]], error: Exception | None
-    ) -> None:
-        raised = [tell(error) for tell in told]
-        if any(raised):
-            logger.error("nobody took the end of the connections: %s", error, exc_info=error)
+        self._phase = _Phase.IDLE
+        self.queue.unseal()
+        _finish(self._detach_subscribers(), error)
 
 
-def _log_failed(error: Exception) -> None:
-    logger.error("a pipeline failed, and no connection to close: %s", error, exc_info=error)
+def _finish(detached: list[Finish], error: Exception | None) -> None:
+    unhandled = [finish(error) for finish in detached]  # not in `any`, which stops at the first
+    if any(unhandled):
+        logger.error(
+            "a WebSocketSubject failed, and no on_error handles it: %s", error, exc_info=error
+        )
+
+
+def _log_unsent_error(end: Ending) -> None:
+    if isinstance(end, Exception):
+        logger.error("on_error was called with no connection to close: %s", end, exc_info=end)

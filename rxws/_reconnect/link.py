@@ -1,7 +1,7 @@
-"""What goes out through one connection of a client that comes back: exactly when it can leave.
+"""One connection in the use of a `WebSocketSubject`.
 
-A message is handed to the connection only if it leaves for the socket at once. So what waits when
-the connection dies is all still in the client's own queue, and nothing of it was sent.
+A message is taken out of the queue only if it leaves for the socket at once. So when a connection
+dies, none of the messages that are still queued was sent.
 """
 
 from __future__ import annotations
@@ -9,64 +9,63 @@ from __future__ import annotations
 import enum
 import threading
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from reactivex.abc import DisposableBase
 from reactivex.internal import noop
 
 from rxws._core.connection import Close, Connection, Pausable
 from rxws._core.schedulers import call_later
-from rxws._session.flow import FlowControl
-from rxws._session.outgoing import Outgoing
+from rxws._core.upstream import no_upstreams
 from rxws._session.read_gate import Hold
 
+from .diagnostics import FaultStream
 from .offline_queue import OfflineQueue
 
-__all__ = ["Link", "PinnedMessage", "SharedPause"]
+__all__ = ["Link", "LinkOwner", "PinnedMessage", "SharedPause"]
 
 
 class SharedPause:
-    """What can be paused whether there is a connection or none; released from any thread."""
+    """Pauses reading on the current connection and on those that follow; on any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._holds: dict[object, DisposableBase | None] = {}
+        self._pauses: dict[object, DisposableBase | None] = {}
         self._flow: Pausable | None = None
 
     def pause(self) -> DisposableBase:
-        """Hold the reading of the present connection, and of those that follow it."""
-        hold = Hold(self._release)
+        """Pause reading until the returned object is disposed."""
+        handle = Hold(self._resume)
         with self._lock:
-            self._holds[hold] = None if self._flow is None else self._flow.pause()
-        return hold
+            self._pauses[handle] = None if self._flow is None else self._flow.pause()
+        return handle
 
-    def move(self, flow: Pausable | None) -> None:
-        """Go on to the next connection, or to where there is none."""
+    def follow(self, flow: Pausable | None) -> None:
+        """Pause another connection instead, or none for now."""
         with self._lock:
             self._flow = flow
-            # Those on the last connection go with it: once it is closing they hold nothing.
-            for hold in self._holds:
-                self._holds[hold] = None if flow is None else flow.pause()
+            # The pauses of the last connection need no release: it is closing.
+            for handle in self._pauses:
+                self._pauses[handle] = None if flow is None else flow.pause()
 
-    def _release(self, hold: object) -> None:
+    def _resume(self, handle: object) -> None:
         with self._lock:
-            held = self._holds.pop(hold, None)
-        if held is not None:
-            held.dispose()
+            pause = self._pauses.pop(handle, None)
+        if pause is not None:
+            pause.dispose()
 
 
-_FIRST = -1.0  # before every place in the order of the queue
+_FIRST = -1.0  # less than every position in the queue
 
 
 class _Pinned(enum.Enum):
     WAITING = enum.auto()
-    LEFT = enum.auto()
-    TAKEN_BACK = enum.auto()
+    SENT = enum.auto()
+    WITHDRAWN = enum.auto()
 
 
 class PinnedMessage:
-    """A message that belongs to one connection, and is never sent on another."""
+    """A message for one connection, which is never sent on another."""
 
     __slots__ = ("message", "order", "state")
 
@@ -75,144 +74,192 @@ class PinnedMessage:
         self.order = order
         self.state = _Pinned.WAITING
 
-    def take_back(self) -> bool:
-        """Do not send it; tell whether that comes in time."""
+    def withdraw(self) -> bool:
+        """See `PendingMessage.withdraw`."""
         if self.state is _Pinned.WAITING:
-            self.state = _Pinned.TAKEN_BACK
-        return self.state is _Pinned.TAKEN_BACK
+            self.state = _Pinned.WITHDRAWN
+        return self.state is _Pinned.WITHDRAWN
+
+
+@runtime_checkable
+class _DirectSender(Protocol):
+    """The port to a connection's `outgoing`."""
+
+    def try_send(self, value: Any) -> bool | None:
+        """Send a message if it leaves at once.
+
+        Returns:
+            False if it does not leave, None if it cannot be encoded, which is reported as a fault.
+        """
+        ...
+
+
+@runtime_checkable
+class _BacklogFlow(Protocol):
+    """The port to a connection's `flow`."""
+
+    on_drained: Any  # called when the transport, which must run, is ready for frames and has none
+
+    @property
+    def ready(self) -> bool:
+        """Whether `try_send` is worth a call: a message would leave, or a loss would show."""
+        ...
+
+    def set_external_backlog(self, size: int) -> None:
+        """Count the bytes of a queue elsewhere as buffered, so that they pause reading."""
+        ...
+
+
+class LinkOwner(Protocol):
+    """What a link sends from and reports to."""
+
+    queue: OfflineQueue
+    pauses: SharedPause
+    faults: FaultStream
+
+    def on_value(self, value: Any) -> None:
+        """A message came in."""
+        ...
+
+    def on_all_sent(self) -> None:
+        """Nothing waits any more; called at the end of each `pump`."""
+        ...
 
 
 class Link:
-    """The way from a queue, and from what is for this connection only, into one connection.
+    """One connection in the use of its owner, which attaches, starts and stops it, in this order.
 
-    All is in the order in which it was pushed, but for what is `first`.
+    Messages leave in the order in which they were pushed. Those pinned before `start` go first.
 
-    Args:
-        connection: The connection.
-        unsent: The queue.
-        on_sent: Called for each message of the queue that left.
-        on_empty: Called when nothing waits any more, at the end of every `pump`.
+    Attributes:
+        active: Whether it is started, and not stopped.
+        ended: Whether the end of the queue was sent.
     """
 
-    def __init__(
-        self,
-        connection: Connection[Any, Any],
-        unsent: OfflineQueue,
-        on_sent: Callable[[], object],
-        on_empty: Callable[[], object],
-    ) -> None:
+    def __init__(self, connection: Connection[Any, Any], owner: LinkOwner) -> None:
         outgoing, flow = connection.outgoing, connection.flow
-        # All connections are of rxws's making.
-        assert isinstance(outgoing, Outgoing)
-        assert isinstance(flow, FlowControl)
-        self._scheduler = connection.scheduler
-        self._outgoing: Outgoing[Any] = outgoing
-        self._flow = flow
-        self._unsent = unsent
-        self._on_sent = on_sent
-        self._on_empty = on_empty
-        self._notes: deque[PinnedMessage] = deque()
+        if not (isinstance(outgoing, _DirectSender) and isinstance(flow, _BacklogFlow)):
+            raise TypeError(f"{connection!r} was not opened by rxws")
+        self.connection = connection
+        self.active = self.ended = False
+        self._outgoing: _DirectSender = outgoing
+        self._flow: _BacklogFlow = flow
+        self._owner = owner
+        self._queue = owner.queue
+        self._pinned: deque[PinnedMessage] = deque()
         self._pumping = False
-        self._soon: DisposableBase | None = None
-        self._stopped = False
-        flow.on_drained = self._on_dry
+        self._scheduled: DisposableBase | None = None  # a pump that is to come
+        self._incoming: DisposableBase | None = None
 
-    def note(self, message: Any, first: bool = False) -> PinnedMessage:
-        """Let a message wait that is for this connection only."""
-        # A wire that takes nothing shall not gather what came and left meanwhile.
-        while self._notes and self._notes[-1].state is _Pinned.TAKEN_BACK:
-            self._notes.pop()
-        note = PinnedMessage(message, _FIRST if first else self._unsent.next_order())
-        self._notes.append(note)
-        return note
+    def attach(self) -> None:
+        """Take the messages that come in, the pauses and the faults."""
+        connection = self.connection
+        with no_upstreams():
+            self._incoming = connection.incoming.subscribe(
+                self._owner.on_value, noop, noop, scheduler=connection.scheduler
+            )
+        self._owner.pauses.follow(connection.flow)
+        self._owner.faults.follow(connection)
 
-    def offer(self, value: Any) -> bool:
-        """Send a message of the user's if it leaves at once; else do nothing."""
-        if self._stopped or self._notes or len(self._unsent):
+    def start(self) -> None:
+        """Send from now on; what waits leaves with the next `pump`."""
+        self.active = True
+        self._flow.on_drained = self._on_drained
+
+    def stop(self) -> None:
+        """Undo `attach` and `start`: the connection is closed or about to be."""
+        if self.active:
+            self.active = False
+            self._flow.on_drained = noop
+            self._flow.set_external_backlog(0)
+        self._pinned.clear()
+        for subscription in (self._scheduled, self._incoming):
+            if subscription is not None:
+                subscription.dispose()
+        self._owner.pauses.follow(None)
+        self._owner.faults.follow(None)
+
+    def pin(self, message: Any) -> PinnedMessage:
+        """Queue a message for this connection only."""
+        # Else those that are withdrawn would pile up while the peer reads nothing.
+        while self._pinned and self._pinned[-1].state is _Pinned.WITHDRAWN:
+            self._pinned.pop()
+        pinned = PinnedMessage(message, self._queue.next_order() if self.active else _FIRST)
+        self._pinned.append(pinned)
+        return pinned
+
+    def try_send(self, value: Any) -> bool:
+        """Send a message if it leaves at once, and else do nothing."""
+        if not self.active or self._pinned or len(self._queue) or not self._flow.ready:
             return False
-        return self._push(value) is not False
+        return self._send(value) is not False
 
     def pump(self) -> None:
-        """Send what waits, as far as it leaves."""
-        if self._pumping or self._stopped:
+        """Send the messages that wait, until one does not leave at once."""
+        if self._pumping or not self.active:
             return
         self._pumping = True
         try:
-            empty = self._send_all()
+            all_sent = self._send_waiting()
         finally:
             self._pumping = False
-        if not self._stopped:
-            self._flow.set_external_backlog(self._unsent.bytes)
-            if empty:
-                self._on_empty()
+        if self.active:
+            self._flow.set_external_backlog(self._queue.bytes)
+            if all_sent:
+                self._owner.on_all_sent()
 
     def end(self, end: Close | Exception) -> None:
-        """End the connection: nothing follows."""
+        """Close the connection with what ends the queue."""
+        self.ended = True
         if isinstance(end, Close):
-            self._outgoing.on_next(end)
+            self.connection.outgoing.on_next(end)
         else:
-            self._outgoing.on_error(end)
+            self.connection.outgoing.on_error(end)
 
-    def stop(self) -> None:
-        """Let go of the connection: it is over, or to be closed."""
-        self._stopped = True
-        self._flow.on_drained = noop
-        self._flow.set_external_backlog(0)
-        self._notes.clear()
-        if self._soon is not None:
-            self._soon.dispose()
-            self._soon = None
-
-    def _send_all(self) -> bool:
-        """Send what waits, as far as it leaves, and tell whether nothing waits any more."""
-        while not self._stopped and not self._is_empty():
-            # A loss that a pause hides is told by what is sent all the same.
-            if not (self._takes or self._flow.send_lost):
+    def _send_waiting(self) -> bool:
+        """Send what leaves at once, and return whether nothing waits any more."""
+        while self.active and not self._is_empty():
+            if not self._flow.ready:
                 return False
-            note = self._next_note()
-            if note is not None:
-                note.state = _Pinned.LEFT
-                if self._outgoing.push_now(note.message) is False:
-                    note.state = _Pinned.WAITING
-                    self._notes.appendleft(note)
+            pinned = self._next_pinned()
+            if pinned is not None:
+                pinned.state = _Pinned.SENT
+                if self._outgoing.try_send(pinned.message) is False:
+                    pinned.state = _Pinned.WAITING
+                    self._pinned.appendleft(pinned)
                     return False
                 continue
-            waiting = self._unsent.take()
-            if waiting is not None and self._push(waiting.value) is False:
-                self._unsent.put_back(waiting)
+            queued = self._queue.take()
+            if queued is not None and self._send(queued.value) is False:
+                self._queue.put_back(queued)
                 return False
         return True
 
     def _is_empty(self) -> bool:
-        while self._notes and self._notes[0].state is _Pinned.TAKEN_BACK:
-            self._notes.popleft()
-        return not self._notes and self._unsent.peek() is None
+        while self._pinned and self._pinned[0].state is _Pinned.WITHDRAWN:
+            self._pinned.popleft()
+        return not self._pinned and self._queue.peek() is None
 
-    @property
-    def _takes(self) -> bool:
-        """Whether the wire takes messages; asked before one is encoded in vain."""
-        return self._flow.wire_writable and not self._flow.outbox.count
-
-    def _next_note(self) -> PinnedMessage | None:
-        """Take out the first note, if it comes before all that waits in the queue."""
-        if not self._notes:
+    def _next_pinned(self) -> PinnedMessage | None:
+        """Take the first pinned message if it comes before the queue's first."""
+        if not self._pinned:
             return None
-        waits = self._unsent.peek()
-        return self._notes.popleft() if waits is None or self._notes[0].order < waits else None
+        queued = self._queue.peek()
+        return self._pinned.popleft() if queued is None or self._pinned[0].order < queued else None
 
-    def _push(self, value: Any) -> bool | None:
-        left = self._outgoing.push_now(value)
-        if left:
-            self._on_sent()
-        elif left is None:
-            self._unsent.drop(value, "fault")
-        return left
+    def _send(self, value: Any) -> bool | None:
+        sent = self._outgoing.try_send(value)
+        if sent:
+            self._queue.sent += 1
+        elif sent is None:
+            self._queue.drop(value, "fault")
+        return sent
 
-    def _on_dry(self) -> None:
-        """The wire takes frames again: not now, it may be in the middle of that."""
-        if self._soon is None and (self._notes or len(self._unsent)):
-            self._soon = call_later(self._scheduler, 0, self._pump_soon)
+    def _on_drained(self) -> None:
+        """Pump in the next turn: the transport may be in the middle of writing."""
+        if self._scheduled is None and (self._pinned or len(self._queue)):
+            self._scheduled = call_later(self.connection.scheduler, 0, self._pump_scheduled)
 
-    def _pump_soon(self) -> None:
-        self._soon = None
+    def _pump_scheduled(self) -> None:
+        self._scheduled = None
         self.pump()

@@ -1,4 +1,4 @@
-"""Where a client's things run: one thread, and its time, which others bring their calls to."""
+"""The thread and the event loop that a `WebSocketSubject` lives on."""
 
 from __future__ import annotations
 
@@ -16,57 +16,55 @@ __all__ = ["LoopAffinity"]
 
 
 class LoopAffinity:
-    """The thread of a scheduler.
+    """Runs calls on the thread of a scheduler.
 
     Args:
-        scheduler: The time, whose thread is this one; None for that of the event loop which runs
-            where it is needed, or else of the one that runs here.
+        scheduler: The scheduler, whose thread is the current one. None for the running event loop,
+            or, if none is running, for the one that runs when `bind` is called.
 
     Attributes:
-        scheduler: The time, None as long as there is none.
-        seconds: Tells the time in seconds, also before there is a scheduler.
+        scheduler: The scheduler, None as long as there is none.
+        seconds: Returns the time in seconds, even before there is a scheduler.
     """
 
     def __init__(self, scheduler: SchedulerBase | None) -> None:
-        self._given = scheduler is not None
+        self._fixed = scheduler is not None
         self._thread = get_ident()
-        # asyncio's loops count as this does, and so do uvloop's.
+        # The loops of asyncio and uvloop use the monotonic clock.
         self.seconds = time.monotonic if scheduler is None else seconds_of(scheduler)
-        self.scheduler = scheduler
-        if scheduler is None:
-            self.scheduler = _running()
+        self.scheduler = scheduler or _running()
 
     @property
-    def here(self) -> bool:
-        """Whether this is the thread, or there is none yet."""
+    def on_thread(self) -> bool:
+        """Whether this is the thread; any is, as long as there is no scheduler."""
         if isinstance(self.scheduler, LoopScheduler):
             return self.scheduler.on_thread
         return self.scheduler is None or get_ident() == self._thread
 
     @property
-    def gone(self) -> bool:
-        """Whether nothing will ever run there again."""
+    def closed(self) -> bool:
+        """Whether the event loop is closed, so that nothing will run on it again."""
         return isinstance(self.scheduler, LoopScheduler) and self.scheduler.closed
 
-    def find(self) -> None:
-        """Move to the event loop that runs here, if one does; for when nothing is under way.
+    def bind(self) -> None:
+        """Move to the event loop that is running here, if any; only while nothing is open.
 
         Raises:
-            RuntimeError: There is none, neither here nor known from before.
+            RuntimeError: No event loop is running here, and none is known from before.
         """
-        if self._given:
+        if self._fixed:
             return
         running = _running()
         if running is not None:
             self.scheduler = running
-        elif self.scheduler is None or self.gone:
+        elif self.scheduler is None or self.closed:
             raise RuntimeError(
-                "no event loop is running: subscribe where one is, or make the subject there"
+                "no event loop is running: create the subject, or subscribe to it, on one"
             )
 
     def run(self, action: Callable[[], object]) -> None:
-        """Do something at once if this is the thread, else soon there; dropped if it is gone."""
-        if self.here:
+        """Call now if this is the thread, or else soon on it, unless its loop is closed."""
+        if self.on_thread:
             action()
             return
         assert self.scheduler is not None

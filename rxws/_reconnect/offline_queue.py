@@ -1,10 +1,8 @@
-"""The queue of a client without a connection: bounded, with a time to live, filled from any thread.
-
-It knows no connection: who empties it says when something may leave, and what became of that.
-"""
+"""The bounded queue of messages that wait for a connection, filled from any thread."""
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping
@@ -13,7 +11,9 @@ from itertools import count
 from typing import Any, Generic, Literal, TypeAlias, get_args
 
 from rxws._core.connection import Close, Out
-from rxws._session.encoding import conflation_key
+from rxws._core.errors import EncodeError
+from rxws._session.encoding import conflation_key, encode, size
+from rxws.codecs import Codec
 from rxws.overflow import OVERHEAD, Latest
 
 __all__ = [
@@ -24,35 +24,45 @@ __all__ = [
     "QueuedMessage",
     "Reason",
     "SubjectStats",
+    "payload_size",
 ]
 
 Reason = Literal["expired", "overflow", "conflated", "closed", "fault"]
 """Why a message was dropped.
 
-`"expired"`: it waited for longer than `ttl`. `"overflow"`: the queue was full. `"conflated"`: a
-newer one took its place. `"closed"`: it was pushed after the end. `"fault"`: the codec could not
-encode it, which `errors` tells with the reason.
+- `"expired"`: it waited longer than `ttl` seconds.
+- `"overflow"`: the queue was full.
+- `"conflated"`: a newer message with the same key replaced it.
+- `"closed"`: it was pushed after the end, or was queued when the subject was disposed.
+- `"fault"`: it could not be encoded, or has no key; `errors` reports the reason.
 """
 
 _Named = Literal["drop_oldest", "drop_newest"]
 
 QueueOverflow: TypeAlias = _Named | Latest
-"""What happens to a message that would lift the queue above its bound; see `Overflow`."""
+"""Which message is dropped when the queue is full; see `rxws.overflow`."""
 
 Ending = Close | Exception
-"""What follows the messages: a `Close`, or an error as what `on_error` brought."""
+"""What ends the queue: a `Close`, or the error given to `on_error`."""
 
-# Drops that are kept to be told of, until the one who empties the queue comes to it.
-_UNTOLD = 1000
+_MAX_UNREPORTED = 1000  # dropped messages that are kept until they are reported
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped(Generic[Out]):
-    """A message that will never be sent.
+    """A message that will never be sent, as `WebSocketSubject.drops` emits it.
 
     Args:
         value: The message, as it was pushed.
-        reason: Why: `"expired"`, `"overflow"`, `"conflated"`, `"closed"` or `"fault"`.
+        reason: Why it was dropped: it waited longer than `ttl` (`"expired"`), the queue was full
+            (`"overflow"`), a newer message with the same key replaced it (`"conflated"`), it was
+            pushed after the end or disposed of with the subject (`"closed"`), or it could not be
+            encoded (`"fault"`, which `errors` reports too).
+
+    Examples:
+        ```python
+        feed.drops.subscribe(lambda drop: print(f"{drop.reason}: {drop.value}"))
+        ```
     """
 
     value: Out
@@ -61,13 +71,19 @@ class Dropped(Generic[Out]):
 
 @dataclass(frozen=True, slots=True)
 class SubjectStats:
-    """What became of the messages that were pushed into a `WebSocketSubject`.
+    """Counts of the messages that were pushed into a `WebSocketSubject`, over all connections.
 
     Args:
-        sent: Messages that left for a socket.
-        queued: Messages that wait.
-        queued_bytes: Their payloads, in bytes.
+        sent: Messages that were written to a socket.
+        queued: Messages that are waiting in the queue.
+        queued_bytes: Bytes of the payloads of the queued messages.
         dropped: Messages that were dropped, by reason; see `Dropped`.
+
+    Examples:
+        ```python
+        if feed.stats.queued_bytes > 500_000:
+            print("falling behind:", feed.stats)
+        ```
     """
 
     sent: int = 0
@@ -77,7 +93,7 @@ class SubjectStats:
 
 
 class QueuedMessage:
-    """A message that waits, and its place in the order of all."""
+    """A message in the queue, and its position in the order of all."""
 
     __slots__ = ("key", "order", "since", "size", "value")
 
@@ -90,21 +106,26 @@ class QueuedMessage:
 
 
 class OfflineQueue:
-    """Messages in their order, and the end that seals them.
+    """Messages in their order, and the end that follows them.
 
     Args:
-        bound: Bytes that may wait, each message counting 128 more than its payload. One that finds
-            nothing waiting may wait whatever its size.
-        policy: What gives way above that.
-        ttl: Seconds that a message may wait, None for any time.
-        seconds: Tells the time.
+        bound: Bytes that may wait; each message counts 128 bytes more than its payload. A message
+            of any size may wait alone.
+        policy: Which message is dropped above that.
+        ttl: Seconds that a message may wait, None for no limit.
+        seconds: Returns the time in seconds.
+
+    Attributes:
+        sent: Messages that were sent, as counted by the one who sends them.
+        bytes: Bytes of the payloads.
+        end: What follows the messages, if anything.
     """
 
     def __init__(
         self, bound: int, policy: QueueOverflow, ttl: float | None, seconds: Callable[[], float]
     ) -> None:
         if not isinstance(bound, int) or isinstance(bound, bool):
-            raise TypeError(f"queue={bound!r} is no number of bytes: use an int")
+            raise TypeError(f"queue={bound!r} is not a number of bytes: use an int")
         if bound < 1:
             raise ValueError(f"queue={bound!r}: use 1 byte or more")
         if not isinstance(policy, Latest) and policy not in get_args(_Named):
@@ -113,10 +134,10 @@ class OfflineQueue:
                 "overflow.latest()"
             )
         if ttl is not None and (not isinstance(ttl, int | float) or isinstance(ttl, bool)):
-            raise TypeError(f"ttl={ttl!r} is no number of seconds; None lets messages wait")
+            raise TypeError(f"ttl={ttl!r} is not a number of seconds; use None for no limit")
         if ttl is not None and not ttl > 0:
             raise ValueError(f"ttl={ttl!r}: use a number of seconds above 0, or None")
-        self.bytes = 0
+        self.bytes = self.sent = 0
         self.end: Ending | None = None
         self._bound = bound
         self._policy = policy
@@ -127,14 +148,14 @@ class OfflineQueue:
         self._waiting: deque[QueuedMessage] = deque()
         self._by_key: dict[Hashable, QueuedMessage] = {}  # filled only where the policy has keys
         self._dropped: dict[str, int] = {}
-        self._untold: deque[Dropped[Any]] = deque(maxlen=_UNTOLD)
+        self._unreported: deque[Dropped[Any]] = deque(maxlen=_MAX_UNREPORTED)
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     @property
     def cost(self) -> int:
-        """Bytes that it takes, tiny messages not being free."""
+        """Bytes that count towards the bound."""
         return self.bytes + OVERHEAD * len(self._waiting)
 
     @property
@@ -144,28 +165,33 @@ class OfflineQueue:
             return dict(self._dropped)
 
     @property
-    def has_unreported(self) -> bool:
-        """Whether `tell` has something."""
-        return bool(self._untold)
+    def stats(self) -> SubjectStats:
+        """All counts."""
+        return SubjectStats(self.sent, len(self), self.bytes, self.dropped)
 
-    def tell(self) -> list[Dropped[Any]]:
-        """Return what was dropped since this was last called; of very much only the latest."""
+    @property
+    def has_unreported(self) -> bool:
+        """Whether `take_dropped` would return anything."""
+        return bool(self._unreported)
+
+    def take_dropped(self) -> list[Dropped[Any]]:
+        """Return the messages dropped since the last call, at most the latest 1000."""
         with self._lock:
-            told = list(self._untold)
-            self._untold.clear()
-            return told
+            dropped = list(self._unreported)
+            self._unreported.clear()
+            return dropped
 
     def next_order(self) -> int:
-        """Return a place in the order, behind all that was given out so far."""
+        """Return a position behind all those given out so far."""
         return next(self._order)
 
     def put(self, value: Any, size: int) -> None:
-        """Let a message of so many bytes wait, or do what the policy says.
+        """Queue a message of so many bytes, or drop what the policy says.
 
         Raises:
             EncodeError: The key function of the policy failed.
         """
-        # The user's: not under the lock.
+        # Not under the lock: the key function is the user's.
         key = conflation_key(self._policy, value) if isinstance(self._policy, Latest) else None
         with self._lock:
             if self.end is not None:
@@ -176,12 +202,12 @@ class OfflineQueue:
             if old is not None:
                 self._drop(old.value, "conflated")
                 self.bytes += size - old.size
-                # In its place: a key that changes often does not wait for ever.
+                # In its place, or a key that changes often would wait for ever.
                 old.value, old.size, old.since = value, size, now
                 self._make_room(besides=old)
                 return
             if self._policy == "drop_newest":
-                self._drop_expired(now)  # whatever lives shall not give way to what does not
+                self._drop_expired(now)
                 if self._waiting and self.cost + size + OVERHEAD > self._bound:
                     self._drop(value, "overflow")
                     return
@@ -193,7 +219,7 @@ class OfflineQueue:
             self._make_room(besides=waiting)
 
     def seal(self, end: Ending) -> bool:
-        """Let an end follow the messages, and tell whether it is the first to."""
+        """Accept no more messages; return False if an end was set before."""
         with self._lock:
             first = self.end is None
             if first:
@@ -201,17 +227,17 @@ class OfflineQueue:
             return first
 
     def unseal(self) -> None:
-        """Take messages again."""
+        """Accept messages again."""
         self.end = None
 
     def peek(self) -> float | None:
-        """Return the place of what waits longest and has not expired."""
+        """Return the position of the first message that has not expired."""
         with self._lock:
             self._drop_expired(self._seconds())
             return self._waiting[0].order if self._waiting else None
 
     def take(self) -> QueuedMessage | None:
-        """Take out what waits longest and has not expired."""
+        """Remove and return the first message that has not expired."""
         with self._lock:
             now = self._seconds()
             while self._waiting:
@@ -222,7 +248,7 @@ class OfflineQueue:
             return None
 
     def put_back(self, waiting: QueuedMessage) -> None:
-        """Undo a `take`, unless a newer message of the same key came meanwhile."""
+        """Undo a `take`, unless a newer message with the same key was queued since."""
         with self._lock:
             if isinstance(self._policy, Latest):
                 if waiting.key in self._by_key:
@@ -233,12 +259,12 @@ class OfflineQueue:
             self.bytes += waiting.size
 
     def drop(self, value: Any, reason: Reason) -> None:
-        """Count a message that is lost, and tell of it."""
+        """Count and report a message that is not in the queue as dropped."""
         with self._lock:
             self._drop(value, reason)
 
     def clear(self) -> None:
-        """Drop all that waits, and the end."""
+        """Drop all messages, and the end."""
         with self._lock:
             while self._waiting:
                 self._drop(self._remove_first().value, "closed")
@@ -266,4 +292,14 @@ class OfflineQueue:
 
     def _drop(self, value: Any, reason: Reason) -> None:
         self._dropped[reason] = self._dropped.get(reason, 0) + 1
-        self._untold.append(Dropped(value, reason))
+        self._unreported.append(Dropped(value, reason))
+
+
+def payload_size(codec: Codec[Any, Any], value: Any) -> int:
+    """Return the bytes of a message's payload, estimated if the codec cannot encode it."""
+    if isinstance(value, str | bytes):
+        return size(value)
+    try:
+        return len(encode(codec, value)[1])
+    except EncodeError:  # reported when it is sent: the connection's codec may be another one
+        return sys.getsizeof(value)

@@ -1,7 +1,7 @@
-"""Dialling again: the machine that makes of single dials one stream of connections.
+"""Reconnecting: one stream of connections, made of single dials.
 
-It knows neither sockets nor loops. A dial is any cold Observable that emits a connection when that
-is open, or fails; time comes from a scheduler, and what to do next from policies.
+Nothing here knows sockets or event loops. A dial is any cold Observable that emits one connection
+when it is open, or fails.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from threading import get_ident
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
@@ -23,29 +23,27 @@ from rxws._core.log import logger
 from rxws._core.loop_scheduler import LoopScheduler
 from rxws._core.schedulers import call_later, seconds_of
 from rxws.backoff import DEFAULT, Backoff, is_retryable, retry_after
+from rxws.closing import is_clean
 from rxws.status import Closed, Connecting, Open, Status, Waiting, moved
 
-__all__ = ["ReconnectPolicy", "Reconnector", "redial"]
+__all__ = ["Dialer", "ReconnectPolicy", "Reconnector", "observable_of", "reconnector_of"]
 
 In = TypeVar("In")
 Out = TypeVar("Out")
 
-# A final end by one of these completes; by any other code it fails.
-_DONE = frozenset({1000, 1005})
+OnStatus: TypeAlias = Callable[[Status], object] | None
+
+# A final close with one of these completes; with any other code it fails.
+_COMPLETES = frozenset({1000, 1005})
 
 
 @dataclass(frozen=True, slots=True)
 class ReconnectPolicy:
-    """When to dial again.
-
-    Args:
-        backoff: Begins a series of waits in seconds; its end means to give up.
-        retryable: Tells whether to dial again after what happened; else it is final.
-        stable_after: Seconds that a connection has to stand for the series to begin anew.
+    """When to dial again; see `ReconnectOptions`.
 
     Raises:
-        TypeError: A policy is not callable.
-        ValueError: A number is out of range.
+        TypeError: `backoff` or `retryable` is not callable.
+        ValueError: `stable_after` is out of range.
     """
 
     backoff: Backoff = DEFAULT
@@ -62,53 +60,19 @@ class ReconnectPolicy:
             )
 
 
-def redial(
-    dial: Observable[Connection[In, Out]],
-    policy: ReconnectPolicy,
-    *,
-    status: ObserverBase[Status] | None = None,
-    scheduler: SchedulerBase | None = None,
-) -> Observable[Connection[In, Out]]:
-    """Return a cold Observable of connections: each subscription dials, and redials by the policy.
-
-    Args:
-        dial: Dials once for each subscription.
-        policy: When to dial again.
-        status: Receives every status after the first, which is `Closed(None)`.
-        scheduler: The time; by default the subscription's scheduler, or else the running loop.
-    """
-
-    def subscribe(
-        observer: ObserverBase[Connection[In, Out]], used: SchedulerBase | None = None
-    ) -> DisposableBase:
-        reconnecting = Reconnector(
-            dial,
-            observer,
-            policy,
-            scheduler or used or LoopScheduler.running(),
-            time.time,  # asyncio's loops count from any point
-            None if status is None else status.on_next,
-        )
-        reconnecting.start()
-        return reconnecting
-
-    return Observable(subscribe)
-
-
 class Reconnector(DisposableBase, Generic[In, Out]):
-    """One subscription: it dials, tells of each connection, and dials again when that is over.
+    """One subscription: dials, emits the connection, and dials again when that is closed.
 
-    It is used on the thread that made it, which is the scheduler's; only `dispose` may be called
-    from any.
+    It belongs to the thread that made it, which is the scheduler's; only `dispose` may be called on
+    any thread.
 
     Args:
         dial: Dials once for each subscription.
-        observer: Told of each connection while it is open, and of the end.
+        observer: Notified of each connection while it is open, and of the end.
         policy: When to dial again.
-        scheduler: The time.
-        wall: The present in seconds since 1970, for what servers ask for by a date.
-        status: Told of every status that follows the first, which is `Closed(None)`.
-        on_over: Called at the end, before that is told, or when disposed.
+        scheduler: Measures and runs the waits.
+        on_status: Called with every status after the first, which is `Closed(None)`.
+        on_end: Called once, when it ends, before `observer` is notified, or when it is disposed.
     """
 
     def __init__(
@@ -117,89 +81,98 @@ class Reconnector(DisposableBase, Generic[In, Out]):
         observer: ObserverBase[Connection[In, Out]],
         policy: ReconnectPolicy,
         scheduler: SchedulerBase,
-        wall: Callable[[], float],
-        status: Callable[[Status], object] | None = None,
-        on_over: Callable[[], object] | None = None,
+        on_status: OnStatus = None,
+        on_end: Callable[[], object] | None = None,
     ) -> None:
         self._dial = dial
-        self._observer: ObserverBase[Connection[In, Out]] | None = observer  # None: it is over
+        self._observer: ObserverBase[Connection[In, Out]] | None = observer  # None: it has ended
         self._policy = policy
         self._scheduler = scheduler
-        self._wall = wall
-        self._tell_status = status
-        self._on_over = on_over
+        self._on_status = on_status
+        self._on_end = on_end
         self._seconds = seconds_of(scheduler)
         self._thread = get_ident()
         self._status: Status = Closed(None)
         self._attempt = 0
-        self._waits: Iterator[float] | None = None  # begun with the first failure
+        self._delays: Iterator[float] | None = None  # since the first failure of a series
         self._opened = 0.0  # when the connection was
-        self._connection: Connection[In, Out] | None = None  # which is ours to close
-        # What the present status stands on: a dial and the connection's end, or a timer.
-        self._holds: list[DisposableBase] = []
+        self._connection: Connection[In, Out] | None = None  # to be closed by `dispose`
+        self._redials = True
+        self._error: Exception | None = None  # what `stop_redialing` was given
+        # Of the current status: the dial and the connection's `closed`, or the timer.
+        self._subscriptions: list[DisposableBase] = []
 
     @property
-    def over(self) -> bool:
-        """Whether nothing more will be told."""
+    def _ended(self) -> bool:
         return self._observer is None
 
     def start(self) -> None:
         """Dial."""
         self._attempt += 1
-        self._become(Connecting(self._attempt))
-        if self.over:  # disposed by who watches the status
+        self._set_status(Connecting(self._attempt))
+        if self._ended:  # disposed by a subscriber of the status
             return
-        # Not what `subscribe` returns: that comes too late where it notifies at once.
-        dialling = SingleAssignmentDisposable()
-        self._holds = [dialling]
-        dialling.disposable = self._dial.subscribe(
+        # A dial may notify before `subscribe` returns what to dispose.
+        dialing = SingleAssignmentDisposable()
+        self._subscriptions = [dialing]
+        dialing.disposable = self._dial.subscribe(
             self._on_open, self._on_failed, self._on_nothing, scheduler=self._scheduler
         )
 
+    def stop_redialing(self, error: Exception | None = None) -> None:
+        """End when the open connection, which this side is closing, is closed.
+
+        Args:
+            error: The error to end with. By default it completes if this side closed first or the
+                close is clean, and else fails with a `ConnectionClosed`.
+        """
+        self._redials = False
+        self._error = error
+
     def dispose(self) -> None:
-        """Close what is open with 1000, and stop dialling and waiting; from any thread."""
+        """Close an open connection with 1000, and stop dialing and waiting; on any thread."""
         if get_ident() == self._thread:
             self._dispose()
             return
         try:
             call_later(self._scheduler, 0, self._dispose)
-        except RuntimeError:  # the loop is closed, and all that ran on it is gone
+        except RuntimeError:  # there is nothing left to close
             logger.debug("dropped a call from another thread: the loop is closed")
 
-    # --- what the dial tells ------------------------------------------------------------------
+    # --- what the dial and the connection report ----------------------------------------------
 
     def _on_open(self, connection: Connection[In, Out]) -> None:
         if not isinstance(self._status, Connecting):
-            logger.warning("a dial brought a second connection, %r: closing it", connection)
+            logger.warning("closing %r: a dial may open only one connection", connection)
             connection.outgoing.on_next(Close())
             return
         self._opened = self._seconds()
-        self._become(Open(connection.handshake))
+        self._set_status(Open(connection.handshake))
         failed: Exception | None = None
         if self._observer is not None:
             try:
                 self._observer.on_next(connection)
             except Exception as exc:
                 failed = exc
-        # Only from here on does disposing close it, so that who raised and disposed is told of.
+        # `dispose` closes it only from here on, so that a subscriber may dispose and then raise.
         if failed is not None:
-            connection.outgoing.on_error(failed)  # as a handler that raises: 1011, and logged
+            connection.outgoing.on_error(failed)  # 1011 and a log entry, as for a handler
         elif self._observer is None:
             connection.outgoing.on_next(Close())
         if self._observer is not None:
             self._connection = connection
-            # Not before: one that is closed by now tells so at once.
-            ended = SingleAssignmentDisposable()
-            self._holds.append(ended)
-            ended.disposable = connection.closed.subscribe(
+            # If it is closed by now, this notifies before it returns.
+            closed = SingleAssignmentDisposable()
+            self._subscriptions.append(closed)
+            closed.disposable = connection.closed.subscribe(
                 self._on_closed, scheduler=self._scheduler
             )
 
     def _on_failed(self, error: Exception) -> None:
         if isinstance(self._status, Connecting):
-            self._go_on(error)
-        else:  # an `ops.timeout` above a dial does that
-            logger.warning("a dial failed whose connection stands, which goes on: %r", error)
+            self._retry(error)
+        else:  # as an `ops.timeout` above the dial does
+            logger.warning("a dial failed after its connection was opened: %r", error)
 
     def _on_nothing(self) -> None:
         if isinstance(self._status, Connecting):
@@ -208,46 +181,51 @@ class Reconnector(DisposableBase, Generic[In, Out]):
     def _on_closed(self, close: Close) -> None:
         if self._seconds() - self._opened >= self._policy.stable_after:
             self._attempt = 0
-            self._waits = None
-        self._go_on(ConnectionClosed(close), close)
+            self._delays = None
+        self._retry(ConnectionClosed(close), close)
 
     # --- what follows -------------------------------------------------------------------------
 
-    def _go_on(self, cause: Exception, close: Close | None = None) -> None:
+    def _retry(self, cause: Exception, close: Close | None = None) -> None:
         """Wait for the next attempt, or end."""
-        self._let_go()
+        self._release()
+        if close is not None and not self._redials:
+            _note(cause, "Not dialled again: this side had ended the connection.")
+            completes = close.by == "local" or is_clean(close)
+            self._end(close, self._error or (None if completes else cause))
+            return
         try:
             delay = self._delay(cause)
-        except Exception as exc:  # of a policy
+        except Exception as exc:  # raised by the policy
             self._end(close, exc)
             return
-        if self.over:  # disposed by a policy
+        if self._ended:  # disposed by the policy
             return
         if delay is None:
-            self._end(close, None if close is not None and close.code in _DONE else cause)
+            self._end(close, None if close is not None and close.code in _COMPLETES else cause)
             return
         if close is not None:
-            self._become(Closed(close))
-        if not self.over:
-            self._become(Waiting(delay, cause))
-        if not self.over:
-            # Also for a delay of 0: dials that fail at once follow one another, without recursion.
-            self._holds = [call_later(self._scheduler, delay, self._again)]
+            self._set_status(Closed(close))
+        if not self._ended:
+            self._set_status(Waiting(delay, cause))
+        if not self._ended:
+            # Even for 0 seconds, or dials that fail at once would recurse.
+            self._subscriptions = [call_later(self._scheduler, delay, self._redial)]
 
-    def _again(self) -> None:
-        self._holds = []  # the timer has run
+    def _redial(self) -> None:
+        self._subscriptions = []  # the timer has run
         self.start()
 
     def _delay(self, cause: Exception) -> float | None:
-        """Return how long to wait, None if it is final."""
+        """Return the seconds to wait, None if the cause is final."""
         retryable = self._policy.retryable
         if not retryable(cause):
             name = getattr(retryable, "__qualname__", repr(retryable))
             _note(cause, f"Not dialled again: {name} takes it as final.")
             return None
-        if self._waits is None:
-            self._waits = iter(self._policy.backoff())
-        delay = next(self._waits, None)
+        if self._delays is None:
+            self._delays = iter(self._policy.backoff())
+        delay = next(self._delays, None)
         if delay is None:
             _note(cause, f"Not dialled again: the backoff has ended, at attempt {self._attempt}.")
             return None
@@ -255,14 +233,15 @@ class Reconnector(DisposableBase, Generic[In, Out]):
             raise ValueError(
                 f"the backoff asks to wait {delay!r}: use seconds, 0 or more"
             ) from cause
-        # Added, so that those who were all told the same do not come back in one moment.
-        return delay + (retry_after(cause, self._wall()) or 0.0)
+        # Added, so that the jitter spreads clients that were all sent the same Retry-After. That
+        # may be a date, so the time is not the loop's.
+        return delay + (retry_after(cause, time.time()) or 0.0)
 
     # --- ends ---------------------------------------------------------------------------------
 
     def _end(self, close: Close | None, error: Exception | None) -> None:
         observer = self._stop(Closed(close, error))
-        if observer is None:  # disposed by a policy that raises
+        if observer is None:  # disposed by a policy that then raised
             return
         try:
             if error is None:
@@ -270,44 +249,94 @@ class Reconnector(DisposableBase, Generic[In, Out]):
             else:
                 observer.on_error(error)
         except Exception as exc:
-            # RxPY raises the error itself where a subscriber gave no on_error.
-            said = "took" if exc is error else "could take"
-            logger.error("nobody %s the end of the connections: %s", said, exc, exc_info=exc)
+            # RxPY raises the error itself if a subscriber has no on_error.
+            what = "failed, and no on_error handles it" if exc is error else "ended, which raised"
+            logger.error("the connections %s: %s", what, exc, exc_info=exc)
 
     def _dispose(self) -> None:
         self._stop(Closed(Close() if isinstance(self._status, Open) else None))
 
     def _stop(self, status: Closed) -> ObserverBase[Connection[In, Out]] | None:
-        """Let go of everything, and return who is to be told of it, None if it was over."""
+        """Close and release everything, and return the observer, None if it had ended before."""
         observer, self._observer = self._observer, None
         if observer is None:
             return None
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.outgoing.on_next(Close())
-        self._let_go()
-        if not isinstance(self._status, Closed):  # disposed by who watches the status
-            self._become(status)
-        if self._on_over is not None:
-            self._on_over()
+        self._release()
+        if not isinstance(self._status, Closed):
+            self._set_status(status)
+        if self._on_end is not None:
+            self._on_end()
         return observer
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         self._connection = None
-        holds, self._holds = self._holds, []
-        for hold in holds:
-            hold.dispose()
+        subscriptions, self._subscriptions = self._subscriptions, []
+        for subscription in subscriptions:
+            subscription.dispose()
 
-    def _become(self, status: Status) -> None:
+    def _set_status(self, status: Status) -> None:
         self._status = moved(self._status, status)
-        if self._tell_status is not None:
+        if self._on_status is not None:
             try:
-                self._tell_status(status)
+                self._on_status(status)
             except Exception as exc:
                 logger.error("a subscriber of the status raised: %s", exc, exc_info=exc)
 
 
+Dialer: TypeAlias = Callable[
+    [ObserverBase[Connection[In, Out]], OnStatus, SchedulerBase | None], Reconnector[In, Out]
+]
+"""Makes the `Reconnector` of one subscription; the caller starts it.
+
+Its parameters are the observer, what is called with each status, and the scheduler.
+"""
+
+
+def reconnector_of(
+    dial: Observable[Connection[In, Out]],
+    policy: ReconnectPolicy,
+    scheduler: SchedulerBase | None = None,
+) -> Dialer[In, Out]:
+    """Return the dialer of an Observable that dials once for each subscription.
+
+    Args:
+        dial: The Observable.
+        policy: When to dial again.
+        scheduler: By default the subscription's, or else the running event loop.
+    """
+    return lambda observer, on_status, subscribed_with: Reconnector(
+        dial,
+        observer,
+        policy,
+        scheduler or subscribed_with or LoopScheduler.running(),
+        on_status,
+    )
+
+
+def observable_of(
+    dialer: Dialer[In, Out], status: ObserverBase[Status] | None
+) -> Observable[Connection[In, Out]]:
+    """Return a cold Observable of connections: each subscription dials for itself.
+
+    Args:
+        dialer: Dials.
+        status: Notified of every status after the first, which is `Closed(None)`.
+    """
+
+    def subscribe(
+        observer: ObserverBase[Connection[In, Out]], scheduler: SchedulerBase | None = None
+    ) -> DisposableBase:
+        run = dialer(observer, None if status is None else status.on_next, scheduler)
+        run.start()
+        return run
+
+    return Observable(subscribe)
+
+
 def _note(error: Exception, note: str) -> None:
-    """Add a note, once: a source may fail with the same error again."""
+    """Add a note, but only once: a dial may fail with the same error again."""
     if note not in getattr(error, "__notes__", ()):
         error.add_note(note)

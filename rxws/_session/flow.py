@@ -222,6 +222,13 @@ class FlowControl:
         self.sent_bytes += len(payload)
         return True
 
+    @property
+    def ready(self) -> bool:
+        """Whether `send_now` is worth a call: a message would leave, or a loss would show."""
+        return self.send_lost or (
+            self.wire_writable and not self.outbox.count and self._transport.running
+        )
+
     def set_external_backlog(self, waiting: int) -> None:
         """So many bytes wait elsewhere by now: they hold up reading as if they waited here."""
         self.waiting = 0 if self.send_lost else waiting

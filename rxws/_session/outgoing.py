@@ -139,11 +139,13 @@ class Outgoing(Stream[T], Subject[T]):
             else:
                 self._close(value)
 
-    def push_now(self, value: T) -> bool | None:
-        """Send a message if it leaves for the socket at once, and else do nothing (False).
+    def try_send(self, value: T) -> bool | None:
+        """Send a message if it leaves for the socket at once, and otherwise do nothing.
 
-        For who keeps a queue that outlives the connection; on the session's thread only. None
-        tells that it cannot be encoded, which is a fault, and was told as one.
+        For a queue that outlives the connection; on the session's thread only.
+
+        Returns:
+            False if it does not leave, None if it cannot be encoded, which is reported as a fault.
         """
         sent = self._sink.send_now(value)
         if sent and self._all_observers:

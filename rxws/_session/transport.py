@@ -23,6 +23,11 @@ class Transport(Protocol):
     __slots__ = ()
 
     @property
+    def running(self) -> bool:
+        """Whether frames are taken from a session yet."""
+        ...
+
+    @property
     def buffered(self) -> int:
         """Bytes that were taken from the session and not yet by the kernel."""
         ...

@@ -1,4 +1,4 @@
-"""Reconnect: the operator over any Observable that dials."""
+"""The operator `reconnect`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from reactivex import Observable
 from reactivex.abc import ObserverBase, SchedulerBase
 
 from rxws._core.connection import Connection
-from rxws._reconnect.reconnector import ReconnectPolicy, redial
+from rxws._reconnect.reconnector import ReconnectPolicy, observable_of, reconnector_of
 from rxws.backoff import DEFAULT, Backoff, is_retryable
 from rxws.status import Status
 
@@ -26,34 +26,37 @@ def reconnect(
     status: ObserverBase[Status] | None = None,
     scheduler: SchedulerBase | None = None,
 ) -> Callable[[Observable[Connection[In, Out]]], Observable[Connection[In, Out]]]:
-    """Dial again when a connection could not be opened, or is over.
+    """Dial again when a connection could not be opened, or is closed.
 
-    The source dials once for each subscription: it emits a connection when that is open, or fails.
-    How a connection ended is read from its `closed`. A final end by 1000 or by no code completes
-    the result, any other final end fails it: with a `ConnectionClosed`, or with the error of the
-    dial. A note on the error says why it is final. Disposing closes the present connection with
-    1000, and stops dialling and waiting.
+    The source must dial once for each subscription: it emits one connection when that is open, or
+    fails. The result emits all connections. It completes when one closes with 1000 or without a
+    code. It fails with a `ConnectionClosed`, or with the source's error, when that is not
+    `retryable` or `backoff` ends; a note on the error says which. Disposing it closes the open
+    connection with 1000 and stops dialing.
 
     ```
-    dial      --c#   --X         ---c|     each time it is subscribed; `#` and `|` end connection c
-    reconnect --c------------------c|      # by 1006, X is a ConnectError, | is 1000
+    dial      --c#   --X         ---c|     each time it is subscribed; # is 1006, X a ConnectError,
+    reconnect --c------------------c|      | is 1000
     ```
 
     Args:
-        backoff: Begins a series of waits, in seconds; its end means to give up with what happened
-            last. See `rxws.backoff`. The wait for a `Retry-After` is added to it.
-        retryable: Tells whether to dial again after what happened; else it is final.
-        stable_after: Seconds that a connection has to stand for the series to begin anew.
-        status: Told of every status that follows the first, which is `rxws.status.Closed(None)`.
-        scheduler: The time; by default the one that is subscribed with, or else the running loop.
+        backoff: Returns an iterator of waits in seconds before the next attempts. When the iterator
+            ends, the stream fails with the last error. See `rxws.backoff`. If the server sends
+            `Retry-After`, that time is added.
+        retryable: Returns whether to dial again after an error.
+        stable_after: Seconds that a connection must stay open for `backoff` to start over.
+        status: An observer of the status. The first status, `rxws.status.Closed(None)`, is not
+            emitted.
+        scheduler: Runs the waits; by default the scheduler passed to `subscribe`, or else the
+            running event loop.
 
     Returns:
-        An operator. Each subscription of it dials for itself.
+        An operator. Each subscription to its result dials for itself.
 
     Raises:
         TypeError: `backoff` or `retryable` is not callable.
         ValueError: `stable_after` is out of range.
-        RuntimeError: From subscribing, where no event loop runs and no scheduler is passed.
+        RuntimeError: Raised by `subscribe` if no event loop is running and no scheduler is given.
 
     Examples:
         ```python
@@ -62,4 +65,4 @@ def reconnect(
         ```
     """
     policy = ReconnectPolicy(backoff, retryable, stable_after)
-    return lambda source: redial(source, policy, status=status, scheduler=scheduler)
+    return lambda source: observable_of(reconnector_of(source, policy, scheduler), status)

@@ -132,6 +132,11 @@ class FakeTransport:
         self.wake()
 
     @property
+    def running(self) -> bool:
+        """Whether frames are taken from a session yet."""
+        return self._receiver is not None
+
+    @property
     def receiver(self) -> Receiver:
         """The attached session."""
         assert self._receiver is not None, "attach() the session first"

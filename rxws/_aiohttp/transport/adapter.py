@@ -81,6 +81,11 @@ class AiohttpTransport(Transport, SocketListener):
         self.write = writer.write
 
     @property
+    def running(self) -> bool:
+        """See `Transport.running`."""
+        return self._receiver is not None
+
+    @property
     def buffered(self) -> int:
         """See `Transport.buffered`."""
         return self._writer.buffered

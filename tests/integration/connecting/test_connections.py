@@ -366,7 +366,7 @@ async def test_open_timeout_includes_the_address_function() -> None:
     recorder = ConnectionsRecorder(hangs, open_timeout=0.02, backoff=lambda: iter(()))
     error = await recorder.end()
     assert type(error) is rxws.ConnectError
-    assert "url() gave no answer in open_timeout=0.02 s" in str(error)
+    assert "url() did not return in open_timeout=0.02 s" in str(error)
     own = await ConnectionsRecorder(times_out).end()
     assert type(own) is TimeoutError
 

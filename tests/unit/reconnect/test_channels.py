@@ -206,7 +206,7 @@ def test_a_channel_sends() -> None:
     assert faults == [failed]
     assert received_by(client.dials[0]) == ["+a", "x", "y"]
     assert client.names[-1] == "Open"
-    with pytest.raises(TypeError, match="push the Close into its subject"):
+    with pytest.raises(TypeError, match="push the Close into the subject"):
         a.on_next(Close())
     client.check_nothing_left(notes.subscription.dispose)
 
@@ -323,7 +323,7 @@ def test_channels_of_one_key_share_the_look_up() -> None:
     client.dials[0].peer.message("7:again")
     assert all_notes[507].values == ["7:x", "7:again"]
     client.feed.dispose()
-    assert client.feed._channels._keyed == {}
+    assert client.feed._lifecycle.channels._keyed == {}
     client.check_nothing_left()
 
 

@@ -72,8 +72,8 @@ def test_the_oldest_make_room() -> None:
     queue = Queue(3 * 129)
     queue.push("a", "b", "c", "d" * 200)
     assert queue.all() == ["d" * 200]
-    assert queue.tell() == [Dropped(value, "overflow") for value in "abc"]
-    assert queue.tell() == []
+    assert queue.take_dropped() == [Dropped(value, "overflow") for value in "abc"]
+    assert queue.take_dropped() == []
     assert queue.dropped == {"overflow": 3}
 
 
@@ -86,7 +86,7 @@ def test_the_expired_give_way_first() -> None:
     queue.now = 5.1
     queue.push("c", "d")
     assert queue.all() == ["b", "c"]
-    assert queue.tell() == [Dropped("a", "expired"), Dropped("d", "overflow")]
+    assert queue.take_dropped() == [Dropped("a", "expired"), Dropped("d", "overflow")]
 
 
 def test_it_waits_for_ttl_and_no_longer() -> None:
@@ -127,14 +127,14 @@ def test_latest_keeps_the_place_of_its_key() -> None:
     assert queue.bytes == 6
     queue.now = 8.0
     assert queue.all() == ["a222"]
-    assert queue.tell() == [Dropped("a1", "conflated"), Dropped("b1", "expired")]
+    assert queue.take_dropped() == [Dropped("a1", "conflated"), Dropped("b1", "expired")]
 
 
 def test_latest_and_the_bound() -> None:
     """Above the bound the key that waits longest gives way, and never the newest message."""
     queue = Queue(2 * 130, overflow.latest(lambda value: value[0]))
     queue.push("a1", "b1", "c1")
-    assert queue.tell() == [Dropped("a1", "overflow")]
+    assert queue.take_dropped() == [Dropped("a1", "overflow")]
     queue.push("b" + "2" * 100)
     assert queue.all() == ["b" + "2" * 100]
     assert queue.dropped == {"overflow": 2, "conflated": 1}
@@ -148,7 +148,7 @@ def test_latest_and_what_is_put_back() -> None:
     assert taken is not None
     queue.push("a2")
     queue.put_back(taken)
-    assert queue.tell() == [Dropped("a1", "conflated")]
+    assert queue.take_dropped() == [Dropped("a1", "conflated")]
     taken = queue.take()
     assert taken is not None
     queue.put_back(taken)
@@ -172,7 +172,7 @@ def test_an_end_seals_it() -> None:
     assert not queue.seal(Close())
     queue.push("b")
     assert queue.end == Close(4001)
-    assert queue.tell() == [Dropped("b", "closed")]
+    assert queue.take_dropped() == [Dropped("b", "closed")]
     queue.unseal()
     queue.push("c")
     assert queue.all() == ["a", "c"]
@@ -193,4 +193,4 @@ def test_what_nobody_comes_to_be_told_is_bounded() -> None:
     queue = Queue(129)
     queue.push(*["a"] * 1501)
     assert queue.dropped == {"overflow": 1500}
-    assert len(queue.tell()) == 1000
+    assert len(queue.take_dropped()) == 1000

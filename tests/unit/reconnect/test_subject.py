@@ -228,7 +228,7 @@ def test_a_final_end_that_nobody_takes_is_logged(caplog: pytest.LogCaptureFixtur
     """A subscriber without `on_error` does not make a final error vanish."""
     client = VirtualSubject(fail_with(REFUSED))
     client.feed.subscribe(print)
-    assert "nobody took the end" in caplog.text
+    assert "no on_error handles it" in caplog.text
     client.check_nothing_left()
 
 

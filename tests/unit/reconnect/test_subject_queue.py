@@ -73,6 +73,28 @@ def test_what_waits_leaves_when_the_wire_begins() -> None:
     client.check_nothing_left(notes.subscription.dispose)
 
 
+def test_each_message_is_encoded_once_on_a_connection_that_begins_later() -> None:
+    """Nothing is encoded in vain before the connection's transport runs."""
+    encoded: list[str] = []
+
+    def encode(value: str) -> str:
+        encoded.append(value)
+        return value
+
+    codec: rxws.Codec[str | bytes, str] = rxws.Codec(encode, lambda frame: frame)
+    client = Client(served(begun=False, codec=codec))
+    for value in "012":
+        client.feed.on_next(value)
+    notes = client.notes()
+    client.feed.on_next("3")
+    [dial] = client.dials
+    assert dial.session is not None
+    dial.transport.attach(dial.session)
+    client.run()
+    assert encoded == ["0", "1", "2", "3"]
+    client.check_nothing_left(notes.subscription.dispose)
+
+
 def test_a_wire_that_takes_again_is_sent_what_waits() -> None:
     """A slow peer gets all, in order, as it takes it."""
     client = VirtualSubject()
@@ -410,7 +432,7 @@ def test_map_async_holds_whatever_connection_there_is() -> None:
     """What holds reading holds it on the next connection as well, and lets go of it there."""
     client = VirtualSubject()
     notes = client.notes()
-    hold = client.feed._machine.holds.pause()
+    hold = client.feed._lifecycle.pauses.pause()
     assert not client.dials[0].transport.reading
     client.conn.outgoing.on_next(Close(1012))
     client.dials[0].peer.close(1012)
