@@ -82,7 +82,7 @@ def test_each_message_is_encoded_once_on_a_connection_that_begins_later() -> Non
         return value
 
     codec: rxws.Codec[str | bytes, str] = rxws.Codec(encode, lambda frame: frame)
-    client = Client(served(begun=False, codec=codec))
+    client = VirtualSubject(open_at_once(begun=False, codec=codec))
     for value in "012":
         client.feed.on_next(value)
     notes = client.notes()
