@@ -1,4 +1,4 @@
-"""The fixture `target`: a process under attack, once for each end and path."""
+"""The fixture `target`: a process under attack, for each end and each read path."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from support.attack.attackers import Target
 from support.peers.raw import RawServer
 from support.processes.server import PATIENCE, Server
 
-Running = tuple[str, Server]
+EndAndServer = tuple[str, Server]
 
 ENDS_AND_PATHS = [(end, path) for path in ("push", "pull") for end in ("server", "client")]
 
 
 @pytest.fixture(scope="session", params=ENDS_AND_PATHS, ids="-".join)
-def process(request: pytest.FixtureRequest) -> Iterator[Running]:
-    """One process for many tests, as its start costs more than most of them."""
+def process(request: pytest.FixtureRequest) -> Iterator[EndAndServer]:
+    """Start one process for many tests, since its start takes longer than most of them."""
     end, path = request.param
     roots = [str(Path(rxws.__file__).parents[1]), str(TESTS)]
     with subprocess.Popen(
@@ -52,8 +52,8 @@ def process(request: pytest.FixtureRequest) -> Iterator[Running]:
 
 
 @pytest.fixture
-async def target(process: Running) -> AsyncIterator[Target]:
-    """The process, with rxws at one end, and with what a test has opened to it gone afterwards."""
+async def target(process: EndAndServer) -> AsyncIterator[Target]:
+    """Attack the process with rxws at one end; afterwards reset the test's connections."""
     end, server = process
     async with RawServer() as listening:
         target = Target(end, server, listening)

@@ -1,7 +1,7 @@
-"""Attacks on an open connection: each is bounded, in memory and in what it holds of the loop.
+"""Attacks on an open connection: memory and time on the event loop stay bounded.
 
-What `fire.attack` checks is part of what each test says: RSS grows by less than 32 MiB, no callback
-of the loop takes 150 ms of CPU, and nothing is logged. `make soak` takes the full numbers.
+Each test uses `attack`, which checks that RSS grows by less than 32 MiB, no callback of the loop
+takes 150 ms of CPU, and nothing is logged. `make soak` runs the full numbers.
 """
 
 from __future__ import annotations
@@ -30,30 +30,29 @@ BLOCK = 1000  # frames in one write
 
 
 async def send_many(peer: Peer, frame: bytes, count: int) -> None:
-    """Send a frame so often."""
+    """Send a frame `count` times."""
     block = frame * BLOCK
     for _ in range(count // BLOCK):
         await peer.send(block)
 
 
-async def told(target: Target, messages: int) -> None:
-    """Wait until the process has told so many messages."""
+async def until_delivered(target: Target, messages: int) -> None:
+    """Wait until the process has delivered this many messages."""
     async with asyncio.timeout(PATIENCE):
-        # Nothing tells what goes on in another process.
-        while (await target.report())["messages"] < messages:  # noqa: ASYNC110 # see above
+        while (await target.report())["messages"] < messages:  # noqa: ASYNC110 # another process
             await asyncio.sleep(0.01)
 
 
-async def end(peer: Peer, code: int = 1000) -> None:
-    """Close, and see the close answered, with no reset."""
+async def close_cleanly(peer: Peer, code: int = 1000) -> None:
+    """Close, and assert that the close is answered without a reset."""
     await peer.close(code)
     assert (await peer.closing()).code == code
     peer.fin()
     await peer.until_ended()
 
 
-async def ended_with(peer: Peer, code: int) -> None:
-    """Wait for the verdict."""
+async def assert_closed_with(peer: Peer, code: int) -> None:
+    """Wait for a close frame with this code."""
     async with asyncio.timeout(PATIENCE):
         assert (await peer.closing()).code == code
         peer.fin()
@@ -65,16 +64,16 @@ async def ended_with(peer: Peer, code: int) -> None:
 
 @functools.cache
 def bomb(size: int) -> bytes:
-    """So many zeros, deflated without ever having them all."""
-    squeeze = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
-    parts = [squeeze.compress(bytes(MIB)) for _ in range(size // MIB)]
-    return b"".join([*parts, squeeze.flush(zlib.Z_SYNC_FLUSH)]).removesuffix(b"\x00\x00\xff\xff")
+    """Deflate `size` zeros without holding them all in memory."""
+    compressor = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    parts = [compressor.compress(bytes(MIB)) for _ in range(size // MIB)]
+    return b"".join([*parts, compressor.flush(zlib.Z_SYNC_FLUSH)]).removesuffix(b"\x00\x00\xff\xff")
 
 
 @pytest.mark.promise("bomb")
 @pytest.mark.parametrize("fragments", [1, 1000])
 async def test_a_deflate_bomb_is_inflated_up_to_the_limit(target: Target, fragments: int) -> None:
-    """What would be a gigabyte is a 1009 when `max_message_size` is passed, without the rest."""
+    """A message that inflates to 1 GiB closes with 1009 at `max_message_size`."""
     data = bomb((1024 if SOAK else 32) * MIB)
     async with attack(target):
         peer = await target.peer("sink", deflate=True)
@@ -84,27 +83,27 @@ async def test_a_deflate_bomb_is_inflated_up_to_the_limit(target: Target, fragme
                 last = at + step >= len(data)
                 opcode = Op.CONT if at else Op.BINARY
                 await peer.frame(opcode, data[at : at + step], fin=last, rsv=0 if at else 4)
-        await ended_with(peer, 1009)
+        await assert_closed_with(peer, 1009)
 
 
 @pytest.mark.promise("bomb")
-async def test_many_bombs_in_one_chunk_take_turns(target: Target) -> None:
-    """Messages that inflate to `max_message_size` are inflated one at a time, whatever comes."""
+async def test_many_bombs_in_one_chunk_are_inflated_one_at_a_time(target: Target) -> None:
+    """Many messages that inflate to `max_message_size` are inflated one at a time."""
     count = 1000 if SOAK else 60
     async with attack(target):
         peer = await target.peer("sink", deflate=True)
         await peer.send(peer.build(Op.BINARY, bomb(MIB), rsv=4) * count)
-        await told(target, count)
-        await end(peer)
+        await until_delivered(target, count)
+        await close_cleanly(peer)
 
 
 async def test_a_bomb_within_a_bomb_is_inflated_once(target: Target) -> None:
-    """A message that is deflate data itself is told as that."""
+    """A message that inflates to deflate data is delivered as that data."""
     async with attack(target) as cost:
         peer = await target.peer("echo", deflate=True)
         await peer.deflated(Op.BINARY, bomb(32 * MIB))
-        await told(target, 1)
-        await end(peer)
+        await until_delivered(target, 1)
+        await close_cleanly(peer)
     assert cost.said["ends"] == {"peer 1000": 1}
 
 
@@ -113,37 +112,37 @@ async def test_a_bomb_within_a_bomb_is_inflated_once(target: Target) -> None:
 
 @pytest.mark.promise("size")
 async def test_a_million_fragments_of_one_byte(target: Target) -> None:
-    """They are one message, of as many bytes; what it holds is what `max_message_size` allows."""
+    """A million fragments of one byte are one message, which `max_message_size` bounds."""
     async with attack(target):
         peer = await target.peer("sink")
         await peer.frame(Op.BINARY, b"", fin=False)
         await send_many(peer, peer.build(Op.CONT, b"x", fin=False), MANY)
         await peer.frame(Op.CONT, b"")
-        await told(target, 1)
-        await end(peer)
+        await until_delivered(target, 1)
+        await close_cleanly(peer)
 
 
-async def test_fragments_of_nothing(target: Target) -> None:
-    """A message that goes on without a byte takes no memory, and nobody has to stay for it."""
+async def test_a_million_empty_fragments(target: Target) -> None:
+    """Empty fragments take no memory."""
     async with attack(target):
         peer = await target.peer("sink")
         await peer.frame(Op.TEXT, b"", fin=False)
         await send_many(peer, peer.build(Op.CONT, b"", fin=False), MANY)
-        await end(peer)
+        await close_cleanly(peer)
 
 
 @pytest.mark.parametrize("payload", [b"", b"x"])
 async def test_a_million_tiny_messages(target: Target, payload: bytes) -> None:
-    """They are told at once: there is no queue that they could fill."""
+    """Tiny messages are delivered at once and fill no queue."""
     async with attack(target):
         peer = await target.peer("sink")
         await send_many(peer, peer.build(Op.TEXT, payload), MANY)
-        await told(target, MANY)
-        await end(peer)
+        await until_delivered(target, MANY)
+        await close_cleanly(peer)
 
 
 async def test_echoes_that_nobody_reads(target: Target) -> None:
-    """Above `high_water` unsent bytes nothing more is read from a peer that does not read."""
+    """Above `high_water` unsent bytes, nothing more is read from a peer that does not read."""
     async with attack(target):
         peer = await target.peer("echo", reads=False, send_timeout=1.0, heartbeat=600.0)
         block = peer.build(Op.BINARY, bytes(16 * KIB)) * 16
@@ -158,32 +157,32 @@ async def test_echoes_that_nobody_reads(target: Target) -> None:
 
 @pytest.mark.promise("pings")
 @pytest.mark.parametrize("opcode", [Op.PING, Op.PONG])
-async def test_a_flood_of_control_frames_at_a_peer_that_does_not_read(
+async def test_a_flood_of_control_frames_from_a_peer_that_does_not_read(
     target: Target, opcode: Op
 ) -> None:
-    """Pings are read on and on, while one pong at most waits for the peer to take it."""
+    """All control frames are read, and at most one pong waits for a peer that does not read."""
     async with attack(target):
         peer = await target.peer("sink", reads=False, heartbeat=600.0)
         await send_many(peer, peer.build(opcode, bytes(125)), MANY)
         await peer.text("over")
-        await told(target, 1)  # all that came before it was read
+        await until_delivered(target, 1)  # everything before it was read
         peer.start_reading()
-        await end(peer)
+        await close_cleanly(peer)
     pongs = [one for one in peer.frames if one.opcode == Op.PONG]
     assert len(pongs) <= (MANY if opcode is Op.PING else 0)
 
 
 def has_frames(peer: Peer, count: int) -> bool:
-    """Whether a peer has got so many frames."""
+    """Return whether a peer has received this many frames."""
     return len(peer.frames) == count
 
 
 @pytest.mark.promise("size")
 async def test_a_message_that_is_never_finished(target: Target) -> None:
-    """It may take as long as its peer likes, but no more bytes than `max_message_size`.
+    """An unfinished message holds at most `max_message_size` bytes, for an unlimited time.
 
-    (Where messages may be compressed: an eighth more.) A bound in time there is none: pings are
-    answered in between, as they are without a message.
+    With compression it holds up to an eighth more. There is no time limit: pings are answered
+    between fragments.
     """
     async with attack(target) as cost:
         peer = await target.peer("sink", max_message_size=MIB)
@@ -197,12 +196,12 @@ async def test_a_message_that_is_never_finished(target: Target) -> None:
             for _ in range(19):
                 await peer.frame(Op.PING, b"more")
                 await peer.frame(Op.CONT, bytes(64 * KIB), fin=False)
-        await ended_with(peer, 1009)
+        await assert_closed_with(peer, 1009)
     assert cost.said["messages"] == 0
 
 
 async def test_the_announced_length_is_not_allocated(target: Target) -> None:
-    """Headers that announce 50 messages of 64 MiB take no memory before the messages come."""
+    """Headers that announce 50 messages of 64 MiB take no memory before the payload arrives."""
     limit, count = 64 * MIB, 50
     async with attack(target) as cost:
         for _ in range(count):
@@ -219,7 +218,7 @@ async def test_the_announced_length_is_not_allocated(target: Target) -> None:
 
 
 async def test_a_close_frame_byte_by_byte(target: Target) -> None:
-    """It is answered when it is whole."""
+    """A close frame that arrives byte by byte is answered when it is complete."""
     async with attack(target) as cost:
         peer = await target.peer("sink")
         for at, byte in enumerate(data := peer.build(Op.CLOSE, close_body(4001, "bye"))):
@@ -241,8 +240,10 @@ async def test_a_close_frame_byte_by_byte(target: Target) -> None:
         pytest.param((Op.BINARY, bytes(1000)), id="messages"),
     ],
 )
-async def test_an_answer_that_is_trickled(target: Target, answer: tuple[Op, bytes]) -> None:
-    """Who does not answer our close within `close_timeout` is cut off, whatever else it sends."""
+async def test_a_peer_that_trickles_instead_of_answering_a_close(
+    target: Target, answer: tuple[Op, bytes]
+) -> None:
+    """A peer that does not answer our close within `close_timeout` is cut off."""
     async with attack(target) as cost:
         peer = await target.peer("leave", close_timeout=0.3)
         assert (await peer.closing()).code == 1000
@@ -251,13 +252,13 @@ async def test_an_answer_that_is_trickled(target: Target, answer: tuple[Op, byte
             with suppress(ConnectionError):
                 while not peer.ended:
                     await peer.send(bytes([next(trickle)]))
-                    await asyncio.sleep(0.01)  # slow enough for a close not to be whole in time
+                    await asyncio.sleep(0.01)  # too slow to complete a close in time
             await peer.until_ended()
     assert cost.said["ends"] == {"local 1000": 1}
 
 
-async def test_many_at_once(target: Target) -> None:
-    """A hundred peers that all do their worst at once are bounded as one is."""
+async def test_many_attacks_at_once(target: Target) -> None:
+    """Fifty attacks at once stay within the same bounds as one."""
     rounds = 100 if SOAK else 1
     async with attack(target):
         for _ in range(rounds):
@@ -273,7 +274,7 @@ async def test_many_at_once(target: Target) -> None:
                         await peer.frame(Op.BINARY, deflate(os.urandom(100)), fin=False, rsv=4)
             for number, peer in enumerate(peers):
                 if number % 2:
-                    await ended_with(peer, 1009)
+                    await assert_closed_with(peer, 1009)
                 else:
-                    await end(peer)
+                    await close_cleanly(peer)
                 await peer.rst()

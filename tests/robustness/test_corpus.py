@@ -1,4 +1,4 @@
-"""The corpus: each stream that is kept comes to what its index says."""
+"""The corpus: each stored stream ends as the index says."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from support.peers.endpoints import open_links
 from support.peers.fake_tcp import force_read_path
 
 
-def test_the_index_is_of_the_files() -> None:
-    """Each file of the corpus has its line in the index, and no line is without a file."""
+def test_the_index_matches_the_files() -> None:
+    """The index lists exactly the files of the corpus."""
     assert sorted(path.stem for path in FOLDER.glob("*.bin")) == sorted(
         each.name for each in entries()
     )
@@ -22,10 +22,10 @@ def test_the_index_is_of_the_files() -> None:
 @pytest.mark.promise("fire")
 @pytest.mark.parametrize("path", ["push", "pull"])
 @pytest.mark.parametrize("end", ["server", "client"])
-async def test_each_stream_comes_to_its_end(
+async def test_each_stream_ends_as_indexed(
     end: str, path: str, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At both ends and on both paths: these messages, this code, and this one to have ended it."""
+    """Each stream delivers the indexed messages and ends with the indexed code."""
     force_read_path(monkeypatch, path)
     wrong: list[object] = []
     async with open_links(end, serve) as link:

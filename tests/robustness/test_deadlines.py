@@ -1,4 +1,4 @@
-"""Time on a real socket: `send_timeout`, heartbeats, pauses, `hold_timeout`."""
+"""Deadlines on a real socket: `send_timeout`, heartbeats, pauses and `hold_timeout`."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def clock() -> float:
 # --- send_timeout ---------------------------------------------------------------------------
 
 
-def our_end(one: Link) -> tuple[bool, bool]:
-    """Whether a process still holds our end of the socket, and whether the kernel does."""
+def our_socket_exists(one: Link) -> tuple[bool, bool]:
+    """Return whether a process still pauses our end of the socket, and whether the kernel does."""
     try:
         ours, theirs = one.peer.sock.getpeername()[1], one.peer.sock.getsockname()[1]
-    except OSError:  # reset, and the peer has seen it
+    except OSError:  # the peer has seen a reset
         return False, False
     for line in TCP.read_text().splitlines()[1:]:
         _, local, remote, _, _, _, _, _, _, inode, *_ = line.split()
@@ -41,8 +41,8 @@ def our_end(one: Link) -> tuple[bool, bool]:
     return False, False
 
 
-async def trickle(one: Link) -> None:
-    """Take a byte now and then."""
+async def read_slowly(one: Link) -> None:
+    """Read one byte every 50 ms."""
     loop = asyncio.get_running_loop()
     while True:
         try:
@@ -55,35 +55,35 @@ async def trickle(one: Link) -> None:
 @pytest.mark.promise("stuck")
 @pytest.mark.skipif(not TCP.exists(), reason="sockets are read from /proc")
 @pytest.mark.parametrize("trickles", [False, True])
-async def test_who_does_not_take_what_waits_is_aborted(link: Links, trickles: bool) -> None:
-    """After `send_timeout`, also if a byte leaves now and then; the socket is gone in a second."""
+async def test_send_timeout_aborts_a_peer_that_does_not_read(link: Links, trickles: bool) -> None:
+    """After `send_timeout` a peer that reads nothing, or a byte now and then, is aborted."""
     one = await link(receive_buffer=4096, max_buffer=64 * MIB, send_timeout=1.0, heartbeat=None)
     await one.peer.stop_reading()
-    reader = asyncio.create_task(trickle(one)) if trickles else None
+    reader = asyncio.create_task(read_slowly(one)) if trickles else None
     began = clock()
     one.conn.outgoing.on_next(bytes(16 * MIB))
     await one.ended(1006, by="local", error=rxws.SendTimeout)
-    assert 0.9 < clock() - began < 3.0  # one pushed in one go waits for one `send_timeout`
+    assert 0.9 < clock() - began < 3.0  # a single message waits for one `send_timeout`
     async with asyncio.timeout(1.0):
-        while our_end(one)[0]:  # noqa: ASYNC110  # nothing tells when the kernel has dropped it
+        while our_socket_exists(one)[0]:  # noqa: ASYNC110  # the kernel has no event for it
             await asyncio.sleep(0.01)
     if reader is None:
         await one.silent_wire()
-    else:  # what the kernel had taken would take this one long to read
+    else:  # reading the kernel's buffer at this pace would take too long
         reader.cancel()
         await asyncio.wait([reader])
 
 
 @pytest.mark.promise("stuck")
 @pytest.mark.skipif(not TCP.exists(), reason="sockets are read from /proc")
-async def test_the_kernel_lets_go_of_an_aborted_peer_too(link: Links) -> None:
-    """Nothing of an aborted connection is left a second later, 2.8 MB of unsent data least."""
+async def test_the_kernel_drops_an_aborted_connection(link: Links) -> None:
+    """One second after an abort the kernel has dropped the socket and its unsent data."""
     one = await link(receive_buffer=4096, max_buffer=64 * MIB, send_timeout=0.3, heartbeat=None)
     await one.peer.stop_reading()
     one.conn.outgoing.on_next(bytes(16 * MIB))
     await one.ended(1006, by="local", error=rxws.SendTimeout)
     async with asyncio.timeout(1.0):
-        while any(our_end(one)):  # noqa: ASYNC110  # as above
+        while any(our_socket_exists(one)):  # noqa: ASYNC110  # the kernel has no event for it
             await asyncio.sleep(0.01)
 
 
@@ -91,8 +91,8 @@ async def test_the_kernel_lets_go_of_an_aborted_peer_too(link: Links) -> None:
 
 
 @pytest.mark.promise("dead")
-async def test_a_dead_peer_is_found(link: Links) -> None:
-    """One that answers no ping is lost within 1.5 times the heartbeat."""
+async def test_a_dead_peer_is_detected(link: Links) -> None:
+    """A peer that answers no ping is lost within 1.5 times the heartbeat."""
     one = await link(heartbeat=0.6)
     began = clock()
     await one.ended(1006, by="network", error=rxws.ConnectionClosed)
@@ -100,11 +100,11 @@ async def test_a_dead_peer_is_found(link: Links) -> None:
 
 
 @pytest.mark.promise("pause")
-async def test_a_pause_is_no_death(serve: Serve) -> None:
-    """Four seconds of it, either end paused, both ends with a heartbeat of 1: all is delivered."""
+async def test_a_paused_peer_stays_connected(serve: Serve) -> None:
+    """A pause of 4 s at either end with a heartbeat of 1 s loses no connection and no message."""
     paused: list[float] = []
 
-    async def pausing(conn: AnyConnection) -> None:
+    async def echo_with_pause(conn: AnyConnection) -> None:
         async for message in rxws.iterate(conn.incoming):
             if message == "pause":
                 with conn.flow.pause():
@@ -112,7 +112,7 @@ async def test_a_pause_is_no_death(serve: Serve) -> None:
                 paused.append(conn.flow.stats.paused)
             conn.outgoing.on_next(message)
 
-    async def plain(request: web.Request) -> web.WebSocketResponse:
+    async def send_numbers(request: web.Request) -> web.WebSocketResponse:
         ws = web.WebSocketResponse(heartbeat=1.0)
         await ws.prepare(request)
         for number in range(100):
@@ -135,24 +135,24 @@ async def test_a_pause_is_no_death(serve: Serve) -> None:
     async def with_our_client() -> None:
         async with rxws.connect(f"ws://127.0.0.1:{theirs}/", heartbeat=1.0) as conn:
             got: list[Any] = []
-            all_here = asyncio.Event()
+            all_received = asyncio.Event()
 
             def take(message: object) -> None:
                 got.append(message)
                 if len(got) == 100:
-                    all_here.set()
+                    all_received.set()
 
-            hold = conn.flow.pause()
+            pause = conn.flow.pause()
             conn.incoming.subscribe(take)
             await asyncio.sleep(PAUSE)
             assert got == []
-            hold.dispose()
-            await asyncio.wait_for(all_here.wait(), PATIENCE)
+            pause.dispose()
+            await asyncio.wait_for(all_received.wait(), PATIENCE)
             conn.outgoing.on_next("done")
             assert (await conn.closed).code == 1000
 
-    ours = await serve(rxws.websocket(pausing, heartbeat=1.0))
-    theirs = await serve(plain)
+    ours = await serve(rxws.websocket(echo_with_pause, heartbeat=1.0))
+    theirs = await serve(send_numbers)
     async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         group.create_task(with_our_server())
         group.create_task(with_our_client())
@@ -168,8 +168,8 @@ async def test_a_pause_is_no_death(serve: Serve) -> None:
         pytest.param("slow", 1.0, id="the-loop-blocked-and-they-count-pongs"),
     ],
 )
-async def test_a_slow_handler_is_no_death(handler: str, theirs: float | None) -> None:
-    """More than 2.5 s of work in the wire, both ends with a heartbeat of 1: nobody gives up."""
+async def test_a_slow_handler_stays_connected(handler: str, theirs: float | None) -> None:
+    """More than 2.5 s of work in a handler with a heartbeat of 1 s loses no connection."""
     async with (
         running() as server,
         aiohttp.ClientSession() as session,
@@ -184,29 +184,29 @@ async def test_a_slow_handler_is_no_death(handler: str, theirs: float | None) ->
                 answers.append(await ws.receive_str())
 
 
-# --- holds ----------------------------------------------------------------------------------
+# --- pauses ----------------------------------------------------------------------------------
 
 
-async def test_holds_add_up(link: Links) -> None:
-    """Nothing is read while one of them lives, and all of it in order after the last."""
+async def test_reading_resumes_after_the_last_pause(link: Links) -> None:
+    """Nothing is read until the last of several pauses is disposed."""
     one = await link()
-    holds = [one.conn.flow.pause() for _ in range(3)]
+    pauses = [one.conn.flow.pause() for _ in range(3)]
     for number in range(10):
         await one.peer.text(str(number))
-    for hold in holds:
-        await one.peer.frame(0x9, b"there?")  # an answer would show that it is read on
+    for pause in pauses:
+        await one.peer.frame(0x9, b"there?")  # a pong would show that we still read
         await asyncio.sleep(0.05)
         assert one.seen.values == []
-        hold.dispose()
-        hold.dispose()
+        pause.dispose()
+        pause.dispose()
     await one.seen.until(lambda: len(one.seen.values) == 10)
     assert one.seen.values == [str(number) for number in range(10)]
     assert one.conn.flow.stats.paused >= 0.1
 
 
 @pytest.mark.promise("memory-out")
-async def test_a_peer_that_sends_and_does_not_read_is_read_no_further(link: Links) -> None:
-    """An echo above `high_water` pauses, so that the peer's own writes stop; then all arrives."""
+async def test_an_echo_stops_reading_a_peer_that_does_not_read(link: Links) -> None:
+    """An echo above `high_water` stops reading, until the peer reads again."""
     one = await link(lambda conn: conn.incoming, receive_buffer=4096, heartbeat=None)
     await one.peer.stop_reading()
     size, sent = 64 * KIB, 0
@@ -220,7 +220,7 @@ async def test_a_peer_that_sends_and_does_not_read_is_read_no_further(link: Link
 
     sending = asyncio.create_task(send())
     seen = -1
-    while seen != sent:  # until nothing has moved for a while
+    while seen != sent:  # until nothing was sent for 0.3 s
         seen = sent
         await asyncio.sleep(0.3)
     assert one.conn.flow.buffered < 64 * KIB + 4 * size
@@ -232,8 +232,8 @@ async def test_a_peer_that_sends_and_does_not_read_is_read_no_further(link: Link
 
 
 @pytest.mark.promise("memory-in")
-async def test_iterate_holds_while_the_body_is_busy(link: Links) -> None:
-    """What comes in meanwhile waits at the peer, not here, and comes in order."""
+async def test_iterate_pauses_while_the_body_is_busy(link: Links) -> None:
+    """While the body of `async for` is busy, messages wait at the peer and keep their order."""
     one = await link()
     one.seen.values.clear()
     busy, seen = asyncio.Event(), []
@@ -252,7 +252,7 @@ async def test_iterate_holds_while_the_body_is_busy(link: Links) -> None:
     await asyncio.wait_for(busy.wait(), PATIENCE)
     await asyncio.sleep(0.1)
     assert len(seen) == 1
-    assert one.conn.flow.stats.received_messages <= 2, "one, and one that was on its way"
+    assert one.conn.flow.stats.received_messages <= 2, "more than one message was read ahead"
     free.set()
     await one.peer.close(1000)
     await asyncio.wait_for(task, PATIENCE)
@@ -260,10 +260,10 @@ async def test_iterate_holds_while_the_body_is_busy(link: Links) -> None:
 
 
 @pytest.mark.promise("counted")
-async def test_who_never_subscribes_is_waited_for_only_so_long(
+async def test_hold_timeout_drops_messages_without_a_subscriber(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """After `hold_timeout` what comes in is dropped, counted and logged once; the end is seen."""
+    """After `hold_timeout`, messages without a subscriber are dropped, counted and logged once."""
     closes: asyncio.Queue[rxws.Close] = asyncio.Queue()
     conns: list[AnyConnection] = []
 

@@ -1,4 +1,4 @@
-"""The fuzzer's target, run for a moment as a plain loop."""
+"""The fuzzer's target, run briefly without a fuzzer."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from support.processes.server import SOAK
 
 @pytest.mark.soak
 def test_the_fuzzer_finds_nothing() -> None:
-    """The corpus and mutations of it end as documented, on a TCP that is played, byte by byte too.
+    """The corpus and mutations of it end as documented on a fake TCP, also byte by byte.
 
-    `make soak` takes a hundred thousand.
+    `make soak` plays a hundred thousand mutations.
     """
     runs = 100_000 if SOAK else 500
     assert fuzz(runs, seconds=600.0, seed=5) == len(seeds()) + runs

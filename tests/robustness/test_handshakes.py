@@ -1,4 +1,4 @@
-"""Handshakes that are half open, endless or too large: each is bounded, in memory and in time."""
+"""Half-open, endless and oversized handshakes are bounded in memory and time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from support.fixtures import Serve
 from support.peers.raw import Peer, RawServer
 from support.processes.server import HAS_PROC, MIB, PATIENCE, SOAK
 
-Answer = Callable[[Peer], Coroutine[Any, Any, None]]
+Respond = Callable[[Peer], Coroutine[Any, Any, None]]
 
 needs_proc = pytest.mark.skipif(not HAS_PROC, reason="memory is read from /proc")
 
@@ -27,16 +27,16 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
 SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 
 
-async def tcp(port: int) -> socket.socket:
-    """A TCP connection to 127.0.0.1."""
+async def connect_tcp(port: int) -> socket.socket:
+    """Open a TCP connection to 127.0.0.1."""
     sock = socket.socket()
     sock.setblocking(False)
     await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
     return sock
 
 
-async def until_ended(sock: socket.socket) -> bytes:
-    """All that comes until TCP ends."""
+async def read_to_end(sock: socket.socket) -> bytes:
+    """Return all bytes until TCP ends."""
     received = b""
     async with asyncio.timeout(PATIENCE):
         with suppress(ConnectionError):
@@ -52,11 +52,11 @@ async def until_ended(sock: socket.socket) -> bytes:
 @needs_proc
 @pytest.mark.soak
 @pytest.mark.parametrize("process", [("server", "push")], ids="-".join, indirect=True)
-async def test_half_open_requests_leave_others_alone(target: Target) -> None:
-    """Hundreds of requests that are never finished take little memory, and others are served."""
+async def test_half_open_requests_do_not_affect_others(target: Target) -> None:
+    """Hundreds of unfinished requests take little memory, and other clients are served."""
     async with AsyncExitStack() as stack, attack(target):
         for _ in range(900 if SOAK else 300):
-            sock = stack.enter_context(await tcp(target.process.port))
+            sock = stack.enter_context(await connect_tcp(target.process.port))
             await asyncio.get_running_loop().sock_sendall(sock, REQUEST)
         peer = await target.peer("echo")
         await peer.text("served")
@@ -66,16 +66,16 @@ async def test_half_open_requests_leave_others_alone(target: Target) -> None:
 
 
 async def test_a_request_that_is_never_finished() -> None:
-    """It is ended after the `keepalive_timeout` of aiohttp's `AppRunner` (75 s by default)."""
+    """An unfinished request ends after aiohttp's `keepalive_timeout` (75 s by default)."""
     app = web.Application()
     app.router.add_get("/", rxws.websocket(lambda _: None))
     runner = web.AppRunner(app, access_log=None, keepalive_timeout=0.3)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        with await tcp(runner.addresses[0][1]) as sock:
+        with await connect_tcp(runner.addresses[0][1]) as sock:
             await asyncio.get_running_loop().sock_sendall(sock, REQUEST)
-            assert await until_ended(sock) == b""
+            assert await read_to_end(sock) == b""
     finally:
         await runner.cleanup()
 
@@ -89,25 +89,25 @@ async def test_a_request_that_is_never_finished() -> None:
     ],
 )
 async def test_a_head_that_is_too_large(serve: Serve, head: bytes) -> None:
-    """A line of 8190 bytes and 128 headers are aiohttp's limits; beyond, the answer is a 400."""
+    """Above aiohttp's limits of 8190 bytes a line and 128 headers, the response is a 400."""
     handled: list[object] = []
     port = await serve(rxws.websocket(handled.append))
-    with await tcp(port) as sock:
+    with await connect_tcp(port) as sock:
         await asyncio.get_running_loop().sock_sendall(sock, head + b"\r\n\r\n")
-        assert (await until_ended(sock)).startswith(b"HTTP/1.0 400 ")
+        assert (await read_to_end(sock)).startswith(b"HTTP/1.0 400 ")
     assert handled == []
 
 
 # --- the client end ---------------------------------------------------------------------------
 
 
-async def silent(_: Peer) -> None:
-    """Never answer."""
+async def no_response(_: Peer) -> None:
+    """Never respond."""
     await asyncio.Event().wait()
 
 
-async def trickling(peer: Peer) -> None:
-    """Answer byte by byte, and never to the end."""
+async def endless_trickle(peer: Peer) -> None:
+    """Send an endless response byte by byte."""
     while True:
         for byte in SWITCHING + b"X-More: x\r\n" * 100:
             await peer.send(bytes([byte]))
@@ -115,9 +115,9 @@ async def trickling(peer: Peer) -> None:
 
 
 @pytest.mark.promise("half-open")
-@pytest.mark.parametrize("answer", [silent, trickling])
-async def test_a_server_that_never_gets_done(answer: Answer) -> None:
-    """A handshake that is not done in `open_timeout` is a `ConnectError`, whatever came by then."""
+@pytest.mark.parametrize("answer", [no_response, endless_trickle])
+async def test_a_handshake_that_never_finishes(answer: Respond) -> None:
+    """A handshake that takes longer than `open_timeout` is a `ConnectError`."""
     async with RawServer() as server:
         connecting = asyncio.ensure_future(rxws.connect(server.url, open_timeout=0.5))
         peer = await server.accept_tcp()
@@ -155,8 +155,8 @@ async def endless_refusal(peer: Peer) -> None:
 
 @functools.cache
 def gzip_bomb() -> bytes:
-    squeeze = zlib.compressobj(9, wbits=31)
-    return b"".join(squeeze.compress(bytes(MIB)) for _ in range(64)) + squeeze.flush()
+    compressor = zlib.compressobj(9, wbits=31)
+    return b"".join(compressor.compress(bytes(MIB)) for _ in range(64)) + compressor.flush()
 
 
 async def refusal_bomb(peer: Peer) -> None:
@@ -183,10 +183,10 @@ async def endless_interim(peer: Peer) -> None:
         (refusal_bomb, "HandshakeError 403"),
     ],
 )
-async def test_an_answer_without_end(target: Target, answer: Answer, error: str) -> None:
-    """A head is bounded by aiohttp's limits, a refusal's body by 64 KiB and one second.
+async def test_an_endless_response(target: Target, answer: Respond, error: str) -> None:
+    """aiohttp's limits bound an endless head; 64 KiB and one second bound a refusal's body.
 
-    And all of it by `open_timeout`.
+    `open_timeout` bounds the whole handshake.
     """
     async with attack(target) as cost:
         await target.dial("sink", open_timeout=1.0 if answer is endless_interim else 30.0)

@@ -1,4 +1,4 @@
-"""What a connection leaves behind when it has ended, in whatever way, at either end: nothing."""
+"""A connection that has ended, in whatever way and at either end, leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from support import TESTS
 from support.processes.server import HAS_PROC, SOAK
 
 CYCLES = 300 if SOAK else 10
-NOISE = 5  # objects that come and go with the interpreter's own caches
+NOISE = 5  # objects of the interpreter's caches
 
 
 @pytest.fixture(scope="module", params=["push", "pull"])
 def ways(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """What each way of `support.processes.leaks` has left, on one path."""
+    """Return what each way to end a connection leaves behind, on one read path."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "support.processes.leaks", str(CYCLES)],
         env={
             **os.environ,
             "RXWS_TRANSPORT": request.param,
             "PYTHONPATH": os.pathsep.join([str(Path(rxws.__file__).parents[1]), str(TESTS)]),
-            "PYTHONASYNCIODEBUG": "",  # keeps tracebacks, and with them what is counted
+            "PYTHONASYNCIODEBUG": "",  # debug mode keeps tracebacks, and with them objects
         },
         capture_output=True,
         text=True,
@@ -43,7 +43,7 @@ def ways(request: pytest.FixtureRequest) -> dict[str, Any]:
     assert len(ways) > 30
     if SOAK:
         most = max(ways, key=lambda name: ways[name]["grown"])
-        print(f"{request.param}: {CYCLES} times each of {len(ways)} ways; most objects more:")
+        print(f"{request.param}: {CYCLES} cycles of {len(ways)} ways; most growth in objects:")
         print(f"{ways[most]['grown']}, {most!r}")
     return ways
 
@@ -55,33 +55,33 @@ pytestmark = [
 
 
 def left(ways: dict[str, Any], what: str) -> dict[str, Any]:
-    """The ways that have left something."""
+    """Return the ways that leave something behind."""
     return {name: found[what] for name, found in ways.items() if found[what]}
 
 
 @pytest.mark.promise("leaks")
 def test_no_task_timer_or_descriptor_is_left(ways: dict[str, Any]) -> None:
-    """Also where the connection never came about, or something raised."""
+    """No task, timer or descriptor is left, also after a failed handshake or an exception."""
     assert left(ways, "held") == {}
 
 
 @pytest.mark.promise("leaks")
 def test_no_object_of_a_connection_is_left(ways: dict[str, Any]) -> None:
-    """After one round of the collector none of rxws, reactivex or aiohttp is, and no closure."""
+    """One garbage collection frees all objects of rxws, reactivex and aiohttp, and all closures."""
     assert left(ways, "leaked") == {}
 
 
 def test_the_count_of_all_objects_stays_flat(ways: dict[str, Any]) -> None:
-    """Over many connections, whatever the objects are."""
+    """The number of objects does not grow over many connections."""
     grown = {name: found["grown"] for name, found in ways.items() if found["grown"] > NOISE}
     assert grown == {}
 
 
-def test_what_is_left_to_the_collector_does_not_add_up(ways: dict[str, Any]) -> None:
-    """A session, its adapter and its wire know one another, so it takes the collector to free them.
+def test_a_connection_leaves_one_reference_cycle(ways: dict[str, Any]) -> None:
+    """A connection leaves one reference cycle to the garbage collector.
 
-    It is one ring per connection, of one object of each kind or a few: its streams and bounds, and
-    what aiohttp has below it, not the messages.
+    The session, its transport and its socket protocol refer to each other. The cycle has a few
+    objects of each kind, and no messages.
     """
     for name, found in ways.items():
         ring = {kind: count for kind, count in found["to collect"].items() if "rxws" in kind}
@@ -89,8 +89,8 @@ def test_what_is_left_to_the_collector_does_not_add_up(ways: dict[str, Any]) -> 
         assert sum(ring.values()) < 40, (name, ring)
 
 
-def test_a_refused_handshake_leaves_nothing_of_ours_to_the_collector(ways: dict[str, Any]) -> None:
-    """No session is made before the request is right."""
+def test_a_refused_handshake_creates_no_session(ways: dict[str, Any]) -> None:
+    """A refused handshake leaves no object of rxws to the garbage collector."""
     refused = {name: found for name, found in ways.items() if name.startswith("refused")}
     assert len(refused) == 3
     for name, found in refused.items():

@@ -1,6 +1,6 @@
-"""What a server holds under load: memory, tasks and connections, measured from outside.
+"""A server under load, measured from outside: memory, tasks and connections.
 
-`make soak` takes the full time and the full numbers that the documentation gives.
+`make soak` runs the full time and the full numbers that the documentation names.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ needs_proc = pytest.mark.skipif(not HAS_PROC, reason="memory is read from /proc"
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
-    """A server in a process of its own."""
+    """Start a server in another process."""
     async with running() as server:
         yield server
 
@@ -44,17 +44,17 @@ async def server() -> AsyncIterator[Server]:
 @pytest.mark.soak
 @pytest.mark.parametrize("handler", ["echo", "slow"])
 async def test_a_flood_leaves_memory_flat(server: Server, handler: str) -> None:
-    """A peer that sends and never reads, and one faster than its subscriber: under 16 MiB."""
+    """A peer that floods without reading, or faster than its subscriber, costs less than 16 MiB."""
     grown, taken = await flood(server, handler, 20.0 if SOAK else 3.0)
     assert grown < 16 * MIB
-    assert taken > 1000, "there was no flood"
+    assert taken > 1000, "the peer did not flood"
 
 
 @pytest.mark.promise("leaks")
 @needs_proc
 @pytest.mark.soak
 async def test_connections_leave_nothing_behind(server: Server) -> None:
-    """After thousands of connections memory is flat, and no task, socket or observer is left."""
+    """After thousands of connections, memory is flat, and no task, socket or observer is left."""
     warm_up, count = (1000, 4000) if SOAK else (500, 1000)
     await cycles(server, 10)
     fresh = await server.held()
@@ -71,7 +71,7 @@ async def test_connections_leave_nothing_behind(server: Server) -> None:
 @needs_proc
 @pytest.mark.soak
 async def test_an_idle_connection_is_cheap() -> None:
-    """It costs at most 6 KiB more than one of aiohttp's own."""
+    """An idle connection takes at most 6 KiB more than one of aiohttp."""
     count = 2000 if SOAK else 1000
     ours, plain = await idle_cost("route", count), await idle_cost("raw", count)
     print(f"{ours / KIB:.1f} KiB, aiohttp's own {plain / KIB:.1f} KiB")
@@ -84,7 +84,7 @@ async def test_an_idle_connection_is_cheap() -> None:
 @pytest.mark.promise("order")
 @pytest.mark.parametrize(("handler", "count"), [("map_16", 5000), ("map_1", 300)])
 async def test_a_burst_is_answered_in_order(server: Server, handler: str, count: int) -> None:
-    """All of it, though each message takes 5 ms and they come in one write."""
+    """All messages of one write are answered in order, although each takes 5 ms."""
     words = [str(number).encode() for number in range(count)]
     peer = await RawClient.connect(server.port, server.path(handler))
     async with asyncio.timeout(PATIENCE):
@@ -100,10 +100,10 @@ async def test_a_burst_is_answered_in_order(server: Server, handler: str, count:
 @pytest.mark.promise("before-end")
 @pytest.mark.parametrize("count", [1, 10])
 @pytest.mark.parametrize("handler", ["echo", "map_1"])
-async def test_what_comes_with_a_close_is_answered(
+async def test_messages_in_the_same_write_as_a_close_are_answered(
     server: Server, handler: str, count: int
 ) -> None:
-    """Messages and a close in one TCP write: each message has an answer, every time of 300."""
+    """Every message in the same TCP write as a close is answered, in 300 of 300 runs."""
     words = [str(number).encode() for number in range(count)]
     answered = 0
 
@@ -126,8 +126,8 @@ async def test_what_comes_with_a_close_is_answered(
 
 
 @pytest.mark.promise("shutdown")
-async def test_a_shutdown_is_over_by_the_deadline() -> None:
-    """200 connections, 10 of which do not read, are gone within `drain` and a second."""
+async def test_a_shutdown_meets_its_deadline() -> None:
+    """A shutdown with 200 connections, 10 of which do not read, takes `drain` + 1 s at most."""
     async with running(drain=1.0) as server:
         peers = [await RawClient.connect(server.port, "/echo") for _ in range(190)]
         stuck = [
@@ -136,7 +136,7 @@ async def test_a_shutdown_is_over_by_the_deadline() -> None:
         ]
         for peer in stuck:
             await peer.text("go")
-        for peer in (peers[0], peers[-1]):  # a turn or more of the server's later
+        for peer in (peers[0], peers[-1]):  # let the server's loop run at least one turn
             await peer.text("word")
             await peer.messages(1)
         async with asyncio.TaskGroup() as group:

@@ -1,6 +1,6 @@
-"""Random and mutated sessions, at both ends and on both paths: documented ends, and nothing else.
+"""Random and mutated sessions, at both ends and on both read paths, end as documented.
 
-`make soak` takes the full number that the documentation gives.
+`make soak` runs the numbers that the documentation names.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.skipif(not HAS_PROC, reason="memory is read from /proc"),
 ]
 
-# (end, path): how many; a hundred thousand in all under soak.
+# (end, path): number of sessions; a hundred thousand in all under soak.
 COUNTS = {
     ("server", "push"): 40_000 if SOAK else 400,
     ("client", "push"): 40_000 if SOAK else 400,
@@ -27,15 +27,15 @@ COUNTS = {
 @pytest.mark.promise("fire")
 @pytest.mark.parametrize(("end", "path"), COUNTS)
 async def test_mutated_sessions_end_as_documented(end: str, path: str) -> None:
-    """What a peer sends, right or wrong, makes a verdict of the close table, and no surprise.
+    """Whatever bytes a peer sends, the connection ends as the close table says.
 
-    Messages that were whole before the first wrong byte are told, each connection ends once, what
-    it sends is whole frames, nothing is logged, RSS grows by less than 32 MiB and no callback of
-    the loop takes 150 ms.
+    Messages before the first wrong byte are delivered. Each connection ends once and sends whole
+    frames only. Nothing is logged, RSS grows by less than 32 MiB, and no callback of the loop takes
+    150 ms.
     """
     count = COUNTS[end, path]
     async with attacked_process(end, path) as target:
-        await send_mutants(target, range(50))  # what the first ones bring with them
+        await send_mutants(target, range(50))  # warm up: the first sessions fill caches
         async with attack(target) as cost:
             await send_mutants(target, range(50, 50 + count))
         ends = cost.said["ends"]

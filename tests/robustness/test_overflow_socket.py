@@ -1,4 +1,4 @@
-"""The overflow policies against a peer that does not read for a while: what arrives, and how."""
+"""The overflow policies on a real socket, with a peer that does not read for a while."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from support.peers.frames import Op
 
 KIB = 1 << 10
 SIZE = 16 * KIB
-COUNT = 1024  # messages; more than the kernel's buffers of both ends take together
+COUNT = 1024  # messages; more than the kernel buffers of both ends hold together
 BOUND = 256 * KIB
 
 
-async def offer(one: Link, count: int = COUNT) -> None:
-    """Send numbered messages, text and binary by turns, to a peer that reads none of them."""
+async def send_numbers(one: Link, count: int = COUNT) -> None:
+    """Send numbered messages, alternately text and binary, to a peer that does not read."""
     await one.peer.stop_reading()
     for number in range(count):
         text = str(number).ljust(SIZE)
@@ -29,8 +29,8 @@ async def offer(one: Link, count: int = COUNT) -> None:
         assert one.conn.flow.buffered <= BOUND + 2 * SIZE
 
 
-async def arrived(one: Link, close: rxws.Close) -> list[int]:
-    """Close, let the peer read on; the numbers that came, in order and each as its kind."""
+async def close_and_read(one: Link, close: rxws.Close) -> list[int]:
+    """Close, let the peer read, and return the numbers that arrived in order."""
     one.conn.outgoing.on_next(close)
     one.peer.start_reading()
     assert (await one.peer.answer_close()).code == close.code
@@ -44,17 +44,17 @@ async def arrived(one: Link, close: rxws.Close) -> list[int]:
     return numbers
 
 
-async def behind(link: Links, policy: Any) -> Link:
+async def link_with_policy(link: Links, policy: Any) -> Link:
     return await link(
         receive_buffer=4096, overflow=policy, max_buffer=BOUND, high_water=64 * KIB, heartbeat=None
     )
 
 
 async def test_drop_oldest_keeps_the_newest(link: Links) -> None:
-    """There is one gap, after what the kernel had taken; the last messages and the close arrive."""
-    one = await behind(link, "drop_oldest")
-    await offer(one)
-    numbers = await arrived(one, rxws.Close(4001))
+    """ "drop_oldest" leaves one gap; the newest messages and the close arrive."""
+    one = await link_with_policy(link, "drop_oldest")
+    await send_numbers(one)
+    numbers = await close_and_read(one, rxws.Close(4001))
     assert dict(one.conn.flow.stats.dropped) == {"overflow": COUNT - len(numbers)}
     assert len(numbers) < COUNT
     assert numbers[-4:] == list(range(COUNT - 4, COUNT))
@@ -62,31 +62,31 @@ async def test_drop_oldest_keeps_the_newest(link: Links) -> None:
 
 
 async def test_drop_newest_keeps_the_oldest(link: Links) -> None:
-    """What found room arrives without the later ones, and the close behind it."""
-    one = await behind(link, "drop_newest")
-    await offer(one)
-    numbers = await arrived(one, rxws.Close(4001))
+    """ "drop_newest" delivers the oldest messages and then the close."""
+    one = await link_with_policy(link, "drop_newest")
+    await send_numbers(one)
+    numbers = await close_and_read(one, rxws.Close(4001))
     assert dict(one.conn.flow.stats.dropped) == {"overflow": COUNT - len(numbers)}
     assert numbers[:4] == [0, 1, 2, 3]
     assert len(numbers) < COUNT
     assert numbers[-1] < COUNT - 1
 
 
-async def test_latest_sends_what_is_new(link: Links) -> None:
-    """Of all that had to wait, only the last message arrives."""
-    one = await behind(link, rxws.overflow.latest())
-    await offer(one)
-    numbers = await arrived(one, rxws.Close(4001))
+async def test_latest_sends_the_newest_message(link: Links) -> None:
+    """`latest()` sends only the newest of all queued messages."""
+    one = await link_with_policy(link, rxws.overflow.latest())
+    await send_numbers(one)
+    numbers = await close_and_read(one, rxws.Close(4001))
     assert dict(one.conn.flow.stats.dropped) == {"conflated": COUNT - len(numbers)}
     assert numbers[-1] == COUNT - 1
     assert gaps(numbers) == 1
 
 
 async def test_latest_of_each_key(link: Links) -> None:
-    """Of all that had to wait, the last of each key arrives, in the order of the keys' turns."""
-    one = await behind(link, rxws.overflow.latest(lambda message: int(message) % 4))
-    await offer(one)
-    numbers = await arrived(one, rxws.Close(4001))
+    """`latest(key)` sends the newest queued message of each key."""
+    one = await link_with_policy(link, rxws.overflow.latest(lambda message: int(message) % 4))
+    await send_numbers(one)
+    numbers = await close_and_read(one, rxws.Close(4001))
     assert dict(one.conn.flow.stats.dropped) == {"conflated": COUNT - len(numbers)}
     assert {number % 4 for number in numbers[-4:]} == {0, 1, 2, 3}
     assert min(numbers[-4:]) >= COUNT - 4
@@ -95,9 +95,9 @@ async def test_latest_of_each_key(link: Links) -> None:
 @pytest.mark.promise("queued")
 @pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest", rxws.overflow.latest()])
 async def test_a_close_is_never_dropped(link: Links, policy: Any) -> None:
-    """However much is offered before it, and after it."""
-    one = await behind(link, policy)
-    await offer(one)
+    """No policy drops a close, however many messages precede or follow it."""
+    one = await link_with_policy(link, policy)
+    await send_numbers(one)
     one.conn.outgoing.on_next(rxws.Close(4002, "enough"))
     for _ in range(COUNT):
         one.conn.outgoing.on_next("too late")
@@ -112,12 +112,12 @@ async def test_a_close_is_never_dropped(link: Links, policy: Any) -> None:
 
 @pytest.mark.promise("counted")
 @pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest", rxws.overflow.latest()])
-async def test_a_peer_that_never_reads_again_costs_no_more(link: Links, policy: Any) -> None:
-    """It is reset while messages wait: each one offered was sent or dropped."""
-    one = await behind(link, policy)
-    await offer(one)
+async def test_every_message_is_sent_or_counted_when_tcp_ends(link: Links, policy: Any) -> None:
+    """When TCP ends with messages queued, each message was sent or counts as dropped."""
+    one = await link_with_policy(link, policy)
+    await send_numbers(one)
     await one.peer.rst()
-    while not one.seen.ends:  # a loss during a pause is told when a send fails
+    while not one.seen.ends:  # a loss during a pause is reported when a send fails
         one.conn.outgoing.on_next("are you there?")
         await asyncio.sleep(0.01)
     await one.ended(1006, by="network", error=rxws.ConnectionClosed)

@@ -1,7 +1,8 @@
-"""Connections cut anywhere, by a proxy on real sockets: programs at random, by their seeds.
+"""Random programs whose connection a proxy cuts anywhere, on real sockets.
 
-What passed the proxy, as another parser reads it, decides what has to be told: see `trials`.
-`make soak` plays a thousand programs at each end on each path, `RXWS_SEED=123` the one program.
+The bytes that passed the proxy, read by another parser, decide which notifications are right: see
+`support.faults.judge`. `make soak` plays a thousand programs at each end on each path;
+`RXWS_SEED=123` plays one program.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from support.processes.server import SOAK, at_once
 
 SEED = os.environ.get("RXWS_SEED")
 PROGRAMS = 1000 if SOAK else 40  # at each end, on each path
-ALIKE = 200 if SOAK else 12  # at each end
+COMPARED = 200 if SOAK else 12  # at each end
 HANDSHAKES = 100 if SOAK else 10  # at each end, of each kind
 WIDTH = 20  # connections at once
 pytestmark = pytest.mark.soak
@@ -41,12 +42,12 @@ ENDS: list[End] = ["server", "client"]
 
 
 def seeds(count: int) -> list[int]:
-    """So many seeds, or the one that is asked for."""
+    """Return `count` seeds, or the one from `RXWS_SEED`."""
     return [int(SEED)] if SEED else list(range(count))
 
 
-async def played(serve: Serve, scripts: list[Script]) -> list[Trial]:
-    """Play all, many at once, and tell of the runs; a failure names the seed that repeats it."""
+async def play_all(serve: Serve, scripts: list[Script]) -> list[Trial]:
+    """Play many scripts at once; a failure names the seed that repeats it."""
     trials: dict[int, Trial] = {}
     failures: list[str] = []
     async with trial_servers(serve) as one:
@@ -54,7 +55,7 @@ async def played(serve: Serve, scripts: list[Script]) -> list[Trial]:
         async def play(each: Script) -> None:
             try:
                 trials[each.seed] = await one.play(each)
-            except Exception:  # of whatever kind: the others are to be heard, too
+            except Exception:  # collect every failure
                 failures.append(f"{each}\n{traceback.format_exc()}")
 
         await at_once([partial(play, each) for each in scripts], width=WIDTH)
@@ -70,15 +71,15 @@ async def played(serve: Serve, scripts: list[Script]) -> list[Trial]:
 async def test_a_cut_anywhere(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str, end: End
 ) -> None:
-    """No cut completes unless a close came first; what was whole before it is told, and once."""
+    """A cut completes only after a close; complete messages before it are delivered once."""
     force_read_path(monkeypatch, path)
     taken = record_read_paths(monkeypatch)
-    trials = await played(serve, [random_script(seed, end) for seed in seeds(PROGRAMS)])
+    trials = await play_all(serve, [random_script(seed, end) for seed in seeds(PROGRAMS)])
     assert set(taken) == {path}
     hows = Counter(trial.proxy.how for trial in trials)
     ends = Counter((trial.told[2], trial.told[3]) for trial in trials)
     print(f"{end}, {path}: cuts {dict(hows)}, ends {dict(ends)}")
-    if not SEED:  # the programs are what they are meant to be
+    if not SEED:  # the scripts cover every kind of cut and end
         assert hows["fin"] + hows["rst"] >= 0.7 * PROGRAMS
         assert min(hows["fin"], hows["rst"]) >= 0.3 * PROGRAMS
         assert {by for by, _ in ends} == {"network", "peer", "local"}
@@ -86,30 +87,32 @@ async def test_a_cut_anywhere(
 
 @pytest.mark.promise("paths")
 @pytest.mark.parametrize("end", ENDS)
-async def test_both_paths_alike(serve: Serve, monkeypatch: pytest.MonkeyPatch, end: End) -> None:
-    """The same bytes up to the same cut make the same notifications on the push and pull path."""
-    scripts = [settled(random_script(seed, end, "raw")) for seed in seeds(ALIKE)]
+async def test_both_read_paths_notify_the_same(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, end: End
+) -> None:
+    """The same bytes up to the same cut notify the same on the push path and the pull path."""
+    scripts = [deterministic(random_script(seed, end, "raw")) for seed in seeds(COMPARED)]
     told: dict[str, list[Any]] = {}
     for path in ("push", "pull"):
         force_read_path(monkeypatch, path)
-        told[path] = [trial.told for trial in await played(serve, scripts)]
+        told[path] = [trial.told for trial in await play_all(serve, scripts)]
     for each, push, pull in zip(scripts, told["push"], told["pull"], strict=True):
         assert push == pull, each
-    assert SEED or sum(len(values) for values, *_ in told["push"]) > ALIKE
+    assert SEED or sum(len(values) for values, *_ in told["push"]) > COMPARED
 
 
-def settled(one: Script) -> Script:
-    """The same program, but that the peer's bytes decide all: no race is left in it."""
+def deterministic(one: Script) -> Script:
+    """Return the script without races: the peer's bytes alone decide the outcome."""
     cut = replace(one.cut, way=one.way_in, how="fin")
     outbound = [message for message in one.outbound if len(message) < 10_000]
     return replace(one, compress=False, slow=False, outbound=outbound, cut=cut, late="fin")
 
 
-# --- cuts within the handshake -----------------------------------------------------------------
+# --- cuts during the handshake -----------------------------------------------------------------
 
 
 def handshake_cuts() -> list[Cut]:
-    """Places within the head of a request and that of an answer, the edges among them."""
+    """Return offsets in the head of a request and of a response, the edges among them."""
     rng = random.Random(101)
     cuts: list[Cut] = []
     for way in ("up", "down"):
@@ -121,7 +124,7 @@ def handshake_cuts() -> list[Cut]:
 
 
 async def test_a_handshake_that_is_cut_at_the_client() -> None:
-    """It is a `ConnectError`, wherever the request or the answer was cut."""
+    """A handshake that is cut anywhere is a `ConnectError`."""
 
     async def answer(server: RawServer) -> None:
         with suppress(ConnectionError):
@@ -142,7 +145,7 @@ async def test_a_handshake_that_is_cut_at_the_client() -> None:
 
 
 async def test_a_handshake_that_is_cut_at_the_server(serve: Serve) -> None:
-    """No handler runs for half a request; whose answer is lost has a connection, which is lost."""
+    """Half a request runs no handler; a connection whose handshake response is lost is a 1006."""
     seen: dict[str, ConnectionSubscriber] = {}
 
     async def route(request: web.Request) -> web.StreamResponse:

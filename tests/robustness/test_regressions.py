@@ -1,4 +1,4 @@
-"""What the mutants have found, each by itself: at both ends, on both paths."""
+"""Bugs that the mutations found, at both ends and on both read paths."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ HEADERS = {
 
 @pytest.fixture(params=["push", "pull"])
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each test that asks for it runs once on each path."""
+    """Run the test once on each read path."""
     chosen: str = request.param
     force_read_path(monkeypatch, chosen)
     return chosen
@@ -44,13 +44,13 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 @pytest.fixture(params=["server", "client"])
 async def link(request: pytest.FixtureRequest, serve: Serve, path: str) -> AsyncIterator[Links]:
     """Open a connection with a raw peer."""
-    del path  # taken before anything is opened
+    del path  # chosen before anything is opened
     async with open_links(request.param, serve) as links:
         yield links
 
 
-async def test_what_does_not_compress_may_be_as_large(link: Links) -> None:
-    """A message of `max_message_size` is accepted though it is larger when compressed."""
+async def test_an_incompressible_message_may_be_of_max_message_size(link: Links) -> None:
+    """A message of `max_message_size` is accepted even if it is larger when compressed."""
     one = await link(max_message_size=SIZE, deflate=True)
     noise = random.Random(1).randbytes(SIZE + 1)
     assert len(deflate(noise[:SIZE])) > SIZE + 1
@@ -61,44 +61,44 @@ async def test_what_does_not_compress_may_be_as_large(link: Links) -> None:
     await one.wire(1009)
 
 
-async def test_a_violation_is_told_though_tcp_is_ended(
+async def test_a_violation_before_a_fin_is_1002(
     link: Links, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What broke the protocol before a FIN is a 1002, also where it is read after the FIN came."""
+    """A protocol violation before a FIN is a 1002, even if it is read after the FIN arrived."""
     ended = asyncio.Event()
-    told = PullReader.on_eof
+    original = PullReader.on_eof
 
     def on_eof(self: PullReader) -> None:
-        told(self)
+        original(self)
         ended.set()
 
     monkeypatch.setattr(PullReader, "on_eof", on_eof)
     one = await link()
-    hold = one.conn.flow.pause()
+    pause = one.conn.flow.pause()
     await one.peer.text("fine")
     await one.peer.frame(0x3)
     one.peer.fin()
-    if path == "pull":  # on the other one TCP is not read while there is a hold
+    if path == "pull":  # the push reader does not read TCP during a pause
         async with asyncio.timeout(PATIENCE):
             await ended.wait()
-    hold.dispose()
+    pause.dispose()
     await one.ended(1002, by="local", error=rxws.ConnectionClosed)
     assert one.seen.values == ["fine"]
     assert (await one.peer.closing()).code == 1002
 
 
 async def test_codes_of_violations_are_numbers(link: Links) -> None:
-    """The code of a verdict prints as a number, as that of any other close does."""
+    """The close code of a protocol violation prints as a number, as any other code."""
     one = await link()
     await one.peer.frame(0x3)
     await one.ended(1002, by="local", error=rxws.ConnectionClosed)
     assert repr(one.seen.closes[0]).startswith("Close(code=1002, ")
 
 
-async def test_who_leaves_within_the_handshake_is_no_error(
+async def test_a_client_that_leaves_during_the_handshake(
     serve: Serve, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A client that is gone before the upgrade is answered makes no connection and no error log."""
+    """A client that leaves before the upgrade is answered makes no connection and no error log."""
     del path
     asked = asyncio.Event()
     done = asyncio.Event()
@@ -107,7 +107,7 @@ async def test_who_leaves_within_the_handshake_is_no_error(
     async def upgrade(request: web.Request) -> web.StreamResponse:
         asked.set()
         assert request.transport is not None
-        while not request.transport.is_closing():  # noqa: ASYNC110 # nothing tells a handler
+        while not request.transport.is_closing():  # noqa: ASYNC110 # aiohttp has no event for it
             await asyncio.sleep(0)
         try:
             return await rxws.upgrade(request, connections.append)
@@ -128,7 +128,7 @@ async def test_who_leaves_within_the_handshake_is_no_error(
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             sock.close()
             await done.wait()
-        await asyncio.sleep(0)  # what aiohttp says to what comes back from the handler
+        await asyncio.sleep(0)  # let aiohttp handle what the handler returned
     assert caplog.messages == []
     assert connections == []
 
@@ -137,8 +137,8 @@ KEYS = {"no ASCII": "\xe9" * 24, "no base64": "?" * 24, "empty": "", "short": "d
 
 
 @pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
-async def test_a_key_that_is_none(serve: Serve, key: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A `Sec-WebSocket-Key` that is not 16 bytes as base64 is a 400, and no error log."""
+async def test_an_invalid_key(serve: Serve, key: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A `Sec-WebSocket-Key` that is not 16 bytes in base64 gets a 400 and no error log."""
     app = web.Application()
     app.router.add_get("/", rxws.websocket(lambda _: None))
     rxws.setup(app)
@@ -151,14 +151,14 @@ async def test_a_key_that_is_none(serve: Serve, key: str, caplog: pytest.LogCapt
 
 
 @pytest.mark.promise("turns")
-async def test_others_get_their_turn_while_a_chunk_is_told(link: Links) -> None:
-    """A subscriber that is slow with each of many messages leaves the loop to others in between."""
+async def test_other_tasks_run_while_a_chunk_is_delivered(link: Links) -> None:
+    """Other tasks run while a slow subscriber handles the messages of one chunk."""
     turns: list[int] = []
     done = asyncio.Event()
 
     def take(_: Any) -> None:
         turns.append(turn)
-        time.sleep(0.002)  # the very thing: it holds the loop
+        time.sleep(0.002)  # block the loop on purpose
         if len(turns) == 50:
             done.set()
 
@@ -190,7 +190,7 @@ MALFORMED = [
 async def test_a_malformed_header_is_refused(
     serve: Serve, right: bytes, wrong: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever stands in a header of the handshake, the answer is a 4xx, and no error is logged."""
+    """A malformed header in a handshake request gets a 4xx and no error log."""
     app = web.Application()
     app.router.add_get("/", rxws.websocket(lambda _: None, protocols=["chat"]))
     rxws.setup(app)

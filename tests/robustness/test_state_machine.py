@@ -1,4 +1,4 @@
-"""Whatever happens to a session, in whatever order, the close table and the ledger hold."""
+"""Whatever happens to a session in whatever order, the close table and the counters hold."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.processes.server import SOAK
 @pytest.mark.promise("counted")
 @pytest.mark.promise("once")
 def test_any_order_of_events() -> None:
-    """Each message is sent, delivered, waiting or counted as dropped; one right end."""
+    """In any order of events, each message is sent, delivered, queued or counted as dropped."""
     run_state_machine_as_test(
         SessionMachine,
         settings=settings(

@@ -1,4 +1,4 @@
-"""The same program tells the same on the fake transport, on a pair, and on sockets."""
+"""A program notifies the same on the fake transport, on a pair and on sockets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from support.model.programs import (
 from support.peers.fake_tcp import force_read_path
 from support.processes.server import SOAK
 
-# A number stands for so many bytes.
+# A number stands for that many bytes.
 MESSAGES = st.sampled_from(["", "a", "grün", b"", b"\x00\xff", 3000, 70_000])
 STEPS = st.one_of(
     st.tuples(st.just("hear"), MESSAGES),
@@ -53,8 +53,8 @@ ENDS = st.one_of(
 )
 
 
-class World:
-    """A loop that lives as long as a test, a server on it, and the choice of its path."""
+class Transports:
+    """An event loop and a server for one test, with a choice of the read path."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.runner = asyncio.Runner()
@@ -63,7 +63,7 @@ class World:
         self.choose = lambda path: force_read_path(monkeypatch, path)
 
     def drivers(self, steps: list[Step]) -> dict[str, Driver]:
-        """Those that can run a program."""
+        """Return the transports that can run a program."""
         found: dict[str, Driver] = {
             "push": SocketDriver(self.server, "push", self.choose),
             "pull": SocketDriver(self.server, "pull", self.choose),
@@ -75,10 +75,10 @@ class World:
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    """The wires."""
+def transports(monkeypatch: pytest.MonkeyPatch) -> Iterator[Transports]:
+    """Provide every transport."""
     logging.disable(logging.CRITICAL)
-    one = World(monkeypatch)
+    one = Transports(monkeypatch)
     yield one
     one.runner.run(one.server.runner.cleanup())
     one.runner.close()
@@ -96,18 +96,18 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(steps=st.lists(STEPS, max_size=12), end=ENDS, hears_errors=st.booleans())
-def test_a_program_tells_the_same_on_every_wire(
-    world: World, steps: list[Step], end: Step, hears_errors: bool
+def test_a_program_notifies_the_same_on_every_transport(
+    transports: Transports, steps: list[Step], end: Step, hears_errors: bool
 ) -> None:
-    """Values, ends, closes, faults, drops, and what the peer gets: none depends on the wire."""
+    """Values, closes, errors, drops and the peer's frames do not depend on the transport."""
     program = [*steps, end]
 
     async def run() -> dict[str, dict[str, object]]:
         return {
             name: asdict(await Program(program, hears_errors).run(driver))
-            for name, driver in world.drivers(program).items()
+            for name, driver in transports.drivers(program).items()
         }
 
-    told = world.runner.run(run())
-    for name, one in told.items():
-        assert one == told["push"], f"{name} and push differ"
+    outcomes = transports.runner.run(run())
+    for name, one in outcomes.items():
+        assert one == outcomes["push"], f"{name} and push differ"
