@@ -31,7 +31,7 @@ def new_recording(size: int) -> rxws.Recording:
     for name, make in (("incoming", _frame), ("price", _price), ("word", _word)):
         lane = recording.lane(name)
         for index in range(size):
-            lane.note("next", make(index))
+            lane.record("next", make(index))
     subject.dispose()
     return recording
 
@@ -52,7 +52,7 @@ def frame_recording(make: Callable[[int], object]) -> rxws.Recording:
     """Return a recording of a connection with a full table of frames, half of them sent."""
     recording = rxws.Recording(keep=TABLE)
     for index in range(TABLE):
-        recording.lane(("incoming", "outgoing")[index % 2]).note("next", make(index))
+        recording.lane(("incoming", "outgoing")[index % 2]).record("next", make(index))
     return recording
 
 

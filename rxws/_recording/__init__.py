@@ -1,1 +1,1 @@
-"""Recordings of streams, and their marble diagrams."""
+"""Record streams and draw marble diagrams of them."""

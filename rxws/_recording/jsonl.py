@@ -1,4 +1,4 @@
-"""The file format of recordings: an event as a line of JSON."""
+"""The file format of recordings: one event per line of JSON."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from rxws._core.errors import ConnectionClosed, RxwsError
 __all__ = ["Direction", "Event", "RecordedError", "RecordedValue", "read", "write"]
 
 Direction: TypeAlias = Literal["in", "out"] | None
-"""Which way a lane of a connection goes."""
+"""The direction of a connection's lane; None for other lanes."""
 
 
 class RecordedError(RxwsError):
-    """An error out of a file: its type is the text that it was written as."""
+    """An error that was loaded from a file; its message holds the original type and message."""
 
 
 class RecordedValue(str):
-    """A value out of a file that could be written only as its `repr`."""
+    """The `repr` of a value that JSON cannot represent, loaded from a file."""
 
     __slots__ = ()
 
@@ -32,14 +32,14 @@ class RecordedValue(str):
 
 
 class Event(NamedTuple):
-    """Something that a stream did.
+    """A recorded event of a stream.
 
     Args:
         t: Seconds since the recording began.
-        lane: The stream.
-        dir: `"in"` or `"out"` where it is a connection's.
+        lane: The name of the lane.
+        dir: `"in"` or `"out"` for a connection's messages, otherwise None.
         type: `"next"`, `"close"`, `"error"`, `"completed"` or `"disposed"`.
-        data: The value, the `Close`, or the error.
+        data: The value, the `Close` or the exception; otherwise None.
     """
 
     t: float
@@ -49,7 +49,7 @@ class Event(NamedTuple):
     data: Any
 
 
-# How values are written: the type of the line says how `data` is to be read.
+# The `type` of a line with a value: it says how `data` is encoded.
 _VALUES = ("text", "binary", "json", "repr")
 
 
@@ -66,7 +66,7 @@ def read(path: str | os.PathLike[str]) -> list[Event]:
     """Read a file of events.
 
     Raises:
-        ValueError: A line is none of ours.
+        ValueError: A line is not an event of a recording.
     """
     events: list[Event] = []
     with open(path, "rb") as file:
@@ -77,7 +77,7 @@ def read(path: str | os.PathLike[str]) -> list[Event]:
                 events.append(_event(json.loads(line.decode())))
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
                 raise ValueError(
-                    f"{os.fspath(path)}, line {number} is no event of a recording ({exc!s:.200}): "
+                    f"{os.fspath(path)}, line {number} is not a recorded event ({exc!s:.200}): "
                     f"{line.strip().decode(errors='backslashreplace'):.80}"
                 ) from exc
     return events
@@ -87,10 +87,10 @@ def _event(line: dict[str, Any]) -> Event:
     kind, data = line["type"], line.get("data")
     direction = line.get("dir")
     if direction not in ("in", "out", None):
-        raise ValueError(f"dir {direction!r} is neither 'in' nor 'out'")
+        raise ValueError(f"dir={direction!r} must be 'in', 'out' or null")
     kind, data = _unpack(kind, data)
     if not math.isfinite(line["t"]):
-        raise ValueError(f"t {line['t']!r} is no time")
+        raise ValueError(f"t={line['t']!r} must be a finite number of seconds")
     return Event(float(line["t"]), str(line["lane"]), direction, kind, data)
 
 
@@ -100,8 +100,8 @@ def _pack(event: Event) -> tuple[str, Any]:
         return "close", _close(data)
     if event.type == "error":
         close = data.close if isinstance(data, ConnectionClosed) else None
-        told = {"type": type(data).__name__, "message": str(data)}
-        return "error", {**told, "close": _close(close)} if close else told
+        error = {"type": type(data).__name__, "message": str(data)}
+        return "error", {**error, "close": _close(close)} if close else error
     if event.type != "next":
         return event.type, data
     if isinstance(data, RecordedValue):
@@ -114,17 +114,17 @@ def _pack(event: Event) -> tuple[str, Any]:
 
 
 def _is_json(value: Any) -> bool:
-    """Whether JSON gives it back as it was."""
+    """Whether a value survives the round trip through JSON unchanged."""
     try:
         return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
-    except Exception:  # whatever a value's own == raises
+    except Exception:  # a value's own == may raise anything
         return False
 
 
 def _repr(value: Any) -> str:
     try:
         return repr(value)
-    except Exception:  # a recording is not lost for one value that cannot be shown
+    except Exception:  # one broken repr must not lose the whole recording
         return object.__repr__(value)
 
 
@@ -144,7 +144,7 @@ def _unpack(kind: str, data: Any) -> tuple[str, Any]:
     if kind == "dropped":
         return kind, int(data)
     if kind not in _VALUES:
-        raise ValueError(f"the type {kind!r} is unknown")
+        raise ValueError(f"unknown type {kind!r}")
     if kind == "binary":
         return "next", base64.b64decode(data, validate=True)
     return "next", RecordedValue(data) if kind == "repr" else data

@@ -1,4 +1,4 @@
-"""One stream's latest events: what a recording is made of."""
+"""One stream's latest events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DIRECTIONS: dict[str, Direction] = {"incoming": "in", "outgoing": "out"}
 
 
 class RecordingClock(Protocol):
-    """What all lanes of a recording share: its time, and the count of its events."""
+    """The clock and the event counter that all lanes of a recording share."""
 
     count: int
     seconds: Callable[[], float]
@@ -24,15 +24,15 @@ class RecordingClock(Protocol):
 
 
 class LaneEntry(NamedTuple):
-    """What a lane keeps of an event, until somebody wants to see it."""
+    """An event as a lane stores it. An `Event` is made from it on demand."""
 
     t: float
-    order: int  # among all notes of the recording: for those at the same time
+    order: int  # position in the recording: orders events that happen at the same time
     type: str
     data: Any
 
 
-# Half of what Note(...) costs.
+# Costs half of what LaneEntry(...) does.
 _new: Callable[[type[LaneEntry], tuple[Any, ...]], LaneEntry] = cast(Any, tuple).__new__
 
 
@@ -40,60 +40,60 @@ class Lane:
     """The latest events of one stream.
 
     Attributes:
-        name: What it is called.
-        dir: `"in"` or `"out"` where it is a connection's.
-        detail: What a picture says below the name.
-        dropped: Events that are no longer kept.
-        passing: The value that is just being passed on, in a tuple; None while there is none.
+        name: The lane's name.
+        dir: `"in"` or `"out"` for a connection's messages, otherwise None.
+        detail: Text that a diagram shows below the name.
+        dropped: Number of older events that are no longer kept.
+        passing: The value that a tap is passing on right now, in a tuple; otherwise None.
     """
 
-    __slots__ = ("_keep", "_notes", "_recording", "detail", "dir", "dropped", "name", "passing")
+    __slots__ = ("_clock", "_entries", "_keep", "detail", "dir", "dropped", "name", "passing")
 
-    def __init__(self, recording: RecordingClock, name: str, keep: int) -> None:
+    def __init__(self, clock: RecordingClock, name: str, keep: int) -> None:
         self.name = name
         self.dir: Direction = _DIRECTIONS.get(name)
         self.detail = ""
         self.dropped = 0
         self.passing: tuple[Any] | None = None
-        self._recording = recording
+        self._clock = clock
         self._keep = keep
-        self._notes: deque[LaneEntry] = deque(maxlen=keep)
+        self._entries: deque[LaneEntry] = deque(maxlen=keep)
 
-    def note(self, type: str, data: Any = None) -> None:  # noqa: A002 # as the format has it
-        """Note that something happened just now."""
-        notes, recording = self._notes, self._recording
-        if len(notes) == self._keep:
+    def record(self, type: str, data: Any = None) -> None:  # noqa: A002 # as the format has it
+        """Record an event that happens now."""
+        entries, clock = self._entries, self._clock
+        if len(entries) == self._keep:
             self.dropped += 1
-        recording.count = count = recording.count + 1
-        notes.append(_new(LaneEntry, (recording.seconds() - recording.began, count, type, data)))
+        clock.count = count = clock.count + 1
+        entries.append(_new(LaneEntry, (clock.seconds() - clock.began, count, type, data)))
 
-    def put(self, event: Event) -> None:
-        """Add an event that was noted elsewhere."""
-        self._recording.count += 1
-        self._notes.append(LaneEntry(event.t, self._recording.count, event.type, event.data))
+    def add(self, event: Event) -> None:
+        """Add an event that was recorded elsewhere."""
+        self._clock.count += 1
+        self._entries.append(LaneEntry(event.t, self._clock.count, event.type, event.data))
 
     @property
-    def notes(self) -> tuple[LaneEntry, ...]:
-        """What is kept, in order."""
-        return tuple(self._notes)
+    def entries(self) -> tuple[LaneEntry, ...]:
+        """The kept entries, oldest first."""
+        return tuple(self._entries)
 
     @property
     def events(self) -> list[Event]:
-        """The events that are kept, in order."""
-        return [self.event(note) for note in self.notes]
+        """The kept events, oldest first."""
+        return [self.event(entry) for entry in self.entries]
 
     @property
     def ended(self) -> bool:
-        """Whether the latest event is an end: the stream's, or the subscription's."""
-        return bool(self._notes) and self._notes[-1].type != "next"
+        """Whether the stream has ended, or its subscription was disposed."""
+        return bool(self._entries) and self._entries[-1].type != "next"
 
-    def event(self, note: LaneEntry) -> Event:
-        """Return a note of this lane as an event."""
-        kind = "close" if isinstance(note.data, Close) else note.type
-        return Event(note.t, self.name, self.dir, kind, note.data)
+    def event(self, entry: LaneEntry) -> Event:
+        """Convert an entry of this lane into an event."""
+        kind = "close" if isinstance(entry.data, Close) else entry.type
+        return Event(entry.t, self.name, self.dir, kind, entry.data)
 
     def __len__(self) -> int:
-        return len(self._notes)
+        return len(self._entries)
 
     def __repr__(self) -> str:
         return f"<Lane {self.name!r}: {len(self)} events>"

@@ -1,4 +1,4 @@
-"""What a live flow did and when: one thing and one file format for tests, pictures and tools."""
+"""Record what streams do and when, for tests, diagrams and files."""
 
 from __future__ import annotations
 
@@ -26,28 +26,40 @@ __all__ = ["Recording"]
 T = TypeVar("T")
 
 
-def _place(lane: Lane) -> int:
-    """Where a lane stands among the others."""
+def _position(lane: Lane) -> int:
+    """Return the sort key of a lane: incoming messages above taps, outgoing ones below."""
     return {"incoming": 0, "outgoing": 2, "errors": 3}.get(lane.name, 1)
 
 
-def _untold(lane: Lane) -> bool:
-    """Whether a picture leaves it out: the end of a connection, and faults that there are none."""
-    values = (note.data for note in lane.notes if note.type == "next")
+def _is_hidden(lane: Lane) -> bool:
+    """Whether diagrams omit the lane: a connection's close, and `errors` without errors."""
+    values = (entry.data for entry in lane.entries if entry.type == "next")
     return lane.name in ("closed", "errors") and not any(
         lane.name == "errors" or not isinstance(value, Close) for value in values
     )
 
 
 class Recording:
-    """What streams did and when, of each the latest events.
+    """The latest events of a connection, or of streams that you tap.
+
+    A recording is not a subscriber: it changes neither which messages are delivered nor when.
 
     Args:
-        keep: Events that each lane keeps; older ones are dropped and counted.
-        scheduler: The time; that of the connection, or of the first who subscribes, if not given.
-        title: What a picture says above it.
+        keep: Number of events that each lane keeps. Older ones are dropped and counted.
+        scheduler: The scheduler whose clock gives the times. By default it is that of the first
+            subscriber.
+        title: The title of diagrams.
+
+    Attributes:
+        lanes: The recorded streams by name, each a lane with `events`, `detail` and `dropped`.
+        title: The title of diagrams.
+
+    Raises:
+        ValueError: `keep` is not a whole number above 0.
 
     Examples:
+        Record a connection and save the recording when it closes:
+
         ```python
         @rxws.websocket
         def handler(conn):
@@ -55,15 +67,22 @@ class Recording:
             conn.closed.subscribe(lambda _: recording.save("session.jsonl"))
             return conn.incoming.pipe(ops.debounce(0.3), recording.tap("debounced"))
         ```
+
+        Record the values at one point of any chain of operators:
+
+        >>> import reactivex as rx
+        >>> recording = Recording()
+        >>> rx.of(1, 2).pipe(recording.tap("numbers")).run()
+        2
+        >>> [(event.type, event.data) for event in recording.events]
+        [('next', 1), ('next', 2), ('completed', None)]
     """
 
     def __init__(
         self, *, keep: int = 2000, scheduler: SchedulerBase | None = None, title: str = ""
     ) -> None:
         if not isinstance(keep, int) or keep < 1:
-            raise ValueError(
-                f"keep={keep!r} would record nothing, or without a bound: use 1 or more"
-            )
+            raise ValueError(f"keep={keep!r} must be a whole number of events: use 1 or more")
         self.lanes: dict[str, Lane] = {}
         self.title = title
         self.count = 0
@@ -77,12 +96,29 @@ class Recording:
 
     @classmethod
     def of(cls, conn: Connection[Any, Any], *, keep: int = 2000) -> Recording:
-        """Record a connection: what comes in and goes out, its faults and its end.
+        """Record a connection: its messages in both directions, its errors and its close.
 
-        It is no subscriber: what nobody subscribes waits as it would without the recording.
+        Messages are recorded when they are delivered. While nobody subscribes to `conn.incoming`,
+        they wait, as they do without a recording.
+
+        Args:
+            conn: The connection.
+            keep: Number of events that each lane keeps. Older ones are dropped and counted.
+
+        Returns:
+            A recording with the lanes `incoming`, `outgoing`, `errors` and `closed`.
 
         Raises:
-            TypeError: It is no connection of rxws.
+            TypeError: `conn` was not opened by rxws.
+            ValueError: `keep` is not a whole number above 0.
+
+        Examples:
+            ```python
+            conn = await rxws.connect("ws://127.0.0.1:8765/ticks")
+            recording = rxws.Recording.of(conn)
+            await conn.closed
+            print(recording.text())
+            ```
         """
         recording = cls(keep=keep, scheduler=conn.scheduler)
         for name in ("incoming", "outgoing", "errors", "closed"):
@@ -97,19 +133,30 @@ class Recording:
             self.began = self.seconds()
 
     def _start_now(self) -> float:
-        """Begin with the first event: nobody has said whose time it is."""
+        """Start with the first event, on the system's clock: no scheduler was given."""
         self._start(None)
         return self.began
 
     def tap(self, label: str, detail: str = "") -> Callable[[Observable[T]], Observable[T]]:
-        """Make an operator that records what passes through, and changes nothing.
+        """Make an operator that records what passes through it and changes nothing.
+
+        You may use taps in a recorded connection's chain: all lanes share one clock.
 
         Args:
             label: The name of the lane.
-            detail: What a picture says below the name, as what an operator was given.
+            detail: Text that diagrams show below the name, such as an operator's argument.
 
         Returns:
             The operator.
+
+        Examples:
+            >>> import reactivex as rx
+            >>> from reactivex import operators as ops
+            >>> recording = Recording()
+            >>> rx.of(1, 2).pipe(ops.map(str), recording.tap("text", "str")).run()
+            '2'
+            >>> [event.data for event in recording.lanes["text"].events if event.type == "next"]
+            ['1', '2']
         """
         lane = self.lane(label)
         if detail:
@@ -127,30 +174,48 @@ class Recording:
         return tapped
 
     def lane(self, name: str) -> Lane:
-        """Return the lane of this name; it is made if there is none."""
+        """Return the lane with this name, and create it if there is none.
+
+        Args:
+            name: The name of the lane.
+
+        Returns:
+            The lane; its `events` are the recorded ones.
+        """
         if name not in self.lanes:
             self.lanes[name] = Lane(self, name, self._keep)
         return self.lanes[name]
 
     @property
     def events(self) -> list[Event]:
-        """All events that are kept, in their order."""
-        notes = [(note, lane) for lane in self.lanes.values() for note in lane.notes]
-        notes.sort(key=lambda pair: (pair[0].t, pair[0].order))
-        return [lane.event(note) for note, lane in notes]
+        """The kept events of all lanes, in the order in which they happened.
+
+        Each has `t` (seconds since the recording began), `lane`, `dir`, `type` and `data`.
+        """
+        entries = [(entry, lane) for lane in self.lanes.values() for entry in lane.entries]
+        entries.sort(key=lambda pair: (pair[0].t, pair[0].order))
+        return [lane.event(entry) for entry, lane in entries]
 
     def stop(self) -> None:
-        """Record no more of the connection."""
+        """Stop recording the connection. Taps keep recording. Calling it again has no effect."""
         self._watching.dispose()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a file of JSON lines: `{"t", "lane", "dir", "type", "data"}`.
+        """Save the recording as a file with one JSON object per event.
 
-        Values that JSON does not have, or would not give back as they were, are written as their
-        `repr`.
+        Each line has the keys `t` (seconds), `lane`, `dir`, `type` and `data`. A value that does
+        not survive the round trip through JSON is saved as its `repr`.
+
+        Args:
+            path: The file; it is overwritten.
 
         Raises:
-            OSError: It cannot be written.
+            OSError: The file cannot be written.
+
+        Examples:
+            ```python
+            conn.closed.subscribe(lambda _: recording.save("session.jsonl"))
+            ```
         """
         dropped = [
             Event(lane.events[0].t, lane.name, lane.dir, "dropped", lane.dropped)
@@ -166,11 +231,22 @@ class Recording:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Recording:
-        """Read a file that `save` wrote.
+        """Load a recording that `save` wrote.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The recording. Values that were saved as their `repr` are strings.
 
         Raises:
-            ValueError: It is no such file; the message has the line.
-            OSError: It cannot be read.
+            ValueError: A line is not an event of a recording; the message quotes it.
+            OSError: The file cannot be read.
+
+        Examples:
+            ```python
+            print(rxws.Recording.load("session.jsonl").text())
+            ```
         """
         events = read(path)
         recording = cls(keep=max(len(events), 1))
@@ -180,7 +256,7 @@ class Recording:
             if event.type == "dropped":
                 lane.dropped = event.data
             elif event.type != "empty":
-                lane.put(event)
+                lane.add(event)
         return recording
 
     def replay(
@@ -190,72 +266,99 @@ class Recording:
         lane: str = "incoming",
         scheduler: SchedulerBase | None = None,
     ) -> Observable[Any]:
-        """Make an Observable that tells a lane again, at its times.
+        """Make an Observable that emits the events of a lane again, at their times.
 
         Args:
-            speed: 2 is twice as fast; `math.inf` leaves no time between.
-            lane: Which one.
-            scheduler: The time; the subscriber's if not given.
+            speed: Factor by which it is faster than the recording: 2 takes half the time, and
+                `math.inf` removes all delays.
+            lane: The name of the lane.
+            scheduler: The scheduler for the delays; defaults to the subscriber's.
 
         Returns:
-            A cold Observable. A lane that had not ended completes behind its last event.
+            A cold Observable. If the lane had not ended, it completes after the last event.
 
         Raises:
-            KeyError: There is no such lane.
-            ValueError: The speed is not above 0.
+            KeyError: There is no lane with this name.
+            ValueError: `speed` is not above 0.
+
+        Examples:
+            >>> import math
+            >>> import reactivex as rx
+            >>> recording = Recording()
+            >>> rx.of(1, 2).pipe(recording.tap("numbers")).run()
+            2
+            >>> recording.replay(math.inf, lane="numbers").run()
+            2
         """
         if lane not in self.lanes:
-            raise KeyError(f"no lane {lane!r}; there are {sorted(self.lanes)}")
+            raise KeyError(f"no lane {lane!r}: the recording has {sorted(self.lanes)}")
         began = min((each.events[0].t for each in self.lanes.values() if each.dropped), default=0.0)
         return replay(self.lanes[lane].events, began, speed, scheduler)
 
     def picture(self) -> Diagram:
-        """Return what is to be drawn; of a connection its end stands at the end of its lanes.
+        """Return the recording as a diagram, before it is rendered.
 
-        What comes in stands above the taps of a chain, and what goes out below them.
+        Incoming messages are the first lane, taps follow, outgoing messages and errors are last. A
+        connection's close is drawn at the end of its lanes.
         """
         closed = self.lanes.get("closed")
-        ends = [note for note in closed.notes if isinstance(note.data, Close)] if closed else []
+        ends = [each for each in closed.entries if isinstance(each.data, Close)] if closed else []
         tracks = tuple(
-            Track(lane.name, lane.detail, lane.dir, lane.notes, lane.dropped)
-            for lane in sorted(self.lanes.values(), key=_place)
-            if not _untold(lane)
+            Track(lane.name, lane.detail, lane.dir, lane.entries, lane.dropped)
+            for lane in sorted(self.lanes.values(), key=_position)
+            if not _is_hidden(lane)
         )
         if not ends:
             return Diagram(self.title, tracks)
         return Diagram(self.title, tracks, ends[-1].data, ends[-1].t)
 
     def svg(self, width: int = 760, window: float | None = None) -> str:
-        """Draw it as a marble diagram.
+        """Draw a marble diagram as SVG.
 
         Args:
-            width: Its width in pixels.
-            window: The seconds up to the last event that are drawn; all if not given.
+            width: The width in pixels, at least 200.
+            window: Draw only the last so many seconds; by default everything.
 
         Returns:
-            SVG, for a file or a page.
+            An `<svg>` element, for a page or a file of its own.
+
+        Raises:
+            ValueError: `width` is below 200, or `window` is not above 0.
+
+        Examples:
+            ```python
+            Path("session.svg").write_text(recording.svg(width=600), encoding="utf-8")
+            ```
         """
         return svg(self.picture(), width, window)
 
     def text(self, cols: int = 48) -> str:
-        """Draw it as a marble diagram for terminals.
+        """Draw a marble diagram as text, for terminals.
 
         Args:
-            cols: The columns that it may take, without the names.
+            cols: The width in columns, without the names; at least 24.
 
         Returns:
-            Lines of text.
+            A title line if there is a title, a line per lane, and the time axis.
+
+        Raises:
+            ValueError: `cols` is below 24.
+
+        Examples:
+            ```python
+            print(recording.text())
+            ```
         """
         return text(self.picture(), cols)
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        """What a notebook shows: an SVG within HTML, once, or the text."""
+        """Return what a notebook shows: the SVG as HTML, or the text."""
         return {"text/html": self.svg(), "text/plain": self.text()}
 
     def _watch(self, name: str, stream: Any) -> None:
         if not isinstance(cast(object, stream), Stream):
             raise TypeError(
-                f"{stream!r} is no stream of a connection: use tap() in a chain of yours"
+                f"{stream!r} is not a stream of an rxws connection: add tap() to a chain instead"
             )
         watch: Callable[[ObserverBase[Any]], DisposableBase] = stream.watch
         self._watching.add(watch(LaneObserver(self.lane(name))))

@@ -1,4 +1,4 @@
-"""Telling recorded events again, each at its time."""
+"""Emit recorded events again, each at its time."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ __all__ = ["replay"]
 def replay(
     events: list[Event], began: float, speed: float, scheduler: SchedulerBase | None
 ) -> Observable[Any]:
-    """Make a cold Observable of events.
+    """Make a cold Observable that emits recorded events.
 
     Args:
-        events: What it tells. Without an end among them it completes behind the last.
-        began: The time in the events at which it is subscribed.
-        speed: How much faster than that it goes.
-        scheduler: The time; the subscriber's if not given.
+        events: The events. Without a final event, the Observable completes after the last one.
+        began: The recorded time, in seconds, at which the subscription starts.
+        speed: Factor by which the replay is faster than the recording.
+        scheduler: The scheduler for the delays; defaults to the subscriber's.
 
     Raises:
-        ValueError: The speed is not above 0.
+        ValueError: `speed` is not above 0.
     """
     if not speed > 0:
-        raise ValueError(f"speed={speed!r} gets nowhere: use a number above 0")
+        raise ValueError(f"speed={speed!r} never gets anywhere: use a number above 0")
 
     def subscribe(
         observer: ObserverBase[Any], scheduler_: SchedulerBase | None = None
@@ -50,32 +50,32 @@ def _replay(
     observer: ObserverBase[Any],
     scheduler: SchedulerBase,
 ) -> DisposableBase:
-    """Tell one event after the other, each at its time from the start: delays do not add up."""
     timer = SerialDisposable()
     start = scheduler.now
-    coming = iter(events)
+    remaining = iter(events)
 
-    def go_on() -> None:
-        event = next(coming, None)
+    def schedule_next() -> None:
+        event = next(remaining, None)
         if event is None:
             observer.on_completed()
         elif math.isinf(speed):
-            wait(0.0, event)
+            schedule(0.0, event)
         else:
-            passed = (scheduler.now - start).total_seconds()
-            wait(max((event.t - began) / speed - passed, 0.0), event)
+            # Measured from the start, so that delays do not add up.
+            elapsed = (scheduler.now - start).total_seconds()
+            schedule(max((event.t - began) / speed - elapsed, 0.0), event)
 
-    def wait(seconds: float, event: Event) -> None:
-        timer.disposable = call_later(scheduler, seconds, lambda: tell(event))
+    def schedule(seconds: float, event: Event) -> None:
+        timer.disposable = call_later(scheduler, seconds, lambda: emit(event))
 
-    def tell(event: Event) -> None:
+    def emit(event: Event) -> None:
         if event.type == "error":
             observer.on_error(event.data)
         elif event.type in ("completed", "disposed"):
             observer.on_completed()
         else:
             observer.on_next(event.data)
-            go_on()
+            schedule_next()
 
-    go_on()
+    schedule_next()
     return timer

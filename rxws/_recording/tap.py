@@ -1,4 +1,4 @@
-"""Noting what passes a place in a chain of operators, without changing any of it."""
+"""Record what passes through a chain of operators, without changing it."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ T = TypeVar("T")
 
 
 class LaneObserver(ObserverBase[Any]):
-    """Notes what a stream of a connection tells; without the state that RxPY's observers have."""
+    """Records a stream's notifications in a lane. It is lighter than RxPY's `Observer`."""
 
     def __init__(self, lane: Lane) -> None:
-        self._note = lane.note
+        self._record = lane.record
 
     def on_next(self, value: Any) -> None:
-        """Note a value."""
-        self._note("next", value)
+        """Record a value."""
+        self._record("next", value)
 
     def on_error(self, error: Exception) -> None:
-        """Note an error."""
-        self._note("error", error)
+        """Record an error."""
+        self._record("error", error)
 
     def on_completed(self) -> None:
-        """Note the end."""
-        self._note("completed")
+        """Record the completion."""
+        self._record("completed")
 
 
 def tap(
     source: Observable[T], lane: Lane, observer: ObserverBase[T], scheduler: SchedulerBase | None
 ) -> DisposableBase:
-    """Subscribe a source for an observer, and note in a lane what passes."""
+    """Subscribe an observer to a source and record what it receives in a lane."""
     ended = False
-    note, pass_on = lane.note, observer.on_next
+    record, pass_on = lane.record, observer.on_next
 
     def on_next(value: T) -> None:
-        note("next", value)
-        lane.passing = (value,)  # if an operator fails below, this is what it failed at
+        record("next", value)
+        lane.passing = (value,)  # if an operator below raises, this value caused it
         try:
             pass_on(value)
         finally:
@@ -52,18 +52,18 @@ def tap(
     def on_error(error: Exception) -> None:
         nonlocal ended
         ended = True
-        note("error", error)
+        record("error", error)
         observer.on_error(error)
 
     def on_completed() -> None:
         nonlocal ended
         ended = True
-        note("completed")
+        record("completed")
         observer.on_completed()
 
     def on_disposed() -> None:
         if not ended:
-            note("disposed")
+            record("disposed")
 
     subscription = source.subscribe(on_next, on_error, on_completed, scheduler=scheduler)
     return CompositeDisposable(subscription, Disposable(on_disposed))

@@ -1,4 +1,4 @@
-"""Live flows as pictures, in a notebook and outside."""
+"""Live diagrams and tables of running streams, in a notebook and outside."""
 
 from .flow_view.view import View
 from .flow_view.watching import views, watch

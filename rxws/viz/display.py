@@ -1,4 +1,4 @@
-"""Live output under a cell: shown once, then drawn anew as it changes, so often a second."""
+"""Live output below a cell: shown once, then redrawn when it has changed."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["Display"]
 
 
 class Display:
-    """Something that is shown under a cell and drawn anew as it changes.
+    """Output below a cell that is redrawn when it has changed.
 
-    Nothing is shown outside a Jupyter kernel. Where no event loop runs, nothing is drawn anew by
-    itself.
+    Outside a Jupyter kernel nothing is shown. Without a running event loop the output is redrawn
+    only by `update` and `stop`.
 
     Args:
-        render: Makes the mime bundle to be shown, as `{"text/html": …, "text/plain": …}`.
-        state: What it is made of has changed when this does: cheap, as the count of events.
-        rate: How often a second the state is looked at.
+        render: Makes the mime bundle, such as `{"text/html": …, "text/plain": …}`.
+        state: Returns a value that changes with the output, such as a count. It must be cheap.
+        rate: How often `state` is checked, per second.
 
     Examples:
         ```python
@@ -43,7 +43,7 @@ class Display:
         self._render = render
         self._state = state
         self._drawn: object = None
-        self._every = 1 / rate
+        self._interval = 1 / rate
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -51,11 +51,14 @@ class Display:
 
     @property
     def live(self) -> bool:
-        """Whether it is looked at whether something changed."""
+        """Whether a timer checks for changes."""
         return self._timer is not None
 
     def show(self) -> None:
-        """Show it under the running cell, a further one too, and draw it anew as it changes."""
+        """Show the output below the running cell, and start to redraw it.
+
+        Call it again to show the same output below another cell.
+        """
         if not notebook.in_kernel():
             return
         self._draw(update=False)
@@ -67,19 +70,20 @@ class Display:
         except RuntimeError:
             return
         self._thread = threading.get_ident()
-        self._wait(self._loop)
+        self._schedule(self._loop)
 
     def update(self, force: bool = False) -> None:
-        """Draw it anew if it has changed.
+        """Redraw the output if it has changed.
 
         Args:
-            force: Also if it has not: for a cell that awaits what ended between two cells.
+            force: Redraw it in any case. A cell that awaits a flow needs this, as a front end does
+                not save what is drawn between two cells.
         """
         if self.shown and (force or self._state() != self._drawn):
             self._draw(update=True)
 
     def stop(self) -> None:
-        """Draw it a last time and no more; from any thread, and as often as one likes."""
+        """Redraw the output a last time, and stop. You may call it twice, and from any thread."""
         if self._stopped:
             return
         self._stopped = True
@@ -91,16 +95,18 @@ class Display:
             except RuntimeError:  # the loop is closed
                 self._finish()
 
-    def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
-        # An empty context: in that of a cell the update would be dropped once the cell has ended.
-        self._timer = loop.call_later(self._every, self._look, loop, context=contextvars.Context())
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        # In the cell's context, updates would be discarded once the cell has ended.
+        self._timer = loop.call_later(
+            self._interval, self._check, loop, context=contextvars.Context()
+        )
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _check(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
         if not self._stopped:
             self.update()
-        if not self._stopped:  # the state may tell that it is over
-            self._wait(loop)
+        if not self._stopped:  # `state` may have called stop()
+            self._schedule(loop)
 
     def _finish(self) -> None:
         timer, self._timer = self._timer, None
@@ -109,9 +115,9 @@ class Display:
         self.update()
 
     def _draw(self, update: bool) -> None:
-        # Before it is drawn: what changes meanwhile is drawn the next time.
+        # Read before rendering, so that a change during rendering is drawn next time.
         self._drawn = self._state()
         try:
             notebook.show(self._render(), self.id, update)
-        except Exception:  # it must not reach the flow that is drawn
-            logger.exception("a picture could not be drawn")
+        except Exception:  # it must not reach the stream that is drawn
+            logger.exception("could not draw the output of a notebook cell")

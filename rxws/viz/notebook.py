@@ -1,4 +1,4 @@
-"""All that touches IPython: which cell runs, and what is shown under it; nothing else does."""
+"""The only module that touches IPython: which cell is running, and what it shows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["cell_of_now", "in_kernel", "place_of", "run_of_now", "show"]
 
 
 def in_kernel() -> bool:
-    """Whether a Jupyter kernel runs, so that something can be shown."""
+    """Whether this is a Jupyter kernel, which can show output."""
     return shell() is not None
 
 
@@ -23,15 +23,15 @@ def _parent() -> dict[str, Any]:
 
 
 def run_of_now() -> str | None:
-    """Return what names this run of the cell, another at each run; None outside a kernel."""
+    """Return an id of this run of the cell, or None outside a kernel."""
     found: str | None = _parent().get("header", {}).get("msg_id")
     return found
 
 
 def cell_of_now() -> str | None:
-    """Return what names the cell that runs, the same at each run; None outside a kernel.
+    """Return an id of the running cell that all its runs share, or None outside a kernel.
 
-    JupyterLab and VS Code send a cell's id along. For other front ends the cell is its source text.
+    JupyterLab and VS Code send the cell's id. For other front ends the id is the source text.
     """
     parent = _parent()
     found: str | None = parent.get("metadata", {}).get("cellId")
@@ -39,17 +39,17 @@ def cell_of_now() -> str | None:
 
 
 def place_of(filename: str) -> str:
-    """Return how a traceback calls a file: as `Cell In[3]` if it is a cell."""
+    """Return a file's name as tracebacks show it, such as `Cell In[3]` for a cell."""
     kernel = shell()
     found = kernel.compile.format_code_name(filename) if kernel is not None else None
     return " ".join(found) if found else f'File "{filename}"'
 
 
 def show(bundle: dict[str, str], display_id: str, update: bool = False) -> None:
-    """Show something under the running cell, or show it anew wherever it is shown.
+    """Show output below the running cell, or update it wherever it is shown.
 
-    An update is sent in an empty context, as the kernel's present cell: what a task of an earlier
-    cell sends is dropped where a notebook is executed headless.
+    An update runs in an empty context: when a notebook is executed headless, output from the
+    context of a cell that has ended is dropped.
     """
     display: Callable[..., Any] = import_module("IPython.display").display
     context = contextvars.Context() if update else contextvars.copy_context()

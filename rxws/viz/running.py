@@ -1,4 +1,4 @@
-"""What runs in this notebook, and under which cell: what a cell's next run stops."""
+"""What each notebook cell left running, so that running the cell again stops it."""
 
 from __future__ import annotations
 
@@ -10,45 +10,48 @@ _running: list[Running] = []
 
 
 class Running(Protocol):
-    """What is shown live until it is stopped."""
+    """A live view."""
 
-    cell: str | None  # None outside a notebook: then nothing is stopped by another's beginning
-    run: str | None
+    cell: str | None  # None outside a notebook: then no other view stops this one
+    run: str | None  # which run of the cell
 
     def stop(self) -> None:
-        """Stop; the second time nothing happens."""
+        """Stop it; calling it again has no effect."""
         ...
 
 
 R = TypeVar("R")
 
 
-def begin(it: Running) -> None:
-    """Let something run, instead of what earlier runs of its cell left running."""
-    if it.cell is not None:
+def begin(view: Running) -> None:
+    """Register a view, and stop the views of earlier runs of its cell."""
+    if view.cell is not None:
         for other in tuple(_running):
-            if other.cell == it.cell and other.run != it.run:
+            if other.cell == view.cell and other.run != view.run:
                 other.stop()
-    _running.append(it)
+    _running.append(view)
 
 
-def end(it: Running) -> None:
-    """Let something run no more."""
-    _running[:] = [other for other in _running if other is not it]
+def end(view: Running) -> None:
+    """Remove a view that has ended."""
+    _running[:] = [other for other in _running if other is not view]
 
 
 def running(kind: type[R]) -> list[R]:
-    """Return what runs, the oldest first."""
-    return [it for it in _running if isinstance(it, kind)]
+    """Return the running views of this type, oldest first."""
+    return [view for view in _running if isinstance(view, kind)]
 
 
 def stop_all() -> None:
-    """Stop all that is shown live, views and tables alike; nothing of it runs on.
+    """Stop all live diagrams and tables, and dispose their subscriptions.
 
     Examples:
-        ```python
-        rxws.viz.stop_all()
-        ```
+        >>> import reactivex as rx
+        >>> import rxws.viz
+        >>> view = rxws.viz.watch(rx.never())
+        >>> rxws.viz.stop_all()
+        >>> view.state
+        'stopped'
     """
-    for it in tuple(_running):
-        it.stop()
+    for view in tuple(_running):
+        view.stop()

@@ -1,4 +1,4 @@
-"""Marble diagrams: what streams did and when, as a picture for people."""
+"""Marble diagrams: what streams emit over time, drawn as SVG or text."""
 
 from .model import Diagram, Mark, Track
 from .svg import svg

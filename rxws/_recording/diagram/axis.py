@@ -1,4 +1,4 @@
-"""The axis of time: where its ticks stand and what they say."""
+"""The ticks of the time axis, and times and rates as text."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["clock", "duration", "nice", "rate", "ticks"]
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200)
 _DAY = 86400.0
 _UNITS = ((1.0, "s", 3), (1e-3, "ms", 2), (1e-6, "µs", 1))
-_CLOCK = 120.0  # seconds from which on a time is written as of a clock
+_CLOCK = 120.0  # longer times, in seconds, are written as on a clock
 
 
 def nice(least: float) -> float:
-    """Return the shortest step of round times that is not shorter than `least` seconds.
+    """Return the shortest round step of at least `least` seconds.
 
     Examples:
         >>> nice(0.03), nice(0.3), nice(3), nice(40), nice(100000)
@@ -36,7 +36,7 @@ def _decimal(least: float) -> float:
 
 
 def ticks(start: float, stop: float, count: int) -> list[tuple[float, str]]:
-    """Return at most about `count` round times from `start` to `stop`, each with what it says.
+    """Return about `count` round times from `start` to `stop`, each with its label.
 
     Examples:
         >>> ticks(0, 1.2, 3)
@@ -64,7 +64,7 @@ def _label(time: float, step: float, stop: float) -> str:
 
 
 def _unit(time: float) -> tuple[float, str, int]:
-    """The unit for a time: its seconds, its name, and the decimals that make sense."""
+    """Return the unit for a time: its length in seconds, its name, and the decimals to show."""
     return next((unit for unit in _UNITS if time >= 0.1 * unit[0]), _UNITS[-1])
 
 
@@ -79,12 +79,12 @@ def clock(time: float, digits: int = 0) -> str:
     seconds, part = divmod(whole, 10**digits)
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
-    said = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-    return f"{said}.{part:0{digits}}" if digits else said
+    text = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    return f"{text}.{part:0{digits}}" if digits else text
 
 
 def duration(time: float) -> str:
-    """Return a time for a tooltip.
+    """Return a time with its unit, as tooltips show it.
 
     Examples:
         >>> duration(0.01234), duration(12.3456), duration(3675.2)
@@ -97,13 +97,13 @@ def duration(time: float) -> str:
 
 
 def rate(count: int, time: float) -> str:
-    """Return how many there were in a second, or, of what is rare, in a minute or an hour.
+    """Return a count as a rate: per second, or per minute or hour if it is low.
 
     Examples:
         >>> rate(150, 1), rate(1, 600), rate(2, 60)
         ('150/s', '6/h', '2/min')
     """
     units = ((1.0, "s"), (60.0, "min"))
-    often = (each for each in units if count * each[0] / time >= 0.5)
-    unit, name = next(often, (3600.0, "h"))
+    large_enough = (each for each in units if count * each[0] / time >= 0.5)
+    unit, name = next(large_enough, (3600.0, "h"))
     return f"{number(float(f'{count * unit / time:.3g}'))}/{name}"

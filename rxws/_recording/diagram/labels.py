@@ -1,4 +1,4 @@
-"""Values of any kind as short labels and as longer, bounded texts that cannot break a page."""
+"""Any value as a short label or a longer text, bounded in length and safe in a page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any, cast
 
@@ -18,24 +18,29 @@ from rxws._core.connection import Close
 from rxws._core.errors import ConnectionClosed
 
 __all__ = ["CONTROL", "cells", "cut", "escape", "full", "kind_of", "number", "plain", "short"]
+__all__ += ["shown", "with_codes"]
 
 _MAX_TEXT = 300  # characters of a tooltip
-_MAX_ITEMS = 8  # items of a container that are looked at
+_MAX_ITEMS = 8  # items of a container that are shown
 _MAX_DEPTH = 3
-_MAX_JSON = 2048  # characters of text that are looked at as JSON
+_MAX_JSON = 2048  # characters: longer text is not parsed as JSON
 _TIMES = "\N{MULTIPLICATION SIGN}"
-_DIGITS = 6  # of whole numbers that are shown as they are
+_DIGITS = 6  # digits of whole numbers that are shown in full
 
-# What XML may not contain, and what turns the direction of the text around it.
-CONTROL = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufffe\uffff]"
+# Characters that XML forbids, or that hide or reorder the text around them.
+_CONTROL = (
+    "\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
+    "\ud800-\udfff\ufeff\ufffe\uffff"
 )
+CONTROL = re.compile(f"[{_CONTROL}]")
+_INVISIBLE = re.compile(f"[{_CONTROL}\u200c]")
 _ENTITIES = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;", ord('"'): "&quot;"}
-_SIGNS = {"\n": "↵", "\r": "", "\t": "→"}
+_SIGNS = {**{chr(code): chr(0x2400 + code) for code in range(0x20)}, "\n": "↵", "\x7f": "␡"}
+_LABEL_SIGNS = {**_SIGNS, "\r": "", "\t": "→"}
 
 
 def short(value: object, limit: int = 24) -> str:
-    r"""Return what stands in or at a mark: one line of at most `limit` cells.
+    r"""Return the label of a value: one line of at most `limit` columns.
 
     Examples:
         >>> short({"i": 0, "price": 99.1234}), short([1, 2]), short(2 / 3), short("a\nb")
@@ -43,12 +48,12 @@ def short(value: object, limit: int = 24) -> str:
     """
     try:
         return cut(plain(_short(value, 0, limit)), limit)
-    except Exception:  # a value of the user's may do anything
+    except Exception:  # the methods of a user's value may raise anything
         return cut(type(value).__name__, limit)
 
 
 def full(value: object) -> str:
-    """Return what a tooltip says of a value: bounded, on one line.
+    """Return the text of a value's tooltip: one line, bounded in length.
 
     Examples:
         >>> full({"i": 0, "name": "a"}), full(range(1000))
@@ -56,22 +61,58 @@ def full(value: object) -> str:
     """
     try:
         return cut(plain(_full(value, 0)), _MAX_TEXT)
-    except Exception:  # a value of the user's may do anything
+    except Exception:  # the methods of a user's value may raise anything
         return f"<{type(value).__name__}>"
 
 
 def plain(text: str) -> str:
-    r"""Make control characters visible, so that text stays on its line and runs its way.
+    r"""Replace control characters, and those that hide or reorder text, by visible signs.
 
     Examples:
-        >>> plain("a\tb\x00")
-        'a→b␀'
+        >>> plain("a\tb\x00\u202e")
+        'a→b␀�'
     """
-    return CONTROL.sub(lambda found: _sign(found[0]), text)
+    return CONTROL.sub(lambda found: _LABEL_SIGNS.get(found[0], "�"), text)
+
+
+def with_codes(text: str, keep: str = "") -> str:
+    r"""Replace the same characters by signs and escape codes that tell them apart.
+
+    Args:
+        text: The text.
+        keep: Control characters to leave as they are, such as a line feed.
+
+    Examples:
+        >>> with_codes("a\tb\x85\u202e")
+        'a␉b\\x85\\u202e'
+    """
+
+    def code(found: re.Match[str]) -> str:
+        character = found[0]
+        if character in keep:
+            return character
+        point = ord(character)
+        escaped = f"\\x{point:02x}" if point < 0x100 else f"\\u{point:04x}"
+        return _SIGNS.get(character, escaped)
+
+    return text if text.isprintable() else _INVISIBLE.sub(code, text)
+
+
+def shown(value: object, form: Callable[[Any], str] = repr) -> str:
+    """Return the `repr` of a value, or a substitute if that raises.
+
+    Args:
+        value: The value.
+        form: What to call in place of `repr`, such as `str`.
+    """
+    try:
+        return form(value)
+    except Exception as exc:  # the methods of a user's value may raise anything
+        return f"<{type(value).__name__}: its {form.__name__} raised {type(exc).__name__}>"
 
 
 def escape(text: str) -> str:
-    """Return text for XML and HTML, between tags and in quotes.
+    """Escape text for XML and HTML, for elements and quoted attributes.
 
     Examples:
         >>> escape('<b>"')
@@ -81,7 +122,7 @@ def escape(text: str) -> str:
 
 
 def cells(text: str) -> int:
-    """Count the columns that a text takes in a font of fixed width.
+    """Count the columns that a text takes in a monospaced font.
 
     Examples:
         >>> cells("ab"), cells("日本"), cells("🙂")
@@ -93,13 +134,13 @@ def cells(text: str) -> int:
 
 
 def cut(text: str, limit: int) -> str:
-    """Return a text in at most `limit` columns.
+    """Cut a text to at most `limit` columns.
 
     Examples:
         >>> cut("abcdef", 4), cut("abcd", 4)
         ('abc…', 'abcd')
     """
-    # Marks that take no column of their own are bounded as well.
+    # Combining marks take no column, so their number needs a bound, too.
     if cells(text) <= limit and len(text) <= 3 * limit:
         return text
     kept, taken = 0, 1
@@ -112,12 +153,12 @@ def cut(text: str, limit: int) -> str:
 
 
 def kind_of(value: object) -> type[Any]:
-    """Return the type of a value, for questions that do not narrow what type checkers know."""
+    """Return the type of a value, without narrowing it for type checkers."""
     return type(value)
 
 
 def number(value: float) -> str:
-    """Return a number with four significant digits, small whole ones as they are.
+    """Return a number with four significant digits; whole numbers of six digits in full.
 
     Examples:
         >>> number(99.71234), number(1234567), number(100.0), number(-0.00001234)
@@ -126,7 +167,7 @@ def number(value: float) -> str:
     if isinstance(value, int):
         if abs(value) < 10**_DIGITS:
             return str(value)
-        if value.bit_length() > 1000:  # more than a float has
+        if value.bit_length() > 1000:  # too large for a float
             return f"{'-' if value < 0 else ''}~2^{value.bit_length()}"
     if not math.isfinite(value):
         return {math.inf: "∞", -math.inf: "-∞"}.get(value, "nan")
@@ -143,9 +184,9 @@ def _short(value: Any, depth: int, limit: int) -> str:
     kind = kind_of(value)
     if issubclass(kind, str) and kind.__repr__ is str.__repr__:
         return _text(value, depth, limit)
-    said = _scalar(value)
-    if said is not None:
-        return said
+    text = _scalar(value)
+    if text is not None:
+        return text
     if depth >= _MAX_DEPTH:
         return "…"
     fields = _fields(value)
@@ -175,7 +216,7 @@ def _text(value: str, depth: int, limit: int) -> str:
 
 
 def _scalar(value: Any) -> str | None:
-    """What is said of all that has no items."""
+    """Return the label of a value without items, or None if it has items."""
     kind = kind_of(value)
     if value is None or issubclass(kind, bool):
         return str(value)
@@ -212,7 +253,7 @@ def _notification(value: Any) -> str | None:
 
 
 def _array(value: Any) -> str | None:
-    """What is said of NumPy's arrays and numbers, and of what is like them."""
+    """Return the label of an array or number of NumPy or a similar library, or None."""
     kind = kind_of(value)
     if not hasattr(kind, "shape") or not hasattr(kind, "dtype"):
         return None
@@ -223,14 +264,14 @@ def _array(value: Any) -> str | None:
 
 
 def _fields(value: Any) -> Iterable[tuple[Any, Any]] | None:
-    """The keys and values of what has names for its parts."""
+    """Return the names and values of a mapping's or record's fields, or None."""
     kind = kind_of(value)
     if issubclass(kind, Mapping):
         return cast("Mapping[Any, Any]", value).items()
     names: Iterable[str] | None
     if dataclasses.is_dataclass(kind):
         names = [each.name for each in dataclasses.fields(kind)]
-    else:  # of named tuples, and of msgspec's structs
+    else:  # named tuples and msgspec's structs
         names = getattr(kind, "_fields", None) or getattr(kind, "__struct_fields__", None)
     return None if names is None else [(name, getattr(value, name)) for name in names]
 
@@ -248,8 +289,8 @@ def _full(value: Any, depth: int) -> str:
         more = f"… {len(value)} bytes" if len(value) > 64 else ""
         return f"{bytes(value[:64])!r}{more}"
     if issubclass(kind, BaseException):
-        said = plain(str(value))
-        return f"{kind.__name__}: {said}" if said else kind.__name__
+        message = plain(str(value))
+        return f"{kind.__name__}: {message}" if message else kind.__name__
     if kind in (dict, list, tuple, set, frozenset):
         return _items(value, depth)
     return repr(value)[: _MAX_TEXT + 1]
@@ -260,25 +301,18 @@ def _items(value: Any, depth: int) -> str:
     if depth >= _MAX_DEPTH:
         return "…"
     if issubclass(kind, dict):
-        said = [
+        items = [
             f"{_full(key, depth + 1)}: {_full(item, depth + 1)}"
             for key, item in islice(value.items(), _MAX_ITEMS)
         ]
         around = "{}"
     else:
-        said = [_full(item, depth + 1) for item in islice(value, _MAX_ITEMS)]
+        items = [_full(item, depth + 1) for item in islice(value, _MAX_ITEMS)]
         around = "[]" if issubclass(kind, list) else "()" if issubclass(kind, tuple) else "{}"
     if len(value) > _MAX_ITEMS:
-        said.append(f"… {len(value)} items")
-    comma = "," if issubclass(kind, tuple) and len(said) == 1 else ""
-    return f"{around[0]}{', '.join(said)}{comma}{around[1]}"
-
-
-def _sign(character: str) -> str:
-    code = ord(character)
-    if character in _SIGNS:
-        return _SIGNS[character]
-    return chr(0x2400 + code) if code < 0x20 else "␡" if code == 0x7F else "�"
+        items.append(f"… {len(value)} items")
+    comma = "," if issubclass(kind, tuple) and len(items) == 1 else ""
+    return f"{around[0]}{', '.join(items)}{comma}{around[1]}"
 
 
 def _cells(character: str) -> int:

@@ -1,4 +1,4 @@
-"""How the values of a lane are drawn: the most that fits, from circles down to bars."""
+"""Draw the values of a lane in the most detailed form that fits, from circles to bars."""
 
 from __future__ import annotations
 
@@ -9,48 +9,48 @@ from itertools import pairwise
 from .labels import cells, escape, short
 from .model import Mark
 from .plots import bars, numbers_of, sparkline
-from .scale import Drawn, Ruler, heap, tip
-from .visible import Seen
+from .scale import Drawn, TimeScale, group_tooltip, tooltip
+from .visible import VisibleTrack
 
 __all__ = ["CHAR", "draw"]
 
 CHAR = 6.02  # pixels of a character of the fixed font at 10 px
 _PILL = 14  # characters
-_LABELS = (24, 14, 9)  # characters of labels above dots: the most with which none is left out
+_LABELS = (24, 14, 9)  # characters of labels above dots: the longest with which all labels fit
 _ROUND = ((12.0, "r"), (9.5, "s"))  # radii of circles, and their class
 _TIMES = "\N{MULTIPLICATION SIGN}"
-_NEAR = {"dots": 3.0, "crosses": 8.0}  # pixels within which they are one
+_NEAR = {"dots": 3.0, "crosses": 8.0}  # marks that are closer, in pixels, become one
 
 
-def draw(seen: Seen, ruler: Ruler, y: float) -> Drawn:
-    """Draw the values of a lane, in the one form that fits.
+def draw(track: VisibleTrack, scale: TimeScale, y: float) -> Drawn:
+    """Draw the values of a lane in the most detailed form that fits.
 
     Args:
-        seen: The lane.
-        ruler: The times across.
+        track: The lane.
+        scale: The time scale.
         y: The middle of the lane, in pixels from the top.
 
     Returns:
-        What is drawn; its form is `"none"`, `"circles"`, `"pills"`, `"dots"`, `"crosses"`,
+        The drawing, whose form is `"none"`, `"circles"`, `"pills"`, `"dots"`, `"crosses"`,
         `"sparkline"` or `"bars"`.
     """
-    values, width = seen.values, ruler.right - ruler.left
+    values, width = track.values, scale.right - scale.left
     if not values:
         return Drawn("none", [])
     if len(values) <= width / 8:
-        if seen.faults:
-            return _dots(seen, ruler, y, "crosses")
-        return _inside(values, ruler, y) or _dots(seen, ruler, y, "dots")
-    if not seen.faults and (numbers := numbers_of(values)) is not None:
-        return sparkline(values, numbers, ruler, y)
-    return bars(values, ruler, y)
+        if track.only_errors:
+            return _dots(track, scale, y, "crosses")
+        return _inside(values, scale, y) or _dots(track, scale, y, "dots")
+    if not track.only_errors and (numbers := numbers_of(values)) is not None:
+        return sparkline(values, numbers, scale, y)
+    return bars(values, scale, y)
 
 
 # --- circles and pills: the value inside ----------------------------------------------------------
 
 
-def _inside(values: Sequence[Mark], ruler: Ruler, y: float) -> Drawn | None:
-    places = [ruler.x(mark.t) for mark in values]
+def _inside(values: Sequence[Mark], scale: TimeScale, y: float) -> Drawn | None:
+    places = [scale.x(mark.t) for mark in values]
     nearest = min((right - left for left, right in pairwise(places)), default=math.inf)
     if nearest < 2 * _ROUND[-1][0] * 0.9:
         return None
@@ -61,16 +61,16 @@ def _inside(values: Sequence[Mark], ruler: Ruler, y: float) -> Drawn | None:
             if nearest >= 2 * radius * 0.9 and (radius > 10 or max(sizes) <= 2):
                 return _circles(values, labels, places, y, radius, kind)
     if max(sizes) > _PILL or any(label.endswith("…") for label in labels):
-        return None  # above a dot there is room for more
+        return None  # labels above dots have more room
     widths = [max(24.0, size * CHAR + 14) for size in sizes]
     lefts = [
-        min(max(place - width / 2, ruler.left), ruler.right - width)
+        min(max(place - width / 2, scale.left), scale.right - width)
         for place, width in zip(places, widths, strict=True)
     ]
     if any(lefts[i] + widths[i] + 1 > lefts[i + 1] for i in range(len(lefts) - 1)):
         return None
     parts = [
-        f'<g>{tip(mark)}<rect class="m" x="{left:.1f}" y="{y - 11:g}" width="{width:.1f}" '
+        f'<g>{tooltip(mark)}<rect class="m" x="{left:.1f}" y="{y - 11:g}" width="{width:.1f}" '
         f'height="22" rx="11"/><text class="p" x="{left + width / 2:.1f}" y="{y + 3.5:g}">'
         f"{escape(label)}</text></g>"
         for mark, label, left, width in zip(values, labels, lefts, widths, strict=True)
@@ -87,7 +87,7 @@ def _circles(
     kind: str,
 ) -> Drawn:
     parts = [
-        f'<g>{tip(mark)}<circle class="m" cx="{x:.1f}" cy="{y:g}" r="{radius:g}"/>'
+        f'<g>{tooltip(mark)}<circle class="m" cx="{x:.1f}" cy="{y:g}" r="{radius:g}"/>'
         f'<text class="{kind}{" t" if cells(label) > 2 else ""}" x="{x:.1f}" y="{y + 4:g}">'
         f"{escape(label)}</text></g>"
         for mark, label, x in zip(values, labels, places, strict=True)
@@ -98,27 +98,27 @@ def _circles(
 # --- dots and crosses: the value above ------------------------------------------------------------
 
 
-def _dots(seen: Seen, ruler: Ruler, y: float, form: str) -> Drawn:
-    heaps: list[tuple[float, list[Mark]]] = []
-    for mark in seen.values:
-        x = ruler.x(mark.t)
-        if heaps and x - heaps[-1][0] < _NEAR[form]:
-            heaps[-1][1].append(mark)
+def _dots(track: VisibleTrack, scale: TimeScale, y: float, form: str) -> Drawn:
+    groups: list[tuple[float, list[Mark]]] = []
+    for mark in track.values:
+        x = scale.x(mark.t)
+        if groups and x - groups[-1][0] < _NEAR[form]:
+            groups[-1][1].append(mark)
         else:
-            heaps.append((x, [mark]))
-    reach = heaps[-1][0] + 6
-    # Labels stay clear of the bar at the end.
-    last = ruler.right if seen.last is None else max(ruler.x(seen.last.t), reach + 4) - 4
-    places = _labels(heaps, ruler.left, min(last, ruler.right))
+            groups.append((x, [mark]))
+    right = groups[-1][0] + 6
+    # Labels must not touch the bar at the end.
+    limit = scale.right if track.last is None else max(scale.x(track.last.t), right + 4) - 4
+    labels = _labels(groups, scale.left, min(limit, scale.right))
     parts: list[str] = []
-    for (x, marks), label in zip(heaps, places, strict=True):
+    for (x, marks), label in zip(groups, labels, strict=True):
         if form == "dots":
-            drawn = f'<circle class="m" cx="{x:.1f}" cy="{y:g}" r="{5 if len(marks) == 1 else 6}"/>'
+            shape = f'<circle class="m" cx="{x:.1f}" cy="{y:g}" r="{5 if len(marks) == 1 else 6}"/>'
         else:
-            drawn = f'<path class="x f" d="{_cross(x, y, 4)}"/>'
-        said = tip(marks[0]) if len(marks) == 1 else f"<title>{heap(marks)}</title>"
-        parts.append(f"<g>{said}{drawn}{_label(label, y) if label else ''}</g>")
-    return Drawn(form, parts, reach)
+            shape = f'<path class="x f" d="{_cross(x, y, 4)}"/>'
+        title = tooltip(marks[0]) if len(marks) == 1 else f"<title>{group_tooltip(marks)}</title>"
+        parts.append(f"<g>{title}{shape}{_label(label, y) if label else ''}</g>")
+    return Drawn(form, parts, right)
 
 
 def _label(label: tuple[str, float], y: float) -> str:
@@ -131,22 +131,22 @@ def _cross(x: float, y: float, size: float) -> str:
 
 
 def _labels(
-    heaps: list[tuple[float, list[Mark]]], left: float, right: float
+    groups: list[tuple[float, list[Mark]]], left: float, right: float
 ) -> Sequence[tuple[str, float] | None]:
-    """What stands above each dot and where: as long as all fit, else short ones without some."""
+    """Return the label above each dot and its position, or None if there is no room for it."""
     placed: list[tuple[str, float] | None] = []
     for limit in _LABELS:
-        placed = list(_place(heaps, left, right, limit))
+        placed = list(_place(groups, left, right, limit))
         if None not in placed:
             return placed
     return placed
 
 
 def _place(
-    heaps: list[tuple[float, list[Mark]]], left: float, right: float, limit: int
+    groups: list[tuple[float, list[Mark]]], left: float, right: float, limit: int
 ) -> Iterator[tuple[str, float] | None]:
     free = left
-    for x, marks in heaps:
+    for x, marks in groups:
         text = short(marks[0].data, limit) if len(marks) == 1 else f"{_TIMES}{len(marks)}"
         width = cells(text) * CHAR * 0.95
         middle = min(max(x, left + width / 2), right - width / 2)

@@ -1,4 +1,4 @@
-"""What a picture is made of: plain data, of recordings, live views and tests alike."""
+"""The data of a diagram, before it is drawn."""
 
 from __future__ import annotations
 
@@ -12,19 +12,16 @@ __all__ = ["Diagram", "Mark", "Track"]
 
 
 class Mark(Protocol):
-    """Something that a stream did.
-
-    Its type is `"next"`, `"close"`, `"error"`, `"completed"` or `"disposed"`.
-    """
+    """An event of a track."""
 
     @property
     def t(self) -> float:
-        """When it was, in seconds."""
+        """The time in seconds."""
         ...
 
     @property
     def type(self) -> str:
-        """What it was."""
+        """`"next"`, `"close"`, `"error"`, `"completed"` or `"disposed"`."""
         ...
 
     @property
@@ -35,14 +32,14 @@ class Mark(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """One lane of a picture.
+    """One lane of a diagram.
 
     Args:
-        name: What it is called.
-        detail: What stands below the name.
-        dir: `"in"` or `"out"` where it is a connection's.
-        marks: What it did, in the order of time.
-        dropped: How many marks before these are no longer kept.
+        name: The name in the lane's box.
+        detail: Text below the name.
+        dir: `"in"` or `"out"` for a connection's messages, otherwise None.
+        marks: The events, ordered by time.
+        dropped: Number of older events that are no longer kept.
     """
 
     name: str
@@ -54,15 +51,16 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Diagram:
-    """A marble diagram, before it is drawn.
+    """A marble diagram.
 
     Args:
-        title: What stands above it.
-        tracks: Its lanes, from the top down.
-        close: How the connection ended, if it is one's and it did.
-        closed_at: When that was, in seconds; at the last mark if not given.
-        began: The time at the left end, in seconds.
-        until: The time that it goes to, in seconds, as now is; to the last mark if not given.
+        title: Text above the diagram.
+        tracks: The lanes, from top to bottom.
+        close: How the connection closed; None if it is open, or if there is no connection.
+        closed_at: When it closed, in seconds; by default at the last mark.
+        began: The time at the left edge, in seconds.
+        until: The time at the right edge, in seconds, which is now while the streams are running;
+            by default that of the last mark.
     """
 
     title: str

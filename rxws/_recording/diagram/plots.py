@@ -1,4 +1,4 @@
-"""How many values are drawn: numbers as a sparkline, all else as bars of how many there were."""
+"""Draw many values: numbers as a sparkline, everything else as bars that count them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 from .axis import duration, nice, rate
 from .labels import kind_of, number
 from .model import Mark
-from .scale import BOTTOM, TOP, Drawn, Ruler, heap
+from .scale import BOTTOM, TOP, Drawn, TimeScale, group_tooltip
 
 __all__ = ["bars", "numbers_of", "sparkline"]
 
-_BUCKET = 6.0  # pixels that a bar takes at least
+_BUCKET = 6.0  # pixels: the least width of a bar
 
 
 def numbers_of(values: Sequence[Mark]) -> list[float] | None:
-    """Return the values as numbers, if that is what they are; a sum of them need not be finite."""
+    """Return the values as numbers, or None if one of them is not a number."""
     numbers: list[float] = []
     for mark in values:
         data = mark.data
@@ -36,16 +36,16 @@ def numbers_of(values: Sequence[Mark]) -> list[float] | None:
 
 
 def _is_number(data: Any) -> bool:
-    """NumPy's numbers too, and Decimal; not bool."""
+    """Whether a value is a number, such as a `Decimal` or one of NumPy's; a bool is not."""
     kind = kind_of(data)
     return hasattr(kind, "__float__") and kind is not bool and not getattr(data, "shape", ())
 
 
 def _buckets(
-    values: Sequence[Mark], ruler: Ruler
+    values: Sequence[Mark], scale: TimeScale
 ) -> tuple[float, Iterator[tuple[float, int, int]]]:
-    """Round parts of the time, each with the index of its first value and behind its last."""
-    size = nice(ruler.pixel * _BUCKET)
+    """Divide the time into round parts; return each start with the slice of its values."""
+    size = nice(scale.seconds_per_pixel * _BUCKET)
 
     def parts() -> Iterator[tuple[float, int, int]]:
         first, number = 0, math.floor(values[0].t / size + 1e-9)
@@ -59,37 +59,37 @@ def _buckets(
     return size, parts()
 
 
-def _hits(values: Sequence[Mark], ruler: Ruler, y: float) -> Iterator[str]:
-    """Unseen rectangles that have the tooltips."""
-    size, parts = _buckets(values, ruler)
+def _hits(values: Sequence[Mark], scale: TimeScale, y: float) -> Iterator[str]:
+    """Invisible rectangles that carry the tooltips."""
+    size, parts = _buckets(values, scale)
     for start, first, stop in parts:
-        left, right = _across(start, size, ruler)
+        left, right = _across(start, size, scale)
         yield (
             f'<rect class="h" x="{left:.1f}" y="{y + TOP:g}" width="{right - left:.1f}" '
-            f'height="{BOTTOM - TOP:g}"><title>{heap(values[first:stop])}</title></rect>'
+            f'height="{BOTTOM - TOP:g}"><title>{group_tooltip(values[first:stop])}</title></rect>'
         )
 
 
-def _across(start: float, size: float, ruler: Ruler) -> tuple[float, float]:
-    left, right = ruler.x(start), ruler.x(start + size)
-    return max(left, ruler.left), min(max(right, left + 1), ruler.right)
+def _across(start: float, size: float, scale: TimeScale) -> tuple[float, float]:
+    left, right = scale.x(start), scale.x(start + size)
+    return max(left, scale.left), min(max(right, left + 1), scale.right)
 
 
-def bars(values: Sequence[Mark], ruler: Ruler, y: float) -> Drawn:
-    """Draw a bar for each part of the time, as high as there were values."""
-    size, buckets = _buckets(values, ruler)
-    found = list(buckets)
-    most = max(stop - first for _, first, stop in found)
+def bars(values: Sequence[Mark], scale: TimeScale, y: float) -> Drawn:
+    """Draw a bar for each part of the time; its height is the number of values."""
+    size, buckets = _buckets(values, scale)
+    counted = list(buckets)
+    most = max(stop - first for _, first, stop in counted)
     parts: list[str] = []
-    right = ruler.left
-    for start, first, stop in found:
-        left, right = _across(start, size, ruler)
+    right = scale.left
+    for start, first, stop in counted:
+        left, right = _across(start, size, scale)
         height = max(1.5, (stop - first) / most * (BOTTOM - TOP))
         gap = 1 if right - left > 4 else 0
         parts.append(
             f'<rect class="b" x="{left:.1f}" y="{y + BOTTOM - height:.1f}" '
             f'width="{right - left - gap:.1f}" height="{height:.1f}" rx="1.5">'
-            f"<title>{heap(values[first:stop])}</title></rect>"
+            f"<title>{group_tooltip(values[first:stop])}</title></rect>"
         )
     return Drawn(
         "bars",
@@ -101,23 +101,23 @@ def bars(values: Sequence[Mark], ruler: Ruler, y: float) -> Drawn:
     )
 
 
-def sparkline(values: Sequence[Mark], numbers: list[float], ruler: Ruler, y: float) -> Drawn:
-    """Draw numbers as a line, with gaps where they are not finite."""
+def sparkline(values: Sequence[Mark], numbers: list[float], scale: TimeScale, y: float) -> Drawn:
+    """Draw numbers as a line that has gaps where they are not finite."""
     finite = [value for value in numbers if math.isfinite(value)]
     low, high = (min(finite), max(finite)) if finite else (0.0, 0.0)
-    scale = (BOTTOM - TOP - 4) / (high - low) if high > low else 0.0
-    if not math.isfinite(scale) or not math.isfinite(high - low):
-        scale = 0.0
+    factor = (BOTTOM - TOP - 4) / (high - low) if high > low else 0.0
+    if not math.isfinite(factor) or not math.isfinite(high - low):
+        factor = 0.0
     middle = (TOP + BOTTOM) / 2
 
     def height(value: float) -> float:
-        return y + (BOTTOM - 2 - (value - low) * scale if scale else middle)
+        return y + (BOTTOM - 2 - (value - low) * factor if factor else middle)
 
-    dense = len(values) * 4 > ruler.right - ruler.left
+    dense = len(values) * 4 > scale.right - scale.left
     lines: list[list[tuple[float, float]]] = [[]]
     for mark, value in zip(values, numbers, strict=True):
         if value - value == 0:  # neither nan nor infinite
-            lines[-1].append((ruler.x(mark.t), value))
+            lines[-1].append((scale.x(mark.t), value))
         elif lines[-1]:
             lines.append([])
     parts: list[str] = []
@@ -132,22 +132,22 @@ def sparkline(values: Sequence[Mark], numbers: list[float], ruler: Ruler, y: flo
         )
         if not dense or len(points) == 1:
             parts += [f'<circle class="d" cx="{x:.1f}" cy="{z:.1f}" r="2"/>' for x, z in points]
-    parts += _hits(values, ruler, y)
-    odd = len(numbers) - len(finite)
-    said = f"{number(low)} to {number(high)}" if finite else "no number"
+    parts += _hits(values, scale, y)
+    not_finite = len(numbers) - len(finite)
+    extent = f"{number(low)} to {number(high)}" if finite else "no number"
     note = f"{number(low)}…{number(high)}" if finite else ""
     return Drawn(
         "sparkline",
         parts,
-        ruler.x(values[-1].t) + 3,
+        scale.x(values[-1].t) + 3,
         BOTTOM,
         note,
-        f"{said}{f', {odd} not finite' if odd else ''}",
+        f"{extent}{f', {not_finite} not finite' if not_finite else ''}",
     )
 
 
 def _path(points: list[tuple[float, float]]) -> str:
-    """A line by its steps in tenths of a pixel: they are shorter to write than places."""
+    """Return an SVG path of relative steps, which are shorter to write than coordinates."""
     left, top = round(points[0][0] * 10), round(points[0][1] * 10)
     steps: list[str] = []
     for x, y in points[1:]:
@@ -158,7 +158,7 @@ def _path(points: list[tuple[float, float]]) -> str:
 
 
 def _thin(line: list[tuple[float, float]]) -> Iterator[tuple[float, float]]:
-    """Of each pixel's values the first, lowest, highest and last."""
+    """Keep the first, lowest, highest and last value of each pixel column."""
     index = 0
     while index < len(line):
         column = int(line[index][0])

@@ -1,4 +1,4 @@
-"""Where times are on a page, and what the forms of a lane have in common."""
+"""Time to pixels, and what the forms of a lane share."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from .axis import duration
 from .labels import escape, full
 from .model import Mark
 
-__all__ = ["BOTTOM", "TOP", "Drawn", "Ruler", "heap", "tip"]
+__all__ = ["BOTTOM", "TOP", "Drawn", "TimeScale", "group_tooltip", "tooltip"]
 
-TOP, BOTTOM = -17.0, 14.0  # of bars and sparklines: pixels from the middle of the lane
+TOP, BOTTOM = -17.0, 14.0  # of bars and sparklines, in pixels from the middle of the lane
 
 
 @dataclass(frozen=True, slots=True)
-class Ruler:
-    """Where times are on the page: from `left` to `right` pixels, with room at both ends."""
+class TimeScale:
+    """Maps times to pixels, from `left` to `right` with a margin at both ends."""
 
     start: float  # seconds
     stop: float
     left: float  # pixels
     right: float
-    room: float = 14.0
+    margin: float = 14.0
 
     def x(self, t: float) -> float:
-        """Return the place of a time."""
-        width = self.right - self.left - 2 * self.room
-        return self.left + self.room + (t - self.start) / (self.stop - self.start) * width
+        """Return the x coordinate of a time."""
+        width = self.right - self.left - 2 * self.margin
+        return self.left + self.margin + (t - self.start) / (self.stop - self.start) * width
 
     @property
-    def pixel(self) -> float:
-        """Seconds."""
-        return (self.stop - self.start) / (self.right - self.left - 2 * self.room)
+    def seconds_per_pixel(self) -> float:
+        """How many seconds a pixel stands for."""
+        return (self.stop - self.start) / (self.right - self.left - 2 * self.margin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +41,19 @@ class Drawn:
 
     form: str
     parts: list[str]
-    reach: float = 0.0  # how far right the marks go, in pixels
-    floor: float = 0.0  # where the time line is, from the middle of the lane
-    note: str = ""  # what stands below the count
-    said: str = ""  # and its tooltip
+    right: float = 0.0  # x coordinate of the right end of the marks
+    baseline: float = 0.0  # of the time line, in pixels from the middle of the lane
+    note: str = ""  # the text below the count
+    note_tooltip: str = ""
 
 
-def tip(mark: Mark) -> str:
+def tooltip(mark: Mark) -> str:
     """Return the tooltip of a mark."""
     return f"<title>{duration(mark.t)}\n{escape(full(mark.data))}</title>"
 
 
-def heap(marks: Sequence[Mark]) -> str:
-    """Return what a tooltip says of several marks."""
+def group_tooltip(marks: Sequence[Mark]) -> str:
+    """Return the text of the tooltip for several marks."""
     first, last = marks[0], marks[-1]
     return (
         f"{len(marks)} events, {duration(first.t)} to {duration(last.t)}\n"

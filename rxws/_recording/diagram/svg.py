@@ -1,4 +1,4 @@
-"""A picture as SVG: title, lanes, axis, and the style that they share."""
+"""Draw a diagram as SVG."""
 
 from __future__ import annotations
 
@@ -8,29 +8,30 @@ from .axis import duration, ticks
 from .labels import cells, cut, escape
 from .marks import CHAR, draw
 from .model import Diagram
-from .scale import Drawn, Ruler
+from .scale import Drawn, TimeScale
 from .theme import CSS, LIGHT, MONO, SANS
-from .visible import Seen, Span, see, span
+from .visible import TimeSpan, VisibleTrack, time_span, visible_part
 
 __all__ = ["svg"]
 
 _PITCH = 54.0  # pixels from lane to lane
-_OPERATORS = 6  # colours of their own
-_DENSE = 40  # values from which on a note is likely
-_NOTE = 11  # characters that most notes have at most
-_NARROW = 480  # pixels below which the names are smaller
-_NAME, _SMALL, _CODE, _TITLE = 0.64, 6.1, 7.2, 8.4  # pixels of a character; of a name, of its size
+_OPERATORS = 6  # number of colours for operators
+_DENSE = 40  # a lane with more values is likely to have a note
+_NOTE = 11  # characters that are enough for most notes
+_NARROW = 480  # pixels: a narrower diagram has smaller names
+_SMALL, _CODE, _TITLE = 6.1, 7.2, 8.4  # pixels per character
+_NAME = 0.64  # the same as a share of the font size
 
 
-def _of(what: str, name: str) -> str:
-    """A declaration for browsers, behind one for what does not know variables."""
-    return f"{what}:{LIGHT[name]};{what}:var(--rxws-{name})"
+def _of(attribute: str, colour: str) -> str:
+    """Return a CSS declaration with a fallback for viewers that do not support variables."""
+    return f"{attribute}:{LIGHT[colour]};{attribute}:var(--rxws-{colour})"
 
 
 _LANES = {"i": "in", "o": "out", "e": "bad", **{f"c{n}": str(n) for n in range(1, _OPERATORS + 1)}}
 _STYLE = CSS + "".join(
-    f"svg.rxws{selector}{{{said}}}"
-    for selector, said in {
+    f"svg.rxws{selector}{{{rules}}}"
+    for selector, rules in {
         "": f"display:block;direction:ltr;max-width:100%;height:auto;font:10px {SANS}",
         ":root": f"background:{LIGHT['page']};background:var(--rxws-page)",
         " text": f"{_of('fill', 'fg')};unicode-bidi:plaintext;white-space:pre",
@@ -69,32 +70,32 @@ _STYLE = CSS + "".join(
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """Where things are, in pixels."""
+    """The layout, in pixels."""
 
     width: int
     box: float  # the width of the boxes
-    font: float  # the size of the names in them
-    top: float  # where the lanes begin
-    bottom: float  # where they end
-    ruler: Ruler
+    font: float  # the font size of the names in them
+    top: float  # of the lanes
+    bottom: float
+    scale: TimeScale
 
     def middle(self, index: int) -> float:
         return self.top + _PITCH * (index + 0.5)
 
 
-def svg(picture: Diagram, width: int = 760, window: float | None = None) -> str:
-    """Draw a picture as SVG, for a page or a file.
+def svg(diagram: Diagram, width: int = 760, window: float | None = None) -> str:
+    """Draw a diagram as SVG, for a page or a file.
 
     Args:
-        picture: What is drawn.
-        width: Its width in pixels; it shrinks with what it stands in.
-        window: The seconds up to its end that are shown; all if not given.
+        diagram: The diagram.
+        width: The width in pixels, at least 200. In a narrower element it shrinks.
+        window: Show only the last so many seconds; by default everything.
 
     Returns:
         An `<svg>` element, light or dark as the page around it.
 
     Raises:
-        ValueError: The window is not above 0, or the width below 200.
+        ValueError: `width` is below 200, or `window` is not above 0.
 
     Examples:
         >>> from rxws._recording.diagram import Diagram, Track
@@ -103,34 +104,34 @@ def svg(picture: Diagram, width: int = 760, window: float | None = None) -> str:
     """
     if width < 200:
         raise ValueError(f"width={width!r} leaves no room to draw: use 200 pixels or more")
-    time = span(picture, window)
-    lanes = [see(track, picture, time) for track in picture.tracks]
-    page = _page(picture, lanes, width, time, _NOTE if any(map(_is_dense, lanes)) else 0)
+    time = time_span(diagram, window)
+    lanes = [visible_part(track, diagram, time) for track in diagram.tracks]
+    page = _page(diagram, lanes, width, time, _NOTE if any(map(_is_dense, lanes)) else 0)
     drawn = _drawn(lanes, page)
     widest = max((cells(each.note) for each in drawn), default=0)
     if widest > _NOTE:
-        page = _page(picture, lanes, width, time, widest)
+        page = _page(diagram, lanes, width, time, widest)
         drawn = _drawn(lanes, page)
     last = _last_ends(lanes, drawn, page)
     height = page.bottom + (26 if lanes else 6)
-    said = "; ".join([picture.title or "marble diagram", *(lane.summary for lane in lanes)])
+    summary = "; ".join([diagram.title or "marble diagram", *(lane.summary for lane in lanes)])
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="rxws" role="img" '
-        f'aria-label="{escape(cut(said, 600))}" width="{width}" height="{height:g}" '
+        f'aria-label="{escape(cut(summary, 600))}" width="{width}" height="{height:g}" '
         f'viewBox="0 0 {width} {height:g}"><style>{_STYLE}</style>'
     )
     parts = [head]
-    if picture.title:
-        title = escape(cut(picture.title, int((width - 12) / _TITLE)))
+    if diagram.title:
+        title = escape(cut(diagram.title, int((width - 12) / _TITLE)))
         parts.append(
-            f'<text class="ti" x="6" y="20"><title>{escape(picture.title)}</title>{title}</text>'
+            f'<text class="ti" x="6" y="20"><title>{escape(diagram.title)}</title>{title}</text>'
         )
     if lanes:
         parts += _axis(page)
     colour = 0
     for index, lane in enumerate(lanes):
         kind = {"in": "i", "out": "o"}.get(lane.track.dir or "", "")
-        if not kind and not lane.faults:
+        if not kind and not lane.only_errors:
             kind = f"c{colour % _OPERATORS + 1}"
             colour += 1
         parts.append(f'<g class="{kind or "e"}">')
@@ -140,52 +141,41 @@ def svg(picture: Diagram, width: int = 760, window: float | None = None) -> str:
     return "".join(parts)
 
 
-def _is_dense(lane: Seen) -> bool:
+def _is_dense(lane: VisibleTrack) -> bool:
     return len(lane.values) > _DENSE
 
 
-def _drawn(lanes: list[Seen], page: _Page) -> list[Drawn]:
-    return [draw(lane, page.ruler, page.middle(index)) for index, lane in enumerate(lanes)]
+def _drawn(lanes: list[VisibleTrack], page: _Page) -> list[Drawn]:
+    return [draw(lane, page.scale, page.middle(index)) for index, lane in enumerate(lanes)]
 
 
-def _page(picture: Diagram, lanes: list[Seen], width: int, time: Span, note: int) -> _Page:
-    """Find the places.
-
-    Args:
-        picture: What is drawn.
-        lanes: Its lanes.
-        width: Of the page, in pixels.
-        time: What is shown.
-        note: The characters for which there has to be room at the right.
-    """
+def _page(
+    diagram: Diagram, lanes: list[VisibleTrack], width: int, time: TimeSpan, note: int
+) -> _Page:
+    """Lay out the page, with room for notes of `note` characters at the right."""
     font = 10.5 if width < _NARROW else 12.0
     names = [_box_width(lane, font) for lane in lanes]
     box = min(max([72.0, *names]), max(90.0, width * 0.24))
     texts = [cells(lane.count) * _SMALL for lane in lanes]
-    # The ends stand within the plot's last pixels; what is said there may reach out of it.
+    # An end is drawn in the last pixels of the plot; its label may extend beyond it.
     texts += [cells(end.label) * _CODE + 12 for lane in lanes for end in lane.ends]
     right = 8 * -(-(max([30.0, note * _SMALL, *texts]) + 6) // 8)
-    top = 34.0 if picture.title else 6.0
-    ruler = Ruler(time.start, time.stop, box + 14, width - min(right, width * 0.3))
-    return _Page(width, box, font, top, top + _PITCH * len(lanes), ruler)
+    top = 34.0 if diagram.title else 6.0
+    scale = TimeScale(time.start, time.stop, box + 14, width - min(right, width * 0.3))
+    return _Page(width, box, font, top, top + _PITCH * len(lanes), scale)
 
 
-def _box_width(lane: Seen, font: float) -> float:
-    return 22 + max(cells(_name(lane)) * _NAME * font, cells(lane.track.detail) * CHAR)
-
-
-def _name(lane: Seen) -> str:
-    arrow = {"in": "↓ ", "out": "↑ "}.get(lane.track.dir or "", "")
-    return arrow + lane.track.name
+def _box_width(lane: VisibleTrack, font: float) -> float:
+    return 22 + max(cells(lane.title) * _NAME * font, cells(lane.track.detail) * CHAR)
 
 
 def _axis(page: _Page) -> list[str]:
-    ruler = page.ruler
+    scale = page.scale
     parts: list[str] = []
     for time, label in ticks(
-        ruler.start, ruler.stop, max(2, int((ruler.right - ruler.left) / 100))
+        scale.start, scale.stop, max(2, int((scale.right - scale.left) / 100))
     ):
-        x = ruler.x(time)
+        x = scale.x(time)
         parts.append(
             f'<path class="gr" d="M{x:.1f} {page.top:g}V{page.bottom + 4:g}"/>'
             f'<text class="ax" x="{x:.1f}" y="{page.bottom + 17:g}">{label}</text>'
@@ -193,29 +183,29 @@ def _axis(page: _Page) -> list[str]:
     return parts
 
 
-def _last_ends(lanes: list[Seen], drawn: list[Drawn], page: _Page) -> list[float]:
-    """Find where each lane's last end stands: behind its marks, in one line with others' then."""
-    times = [page.ruler.x(lane.last.t) if lane.last else 0.0 for lane in lanes]
-    behind = [max(x, each.reach + 4) for x, each in zip(times, drawn, strict=True)]
+def _last_ends(lanes: list[VisibleTrack], drawn: list[Drawn], page: _Page) -> list[float]:
+    """Place each lane's final end behind its marks; align the ends that happen together."""
+    times = [page.scale.x(lane.last.t) if lane.last else 0.0 for lane in lanes]
+    behind = [max(x, each.right + 4) for x, each in zip(times, drawn, strict=True)]
     return [
         max(other for other, then in zip(behind, times, strict=True) if abs(then - x) < 1)
         for x in times
     ]
 
 
-def _lane(lane: Seen, drawn: Drawn, page: _Page, y: float, last: float) -> list[str]:
+def _lane(lane: VisibleTrack, drawn: Drawn, page: _Page, y: float, last: float) -> list[str]:
     return [
         *_box(lane, page, y),
-        *_lines(lane, drawn, page, y + drawn.floor, last),
+        *_lines(lane, drawn, page, y + drawn.baseline, last),
         *drawn.parts,
         *_ends(lane, drawn, page, y, last),
         *_notes(lane, drawn, page, y),
     ]
 
 
-def _box(lane: Seen, page: _Page, y: float) -> list[str]:
+def _box(lane: VisibleTrack, page: _Page, y: float) -> list[str]:
     track = lane.track
-    name = escape(cut(_name(lane), int((page.box - 20) / (_NAME * page.font) + 0.01)))
+    name = escape(cut(lane.title, int((page.box - 20) / (_NAME * page.font) + 0.01)))
     detail = escape(cut(track.detail, int((page.box - 16) / CHAR)))
     named = f'class="na" font-size="{page.font:g}" x="16"'
     lines = (
@@ -224,58 +214,58 @@ def _box(lane: Seen, page: _Page, y: float) -> list[str]:
         if detail
         else f'<text {named} y="{y + 4:g}">{name}</text>'
     )
-    said = "\n".join(map(escape, filter(None, [lane.summary, track.detail])))
+    title = "\n".join(map(escape, filter(None, [lane.summary, track.detail])))
     box = (
-        f'<g><title>{said}</title><rect class="bx" x="4.5" y="{y - 18:g}" '
+        f'<g><title>{title}</title><rect class="bx" x="4.5" y="{y - 18:g}" '
         f'width="{page.box:g}" height="36" rx="6"/><rect class="co" x="4" y="{y - 18:g}" '
         f'width="4" height="36" rx="2"/>{lines}</g>'
     )
     return [box]
 
 
-def _lines(lane: Seen, drawn: Drawn, page: _Page, y: float, last: float) -> list[str]:
-    ruler = page.ruler
+def _lines(lane: VisibleTrack, drawn: Drawn, page: _Page, y: float, last: float) -> list[str]:
+    scale = page.scale
     parts: list[str] = []
     for line in lane.lines:
-        left = ruler.left if line.start <= ruler.start else ruler.x(line.start)
-        at_end = line.stop >= ruler.stop and line.kind in ("open", "disposed")
-        right = ruler.right if at_end else ruler.x(line.stop)
+        left = scale.left if line.start <= scale.start else scale.x(line.start)
+        at_end = line.stop >= scale.stop and line.kind in ("open", "disposed")
+        right = scale.right if at_end else scale.x(line.stop)
         if lane.last and lane.last.kind != "disposed" and line.stop == lane.last.t:
             right = last
         kind = {"disposed": "ln du", "lost": "ln dl"}.get(line.kind, "ln")
         if line.kind == "open":
-            right = min(max(right, drawn.reach + 8), ruler.right)
+            right = min(max(right, drawn.right + 8), scale.right)
         arrow = f"M{right - 5:.1f} {y - 4:g}l5 4l-5 4" if line.kind == "open" else ""
         parts.append(f'<path class="{kind}" d="M{left:.1f} {y:g}H{right:.1f}{arrow}"/>')
     return parts
 
 
-def _ends(lane: Seen, drawn: Drawn, page: _Page, y: float, last: float) -> list[str]:
+def _ends(lane: VisibleTrack, drawn: Drawn, page: _Page, y: float, last: float) -> list[str]:
     parts: list[str] = []
     for end in lane.ends:
         label = end.label
         if end.kind == "disposed":
             continue
-        x = page.ruler.x(end.t)
+        x = page.scale.x(end.t)
         if end is lane.last:
             x = last
-        elif any(0 < page.ruler.x(mark.t) - x < 26 + cells(label) * _CODE for mark in lane.values):
-            label = ""  # no room before what came when it was tried again
-        floor = y + drawn.floor
-        said = f"<title>{duration(end.t)}\n{escape(end.said)}</title>"
+        elif any(0 < page.scale.x(mark.t) - x < 26 + cells(label) * _CODE for mark in lane.values):
+            label = ""  # no room before the values of the next subscription
+        base = y + drawn.baseline
+        title = f"<title>{duration(end.t)}\n{escape(end.description)}</title>"
         if end.kind == "error":
-            d = f"M{x - 7:.1f} {floor - 7:g}l14 14m-14 0l14 -14"
-            text = f'<text class="xe" x="{x + 12:.1f}" y="{floor + 4:g}">{escape(label)}</text>'
-            parts.append(f'<g>{said}<path class="x" d="{d}"/>{text}</g>')
+            d = f"M{x - 7:.1f} {base - 7:g}l14 14m-14 0l14 -14"
+            text = f'<text class="xe" x="{x + 12:.1f}" y="{base + 4:g}">{escape(label)}</text>'
+            parts.append(f'<g>{title}<path class="x" d="{d}"/>{text}</g>')
         else:
-            text = f'<text class="ke" x="{x + 7:.1f}" y="{floor + 4:g}">{escape(label)}</text>'
+            text = f'<text class="ke" x="{x + 7:.1f}" y="{base + 4:g}">{escape(label)}</text>'
             text = text if label else ""
             d = f"M{x:.1f} {y - 14:g}V{y + 14:g}"
-            parts.append(f'<g>{said}<path class="en" d="{d}"/>{text}</g>')
+            parts.append(f'<g>{title}<path class="en" d="{d}"/>{text}</g>')
     return parts
 
 
-def _notes(lane: Seen, drawn: Drawn, page: _Page, y: float) -> list[str]:
+def _notes(lane: VisibleTrack, drawn: Drawn, page: _Page, y: float) -> list[str]:
     x = page.width - 4
     count = (
         f'<text class="no" x="{x}" y="{y - 12:g}">'
@@ -285,10 +275,10 @@ def _notes(lane: Seen, drawn: Drawn, page: _Page, y: float) -> list[str]:
     if drawn.note:
         parts.append(
             f'<text class="no" x="{x}" y="{y + 2:g}">'
-            f"<title>{escape(drawn.said)}</title>{escape(drawn.note)}</text>"
+            f"<title>{escape(drawn.note_tooltip)}</title>{escape(drawn.note)}</text>"
         )
-    if lane.before:
+    if lane.ended_before:
         kind = "xe" if lane.last and lane.last.kind == "error" else "be"
-        said = escape(lane.before)
-        parts.append(f'<text class="{kind}" x="{page.ruler.left:g}" y="{y + 4:g}">{said}</text>')
+        ended = escape(lane.ended_before)
+        parts.append(f'<text class="{kind}" x="{page.scale.left:g}" y="{y + 4:g}">{ended}</text>')
     return parts

@@ -1,4 +1,4 @@
-"""A picture as text, for terminals: a line for each lane, time in columns."""
+"""Draw a diagram as text, for terminals: a line per lane, time in columns."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from .axis import ticks
 from .labels import cells, cut, number, plain, short
 from .model import Diagram
 from .plots import numbers_of
-from .visible import End, Seen, Span, see, span
+from .visible import End, TimeSpan, VisibleTrack, time_span, visible_part
 
 __all__ = ["text"]
 
 _NAME = 20  # columns at most
 _LABEL = 12  # columns of a value
-_LEAST = 12  # columns that are left for the time
+_LEAST = 12  # columns that the time needs at least
 _LEVELS = "▁▂▃▄▅▆▇█"
 _LINES = {"runs": "─", "open": "─", "disposed": "╌", "lost": "┈"}
 _ENDS = {"completed": "┤", "error": "✗", "disposed": "╌"}
 
 
-def text(picture: Diagram, cols: int = 48, window: float | None = None) -> str:
-    """Draw a picture with characters.
+def text(diagram: Diagram, cols: int = 48, window: float | None = None) -> str:
+    """Draw a diagram as text.
 
     Args:
-        picture: What is drawn.
-        cols: The columns that it may take, without the names.
-        window: The seconds up to its end that are shown; all if not given.
+        diagram: The diagram.
+        cols: The width in columns, without the names; at least 24.
+        window: Show only the last so many seconds; by default everything.
 
     Returns:
-        Lines of text: the title, a line for each lane and the axis.
+        A title line if there is a title, a line per lane, and the time axis.
 
     Raises:
-        ValueError: The window is not above 0, or there are fewer than 24 columns.
+        ValueError: `cols` is below 24, or `window` is not above 0.
 
     Examples:
         >>> from rxws._recording.diagram import Diagram, Track
@@ -44,9 +44,9 @@ def text(picture: Diagram, cols: int = 48, window: float | None = None) -> str:
     """
     if cols < 24:
         raise ValueError(f"cols={cols!r} leaves no room to draw: use 24 or more")
-    time = span(picture, window)
-    lanes = [see(track, picture, time) for track in picture.tracks]
-    names = [cut(plain(_name(lane)), _NAME) for lane in lanes]
+    time = time_span(diagram, window)
+    lanes = [visible_part(track, diagram, time) for track in diagram.tracks]
+    names = [cut(plain(lane.title), _NAME) for lane in lanes]
     notes = [_note(lane) for lane in lanes]
     left = max(map(cells, names), default=0) + 1
     right = max(map(cells, notes), default=0) + 1
@@ -56,7 +56,7 @@ def text(picture: Diagram, cols: int = 48, window: float | None = None) -> str:
     width = cols - right
     codes = max((cells(end.label) for lane in lanes for end in lane.ends), default=0)
     scale = _Columns(time, width, min(codes + 1, width // 3))
-    lines = [cut(plain(picture.title), left + cols)] if picture.title else []
+    lines = [cut(plain(diagram.title), left + cols)] if diagram.title else []
     for lane, name, note in zip(lanes, names, notes, strict=True):
         drawn = "".join(_lane(lane, scale))
         lines.append(f"{name}{' ' * (left - cells(name))}{drawn} {cut(note, right - 1)}".rstrip())
@@ -66,31 +66,26 @@ def text(picture: Diagram, cols: int = 48, window: float | None = None) -> str:
 
 
 class _Columns:
-    """Which column is which time."""
+    """Maps times to columns."""
 
-    def __init__(self, time: Span, width: int, room: int) -> None:
+    def __init__(self, time: TimeSpan, width: int, room: int) -> None:
         self.time = time
         self.width = width
-        self.last = width - 1 - room  # behind it there is room for what stands at an end
+        self.last = width - 1 - room  # leaves room for the label of an end
 
     def __call__(self, t: float) -> int:
         part = (t - self.time.start) / (self.time.stop - self.time.start)
         return min(max(int(part * self.last + 0.5), 0), self.last)
 
 
-def _name(lane: Seen) -> str:
-    arrow = {"in": "↓ ", "out": "↑ "}.get(lane.track.dir or "", "")
-    return arrow + lane.track.name
-
-
-def _note(lane: Seen) -> str:
-    numbers = None if lane.faults or len(lane.values) < _LEAST else numbers_of(lane.values)
+def _note(lane: VisibleTrack) -> str:
+    numbers = None if lane.only_errors or len(lane.values) < _LEAST else numbers_of(lane.values)
     finite = [value for value in numbers or () if math.isfinite(value)]
     between = f" {number(min(finite))}…{number(max(finite))}" if finite else ""
     return f"{lane.total} ev{between}"
 
 
-def _lane(lane: Seen, at: _Columns) -> list[str]:
+def _lane(lane: VisibleTrack, at: _Columns) -> list[str]:
     line = [" "] * at.width
     for piece in lane.lines:
         to_edge = piece.stop >= at.time.stop and piece.kind in ("open", "disposed")
@@ -99,9 +94,9 @@ def _lane(lane: Seen, at: _Columns) -> list[str]:
             line[column] = _LINES[piece.kind]
         if piece.kind == "open":
             line[stop] = "→"
-    if lane.before:
-        said = cut(lane.before, at.width)
-        _put(line, 0, said, cells(said))
+    if lane.ended_before:
+        label = cut(lane.ended_before, at.width)
+        _put(line, 0, label, cells(label))
     if lane.values:
         _values(line, lane, at)
     for end in lane.ends:
@@ -109,43 +104,43 @@ def _lane(lane: Seen, at: _Columns) -> list[str]:
     return line
 
 
-def _values(line: list[str], lane: Seen, at: _Columns) -> None:
+def _values(line: list[str], lane: VisibleTrack, at: _Columns) -> None:
     values = lane.values
     columns = [at(mark.t) for mark in values]
     if len(values) > at.width * 0.6:
         _dense(line, lane, columns)
         return
     for column in columns:
-        line[column] = "✗" if lane.faults else "•"
-    if lane.faults:
+        line[column] = "✗" if lane.only_errors else "•"
+    if lane.only_errors:
         return
     labels = [short(mark.data, _LABEL + 1) for mark in values]
     room = [right - left for left, right in pairwise([*columns, at.width])]
     if lane.last is not None and lane.last.t >= at.time.start:
         room[-1] = max(at(lane.last.t) - columns[-1], 1)
     sizes = [cells(label) for label in labels]
-    # Labels that touch one another could not be told apart, unless they are of one character.
+    # Adjacent labels run together, unless each is a single character.
     if all(size < space or size == space == 1 for size, space in zip(sizes, room, strict=True)):
         for column, label, size in zip(columns, labels, sizes, strict=True):
             _put(line, column, label, size)
 
 
 def _put(line: list[str], column: int, label: str, size: int) -> None:
-    """Write a label into its columns: all into the first, nothing into the others."""
+    """Write a label into its first column, and nothing into the others that it covers."""
     line[column : column + size] = [label, *[""] * (size - 1)]
 
 
-def _dense(line: list[str], lane: Seen, columns: Sequence[int]) -> None:
-    numbers = None if lane.faults else numbers_of(lane.values)
-    heaps: dict[int, list[float]] = {}
+def _dense(line: list[str], lane: VisibleTrack, columns: Sequence[int]) -> None:
+    numbers = None if lane.only_errors else numbers_of(lane.values)
+    groups: dict[int, list[float]] = {}
     for column, value in zip(columns, numbers or [1.0] * len(columns), strict=True):
         if math.isfinite(value):
-            heaps.setdefault(column, []).append(value)
+            groups.setdefault(column, []).append(value)
     if numbers is None:
-        levels = {column: float(len(heap)) for column, heap in heaps.items()}
+        levels = {column: float(len(group)) for column, group in groups.items()}
         low = 0.0
     else:
-        levels = {column: math.fsum(heap) / len(heap) for column, heap in heaps.items()}
+        levels = {column: math.fsum(group) / len(group) for column, group in groups.items()}
         low = min(levels.values(), default=0.0)
     most = max(levels.values(), default=0.0)
     for column, level in levels.items():
@@ -157,7 +152,7 @@ def _end(line: list[str], end: End, column: int, last: bool) -> None:
     if end.kind == "disposed":
         return
     if last:
-        # What came at the same time stays to be seen.
+        # Do not hide values at the same time.
         while column < len(line) - 1 and line[column] not in "─┈→ ":
             column += 1
     line[column] = _ENDS[end.kind]

@@ -1,4 +1,4 @@
-"""The colours of all that rxws draws, light and dark, as CSS variables below the class `rxws`."""
+"""The light and dark colours of diagrams and tables, as CSS variables of the class `rxws`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ LIGHT: Final = {
     "edge": "#d5dae2",  # of boxes
     "box": "#f5f7fb",
     "bg": "transparent",
-    "page": "#ffffff",  # behind a picture that is a file of its own
-    "on": "#ffffff",  # upon marks
+    "page": "#ffffff",  # the background of an SVG file
+    "on": "#ffffff",  # text on marks
     "good": "#1f7f52",
     "bad": "#cf3b3b",
     "in": "#3b73c4",
@@ -52,15 +52,15 @@ DARK: Final = {
     "6": "#9ab4c9",
 }
 
-# What a page says itself wins over what the system prefers.
+# A page that sets its own theme overrides the system's preference.
 _LIGHT_PAGES = ('[data-jp-theme-light="true"]', '[data-md-color-scheme="default"]', ".vscode-light")
 _DARK_PAGES = ('[data-jp-theme-light="false"]', '[data-md-color-scheme="slate"]', ".vscode-dark")
 
 
 def _rule(pages: tuple[str, ...], scheme: str, colours: dict[str, str]) -> str:
     where = ",".join(f"{page} .rxws" for page in pages) if pages else ".rxws"
-    said = ";".join(f"--rxws-{name}:{colour}" for name, colour in colours.items())
-    return f"{where}{{color-scheme:{scheme};{said}}}"
+    variables = ";".join(f"--rxws-{name}:{colour}" for name, colour in colours.items())
+    return f"{where}{{color-scheme:{scheme};{variables}}}"
 
 
 CSS: Final = "".join(
@@ -73,4 +73,4 @@ CSS: Final = "".join(
         _rule(_DARK_PAGES, "dark", DARK),
     ]
 )
-"""Goes once into each piece of HTML or SVG whose outermost element is of the class `rxws`."""
+"""Include it once in each piece of HTML or SVG whose outermost element has the class `rxws`."""

@@ -1,4 +1,4 @@
-"""What of a track is seen in a window of time: its values, its ends, and where its line runs."""
+"""The part of a track within a time window: its values, its ends and its time line."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from .axis import duration
 from .labels import full, short
 from .model import Diagram, Mark, Track
 
-__all__ = ["End", "Line", "Seen", "Span", "see", "span"]
+__all__ = ["End", "Line", "TimeSpan", "VisibleTrack", "time_span", "visible_part"]
 
-_AT_ONCE = 0.01  # seconds
-_CODE = 14  # columns of what stands at an end
+_AT_ONCE = 0.01  # seconds: a shorter flow is taken to run within one turn of the event loop
+_CODE = 14  # columns of the label at an end
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """The time that a picture shows, in seconds."""
+class TimeSpan:
+    """The time that a diagram shows, in seconds."""
 
     start: float
     stop: float
-    now: float  # where a stream that still runs has come to
+    now: float  # where the line of a running stream ends
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """An end of a stream: what stands there, and what a tooltip says."""
+    """An end of a stream, with its label and the text of its tooltip."""
 
     t: float
     kind: Literal["completed", "error", "disposed"]
     label: str
-    said: str
+    description: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,65 +47,70 @@ class Line:
 
     start: float
     stop: float
-    kind: Literal["runs", "open", "disposed", "lost"]  # open: runs on; lost: no longer kept
+    kind: Literal["runs", "open", "disposed", "lost"]  # open: continues; lost: no longer kept
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class VisibleTrack:
     """A track within a span of time."""
 
     track: Track
-    values: Sequence[Mark]  # in the span
-    total: int  # of values in all the time, with those that are no longer kept
-    ends: tuple[End, ...]  # in the span
+    values: Sequence[Mark]  # within the span
+    total: int  # all values, also those outside the span or no longer kept
+    ends: tuple[End, ...]  # within the span
     lines: tuple[Line, ...]
-    last: End | None  # the end that nothing came after, be it in the span or before
-    before: str  # what is said of that end where it was before the span
-    faults: bool  # the values are errors
+    last: End | None  # the final end, within the span or before it
+    ended_before: str  # the text about the final end if it is before the span
+    only_errors: bool  # whether all values are exceptions
+
+    @property
+    def title(self) -> str:
+        """The name with an arrow for the direction."""
+        return {"in": "↓ ", "out": "↑ "}.get(self.track.dir or "", "") + self.track.name
 
     @property
     def count(self) -> str:
-        """How many values there were."""
+        """The number of values, as shown to the right of the lane."""
         kept = self.total - self.track.dropped
         return f"{kept} of {self.total} ev" if self.track.dropped else f"{self.total} ev"
 
     @property
     def summary(self) -> str:
-        """The track in words."""
+        """The track in words, for its tooltip."""
         kept = f", the last {self.total - self.track.dropped} kept" if self.track.dropped else ""
         events = f"{self.total} event{'' if self.total == 1 else 's'}{kept}"
-        return f"{self.track.name}: {events}{f', {self.last.said}' if self.last else ''}"
+        return f"{self.track.name}: {events}{f', {self.last.description}' if self.last else ''}"
 
 
-def span(picture: Diagram, window: float | None) -> Span:
-    """Return the time that a picture shows.
+def time_span(diagram: Diagram, window: float | None) -> TimeSpan:
+    """Return the time that a diagram shows.
 
     Args:
-        picture: The picture.
-        window: The seconds up to its end that are shown; all if None.
+        diagram: The diagram.
+        window: Show only the last so many seconds; None for everything.
 
     Raises:
-        ValueError: The window is not above 0.
+        ValueError: `window` is not above 0.
     """
     if window is not None and not window > 0:
         raise ValueError(f"window={window!r} seconds would show nothing: use more than 0, or None")
-    last = max((track.marks[-1].t for track in picture.tracks if track.marks), default=0.0)
-    now = max(last, picture.closed_at or 0.0) if picture.until is None else picture.until
-    now = max(now, picture.began)
-    start = picture.began
-    # Before the first event that is kept there is nothing to see, nor before the first of what is
-    # done within one turn of a loop: that is what subscribing took.
-    if now - start < _AT_ONCE or any(track.dropped for track in picture.tracks):
-        firsts = [track.marks[0].t for track in picture.tracks if track.marks]
+    last = max((track.marks[-1].t for track in diagram.tracks if track.marks), default=0.0)
+    now = max(last, diagram.closed_at or 0.0) if diagram.until is None else diagram.until
+    now = max(now, diagram.began)
+    start = diagram.began
+    # Start at the first event if older ones are gone. Start there as well if everything happens
+    # within one turn of the event loop: the time before it is only what subscribing took.
+    if now - start < _AT_ONCE or any(track.dropped for track in diagram.tracks):
+        firsts = [track.marks[0].t for track in diagram.tracks if track.marks]
         start = max(start, min(firsts, default=start))
     stop = now
     if window is not None:
         start = max(start, now - window)
-        if picture.until is not None and any(map(_runs, picture.tracks)):
-            stop = max(stop, start + window)  # room for what is to come
+        if diagram.until is not None and any(map(_runs, diagram.tracks)):
+            stop = max(stop, start + window)  # leave room for what comes next
     if stop <= start:
         stop = now = start + 1.0
-    return Span(start, stop, now)
+    return TimeSpan(start, stop, now)
 
 
 def _runs(track: Track) -> bool:
@@ -116,29 +121,29 @@ def _kind(mark: Mark) -> str:
     return "close" if isinstance(mark.data, Close) else mark.type
 
 
-def see(track: Track, picture: Diagram, time: Span) -> Seen:
-    """Return what of a track is seen in a span of time."""
+def visible_part(track: Track, diagram: Diagram, time: TimeSpan) -> VisibleTrack:
+    """Return the part of a track within a span of time."""
     marks = track.marks
     values = [mark for mark in marks if mark.type == "next" and not isinstance(mark.data, Close)]
-    ends = [] if len(values) == len(marks) else _ends(track, picture)
-    if picture.close is not None and track.dir and not ends:
-        ends = [_closed(picture, picture.close, time)]
+    ends = [] if len(values) == len(marks) else _ends(track, diagram)
+    if diagram.close is not None and track.dir and not ends:
+        ends = [_closed(diagram, diagram.close, time)]
     lines, last = _lines(track, values, ends, time)
     first = bisect_left(values, time.start, key=_time)
-    return Seen(
+    return VisibleTrack(
         track,
         values[first : bisect_right(values, time.stop, key=_time)] if values else values,
         len(values) + track.dropped,
         tuple(end for end in ends if time.start <= end.t <= time.stop),
         lines,
         last,
-        _before(last, time),
+        _ended_before(last, time),
         bool(values) and all(isinstance(mark.data, BaseException) for mark in values),
     )
 
 
-def _before(last: End | None, time: Span) -> str:
-    # Dashes say that it was disposed.
+def _ended_before(last: End | None, time: TimeSpan) -> str:
+    # A disposed track needs no text, as its line is dashed.
     if last is None or last.t >= time.start or last.kind == "disposed":
         return ""
     return f"{last.label or last.kind} at {duration(last.t)}"
@@ -148,16 +153,16 @@ def _time(mark: Mark) -> float:
     return mark.t
 
 
-def _ends(track: Track, picture: Diagram) -> list[End]:
+def _ends(track: Track, diagram: Diagram) -> list[End]:
     ends: list[End] = []
-    close = picture.close if track.dir else None
+    close = diagram.close if track.dir else None
     for mark in track.marks:
         kind = _kind(mark)
         if kind == "close":
-            return [*ends, _end(mark.t, "completed", mark.data)]  # what was sent ends all
+            return [*ends, _end(mark.t, "completed", mark.data)]  # sending a close is the end
         if kind == "completed":
-            # One code is not red and green at once: what goes out ends as the connection does.
-            failed = close is not None and track.dir == "out" and _told(picture) == "error"
+            # A connection shows its close code in one colour: if incoming failed, outgoing did.
+            failed = close is not None and track.dir == "out" and _incoming_end(diagram) == "error"
             ends.append(_end(mark.t, "error" if failed else "completed", close))
         elif kind == "error":
             ends.append(_end(mark.t, "error", mark.data))
@@ -176,22 +181,22 @@ def _end(t: float, kind: Literal["completed", "error"], data: Any) -> End:
     return End(t, kind, short(data, _CODE), f"error {full(data)}")
 
 
-def _told(picture: Diagram) -> str:
-    """What was told last of what comes in."""
-    incoming = next((track for track in picture.tracks if track.dir == "in" and track.marks), None)
+def _incoming_end(diagram: Diagram) -> str:
+    """Return the type of the last incoming mark; `"next"` if there is none."""
+    incoming = next((track for track in diagram.tracks if track.dir == "in" and track.marks), None)
     return _kind(incoming.marks[-1]) if incoming else "next"
 
 
-def _closed(picture: Diagram, close: Close, time: Span) -> End:
-    """The end of a lane of a connection that did not end itself."""
-    told = _told(picture)
-    failed = told == "error" if told in ("error", "completed") else not is_clean(close)
-    at = time.now if picture.closed_at is None else picture.closed_at
+def _closed(diagram: Diagram, close: Close, time: TimeSpan) -> End:
+    """Return the end of a connection's lane that has no end of its own."""
+    end = _incoming_end(diagram)
+    failed = end == "error" if end in ("error", "completed") else not is_clean(close)
+    at = time.now if diagram.closed_at is None else diagram.closed_at
     return _end(at, "error" if failed else "completed", close)
 
 
 def _lines(
-    track: Track, values: Sequence[Mark], ends: list[End], time: Span
+    track: Track, values: Sequence[Mark], ends: list[End], time: TimeSpan
 ) -> tuple[tuple[Line, ...], End | None]:
     lines: list[Line] = []
     marks = track.marks
@@ -202,7 +207,7 @@ def _lines(
     last: End | None = None
     for end in ends:
         lines.append(Line(start, end.t, "runs"))
-        # Values after an end are those of another subscription.
+        # Values after an end belong to another subscription.
         after = bisect_right(values, end.t, key=_time)
         following = next((other.t for other in ends if other.t > end.t), math.inf)
         again = min(values[after].t if after < len(values) else math.inf, following)

@@ -1,4 +1,4 @@
-"""A chain of operators with a tap behind each step; no exception leaves it for the source."""
+"""A chain of operators with a tap after each step, whose exceptions never reach the source."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Operator: TypeAlias = Callable[[Observable[Any]], Observable[Any]]
 
 
 def watched(source: Observable[Any]) -> Observable[Any]:
-    """Make an Observable of a connection's stream that is no subscriber of it; others are taken."""
+    """Make a connection's stream observable without subscribing; return other sources as is."""
     if not isinstance(source, Stream):
         return source
     stream: Stream[Any] = source
@@ -34,19 +34,19 @@ def watched(source: Observable[Any]) -> Observable[Any]:
 
 
 class Chain:
-    """A source and steps, each with a tap behind it.
+    """A source and steps, each recorded by a tap.
 
     Args:
-        source: It.
+        source: The source.
         first: The name of its lane.
-        steps: Of each the name, the detail and the operator. The names differ.
-        recording: Has a lane for each.
+        steps: The name, the detail and the operator of each step. Names must be unique.
+        recording: The recording with a lane for the source and each step.
 
     Attributes:
-        observable: The last step's. What a step raises arrives there, too.
+        observable: The output of the last step. Exceptions that a step raises are its errors.
 
     Raises:
-        TypeError: A step makes no Observable.
+        TypeError: A step does not return an Observable.
     """
 
     def __init__(
@@ -56,52 +56,52 @@ class Chain:
         steps: Sequence[tuple[str, str, Operator]],
         recording: Recording,
     ) -> None:
-        self._blamed: Failure | None = None
-        place = _Place(self.blame, first)
-        composed = recording.tap(first)(place.relay(source))
+        self._failure: Failure | None = None
+        step = _Step(self._blame, first)
+        composed = recording.tap(first)(step.relay(source))
         above = first
         for number, (name, detail, operator) in enumerate(steps, 1):
-            place = _Place(self.blame, name, detail, recording.lane(above))
-            made: object = operator(place.guard(composed))
-            if not isinstance(made, Observable):
+            step = _Step(self._blame, name, detail, recording.lane(above))
+            result: object = operator(step.guard(composed))
+            if not isinstance(result, Observable):
                 raise TypeError(
-                    f"step {number}, {name!r}, made {made!r} of an Observable: a step is an "
-                    "operator, as ops.map(fn) is for a function fn"
+                    f"step {number}, {name!r}, returned {result!r} instead of an Observable: a "
+                    "step must be an operator, so use ops.map(fn) for a function fn"
                 )
-            composed = recording.tap(name, detail)(place.relay(made))
+            composed = recording.tap(name, detail)(step.relay(result))
             above = name
         self.observable: Observable[Any] = composed
         self._last = above
 
-    def blame(self, failure: Failure) -> None:
-        """Note where an error is seen; where it is seen first it comes from."""
-        if self._blamed is None or self._blamed.error is not failure.error:
-            self._blamed = failure
-
     def failure(self, error: Exception) -> Failure:
-        """Return what is known of an error that arrived at the end."""
-        known = self._blamed is not None and self._blamed.error is error
-        return self._blamed if known and self._blamed else Failure(error, self._last)
+        """Return where an error that reached the end of the chain came from."""
+        known = self._failure
+        return known if known and known.error is error else Failure(error, self._last)
+
+    def _blame(self, failure: Failure) -> None:
+        # An error passes through the steps below its cause: only the first one counts.
+        if self._failure is None or self._failure.error is not failure.error:
+            self._failure = failure
 
 
-class _Place:
-    """A step between the tap above it and its own."""
+class _Step:
+    """A step between the tap above it and its own tap."""
 
     def __init__(
         self,
-        tell: Callable[[Failure], None],
+        report: Callable[[Failure], None],
         name: str,
         detail: str = "",
         above: Lane | None = None,
     ) -> None:
-        self._tell = tell
+        self._report = report
         self._name = name
         self._detail = detail
         self._above = above
         self._below: ObserverBase[Any] | None = None
 
     def guard(self, source: Observable[Any]) -> Observable[Any]:
-        """Pass a source on to the step; what that raises goes down instead of up."""
+        """Pass a source to the step, and send what the step raises down instead of up."""
 
         def subscribe(
             observer: ObserverBase[Any], scheduler: SchedulerBase | None = None
@@ -128,8 +128,8 @@ class _Place:
 
         return Observable(subscribe)
 
-    def relay(self, made: Observable[Any]) -> Observable[Any]:
-        """Pass on what the step makes, and look at its errors."""
+    def relay(self, output: Observable[Any]) -> Observable[Any]:
+        """Pass on the output of the step, and note its errors."""
 
         def subscribe(
             observer: ObserverBase[Any], scheduler: SchedulerBase | None = None
@@ -140,7 +140,7 @@ class _Place:
                 self._blame(error, self._above.passing if self._above is not None else None)
                 observer.on_error(error)
 
-            return made.subscribe(
+            return output.subscribe(
                 observer.on_next, on_error, observer.on_completed, scheduler=scheduler
             )
 
@@ -152,4 +152,4 @@ class _Place:
             self._below.on_error(error)
 
     def _blame(self, error: Exception, value: tuple[Any] | None) -> None:
-        self._tell(Failure(error, self._name, self._detail, value))
+        self._report(Failure(error, self._name, self._detail, value))

@@ -1,7 +1,7 @@
-"""What a picture calls an operator, and what it says of what the operator was given.
+"""The names and arguments of operators, as diagrams show them.
 
-RxPY's operators are closures: their functions' names and what they close over tell what was asked
-for. None of it is promised by RxPY, so all that is not understood is left out.
+RxPY's operators are closures. Names and arguments are read from the function's name and from its
+closure. RxPY does not guarantee either, so anything unexpected is left out.
 """
 
 from __future__ import annotations
@@ -15,17 +15,19 @@ from datetime import timedelta
 from types import CodeType, FunctionType
 from typing import Any, cast
 
+from rxws._recording.diagram.labels import cut
+
 __all__ = ["label", "source_of"]
 
-LENGTH = 18  # characters of a detail
-NAME = 22  # characters of a name: distinct_until_changed
+LENGTH = 18  # columns of a detail
+NAME = 22  # columns of a name: distinct_until_changed
 
 _LOCALS = ".<locals>"
 
-# How people call what a factory of an operator returns: then the factory has the name.
+# Usual names of the function that a factory of operators returns: then use the factory's name.
 _INNER = {"operator", "_operator", "op", "inner", "wrapper", "wrapped", "apply", "tapped"}
 
-# Numbers that RxPY takes as seconds, by its names for them.
+# RxPY's names for numbers that are seconds.
 _SECONDS = {
     "delay_duration",
     "duetime",
@@ -41,14 +43,14 @@ _SECONDS = {
 
 
 def label(operator: Callable[..., Any], number: int) -> tuple[str, str]:
-    """Name an operator and what it was given. It never raises, and calls nothing of the user's.
+    """Return the name and the arguments of an operator. It never raises or calls user code.
 
     Args:
-        operator: As it is given to `pipe`.
-        number: Its place in the chain, which names it where nothing else does.
+        operator: The operator, as you would give it to `pipe`.
+        number: Its position in the chain, used as a name if there is no other.
 
     Returns:
-        Its name, and a detail that may be empty: `("debounce", "0.15 s")`.
+        The name, and the arguments or an empty string: `("debounce", "0.15 s")`.
 
     Examples:
         >>> from reactivex import operators as ops
@@ -56,36 +58,36 @@ def label(operator: Callable[..., Any], number: int) -> tuple[str, str]:
         ('take', '3')
     """
     with suppress(Exception):
-        name, given = _look(operator)
-        detail = ", ".join(filter(None, (_detail(key, value) for key, value in given)))
-        return _cut(name or f"step {number}", NAME), _cut(detail, LENGTH)
+        name, arguments = _inspect(operator)
+        detail = ", ".join(filter(None, (_detail(key, value) for key, value in arguments)))
+        return cut(name or f"step {number}", NAME), cut(detail, LENGTH)
     return f"step {number}", ""
 
 
-def _look(operator: Any) -> tuple[str, Iterable[tuple[str, Any]]]:
-    """The name of an operator, or "", and what it was given."""
+def _inspect(operator: Any) -> tuple[str, Iterable[tuple[str, Any]]]:
+    """Return the name of an operator, or an empty string, and its arguments."""
     if isinstance(operator, functools.partial):
-        return _look(cast(Any, operator).func)
+        return _inspect(cast(Any, operator).func)
     if not isinstance(operator, FunctionType):
         return getattr(operator, "__name__", type(operator).__name__), ()
-    closed = _closed_over(operator)
+    closure = _closure(operator)
     if operator.__module__ == "reactivex.internal.curry":
-        fun = closed["fun"]
-        return _plain(fun.__name__), _arguments(fun, closed["args"], closed["kwargs"])
+        fun = closure["fun"]
+        return _plain(fun.__name__), _arguments(fun, closure["args"], closure["kwargs"])
     if operator.__module__ == "reactivex.pipe":
-        return " · ".join(_look(each)[0] for each in closed["operators"]), ()
+        return " · ".join(_inspect(each)[0] for each in closure["operators"]), ()
     outer = operator.__qualname__.split(_LOCALS)[0].rpartition(".")[2]
     if _is_of(operator, "reactivex"):
-        return _plain(outer), closed.items()
+        return _plain(outer), closure.items()
     if _is_of(operator, "rxws"):
-        return outer, [("fn", closed["fn"])] if "fn" in closed else ()
+        return outer, [("fn", closure["fn"])] if "fn" in closure else ()
     if operator.__name__ == "<lambda>":
         return "", [("", operator)]
     factory = operator.__qualname__.rpartition(_LOCALS)[0].rpartition(".")[2]
     return factory if operator.__name__ in _INNER and factory else operator.__name__, ()
 
 
-def _closed_over(function: FunctionType) -> dict[str, Any]:
+def _closure(function: FunctionType) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         with suppress(ValueError):  # not set yet, or deleted
@@ -105,13 +107,13 @@ def _is_of(function: Any, package: str) -> bool:
 
 
 def _plain(name: str) -> str:
-    """RxPY's own name of an operator, as its users know it."""
+    """Return the public name of one of RxPY's operators."""
     name = name.strip("_").removesuffix("_async").removesuffix("_or_default")
     return {"find_value": "find"}.get(name, name)
 
 
 def _detail(name: str, value: Any) -> str:
-    """What to say of something that an operator was given: nothing where it is RxPY's own."""
+    """Return an argument as text, or an empty string if it is one of RxPY's own objects."""
     if isinstance(value, bool) or _is_of(value, "reactivex") or _is_of(type(value), "reactivex"):
         return ""
     seconds = name.strip("_") in _SECONDS
@@ -133,7 +135,7 @@ def _function(function: Any) -> str:
 
 
 def source_of(code: CodeType) -> str:
-    """Return the source text of a lambda's body, or "lambda" where it is not known."""
+    """Return the source code of a lambda's body, or "lambda" if it is unknown."""
     spans = [
         ((line, column), (last, end))
         for line, last, column, end in code.co_positions()
@@ -142,14 +144,10 @@ def source_of(code: CodeType) -> str:
     if not spans:
         return "lambda"
     (first, left), (last, right) = min(s[0] for s in spans), max(s[1] for s in spans)
-    # Positions count bytes, of UTF-8.
+    # Columns count UTF-8 bytes.
     lines = [line.encode() for line in linecache.getlines(code.co_filename)[first - 1 : last]]
     if len(lines) <= last - first:
         return "lambda"
     lines[-1] = lines[-1][:right]
     lines[0] = lines[0][left:]
     return " ".join(b" ".join(lines).decode().split())
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -1,42 +1,44 @@
-"""What `watch` returns: a picture that grows under its cell until the flow ends."""
+"""`View`: a live marble diagram that is redrawn until the flow ends."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+from reactivex import Observable, Observer
 from reactivex.abc import DisposableBase
 from reactivex.disposable import SingleAssignmentDisposable
 
 from rxws._core.connection import Close
+from rxws._core.streams import Stream
 from rxws._recording.recording import Recording
 from rxws.viz import notebook, running
 from rxws.viz.display import Display
 
-from .failures import Failure, Said, failed, faults, remark
+from .failures import Failure, Remark, describe_errors, describe_failure, remark
 
-__all__ = ["View"]
+__all__ = ["View", "end_with"]
 
 ViewState = Literal["running", "ended", "failed", "stopped"]
 
 
 class View:
-    """A live marble diagram; `watch` makes it.
+    """A live marble diagram, as `watch` returns it.
 
-    `await view` waits for the end of the flow and returns None, also where it failed. Interrupting
-    the cell that awaits stops the view.
+    `await view` waits for the end of the flow and returns None, even if the flow failed. If you
+    interrupt the cell that awaits it, the view stops.
 
     Attributes:
-        recording: What was seen so far.
+        recording: The recorded events of all lanes.
         state: `"running"`, `"ended"`, `"failed"` or `"stopped"`.
-        error: What the flow failed with, or None.
+        error: The exception that ended the flow, or None.
 
     Examples:
-        ```python
-        view = rxws.viz.watch(conn.incoming, ops.map(json.loads), ops.debounce(0.15))
-        await view
-        ```
+        >>> import reactivex as rx
+        >>> from rxws.viz import watch
+        >>> watch(rx.of(1, 2))
+        <View source 2, ended>
     """
 
     def __init__(
@@ -56,57 +58,73 @@ class View:
         self._window = window
         self._hint: Callable[[], str] = hint
         self._over = over
-        self._every = 1 / rate
+        self._interval = 1 / rate
         self._failure: Failure | None = None
         self._subscription = SingleAssignmentDisposable()
-        self._display = Display(self._bundle, state=self._look, rate=rate)
+        self._display = Display(self._bundle, state=self._check, rate=rate)
         self._shown_in: set[str | None] = set()
         self._waiters: list[asyncio.Future[None]] = []
 
     # --- for watch --------------------------------------------------------------------------
 
     def begin(self, subscribe: Callable[[], DisposableBase]) -> None:
-        """Show it, and then subscribe what feeds it."""
+        """Show the diagram, then subscribe to the source."""
         running.begin(self)
         self._show()
         try:
             self._subscription.disposable = subscribe()
         except Exception as exc:
             self.end(Failure(exc, "subscribe"))
-        self._look()  # outside a notebook nobody else does
+        self._check()  # outside a notebook no timer does this
         self._display.update()
 
     def end(self, failure: Failure | None = None) -> None:
-        """Draw the end of the flow."""
+        """End the view with the flow, and draw the end."""
         self._finish("ended" if failure is None else "failed", failure)
 
     # --- for users --------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """Watch no more, and draw a last time; the second time nothing happens."""
+        """Stop watching and redraw the diagram a last time. Calling it again has no effect."""
         self._finish("stopped")
 
     def svg(self, width: int = 760) -> str:
-        """Draw it as SVG.
+        """Draw the diagram as SVG.
 
         Args:
-            width: Its width in pixels.
+            width: The width in pixels, at least 200.
 
         Returns:
-            SVG of the latest `window` seconds.
+            An `<svg>` element with the last `window` seconds.
+
+        Raises:
+            ValueError: `width` is below 200.
+
+        Examples:
+            ```python
+            Path("flow.svg").write_text(view.svg(), encoding="utf-8")
+            ```
         """
         return self.recording.svg(width, self._window)
 
     def text(self, cols: int = 48) -> str:
-        """Draw it as text, with what is said below the picture.
+        """Draw the diagram as text, with the remarks below it.
 
         Args:
-            cols: The columns that it may take, without the names.
+            cols: The width in columns, without the names; at least 24.
 
         Returns:
-            Lines of text.
+            A title line if there is a title, a line per lane, the time axis and any remarks.
+
+        Raises:
+            ValueError: `cols` is below 24.
+
+        Examples:
+            ```python
+            print(view.text())
+            ```
         """
-        return "\n".join([self.recording.text(cols), *(said.text for said in self._said())])
+        return "\n".join([self.recording.text(cols), *(each.text for each in self._remarks())])
 
     def __await__(self) -> Generator[Any, None, None]:
         return self._wait().__await__()
@@ -114,11 +132,11 @@ class View:
     def __repr__(self) -> str:
         title = f" {self.recording.title!r}:" if self.recording.title else ""
         lanes = "".join(
-            f" {lane.name} {lane.dropped + sum(note.type == 'next' for note in lane.notes)},"
+            f" {lane.name} {lane.dropped + sum(each.type == 'next' for each in lane.entries)},"
             for lane in self.recording.lanes.values()
             if lane.name != "closed" and (lane.name != "errors" or len(lane) > lane.ended)
         )
-        return f"<View{title}{lanes} {self._state_said()}>"
+        return f"<View{title}{lanes} {self._state_text()}>"
 
     def __str__(self) -> str:
         return self.text()
@@ -128,7 +146,7 @@ class View:
 
     def _ipython_display_(self) -> None:
         if not notebook.in_kernel():
-            raise NotImplementedError  # as IPython asks of whose output it shall show itself
+            raise NotImplementedError  # IPython then falls back to the repr
         if notebook.run_of_now() not in self._shown_in:
             self._show()
 
@@ -146,11 +164,11 @@ class View:
         running.end(self)
         try:
             self._subscription.dispose()
-        except Exception as exc:  # of the user's, as in finally_action; the source must not see it
+        except Exception as exc:  # raised by a user's finally_action; it must not reach the source
             if self._failure is None:
                 self.state, self._failure = "failed", Failure(exc, "dispose")
         self.error = self._failure.error if self._failure else None
-        self._hint, self._over = str, None  # they hold on to what was watched
+        self._hint, self._over = str, None  # they refer to what was watched
         self._display.stop()
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
@@ -161,53 +179,61 @@ class View:
             while self.state == "running":
                 waiter = asyncio.get_running_loop().create_future()
                 self._waiters.append(waiter)
-                # Of a recording nobody tells when it ends.
-                await asyncio.wait([waiter], timeout=self._every if self._over else None)
-                self._look()
+                # A recording does not report its end, so check it from time to time.
+                await asyncio.wait([waiter], timeout=self._interval if self._over else None)
+                self._check()
         except BaseException:
             self.stop()
             raise
         finally:
-            # Where it ended between two cells, that picture was not kept in a file.
+            # If the flow ended between two cells, that drawing was not saved in the notebook.
             self._display.update(force=True)
 
-    def _look(self) -> object:
-        """What the picture is made of, to be compared."""
+    def _check(self) -> object:
+        """End the view if its source is over; return a value that changes with the diagram."""
         if self._over is not None and self._over():
             self.end()
         return self.recording.count, self.state, self._hint()
 
     def _bundle(self) -> dict[str, str]:
-        said = "".join(said.html for said in self._said())
-        if said:
-            said = (
+        remarks = "".join(each.html for each in self._remarks())
+        if remarks:
+            remarks = (
                 '<div class="rxws" style="font:13px/1.5 system-ui,sans-serif;max-width:760px;'
-                f'padding:2px 6px 6px">{said}</div>'
+                f'padding:2px 6px 6px">{remarks}</div>'
             )
-        return {"text/html": self.svg() + said, "text/plain": self.text()}
+        return {"text/html": self.svg() + remarks, "text/plain": self.text()}
 
-    def _said(self) -> list[Said]:
-        """What is said below the picture."""
-        said: list[Said] = []
+    def _remarks(self) -> list[Remark]:
+        """Return what is shown below the diagram."""
+        remarks: list[Remark] = []
         if hint := self._hint():
-            said.append(remark(hint))
+            remarks.append(remark(hint))
         if self._failure is not None:
-            said.append(failed(self._failure))
+            remarks.append(describe_failure(self._failure))
         lane = self.recording.lanes.get("errors")
         if lane is not None and len(lane) > lane.ended:
-            errors = [note.data for note in lane.notes if note.type == "next"]
+            errors = [entry.data for entry in lane.entries if entry.type == "next"]
             if all(isinstance(error, Exception) for error in errors):
-                said.append(faults(errors))
-        return said
+                remarks.append(describe_errors(errors))
+        return remarks
 
-    def _state_said(self) -> str:
+    def _state_text(self) -> str:
         if self._failure is not None:
             return f"failed {type(self._failure.error).__name__}"
         lane = self.recording.lanes.get("closed")
-        closes = [note.data for note in lane.notes if isinstance(note.data, Close)] if lane else []
+        closes = (
+            [each.data for each in lane.entries if isinstance(each.data, Close)] if lane else []
+        )
         return f"{self.state} {closes[-1].code}" if closes else self.state
 
 
 def _release(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_result(None)
+
+
+def end_with(view: View, stream: Observable[Any]) -> DisposableBase:
+    """End a view when a connection's stream ends, without subscribing to the stream."""
+    observer: Observer[Any] = Observer(on_error=lambda _: view.end(), on_completed=view.end)
+    return cast("Stream[Any]", stream).watch(observer)

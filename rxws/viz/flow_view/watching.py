@@ -1,4 +1,4 @@
-"""`watch`: what is given to it becomes a view."""
+"""`watch`: a live view of a connection, a recording or an Observable."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from reactivex import Observable
-from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
+from reactivex.abc import DisposableBase, SchedulerBase
 from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxws._core.connection import Connection
@@ -22,17 +22,17 @@ from rxws.viz import running
 from .chain import Chain, Operator, watched
 from .failures import Failure
 from .operator_names import label
-from .view import View
+from .view import View, end_with
 
 __all__ = ["views", "watch"]
 
-_UNHEARD = (
-    "Nobody is subscribed to incoming: its messages wait, as watching does not count. "
-    "`conn.incoming.subscribe()` lets them come."
+_UNOBSERVED_INCOMING = (
+    "Nobody is subscribed to incoming, so its messages wait. Watching is not a subscription: "
+    "`conn.incoming.subscribe()` lets them arrive."
 )
-_NOT_ASKED = (
-    "Nobody is subscribed: nothing is opened or asked for, as watching does not count. "
-    "`subscribe()` lets values come."
+_UNOBSERVED_CLIENT = (
+    "Nobody is subscribed, so nothing is received. Watching is not a subscription: "
+    "`subscribe()` opens the connection or channel."
 )
 
 
@@ -44,44 +44,53 @@ def watch(
     rate: float = 8,
     scheduler: SchedulerBase | None = None,
 ) -> View:
-    """Draw a live marble diagram of a flow, and of each step of a chain, under the running cell.
+    """Draw a live marble diagram of a flow below the running cell, with a lane for each step.
 
-    Watching a connection, one of its streams, a `WebSocketSubject` or a channel of one changes
-    nothing: it is no subscriber, so messages that nobody subscribes wait, none comes or is dropped
-    because of it, and nothing is dialled. Every other Observable, `conn.incoming.pipe(…)` too, is
-    subscribed, once. An error in a step is shown below the picture, and reaches nobody else.
+    Watching a connection, one of its streams, a `WebSocketSubject` or one of its channels is not a
+    subscription: messages that nobody subscribes to still wait, and no connection is opened.
+    `watch` subscribes once to any other Observable, such as `conn.incoming.pipe(…)`. If a step
+    raises an exception, the diagram shows it; the source and its subscribers are not affected.
 
     Args:
-        source: A connection; a `Recording`, as one whose taps are in a running handler; or any
-            Observable, as `conn.incoming`.
-        *steps: Operators, or `("name", operator)`, that are composed behind an Observable.
-        title: What is said above the picture.
-        window: The latest seconds that are drawn; all if None.
-        rate: How often a second it is drawn anew, if something changed.
-        scheduler: The time of the chain, and what its operators use; that of the running event loop
-            if not given.
+        source: A connection, a `Recording`, or any Observable such as `conn.incoming`. Watch a
+            `Recording` to see the taps in a running handler.
+        *steps: Operators, or pairs `("name", operator)`, to apply to an Observable.
+        title: The title above the diagram. For a connection the default is its address.
+        window: How many of the latest seconds the diagram shows; None for everything.
+        rate: How often per second the diagram is redrawn, if something changed.
+        scheduler: The scheduler for the steps and for the times; by default the running event loop.
 
     Returns:
-        The view. It is stopped when its cell is run again.
+        The view. It stops when its cell runs again.
 
     Raises:
-        TypeError: The source or a step is nothing of these.
-        ValueError: The window or the rate is not above 0.
+        TypeError: `source` or a step has the wrong type.
+        ValueError: `window` or `rate` is not above 0.
 
     Examples:
+        In a notebook, watch a connection's messages and what becomes of them:
+
         ```python
         view = watch(conn.incoming, ops.map(json.loads), ("calm", ops.debounce(0.15)))
         ```
+
+        Outside a notebook, print the diagram:
+
+        >>> import reactivex as rx
+        >>> from reactivex import operators as ops
+        >>> view = watch(rx.of(1, 2), ops.map(str))
+        >>> view
+        <View source 2, map 2, ended>
     """
     if not rate > 0:
-        raise ValueError(f"rate={rate!r} would never draw: use pictures a second, as 8")
+        raise ValueError(f"rate={rate!r} must be above 0: it is the number of redraws per second")
     if window is not None and not window > 0:
-        raise ValueError(f"window={window!r} shows nothing: use seconds above 0, or None for all")
+        raise ValueError(f"window={window!r} must be above 0 seconds, or None for everything")
     if isinstance(source, Connection | Recording):
         if steps:
             raise TypeError(
-                f"the steps {steps!r} need a stream: use watch(conn.incoming, *steps), or the "
-                "taps of a Recording"
+                f"the steps {steps!r} need an Observable: use watch(conn.incoming, *steps), or "
+                "watch a Recording with taps"
             )
         if isinstance(source, Recording):
             return _watch_recording(source, title, window, rate)
@@ -95,7 +104,10 @@ def watch(
 
 
 def views() -> list[View]:
-    """Return the views that run, the oldest first.
+    """Return the running views, oldest first.
+
+    Returns:
+        All running views of `watch` and `frames`.
 
     Examples:
         ```python
@@ -114,15 +126,14 @@ def _watch_connection(
     view = View(recording, window=window, rate=rate, hint=_hint(conn.incoming))
 
     def begin() -> DisposableBase:
-        # The last of its streams to end: the recording has the others' ends then.
-        errors = cast("Stream[Exception]", conn.errors)
-        return CompositeDisposable(errors.watch(_End(view)), Disposable(leave))
+        # `errors` is the last stream to end, so that the others' ends are recorded by then.
+        return CompositeDisposable(end_with(view, conn.errors), Disposable(stop))
 
-    def leave() -> None:
+    def stop() -> None:
         recording.stop()
         for lane in (recording.lane("incoming"), recording.lane("outgoing")):
             if not lane.ended:
-                lane.note("disposed")
+                lane.record("disposed")
 
     view.begin(begin)
     return view
@@ -162,8 +173,8 @@ def _watch_chain(
 
     def end(failure: Failure | None = None) -> None:
         if isinstance(source, IncomingStream) and source.close is not None:
-            # As with a connection: its code stands at the end of what came in.
-            recording.lane("closed").note("next", source.close)
+            # The diagram then shows the close code at the end of incoming.
+            recording.lane("closed").record("next", source.close)
         view.end(failure)
 
     view.begin(
@@ -176,26 +187,8 @@ def _watch_chain(
     return view
 
 
-class _End(ObserverBase[Any]):
-    """Ends a view with a stream."""
-
-    def __init__(self, view: View) -> None:
-        self._view = view
-
-    def on_next(self, value: Any) -> None:
-        """Only the end counts."""
-
-    def on_error(self, error: Exception) -> None:
-        """See `on_completed`."""
-        self._view.end()
-
-    def on_completed(self) -> None:
-        """End it."""
-        self._view.end()
-
-
 def _first(source: Observable[Any]) -> str:
-    """The name of a source's lane."""
+    """Return the name of the source's lane."""
     if isinstance(source, IncomingStream | WebSocketSubject):
         return "incoming"
     if isinstance(source, Channel):
@@ -204,29 +197,29 @@ def _first(source: Observable[Any]) -> str:
 
 
 def _hint(source: Observable[Any]) -> Callable[[], str]:
-    """What is said while nobody is subscribed to what waits for that."""
+    """Return a function that says what to do while nobody is subscribed to the source."""
     if isinstance(source, IncomingStream):
-        unheard = _UNHEARD
+        hint = _UNOBSERVED_INCOMING
     elif isinstance(source, WebSocketSubject | Channel):
-        unheard = _NOT_ASKED
+        hint = _UNOBSERVED_CLIENT
     else:
         return str
     stream = cast("Stream[Any]", source)
-    return lambda: "" if stream.observed else unheard
+    return lambda: "" if stream.observed else hint
 
 
 def _named(
     source: Observable[Any], steps: tuple[Operator | tuple[str, Operator], ...]
 ) -> list[tuple[str, str, Operator]]:
-    """Give each step a name that no other has."""
-    found: list[tuple[str, str, Operator]] = []
+    """Return the unique name, the detail and the operator of each step."""
+    named: list[tuple[str, str, Operator]] = []
     taken = {_first(source)}
     for number, step in enumerate(steps, 1):
         given = cast("tuple[object, ...]", step if isinstance(step, tuple) else ("", step))
         if len(given) != 2 or not isinstance(given[0], str) or not callable(given[1]):
             raise TypeError(
-                f"step {number} is no operator: {step!r}; use one, as ops.map(fn), or a pair "
-                '("name", operator)'
+                f"step {number} is not an operator: {step!r}; use one such as ops.map(fn), or a "
+                'pair ("name", operator)'
             )
         operator = cast("Operator", given[1])
         name, detail = label(operator, number)
@@ -236,5 +229,5 @@ def _named(
             count += 1
             unique = f"{name} #{count}"
         taken.add(unique)
-        found.append((unique, detail, operator))
-    return found
+        named.append((unique, detail, operator))
+    return named

@@ -1,1 +1,1 @@
-"""`frames`: the frames of a connection, as a network tab shows them."""
+"""`frames`: a connection's frames in a table, as in a browser's network tab."""

@@ -1,38 +1,40 @@
-"""Lists and objects, as JSON has them, in HTML that unfolds level by level."""
+"""JSON lists and objects as HTML that unfolds level by level."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple, cast
 
-from .text import WHOLE, cut_note, escape, one_line, shown
+from rxws._recording.diagram.labels import shown
+
+from .text import WHOLE, cut_note, escape, one_line
 
 __all__ = ["is_tree", "tree"]
 
 DEPTH = 8  # levels that unfold
-INLINE = 60  # characters that a list or an object may take before it is folded
-PART = 24  # characters of each of its items that stand in the line of what is folded
+INLINE = 60  # characters: a longer list or object is folded
+PART = 24  # characters of each item in the summary of a folded list or object
 
 
 def is_tree(value: Any) -> bool:
-    """Whether it is a list or an object."""
+    """Whether a value is a list or an object."""
     return isinstance(value, (dict, list, tuple))
 
 
 def tree(value: Any) -> str:
     """Return a list or an object as HTML, its first level unfolded; cut if it is very large."""
-    made = _Tree()
-    level = _level(made.items(value, 0))
-    return level + cut_note(f"the first {WHOLE:,} characters") if made.left < 0 else level
+    builder = _TreeBuilder()
+    level = _level(builder.items(value, 0))
+    return level + cut_note(f"the first {WHOLE:,} characters") if builder.left < 0 else level
 
 
 class _Node(NamedTuple):
-    """A value within a tree.
+    """A value in the tree.
 
     Args:
-        line: It in one line; of what is folded its beginning.
+        line: The value in one line, or its beginning if it is folded.
         html: The same as HTML.
-        level: Its items as HTML, if it is folded.
+        level: The items as HTML if it is folded, otherwise empty.
     """
 
     line: str
@@ -43,22 +45,22 @@ class _Node(NamedTuple):
 _Items = list[tuple[str, _Node]]
 
 
-class _Tree:
-    """One tree, and the room that it has left. Each value is seen once: tables are drawn often."""
+class _TreeBuilder:
+    """Builds a tree up to a number of characters, and visits each value once."""
 
     def __init__(self) -> None:
         self.left = WHOLE
 
     def items(self, value: Any, depth: int) -> _Items:
-        """Return the items of a list or an object with their names, as far as there is room."""
-        found: _Items = []
+        """Return the named items of a list or an object, as many as there is room for."""
+        named: _Items = []
         for key, each in _pairs(value):
             if self.left < 0:
                 break
             name = one_line(key if isinstance(key, str) else shown(key), 80)
-            self.left -= len(name) + 10  # and something for the elements around it
-            found.append((name, self._node(each, depth)))
-        return found
+            self.left -= len(name) + 10  # with an allowance for the HTML tags
+            named.append((name, self._node(each, depth)))
+        return named
 
     def _node(self, value: Any, depth: int) -> _Node:
         if not is_tree(value) or not value:
@@ -94,7 +96,7 @@ def _level(items: _Items) -> str:
 
 
 def _beginning(value: Any, items: _Items) -> str:
-    """Return the first items in one line, each cut, and how many there are."""
+    """Return the first items in one line, each cut, and the number of items."""
     parts: list[str] = []
     room = INLINE
     for index, (name, node) in enumerate(items):

@@ -1,4 +1,4 @@
-"""What a table of frames says of one value: its size, one line, and the whole of it unfolded."""
+"""One value in the table: its size, its line, and the unfolded value."""
 
 from __future__ import annotations
 
@@ -7,23 +7,26 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
+from rxws._recording.diagram.labels import shown
+
 from .json_tree import is_tree, tree
-from .text import LINE, hex_dump, one_line, printable, shown, text_block
+from .text import LINE, hex_dump, one_line, printable, text_block
 
 __all__ = ["Payload", "payload"]
 
-PARSED = 100_000  # characters up to which text is looked at whether it is JSON
-BRIEF = 16  # bytes that stand in the line
+PARSED = 100_000  # characters: longer text is not parsed as JSON
+BRIEF = 16  # bytes in the line
 
 
 class Payload:
-    """What a row of the table says of a value.
+    """A value as a row of the table shows it.
 
     Args:
         kind: `"text"`, `"binary"`, `"json"`, `"value"`, `"fault"` or `"close"`.
-        size: With its unit; of a decoded value about what it takes as JSON, or nothing.
-        line: The value in one line, cut; plain text.
-        unfold: Makes the value unfolded, as HTML; None where the line says it all.
+        size: The size with its unit. For a decoded value it is an estimate, the size as JSON, or
+            empty.
+        line: The value as one line of plain text, cut.
+        unfold: Makes the HTML of the whole value; None if the line shows all of it.
     """
 
     __slots__ = ("_unfold", "_whole", "kind", "line", "size")
@@ -39,25 +42,25 @@ class Payload:
 
     @property
     def unfolds(self) -> bool:
-        """Whether there is more than the line."""
+        """Whether there is more to see than the line."""
         return self._unfold is not None
 
     @property
     def whole(self) -> str:
-        """The value unfolded, as HTML; made when it is first asked for, as most never are."""
+        """The whole value as HTML, made on first use: most values are never unfolded."""
         if self._unfold is not None and not self._whole:
             self._whole = self._unfold()
         return self._whole
 
 
 def payload(value: Any) -> Payload:
-    """Return what to say of a value; never raises, whatever the value's own methods do."""
+    """Describe a value. It never raises, even if the value's own methods do."""
     try:
-        made = _known(value)
-    except Exception:  # a subclass of dict may do anything
-        made = None
-    if made is not None:
-        return made
+        known = _known(value)
+    except Exception:  # a subclass of dict may raise anything
+        known = None
+    if known is not None:
+        return known
     text = shown(value)
     size = f"≈ {_bytes(len(text))}" if isinstance(value, (int, float)) else ""
     return Payload("value", size, one_line(text), _block(text))
@@ -90,7 +93,7 @@ def _json(value: Any) -> Payload:
     try:
         written = json.dumps(value, ensure_ascii=False)
         size = f"≈ {_bytes(len(written.encode('utf-8', 'surrogatepass')))}"
-    except (TypeError, ValueError, RecursionError):  # it holds what JSON does not have
+    except (TypeError, ValueError, RecursionError):  # JSON cannot represent it
         written, size = shown(value), ""
     return Payload("json", size, one_line(written), partial(_tree, value) if value else None)
 
@@ -98,14 +101,14 @@ def _json(value: Any) -> Payload:
 def _parsed(text: str) -> str:
     try:
         return tree(json.loads(text))
-    except (ValueError, RecursionError):  # it only looked like JSON
+    except (ValueError, RecursionError):  # it is not JSON
         return text_block(text)
 
 
 def _tree(value: Any) -> str:
     try:
         return tree(value)
-    except Exception:  # a subclass of dict may do anything
+    except Exception:  # a subclass of dict may raise anything
         return text_block(shown(value))
 
 

@@ -1,10 +1,11 @@
-"""The rows of a table of frames, made of what a recording of a connection has."""
+"""The rows of the table, made from the recording of a connection."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from rxws._core.close_codes import CLOSE_CODES
 from rxws._core.connection import Close
 from rxws._core.errors import ConnectionClosed, DecodeError, EncodeError
 from rxws._recording.lane import Lane, LaneEntry
@@ -22,11 +23,11 @@ class Row(NamedTuple):
     """One row.
 
     Args:
-        number: Its place among all events of the recording, the same at each drawing.
+        number: The position in the recording, which identifies the row when it is redrawn.
         t: Seconds since the recording began.
-        sort: `"in"` and `"out"` for frames, `"fault"`, `"end"` for how the connection ended.
-        payload: What the other columns say.
-        bad: Whether it tells of an error.
+        sort: `"in"` or `"out"` for a frame, `"fault"` for an error, `"end"` for the close.
+        payload: The content of the other columns.
+        bad: Whether the row shows an error.
     """
 
     number: int
@@ -38,15 +39,15 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """All that a table shows.
+    """The content of the table.
 
     Args:
-        title: What stands above it.
-        rows: From the oldest to the newest.
-        received: Messages that came in so far.
-        sent: Messages that went out so far.
-        older: Rows that there were before the first one.
-        note: What is to be said below the rows.
+        title: The title above the table.
+        rows: The rows, oldest first.
+        received: Number of messages received so far.
+        sent: Number of messages sent so far.
+        older: Number of rows that came before the first one and are left out.
+        note: A remark below the rows.
     """
 
     title: str
@@ -58,84 +59,83 @@ class Frames:
 
 
 class Rows:
-    """Makes the latest rows of a recording; each row once.
+    """Makes the latest rows of a recording, and reuses them when the table is redrawn.
 
     Args:
-        recording: Of a connection.
-        keep: Rows at most.
-        title: What stands above the table; that of the recording if not given.
+        recording: The recording of a connection.
+        keep: The maximum number of rows.
+        title: The title above the table; by default that of the recording.
     """
 
     def __init__(self, recording: Recording, keep: int, title: str | None = None) -> None:
         self.recording = recording
         self._keep = keep
         self._title = title
-        self._made: dict[int, Row] = {}
+        self._rows: dict[int, Row] = {}
 
     def over(self) -> bool:
-        """Whether nothing can come any more."""
+        """Whether all lanes have ended."""
         lanes = self.recording.lanes
         return bool(lanes) and all(lane.ended for lane in lanes.values())
 
     def frames(self, hint: str = "") -> Frames:
-        """Return what the table shows now.
+        """Return the current content of the table.
 
         Args:
-            hint: Why perhaps nothing comes.
+            hint: A remark on why nothing may arrive.
         """
         recording = self.recording
         lanes = {name: lane for name in _LANES if (lane := recording.lanes.get(name)) is not None}
-        kept = [(note, lane) for lane in lanes.values() for note in lane.notes if _is_row(note)]
+        kept = [(each, lane) for lane in lanes.values() for each in lane.entries if _is_row(each)]
         kept.sort(key=lambda pair: (pair[0].t, pair[0].order))
         latest = kept[-self._keep :]
-        made = self._made
-        # Made once: a value costs the same at 8 drawings a second as at one.
-        self._made = {
-            note.order: made.get(note.order) or self._row(note, lane) for note, lane in latest
+        rows = self._rows
+        self._rows = {
+            entry.order: rows.get(entry.order) or self._row(entry, lane) for entry, lane in latest
         }
         return Frames(
             recording.title if self._title is None else self._title,
-            tuple(self._made.values()),
+            tuple(self._rows.values()),
             _messages(lanes.get("incoming")),
             _messages(lanes.get("outgoing")),
             len(kept) - len(latest) + sum(lane.dropped for lane in lanes.values()),
             hint or _note(recording, lanes),
         )
 
-    def _row(self, note: LaneEntry, lane: Lane) -> Row:
+    def _row(self, entry: LaneEntry, lane: Lane) -> Row:
         if lane.name == "errors":
-            return Row(note.order, note.t, "fault", _fault(note.data), True)
-        if isinstance(note.data, Close):
+            return Row(entry.order, entry.t, "fault", _fault(entry.data), True)
+        if isinstance(entry.data, Close):
             if lane.name == "outgoing":
-                return Row(note.order, note.t, "out", _closing(note.data))
+                return Row(entry.order, entry.t, "out", _closing(entry.data))
             why = self._why()
-            return Row(note.order, note.t, "end", _end(note.data, why), why is not None)
+            return Row(entry.order, entry.t, "end", _end(entry.data, why), why is not None)
         return Row(
-            note.order, note.t, "in" if lane.name == "incoming" else "out", payload(note.data)
+            entry.order, entry.t, "in" if lane.name == "incoming" else "out", payload(entry.data)
         )
 
     def _why(self) -> BaseException | None:
-        """What was wrong with the end of the connection, if anything."""
+        """Return the error that ended the connection, or None if it closed without one."""
         for name in ("outgoing", "incoming"):
             lane = self.recording.lanes.get(name)
-            for note in list(lane.notes)[-1:] if lane else []:
-                if note.type == "error" and (
-                    name == "incoming" or not isinstance(note.data, ConnectionClosed)
+            for entry in list(lane.entries)[-1:] if lane else []:
+                if entry.type == "error" and (
+                    name == "incoming" or not isinstance(entry.data, ConnectionClosed)
                 ):
-                    error: BaseException = note.data
+                    error: BaseException = entry.data
                     return error
         return None
 
 
-def _is_row(note: LaneEntry) -> bool:
-    return note.type in ("next", "close")
+def _is_row(entry: LaneEntry) -> bool:
+    return entry.type in ("next", "close")
 
 
 def _messages(lane: Lane | None) -> int:
     if lane is None:
         return 0
     ends = sum(
-        note.type != "next" or isinstance(note.data, Close) for note in list(lane.notes)[-3:]
+        entry.type != "next" or isinstance(entry.data, Close) for entry in list(lane.entries)[-3:]
     )
     return lane.dropped + len(lane) - ends
 
@@ -144,7 +144,7 @@ def _note(recording: Recording, lanes: dict[str, Lane]) -> str:
     if lanes or not recording.lanes:
         return "" if any(map(len, lanes.values())) else "no frames yet"
     names = ", ".join(recording.lanes)
-    return f"no frames: this recording is of no connection, it has only {names}"
+    return f"no frames: this is not the recording of a connection, it has only {names}"
 
 
 def _closing(close: Close) -> Payload:
@@ -153,14 +153,15 @@ def _closing(close: Close) -> Payload:
 
 
 def _end(close: Close, why: BaseException | None) -> Payload:
-    name = NAMES.get(close.code)
+    known = CLOSE_CODES.get(close.code)
+    name = f"({known.name})" if known else ""
     reason = f"“{close.reason}”" if close.reason else ""
-    said = [f"closed with {close.code}", f"({name})" if name else "", reason, f"by {close.by}"]
+    parts = [f"closed with {close.code}", name, reason, f"by {close.by}"]
     cause = (why.__cause__ or why.__context__) if isinstance(why, ConnectionClosed) else why
     if cause is not None:
-        said[-1] += ","
-        said.append(f"after {type(cause).__name__}: {_message(cause)}")
-    return Payload("close", "", one_line(" ".join(filter(None, said)), 400))
+        parts[-1] += ","
+        parts.append(f"after {type(cause).__name__}: {_message(cause)}")
+    return Payload("close", "", one_line(" ".join(filter(None, parts)), 400))
 
 
 def _fault(error: Any) -> Payload:
@@ -172,8 +173,8 @@ def _fault(error: Any) -> Payload:
     def unfold() -> str:
         whole = text_block(line)
         if subject is not None:
-            said = "received" if isinstance(error, DecodeError) else "to be sent"
-            whole += f"<p>{said}:</p>{subject.whole or f'<pre>{escape(subject.line)}</pre>'}"
+            direction = "received" if isinstance(error, DecodeError) else "to be sent"
+            whole += f"<p>{direction}:</p>{subject.whole or f'<pre>{escape(subject.line)}</pre>'}"
         cause = error.__cause__ if isinstance(error, BaseException) else None
         if cause is not None:
             text = f"{type(cause).__name__}: {_message(cause)}"
@@ -186,24 +187,5 @@ def _fault(error: Any) -> Payload:
 def _message(error: object) -> str:
     try:
         return str(error)
-    except Exception as exc:  # a user's own class of errors may do anything
+    except Exception as exc:  # a user's own exception class may raise anything
         return f"(its message raised {type(exc).__name__})"
-
-
-# RFC 6455, section 7.4.1, and what IANA's registry has added since.
-NAMES = {
-    1000: "Normal Closure",
-    1001: "Going Away",
-    1002: "Protocol Error",
-    1003: "Unsupported Data",
-    1005: "no code",
-    1006: "no close frame",
-    1007: "Invalid Payload Data",
-    1008: "Policy Violation",
-    1009: "Message Too Big",
-    1010: "Mandatory Extension",
-    1011: "Internal Error",
-    1012: "Service Restart",
-    1013: "Try Again Later",
-    1014: "Bad Gateway",
-}

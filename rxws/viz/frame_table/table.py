@@ -1,4 +1,4 @@
-"""A table of frames as HTML that stands by itself, and as text."""
+"""The table as self-contained HTML, and as text."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from .text import escape, one_line
 
 __all__ = ["table_html", "table_text"]
 
-UNFOLDED = 64_000  # characters of what unfolds, of all rows together
+UNFOLDED = 64_000  # characters of the unfolded values of all rows together
 
 _SIGNS: Final = {"in": "↓", "out": "↑", "fault": "✕", "end": "■"}
 _NAMES: Final = {"in": "received", "out": "sent", "fault": "fault", "end": "end"}
 _SIZES: Final = (
-    "Bytes of the payload; with ≈ those that a decoded value takes written as JSON, "
-    "not those that were on the wire"
+    "Size of the payload; with ≈ the size of the decoded value as JSON, "
+    "which can differ from the size on the wire"
 )
-_LEFT_OUT: Final = "<p>left out: newer frames take all the room that a table has</p>"
+_LEFT_OUT: Final = "<p>left out: the table is full with newer frames</p>"
 
 
 def _lines(name: str) -> str:
-    # Without what is there for who reads the file: it is sent with each change of the table.
+    # Without comments and indentation, as the browser receives it with each change of the table.
     lines = files("rxws.viz.frame_table").joinpath(name).read_text(encoding="utf-8").splitlines()
     kept = (line.strip() for line in lines)
     return "\n".join(line for line in kept if line and not line.startswith(("//", "/*")))
@@ -36,13 +36,13 @@ _SCRIPT: Final = _lines("table.js")
 
 
 def table_html(frames: Frames, table_id: str) -> str:
-    """Return a table as HTML with all that it needs.
+    """Return the table as HTML with its styles and its script.
 
-    Without scripts it is a table whose rows unfold; its script adds the tools above it.
+    Rows unfold without scripts. The script adds the tools above the table.
 
     Args:
-        frames: What to show.
-        table_id: Letters, digits and hyphens; the same for the same table, drawn anew.
+        frames: The content of the table.
+        table_id: Identifies the table when it is redrawn: letters, digits and hyphens.
     """
     rows: list[str] = []
     room = UNFOLDED
@@ -84,12 +84,12 @@ def _row(row: Row, whole: str) -> str:
 
 
 def table_text(frames: Frames, rows: int = 10, cols: int = 100) -> str:
-    """Return the head of a table and its last rows, for terminals.
+    """Return the head of the table and its last rows as text, for terminals.
 
     Args:
-        frames: What to show.
-        rows: How many rows at most.
-        cols: The columns that a line takes at most.
+        frames: The content of the table.
+        rows: The maximum number of rows.
+        cols: The maximum width of a line, in characters.
     """
     last = frames.rows[-rows:]
     before = len(frames.rows) - len(last) + frames.older
@@ -106,7 +106,7 @@ def table_text(frames: Frames, rows: int = 10, cols: int = 100) -> str:
 
 
 def _time(seconds: float) -> str:
-    """Seconds and milliseconds, with minutes and hours where there are some."""
+    """Return a time as seconds and milliseconds, with minutes and hours if there are any."""
     millis = round(abs(seconds) * 1000)
     sign = "-" if seconds < 0 else ""
     minutes, millis = divmod(millis, 60_000)

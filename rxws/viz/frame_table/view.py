@@ -1,35 +1,45 @@
-"""`frames`: a live table of a connection's frames, as browsers' developer tools have it."""
+"""`frames`: a live table of a connection's frames."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, cast
 
-from reactivex import Observer
 from reactivex.abc import DisposableBase
 from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxws._core.connection import Connection
 from rxws._core.streams import Stream
 from rxws._recording.recording import Recording
-from rxws.viz.flow_view.view import View
+from rxws.viz.flow_view.view import View, end_with
 
 from .rows import Rows
 from .table import table_html, table_text
 
 __all__ = ["FramesView", "frames"]
 
-_UNHEARD = "nobody is subscribed to incoming: its messages wait, and watching does not count"
+_UNOBSERVED = (
+    "nobody is subscribed to incoming, so its messages wait (watching is not a subscription)"
+)
 
 
 class FramesView(View):
-    """A live table of frames; `frames` makes it.
+    """A live table of frames, as `frames` returns it.
 
-    `await view` waits for the end of the connection and returns None, also where it failed.
+    `await view` waits for the end of the connection and returns None, even if it failed. If you
+    interrupt the cell that awaits it, the view stops.
 
     Attributes:
-        recording: What is in the table, and what was.
+        recording: The recording that the table shows.
         state: `"running"`, `"ended"` or `"stopped"`.
+
+    Examples:
+        >>> import rxws
+        >>> recording = rxws.Recording()
+        >>> recording.lane("incoming").record("next", "hello")
+        >>> rxws.viz.frames(recording)
+        <FramesView in 1, out 0, running>
+        >>> rxws.viz.stop_all()
     """
 
     def __init__(
@@ -43,32 +53,47 @@ class FramesView(View):
         self._rows = rows
 
     def html(self) -> str:
-        """Draw it as HTML that needs nothing else, for a page of one's own.
+        """Draw the table as self-contained HTML, for a page of your own.
 
         Returns:
-            A `<div>` with all styles; its script adds the tools.
+            A `<div>` with its styles and the script of its tools.
+
+        Examples:
+            ```python
+            Path("frames.html").write_text(view.html(), encoding="utf-8")
+            ```
         """
         return table_html(self._rows.frames(self._hint()), self._display.id)
 
     def text(self, cols: int = 100) -> str:
-        """Draw its last rows as text.
+        """Draw the last rows as text.
 
         Args:
-            cols: The columns that it may take.
+            cols: The maximum width of a line, in characters.
 
         Returns:
-            Lines of text.
+            A line with the title and the counts, and the last 10 rows.
+
+        Examples:
+            ```python
+            print(view.text())
+            ```
         """
         return table_text(self._rows.frames(self._hint()), cols=cols)
 
     def __repr__(self) -> str:
-        made = self._rows.frames()
-        title = f" {made.title!r}:" if made.title else ""
-        return f"<FramesView{title} in {made.received}, out {made.sent}, {self._state_said()}>"
+        content = self._rows.frames()
+        title = f" {content.title!r}:" if content.title else ""
+        return (
+            f"<FramesView{title} in {content.received}, out {content.sent}, {self._state_text()}>"
+        )
 
     def _bundle(self) -> dict[str, str]:
-        made = self._rows.frames(self._hint())
-        return {"text/html": table_html(made, self._display.id), "text/plain": table_text(made)}
+        content = self._rows.frames(self._hint())
+        return {
+            "text/html": table_html(content, self._display.id),
+            "text/plain": table_text(content),
+        }
 
 
 def frames(
@@ -78,26 +103,27 @@ def frames(
     keep: int = 200,
     rate: float = 8,
 ) -> FramesView:
-    """Show the frames of a connection in a live table under the running cell.
+    """Show a connection's frames in a live table below the running cell, as a network tab does.
 
-    Each has its direction, its time in seconds since the table was made, the size of its payload,
-    and its data, which unfolds. Faults have rows, and the close has the last one. It is no
-    subscriber: messages that nobody subscribes wait, and come into the table when they are
-    delivered. What the codec has made of a frame is shown as a value, with about the size that it
-    would have as JSON: what was on the wire is not recorded.
+    A row has the direction, the time in seconds since the table was made, the size and the data,
+    which unfolds. Errors have rows, too, and the close is the last row.
+
+    The table is not a subscription: messages that nobody subscribes to wait, and appear when they
+    are delivered. It shows values as the codec decoded them, with about the size that they have as
+    JSON, because the frame itself is not recorded.
 
     Args:
-        source: A connection, or a `Recording` of one.
-        title: What is said above the table; the connection's address if not given.
-        keep: Rows; of older ones only the number is shown.
-        rate: How often a second it is drawn anew, if something changed.
+        source: A connection, or the `Recording` of one.
+        title: The title above the table. For a connection the default is its address.
+        keep: The maximum number of rows. Older rows are only counted.
+        rate: How often per second the table is redrawn, if something changed.
 
     Returns:
-        The view. It is stopped when its cell is run again.
+        The view. It stops when its cell runs again.
 
     Raises:
-        TypeError: The source is neither.
-        ValueError: `keep` or the rate is not above 0.
+        TypeError: `source` is neither a connection nor a `Recording`.
+        ValueError: `keep` or `rate` is not above 0.
 
     Examples:
         ```python
@@ -106,32 +132,30 @@ def frames(
         ```
     """
     if not rate > 0:
-        raise ValueError(f"rate={rate!r} would never draw: use pictures a second, as 8")
+        raise ValueError(f"rate={rate!r} must be above 0: it is the number of redraws per second")
     if not isinstance(keep, int) or keep < 1:
-        raise ValueError(f"keep={keep!r} would show nothing, or without a bound: use 1 or more")
+        raise ValueError(f"keep={keep!r} must be a whole number of rows: use 1 or more")
     if isinstance(source, Recording):
         rows = Rows(source, keep, title)
         view = FramesView(rows, rate, over=rows.over)
         view.begin(Disposable)
-        if rows.over():  # outside a notebook nobody would look
+        if rows.over():  # outside a notebook no timer does this
             view.end()
         return view
     if not isinstance(cast(object, source), Connection):
         raise TypeError(
             f"frames() takes a connection or a Recording of one, not {source!r}"
             + (": await it first" if hasattr(source, "__aenter__") else "")
-            + (": give it the connection itself" if isinstance(source, Stream) else "")
+            + (": pass the connection itself" if isinstance(source, Stream) else "")
         )
     recording = Recording.of(source, keep=keep)
-    incoming = cast("Stream[Any]", source.incoming)  # it is one, or there were no recording
+    incoming = cast("Stream[Any]", source.incoming)  # Recording.of has checked that
     rows = Rows(recording, keep, title)
-    view = FramesView(rows, rate, hint=lambda: "" if incoming.observed else _UNHEARD)
+    view = FramesView(rows, rate, hint=lambda: "" if incoming.observed else _UNOBSERVED)
 
     def begin() -> DisposableBase:
-        # The last of its streams to end: the recording has the others' ends then.
-        errors = cast("Stream[Exception]", source.errors)
-        ending: Observer[Exception] = Observer(on_error=lambda _: view.end(), on_completed=view.end)
-        return CompositeDisposable(errors.watch(ending), Disposable(recording.stop))
+        # `errors` is the last stream to end, so that the others' ends are recorded by then.
+        return CompositeDisposable(end_with(view, source.errors), Disposable(recording.stop))
 
     view.begin(begin)
     return view

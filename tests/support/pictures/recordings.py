@@ -32,7 +32,7 @@ def blank(title: str = "ws://peer.example/", keep: int = 1000) -> Recording:
 
 def add(recording: Recording, lane: str, data: Any, t: float = 0.0, type: str = "next") -> None:  # noqa: A002 # as the format has it
     """Record something more."""
-    recording.lane(lane).put(Event(t, lane, recording.lanes[lane].dir, type, data))
+    recording.lane(lane).add(Event(t, lane, recording.lanes[lane].dir, type, data))
 
 
 def count(recording: Recording, start: int, end: int) -> None:

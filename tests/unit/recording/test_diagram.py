@@ -22,8 +22,8 @@ from rxws._recording.diagram import Diagram, Track, svg, text
 from rxws._recording.diagram.axis import duration, ticks
 from rxws._recording.diagram.labels import CONTROL, cells, cut, escape, full, number, short
 from rxws._recording.diagram.marks import draw
-from rxws._recording.diagram.scale import Ruler
-from rxws._recording.diagram.visible import see, span
+from rxws._recording.diagram.scale import TimeScale
+from rxws._recording.diagram.visible import time_span, visible_part
 from rxws.testing import Clock
 from support.pictures.scenes import SCENES, Note, faults, few, kinds, nexts, running
 
@@ -39,9 +39,9 @@ def form(values: list[Any], seconds: float = 10.0, width: float = 400) -> str:
     """The form of evenly spread values."""
     step = seconds / max(len(values) - 1, 1)
     picture = lane(nexts((i * step, value) for i, value in enumerate(values)))
-    time = span(picture, None)
-    ruler = Ruler(time.start, time.stop, 100, 100 + width)
-    return draw(see(picture.tracks[0], picture, time), ruler, 50).form
+    time = time_span(picture, None)
+    scale = TimeScale(time.start, time.stop, 100, 100 + width)
+    return draw(visible_part(picture.tracks[0], picture, time), scale, 50).form
 
 
 def elements(drawn: str, kind: str) -> list[ElementTree.Element]:
@@ -274,13 +274,13 @@ def test_what_is_no_longer_kept_is_told() -> None:
     assert "lane: 0" not in drawn
     assert said(drawn, "no")[1] == "late: 5 events, the last 2 kept2 of 5 ev"
     assert len(elements(drawn, "dl")) == 1
-    assert span(picture, None).start == 2
+    assert time_span(picture, None).start == 2
 
 
 def test_what_is_done_at_once_fills_the_picture() -> None:
     """Of a few microseconds the time before the first event is that of subscribing."""
-    assert span(lane(nexts([(0.0005, 1), (0.00052, 2)])), None).start == 0.0005
-    assert span(lane(nexts([(0.5, 1), (0.50002, 2)])), None).start == 0
+    assert time_span(lane(nexts([(0.0005, 1), (0.00052, 2)])), None).start == 0.0005
+    assert time_span(lane(nexts([(0.5, 1), (0.50002, 2)])), None).start == 0
 
 
 # --- time -----------------------------------------------------------------------------------------
@@ -289,13 +289,13 @@ def test_what_is_done_at_once_fills_the_picture() -> None:
 def test_a_window_shows_the_latest() -> None:
     """Up to the last event, or to now; what is not yet full stands at the left while it runs."""
     picture = lane(nexts((i, i) for i in range(100)))
-    assert (span(picture, 10).start, span(picture, 10).stop) == (89, 99)
+    assert (time_span(picture, 10).start, time_span(picture, 10).stop) == (89, 99)
     live = dataclasses.replace(picture, until=104.0)
-    assert (span(live, 10).start, span(live, 10).stop) == (94, 104)
-    assert span(running(), 10).stop == 10
+    assert (time_span(live, 10).start, time_span(live, 10).stop) == (94, 104)
+    assert time_span(running(), 10).stop == 10
     ended = lane([*nexts([(1, 1)]), Note(2, "completed")])
-    assert span(dataclasses.replace(ended, until=2.0), 10).stop == 2
-    assert (span(lane([]), 10).start, span(lane([]), 10).stop) == (0, 1)
+    assert time_span(dataclasses.replace(ended, until=2.0), 10).stop == 2
+    assert (time_span(lane([]), 10).start, time_span(lane([]), 10).stop) == (0, 1)
     hidden = svg(dataclasses.replace(picture, until=1000.0), window=10)
     assert elements(hidden, "m") == []
     assert "100 ev" in said(hidden, "no")[0]
@@ -324,7 +324,7 @@ def test_the_axis_has_round_times(start: float, stop: float, labels: list[str]) 
 
 @given(st.floats(0, 1e7), st.floats(1e-6, 1e7), st.integers(1, 20))
 def test_ticks_differ_and_are_not_too_many(start: float, length: float, count: int) -> None:
-    """Whatever the span."""
+    """Whatever the time_span."""
     found = ticks(start, start + length, count)
     assert len(found) <= count + 2
     assert len({time for time, _ in found}) == len(found)
@@ -598,8 +598,8 @@ def test_a_recording_draws_itself() -> None:
     recording.title = "mine"
     lane = recording.lane("ticks")
     lane.detail = "every second"
-    lane.note("next", 1)
-    lane.note("completed")
+    lane.record("next", 1)
+    lane.record("completed")
     bundle = recording._repr_mimebundle_(include=None, exclude=None)
     assert list(bundle) == ["text/html", "text/plain"]
     assert bundle["text/html"] == recording.svg()
@@ -616,21 +616,21 @@ def test_a_recording_of_a_connection_has_its_end_on_its_lanes() -> None:
     incoming, outgoing, errors, closed = map(
         recording.lane, ("incoming", "outgoing", "errors", "closed")
     )
-    incoming.note("next", "a")
+    incoming.record("next", "a")
     assert [track.name for track in recording.picture().tracks] == ["incoming", "outgoing"]
     assert recording.picture().close is None
-    closed.note("next", Close(1001, by="peer"))
-    closed.note("completed")
+    closed.record("next", Close(1001, by="peer"))
+    closed.record("completed")
     for each in (incoming, errors):
-        each.note("completed")
+        each.record("completed")
     picture = recording.picture()
     assert [track.name for track in picture.tracks] == ["incoming", "outgoing"]
     assert picture.close == Close(1001)
-    assert picture.closed_at == closed.notes[0].t
+    assert picture.closed_at == closed.entries[0].t
     assert said(svg(picture), "ke") == ["1001", "1001"]
-    errors.note("next", ValueError("x"))
+    errors.record("next", ValueError("x"))
     assert "errors" in [track.name for track in recording.picture().tracks]
     assert outgoing.dir == "out"
     mine = Recording()
-    mine.lane("closed").note("next", "a value of mine")
+    mine.lane("closed").record("next", "a value of mine")
     assert [track.name for track in mine.picture().tracks] == ["closed"]

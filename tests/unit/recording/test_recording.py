@@ -140,7 +140,7 @@ def test_what_is_no_connection_of_rxws_is_refused() -> None:
         rx.never(),
         *[None] * 3,  # type: ignore[arg-type] # unused
     )
-    with pytest.raises(TypeError, match=r"use tap\(\) in a chain of yours"):
+    with pytest.raises(TypeError, match=r"add tap\(\) to a chain"):
         Recording.of(conn)
 
 
@@ -164,8 +164,8 @@ def test_each_lane_keeps_so_many_events() -> None:
     """Older ones are dropped and counted."""
     recording = Recording(keep=3, scheduler=Clock())
     for number in range(5):
-        recording.lane("a").note("next", number)
-    recording.lane("b").note("next", "b")
+        recording.lane("a").record("next", number)
+    recording.lane("b").record("next", "b")
     assert [event.data for event in recording.lanes["a"].events] == [2, 3, 4]
     assert recording.lanes["a"].dropped == 2
     assert repr(recording) == "<Recording a 3, b 1, dropped 2>"
@@ -272,7 +272,7 @@ def test_without_a_scheduler_time_passes_all_the_same() -> None:
     one, two = [event.t for event in recording.events]
     assert 0 <= one <= two < 60
     first = Recording()
-    first.lane("y").note("next", 1)
+    first.lane("y").record("next", 1)
     assert told(first, "y") == [(0, "next", 1)]
 
 

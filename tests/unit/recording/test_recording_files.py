@@ -26,7 +26,7 @@ def recorded(*events: tuple[float, str, Any], lane: str = "incoming", keep: int 
     recording.lane(lane)
     for at, kind, data in events:
         clock.run(at - clock.time)
-        recording.lane(lane).note(kind, data)
+        recording.lane(lane).record(kind, data)
     return recording
 
 
@@ -61,7 +61,7 @@ def test_a_file_gives_back_what_was_written(
     recording = Recording(scheduler=clock, keep=max(len(events), 1))
     for lane, (kind, data) in events:
         clock.run(0.125)
-        recording.lane(lane).note(kind, data)
+        recording.lane(lane).record(kind, data)
     path = tmp_path_factory.getbasetemp() / "round.jsonl"
     recording.save(path)
     again = Recording.load(path)
@@ -154,10 +154,10 @@ GOOD = '{"t": 0, "lane": "a", "dir": null, "type": "text", "data": "x"}\n'
         (b"{}", "'type'"),
         (b'{"type": "text", "t": 0}', "'lane'"),
         (b'{"type": "text", "t": "x", "lane": "a"}', "must be real number"),
-        (b'{"type": "text", "t": NaN, "lane": "a"}', "is no time"),
+        (b'{"type": "text", "t": NaN, "lane": "a"}', "must be a finite number"),
         (b'{"type": "text", "t": null, "lane": "a"}', "NoneType"),
-        (b'{"type": "odd", "t": 0, "lane": "a"}', "the type 'odd' is unknown"),
-        (b'{"type": "text", "t": 0, "lane": "a", "dir": "up"}', "neither 'in' nor 'out'"),
+        (b'{"type": "odd", "t": 0, "lane": "a"}', "unknown type 'odd'"),
+        (b'{"type": "text", "t": 0, "lane": "a", "dir": "up"}', "must be 'in', 'out' or null"),
         (b'{"type": "binary", "t": 0, "lane": "a", "data": "%%%"}', ""),
         (b'{"type": "close", "t": 0, "lane": "a", "data": {"code": 7}}', ""),
         (b'{"type": "close", "t": 0, "lane": "a", "data": {"kode": 7}}', ""),
@@ -171,9 +171,7 @@ def test_a_bad_line_is_named(tmp_path: Path, line: bytes, said: str) -> None:
     """With its number and what it says."""
     path = tmp_path / "bad.jsonl"
     path.write_bytes(GOOD.encode() + b"\n" + line + b"\n")
-    with pytest.raises(
-        ValueError, match=r"bad\.jsonl, line 3 is no event of a recording"
-    ) as caught:
+    with pytest.raises(ValueError, match=r"bad\.jsonl, line 3 is not a recorded event") as caught:
         Recording.load(path)
     assert said in str(caught.value)
     assert len(str(caught.value)) < 600
@@ -246,7 +244,7 @@ def test_what_was_dropped_is_no_time_to_wait() -> None:
 def test_a_replay_has_a_lane_and_a_speed() -> None:
     """Mistakes are told when it is made."""
     recording = recorded(*FLOW)
-    with pytest.raises(KeyError, match="no lane 'x'; there are"):
+    with pytest.raises(KeyError, match="no lane 'x': the recording has"):
         recording.replay(lane="x")
     for speed in (0, -1, math.nan):
         with pytest.raises(ValueError, match="use a number above 0"):

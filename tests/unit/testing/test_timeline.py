@@ -134,14 +134,14 @@ def test_it_is_made_of_what_a_recording_has() -> None:
     lane = recording.lane("x")
     for kind, data in (("next", "a"), ("next", Close(4001)), ("error", KeyError("k"))):
         clock.run(1)
-        lane.note(kind, data)
+        lane.record(kind, data)
     assert Timeline.of(lane) == [
         on_next(1, "a"),
         on_next(2, Close(4001)),
         on_error(3, KeyError("k")),
     ]
-    recording.lane("y").note("disposed")
-    recording.lane("z").note("completed")
+    recording.lane("y").record("disposed")
+    recording.lane("z").record("completed")
     assert Timeline.of(recording.lane("y")) == []
     assert Timeline.of(recording.lane("z")) == marbles("---|")
     assert Timeline.of(recording.lane("z"), 0.5).step == 0.5

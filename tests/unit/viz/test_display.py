@@ -181,7 +181,7 @@ async def test_what_cannot_be_drawn_is_logged(
     Display(draw, state=int).show()
     [record] = caplog.records
     assert record.name == "rxws"
-    assert "could not be drawn" in record.getMessage()
+    assert "could not draw" in record.getMessage()
 
 
 # --- views --------------------------------------------------------------------------------------

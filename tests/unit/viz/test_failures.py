@@ -66,7 +66,7 @@ def test_the_lanes_below_show_the_error() -> None:
     source = Subject[int]()
     view = watch(source, ops.map(inverse), ops.map(str))
     source.on_next(0)
-    ends = [lane.notes[-1].type for lane in view.recording.lanes.values()]
+    ends = [lane.entries[-1].type for lane in view.recording.lanes.values()]
     assert ends == ["disposed", "error", "error"]
 
 
@@ -86,7 +86,7 @@ def test_what_an_operator_lets_go_up_is_shown_as_well() -> None:
     view = watch(source, raising, ops.map(str))
     source.on_next(7)
     assert "in raising, at the value 7" in below(view)
-    ends = [lane.notes[-1].type for lane in view.recording.lanes.values()]
+    ends = [lane.entries[-1].type for lane in view.recording.lanes.values()]
     assert ends == ["disposed", "error", "error"]
 
 
@@ -138,7 +138,7 @@ def test_an_error_that_a_step_catches_is_none_of_the_view() -> None:
     source.on_next(2)
     assert view.state == "running"
     assert below(view) == ""
-    assert [note.data for note in view.recording.lanes["retry"].notes] == [0.5]
+    assert [entry.data for entry in view.recording.lanes["retry"].entries] == [0.5]
 
 
 def test_the_cause_of_an_error_is_in_its_traceback() -> None:
@@ -168,7 +168,7 @@ def test_a_value_may_be_long_or_have_no_repr() -> None:
         def __repr__(self) -> str:
             raise LookupError
 
-    for value, said in ((Wordy(), "w" * 79 + "…"), (Mute(), "<Mute without a repr: LookupError>")):
+    for value, said in ((Wordy(), "w" * 79 + "…"), (Mute(), "<Mute: its repr raised LookupError>")):
         source = Subject[Any]()
         view = watch(source, ops.map(inverse))
         source.on_next(value)

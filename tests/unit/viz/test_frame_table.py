@@ -208,7 +208,7 @@ def test_it_has_what_went_both_ways_and_the_end() -> None:
     assert told(recording) == [
         (1, "in", "a", False),
         (1, "out", "aa", False),
-        (1.5, "end", "closed with 1000 (Normal Closure) “bye” by peer", False),
+        (1.5, "end", "closed with 1000 (normal closure) “bye” by peer", False),
     ]
     made = Rows(recording, 200).frames()
     assert (made.title, made.received, made.sent) == ("ws://peer.example/", 1, 1)
@@ -239,7 +239,7 @@ def test_a_connection_that_failed_ends_in_red_with_the_cause() -> None:
     recording = Recording.of(virtual.conn)
     virtual.peer.lost()
     virtual.run(1)
-    assert told(recording)[-1][2:] == ("closed with 1006 (no close frame) by network", True)
+    assert told(recording)[-1][2:] == ("closed with 1006 (abnormal closure) by network", True)
 
     virtual = VirtualSession(lambda conn: conn.incoming.subscribe())
     recording = Recording.of(virtual.conn)
@@ -247,7 +247,7 @@ def test_a_connection_that_failed_ends_in_red_with_the_cause() -> None:
     virtual.settle()
     virtual.peer.close(1011, "")
     virtual.run(1)
-    line = "closed with 1011 (Internal Error) “Unexpected Error” by local, after ZeroDivisionError"
+    line = "closed with 1011 (internal error) “Unexpected Error” by local, after ZeroDivisionError"
     assert told(recording)[-1][2:] == (f"{line}: mine", True)
     assert drawn(recording).rows[-1] == "end bad closing"
 
@@ -313,10 +313,10 @@ def test_taps_are_no_frames() -> None:
     recording = Recording()
     assert Rows(recording, 5).frames().note == "no frames yet"
     recording.tap("map")
-    recording.lane("map").note("next", 1)
+    recording.lane("map").record("next", 1)
     made = Rows(recording, 5).frames()
     assert made.rows == ()
-    assert made.note == "no frames: this recording is of no connection, it has only map"
+    assert made.note == "no frames: this is not the recording of a connection, it has only map"
     assert made.note in table_html(made, "t")
     assert made.note in table_text(made)
 
@@ -328,7 +328,7 @@ def test_the_latest_rows_are_kept_and_the_others_counted() -> None:
     """What the table or the recording has dropped is in the count."""
     recording = blank(keep=30)
     for i in range(100):
-        recording.lanes["incoming"].note("next", f"{i}")
+        recording.lanes["incoming"].record("next", f"{i}")
     made = Rows(recording, 20).frames()
     assert [row.payload.line for row in made.rows] == [f"{i}" for i in range(80, 100)]
     assert (made.older, made.received) == (80, 100)
@@ -360,7 +360,7 @@ def test_a_table_is_bounded() -> None:
         add(recording, "incoming", "x" * 20_000, i)
     html = table_html(Rows(recording, 200).frames(), "t")
     assert len(html) < 250_000
-    assert html.count("left out: newer frames") == 193
+    assert html.count("left out: the table is full") == 193
 
 
 # --- text -----------------------------------------------------------------------------------------
@@ -380,7 +380,7 @@ def test_as_text_it_has_the_last_rows() -> None:
         '     1.900 ↓       9 B  {"i": 19}',
         f"  1:01.500 ↓     200 B  {'x' * 35}…",
         "1:02:03.004 ✕            ValueError: what",
-        "1:02:03.005 ■            closed with 1000 (Normal Closure) …",
+        "1:02:03.005 ■            closed with 1000 (normal closure) …",
     ]
 
 
@@ -441,7 +441,7 @@ async def test_a_recording_is_shown_and_awaited() -> None:
     assert isinstance(over, FramesView)
     assert over.state == "ended"
     await over
-    assert over.text().splitlines()[-1].endswith("closed with 1000 (Normal Closure) by local")
+    assert over.text().splitlines()[-1].endswith("closed with 1000 (normal closure) by local")
 
 
 async def test_what_it_cannot_show_is_told_with_the_remedy() -> None:
@@ -449,7 +449,7 @@ async def test_what_it_cannot_show_is_told_with_the_remedy() -> None:
     virtual = VirtualSession()
     with pytest.raises(TypeError, match="not 3"):
         frames(3)  # type: ignore[arg-type] # the point
-    with pytest.raises(TypeError, match="give it the connection itself"):
+    with pytest.raises(TypeError, match="pass the connection itself"):
         frames(virtual.conn.incoming)  # type: ignore[arg-type] # the point
     with pytest.raises(ValueError, match="keep=0"):
         frames(virtual.conn, keep=0)
@@ -490,6 +490,6 @@ async def test_a_saved_notebook_has_the_final_table() -> None:
     [output] = notebook.cells[0].outputs
     assert sorted(output.data) == ["text/html", "text/plain"]
     table = Read(output.data["text/html"])
-    assert table.texts == ["ping", "pingping", "closed with 1000 (Normal Closure) “enough” by peer"]
+    assert table.texts == ["ping", "pingping", "closed with 1000 (normal closure) “enough” by peer"]
     assert output.data["text/plain"].splitlines()[-1].endswith(table.texts[-1])
     assert notebook.cells[1].outputs == []

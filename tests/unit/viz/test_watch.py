@@ -33,12 +33,12 @@ def nothing_runs_on() -> Iterator[None]:
 
 def seen(view: View, lane: str) -> list[Any]:
     """The values of a lane."""
-    return [note.data for note in view.recording.lanes[lane].notes if note.type == "next"]
+    return [entry.data for entry in view.recording.lanes[lane].entries if entry.type == "next"]
 
 
 def kinds(view: View) -> dict[str, str]:
     """How each lane ended."""
-    return {name: lane.notes[-1].type for name, lane in view.recording.lanes.items()}
+    return {name: lane.entries[-1].type for name, lane in view.recording.lanes.items()}
 
 
 # --- what is seen -------------------------------------------------------------------------------
@@ -63,8 +63,8 @@ def test_each_step_has_a_lane() -> None:
     assert list(view.recording.lanes) == ["source", "map", "calm"]
     assert seen(view, "source") == [1, 2]
     assert seen(view, "map") == [2, 4]
-    [note] = [note for note in view.recording.lanes["calm"].notes if note.type == "next"]
-    assert (note.t, note.data) == (0.75, 4)
+    [entry] = [entry for entry in view.recording.lanes["calm"].entries if entry.type == "next"]
+    assert (entry.t, entry.data) == (0.75, 4)
     assert view.recording.lanes["map"].detail == "n * 2"
     assert view.recording.lanes["calm"].detail == "0.5 s"
     assert view.recording.title == "Doubles"
@@ -295,8 +295,8 @@ def test_a_stopped_view_stays_stopped() -> None:
     virtual.peer.close(1000)
     virtual.settle()
     assert view.state == "stopped"
-    notes = [note.type for lane in view.recording.lanes.values() for note in lane.notes]
-    assert notes == ["disposed", "disposed"]
+    types = [entry.type for lane in view.recording.lanes.values() for entry in lane.entries]
+    assert types == ["disposed", "disposed"]
 
 
 def test_what_a_step_raises_at_the_end_is_the_views() -> None:
@@ -417,13 +417,13 @@ def test_a_view_shows_itself_as_text_and_html() -> None:
         ([1, 2], (), {}, r"not \[1, 2\]"),
         (rxws.connect("ws://localhost:1"), (), {}, "await it first"),
         (rxws.Recording(), (ops.take(1),), {}, r"watch\(conn.incoming, \*steps\)"),
-        (rx.never(), (3,), {}, "step 1 is no operator: 3"),
-        (rx.never(), (ops.take(1), ("a", 3)), {}, "step 2 is no operator"),
-        (rx.never(), ((3, ops.take(1)),), {}, "step 1 is no operator"),
-        (rx.never(), (rx.never(),), {}, "step 1 is no operator"),
-        (rx.never(), (lambda _: 3,), {}, "step 1, 'step 1', made 3 of an Observable"),
-        (rx.never(), (), {"rate": 0}, "rate=0 would never draw"),
-        (rx.never(), (), {"window": 0}, "window=0 shows nothing"),
+        (rx.never(), (3,), {}, "step 1 is not an operator: 3"),
+        (rx.never(), (ops.take(1), ("a", 3)), {}, "step 2 is not an operator"),
+        (rx.never(), ((3, ops.take(1)),), {}, "step 1 is not an operator"),
+        (rx.never(), (rx.never(),), {}, "step 1 is not an operator"),
+        (rx.never(), (lambda _: 3,), {}, "step 1, 'step 1', returned 3 instead of an Observable"),
+        (rx.never(), (), {"rate": 0}, "rate=0 must be above 0"),
+        (rx.never(), (), {"window": 0}, "window=0 must be above 0"),
     ],
 )
 def test_a_wrong_argument_is_told_with_its_remedy(
