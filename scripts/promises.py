@@ -1,7 +1,7 @@
-"""What rxws promises, and the tests that prove it: `python scripts/promises.py` writes the page.
+"""The promises of rxws and their tests; `python scripts/promises.py` writes the page.
 
-A test says with `@pytest.mark.promise("key")` that it proves one of these. The page is made of what
-the tests say, and a test compares it, so that it cannot go stale.
+A test with the mark `@pytest.mark.promise("key")` proves the promise with that key. The page lists
+the docstrings of these tests, and a test checks that the page is current.
 """
 
 from __future__ import annotations
@@ -17,82 +17,82 @@ ROOT = Path(__file__).parents[1]
 TESTS = ROOT / "tests"
 PAGE = ROOT / "docs" / "quality" / "promises.md"
 
-# By subject; the key is what a test's mark says.
+# By subject and key.
 PROMISES: dict[str, dict[str, str]] = {
     "How a connection ended": {
-        "cut": "A cut is never a clean end: TCP that ends without a close frame is a 1006.",
-        "clean": "A peer that closes with 1000, 1001 or no code completes `incoming`.",
-        "codes": "Every other close code fails `incoming`, and is told with its reason.",
-        "ours": "The code that we close with is the one that is told, answered or not.",
-        "crossing": "Of two closes that cross, the one that had left first counts.",
-        "once": "There is one verdict, told once, and nothing follows it.",
-        "secrets": "A peer never learns what an exception of yours says.",
-        "leaving": "Leaving `async with connect(...)` closes, and leaves nothing open.",
-        "shutdown": "An application that ends tells every peer 1001, and is gone in time.",
+        "cut": "A lost connection is never a clean end: without a close frame, the code is 1006.",
+        "clean": "A peer that closes with 1000, 1001 or without a code completes `incoming`.",
+        "codes": "Any other close code fails `incoming`, with the code and the reason.",
+        "ours": "If you close, `closed` emits your code, whether the peer answers or not.",
+        "crossing": "If both sides close at the same time, the close that was sent first counts.",
+        "once": "Each connection ends exactly once, and nothing follows its end.",
+        "secrets": "The peer never sees the text of your exceptions.",
+        "leaving": "Leaving `async with connect(...)` closes the connection; nothing stays open.",
+        "shutdown": "A shutdown closes all connections with 1001, within a time limit.",
     },
     "Messages": {
-        "before-end": "What came before an end is told before it; what comes after is not told.",
-        "order": "Messages keep their order, from threads as well.",
-        "queued": "A close follows all that is queued.",
-        "counted": "No message is lost silently: one that is dropped is counted, with the reason.",
-        "first": "Nothing is lost before the first subscriber: reading waits for it.",
-        "starve": "A subscriber that raises starves no other.",
-        "faults": "A fault that nobody observes ends the connection, and is logged once.",
+        "before-end": "Messages that arrive before the end are delivered; later ones are not.",
+        "order": "Messages keep their order, also when they are sent from threads.",
+        "queued": "A close is sent after all queued messages.",
+        "counted": "No message is dropped silently: each is counted, by reason.",
+        "first": "No message is lost before the first subscription: rxws does not read until then.",
+        "starve": "If a subscriber raises, the others still get every message.",
+        "faults": "An error that nobody subscribes to closes the connection, and is logged once.",
     },
-    "Bounds": {
-        "memory-in": "A peer that sends faster than you take is held back by TCP.",
-        "memory-out": "What waits for a peer that does not read is bounded.",
-        "small": "Tiny messages are bounded, too.",
-        "size": "No message above `max_message_size` is accepted, compressed or not.",
+    "Limits": {
+        "memory-in": "If a peer sends faster than you read, TCP slows it down.",
+        "memory-out": "Unsent data for a peer that does not read is limited.",
+        "small": "Many tiny messages are limited, too.",
+        "size": "A message above `max_message_size` is refused, compressed or not.",
         "bomb": "A deflate bomb is refused before it is inflated.",
-        "stuck": "A peer that takes nothing, or trickles, is gone after `send_timeout`.",
-        "opening": "`open_timeout` holds for the whole opening of a connection.",
-        "idle": "An idle connection costs at most 6 KiB more than one of aiohttp's.",
-        "leaks": "A connection that is over leaves no task, socket, timer or observer.",
-        "turns": "A burst does not hold the event loop: others get their turns.",
+        "stuck": "A peer that reads nothing, or very slowly, is aborted after `send_timeout`.",
+        "opening": "`open_timeout` covers the whole opening of a connection.",
+        "idle": "An idle connection needs at most 6 KiB more memory than one of aiohttp.",
+        "leaks": "A connection that has ended leaves no task, socket, timer or observer.",
+        "turns": "A burst of messages does not block the event loop.",
     },
     "Liveness": {
-        "dead": "A dead peer is found within 1.5 times the heartbeat.",
-        "pause": "A peer that is paused, or busy, is not taken for dead.",
-        "pings": "Pings are answered; a flood of them makes nothing grow.",
+        "dead": "A dead peer is detected within 1.5 times the heartbeat.",
+        "pause": "A peer that is paused or busy is not taken for dead.",
+        "pings": "Pings are answered, and a flood of pings does not use up memory.",
     },
-    "The client that comes back": {
-        "jitter": "Clients cut off at once come back spread over all of the wait, at the cap too.",
-        "hammer": "A server that accepts and closes at once is dialled at most 10 times in 10 s.",
-        "final": "What is final ends with a typed error that says why; all else is dialled again.",
-        "retry-after": "A server that asks by `Retry-After` to be left alone is.",
-        "at-most-once": "Nothing is sent twice; what had not left goes with the next, in order.",
-        "stale": "What waited too long, or has no room, is never sent, but counted and told.",
-        "greeting": "What is to be sent first on each new connection is, ahead of what waits.",
-        "channel": "However many subscribe a channel, the server is asked once on each connection.",
-        "sisters": "What raises in one channel leaves the socket and the other channels alone.",
-        "look-up": "A frame finds its channels by one look-up, however many channels there are.",
-        "left": "Left at any moment nothing stays open, and it can be subscribed again.",
-        "status": "`status` never lies: over any faults it is a walk of the documented states.",
+    "Reconnecting": {
+        "jitter": "Clients that lose a server at once spread their retries over the whole wait.",
+        "hammer": "A server that accepts and closes at once gets at most 10 attempts in 10 s.",
+        "final": "Final errors end the stream and say why; all other errors are retried.",
+        "retry-after": "A client waits at least as long as the server asks with `Retry-After`.",
+        "at-most-once": "No message is sent twice; unsent ones leave on the next connection, in order.",
+        "stale": "A message that waits too long, or finds no room, is dropped and reported.",
+        "greeting": "Messages for every new connection are sent before all queued messages.",
+        "channel": "A channel subscribes once per connection, whatever its number of subscribers.",
+        "sisters": "If a channel's subscriber raises, the socket and other channels keep running.",
+        "look-up": "A message finds its channel with one look-up, whatever the number of channels.",
+        "left": "Unsubscribing at any moment leaves nothing open, and you can subscribe again.",
+        "status": "`status` only makes documented transitions, whatever fails.",
     },
-    "Peers that are not friendly": {
-        "violation": "What RFC 6455 forbids is answered with its code, and ends the connection.",
-        "flood": "The close frame reaches a peer that floods.",
+    "Hostile peers": {
+        "violation": "What RFC 6455 forbids closes the connection with the right code.",
+        "flood": "The close frame reaches a peer that sends without a pause.",
         "origin": "A web page of another origin is refused.",
-        "fire": "Whatever bytes come, what comes of them is documented, and memory stays flat.",
-        "handshake": "What RFC 6455 forbids in a handshake is refused, by either end.",
-        "half-open": "A handshake that is never finished harms nobody.",
-        "garbage": "A server that is no WebSocket server is a typed error that says what it said.",
+        "fire": "Whatever bytes a peer sends, the result is documented, and memory use stays flat.",
+        "handshake": "Both ends refuse a handshake that RFC 6455 forbids.",
+        "half-open": "A handshake that is never completed does no harm.",
+        "garbage": "A server that does not speak WebSocket raises a typed error with its response.",
     },
-    "Both ends, both paths": {
-        "same": "What passes in virtual time passes on a server.",
-        "paths": "The push path and the fallback tell the same.",
-        "independent": "It talks with aiohttp, `websockets` and browsers.",
-        "tls": "It is the same over TLS.",
+    "Compatibility": {
+        "same": "A handler behaves on a server as it does in virtual time.",
+        "paths": "The push path and the pull path give the same results.",
+        "independent": "rxws works with aiohttp, `websockets` and browsers.",
+        "tls": "It works in the same way over TLS.",
     },
-    "Seeing it": {
-        "watched": "Watching changes nothing that is watched: no message more, none less.",
-        "red": "Red is an error, and nothing else is red.",
-        "value": "An error in a step is shown with the step, and the value that caused it.",
-        "cell": "What a cell shows is under that cell; run again, it stops what it had begun.",
-        "runs-on": "What is stopped, or over, leaves nothing running.",
-        "shown": "Nothing that came over the wire is executed where it is shown.",
-        "bounded": "However long a flow is, its picture and its table stay small.",
+    "Diagrams and tables": {
+        "watched": "Watching a stream does not change it: no message more, no message less.",
+        "red": "Red means an error, and nothing else is red.",
+        "value": "An error in a step is shown with the step and the value that caused it.",
+        "cell": "Output appears below its cell, and running a cell again stops its old output.",
+        "runs-on": "A view that was stopped, or whose stream has ended, leaves nothing running.",
+        "shown": "Received data is never executed where it is shown.",
+        "bounded": "However long a stream is, its diagram and its table stay small.",
     },
 }
 
@@ -107,7 +107,7 @@ class Proof(NamedTuple):
 
 
 def proofs() -> Iterator[Proof]:
-    """Find what the tests say that they prove."""
+    """Find the tests with a mark."""
     for path in sorted(TESTS.rglob("test_*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -129,16 +129,16 @@ def _marks(test: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
 
 
 def page() -> str:
-    """Write the page."""
+    """Return the page's text."""
     found: dict[str, list[Proof]] = {}
     for proof in proofs():
         found.setdefault(proof.promise, []).append(proof)
     lines = [
-        "# Promises, and their proofs",
+        "# Promises and their tests",
         "",
-        "Each promise of rxws has tests that prove it; this page is made of them. The tests run",
-        "against raw sockets and independent peers, at both ends, on both ways in, as far as the",
-        "subject has them. `make test` runs them all.",
+        "Each promise of rxws is proved by tests. Where it makes sense, they run against raw",
+        "sockets and other WebSocket libraries, on the server and on the client, and on both read",
+        "paths. `make test` runs them all.",
     ]
     for subject, promises in PROMISES.items():
         lines += ["", f"## {subject}"]

@@ -13,7 +13,7 @@ If a newer aiohttp handles one of the last two, its test fails. `page.py` writes
 
 from __future__ import annotations
 
-OK, REFUSED, TAKEN, MISSED = "taken", "refused", "**taken**", "**not taken**"
+OK, REFUSED, TAKEN, MISSED = "accepted", "refused", "**accepted**", "**not accepted**"
 
 Pairs = list[tuple[str, str]]
 

@@ -84,13 +84,13 @@ def _compressed(payload: bytes, level: int = -1, final: bool = False) -> bytes:
 _EURO = "€".encode()
 _BAD_UTF8 = {
     "a lone continuation byte": b"\x80",
-    "a byte that UTF-8 has not": b"\xff",
+    "a byte that is not allowed in UTF-8": b"\xff",
     "an overlong slash": b"\xc0\xaf",
     "an overlong NUL": b"\xe0\x80\x80",
     "a surrogate": b"\xed\xa0\x80",
     "a code point above U+10FFFF": b"\xf4\x90\x80\x80",
-    "a character cut off": _EURO[:2],
-    "a character broken off": _EURO[:2] + b"a",
+    "an incomplete last character": _EURO[:2],
+    "an incomplete character": _EURO[:2] + b"a",
 }
 _HALF = deflate(b"half" * 10)
 
@@ -104,20 +104,32 @@ FRAMES = [
             _frames((opcode, b"x" * length)),
             ("x" * length if opcode == Op.TEXT else b"x" * length,),
         )
-        for opcode, name in ((Op.TEXT, "text"), (Op.BINARY, "binary message"))
+        for opcode, name in ((Op.TEXT, "text message"), (Op.BINARY, "binary message"))
         for length in (0, 125, 126, 127, 128, 65535, 65536)
     ),
-    Frames("a length of 2 bytes in 16 bits", "5.2", TAKEN, _overlong_length(b"ab", 126), (b"ab",)),
-    Frames("a length of 2 bytes in 64 bits", "5.2", TAKEN, _overlong_length(b"ab", 127), (b"ab",)),
     Frames(
-        "a length of 200 bytes in 64 bits",
+        "a payload length of 2, encoded in 16 bits",
+        "5.2",
+        TAKEN,
+        _overlong_length(b"ab", 126),
+        (b"ab",),
+    ),
+    Frames(
+        "a payload length of 2, encoded in 64 bits",
+        "5.2",
+        TAKEN,
+        _overlong_length(b"ab", 127),
+        (b"ab",),
+    ),
+    Frames(
+        "a payload length of 200, encoded in 64 bits",
         "5.2",
         TAKEN,
         _overlong_length(bytes(200), 127),
         (bytes(200),),
     ),
     Frames(
-        "a length with its highest bit set",
+        "a payload length with the highest bit set",
         "5.2",
         REFUSED,
         lambda peer: frame(Op.BINARY, mask=new_mask() if peer.masks else None, claim=1 << 63),
@@ -125,16 +137,14 @@ FRAMES = [
     ),
     # masking
     Frames(
-        "a frame of a client that is not masked",
+        "an unmasked frame from a client",
         "5.1",
         TAKEN,
         _wrongly_masked,
         ("hi",),
         at="server",
     ),
-    Frames(
-        "a frame of a server that is masked", "5.1", TAKEN, _wrongly_masked, ("hi",), at="client"
-    ),
+    Frames("a masked frame from a server", "5.1", TAKEN, _wrongly_masked, ("hi",), at="client"),
     # reserved bits and opcodes
     *(
         Frames(
@@ -148,7 +158,7 @@ FRAMES = [
     ),
     *(
         Frames(
-            f"reserved bits {rsv:03b} where frames may be compressed",
+            f"reserved bits {rsv:03b} with permessage-deflate",
             "5.2",
             REFUSED,
             _frames((Op.TEXT, b"x", True, rsv)),
@@ -163,14 +173,14 @@ FRAMES = [
     ),
     # fragments
     Frames(
-        "a text in three fragments",
+        "a text message in three fragments",
         "5.4",
         OK,
         _frames((Op.TEXT, b"a", False), (Op.CONT, b"b", False), (Op.CONT, b"c")),
         ("abc",),
     ),
     Frames(
-        "fragments of nothing",
+        "empty fragments",
         "5.4",
         OK,
         _frames((Op.TEXT, b"", False), (Op.CONT, b"", False), (Op.CONT, b"")),
@@ -184,16 +194,22 @@ FRAMES = [
         ("ab",),
         pongs=1,
     ),
-    Frames("a continuation of nothing", "5.4", REFUSED, _frames((Op.CONT, b"x")), code=1002),
     Frames(
-        "a continuation of nothing, with more to come",
+        "a continuation frame without a message",
+        "5.4",
+        REFUSED,
+        _frames((Op.CONT, b"x")),
+        code=1002,
+    ),
+    Frames(
+        "a continuation frame without a message, not final",
         "5.4",
         REFUSED,
         _frames((Op.CONT, b"x", False), (Op.CONT, b"y")),
         code=1002,
     ),
     Frames(
-        "a continuation after a whole message",
+        "a continuation frame after a complete message",
         "5.4",
         REFUSED,
         _frames((Op.TEXT, b"a"), (Op.CONT, b"b")),
@@ -201,14 +217,14 @@ FRAMES = [
         1002,
     ),
     Frames(
-        "a message within a message",
+        "a complete message between fragments",
         "5.4",
         REFUSED,
         _frames((Op.TEXT, b"a", False), (Op.TEXT, b"b")),
         code=1002,
     ),
     Frames(
-        "a fragment of a message within a message",
+        "a first fragment between fragments",
         "5.4",
         REFUSED,
         _frames((Op.TEXT, b"a", False), (Op.BINARY, b"b", False)),
@@ -248,7 +264,7 @@ FRAMES = [
     ),
     *(
         Frames(
-            f"a {name} that says it is compressed",
+            f"a {name} with the compression bit set",
             "7692 6.1",
             TAKEN,
             _frames((opcode, b"x", True, 4)),
@@ -258,7 +274,7 @@ FRAMES = [
         for opcode, name in ((Op.PING, "ping"), (Op.PONG, "pong"))
     ),
     Frames(
-        "a close frame that says it is compressed",
+        "a close frame with the compression bit set",
         "7692 6.1",
         TAKEN,
         _frames((Op.CLOSE, close_body(1000), True, 4)),
@@ -267,7 +283,7 @@ FRAMES = [
     ),
     # text
     Frames(
-        "a character in two fragments",
+        "a character split across two fragments",
         "5.6",
         OK,
         _frames((Op.TEXT, _EURO[:1], False), (Op.CONT, _EURO[1:])),
@@ -281,21 +297,21 @@ FRAMES = [
         ("\0\uffff\U0010ffff",),
     ),
     *(
-        Frames(f"a text with {what}", "8.1", REFUSED, _frames((Op.TEXT, data)), code=1007)
+        Frames(f"a text message with {what}", "8.1", REFUSED, _frames((Op.TEXT, data)), code=1007)
         for what, data in _BAD_UTF8.items()
     ),
     Frames(
-        "a text with bad UTF-8 in its second fragment",
+        "a text message with invalid UTF-8 in its second fragment",
         "8.1",
         REFUSED,
         _frames((Op.TEXT, b"a", False), (Op.CONT, b"\xff")),
         code=1007,
     ),
     Frames(
-        "a binary message that is no UTF-8", "5.6", OK, _frames((Op.BINARY, b"\xff")), (b"\xff",)
+        "a binary message that is not UTF-8", "5.6", OK, _frames((Op.BINARY, b"\xff")), (b"\xff",)
     ),
     # the closing handshake
-    Frames("a close frame with nothing in it", "5.5.1", OK, _frames((Op.CLOSE, b"")), code=1005),
+    Frames("an empty close frame", "5.5.1", OK, _frames((Op.CLOSE, b"")), code=1005),
     Frames("a close frame of one byte", "5.5.1", REFUSED, _frames((Op.CLOSE, b"\x03")), code=1002),
     Frames(
         "a close frame with a reason of 123 bytes",
@@ -342,7 +358,7 @@ FRAMES = [
         for code in (0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535)
     ),
     Frames(
-        "messages, pings and another code behind a close frame: not heard",
+        "messages, pings and a second close frame after a close frame: ignored",
         "5.5.1",
         OK,
         _frames(
@@ -370,7 +386,7 @@ FRAMES = [
         deflate=True,
     ),
     Frames(
-        "a plain message where they may be compressed",
+        "an uncompressed message with permessage-deflate",
         "7692 6",
         OK,
         _frames((Op.TEXT, b"plain")),
@@ -378,7 +394,7 @@ FRAMES = [
         deflate=True,
     ),
     Frames(
-        "a compressed message of nothing",
+        "an empty compressed message",
         "7692 7.2.3.6",
         OK,
         _frames((Op.TEXT, b"\x00", True, 4)),
@@ -394,7 +410,7 @@ FRAMES = [
         deflate=True,
     ),
     Frames(
-        "a block that is not compressed",
+        "a stored block",
         "7692 7.2.3.3",
         OK,
         _frames((Op.TEXT, _compressed(b"stored", 0), True, 4)),
@@ -402,7 +418,7 @@ FRAMES = [
         deflate=True,
     ),
     Frames(
-        "a last block that says so",
+        "a block with the final bit set",
         "7692 7.2.3.4",
         OK,
         _frames((Op.TEXT, _compressed(b"final", final=True), True, 4)),
@@ -410,7 +426,7 @@ FRAMES = [
         deflate=True,
     ),
     Frames(
-        "a later fragment that says it is compressed",
+        "a later fragment with the compression bit set",
         "7692 6.1",
         REFUSED,
         _frames((Op.TEXT, _HALF[:3], False, 4), (Op.CONT, _HALF[3:], True, 4)),
@@ -418,7 +434,7 @@ FRAMES = [
         deflate=True,
     ),
     Frames(
-        "a compressed text that is no UTF-8",
+        "a compressed text message that is not UTF-8",
         "8.1",
         REFUSED,
         _frames((Op.TEXT, deflate(b"\xff"), True, 4)),
@@ -426,7 +442,7 @@ FRAMES = [
         deflate=True,
     ),
     Frames(
-        "data that does not inflate",
+        "invalid compressed data",
         "7692 7.2.2",
         REFUSED,
         _frames((Op.BINARY, b"\xff\xff\xff\xff", True, 4)),

@@ -80,17 +80,19 @@ def _offer(
 
 
 REQUESTS = [
-    Request("a right request", "4.1", OK, 101),
+    Request("a valid request", "4.1", OK, 101),
     Request("`POST` instead of `GET`", "4.1", REFUSED, 405, line="POST / HTTP/1.1"),
     Request("`HEAD` instead of `GET`", "4.1", REFUSED, 405, line="HEAD / HTTP/1.1"),
     Request("HTTP/1.0", "4.1", REFUSED, 426, line="GET / HTTP/1.0"),
     Request("no `Host`", "4.2.1", REFUSED, 400, without=(HOST,)),
-    Request("two `Host`", "4.2.1", REFUSED, 400, ((HOST, "a.example"), (HOST, "b.example"))),
+    Request(
+        "two `Host` headers", "4.2.1", REFUSED, 400, ((HOST, "a.example"), (HOST, "b.example"))
+    ),
     Request("no `Upgrade`", "4.2.1", REFUSED, 426, without=(UPGRADE,)),
     Request("`Upgrade: h2c`", "4.2.1", REFUSED, 426, ((UPGRADE, "h2c"),)),
     Request("`Upgrade: WebSocket`", "4.2.1", OK, 101, ((UPGRADE, "WebSocket"),)),
     Request(
-        "`Upgrade` with a letter that is a k only in Unicode",
+        "`Upgrade` with a Kelvin sign instead of the k",
         "4.2.1",
         REFUSED,
         426,
@@ -110,18 +112,18 @@ REQUESTS = [
     _key("an empty key", ""),
     _key("a key of 15 bytes", "AAAAAAAAAAAAAAAAAAAA"),
     _key("a key of 17 bytes", "AAAAAAAAAAAAAAAAAAAAAAA="),
-    _key("a key that is no base64", "dGhl*HNhbXBsZSBub25jZQ=="),
-    _key("a key with a space within", "dGhlIHNh bXBsZSBub25jZQ=="),
-    _key("a key with more behind its end", NONCE + "x"),
+    _key("a key that is not base64", "dGhl*HNhbXBsZSBub25jZQ=="),
+    _key("a key with a space in it", "dGhlIHNh bXBsZSBub25jZQ=="),
+    _key("a key with trailing characters", NONCE + "x"),
     _key("two keys", NONCE, "AAAAAAAAAAAAAAAAAAAAAA=="),
     Request("no `Sec-WebSocket-Version`", "4.2.1", REFUSED, 426, without=(VERSION,)),
     Request("version 8", "4.4", REFUSED, 426, ((VERSION, "8"),)),
     Request("version 14", "4.4", REFUSED, 426, ((VERSION, "14"),)),
     Request("version 013", "4.1", REFUSED, 426, ((VERSION, "013"),)),
     Request("version 13, 8", "4.1", REFUSED, 426, ((VERSION, "13, 8"),)),
-    Request("two versions", "11.3.5", REFUSED, 426, ((VERSION, "13"), (VERSION, "8"))),
+    Request("two version headers", "11.3.5", REFUSED, 426, ((VERSION, "13"), (VERSION, "8"))),
     Request(
-        "subprotocols, the second of which is spoken",
+        "subprotocols of which the second is supported",
         "4.2.2",
         OK,
         101,
@@ -129,24 +131,26 @@ REQUESTS = [
         protocol="superchat",
     ),
     Request(
-        "subprotocols: the client's order counts",
+        "two supported subprotocols: the client's order counts",
         "4.1",
         OK,
         101,
         ((PROTOCOL, "superchat, chat"),),
         protocol="superchat",
     ),
-    Request("subprotocols, none of which is spoken", "4.2.2", OK, 101, ((PROTOCOL, "soap"),)),
-    Request("a subprotocol in other letters", "4.2.2", OK, 101, ((PROTOCOL, "Chat"),)),
+    Request("no supported subprotocol", "4.2.2", OK, 101, ((PROTOCOL, "soap"),)),
     Request(
-        "a subprotocol that stands in a second header",
+        "a supported subprotocol in another case: ignored", "4.2.2", OK, 101, ((PROTOCOL, "Chat"),)
+    ),
+    Request(
+        "a supported subprotocol in a second header",
         "11.3.4",
         MISSED,
         101,
         ((PROTOCOL, "soap"), (PROTOCOL, "chat")),
     ),
     Request("an empty list of subprotocols", "4.3", REFUSED, 400, ((PROTOCOL, ""),)),
-    Request("a subprotocol that is no token", "4.3", REFUSED, 400, ((PROTOCOL, "chat, a b"),)),
+    Request("a subprotocol that is not a token", "4.3", REFUSED, 400, ((PROTOCOL, "chat, a b"),)),
     Request("a subprotocol twice", "4.1", REFUSED, 400, ((PROTOCOL, "chat, chat"),)),
     Request(
         "a subprotocol twice, in two headers",
@@ -155,12 +159,14 @@ REQUESTS = [
         400,
         ((PROTOCOL, "chat"), (PROTOCOL, "chat")),
     ),
-    _offer("an unknown extension", OK, "x-unheard; of=1", section="9.1"),
-    _offer("extensions against the grammar", REFUSED, "foo; =1", status=400, section="9.1"),
+    _offer("an unknown extension: ignored", OK, "x-unheard; of=1", section="9.1"),
+    _offer(
+        "an extension header with a syntax error", REFUSED, "foo; =1", status=400, section="9.1"
+    ),
     _offer("an empty list of extensions", REFUSED, "", status=400, section="9.1"),
     _offer("`permessage-deflate`", OK, DEFLATE, DEFLATE),
-    _offer("an extension whose name ends so", OK, "x-permessage-deflate", section="9.1"),
-    _offer("an extension whose name begins so", OK, "permessage-deflate2", section="9.1"),
+    _offer("`x-permessage-deflate`: ignored", OK, "x-permessage-deflate", section="9.1"),
+    _offer("`permessage-deflate2`: ignored", OK, "permessage-deflate2", section="9.1"),
     _offer(
         "`server_no_context_takeover`",
         OK,
@@ -183,7 +189,7 @@ REQUESTS = [
         section="7692 7.1.2.1",
     ),
     _offer(
-        "`client_max_window_bits` and a value of it",
+        "`client_max_window_bits=9`",
         OK,
         f"{DEFLATE}; client_max_window_bits=9",
         DEFLATE,
@@ -206,7 +212,7 @@ REQUESTS = [
         ]
     ),
     _offer(
-        "an offer that is declined, and one that is not",
+        "a declined offer and an accepted one",
         OK,
         f"{DEFLATE}; server_max_window_bits=8, {DEFLATE}",
         DEFLATE,

@@ -18,18 +18,18 @@ def tables() -> dict[str, str]:
     """The tables by the names that the page has for them."""
     return {
         "frames": table(
-            ("what comes", "what is told or done"),
+            ("received data", "result"),
             [
                 (
                     case.section,
-                    case.what + (f", at a {case.at}" if case.at else ""),
+                    case.what,
                     case.verdict if case.code is None else f"{case.verdict}, {case.code}",
                 )
                 for case in FRAMES
             ],
         ),
         "requests": table(
-            ("a request with", "what is answered"),
+            ("request", "result"),
             [
                 (
                     case.section,
@@ -40,7 +40,7 @@ def tables() -> dict[str, str]:
             ],
         ),
         "answers": table(
-            ("an answer with", "what the client does"),
+            ("response", "result"),
             [(case.section, case.what, case.verdict) for case in ANSWERS],
         ),
     }
