@@ -61,7 +61,7 @@ PROMISES: dict[str, dict[str, str]] = {
         "hammer": "A server that accepts and closes at once gets at most 10 attempts in 10 s.",
         "final": "Final errors end the stream and say why; all other errors are retried.",
         "retry-after": "A client waits at least as long as the server asks with `Retry-After`.",
-        "at-most-once": "No message is sent twice; unsent ones leave on the next connection, in order.",
+        "at-most-once": "No message is sent twice; others wait for the next connection, in order.",
         "stale": "A message that waits too long, or finds no room, is dropped and reported.",
         "greeting": "Messages for every new connection are sent before all queued messages.",
         "channel": "A channel subscribes once per connection, whatever its number of subscribers.",
