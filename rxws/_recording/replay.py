@@ -20,17 +20,7 @@ __all__ = ["replay"]
 def replay(
     events: list[Event], began: float, speed: float, scheduler: SchedulerBase | None
 ) -> Observable[Any]:
-    """Make a cold Observable that emits recorded events.
-
-    Args:
-        events: The events. Without a final event, the Observable completes after the last one.
-        began: The recorded time, in seconds, at which the subscription starts.
-        speed: Factor by which the replay is faster than the recording.
-        scheduler: The scheduler for the delays; defaults to the subscriber's.
-
-    Raises:
-        ValueError: `speed` is not above 0.
-    """
+    """Make a cold Observable that emits events, starting at the recorded time `began`."""
     if not speed > 0:
         raise ValueError(f"speed={speed!r} never gets anywhere: use a number above 0")
 

@@ -25,14 +25,6 @@ class Display:
         render: Makes the mime bundle, such as `{"text/html": …, "text/plain": …}`.
         state: Returns a value that changes with the output, such as a count. It must be cheap.
         rate: How often `state` is checked, per second.
-
-    Examples:
-        ```python
-        display = Display(lambda: {"text/plain": f"{count}"}, state=lambda: count)
-        display.show()
-        ...
-        display.stop()
-        ```
     """
 
     def __init__(
@@ -73,11 +65,9 @@ class Display:
         self._schedule(self._loop)
 
     def update(self, force: bool = False) -> None:
-        """Redraw the output if it has changed.
+        """Redraw the output if it has changed, or if forced.
 
-        Args:
-            force: Redraw it in any case. A cell that awaits a flow needs this, as a front end does
-                not save what is drawn between two cells.
+        A cell that awaits a flow forces it, as an update between two cells may not be saved.
         """
         if self.shown and (force or self._state() != self._drawn):
             self._draw(update=True)

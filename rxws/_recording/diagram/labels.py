@@ -76,11 +76,7 @@ def plain(text: str) -> str:
 
 
 def with_codes(text: str, keep: str = "") -> str:
-    r"""Replace the same characters by signs and escape codes that tell them apart.
-
-    Args:
-        text: The text.
-        keep: Control characters to leave as they are, such as a line feed.
+    r"""Replace the same characters, except those to `keep`, by signs that differ for each.
 
     Examples:
         >>> with_codes("a\tb\x85\u202e")
@@ -99,12 +95,7 @@ def with_codes(text: str, keep: str = "") -> str:
 
 
 def shown(value: object, form: Callable[[Any], str] = repr) -> str:
-    """Return the `repr` of a value, or a substitute if that raises.
-
-    Args:
-        value: The value.
-        form: What to call in place of `repr`, such as `str`.
-    """
+    """Return the `repr` (or another form) of a value, or a substitute if that raises."""
     try:
         return form(value)
     except Exception as exc:  # the methods of a user's value may raise anything
@@ -197,7 +188,7 @@ def _short(value: Any, depth: int, limit: int) -> str:
         )
         return f"{{{inside}}}" if depth or not inside else inside
     if issubclass(kind, (list, tuple, set, frozenset)):
-        around = "[]" if issubclass(kind, list) else "()" if issubclass(kind, tuple) else "{}"
+        around = _brackets(value)
         if len(value) <= _MAX_ITEMS:
             inside = " ".join(_short(item, depth + 1, limit) for item in value)
             if cells(inside) + 2 <= limit:
@@ -305,14 +296,18 @@ def _items(value: Any, depth: int) -> str:
             f"{_full(key, depth + 1)}: {_full(item, depth + 1)}"
             for key, item in islice(value.items(), _MAX_ITEMS)
         ]
-        around = "{}"
     else:
         items = [_full(item, depth + 1) for item in islice(value, _MAX_ITEMS)]
-        around = "[]" if issubclass(kind, list) else "()" if issubclass(kind, tuple) else "{}"
     if len(value) > _MAX_ITEMS:
         items.append(f"… {len(value)} items")
     comma = "," if issubclass(kind, tuple) and len(items) == 1 else ""
+    around = _brackets(value)
     return f"{around[0]}{', '.join(items)}{comma}{around[1]}"
+
+
+def _brackets(value: Any) -> str:
+    kind = kind_of(value)
+    return "[]" if issubclass(kind, list) else "()" if issubclass(kind, tuple) else "{}"
 
 
 def _cells(character: str) -> int:

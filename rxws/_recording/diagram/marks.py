@@ -23,17 +23,7 @@ _NEAR = {"dots": 3.0, "crosses": 8.0}  # marks that are closer, in pixels, becom
 
 
 def draw(track: VisibleTrack, scale: TimeScale, y: float) -> Drawn:
-    """Draw the values of a lane in the most detailed form that fits.
-
-    Args:
-        track: The lane.
-        scale: The time scale.
-        y: The middle of the lane, in pixels from the top.
-
-    Returns:
-        The drawing, whose form is `"none"`, `"circles"`, `"pills"`, `"dots"`, `"crosses"`,
-        `"sparkline"` or `"bars"`.
-    """
+    """Draw the values of a lane, whose middle is at `y`, in the most detailed form that fits."""
     values, width = track.values, scale.right - scale.left
     if not values:
         return Drawn("none", [])

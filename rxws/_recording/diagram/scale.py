@@ -39,7 +39,7 @@ class TimeScale:
 class Drawn:
     """The values of a lane as SVG."""
 
-    form: str
+    form: str  # "none", "circles", "pills", "dots", "crosses", "sparkline" or "bars"
     parts: list[str]
     right: float = 0.0  # x coordinate of the right end of the marks
     baseline: float = 0.0  # of the time line, in pixels from the middle of the lane

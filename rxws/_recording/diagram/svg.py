@@ -84,18 +84,7 @@ class _Page:
 
 
 def svg(diagram: Diagram, width: int = 760, window: float | None = None) -> str:
-    """Draw a diagram as SVG, for a page or a file.
-
-    Args:
-        diagram: The diagram.
-        width: The width in pixels, at least 200. In a narrower element it shrinks.
-        window: Show only the last so many seconds; by default everything.
-
-    Returns:
-        An `<svg>` element, light or dark as the page around it.
-
-    Raises:
-        ValueError: `width` is below 200, or `window` is not above 0.
+    """Draw a diagram, or its last `window` seconds, as an `<svg>` element `width` pixels wide.
 
     Examples:
         >>> from rxws._recording.diagram import Diagram, Track

@@ -23,18 +23,7 @@ _ENDS = {"completed": "┤", "error": "✗", "disposed": "╌"}
 
 
 def text(diagram: Diagram, cols: int = 48, window: float | None = None) -> str:
-    """Draw a diagram as text.
-
-    Args:
-        diagram: The diagram.
-        cols: The width in columns, without the names; at least 24.
-        window: Show only the last so many seconds; by default everything.
-
-    Returns:
-        A title line if there is a title, a line per lane, and the time axis.
-
-    Raises:
-        ValueError: `cols` is below 24, or `window` is not above 0.
+    """Draw a diagram, or its last `window` seconds, in `cols` columns and those of the names.
 
     Examples:
         >>> from rxws._recording.diagram import Diagram, Track

@@ -83,15 +83,7 @@ class VisibleTrack:
 
 
 def time_span(diagram: Diagram, window: float | None) -> TimeSpan:
-    """Return the time that a diagram shows.
-
-    Args:
-        diagram: The diagram.
-        window: Show only the last so many seconds; None for everything.
-
-    Raises:
-        ValueError: `window` is not above 0.
-    """
+    """Return the time that a diagram shows if it shows only the last `window` seconds."""
     if window is not None and not window > 0:
         raise ValueError(f"window={window!r} seconds would show nothing: use more than 0, or None")
     last = max((track.marks[-1].t for track in diagram.tracks if track.marks), default=0.0)

@@ -34,26 +34,17 @@ def watched(source: Observable[Any]) -> Observable[Any]:
 
 
 class Chain:
-    """A source and steps, each recorded by a tap.
-
-    Args:
-        source: The source.
-        first: The name of its lane.
-        steps: The name, the detail and the operator of each step. Names must be unique.
-        recording: The recording with a lane for the source and each step.
+    """A source and steps, each recorded in a lane of its own.
 
     Attributes:
         observable: The output of the last step. Exceptions that a step raises are its errors.
-
-    Raises:
-        TypeError: A step does not return an Observable.
     """
 
     def __init__(
         self,
         source: Observable[Any],
-        first: str,
-        steps: Sequence[tuple[str, str, Operator]],
+        first: str,  # the name of the source's lane
+        steps: Sequence[tuple[str, str, Operator]],  # unique name, detail, operator
         recording: Recording,
     ) -> None:
         self._failure: Failure | None = None
@@ -106,25 +97,21 @@ class _Step:
         def subscribe(
             observer: ObserverBase[Any], scheduler: SchedulerBase | None = None
         ) -> DisposableBase:
-            def on_next(value: Any) -> None:
-                try:
-                    observer.on_next(value)
-                except Exception as exc:
-                    self._raised(exc, (value,))
+            def guarded(notify: Callable[..., None], has_value: bool = False) -> Any:
+                def run(*args: Any) -> None:
+                    try:
+                        notify(*args)
+                    except Exception as exc:
+                        self._raised(exc, args if has_value else None)
 
-            def on_error(error: Exception) -> None:
-                try:
-                    observer.on_error(error)
-                except Exception as exc:
-                    self._raised(exc, None)
+                return run
 
-            def on_completed() -> None:
-                try:
-                    observer.on_completed()
-                except Exception as exc:
-                    self._raised(exc, None)
-
-            return source.subscribe(on_next, on_error, on_completed, scheduler=scheduler)
+            return source.subscribe(
+                guarded(observer.on_next, has_value=True),
+                guarded(observer.on_error),
+                guarded(observer.on_completed),
+                scheduler=scheduler,
+            )
 
         return Observable(subscribe)
 
@@ -146,10 +133,10 @@ class _Step:
 
         return Observable(subscribe)
 
-    def _raised(self, error: Exception, value: tuple[Any] | None) -> None:
+    def _raised(self, error: Exception, value: tuple[Any, ...] | None) -> None:
         self._blame(error, value)
         if self._below is not None:
             self._below.on_error(error)
 
-    def _blame(self, error: Exception, value: tuple[Any] | None) -> None:
+    def _blame(self, error: Exception, value: tuple[Any, ...] | None) -> None:
         self._report(Failure(error, self._name, self._detail, value))

@@ -25,19 +25,12 @@ _LATEST = 3  # errors that are shown
 
 
 class Failure(NamedTuple):
-    """An error that ended a chain.
-
-    Args:
-        error: The error.
-        step: The name of the step that caused it.
-        detail: The arguments of that step.
-        value: The value that caused it, in a tuple; None if it is unknown.
-    """
+    """An error that ended a chain."""
 
     error: Exception
-    step: str
-    detail: str = ""
-    value: tuple[Any] | None = None
+    step: str  # the name of the step that caused it
+    detail: str = ""  # the arguments of that step
+    value: tuple[Any, ...] | None = None  # the value that caused it, in a tuple, if known
 
 
 class Remark(NamedTuple):

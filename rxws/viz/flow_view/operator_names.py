@@ -43,14 +43,9 @@ _SECONDS = {
 
 
 def label(operator: Callable[..., Any], number: int) -> tuple[str, str]:
-    """Return the name and the arguments of an operator. It never raises or calls user code.
+    """Return the name of an operator, by default `step {number}`, and its arguments, if any.
 
-    Args:
-        operator: The operator, as you would give it to `pipe`.
-        number: Its position in the chain, used as a name if there is no other.
-
-    Returns:
-        The name, and the arguments or an empty string: `("debounce", "0.15 s")`.
+    It never raises, and never calls the user's code.
 
     Examples:
         >>> from reactivex import operators as ops

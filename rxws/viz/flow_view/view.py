@@ -18,7 +18,7 @@ from rxws.viz.display import Display
 
 from .failures import Failure, Remark, describe_errors, describe_failure, remark
 
-__all__ = ["View", "end_with"]
+__all__ = ["View", "all_ended", "end_with"]
 
 ViewState = Literal["running", "ended", "failed", "stopped"]
 
@@ -231,6 +231,12 @@ class View:
 def _release(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_result(None)
+
+
+def all_ended(recording: Recording) -> bool:
+    """Whether all streams of a recording have ended, and there is at least one."""
+    lanes = recording.lanes.values()
+    return bool(lanes) and all(lane.ended for lane in lanes)
 
 
 def end_with(view: View, stream: Observable[Any]) -> DisposableBase:

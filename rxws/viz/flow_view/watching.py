@@ -22,7 +22,7 @@ from rxws.viz import running
 from .chain import Chain, Operator, watched
 from .failures import Failure
 from .operator_names import label
-from .view import View, end_with
+from .view import View, all_ended, end_with
 
 __all__ = ["views", "watch"]
 
@@ -144,12 +144,7 @@ def _watch_recording(
 ) -> View:
     if title is not None:
         recording.title = title
-    lanes = recording.lanes
-
-    def over() -> bool:
-        return bool(lanes) and all(lane.ended for lane in lanes.values())
-
-    view = View(recording, window=window, rate=rate, over=over)
+    view = View(recording, window=window, rate=rate, over=lambda: all_ended(recording))
     view.begin(Disposable)
     return view
 

@@ -29,17 +29,11 @@ def tree(value: Any) -> str:
 
 
 class _Node(NamedTuple):
-    """A value in the tree.
+    """A value in the tree."""
 
-    Args:
-        line: The value in one line, or its beginning if it is folded.
-        html: The same as HTML.
-        level: The items as HTML if it is folded, otherwise empty.
-    """
-
-    line: str
-    html: str
-    level: str = ""
+    line: str  # the value in one line, or its beginning if it is folded
+    html: str  # the same as HTML
+    level: str = ""  # the items as HTML if it is folded
 
 
 _Items = list[tuple[str, _Node]]

@@ -23,8 +23,7 @@ class Payload:
 
     Args:
         kind: `"text"`, `"binary"`, `"json"`, `"value"`, `"fault"` or `"close"`.
-        size: The size with its unit. For a decoded value it is an estimate, the size as JSON, or
-            empty.
+        size: The size with its unit; for a decoded value that as JSON, or an empty string.
         line: The value as one line of plain text, cut.
         unfold: Makes the HTML of the whole value; None if the line shows all of it.
     """

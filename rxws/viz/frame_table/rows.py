@@ -20,52 +20,29 @@ _LANES = ("incoming", "outgoing", "errors", "closed")
 
 
 class Row(NamedTuple):
-    """One row.
+    """One row."""
 
-    Args:
-        number: The position in the recording, which identifies the row when it is redrawn.
-        t: Seconds since the recording began.
-        sort: `"in"` or `"out"` for a frame, `"fault"` for an error, `"end"` for the close.
-        payload: The content of the other columns.
-        bad: Whether the row shows an error.
-    """
-
-    number: int
-    t: float
-    sort: Literal["in", "out", "fault", "end"]
+    number: int  # position in the recording: identifies the row when it is redrawn
+    t: float  # seconds since the recording began
+    sort: Literal["in", "out", "fault", "end"]  # a frame, an error, or the close
     payload: Payload
-    bad: bool = False
+    bad: bool = False  # whether it shows an error
 
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """The content of the table.
-
-    Args:
-        title: The title above the table.
-        rows: The rows, oldest first.
-        received: Number of messages received so far.
-        sent: Number of messages sent so far.
-        older: Number of rows that came before the first one and are left out.
-        note: A remark below the rows.
-    """
+    """The content of the table."""
 
     title: str
-    rows: tuple[Row, ...]
-    received: int = 0
+    rows: tuple[Row, ...]  # oldest first
+    received: int = 0  # messages so far
     sent: int = 0
-    older: int = 0
-    note: str = ""
+    older: int = 0  # rows before the first one, which are left out
+    note: str = ""  # a remark below the rows
 
 
 class Rows:
-    """Makes the latest rows of a recording, and reuses them when the table is redrawn.
-
-    Args:
-        recording: The recording of a connection.
-        keep: The maximum number of rows.
-        title: The title above the table; by default that of the recording.
-    """
+    """Makes the latest rows of a recording, and reuses them when the table is redrawn."""
 
     def __init__(self, recording: Recording, keep: int, title: str | None = None) -> None:
         self.recording = recording
@@ -73,17 +50,8 @@ class Rows:
         self._title = title
         self._rows: dict[int, Row] = {}
 
-    def over(self) -> bool:
-        """Whether all lanes have ended."""
-        lanes = self.recording.lanes
-        return bool(lanes) and all(lane.ended for lane in lanes.values())
-
     def frames(self, hint: str = "") -> Frames:
-        """Return the current content of the table.
-
-        Args:
-            hint: A remark on why nothing may arrive.
-        """
+        """Return the current content of the table; a hint says why nothing may arrive."""
         recording = self.recording
         lanes = {name: lane for name in _LANES if (lane := recording.lanes.get(name)) is not None}
         kept = [(each, lane) for lane in lanes.values() for each in lane.entries if _is_row(each)]

@@ -36,13 +36,9 @@ _SCRIPT: Final = _lines("table.js")
 
 
 def table_html(frames: Frames, table_id: str) -> str:
-    """Return the table as HTML with its styles and its script.
+    """Return the table as HTML with its styles, and with a script that adds the tools above it.
 
-    Rows unfold without scripts. The script adds the tools above the table.
-
-    Args:
-        frames: The content of the table.
-        table_id: Identifies the table when it is redrawn: letters, digits and hyphens.
+    The id must stay the same when the table is redrawn. It has letters, digits and hyphens.
     """
     rows: list[str] = []
     room = UNFOLDED
@@ -84,13 +80,7 @@ def _row(row: Row, whole: str) -> str:
 
 
 def table_text(frames: Frames, rows: int = 10, cols: int = 100) -> str:
-    """Return the head of the table and its last rows as text, for terminals.
-
-    Args:
-        frames: The content of the table.
-        rows: The maximum number of rows.
-        cols: The maximum width of a line, in characters.
-    """
+    """Return the head and the last rows as text, with lines of at most `cols` characters."""
     last = frames.rows[-rows:]
     before = len(frames.rows) - len(last) + frames.older
     more = f", {before:,} before these" if before else ""

@@ -11,7 +11,7 @@ from reactivex.disposable import CompositeDisposable, Disposable
 from rxws._core.connection import Connection
 from rxws._core.streams import Stream
 from rxws._recording.recording import Recording
-from rxws.viz.flow_view.view import View, end_with
+from rxws.viz.flow_view.view import View, all_ended, end_with
 
 from .rows import Rows
 from .table import table_html, table_text
@@ -137,10 +137,8 @@ def frames(
         raise ValueError(f"keep={keep!r} must be a whole number of rows: use 1 or more")
     if isinstance(source, Recording):
         rows = Rows(source, keep, title)
-        view = FramesView(rows, rate, over=rows.over)
+        view = FramesView(rows, rate, over=lambda: all_ended(source))
         view.begin(Disposable)
-        if rows.over():  # outside a notebook no timer does this
-            view.end()
         return view
     if not isinstance(cast(object, source), Connection):
         raise TypeError(
