@@ -13,7 +13,6 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from reactivex.abc import DisposableBase
 
 import rxws
 from rxws import backoff
@@ -21,62 +20,32 @@ from rxws._reconnect.connections import connections
 from support.fixtures import Serve
 from support.peers.raw import RawServer
 from support.peers.tls import PEM
-from support.virtual.servers import StatusSubscriber
+from support.subscriber import StatusSubscriber, Subscriber
 
 PATIENCE = 30.0  # seconds; the limit of every wait in a test
 NO_DELAY = backoff.constant(0.0)
 AnyConnection = rxws.Connection[Any, Any]
 
 
-class StatusRecorder(StatusSubscriber):
-    """Records statuses; a test can wait for one."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._changed = asyncio.Event()
-
-    def on_next(self, value: rxws.Status) -> None:
-        super().on_next(value)
-        self._changed.set()
-
-    async def until(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(PATIENCE):
-            while not condition():
-                self._changed.clear()
-                await self._changed.wait()
-
-
-class ConnectionsRecorder:
+class ConnectionsRecorder(Subscriber[AnyConnection]):
     """Subscribes to `connections` and records connections, statuses and the end."""
 
     def __init__(
         self, url: Any, use: Callable[[AnyConnection], object] | None = None, **options: Any
     ) -> None:
-        self.status = StatusRecorder()
+        self.status = StatusSubscriber()
         options.setdefault("backoff", NO_DELAY)
         self.source = connections(url, status=self.status, **options)
-        self.connections: list[AnyConnection] = []
-        self.ends: list[Exception | None] = []
         self._use = use or (lambda connection: connection.incoming.subscribe(on_error=_ignore))
-        self._changed = asyncio.Event()
-        self.subscription: DisposableBase = self.source.subscribe(
-            self._next, self._end, lambda: self._end(None)
-        )
+        super().__init__(self.source)
 
-    def _next(self, connection: AnyConnection) -> None:
-        self.connections.append(connection)
-        self._changed.set()
-        self._use(connection)
+    def on_next(self, value: AnyConnection) -> None:
+        super().on_next(value)
+        self._use(value)
 
-    def _end(self, error: Exception | None) -> None:
-        self.ends.append(error)
-        self._changed.set()
-
-    async def until(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(PATIENCE):
-            while not condition():
-                self._changed.clear()
-                await self._changed.wait()
+    @property
+    def connections(self) -> list[AnyConnection]:
+        return self.values
 
     async def opened(self, count: int) -> AnyConnection:
         """Wait for `count` connections and return the latest."""
@@ -86,11 +55,6 @@ class ConnectionsRecorder:
     async def waiting(self, count: int = 1) -> None:
         """Wait until the status was `Waiting` `count` times."""
         await self.status.until(lambda: self.status.names.count("Waiting") >= count)
-
-    async def end(self) -> Exception | None:
-        await self.until(lambda: self.ends)
-        [end] = self.ends
-        return end
 
     async def dispose(self) -> None:
         """Dispose the subscription and wait until every connection has closed."""
@@ -184,7 +148,7 @@ async def test_a_transient_fault_is_retried(fault: Fault) -> None:
             await fault(server)
         peer = await server.accept()
         connection = await recorder.opened(4 if fault in AFTER_OPENING else 1)
-        waited = [each for each in recorder.status.told if isinstance(each, rxws.status.Waiting)]
+        waited = [each for each in recorder.status.values if isinstance(each, rxws.status.Waiting)]
         assert len(waited) == 3
         connection.outgoing.on_next("hello")
         assert [frame.payload for frame in await peer.messages(1)] == [b"hello"]
@@ -201,7 +165,7 @@ async def test_a_restarted_server_is_dialled_again() -> None:
         await recorder.opened(1)
         port = server.port
     await recorder.waiting(3)
-    assert isinstance(recorder.status.told[-1], rxws.status.Waiting)
+    assert isinstance(recorder.status.values[-1], rxws.status.Waiting)
     async with RawServer() as again:
         again.sock.close()
         again.sock = socket.create_server(("127.0.0.1", port))
@@ -269,7 +233,7 @@ async def test_open_timeout_is_retried() -> None:
         await silent.read_head()
         again = await server.accept_tcp()
         await again.read_head()
-        [_, waiting, connecting, *_] = recorder.status.told
+        [_, waiting, connecting, *_] = recorder.status.values
         assert isinstance(waiting, rxws.status.Waiting)
         assert "open_timeout=0.3" in str(waiting.cause)
         assert connecting == rxws.status.Connecting(2)
@@ -435,7 +399,9 @@ async def test_each_refusal_has_its_own_body() -> None:
         await server.accept(reply=busy)
         await server.accept(reply=response("404 Not Found"))
         error = await recorder.end()
-    [first] = [each.cause for each in recorder.status.told if isinstance(each, rxws.status.Waiting)]
+    [first] = [
+        each.cause for each in recorder.status.values if isinstance(each, rxws.status.Waiting)
+    ]
     assert isinstance(first, rxws.HandshakeError)
     assert first.body == b"busy"
     assert isinstance(error, rxws.HandshakeError)

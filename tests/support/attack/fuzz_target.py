@@ -26,6 +26,7 @@ import rxws
 from support.attack.corpus import entries
 from support.attack.mutations import BYTE_CHANGES, LIMIT, mutant
 from support.peers.fake_tcp import PushConnection
+from support.subscriber import Subscriber
 
 CODECS = (rxws.codecs.raw, rxws.codecs.text, rxws.codecs.json)
 VERDICTS = {1002, 1007, 1009}
@@ -55,13 +56,9 @@ async def play(data: bytes) -> None:
         max_message_size=LIMIT, codec=CODECS[choice >> 1 & 3 if choice & 6 != 6 else 0]
     )
     conn: rxws.Connection[Any, Any] = session.connection
-    values: list[Any] = []
-    ends: list[Exception | None] = []
-    closes: list[rxws.Close] = []
-    faults: list[Exception] = []
-    conn.errors.subscribe(faults.append)
-    conn.closed.subscribe(closes.append)
-    conn.incoming.subscribe(values.append, ends.append, lambda: ends.append(None))
+    errors = Subscriber(conn.errors)
+    closed = Subscriber(conn.closed)
+    incoming = Subscriber(conn.incoming)
     if choice & 8:
         conn.incoming.subscribe(conn.outgoing)
     running = one.start(session)
@@ -77,7 +74,7 @@ async def play(data: bytes) -> None:
         one.line.eof()
     async with asyncio.timeout(PATIENCE):
         await running
-    check(values, ends, closes, faults)
+    check(incoming.values, incoming.ends, closed.values, errors.values)
     frames = one.line.frames
     closing = [each for each in frames if each.opcode == 0x8]
     need(closing in ([], frames[-1:]), "more than a close at the end", frames)

@@ -34,7 +34,8 @@ from support.model.ledger import (
     LedgerTransport,
     ledger_codec,
 )
-from support.virtual.session import HANDSHAKE, Subscriber
+from support.subscriber import Subscriber
+from support.virtual.session import HANDSHAKE
 
 LEGAL = [None, 1000, 1001, 1002, 1003, 1007, 1011, 1014, 3000, 4001, 4999]
 ILLEGAL = [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535]
@@ -93,8 +94,8 @@ class MessageSubscriber(Subscriber[str]):
             self.last = len(self.machine.ledger.delivered)
         self.subscription.dispose()
 
-    def _next(self, value: str) -> None:
-        super()._next(value)
+    def on_next(self, value: str) -> None:
+        super().on_next(value)
         machine, kind = self.machine, value.split(":")[0]
         match kind:
             case "raise":

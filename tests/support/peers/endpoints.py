@@ -14,6 +14,7 @@ from aiohttp import web
 import rxws
 from support.fixtures import Serve
 from support.peers.raw import PATIENCE, Peer, RawClient, RawServer
+from support.subscriber import Subscriber
 
 AnyConnection = rxws.Connection[Any, Any]
 Compose = Callable[[AnyConnection], "rx.Observable[Any] | None"]
@@ -21,37 +22,37 @@ EXTENSION = "Sec-WebSocket-Extensions"
 
 
 class ConnectionSubscriber:
-    """What one connection tells the subscribers of `incoming` and of `closed`."""
+    """Record the notifications of `incoming` and of `closed`."""
 
     def __init__(self, conn: AnyConnection) -> None:
         self.conn = conn
-        self.values: list[Any] = []
-        self.ends: list[Exception | None] = []  # of `incoming`; None for a completion
-        self.closes: list[rxws.Close] = []
-        self.closed_ends: list[Exception | None] = []  # of `closed`
         self._changed = asyncio.Event()
-        conn.incoming.subscribe(*self._into(self.values, self.ends))
-        conn.closed.subscribe(*self._into(self.closes, self.closed_ends))
+        self.incoming: Subscriber[Any] = Subscriber(conn.incoming, changed=self._changed)
+        self.closed: Subscriber[rxws.Close] = Subscriber(conn.closed, changed=self._changed)
 
-    def _into(
-        self, values: list[Any], ends: list[Exception | None]
-    ) -> tuple[Callable[[Any], None], Callable[[Exception], None], Callable[[], None]]:
-        def note(where: list[Any], what: object) -> None:
-            where.append(what)
-            self._changed.set()
+    @property
+    def values(self) -> list[Any]:
+        """The messages."""
+        return self.incoming.values
 
-        return (
-            lambda value: note(values, value),
-            lambda error: note(ends, error),
-            lambda: note(ends, None),
-        )
+    @property
+    def ends(self) -> list[Exception | None]:
+        """What ended `incoming`; None for completion."""
+        return self.incoming.ends
+
+    @property
+    def closes(self) -> list[rxws.Close]:
+        """What `closed` emitted."""
+        return self.closed.values
+
+    @property
+    def closed_ends(self) -> list[Exception | None]:
+        """What ended `closed`."""
+        return self.closed.ends
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Wait for a condition on what was told."""
-        async with asyncio.timeout(PATIENCE):
-            while not condition():
-                self._changed.clear()
-                await self._changed.wait()
+        """Wait until a condition on the notifications holds."""
+        await self.incoming.until(condition)
 
     async def end(self) -> rxws.Close:
         """Wait until the connection has told its end, both ways; what `closed` said."""
@@ -69,14 +70,9 @@ class ConnectionSubscriber:
         assert len(self.ends) == 1
         assert len(self.closes) == 1
         assert self.closed_ends == [None]
-        values: list[Any] = []
-        ends: list[Exception | None] = []
-        closes: list[Any] = []
-        closed_ends: list[Exception | None] = []
-        self.conn.incoming.subscribe(*self._into(values, ends))
-        self.conn.closed.subscribe(*self._into(closes, closed_ends))
-        assert (values, ends) == ([], self.ends)
-        assert (closes, closed_ends) == (self.closes, [None])
+        late = ConnectionSubscriber(self.conn)
+        assert (late.values, late.ends) == ([], self.ends)
+        assert (late.closes, late.closed_ends) == (self.closes, [None])
 
 
 @dataclass

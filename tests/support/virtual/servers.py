@@ -13,7 +13,6 @@ from rxws._core.connection import Connection
 from rxws._core.schedulers import call_later
 from rxws._session.options import Options
 from rxws._session.session import Session, State
-from rxws.status import Closed, Status, follows
 from rxws.testing import Clock, FakeTransport, Peer
 from support.virtual.session import HANDSHAKE
 
@@ -108,27 +107,3 @@ class VirtualServers:
         self.clock.run(60.0)
         assert all(dial.is_over and dial.disposed for dial in self.dials)
         assert self.clock.pending == 0
-
-
-class StatusSubscriber(ObserverBase[Status]):
-    """An observer of a status that checks each step."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told: list[Status] = []
-        self._now: Status = Closed(None)
-
-    def on_next(self, value: Status) -> None:
-        assert follows(value, self._now), f"{value!r} after {self._now!r}"
-        self._now = value
-        self.told.append(value)
-
-    def on_error(self, error: Exception) -> None:
-        raise AssertionError(error)
-
-    def on_completed(self) -> None:
-        raise AssertionError("the status ended")
-
-    @property
-    def names(self) -> list[str]:
-        return [type(each).__name__ for each in self.told]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from reactivex import Observable
 from yarl import URL
@@ -16,46 +16,11 @@ from rxws._session.session import Session, State
 from rxws.testing.clock import Clock
 from rxws.testing.fake_transport import FakeTransport, Sent
 from rxws.testing.peer import Peer
+from support.subscriber import Subscriber
 
 T = TypeVar("T")
 
 HANDSHAKE = Handshake(URL("ws://peer.example/"), {})
-
-
-class Subscriber(Generic[T]):
-    """What one subscriber was told, and when.
-
-    Attributes:
-        values: The values.
-        times: When each came.
-        ends: What ended it: an exception, or None for a completion. More than one is a bug.
-        ended_at: When.
-    """
-
-    def __init__(self, observable: Observable[T], clock: Clock, **options: Any) -> None:
-        self.values: list[T] = []
-        self.times: list[float] = []
-        self.ends: list[Exception | None] = []
-        self.ended_at: float | None = None
-        self._clock = clock
-        self.subscription = observable.subscribe(
-            self._next, self._end, lambda: self._end(None), **options
-        )
-
-    def _next(self, value: T) -> None:
-        assert not self.ends, f"{value!r} came after the end"
-        self.values.append(value)
-        self.times.append(self._clock.time)
-
-    def _end(self, error: Exception | None) -> None:
-        self.ends.append(error)
-        self.ended_at = self._clock.time
-
-    @property
-    def error(self) -> Exception | None:
-        """The one end: an exception, or None for a completion."""
-        [error] = self.ends
-        return error
 
 
 class VirtualSession:

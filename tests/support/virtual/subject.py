@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import rxws
@@ -12,9 +11,9 @@ from rxws._core.connection import Connection
 from rxws._core.frames import Opcode
 from rxws._session.options import Options
 from rxws._session.session import Session
-from rxws.status import Status, follows
+from support.subscriber import StatusSubscriber, Subscriber
 from support.virtual.servers import Dial, OnDial, VirtualServers
-from support.virtual.session import HANDSHAKE, Subscriber
+from support.virtual.session import HANDSHAKE
 
 
 def open_at_once(*, begun: bool = True, **options: Any) -> OnDial:
@@ -64,7 +63,7 @@ class VirtualSubject:
         self.feed: rxws.WebSocketSubject[Any, Any] = rxws.WebSocketSubject(
             self.network.source, **options
         )
-        self.statuses = Subscriber(self.feed.status, self.clock)
+        self.statuses = StatusSubscriber(self.feed.status, self.clock, before=None)
         self.dropped: list[tuple[Any, str]] = []
 
     def watch_drops(self) -> None:
@@ -94,11 +93,8 @@ class VirtualSubject:
 
     @property
     def names(self) -> list[str]:
-        """The statuses, which are a walk of the machine."""
-        told: list[Status] = self.statuses.values
-        for before, status in pairwise(told):
-            assert follows(status, before), f"{status!r} after {before!r}"
-        return [type(status).__name__ for status in told]
+        """The names of the statuses."""
+        return self.statuses.names
 
     def check_nothing_left(self, at_once: Callable[[], object] | None = None) -> None:
         """Nothing is open after what closing may take: no connection, no dial, no timer."""

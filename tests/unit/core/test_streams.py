@@ -12,6 +12,7 @@ from reactivex import operators as ops
 
 from rxws._core import streams
 from rxws._core.streams import Dispatcher, ReplayStream, Stream
+from support.subscriber import Subscriber
 
 
 class Bench:
@@ -23,16 +24,6 @@ class Bench:
         self.stream = kind(self.dispatcher, self.faults.append, *initial)
 
 
-class Seen:
-    """What a subscriber was told."""
-
-    def __init__(self, stream: rx.Observable[Any]) -> None:
-        self.told: list[object] = []
-        self.subscription = stream.subscribe(
-            self.told.append, lambda e: self.told.append(e), lambda: self.told.append("|")
-        )
-
-
 def fail(*_: object) -> NoReturn:
     raise ValueError("mine")
 
@@ -41,25 +32,25 @@ def test_a_value_reaches_those_who_are_subscribed_then() -> None:
     """It is hot: who comes later missed it, who left is not told."""
     bench = Bench()
     bench.stream.emit(1)
-    first = Seen(bench.stream)
+    first = Subscriber(bench.stream)
     bench.stream.emit(2)
-    second = Seen(bench.stream)
+    second = Subscriber(bench.stream)
     bench.stream.emit(3)
     first.subscription.dispose()
     bench.stream.emit(4)
-    assert (first.told, second.told) == ([2, 3], [3, 4])
+    assert (first.notifications, second.notifications) == ([2, 3], [3, 4])
 
 
 def test_it_knows_whether_anybody_is_subscribed() -> None:
     """Until the last one leaves, or the end."""
     bench = Bench()
     assert not bench.stream.observed
-    seen = Seen(bench.stream)
+    seen = Subscriber(bench.stream)
     assert bench.stream.observed
     seen.subscription.dispose()
     seen.subscription.dispose()
     assert not bench.stream.observed
-    Seen(bench.stream)
+    Subscriber(bench.stream)
     bench.stream.end()
     assert not bench.stream.observed
 
@@ -68,12 +59,12 @@ def test_it_knows_whether_anybody_is_subscribed() -> None:
 def test_the_end_reaches_all_who_ever_come_once(error: Exception | None) -> None:
     """Nothing follows it, neither a value nor another end."""
     bench = Bench()
-    early = Seen(bench.stream)
+    early = Subscriber(bench.stream)
     bench.stream.end(error)
     bench.stream.end(RuntimeError("another"))
     bench.stream.emit(1)
-    late = Seen(bench.stream)
-    assert early.told == late.told == [error or "|"]
+    late = Subscriber(bench.stream)
+    assert early.notifications == late.notifications == [error or "|"]
     late.subscription.dispose()
     assert bench.faults == []
 
@@ -82,13 +73,13 @@ def test_the_end_reaches_all_who_ever_come_once(error: Exception | None) -> None
 def test_one_who_raises_starves_nobody_and_stays_subscribed() -> None:
     """What is raised is a fault, told once each."""
     bench = Bench()
-    before = Seen(bench.stream)
+    before = Subscriber(bench.stream)
     bench.stream.subscribe(fail, on_completed=fail)
-    after = Seen(bench.stream)
+    after = Subscriber(bench.stream)
     bench.stream.emit(1)
     bench.stream.emit(2)
     bench.stream.end()
-    assert before.told == after.told == [1, 2, "|"]
+    assert before.notifications == after.notifications == [1, 2, "|"]
     assert [str(fault) for fault in bench.faults] == ["mine"] * 3
 
 
@@ -115,10 +106,10 @@ def test_what_is_emitted_within_a_notification_follows_it() -> None:
         first.append(-value)
 
     bench.stream.subscribe(more)
-    second = Seen(bench.stream)
+    second = Subscriber(bench.stream)
     bench.stream.emit(1)
     assert first == [1, -1, 2, -2, 3, -3]
-    assert second.told == [1, 2, 3]
+    assert second.notifications == [1, 2, 3]
 
 
 def test_it_does_not_recurse() -> None:
@@ -166,21 +157,21 @@ def test_an_end_within_a_notification_follows_it() -> None:
 def test_who_leaves_within_a_notification_is_told_no_more() -> None:
     """Also if it is another who makes it leave, before its turn."""
     bench = Bench()
-    seconds: list[Seen] = []
+    seconds: list[Subscriber[Any]] = []
     bench.stream.subscribe(lambda _: seconds[0].subscription.dispose())
-    seconds.append(Seen(bench.stream))
+    seconds.append(Subscriber(bench.stream))
     bench.stream.emit(1)
-    assert seconds[0].told == []
+    assert seconds[0].notifications == []
 
 
 def test_who_comes_within_a_notification_is_told_the_next() -> None:
     """Not the one that is under way."""
     bench = Bench()
-    came: list[Seen] = []
-    bench.stream.pipe(ops.take(1)).subscribe(lambda _: came.append(Seen(bench.stream)))
+    came: list[Subscriber[Any]] = []
+    bench.stream.pipe(ops.take(1)).subscribe(lambda _: came.append(Subscriber(bench.stream)))
     bench.stream.emit(1)
     bench.stream.emit(2)
-    assert came[0].told == [2]
+    assert came[0].notifications == [2]
 
 
 def test_what_python_raises_to_end_a_program_passes_and_loses_nothing() -> None:
@@ -194,15 +185,15 @@ def test_what_python_raises_to_end_a_program_passes_and_loses_nothing() -> None:
     with pytest.raises(KeyboardInterrupt):
         bench.stream.emit(1)
     subscription.dispose()
-    seen = Seen(bench.stream)
+    seen = Subscriber(bench.stream)
     bench.stream.emit(2)
-    assert (seen.told, bench.faults) == ([2], [])
+    assert (seen.notifications, bench.faults) == ([2], [])
 
 
 def test_after_an_interruption_the_order_is_kept() -> None:
     """What waited goes first."""
     bench = Bench()
-    seen = Seen(bench.stream)
+    seen = Subscriber(bench.stream)
 
     def interrupt(value: int) -> None:
         if value == 1:
@@ -213,7 +204,7 @@ def test_after_an_interruption_the_order_is_kept() -> None:
     with pytest.raises(KeyboardInterrupt):
         bench.stream.emit(1)
     bench.stream.emit(3)
-    assert seen.told == [1, 2, 3]
+    assert seen.notifications == [1, 2, 3]
 
 
 def test_operators_find_the_lock_they_ask_for() -> None:
@@ -257,11 +248,11 @@ def test_operators_and_sharing_work_as_on_any_observable() -> None:
     """`share` and `merge` among them."""
     bench = Bench()
     shared = bench.stream.pipe(ops.map(str), ops.share())
-    first, second = Seen(shared), Seen(rx.merge(shared, rx.of(0)))
+    first, second = Subscriber(shared), Subscriber(rx.merge(shared, rx.of(0)))
     bench.stream.emit(1)
     bench.stream.end()
-    assert first.told == ["1", "|"]
-    assert second.told == [0, "1", "|"]
+    assert first.notifications == ["1", "|"]
+    assert second.notifications == [0, "1", "|"]
 
 
 def test_the_class_has_no_lock_of_its_own() -> None:
@@ -286,32 +277,32 @@ def test_an_observer_may_be_given_instead_of_callbacks() -> None:
 def test_a_subscriber_is_told_nothing_after_it_left_or_ended() -> None:
     """Though another, told before, or the end itself, made it leave meanwhile."""
     bench = Bench()
-    leaving: list[Seen] = []
+    leaving: list[Subscriber[Any]] = []
     bench.stream.subscribe(
         lambda _: leaving[0].subscription.dispose(),
         lambda _: leaving[1].subscription.dispose(),
         lambda: None,
     )
-    leaving += [Seen(bench.stream), Seen(bench.stream)]
+    leaving += [Subscriber(bench.stream), Subscriber(bench.stream)]
     bench.stream.emit(1)
     bench.stream.end(KeyError("end"))
-    assert [seen.told for seen in leaving] == [[], [1]]
+    assert [seen.notifications for seen in leaving] == [[], [1]]
 
 
 def test_who_left_in_the_turn_of_the_end_is_not_told_it() -> None:
     """Completion is no exception."""
     bench = Bench()
-    leaving: list[Seen] = []
+    leaving: list[Subscriber[Any]] = []
     bench.stream.subscribe(on_completed=lambda: leaving[0].subscription.dispose())
-    leaving.append(Seen(bench.stream))
+    leaving.append(Subscriber(bench.stream))
     bench.stream.end()
-    assert leaving[0].told == []
+    assert leaving[0].notifications == []
 
 
 def test_a_subscription_says_whether_it_is_over() -> None:
     """In a notebook it is what `subscribe` shows."""
     bench = Bench()
-    left, ended = Seen(bench.stream).subscription, Seen(bench.stream).subscription
+    left, ended = Subscriber(bench.stream).subscription, Subscriber(bench.stream).subscription
     assert repr(left) == "<Subscription active>"
     left.dispose()
     assert repr(left) == "<Subscription over>"
@@ -325,12 +316,12 @@ def test_a_subscription_says_whether_it_is_over() -> None:
 def test_a_replay_tells_newcomers_the_latest() -> None:
     """The initial value, then whatever came last, also after the end."""
     bench = Bench(ReplayStream, "initial")
-    seen = [Seen(bench.stream)]
+    seen = [Subscriber(bench.stream)]
     bench.stream.emit("second")
-    seen.append(Seen(bench.stream))
+    seen.append(Subscriber(bench.stream))
     bench.stream.end()
-    seen.append(Seen(bench.stream))
-    assert [one.told for one in seen] == [
+    seen.append(Subscriber(bench.stream))
+    assert [one.notifications for one in seen] == [
         ["initial", "second", "|"],
         ["second", "|"],
         ["second", "|"],
@@ -340,9 +331,9 @@ def test_a_replay_tells_newcomers_the_latest() -> None:
 def test_a_replay_without_a_value_has_nothing_to_tell() -> None:
     """Until there is one."""
     bench = Bench(ReplayStream)
-    early = Seen(bench.stream)
+    early = Subscriber(bench.stream)
     bench.stream.end()
-    assert early.told == Seen(bench.stream).told == ["|"]
+    assert early.notifications == Subscriber(bench.stream).notifications == ["|"]
 
 
 def test_a_newcomer_who_raises_is_a_fault() -> None:
@@ -357,8 +348,10 @@ def test_a_newcomer_who_raises_is_a_fault() -> None:
 def test_who_comes_within_a_notification_of_a_replay_is_told_it_once() -> None:
     """As its latest."""
     bench = Bench(ReplayStream, 0)
-    came: list[Seen] = []
-    bench.stream.pipe(ops.skip(1), ops.take(1)).subscribe(lambda _: came.append(Seen(bench.stream)))
+    came: list[Subscriber[Any]] = []
+    bench.stream.pipe(ops.skip(1), ops.take(1)).subscribe(
+        lambda _: came.append(Subscriber(bench.stream))
+    )
     bench.stream.emit(1)
     bench.stream.emit(2)
-    assert came[0].told == [1, 2]
+    assert came[0].notifications == [1, 2]

@@ -17,8 +17,9 @@ from reactivex.subject import Subject
 from rxws import Close, codecs
 from rxws.operators import map_async
 from rxws.testing.clock import Clock
+from support.subscriber import Subscriber
 from support.virtual.manual_calls import ManualCalls, settle
-from support.virtual.session import Subscriber, VirtualSession
+from support.virtual.session import VirtualSession
 
 
 class Bench:

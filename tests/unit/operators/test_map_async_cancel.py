@@ -15,8 +15,8 @@ from reactivex.subject import Subject
 from rxws import RxwsError
 from rxws.operators import Backlog, map_async
 from rxws.testing.clock import Clock
+from support.subscriber import Subscriber
 from support.virtual.manual_calls import ManualCalls, settle
-from support.virtual.session import Subscriber
 
 
 class Bench:

@@ -19,8 +19,9 @@ from rxws.operators import map_async
 from rxws.testing.clock import Clock
 from support.fixtures import Serve
 from support.processes.examples import receive_text
+from support.subscriber import Subscriber
 from support.virtual.manual_calls import ManualCalls, settle
-from support.virtual.session import Subscriber, VirtualSession
+from support.virtual.session import VirtualSession
 
 
 def held(virtual: VirtualSession) -> bool:

@@ -12,32 +12,8 @@ from reactivex import operators as ops
 from reactivex.subject import Subject
 
 from rxws.operators._on_loop import on_loop
+from support.subscriber import PATIENCE, Subscriber
 from support.virtual.session import VirtualSession
-
-PATIENCE = 30.0  # seconds; how long anything is waited for before the test fails
-
-
-class Seen:
-    """What a subscriber is told, and on which threads."""
-
-    def __init__(self, observable: rx.Observable[str]) -> None:
-        self.told: list[object] = []
-        self.threads: set[int] = set()
-        self._ended = asyncio.Event()
-        self.subscription = observable.subscribe(
-            self._tell, lambda error: self._end(error), lambda: self._end("|")
-        )
-
-    def _tell(self, what: object) -> None:
-        self.told.append(what)
-        self.threads.add(threading.get_ident())
-
-    def _end(self, what: object) -> None:
-        self._tell(what)
-        self._ended.set()
-
-    async def end(self) -> None:
-        await asyncio.wait_for(self._ended.wait(), PATIENCE)
 
 
 def in_thread(function: Callable[[], object]) -> None:
@@ -49,7 +25,7 @@ def in_thread(function: Callable[[], object]) -> None:
 async def test_what_another_thread_emits_comes_on_the_loop_in_order() -> None:
     """Values, and the completion after them."""
     source: Subject[str] = Subject()
-    seen = Seen(source.pipe(on_loop()))
+    seen = Subscriber(source.pipe(on_loop()))
 
     def emit() -> None:
         for value in "abc":
@@ -57,16 +33,16 @@ async def test_what_another_thread_emits_comes_on_the_loop_in_order() -> None:
         source.on_completed()
 
     in_thread(emit)
-    assert seen.told == []
+    assert seen.notifications == []
     await seen.end()
-    assert seen.told == ["a", "b", "c", "|"]
+    assert seen.notifications == ["a", "b", "c", "|"]
     assert seen.threads == {threading.get_ident()}
 
 
 async def test_an_error_of_another_thread_comes_on_the_loop() -> None:
     """After the values before it."""
     source: Subject[str] = Subject()
-    seen = Seen(source.pipe(on_loop()))
+    seen = Subscriber(source.pipe(on_loop()))
     error = ValueError("x")
 
     def emit() -> None:
@@ -75,27 +51,27 @@ async def test_an_error_of_another_thread_comes_on_the_loop() -> None:
 
     in_thread(emit)
     await seen.end()
-    assert seen.told == ["a", error]
+    assert seen.notifications == ["a", error]
 
 
 async def test_what_the_loop_emits_passes_at_once() -> None:
     """No turn is lost."""
     source: Subject[str] = Subject()
-    seen = Seen(source.pipe(on_loop()))
+    seen = Subscriber(source.pipe(on_loop()))
     source.on_next("a")
     source.on_completed()
-    assert seen.told == ["a", "|"]
+    assert seen.notifications == ["a", "|"]
 
 
 async def test_time_operators_above_it_start_no_threads() -> None:
     """They use the loop's timers."""
     before = set(threading.enumerate())
     source: Subject[str] = Subject()
-    seen = Seen(source.pipe(ops.debounce(0.01), ops.delay(0.01), ops.take(1), on_loop()))
+    seen = Subscriber(source.pipe(ops.debounce(0.01), ops.delay(0.01), ops.take(1), on_loop()))
     source.on_next("a")
     assert set(threading.enumerate()) == before
     await seen.end()
-    assert seen.told == ["a", "|"]
+    assert seen.notifications == ["a", "|"]
     assert seen.threads == {threading.get_ident()}
     assert set(threading.enumerate()) == before
 
@@ -103,12 +79,12 @@ async def test_time_operators_above_it_start_no_threads() -> None:
 async def test_who_has_left_is_told_nothing_that_was_on_its_way() -> None:
     """Also of what a thread emitted before."""
     source: Subject[str] = Subject()
-    seen = Seen(source.pipe(on_loop()))
+    seen = Subscriber(source.pipe(on_loop()))
     in_thread(lambda: source.on_next("a"))
     seen.subscription.dispose()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert seen.told == []
+    assert seen.notifications == []
     assert source.observers == []
 
 

@@ -24,16 +24,15 @@ from rxws._core.errors import ConnectError, ConnectionClosed, HandshakeError, Rx
 from rxws._core.schedulers import call_later
 from rxws.operators import reconnect
 from rxws.status import Closed, Connecting, Open, Status, Waiting
+from support.subscriber import StatusSubscriber, Subscriber
 from support.virtual.servers import (
     AnyConnection,
     Dial,
     OnDial,
-    StatusSubscriber,
     VirtualServers,
     fail_with,
     open_for,
 )
-from support.virtual.session import Subscriber
 
 NOBODY = ConnectError("nobody listens")
 
@@ -61,7 +60,7 @@ class Client:
         assert error is not None
         assert type(error) is kind
         assert any(said in note for note in error.__notes__), error.__notes__
-        [*_, last] = self.status.told
+        [*_, last] = self.status.values
         assert isinstance(last, Closed)
         assert last.error is error
         dials = len(self.times)
@@ -90,7 +89,7 @@ def test_a_lost_connection_is_dialled_again() -> None:
     assert client.network.dials[0].disposed
     assert not client.network.dials[1].disposed
     assert client.notes.ends == []
-    assert [repr(status).split(" (")[0] for status in client.status.told] == [
+    assert [repr(status).split(" (")[0] for status in client.status.values] == [
         "Connecting, attempt 1",
         "Open ws://peer.example/",
         "Closed 1006 by network",
@@ -106,7 +105,7 @@ def test_a_close_that_says_nothing_against_it_is_followed_by_another_dial(code: 
     client = Client(open_for(0.5, code), open_for())
     client.clock.run(2)
     assert client.times == [0.0, 1.5]
-    assert isinstance(cause := client.status.told[3].cause, ConnectionClosed)  # type: ignore[union-attr] # it is Waiting
+    assert isinstance(cause := client.status.values[3].cause, ConnectionClosed)  # type: ignore[union-attr] # it is Waiting
     assert cause.close == Close(code)
     assert cause.close.by == "peer"
 
@@ -192,13 +191,13 @@ class Attempts(StatusSubscriber):
 
     def __init__(self, network: VirtualServers, at_cap: list[list[float]], below: int) -> None:
         super().__init__()
-        self._clock, self._at_cap, self._below = network.clock, at_cap, below
+        self._network, self._at_cap, self._below = network, at_cap, below
 
     def on_next(self, value: Status) -> None:
         if isinstance(value, Connecting):
             nth = value.attempt - self._below - 2  # the first dial has no wait before it
             if 0 <= nth < len(self._at_cap):
-                self._at_cap[nth].append(self._clock.time)
+                self._at_cap[nth].append(self._network.clock.time)
 
 
 @pytest.mark.parametrize("seed", range(200))
@@ -221,9 +220,9 @@ def test_the_backoff_starts_over_after_a_connection_that_was_stable(
     """One that stood for `stable_after`, and not one that was merely opened."""
     client = Client(open_for(stood, 1001), backoff=lambda: iter([1.0, 2.0, 3.0, 4.0]))
     client.clock.run(3 * stood + sum(waits) + 0.5)
-    waited = [status.delay for status in client.status.told if isinstance(status, Waiting)]
+    waited = [status.delay for status in client.status.values if isinstance(status, Waiting)]
     assert waited == waits
-    attempts = [status.attempt for status in client.status.told if isinstance(status, Connecting)]
+    attempts = [status.attempt for status in client.status.values if isinstance(status, Connecting)]
     assert attempts == ([1, 2, 3, 4] if stood < 10 else [1, 1, 1, 1])
 
 
@@ -244,7 +243,7 @@ def test_a_peer_that_is_done_completes_it(code: int | None) -> None:
     client.clock.run(10)
     assert client.notes.error is None
     assert client.notes.ended_at == 2.0
-    assert client.status.told[-1] == Closed(Close(code or 1005))
+    assert client.status.values[-1] == Closed(Close(code or 1005))
     client.network.check_nothing_left()
     assert client.times == [0.0]
 
@@ -258,7 +257,7 @@ def test_other_closes_are_final(code: int) -> None:
     error = client.check_final(ConnectionClosed, "is_retryable takes it as final")
     assert isinstance(error, ConnectionClosed)
     assert error.close == Close(code)
-    assert client.status.told[-1] == Closed(Close(code), error)
+    assert client.status.values[-1] == Closed(Close(code), error)
 
 
 @pytest.mark.parametrize("status", [101, 200, 400, 401, 403, 404, 410])
@@ -269,7 +268,7 @@ def test_other_answers_are_final(status: int) -> None:
     client = Client(fail_with(refusal))
     client.clock.run(10)
     assert client.check_final(HandshakeError, "is_retryable takes it as final") is refusal
-    assert client.status.told == [Connecting(1), Closed(None, refusal)]
+    assert client.status.values == [Connecting(1), Closed(None, refusal)]
 
 
 def test_what_is_no_fault_of_the_net_is_final() -> None:
@@ -321,7 +320,7 @@ def test_a_source_that_ends_without_a_connection_ends_it() -> None:
     """There is nothing to dial any more."""
     client = Client(lambda dial: dial.observer.on_completed())
     assert client.notes.error is None
-    assert client.status.told == [Connecting(1), Closed(None)]
+    assert client.status.values == [Connecting(1), Closed(None)]
     client.network.check_nothing_left()
 
 
@@ -401,11 +400,11 @@ def test_disposed_before_it_is_open_nothing_is_left(moment: str) -> None:
     meets, seconds, status = MOMENTS[moment]
     client = Client(*meets)
     client.clock.run(seconds)
-    assert client.status.told[-1] == status
+    assert client.status.values[-1] == status
     client.notes.subscription.dispose()
     assert client.network.dials[-1].disposed
     assert client.clock.pending == 0
-    assert client.status.told[-1] == Closed(None)
+    assert client.status.values[-1] == Closed(None)
     dials = len(client.times)
     client.network.check_nothing_left()
     assert client.notes.ends == []
@@ -417,7 +416,7 @@ def test_disposed_while_open_the_connection_is_closed_with_1000() -> None:
     client = Client(open_for())
     client.clock.run(1)
     client.notes.subscription.dispose()
-    assert client.status.told[-1] == Closed(Close(1000))
+    assert client.status.values[-1] == Closed(Close(1000))
     [dial] = client.network.dials
     client.clock.turn()
     [sent] = dial.transport.sent
@@ -623,9 +622,8 @@ def test_a_subscriber_that_disposes_and_raises_closes_with_1011_too(
 def test_who_takes_one_connection_and_leaves_has_closed_it(seconds: float) -> None:
     """`first()` disposes while it is told of the connection."""
     network = VirtualServers(lambda dial: dial.later(seconds, lambda: open_for()(dial)))
-    taken = Subscriber(
-        network.source.pipe(reconnect(scheduler=network.clock), ops.first()), network.clock
-    )
+    first: Any = network.source.pipe(reconnect(scheduler=network.clock), ops.first())
+    taken = Subscriber(first, network.clock)
     network.check_nothing_left()
     assert len(taken.values) == 1
     assert network.dials[0].transport.sent[0].code == 1000
@@ -817,16 +815,16 @@ def test_over_a_thousand_faults_the_status_is_a_walk_of_the_table(seed: int) -> 
         client.clock.run(rng.random() * 5)
         steps += 1
         check_truth(client, f"seed {seed}, step {steps}")
-    assert len(client.status.told) >= 2000
+    assert len(client.status.values) >= 2000
     client.clock.run(1)
-    assert isinstance(client.status.told[-1], Open)
+    assert isinstance(client.status.values[-1], Open)
     client.notes.subscription.dispose()
     client.network.check_nothing_left()
 
 
 def check_truth(client: Client, where: str) -> None:
     """The status is what is."""
-    status = client.status.told[-1]
+    status = client.status.values[-1]
     dial = client.network.dials[-1]
     is_open = dial.session is not None and not dial.is_over
     assert isinstance(status, Open) == (is_open and not dial.disposed), where

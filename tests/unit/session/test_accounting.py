@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rxws import Close, ConnectionClosed
 from rxws._core.frames import Opcode
 from rxws._session.session import State
+from support.subscriber import Subscriber
 from support.virtual.session import VirtualSession
 
 
@@ -32,8 +33,7 @@ class Life:
         self.closed = self.virtual.watch(self.virtual.conn.closed)
         self.offered: list[str] = []
         self.asked: list[str] = []
-        self.seen: list[str] = []
-        self.ends: list[Exception | None] = []
+        self.incoming: Subscriber[str] = Subscriber()
         self.holds: list[Any] = []
         self.subscriptions: list[Any] = []
 
@@ -59,12 +59,8 @@ class Life:
             self.virtual.peer.message(self.asked[-1])
 
     def subscribe(self, _: int) -> None:
-        if not self.subscriptions and not self.ends:
-            self.subscriptions.append(
-                self.virtual.conn.incoming.subscribe(
-                    self.seen.append, self.ends.append, lambda: self.ends.append(None)
-                )
-            )
+        if not self.subscriptions and not self.incoming.ends:
+            self.subscriptions.append(self.virtual.conn.incoming.subscribe(self.incoming))
 
     def unsubscribe(self, _: int) -> None:
         while self.subscriptions:
@@ -114,7 +110,7 @@ class Life:
         virtual, stats, dropped = self.virtual, self.virtual.stats, self.virtual.dropped
         waiting = len(virtual.session.flow.outbox)
         out = stats.sent_messages + dropped.get("overflow", 0) + waiting
-        late = stats.received_messages - len(self.seen) - dropped.get("unobserved", 0)
+        late = stats.received_messages - len(self.incoming.values) - dropped.get("unobserved", 0)
         kept = len(virtual.session.incoming._kept or ())
         # "closed" counts those that came after the end, too.
         assert len(self.offered) + late - kept == out + dropped.get("closed", 0)
@@ -122,10 +118,12 @@ class Life:
         sent = [str(message) for message in virtual.messages]
         assert stats.sent_messages == len(sent)
         assert stats.sent_bytes == sum(map(len, sent))
-        left, seen = set(sent), set(self.seen)
+        left, seen = set(sent), set(self.incoming.values)
         assert sent == [message for message in self.offered if message in left], "order"
-        assert self.seen == [message for message in self.asked if message in seen], "order"
-        assert len(self.ends) <= 1
+        assert self.incoming.values == [message for message in self.asked if message in seen], (
+            "order"
+        )
+        assert len(self.incoming.ends) <= 1
         assert len(self.closed.values) == (virtual.session.state is State.CLOSED)
         if frames := virtual.frames(Opcode.CLOSE):
             assert virtual.transport.sent[-1:] == frames, "one close frame, and nothing after it"

@@ -134,7 +134,7 @@ def test_str_goes_as_text_and_bytes_as_binary() -> None:
 def test_a_codecs_own_errors_pass() -> None:
     """They say it best."""
     wrong: Codec[Any, Any] = text
-    with pytest.raises(EncodeError, match="takes str") as unsent:
+    with pytest.raises(EncodeError, match="accepts str") as unsent:
         encode(wrong, 7)
     assert unsent.value.value == 7
     with pytest.raises(DecodeError, match="binary frame") as unread:

@@ -16,20 +16,10 @@ from rxws._core.frames import Opcode
 from rxws.closing import UNEXPECTED
 from rxws.operators import map_async
 from rxws.testing import Pair, pair
+from support.subscriber import Subscriber
 
 PATIENCE = 20.0  # seconds
 AnyConnection = rxws.Connection[Any, Any]
-
-
-class Told:
-    """What one end was told."""
-
-    def __init__(self, conn: AnyConnection) -> None:
-        self.values: list[Any] = []
-        self.ends: list[Exception | None] = []
-        self.subscription = conn.incoming.subscribe(
-            self.values.append, self.ends.append, lambda: self.ends.append(None)
-        )
 
 
 def wire(made: Pair[Any, Any, Any, Any]) -> tuple[Any, Any]:
@@ -52,7 +42,7 @@ async def turns(count: int = 5) -> None:
 async def test_messages_arrive_in_order_both_ways() -> None:
     """Text as text, and bytes as bytes."""
     async with pair() as (server, client):
-        at_server, at_client = Told(server), Told(client)
+        at_server, at_client = Subscriber(server.incoming), Subscriber(client.incoming)
         for number in range(100):
             client.outgoing.on_next(str(number))
             server.outgoing.on_next(b"%d" % number)
@@ -99,7 +89,7 @@ async def test_either_end_may_close() -> None:
         async with asyncio.timeout(PATIENCE):
             async with pair() as made:
                 one, other = made[place], made[1 - place]
-                told = Told(other)
+                told = Subscriber(other.incoming)
                 one.outgoing.on_next("last")
                 one.outgoing.on_next(Close(4001, "why"))
                 assert await other.closed == Close(4001, "why")
@@ -125,8 +115,8 @@ async def test_a_violation_is_told_to_the_other() -> None:
     async with asyncio.timeout(PATIENCE):
         async with pair(codec=codecs.text, peer_codec=codecs.raw) as made:
             server, client = made
-            Told(server)
-            Told(client)
+            Subscriber(server.incoming)
+            Subscriber(client.incoming)
             client.outgoing.on_next(b"binary")
             client.outgoing.on_next("late")
             assert (await server.closed).code == 1003
@@ -139,7 +129,7 @@ async def test_a_lost_end_is_lost_for_both() -> None:
     """With 1006 by the network; nothing is a clean completion."""
     async with asyncio.timeout(PATIENCE), pair() as made:
         server, client = made
-        told = Told(server)
+        told = Subscriber(server.incoming)
         client.outgoing.on_next("on its way")
         wire(made)[1].abort()
         wire(made)[1].abort()  # of which the second does nothing
@@ -154,7 +144,7 @@ async def test_an_end_that_is_gone_takes_nothing_more() -> None:
     """Who is paused learns by a send that fails, as over TCP."""
     async with asyncio.timeout(PATIENCE), pair() as made:
         server, client = made
-        told = Told(server)
+        told = Subscriber(server.incoming)
         with server.flow.pause():
             wire(made)[1].abort()
             await turns()
@@ -172,7 +162,7 @@ async def test_a_peer_that_pauses_holds_the_sender_back() -> None:
     """What is under way is bounded; then it waits at the sender, which is told, in its order."""
     async with asyncio.timeout(PATIENCE), pair(max_buffer=8 << 20, send_timeout=60.0) as made:
         server, client = made
-        told = Told(server)
+        told = Subscriber(server.incoming)
         writable: list[bool] = []
         client.flow.writable.subscribe(writable.append)
         hold = server.flow.pause()
@@ -196,7 +186,7 @@ async def test_tiny_messages_are_bounded_too() -> None:
     """A frame costs something even if there is nothing in it."""
     async with asyncio.timeout(PATIENCE), pair(max_buffer=8 << 20) as made:
         server, client = made
-        Told(server)
+        Subscriber(server.incoming)
         with server.flow.pause():
             for _ in range(5000):
                 client.outgoing.on_next("")
@@ -211,8 +201,8 @@ async def test_a_sender_that_cannot_be_held_back_overflows() -> None:
     """With 1013, as with sockets."""
     async with asyncio.timeout(PATIENCE), pair(max_buffer=64 << 10) as made:
         server, client = made
-        told = Told(client)
-        Told(server)
+        told = Subscriber(client.incoming)
+        Subscriber(server.incoming)
         with server.flow.pause():
             while not told.ends:
                 client.outgoing.on_next("x" * 4096)
@@ -365,8 +355,8 @@ async def test_leaving_does_not_wait_for_what_holds_the_flow(held: str) -> None:
         async with pair(close_timeout=0.05) as made:
             server, client = made
             if held != "unsubscribed":
-                Told(server)
-                Told(client)
+                Subscriber(server.incoming)
+                Subscriber(client.incoming)
                 (server if held == "server" else client).flow.pause()
             client.outgoing.on_next("x")
             server.outgoing.on_next("y")
@@ -413,7 +403,7 @@ async def test_what_comes_after_a_close_frame_is_not_read() -> None:
     """As on a socket: the close is the last frame."""
     async with asyncio.timeout(PATIENCE), pair() as made:
         server, client = made
-        told = Told(server)
+        told = Subscriber(server.incoming)
         client.outgoing.on_next("a")
         client.outgoing.on_next(Close(4001))
         wire(made)[1].write(Opcode.TEXT, b"late")
