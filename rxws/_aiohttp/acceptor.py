@@ -1,4 +1,4 @@
-"""Turns one aiohttp request into one connection: the checks, the upgrade, the run."""
+"""Turn one aiohttp request into one connection: check it, upgrade it, run it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rxws._session.options import Options
 from rxws._session.session import Session
 from rxws.codecs import Codec
 
-from .handshake import may_deflate, request_fault
+from .handshake import may_deflate, request_violation
 from .origins import is_allowed, parse_origins
 from .shutdown import connections_of
 from .transport.adapter import AiohttpTransport
@@ -26,8 +26,7 @@ from .transport.read_path import transport_info
 
 __all__ = ["Acceptor"]
 
-
-# What aiohttp reads in the handshake, and fails on with a 500 and a traceback if it is not ASCII.
+# aiohttp answers with a 500 and logs a traceback if one of these is not ASCII.
 _ASCII = (
     hdrs.CONNECTION,
     hdrs.SEC_WEBSOCKET_KEY,
@@ -36,20 +35,20 @@ _ASCII = (
 )
 
 
-class _Pulled(web.WebSocketResponse):
-    """aiohttp's WebSocket, with the closing left to the session."""
+class _PullSocket(web.WebSocketResponse):
+    """aiohttp's WebSocket, closed by the session only."""
 
     async def close(self, *_: Any, **__: Any) -> bool:
-        """Do nothing: aiohttp calls this by itself, with codes of its own."""
+        """Do nothing: aiohttp calls this on its own, with its own close codes."""
         return False
 
 
-class _Pushed(_Pulled, PushServerSocket):
-    """The same, on the push path."""
+class _PushSocket(_PullSocket, PushServerSocket):
+    """The same for the push path."""
 
 
 class Acceptor:
-    """Turns requests into connections; its options are checked once."""
+    """Turns requests into connections. The options are checked once, here."""
 
     def __init__(
         self,
@@ -61,14 +60,14 @@ class Acceptor:
         self._origins = parse_origins(origins)
 
     async def accept(self, request: web.Request, handler: Handler[Any, Any]) -> web.StreamResponse:
-        """Check a request, upgrade it, and run its connection to the end."""
+        """Check a request, upgrade it, and run its connection until it ends."""
         self._check(request)
         connections = connections_of(request)
         if connections is not None and connections.closing:
             raise web.HTTPServiceUnavailable(text="shutting down")
         options = self._options
         compress = options.compress and may_deflate(request.headers)
-        ws = (_Pushed if transport_info().path == "push" else _Pulled)(
+        ws = (_PushSocket if transport_info().path == "push" else _PullSocket)(
             autoclose=False,
             autoping=False,
             protocols=options.protocols,
@@ -77,10 +76,10 @@ class Acceptor:
         )
         try:
             await ws.prepare(request)
-        except ConnectionError:  # aiohttp would log it as an error of ours, traceback and all
+        except ConnectionError:  # else aiohttp logs it as a failure of the handler
             return ws
         transport = request.transport
-        if transport is None:  # pragma: no cover # lost in the handshake: no connection ever was
+        if transport is None:  # pragma: no cover # lost during the handshake
             return ws
         adapter = AiohttpTransport(ws, transport, options.max_message_size)
         session: Session[Any, Any] = Session(
@@ -101,39 +100,34 @@ class Acceptor:
 
     def _check(self, request: web.Request) -> None:
         headers = request.headers
-        if request.method != "GET":  # as it says in section 4.1 of RFC 6455
+        if request.method != "GET":  # RFC 6455, section 4.1
             raise web.HTTPMethodNotAllowed(request.method, ["GET"])
         upgrade = headers.get(hdrs.UPGRADE, "")
         if not upgrade.isascii() or upgrade.lower().strip() != "websocket":
-            raise web.HTTPUpgradeRequired(
-                headers={hdrs.UPGRADE: "websocket", hdrs.CONNECTION: "Upgrade"},
-                text="this address speaks WebSocket only\n",
-            )
+            raise _upgrade_required("this address speaks WebSocket only")
         if request.version < HttpVersion11:
-            raise web.HTTPUpgradeRequired(
-                headers={hdrs.UPGRADE: "websocket", hdrs.CONNECTION: "Upgrade"},
-                text="a WebSocket needs HTTP/1.1: a proxy may have to be told to speak it\n",
-            )
+            raise _upgrade_required("a WebSocket needs HTTP/1.1: check the settings of your proxy")
         if headers.getall(hdrs.SEC_WEBSOCKET_VERSION, []) != ["13"]:  # RFC 6455, section 4.4
-            raise web.HTTPUpgradeRequired(
-                headers={
-                    hdrs.UPGRADE: "websocket",
-                    hdrs.CONNECTION: "Upgrade",
-                    hdrs.SEC_WEBSOCKET_VERSION: "13",
-                },
-                text="this address speaks WebSocket version 13\n",
-            )
+            version = {hdrs.SEC_WEBSOCKET_VERSION: "13"}
+            raise _upgrade_required("this address speaks WebSocket version 13", version)
         if not all(headers.get(name, "").isascii() for name in _ASCII) or not _has_url(request):
             raise web.HTTPBadRequest(text="a header of the handshake is malformed\n")
         if not is_allowed(headers.getall(hdrs.ORIGIN, []), headers.get(hdrs.HOST), self._origins):
             logger.info("refused origin %r", headers.get(hdrs.ORIGIN))
             raise web.HTTPForbidden(text="this origin may not connect\n")
-        if fault := request_fault(headers):
-            raise web.HTTPBadRequest(text=f"{fault}\n")
+        if violation := request_violation(headers):
+            raise web.HTTPBadRequest(text=f"{violation}\n")
+
+
+def _upgrade_required(text: str, headers: dict[Any, str] | None = None) -> Exception:
+    return web.HTTPUpgradeRequired(
+        headers={hdrs.UPGRADE: "websocket", hdrs.CONNECTION: "Upgrade", **(headers or {})},
+        text=f"{text}\n",
+    )
 
 
 def _has_url(request: web.Request) -> bool:
-    """Tell whether the address can be made out; a `Host` may say anything."""
+    """Return whether the request's URL is valid; a `Host` header may contain anything."""
     try:
         return bool(request.url)
     except ValueError:

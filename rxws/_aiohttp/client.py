@@ -1,4 +1,4 @@
-"""The client end: `connect`, which gives the same `Connection` as on the server."""
+"""The client: `connect`, which returns the same `Connection` as on the server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from rxws._session.options import ConnectionOptions, Options
 from rxws._session.session import Session
 from rxws.codecs import Codec
 
-from .handshake import answer_fault
+from .handshake import response_violation
 from .http_session import SharedClientSession
 from .transport.adapter import AiohttpTransport
 from .transport.private_api import (
@@ -47,10 +47,10 @@ __all__ = ["ClientOptions", "ConnectCall", "DialOptions", "connect"]
 In = TypeVar("In")
 Out = TypeVar("Out")
 
-# What rxws decides itself, with the option that stands for it where there is one.
+# aiohttp's options that rxws does not allow, with what to use instead.
 _REFUSED = {
-    "autoclose": "the close table decides",
-    "autoping": "the session answers pings",
+    "autoclose": "rxws answers close frames itself",
+    "autoping": "rxws answers pings itself",
     "decode_text": "use codec=",
     "max_msg_size": "use max_message_size=",
     "receive_timeout": "use heartbeat=, or ops.timeout() in the pipeline",
@@ -59,7 +59,7 @@ _REFUSED = {
 
 
 class DialOptions(ConnectionOptions, total=False):
-    """What `ClientOptions` and those of `connections` have in common."""
+    """The options that `ClientOptions` and the options of `connections` share."""
 
     session: ClientSession | None
     open_timeout: float
@@ -75,11 +75,22 @@ class DialOptions(ConnectionOptions, total=False):
 
 
 class ClientOptions(DialOptions, total=False):
-    """The keyword arguments of `connect`: `ConnectionOptions`, and those of aiohttp's `ws_connect`.
+    """The keyword arguments of `connect`: these, and all of `ConnectionOptions`.
 
-    `session`: an `aiohttp.ClientSession` of yours, which stays open; else rxws makes one.
-    `open_timeout`: seconds for the whole handshake.
-    The rest is aiohttp's, as its documentation says.
+    - `session`: your own `aiohttp.ClientSession`, with its cookies, headers and middlewares. It
+      stays open. By default rxws creates one and closes it.
+    - `open_timeout`: seconds for the whole handshake, including DNS and redirects; by default 10.
+    - `headers`: additional headers of the request.
+    - `params`: query parameters to add to the URL.
+    - `origin`: the `Origin` header.
+    - `method`: the HTTP method; by default `"GET"`.
+    - `auth`: HTTP basic authentication.
+    - `ssl`: an `ssl.SSLContext`; an `aiohttp.Fingerprint` to pin a certificate; or False to accept
+      any certificate.
+    - `server_hostname`: the host name to check the certificate against.
+    - `proxy`, `proxy_auth`, `proxy_headers`: the HTTP proxy to use.
+
+    All but the first two are passed on to aiohttp's `ClientSession.ws_connect`.
     """
 
     headers: Mapping[str, str] | None
@@ -94,25 +105,27 @@ def connect(
     url: str | URL, *, codec: Codec[In, Out], **options: Unpack[ClientOptions]
 ) -> ConnectCall[In, Out]: ...
 def connect(url: str | URL, **options: Any) -> ConnectCall[Any, Any]:
-    """Open a connection: by `async with` for as long as the body runs, or by `await`.
+    """Connect to a WebSocket server, with `async with` or `await`.
 
-    Leaving the `async with` closes with 1000, leaving it by an exception with 1011, and either
-    waits until the connection is gone. After a plain `await` the connection is yours to end:
+    At its end, `async with` closes the connection and waits until the socket is closed: with code
+    1000, or with 1011 if the body raised. After a plain `await` you close the connection yourself:
     `conn.outgoing.on_completed()`, then `await conn.closed`.
 
     Args:
-        url: `ws://` or `wss://`.
-        codec: Between frames and values; `rxws.codecs.raw` if not given.
+        url: The address: `ws://` or `wss://`.
+        codec: Converts between messages and values; by default `rxws.codecs.raw`, which passes
+            `str` and `bytes`.
         **options: See `rxws.ClientOptions`.
 
     Returns:
-        What can be awaited or entered.
+        An object to `await`, or to use in `async with`. Either opens the connection.
 
     Raises:
-        ConnectError: From the `await` or `async with`: nobody listens, or no WebSocket there.
-        HandshakeError: Likewise: the server answered with something else, or chose what was not
-            offered. With a session of yours its `body` is empty, as aiohttp keeps that for itself.
-        TypeError: An option is of the wrong type, unknown, or one that rxws decides itself.
+        ConnectError: The connection could not be opened. Raised by `await` and `async with`, as is
+            `HandshakeError`.
+        HandshakeError: The server answered with something other than a WebSocket upgrade, or chose
+            a subprotocol or extension that was not offered.
+        TypeError: An option is unknown, has the wrong type, or is controlled by rxws.
         ValueError: An option is out of range.
 
     Examples:
@@ -126,7 +139,7 @@ def connect(url: str | URL, **options: Any) -> ConnectCall[Any, Any]:
 
 
 class ConnectCall(Generic[In, Out]):
-    """A connection to be opened, by `await` or `async with`."""
+    """A connection to be opened by `await` or `async with`; `connect` returns it."""
 
     def __init__(
         self,
@@ -141,7 +154,7 @@ class ConnectCall(Generic[In, Out]):
             if name in options:
                 raise TypeError(f"{name}= is not an option of rxws.connect: {remedy}")
         if session is not None and not isinstance(session, ClientSession):
-            raise TypeError(f"session={session!r} is no aiohttp.ClientSession")
+            raise TypeError(f"session={session!r} is not an aiohttp.ClientSession")
         if not 0 < open_timeout < math.inf:
             raise ValueError(f"open_timeout={open_timeout!r}: use a number of seconds above 0")
         own = {
@@ -152,12 +165,12 @@ class ConnectCall(Generic[In, Out]):
         self._open_timeout = open_timeout
         self._options = Options(codec=codec, **own)
         self._request = options
-        self._link: _Link | None = None
-        self._own: SharedClientSession | None = None
+        self._running: _RunningConnection | None = None
+        self._shared: SharedClientSession | None = None
 
-    def through(self, own: SharedClientSession) -> ConnectCall[In, Out]:
-        """Dial through an HTTP client of rxws's own that others use, too; for `connections`."""
-        self._own = own
+    def through(self, shared: SharedClientSession) -> ConnectCall[In, Out]:
+        """Use a session of rxws that other dials use, too; for `connections`."""
+        self._shared = shared
         return self
 
     def __await__(self) -> Generator[Any, Any, Connection[In, Out]]:
@@ -172,33 +185,34 @@ class ConnectCall(Generic[In, Out]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._link is not None:
-            await self._link.leave(Close() if exc is None else closing.UNEXPECTED)
+        if self._running is not None:
+            await self._running.leave(Close() if exc is None else closing.UNEXPECTED)
 
     async def _open(self) -> Connection[In, Out]:
-        if self._link is not None:
-            raise RuntimeError("this connection was opened already: call rxws.connect for another")
-        # A session of the user's is the user's to close, and has the user's middlewares.
-        own = (self._own or SharedClientSession()) if self._session is None else None
-        client = self._session if own is None else own.session_for_dial()
-        assert client is not None
-        if own is not None:
-            own.hold()
+        if self._running is not None:
+            raise RuntimeError("this connection was already opened: call rxws.connect again")
+        shared = None
+        if (client := self._session) is None:
+            shared = self._shared or SharedClientSession()
+            client = shared.session_for_dial()
+            shared.acquire()
         try:
             async with asyncio.timeout(self._open_timeout):
-                self._link = await self._dial(client, own)
+                self._running = await self._dial(client, shared)
         except BaseException as exc:
-            error = self._explain(exc, b"" if own is None else own.refusal)
-            if own is not None:
-                await own.let_go()
+            error = self._explain(exc, b"" if shared is None else shared.refusal_body)
+            if shared is not None:
+                await shared.release()
             if error is None:
                 raise
             raise error from exc
-        return self._link.session.connection
+        return self._running.session.connection
 
-    async def _dial(self, client: ClientSession, own: SharedClientSession | None) -> _Link:
+    async def _dial(
+        self, client: ClientSession, shared: SharedClientSession | None
+    ) -> _RunningConnection:
         options = self._options
-        # Either one's overloads take no **options.
+        # cast: the overloads of `ws_connect` accept no **options
         pushing = transport_info().path == "push"
         dial = with_push(client) if pushing else cast(Any, client.ws_connect)
         try:
@@ -213,7 +227,7 @@ class ConnectCall(Generic[In, Out]):
             )
         except (
             NonHttpUrlClientError
-        ) as exc:  # the one bad address that aiohttp has as no ValueError
+        ) as exc:  # of aiohttp's errors for URLs, the only non-ValueError
             if isinstance(exc, NonHttpUrlRedirectClientError):
                 raise InvalidURL(f"{exc}", "redirects go to http:// or https:// only") from exc
             raise InvalidURL(str(self._url), "use ws:// or wss://") from exc
@@ -223,10 +237,10 @@ class ConnectCall(Generic[In, Out]):
             raise ConnectionResetError("the connection was lost during the handshake")
         disable_auto_close(ws)
         response = client_response(ws)
-        if fault := answer_fault(response.request_info.headers, response.headers):
+        if violation := response_violation(response.request_info.headers, response.headers):
             response.close()
             raise HandshakeError(
-                f"{_where(self._url)} answered the upgrade as it must not: {fault}",
+                f"{_where(self._url)} sent an invalid response to the upgrade: {violation}",
                 response.status,
                 response.headers,
             )
@@ -235,10 +249,10 @@ class ConnectCall(Generic[In, Out]):
             response.url, response.headers, ws.protocol, transport.get_extra_info("peername")
         )
         session: Session[Any, Any] = Session(adapter, LoopScheduler.running(), options, handshake)
-        return _Link(session, adapter, ws, own)
+        return _RunningConnection(session, adapter, ws, shared)
 
     def _explain(self, exc: BaseException, refusal: bytes) -> ConnectError | None:
-        """Return the error to raise instead of what aiohttp raised, if any."""
+        """Return the error to raise instead of aiohttp's; None to let that one through."""
         where = _where(self._url)
         if isinstance(exc, WSServerHandshakeError | ClientHttpProxyError):
             who = where if isinstance(exc, WSServerHandshakeError) else "the proxy"
@@ -250,13 +264,13 @@ class ConnectCall(Generic[In, Out]):
             )
         if isinstance(exc, TimeoutError):
             return ConnectError(f"{where}: no answer in open_timeout={self._open_timeout} s")
-        if isinstance(exc, aiohttp.ClientError | OSError | ValueError):  # ValueError: no URL
+        if isinstance(exc, aiohttp.ClientError | OSError | ValueError):  # ValueError: a bad URL
             return ConnectError(f"cannot connect to {where!r}: {_reason(exc)}")
         return None
 
 
 def _where(url: str | URL) -> str:
-    # What is no address is shown as it is, so that its mistake can be seen.
+    # An invalid URL is shown as it is, so that its mistake can be seen.
     try:
         parsed = URL(str(url))
         return str(without_secrets(parsed)) if parsed.host else str(url)
@@ -265,7 +279,7 @@ def _where(url: str | URL) -> str:
 
 
 def _phrase(status: int) -> str:
-    # Not the server's own words, which may be any and of any length.
+    # The standard phrase: the server's own may contain anything, at any length.
     try:
         return f" {HTTPStatus(status).phrase}"
     except ValueError:
@@ -273,24 +287,24 @@ def _phrase(status: int) -> str:
 
 
 def _reason(exc: Exception) -> str:
-    """Say why no connection came about, in one line that begins with what matters.
+    """Return in one line why connecting failed, the most important words first.
 
-    aiohttp's own words tell the host again, and a log or a status shows only so many characters.
+    aiohttp's messages repeat the host, and a log or a status shows only the first characters.
     """
     for name in ("certificate_error", "os_error"):
         exc = getattr(exc, name, exc)
-    said = (exc.strerror if isinstance(exc, OSError) else None) or str(exc)
-    return f"{type(exc).__name__}: {said}" if said else type(exc).__name__
+    text = (exc.strerror if isinstance(exc, OSError) else None) or str(exc)
+    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
 
 
-class _Link:
-    """What runs below an open client connection, from its first frame to its last socket.
+class _RunningConnection:
+    """Runs an open client connection in a task, until its socket is closed.
 
     Args:
         session: The session.
         adapter: Its transport.
         ws: aiohttp's WebSocket.
-        own: The HTTP client, if it is of ours.
+        shared: The HTTP session to release at the end, unless it is the user's.
     """
 
     def __init__(
@@ -298,20 +312,20 @@ class _Link:
         session: Session[Any, Any],
         adapter: AiohttpTransport,
         ws: ClientWebSocketResponse[Any],
-        own: SharedClientSession | None,
+        shared: SharedClientSession | None,
     ) -> None:
         self.session = session
         self._adapter = adapter
         self._ws = ws
-        self._own = own
+        self._shared = shared
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def leave(self, close: Close) -> None:
-        """Close, and wait until the connection is gone."""
+        """Close the connection, and wait until its socket is closed."""
         self.session.outgoing.on_next(close)
         try:
             await asyncio.shield(self._task)
-        except asyncio.CancelledError:  # who waits wants to wait no longer
+        except asyncio.CancelledError:  # the caller stops waiting, so do not wait for the peer
             self.session.kill()
             await self._task
             raise
@@ -321,5 +335,5 @@ class _Link:
             await self._adapter.run(self.session)
         finally:
             client_response(self._ws).close()
-            if self._own is not None:
-                await self._own.let_go()
+            if self._shared is not None:
+                await self._shared.release()

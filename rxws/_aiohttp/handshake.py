@@ -1,6 +1,6 @@
-"""What RFC 6455 asks of the opening handshake beyond what aiohttp sees to, as plain functions.
+"""Check the opening handshake as RFC 6455 requires, where aiohttp does not.
 
-They read headers, and tell what is wrong in words for whoever has to mend it.
+The functions read headers and return what is wrong as text for an error message.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
-__all__ = ["Headers", "answer_fault", "may_deflate", "request_fault"]
+__all__ = ["Headers", "may_deflate", "request_violation", "response_violation"]
 
 
 class Headers(Protocol):
-    """Headers, each of which may come more than once."""
+    """Headers, each of which may occur more than once."""
 
     def getall(self, key: str, default: list[str], /) -> list[str]:
         """Return all values of a header."""
@@ -33,36 +33,36 @@ _NONCE = re.compile(r"[A-Za-z0-9+/]{22}==")  # 16 bytes
 _Parameters = list[tuple[str, str | None]]
 
 
-def request_fault(headers: Headers) -> str | None:
-    """Tell what of an upgrade request is against RFC 6455, section 4.2.1; None if nothing.
+def request_violation(headers: Headers) -> str | None:
+    """Return how an upgrade request violates RFC 6455, section 4.2.1; None if it does not.
 
-    aiohttp sees to the rest; its check of the key lets pass what is no base64.
+    aiohttp checks the rest. Its check of the key accepts some values that are not base64.
 
     Args:
-        headers: The request's.
+        headers: The headers of the request.
     """
     keys = headers.getall(_KEY, [])
     if len(keys) != 1 or not _NONCE.fullmatch(keys[0]):
-        return f"{_KEY} has to be there once, with 16 bytes in base64"
+        return f"{_KEY} must occur once, with 16 bytes in base64"
     if protocols := headers.getall(_PROTOCOL, []):
         names = _elements(protocols)
         if not names or not all(re.fullmatch(_TOKEN, name) for name in names):
-            return f"{_PROTOCOL} has to be a list of names without spaces"
+            return f"{_PROTOCOL} must be a list of names without spaces"
         if len(set(names)) != len(names):
             return f"{_PROTOCOL} names a subprotocol twice"
     if (extensions := headers.getall(_EXTENSIONS, [])) and not _parse(extensions):
-        return f"{_EXTENSIONS} has to be a list of 'name; parameter=value'"
+        return f"{_EXTENSIONS} must be a list of 'name; parameter=value'"
     return None
 
 
 def may_deflate(headers: Headers) -> bool:
-    """Tell whether what a request says of permessage-deflate is an offer to take up.
+    """Return whether aiohttp may negotiate permessage-deflate for a request.
 
-    An offer that RFC 7692, section 7.1, forbids has to be declined. aiohttp takes some of them, and
-    takes extensions of similar names for offers.
+    It must not accept an offer that RFC 7692, section 7.1, forbids. aiohttp accepts some of these,
+    and mistakes extensions with similar names for offers.
 
     Args:
-        headers: The request's.
+        headers: The headers of the request.
 
     Examples:
         >>> from multidict import CIMultiDict
@@ -76,27 +76,27 @@ def may_deflate(headers: Headers) -> bool:
     )
 
 
-def answer_fault(request: Headers, answer: Headers) -> str | None:
-    """Tell what of an answer with 101 a client must not take; None if nothing.
+def response_violation(request: Headers, response: Headers) -> str | None:
+    """Return why a client must reject a response with status 101; None if it need not.
 
-    RFC 6455, section 4.1, has the list; aiohttp checks its first points.
+    RFC 6455, section 4.1, lists the reasons. aiohttp checks the first few.
 
     Args:
         request: The headers of the request.
-        answer: Those of the answer.
+        response: The headers of the response.
     """
-    if not all(value.isascii() for value in answer.getall("Upgrade", [])):
+    if not all(value.isascii() for value in response.getall("Upgrade", [])):
         return "its Upgrade is not 'websocket'"
-    if len(answer.getall(_ACCEPT, [])) > 1:
+    if len(response.getall(_ACCEPT, [])) > 1:
         return f"it has more than one {_ACCEPT}"
-    protocols = answer.getall(_PROTOCOL, [])
+    protocols = response.getall(_PROTOCOL, [])
     if len(protocols) > 1 or not set(protocols) <= {*_elements(request.getall(_PROTOCOL, []))}:
         chosen = ", ".join(protocols)
-        return f"it chose the subprotocol {chosen!r}, which protocols= does not offer"
-    if not (extensions := answer.getall(_EXTENSIONS, [])):
+        return f"it chose the subprotocol {chosen!r}, which protocols= did not offer"
+    if not (extensions := response.getall(_EXTENSIONS, [])):
         return None
     if not (used := _parse(extensions)):
-        return f"its {_EXTENSIONS} {', '.join(extensions)!r} cannot be read"
+        return f"its {_EXTENSIONS} {', '.join(extensions)!r} cannot be parsed"
     offered = {name for name, _ in _parse(request.getall(_EXTENSIONS, [])) or ()}
     names = [name for name, _ in used]
     for name, parameters in used:
@@ -105,17 +105,17 @@ def answer_fault(request: Headers, answer: Headers) -> str | None:
         if names.count(name) > 1:
             return f"it uses the extension {name!r} twice"
         if name == _DEFLATE and not _is_deflate(parameters, offered=False):
-            return f"it uses {', '.join(extensions)!r}, against RFC 7692"
+            return f"it uses {', '.join(extensions)!r}, which violates RFC 7692"
     return None
 
 
 def _elements(values: list[str]) -> list[str]:
-    """Split a header's list; it may have empty elements (RFC 9110, section 5.6.1)."""
+    """Split a list header, and skip empty elements (RFC 9110, section 5.6.1)."""
     return [one for value in values for each in value.split(",") if (one := each.strip(" \t"))]
 
 
 def _parse(values: list[str]) -> list[tuple[str, _Parameters]] | None:
-    """Read a list of extensions (RFC 6455, section 9.1); None where it is none."""
+    """Parse a list of extensions (RFC 6455, section 9.1); return None if it is malformed."""
     extensions: list[tuple[str, _Parameters]] = []
     for element in _elements(values):
         name, *rest = (part.strip(" \t") for part in element.split(";"))
@@ -132,7 +132,7 @@ def _parse(values: list[str]) -> list[tuple[str, _Parameters]] | None:
 
 
 def _is_deflate(parameters: _Parameters, *, offered: bool) -> bool:
-    """Tell whether permessage-deflate may have these, in an offer or else in its answer."""
+    """Return whether permessage-deflate may have these parameters, in an offer or a response."""
     if len(dict(parameters)) != len(parameters):
         return False
     for name, value in parameters:

@@ -1,4 +1,4 @@
-"""The HTTP client below a dial, where the user brings none: it keeps what a refusal says."""
+"""The `ClientSession` that rxws uses when you do not pass one to `connect`."""
 
 from __future__ import annotations
 
@@ -19,74 +19,75 @@ from aiohttp import (
 
 __all__ = ["SharedClientSession"]
 
-# What of a refusal's body is worth keeping, in bytes, and worth waiting for, in seconds.
+# The part of a refusal's body that is kept, in bytes, and the time to wait for it, in seconds.
 _MAX_BODY = 64 << 10
 _BODY_TIMEOUT = 1.0
 
 
 class SharedClientSession:
-    """An `aiohttp.ClientSession` of rxws's own, closed by the last who lets go of it.
+    """A reference-counted `aiohttp.ClientSession`; the last `release` closes it.
 
-    It is made with the first dial, which runs on the loop. One dial at a time may use it.
+    It is created by the first dial, which runs on the event loop. Only one dial at a time may use
+    it.
 
     Attributes:
-        refusal: The body of the answer to the latest dial, where that was no upgrade.
+        refusal_body: The body of the latest response, if that was not an upgrade.
     """
 
     def __init__(self) -> None:
-        self.refusal = b""
+        self.refusal_body = b""
         self._session: ClientSession | None = None
         self._users = 0
 
-    def hold(self) -> None:
-        """Use it, until as many calls of `let_go`."""
+    def acquire(self) -> None:
+        """Keep the session open until `release` is called as often."""
         self._users += 1
 
-    async def let_go(self) -> None:
-        """Use it no more."""
+    async def release(self) -> None:
+        """Undo one `acquire`; close the session if nobody else uses it."""
         self._users -= 1
         if not self._users and self._session is not None:
             await self._session.close()
 
     def session_for_dial(self) -> ClientSession:
-        """Return the session, to dial once."""
-        self.refusal = b""
+        """Return the session for one dial."""
+        self.refusal_body = b""
         if self._session is None:
             self._session = ClientSession(
-                # A server's answer to one dial is no reason to have the next on the same TCP.
+                # Each dial gets a new TCP connection, whatever the server answered before.
                 connector=TCPConnector(force_close=True),
-                middlewares=[self._ask_once],
+                middlewares=[self._request_once],
             )
         return self._session
 
-    async def _ask_once(
+    async def _request_once(
         self,
         request: ClientRequest,
         handler: Callable[[ClientRequest], Awaitable[ClientResponse]],
     ) -> ClientResponse:
-        """Be a client middleware: keep what aiohttp would throw away, and let it not ask again.
+        """Act as a client middleware: keep a refusal's body, and stop aiohttp from retrying.
 
-        It does so, on a new connection, where a server hangs up on a request. How often a server is
-        dialled is not its to say.
+        aiohttp sends a request again if the server closes the connection without a response. How
+        often to dial is for the user's backoff to decide.
         """
         try:
             response = await handler(request)
-        except ClientConnectorError:  # after which it does not
+        except ClientConnectorError:  # aiohttp does not retry this one
             raise
         except (ClientOSError, ServerDisconnectedError) as exc:
-            raise ClientConnectionError(f"the server hung up: {exc!r}") from exc
+            raise ClientConnectionError(f"the server closed the connection: {exc!r}") from exc
         if response.status != 101:
             try:
                 async with asyncio.timeout(_BODY_TIMEOUT):
-                    await self._read(response)
+                    await self._read_body(response)
             except (ClientError, TimeoutError):
-                pass  # cut off within its body: what came is kept, the status tells the rest
+                pass  # the body is incomplete: keep what was read, the status says the rest
             except BaseException:
                 response.close()
                 raise
         return response
 
-    async def _read(self, response: ClientResponse) -> None:
-        self.refusal = b""  # of a redirect before
-        while len(self.refusal) < _MAX_BODY and (chunk := await response.content.readany()):
-            self.refusal = (self.refusal + chunk)[:_MAX_BODY]
+    async def _read_body(self, response: ClientResponse) -> None:
+        self.refusal_body = b""  # drop the body of an earlier redirect
+        while len(self.refusal_body) < _MAX_BODY and (chunk := await response.content.readany()):
+            self.refusal_body = (self.refusal_body + chunk)[:_MAX_BODY]

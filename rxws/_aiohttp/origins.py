@@ -1,7 +1,7 @@
-"""Which web pages may connect: the check of `Origin` before the upgrade, as plain functions.
+"""Check the `Origin` header of a request, to decide which web pages may connect.
 
-Browsers let any page open a WebSocket to anywhere, with the user's cookies; only the server can
-refuse (RFC 6455, section 10.2).
+A browser lets any page open a WebSocket to any server, and sends the user's cookies along. Only the
+server can refuse (RFC 6455, section 10.2).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
 class Origin(NamedTuple):
-    """An origin, its port filled in where its scheme has one (RFC 6454, section 4)."""
+    """An origin, with the scheme's default port filled in (RFC 6454, section 4)."""
 
     scheme: str
     host: str
@@ -24,20 +24,20 @@ class Origin(NamedTuple):
 
 
 Origins = frozenset[Origin] | None
-"""Who may connect: these, or anybody (None)."""
+"""The allowed origins; None allows any."""
 
 SAME_HOST: frozenset[Origin] = frozenset()
-"""Pages whose host and port are those that the request was sent to."""
+"""Allows only pages from the host and port that the request was sent to."""
 
 
 def parse_origins(origins: str | Iterable[str] | None) -> Origins:
-    """Read the option `origins`.
+    """Parse the option `origins`.
 
     Args:
-        origins: None for the same host, `"*"` for any, or a list of `scheme://host[:port]`.
+        origins: None for the same host, `"*"` for any origin, or a list of `scheme://host[:port]`.
 
     Raises:
-        ValueError: An entry is no origin.
+        ValueError: An entry is not an origin, or the list is empty.
     """
     if origins is None:
         return SAME_HOST
@@ -54,17 +54,17 @@ def parse_origins(origins: str | Iterable[str] | None) -> Origins:
             )
         parsed.add(origin)
     if not parsed:
-        raise ValueError("origins=[] lets no page in: leave it out for the same host, or list some")
+        raise ValueError("origins=[] allows no page: list some, or omit it for the same host")
     return frozenset(parsed)
 
 
 def is_allowed(origins: list[str], host: str | None, allowed: Origins) -> bool:
-    """Tell whether a request may be upgraded.
+    """Return whether a request may be upgraded.
 
     Args:
-        origins: Its `Origin` headers; none where the client is no browser.
+        origins: Its `Origin` headers. Clients other than browsers send none.
         host: Its `Host` header.
-        allowed: Who may connect.
+        allowed: The allowed origins.
 
     Examples:
         >>> is_allowed(["https://example.org"], "example.org", SAME_HOST)
@@ -79,13 +79,13 @@ def is_allowed(origins: list[str], host: str | None, allowed: Origins) -> bool:
         return False
     if allowed is not SAME_HOST:
         return origin in allowed
-    # A TLS proxy in front speaks plain HTTP to us, so a missing port is the Origin's scheme's.
+    # Behind a TLS proxy we see plain HTTP, so the default port is that of the Origin's scheme.
     target = None if host is None else _parse(f"{origin.scheme}://{host}")
     return target is not None and (origin.host, origin.port) == (target.host, target.port)
 
 
 def _parse(text: str) -> Origin | None:
-    """Read a serialized origin; None for `null`, and for what is more or less than an origin."""
+    """Parse a serialized origin; return None for `null` and for anything else."""
     try:
         parts = urlsplit(text)
         port = parts.port

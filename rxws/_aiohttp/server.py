@@ -1,4 +1,4 @@
-"""The server end: a handler as an aiohttp route, or behind one's own checks."""
+"""The server: serve a handler as an aiohttp route, or upgrade a request yourself."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 RouteHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-"""What aiohttp routes to."""
+"""A route handler as aiohttp expects it."""
 
 
 @overload
@@ -54,20 +54,22 @@ def websocket(
     **options: Unpack[ConnectionOptions],
 ) -> Callable[[Handler[In, Out]], RouteHandler]: ...
 def websocket(handler: Handler[Any, Any] | None = None, **options: Any) -> Any:
-    """Make an aiohttp route handler of a handler, as a function or as a decorator.
+    """Turn a handler into an aiohttp route handler. Also works as a decorator.
 
     Args:
-        handler: Composes one connection's pipeline; it runs once per connection.
-        codec: Between frames and values; `rxws.codecs.raw` if not given.
-        origins: Which web pages may connect: by default those of the same host and port, else a
-            list of `scheme://host[:port]`, or `"*"`.
+        handler: Called with each new connection, to compose its pipeline. See `rxws.Handler`.
+        codec: Converts between messages and values; by default `rxws.codecs.raw`, which passes
+            `str` and `bytes`.
+        origins: The web pages that may connect: None (the default) for pages from the same host and
+            port, a list of `scheme://host[:port]`, or `"*"` for any page. Clients other than
+            browsers send no origin and may always connect.
         **options: See `rxws.ConnectionOptions`.
 
     Returns:
-        A coroutine function for `web.get`, or, without a handler, a decorator that makes one.
+        A route handler for `web.get`; without `handler`, a decorator that returns one.
 
     Raises:
-        TypeError: The handler is not callable, or an option of the wrong type or unknown.
+        TypeError: The handler is not callable, or an option is unknown or has the wrong type.
         ValueError: An option is out of range.
 
     Examples:
@@ -75,6 +77,9 @@ def websocket(handler: Handler[Any, Any] | None = None, **options: Any) -> Any:
         @rxws.websocket(codec=rxws.codecs.text)
         def shout(conn):
             return conn.incoming.pipe(ops.map(str.upper))
+
+        app = web.Application()
+        app.router.add_get("/shout", shout)
         ```
     """
     acceptor = Acceptor(**options)
@@ -86,8 +91,8 @@ def websocket(handler: Handler[Any, Any] | None = None, **options: Any) -> Any:
 def _route(handler: Handler[Any, Any], acceptor: Acceptor) -> RouteHandler:
     check_handler(handler)
 
-    # A partial of a coroutine method, not a coroutine function of its own around it: that would be
-    # one frame more for as long as each connection lives.
+    # A partial, not a coroutine function that calls `accept`: that would keep one more frame in
+    # memory for each open connection.
     route = functools.partial(acceptor.accept, handler=handler)
     return functools.update_wrapper(route, handler)
 
@@ -112,24 +117,28 @@ async def upgrade(
 async def upgrade(
     request: web.Request, handler: Handler[Any, Any], **options: Any
 ) -> web.StreamResponse:
-    """Upgrade a request inside an aiohttp handler of your own, and run the connection to its end.
+    """Upgrade a request in your own aiohttp handler, and run the connection until it ends.
+
+    Use it instead of `websocket` if you want to check a request before the upgrade.
 
     Args:
         request: The request.
-        handler: Composes the connection's pipeline.
-        codec: Between frames and values; `rxws.codecs.raw` if not given.
-        origins: As for `websocket`.
+        handler: Called with the connection, to compose its pipeline. See `rxws.Handler`.
+        codec: Converts between messages and values; by default `rxws.codecs.raw`.
+        origins: The web pages that may connect; see `websocket`.
         **options: See `rxws.ConnectionOptions`.
 
     Returns:
-        The response, for aiohttp.
+        The response, to be returned to aiohttp.
 
     Raises:
-        aiohttp.web.HTTPForbidden: The page may not connect.
-        aiohttp.web.HTTPUpgradeRequired: The request is no WebSocket, or of another version.
-        aiohttp.web.HTTPBadRequest: The WebSocket handshake is malformed.
-        aiohttp.web.HTTPMethodNotAllowed: The request is no GET.
-        TypeError: The handler is not callable, or an option of the wrong type or unknown.
+        aiohttp.web.HTTPForbidden: The page's origin may not connect.
+        aiohttp.web.HTTPUpgradeRequired: The request does not ask for a WebSocket, or for a version
+            other than 13.
+        aiohttp.web.HTTPBadRequest: The handshake is malformed.
+        aiohttp.web.HTTPMethodNotAllowed: The request is not a GET.
+        aiohttp.web.HTTPServiceUnavailable: The application is shutting down.
+        TypeError: The handler is not callable, or an option is unknown or has the wrong type.
         ValueError: An option is out of range.
 
     Examples:

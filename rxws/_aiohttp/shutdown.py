@@ -1,4 +1,4 @@
-"""The end of an application: its connections are closed with 1001 and waited for."""
+"""Close the open connections when an aiohttp application shuts down."""
 
 from __future__ import annotations
 
@@ -15,20 +15,26 @@ __all__ = ["OpenConnections", "connections_of", "setup"]
 
 
 def setup(app: web.Application, drain: float = 2.0) -> None:
-    """Close the connections of an application and its subapplications with 1001 at its shutdown.
+    """Close open connections with 1001 when an application shuts down.
+
+    This includes the connections of its subapplications. Without it, aiohttp cuts connections off
+    at shutdown.
 
     Args:
-        app: The application, before it runs.
-        drain: Seconds that peers have to answer; those that do not are aborted.
+        app: The application; it must not be running yet.
+        drain: Seconds to wait for the peers' close frames. Connections that are still open after
+            that are aborted.
 
     Raises:
-        RuntimeError: The application has it already, or runs already.
+        RuntimeError: The application is already running, or `setup` was already called for it.
         ValueError: `drain` is negative.
 
     Examples:
         ```python
         app = web.Application()
+        app.router.add_get("/", rxws.websocket(handler))
         rxws.setup(app)
+        web.run_app(app)
         ```
     """
     if not drain >= 0:
@@ -36,7 +42,7 @@ def setup(app: web.Application, drain: float = 2.0) -> None:
     if _CONNECTIONS in app:
         raise RuntimeError("rxws.setup was called for this application already")
     connections = OpenConnections(drain)
-    app.on_shutdown.append(connections.shut_down)  # raises where the application runs already
+    app.on_shutdown.append(connections.shut_down)  # raises if the application is already running
     app[_CONNECTIONS] = connections
 
 
@@ -46,35 +52,35 @@ class OpenConnections:
     def __init__(self, drain: float) -> None:
         self._drain = drain
         self._open: set[Session[Any, Any]] = set()
-        self._none_open = asyncio.Event()
+        self._empty = asyncio.Event()
         self.closing = False
 
     def add(self, session: Session[Any, Any]) -> None:
-        """Add one."""
+        """Add a connection."""
         self._open.add(session)
 
     def remove(self, session: Session[Any, Any]) -> None:
-        """Take one away, that is gone."""
+        """Remove a connection whose socket is gone."""
         self._open.discard(session)
         if not self._open:
-            self._none_open.set()
+            self._empty.set()
 
     async def shut_down(self, _: web.Application) -> None:
-        """Close all."""
+        """Close all connections, and abort those that stay open."""
         self.closing = True
         for session in list(self._open):
             session.shutdown(within=self._drain)
-        if not await self._gone(self._drain):
+        if not await self._wait_until_empty(self._drain):
             for session in list(self._open):
                 session.kill()
-            await self._gone(1.0)  # an aborted transport is gone in the next turns of the loop
+            await self._wait_until_empty(1.0)  # aborting takes a few turns of the loop
 
-    async def _gone(self, seconds: float) -> bool:
+    async def _wait_until_empty(self, seconds: float) -> bool:
         if self._open:
-            self._none_open.clear()
+            self._empty.clear()
             try:
                 async with asyncio.timeout(seconds):
-                    await self._none_open.wait()
+                    await self._empty.wait()
             except TimeoutError:
                 return False
         return True
@@ -85,7 +91,7 @@ _WARNED: weakref.WeakSet[web.Application] = weakref.WeakSet()
 
 
 def connections_of(request: web.Request) -> OpenConnections | None:
-    """Return where a request's connection is to be added; warn once where there is nothing."""
+    """Return the open connections of a request's application; warn once if it has no `setup`."""
     apps = request.match_info.apps
     for app in reversed(apps):
         if _CONNECTIONS in app:
@@ -94,6 +100,6 @@ def connections_of(request: web.Request) -> OpenConnections | None:
         _WARNED.add(apps[-1])
         logger.warning(
             "a connection was opened in an application without rxws.setup(app): "
-            "at its shutdown connections are cut off instead of closed with 1001"
+            "when it shuts down, connections are cut off instead of closed with 1001"
         )
     return None

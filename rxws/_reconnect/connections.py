@@ -185,11 +185,11 @@ def _from_coroutine(function: Callable[[], Awaitable[T]]) -> Observable[T]:
 
 async def _keep(own: SharedClientSession) -> None:
     """Hold a reference until cancelled; a task, because the end of the loop cancels it."""
-    own.hold()
+    own.acquire()
     try:
         await asyncio.get_running_loop().create_future()
     finally:
-        await own.let_go()
+        await own.release()
 
 
 async def _resolve(seconds: float, name: str, value: T | Callable[[], T | Awaitable[T]]) -> T:

@@ -119,7 +119,7 @@ def test_an_unknown_scheme_has_no_port_to_fill_in() -> None:
         (["https://example.org/"], "write it as"),
         (["null"], "write it as"),
         (["*"], "write it as"),
-        ([], "leave it out for the same host"),
+        ([], "omit it for the same host"),
     ],
 )
 def test_what_is_no_list_of_origins_is_refused(origins: str | list[str], remedy: str) -> None:
