@@ -1,16 +1,16 @@
-"""Fixtures for every test: an application on a free port, and the proof that nothing is left open.
+"""Fixtures for every test: servers on free ports, raw peers, and a check for leaks.
 
-- `serve`: `port = await serve(app)` runs a whole `web.Application`, `await serve(route_handler)`
-  one handler at every path; all that was started is cleaned up after the test.
-- `raw_client`: `peer = await raw_client(port, path, headers=…)` is `RawClient.connect`; it is gone
-  after the test, if need be by a reset.
-- `link`: a connection with a raw peer, once with the library at each end:
-  `one = await link(max_buffer=…)`.
-- `page`: a page in a headless Chromium, by the DevTools protocol; skipped where there is none.
-- `nothing_left_open` needs no mention: at the end of each test no asyncio task of the test's loop
-  and no socket of the process may be left that was not there when the test began. Both get a
-  moment to go away. Nor may the loop have been told of an exception that nobody took. In asyncio's
-  debug mode (`PYTHONASYNCIODEBUG=1` or `-X dev`) nothing but the test may have held the loop.
+- `serve`: `port = await serve(app)` runs a `web.Application`, `await serve(route_handler)` runs a
+  handler at every path. Both are cleaned up after the test.
+- `raw_client`: `peer = await raw_client(port, path, headers=…)` is `RawClient.connect`; the
+  connection is reset after the test.
+- `link`: a connection with a raw peer, `one = await link(max_buffer=…)`; the test runs with rxws as
+  the server and as the client.
+- `page`: a page in a headless Chromium, by the DevTools protocol; skipped without Chromium.
+- `nothing_left_open` runs for every test. At the end of a test, after a grace period, no new
+  asyncio task and no new socket may be open, and the loop must not have reported an unhandled
+  exception. In asyncio's debug mode (`PYTHONASYNCIODEBUG=1` or `-X dev`) no callback may have
+  blocked the loop.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from support.peers.browser import Page, browser, find_chromium, page_of
 from support.peers.endpoints import Links, open_links
 from support.peers.raw import RawClient
 
-# How fast an example is says nothing on a busy machine, and is asserted nowhere.
+# No deadline: the duration of an example means nothing on a busy machine.
 settings.register_profile("rxws", deadline=None)
 settings.load_profile("rxws")
 
-GRACE = 5.0  # seconds that what a test has closed may take to be gone
-FDS = Path("/proc/self/fd")  # where there is none, sockets are not counted
+GRACE = 5.0  # seconds for closed tasks and sockets to disappear
+FDS = Path("/proc/self/fd")  # without it, sockets are not counted
 
 
 UVLOOP = os.environ.get("RXWS_TEST_LOOP") == "uvloop"
@@ -49,22 +49,22 @@ if UVLOOP:
     uvloop: Any = importlib.import_module("uvloop")
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
-# As asyncio has it. pytest-asyncio makes its loops without.
+# As asyncio determines it; pytest-asyncio's loops ignore it.
 DEBUG = sys.flags.dev_mode or bool(os.environ.get("PYTHONASYNCIODEBUG"))
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _modules_are_no_garbage() -> None:
-    """Take what is imported by now out of the collector's work, which each test waits for."""
+def _freeze_imported_modules() -> None:
+    """Exclude imported objects from garbage collection, which each test runs."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(autouse=True)
 def nothing_left_open(request: pytest.FixtureRequest) -> Iterator[None]:
-    """At the end no task is running and no socket is open that the test has made."""
+    """Assert that the test leaves no task and no socket open."""
     if iscoroutinefunction(request.function):
-        request.getfixturevalue("_loop_left_clean")
+        request.getfixturevalue("_loop_is_clean")
         yield
         return
     before = open_sockets()
@@ -76,48 +76,48 @@ def nothing_left_open(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture
-async def _loop_left_clean() -> AsyncIterator[None]:
+async def _loop_is_clean() -> AsyncIterator[None]:
     before = open_sockets()
-    unheard: list[dict[str, Any]] = []
+    unhandled: list[dict[str, Any]] = []
     loop = asyncio.get_running_loop()
     loop.set_debug(DEBUG)
-    loop.set_exception_handler(lambda _, context: unheard.extend([context] * is_news(context)))
+    loop.set_exception_handler(lambda _, context: unhandled.extend([context] * is_failure(context)))
     with slow_callbacks(loop) as slow:
         yield
-    gc.collect()  # what was forgotten unclosed says so now, in the test whose it is
+    gc.collect()  # report unclosed objects in the test that created them
     deadline = time.monotonic() + GRACE
-    # Nothing tells when the kernel has dropped a socket, so there is no event to wait for.
+    # The kernel has no event for a dropped socket.
     while (left := left_open(before)) and time.monotonic() < deadline:  # noqa: ASYNC110  # see above
         await asyncio.sleep(0.01)
     assert not left, f"left open: {left}"
-    assert not unheard, f"exceptions that nobody took: {unheard}"
-    assert not slow, f"callbacks that held the loop: {slow}"
+    assert not unhandled, f"unhandled exceptions: {unhandled}"
+    assert not slow, f"callbacks that blocked the loop: {slow}"
 
 
-def is_news(context: dict[str, Any]) -> bool:
-    """Whether what the loop was told is told outside its debug mode, too.
+def is_failure(context: dict[str, Any]) -> bool:
+    """Return whether the exception handler's context is a failure.
 
-    In debug mode it is also told of a client that broke off a TLS handshake.
+    In debug mode asyncio also reports a client that aborted a TLS handshake.
     """
     return not context["message"].startswith("Error on transport creation for incoming connection")
 
 
 def left_open(sockets_before: set[str]) -> list[str]:
-    """What should not be open: tasks other than the current one, sockets other than these."""
+    """Return open tasks other than the current one, and sockets other than these."""
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     return [repr(task) for task in tasks] + sorted(open_sockets() - sockets_before)
 
 
 def open_sockets() -> set[str]:
-    """The process's open sockets, by their inodes: a reused descriptor does not hide one."""
-    if UVLOOP:  # has sockets of its own while it runs
+    """Return the process's open sockets by inode, since descriptors are reused."""
+    if UVLOOP:  # it has internal sockets while it runs
         return set()
     found: set[str] = set()
     if FDS.is_dir():
         for name in os.listdir(FDS):
             try:
                 target = os.readlink(FDS / name)
-            except OSError:  # closed since it was listed
+            except OSError:  # closed meanwhile
                 continue
             if target.startswith("socket:"):
                 found.add(target)
@@ -126,8 +126,8 @@ def open_sockets() -> set[str]:
 
 @pytest.fixture
 async def raw_client(serve: Serve) -> AsyncIterator[Dial]:
-    """Connect as a raw client, as `RawClient.connect` does."""
-    del serve  # asked for so that the clients are gone before the servers are cleaned up
+    """Connect raw clients, as `RawClient.connect` does."""
+    del serve  # requested so that clients disconnect before the servers are cleaned up
     clients: list[RawClient] = []
 
     async def connect(port: int, path: str = "/", **options: Any) -> RawClient:
@@ -150,7 +150,7 @@ async def serve() -> AsyncIterator[Serve]:
         else:
             app = web.Application()
             app.router.add_route("*", "/{path:.*}", what)
-        # Short: a connection that a failing test leaves behind holds the runner for that long.
+        # Short, since a connection left by a failing test delays the cleanup for that long.
         runner = web.AppRunner(app, shutdown_timeout=1.0, access_log=None)
         runners.append(runner)
         await runner.setup()
@@ -173,7 +173,7 @@ async def link(request: pytest.FixtureRequest, serve: Serve) -> AsyncIterator[Li
 
 @pytest.fixture(scope="session")
 def browser_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A headless Chromium for all tests that need one."""
+    """Start a headless Chromium for all tests that need one."""
     if find_chromium() is None:
         reason = "no Chromium on PATH (Debian: apt-get install chromium)"
         if os.environ.get("RXWS_REQUIRE_BROWSER") == "1":
@@ -185,7 +185,7 @@ def browser_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 async def page(browser_endpoint: str) -> AsyncIterator[Page]:
-    """A page of a browser; at the end no script of it may have failed."""
+    """Open a page in a browser; at the end no script may have failed."""
     async with page_of(browser_endpoint) as page:
         yield page
         assert page.exceptions == []

@@ -1,4 +1,4 @@
-"""A real browser, headless Chromium, on the demo's page."""
+"""The demo's page in a headless Chromium."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from support.processes.examples import Demo, running_demo
 
 @pytest.fixture
 async def demo() -> AsyncIterator[Demo]:
-    """A running demo."""
+    """Start the demo."""
     async with running_demo() as demo:
         yield demo
 
 
 async def click(page: Page, what: str) -> None:
-    """Press a button with the mouse, where it is on the screen."""
+    """Click the element with the mouse."""
     box = await page.evaluate(
         f"""(() => {{
             const button = document.querySelector({what!r});
@@ -43,8 +43,8 @@ async def click(page: Page, what: str) -> None:
         )
 
 
-async def write(page: Page, what: str, text: str) -> None:
-    """Type into an input, in place of what stands there."""
+async def replace_text(page: Page, what: str, text: str) -> None:
+    """Replace the text of an input."""
     await page.evaluate(f"document.querySelector({what!r}).select()")
     await page.evaluate(f"document.querySelector({what!r}).focus()")
     await page.call("Input.insertText", text=text)
@@ -57,8 +57,8 @@ async def connect(page: Page, demo: Demo, example: str) -> None:
     await page.wait("document.querySelector('#state').dataset.state === 'open'")
 
 
-async def row(page: Page, kind: str, number: int = 0) -> dict[str, Any]:
-    """A row of the page's log, waited for: what its elements and its data attributes say."""
+async def log_row(page: Page, kind: str, number: int = 0) -> dict[str, Any]:
+    """Wait for a row of the page's log; return its text and data attributes."""
     found = f"document.querySelectorAll('#rows li[data-kind={kind}]')[{number}]"
     await page.wait(f"{found} !== undefined")
     text = f"{found}.querySelector('.data').textContent"
@@ -66,75 +66,75 @@ async def row(page: Page, kind: str, number: int = 0) -> dict[str, Any]:
     return result
 
 
-async def test_talks_to_the_examples(page: Page, demo: Demo) -> None:
-    """A person types, sees what was sent and what came, closes, and sees the code come back."""
+async def test_a_user_sends_receives_and_closes(page: Page, demo: Demo) -> None:
+    """A user sends text, sees it and the reply in the log, closes, and sees the close code."""
     await connect(page, demo, "shout")
-    await write(page, "#text", "hello, browser")
+    await replace_text(page, "#text", "hello, browser")
     await click(page, "#send-text")
-    assert (await row(page, "sent"))["text"] == "hello, browser"
-    assert (await row(page, "received"))["text"] == "HELLO, BROWSER"
-    await write(page, "#close-code", "4001")
-    await write(page, "#close-reason", "enough")
+    assert (await log_row(page, "sent"))["text"] == "hello, browser"
+    assert (await log_row(page, "received"))["text"] == "HELLO, BROWSER"
+    await replace_text(page, "#close-code", "4001")
+    await replace_text(page, "#close-reason", "enough")
     await click(page, "#close")
-    closed = await row(page, "close")
+    closed = await log_row(page, "close")
     assert (closed["code"], closed["clean"]) == ("4001", "true")
     assert await page.evaluate("document.querySelector('#state').textContent") == "closed"
 
 
-async def test_sends_binary(page: Page, demo: Demo) -> None:
-    """Binary comes back as binary from the echo, and closes what speaks text only with 1003."""
+async def test_binary_messages(page: Page, demo: Demo) -> None:
+    """The echo returns binary as binary; an example that accepts text only closes with 1003."""
     await connect(page, demo, "echo")
-    await write(page, "#text", "é")
+    await replace_text(page, "#text", "é")
     await click(page, "#send-binary")
-    received = await row(page, "received")
+    received = await log_row(page, "received")
     assert (received["type"], received["text"].split()) == ("binary", ["c3", "a9", "é"])
     await connect(page, demo, "shout")
     await click(page, "#send-binary")
-    assert (await row(page, "close"))["code"] == "1003"
+    assert (await log_row(page, "close"))["code"] == "1003"
 
 
-async def test_sees_the_servers_close(page: Page, demo: Demo) -> None:
-    """4003 from inside the pipeline arrives with its reason; a 401 is the browser's 1006."""
+async def test_the_log_shows_the_servers_close(page: Page, demo: Demo) -> None:
+    """The log shows a close with 4003 and its reason; a 401 is a 1006 in a browser."""
     await connect(page, demo, "private")
-    await write(page, "#text", "open the box")
+    await replace_text(page, "#text", "open the box")
     await click(page, "#send-text")
-    closed = await row(page, "close")
+    closed = await log_row(page, "close")
     assert (closed["code"], closed["clean"]) == ("4003", "true")
     assert closed["reason"] == "you may look, not open"
     await click(page, "#addresses button:nth-of-type(2)")  # the address without the token
     await click(page, "#connect")
-    closed = await row(page, "close", 1)
+    closed = await log_row(page, "close", 1)
     assert (closed["code"], closed["clean"]) == ("1006", "false")
 
 
-async def test_sees_the_end_of_the_server(page: Page, demo: Demo) -> None:
-    """A server that stops says 1001; one that is killed leaves 1006."""
+async def test_the_log_shows_the_end_of_the_server(page: Page, demo: Demo) -> None:
+    """A server that stops closes with 1001; a server that is killed is a 1006."""
     await connect(page, demo, "ticker")
-    await row(page, "received")
+    await log_row(page, "received")
     assert await demo.end(signal.SIGTERM) == (0, "")
-    closed = await row(page, "close")
+    closed = await log_row(page, "close")
     assert (closed["code"], closed["reason"], closed["clean"]) == ("1001", "Going Away", "true")
     async with running_demo() as another:
         await connect(page, another, "ticker")
-        await row(page, "received")
+        await log_row(page, "received")
         await another.end(signal.SIGKILL)
-        closed = await row(page, "close")
+        closed = await log_row(page, "close")
         assert (closed["code"], closed["clean"]) == ("1006", "false")
 
 
-async def test_answers_bad_messages(page: Page, demo: Demo) -> None:
-    """Each message that the page proposes for the typed example is answered."""
+async def test_suggested_messages_are_answered(page: Page, demo: Demo) -> None:
+    """Each message that the page suggests for the typed example is answered."""
     await connect(page, demo, "rpc")
     keys: list[str] = []
     for number in range(3):
         await click(page, f"#tries button:nth-of-type({number + 1})")
         await click(page, "#send-text")
-        keys += json.loads((await row(page, "received", number))["text"])
+        keys += json.loads((await log_row(page, "received", number))["text"])
     assert keys == ["id", "result", "error", "error"]
 
 
-async def test_two_windows_chat(page: Page, demo: Demo) -> None:
-    """Two sockets of one browser share the room, and the one that stays sees the other leave."""
+async def test_two_sockets_share_a_chat_room(page: Page, demo: Demo) -> None:
+    """Two sockets of one browser share a chat room, and one sees the other leave."""
     await connect(page, demo, "chat")
     heard = await page.evaluate(
         """new Promise((resolve) => {
@@ -144,12 +144,14 @@ async def test_two_windows_chat(page: Page, demo: Demo) -> None:
         })"""
     )
     assert heard == "bob: hello"
-    assert (await row(page, "received", 0))["text"] == "bob: hello"
-    assert (await row(page, "received", 1))["text"] == "* bob left (3001)"
+    assert (await log_row(page, "received", 0))["text"] == "bob: hello"
+    assert (await log_row(page, "received", 1))["text"] == "* bob left (3001)"
 
 
-async def test_large_compressed_and_without_a_code(page: Page, demo: Demo) -> None:
-    """With the browser's own compression 200 KiB go both ways, and a close with no code is 1005."""
+async def test_a_large_compressed_message_and_a_close_without_a_code(
+    page: Page, demo: Demo
+) -> None:
+    """200 KiB with the browser's compression go both ways; a close without a code is a 1005."""
     await page.open(demo.url)
     result = await page.evaluate(
         """new Promise((resolve) => {
@@ -167,35 +169,35 @@ async def test_large_compressed_and_without_a_code(page: Page, demo: Demo) -> No
     assert (result["code"], result["wasClean"]) == (1005, True)
 
 
-async def test_a_foreign_page_is_refused(page: Page, demo: Demo) -> None:
-    """A page of another origin, here another name of the same machine, gets no connection."""
+async def test_a_page_of_another_origin_is_refused(page: Page, demo: Demo) -> None:
+    """A page of another origin, here another host name, gets no connection."""
     await page.open(f"http://localhost:{demo.port}/")
-    await write(page, "#url", f"ws://127.0.0.1:{demo.port}/shout")
+    await replace_text(page, "#url", f"ws://127.0.0.1:{demo.port}/shout")
     await click(page, "#connect")
-    closed = await row(page, "close")
+    closed = await log_row(page, "close")
     assert (closed["code"], closed["clean"]) == ("1006", "false")
-    await write(page, "#url", f"ws://localhost:{demo.port}/shout")
+    await replace_text(page, "#url", f"ws://localhost:{demo.port}/shout")
     await click(page, "#connect")
-    await row(page, "open")
+    await log_row(page, "open")
 
 
-async def test_says_what_cannot_be_done(page: Page, demo: Demo) -> None:
-    """A close code that no browser may send, and an address that is none, are told in the log."""
+async def test_the_log_shows_errors(page: Page, demo: Demo) -> None:
+    """The log shows the errors for an invalid close code and an invalid address."""
     await connect(page, demo, "shout")
-    await write(page, "#close-code", "1006")
+    await replace_text(page, "#close-code", "1006")
     await click(page, "#close")
-    assert "1006" in (await row(page, "error"))["text"]
-    await write(page, "#close-code", "1000")
+    assert "1006" in (await log_row(page, "error"))["text"]
+    await replace_text(page, "#close-code", "1000")
     await click(page, "#close")
-    await row(page, "close")
-    await write(page, "#url", "nonsense:/")
+    await log_row(page, "close")
+    await replace_text(page, "#url", "nonsense:/")
     await click(page, "#connect")
-    assert "nonsense" in (await row(page, "error", 1))["text"]
+    assert "nonsense" in (await log_row(page, "error", 1))["text"]
 
 
 @pytest.mark.parametrize("width", [400, 1200])
-async def test_page_fits(page: Page, demo: Demo, width: int) -> None:
-    """Nothing hangs over the edge, narrow or wide, and every example can be opened."""
+async def test_the_page_fits(page: Page, demo: Demo, width: int) -> None:
+    """Nothing overflows a narrow or wide window, and every example can be opened."""
     await page.call(
         "Emulation.setDeviceMetricsOverride",
         width=width,

@@ -1,4 +1,4 @@
-"""The table of frames in a real browser: its tools, while the page is given the table anew."""
+"""The frame table in a real browser, while the page replaces the table."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ SHOWN = "[...document.querySelectorAll('tbody tr:not(.rxws-hidden)')].map(row =>
 BOTTOM = "document.querySelector('.rxws-scroll').scrollTop === 0"
 
 
-class Shown:
-    """A table on a page, drawn as often as one likes."""
+class TableOnPage:
+    """A frame table on a page that can be drawn again."""
 
     def __init__(self, page: Page, recording: Recording, keep: int = 200) -> None:
         self.page = page
         self.rows = Rows(recording, keep)
 
     async def draw(self) -> None:
-        """Replace what the page shows by the table as it is now."""
+        """Replace the table on the page with its current state."""
         await put(self.page, table_html(self.rows.frames(), "one"))
 
     async def numbers(self) -> list[int]:
-        """The rows that are shown."""
+        """Return the numbers of the visible rows."""
         found: list[int] = await self.page.evaluate(SHOWN)
         return found
 
-    async def said(self) -> str:
-        """What the count says."""
+    async def count_text(self) -> str:
+        """Return the text of the row count."""
         found: str = await self.page.evaluate("document.querySelector('.rxws-count').textContent")
         return found
 
     async def filter(self, text: str) -> None:
-        """Type into the field in place of what it has."""
+        """Replace the text of the filter field."""
         await self.page.evaluate("document.querySelector('input').focus()")
         await self.page.evaluate("document.querySelector('input').select()")
         if text:
@@ -57,7 +57,7 @@ class Shown:
             )
 
     async def mouse(self, what: str, kind: str) -> None:
-        """Press or release the mouse in the middle of something."""
+        """Press or release the mouse in the middle of an element."""
         x, y = await self.page.evaluate(
             f"(() => {{const {{x, y, height}} = document.querySelector({what!r})"
             ".getBoundingClientRect(); return [x + 8, y + height / 2]})()"
@@ -67,7 +67,7 @@ class Shown:
         )
 
     async def click(self, what: str) -> None:
-        """Press and release the mouse there, while the table is drawn in between."""
+        """Click an element, drawing the table between press and release."""
         await self.mouse(what, "mousePressed")
         await self.draw()
         await self.mouse(what, "mouseReleased")
@@ -75,7 +75,7 @@ class Shown:
 
 @pytest.fixture
 async def page(page: Page, tmp_path: Path) -> AsyncIterator[Page]:
-    """A page with a place for tables."""
+    """Open a page with a host element for tables."""
     file = tmp_path / "page.html"
     file.write_text("<!doctype html><meta charset=utf-8><div id=host></div><p>behind</p>")
     await page.open(file.as_uri())
@@ -83,46 +83,46 @@ async def page(page: Page, tmp_path: Path) -> AsyncIterator[Page]:
     assert page.log == []
 
 
-def numbers(*indices: int) -> list[int]:
-    return [index + 1 for index in indices]  # events are counted from one
+def row_numbers(*indices: int) -> list[int]:
+    return [index + 1 for index in indices]  # rows are numbered from 1
 
 
-async def test_filters_by_text_regex_and_direction(page: Page) -> None:
-    """Text, an expression between slashes and a direction choose rows; the count says how many."""
+async def test_filter_by_text_regex_and_direction(page: Page) -> None:
+    """Text, a regular expression or a direction filters rows, and the count shows how many."""
     recording = blank()
     count(recording, 0, 30)
-    table = Shown(page, recording)
+    table = TableOnPage(page, recording)
     await table.draw()
-    assert await table.numbers() == numbers(*range(30))
-    assert await table.said() == ""
+    assert await table.numbers() == row_numbers(*range(30))
+    assert await table.count_text() == ""
     below = "document.querySelector('body > p').getBoundingClientRect().top"
     before = await page.evaluate(below)
     await table.filter('"I": 7')
-    assert await table.numbers() == numbers(7)
+    assert await table.numbers() == row_numbers(7)
     assert await page.evaluate(below) == before
-    assert await table.said() == "1 of 30 shown"
+    assert await table.count_text() == "1 of 30 shown"
     await table.filter("/[12]9/")
-    assert await table.numbers() == numbers(19, 29)
+    assert await table.numbers() == row_numbers(19, 29)
     await table.filter("/I/i")
     assert len(await table.numbers()) == 30
     await table.filter("/(/")
     assert len(await table.numbers()) == 30
     assert await page.evaluate("document.querySelector('input').matches('[aria-invalid]')")
-    assert await table.said() == "not a regular expression"
+    assert await table.count_text() == "not a regular expression"
     await table.filter("")
-    assert await table.said() == ""
+    assert await table.count_text() == ""
     await table.click(".rxws-dirs .out")
-    assert await table.numbers() == numbers(*range(2, 30, 3))
+    assert await table.numbers() == row_numbers(*range(2, 30, 3))
     await table.click(".rxws-dirs .in")
-    assert await table.numbers() == numbers(*(i for i in range(30) if i % 3 != 2))
+    assert await table.numbers() == row_numbers(*(i for i in range(30) if i % 3 != 2))
     await table.click(".rxws-dirs button")
     assert len(await table.numbers()) == 30
 
 
-async def test_one_can_type_while_frames_come(page: Page) -> None:
-    """What is typed, the cursor and what is selected outlive that the table is drawn anew."""
+async def test_typing_while_frames_arrive(page: Page) -> None:
+    """The filter's text, cursor and selection survive redrawing the table."""
     recording = blank()
-    table = Shown(page, recording)
+    table = TableOnPage(page, recording)
     await table.draw()
     await page.evaluate("document.querySelector('input').focus()")
     for i, character in enumerate("12 9"):
@@ -134,13 +134,13 @@ async def test_one_can_type_while_frames_come(page: Page) -> None:
     await table.key("Delete", 46)
     await table.draw()
     assert await page.evaluate("document.querySelector('input').value") == "129"
-    assert await table.numbers() == numbers(129)
+    assert await table.numbers() == row_numbers(129)
     assert await page.evaluate("document.activeElement === document.querySelector('input')")
 
 
-async def test_takes_the_focus_from_nobody(page: Page) -> None:
-    """Who has left the field for another is not called back when the table is drawn."""
-    table = Shown(page, blank())
+async def test_redrawing_does_not_steal_the_focus(page: Page) -> None:
+    """Redrawing the table does not return the focus to the filter after the user left it."""
+    table = TableOnPage(page, blank())
     await table.draw()
     await page.evaluate("document.querySelector('input').focus()")
     await page.evaluate(
@@ -149,7 +149,7 @@ async def test_takes_the_focus_from_nobody(page: Page) -> None:
     await page.evaluate("document.querySelector('#cell').focus()")
     await table.draw()
     assert await page.evaluate("document.activeElement.id") == "cell"
-    # The table is gone for a moment, with the focus, and the other field is chosen meanwhile.
+    # The table disappears for a moment together with the focus; the user selects another field.
     await page.evaluate("document.querySelector('input').focus()")
     await page.evaluate("document.querySelector('#host').replaceChildren()")
     await page.evaluate("document.querySelector('#cell').focus()")
@@ -161,49 +161,49 @@ async def test_takes_the_focus_from_nobody(page: Page) -> None:
     assert await page.evaluate("document.activeElement === document.body")
 
 
-async def test_a_paused_table_stays_and_says_what_it_misses(page: Page) -> None:
-    """Paused it shows what it showed, whatever comes and is left out; then it goes on."""
+async def test_a_paused_table_counts_newer_frames(page: Page) -> None:
+    """A paused table keeps its rows and counts newer frames, until it resumes."""
     recording = blank()
     count(recording, 0, 5)
-    table = Shown(page, recording, keep=10)
+    table = TableOnPage(page, recording, keep=10)
     await table.draw()
     await table.click(".rxws-dirs + button")
-    assert await table.said() == "paused"
+    assert await table.count_text() == "paused"
     count(recording, 5, 8)
     await table.draw()
-    assert await table.numbers() == numbers(*range(5))
-    assert await table.said() == "paused, 3 newer"
+    assert await table.numbers() == row_numbers(*range(5))
+    assert await table.count_text() == "paused, 3 newer"
     count(recording, 8, 40)
     await table.draw()
-    assert await table.numbers() == numbers(*range(5))
+    assert await table.numbers() == row_numbers(*range(5))
     await table.filter("3")
     await table.draw()
-    assert await table.numbers() == numbers(3)
-    assert (await table.said()).startswith("1 of 5 shown, paused")
+    assert await table.numbers() == row_numbers(3)
+    assert (await table.count_text()).startswith("1 of 5 shown, paused")
     await table.filter("")
     await table.click(".rxws-dirs + button")
-    assert await table.numbers() == numbers(*range(30, 40))
-    assert await table.said() == ""
+    assert await table.numbers() == row_numbers(*range(30, 40))
+    assert await table.count_text() == ""
 
 
-async def test_clear_hides_what_came_so_far(page: Page) -> None:
-    """What comes later is shown, what was there is not."""
+async def test_clear_hides_existing_rows(page: Page) -> None:
+    """After "clear" only later rows are shown."""
     recording = blank()
     count(recording, 0, 5)
-    table = Shown(page, recording)
+    table = TableOnPage(page, recording)
     await table.draw()
     await table.click(".rxws-dirs + button + button")
     assert await table.numbers() == []
     count(recording, 5, 7)
     await table.draw()
-    assert await table.numbers() == numbers(5, 6)
+    assert await table.numbers() == row_numbers(5, 6)
 
 
-async def test_keeps_the_newest_in_sight_unless_scrolled_up(page: Page) -> None:
-    """At the bottom it stays at the bottom; above, the row that one reads stays where it is."""
+async def test_the_table_follows_new_rows_unless_scrolled_up(page: Page) -> None:
+    """At the bottom the table follows new rows; when scrolled up, it stays in place."""
     recording = blank()
     count(recording, 0, 100)
-    table = Shown(page, recording, keep=100)
+    table = TableOnPage(page, recording, keep=100)
     await table.draw()
     assert await page.evaluate(BOTTOM)
     where = (
@@ -230,13 +230,13 @@ async def test_keeps_the_newest_in_sight_unless_scrolled_up(page: Page) -> None:
 
 
 async def test_rows_stay_unfolded(page: Page) -> None:
-    """A row unfolds where it is pressed, its levels too, and stays so when the table is drawn."""
+    """Unfolded rows and levels stay unfolded when the table is redrawn."""
     recording = blank()
     count(recording, 0, 30)
     nested = {"a": {"b": ["x" * 30, "y" * 30, "z" * 30], "c": {"d": 1}}}
     add(recording, "incoming", nested, 3)
     count(recording, 31, 34)
-    table = Shown(page, recording)
+    table = TableOnPage(page, recording)
     await table.draw()
     row = "tr[data-n='31']"
     opened = f'[...document.querySelectorAll("{row} details")].map(fold => fold.open)'
@@ -272,10 +272,10 @@ ATTACKS = [
 
 
 @pytest.mark.promise("shown")
-async def test_nothing_of_a_frame_is_executed(page: Page) -> None:
-    """Markup in data, names, errors, reasons and the title is text, folded and unfolded."""
+async def test_markup_in_frames_is_not_executed(page: Page) -> None:
+    """Markup in data, names, errors, reasons and the title is shown as text."""
 
-    class Sly:
+    class Hostile:
         def __repr__(self) -> str:
             return ATTACKS[1] * 5
 
@@ -283,7 +283,12 @@ async def test_nothing_of_a_frame_is_executed(page: Page) -> None:
         recording = blank(title=attack)
         values: list[Any] = [attack, attack * 30, f"{attack}\n{attack}", attack.encode() * 4]
         values += [{attack: attack, "deep": {attack: [attack * 3, {attack: attack * 3}]}}]
-        values += [json.dumps({attack: [attack] * 9}), Sly(), {Sly(): Sly()}, [Sly()]]
+        values += [
+            json.dumps({attack: [attack] * 9}),
+            Hostile(),
+            {Hostile(): Hostile()},
+            [Hostile()],
+        ]
         for value in values:
             add(recording, "incoming", value)
         error = DecodeError(attack, attack * 20)
@@ -291,7 +296,7 @@ async def test_nothing_of_a_frame_is_executed(page: Page) -> None:
         add(recording, "errors", error)
         add(recording, "outgoing", Close(4000, attack))
         add(recording, "closed", Close(4000, attack))
-        table = Shown(page, recording)
+        table = TableOnPage(page, recording)
         await table.draw()
         await page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
         assert len(await table.numbers()) == len(values) + 3
@@ -304,8 +309,8 @@ async def test_nothing_of_a_frame_is_executed(page: Page) -> None:
         assert await page.evaluate("typeof window.hacked") == "undefined"
 
 
-async def test_without_scripts_it_is_a_table(page: Page) -> None:
-    """Where a page takes scripts or styles away the rows are there and unfold; no tools are."""
+async def test_the_table_works_without_scripts(page: Page) -> None:
+    """Without scripts or styles the rows are shown and unfold, but there are no tools."""
     recording = blank()
     count(recording, 0, 100)
     html = table_html(Rows(recording, 200).frames(), "one")
@@ -320,8 +325,8 @@ async def test_without_scripts_it_is_a_table(page: Page) -> None:
     assert await page.evaluate("document.querySelector('#host').innerText.includes('\\t8 B\\t')")
 
 
-async def test_two_of_the_same_table_live_on_one_page(page: Page) -> None:
-    """An output that a notebook shows twice has its tools in both."""
+async def test_the_same_table_twice_on_a_page(page: Page) -> None:
+    """The same output twice on a page has its tools in both."""
     recording = blank()
     count(recording, 0, 3)
     html = table_html(Rows(recording, 200).frames(), "one")
@@ -330,8 +335,8 @@ async def test_two_of_the_same_table_live_on_one_page(page: Page) -> None:
 
 
 @pytest.mark.parametrize("width", [320, 400, 1200])
-async def test_it_fits(page: Page, width: int) -> None:
-    """Nothing hangs over the edge, narrow or wide, folded or not."""
+async def test_the_table_fits(page: Page, width: int) -> None:
+    """Nothing overflows a narrow or wide window, folded or unfolded."""
     await page.call(
         "Emulation.setDeviceMetricsOverride",
         width=width,
@@ -344,7 +349,7 @@ async def test_it_fits(page: Page, width: int) -> None:
     add(recording, "incoming", {"x" * 80: "y" * 500}, 4000)
     add(recording, "incoming", bytes(range(256)), 4000)
     add(recording, "closed", Close(4000, "z" * 120), 4000)
-    table = Shown(page, recording)
+    table = TableOnPage(page, recording)
     await table.draw()
     await page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
     for what in ("document.documentElement", "document.querySelector('.rxws-scroll')"):

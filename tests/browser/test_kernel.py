@@ -1,4 +1,4 @@
-"""Notebook manners, in a real kernel."""
+"""Output and views in a real Jupyter kernel."""
 
 from __future__ import annotations
 
@@ -40,8 +40,11 @@ await runner.cleanup()
 
 @pytest.mark.promise("cell")
 async def test_callbacks_print_under_the_cell_that_subscribed() -> None:
-    """Not under that which connected, nor under that which runs: direct ones, and those of a chain
-    with a timer; one that sends is called within itself; what comes after the end, too."""
+    """Callbacks print under the cell that subscribed them.
+
+    That holds for direct subscriptions, chains with a timer, callbacks that send within
+    callbacks, and notifications after the end.
+    """
     async with kernel() as front:
         connected = await front.run(OPEN)
         direct = await front.run("""
@@ -59,12 +62,12 @@ nested = Subject()
 conn.outgoing.subscribe(lambda text: text == "a" and conn.outgoing.on_next("c"))
 """)
         ended = await front.run("""
-class Told(rx.Observer):
+class PrintClose(rx.Observer):
     def on_next(self, value):
-        print("told", value.code, flush=True)
+        print("closed", value.code, flush=True)
     def on_completed(self):
-        print("over", flush=True)
-conn.closed.subscribe(Told())
+        print("completed", flush=True)
+conn.closed.subscribe(PrintClose())
 """)
         sent = await front.run("""
 conn.outgoing.on_next("a")
@@ -79,24 +82,26 @@ print("sent")
     assert connected.text == ""
     assert direct.text.split("\n") == ["direct a", "direct c", "direct b", ""]
     assert chained.text == "calm b\n"
-    assert ended.text == "told 4001\nover\n"
+    assert ended.text == "closed 4001\ncompleted\n"
     assert sent.text == "sent\n"
     assert late.text == "late 4001\n"
 
 
 @pytest.mark.promise("cell")
-async def test_a_view_lives_under_its_cell() -> None:
-    """It is drawn in its place while other cells run; its error is shown there, and printed
-    nowhere; running the cell again stops it, and the cell is known by its id or its text."""
+async def test_a_view_is_updated_under_its_cell() -> None:
+    """A view is updated under its cell while other cells run, until its cell runs again.
+
+    Its error is shown in the view and printed nowhere. A cell is recognized by its id or its text.
+    """
     async with kernel() as front:
         await front.run(OPEN)
-        watching = """
+        watch_cell = """
 conn.incoming.subscribe()
 view = viz.watch(conn.incoming, ops.map(json.loads), ("inverse", ops.map(lambda n: 1 / n)))
 whole = viz.watch(conn)
 view
 """
-        first = await front.run(watching, cell_id="one")
+        first = await front.run(watch_cell, cell_id="one")
         assert first.error == ""
         assert (first.displays, len(first.shown), first.result) == (2, 2, "")
 
@@ -106,9 +111,11 @@ for n in (4, 0):
 await view
 """)
         assert sending.error == sending.text == ""
-        said = "\n".join(bundle["text/plain"] for bundle in first.shown.values())
-        assert "✗ ZeroDivisionError: division by zero\n  in inverse (1 / n), at the value 0" in said
-        assert "Cell In[" in said
+        shown = "\n".join(bundle["text/plain"] for bundle in first.shown.values())
+        assert (
+            "✗ ZeroDivisionError: division by zero\n  in inverse (1 / n), at the value 0" in shown
+        )
+        assert "Cell In[" in shown
         assert all(bundle["text/html"].startswith("<svg") for bundle in first.shown.values())
 
         elsewhere = await front.run("view")
@@ -116,9 +123,9 @@ await view
         listed = await front.run("print(viz.views())")
         assert listed.text.count("<View") == 1
 
-        edited = await front.run(watching + "# edited", cell_id="one")
+        edited = await front.run(watch_cell + "# edited", cell_id="one")
         assert edited.displays == 2
-        again = await front.run(watching + "# edited", cell_id="one")
+        again = await front.run(watch_cell + "# edited", cell_id="one")
         assert again.displays == 2
         listed = await front.run("print(whole in viz.views(), len(viz.views()))")
         assert listed.text == "True 2\n"
@@ -134,8 +141,8 @@ before = len(asyncio.all_tasks())
 viz.stop_all()
 viz.stop_all()
 timers = [each for each in asyncio.get_running_loop()._scheduled if not each.cancelled()]
-looking = [each for each in timers if "Display" in repr(each)]
-print(viz.views(), looking, len(asyncio.all_tasks()) - before)
+display_timers = [each for each in timers if "Display" in repr(each)]
+print(viz.views(), display_timers, len(asyncio.all_tasks()) - before)
 print(conn.incoming.subscriptions, conn.incoming._watchers, conn.errors._watchers)
 """)
         assert left.text == "[] [] 0\n3 () ()\n"
@@ -143,8 +150,8 @@ print(conn.incoming.subscriptions, conn.incoming._watchers, conn.errors._watcher
 
 
 @pytest.mark.promise("runs-on")
-async def test_interrupting_the_cell_that_awaits_stops_the_view() -> None:
-    """The kernel goes on, and nothing of the view is left."""
+async def test_interrupting_a_cell_that_awaits_a_view() -> None:
+    """Interrupting a cell that awaits a view stops the view; the kernel keeps running."""
     async with kernel() as front:
         await front.run("from rxws import viz\nimport reactivex as rx\nsource = rx.Subject()")
         waiting = front.start("""
@@ -162,8 +169,11 @@ await view
 
 @pytest.mark.promise("cell")
 async def test_a_saved_notebook_ends_with_the_last_picture() -> None:
-    """Executed headless, where what comes for a cell that is over is dropped: the awaiting cell
-    brings the picture up to date."""
+    """A notebook run without a front end is saved with the final picture of its views.
+
+    Without a front end, later output of a finished cell is dropped; the cell that awaits the view
+    updates the picture.
+    """
     sources = [
         OPEN,
         "view = viz.watch(conn.incoming, ops.map(str.upper))\nconn.incoming.subscribe()",

@@ -1,4 +1,4 @@
-"""The scenes are drawn as in the reference pictures, as text and as a browser shows them."""
+"""The scenes match the reference pictures, as text and as a browser renders them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from support.peers.browser import Page
 from support.pictures.reference import FOLDER, difference, drawn, shot
 from support.pictures.scenes import SCENES
 
-# The share of a picture that may differ: with Liberation for DejaVu it is 0.019 at most.
+# The share of pixels that may differ. Liberation fonts instead of DejaVu make up to 0.019.
 BOUND = 0.03
 
 
 @pytest.mark.parametrize("name", SCENES)
-def test_the_drawing_is_the_reference(name: str) -> None:
-    """To the letter; `make pictures` writes them anew, for a person to look at."""
+def test_the_drawing_matches_the_reference(name: str) -> None:
+    """Each scene is drawn as its SVG reference, byte for byte."""
     expected = (FOLDER / f"{name}.svg").read_text(encoding="utf-8")
-    assert drawn(SCENES[name]) == expected, f"{name} is drawn otherwise: make pictures, and look"
+    assert drawn(SCENES[name]) == expected, f"{name} has changed: run `make pictures`"
 
 
-def test_the_references_are_those_of_the_scenes() -> None:
-    """No picture is left over, none is missing, and none is large."""
+def test_every_scene_has_references() -> None:
+    """Each scene has an SVG and a PNG of at most 40 kB, and no other file exists."""
     assert {path.name for path in FOLDER.iterdir()} == {
         f"{name}.{kind}" for name in SCENES for kind in ("png", "svg")
     }
@@ -30,7 +30,7 @@ def test_the_references_are_those_of_the_scenes() -> None:
 
 
 async def test_a_browser_shows_the_references(page: Page, tmp_path: Path) -> None:
-    """Each scene looks as its reference does, but for fonts."""
+    """A browser renders each scene as its PNG reference, except for fonts."""
     differences = {
         name: await difference(
             page, await shot(page, scene, tmp_path), (FOLDER / f"{name}.png").read_bytes()
@@ -41,8 +41,8 @@ async def test_a_browser_shows_the_references(page: Page, tmp_path: Path) -> Non
     assert page.exceptions == []
 
 
-async def test_other_pictures_are_told_apart(page: Page, tmp_path: Path) -> None:
-    """Other colours, times, sizes or events are beyond the bound, as are marks that are amiss."""
+async def test_the_comparison_detects_differences(page: Page, tmp_path: Path) -> None:
+    """Other colours, times, sizes, events or displaced marks exceed the bound."""
     scene = SCENES["few"]
     reference = (FOLDER / "few.png").read_bytes()
     for other in (
@@ -52,13 +52,13 @@ async def test_other_pictures_are_told_apart(page: Page, tmp_path: Path) -> None
         SCENES["bursts"],
     ):
         assert await difference(page, await shot(page, other, tmp_path), reference) > BOUND
-    for amiss in ('visibility="hidden"', 'transform="translate(12 0)"'):
-        changed = drawn(scene).replace('class="m"', f'class="m" {amiss}')
+    for defect in ('visibility="hidden"', 'transform="translate(12 0)"'):
+        changed = drawn(scene).replace('class="m"', f'class="m" {defect}')
         assert await difference(page, await shot(page, scene, tmp_path, changed), reference) > BOUND
 
 
-async def test_a_file_of_its_own_has_a_background(page: Page, tmp_path: Path) -> None:
-    """What a page gives a picture, a picture that is a file gives itself."""
+async def test_an_svg_file_has_a_background(page: Page, tmp_path: Path) -> None:
+    """An SVG file opened directly has a background."""
     file = tmp_path / "few.svg"
     file.write_text(drawn(SCENES["few"]), encoding="utf-8")
     await page.open(file.as_uri())
@@ -69,8 +69,8 @@ async def test_a_file_of_its_own_has_a_background(page: Page, tmp_path: Path) ->
         assert found == background
 
 
-async def test_the_page_says_light_or_dark(page: Page, tmp_path: Path) -> None:
-    """What a page says of itself wins over what the system prefers; a narrow page shrinks it."""
+async def test_the_pages_theme_wins(page: Page, tmp_path: Path) -> None:
+    """The theme of the page wins over the system's; a narrow page shrinks the picture."""
     file = tmp_path / "page.html"
     for attribute, dark in (
         ('data-jp-theme-light="true"', False),

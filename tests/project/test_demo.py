@@ -1,4 +1,4 @@
-"""The demo as a process: its page, its address, a taken port, and how it stops."""
+"""The demo as a process: its page, its sources, a port in use, and how it stops."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from support.processes.examples import (
 )
 
 
-async def finished(*arguments: str, **environment: str) -> tuple[int | None, str, str]:
-    """Exit code, stdout and stderr of a demo that ends by itself."""
+async def run_demo(*arguments: str, **environment: str) -> tuple[int | None, str, str]:
+    """Return the exit code, stdout and stderr of a demo that ends by itself."""
     process = await start_demo(*arguments, **environment)
     try:
         out, error = await asyncio.wait_for(process.communicate(), PATIENCE)
@@ -33,7 +33,7 @@ async def finished(*arguments: str, **environment: str) -> tuple[int | None, str
 
 
 async def test_serves_the_page_and_the_sources() -> None:
-    """The printed address leads to the page, and the page to the source of each example."""
+    """The printed address serves the page, and the page links the source of each example."""
     async with running_demo() as demo, aiohttp.ClientSession() as client:
         assert demo.greeting == f"rxws demo: {demo.url}   (press Ctrl+C to stop)\n"
         async with client.get(demo.url) as answer:
@@ -52,7 +52,7 @@ async def test_serves_the_page_and_the_sources() -> None:
 
 
 async def test_serves_each_example_of_the_page() -> None:
-    """Each path that the page names is a WebSocket there."""
+    """Each path on the page accepts a WebSocket."""
     page = (EXAMPLES / "demo.html").read_text()
     paths = re.findall(r'path: "(/\w+)"', page)
     assert len(paths) == 7
@@ -65,7 +65,7 @@ async def test_serves_each_example_of_the_page() -> None:
 
 
 def test_page_is_self_contained() -> None:
-    """The page loads nothing from elsewhere: it names no address but its icon's XML namespace."""
+    """The page loads nothing from other hosts."""
     page = (EXAMPLES / "demo.html").read_text()
     assert set(re.findall(r"https?://[^'\"\s)]+", page)) == {"http://www.w3.org/2000/svg"}
     assert "@import" not in page
@@ -73,8 +73,8 @@ def test_page_is_self_contained() -> None:
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-async def test_tells_everybody_when_it_stops(name: str) -> None:
-    """ctrl-C and SIGTERM close every connection with 1001, then the demo exits with 0."""
+async def test_stopping_the_demo_closes_with_1001(name: str) -> None:
+    """Ctrl-C and SIGTERM close every connection with 1001; the exit code is 0."""
     async with running_demo() as demo, aiohttp.ClientSession() as client:
         base = f"ws://127.0.0.1:{demo.port}"
         async with (
@@ -91,13 +91,13 @@ async def test_tells_everybody_when_it_stops(name: str) -> None:
             assert await ending == (0, "")
 
 
-async def test_a_taken_port_is_told() -> None:
-    """A taken port is named on stderr, with how to choose another; the exit code is 1."""
+async def test_a_port_in_use() -> None:
+    """For a port in use, stderr names it and suggests another; the exit code is 1."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         for result in (
-            await finished("--port", str(port)),
-            await finished(PORT=str(port)),
+            await run_demo("--port", str(port)),
+            await run_demo(PORT=str(port)),
         ):
             code, out, error = result
             assert (code, out) == (1, "")
@@ -110,9 +110,9 @@ async def test_a_taken_port_is_told() -> None:
 
 
 @pytest.mark.parametrize("port", ["no-number", "-1", "65536"])
-async def test_a_port_that_is_none_is_told(port: str) -> None:
-    """What is no port is named, from the command line or from the environment."""
-    for result in (await finished(f"--port={port}"), await finished(PORT=port)):
+async def test_an_invalid_port(port: str) -> None:
+    """stderr names an invalid port, from the command line or the environment."""
+    for result in (await run_demo(f"--port={port}"), await run_demo(PORT=port)):
         code, out, error = result
         assert (code, out) == (2, "")
         assert f"{port!r}" in error

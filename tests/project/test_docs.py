@@ -1,9 +1,9 @@
-"""The documentation's code: every python block of README.md and docs/ runs.
+"""Every Python block of README.md and docs/ runs.
 
-A page is one program. Its blocks run in order in one namespace, and may `await` at the top level,
-as in a notebook. `web.run_app(app)` serves `app` until the page's end, and in the blocks after it
-`localhost:8080` is that server. A block `text title="prints"` says what the block before it prints.
-A block after the comment `<!-- not run: reason -->` is compiled only.
+A page is one program. Its blocks run in order in one namespace and may `await` at the top level, as
+in a notebook. `web.run_app(app)` serves `app` until the end of the page; in later blocks
+`localhost:8080` is that server. A block `text title="prints"` has the output of the block before
+it. A block after the comment `<!-- not run: reason -->` is only compiled.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ FENCE = re.compile(
 
 @dataclass
 class Block:
-    """A python block: where it stands, what it says, what it is to print, whether it is run."""
+    """A Python block of a page: its line, source and expected output, and whether it runs."""
 
     page: Path
     line: int
@@ -55,8 +55,8 @@ class Block:
             if port is None
             else self.source.replace("localhost:8080", f"127.0.0.1:{port}")
         )
-        # The empty lines make the line numbers of a traceback those of the page.
-        # dont_inherit: else this file's __future__ imports would hold there, too.
+        # The empty lines make the line numbers of a traceback match the page.
+        # dont_inherit: do not apply this file's __future__ imports.
         code: CodeType = compile(
             "\n" * self.line + source,
             self.page,
@@ -88,7 +88,7 @@ async def test_the_blocks_of_a_page_run(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """What a page shows runs, in its order, and prints what the page says."""
+    """The blocks of a page run in order and print what the page says."""
     served: list[web.Application] = []
     monkeypatch.setattr(web, "run_app", served.append)
     namespace: dict[str, Any] = {"__name__": "docs"}
@@ -108,8 +108,8 @@ async def test_the_blocks_of_a_page_run(
             assert printed == block.prints, f"{block.page.name}:{block.line}"
 
 
-def test_every_page_is_looked_at() -> None:
-    """The pages of mkdocs.yml's navigation, each there once, are those that are tested."""
+def test_every_page_is_in_the_navigation() -> None:
+    """The navigation of mkdocs.yml lists each tested page once."""
     in_navigation = re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     assert sorted(in_navigation) == sorted(
         p.relative_to(ROOT / "docs").as_posix() for p in PAGES[1:]
@@ -117,15 +117,15 @@ def test_every_page_is_looked_at() -> None:
     assert len([block for page in PAGES for block in python_blocks(page) if block.runs]) > 100
 
 
-def test_pages_to_learn_from_have_code_that_runs() -> None:
-    """The tutorial, each how-to page and each page on migrating has code, and it is run."""
+def test_guides_have_code_that_runs() -> None:
+    """The tutorial and each how-to and migration page have code that runs."""
     pages = [ROOT / "docs/tutorial.md", *(ROOT / "docs").glob("howto/*.md")]
     for page in [*pages, *(ROOT / "docs").glob("migrating/*.md")]:
         assert [block for block in python_blocks(page) if block.runs], page.name
 
 
-def test_the_pictures_on_the_pages_are_those_that_rxws_draws() -> None:
-    """Each file is what docs/images/flows.py draws now, and stands on a page."""
+def test_the_pictures_are_current() -> None:
+    """Each picture matches what docs/images/flows.py draws, and a page shows it."""
     pages = "".join(page.read_text("utf-8") for page in PAGES)
     drawn = runpy.run_path(str(ROOT / "docs/images/flows.py"))["pictures"]()
     for name, text in drawn.items():
@@ -136,15 +136,15 @@ def test_the_pictures_on_the_pages_are_those_that_rxws_draws() -> None:
     assert "REACTIVE" in drawn["landing.svg"]
 
 
-def test_the_picture_of_the_status_is_its_table() -> None:
-    """It has an arrow for each step that is documented and no other, and stands on a page."""
+def test_the_status_picture_matches_the_transitions() -> None:
+    """The status picture has one arrow for each documented transition, and a page shows it."""
     drawn = runpy.run_path(str(ROOT / "docs/images/status.py"))
     steps = {(before, then) for before, after in TRANSITIONS.items() for then in after}
     assert set(drawn["ARROWS"]) == steps
     assert set(drawn["PLACES"]) == set(TRANSITIONS)
     text = drawn["FILE"].read_text("utf-8")
     assert text == drawn["picture"](), "stale: run `python docs/images/status.py`"
-    assert text.count("marker-end") == len(steps) + 1  # and the one that it begins with
+    assert text.count("marker-end") == len(steps) + 1  # and the initial arrow
     assert "images/status.svg" in "".join(page.read_text("utf-8") for page in PAGES)
 
 
@@ -175,7 +175,7 @@ def test_the_files_that_contributors_are_sent_to_exist(page: str) -> None:
     ["rxws", *(module.name for module in walk_packages(rxws.__path__, "rxws."))],
 )
 def test_the_examples_in_docstrings_run(name: str) -> None:
-    """What a docstring shows with `>>>` gives what it shows."""
+    """The doctests of each module pass."""
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
@@ -185,7 +185,7 @@ def test_the_examples_in_docstrings_run(name: str) -> None:
     ids=["rxws", "rxws.testing", "rxws.viz"],
 )
 def test_the_reference_has_every_public_name(page: str, module: ModuleType) -> None:
-    """What can be imported from a module is on its page of the reference, and nothing else."""
+    """Each page of the reference lists exactly the public names of its module."""
     shown = re.findall(
         r"^::: ([\w.]+)$", (ROOT / "docs/reference" / page).read_text("utf-8"), re.MULTILINE
     )

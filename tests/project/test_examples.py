@@ -1,4 +1,4 @@
-"""The examples, each over a real socket, with a peer that knows nothing of rxws."""
+"""The examples over a real socket, with a peer that does not use rxws."""
 
 from __future__ import annotations
 
@@ -41,33 +41,33 @@ SERVERS = {
     "price_feed": "/prices",
 }
 CLIENTS = ("client", "dashboard")
-BOTH_ENDS = {"price_feed", "dashboard"}  # larger: it takes two to come back
+RECONNECTING = {"price_feed", "dashboard"}  # larger than the others
 
 
 @pytest.fixture
 async def client() -> AsyncIterator[aiohttp.ClientSession]:
-    """A plain client of aiohttp's."""
+    """Provide a plain aiohttp client."""
     async with aiohttp.ClientSession() as session:
         yield session
 
 
 def test_every_example_is_tested() -> None:
-    """Besides the demo, each file is one of the servers and clients tested here."""
+    """Each example except the demo is tested here as a server or a client."""
     names = {path.stem for path in EXAMPLES.glob("*.py")}
     assert names == {*SERVERS, *CLIENTS, "demo"}
 
 
 @pytest.mark.parametrize("name", [*SERVERS, *CLIENTS])
-def test_example_is_small_and_says_what_it_shows(name: str) -> None:
-    """An example has some 40 lines, or twice that, and a docstring that says how to run it."""
+def test_example_is_small_and_says_how_to_run_it(name: str) -> None:
+    """An example has at most 40 lines (90 if it reconnects) and says how to run it."""
     source = (EXAMPLES / f"{name}.py").read_text()
-    assert len(source.splitlines()) < (90 if name in BOTH_ENDS else 40)
+    assert len(source.splitlines()) < (90 if name in RECONNECTING else 40)
     assert "Run" in (ast.get_docstring(ast.parse(source)) or "")
 
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_example_runs_as_a_script(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run as a script, an example serves its app on the address that its docstring names."""
+    """As a script, an example serves its app on the address in its docstring."""
     ran: list[tuple[web.Application, str]] = []
 
     def run_app(app: web.Application, *, host: str, port: int) -> None:
@@ -86,7 +86,7 @@ def test_example_runs_as_a_script(name: str, monkeypatch: pytest.MonkeyPatch) ->
 async def test_example_answers_a_close(
     name: str, serve: Serve, client: aiohttp.ClientSession
 ) -> None:
-    """Each server answers a peer's close with the peer's own code."""
+    """Each server echoes the code of a peer's close."""
     port = await serve(example(name).make_app())
     async with client.ws_connect(f"ws://127.0.0.1:{port}{SERVERS[name]}") as ws:
         await asyncio.wait_for(ws.close(code=4321, message=b"enough"), PATIENCE)
@@ -94,7 +94,7 @@ async def test_example_answers_a_close(
 
 
 async def test_shout(serve: Serve, client: aiohttp.ClientSession) -> None:
-    """Text comes back in capitals, in order; a binary frame closes with 1003."""
+    """Text comes back in capitals and in order; a binary frame closes with 1003."""
     port = await serve(example("shout").make_app())
     async with client.ws_connect(f"ws://127.0.0.1:{port}/shout") as ws:
         for word in ("hello", "", "straße"):
@@ -105,7 +105,7 @@ async def test_shout(serve: Serve, client: aiohttp.ClientSession) -> None:
 
 
 async def test_echo(serve: Serve, client: aiohttp.ClientSession) -> None:
-    """A frame comes back as it was, with its type."""
+    """A frame comes back unchanged with its type."""
     port = await serve(example("echo").make_app())
     async with client.ws_connect(f"ws://127.0.0.1:{port}/echo") as ws:
         await ws.send_str("text")
@@ -114,26 +114,26 @@ async def test_echo(serve: Serve, client: aiohttp.ClientSession) -> None:
 
 
 async def test_ticker_pushes_samples(serve: Serve, client: aiohttp.ClientSession) -> None:
-    """Quotes come unasked, four a second, timed by the loop; what the peer sends is dropped."""
+    """Quotes arrive four times a second, timed by the loop; incoming messages are ignored."""
     port = await serve(example("ticker").make_app())
     clock = asyncio.get_running_loop().time
     began = clock()
     async with client.ws_connect(f"ws://127.0.0.1:{port}/ticker") as ws:
-        await ws.send_str("no JSON at all, and nobody to mind")
+        await ws.send_str("not JSON, but ignored")
         quotes = [json.loads(await receive_text(ws)) for _ in range(3)]
-        # The source ticks 200 times a second: without the sampling this took some 15 ms.
+        # The source ticks 200 times a second: without sampling, three quotes take 15 ms.
         assert clock() - began > 0.7
         assert not any(isinstance(thread, threading.Timer) for thread in threading.enumerate())
         assert all(quote.keys() == {"ACME"} and 50 < quote["ACME"] < 150 for quote in quotes)
 
 
-async def test_latest_is_new(serve: Serve) -> None:
-    """Who did not read for a while has missed what is old, and goes on with what is new."""
+async def test_latest_skips_old_values(serve: Serve) -> None:
+    """A peer that did not read for a while skips old values and gets the latest."""
     module = example("latest")
     plain, pushed = module.tick, asyncio.Event()
 
     def large(number: int) -> dict[str, object]:
-        if number == 300:  # by now more than the kernel's buffers take
+        if number == 300:  # by now more than the kernel buffers hold
             pushed.set()
         return {**plain(number), "padding": "x" * 100_000}
 
@@ -156,8 +156,8 @@ async def test_latest_is_new(serve: Serve) -> None:
 
 
 @asynccontextmanager
-async def joined(client: aiohttp.ClientSession, port: int, name: str) -> AsyncIterator[Peer]:
-    """In the chat, from when everybody in the room can hear it."""
+async def joined_chat(client: aiohttp.ClientSession, port: int, name: str) -> AsyncIterator[Peer]:
+    """Join the chat and wait until the room is reachable."""
     async with client.ws_connect(f"ws://127.0.0.1:{port}/chat", params={"name": name}) as ws:
         await ws.send_str("hello")
         while await receive_text(ws) != f"{name}: hello":
@@ -166,9 +166,9 @@ async def joined(client: aiohttp.ClientSession, port: int, name: str) -> AsyncIt
 
 
 async def test_chat_reaches_everybody(serve: Serve, client: aiohttp.ClientSession) -> None:
-    """What one says goes to all, the speaker included, with the speaker's name."""
+    """A message reaches everybody in the room, with the name of its author."""
     port = await serve(example("chat").make_app())
-    async with joined(client, port, "ann") as ann, joined(client, port, "bob") as bob:
+    async with joined_chat(client, port, "ann") as ann, joined_chat(client, port, "bob") as bob:
         await bob.send_str("how are you?")
         await ann.send_str("well")
         assert [await receive_text(bob) for _ in range(2)] == ["bob: how are you?", "ann: well"]
@@ -176,13 +176,15 @@ async def test_chat_reaches_everybody(serve: Serve, client: aiohttp.ClientSessio
         assert heard == ["bob: hello", "bob: how are you?", "ann: well"]
 
 
-async def test_chat_survives_those_who_leave(serve: Serve, client: aiohttp.ClientSession) -> None:
-    """The room goes on for the rest, be it that one closes well, with an error, or is lost."""
+async def test_chat_continues_when_somebody_leaves(
+    serve: Serve, client: aiohttp.ClientSession
+) -> None:
+    """The room continues when a member closes, fails or is lost."""
     port = await serve(example("chat").make_app())
-    async with joined(client, port, "ann") as ann:
+    async with joined_chat(client, port, "ann") as ann:
 
         async def leaves(name: str, leave: Callable[[Peer], Awaitable[object]]) -> str:
-            async with joined(client, port, name) as peer:
+            async with joined_chat(client, port, name) as peer:
                 assert await receive_text(ann) == f"{name}: hello"
                 await leave(peer)
                 return await receive_text(ann)
@@ -198,12 +200,12 @@ async def test_chat_survives_those_who_leave(serve: Serve, client: aiohttp.Clien
 
         await ann.send_str("who is still here?")
         assert await receive_text(ann) == "ann: who is still here?"
-        async with joined(client, port, "bob"):
+        async with joined_chat(client, port, "bob"):
             assert await receive_text(ann) == "bob: hello"
 
 
 async def test_rpc_answers_bad_messages(serve: Serve, client: aiohttp.ClientSession) -> None:
-    """What is no Request is answered with an error, in its turn, and the connection goes on."""
+    """An invalid request is answered in turn with an error; the connection stays open."""
     port = await serve(example("typed_rpc").make_app())
     good = json.dumps({"id": 1, "sum": [1, 2, 3.5]})
     bad = ["no JSON", "{}", json.dumps({"id": 1, "sum": "none"}), json.dumps([good])]
@@ -221,15 +223,15 @@ async def test_rpc_answers_bad_messages(serve: Serve, client: aiohttp.ClientSess
 async def test_auth_refuses_before_the_upgrade(
     query: str, serve: Serve, client: aiohttp.ClientSession
 ) -> None:
-    """Without the token the answer is 401, and no WebSocket is opened."""
+    """Without the token the response is a 401, and no WebSocket opens."""
     port = await serve(example("auth").make_app())
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
         await client.ws_connect(f"ws://127.0.0.1:{port}/private{query}")
     assert refused.value.status == 401
 
 
-async def test_auth_closes_from_inside(serve: Serve, client: aiohttp.ClientSession) -> None:
-    """With the token the pipeline answers, until it closes with 4003 and its reason."""
+async def test_auth_closes_from_the_pipeline(serve: Serve, client: aiohttp.ClientSession) -> None:
+    """With the token the pipeline answers, until it closes with 4003 and a reason."""
     port = await serve(example("auth").make_app())
     async with client.ws_connect(f"ws://127.0.0.1:{port}/private?token=sesame") as ws:
         await ws.send_str("look around")
@@ -238,8 +240,8 @@ async def test_auth_closes_from_inside(serve: Serve, client: aiohttp.ClientSessi
         assert await receive_close(ws) == (4003, "you may look, not open")
 
 
-async def test_client_asks(serve: Serve) -> None:
-    """The client's words come back, answered and in order."""
+async def test_client_gets_answers(serve: Serve) -> None:
+    """The client returns the answers to its words in order."""
     port = await serve(example("shout").make_app())
     answers = await asyncio.wait_for(
         example("client").ask(f"ws://127.0.0.1:{port}/shout", "hello", "world"), PATIENCE
@@ -248,21 +250,21 @@ async def test_client_asks(serve: Serve) -> None:
 
 
 async def test_client_as_a_script(serve: Serve) -> None:
-    """As a script the client prints the answers; refused, it says so in a line and exits with 1."""
+    """As a script the client prints the answers; if refused, it prints one line, exit code 1."""
     port = await serve(example("shout").make_app())
     url = f"ws://127.0.0.1:{port}/shout"
-    assert await script("client.py", url, "a", "b") == (0, "A\nB\n", "")
-    code, out, error = await script("client.py", f"ws://127.0.0.1:{port}/nothing-here", "a")
+    assert await run_script("client.py", url, "a", "b") == (0, "A\nB\n", "")
+    code, out, error = await run_script("client.py", f"ws://127.0.0.1:{port}/nothing-here", "a")
     assert (code, out) == (1, "")
     assert error.startswith("HandshakeError: ")
     assert "404" in error
     assert len(error.splitlines()) == 1
 
 
-async def test_price_feed_sends_what_is_subscribed(
+async def test_price_feed_sends_subscribed_symbols(
     serve: Serve, client: aiohttp.ClientSession
 ) -> None:
-    """Prices come of the symbols that were asked for, on the loop; nonsense is passed over."""
+    """Only prices of subscribed symbols are sent; invalid messages are ignored."""
     module = example("price_feed")
     module.__dict__["PERIOD"] = 0.01
     port = await serve(module.make_app())
@@ -288,8 +290,8 @@ async def test_price_feed_sends_what_is_subscribed(
 
 
 @asynccontextmanager
-async def restarted(port: int = 0) -> AsyncIterator[int]:
-    """The price feed, with many prices, on a port that it may be started on again."""
+async def running_price_feed(port: int = 0) -> AsyncIterator[int]:
+    """Run the price feed with frequent prices, on a given port to restart it."""
     module = example("price_feed")
     module.__dict__["PERIOD"] = 0.01
     runner = web.AppRunner(module.make_app())
@@ -300,8 +302,8 @@ async def restarted(port: int = 0) -> AsyncIterator[int]:
     await runner.cleanup()
 
 
-class Told(logging.Handler):
-    """What an example prints, in the place of `print`, and what it logs."""
+class Output(logging.Handler):
+    """Records the lines that an example prints or logs, in place of `print`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -317,7 +319,7 @@ class Told(logging.Handler):
             self(record.getMessage(), flush=True)
 
     async def until(self, text: str) -> None:
-        """Wait for a line with some text that was not here before."""
+        """Wait for a new line that contains a text."""
         seen = len(self.lines)
         async with asyncio.timeout(PATIENCE):
             while not any(text in line for line in self.lines[seen:]):
@@ -325,26 +327,26 @@ class Told(logging.Handler):
                 await self._came.wait()
 
 
-async def end(task: asyncio.Task[None]) -> None:
-    """Stop an example as ctrl-C does."""
+async def interrupt(task: asyncio.Task[None]) -> None:
+    """Stop an example as Ctrl-C does."""
     task.cancel()
     await asyncio.wait([task])
     assert task.cancelled()
 
 
-async def test_price_feed_is_watched_over_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client prints prices, logs where it stands, and goes on when the server is back."""
-    module, told, log = example("price_feed"), Told(), Told()
-    module.__dict__["print"] = told
+async def test_price_feed_client_survives_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client prints prices, logs its status, and continues after a restart of the server."""
+    module, printed, log = example("price_feed"), Output(), Output()
+    module.__dict__["print"] = printed
     monkeypatch.setattr(logging.root, "handlers", [log])
     monkeypatch.setattr(logging.root, "level", logging.INFO)
-    async with restarted() as port:
+    async with running_price_feed() as port:
         watching = asyncio.create_task(module.watch(f"ws://127.0.0.1:{port}/prices", "A", "B"))
-        await told.until("B ")
+        await printed.until("B ")
     await log.until("Waiting")
-    async with restarted(port):
-        await told.until("A ")
-        await end(watching)
+    async with running_price_feed(port):
+        await printed.until("A ")
+        await interrupt(watching)
     states = [line.split()[0].strip(",") for line in log.lines]
     assert states[:5] == ["Closed", "Connecting", "Open", "Closed", "Waiting"]
     assert states[-3:] == ["Connecting", "Open", "Closed"]
@@ -353,31 +355,32 @@ async def test_price_feed_is_watched_over_a_restart(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("terminal", [True, False])
 async def test_dashboard(terminal: bool) -> None:
-    """Each symbol has a row, over a restart; elsewhere than in a terminal each price has a line."""
-    module, told = example("dashboard"), Told()
-    module.__dict__["print"] = told
-    async with restarted() as port:
+    """In a terminal each symbol has a row, also after a restart; elsewhere each price a line."""
+    module, printed = example("dashboard"), Output()
+    module.__dict__["print"] = printed
+    async with running_price_feed() as port:
         url = f"ws://127.0.0.1:{port}/prices"
         showing = asyncio.create_task(module.show(url, "A", "B", terminal=terminal))
-        await told.until("B     ")
-    await told.until("Waiting")
-    async with restarted(port):
-        await told.until("A     ")
-        await end(showing)
+        await printed.until("B     ")
+    await printed.until("Waiting")
+    async with running_price_feed(port):
+        await printed.until("A     ")
+        await interrupt(showing)
     if terminal:
-        assert all(line.startswith("\x1b[H") for line in told.lines)
-        *_, status, a, b = told.lines[-1].splitlines()
+        assert all(line.startswith("\x1b[H") for line in printed.lines)
+        *_, status, a, b = printed.lines[-1].splitlines()
         assert status.endswith(f"Open {url}")
         assert re.fullmatch(r"A +\d+\.\d\d  [▁-█]+", a)
         assert re.fullmatch(r"B +\d+\.\d\d  [▁-█]+", b)
     else:
-        assert told.lines[:3] == ["Closed", "Connecting, attempt 1", f"Open {url}"]
-        assert {line[0] for line in told.lines if re.fullmatch(r"\w +\d+\.\d\d", line)} == {*"AB"}
+        assert printed.lines[:3] == ["Closed", "Connecting, attempt 1", f"Open {url}"]
+        prices = [line for line in printed.lines if re.fullmatch(r"\w +\d+\.\d\d", line)]
+        assert {line[0] for line in prices} == {"A", "B"}
 
 
 @pytest.mark.parametrize("name", ["price_feed.py", "dashboard.py"])
-async def test_feed_clients_say_why_they_end(name: str) -> None:
-    """Refused for good, a client says so in a line and exits with 1."""
+async def test_feed_clients_report_a_final_refusal(name: str) -> None:
+    """After a final refusal, a client prints one line and exits with 1."""
 
     async def refuse(_: web.Request) -> web.Response:
         return web.Response(status=403)
@@ -390,7 +393,7 @@ async def test_feed_clients_say_why_they_end(name: str) -> None:
     await site.start()
     try:
         url = f"ws://127.0.0.1:{runner.addresses[0][1]}/prices"
-        code, _, error = await script(name, url, "ACME")
+        code, _, error = await run_script(name, url, "ACME")
     finally:
         await runner.cleanup()
     assert code == 1
@@ -398,8 +401,8 @@ async def test_feed_clients_say_why_they_end(name: str) -> None:
     assert "Traceback" not in error
 
 
-async def script(name: str, *arguments: str) -> tuple[int | None, str, str]:
-    """Exit code, stdout and stderr of an example run with these arguments."""
+async def run_script(name: str, *arguments: str) -> tuple[int | None, str, str]:
+    """Return the exit code, stdout and stderr of an example run as a script."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-W",

@@ -1,6 +1,6 @@
-"""What type checkers infer of the client end, with each codec.
+"""The types that type checkers infer for clients with each codec.
 
-Nothing here runs: `make types` checks it, with mypy and with pyright.
+Nothing here runs: `make types` checks it with mypy and pyright.
 """
 
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true
@@ -27,8 +27,8 @@ class Answer:
     text: str
 
 
-async def entered() -> None:
-    """By `async with`, as a connection of what the codec speaks."""
+async def by_async_with() -> None:
+    """`async with connect(...)` gives a connection with the codec's types."""
     async with rxws.connect(URL_) as conn:
         assert_type(conn, Connection[str | bytes, str | bytes])
         assert_type(conn.incoming, Observable[str | bytes])
@@ -49,8 +49,8 @@ async def entered() -> None:
         assert_type(conn_of_typed, Connection[Answer, Any])
 
 
-async def awaited() -> None:
-    """By `await`, alike; then the connection is the user's to end."""
+async def by_await() -> None:
+    """`await connect(...)` gives the same connection; the user closes it."""
     assert_type(rxws.connect(URL_), ConnectCall[str | bytes, str | bytes])
     assert_type(await rxws.connect(URL_), Connection[str | bytes, str | bytes])
     conn = await rxws.connect(URL(URL_), codec=rxws.codecs.text)
@@ -60,7 +60,7 @@ async def awaited() -> None:
 
 
 async def with_options(session: aiohttp.ClientSession) -> None:
-    """Those of a connection, those of the client, and those of aiohttp's `ws_connect`."""
+    """Options of a connection, of the client and of aiohttp's `ws_connect` are accepted."""
     async with rxws.connect(
         URL_,
         protocols=["chat"],
@@ -85,8 +85,8 @@ async def with_options(session: aiohttp.ClientSession) -> None:
         assert_type(conn, Connection[str | bytes, str | bytes])
 
 
-async def refused() -> None:
-    """Errors carry what a program needs to go on."""
+async def by_exception() -> None:
+    """Errors have the attributes that a program needs."""
     try:
         await rxws.connect(URL_)
     except rxws.HandshakeError as error:
@@ -99,8 +99,8 @@ async def refused() -> None:
         assert_type(error.close.code, int)
 
 
-def dialled_again() -> None:
-    """By `connections`, as connections of what the codec speaks."""
+def by_connections() -> None:
+    """`connections` gives connections with the codec's types."""
     assert_type(rxws.connections(URL_), Observable[Connection[str | bytes, str | bytes]])
     texts = rxws.connections(lambda: URL_, codec=rxws.codecs.text, headers=lambda: {"A": "b"})
     assert_type(texts, Observable[Connection[str, str]])

@@ -1,6 +1,6 @@
-"""What type checkers infer of `map_async` and of the policies for a peer that is behind.
+"""The types that type checkers infer for `map_async` and the overflow policies.
 
-Nothing here runs: `make types` checks it, with mypy and with pyright.
+Nothing here runs: `make types` checks it with mypy and pyright.
 """
 
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true
@@ -52,7 +52,7 @@ def plain(symbol: str) -> Tick:
 
 
 def operators(flow: Flow) -> None:
-    """It is an operator from what its function takes to what that brings."""
+    """`map_async` is an operator from the argument of its function to the awaited result."""
     assert_type(map_async(look_up), Callable[[Observable[str]], Observable[Tick]])
     assert_type(map_async(promise), Callable[[Observable[str]], Observable[Tick]])
     assert_type(map_async(store, 8, False, flow), Callable[[Observable[Tick]], Observable[None]])
@@ -61,7 +61,7 @@ def operators(flow: Flow) -> None:
 
 
 def chains(conn: Connection[str, str]) -> None:
-    """In a chain the types go on."""
+    """A chain keeps the types."""
     ticks = conn.incoming.pipe(map_async(look_up))
     assert_type(ticks, Observable[Tick])
     assert_type(ticks.pipe(ops.map(price)), Observable[float])
@@ -73,7 +73,7 @@ class Service:
         return question
 
     def as_handler(self, conn: Connection[str, str]) -> Observable[str]:
-        """A method will do."""
+        """`map_async` accepts a method."""
         return conn.incoming.pipe(map_async(self.answer, max_concurrent=4))
 
 
@@ -89,15 +89,15 @@ def backlog(error: Backlog) -> None:
 
 
 def mistakes(conn: Connection[str, str], other: Connection[bytes, bytes]) -> None:
-    # A plain function, or a result.
+    # A plain function, a coroutine or None.
     map_async(plain)  # type: ignore[arg-type]
     map_async(look_up("a"))  # type: ignore[arg-type]
     map_async(None)  # type: ignore[arg-type]
 
-    # A function of something else than what comes.
+    # A function of another type than the source.
     other.incoming.pipe(map_async(look_up))  # type: ignore[arg-type]
 
-    # Options that do not exist, or of the wrong type.
+    # Unknown options and options of the wrong type.
     map_async(look_up, max_concurrent="8")  # type: ignore[arg-type]
     map_async(look_up, flow=conn)  # type: ignore[arg-type]
     map_async(look_up, concurrency=8)  # type: ignore[call-arg]
@@ -126,14 +126,14 @@ def echo(conn: Connection[str, str]) -> Observable[str]:
 
 
 async def options() -> None:
-    """The same at both ends."""
+    """`overflow=` has the same type at both ends."""
     rxws.websocket(echo, codec=rxws.codecs.text, overflow=overflow.latest(len))
     rxws.websocket(echo, codec=rxws.codecs.text, overflow="drop_oldest")
     async with rxws.connect("ws://peer.example/", overflow=overflow.latest()) as conn:
         assert_type(conn, Connection[str | bytes, str | bytes])
 
 
-def no_policies() -> None:
+def policy_mistakes() -> None:
     overflow.latest("symbol")  # type: ignore[arg-type]
     overflow.latest(lambda tick: [tick])  # type: ignore[arg-type, return-value]
     rxws.websocket(echo, codec=rxws.codecs.text, overflow=overflow.latest)  # type: ignore[call-overload]

@@ -1,6 +1,6 @@
-"""What type checkers infer of handlers on the server, with each codec.
+"""The types that type checkers infer for handlers on a server with each codec.
 
-Nothing here runs: `make types` checks it, with mypy and with pyright.
+Nothing here runs: `make types` checks it with mypy and pyright.
 """
 
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true
@@ -29,11 +29,11 @@ class Question:
     text: str
 
 
-# --- a connection is generic in what comes in and in what goes out ----------------------------
+# --- a connection is generic in its incoming and outgoing messages ----------------------------
 
 
 def plain(conn: Connection) -> None:
-    """Without parameters it speaks both kinds of frames."""
+    """Without parameters a connection has text and binary messages."""
     assert_type(conn, Connection[str | bytes, str | bytes])
     assert_type(conn.incoming, Observable[str | bytes])
     assert_type(conn.outgoing, Subject[str | bytes | Close])
@@ -45,14 +45,14 @@ def plain(conn: Connection) -> None:
     assert_type(conn.scheduler, SchedulerBase)
 
 
-def half(conn: Connection[int]) -> None:
-    """What goes out may be left to its default."""
+def one_parameter(conn: Connection[int]) -> None:
+    """The type of outgoing messages has a default."""
     assert_type(conn.incoming, Observable[int])
     assert_type(conn.outgoing, Subject[str | bytes | Close])
 
 
 def sends(conn: Connection[int, list[str]]) -> None:
-    """A `Close` may always be sent in band."""
+    """`outgoing` accepts a `Close`."""
     conn.outgoing.on_next(["a"])
     conn.outgoing.on_next(Close(4001, "why"))
 
@@ -135,7 +135,7 @@ def json(conn: Connection[Any, Any]) -> Observable[Any]:
 
 
 @rxws.websocket(codec=rxws.codecs.json)
-def json_by_promise(conn: Connection[dict[str, int], list[int]]) -> Observable[list[int]]:
+def json_with_types(conn: Connection[dict[str, int], list[int]]) -> Observable[list[int]]:
     return conn.incoming.pipe(ops.map(values_of))
 
 
@@ -150,22 +150,22 @@ async def own(conn: Connection[int, float]) -> Observable[float]:
 
 
 def routes() -> None:
-    """Whatever the codec, the result is what aiohttp routes to."""
+    """With any codec the result is an aiohttp route handler."""
     assert_type(bare, Route)
     assert_type(called, Route)
     assert_type(raw, Route)
     assert_type(text, Route)
     assert_type(binary, Route)
     assert_type(json, Route)
-    assert_type(json_by_promise, Route)
+    assert_type(json_with_types, Route)
     assert_type(typed, Route)
     assert_type(own, Route)
     web.get("/", text)
 
 
-# --- as a function, with each codec: what a lambda gets ---------------------------------------
+# --- as a function, with each codec: the parameter of a lambda --------------------------------
 #
-# Not by assert_type within: mypy looks at a lambda without its context first, and would complain.
+# Without assert_type in the lambda: mypy first checks a lambda without its context and would fail.
 
 
 def gets_both(conn: Connection[str | bytes, str | bytes]) -> None: ...
@@ -187,7 +187,7 @@ def lambdas() -> None:
     rxws.websocket(lambda conn: conn.outgoing.on_next(Close(4001)), codec=rxws.codecs.text)
 
 
-# --- behind one's own checks ------------------------------------------------------------------
+# --- after the user's own checks --------------------------------------------------------------
 
 
 async def private(request: web.Request) -> web.StreamResponse:

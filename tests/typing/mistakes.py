@@ -1,7 +1,7 @@
-"""What type checkers refuse: each line is a mistake, and so is an ignore that is not needed.
+"""Mistakes that type checkers must report, one per line.
 
 Nothing here runs: `make types` checks it. Both mypy (`warn_unused_ignores`) and pyright (see below)
-tell of an ignore without a mistake.
+report an ignore comment without a mistake.
 """
 
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true
@@ -28,7 +28,7 @@ def of_number(conn: Connection) -> int:
 
 
 async def mistakes(request: web.Request) -> None:
-    # A handler of other messages than the codec makes.
+    # A handler for other messages than the codec decodes.
     rxws.websocket(of_bytes, codec=rxws.codecs.text)  # type: ignore[arg-type]
     rxws.websocket(codec=rxws.codecs.text)(of_bytes)  # type: ignore[arg-type]
     rxws.websocket(of_text)  # type: ignore[arg-type]
@@ -36,18 +36,18 @@ async def mistakes(request: web.Request) -> None:
     await rxws.upgrade(request, of_bytes, codec=rxws.codecs.text)  # type: ignore[arg-type]
     await rxws.upgrade(request, of_text)  # type: ignore[arg-type]
 
-    # A handler that returns none of the four, or is none.
+    # A handler that returns another type, or no handler.
     rxws.websocket(of_number)  # type: ignore[arg-type]
     rxws.websocket("of_text")  # type: ignore[call-overload]
     rxws.websocket(lambda conn: 7)  # type: ignore[arg-type, return-value]
 
-    # A lambda that takes it for something else.
+    # A lambda that expects another type of connection.
     rxws.websocket(lambda conn: of_bytes(conn), codec=rxws.codecs.text)  # type: ignore[arg-type]
     rxws.websocket(lambda conn: of_text(conn))  # type: ignore[arg-type]
     rxws.websocket(lambda conn: conn.outgoing.on_next(7), codec=rxws.codecs.text)  # type: ignore[arg-type]
     rxws.websocket(lambda conn: conn.closes, codec=rxws.codecs.text)  # type: ignore[attr-defined]
 
-    # An option that does not exist, or of the wrong type.
+    # Unknown options and options of the wrong type.
     rxws.websocket(of_text, codec=rxws.codecs.text, heartbeats=5)  # type: ignore[call-overload]
     rxws.websocket(of_text, codec=rxws.codecs.text, heartbeat="5")  # type: ignore[call-overload]
     rxws.websocket(of_text, codec=rxws.codecs.text, overflow="explode")  # type: ignore[call-overload]
@@ -62,15 +62,15 @@ async def mistakes(request: web.Request) -> None:
 
 
 async def messages(conn: Connection[str, str]) -> None:
-    # What the codec does not speak.
+    # Messages that the codec does not encode.
     conn.outgoing.on_next(b"bytes")  # type: ignore[arg-type]
     conn.outgoing.on_next(7)  # type: ignore[arg-type]
     async with rxws.connect("ws://peer.example/", codec=rxws.codecs.binary) as client:
         client.outgoing.on_next("text")  # type: ignore[arg-type]
     url = "ws://peer.example/"
-    spoken: Connection[bytes, bytes] = await rxws.connect(url, codec=rxws.codecs.text)  # type: ignore[arg-type]
-    spoken.outgoing.on_next(b"")
-    # A value, not a thing to change; a close is one, too.
+    wrong: Connection[bytes, bytes] = await rxws.connect(url, codec=rxws.codecs.text)  # type: ignore[arg-type]
+    wrong.outgoing.on_next(b"")
+    # Read-only attributes, and values of the wrong type.
     conn.outgoing = conn.outgoing  # type: ignore[misc]
     Close("4001")  # type: ignore[arg-type]
     Close(4001, b"why")  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What a `WebSocketSubject` is to type checkers; checked, never run."""
+"""The types that type checkers infer for `WebSocketSubject`; checked, never run."""
 
 from typing import Any, assert_type
 
@@ -9,14 +9,14 @@ from rxws._reconnect.channels import Channel
 
 
 def of_an_address() -> None:
-    """Without a codec it is of frames, with one of its values."""
+    """A subject has the types of its codec, or text and binary without one."""
     raw = rxws.WebSocketSubject("ws://peer.example/", ttl=5.0, headers=lambda: {"X": "y"})
     assert_type(raw, rxws.WebSocketSubject[str | bytes, str | bytes])
     text = rxws.WebSocketSubject(lambda: "ws://peer.example/", codec=rxws.codecs.text, queue=1000)
     assert_type(text, rxws.WebSocketSubject[str, str])
     text.on_next("a")
     text.on_next(rxws.Close(4001))
-    text.on_next(b"a")  # type: ignore[arg-type] # that is the test
+    text.on_next(b"a")  # type: ignore[arg-type] # on purpose
     assert_type(text.connection, rxws.Connection[str, str] | None)
     assert_type(text.drops, Observable[rxws.Dropped[str]])
     assert_type(text.status, Observable[rxws.Status])
@@ -24,5 +24,5 @@ def of_an_address() -> None:
 
 
 def of_connections(connections: "Observable[rxws.Connection[int, Any]]") -> None:
-    """An Observable says itself what its connections carry."""
+    """A subject of an Observable has the types of its connections."""
     assert_type(rxws.WebSocketSubject(connections), rxws.WebSocketSubject[int, Any])

@@ -1,6 +1,6 @@
-"""What type checkers infer of `rxws.testing` and of recordings.
+"""The types that type checkers infer for `rxws.testing` and recordings.
 
-Nothing here runs: `make types` checks it, with mypy and with pyright.
+Nothing here runs: `make types` checks it with mypy and pyright.
 """
 
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true
@@ -51,7 +51,7 @@ def gets_text(conn: Connection[str, str]) -> None: ...
 
 
 def simulations() -> None:
-    """The codec says what goes in and out; without one both kinds of frames do."""
+    """A simulation has the types of its codec, or text and binary without one."""
     assert_type(simulate(plain, "a"), Simulation[str | bytes, str | bytes])
     assert_type(simulate(text, "a", codec=codecs.text), Simulation[str, str])
     assert_type(simulate(coroutine, "a", codec=codecs.text), Simulation[str, str])
@@ -63,7 +63,7 @@ def simulations() -> None:
     simulate(numbers, "1")  # type: ignore[arg-type] # no codec
 
 
-def what_was_seen(sim: Simulation[str, str]) -> None:
+def results(sim: Simulation[str, str]) -> None:
     assert_type(sim.outgoing, Timeline)
     assert_type(sim.outgoing.values, list[Any])
     assert_type(sim.outgoing.times, list[float])
@@ -79,7 +79,7 @@ def what_was_seen(sim: Simulation[str, str]) -> None:
 
 
 async def pairs() -> None:
-    """Each end is typed by its codec."""
+    """Each end of a pair has the types of its codec."""
     async with pair(plain) as (server, client):
         assert_type(server, Connection[str | bytes, str | bytes])
         assert_type(client, Connection[str | bytes, str | bytes])
