@@ -76,7 +76,7 @@ def plain(text: str) -> str:
 
 
 def with_codes(text: str, keep: str = "") -> str:
-    r"""Replace the same characters, except those to `keep`, by signs that differ for each.
+    r"""Replace the same characters, except those in `keep`, by distinct signs and escape codes.
 
     Examples:
         >>> with_codes("a\tb\x85\u202e")

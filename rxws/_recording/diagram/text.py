@@ -23,7 +23,7 @@ _ENDS = {"completed": "┤", "error": "✗", "disposed": "╌"}
 
 
 def text(diagram: Diagram, cols: int = 48, window: float | None = None) -> str:
-    """Draw a diagram, or its last `window` seconds, in `cols` columns and those of the names.
+    """Draw a diagram, or its last `window` seconds, in `cols` columns next to the names.
 
     Examples:
         >>> from rxws._recording.diagram import Diagram, Track

@@ -98,7 +98,7 @@ def _trace(error: Exception) -> tuple[str, str]:
     """Return the traceback without frames of RxPY and rxws, and the place of its last line."""
     trace = traceback.TracebackException.from_exception(error)
     chained, seen = [trace], {id(trace)}
-    for one in chained:  # it grows
+    for one in chained:  # the loop appends to it
         one.stack[:] = [frame for frame in one.stack if not frame.filename.startswith(_INTERNAL)]
         for other in (one.__cause__, one.__context__):
             if other is not None and id(other) not in seen:

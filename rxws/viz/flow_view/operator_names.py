@@ -20,7 +20,7 @@ from rxws._recording.diagram.labels import cut
 __all__ = ["label", "source_of"]
 
 LENGTH = 18  # columns of a detail
-NAME = 22  # columns of a name: distinct_until_changed
+NAME = 22  # columns of a name: the longest in RxPY is distinct_until_changed
 
 _LOCALS = ".<locals>"
 

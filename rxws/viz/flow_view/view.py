@@ -150,7 +150,7 @@ class View:
         if notebook.run_of_now() not in self._shown_in:
             self._show()
 
-    # --- its parts --------------------------------------------------------------------------
+    # --- internals --------------------------------------------------------------------------
 
     def _show(self) -> None:
         self._shown_in.add(notebook.run_of_now())

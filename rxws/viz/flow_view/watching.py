@@ -47,7 +47,7 @@ def watch(
     """Draw a live marble diagram of a flow below the running cell, with a lane for each step.
 
     Watching a connection, one of its streams, a `WebSocketSubject` or one of its channels is not a
-    subscription: messages that nobody subscribes to still wait, and no connection is opened.
+    subscription: messages still wait until somebody subscribes, and a client does not connect.
     `watch` subscribes once to any other Observable, such as `conn.incoming.pipe(…)`. If a step
     raises an exception, the diagram shows it; the source and its subscribers are not affected.
 

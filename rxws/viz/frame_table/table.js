@@ -1,5 +1,5 @@
-// The tools of a table of frames. At every change the page gets the whole table anew, and this
-// script with it: what the reader has chosen is kept in the window, by the table's id.
+// The tools above a table of frames. Each change replaces the whole table, including this script.
+// Therefore the user's settings are stored in the window, under the table's id.
 (() => {
   const ID = "%ID%";
   const tables = (window.rxwsFrames ??= {});
@@ -24,7 +24,7 @@
       return element;
     };
 
-    // --- rows: which are shown, and which of them unfolded ---
+    // --- rows: which are visible, and which are unfolded ---
 
     const number = (row) => Number(row.dataset.n);
     const folds = (row) => [...row.querySelectorAll("details")];
@@ -40,13 +40,13 @@
       return (row) => regex.test(row.lastElementChild.textContent);
     }
 
-    function sift() {
+    function filterRows() {
       let matches = () => true;
       input.removeAttribute("aria-invalid");
       try {
         if (state.filter) matches = matcher();
       } catch {
-        input.setAttribute("aria-invalid", "true"); // no regular expression, or not yet
+        input.setAttribute("aria-invalid", "true"); // not a regular expression, or not complete yet
       }
       const rows = [...table.tBodies[0].rows];
       let shown = 0;
@@ -56,7 +56,7 @@
         row.classList.toggle("rxws-hidden", hidden);
         shown += !hidden;
       }
-      // As high as without a filter: the page below it stays where it is.
+      // Keep the height that the table has without a filter, so that the page below does not move.
       if (shown === rows.length) {
         scroll.style.minHeight = "";
         state.height = scroll.offsetHeight;
@@ -88,7 +88,7 @@
       else state.open.delete(key);
     }, true);
 
-    // --- scrolling: at the newest row, or where the reader is ---
+    // --- scrolling: stay at the newest row, or where the user scrolled to ---
 
     const top = (row) => row.getBoundingClientRect().top - scroll.getBoundingClientRect().top;
 
@@ -116,7 +116,7 @@
         : rows.find((row) => row.getBoundingClientRect().bottom > edge));
     });
 
-    // --- presses: when the button goes down, as what it is on may be gone when it goes up ---
+    // --- presses: on pointerdown, as a redraw may replace the element before pointerup ---
 
     function press(element, action) {
       element.addEventListener("pointerdown", (event) => {
@@ -127,7 +127,7 @@
       });
       element.addEventListener("click", (event) => {
         event.preventDefault();
-        if (!element.rxwsPressed) action(event); // a key, or a finger
+        if (!element.rxwsPressed) action(event); // from the keyboard or a touch
         element.rxwsPressed = false;
       });
     }
@@ -136,7 +136,7 @@
       const row = summary.closest("tr");
       const before = top(row);
       summary.parentElement.open = !summary.parentElement.open;
-      scroll.scrollTop += top(row) - before; // what was pressed stays where it is
+      scroll.scrollTop += top(row) - before; // keep the pressed row in place
     }
 
     function listen(body) {
@@ -145,21 +145,21 @@
       for (const summary of body.querySelectorAll("summary")) press(summary, () => flip(summary));
     }
 
-    // --- the line of tools ---
+    // --- the toolbar ---
 
     const input = make("input", {
       type: "search", placeholder: "filter: text or /regex/", value: state.filter, spellcheck: false,
     });
-    input.setAttribute("aria-label", "Filter of frames: text or /regular expression/");
+    input.setAttribute("aria-label", "Filter frames: text or /regular expression/");
     input.addEventListener("input", () => {
       state.filter = input.value;
-      sift();
+      filterRows();
       restore();
     });
-    input.addEventListener("keydown", (event) => event.stopPropagation()); // no notebook's shortcut
+    input.addEventListener("keydown", (event) => event.stopPropagation()); // no notebook shortcuts
     input.addEventListener("focus", () => { state.focused = true; });
     input.addEventListener("blur", () => setTimeout(() => {
-      // Not where the page has only replaced it: that one gets the focus again.
+      // If a redraw replaced the input, the new one takes the focus: keep `focused`.
       if (input.isConnected && document.activeElement !== input) state.focused = false;
     }));
 
@@ -169,13 +169,13 @@
       press(button, () => { state.dir = dir; draw(); restore(); });
       return button;
     });
-    const pause = make("button", { type: "button", title: "Hold the table; the flow goes on" });
+    const pause = make("button", { type: "button", title: "Pause the table; frames are still recorded" });
     press(pause, () => {
       state.paused = !state.paused;
       state.body = state.paused ? table.tBodies[0] : null;
       show();
     });
-    const clear = make("button", { type: "button", title: "Hide what came so far" }, "clear");
+    const clear = make("button", { type: "button", title: "Hide the current rows" }, "clear");
     press(clear, () => {
       state.cleared = Math.max(0, ...[...table.tBodies[0].rows].map(number));
       state.anchor = null;
@@ -190,9 +190,9 @@
       for (const [index, button] of buttons.entries()) {
         button.setAttribute("aria-pressed", String(directions[index][0] === state.dir));
       }
-      pause.textContent = state.paused ? "go on" : "pause";
+      pause.textContent = state.paused ? "resume" : "pause";
       pause.setAttribute("aria-pressed", String(state.paused));
-      sift();
+      filterRows();
     }
 
     function show() {

@@ -108,9 +108,9 @@ def frames(
     A row has the direction, the time in seconds since the table was made, the size and the data,
     which unfolds. Errors have rows, too, and the close is the last row.
 
-    The table is not a subscription: messages that nobody subscribes to wait, and appear when they
-    are delivered. It shows values as the codec decoded them, with about the size that they have as
-    JSON, because the frame itself is not recorded.
+    The table is not a subscription: messages wait until somebody subscribes to `incoming`, and they
+    appear when they are delivered. If the connection has a codec, the table shows decoded values
+    with their approximate size as JSON, because the frames themselves are not recorded.
 
     Args:
         source: A connection, or the `Recording` of one.
