@@ -13,7 +13,7 @@ from rxws._core.frames import Frame, Opcode
 from rxws._core.schedulers import call_later
 from rxws._session.transport import Receiver
 
-__all__ = ["Call", "FakeTransport", "NeedsEventLoop", "Sent"]
+__all__ = ["Call", "FakeTransport", "NeedsEventLoop", "Sent", "needs_event_loop"]
 
 
 class NeedsEventLoop(RxwsError):
@@ -22,13 +22,13 @@ class NeedsEventLoop(RxwsError):
     Test it with `rxws.testing.pair` or on a server.
     """
 
-    @classmethod
-    def of(cls, what: object) -> NeedsEventLoop:
-        """Create the exception for a handler or coroutine."""
-        return cls(
-            f"{what!r} needs an event loop, and virtual time has none: test it with "
-            "rxws.testing.pair or on a server"
-        )
+
+def needs_event_loop(what: object) -> NeedsEventLoop:
+    """Create the exception for a handler or a coroutine."""
+    return NeedsEventLoop(
+        f"{what!r} needs an event loop, and virtual time has none: test it with "
+        "rxws.testing.pair or on a server"
+    )
 
 
 class Sent(NamedTuple):
@@ -79,7 +79,7 @@ def run_without_waiting(coroutine: Coroutine[Any, Any, None]) -> None:
     except StopIteration:
         return
     coroutine.close()
-    raise NeedsEventLoop.of(coroutine)
+    raise needs_event_loop(coroutine)
 
 
 class FakeTransport:
@@ -133,7 +133,7 @@ class FakeTransport:
 
     @property
     def running(self) -> bool:
-        """Whether frames are taken from a session yet."""
+        """Whether a session is attached."""
         return self._receiver is not None
 
     @property

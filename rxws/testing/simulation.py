@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Generic, NoReturn, TypeVar, cast, overload
 
 from reactivex.abc import DisposableBase
+from reactivex.internal import noop
 from reactivex.notification import Notification, OnCompleted, OnError, OnNext
 from reactivex.observer import Observer
 from typing_extensions import Unpack
@@ -26,7 +27,7 @@ from rxws._session.session import Session, State
 from rxws.codecs import Codec
 
 from .clock import Clock
-from .fake_transport import FakeTransport, NeedsEventLoop, Sent
+from .fake_transport import FakeTransport, NeedsEventLoop, Sent, needs_event_loop
 from .peer import Peer
 from .scenario import PeerAction, Scenario, encode
 from .timeline import Timeline, by_name, recorded
@@ -54,11 +55,6 @@ class Simulation(Generic[In, Out]):
         time: The virtual time at the end, in seconds.
     """
 
-    incoming: Timeline
-    outgoing: Timeline
-    errors: Timeline
-    closed: Close | None
-    failure: Exception | None
     stats: Stats
     open_subscriptions: int
     time: float
@@ -68,7 +64,8 @@ class Simulation(Generic[In, Out]):
         self.outgoing = Timeline((), step, names)
         self.errors = Timeline((), step, names)
         self.wire: list[Sent] = []
-        self.closed = self.failure = None
+        self.closed: Close | None = None
+        self.failure: Exception | None = None
 
     def __repr__(self) -> str:
         ended = self.closed or "open"
@@ -201,10 +198,10 @@ class _Runner:
         self._session = _Session(self._transport, self._clock, options, handshake)
         self._watched: list[tuple[Stream[Any], DisposableBase]] = []
         conn = self._session.connection
-        self._watch(conn.incoming, self._recorder(simulation.incoming))
-        self._watch(conn.outgoing, self._recorder(simulation.outgoing))
-        self._watch(conn.errors, self._on_fault)
-        self._watch(conn.closed, self._on_closed)
+        self._record(conn.incoming, simulation.incoming)
+        self._record(conn.outgoing, simulation.outgoing)
+        self._watch(conn.errors, lambda error: self._add(simulation.errors, OnNext(error)))
+        self._watch(conn.closed, lambda close: setattr(simulation, "closed", close))
 
     def schedule(self, action: PeerAction, codec: Codec[Any, Any]) -> None:
         at, sign, value, encoded = action
@@ -232,7 +229,7 @@ class _Runner:
             clock.run(seconds)
         for error in (session.failure, *simulation.errors.values):
             if isinstance(error, NeedsEventLoop):
-                raise NeedsEventLoop.of(handler) from error
+                raise needs_event_loop(handler) from error
         simulation.failure = session.failure
         for timeline in (simulation.incoming, simulation.outgoing, simulation.errors):
             timeline.failure = session.failure
@@ -247,29 +244,31 @@ class _Runner:
 
     # --- recording --------------------------------------------------------------------------
 
-    def _watch(self, stream: Any, record: Callable[[Notification[Any]], None]) -> None:
-        observer: Observer[Any] = Observer(
-            lambda value: record(OnNext(value)),
-            lambda error: record(OnError(error)),
-            lambda: record(OnCompleted()),
+    def _record(self, stream: Any, timeline: Timeline) -> None:
+        def complete() -> None:
+            # A Close that was pushed to `outgoing` already is the end.
+            if not (timeline and isinstance(getattr(timeline[-1].value, "value", None), Close)):
+                self._add(timeline, OnCompleted())
+
+        self._watch(
+            stream,
+            lambda value: self._add(timeline, OnNext(value)),
+            lambda error: self._add(timeline, OnError(error)),
+            complete,
         )
+
+    def _watch(
+        self,
+        stream: Any,
+        on_next: Callable[[Any], None],
+        on_error: Callable[[Exception], None] = noop,
+        on_completed: Callable[[], None] = noop,
+    ) -> None:
+        observer: Observer[Any] = Observer(on_next, on_error, on_completed)
         self._watched.append((stream, cast(Stream[Any], stream).watch(observer)))
 
-    def _recorder(self, timeline: Timeline) -> Callable[[Notification[Any]], None]:
-        def record(notification: Notification[Any]) -> None:
-            # A Close that was pushed to `outgoing` already is the end.
-            if not (isinstance(notification, OnCompleted) and timeline and _is_close(timeline)):
-                timeline.append(recorded(self._clock.time, notification))
-
-        return record
-
-    def _on_fault(self, notification: Notification[Any]) -> None:
-        if isinstance(notification, OnNext):
-            self._simulation.errors.append(recorded(self._clock.time, notification))
-
-    def _on_closed(self, notification: Notification[Any]) -> None:
-        if isinstance(notification, OnNext):
-            self._simulation.closed = notification.value
+    def _add(self, timeline: Timeline, notification: Notification[Any]) -> None:
+        timeline.append(recorded(self._clock.time, notification))
 
     # --- the peer ---------------------------------------------------------------------------
 
@@ -299,10 +298,6 @@ class _Runner:
         self._peer_reads = True
         self._peer.go()
         self._send_replies()
-
-
-def _is_close(timeline: Timeline) -> bool:
-    return isinstance(getattr(timeline[-1].value, "value", None), Close)
 
 
 class _NoLoop:
