@@ -1,4 +1,4 @@
-"""Nothing is lost unseen: in any life of a connection the counts add up, and order is kept."""
+"""The accounting of messages: in random runs every message is counted, and order is kept."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from support.subscriber import Subscriber
 from support.virtual.session import VirtualSession
 
 
-class Life:
-    """One connection whose user, peer and wire do what they are told; all that passes is noted."""
+class RandomRun:
+    """One connection, the steps of a random program on it, and a record of all messages."""
 
     def __init__(self, *, overrun: int) -> None:
         self.virtual = VirtualSession(
@@ -32,13 +32,13 @@ class Life:
         )
         self.closed = self.virtual.watch(self.virtual.conn.closed)
         self.offered: list[str] = []
-        self.asked: list[str] = []
+        self.peer_sent: list[str] = []
         self.incoming: Subscriber[str] = Subscriber()
         self.holds: list[Any] = []
         self.subscriptions: list[Any] = []
 
     def _next(self, kind: str, size: int) -> str:
-        number = len(self.offered) + len(self.asked)
+        number = len(self.offered) + len(self.peer_sent)
         return f"{kind}{number:04}".ljust(size, ".")
 
     def send(self, size: int) -> None:
@@ -51,12 +51,12 @@ class Life:
         thread = threading.Thread(target=lambda: self.virtual.conn.outgoing.on_next(message))
         thread.start()
         thread.join()
-        self.virtual.settle()  # so that this one and those of this thread have one order
+        self.virtual.settle()  # so that messages of both threads have one order
 
     def receive(self, size: int) -> None:
         if len(self.closed.values) == 0 and not self.virtual.frames(Opcode.CLOSE):
-            self.asked.append(self._next("r", size))
-            self.virtual.peer.message(self.asked[-1])
+            self.peer_sent.append(self._next("r", size))
+            self.virtual.peer.message(self.peer_sent[-1])
 
     def subscribe(self, _: int) -> None:
         if not self.subscriptions and not self.incoming.ends:
@@ -106,13 +106,13 @@ class Life:
         self.virtual.session.shutdown()
 
     def check(self) -> None:
-        """All that was offered was sent, dropped or waits; all that came, likewise."""
+        """Check that all messages are sent, received, dropped or buffered, and in order."""
         virtual, stats, dropped = self.virtual, self.virtual.stats, self.virtual.dropped
         waiting = len(virtual.session.flow.outbox)
         out = stats.sent_messages + dropped.get("overflow", 0) + waiting
         late = stats.received_messages - len(self.incoming.values) - dropped.get("unobserved", 0)
         kept = len(virtual.session.incoming._kept or ())
-        # "closed" counts those that came after the end, too.
+        # "closed" also counts messages that were pushed after the end.
         assert len(self.offered) + late - kept == out + dropped.get("closed", 0)
         assert late >= kept
         sent = [str(message) for message in virtual.messages]
@@ -120,7 +120,7 @@ class Life:
         assert stats.sent_bytes == sum(map(len, sent))
         left, seen = set(sent), set(self.incoming.values)
         assert sent == [message for message in self.offered if message in left], "order"
-        assert self.incoming.values == [message for message in self.asked if message in seen], (
+        assert self.incoming.values == [message for message in self.peer_sent if message in seen], (
             "order"
         )
         assert len(self.incoming.ends) <= 1
@@ -129,7 +129,7 @@ class Life:
             assert virtual.transport.sent[-1:] == frames, "one close frame, and nothing after it"
 
     def check_end(self) -> None:
-        """An end comes, and when TCP is gone nothing waits anywhere."""
+        """Check that the connection ends, with nothing left in a buffer."""
         self.virtual.session.shutdown()
         self.virtual.run(1000)
         assert self.virtual.transport.over
@@ -140,26 +140,26 @@ class Life:
         assert len(self.virtual.watch(self.virtual.conn.incoming).ends) == 1
 
 
-COMMON: list[Callable[[Life, int], None]] = [
-    Life.send,
-    Life.send_from_thread,
-    Life.receive,
-    Life.subscribe,
-    Life.unsubscribe,
-    Life.hold,
-    Life.release,
-    Life.stop,
-    Life.go,
-    Life.ping,
-    Life.pass_time,
+COMMON: list[Callable[[RandomRun, int], None]] = [
+    RandomRun.send,
+    RandomRun.send_from_thread,
+    RandomRun.receive,
+    RandomRun.subscribe,
+    RandomRun.unsubscribe,
+    RandomRun.hold,
+    RandomRun.release,
+    RandomRun.stop,
+    RandomRun.go,
+    RandomRun.ping,
+    RandomRun.pass_time,
 ]
-ENDS: list[Callable[[Life, int], None]] = [
-    Life.complete,
-    Life.close,
-    Life.fail,
-    Life.peer_closes,
-    Life.peer_is_lost,
-    Life.shut_down,
+ENDS: list[Callable[[RandomRun, int], None]] = [
+    RandomRun.complete,
+    RandomRun.close,
+    RandomRun.fail,
+    RandomRun.peer_closes,
+    RandomRun.peer_is_lost,
+    RandomRun.shut_down,
 ]
 STEPS = st.tuples(
     st.one_of(st.sampled_from(COMMON), st.sampled_from(COMMON), st.sampled_from(COMMON + ENDS)),
@@ -169,19 +169,19 @@ STEPS = st.tuples(
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(program=st.lists(STEPS, max_size=40), overrun=st.sampled_from([0, 1, 3]))
-def test_in_any_life_the_counts_add_up(
-    program: list[tuple[Callable[[Life, int], None], int]], overrun: int
+def test_in_random_runs_the_counts_add_up(
+    program: list[tuple[Callable[[RandomRun, int], None], int]], overrun: int
 ) -> None:
-    """Offered = sent + dropped + waiting, received = delivered + dropped + kept, all the time."""
-    life = Life(overrun=overrun)
+    """Offered = sent + dropped + buffered, received = delivered + dropped + held, at any time."""
+    run = RandomRun(overrun=overrun)
     for step, number in program:
-        step(life, number)
-        life.check()
-    life.check_end()
+        step(run, number)
+        run.check()
+    run.check_end()
 
 
 def test_stats_count_messages_and_bytes_each_way() -> None:
-    """Payloads as encoded, control frames not among them."""
+    """`stats` counts messages and encoded payload bytes each way, without control frames."""
     virtual = VirtualSession(watch=True)
     virtual.peer.message("é", b"abc")
     virtual.peer.ping(b"12345")

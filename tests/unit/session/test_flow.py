@@ -1,4 +1,4 @@
-"""Flow control: when reading waits, what may wait to go out, and for how long."""
+"""Flow control: pauses of reading, high-water mark, `writable` and `drained`."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from support.virtual.session import VirtualSession
 KIB = 1024
 
 
-def fail(*_: object) -> NoReturn:
+def raise_error(*_: object) -> NoReturn:
     raise ValueError("mine")
 
 
-def test_a_hold_stops_reading_until_it_is_disposed() -> None:
-    """While any lives; disposing one twice frees no other."""
+def test_a_pause_stops_reading_until_it_is_disposed() -> None:
+    """Reading stops until every pause is disposed; disposing one twice ends no other."""
     virtual = VirtualSession(watch=True)
     first, second = virtual.conn.flow.pause(), virtual.conn.flow.pause()
     virtual.peer.message("a")
@@ -42,8 +42,8 @@ def test_a_hold_stops_reading_until_it_is_disposed() -> None:
     assert [call.name for call in virtual.transport.calls] == ["pause", "resume"]
 
 
-def test_a_hold_takes_effect_before_the_next_frame() -> None:
-    """Also if it is taken in the middle of a notification."""
+def test_a_pause_takes_effect_before_the_next_frame() -> None:
+    """A pause takes effect before the next frame, also from within a notification."""
     virtual = VirtualSession(watch=True)
     holds: list[Any] = []
     virtual.conn.incoming.subscribe(lambda _: holds.append(virtual.conn.flow.pause()))
@@ -56,8 +56,8 @@ def test_a_hold_takes_effect_before_the_next_frame() -> None:
 
 
 @pytest.mark.parametrize("overrun", [1, 2])
-def test_frames_that_were_on_their_way_wait_in_order(overrun: int) -> None:
-    """On a wire that cannot stop at once; nothing is lost, and nothing overtakes."""
+def test_frames_that_arrive_during_a_pause_are_kept_in_order(overrun: int) -> None:
+    """Frames that the transport delivers during a pause are kept, and delivered in order."""
     virtual = VirtualSession(watch=True, overrun=overrun)
     hold = virtual.conn.flow.pause()
     virtual.peer.message("a", "b", "c", "d")
@@ -68,16 +68,16 @@ def test_frames_that_were_on_their_way_wait_in_order(overrun: int) -> None:
     assert virtual.dropped == {}
 
 
-def test_a_hold_is_a_context_manager() -> None:
-    """For the time of a `with`."""
+def test_a_pause_is_a_context_manager() -> None:
+    """A pause can be used in a `with` statement."""
     virtual = VirtualSession(watch=True)
     with virtual.conn.flow.pause():
         assert not virtual.transport.reading
     assert virtual.transport.reading
 
 
-def test_a_hold_may_be_disposed_from_any_thread() -> None:
-    """It lets go on the session's thread."""
+def test_a_pause_may_be_disposed_from_any_thread() -> None:
+    """A pause disposed in another thread ends on the session's thread."""
     virtual = VirtualSession(watch=True)
     hold = virtual.conn.flow.pause()
     thread = threading.Thread(target=hold.dispose)
@@ -88,8 +88,8 @@ def test_a_hold_may_be_disposed_from_any_thread() -> None:
     assert virtual.transport.reading
 
 
-def test_the_time_of_pauses_is_counted() -> None:
-    """In seconds, the present one included."""
+def test_stats_count_the_seconds_paused() -> None:
+    """`stats.paused` counts the seconds of all pauses, the current one included."""
     virtual = VirtualSession(watch=True)
     hold = virtual.conn.flow.pause()
     virtual.run(2)
@@ -104,11 +104,11 @@ def test_the_time_of_pauses_is_counted() -> None:
             virtual.run(0.7)
     assert (
         repr(virtual.stats.paused) == "3.6"
-    )  # and reads well in a cell, whatever floats add up to
+    )  # rounded, so that a notebook does not show 3.6000000000000005
 
 
-def test_writable_tells_whether_the_peer_keeps_up() -> None:
-    """True at first, False once something waits; who comes late is told the present."""
+def test_writable_emits_whether_the_peer_keeps_up() -> None:
+    """`writable` emits False while something is buffered, and the current value on subscribe."""
     virtual = VirtualSession(watch=True)
     writable = virtual.watch(virtual.conn.flow.writable)
     virtual.peer.stop()
@@ -122,8 +122,8 @@ def test_writable_tells_whether_the_peer_keeps_up() -> None:
     assert writable.ends == late.ends == [None]
 
 
-def test_writable_is_told_once_per_change() -> None:
-    """A wire that says the same twice says nothing new."""
+def test_writable_emits_only_changes() -> None:
+    """`writable` emits only changes."""
     virtual = VirtualSession(watch=True)
     writable = virtual.watch(virtual.conn.flow.writable)
     for state in (True, False, False, True, True):
@@ -131,8 +131,8 @@ def test_writable_is_told_once_per_change() -> None:
     assert writable.values == [True, False, True]
 
 
-def test_buffered_counts_what_the_kernel_has_not_taken() -> None:
-    """In bytes: what waits here and what waits in the transport."""
+def test_buffered_counts_bytes_here_and_in_the_transport() -> None:
+    """`buffered` counts the bytes buffered by the session and by the transport."""
     virtual = VirtualSession(watch=True)
     virtual.peer.stop()
     virtual.conn.outgoing.on_next("12345")
@@ -143,8 +143,8 @@ def test_buffered_counts_what_the_kernel_has_not_taken() -> None:
     assert virtual.conn.flow.buffered == 0
 
 
-def test_above_high_water_reading_pauses_and_goes_on_below_half_of_it() -> None:
-    """So a peer that sends and does not read is not read for ever, and nothing flutters."""
+def test_reading_pauses_above_high_water_and_resumes_at_half_of_it() -> None:
+    """Above `high_water` reading pauses, and resumes once at half of it."""
     virtual = VirtualSession(watch=True, high_water=4 * KIB)
     virtual.peer.stop()
     for _ in range(4):
@@ -160,7 +160,7 @@ def test_above_high_water_reading_pauses_and_goes_on_below_half_of_it() -> None:
 
 
 def test_between_half_and_high_water_nothing_changes() -> None:
-    """Neither way: that is the hysteresis."""
+    """Between half of `high_water` and `high_water` reading neither pauses nor resumes."""
     virtual = VirtualSession(watch=True, high_water=4 * KIB)
     virtual.peer.stop()
     for _ in range(5):
@@ -177,8 +177,8 @@ def test_between_half_and_high_water_nothing_changes() -> None:
     assert virtual.transport.reading
 
 
-def test_what_came_in_while_the_peer_was_behind_is_delivered_when_it_catches_up() -> None:
-    """The message that was on its way is not forgotten."""
+def test_a_message_that_arrives_above_high_water_is_delivered_later() -> None:
+    """A message that arrives while reading is paused is delivered when the peer catches up."""
     virtual = VirtualSession(watch=True, high_water=KIB, overrun=1)
     virtual.peer.stop()
     virtual.conn.outgoing.on_next("x" * 2 * KIB)
@@ -190,7 +190,7 @@ def test_what_came_in_while_the_peer_was_behind_is_delivered_when_it_catches_up(
 
 
 async def test_drained_waits_until_the_peer_keeps_up() -> None:
-    """At once where it does."""
+    """`drained()` waits until the peer has caught up, and returns at once if it has."""
     virtual = VirtualSession(watch=True)
     await virtual.conn.flow.drained()
     virtual.peer.stop()
@@ -202,8 +202,8 @@ async def test_drained_waits_until_the_peer_keeps_up() -> None:
     await asyncio.wait_for(waiting, 10)
 
 
-async def test_drained_raises_when_the_connection_is_over() -> None:
-    """For those who wait, and for those who ask later."""
+async def test_drained_raises_when_the_connection_ends() -> None:
+    """`drained()` raises ConnectionClosed when the connection ends, and after it."""
     virtual = VirtualSession(watch=True)
     virtual.peer.stop()
     virtual.conn.outgoing.on_next("x")
@@ -216,18 +216,18 @@ async def test_drained_raises_when_the_connection_is_over() -> None:
         assert caught.value.close == Close(4001)
 
 
-def test_one_who_raises_on_writable_is_a_fault_and_starves_nobody() -> None:
-    """As everywhere."""
+def test_a_subscriber_of_writable_that_raises_starves_no_other() -> None:
+    """If a subscriber of `writable` raises, it is a fault, and the others get the value."""
     virtual = VirtualSession(watch=True)
     errors = virtual.watch(virtual.conn.errors)
-    virtual.conn.flow.writable.pipe(ops.skip(1)).subscribe(fail)
+    virtual.conn.flow.writable.pipe(ops.skip(1)).subscribe(raise_error)
     other = virtual.watch(virtual.conn.flow.writable)
     virtual.session.on_writable(False)
     assert other.values == [True, False]
     assert [type(error) for error in errors.values] == [ValueError]
 
 
-# --- flow control: holds, marks and deadlines where they meet ----------------------------------
+# --- pauses, high-water mark and timeouts combined --------------------------------------------
 
 
 POLICIES: list[Overflow] = ["close", "drop_oldest", "drop_newest", latest()]
@@ -238,7 +238,7 @@ def raise_assertion(error: Exception | None = None) -> NoReturn:
 
 
 class PausingGate:
-    """A gate, and how often it told of a pause."""
+    """A gate that counts its pauses."""
 
     def __init__(self) -> None:
         self.transport = FakeTransport(Clock())
@@ -255,8 +255,8 @@ class PausingGate:
         return [call.name for call in self.transport.calls]
 
 
-def test_a_gate_tells_of_each_pause_once() -> None:
-    """With its first hold, when reading is paused already."""
+def test_a_gate_notifies_once_per_pause() -> None:
+    """A gate calls `on_paused` once per pause, when reading is paused already."""
     setup = PausingGate()
     for _ in range(2):
         setup.gate.hold("a")
@@ -268,8 +268,8 @@ def test_a_gate_tells_of_each_pause_once() -> None:
     assert setup.calls == ["pause", "resume"] * 2
 
 
-def test_gates_do_not_share_their_holds() -> None:
-    """An open gate stays open when another is held."""
+def test_gates_share_no_holds() -> None:
+    """Holding one gate leaves another one open."""
     held, other = PausingGate(), PausingGate()
     held.gate.hold("a")
     assert held.gate.held
@@ -279,8 +279,8 @@ def test_gates_do_not_share_their_holds() -> None:
     assert other.calls == []
 
 
-def test_a_gate_that_is_open_for_good_tells_of_no_pause() -> None:
-    """There is none."""
+def test_a_permanently_open_gate_cannot_be_paused() -> None:
+    """A permanently open gate cannot be paused."""
     setup = PausingGate()
     setup.gate.open_permanently()
     setup.gate.hold("a")
@@ -289,8 +289,8 @@ def test_a_gate_that_is_open_for_good_tells_of_no_pause() -> None:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_high_water_has_hysteresis_by_every_policy(policy: Overflow) -> None:
-    """Paused above it, resumed at half of it, and in between as it was."""
+def test_high_water_has_hysteresis_with_every_policy(policy: Overflow) -> None:
+    """With every policy reading pauses above `high_water` and resumes at half of it."""
     virtual = VirtualSession(watch=True, high_water=4 * KIB, max_buffer=100 * KIB, overflow=policy)
     virtual.session.on_writable(False)
     for buffered, reading in (
@@ -306,12 +306,12 @@ def test_high_water_has_hysteresis_by_every_policy(policy: Overflow) -> None:
     ):
         virtual.transport.buffered = buffered - virtual.session.flow.outbox.bytes
         virtual.transport.writable = False
-        virtual.conn.outgoing.on_next("")  # when something is sent, the marks are looked at
+        virtual.conn.outgoing.on_next("")  # each send compares `buffered` with `high_water`
         assert virtual.transport.reading is reading, buffered
 
 
-def test_a_hold_and_a_peer_that_is_behind_add_up() -> None:
-    """Either keeps reading paused."""
+def test_reading_resumes_after_both_a_pause_and_high_water() -> None:
+    """Reading stays paused while there is a pause or the peer is behind."""
     virtual = VirtualSession(watch=True, high_water=KIB)
     virtual.peer.stop()
     virtual.conn.outgoing.on_next("x" * 2 * KIB)
@@ -327,7 +327,7 @@ def test_a_hold_and_a_peer_that_is_behind_add_up() -> None:
 
 
 def test_an_echo_stops_reading_a_peer_that_never_reads() -> None:
-    """So what waits is bounded by the mark and one message, however much the peer sends."""
+    """An echo stops reading from a peer that never reads, so the buffer is bounded."""
     virtual = VirtualSession(lambda conn: conn.incoming, high_water=4 * KIB, send_timeout=1e6)
     virtual.peer.stop()
     for _ in range(1000):
@@ -341,8 +341,8 @@ def test_an_echo_stops_reading_a_peer_that_never_reads() -> None:
     assert virtual.dropped == {}
 
 
-def test_what_was_conflated_lowers_the_mark() -> None:
-    """A large message that a small one replaces waits no more."""
+def test_a_conflated_message_lowers_buffered() -> None:
+    """Replacing a large message by a small one resumes reading."""
     virtual = VirtualSession(watch=True, high_water=KIB, overflow=latest())
     virtual.peer.stop()
     virtual.conn.outgoing.on_next("x")
@@ -352,8 +352,8 @@ def test_what_was_conflated_lowers_the_mark() -> None:
     assert virtual.transport.reading
 
 
-def test_once_closing_has_begun_no_mark_stops_reading() -> None:
-    """The answer is waited for."""
+def test_neither_high_water_nor_pauses_stop_reading_while_closing() -> None:
+    """Once we close, neither `high_water` nor a pause stops reading."""
     virtual = VirtualSession(watch=True, high_water=KIB)
     virtual.peer.stop()
     for _ in range(4):
@@ -367,8 +367,8 @@ def test_once_closing_has_begun_no_mark_stops_reading() -> None:
     assert virtual.transport.reading
 
 
-def test_a_hold_of_a_connection_that_is_over_does_nothing() -> None:
-    """Neither taking it nor letting go, from whatever thread."""
+def test_pauses_have_no_effect_after_the_end() -> None:
+    """After the end, neither a new pause nor disposing an old one has an effect."""
     virtual = VirtualSession(watch=True)
     before = virtual.conn.flow.pause()
     virtual.peer.lost()
@@ -385,8 +385,8 @@ def test_a_hold_of_a_connection_that_is_over_does_nothing() -> None:
     assert virtual.stats.paused == 0
 
 
-def test_a_hold_is_let_go_though_nobody_waits_for_that() -> None:
-    """Who is told of it is set when there is anything to deliver."""
+def test_a_pause_ends_without_a_release_callback() -> None:
+    """A pause ends also if `on_released` is not set yet."""
     transport = FakeTransport(Clock())
     flow = FlowControl(
         transport,
@@ -402,8 +402,8 @@ def test_a_hold_is_let_go_though_nobody_waits_for_that() -> None:
     assert transport.reading
 
 
-def test_writable_and_latency_of_a_connection_that_is_over_complete() -> None:
-    """For who asks for the first time then, too."""
+def test_writable_and_latency_complete_after_the_end() -> None:
+    """`writable` and `latency` complete when subscribed for the first time after the end."""
     virtual = VirtualSession(watch=True)
     virtual.peer.close(1000)
     virtual.settle()
@@ -412,8 +412,8 @@ def test_writable_and_latency_of_a_connection_that_is_over_complete() -> None:
             assert virtual.watch(stream).ends == [None]
 
 
-def test_writable_tells_the_present_to_who_asks_first_while_the_peer_is_behind() -> None:
-    """It is looked at late, and still right."""
+def test_writable_emits_false_first_while_the_peer_is_behind() -> None:
+    """A first subscriber of `writable` gets False while the peer is behind."""
     virtual = VirtualSession(watch=True)
     virtual.peer.stop()
     virtual.conn.outgoing.on_next("fills the wire")
@@ -422,8 +422,8 @@ def test_writable_tells_the_present_to_who_asks_first_while_the_peer_is_behind()
     assert writable.values == [False, True]
 
 
-def test_a_connection_says_how_its_flow_is() -> None:
-    """In its repr."""
+def test_repr_of_flow() -> None:
+    """The repr of `flow` shows whether it flows, is paused or closed."""
     virtual = VirtualSession(watch=True)
     assert repr(virtual.conn.flow) == "<Flow flowing in=0 out=0 buffered=0>"
     hold = virtual.conn.flow.pause()
@@ -433,8 +433,8 @@ def test_a_connection_says_how_its_flow_is() -> None:
     assert "closed 1005" in repr(virtual.conn.flow)
 
 
-async def test_drained_waits_for_each_who_waits() -> None:
-    """All are let go at once, and one that is cancelled meanwhile harms none."""
+async def test_drained_serves_several_waiters() -> None:
+    """All waiters of `drained()` return together, and cancelling one affects no other."""
     virtual = VirtualSession(watch=True)
     virtual.peer.stop()
     virtual.conn.outgoing.on_next("x")
@@ -449,8 +449,8 @@ async def test_drained_waits_for_each_who_waits() -> None:
         await waiting[1]
 
 
-async def test_drained_raises_what_a_send_timeout_ended() -> None:
-    """A producer learns of the end where it waits."""
+async def test_drained_raises_after_a_send_timeout() -> None:
+    """`drained()` raises when `send_timeout` ends the connection."""
     virtual = VirtualSession(watch=True, send_timeout=20.0)
     virtual.peer.stop()
     virtual.conn.outgoing.on_next("x")
@@ -462,8 +462,8 @@ async def test_drained_raises_what_a_send_timeout_ended() -> None:
     assert caught.value.close == Close(1006)
 
 
-async def test_of_many_producers_that_wait_none_meets_the_bound() -> None:
-    """Each is let go when the peer keeps up at that moment, not when it did a moment ago."""
+async def test_many_producers_that_await_drained_never_overflow() -> None:
+    """Many producers that await `drained()` before each send never exceed `max_buffer`."""
     virtual = VirtualSession(watch=True, max_buffer=300)
     virtual.peer.stop()
     virtual.conn.outgoing.on_next("first")
@@ -483,8 +483,8 @@ async def test_of_many_producers_that_wait_none_meets_the_bound() -> None:
     assert sorted(virtual.messages[1:], key=int) == [f"{number}" for number in range(20)]
 
 
-async def test_a_producer_that_waits_meets_no_bound() -> None:
-    """However small the buffer is, and nothing is dropped."""
+async def test_a_producer_that_awaits_drained_never_overflows() -> None:
+    """A producer that awaits `drained()` after each send loses nothing, with any buffer."""
     virtual = VirtualSession(watch=True, max_buffer=1)
     virtual.peer.stop()
 
@@ -503,11 +503,11 @@ async def test_a_producer_that_waits_meets_no_bound() -> None:
     assert virtual.dropped == {}
 
 
-# --- holds on reading --------------------------------------------------------------------------
+# --- the read gate ----------------------------------------------------------------------------
 
 
 @dataclass
-class Setup:
+class GateSetup:
     clock: Clock = field(default_factory=Clock)
 
     def __post_init__(self) -> None:
@@ -520,12 +520,12 @@ class Setup:
 
 
 @pytest.fixture
-def setup() -> Setup:
-    return Setup()
+def setup() -> GateSetup:
+    return GateSetup()
 
 
-def test_reading_pauses_with_the_first_hold_and_goes_on_with_the_last(setup: Setup) -> None:
-    """However many there are, the wire is told twice."""
+def test_reading_pauses_with_the_first_hold_and_resumes_with_the_last(setup: GateSetup) -> None:
+    """Reading pauses with the first hold and resumes with the last release."""
     setup.gate.hold("a")
     setup.gate.hold("b")
     assert setup.calls == ["pause"]
@@ -536,8 +536,8 @@ def test_reading_pauses_with_the_first_hold_and_goes_on_with_the_last(setup: Set
     assert setup.calls == ["pause", "resume"]
 
 
-def test_one_holds_once(setup: Setup) -> None:
-    """Holding twice and letting go once lets go."""
+def test_holding_twice_needs_one_release(setup: GateSetup) -> None:
+    """Two holds by the same holder need one release."""
     setup.gate.hold("a")
     setup.gate.hold("a")
     setup.gate.release("a")
@@ -546,8 +546,8 @@ def test_one_holds_once(setup: Setup) -> None:
     assert setup.calls == ["pause", "resume"]
 
 
-def test_it_knows_who_else_holds(setup: Setup) -> None:
-    """Who waits for the others need not wait for itself."""
+def test_held_besides_ignores_ones_own_hold(setup: GateSetup) -> None:
+    """`held_besides` ignores the hold of the holder given."""
     setup.gate.hold("a")
     assert not setup.gate.held_besides("a")
     assert setup.gate.held_besides("b")
@@ -555,8 +555,8 @@ def test_it_knows_who_else_holds(setup: Setup) -> None:
     assert setup.gate.held_besides("a")
 
 
-def test_once_closing_has_begun_nobody_stops_reading(setup: Setup) -> None:
-    """The peer's answer is waited for."""
+def test_open_permanently_ends_all_holds(setup: GateSetup) -> None:
+    """`open_permanently` ends all holds; later ones have no effect."""
     setup.gate.hold("a")
     setup.gate.open_permanently()
     assert setup.calls == ["pause", "resume"]
@@ -567,8 +567,8 @@ def test_once_closing_has_begun_nobody_stops_reading(setup: Setup) -> None:
     assert setup.calls == ["pause", "resume"]
 
 
-def test_the_time_of_pauses_adds_up(setup: Setup) -> None:
-    """Of finished ones, and of the one that lasts."""
+def test_paused_adds_up_the_seconds(setup: GateSetup) -> None:
+    """`paused` adds up the seconds of all pauses, the current one included."""
     assert setup.gate.paused == 0
     setup.gate.hold("a")
     setup.clock.run(2)
@@ -586,8 +586,8 @@ def test_the_time_of_pauses_adds_up(setup: Setup) -> None:
     assert setup.gate.paused == 3.5
 
 
-def test_a_hold_lets_go_when_it_is_disposed() -> None:
-    """It tells by itself who it is; it is a context manager, as every Disposable."""
+def test_a_hold_is_released_when_disposed() -> None:
+    """A `Hold` passes itself to its release callback when disposed."""
     released: list[object] = []
     with Hold(released.append) as hold:
         assert released == []

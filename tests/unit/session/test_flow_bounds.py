@@ -1,4 +1,4 @@
-"""Flow control: how much may wait to go out, and for how long."""
+"""Flow control: how much may be buffered for the peer, and for how long."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KIB = 1024
 
 
 def test_above_max_buffer_the_connection_ends_with_1013() -> None:
-    """BufferOverflow, also while the close frame cannot be written; then abort by the deadline."""
+    """Above `max_buffer` the connection ends with 1013; a stalled peer is aborted."""
     virtual = VirtualSession(watch=True, max_buffer=4 * KIB, close_timeout=5.0)
     virtual.peer.stop()
     for _ in range(4):
@@ -30,7 +30,7 @@ def test_above_max_buffer_the_connection_ends_with_1013() -> None:
 
 
 def test_after_an_overflow_the_peer_gets_the_close_and_no_old_messages() -> None:
-    """If it takes anything at all by then."""
+    """After an overflow the peer gets the close frame, but no buffered messages."""
     virtual = VirtualSession(watch=True, max_buffer=KIB)
     virtual.peer.stop()
     for _ in range(8):
@@ -41,7 +41,7 @@ def test_after_an_overflow_the_peer_gets_the_close_and_no_old_messages() -> None
 
 
 def test_tiny_messages_are_bounded_too() -> None:
-    """Each counts 128 bytes more than its payload."""
+    """Tiny messages are bounded, as each counts 128 bytes more than its payload."""
     virtual = VirtualSession(watch=True, max_buffer=1280)
     virtual.peer.stop()
     sent = 0
@@ -51,16 +51,16 @@ def test_tiny_messages_are_bounded_too() -> None:
     assert sent <= 12
 
 
-def test_a_message_that_finds_nothing_waiting_is_sent_whatever_its_size() -> None:
-    """The bound is for what waits."""
+def test_a_single_message_may_exceed_max_buffer() -> None:
+    """A message of any size is sent if nothing is buffered."""
     virtual = VirtualSession(watch=True, max_buffer=KIB)
     virtual.conn.outgoing.on_next("x" * 10 * KIB)
     assert len(virtual.messages) == 1
     assert virtual.closed.values == []
 
 
-def test_who_takes_nothing_within_send_timeout_is_aborted() -> None:
-    """1006 by us, SendTimeout, no close frame, and what waited is counted as dropped."""
+def test_a_peer_that_reads_nothing_is_aborted_after_send_timeout() -> None:
+    """A peer that reads nothing for `send_timeout` is aborted without a close frame."""
     virtual = VirtualSession(watch=True, send_timeout=20.0)
     virtual.run(1)
     virtual.peer.stop()
@@ -74,8 +74,8 @@ def test_who_takes_nothing_within_send_timeout_is_aborted() -> None:
     assert virtual.dropped == {"closed": 1}
 
 
-def test_who_trickles_is_aborted_too() -> None:
-    """What waited when the time began must have left; that something did is not enough."""
+def test_a_peer_that_reads_too_slowly_is_aborted() -> None:
+    """A peer must read within `send_timeout` all that was buffered at its start."""
     virtual = VirtualSession(watch=True, send_timeout=20.0)
     virtual.peer.stop()
     for _ in range(100):
@@ -83,13 +83,13 @@ def test_who_trickles_is_aborted_too() -> None:
     while not virtual.closed.values and virtual.clock.time < 100:
         virtual.run(1)
         virtual.peer.go(0)
-    # Only the first waited when the time began; the rest had to wait for the next to begin.
+    # Only the first was buffered at the start of the first period; the others in the second.
     assert virtual.closed.times == [40]
     assert isinstance(virtual.incoming.error, SendTimeout)
 
 
-def test_who_is_always_a_little_behind_is_not() -> None:
-    """What waited left in time; that more waits now begins the time anew."""
+def test_a_peer_that_is_always_slightly_behind_is_not_aborted() -> None:
+    """A peer that reads each message within `send_timeout` is not aborted."""
     virtual = VirtualSession(watch=True, send_timeout=20.0)
     virtual.peer.stop()
     for _ in range(200):
@@ -100,8 +100,8 @@ def test_who_is_always_a_little_behind_is_not() -> None:
     assert virtual.closed.values == []
 
 
-def test_who_catches_up_is_safe() -> None:
-    """The time begins when something waits, and ends when nothing does."""
+def test_a_peer_that_catches_up_is_not_aborted() -> None:
+    """`send_timeout` runs only while something is buffered."""
     virtual = VirtualSession(watch=True, send_timeout=20.0)
     virtual.peer.stop()
     virtual.conn.outgoing.on_next("x")
@@ -112,8 +112,8 @@ def test_who_catches_up_is_safe() -> None:
     assert virtual.messages == ["x"]
 
 
-def test_a_loss_during_a_pause_is_told_when_a_send_fails() -> None:
-    """Or on resume: a paused socket cannot notice that the peer is gone."""
+def test_a_loss_during_a_pause_is_detected_by_a_send_or_on_resume() -> None:
+    """A connection lost during a pause is detected when a send fails or reading resumes."""
     virtual = VirtualSession(watch=True)
     virtual.conn.flow.pause()
     virtual.peer.lost()
@@ -135,8 +135,8 @@ def test_a_loss_during_a_pause_is_told_when_a_send_fails() -> None:
     virtual.check_over(Close(1006, by="network"), ConnectionClosed)
 
 
-def test_a_send_after_a_loss_does_not_overtake_what_came_before_it() -> None:
-    """What the peer sent before it left is delivered first."""
+def test_a_failed_send_does_not_end_before_received_messages() -> None:
+    """After a failed send, received messages are still delivered before the end."""
     virtual = VirtualSession(watch=True)
     virtual.session.on_unsendable()
     virtual.conn.outgoing.on_next("into the void")
@@ -149,8 +149,8 @@ def test_a_send_after_a_loss_does_not_overtake_what_came_before_it() -> None:
     assert virtual.dropped == {"closed": 2}
 
 
-def test_what_waits_when_tcp_is_lost_holds_up_reading_no_more() -> None:
-    """It will never leave; what came in before the loss is delivered."""
+def test_buffered_messages_do_not_pause_reading_after_a_loss() -> None:
+    """Once TCP is lost, buffered messages no longer pause reading."""
     virtual = VirtualSession(watch=True, high_water=KIB, overrun=1)
     virtual.peer.stop()
     for _ in range(3):
@@ -164,15 +164,15 @@ def test_what_waits_when_tcp_is_lost_holds_up_reading_no_more() -> None:
     assert virtual.dropped == {"closed": 2}
 
 
-# --- how long what waits may take to leave, in virtual time ------------------------------------
+# --- `send_timeout` ---------------------------------------------------------------------------
 
 
 POLICIES: list[Overflow] = ["close", "drop_oldest", "drop_newest", latest()]
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_who_takes_nothing_is_aborted_by_every_policy(policy: Overflow) -> None:
-    """When `send_timeout` has passed since it fell behind, whatever is pushed meanwhile."""
+def test_send_timeout_applies_to_every_policy(policy: Overflow) -> None:
+    """With every policy, a peer that reads nothing is aborted after `send_timeout`."""
     virtual = VirtualSession(watch=True, send_timeout=20.0, overflow=policy)
     virtual.run(3)
     virtual.peer.stop()
@@ -185,7 +185,7 @@ def test_who_takes_nothing_is_aborted_by_every_policy(policy: Overflow) -> None:
 
 
 def test_a_trickling_peer_is_aborted_within_twice_send_timeout() -> None:
-    """A message that came just after the time began has the next one; no longer."""
+    """A peer that reads too slowly is aborted within twice `send_timeout`."""
     virtual = VirtualSession(watch=True, send_timeout=10.0)
     virtual.peer.stop()
     virtual.conn.outgoing.on_next("begins the time")
@@ -194,13 +194,13 @@ def test_a_trickling_peer_is_aborted_within_twice_send_timeout() -> None:
         virtual.conn.outgoing.on_next("x")
     while not virtual.closed.values and virtual.clock.time < 100:
         virtual.run(0.5)
-        virtual.peer.go(0)  # one frame each half second: 20 in the time that 1000 have
+        virtual.peer.go(0)  # one frame each half second: 20 of 1000 in `send_timeout`
     assert virtual.closed.times == [20]
     virtual.check_over(Close(1006), SendTimeout)
 
 
-def test_a_peer_that_gets_all_just_in_time_is_not_aborted() -> None:
-    """What waited when the time began has left."""
+def test_a_peer_that_reads_everything_just_in_time_is_not_aborted() -> None:
+    """A peer that reads everything within `send_timeout` is not aborted."""
     virtual = VirtualSession(watch=True, send_timeout=10.0)
     virtual.peer.stop()
     for _ in range(5):
@@ -214,8 +214,8 @@ def test_a_peer_that_gets_all_just_in_time_is_not_aborted() -> None:
     assert virtual.stats.sent_messages == 5
 
 
-def test_a_peer_that_takes_no_ping_is_aborted() -> None:
-    """Control frames fill the wire as well; nothing but them was sent."""
+def test_a_peer_that_reads_no_pings_is_aborted() -> None:
+    """A peer that reads nothing is aborted even if only pings and pongs were sent."""
     virtual = VirtualSession(watch=True, heartbeat=5.0, send_timeout=20.0)
     virtual.peer.stop()
     virtual.conn.flow.pause()
@@ -225,8 +225,8 @@ def test_a_peer_that_takes_no_ping_is_aborted() -> None:
     virtual.check_over(Close(1006), SendTimeout)
 
 
-def test_a_close_has_send_timeout_for_what_is_queued_however_it_trickles() -> None:
-    """Then the peer is aborted; the time runs from the close on."""
+def test_a_close_waits_send_timeout_for_buffered_messages() -> None:
+    """After a close, buffered messages have `send_timeout` to be sent; then TCP is aborted."""
     virtual = VirtualSession(watch=True, send_timeout=10.0, close_timeout=5.0)
     virtual.peer.stop()
     for _ in range(1000):
@@ -241,8 +241,8 @@ def test_a_close_has_send_timeout_for_what_is_queued_however_it_trickles() -> No
     virtual.check_over(Close(1006), SendTimeout)
 
 
-def test_nothing_is_timed_where_nothing_waits() -> None:
-    """An idle connection with no heartbeat has no timer at all."""
+def test_an_idle_connection_has_no_timer() -> None:
+    """A connection without heartbeat and buffered messages has no timer."""
     virtual = VirtualSession(watch=True)
     for _ in range(10):
         virtual.conn.outgoing.on_next("x")
@@ -250,15 +250,15 @@ def test_nothing_is_timed_where_nothing_waits() -> None:
     assert len(pending) == 0
 
 
-def test_a_peer_that_has_caught_up_has_the_whole_time_when_it_falls_behind_again() -> None:
-    """The time that began while it was behind before is over: all that waited then has left."""
+def test_a_peer_that_falls_behind_again_has_the_full_send_timeout() -> None:
+    """A peer that caught up and falls behind again has the full `send_timeout`."""
     virtual = VirtualSession(watch=True, send_timeout=10.0)
     virtual.peer.stop()
     virtual.conn.outgoing.on_next("fills the wire")
     virtual.conn.outgoing.on_next("waits")
     virtual.conn.outgoing.on_next("waits behind that")
     virtual.run(5)
-    virtual.peer.go(0)  # takes the first, so that at 10 s the time begins anew
+    virtual.peer.go(0)  # takes the first, so that at 10 s a new period starts
     virtual.run(14)
     virtual.peer.go()
     virtual.run(0.5)
@@ -271,8 +271,8 @@ def test_a_peer_that_has_caught_up_has_the_whole_time_when_it_falls_behind_again
     assert virtual.closed.times == [29.5]
 
 
-def test_a_wire_that_takes_frames_is_not_stuck_though_some_have_not_left() -> None:
-    """The time ends without an end: whatever a transport still has, it takes more."""
+def test_a_writable_transport_with_buffered_bytes_is_not_aborted() -> None:
+    """A transport that is writable is not aborted, even if it has unsent bytes."""
     virtual = VirtualSession(watch=True, send_timeout=10.0)
     virtual.peer.stop()
     virtual.conn.outgoing.on_next("fills the wire")

@@ -1,4 +1,4 @@
-"""What a handler returns, and what becomes of it."""
+"""What a handler may return, and what the session does with it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from support.virtual.session import VirtualSession
 AnyConnection = Connection[Any, Any]
 
 
-def failed(virtual: VirtualSession, caplog: pytest.LogCaptureFixture) -> BaseException:
-    """The exception that ended the connection with 1011 and was logged, once."""
+def logged_failure(virtual: VirtualSession, caplog: pytest.LogCaptureFixture) -> BaseException:
+    """Return the logged exception that closed the connection with 1011."""
     assert (virtual.close_frame.code, virtual.close_frame.reason) == (1011, "Unexpected Error")
     [record] = caplog.records
     assert (record.name, record.levelno) == ("rxws", logging.ERROR)
@@ -34,27 +34,27 @@ def failed(virtual: VirtualSession, caplog: pytest.LogCaptureFixture) -> BaseExc
     return record.exc_info[1]
 
 
-# --- what may be a handler --------------------------------------------------------------------
+# --- handlers are callables -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("handler", [None, 7, "handler", rx.never()])
-def test_what_is_not_callable_is_no_handler(handler: object) -> None:
-    """The error names it and what would do."""
+def test_a_handler_that_is_not_callable_is_a_type_error(handler: object) -> None:
+    """A handler that is not callable raises a TypeError that says what to pass."""
     with pytest.raises(TypeError, match=r"a function from Connection to an Observable, .* is not"):
         check_handler(handler)
 
 
-def test_whatever_is_callable_may_be_one() -> None:
-    """A function, a lambda, a class."""
+def test_any_callable_may_be_a_handler() -> None:
+    """A function, a lambda and a class are accepted as handlers."""
     for handler in (check_handler, lambda _: None, dict):
         check_handler(handler)
 
 
-# --- the four kinds ---------------------------------------------------------------------------
+# --- the four kinds of results ----------------------------------------------------------------
 
 
-def test_an_observable_feeds_outgoing_and_its_end_closes() -> None:
-    """With 1000, after all messages."""
+def test_a_returned_observable_feeds_outgoing_and_its_completion_closes() -> None:
+    """A returned Observable feeds `outgoing`; its completion closes with 1000."""
     source: Subject[str] = Subject()
     virtual = VirtualSession(lambda _: source, watch=True)
     source.on_next("a")
@@ -63,15 +63,15 @@ def test_an_observable_feeds_outgoing_and_its_end_closes() -> None:
     assert virtual.close_frame.code == 1000
 
 
-def test_an_observables_error_closes() -> None:
-    """With the code that it names."""
+def test_a_returned_observables_error_closes_with_its_code() -> None:
+    """A `ConnectionClosed` in a returned Observable closes with its code."""
     virtual = VirtualSession(lambda _: rx.throw(ConnectionClosed(Close(4003, "no"))), watch=True)
     virtual.settle()
     assert virtual.close_frame.code == 4003
 
 
-def test_an_observable_is_disposed_at_the_end() -> None:
-    """Not before."""
+def test_a_returned_observable_is_disposed_at_the_end() -> None:
+    """The subscription to a returned Observable lasts until the end of the connection."""
     source: Subject[str] = Subject()
     virtual = VirtualSession(lambda _: source, watch=True)
     assert source.observers != []
@@ -79,8 +79,8 @@ def test_an_observable_is_disposed_at_the_end() -> None:
     assert source.observers == []
 
 
-def test_a_close_in_an_observable_closes_with_its_code() -> None:
-    """What it emits later is dropped."""
+def test_a_close_that_a_returned_observable_emits_closes() -> None:
+    """A `Close` that a returned Observable emits closes; later messages are dropped."""
 
     def handler(conn: AnyConnection) -> rx.Observable[Close]:
         return conn.incoming.pipe(ops.map(lambda reason: Close(4001, str(reason))))
@@ -93,19 +93,19 @@ def test_a_close_in_an_observable_closes_with_its_code() -> None:
     virtual.check_over(Close(4001, "why"))
 
 
-def test_a_close_that_may_not_be_sent_is_a_fault_of_the_pipeline(
+def test_an_unsendable_close_in_the_pipeline_closes_with_1011(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """1011 where nobody observes it."""
+    """A `Close` with a code that must not be sent is a fault, unobserved a 1011."""
     virtual = VirtualSession(
         lambda conn: conn.incoming.pipe(ops.map(lambda _: Close(1006))), watch=True
     )
     virtual.peer.message("x")
-    assert isinstance(failed(virtual, caplog), ValueError)
+    assert isinstance(logged_failure(virtual, caplog), ValueError)
 
 
-def test_a_disposable_is_disposed_at_the_end() -> None:
-    """Not before."""
+def test_a_returned_disposable_is_disposed_at_the_end() -> None:
+    """A returned Disposable is disposed at the end, not before."""
     disposed: list[int] = []
     virtual = VirtualSession(lambda _: Disposable(lambda: disposed.append(1)), watch=True)
     virtual.run(10)
@@ -114,15 +114,15 @@ def test_a_disposable_is_disposed_at_the_end() -> None:
     assert disposed == [1]
 
 
-def test_what_subscribe_returns_will_do() -> None:
-    """The echo by hand, with its subscription returned."""
+def test_a_handler_may_return_its_subscription() -> None:
+    """A handler may return the subscription that `subscribe` returned."""
     virtual = VirtualSession(lambda conn: conn.incoming.subscribe(conn.outgoing), watch=True)
     virtual.peer.message("a")
     assert virtual.messages == ["a"]
 
 
-def test_none_leaves_the_connection_as_it_is() -> None:
-    """A handler that returns never closes; the end of outgoing does."""
+def test_none_leaves_the_connection_open() -> None:
+    """A handler that returns None leaves the connection open."""
     virtual = VirtualSession(lambda conn: conn.outgoing.on_next("hello"), watch=True)
     virtual.run(1000)
     assert virtual.messages == ["hello"]
@@ -130,8 +130,8 @@ def test_none_leaves_the_connection_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("result", [None, rx.never(), Disposable()])
-def test_an_async_handlers_result_is_treated_alike(result: Any) -> None:
-    """An Observable feeds, a Disposable is kept, None means nothing."""
+def test_an_async_handler_may_return_the_same_results(result: Any) -> None:
+    """An async handler may return None, an Observable or a Disposable."""
 
     async def handler(conn: AnyConnection) -> Any:
         conn.outgoing.on_next("from within")
@@ -146,7 +146,7 @@ def test_an_async_handlers_result_is_treated_alike(result: Any) -> None:
 
 
 def test_an_async_handlers_observable_feeds_outgoing() -> None:
-    """From when it is there."""
+    """The Observable that an async handler returns feeds `outgoing`, early messages included."""
 
     async def handler(conn: AnyConnection) -> rx.Observable[str]:
         return conn.incoming.pipe(ops.map(str.upper))
@@ -158,7 +158,7 @@ def test_an_async_handlers_observable_feeds_outgoing() -> None:
     assert virtual.messages == ["EARLY", "LATER"]
 
 
-# --- what is none of the four -----------------------------------------------------------------
+# --- other results ----------------------------------------------------------------------------
 
 
 async def generator(_: AnyConnection) -> AsyncGenerator[str]:
@@ -177,53 +177,57 @@ async def generator(_: AnyConnection) -> AsyncGenerator[str]:
     ids=["int", "str", "list", "async generator", "connection"],
 )
 @pytest.mark.parametrize("wrapped", [False, True], ids=["plain", "async"])
-def test_anything_else_is_a_type_error_that_names_the_four(
+def test_any_other_result_is_a_type_error_that_names_the_four_kinds(
     handler: Any, named: str, wrapped: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """On the log; the peer sees 1011 and no more."""
+    """Any other result closes with 1011; the logged TypeError names the four kinds."""
 
     async def coroutine(conn: AnyConnection) -> Any:
         return handler(conn)
 
     virtual = VirtualSession(coroutine if wrapped else handler, watch=True)
     virtual.settle()
-    error = failed(virtual, caplog)
+    error = logged_failure(virtual, caplog)
     assert isinstance(error, TypeError)
     for word in ("Observable", "Disposable", "None", "coroutine", named):
         assert word in str(error)
 
 
-def test_an_async_generator_is_told_its_remedy(caplog: pytest.LogCaptureFixture) -> None:
-    """It looks like what other libraries take."""
+def test_an_async_generator_is_refused_with_a_hint_at_iterate(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The error for an async generator points to `rxws.iterate`."""
     virtual = VirtualSession(generator, watch=True)
-    assert "rxws.iterate" in str(failed(virtual, caplog))
+    assert "rxws.iterate" in str(logged_failure(virtual, caplog))
 
 
-# --- what raises ------------------------------------------------------------------------------
+# --- handlers that raise ----------------------------------------------------------------------
 
 
 def test_a_handler_that_raises_closes_with_1011(caplog: pytest.LogCaptureFixture) -> None:
-    """The exception is logged and never told."""
+    """A handler that raises closes with 1011; the exception is logged, not sent."""
 
     def handler(_: AnyConnection) -> NoReturn:
         raise ValueError("secret")
 
-    assert str(failed(VirtualSession(handler, watch=True), caplog)) == "secret"
+    assert str(logged_failure(VirtualSession(handler, watch=True), caplog)) == "secret"
 
 
 def test_a_coroutine_that_raises_closes_with_1011(caplog: pytest.LogCaptureFixture) -> None:
-    """As a plain handler that does."""
+    """A coroutine that raises closes with 1011, as a plain handler does."""
 
     async def handler(_: AnyConnection) -> NoReturn:
         raise ValueError("secret")
 
     virtual = VirtualSession(handler, watch=True)
     virtual.settle()
-    assert str(failed(virtual, caplog)) == "secret"
+    assert str(logged_failure(virtual, caplog)) == "secret"
 
 
-def test_a_connection_closed_says_how_to_close(caplog: pytest.LogCaptureFixture) -> None:
-    """And is nothing to log."""
+def test_a_handler_that_raises_connection_closed_closes_with_its_code(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A handler that raises `ConnectionClosed` closes with its code, and nothing is logged."""
 
     async def handler(_: AnyConnection) -> NoReturn:
         raise ConnectionClosed(Close(4003, "no"))
@@ -234,12 +238,12 @@ def test_a_connection_closed_says_how_to_close(caplog: pytest.LogCaptureFixture)
     assert caplog.records == []
 
 
-# --- handlers that are coroutines and wait: they run on a loop, until the end of the connection ---
+# --- coroutines that wait ---------------------------------------------------------------------
 
 
 @asynccontextmanager
 async def on_loop(handler: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[VirtualSession]:
-    """A virtual whose coroutines run as tasks."""
+    """Yield a virtual session that runs the handler's coroutine as a task."""
     tasks: list[asyncio.Task[None]] = []
 
     def spawn(_: FakeTransport, coroutine: Coroutine[Any, Any, None]) -> DisposableBase:
@@ -258,10 +262,10 @@ async def on_loop(handler: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         await asyncio.wait(tasks, timeout=10)
 
 
-async def test_a_coroutine_is_cancelled_when_the_connection_is_over(
+async def test_a_coroutine_is_cancelled_when_the_connection_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Also in the middle of something; that is no exception to close or log for."""
+    """A handler's coroutine is cancelled when the connection ends; that is no error."""
     done: list[str] = []
 
     async def handler(_: AnyConnection) -> None:
@@ -278,8 +282,10 @@ async def test_a_coroutine_is_cancelled_when_the_connection_is_over(
     virtual.check_over(Close(1000, by="peer"))
 
 
-async def test_while_a_coroutine_runs_messages_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may want them later, or return a pipeline for them."""
+async def test_messages_are_buffered_while_a_coroutine_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Messages are buffered while a coroutine runs, and go to the pipeline that it returns."""
     go = asyncio.Event()
 
     async def handler(conn: AnyConnection) -> rx.Observable[str]:
@@ -297,10 +303,10 @@ async def test_while_a_coroutine_runs_messages_are_held(monkeypatch: pytest.Monk
         virtual.peer.close(1000)
 
 
-async def test_a_cancellation_that_is_not_the_connections_is_an_exception_as_any(
+async def test_a_handler_that_is_cancelled_from_elsewhere_closes_with_1011(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What a handler waited for was cancelled: it will send nothing more, so the peer is told."""
+    """A CancelledError that the connection did not cause closes with 1011 and is logged."""
 
     async def handler(_: AnyConnection) -> None:
         other: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -313,8 +319,8 @@ async def test_a_cancellation_that_is_not_the_connections_is_an_exception_as_any
         assert len(caplog.records) == 1
 
 
-async def test_a_future_is_awaited_as_a_coroutine_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is awaitable."""
+async def test_a_returned_future_is_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A returned future is awaited as a coroutine is."""
     future: asyncio.Future[rx.Observable[str]] = asyncio.get_running_loop().create_future()
     future.set_result(rx.never())
 
@@ -324,11 +330,11 @@ async def test_a_future_is_awaited_as_a_coroutine_is(monkeypatch: pytest.MonkeyP
         virtual.peer.close(1000)
 
 
-# --- `listener` and `pipeline`: handlers made of streams and of operators ----------------------
+# --- `listener` and `pipeline` ----------------------------------------------------------------
 
 
-def test_a_listener_joins_three_streams_of_ones_own() -> None:
-    """What comes in is observed, what the other emits is sent, and faults are told."""
+def test_a_listener_connects_the_users_three_streams() -> None:
+    """`listener` passes messages and faults to the user's Subjects, and sends from the third."""
     incoming: Subject[Any] = Subject()
     outgoing: Subject[Any] = Subject()
     errors: Subject[Exception] = Subject()
@@ -345,16 +351,16 @@ def test_a_listener_joins_three_streams_of_ones_own() -> None:
     assert isinstance(seen.error, ConnectionClosed)
 
 
-def test_the_end_of_a_listeners_outgoing_closes() -> None:
-    """With 1000."""
+def test_completing_a_listeners_outgoing_closes() -> None:
+    """Completing the listener's outgoing Observable closes with 1000."""
     outgoing: Subject[Any] = Subject()
     virtual = VirtualSession(rxws.listener(Subject(), outgoing), watch=True)
     outgoing.on_completed()
     assert virtual.close_frame.code == 1000
 
 
-def test_a_listener_echoes_through_its_own_streams() -> None:
-    """The example of its documentation."""
+def test_a_listener_can_echo() -> None:
+    """A listener whose incoming Subject feeds its outgoing one echoes, as its docs show."""
     incoming: Subject[Any] = Subject()
     outgoing: Subject[Any] = Subject()
     incoming.subscribe(outgoing)
@@ -364,7 +370,7 @@ def test_a_listener_echoes_through_its_own_streams() -> None:
 
 
 def test_a_listener_serves_one_connection(caplog: pytest.LogCaptureFixture) -> None:
-    """Used for a second it raises, which closes that one with 1011 and leaves the first alone."""
+    """A listener that gets a second connection closes that one with 1011, not the first."""
     outgoing: Subject[Any] = Subject()
     handler = rxws.listener(Subject(), outgoing)
     first = VirtualSession(handler, watch=True)
@@ -375,8 +381,8 @@ def test_a_listener_serves_one_connection(caplog: pytest.LogCaptureFixture) -> N
     assert (first.messages, second.messages) == (["to the first"], [])
 
 
-def test_a_pipeline_is_composed_afresh_for_each_connection() -> None:
-    """What one connection said is not known to the next."""
+def test_a_pipeline_keeps_no_state_between_connections() -> None:
+    """`pipeline` composes its operators anew for each connection, so no state is shared."""
     handler = rxws.pipeline(ops.distinct_until_changed(), ops.map(str.upper))
     for _ in range(2):
         virtual = VirtualSession(handler, watch=True)
@@ -386,8 +392,8 @@ def test_a_pipeline_is_composed_afresh_for_each_connection() -> None:
         virtual.check_over(Close(1000, by="peer"))
 
 
-def test_a_pipeline_of_nothing_echoes() -> None:
-    """As it is."""
+def test_a_pipeline_without_operators_echoes() -> None:
+    """`pipeline()` without operators echoes."""
     virtual = VirtualSession(rxws.pipeline())
     virtual.peer.message("a")
     assert virtual.messages == ["a"]

@@ -1,4 +1,4 @@
-"""The stream of what comes in: held back while nobody is subscribed, and told of once ended."""
+"""The stream `incoming`: messages that are held for a subscriber, and the end after them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from support.virtual.session import VirtualSession
 
 @pytest.mark.promise("first")
 @pytest.mark.parametrize("overrun", [0, 1, 3])
-def test_before_the_first_subscriber_messages_are_held_back(overrun: int) -> None:
-    """However many come; reading pauses with the first, and the subscriber gets all in order."""
+def test_messages_are_held_for_the_first_subscriber(overrun: int) -> None:
+    """Messages before the first subscriber pause reading and are delivered to it in order."""
     virtual = VirtualSession(overrun=overrun)
     virtual.peer.message("a", "b", "c", "d", "e")
     assert virtual.transport.times("pause") == [0]
@@ -32,8 +32,8 @@ def test_before_the_first_subscriber_messages_are_held_back(overrun: int) -> Non
 
 
 @pytest.mark.parametrize("overrun", [0, 1, 3])
-def test_between_two_subscribers_messages_are_held_back(overrun: int) -> None:
-    """One after the other takes what it wants, and none is lost between them."""
+def test_messages_are_held_between_two_subscribers(overrun: int) -> None:
+    """No message is lost between one subscriber and the next."""
     virtual = VirtualSession(overrun=overrun)
     seen: list[str] = []
     for message in "abcdef":
@@ -45,8 +45,8 @@ def test_between_two_subscribers_messages_are_held_back(overrun: int) -> None:
     assert virtual.dropped == {}
 
 
-def test_who_subscribes_within_a_notification_gets_the_next_message() -> None:
-    """The reply to the first message composes the pipeline for the rest."""
+def test_a_subscription_within_a_notification_gets_the_next_message() -> None:
+    """A subscription from within `on_next` gets the next message."""
     virtual = VirtualSession(overrun=1)
     seen: list[str] = []
 
@@ -60,8 +60,8 @@ def test_who_subscribes_within_a_notification_gets_the_next_message() -> None:
 
 
 @pytest.mark.promise("first")
-def test_all_who_subscribe_in_the_same_turn_see_the_first_message() -> None:
-    """Nobody misses what the other got for having come second."""
+def test_all_subscribers_of_the_same_turn_get_the_first_message() -> None:
+    """All that subscribe in the same turn of the loop get the held messages."""
     virtual = VirtualSession()
     virtual.peer.message("a", "b")
     first, second = virtual.watch(virtual.conn.incoming), virtual.watch(virtual.conn.incoming)
@@ -72,8 +72,8 @@ def test_all_who_subscribe_in_the_same_turn_see_the_first_message() -> None:
     assert third.values == []
 
 
-def test_a_send_between_two_subscriptions_changes_nothing() -> None:
-    """Both still see the first message."""
+def test_a_send_between_two_subscriptions_delivers_nothing() -> None:
+    """A send between two subscriptions does not deliver the held message too early."""
     virtual = VirtualSession()
     virtual.peer.message("a")
     first = virtual.watch(virtual.conn.incoming)
@@ -83,8 +83,8 @@ def test_a_send_between_two_subscriptions_changes_nothing() -> None:
     assert first.values == second.values == ["a"]
 
 
-def test_a_hold_let_go_between_two_subscriptions_changes_nothing() -> None:
-    """Both still see the first message."""
+def test_a_pause_between_two_subscriptions_delivers_nothing() -> None:
+    """A pause that ends between two subscriptions does not deliver the held message too early."""
     virtual = VirtualSession()
     virtual.peer.message("a")
     first = virtual.watch(virtual.conn.incoming)
@@ -94,8 +94,8 @@ def test_a_hold_let_go_between_two_subscriptions_changes_nothing() -> None:
     assert first.values == second.values == ["a"]
 
 
-def test_one_who_subscribes_and_leaves_in_the_same_turn_takes_nothing() -> None:
-    """The message waits on."""
+def test_subscribing_and_disposing_in_the_same_turn_takes_nothing() -> None:
+    """A subscription that is disposed in the same turn takes no message."""
     virtual = VirtualSession()
     virtual.peer.message("a")
     virtual.watch(virtual.conn.incoming).subscription.dispose()
@@ -105,8 +105,8 @@ def test_one_who_subscribes_and_leaves_in_the_same_turn_takes_nothing() -> None:
     assert seen.values == ["a"]
 
 
-def test_subscribing_while_the_flow_is_held_waits_for_both() -> None:
-    """A subscriber, and nobody who holds."""
+def test_messages_wait_for_a_subscriber_and_the_end_of_pauses() -> None:
+    """Held messages are delivered once there is a subscriber and no pause."""
     virtual = VirtualSession(overrun=1)
     virtual.peer.message("a", "b")
     hold = virtual.conn.flow.pause()
@@ -118,8 +118,8 @@ def test_subscribing_while_the_flow_is_held_waits_for_both() -> None:
     assert seen.values == ["a", "b"]
 
 
-def test_a_subscriber_that_holds_the_flow_gets_one_at_a_time() -> None:
-    """Also of those that were kept."""
+def test_a_subscriber_that_pauses_gets_one_message_at_a_time() -> None:
+    """A subscriber that pauses in `on_next` gets one message at a time, held ones too."""
     virtual = VirtualSession(overrun=2)
     virtual.peer.message("a", "b", "c")
     seen: list[str] = []
@@ -137,8 +137,8 @@ def test_a_subscriber_that_holds_the_flow_gets_one_at_a_time() -> None:
     assert seen == ["a", "b", "c"]
 
 
-def test_the_end_waits_behind_what_is_held() -> None:
-    """Messages and then a close: a late subscriber sees both, in this order."""
+def test_the_end_is_delivered_after_held_messages() -> None:
+    """A late subscriber gets the held messages and then the end."""
     virtual = VirtualSession()
     virtual.peer.message("a", "b")
     virtual.peer.close(4001)
@@ -152,8 +152,8 @@ def test_the_end_waits_behind_what_is_held() -> None:
     assert closed.values == [Close(4001)]
 
 
-def test_without_data_the_end_needs_no_subscriber() -> None:
-    """Only data is held: control frames and the end of TCP are handled."""
+def test_without_messages_the_end_needs_no_subscriber() -> None:
+    """Pings and the end are processed without a subscriber, as only messages are held."""
     virtual = VirtualSession()
     virtual.peer.ping(b"x")
     virtual.peer.close(1000)
@@ -163,8 +163,8 @@ def test_without_data_the_end_needs_no_subscriber() -> None:
 
 
 @pytest.mark.parametrize("result", [None, Disposable()])
-def test_a_handler_that_pushes_by_hand_has_its_data_held(result: object) -> None:
-    """After None or a Disposable a subscriber may be to come."""
+def test_messages_are_held_for_a_handler_that_returns_no_observable(result: object) -> None:
+    """After None or a Disposable, messages are held for a later subscriber."""
     virtual = VirtualSession(lambda _: result)
     virtual.peer.message("a")
     virtual.run(1)
@@ -173,8 +173,8 @@ def test_a_handler_that_pushes_by_hand_has_its_data_held(result: object) -> None
     assert seen.values == ["a"]
 
 
-def test_a_server_push_drops_and_counts_and_sees_a_close_at_once() -> None:
-    """Who returned an Observable and did not subscribe is not going to."""
+def test_a_pipeline_without_a_subscriber_to_incoming_drops_messages() -> None:
+    """If a pipeline does not subscribe to `incoming`, messages are dropped and counted."""
     virtual = VirtualSession(lambda _: rx.never())
     closed = virtual.watch(virtual.conn.closed)
     virtual.peer.message("a", "b")
@@ -184,8 +184,8 @@ def test_a_server_push_drops_and_counts_and_sees_a_close_at_once() -> None:
     assert virtual.dropped == {"unobserved": 2}
 
 
-def test_a_server_push_that_had_a_subscriber_is_none() -> None:
-    """If it was subscribed once, the next subscriber is waited for."""
+def test_a_pipeline_that_subscribed_once_has_its_messages_held() -> None:
+    """If a pipeline did subscribe once, messages are held for the next subscriber."""
     virtual = VirtualSession(lambda conn: conn.incoming.pipe(ops.take(1), ops.zip(rx.never())))
     virtual.peer.message("a", "b")
     seen = virtual.watch(virtual.conn.incoming)
@@ -203,10 +203,10 @@ def test_a_server_push_that_had_a_subscriber_is_none() -> None:
     ],
     ids=["start_with", "merge", "concat"],
 )
-def test_a_pipeline_that_subscribes_in_its_first_turns_loses_nothing(
+def test_a_pipeline_that_subscribes_through_the_scheduler_loses_nothing(
     compose: Callable[[rx.Observable[str]], rx.Observable[str]],
 ) -> None:
-    """RxPY subscribes all but the simplest chains by way of the scheduler: no server push, that."""
+    """Operators that subscribe through the scheduler a turn later lose no message."""
 
     async def handler(conn: Any) -> rx.Observable[str]:
         return compose(conn.incoming)
@@ -219,7 +219,7 @@ def test_a_pipeline_that_subscribes_in_its_first_turns_loses_nothing(
 
 
 def test_a_frame_that_cannot_be_decoded_is_one_fault_and_the_stream_goes_on() -> None:
-    """The others are delivered."""
+    """A frame that cannot be decoded is one fault; the others are delivered."""
     virtual = VirtualSession(watch=True, codec=codecs.json)
     errors = virtual.watch(virtual.conn.errors)
     for frame in ("1", "{", b"2", "3"):
@@ -231,8 +231,8 @@ def test_a_frame_that_cannot_be_decoded_is_one_fault_and_the_stream_goes_on() ->
 
 
 @pytest.mark.promise("starve")
-def test_one_subscriber_who_raises_starves_no_other() -> None:
-    """Each message is one fault of the one, and a message to the others."""
+def test_a_subscriber_that_raises_starves_no_other() -> None:
+    """If a subscriber raises, it is a fault, and the others get the message."""
     virtual = VirtualSession(watch=True)
 
     def fail(_: str) -> NoReturn:
@@ -246,8 +246,8 @@ def test_one_subscriber_who_raises_starves_no_other() -> None:
     assert [str(error) for error in errors.values] == ["mine"] * 2
 
 
-def test_who_subscribes_a_chain_learns_whose_flow_it_is() -> None:
-    """Through whatever operators, and of each connection once per subscription."""
+def test_collect_upstreams_finds_the_flows_behind_a_chain() -> None:
+    """`collect_upstreams` finds the connections behind a chain of operators, each once."""
     one, other = VirtualSession(), VirtualSession()
     chain = one.conn.incoming.pipe(
         ops.map(str), ops.combine_latest(other.conn.incoming.pipe(ops.debounce(1.0)))
@@ -258,8 +258,8 @@ def test_who_subscribes_a_chain_learns_whose_flow_it_is() -> None:
     assert flows == [one.conn.flow, other.conn.flow]
 
 
-def test_all_who_subscribe_in_a_turn_see_the_first_also_if_something_was_due_in_it() -> None:
-    """A hold that was let go in the turn before, say."""
+def test_all_subscribers_of_a_turn_get_the_first_message_despite_an_earlier_pause() -> None:
+    """The same turn counts also if a pause has scheduled a delivery in it before."""
     virtual = VirtualSession()
     virtual.peer.message("a")
     seen: list[Any] = []
@@ -270,8 +270,8 @@ def test_all_who_subscribe_in_a_turn_see_the_first_also_if_something_was_due_in_
     assert [notes.values for notes in seen] == [["a"], ["a"]]
 
 
-def test_a_message_that_was_kept_may_be_undecodable() -> None:
-    """Its fault is told when it is delivered, and the next message comes."""
+def test_a_held_message_that_cannot_be_decoded_is_a_fault() -> None:
+    """A held message that cannot be decoded is a fault, and the next one is delivered."""
     virtual = VirtualSession(codec=codecs.text, overrun=2)
     faults = virtual.watch(virtual.conn.errors)
     virtual.peer.message("a", b"b", "c")
@@ -281,8 +281,8 @@ def test_a_message_that_was_kept_may_be_undecodable() -> None:
     assert [type(fault) for fault in faults.values] == [DecodeError]
 
 
-def test_a_subscriber_may_raise_on_a_message_that_was_kept() -> None:
-    """It is a fault as on any other message, and its neighbour sees them all."""
+def test_a_subscriber_that_raises_on_a_held_message_is_a_fault() -> None:
+    """If a subscriber raises on a held message, it is a fault, and the others get them all."""
     virtual = VirtualSession(overrun=2)
     faults = virtual.watch(virtual.conn.errors)
     virtual.peer.message("a", "b", "c")
@@ -297,13 +297,13 @@ def test_a_subscriber_may_raise_on_a_message_that_was_kept() -> None:
     assert [str(fault) for fault in faults.values] == ["a", "b", "c"]
 
 
-# --- the stream of what comes in: what is not held back for ever -------------------------------
+# --- `hold_timeout`, and the end of holding ---------------------------------------------------
 
 
-def test_after_hold_timeout_what_waits_is_dropped_and_the_end_is_seen(
+def test_after_hold_timeout_held_messages_are_dropped(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Logged once with the remedy; from then on dropped and counted."""
+    """After `hold_timeout` held messages are dropped, with one warning, and the end is seen."""
     virtual = VirtualSession(hold_timeout=30.0)
     closed = virtual.watch(virtual.conn.closed)
     virtual.run(5)
@@ -321,10 +321,10 @@ def test_after_hold_timeout_what_waits_is_dropped_and_the_end_is_seen(
     assert virtual.stats.received_messages == 3
 
 
-def test_a_subscriber_after_hold_timeout_sees_what_comes_from_then_on(
+def test_a_subscriber_after_hold_timeout_gets_later_messages(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What was dropped is gone; while it is subscribed nothing is."""
+    """A subscriber that comes after `hold_timeout` gets the messages from then on."""
     virtual = VirtualSession(hold_timeout=30.0)
     virtual.peer.message("a")
     virtual.run(31)
@@ -336,10 +336,10 @@ def test_a_subscriber_after_hold_timeout_sees_what_comes_from_then_on(
     assert len(caplog.records) == 1
 
 
-def test_the_time_out_is_for_data_that_waits_not_for_an_idle_peer(
+def test_hold_timeout_starts_with_the_first_held_message(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Nobody there and nothing to take: nothing to say. Nor if somebody comes in time."""
+    """`hold_timeout` starts with the first held message and ends with a subscriber."""
     virtual = VirtualSession(hold_timeout=30.0)
     virtual.run(100)
     virtual.peer.message("a")
@@ -350,8 +350,8 @@ def test_the_time_out_is_for_data_that_waits_not_for_an_idle_peer(
     assert caplog.records == []
 
 
-def test_the_time_out_is_not_for_a_subscriber_who_holds(caplog: pytest.LogCaptureFixture) -> None:
-    """Who is subscribed and busy may be so for long."""
+def test_hold_timeout_does_not_apply_to_a_pause(caplog: pytest.LogCaptureFixture) -> None:
+    """`hold_timeout` does not apply to messages that wait for the end of a pause."""
     virtual = VirtualSession(hold_timeout=30.0, overrun=1)
     virtual.peer.message("a")
     hold = virtual.conn.flow.pause()
@@ -363,8 +363,8 @@ def test_the_time_out_is_not_for_a_subscriber_who_holds(caplog: pytest.LogCaptur
     assert seen.values == ["a"]
 
 
-def test_once_closing_has_begun_nothing_is_held(caplog: pytest.LogCaptureFixture) -> None:
-    """The peer's answer is behind it: what nobody takes is dropped and counted."""
+def test_nothing_is_held_while_closing(caplog: pytest.LogCaptureFixture) -> None:
+    """Once we close, held messages are dropped and counted, so that the answer is read."""
     virtual = VirtualSession(overrun=1)
     closed = virtual.watch(virtual.conn.closed)
     virtual.peer.message("a", "b", "c")
@@ -376,8 +376,8 @@ def test_once_closing_has_begun_nothing_is_held(caplog: pytest.LogCaptureFixture
     assert caplog.records == []
 
 
-def test_once_closing_has_begun_who_is_there_still_gets_what_comes() -> None:
-    """Holds or not; who comes only then, too."""
+def test_subscribers_get_messages_while_closing() -> None:
+    """Once we close, subscribers still get messages, whatever pauses there are."""
     virtual = VirtualSession(watch=True, overrun=1)
     virtual.conn.flow.pause()
     virtual.peer.message("a", "b")
@@ -391,8 +391,8 @@ def test_once_closing_has_begun_who_is_there_still_gets_what_comes() -> None:
 
 
 @pytest.mark.parametrize("code", [1000, 4001])
-def test_a_message_that_came_before_the_end_is_delivered_before_it(code: int) -> None:
-    """It was kept for a hold that our close has lifted; the peer's answer comes right behind."""
+def test_messages_before_the_end_are_delivered_before_it(code: int) -> None:
+    """Messages that a pause delayed are delivered before the end, if our close ends the pause."""
     virtual = VirtualSession(watch=True, overrun=1)
     virtual.conn.flow.pause()
     virtual.peer.message("a", "b")
@@ -404,8 +404,8 @@ def test_a_message_that_came_before_the_end_is_delivered_before_it(code: int) ->
     virtual.check_over(Close())
 
 
-def test_the_time_out_begins_anew_when_the_last_subscriber_has_left() -> None:
-    """Who was there meanwhile, and waited for a hold to go, was there."""
+def test_hold_timeout_restarts_when_the_last_subscriber_leaves() -> None:
+    """`hold_timeout` starts again when the last subscriber has left."""
     virtual = VirtualSession(hold_timeout=10.0)
     virtual.peer.message("a")
     virtual.conn.flow.pause()

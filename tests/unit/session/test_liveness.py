@@ -1,4 +1,4 @@
-"""Heartbeats, in virtual time."""
+"""Heartbeats and keep-alive pongs, in virtual time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.virtual.session import VirtualSession
 INTERVAL = 10.0
 
 
-def beating(**options: Any) -> VirtualSession:
+def with_heartbeat(**options: Any) -> VirtualSession:
     return VirtualSession(watch=True, heartbeat=INTERVAL, **options)
 
 
@@ -26,8 +26,8 @@ def answer(virtual: VirtualSession) -> None:
 
 
 def test_a_peer_that_answers_is_pinged_every_interval() -> None:
-    """Each ping another payload, so that an old answer is told from a new one."""
-    virtual = beating()
+    """A peer is pinged every interval, each time with another payload."""
+    virtual = with_heartbeat()
     for _ in range(5):
         virtual.run(INTERVAL)
         answer(virtual)
@@ -38,8 +38,8 @@ def test_a_peer_that_answers_is_pinged_every_interval() -> None:
 
 
 def test_a_silent_peer_is_dead_after_one_and_a_half_intervals() -> None:
-    """1006, nothing on the wire, TCP aborted."""
-    virtual = beating()
+    """A silent peer is a 1006 after 1.5 intervals; TCP is aborted without a close frame."""
+    virtual = with_heartbeat()
     virtual.run(14.9)
     assert virtual.closed.values == []
     virtual.run(10)
@@ -52,8 +52,8 @@ def test_a_silent_peer_is_dead_after_one_and_a_half_intervals() -> None:
 
 
 def test_a_peer_that_falls_silent_is_dead_within_one_and_a_half_intervals() -> None:
-    """From its last sign of life on, whenever that was."""
-    virtual = beating()
+    """A peer that falls silent is detected within 1.5 intervals of its last sign of life."""
+    virtual = with_heartbeat()
     virtual.run(10)
     answer(virtual)
     virtual.run(3)
@@ -65,17 +65,17 @@ def test_a_peer_that_falls_silent_is_dead_within_one_and_a_half_intervals() -> N
 
 
 def test_any_byte_is_a_sign_of_life() -> None:
-    """A large message may keep the pong waiting behind it."""
-    virtual = beating()
+    """Any received byte is a sign of life, since a large message may delay the pong."""
+    virtual = with_heartbeat()
     for _ in range(100):
         virtual.run(1)
         virtual.transport.received += 1  # a part of a frame
     assert virtual.closed.values == []
 
 
-def test_a_pong_for_another_ping_is_a_sign_of_life_and_no_latency() -> None:
-    """So is one that nobody asked for."""
-    virtual = beating()
+def test_an_unexpected_pong_is_a_sign_of_life_but_no_latency() -> None:
+    """A pong without our latest payload is a sign of life, but yields no latency."""
+    virtual = with_heartbeat()
     latency = virtual.watch(virtual.conn.flow.latency)
     virtual.peer.pong(b"unasked")
     virtual.run(10)
@@ -89,8 +89,8 @@ def test_a_pong_for_another_ping_is_a_sign_of_life_and_no_latency() -> None:
 
 
 def test_latency_is_the_time_between_ping_and_pong() -> None:
-    """In seconds, once per ping."""
-    virtual = beating()
+    """`latency` emits the seconds between a ping and its pong, once per ping."""
+    virtual = with_heartbeat()
     latency = virtual.watch(virtual.conn.flow.latency)
     virtual.run(INTERVAL + 0.25)
     answer(virtual)
@@ -103,9 +103,9 @@ def test_latency_is_the_time_between_ping_and_pong() -> None:
     assert latency.ends == [None]
 
 
-def test_while_reading_is_paused_no_answer_is_demanded() -> None:
-    """None could be seen; pings are still sent, so that the peer's own patience is kept."""
-    virtual = beating()
+def test_no_pong_is_required_while_reading_is_paused() -> None:
+    """While reading is paused, pings are sent but no pong is required."""
+    virtual = with_heartbeat()
     hold = virtual.conn.flow.pause()
     virtual.run(100)
     assert [ping.at for ping in virtual.frames(Opcode.PING)] == [10 * n for n in range(1, 11)]
@@ -116,9 +116,9 @@ def test_while_reading_is_paused_no_answer_is_demanded() -> None:
 
 
 @pytest.mark.parametrize(("start", "seconds"), [(9, 2), (11, 1), (14, 2), (9, 7)])
-def test_a_pause_within_the_waiting_takes_nobody_for_dead(start: float, seconds: float) -> None:
-    """However it lies: the answer may have waited behind it."""
-    virtual = beating()
+def test_a_pause_while_a_pong_is_awaited_is_not_a_dead_peer(start: float, seconds: float) -> None:
+    """A pause while a pong is awaited does not make the peer dead, wherever it lies."""
+    virtual = with_heartbeat()
     virtual.run(start)
     hold = virtual.conn.flow.pause()
     virtual.run(seconds)
@@ -127,8 +127,8 @@ def test_a_pause_within_the_waiting_takes_nobody_for_dead(start: float, seconds:
     assert virtual.closed.values == []
 
 
-def test_nobody_subscribed_is_a_pause_too() -> None:
-    """An honest peer whose data waits is not taken for dead."""
+def test_a_missing_subscriber_counts_as_a_pause() -> None:
+    """While messages are held for a first subscriber, a peer is not taken for dead."""
     virtual = VirtualSession(heartbeat=INTERVAL, hold_timeout=1000.0)
     closed = virtual.watch(virtual.conn.closed)
     virtual.peer.message("kept")
@@ -136,8 +136,8 @@ def test_nobody_subscribed_is_a_pause_too() -> None:
     assert closed.values == []
 
 
-def test_no_heartbeat_no_pings() -> None:
-    """None turns them off; a pong then means nothing."""
+def test_heartbeat_none_sends_no_pings() -> None:
+    """`heartbeat=None` sends no pings and ignores pongs."""
     virtual = VirtualSession(watch=True, heartbeat=None)
     virtual.peer.pong(b"1")
     virtual.run(1000)
@@ -145,9 +145,9 @@ def test_no_heartbeat_no_pings() -> None:
     assert virtual.closed.values == []
 
 
-def test_while_our_close_is_unanswered_the_close_decides() -> None:
-    """A dead peer then does not make a 1006 of our 4001."""
-    virtual = beating(close_timeout=50.0)
+def test_no_heartbeat_after_our_close_frame() -> None:
+    """After our close frame `close_timeout` decides, and no ping is sent."""
+    virtual = with_heartbeat(close_timeout=50.0)
     virtual.run(9)
     virtual.conn.outgoing.on_next(Close(4001))
     virtual.run(200)
@@ -156,9 +156,9 @@ def test_while_our_close_is_unanswered_the_close_decides() -> None:
     assert virtual.frames(Opcode.PING) == [], "nothing follows a close frame"
 
 
-def test_a_ping_waits_while_the_wire_is_full_and_only_the_latest_leaves() -> None:
-    """Pings do not pile up."""
-    virtual = beating(send_timeout=1000.0)
+def test_only_the_latest_ping_is_buffered() -> None:
+    """While the transport is full, only the latest ping is buffered."""
+    virtual = with_heartbeat(send_timeout=1000.0)
     virtual.peer.stop()
     virtual.conn.outgoing.on_next("fills the wire")
     for _ in range(4):
@@ -168,9 +168,9 @@ def test_a_ping_waits_while_the_wire_is_full_and_only_the_latest_leaves() -> Non
     assert len(virtual.frames(Opcode.PING)) == 1
 
 
-def test_a_ping_that_cannot_be_sent_tells_of_a_loss_during_a_pause() -> None:
-    """A failing write tells that the peer is gone, whatever it was to write."""
-    virtual = beating()
+def test_a_failing_ping_detects_a_lost_connection_during_a_pause() -> None:
+    """A ping that cannot be written detects a lost connection while reading is paused."""
+    virtual = with_heartbeat()
     virtual.conn.flow.pause()
     virtual.peer.lost()
     virtual.run(9)
@@ -179,11 +179,11 @@ def test_a_ping_that_cannot_be_sent_tells_of_a_loss_during_a_pause() -> None:
     virtual.check_over(Close(1006, by="network"), ConnectionClosed)
 
 
-# --- unsolicited pongs while reading is paused, in virtual time --------------------------------
+# --- keep-alive: unsolicited pongs while reading is paused ------------------------------------
 
 
 @dataclass
-class Setup:
+class KeepAliveSetup:
     paused: bool = True
     clock: Clock = field(default_factory=Clock)
     pongs: list[float] = field(default_factory=list[float])
@@ -197,13 +197,13 @@ class Setup:
 
 
 def pongs(virtual: VirtualSession) -> list[float]:
-    """When unsolicited pongs were sent."""
+    """Return the times at which unsolicited pongs were sent."""
     return [frame.at for frame in virtual.frames(Opcode.PONG) if not frame.payload]
 
 
-def test_pongs_come_every_quarter_second_while_paused() -> None:
-    """Until the pause is over, and not once after it."""
-    setup = Setup()
+def test_pongs_are_sent_every_quarter_second_while_paused() -> None:
+    """While reading is paused a pong is sent every quarter second, and none after it."""
+    setup = KeepAliveSetup()
     setup.keep_alive.watch()
     setup.clock.run(1.1)
     assert setup.pongs == [0.25, 0.5, 0.75, 1]
@@ -212,9 +212,9 @@ def test_pongs_come_every_quarter_second_while_paused() -> None:
     assert setup.pongs == [0.25, 0.5, 0.75, 1]
 
 
-def test_a_pause_that_is_over_before_costs_none() -> None:
-    """Most are."""
-    setup = Setup()
+def test_a_short_pause_sends_no_pong() -> None:
+    """A pause shorter than a quarter second sends no pong."""
+    setup = KeepAliveSetup()
     setup.keep_alive.watch()
     setup.clock.run(0.2)
     setup.paused = False
@@ -222,9 +222,9 @@ def test_a_pause_that_is_over_before_costs_none() -> None:
     assert setup.pongs == []
 
 
-def test_it_begins_anew_with_the_next_pause() -> None:
-    """After an end of its own, and after a stop."""
-    setup = Setup(paused=False)
+def test_keep_alive_restarts_with_the_next_pause() -> None:
+    """Keep-alive starts again with the next pause, also after `stop`."""
+    setup = KeepAliveSetup(paused=False)
     setup.keep_alive.watch()
     setup.clock.run(1)
     setup.paused = True
@@ -239,18 +239,18 @@ def test_it_begins_anew_with_the_next_pause() -> None:
     assert setup.pongs == [1.25, 2.55]
 
 
-def test_pauses_that_follow_one_another_do_not_add_pongs() -> None:
-    """There is one timer, however often reading is paused."""
-    setup = Setup()
+def test_consecutive_pauses_share_one_timer() -> None:
+    """Consecutive pauses share one timer."""
+    setup = KeepAliveSetup()
     for _ in range(10):
         setup.keep_alive.watch()
         setup.clock.run(0.1)
     assert setup.pongs == [0.25, 0.5, 0.75, 1]
 
 
-def test_stopping_what_does_not_run_does_nothing() -> None:
-    """Once or twice."""
-    setup = Setup()
+def test_stopping_twice_does_nothing() -> None:
+    """`stop` does nothing if keep-alive is not running."""
+    setup = KeepAliveSetup()
     setup.keep_alive.stop()
     setup.keep_alive.watch()
     setup.keep_alive.stop()
@@ -259,8 +259,8 @@ def test_stopping_what_does_not_run_does_nothing() -> None:
     assert setup.pongs == []
 
 
-def test_a_connection_that_is_held_sends_pongs() -> None:
-    """From a quarter second on; the hold that ends them is the last."""
+def test_a_paused_connection_sends_pongs_until_the_last_pause_ends() -> None:
+    """A paused connection sends pongs until its last pause ends."""
     virtual = VirtualSession(watch=True)
     virtual.run(1)
     assert pongs(virtual) == []
@@ -274,8 +274,8 @@ def test_a_connection_that_is_held_sends_pongs() -> None:
     assert pongs(virtual) == [1.25, 1.5, 1.75, 2]
 
 
-def test_keep_alive_counts_nobody_subscribed_as_a_pause() -> None:
-    """What holds the reading does not matter to the peer."""
+def test_keep_alive_counts_a_missing_subscriber_as_a_pause() -> None:
+    """Pongs are sent while messages are held for a first subscriber."""
     virtual = VirtualSession()
     virtual.peer.message("kept")
     virtual.run(1)
@@ -285,8 +285,8 @@ def test_keep_alive_counts_nobody_subscribed_as_a_pause() -> None:
     assert len(pongs(virtual)) == 4
 
 
-def test_pongs_do_not_pile_up_where_the_peer_takes_nothing() -> None:
-    """One waits at the most."""
+def test_at_most_one_pong_is_buffered_for_a_stalled_peer() -> None:
+    """At most one pong is buffered for a peer that reads nothing."""
     virtual = VirtualSession(watch=True, high_water=1, send_timeout=1000.0)
     virtual.peer.stop()
     virtual.conn.outgoing.on_next("more than high water")
@@ -297,8 +297,8 @@ def test_pongs_do_not_pile_up_where_the_peer_takes_nothing() -> None:
     assert len(pongs(virtual)) == 1
 
 
-def test_the_answer_to_a_ping_is_not_overwritten() -> None:
-    """It waits behind a full wire while pauses go on; then it, and no other, is sent."""
+def test_a_keep_alive_pong_does_not_replace_the_answer_to_a_ping() -> None:
+    """A buffered answer to a ping is not replaced by a keep-alive pong."""
     virtual = VirtualSession(watch=True, send_timeout=1000.0, overrun=1)
     virtual.peer.stop()
     virtual.conn.outgoing.on_next("fills the wire")
@@ -310,8 +310,8 @@ def test_the_answer_to_a_ping_is_not_overwritten() -> None:
     assert [frame.payload for frame in virtual.frames(Opcode.PONG)] == [b"answer me"]
 
 
-def test_a_ping_has_its_answer_though_an_unsolicited_pong_waits() -> None:
-    """The answer takes its place."""
+def test_the_answer_to_a_ping_replaces_a_buffered_keep_alive_pong() -> None:
+    """The answer to a ping replaces a buffered keep-alive pong."""
     virtual = VirtualSession(watch=True, send_timeout=1000.0)
     virtual.peer.stop()
     virtual.conn.outgoing.on_next("fills the wire")
@@ -325,8 +325,8 @@ def test_a_ping_has_its_answer_though_an_unsolicited_pong_waits() -> None:
 
 
 @pytest.mark.parametrize("end", ["close", "lost", "overflow", "stuck"])
-def test_after_the_end_there_are_none(end: str) -> None:
-    """However it ended, with a hold alive."""
+def test_no_pongs_after_the_end(end: str) -> None:
+    """No pong is sent after the end, even if a pause is never disposed."""
     virtual = VirtualSession(watch=True, max_buffer=200, send_timeout=5.0, close_timeout=1.0)
     virtual.conn.flow.pause()
     virtual.run(0.6)
@@ -350,8 +350,8 @@ def test_after_the_end_there_are_none(end: str) -> None:
         assert len(pongs(virtual)) == 2
 
 
-def test_none_follows_a_close_frame() -> None:
-    """RFC 6455, section 5.5.1; while the answer is waited for a hold holds nothing."""
+def test_no_pong_follows_our_close_frame() -> None:
+    """No pong follows our close frame (RFC 6455, section 5.5.1), and pauses have no effect."""
     virtual = VirtualSession(watch=True, close_timeout=100.0)
     virtual.conn.flow.pause()
     virtual.run(0.3)
@@ -362,8 +362,8 @@ def test_none_follows_a_close_frame() -> None:
     assert len(pongs(virtual)) == 1
 
 
-def test_pongs_are_no_messages() -> None:
-    """They are not counted, and take no room."""
+def test_pongs_are_not_counted_as_messages() -> None:
+    """Pongs are not counted in `stats` and take no room in the buffer."""
     virtual = VirtualSession(watch=True)
     virtual.conn.flow.pause()
     virtual.run(10)
@@ -375,8 +375,8 @@ def test_pongs_are_no_messages() -> None:
     )
 
 
-def test_a_heartbeat_and_pongs_go_side_by_side() -> None:
-    """Paused, pings are still sent, and no answer is demanded."""
+def test_heartbeat_pings_and_keep_alive_pongs_coexist() -> None:
+    """While paused, both pings and pongs are sent, and no pong is required of the peer."""
     virtual = VirtualSession(watch=True, heartbeat=1.0)
     virtual.conn.flow.pause()
     virtual.run(4.1)
@@ -386,17 +386,17 @@ def test_a_heartbeat_and_pongs_go_side_by_side() -> None:
 
 
 @pytest.mark.parametrize(("lateness", "expected"), [(0.01, 0), (0.05, 1)])
-def test_a_loop_that_is_busy_gives_a_sign_of_life(lateness: float, expected: int) -> None:
-    """A peer's ping may wait behind messages then, though nothing is paused."""
-    setup = Setup(paused=False)
+def test_a_busy_loop_sends_a_keep_alive_pong(lateness: float, expected: int) -> None:
+    """A busy loop sends a pong, as the answer to a ping may be delayed behind messages."""
+    setup = KeepAliveSetup(paused=False)
     setup.keep_alive.watch()
     setup.clock.sleep(0.25 + lateness)  # nothing that is due is run meanwhile
     setup.clock.turn()
     assert len(setup.pongs) == expected
 
 
-def test_messages_make_it_look_whether_the_loop_is_busy() -> None:
-    """The first message begins it, and what comes after the end does not."""
+def test_the_first_message_starts_the_check_for_a_busy_loop() -> None:
+    """The first message starts the check for a busy loop; the end stops it."""
     virtual = VirtualSession(watch=True)
     virtual.peer.message("a")
     virtual.clock.sleep(0.5)

@@ -1,4 +1,4 @@
-"""The options: their defaults, and what is refused."""
+"""The options: their defaults and their checks; and the codecs' typed errors."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from rxws._session.options import Options
 from rxws.codecs import raw, text
 
 
-def test_the_defaults_are_those_of_the_design() -> None:
-    """Each by its name and in its unit."""
+def test_defaults() -> None:
+    """The options have the documented defaults."""
     options = Options()
     assert dataclasses.asdict(options) | {"codec": options.codec} == {
         "codec": codecs.raw,
@@ -34,28 +34,28 @@ def test_the_defaults_are_those_of_the_design() -> None:
     }
 
 
-def test_what_users_write_is_typed_as_what_is_checked() -> None:
-    """The keyword arguments of the entry points are these, besides `codec`."""
+def test_connection_options_type_all_options_but_codec() -> None:
+    """`ConnectionOptions` types every option but `codec`."""
     names = {field.name for field in dataclasses.fields(Options)} - {"codec"}
     assert set(ConnectionOptions.__annotations__) == names
 
 
-def test_options_are_made_once() -> None:
-    """All connections of a route share them."""
+def test_options_are_frozen() -> None:
+    """Options cannot be changed, as all connections of a route share them."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         Options().heartbeat = 1.0  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]  # on purpose
 
 
 def test_protocols_may_be_any_iterable() -> None:
-    """It is gone through once, and serves every connection."""
+    """`protocols` may be an iterator; it is read once and kept as a tuple."""
     names: Any = iter(["a", "b"])
     assert Options(protocols=names).protocols == ("a", "b")
 
 
 @pytest.mark.parametrize("name", ["heartbeat", "send_timeout", "close_timeout", "hold_timeout"])
 @pytest.mark.parametrize("value", [0, -1, math.inf, math.nan])
-def test_seconds_are_more_than_none_and_less_than_forever(name: str, value: Any) -> None:
-    """The error names option and value."""
+def test_seconds_are_positive_and_finite(name: str, value: Any) -> None:
+    """A duration that is not positive or not finite raises a ValueError with option and value."""
     with pytest.raises(ValueError, match=rf"{name}={value!r}"):
         Options(**{name: value})
 
@@ -63,13 +63,13 @@ def test_seconds_are_more_than_none_and_less_than_forever(name: str, value: Any)
 @pytest.mark.parametrize("name", ["heartbeat", "send_timeout", "close_timeout", "hold_timeout"])
 @pytest.mark.parametrize("value", ["1", True, [1]])
 def test_seconds_are_a_number(name: str, value: Any) -> None:
-    """The error names option and value."""
+    """A duration that is not a number raises a TypeError with option and value."""
     with pytest.raises(TypeError, match=rf"{name}=.* is no number of seconds"):
         Options(**{name: value})
 
 
-def test_heartbeats_can_be_turned_off_and_time_outs_not() -> None:
-    """Without a time-out a peer that is stuck stays for ever."""
+def test_only_the_heartbeat_may_be_none() -> None:
+    """`heartbeat` may be None; a timeout may not, or a stalled peer would stay for ever."""
     assert Options(heartbeat=None).heartbeat is None
     none: Any = None
     with pytest.raises(TypeError, match="close_timeout=None"):
@@ -77,8 +77,8 @@ def test_heartbeats_can_be_turned_off_and_time_outs_not() -> None:
 
 
 @pytest.mark.parametrize("name", ["max_message_size", "high_water", "max_buffer"])
-def test_bounds_are_a_number_of_bytes(name: str) -> None:
-    """0 would leave memory unbounded, as it does in aiohttp, or let nothing pass."""
+def test_sizes_are_positive_integers(name: str) -> None:
+    """A size must be an integer of 1 or more, as 0 means unbounded in aiohttp."""
     value: Any = 1
     assert getattr(Options(**{name: value}), name) == 1
     for value in (0, -1):
@@ -90,7 +90,7 @@ def test_bounds_are_a_number_of_bytes(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "said"),
+    ("options", "error", "message"),
     [
         ({"codec": None}, TypeError, "codec=None is no rxws.Codec: use one of rxws.codecs"),
         ({"codec": str}, TypeError, "use one of rxws.codecs"),
@@ -101,16 +101,16 @@ def test_bounds_are_a_number_of_bytes(name: str) -> None:
         ({"heartbeats": 1}, TypeError, "heartbeats"),
     ],
 )
-def test_what_is_wrong_is_named_with_the_remedy(
-    options: dict[str, Any], error: type[Exception], said: str
+def test_a_wrong_option_is_refused_with_a_hint(
+    options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    """When the route is made, not when the first connection comes."""
-    with pytest.raises(error, match=said):
+    """A wrong option raises an error that says what to use, when the route is made."""
+    with pytest.raises(error, match=message):
         Options(**options)
 
 
 def test_completes_is_any_function_of_a_close() -> None:
-    """RxJS's rule, for one."""
+    """`completes` may be any function of a `Close`."""
 
     def rxjs(close: Close) -> bool:
         return close.code != 1006
@@ -118,68 +118,68 @@ def test_completes_is_any_function_of_a_close() -> None:
     assert Options(completes=rxjs).completes is rxjs
 
 
-# --- between values and frames: whatever a codec raises is a typed error -----------------------
+# --- encoding: what a codec raises becomes a typed error --------------------------------------
 
 
 def fail(_: object) -> NoReturn:
     raise KeyError("inner")
 
 
-def test_str_goes_as_text_and_bytes_as_binary() -> None:
-    """The frame's kind is the type of what the codec makes."""
+def test_str_is_a_text_frame_and_bytes_a_binary_one() -> None:
+    """A codec that makes str sends text frames, one that makes bytes binary frames."""
     assert encode(raw, "é") == (Opcode.TEXT, "é".encode())
     assert encode(raw, b"\xff") == (Opcode.BINARY, b"\xff")
 
 
-def test_a_codecs_own_errors_pass() -> None:
-    """They say it best."""
+def test_a_codecs_own_typed_errors_are_kept() -> None:
+    """An EncodeError or DecodeError of the codec itself is kept, with value or frame."""
     wrong: Codec[Any, Any] = text
-    with pytest.raises(EncodeError, match="accepts str") as unsent:
+    with pytest.raises(EncodeError, match="accepts str") as encoding:
         encode(wrong, 7)
-    assert unsent.value.value == 7
-    with pytest.raises(DecodeError, match="binary frame") as unread:
+    assert encoding.value.value == 7
+    with pytest.raises(DecodeError, match="binary frame") as decoding:
         text.decode(b"x")
-    assert decode_error(unread.value, b"x") is unread.value
-    assert (unread.value.raw, unread.value.code) == (b"x", 1003)
+    assert decode_error(decoding.value, b"x") is decoding.value
+    assert (decoding.value.raw, decoding.value.code) == (b"x", 1003)
 
 
 def test_any_other_exception_is_wrapped() -> None:
-    """With the value or frame it was about, and its cause."""
+    """Any other exception of a codec is wrapped, with the value or frame and the cause."""
     codec: Codec[Any, Any] = Codec(fail, fail)
-    with pytest.raises(EncodeError, match="cannot encode 'value'") as unsent:
+    with pytest.raises(EncodeError, match="cannot encode 'value'") as encoding:
         encode(codec, "value")
-    assert unsent.value.value == "value"
-    assert isinstance(unsent.value.__cause__, KeyError)
+    assert encoding.value.value == "value"
+    assert isinstance(encoding.value.__cause__, KeyError)
     cause = KeyError("inner")
-    unread = decode_error(cause, "frame")
-    assert str(unread) == "cannot decode 'frame': 'inner'"
-    assert (unread.raw, unread.code, unread.__cause__) == ("frame", 1007, cause)
+    decoding = decode_error(cause, "frame")
+    assert str(decoding) == "cannot decode 'frame': 'inner'"
+    assert (decoding.raw, decoding.code, decoding.__cause__) == ("frame", 1007, cause)
 
 
-def test_a_codec_that_makes_neither_str_nor_bytes_is_told_so() -> None:
-    """Nothing else is a frame."""
+def test_a_codec_that_makes_neither_str_nor_bytes_is_an_encode_error() -> None:
+    """A codec that makes neither str nor bytes raises an EncodeError that names the type."""
     codec: Codec[Any, Any] = Codec(lambda value: value, lambda frame: frame)
     with pytest.raises(EncodeError, match="made int of it, not str or bytes"):
         encode(codec, 7)
 
 
-def test_text_that_has_no_utf8_is_an_encode_error() -> None:
-    """A lone surrogate would be a 1007 at the peer."""
+def test_text_with_a_lone_surrogate_is_an_encode_error() -> None:
+    """A lone surrogate is an EncodeError here instead of a 1007 at the peer."""
     with pytest.raises(EncodeError, match="surrogates"):
         encode(text, "\ud800")
 
 
-def test_an_error_quotes_no_more_than_a_line_of_what_it_is_about() -> None:
-    """A megabyte stays out of the log."""
+def test_an_error_message_quotes_little_of_a_large_value() -> None:
+    """An error message quotes at most a line of a large value."""
     codec: Codec[Any, Any] = Codec(fail, fail)
-    with pytest.raises(EncodeError) as unsent:
+    with pytest.raises(EncodeError) as encoding:
         encode(codec, "x" * 1_000_000)
-    assert len(str(unsent.value)) < 200
+    assert len(str(encoding.value)) < 200
 
 
 @pytest.mark.parametrize(
     ("data", "length"), [("", 0), ("abc", 3), ("é", 2), ("🐛", 4), (b"", 0), (b"\xff\x00", 2)]
 )
 def test_the_size_of_a_message_is_its_bytes(data: str | bytes, length: int) -> None:
-    """As they were on the wire, not characters."""
+    """The size of a message is its number of bytes, not of characters."""
     assert size(data) == length

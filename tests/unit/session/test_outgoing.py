@@ -1,4 +1,4 @@
-"""The Subject that messages are pushed through."""
+"""`outgoing`: the Subject that sends messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from support.virtual.session import VirtualSession
 
 
 def in_thread(*pushes: Any) -> None:
-    """Make these calls, each in the same other thread."""
+    """Make these calls one after the other in a new thread."""
 
     def run() -> None:
         for push, *arguments in pushes:
@@ -28,20 +28,20 @@ def in_thread(*pushes: Any) -> None:
     thread.join()
 
 
-def fail(*_: object) -> NoReturn:
+def raise_error(*_: object) -> NoReturn:
     raise ValueError("mine")
 
 
-def test_messages_leave_at_once_and_in_order() -> None:
-    """Within the call that pushes them."""
+def test_messages_are_sent_at_once_and_in_order() -> None:
+    """Messages are sent within `on_next`, in order."""
     virtual = VirtualSession(watch=True)
     for message in ("a", b"b", "c"):
         virtual.conn.outgoing.on_next(message)
     assert virtual.messages == ["a", b"b", "c"]
 
 
-def test_it_is_a_subject_and_takes_part_in_pipelines_as_one() -> None:
-    """Anything that feeds an observer feeds it, and its end ends the connection."""
+def test_outgoing_is_a_subject() -> None:
+    """`outgoing` is a Subject: an Observable can feed it, and its completion closes."""
     virtual = VirtualSession(watch=True)
     assert isinstance(virtual.conn.outgoing, Subject)
     rx.of("a", "b").subscribe(virtual.conn.outgoing)
@@ -49,8 +49,8 @@ def test_it_is_a_subject_and_takes_part_in_pipelines_as_one() -> None:
     assert virtual.close_frame.code == 1000
 
 
-def test_who_subscribes_sees_what_is_sent_and_the_end() -> None:
-    """The `Close`, too; the connection as well as the user may be the one who ends it."""
+def test_subscribers_get_sent_messages_and_the_end() -> None:
+    """Subscribers of `outgoing` get the messages sent, the `Close`, and the end."""
     virtual = VirtualSession(watch=True)
     seen = virtual.watch(virtual.conn.outgoing)
     assert virtual.conn.outgoing.observers != []
@@ -66,8 +66,8 @@ def test_who_subscribes_sees_what_is_sent_and_the_end() -> None:
     assert seen.ends == [None]
 
 
-def test_who_subscribes_sees_its_error() -> None:
-    """The exception itself; only the peer does not get to see it."""
+def test_subscribers_get_the_error() -> None:
+    """Subscribers of `outgoing` get the exception itself, which the peer never sees."""
     virtual = VirtualSession(watch=True)
     seen = virtual.watch(virtual.conn.outgoing)
     error = ConnectionClosed(Close(4003, "no"))
@@ -75,8 +75,8 @@ def test_who_subscribes_sees_its_error() -> None:
     assert seen.ends == virtual.watch(virtual.conn.outgoing).ends == [error]
 
 
-def test_a_send_by_who_watches_outgoing_follows_what_it_saw() -> None:
-    """The wire has the order in which they were pushed."""
+def test_a_send_by_a_subscriber_follows_the_message_it_got() -> None:
+    """A message sent by a subscriber of `outgoing` follows the one that it got."""
     virtual = VirtualSession(watch=True)
     answers: dict[Any, str] = {"1": "2", "2": "3"}
     virtual.conn.outgoing.subscribe(
@@ -87,7 +87,7 @@ def test_a_send_by_who_watches_outgoing_follows_what_it_saw() -> None:
 
 
 def test_a_long_chain_of_sends_does_not_recurse() -> None:
-    """A ping-pong of 20,000 within one push."""
+    """20,000 sends, each triggered by the one before, do not recurse."""
     virtual = VirtualSession(watch=True, max_buffer=1 << 30)
 
     def more(value: Any) -> None:
@@ -99,8 +99,8 @@ def test_a_long_chain_of_sends_does_not_recurse() -> None:
     assert virtual.messages == [str(number) for number in range(20_000, -1, -1)]
 
 
-def test_a_ping_pong_with_a_peer_that_answers_at_once_does_not_recurse() -> None:
-    """Nor does one between two who watch, of `incoming` and of `outgoing`."""
+def test_sends_and_immediate_answers_do_not_recurse() -> None:
+    """10,000 sends, each triggered by an immediate answer, do not recurse."""
     virtual = VirtualSession(watch=True)
     virtual.conn.incoming.pipe(ops.take_while(lambda value: value != "done")).subscribe(
         lambda value: virtual.conn.outgoing.on_next(str(int(value) + 1))
@@ -112,8 +112,8 @@ def test_a_ping_pong_with_a_peer_that_answers_at_once_does_not_recurse() -> None
     assert virtual.messages == [str(n) for n in range(1, 10_001)]
 
 
-def test_a_send_within_incoming_keeps_order_for_all() -> None:
-    """The answers leave in the order of the questions, whoever gives them."""
+def test_answers_are_sent_in_the_order_of_the_messages() -> None:
+    """Several subscribers' answers are sent in the order of the messages."""
     virtual = VirtualSession(watch=True)
     for name in "xy":
         virtual.conn.incoming.pipe(ops.map(name.__add__)).subscribe(virtual.conn.outgoing.on_next)
@@ -121,11 +121,11 @@ def test_a_send_within_incoming_keeps_order_for_all() -> None:
     assert virtual.messages == ["x1", "y1", "x2", "y2"]
 
 
-def test_one_who_raises_while_watching_is_a_fault_and_the_message_is_sent() -> None:
-    """It starves neither the others nor the peer."""
+def test_a_subscriber_that_raises_is_a_fault_and_the_message_is_sent() -> None:
+    """If a subscriber of `outgoing` raises, it is a fault, and the message is sent."""
     virtual = VirtualSession(watch=True)
     errors = virtual.watch(virtual.conn.errors)
-    virtual.conn.outgoing.subscribe(fail)
+    virtual.conn.outgoing.subscribe(raise_error)
     seen = virtual.watch(virtual.conn.outgoing)
     virtual.conn.outgoing.on_next("a")
     assert (seen.values, virtual.messages) == (["a"], ["a"])
@@ -133,8 +133,8 @@ def test_one_who_raises_while_watching_is_a_fault_and_the_message_is_sent() -> N
 
 
 @pytest.mark.parametrize("code", [1004, 1005, 1006, 1015, 1016, 2999])
-def test_a_close_that_may_not_be_sent_is_refused_in_the_caller(code: int) -> None:
-    """ValueError, from any thread, and the connection stays open."""
+def test_an_unsendable_close_raises_in_the_caller(code: int) -> None:
+    """A `Close` with a code that must not be sent raises in the caller; nothing is closed."""
     virtual = VirtualSession(watch=True)
     with pytest.raises(ValueError, match=f"close code {code} must not be sent"):
         virtual.conn.outgoing.on_next(Close(code))
@@ -163,8 +163,8 @@ def test_a_close_that_may_not_be_sent_is_refused_in_the_caller(code: int) -> Non
     ],
     ids=["completed", "disposed", "Close", "error"],
 )
-def test_what_is_pushed_after_the_end_is_dropped_and_counted(end: Any) -> None:
-    """It never raises; a second end changes nothing."""
+def test_messages_after_the_end_are_dropped_and_counted(end: Any) -> None:
+    """After the end of `outgoing` messages are dropped and counted; a second end has no effect."""
     virtual = VirtualSession(watch=True)
     seen = virtual.watch(virtual.conn.outgoing)
     end(virtual.conn.outgoing)
@@ -181,8 +181,8 @@ def test_what_is_pushed_after_the_end_is_dropped_and_counted(end: Any) -> None:
     assert not virtual.conn.outgoing.is_disposed
 
 
-def test_a_message_pushed_by_who_is_told_of_the_end_is_dropped_too() -> None:
-    """It comes after the end, however early."""
+def test_a_message_from_within_the_end_notification_is_dropped() -> None:
+    """A message sent from within the end notification is dropped."""
     virtual = VirtualSession(watch=True)
     virtual.conn.outgoing.subscribe(on_completed=lambda: virtual.conn.outgoing.on_next("late"))
     virtual.conn.outgoing.on_completed()
@@ -190,8 +190,8 @@ def test_a_message_pushed_by_who_is_told_of_the_end_is_dropped_too() -> None:
     assert virtual.dropped == {"closed": 1}
 
 
-def test_an_error_of_who_is_told_of_the_end_changes_no_code() -> None:
-    """The first end counts."""
+def test_an_error_from_within_the_end_notification_changes_no_code() -> None:
+    """An error from within the end notification does not change the close code."""
     virtual = VirtualSession(watch=True)
     virtual.conn.outgoing.subscribe(
         on_completed=lambda: virtual.conn.outgoing.on_error(ConnectionClosed(Close(4002)))
@@ -200,8 +200,8 @@ def test_an_error_of_who_is_told_of_the_end_changes_no_code() -> None:
     assert virtual.close_frame.code == 4001
 
 
-def test_who_watches_is_not_shown_what_is_flushed_into_a_closed_socket() -> None:
-    """It was not sent."""
+def test_subscribers_do_not_get_messages_flushed_after_the_end() -> None:
+    """Subscribers of `outgoing` do not get a message that is flushed after the end."""
     virtual = VirtualSession(lambda conn: conn.incoming.pipe(ops.debounce(1.0)))
     seen = virtual.watch(virtual.conn.outgoing)
     virtual.peer.message("flushed")
@@ -211,7 +211,7 @@ def test_who_watches_is_not_shown_what_is_flushed_into_a_closed_socket() -> None
 
 
 def test_a_value_that_cannot_be_encoded_is_a_fault_and_the_stream_goes_on() -> None:
-    """It carries the value; the messages around it leave."""
+    """A value that cannot be encoded is a fault; other messages are sent."""
     virtual = VirtualSession(watch=True, codec=codecs.json)
     errors = virtual.watch(virtual.conn.errors)
     value = object()
@@ -223,8 +223,8 @@ def test_a_value_that_cannot_be_encoded_is_a_fault_and_the_stream_goes_on() -> N
     assert virtual.messages == ["1", "2"]
 
 
-def test_pushes_from_another_thread_come_in_order_on_the_sessions() -> None:
-    """Messages, and the end after them."""
+def test_sends_from_another_thread_are_ordered_and_run_on_the_sessions_thread() -> None:
+    """Messages and the end from another thread are processed in order on the session's thread."""
     virtual = VirtualSession(watch=True)
     threads: list[int] = []
     virtual.conn.outgoing.subscribe(lambda _: threads.append(threading.get_ident()))
@@ -238,15 +238,15 @@ def test_pushes_from_another_thread_come_in_order_on_the_sessions() -> None:
 
 
 def test_an_error_from_another_thread_ends_the_connection() -> None:
-    """As one from this thread does."""
+    """An error from another thread closes with its code."""
     virtual = VirtualSession(watch=True)
     in_thread((virtual.conn.outgoing.on_error, ConnectionClosed(Close(4003, "no"))))
     virtual.settle()
     assert virtual.close_frame.code == 4003
 
 
-def test_what_threads_push_before_the_loop_comes_is_bounded() -> None:
-    """By max_buffer, each message counting 128 more; above it, 1013 as everywhere."""
+def test_messages_from_threads_are_bounded() -> None:
+    """Messages from threads count towards `max_buffer` with 128 bytes more each: else 1013."""
     virtual = VirtualSession(watch=True, max_buffer=1024)
     push = virtual.conn.outgoing.on_next
     in_thread(*[(push, "x" * 128)] * 6)
@@ -256,8 +256,8 @@ def test_what_threads_push_before_the_loop_comes_is_bounded() -> None:
     assert virtual.dropped == {"overflow": 2}
 
 
-def test_an_end_from_a_thread_is_never_what_the_bound_refuses() -> None:
-    """It costs nothing and is not to be lost."""
+def test_the_end_from_a_thread_is_not_bounded() -> None:
+    """The completion from a thread is accepted even if the buffer is full."""
     virtual = VirtualSession(watch=True, max_buffer=1024)
     push = virtual.conn.outgoing.on_next
     in_thread(*[(push, "x" * 128)] * 4, (virtual.conn.outgoing.on_completed,))
@@ -266,16 +266,16 @@ def test_an_end_from_a_thread_is_never_what_the_bound_refuses() -> None:
     assert virtual.close_frame.code == 1000
 
 
-def test_a_large_message_from_a_thread_that_finds_nothing_waiting_is_sent() -> None:
-    """Whatever its size, as it is from the session's own thread."""
+def test_a_single_message_from_a_thread_may_exceed_max_buffer() -> None:
+    """A message of any size from a thread is sent if nothing is buffered."""
     virtual = VirtualSession(watch=True, max_buffer=1024)
     in_thread((virtual.conn.outgoing.on_next, "x" * 2000))
     virtual.settle()
     assert virtual.messages == ["x" * 2000]
 
 
-def test_an_overflow_of_threads_after_the_end_is_only_counted() -> None:
-    """The end had come first."""
+def test_an_overflow_by_threads_after_the_end_is_only_counted() -> None:
+    """An overflow by threads does not change the close code of an earlier end."""
     virtual = VirtualSession(watch=True, max_buffer=1024)
     in_thread(*[(virtual.conn.outgoing.on_next, "x" * 128)] * 6)
     virtual.conn.outgoing.on_completed()
@@ -284,7 +284,7 @@ def test_an_overflow_of_threads_after_the_end_is_only_counted() -> None:
     assert virtual.dropped == {"closed": 4, "overflow": 2}
 
 
-# --- what other threads push above the bound before the session comes to take it ---------------
+# --- the overflow policies and messages from threads ------------------------------------------
 
 
 FIT = 10
@@ -293,22 +293,22 @@ MANY = [f"{number:02}" for number in range(50)]
 DROPPING: list[Overflow] = ["drop_oldest", "drop_newest", latest(), latest(hash)]
 
 
-def named(policy: Overflow) -> str:
-    """How a test names a policy."""
+def policy_id(policy: Overflow) -> str:
+    """The id of a policy in a parametrized test."""
     if isinstance(policy, str):
         return policy
     return "latest()" if policy.key is None else "latest(key)"
 
 
-def elsewhere(push: Callable[[], object]) -> None:
-    """Run in another thread, to its end."""
+def run_in_thread(push: Callable[[], object]) -> None:
+    """Call it in a new thread, and join that."""
     thread = threading.Thread(target=push)
     thread.start()
     thread.join()
 
 
-def flooded(policy: Overflow, *ends: Callable[[Any], object]) -> VirtualSession:
-    """A connection that a thread pushed more to than fits, and then an end."""
+def overfilled(policy: Overflow, *ends: Callable[[Any], object]) -> VirtualSession:
+    """A connection to which a thread sent more than fits, and then these ends."""
     virtual = VirtualSession(watch=True, overflow=policy, max_buffer=ROOM)
 
     def push() -> None:
@@ -317,70 +317,70 @@ def flooded(policy: Overflow, *ends: Callable[[Any], object]) -> VirtualSession:
         for end in ends:
             end(virtual.conn.outgoing)
 
-    elsewhere(push)
+    run_in_thread(push)
     virtual.settle()
     return virtual
 
 
-def test_by_close_it_ends_the_connection() -> None:
-    """With 1013, and what did not fit is counted."""
-    virtual = flooded("close")
+def test_with_close_an_overflow_closes_with_1013() -> None:
+    """With "close", an overflow by a thread closes with 1013, and the rest is counted."""
+    virtual = overfilled("close")
     assert virtual.close_frame.code == 1013
     virtual.check_over(Close(1013, "Try Again Later"), BufferOverflow)
     assert virtual.messages == MANY[:FIT]
     assert virtual.dropped == {"overflow": len(MANY) - FIT}
 
 
-def test_by_drop_newest_the_first_are_sent() -> None:
-    """As many as fit; the connection goes on."""
-    virtual = flooded("drop_newest")
+def test_with_drop_newest_the_first_messages_are_sent() -> None:
+    """With "drop_newest", the first messages that fit are sent."""
+    virtual = overfilled("drop_newest")
     assert virtual.messages == MANY[:FIT]
     assert virtual.dropped == {"overflow": len(MANY) - FIT}
     assert virtual.closed.values == []
 
 
-def test_by_drop_oldest_the_last_are_sent() -> None:
-    """As many as fit."""
-    virtual = flooded("drop_oldest")
+def test_with_drop_oldest_the_last_messages_are_sent() -> None:
+    """With "drop_oldest", the last messages that fit are sent."""
+    virtual = overfilled("drop_oldest")
     assert virtual.messages == MANY[-FIT:]
     assert virtual.dropped == {"overflow": len(MANY) - FIT}
 
 
-@pytest.mark.parametrize("policy", [latest(), latest(lambda value: value[1])], ids=named)
-def test_by_latest_the_newest_is_sent(policy: Overflow) -> None:
-    """It is what conflating is for."""
-    assert flooded(policy).messages[-1] == MANY[-1]
+@pytest.mark.parametrize("policy", [latest(), latest(lambda value: value[1])], ids=policy_id)
+def test_with_latest_the_newest_message_is_sent(policy: Overflow) -> None:
+    """With `latest`, the newest message is sent last."""
+    assert overfilled(policy).messages[-1] == MANY[-1]
 
 
-@pytest.mark.parametrize("policy", DROPPING, ids=named)
+@pytest.mark.parametrize("policy", DROPPING, ids=policy_id)
 def test_every_message_is_accounted_for(policy: Overflow) -> None:
-    """Sent or counted as dropped, and never out of order."""
-    virtual = flooded(policy)
+    """Every message from a thread is sent in order or counted as dropped."""
+    virtual = overfilled(policy)
     assert virtual.stats.sent_messages + sum(virtual.dropped.values()) == len(MANY)
     assert virtual.messages == sorted(set(virtual.messages))
     assert virtual.closed.values == []
 
 
-@pytest.mark.parametrize("policy", DROPPING, ids=named)
+@pytest.mark.parametrize("policy", DROPPING, ids=policy_id)
 def test_a_completion_is_never_dropped(policy: Overflow) -> None:
-    """Nor is an error: they come behind the messages."""
-    virtual = flooded(policy, lambda outgoing: outgoing.on_completed())
+    """A completion or an error from a thread is never dropped."""
+    virtual = overfilled(policy, lambda outgoing: outgoing.on_completed())
     assert virtual.close_frame.code == 1000
-    virtual = flooded(policy, lambda outgoing: outgoing.on_error(ValueError("mine")))
+    virtual = overfilled(policy, lambda outgoing: outgoing.on_error(ValueError("mine")))
     assert virtual.close_frame.code == 1011
 
 
-@pytest.mark.parametrize("policy", DROPPING, ids=named)
+@pytest.mark.parametrize("policy", DROPPING, ids=policy_id)
 def test_a_close_from_a_thread_is_never_dropped(policy: Overflow) -> None:
-    """However much was pushed before it."""
-    virtual = flooded(policy, lambda outgoing: outgoing.on_next(Close(4001)))
+    """A `Close` from a thread is never dropped."""
+    virtual = overfilled(policy, lambda outgoing: outgoing.on_next(Close(4001)))
     assert virtual.close_frame.code == 4001
 
 
-@pytest.mark.parametrize("policy", ["drop_oldest", latest(hash)], ids=named)
+@pytest.mark.parametrize("policy", ["drop_oldest", latest(hash)], ids=policy_id)
 @pytest.mark.parametrize("code", [1000, 4001])
-def test_what_is_pushed_behind_an_end_costs_nothing_before_it(policy: Overflow, code: int) -> None:
-    """It is dropped itself, however much it is: nothing follows an end."""
+def test_messages_after_an_end_drop_none_before_it(policy: Overflow, code: int) -> None:
+    """Messages that follow an end are dropped; they do not displace earlier ones."""
     virtual = VirtualSession(watch=True, overflow=policy, max_buffer=ROOM)
 
     def push() -> None:
@@ -393,16 +393,16 @@ def test_what_is_pushed_behind_an_end_costs_nothing_before_it(policy: Overflow, 
         for message in MANY[FIT:]:
             virtual.conn.outgoing.on_next(message)
 
-    elsewhere(push)
+    run_in_thread(push)
     virtual.settle()
     assert virtual.close_frame.code == code
     assert virtual.messages == MANY[:FIT]
     assert sum(virtual.dropped.values()) == len(MANY) - FIT
 
 
-@pytest.mark.parametrize("policy", ["close", *DROPPING], ids=named)
-def test_what_was_pushed_after_the_end_counts_as_closed_or_overflow(policy: Overflow) -> None:
-    """And does not end the connection another way."""
+@pytest.mark.parametrize("policy", ["close", *DROPPING], ids=policy_id)
+def test_messages_from_a_thread_after_a_close_are_counted(policy: Overflow) -> None:
+    """Messages from a thread after a close are counted and do not change the close code."""
     virtual = VirtualSession(watch=True, overflow=policy, max_buffer=ROOM)
     virtual.conn.outgoing.on_next(Close(4001))
 
@@ -410,7 +410,7 @@ def test_what_was_pushed_after_the_end_counts_as_closed_or_overflow(policy: Over
         for message in MANY:
             virtual.conn.outgoing.on_next(message)
 
-    elsewhere(push)
+    run_in_thread(push)
     virtual.settle()
     assert virtual.close_frame.code == 4001
     assert sum(virtual.dropped.values()) == len(MANY)
@@ -418,27 +418,27 @@ def test_what_was_pushed_after_the_end_counts_as_closed_or_overflow(policy: Over
     virtual.check_over(Close(4001))
 
 
-@pytest.mark.parametrize("policy", ["close", *DROPPING], ids=named)
+@pytest.mark.parametrize("policy", ["close", *DROPPING], ids=policy_id)
 def test_a_single_message_of_any_size_is_sent(policy: Overflow) -> None:
-    """What finds nothing waiting is sent, from a thread as well."""
+    """With every policy, a single message of any size from a thread is sent."""
     virtual = VirtualSession(watch=True, overflow=policy, max_buffer=ROOM)
-    elsewhere(lambda: virtual.conn.outgoing.on_next("x" * 10 * ROOM))
+    run_in_thread(lambda: virtual.conn.outgoing.on_next("x" * 10 * ROOM))
     virtual.settle()
     assert virtual.messages == ["x" * 10 * ROOM]
     assert virtual.dropped == {}
 
 
-@pytest.mark.parametrize("policy", DROPPING, ids=named)
-def test_a_thread_faces_the_bound_of_what_waits_too(policy: Overflow) -> None:
-    """What it hands over in small portions meets the policy on the session's thread."""
+@pytest.mark.parametrize("policy", DROPPING, ids=policy_id)
+def test_the_policy_applies_to_messages_that_threads_send_one_by_one(policy: Overflow) -> None:
+    """The policy also applies if a thread sends its messages one by one to a stalled peer."""
     virtual = VirtualSession(watch=True, overflow=policy, max_buffer=ROOM, send_timeout=1e6)
     virtual.peer.stop()
     for message in MANY:
-        elsewhere(lambda message=message: virtual.conn.outgoing.on_next(message))  # type: ignore[misc] # mypy infers no lambda with a default
+        run_in_thread(lambda message=message: virtual.conn.outgoing.on_next(message))  # type: ignore[misc] # mypy infers no lambda with a default
         virtual.settle()
     assert len(virtual.session.flow.outbox) <= FIT
     virtual.peer.go()
-    assert virtual.messages[0] == MANY[0], "it had begun to leave"
+    assert virtual.messages[0] == MANY[0], "the transport already had it"
     assert virtual.stats.sent_messages + sum(virtual.dropped.values()) == len(MANY)
     if policy != "drop_newest":
         assert virtual.messages[-1] == MANY[-1]

@@ -1,4 +1,4 @@
-"""What happens to a message that finds no room, by each policy, in virtual time."""
+"""What each overflow policy does with a message that does not fit, in virtual time."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ POLICIES: list[Overflow] = ["close", "drop_oldest", "drop_newest", latest(), lat
 DROPPING = POLICIES[1:]
 
 
-def behind(policy: Overflow, **options: Any) -> VirtualSession:
-    """A connection whose peer takes nothing; one frame is on its way to it."""
+def stalled(policy: Overflow, **options: Any) -> VirtualSession:
+    """A connection whose peer reads nothing; one frame fills the transport."""
     options.setdefault("max_buffer", ROOM)
     virtual = VirtualSession(watch=True, overflow=policy, send_timeout=1e6, **options)
     virtual.peer.stop()
@@ -29,8 +29,8 @@ def behind(policy: Overflow, **options: Any) -> VirtualSession:
     return virtual
 
 
-def named(policy: Overflow) -> str:
-    """How a test names a policy."""
+def policy_id(policy: Overflow) -> str:
+    """The id of a policy in a parametrized test."""
     if isinstance(policy, str):
         return policy
     return "latest()" if policy.key is None else "latest(key)"
@@ -46,8 +46,8 @@ def names(virtual: VirtualSession) -> list[str]:
 
 
 def test_drop_oldest_makes_room_for_the_newest() -> None:
-    """What waits longest goes, and is counted; what is left keeps its order."""
-    virtual = behind("drop_oldest")
+    """`drop_oldest` drops and counts the oldest messages; the rest keep their order."""
+    virtual = stalled("drop_oldest")
     for number in range(9):
         virtual.conn.outgoing.on_next(kib(number))
     virtual.peer.go()
@@ -57,8 +57,8 @@ def test_drop_oldest_makes_room_for_the_newest() -> None:
 
 
 def test_drop_oldest_makes_as_much_room_as_a_message_needs() -> None:
-    """One of 3 KiB costs three of 1 KiB."""
-    virtual = behind("drop_oldest")
+    """`drop_oldest` drops as many messages as the new one needs room for."""
+    virtual = stalled("drop_oldest")
     for number in range(3):
         virtual.conn.outgoing.on_next(kib(number))
     virtual.conn.outgoing.on_next("x" * 3 * KIB)
@@ -68,8 +68,8 @@ def test_drop_oldest_makes_as_much_room_as_a_message_needs() -> None:
 
 
 def test_drop_oldest_keeps_the_newest_whatever_its_size() -> None:
-    """It then waits alone: one message is the least that can wait."""
-    virtual = behind("drop_oldest")
+    """`drop_oldest` keeps the newest message even if it alone exceeds the bound."""
+    virtual = stalled("drop_oldest")
     virtual.conn.outgoing.on_next(kib(0))
     virtual.conn.outgoing.on_next("x" * 2 * ROOM)
     virtual.conn.outgoing.on_next("y" * 2 * ROOM)
@@ -78,9 +78,9 @@ def test_drop_oldest_keeps_the_newest_whatever_its_size() -> None:
     assert virtual.dropped == {"overflow": 2}
 
 
-def test_drop_newest_keeps_what_waits() -> None:
-    """The message itself is dropped and counted; a smaller one that finds room is not."""
-    virtual = behind("drop_newest")
+def test_drop_newest_keeps_the_buffered_messages() -> None:
+    """`drop_newest` drops the new message, and takes a smaller one that fits."""
+    virtual = stalled("drop_newest")
     for number in range(9):
         virtual.conn.outgoing.on_next(kib(number))
     virtual.conn.outgoing.on_next("small")
@@ -90,19 +90,19 @@ def test_drop_newest_keeps_what_waits() -> None:
     assert virtual.closed.values == []
 
 
-def test_a_dropped_newest_message_is_not_shown_as_sent() -> None:
-    """Who subscribes `outgoing` sees what is sent."""
-    virtual = behind("drop_newest")
+def test_a_dropped_message_does_not_appear_on_outgoing() -> None:
+    """Subscribers of `outgoing` do not see a message that `drop_newest` dropped."""
+    virtual = stalled("drop_newest")
     shown = virtual.watch(virtual.conn.outgoing)
     for number in range(9):
         virtual.conn.outgoing.on_next(kib(number))
     assert [str(value).strip() for value in shown.values] == ["0", "1", "2"]
 
 
-@pytest.mark.parametrize("policy", DROPPING, ids=named)
-def test_dropping_goes_on_when_the_peer_catches_up(policy: Overflow) -> None:
-    """Messages then leave as if nothing had been."""
-    virtual = behind(policy)
+@pytest.mark.parametrize("policy", DROPPING, ids=policy_id)
+def test_dropping_stops_when_the_peer_catches_up(policy: Overflow) -> None:
+    """After the peer has caught up, messages are sent again."""
+    virtual = stalled(policy)
     for number in range(9):
         virtual.conn.outgoing.on_next(kib(number))
     virtual.peer.go()
@@ -112,9 +112,9 @@ def test_dropping_goes_on_when_the_peer_catches_up(policy: Overflow) -> None:
     assert virtual.messages[before:] == ["a", "b"]
 
 
-@pytest.mark.parametrize("policy", POLICIES, ids=named)
+@pytest.mark.parametrize("policy", POLICIES, ids=policy_id)
 def test_while_the_peer_keeps_up_nothing_is_dropped(policy: Overflow) -> None:
-    """Whatever the size, however many: the bound is for what waits."""
+    """While the peer keeps up, nothing is dropped, whatever the size of the messages."""
     virtual = VirtualSession(watch=True, overflow=policy, max_buffer=1)
     sent = [str(number) * (number + 1) for number in range(50)] * 2
     for message in sent:
@@ -123,10 +123,10 @@ def test_while_the_peer_keeps_up_nothing_is_dropped(policy: Overflow) -> None:
     assert virtual.dropped == {}
 
 
-@pytest.mark.parametrize("policy", POLICIES, ids=named)
-def test_a_frame_that_has_begun_to_leave_is_never_dropped_or_sent_twice(policy: Overflow) -> None:
-    """It is the wire's, also where a newer one of the same key comes."""
-    virtual = behind(policy)
+@pytest.mark.parametrize("policy", POLICIES, ids=policy_id)
+def test_a_frame_handed_to_the_transport_is_never_dropped_or_sent_twice(policy: Overflow) -> None:
+    """A frame that was handed to the transport is neither dropped, replaced nor sent twice."""
+    virtual = stalled(policy)
     for _ in range(100):
         virtual.conn.outgoing.on_next("leaving")
         virtual.conn.outgoing.on_next(kib("more"))
@@ -139,19 +139,19 @@ def test_a_frame_that_has_begun_to_leave_is_never_dropped_or_sent_twice(policy: 
     assert virtual.messages == begun
 
 
-@pytest.mark.parametrize("policy", POLICIES, ids=named)
+@pytest.mark.parametrize("policy", POLICIES, ids=policy_id)
 def test_tiny_messages_are_bounded_by_every_policy(policy: Overflow) -> None:
-    """Each counts 128 bytes more than its payload."""
-    virtual = behind(policy, codec=codecs.json)
+    """Every policy bounds tiny messages, as each counts 128 bytes more than its payload."""
+    virtual = stalled(policy, codec=codecs.json)
     for number in range(10_000):
         virtual.conn.outgoing.on_next(number % 1000)
         assert len(virtual.session.flow.outbox) <= ROOM // OVERHEAD
 
 
-@pytest.mark.parametrize("policy", DROPPING, ids=named)
+@pytest.mark.parametrize("policy", DROPPING, ids=policy_id)
 def test_a_close_is_never_dropped(policy: Overflow) -> None:
-    """However full the buffer is; it follows what waits, and nothing follows it."""
-    virtual = behind(policy)
+    """A close is sent after the buffered messages, however full the buffer is."""
+    virtual = stalled(policy)
     for number in range(20):
         virtual.conn.outgoing.on_next(kib(number))
     lost = sum(virtual.dropped.values())
@@ -167,8 +167,8 @@ def test_a_close_is_never_dropped(policy: Overflow) -> None:
 
 
 def test_a_close_takes_no_room() -> None:
-    """Nor does it end the connection with 1013 where there is none."""
-    virtual = behind("close", max_buffer=len("leaving") + OVERHEAD + 1)
+    """A close needs no room in the buffer."""
+    virtual = stalled("close", max_buffer=len("leaving") + OVERHEAD + 1)
     virtual.conn.outgoing.on_next("x")
     virtual.conn.outgoing.on_next(Close(4001))
     virtual.peer.go()
@@ -176,10 +176,10 @@ def test_a_close_takes_no_room() -> None:
     assert virtual.close_frame.code == 4001
 
 
-@pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest", latest(id)], ids=named)
+@pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest", latest(id)], ids=policy_id)
 def test_text_and_binary_keep_one_order(policy: Overflow) -> None:
-    """Also in what a policy leaves of them."""
-    virtual = behind(policy, max_buffer=ROOM)
+    """Text and binary messages keep their common order when some are dropped."""
+    virtual = stalled(policy, max_buffer=ROOM)
     sent: list[str | bytes] = []  # kept, so that no two have one id
     for number in range(40):
         text = f"{number}".ljust(200)
@@ -193,16 +193,16 @@ def test_text_and_binary_keep_one_order(policy: Overflow) -> None:
 
 
 def test_at_the_bound_nothing_is_dropped_and_one_byte_more_is() -> None:
-    """What waits counts its payload and 128 bytes, what is leaving its payload."""
+    """At exactly `max_buffer` nothing is dropped; one byte more drops a message."""
     for more, dropped in ((0, {}), (1, {"overflow": 1})):
-        virtual = behind("drop_newest", max_buffer=1000)
+        virtual = stalled("drop_newest", max_buffer=1000)
         virtual.conn.outgoing.on_next("x" * (1000 - len("leaving") - OVERHEAD + more))
         assert virtual.dropped == dropped
 
 
-@pytest.mark.parametrize("policy", ["drop_oldest", latest(hash)], ids=named)
-def test_making_room_never_empties_what_waits(policy: Overflow) -> None:
-    """The newest always waits, though what is leaving is larger than the bound alone."""
+@pytest.mark.parametrize("policy", ["drop_oldest", latest(hash)], ids=policy_id)
+def test_making_room_never_drops_the_newest_message(policy: Overflow) -> None:
+    """The newest message is kept even if the frame being sent exceeds the bound alone."""
     virtual = VirtualSession(watch=True, overflow=policy, max_buffer=KIB, send_timeout=1e6)
     virtual.peer.stop()
     virtual.conn.outgoing.on_next("x" * 10 * KIB)
@@ -212,10 +212,10 @@ def test_making_room_never_empties_what_waits(policy: Overflow) -> None:
     assert virtual.messages[1:] == ["4"]
 
 
-@pytest.mark.parametrize("policy", DROPPING, ids=named)
-def test_what_still_waits_at_the_end_is_counted(policy: Overflow) -> None:
-    """As "closed"; so every message is accounted for."""
-    virtual = behind(policy)
+@pytest.mark.parametrize("policy", DROPPING, ids=policy_id)
+def test_messages_still_buffered_at_the_end_are_counted(policy: Overflow) -> None:
+    """Messages still buffered at the end count as dropped with the reason "closed"."""
+    virtual = stalled(policy)
     for number in range(20):
         virtual.conn.outgoing.on_next(kib(number))
     virtual.peer.lost()
@@ -239,7 +239,7 @@ def test_what_still_waits_at_the_end_is_counted(policy: Overflow) -> None:
 def test_sent_dropped_and_waiting_make_up_what_was_offered(
     policy: Overflow, steps: list[tuple[str, Any]]
 ) -> None:
-    """At every moment, by every policy; and what is sent keeps its order, and is sent once."""
+    """At any time sent, dropped and buffered messages add up to those offered, in order."""
     virtual = VirtualSession(watch=True, overflow=policy, max_buffer=ROOM, send_timeout=1e6)
     offered = 0
     for step, how in steps:
@@ -266,7 +266,7 @@ def test_sent_dropped_and_waiting_make_up_what_was_offered(
         assert int(str(virtual.messages[-1]).split()[0]) == offered - 1, "the newest always arrives"
 
 
-# --- the key of `overflow.latest`: when it fails, and what it leaves when there is no room -----
+# --- the key of `overflow.latest` -------------------------------------------------------------
 
 
 def fail(*_: object) -> NoReturn:
@@ -275,7 +275,7 @@ def fail(*_: object) -> NoReturn:
 
 @pytest.mark.parametrize("key", [fail, lambda value: [value]], ids=["raises", "unhashable"])
 def test_a_key_that_fails_is_a_fault_and_the_stream_goes_on(key: Any) -> None:
-    """An EncodeError with the value and the cause; the message is not sent."""
+    """A key function that fails is an EncodeError with value and cause; the message is not sent."""
     virtual = VirtualSession(
         watch=True, overflow=latest(lambda value: key(value) if value == "bad" else value)
     )
@@ -292,7 +292,7 @@ def test_a_key_that_fails_is_a_fault_and_the_stream_goes_on(key: Any) -> None:
 
 
 def test_a_key_that_fails_unobserved_closes_with_1011(caplog: pytest.LogCaptureFixture) -> None:
-    """As every fault; logged once."""
+    """A failing key function closes with 1011 if nobody subscribes to `errors`."""
     virtual = VirtualSession(watch=True, overflow=latest(fail))
     virtual.conn.outgoing.on_next("bad")
     assert virtual.close_frame.code == 1011
@@ -300,8 +300,8 @@ def test_a_key_that_fails_unobserved_closes_with_1011(caplog: pytest.LogCaptureF
     assert len(caplog.records) == 1
 
 
-class Peculiar:
-    """A key that can be hashed and not compared."""
+class IncomparableKey:
+    """A key that can be hashed but not compared."""
 
     def __hash__(self) -> int:
         return 1
@@ -311,8 +311,8 @@ class Peculiar:
 
 
 def test_a_key_that_cannot_be_compared_is_a_fault() -> None:
-    """No other than one that cannot be hashed."""
-    virtual = behind(latest(lambda _: Peculiar()))
+    """A key that cannot be compared is an EncodeError, as an unhashable one is."""
+    virtual = stalled(latest(lambda _: IncomparableKey()))
     errors = virtual.watch(virtual.conn.errors)
     virtual.conn.outgoing.on_next("a")
     virtual.conn.outgoing.on_next("b")
@@ -320,8 +320,8 @@ def test_a_key_that_cannot_be_compared_is_a_fault() -> None:
 
 
 def test_a_message_that_cannot_be_encoded_replaces_nothing() -> None:
-    """What waited under its key still waits."""
-    virtual = behind(latest(), codec=codecs.text)
+    """A message that cannot be encoded does not replace the buffered one of its key."""
+    virtual = stalled(latest(), codec=codecs.text)
     errors = virtual.watch(virtual.conn.errors)
     virtual.conn.outgoing.on_next("good")
     virtual.conn.outgoing.on_next("\ud800")
@@ -331,8 +331,8 @@ def test_a_message_that_cannot_be_encoded_replaces_nothing() -> None:
 
 
 def test_many_keys_are_bounded() -> None:
-    """The key that waits longest makes room, counted as an overflow, not as conflated."""
-    virtual = behind(latest(hash), max_buffer=10 * OVERHEAD)
+    """With many keys, the oldest key's message is dropped and counted as an overflow."""
+    virtual = stalled(latest(hash), max_buffer=10 * OVERHEAD)
     for number in range(100):
         virtual.conn.outgoing.on_next(chr(0x100 + number))
     waiting = len(virtual.session.flow.outbox)
@@ -341,9 +341,9 @@ def test_many_keys_are_bounded() -> None:
     assert virtual.messages[1:] == [chr(0x100 + number) for number in range(100 - waiting, 100)]
 
 
-def test_the_newest_value_of_a_key_is_not_what_makes_room() -> None:
-    """Older ones of other keys are, as long as there are any."""
-    virtual = behind(latest(lambda value: value[0]))
+def test_making_room_drops_other_keys_first() -> None:
+    """To make room for a key's newest value, older values of other keys are dropped."""
+    virtual = stalled(latest(lambda value: value[0]))
     virtual.conn.outgoing.on_next("a")
     virtual.conn.outgoing.on_next(kib("b"))
     virtual.conn.outgoing.on_next("a" * (ROOM - 200))
@@ -351,8 +351,8 @@ def test_the_newest_value_of_a_key_is_not_what_makes_room() -> None:
     assert "a" * (ROOM - 200) in virtual.messages
 
 
-def test_a_conflating_outbox_that_is_cleared_starts_afresh() -> None:
-    """A key of before replaces nothing."""
+def test_clearing_a_conflating_send_buffer_forgets_its_keys() -> None:
+    """After `clear`, a key of before replaces nothing."""
     outbox = ConflatingSendBuffer()
     outbox.put(Frame(Opcode.TEXT, b"1"), "k")
     assert outbox.clear() == 1

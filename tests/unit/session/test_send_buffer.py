@@ -1,4 +1,4 @@
-"""The queue of what goes out."""
+"""The buffer of outgoing frames, and the policy `overflow.latest`."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ def close(payload: bytes = b"") -> Frame:
     return Frame(Opcode.CLOSE, payload)
 
 
-def drain(outbox: SendBuffer) -> list[Frame]:
+def take_all(outbox: SendBuffer) -> list[Frame]:
     return list(iter(outbox.take, None))
 
 
 def test_messages_leave_in_order() -> None:
-    """First in, first out."""
+    """Messages leave the buffer first in, first out."""
     outbox = SendBuffer()
     frames = [text(b"1"), Frame(Opcode.BINARY, b"2"), text(b"3")]
     for frame in frames:
         outbox.put(frame)
-    assert drain(outbox) == frames
+    assert take_all(outbox) == frames
     assert outbox.take() is None
 
 
-def test_it_knows_how_much_waits() -> None:
-    """In messages, in bytes, and in bytes with 128 more for each message."""
+def test_size_is_counted_in_messages_bytes_and_cost() -> None:
+    """The size is counted in messages, bytes, and bytes plus 128 for each message."""
     outbox = SendBuffer()
     assert (len(outbox), outbox.bytes, outbox.cost) == (0, 0, 0)
     outbox.put(text(b"abc"))
@@ -48,43 +48,43 @@ def test_it_knows_how_much_waits() -> None:
 
 
 def test_control_frames_overtake_messages() -> None:
-    """A peer that waits for a pong does not wait behind a megabyte."""
+    """Pings and pongs overtake messages, so that a pong does not wait behind a megabyte."""
     outbox = SendBuffer()
     outbox.put(text(b"1"))
     outbox.ping, outbox.pong = b"i", b"o"
-    assert drain(outbox) == [Frame(Opcode.PONG, b"o"), Frame(Opcode.PING, b"i"), text(b"1")]
+    assert take_all(outbox) == [Frame(Opcode.PONG, b"o"), Frame(Opcode.PING, b"i"), text(b"1")]
 
 
 def test_only_the_latest_ping_is_answered() -> None:
-    """RFC 6455, section 5.5.3; an empty payload is a payload."""
+    """Only the latest ping is answered (RFC 6455, section 5.5.3), also with no payload."""
     outbox = SendBuffer()
     outbox.pong = b"first"
     outbox.pong = b""
-    assert drain(outbox) == [Frame(Opcode.PONG, b"")]
+    assert take_all(outbox) == [Frame(Opcode.PONG, b"")]
 
 
 def test_the_close_frame_follows_all_messages_and_nothing_follows_it() -> None:
-    """RFC 6455, section 5.5.1."""
+    """The close frame is the last one, after all messages (RFC 6455, section 5.5.1)."""
     outbox = SendBuffer()
     outbox.seal(close(b"1"))
     outbox.put(text(b"m"))
-    assert drain(outbox) == [text(b"m"), close(b"1")]
+    assert take_all(outbox) == [text(b"m"), close(b"1")]
     outbox.put(text(b"late"))
     outbox.ping, outbox.pong = b"i", b"o"
     outbox.seal(close(b"2"))
-    assert drain(outbox) == []
+    assert take_all(outbox) == []
 
 
-def test_a_close_frame_that_has_not_left_can_be_replaced() -> None:
-    """The peer's close, say, wants another answer."""
+def test_a_buffered_close_frame_can_be_replaced() -> None:
+    """A buffered close frame can be replaced, say by the answer to the peer's close."""
     outbox = SendBuffer()
     outbox.seal(close(b"1"))
     outbox.seal(close(b"2"))
-    assert drain(outbox) == [close(b"2")]
+    assert take_all(outbox) == [close(b"2")]
 
 
-def test_what_is_thrown_away_is_all_that_waits() -> None:
-    """A close frame that had not left, too: nobody is told of it any more."""
+def test_clear_drops_everything() -> None:
+    """`clear` drops all frames, a buffered close frame included, and counts the messages."""
     for outbox in (SendBuffer(), ConflatingSendBuffer()):
         assert outbox.clear() == 0
         outbox.put(text(b"1"), "a")
@@ -93,19 +93,19 @@ def test_what_is_thrown_away_is_all_that_waits() -> None:
         outbox.seal(close())
         assert outbox.clear() == 2
         assert (len(outbox), outbox.cost) == (0, 0)
-        assert drain(outbox) == []
+        assert take_all(outbox) == []
         assert not outbox.taken
 
 
-# --- conflation: the policy, its key, and the queue in which a message replaces an older one ---
+# --- conflation: a message replaces an older one of the same key ------------------------------
 
 
 def of(tick: Any) -> Any:
     return tick["of"]
 
 
-def stopped(**options: Any) -> VirtualSession:
-    """A connection of JSON whose peer takes nothing; a message is on its way to it."""
+def stalled(**options: Any) -> VirtualSession:
+    """A JSON connection whose peer reads nothing; one message fills the transport."""
     virtual = VirtualSession(watch=True, codec=codecs.json, send_timeout=1e6, **options)
     virtual.peer.stop()
     virtual.conn.outgoing.on_next({"of": "first"})
@@ -113,55 +113,55 @@ def stopped(**options: Any) -> VirtualSession:
 
 
 def test_latest_is_a_policy() -> None:
-    """With and without a key."""
+    """`latest` is a policy with and without a key."""
     check(latest())
     check(latest(of))
 
 
 @pytest.mark.parametrize("key", ["symbol", 7, ["symbol"]])
-def test_a_key_is_a_function(key: Any) -> None:
-    """The error names the remedy."""
+def test_a_key_that_is_not_callable_is_a_type_error(key: Any) -> None:
+    """A key that is not callable raises a TypeError that says what to use."""
     with pytest.raises(TypeError, match="not callable: use a function of the message, or None"):
         latest(key)
 
 
 @pytest.mark.parametrize("policy", [latest, None, "latest", "", 1, ["close"], overflow.Latest])
-def test_what_is_no_policy_is_refused(policy: object) -> None:
-    """`latest` itself, without its parentheses, is the likeliest."""
+def test_an_unknown_policy_is_a_value_error(policy: object) -> None:
+    """An unknown policy raises a ValueError that lists the policies, also `latest` uncalled."""
     with pytest.raises(ValueError, match=r"use one of \(.*'drop_newest'\) or overflow\.latest\(\)"):
         check(policy)
 
 
 @pytest.mark.parametrize("policy", ["close", "drop_oldest", "drop_newest"])
 def test_every_named_policy_is_accepted(policy: str) -> None:
-    """And has a plain queue."""
+    """Every named policy is accepted and uses the plain buffer."""
     check(policy)
     assert type(make_send_buffer(policy)) is SendBuffer  # type: ignore[arg-type] # a str is no Literal
 
 
-def test_latest_has_a_queue_of_its_own() -> None:
-    """With a key or without."""
+def test_latest_uses_a_conflating_buffer() -> None:
+    """`latest` uses the conflating buffer, with a key or without."""
     assert type(make_send_buffer(latest())) is ConflatingSendBuffer
     assert type(make_send_buffer(latest(of))) is ConflatingSendBuffer
 
 
-def test_without_a_key_all_messages_are_one() -> None:
-    """So only the newest waits."""
+def test_without_a_key_all_messages_share_one_key() -> None:
+    """Without a key function all messages share one key."""
     assert conflation_key(latest(), "a") == conflation_key(latest(), b"b")
     assert conflation_key(latest(len), "a") == 1
 
 
-def test_a_message_replaces_the_one_of_its_key_in_its_place() -> None:
-    """And tells so."""
+def test_a_message_replaces_the_one_of_its_key_in_place() -> None:
+    """A message replaces the buffered one of its key, in its place, and `put` returns 1."""
     outbox = ConflatingSendBuffer()
     assert [outbox.put(text(b"a1"), "a"), outbox.put(text(b"b1"), "b")] == [0, 0]
     assert outbox.put(text(b"a2"), "a") == 1
     assert len(outbox) == 2
-    assert drain(outbox) == [text(b"a2"), text(b"b1")]
+    assert take_all(outbox) == [text(b"a2"), text(b"b1")]
 
 
-def test_a_conflating_queue_knows_how_much_waits() -> None:
-    """What was replaced counts no more, be it longer or shorter."""
+def test_a_conflating_buffer_counts_no_replaced_messages() -> None:
+    """The size of a conflating buffer does not include replaced messages."""
     outbox = ConflatingSendBuffer()
     assert (len(outbox), outbox.bytes, outbox.cost) == (0, 0, 0)
     outbox.put(text(b"12345"), "a")
@@ -174,51 +174,51 @@ def test_a_conflating_queue_knows_how_much_waits() -> None:
     assert (len(outbox), outbox.bytes, outbox.cost, outbox.pop()) == (0, 0, 0, None)
 
 
-def test_what_has_left_is_replaced_by_nothing() -> None:
-    """The same key then waits anew, at the end."""
+def test_a_message_that_was_taken_is_not_replaced() -> None:
+    """A message that was taken is not replaced; its key is queued again at the end."""
     outbox = ConflatingSendBuffer()
     outbox.put(text(b"a1"), "a")
     outbox.put(text(b"b1"), "b")
     assert outbox.take() == text(b"a1")
     assert outbox.put(text(b"a2"), "a") == 0
-    assert drain(outbox) == [text(b"b1"), text(b"a2")]
+    assert take_all(outbox) == [text(b"b1"), text(b"a2")]
 
 
 def test_an_empty_message_is_a_message() -> None:
-    """It replaces and is replaced."""
+    """An empty message replaces another one and can be replaced."""
     outbox = ConflatingSendBuffer()
     assert [outbox.put(text(b"")), outbox.put(text(b"")), outbox.put(text(b"x"))] == [0, 1, 1]
-    assert drain(outbox) == [text(b"x")]
+    assert take_all(outbox) == [text(b"x")]
 
 
 def test_text_and_binary_may_replace_each_other() -> None:
-    """The key decides, not the kind."""
+    """Text and binary messages of one key replace each other."""
     outbox = ConflatingSendBuffer()
     outbox.put(text(b"t"), 1)
     outbox.put(Frame(Opcode.BINARY, b"b"), 1)
-    assert drain(outbox) == [Frame(Opcode.BINARY, b"b")]
+    assert take_all(outbox) == [Frame(Opcode.BINARY, b"b")]
 
 
-def test_control_frames_pass_and_the_close_frame_comes_last() -> None:
-    """As in the plain queue: no key has a part in that."""
+def test_in_a_conflating_buffer_control_frames_pass_and_the_close_comes_last() -> None:
+    """A conflating buffer orders control frames and the close frame as the plain one does."""
     outbox = ConflatingSendBuffer()
     close = Frame(Opcode.CLOSE, b"")
     outbox.seal(close)
     outbox.put(text(b"1"), "a")
     outbox.ping, outbox.pong = b"i", b"o"
-    assert [frame.kind for frame in drain(outbox)] == [
+    assert [frame.kind for frame in take_all(outbox)] == [
         Opcode.PONG,
         Opcode.PING,
         Opcode.TEXT,
         Opcode.CLOSE,
     ]
     outbox.put(text(b"late"), "a")
-    assert drain(outbox) == []
+    assert take_all(outbox) == []
 
 
-def test_a_peer_that_is_behind_gets_the_newest() -> None:
-    """What it replaced is counted as conflated."""
-    virtual = stopped(overflow=latest())
+def test_latest_sends_a_slow_peer_only_the_newest_message() -> None:
+    """A peer that is behind gets the newest message; the others count as conflated."""
+    virtual = stalled(overflow=latest())
     for number in range(1, 100):
         virtual.conn.outgoing.on_next(number)
     virtual.peer.go()
@@ -226,9 +226,9 @@ def test_a_peer_that_is_behind_gets_the_newest() -> None:
     assert virtual.dropped == {"conflated": 98}
 
 
-def test_a_peer_that_is_behind_gets_the_newest_of_each_key() -> None:
-    """In the order in which the keys began to wait; the key is given the value, not its frame."""
-    virtual = stopped(overflow=latest(of))
+def test_latest_sends_a_slow_peer_the_newest_message_of_each_key() -> None:
+    """A peer that is behind gets the newest message of each key, in the order of the keys."""
+    virtual = stalled(overflow=latest(of))
     for number in range(10):
         for name in "abc":
             virtual.conn.outgoing.on_next({"of": name, "n": number})
@@ -237,9 +237,9 @@ def test_a_peer_that_is_behind_gets_the_newest_of_each_key() -> None:
     assert virtual.dropped == {"conflated": 27}
 
 
-def test_a_key_that_changes_often_does_not_wait_for_ever() -> None:
-    """It keeps its place, so a peer that takes one now and then gets every key."""
-    virtual = stopped(overflow=latest(of))
+def test_a_key_that_changes_often_starves_no_other() -> None:
+    """A replaced message keeps its place, so a slow peer gets every key in turn."""
+    virtual = stalled(overflow=latest(of))
     for number in range(30):
         virtual.conn.outgoing.on_next({"of": "busy", "n": number})
         virtual.conn.outgoing.on_next({"of": "other", "n": number})
@@ -249,7 +249,7 @@ def test_a_key_that_changes_often_does_not_wait_for_ever() -> None:
 
 
 def test_a_peer_that_keeps_up_gets_everything() -> None:
-    """Conflating begins when it is behind, and ends when it is not."""
+    """Messages are conflated only while the peer is behind."""
     virtual = VirtualSession(watch=True, codec=codecs.json, overflow=latest())
     for number in range(10):
         virtual.conn.outgoing.on_next(number)
@@ -263,8 +263,8 @@ def test_a_peer_that_keeps_up_gets_everything() -> None:
 
 
 def test_none_is_a_key() -> None:
-    """As good as any other."""
-    virtual = stopped(overflow=latest(of))
+    """None is a valid key."""
+    virtual = stalled(overflow=latest(of))
     virtual.conn.outgoing.on_next({"of": None, "n": 1})
     virtual.conn.outgoing.on_next({"of": 1, "n": 1})
     virtual.conn.outgoing.on_next({"of": None, "n": 2})
@@ -272,8 +272,8 @@ def test_none_is_a_key() -> None:
     assert virtual.messages[1:] == ['{"of":null,"n":2}', '{"of":1,"n":1}']
 
 
-def test_the_time_of_send_timeout_goes_on_while_messages_are_replaced() -> None:
-    """A peer that takes nothing is aborted, though what waits is ever new."""
+def test_replacing_messages_does_not_extend_send_timeout() -> None:
+    """Replacing messages does not extend `send_timeout`."""
     virtual = VirtualSession(watch=True, overflow=latest(), send_timeout=20.0)
     virtual.peer.stop()
     for _ in range(100):
@@ -282,8 +282,8 @@ def test_the_time_of_send_timeout_goes_on_while_messages_are_replaced() -> None:
     assert virtual.transport.times("abort") == [20]
 
 
-def test_a_peer_that_takes_one_now_and_then_is_not_stuck() -> None:
-    """What waited has left, or was replaced, within `send_timeout`."""
+def test_a_slow_peer_of_a_conflating_connection_is_not_aborted() -> None:
+    """A slow peer is not aborted if each message was sent or replaced within `send_timeout`."""
     virtual = VirtualSession(watch=True, overflow=latest(), send_timeout=20.0)
     virtual.peer.stop()
     for _ in range(100):

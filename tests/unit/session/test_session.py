@@ -1,4 +1,4 @@
-"""One connection's life in virtual time: the close table, row by row.
+"""The life of one connection in virtual time: the close table, row by row.
 
 `tests/integration` has the same table on sockets, at both ends.
 """
@@ -24,18 +24,18 @@ def state(virtual: VirtualSession) -> State:
     return virtual.session.state
 
 
-def answered(virtual: VirtualSession) -> None:
-    """The peer answers our close frame, and TCP ends."""
+def answer_close(virtual: VirtualSession) -> None:
+    """Answer our close frame and end TCP."""
     virtual.peer.close(virtual.close_frame.code, virtual.close_frame.reason)
     virtual.settle()
 
 
-# --- the peer ends it -------------------------------------------------------------------------
+# --- the peer closes --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("code", CLEAN)
-def test_a_polite_peer_completes_the_stream_and_is_answered(code: int) -> None:
-    """With its own code."""
+def test_a_clean_close_completes_incoming_and_is_echoed(code: int) -> None:
+    """A close with 1000 or 1001 completes `incoming` and is echoed with the same code."""
     virtual = VirtualSession(watch=True)
     virtual.peer.close(code, "bye")
     virtual.check_over(Close(code, "bye", by="peer"))
@@ -43,8 +43,8 @@ def test_a_polite_peer_completes_the_stream_and_is_answered(code: int) -> None:
     assert virtual.transport.times("finish") == [0]
 
 
-def test_a_peers_close_without_a_code_is_1005_and_answered_without_one() -> None:
-    """It is clean."""
+def test_a_close_without_a_code_is_1005_and_echoed_without_one() -> None:
+    """A close without a code completes `incoming` and is echoed without a code."""
     virtual = VirtualSession(watch=True)
     virtual.peer.close()
     virtual.check_over(Close(1005, by="peer"))
@@ -52,8 +52,8 @@ def test_a_peers_close_without_a_code_is_1005_and_answered_without_one() -> None
 
 
 @pytest.mark.parametrize("code", OTHER)
-def test_any_other_legal_code_is_an_error_and_answered(code: int) -> None:
-    """The error carries code and reason."""
+def test_any_other_legal_code_fails_incoming_and_is_echoed(code: int) -> None:
+    """Any other legal code fails `incoming` with its code and reason, and is echoed."""
     virtual = VirtualSession(watch=True)
     virtual.peer.close(code, "why")
     virtual.check_over(Close(code, "why", by="peer"), ConnectionClosed)
@@ -62,7 +62,7 @@ def test_any_other_legal_code_is_an_error_and_answered(code: int) -> None:
 
 @pytest.mark.parametrize("code", ILLEGAL)
 def test_an_illegal_code_is_a_violation(code: int) -> None:
-    """1002, by us, and told to the peer; TCP is half-closed, so that it gets to read that."""
+    """An illegal code is answered with 1002; TCP is half-closed so that the peer can read it."""
     virtual = VirtualSession(watch=True)
     virtual.peer.close(code, "why")
     virtual.check_over(Close(1002, "Protocol Error", by="local"), ConnectionClosed)
@@ -70,8 +70,8 @@ def test_an_illegal_code_is_a_violation(code: int) -> None:
     assert virtual.transport.times("linger") == [0]
 
 
-def test_a_lost_tcp_is_1006() -> None:
-    """By the network, and nothing is written."""
+def test_a_lost_tcp_connection_is_1006() -> None:
+    """A lost TCP connection is a 1006 by the network, and nothing is written."""
     virtual = VirtualSession(watch=True)
     virtual.peer.lost()
     virtual.settle()
@@ -80,8 +80,8 @@ def test_a_lost_tcp_is_1006() -> None:
 
 
 @pytest.mark.parametrize("code", [1002, 1007, 1009])
-def test_a_violation_is_told_to_the_peer(code: int) -> None:
-    """By us; half-close, wait, then abort."""
+def test_a_violation_closes_with_its_code_and_aborts_after_close_timeout(code: int) -> None:
+    """A violation sends its code, half-closes TCP and aborts it after `close_timeout`."""
     virtual = VirtualSession(watch=True, close_timeout=5.0)
     virtual.run(1)
     virtual.peer.violation(code)
@@ -95,7 +95,7 @@ def test_a_violation_is_told_to_the_peer(code: int) -> None:
     ]
 
 
-# --- we end it --------------------------------------------------------------------------------
+# --- we close ---------------------------------------------------------------------------------
 
 
 def complete(virtual: VirtualSession) -> None:
@@ -114,7 +114,7 @@ def fail(virtual: VirtualSession) -> None:
     virtual.conn.outgoing.on_error(ValueError("secret"))
 
 
-OURS = pytest.mark.parametrize(
+OUR_ENDS = pytest.mark.parametrize(
     ("end", "close"),
     [
         (complete, Close(1000)),
@@ -126,9 +126,9 @@ OURS = pytest.mark.parametrize(
 )
 
 
-@OURS
-def test_our_end_completes_the_stream_when_it_is_answered(end: Any, close: Close) -> None:
-    """The close frame follows all queued messages, and carries code and reason."""
+@OUR_ENDS
+def test_our_close_completes_incoming_when_the_peer_answers(end: Any, close: Close) -> None:
+    """Our close frame follows all queued messages; the peer's answer completes `incoming`."""
     virtual = VirtualSession(watch=True)
     virtual.peer.stop()
     virtual.conn.outgoing.on_next("first")
@@ -141,15 +141,15 @@ def test_our_end_completes_the_stream_when_it_is_answered(end: Any, close: Close
     assert (virtual.close_frame.code, virtual.close_frame.reason) == (close.code, close.reason)
     assert state(virtual) is State.CLOSING
     assert virtual.closed.values == []
-    answered(virtual)
+    answer_close(virtual)
     virtual.check_over(Close(close.code, close.reason, by="local"))
     assert virtual.transport.times("finish") == [1]
     assert virtual.transport.times("abort") == []
 
 
-@OURS
-def test_our_end_stands_if_it_is_never_answered(end: Any, close: Close) -> None:
-    """After close_timeout, and TCP is aborted."""
+@OUR_ENDS
+def test_our_close_stands_if_the_peer_never_answers(end: Any, close: Close) -> None:
+    """If the peer does not answer, TCP is aborted after `close_timeout` and our code stands."""
     virtual = VirtualSession(watch=True, close_timeout=5.0)
     virtual.run(1)
     end(virtual)
@@ -161,7 +161,7 @@ def test_our_end_stands_if_it_is_never_answered(end: Any, close: Close) -> None:
     assert virtual.transport.times("abort") == [6]
 
 
-@OURS
+@OUR_ENDS
 @pytest.mark.parametrize(
     "answer",
     [
@@ -173,8 +173,8 @@ def test_our_end_stands_if_it_is_never_answered(end: Any, close: Close) -> None:
     ],
     ids=["lost", "no code", "other code", "illegal code", "violation"],
 )
-def test_our_end_stands_however_it_is_answered(answer: Any, end: Any, close: Close) -> None:
-    """Once our close frame has left, nothing else is the reason for the end."""
+def test_our_close_stands_whatever_the_peer_answers(answer: Any, end: Any, close: Close) -> None:
+    """Once our close frame is sent, nothing that the peer does changes the reported close."""
     virtual = VirtualSession(watch=True)
     end(virtual)
     answer(virtual.peer)
@@ -183,26 +183,23 @@ def test_our_end_stands_however_it_is_answered(answer: Any, end: Any, close: Clo
     assert virtual.frames(Opcode.CLOSE) == [virtual.close_frame]
 
 
-# --- one connection's life in virtual time: shutdown, pings, many ends at once, and who decides ---
-
-
 def raise_secret(*_: object) -> NoReturn:
     raise ValueError("secret")
 
 
 def one_error(caplog: pytest.LogCaptureFixture) -> logging.LogRecord:
-    """The one record that was logged, an error on `rxws` with its traceback."""
+    """Return the only log record, an error on `rxws` with a traceback."""
     [record] = caplog.records
     assert (record.name, record.levelno) == ("rxws", logging.ERROR)
     assert record.exc_info is not None
     return record
 
 
-# --- who decides what is an error -------------------------------------------------------------
+# --- the `completes` option -------------------------------------------------------------------
 
 
-def test_completes_moves_the_border() -> None:
-    """RxJS's rule: all but 1006."""
+def test_completes_decides_which_closes_complete_incoming() -> None:
+    """`completes` decides which closes complete `incoming`, here all but 1006 as in RxJS."""
 
     def rxjs(close: Close) -> bool:
         return close.code != 1006
@@ -216,16 +213,16 @@ def test_completes_moves_the_border() -> None:
     virtual.check_over(Close(1006, by="network"), ConnectionClosed)
 
 
-def test_completes_has_no_say_in_an_end_that_outgoing_caused() -> None:
-    """It is not even asked."""
+def test_completes_is_not_called_for_a_close_by_outgoing() -> None:
+    """`completes` is not called if `outgoing` closed the connection."""
     virtual = VirtualSession(watch=True, completes=raise_secret)
     virtual.conn.outgoing.on_next(Close(4001))
     virtual.peer.close(4001)
     virtual.check_over(Close(4001))
 
 
-def test_completes_may_make_an_error_of_a_clean_end() -> None:
-    """Of all that `outgoing` did not cause, shutdown included."""
+def test_completes_may_turn_a_clean_close_into_an_error() -> None:
+    """`completes` may turn any close but one by `outgoing` into an error, even a shutdown."""
     virtual = VirtualSession(watch=True, completes=lambda _: False)
     virtual.session.shutdown()
     virtual.check_over(Close(1001, "Going Away"), ConnectionClosed)
@@ -234,7 +231,7 @@ def test_completes_may_make_an_error_of_a_clean_end() -> None:
 def test_a_completes_that_raises_is_logged_and_the_default_decides(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """There is an end either way."""
+    """If `completes` raises, the exception is logged and the default rule decides."""
     virtual = VirtualSession(watch=True, completes=raise_secret)
     virtual.peer.close(1001)
     virtual.check_over(Close(1001, by="peer"))
@@ -244,8 +241,8 @@ def test_a_completes_that_raises_is_logged_and_the_default_decides(
 # --- shutdown ---------------------------------------------------------------------------------
 
 
-def test_shutdown_is_1001_and_does_not_wait_to_tell() -> None:
-    """The stream completes, and the peer has close_timeout to leave."""
+def test_shutdown_ends_the_streams_at_once_with_1001() -> None:
+    """A shutdown completes `incoming` at once; the peer has `close_timeout` to disconnect."""
     virtual = VirtualSession(watch=True, close_timeout=5.0)
     virtual.session.shutdown()
     virtual.check_over(Close(1001, "Going Away"))
@@ -257,16 +254,16 @@ def test_shutdown_is_1001_and_does_not_wait_to_tell() -> None:
     ]
 
 
-def test_shutdown_has_the_time_it_is_given() -> None:
-    """Instead of close_timeout."""
+def test_shutdown_within_replaces_close_timeout() -> None:
+    """`shutdown(within=...)` replaces `close_timeout`."""
     virtual = VirtualSession(watch=True, close_timeout=5.0)
     virtual.session.shutdown(within=2.0)
     virtual.run(10)
     assert virtual.transport.times("abort") == [2]
 
 
-def test_shutdown_of_a_connection_that_closes_already_keeps_its_code() -> None:
-    """Left or not."""
+def test_shutdown_of_a_closing_connection_keeps_its_code() -> None:
+    """A shutdown keeps the code of an earlier close, whether its frame was sent or not."""
     for stopped in (False, True):
         virtual = VirtualSession(watch=True)
         if stopped:
@@ -279,8 +276,8 @@ def test_shutdown_of_a_connection_that_closes_already_keeps_its_code() -> None:
         assert virtual.close_frame.code == 4001
 
 
-def test_kill_ends_at_once() -> None:
-    """TCP is aborted; the verdict is that of a shutdown unless there is one."""
+def test_kill_aborts_tcp_at_once() -> None:
+    """`kill` aborts TCP and reports 1001 unless the connection was closed before."""
     virtual = VirtualSession(watch=True)
     virtual.session.kill()
     virtual.check_over(Close(1001, "Going Away"))
@@ -300,15 +297,15 @@ def test_kill_ends_at_once() -> None:
 
 @pytest.mark.promise("pings")
 def test_a_ping_is_answered_with_its_payload() -> None:
-    """At once."""
+    """A ping is answered at once with a pong that has its payload."""
     virtual = VirtualSession(watch=True)
     virtual.peer.ping(b"payload")
     assert [tuple(sent)[1:] for sent in virtual.transport.sent] == [Frame(Opcode.PONG, b"payload")]
 
 
 @pytest.mark.promise("pings")
-def test_only_the_latest_of_pings_that_wait_is_answered() -> None:
-    """A peer that pings and does not read makes nothing grow."""
+def test_only_the_latest_unanswered_ping_is_answered() -> None:
+    """Only the latest unanswered ping is answered, so a flood of pings uses no memory."""
     virtual = VirtualSession(watch=True)
     virtual.peer.stop()
     virtual.conn.outgoing.on_next("fills the wire")
@@ -318,8 +315,8 @@ def test_only_the_latest_of_pings_that_wait_is_answered() -> None:
     assert [sent.payload for sent in virtual.frames(Opcode.PONG)] == [b"99"]
 
 
-def test_while_nobody_subscribes_pings_are_answered_up_to_the_first_message() -> None:
-    """TCP has an order: what comes after the message waits with it."""
+def test_without_a_subscriber_pings_are_answered_up_to_the_first_message() -> None:
+    """Without a subscriber, pings are answered until the first message pauses reading."""
     virtual = VirtualSession()
     virtual.peer.ping(b"before")
     virtual.peer.message("held")
@@ -330,7 +327,7 @@ def test_while_nobody_subscribes_pings_are_answered_up_to_the_first_message() ->
     assert [sent.payload for sent in virtual.frames(Opcode.PONG)] == [b"before", b"after"]
 
 
-# --- many ends at once ------------------------------------------------------------------------
+# --- several ends at once ---------------------------------------------------------------------
 
 ENDS: dict[str, Any] = {
     "close": lambda virtual: virtual.session.on_close(4001, "x"),
@@ -347,17 +344,17 @@ ENDS: dict[str, Any] = {
 @pytest.mark.parametrize("first", ENDS)
 @pytest.mark.parametrize("second", ENDS)
 @pytest.mark.parametrize("where", ["on_next", "on_error", "on_completed", "closed"])
-def test_ends_within_ends_are_told_once(first: str, second: str, where: str) -> None:
-    """Exactly one terminal notification, one `Close`, and nothing after either."""
+def test_an_end_within_an_end_is_reported_once(first: str, second: str, where: str) -> None:
+    """An end within an end leaves one terminal notification, one `Close`, and nothing after."""
     virtual = VirtualSession(watch=True)
 
-    def again(*_: object) -> None:
+    def end_again(*_: object) -> None:
         ENDS[second](virtual)
 
     if where == "closed":
-        virtual.conn.closed.subscribe(again)
+        virtual.conn.closed.subscribe(end_again)
     else:
-        handlers: dict[str, Any] = {"on_error": lambda _: None, where: again}
+        handlers: dict[str, Any] = {"on_error": lambda _: None, where: end_again}
         virtual.conn.incoming.subscribe(**handlers)
     after = virtual.watch(virtual.conn.incoming)
     if where == "on_next":

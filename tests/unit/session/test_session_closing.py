@@ -1,4 +1,4 @@
-"""One connection's life in virtual time: closes that cross, wait, and what comes after them."""
+"""The life of one connection in virtual time: closes that cross or are queued, and the end."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def state(virtual: VirtualSession) -> State:
     return virtual.session.state
 
 
-def answered(virtual: VirtualSession) -> None:
-    """The peer answers our close frame, and TCP ends."""
+def answer_close(virtual: VirtualSession) -> None:
+    """Answer our close frame and end TCP."""
     virtual.peer.close(virtual.close_frame.code, virtual.close_frame.reason)
     virtual.settle()
 
@@ -29,8 +29,8 @@ def send_close(virtual: VirtualSession) -> None:
     virtual.conn.outgoing.on_next(Close(4001, "why"))
 
 
-def test_a_peers_close_that_crosses_ours_counts_if_ours_had_not_left() -> None:
-    """It is answered instead, after the messages that waited."""
+def test_a_peers_close_wins_while_ours_is_queued() -> None:
+    """A peer's close that arrives while ours is queued is answered after the queued messages."""
     virtual = VirtualSession(watch=True)
     virtual.peer.stop()
     virtual.conn.outgoing.on_next("first")
@@ -43,8 +43,8 @@ def test_a_peers_close_that_crosses_ours_counts_if_ours_had_not_left() -> None:
     assert virtual.close_frame.code == 4002
 
 
-def test_tcp_lost_before_our_close_left_is_1006() -> None:
-    """What waited is dropped and counted."""
+def test_tcp_lost_while_our_close_is_queued_is_1006() -> None:
+    """If TCP is lost while our close is queued, it is a 1006 and queued messages are dropped."""
     virtual = VirtualSession(watch=True)
     virtual.peer.stop()
     virtual.conn.outgoing.on_next("in the transport")
@@ -56,8 +56,8 @@ def test_tcp_lost_before_our_close_left_is_1006() -> None:
     assert virtual.dropped == {"closed": 1}
 
 
-def test_a_violation_before_our_close_left_is_that_violation() -> None:
-    """Our close was nobody's business yet."""
+def test_a_violation_while_our_close_is_queued_replaces_it() -> None:
+    """A violation while our close is queued replaces the code of our close."""
     virtual = VirtualSession(watch=True)
     virtual.peer.stop()
     virtual.conn.outgoing.on_next("x")
@@ -69,40 +69,40 @@ def test_a_violation_before_our_close_left_is_that_violation() -> None:
 
 
 @pytest.mark.promise("once")
-def test_the_first_end_counts() -> None:
-    """What comes after it changes nothing."""
+def test_our_first_close_counts() -> None:
+    """Once we close, a later close or completion of `outgoing` changes nothing."""
     virtual = VirtualSession(watch=True)
     send_close(virtual)
     complete(virtual)
     virtual.conn.outgoing.on_next(Close(4002))
-    answered(virtual)
+    answer_close(virtual)
     virtual.check_over(Close(4001, "why"))
 
 
-def test_while_our_close_is_unanswered_messages_still_come() -> None:
-    """The peer had sent them before it saw it."""
+def test_messages_arrive_while_our_close_is_unanswered() -> None:
+    """Messages that the peer sent before it saw our close are delivered."""
     virtual = VirtualSession(watch=True)
     complete(virtual)
     virtual.peer.message("late")
-    answered(virtual)
+    answer_close(virtual)
     assert virtual.incoming.values == ["late"]
 
 
-def test_once_closing_has_begun_holds_do_not_stop_reading() -> None:
-    """Else the answer would never be read."""
+def test_pauses_do_not_stop_reading_while_closing() -> None:
+    """A pause has no effect once we close, so that the peer's answer can be read."""
     virtual = VirtualSession(watch=True)
     virtual.conn.flow.pause()
     complete(virtual)
     virtual.conn.flow.pause()
     virtual.peer.message("late")
-    answered(virtual)
+    answer_close(virtual)
     virtual.settle()
     virtual.check_over(Close())
     assert virtual.incoming.values == ["late"]
 
 
-def test_a_close_of_ours_waits_for_what_is_queued_at_most_send_timeout() -> None:
-    """Then the peer is aborted: 1006 and SendTimeout."""
+def test_our_close_waits_for_queued_messages_for_send_timeout() -> None:
+    """If queued messages are not sent within `send_timeout`, TCP is aborted: a 1006."""
     virtual = VirtualSession(watch=True, send_timeout=20.0)
     virtual.peer.stop()
     virtual.conn.outgoing.on_next("x")
@@ -113,8 +113,8 @@ def test_a_close_of_ours_waits_for_what_is_queued_at_most_send_timeout() -> None
     assert virtual.transport.times("abort") == [20]
 
 
-def test_a_close_of_ours_on_a_wire_full_of_pongs_ends_too() -> None:
-    """Nothing of ours waits but the close frame, which must not wait for ever."""
+def test_our_close_ends_a_connection_whose_buffer_is_full_of_pongs() -> None:
+    """Our close ends the connection even if only pongs fill the transport's buffer."""
     virtual = VirtualSession(watch=True, send_timeout=20.0, heartbeat=20.0)
     virtual.transport.set_writable(False, 4096)
     complete(virtual)
@@ -122,8 +122,8 @@ def test_a_close_of_ours_on_a_wire_full_of_pongs_ends_too() -> None:
     assert len(virtual.closed.values) == 1
 
 
-def test_a_close_of_ours_behind_a_trickle_waits_no_longer() -> None:
-    """At most send_timeout from the close on."""
+def test_our_close_waits_no_longer_for_a_slow_peer() -> None:
+    """A peer that reads slowly has `send_timeout` from the close on, no longer."""
     virtual = VirtualSession(watch=True, send_timeout=20.0)
     virtual.peer.stop()
     virtual.conn.outgoing.on_next("first")
@@ -140,11 +140,11 @@ def test_a_close_of_ours_behind_a_trickle_waits_no_longer() -> None:
     assert len(virtual.closed.values) == 1
 
 
-# --- the flush --------------------------------------------------------------------------------
+# --- after the end ----------------------------------------------------------------------------
 
 
-def test_what_is_flushed_at_completion_is_dropped_and_counted() -> None:
-    """CLOSED comes before the end of `incoming`: a debounced value is not written after it."""
+def test_a_message_flushed_at_completion_is_dropped_and_counted() -> None:
+    """A message that `debounce` flushes on completion is dropped: the state is CLOSED by then."""
     states: list[State] = []
     virtual = VirtualSession(lambda conn: conn.incoming.pipe(ops.debounce(1.0)), watch=True)
     virtual.conn.incoming.subscribe(on_completed=lambda: states.append(virtual.session.state))
@@ -157,8 +157,8 @@ def test_what_is_flushed_at_completion_is_dropped_and_counted() -> None:
 
 
 @pytest.mark.promise("once")
-def test_after_the_end_nothing_is_told_and_nothing_sent() -> None:
-    """Whatever the wire or the user still says."""
+def test_after_the_end_nothing_is_emitted_and_nothing_sent() -> None:
+    """After the end nothing is emitted or sent, whatever the transport or the user does."""
     virtual = VirtualSession(watch=True)
     errors = virtual.watch(virtual.conn.errors)
     virtual.peer.close(1000)
@@ -181,7 +181,7 @@ def test_after_the_end_nothing_is_told_and_nothing_sent() -> None:
 
 
 def test_a_pipeline_is_disposed_at_the_end() -> None:
-    """Whatever it was doing."""
+    """A handler's pipeline is disposed when the connection ends."""
     disposed: list[float] = []
 
     def push(_: object) -> rx.Observable[str]:

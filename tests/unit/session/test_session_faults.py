@@ -1,4 +1,4 @@
-"""One connection's life in virtual time: faults that are not the end, and exceptions."""
+"""The life of one connection in virtual time: faults, exceptions and the end of its streams."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def fail(*_: object) -> NoReturn:
 
 
 def one_error(caplog: pytest.LogCaptureFixture) -> logging.LogRecord:
-    """The one record that was logged, an error on `rxws` with its traceback."""
+    """Return the only log record, an error on `rxws` with a traceback."""
     [record] = caplog.records
     assert (record.name, record.levelno) == ("rxws", logging.ERROR)
     assert record.exc_info is not None
@@ -55,10 +55,10 @@ FAULTS = pytest.mark.parametrize(
 
 
 @FAULTS
-def test_a_fault_that_is_observed_is_not_the_end(
+def test_an_observed_fault_keeps_the_connection_open(
     provoke: Any, kind: type[Exception], code: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One notification on `errors`, nothing on the log, and the connection goes on."""
+    """A fault goes to all subscribers of `errors`; the connection stays open."""
     del code
     virtual = VirtualSession(watch=True, codec=codecs.json)
     errors, others = virtual.watch(virtual.conn.errors), virtual.watch(virtual.conn.errors)
@@ -73,10 +73,10 @@ def test_a_fault_that_is_observed_is_not_the_end(
 
 @pytest.mark.promise("faults")
 @FAULTS
-def test_a_fault_that_nobody_observes_ends_the_connection(
+def test_an_unobserved_fault_closes_the_connection(
     provoke: Any, kind: type[Exception], code: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With its code, logged once, and as the cause of what ends `incoming`."""
+    """A fault without a subscriber closes, is logged once, and is the cause on `incoming`."""
     virtual = VirtualSession(watch=True, codec=codecs.json)
     provoke(virtual)
     assert virtual.close_frame.code == code
@@ -89,10 +89,10 @@ def test_a_fault_that_nobody_observes_ends_the_connection(
     assert record.exc_info[1] is virtual.incoming.error.__cause__
 
 
-def test_who_raises_while_told_of_a_fault_ends_the_connection(
+def test_a_subscriber_of_errors_that_raises_closes_the_connection(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Nobody observes that one; the other subscribers of `errors` are told of the first."""
+    """If a subscriber of `errors` raises, the connection closes; the others get the first fault."""
     virtual = VirtualSession(watch=True, codec=codecs.json)
     virtual.conn.errors.subscribe(fail)
     others = virtual.watch(virtual.conn.errors)
@@ -102,10 +102,10 @@ def test_who_raises_while_told_of_a_fault_ends_the_connection(
     one_error(caplog)
 
 
-def test_who_raises_at_the_end_is_a_fault_of_a_connection_that_is_over(
+def test_a_subscriber_that_raises_at_the_end_is_a_fault_without_a_second_end(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Observed or logged, but no second end."""
+    """An exception at the end is emitted on `errors` or logged, and does not end it again."""
     virtual = VirtualSession(watch=True)
     virtual.conn.incoming.subscribe(on_completed=fail)
     virtual.conn.closed.subscribe(fail)
@@ -119,10 +119,10 @@ def test_who_raises_at_the_end_is_a_fault_of_a_connection_that_is_over(
     assert [type(error) for error in errors.values] == [ValueError]
 
 
-def test_a_fault_at_an_end_within_a_notification_is_not_lost(
+def test_a_fault_while_a_notification_ends_the_connection_is_not_lost(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Observed or logged."""
+    """A fault that occurs while a notification ends the connection is emitted or logged."""
     virtual = VirtualSession(max_message_size=10)
     errors = virtual.watch(virtual.conn.errors)
     virtual.conn.incoming.subscribe(lambda _: virtual.session.on_violation(1002), fail)
@@ -130,10 +130,10 @@ def test_a_fault_at_an_end_within_a_notification_is_not_lost(
     assert errors.values or caplog.records
 
 
-def test_an_exception_in_the_pipeline_is_logged_once_and_never_told(
+def test_an_exception_in_the_pipeline_is_logged_and_hidden_from_the_peer(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """1011 "Unexpected Error"."""
+    """An exception in the pipeline is logged once; the peer gets 1011 "Unexpected Error"."""
     virtual = VirtualSession(lambda conn: conn.incoming.pipe(ops.map(fail)), watch=True)
     virtual.peer.message("x")
     assert (virtual.close_frame.code, virtual.close_frame.reason) == (1011, "Unexpected Error")
@@ -141,15 +141,15 @@ def test_an_exception_in_the_pipeline_is_logged_once_and_never_told(
 
 
 @pytest.mark.parametrize("code", [1005, 1006, 1015])
-def test_a_proxy_that_passes_an_unsendable_end_on_closes_with_1011(code: int) -> None:
-    """The other side's 1006 is no code for this one's wire."""
+def test_an_error_with_an_unsendable_code_closes_with_1011(code: int) -> None:
+    """A `ConnectionClosed` with a code that must not be sent closes with 1011."""
     virtual = VirtualSession(watch=True)
     virtual.conn.outgoing.on_error(ConnectionClosed(Close(code)))
     assert virtual.close_frame.code == 1011
 
 
 def test_an_exception_after_the_end_is_a_fault(caplog: pytest.LogCaptureFixture) -> None:
-    """But for the end itself, which comes back through an echo."""
+    """An exception after the end is logged, except for the end itself that an echo passes on."""
     virtual = VirtualSession(lambda conn: conn.incoming, watch=True)
     virtual.peer.close(4001)
     assert caplog.records == []
@@ -157,35 +157,35 @@ def test_an_exception_after_the_end_is_a_fault(caplog: pytest.LogCaptureFixture)
     one_error(caplog)
 
 
-# --- the streams of one connection as its user sees them: one verdict, and nothing after it ----
+# --- how the streams of a connection end ------------------------------------------------------
 
 
-def raise_mine(*_: object) -> NoReturn:
+def raise_error(*_: object) -> NoReturn:
     raise ValueError("mine")
 
 
 async def test_closed_can_be_awaited() -> None:
-    """During the connection's life and after it."""
+    """`await conn.closed` returns the `Close`."""
     virtual = VirtualSession(watch=True)
     virtual.peer.close(1000)
     assert await virtual.conn.closed == Close(1000)
 
 
-def test_the_end_is_told_in_an_order_that_can_be_relied_on() -> None:
-    """`incoming` first, then what follows from it; `errors` last, so that it has all faults."""
+def test_the_streams_end_in_a_fixed_order() -> None:
+    """The streams end in a fixed order: `incoming` first, and `errors` last to get all faults."""
     virtual = VirtualSession()
-    told: list[str] = []
+    order: list[str] = []
     for name in ("errors", "closed", "outgoing", "incoming"):
         getattr(virtual.conn, name).subscribe(
-            on_error=lambda _, name=name: told.append(name),
-            on_completed=lambda name=name: told.append(name),
+            on_error=lambda _, name=name: order.append(name),
+            on_completed=lambda name=name: order.append(name),
         )
     virtual.peer.close(4001)
-    assert told == ["incoming", "outgoing", "closed", "errors"]
+    assert order == ["incoming", "outgoing", "closed", "errors"]
 
 
 def test_every_stream_ends() -> None:
-    """Nobody waits for ever for what cannot come."""
+    """Every stream of a connection ends, for early and for late subscribers."""
     virtual = VirtualSession()
     streams = [
         virtual.conn.incoming,
@@ -201,8 +201,8 @@ def test_every_stream_ends() -> None:
     assert [notes.ends for notes in before + after] == [[None]] * 12
 
 
-def test_who_subscribes_when_told_of_the_end_is_told_of_it_too() -> None:
-    """From within: of the end of `incoming`, and of the verdict."""
+def test_a_subscription_within_the_end_notification_gets_the_end() -> None:
+    """A stream subscribed from within the end notification ends as well."""
     virtual = VirtualSession()
     inner: list[Any] = []
 
@@ -219,8 +219,8 @@ def test_who_subscribes_when_told_of_the_end_is_told_of_it_too() -> None:
     assert closed.ends == [None]
 
 
-def test_who_leaves_when_told_of_the_end_may() -> None:
-    """Disposing then does no harm, to oneself or another."""
+def test_disposing_within_the_end_notification_is_allowed() -> None:
+    """A subscriber may dispose its subscription from within the end notification."""
     virtual = VirtualSession(watch=True)
     virtual.conn.closed.subscribe(lambda _: virtual.closed.subscription.dispose())
     virtual.conn.incoming.subscribe(on_error=lambda _: virtual.incoming.subscription.dispose())
@@ -229,14 +229,14 @@ def test_who_leaves_when_told_of_the_end_may() -> None:
     assert virtual.closed.values == [Close(4001)]
 
 
-def test_what_is_held_is_disposed_at_the_end_and_later_at_once() -> None:
-    """One that raises is a fault and keeps no other from being disposed."""
+def test_dispose_at_end_disposes_at_the_end_or_at_once_after_it() -> None:
+    """`dispose_at_end` disposes at the end, at once after it, and all even if one raises."""
     virtual = VirtualSession(watch=True)
     errors = virtual.watch(virtual.conn.errors)
     disposed: list[str] = []
     dispose_at_end = virtual.session.dispose_at_end
     dispose_at_end(Disposable(lambda: disposed.append("first")))
-    dispose_at_end(Disposable(raise_mine))
+    dispose_at_end(Disposable(raise_error))
     dispose_at_end(Disposable(lambda: disposed.append("second")))
     assert disposed == []
     virtual.peer.close(1000)
@@ -246,52 +246,52 @@ def test_what_is_held_is_disposed_at_the_end_and_later_at_once() -> None:
     assert errors.ends == [None]
 
 
-def test_one_who_raises_when_disposed_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """The connection is over by then: there is nobody else to tell."""
+def test_an_exception_on_dispose_at_the_end_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """An exception raised while disposing at the end is logged."""
     virtual = VirtualSession(watch=True)
-    virtual.session.dispose_at_end(Disposable(raise_mine))
+    virtual.session.dispose_at_end(Disposable(raise_error))
     virtual.peer.close(1000)
     assert [str(record.exc_info[1]) for record in caplog.records if record.exc_info] == ["mine"]
 
 
-def test_the_subscriber_of_errors_may_end_the_connection() -> None:
-    """As one who answers a bad message with a close."""
+def test_a_subscriber_of_errors_may_close_the_connection() -> None:
+    """A subscriber of `errors` may close the connection, say after a bad message."""
     virtual = VirtualSession(watch=True)
     virtual.conn.errors.subscribe(lambda _: virtual.conn.outgoing.on_next(Close(4001)))
-    virtual.conn.incoming.subscribe(raise_mine)
+    virtual.conn.incoming.subscribe(raise_error)
     virtual.peer.message("a")
     virtual.peer.close(4001)
     virtual.settle()
     virtual.check_over(Close(4001))
 
 
-def test_the_subscriber_of_errors_may_leave_after_the_first() -> None:
-    """Then the next fault is unobserved."""
+def test_a_subscriber_of_errors_may_unsubscribe_after_the_first() -> None:
+    """A subscriber of `errors` may dispose another subscription after the first fault."""
     virtual = VirtualSession(watch=True)
     errors = virtual.watch(virtual.conn.errors)
     virtual.conn.errors.subscribe(lambda _: errors.subscription.dispose())
-    virtual.conn.incoming.subscribe(raise_mine)
+    virtual.conn.incoming.subscribe(raise_error)
     virtual.peer.message("a")
     assert len(errors.values) == 1
     assert virtual.closed.values == []
 
 
-def test_all_of_a_connection_takes_turns() -> None:
-    """What a notification sets off comes after it: messages, faults, writable, the end."""
+def test_all_notifications_of_a_connection_are_queued() -> None:
+    """Whatever a notification triggers is delivered after it: faults, `writable` and the end."""
     virtual = VirtualSession()
-    told: list[str] = []
+    order: list[str] = []
 
     def on_next(value: str) -> None:
-        told.append(f"{value}(")
+        order.append(f"{value}(")
         virtual.session.on_writable(False)
         virtual.session.report_fault(ValueError("x"))
         virtual.session.on_lost()
-        told.append(")")
+        order.append(")")
 
-    virtual.conn.errors.subscribe(lambda _: told.append("fault"))
-    virtual.conn.flow.writable.subscribe(lambda w: told.append(f"writable={w}"))
-    virtual.conn.incoming.subscribe(on_next, lambda _: told.append("x"))
-    virtual.conn.closed.subscribe(lambda close: told.append(str(close.code)))
+    virtual.conn.errors.subscribe(lambda _: order.append("fault"))
+    virtual.conn.flow.writable.subscribe(lambda w: order.append(f"writable={w}"))
+    virtual.conn.incoming.subscribe(on_next, lambda _: order.append("x"))
+    virtual.conn.closed.subscribe(lambda close: order.append(str(close.code)))
     virtual.peer.message("a")
-    assert told == ["writable=True", "a(", ")", "writable=False", "fault", "x", "1006"]
+    assert order == ["writable=True", "a(", ")", "writable=False", "fault", "x", "1006"]
     assert isinstance(virtual.watch(virtual.conn.incoming).error, ConnectionClosed)
