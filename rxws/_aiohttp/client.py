@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Generator, Mapping
 from http import HTTPStatus
 from ssl import SSLContext
@@ -23,6 +22,7 @@ from aiohttp import (
 from yarl import URL
 
 from rxws import closing, codecs
+from rxws._core.checks import check_seconds
 from rxws._core.connection import Close, Connection, Handshake, without_secrets
 from rxws._core.errors import ConnectError, HandshakeError
 from rxws._core.loop_scheduler import LoopScheduler
@@ -155,8 +155,7 @@ class ConnectCall(Generic[In, Out]):
                 raise TypeError(f"{name}= is not an option of rxws.connect: {remedy}")
         if session is not None and not isinstance(session, ClientSession):
             raise TypeError(f"session={session!r} is not an aiohttp.ClientSession")
-        if not 0 < open_timeout < math.inf:
-            raise ValueError(f"open_timeout={open_timeout!r}: use a number of seconds above 0")
+        check_seconds("open_timeout", open_timeout)
         own = {
             name: options.pop(name) for name in ConnectionOptions.__annotations__ if name in options
         }

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Generic, Literal, TypeAlias, get_args
 
+from rxws._core.checks import check_bytes
 from rxws._core.connection import Close, Out
 from rxws._core.errors import EncodeError
 from rxws._session.encoding import conflation_key, encode, size
@@ -124,10 +125,7 @@ class OfflineQueue:
     def __init__(
         self, bound: int, policy: QueueOverflow, ttl: float | None, seconds: Callable[[], float]
     ) -> None:
-        if not isinstance(bound, int) or isinstance(bound, bool):
-            raise TypeError(f"queue={bound!r} is not a number of bytes: use an int")
-        if bound < 1:
-            raise ValueError(f"queue={bound!r}: use 1 byte or more")
+        check_bytes("queue", bound)
         if not isinstance(policy, Latest) and policy not in get_args(_Named):
             raise ValueError(
                 f"queue_overflow={policy!r} is unknown: use one of {get_args(_Named)} or "

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from rxws import closing, codecs, overflow
+from rxws._core.checks import check_bytes, check_seconds
 from rxws._core.connection import Close
 from rxws._core.log import logger
 from rxws.codecs import Codec
@@ -75,11 +75,13 @@ class Options:
         if not callable(self.completes):
             raise TypeError(f"completes={self.completes!r} is not callable: use closing.is_clean")
         if self.heartbeat is not None:
-            _seconds("heartbeat", self.heartbeat, "None turns heartbeats off")
+            check_seconds(
+                "heartbeat", self.heartbeat, "use a number above 0, or None to disable it"
+            )
         for name in ("send_timeout", "close_timeout", "hold_timeout"):
-            _seconds(name, getattr(self, name), "it is a number of seconds above 0")
+            check_seconds(name, getattr(self, name))
         for name in ("max_message_size", "high_water", "max_buffer"):
-            _size(name, getattr(self, name))
+            check_bytes(name, getattr(self, name))
         overflow.check(self.overflow)
 
     def is_clean(self, close: Close) -> bool:
@@ -89,19 +91,3 @@ class Options:
         except Exception as exc:
             logger.error("completes= failed for %s, closing.is_clean decides", close, exc_info=exc)
             return closing.is_clean(close)
-
-
-def _seconds(name: str, value: object, remedy: str) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{name}={value!r} is no number of seconds: {remedy}")
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name}={value!r} would never be over, or always: {remedy}")
-
-
-def _size(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name}={value!r} is no number of bytes: use an int")
-    if value < 1:
-        raise ValueError(
-            f"{name}={value!r} would leave memory unbounded or let nothing pass: use 1 byte or more"
-        )

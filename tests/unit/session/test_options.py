@@ -64,7 +64,7 @@ def test_seconds_are_positive_and_finite(name: str, value: Any) -> None:
 @pytest.mark.parametrize("value", ["1", True, [1]])
 def test_seconds_are_a_number(name: str, value: Any) -> None:
     """A duration that is not a number raises a TypeError with option and value."""
-    with pytest.raises(TypeError, match=rf"{name}=.* is no number of seconds"):
+    with pytest.raises(TypeError, match=rf"{name}=.* is not a number of seconds"):
         Options(**{name: value})
 
 
@@ -85,7 +85,7 @@ def test_sizes_are_positive_integers(name: str) -> None:
         with pytest.raises(ValueError, match=rf"{name}={value} .* use 1 byte or more"):
             Options(**{name: value})
     for value in (1.5, "1", None, True):
-        with pytest.raises(TypeError, match=rf"{name}={value!r} is no number of bytes"):
+        with pytest.raises(TypeError, match=rf"{name}={value!r} is not a number of bytes"):
             Options(**{name: value})
 
 
