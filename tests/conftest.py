@@ -177,7 +177,7 @@ def browser_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if find_chromium() is None:
         reason = "no Chromium on PATH (Debian: apt-get install chromium)"
         if os.environ.get("RXWS_REQUIRE_BROWSER") == "1":
-            pytest.fail(f"{reason}, and RXWS_REQUIRE_BROWSER=1 asks for one")
+            pytest.fail(f"{reason}, but RXWS_REQUIRE_BROWSER=1 requires it")
         pytest.skip(f"{reason}; RXWS_REQUIRE_BROWSER=1 makes this a failure")
     with browser(tmp_path_factory.mktemp("browser")) as endpoint:
         yield endpoint

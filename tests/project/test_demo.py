@@ -93,8 +93,8 @@ async def test_stopping_the_demo_closes_with_1001(name: str) -> None:
 
 async def test_a_port_in_use() -> None:
     """For a port in use, stderr names it and suggests another; the exit code is 1."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as in_use:
+        port = in_use.getsockname()[1]
         for result in (
             await run_demo("--port", str(port)),
             await run_demo(PORT=str(port)),

@@ -163,9 +163,9 @@ async def test_a_paused_peer_stays_connected(serve: Serve) -> None:
 @pytest.mark.parametrize(
     ("handler", "theirs"),
     [
-        pytest.param("map_1", 1.0, id="a-coroutine"),
-        pytest.param("slow", None, id="the-loop-blocked"),
-        pytest.param("slow", 1.0, id="the-loop-blocked-and-they-count-pongs"),
+        pytest.param("map_1", 1.0, id="coroutine"),
+        pytest.param("slow", None, id="blocked-loop"),
+        pytest.param("slow", 1.0, id="blocked-loop-with-peer-heartbeat"),
     ],
 )
 async def test_a_slow_handler_stays_connected(handler: str, theirs: float | None) -> None:

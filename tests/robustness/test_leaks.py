@@ -37,9 +37,9 @@ def ways(request: pytest.FixtureRequest) -> dict[str, Any]:
     )
     assert done.returncode == 0, done.stderr
     assert not done.stderr
-    said: dict[str, Any] = json.loads(done.stdout)
-    assert said["path"] == request.param
-    ways: dict[str, Any] = said["ways"]
+    report: dict[str, Any] = json.loads(done.stdout)
+    assert report["path"] == request.param
+    ways: dict[str, Any] = report["ways"]
     assert len(ways) > 30
     if SOAK:
         most = max(ways, key=lambda name: ways[name]["grown"])

@@ -71,7 +71,7 @@ async def test_connections_leave_nothing_behind(server: Server) -> None:
 @needs_proc
 @pytest.mark.soak
 async def test_an_idle_connection_is_cheap() -> None:
-    """An idle connection takes at most 6 KiB more than one of aiohttp."""
+    """An idle connection takes at most 6 KiB more than a plain aiohttp connection."""
     count = 2000 if SOAK else 1000
     ours, plain = await idle_cost("route", count), await idle_cost("raw", count)
     print(f"{ours / KIB:.1f} KiB, aiohttp's own {plain / KIB:.1f} KiB")
@@ -141,10 +141,10 @@ async def test_a_shutdown_meets_its_deadline() -> None:
             await peer.messages(1)
         async with asyncio.TaskGroup() as group:
             answers = [group.create_task(peer.answer_close()) for peer in peers]
-            said = await server.end()
+            report = await server.end()
         assert {answer.result().code for answer in answers} == {1001}
-        assert said["seconds"] < 1.0 + 1.0
-        assert said["left"] == dict.fromkeys(said["left"], 0)
+        assert report["seconds"] < 1.0 + 1.0
+        assert report["left"] == dict.fromkeys(report["left"], 0)
         for peer in peers + stuck:
             peer.start_reading()
             await peer.until_ended()

@@ -73,9 +73,9 @@ async def test_a_cut_anywhere(
 ) -> None:
     """A cut completes only after a close; complete messages before it are delivered once."""
     force_read_path(monkeypatch, path)
-    taken = record_read_paths(monkeypatch)
+    paths = record_read_paths(monkeypatch)
     trials = await play_all(serve, [random_script(seed, end) for seed in seeds(PROGRAMS)])
-    assert set(taken) == {path}
+    assert set(paths) == {path}
     hows = Counter(trial.proxy.how for trial in trials)
     ends = Counter((trial.told[2], trial.told[3]) for trial in trials)
     print(f"{end}, {path}: cuts {dict(hows)}, ends {dict(ends)}")
@@ -92,13 +92,14 @@ async def test_both_read_paths_notify_the_same(
 ) -> None:
     """The same bytes up to the same cut notify the same on the push path and the pull path."""
     scripts = [deterministic(random_script(seed, end, "raw")) for seed in seeds(COMPARED)]
-    told: dict[str, list[Any]] = {}
+    notifications: dict[str, list[Any]] = {}
     for path in ("push", "pull"):
         force_read_path(monkeypatch, path)
-        told[path] = [trial.told for trial in await play_all(serve, scripts)]
-    for each, push, pull in zip(scripts, told["push"], told["pull"], strict=True):
+        notifications[path] = [trial.told for trial in await play_all(serve, scripts)]
+    both = zip(scripts, notifications["push"], notifications["pull"], strict=True)
+    for each, push, pull in both:
         assert push == pull, each
-    assert SEED or sum(len(values) for values, *_ in told["push"]) > COMPARED
+    assert SEED or sum(len(values) for values, *_ in notifications["push"]) > COMPARED
 
 
 def deterministic(one: Script) -> Script:

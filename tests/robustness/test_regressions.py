@@ -133,7 +133,7 @@ async def test_a_client_that_leaves_during_the_handshake(
     assert connections == []
 
 
-KEYS = {"no ASCII": "\xe9" * 24, "no base64": "?" * 24, "empty": "", "short": "dGhlIHNhbXBsZQ=="}
+KEYS = {"not ASCII": "\xe9" * 24, "not base64": "?" * 24, "empty": "", "short": "dGhlIHNhbXBsZQ=="}
 
 
 @pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)

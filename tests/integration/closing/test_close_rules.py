@@ -39,13 +39,13 @@ async def test_a_close_without_a_code_is_reported_at_once() -> None:
 async def test_a_pause_does_not_delay_our_close(link: Links) -> None:
     """After our close is sent, its answer is read even if the flow is paused."""
     one = await link(close_timeout=60.0)
-    hold = one.conn.flow.pause()
+    pause = one.conn.flow.pause()
     one.conn.outgoing.on_completed()
     await one.peer.closing()
     await one.peer.text("still on its way")
     await one.peer.answer_close()
     await one.ended(1000, by="local", error=None)
-    hold.dispose()
+    pause.dispose()
 
 
 async def test_on_next_with_an_unsendable_close_raises(link: Links) -> None:
@@ -153,7 +153,7 @@ def raises(_: object) -> None:
 async def test_an_unobserved_fault_ends_incoming(
     link: Links, compose: Callable[[AnyConnection], None], code: int, cause: type[Exception]
 ) -> None:
-    """A fault that nobody observes ends `incoming` with `ConnectionClosed` and is its cause."""
+    """A fault that nobody observes ends `incoming` with a `ConnectionClosed` that it caused."""
     one = await link(compose)
     await one.peer.text("go")
     await one.ended(code, by="local", error=Closed)
@@ -166,7 +166,7 @@ async def test_an_unobserved_fault_ends_incoming(
 @pytest.mark.parametrize(
     ("codec", "opcode", "payload", "code"),
     [
-        pytest.param(rxws.codecs.json, Op.TEXT, b"{", 1007, id="no JSON"),
+        pytest.param(rxws.codecs.json, Op.TEXT, b"{", 1007, id="invalid JSON"),
         pytest.param(rxws.codecs.text, Op.BINARY, b"x", 1003, id="binary for text"),
         pytest.param(rxws.codecs.binary, Op.TEXT, b"x", 1003, id="text for binary"),
     ],
@@ -185,7 +185,7 @@ async def test_an_unobserved_undecodable_frame_ends_incoming(
 
 @pytest.mark.promise("codes")
 async def test_completes_decides_which_closes_complete(link: Links) -> None:
-    """`completes` decides which closes complete `incoming`, except 1006 and our own."""
+    """Unless `outgoing` caused a close, `completes` decides whether it completes `incoming`."""
     strict = await link(completes=lambda close: False)
     await strict.peer.close(1000)
     await strict.ended(1000, by="peer", error=Closed)

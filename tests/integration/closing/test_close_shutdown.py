@@ -119,9 +119,9 @@ async def test_a_stuck_peer_does_not_affect_other_peers_at_shutdown(raw_client: 
     async with running(Site(drain=0.5, max_buffer=64 << 20)) as site:
         stuck = await raw_client(site.port, site.path, receive_buffer=4096, reads=False)
         (await site.next_connection()).conn.outgoing.on_next(bytes(16 << 20))
-        polite = await raw_client(site.port, site.path)
+        answering = await raw_client(site.port, site.path)
         seen = await site.next_connection()
-        answer = asyncio.create_task(polite.answer_close())
+        answer = asyncio.create_task(answering.answer_close())
         await site.shut_down()
         assert (await answer).code == 1001
         assert await seen.end() == GOING_AWAY

@@ -73,7 +73,7 @@ async def test_max_buffer_bounds_the_send_buffer(link: Links) -> None:
 
 @pytest.mark.promise("small")
 async def test_empty_messages_overflow_too(link: Links) -> None:
-    """Each message counts at least 128 bytes, so that empty messages overflow, too."""
+    """Each message counts 128 bytes more than its payload, so that empty messages overflow, too."""
     one = await link_that_does_not_read(link, max_buffer=KERNEL + (1 << 20))
     one.conn.outgoing.on_next(bytes(KERNEL))
     for _ in range((KERNEL + (1 << 20)) // 128):  # their frames are a quarter of a megabyte

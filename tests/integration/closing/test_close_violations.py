@@ -30,7 +30,7 @@ VIOLATIONS: dict[str, Violation] = {
     "fragmented close": lambda peer: peer.build(Op.CLOSE, b"\x03\xe8", fin=False),
     "long ping": lambda peer: peer.build(Op.PING, bytes(126)),
     "long close": lambda peer: peer.build(Op.CLOSE, b"\x03\xe8" + b"x" * 124),
-    "continuation of nothing": lambda peer: peer.build(Op.CONT, b"x"),
+    "continuation without a message": lambda peer: peer.build(Op.CONT, b"x"),
     "a message within a message": lambda peer: (
         peer.build(Op.TEXT, b"a", fin=False) + peer.build(Op.TEXT, b"b")
     ),

@@ -178,7 +178,7 @@ async def test_our_close_reaches_a_peer_that_still_sends() -> None:
     async with secure_link(close_timeout=600.0) as (peer, seen):
         await peer.send(frame(Op.TEXT, b"\xff", mask=new_mask()))
         assert (await peer.closing()).code == 1007
-        await peer.send(frame(Op.TEXT, b"what nobody hears", mask=new_mask()))
+        await peer.send(frame(Op.TEXT, b"ignored after the close", mask=new_mask()))
         await peer.until_ended()
         close = await seen.end()
         assert (close.code, close.by) == (1007, "local")

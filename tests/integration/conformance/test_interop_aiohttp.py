@@ -143,11 +143,11 @@ async def test_the_users_session_stays_open(serve: Serve) -> None:
         conn.incoming.subscribe()
         request = conn.handshake.request
         assert request is not None
-        conn.outgoing.on_next(request.cookies["who"])
+        conn.outgoing.on_next(request.cookies["user"])
 
     url = await serve_rxws(serve, hello)
     jar = aiohttp.CookieJar(unsafe=True)  # keep cookies for an IP address
-    async with aiohttp.ClientSession(cookies={"who": "ann"}, cookie_jar=jar) as session:
+    async with aiohttp.ClientSession(cookies={"user": "ann"}, cookie_jar=jar) as session:
         for _ in range(2):
             async with rxws.connect(url, session=session) as conn:
                 name = await conn.incoming.pipe(ops.first())

@@ -29,7 +29,7 @@ from support.peers.raw import PATIENCE, Peer, RawServer
 
 PATHS = ["push", "pull"]
 ENDS = ["server", "client"]
-SIZE = 1000  # of the largest message, where a scenario is about that
+SIZE = 1000  # bytes; `max_message_size` in the scenarios about sizes
 
 Entry = tuple[Any, ...]
 Play = Callable[[Peer], Awaitable[None]]
@@ -116,7 +116,7 @@ def fragments(peer: Peer) -> bytes:
             peer.build(Op.TEXT, text[:4], fin=False),
             peer.build(Op.PING, b"between"),
             peer.build(Op.CONT, text[4:5], fin=False),  # in the middle of a character
-            peer.build(Op.PONG, b"unasked"),
+            peer.build(Op.PONG, b"unsolicited"),
             peer.build(Op.CONT, b"", fin=False),
             peer.build(Op.CONT, text[5:], fin=False),
             peer.build(Op.CONT, b""),
@@ -220,19 +220,19 @@ SCENARIOS: dict[str, Build] = {
     "close 1006": amid_messages((Op.CLOSE, close_body(1006))),
     "close 2999": amid_messages((Op.CLOSE, close_body(2999))),
     "close 5000": amid_messages((Op.CLOSE, close_body(5000))),
-    "close of a byte": amid_messages((Op.CLOSE, b"\x03")),
-    "close, no UTF-8": amid_messages((Op.CLOSE, close_body(1000, b"\xff"))),
-    "no UTF-8": amid_messages((Op.TEXT, b"\xff")),
-    "no whole UTF-8": amid_messages((Op.TEXT, "ü".encode()[:1])),
-    "no opcode": amid_messages((3, b"")),
-    "no control opcode": amid_messages((0xB, b"")),
+    "close of one byte": amid_messages((Op.CLOSE, b"\x03")),
+    "close with invalid UTF-8": amid_messages((Op.CLOSE, close_body(1000, b"\xff"))),
+    "invalid UTF-8": amid_messages((Op.TEXT, b"\xff")),
+    "incomplete UTF-8": amid_messages((Op.TEXT, "ü".encode()[:1])),
+    "reserved opcode": amid_messages((3, b"")),
+    "reserved control opcode": amid_messages((0xB, b"")),
     "reserved bit 1": amid_messages((Op.TEXT, b"x"), rsv=1),
     "reserved bit 2": amid_messages((Op.TEXT, b"x"), rsv=2),
-    "nothing to continue": amid_messages((Op.CONT, b"x")),
+    "continuation without a message": amid_messages((Op.CONT, b"x")),
     "a message within another": amid_messages((Op.TEXT, b"x"), (Op.TEXT, b"y"), fin=False),
     "a fragmented ping": amid_messages((Op.PING, b"x"), fin=False),
     "a long ping": amid_messages((Op.PING, bytes(126))),
-    "no deflate": amid_messages((Op.TEXT, b"\xff\xff\xff\xff"), rsv=4),
+    "invalid deflate data": amid_messages((Op.TEXT, b"\xff\xff\xff\xff"), rsv=4),
     "an announced length of 1 TiB": lambda peer: (
         peer.build(Op.TEXT, b"1")
         + frame(Op.TEXT, claim=1 << 40, mask=bytes(4) if peer.masks else None)
@@ -283,13 +283,13 @@ async def test_both_readers_notify_the_same(
     results: list[Any] = []
     for path in PATHS:
         force_read_path(monkeypatch, path)
-        taken = record_read_paths(monkeypatch)
+        paths = record_read_paths(monkeypatch)
         for cut in (at_once, byte_by_byte):
             async with open_links(end, serve) as links:
                 log = Log()
                 link = await links(log.attach, deflate=True, heartbeat=None, **options)
                 results.append(await run_scenario(link, cut(build), log))
-        assert taken == [path, path]
+        assert paths == [path, path]
     push, push_cut, pull, pull_cut = results
     assert push[0] == pull[0]
     assert push == pull
@@ -430,7 +430,7 @@ async def test_a_flood_during_a_pause(serve: Serve, path: str, end: str) -> None
         flooding = asyncio.create_task(flood())
         before = -1
         async with asyncio.timeout(PATIENCE):
-            while before != sent:  # until a while brings nothing more: TCP is full
+            while before != sent:  # until TCP is full and nothing more is sent
                 before = sent
                 await loop_turns(200)
         assert sent < 1000

@@ -365,7 +365,7 @@ async def test_one_session_per_subscription_keeps_cookies(serve: Serve) -> None:
     await recorder.opened(3)
     assert server.seen == [{}, {"visit": "1"}, {"visit": "2"}]
     await recorder.dispose()
-    gc.collect()  # a session that was not closed would say so
+    gc.collect()  # a session that was not closed would warn
 
 
 async def test_the_users_session_is_used_and_left_open(serve: Serve) -> None:
@@ -380,7 +380,7 @@ async def test_the_users_session_is_used_and_left_open(serve: Serve) -> None:
         return ws
 
     port = await serve(accept)
-    jar = aiohttp.CookieJar(unsafe=True)  # else it keeps none for an IP address
+    jar = aiohttp.CookieJar(unsafe=True)  # keep cookies for an IP address
     async with aiohttp.ClientSession(
         headers={"X-Mine": "yes"}, cookies={"a": "b"}, cookie_jar=jar
     ) as session:
@@ -638,8 +638,8 @@ async def test_each_subscription_has_its_own_connection() -> None:
         recorder = ConnectionsRecorder(server.url)
         first = await server.accept()
         await recorder.opened(1)
-        told: list[AnyConnection] = []
-        other = recorder.source.subscribe(told.append)
+        others: list[AnyConnection] = []
+        other = recorder.source.subscribe(others.append)
         second = await server.accept()
         other.dispose()
         first_alone = recorder.connections[0]
@@ -654,7 +654,7 @@ async def test_each_subscription_has_its_own_connection() -> None:
         for each in (first, peer):
             if third or each is first:
                 await each.answer_close()
-        for connection in [*told, *third, first_alone]:
+        for connection in [*others, *third, first_alone]:
             await asyncio.wait_for(_as_coroutine(connection.closed), PATIENCE)
 
 

@@ -212,17 +212,17 @@ async def test_map_async_pauses_the_current_connection(serve: Serve) -> None:
 
     port = await serve(rxws.websocket(handler, codec=rxws.codecs.text))
     feed = rxws.WebSocketSubject(f"ws://127.0.0.1:{port}/", codec=rxws.codecs.text, backoff=SOON)
-    held: list[bool] = []
+    paused: list[bool] = []
 
     async def look(value: str) -> str:
         await asyncio.sleep(0)
-        held.append("paused" in repr(feed.connection))
+        paused.append("paused" in repr(feed.connection))
         return value
 
     async with asyncio.timeout(PATIENCE):
         got = await feed.pipe(map_async(look), ops.take(50), ops.to_list())
     assert got == [f"{number}" for number in range(50)]
-    assert all(held)
+    assert all(paused)
 
 
 @pytest.mark.promise("left")
@@ -296,7 +296,7 @@ def test_pushes_from_threads_between_two_loops() -> None:
         await web.TCPSite(runner, "127.0.0.1", port).start()
         with feed.subscribe():
             await until(feed, "between".__eq__)
-            echo = until(feed, "later".__eq__)  # subscribed before that is pushed
+            echo = until(feed, "later".__eq__)  # subscribes before "later" is pushed
             await asyncio.gather(echo, asyncio.to_thread(feed.on_next, "later"))
         await left.wait()
         await runner.cleanup()

@@ -70,7 +70,8 @@ def is_loop_idle(thread: int) -> bool:
 
 
 @pytest.mark.skipif(
-    os.environ.get("RXWS_TEST_LOOP") == "uvloop", reason="`asleep` knows asyncio's own loop only"
+    os.environ.get("RXWS_TEST_LOOP") == "uvloop",
+    reason="`is_loop_idle` supports asyncio's loop only",
 )
 async def test_a_message_from_a_thread_wakes_an_idle_loop(dial: Any) -> None:
     """A message from another thread is sent even if nothing else wakes the loop."""

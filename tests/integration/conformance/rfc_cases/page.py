@@ -15,7 +15,7 @@ MARK = "<!-- {name}: {edge}; written by tests/integration/conformance/rfc_cases/
 
 
 def tables() -> dict[str, str]:
-    """The tables by the names that the page has for them."""
+    """Return the tables by their names on the page."""
     return {
         "frames": table(
             ("received data", "result"),
@@ -47,7 +47,7 @@ def tables() -> dict[str, str]:
 
 
 def table(titles: tuple[str, str], rows: list[tuple[str, str, str]]) -> str:
-    """One table; sections of RFC 7692 are told from those of RFC 6455."""
+    """Format one table; each section names its RFC."""
     lines = [f"| RFC | {titles[0]} | {titles[1]} |", "|---|---|---|"]
     for section, what, verdict in rows:
         rfc = section if section.startswith("7692") else f"6455 {section}"
