@@ -17,7 +17,7 @@ from integration.conformance.rfc_cases import MISSED, NONCE, REFUSED, TAKEN
 from integration.conformance.rfc_cases.framing import FRAMES, Frames
 from integration.conformance.rfc_cases.handshake_at_client import ANSWERS, Answer
 from integration.conformance.rfc_cases.handshake_at_server import REQUESTS, Request
-from integration.conformance.rfc_cases.page import PAGE, filled
+from integration.conformance.rfc_cases.page import PAGE, fill_tables
 from support.fixtures import Serve
 from support.peers.endpoints import AnyConnection, open_links
 from support.peers.fake_tcp import force_read_path
@@ -172,7 +172,7 @@ async def check_frames(serve: Serve, end: str, case: Frames) -> None:
 def test_the_page_is_current() -> None:
     """The tables in the documentation match the cases."""
     text = PAGE.read_text("utf-8")
-    assert text == filled(text), "cd tests && python -m integration.conformance.rfc_cases.page"
+    assert text == fill_tables(text), "cd tests && python -m integration.conformance.rfc_cases.page"
 
 
 def test_every_case_has_a_unique_name() -> None:

@@ -55,11 +55,11 @@ def table(titles: tuple[str, str], rows: list[tuple[str, str, str]]) -> str:
     return "\n".join(lines)
 
 
-def filled(text: str) -> str:
-    """The page with its tables as they should be.
+def fill_tables(text: str) -> str:
+    """Return the page with current tables.
 
     Raises:
-        ValueError: It has no place for one of them.
+        ValueError: The page has no place for a table.
     """
     for name, rows in tables().items():
         begin, end = (MARK.format(name=name, edge=edge) for edge in ("begin", "end"))
@@ -72,4 +72,4 @@ def filled(text: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(filled(PAGE.read_text("utf-8")), "utf-8")
+    PAGE.write_text(fill_tables(PAGE.read_text("utf-8")), "utf-8")
