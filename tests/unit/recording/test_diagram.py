@@ -1,4 +1,4 @@
-"""Marble diagrams: which form a lane has, what fits where, and what stands for a value."""
+"""Marble diagrams: the form of lanes, the layout, the labels of values."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def lane(marks: list[Note], **more: Any) -> Diagram:
 
 
 def form(values: list[Any], seconds: float = 10.0, width: float = 400) -> str:
-    """The form of evenly spread values."""
+    """Return the form of a lane with evenly spaced values."""
     step = seconds / max(len(values) - 1, 1)
     picture = lane(nexts((i * step, value) for i, value in enumerate(values)))
     time = time_span(picture, None)
@@ -49,7 +49,7 @@ def elements(drawn: str, kind: str) -> list[ElementTree.Element]:
     return [each for each in root.iter() if kind in each.get("class", "").split()]
 
 
-def said(drawn: str, kind: str) -> list[str]:
+def texts(drawn: str, kind: str) -> list[str]:
     return ["".join(each.itertext()) for each in elements(drawn, kind)]
 
 
@@ -84,7 +84,7 @@ def tips(drawn: str) -> list[str]:
     ],
 )
 def test_a_lane_has_the_form_that_fits(values: list[Any], expected: str) -> None:
-    """Values inside while they fit, labels above, and for many a line of numbers or bars."""
+    """Few values are drawn inside marks or with labels, many as a sparkline or bars."""
     assert form(values) == expected
     marks = nexts((i * 0.1, value) for i, value in enumerate(values))
     ElementTree.fromstring(svg(lane(marks)))
@@ -94,7 +94,7 @@ def test_a_lane_has_the_form_that_fits(values: list[Any], expected: str) -> None
 @pytest.mark.parametrize("scene", SCENES)
 @pytest.mark.parametrize("width", [240, 320, 600, 760, 1200])
 def test_no_two_texts_of_a_lane_overlap(scene: str, width: int) -> None:
-    """Labels above dots are left out before they touch, and values inside have room."""
+    """Labels never overlap: labels above dots are left out if there is no room."""
     drawn = svg(SCENES[scene].make(), width)
     lanes: dict[str, list[tuple[float, float]]] = {}
     for kind in ("l", "p", "r", "s"):
@@ -111,7 +111,7 @@ def test_no_two_texts_of_a_lane_overlap(scene: str, width: int) -> None:
 @pytest.mark.parametrize("scene", SCENES)
 @pytest.mark.parametrize("window", [None, 0.5])
 def test_all_marks_are_inside_the_plot(scene: str, window: float | None) -> None:
-    """Nothing is drawn upon the boxes, nor out of the picture."""
+    """Marks overlap neither the boxes nor the edge of the diagram."""
     drawn = svg(SCENES[scene].make(), 600, window)
     box = elements(drawn, "bx")[0]
     least = float(box.get("x", "")) + float(box.get("width", ""))
@@ -124,20 +124,20 @@ def test_all_marks_are_inside_the_plot(scene: str, window: float | None) -> None
 
 
 def test_values_at_the_same_time_are_one_dot() -> None:
-    """With their number above it, and the first and the last in its tooltip."""
+    """Values at the same time are one dot with their number and a tooltip."""
     drawn = svg(lane(nexts([(1, "a"), (1, "b"), (1, "c"), (2, "d")])))
-    assert said(drawn, "l") == [f"{TIMES}3", "d"]
+    assert texts(drawn, "l") == [f"{TIMES}3", "d"]
     assert "3 events, 1.000 s to 1.000 s\nfirst a\nlast c" in tips(drawn)
 
 
-def test_bars_tell_how_many_and_the_peak() -> None:
-    """In round parts of the time, each with its tooltip."""
+def test_bars_show_counts_and_the_peak() -> None:
+    """Bars count the values per round interval; the note has the peak rate."""
     burst = [
         *nexts((i / 100, "x") for i in range(100)),
         *nexts((1 + i / 10, "y") for i in range(90)),
     ]
     drawn = svg(lane(burst))
-    assert said(drawn, "no") == [
+    assert texts(drawn, "no") == [
         "lane: 190 events190 ev",
         "at most 20 events in 0.200 speak 100/s",
     ]
@@ -146,20 +146,20 @@ def test_bars_tell_how_many_and_the_peak() -> None:
 
 
 def test_a_sparkline_has_a_gap_where_there_is_no_number() -> None:
-    """Its note has the least and the greatest number, its tooltip how many are none."""
+    """Values that are not finite are gaps; the tooltip counts them."""
     values = [*range(100), math.nan, *range(100)]
     drawn = svg(lane(nexts((i, value) for i, value in enumerate(values))))
     assert len(elements(drawn, "w")) == 2
-    assert said(drawn, "no")[1] == "0 to 99, 1 not finite0…99"
+    assert texts(drawn, "no")[1] == "0 to 99, 1 not finite0…99"
 
 
 def test_a_long_note_has_room() -> None:
-    """The plot ends before what stands at the right, however long that is."""
+    """The plot leaves room for a long note at the right."""
     drawn = svg(SCENES["small"].make(), 600)
     [right] = [
         float(each.get("d", "").split("H")[1].split("M")[0]) for each in elements(drawn, "ln")
     ]
-    note = said(drawn, "no")[1].removeprefix("-6.173e-6 to 6.049e-6")
+    note = texts(drawn, "no")[1].removeprefix("-6.173e-6 to 6.049e-6")
     assert note == "-6.173e-6…6.049e-6"
     assert right + cells(note) * 5.8 < 596
 
@@ -170,7 +170,7 @@ def test_a_long_note_has_room() -> None:
 @pytest.mark.parametrize("scene", SCENES)
 @pytest.mark.promise("red")
 def test_red_is_for_errors_only(scene: str) -> None:
-    """A picture has red marks where a lane has an error, and else none."""
+    """A diagram has red marks if and only if it has errors."""
     picture = SCENES[scene].make()
     failed = any(isinstance(mark.data, Exception) for each in picture.tracks for mark in each.marks)
     drawn = svg(picture)
@@ -179,19 +179,19 @@ def test_red_is_for_errors_only(scene: str) -> None:
 
 
 def test_an_end_has_the_close_code() -> None:
-    """A green bar for what completed, a red cross for what failed, with who ended it and why."""
+    """An end shows the close code; its tooltip has the reason and who closed."""
     drawn = svg(few())
-    assert said(drawn, "ke") == ["1000", "1000"]
+    assert texts(drawn, "ke") == ["1000", "1000"]
     assert len(elements(drawn, "en")) == 4
     assert "0.676 s\nclosed with 1000 by peer" in tips(drawn)
     drawn = svg(faults())
     assert "6.600 s\nclosed with 4001 enough <b>of</b> it by local" in tips(drawn)
     assert "1.600 s\nerror ValueError: no side" in tips(drawn)
-    assert said(drawn, "xe") == ["", "KeyError"]
+    assert texts(drawn, "xe") == ["", "KeyError"]
 
 
 @pytest.mark.parametrize(
-    ("told", "close", "failed"),
+    ("end", "close", "failed"),
     [
         ("completed", Close(4001), False),
         ("error", Close(4001), True),
@@ -199,29 +199,29 @@ def test_an_end_has_the_close_code() -> None:
         (None, Close(1006), True),
     ],
 )
-def test_a_lane_that_told_no_end_has_the_connections(
-    told: str | None, close: Close, failed: bool
+def test_a_lane_without_an_end_has_that_of_the_connection(
+    end: str | None, close: Close, failed: bool
 ) -> None:
-    """Well or not as incoming ended, else by the code; lanes of operators have their own."""
-    incoming = [Note(1, told, ConnectionClosed(close) if told == "error" else None)] if told else []
+    """A connection's lane without an end shows the close, red if `incoming` failed."""
+    incoming = [Note(1, end, ConnectionClosed(close) if end == "error" else None)] if end else []
     tracks = (
         Track("incoming", "", "in", incoming),
         Track("map", "", None, nexts([(0.5, 1)])),
         Track("outgoing", "", "out", nexts([(0.5, 1)])),
     )
     drawn = svg(Diagram("", tracks, close, 1.0))
-    assert said(drawn, "xe" if failed else "ke") == [str(close.code)] * 2
+    assert texts(drawn, "xe" if failed else "ke") == [str(close.code)] * 2
     assert bool(elements(drawn, "x")) == failed
     assert text(Diagram("", tracks, close)).count(f"{'✗' if failed else '┤'}{close.code}") == 2
 
 
-@pytest.mark.parametrize(("told", "mark"), [("error", "✗1006"), ("completed", "┤1000")])
-def test_a_connection_has_one_end(told: str, mark: str) -> None:
-    """What goes out completes however it ended; a code is not green there and red above."""
-    close = Close(1006 if told == "error" else 1000, by="network")
-    error = ConnectionClosed(close) if told == "error" else None
+@pytest.mark.parametrize(("end", "mark"), [("error", "✗1006"), ("completed", "┤1000")])
+def test_a_connection_has_one_end(end: str, mark: str) -> None:
+    """Incoming and outgoing show the close code in the same colour."""
+    close = Close(1006 if end == "error" else 1000, by="network")
+    error = ConnectionClosed(close) if end == "error" else None
     tracks = (
-        Track("incoming", "", "in", [Note(1, told, error)]),
+        Track("incoming", "", "in", [Note(1, end, error)]),
         Track("outgoing", "", "out", [Note(1, "completed")]),
         Track("taken", "", None, [Note(1, "completed")]),
     )
@@ -231,24 +231,24 @@ def test_a_connection_has_one_end(told: str, mark: str) -> None:
 
 
 def test_a_close_that_was_sent_is_the_end() -> None:
-    """What the stream told after it changes nothing."""
+    """A close that was sent is the lane's end, whatever follows."""
     marks = [*nexts([(0, "a"), (1, Close(4002, "bye"))]), Note(2, "completed")]
     picture = Diagram("", (Track("outgoing", "", "out", marks),))
-    assert said(svg(picture), "ke") == ["4002"]
+    assert texts(svg(picture), "ke") == ["4002"]
     assert "┤4002 " in text(picture)
 
 
-def test_a_disposed_lane_goes_on_in_dashes() -> None:
-    """From where it was disposed to the right edge, or until it was subscribed again."""
+def test_a_disposed_lane_continues_with_dashes() -> None:
+    """A disposed lane is dashed to the right edge or to the next subscription."""
     marks = [*nexts([(0, "a")]), Note(1, "disposed"), *nexts([(2, "b")])]
     drawn = svg(lane([*marks, Note(3, "disposed")]))
     assert [each.get("class") for each in elements(drawn, "ln")] == ["ln", "ln du", "ln", "ln du"]
     assert "╌" in text(lane(marks))
-    assert "2 ev" in said(svg(lane(marks)), "no")[0]
+    assert "2 ev" in texts(svg(lane(marks)), "no")[0]
 
 
 def test_a_lane_that_ended_before_the_window_says_so() -> None:
-    """With its code or error; what was disposed has its dashes."""
+    """A lane that ended before the window shows how and when, or dashes if disposed."""
     tracks = (
         Track("done", marks=[Note(1, "completed")]),
         Track("failed", marks=[Note(1, "error", ValueError("x"))]),
@@ -256,13 +256,13 @@ def test_a_lane_that_ended_before_the_window_says_so() -> None:
         Track("last", marks=nexts([(10, 1)])),
     )
     drawn = svg(Diagram("", tracks), window=2)
-    assert said(drawn, "be") == ["completed at 1.000 s"]
-    assert said(drawn, "xe") == ["ValueError at 1.000 s"]
+    assert texts(drawn, "be") == ["completed at 1.000 s"]
+    assert texts(drawn, "xe") == ["ValueError at 1.000 s"]
     assert "ValueError at 1.000 s" in text(Diagram("", tracks), window=2)
 
 
-def test_what_is_no_longer_kept_is_told() -> None:
-    """In the count, in its tooltip, and by dots before the first that is kept."""
+def test_dropped_events_are_shown() -> None:
+    """Dropped events are in the count and its tooltip, and their time is dotted."""
     picture = Diagram(
         "",
         (
@@ -272,13 +272,13 @@ def test_what_is_no_longer_kept_is_told() -> None:
     )
     drawn = svg(picture)
     assert "lane: 0" not in drawn
-    assert said(drawn, "no")[1] == "late: 5 events, the last 2 kept2 of 5 ev"
+    assert texts(drawn, "no")[1] == "late: 5 events, the last 2 kept2 of 5 ev"
     assert len(elements(drawn, "dl")) == 1
     assert time_span(picture, None).start == 2
 
 
-def test_what_is_done_at_once_fills_the_picture() -> None:
-    """Of a few microseconds the time before the first event is that of subscribing."""
+def test_a_very_short_flow_fills_the_diagram() -> None:
+    """A flow of a few microseconds starts at its first event."""
     assert time_span(lane(nexts([(0.0005, 1), (0.00052, 2)])), None).start == 0.0005
     assert time_span(lane(nexts([(0.5, 1), (0.50002, 2)])), None).start == 0
 
@@ -286,8 +286,8 @@ def test_what_is_done_at_once_fills_the_picture() -> None:
 # --- time -----------------------------------------------------------------------------------------
 
 
-def test_a_window_shows_the_latest() -> None:
-    """Up to the last event, or to now; what is not yet full stands at the left while it runs."""
+def test_a_window_shows_the_latest_seconds() -> None:
+    """A window ends at the last event or now; a running flow fills it from the left."""
     picture = lane(nexts((i, i) for i in range(100)))
     assert (time_span(picture, 10).start, time_span(picture, 10).stop) == (89, 99)
     live = dataclasses.replace(picture, until=104.0)
@@ -298,7 +298,7 @@ def test_a_window_shows_the_latest() -> None:
     assert (time_span(lane([]), 10).start, time_span(lane([]), 10).stop) == (0, 1)
     hidden = svg(dataclasses.replace(picture, until=1000.0), window=10)
     assert elements(hidden, "m") == []
-    assert "100 ev" in said(hidden, "no")[0]
+    assert "100 ev" in texts(hidden, "no")[0]
 
 
 @pytest.mark.parametrize(
@@ -316,7 +316,7 @@ def test_a_window_shows_the_latest() -> None:
     ],
 )
 def test_the_axis_has_round_times(start: float, stop: float, labels: list[str]) -> None:
-    """In the unit that people would use, from microseconds to days."""
+    """Ticks are round times in a suitable unit, from microseconds to days."""
     found = ticks(start, stop, 4)
     assert [label for _, label in found] == labels
     assert all(start <= time <= stop * 1.001 for time, _ in found)
@@ -324,7 +324,7 @@ def test_the_axis_has_round_times(start: float, stop: float, labels: list[str]) 
 
 @given(st.floats(0, 1e7), st.floats(1e-6, 1e7), st.integers(1, 20))
 def test_ticks_differ_and_are_not_too_many(start: float, length: float, count: int) -> None:
-    """Whatever the time_span."""
+    """Ticks are distinct and about as many as requested, for any time span."""
     found = ticks(start, start + length, count)
     assert len(found) <= count + 2
     assert len({time for time, _ in found}) == len(found)
@@ -335,14 +335,14 @@ def test_ticks_differ_and_are_not_too_many(start: float, length: float, count: i
     [(0, "0.000 s"), (5e-6, "5.0 µs"), (0.0023, "2.30 ms"), (3, "3.000 s"), (120.5, "2:00.5")],
 )
 def test_a_tooltip_has_the_time(time: float, expected: str) -> None:
-    """In the unit that it takes."""
+    """Times in tooltips have a suitable unit."""
     assert duration(time) == expected
 
 
 # --- values ---------------------------------------------------------------------------------------
 
 
-class Mute:
+class BrokenRepr:
     def __repr__(self) -> str:
         raise RuntimeError("no repr")
 
@@ -362,7 +362,7 @@ class Struct(msgspec.Struct):
 
 
 class Array:
-    """As NumPy's arrays are."""
+    """Like an array of NumPy."""
 
     dtype = "float64"
 
@@ -427,7 +427,7 @@ nested.append(nested)
         (Color.RED, "RED"),
         (Array(3, 4), f"3{TIMES}4 float64"),
         (Array(), "2.5"),
-        (Mute(), "Mute"),
+        (BrokenRepr(), "BrokenRepr"),
         (Clock, "Clock"),
         ("a\nb\tc\x00\x7f\u202e", "a↵b→c␀␡�"),
         ("日本語" * 9, "日本語日本語日本語日本…"),
@@ -435,7 +435,7 @@ nested.append(nested)
     ],
 )
 def test_a_value_has_a_label(value: Any, label: str) -> None:
-    """Short, on one line, and telling for values of any kind."""
+    """A value of any type has a short label on one line."""
     assert short(value) == label
     assert cells(short(value, 8)) <= 8
 
@@ -455,19 +455,19 @@ def test_a_value_has_a_label(value: Any, label: str) -> None:
         ({"a": ["b", {2}]}, "{'a': ['b', {2}]}"),
         (list(range(9)), "[0, 1, 2, 3, 4, 5, 6, 7, … 9 items]"),
         (nested, "[[[…]]]"),
-        (Mute(), "<Mute>"),
+        (BrokenRepr(), "<BrokenRepr>"),
     ],
 )
 def test_a_tooltip_has_the_value(value: Any, expected: str) -> None:
-    """In full as far as that is bounded."""
+    """A tooltip shows the whole value, up to a limit."""
     assert full(value) == expected
 
 
 @pytest.mark.parametrize(
     ("value", "expected"), [(0.1 + 0.2, "0.3"), (1e21, "1e21"), (-0.0, "0"), (12345.678, "1.235e4")]
 )
-def test_a_number_has_four_digits(value: float, expected: str) -> None:
-    """As many as fit, and no more than can be read."""
+def test_a_number_has_four_significant_digits(value: float, expected: str) -> None:
+    """A label shows at most four significant digits of a number."""
     assert number(value) == expected
 
 
@@ -478,7 +478,7 @@ anything = st.recursive(
 )
 
 
-# A machine that has other work is no fault of the values.
+# The machine may be slow for other reasons.
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.tuples(st.floats(0, 1e6), anything), max_size=8),
@@ -487,10 +487,10 @@ anything = st.recursive(
     st.integers(200, 1300),
 )
 @pytest.mark.promise("shown")
-def test_any_value_makes_a_picture(
+def test_any_value_makes_a_diagram(
     pairs: list[tuple[float, Any]], name: str, last: str, width: int
 ) -> None:
-    """Well-formed XML without anything from the values as tags, and lines that are not too wide."""
+    """Any value makes well-formed SVG without markup of its own, and text that fits."""
     marks = nexts(sorted(pairs, key=lambda pair: pair[0]))
     end = Note(marks[-1].t if marks else 0.0, last, ValueError(name) if last == "error" else name)
     picture = Diagram(name, (Track(name, name, None, [*marks, end]), Track("x", marks=marks)))
@@ -503,7 +503,7 @@ def test_any_value_makes_a_picture(
 
 @given(st.text(), st.integers(1, 40))
 def test_text_is_cut_to_columns(value: str, limit: int) -> None:
-    """And keeps nothing that would leave its line or turn it."""
+    """Text is cut to the given columns, and has no control characters once escaped."""
     assert cells(cut(value, limit)) <= limit
     assert not CONTROL.search(escape(value))
 
@@ -511,8 +511,8 @@ def test_text_is_cut_to_columns(value: str, limit: int) -> None:
 # --- text -----------------------------------------------------------------------------------------
 
 
-def test_text_shows_values_where_they_are() -> None:
-    """Names to the left, values in their columns, ends and counts to the right."""
+def test_text_shows_values_at_their_times() -> None:
+    """Text has names at the left, values in their columns, ends and counts at the right."""
     assert text(few()).splitlines() == [
         "ws://127.0.0.1:8765/ticks — 7 messages",
         "↓ incoming •─•─••─•─•───────────────────────•───┤1000  7 ev",
@@ -523,8 +523,8 @@ def test_text_shows_values_where_they_are() -> None:
     ]
 
 
-def test_text_shows_many_as_bars() -> None:
-    """Of how many there were, or of the numbers; faults are crosses while they are few."""
+def test_text_shows_many_values_as_bars() -> None:
+    """Text shows many values as bars of counts or numbers; a few errors as crosses."""
     words = lane(nexts([*((i / 100, "x") for i in range(100)), *((1 + i, "y") for i in range(9))]))
     assert text(words, 30).startswith("lane ▅█▇──▁")
     numbers = lane(nexts((i, i) for i in range(200)))
@@ -541,7 +541,7 @@ def test_text_shows_many_as_bars() -> None:
 @pytest.mark.parametrize("scene", SCENES)
 @pytest.mark.parametrize("cols", [24, 48, 100])
 def test_text_is_no_wider_than_asked(scene: str, cols: int) -> None:
-    """With the names, which have their column."""
+    """Text is at most `cols` wide, plus the names."""
     lines = text(SCENES[scene].make(), cols).splitlines()
     assert max(map(cells, lines)) <= 21 + cols
     assert text(Diagram("nothing", ())) == "nothing"
@@ -550,8 +550,8 @@ def test_text_is_no_wider_than_asked(scene: str, cols: int) -> None:
 # --- the whole ------------------------------------------------------------------------------------
 
 
-def test_a_picture_is_accessible() -> None:
-    """It is an image with a line that tells what is to be seen."""
+def test_a_diagram_is_accessible() -> None:
+    """The SVG has the role `img` and a label that describes all lanes."""
     root = ElementTree.fromstring(svg(few()))
     assert root.get("role") == "img"
     assert root.get("aria-label") == (
@@ -561,8 +561,8 @@ def test_a_picture_is_accessible() -> None:
     )
 
 
-def test_pictures_on_one_page_do_not_interfere() -> None:
-    """They have no ids, and their style is for what is inside `rxws` only."""
+def test_diagrams_on_one_page_do_not_interfere() -> None:
+    """The SVG has no ids, and its style applies only within the class `rxws`."""
     drawn = svg(kinds())
     assert " id=" not in drawn
     style = re.search(r"<style>(.*)</style>", drawn)
@@ -573,8 +573,8 @@ def test_pictures_on_one_page_do_not_interfere() -> None:
 
 
 @pytest.mark.parametrize("window", [0, -1, math.nan])
-def test_nothing_can_be_seen_in_no_time(window: float) -> None:
-    """A window has seconds, a picture has pixels, a text has columns."""
+def test_arguments_that_leave_no_room_are_refused(window: float) -> None:
+    """A window needs seconds, a diagram pixels, a text columns."""
     with pytest.raises(ValueError, match="would show nothing"):
         svg(few(), window=window)
     with pytest.raises(ValueError, match="200 pixels"):
@@ -583,8 +583,8 @@ def test_nothing_can_be_seen_in_no_time(window: float) -> None:
         text(few(), 23)
 
 
-def test_a_picture_may_be_of_nothing() -> None:
-    """No lane, no title."""
+def test_a_diagram_may_be_empty() -> None:
+    """A diagram may have neither lanes nor a title."""
     ElementTree.fromstring(svg(Diagram("", ())))
     assert text(Diagram("", ())) == ""
 
@@ -593,7 +593,7 @@ def test_a_picture_may_be_of_nothing() -> None:
 
 
 def test_a_recording_draws_itself() -> None:
-    """In a notebook as SVG, once; elsewhere as text."""
+    """A recording shows itself as SVG in a notebook, and as text elsewhere."""
     recording = Recording(scheduler=Clock())
     recording.title = "mine"
     lane = recording.lane("ticks")
@@ -605,13 +605,13 @@ def test_a_recording_draws_itself() -> None:
     assert bundle["text/html"] == recording.svg()
     assert bundle["text/html"].count("<svg") == 1
     assert bundle["text/plain"] == recording.text()
-    assert said(recording.svg(), "de") == ["every second"]
+    assert texts(recording.svg(), "de") == ["every second"]
     assert recording.text().startswith("mine\nticks 1")
     assert recording.svg(600, 2.0) != recording.svg(700, 2.0)
 
 
 def test_a_recording_of_a_connection_has_its_end_on_its_lanes() -> None:
-    """The lane `closed` is not drawn, and that of faults only when there are any."""
+    """A connection's lanes show its close; `errors` is drawn if there are any."""
     recording = Recording()
     incoming, outgoing, errors, closed = map(
         recording.lane, ("incoming", "outgoing", "errors", "closed")
@@ -627,7 +627,7 @@ def test_a_recording_of_a_connection_has_its_end_on_its_lanes() -> None:
     assert [track.name for track in picture.tracks] == ["incoming", "outgoing"]
     assert picture.close == Close(1001)
     assert picture.closed_at == closed.entries[0].t
-    assert said(svg(picture), "ke") == ["1001", "1001"]
+    assert texts(svg(picture), "ke") == ["1001", "1001"]
     errors.record("next", ValueError("x"))
     assert "errors" in [track.name for track in recording.picture().tracks]
     assert outgoing.dir == "out"

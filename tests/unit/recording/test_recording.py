@@ -1,4 +1,4 @@
-"""Recordings: what streams did and when, without changing any of it."""
+"""Recordings of connections and taps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ on_completed: Any = ReactiveTest.on_completed
 on_error: Any = ReactiveTest.on_error
 
 
-def told(recording: Recording, lane: str) -> list[tuple[float, str, Any]]:
+def events_of(recording: Recording, lane: str) -> list[tuple[float, str, Any]]:
     return [(event.t, event.type, event.data) for event in recording.lanes[lane].events]
 
 
@@ -32,8 +32,8 @@ def fail(_: object) -> NoReturn:
 # --- a connection ---------------------------------------------------------------------------------
 
 
-def test_it_has_what_a_connection_told_and_when() -> None:
-    """What came in and went out, and how that ended, in one order."""
+def test_a_connection_is_recorded_with_times() -> None:
+    """All lanes of a connection are recorded with their times, in one order."""
     virtual = VirtualSession(lambda conn: conn.incoming.pipe(ops.map(str.upper)))
     recording = Recording.of(virtual.conn)
     virtual.run(1)
@@ -42,11 +42,14 @@ def test_it_has_what_a_connection_told_and_when() -> None:
     virtual.peer.close(4001, "why")
     virtual.run(1)
     close = Close(4001, "why")
-    assert told(recording, "incoming")[0] == (1, "next", "a")
-    assert [event[:2] for event in told(recording, "outgoing")] == [(1, "next"), (1.5, "error")]
-    assert told(recording, "closed") == [(1.5, "close", close), (1.5, "completed", None)]
-    assert told(recording, "errors") == [(1.5, "completed", None)]
-    [*_, (_, kind, error)] = told(recording, "incoming")
+    assert events_of(recording, "incoming")[0] == (1, "next", "a")
+    assert [event[:2] for event in events_of(recording, "outgoing")] == [
+        (1, "next"),
+        (1.5, "error"),
+    ]
+    assert events_of(recording, "closed") == [(1.5, "close", close), (1.5, "completed", None)]
+    assert events_of(recording, "errors") == [(1.5, "completed", None)]
+    [*_, (_, kind, error)] = events_of(recording, "incoming")
     assert kind == "error"
     assert isinstance(error, ConnectionClosed)
     assert [(event.lane, event.type) for event in recording.events][:2] == [
@@ -58,22 +61,22 @@ def test_it_has_what_a_connection_told_and_when() -> None:
     assert len(recording) == 7
 
 
-def test_it_is_no_subscriber_of_what_comes_in() -> None:
-    """Messages wait for one, and are recorded when they are delivered."""
+def test_a_recording_is_not_a_subscriber() -> None:
+    """Messages wait for a subscriber, and are recorded when they are delivered."""
     virtual = VirtualSession()
     recording = Recording.of(virtual.conn)
     virtual.peer.message("a")
     virtual.run(5)
-    assert told(recording, "incoming") == []
+    assert events_of(recording, "incoming") == []
     assert not virtual.transport.reading
     notes = virtual.watch(virtual.conn.incoming)
     virtual.settle()
     assert notes.values == ["a"]
-    assert told(recording, "incoming") == [(5, "next", "a")]
+    assert events_of(recording, "incoming") == [(5, "next", "a")]
 
 
-def test_it_keeps_a_server_push_from_waiting() -> None:
-    """What nobody ever subscribed is dropped and counted, as without it."""
+def test_unobserved_messages_are_dropped_as_without_a_recording() -> None:
+    """A recording does not change that unobserved messages are dropped and counted."""
     virtual = VirtualSession(lambda conn: rx.never())
     recording = Recording.of(virtual.conn)
     virtual.settle()
@@ -81,11 +84,11 @@ def test_it_keeps_a_server_push_from_waiting() -> None:
     virtual.run(1)
     assert virtual.dropped == {"unobserved": 2}
     assert virtual.transport.reading
-    assert told(recording, "incoming") == []
+    assert events_of(recording, "incoming") == []
 
 
-def test_it_is_no_subscriber_of_faults() -> None:
-    """One that nobody else observes closes with 1011, and is recorded."""
+def test_recording_errors_is_not_a_subscription() -> None:
+    """An unobserved error still closes the connection with 1011, and is recorded."""
     virtual = VirtualSession()
     recording = Recording.of(virtual.conn)
     virtual.conn.incoming.subscribe(fail)
@@ -95,8 +98,8 @@ def test_it_is_no_subscriber_of_faults() -> None:
     assert virtual.close_frame.code == 1011
 
 
-def test_a_fault_that_is_observed_is_recorded_once() -> None:
-    """And the connection goes on."""
+def test_an_observed_error_is_recorded_once() -> None:
+    """An observed error is recorded once, and the connection stays open."""
     virtual = VirtualSession()
     recording = Recording.of(virtual.conn)
     faults = virtual.watch(virtual.conn.errors)
@@ -108,18 +111,18 @@ def test_a_fault_that_is_observed_is_recorded_once() -> None:
     assert virtual.frames(Opcode.CLOSE) == []
 
 
-def test_one_that_begins_late_has_the_end() -> None:
-    """As who subscribes late is told it."""
+def test_a_late_recording_has_the_end() -> None:
+    """A recording that starts after the end has the end, like a late subscriber."""
     virtual = VirtualSession(lambda conn: rx.empty())
     virtual.peer.close(1000)
     virtual.run(1)
     recording = Recording.of(virtual.conn)
-    assert [kind for _, kind, _ in told(recording, "closed")] == ["close", "completed"]
-    assert told(recording, "incoming") == [(0, "completed", None)]
+    assert [kind for _, kind, _ in events_of(recording, "closed")] == ["close", "completed"]
+    assert events_of(recording, "incoming") == [(0, "completed", None)]
 
 
-def test_it_may_stop() -> None:
-    """What comes then is not recorded, and subscribers are told as ever."""
+def test_stop_ends_the_recording_only() -> None:
+    """After `stop` nothing is recorded, and subscribers still receive messages."""
     virtual = VirtualSession(watch=True)
     recording = Recording.of(virtual.conn)
     virtual.peer.message("a")
@@ -131,8 +134,8 @@ def test_it_may_stop() -> None:
     assert [event.data for event in recording.events] == ["a"]
 
 
-def test_what_is_no_connection_of_rxws_is_refused() -> None:
-    """With what to use instead."""
+def test_another_connection_is_refused() -> None:
+    """A connection that rxws did not open raises `TypeError` and points to `tap`."""
     conn: Any = rxws.Connection(
         rx.never(),
         Subject(),
@@ -144,8 +147,8 @@ def test_what_is_no_connection_of_rxws_is_refused() -> None:
         Recording.of(conn)
 
 
-async def test_it_records_on_an_event_loop() -> None:
-    """Its time is the loop's then."""
+async def test_a_recording_uses_the_time_of_the_event_loop() -> None:
+    """On an event loop, times are those of the loop."""
     async with pair(lambda conn: conn.incoming) as (server, client):
         recording = Recording.of(server)
         client.outgoing.on_next("a")
@@ -160,8 +163,8 @@ async def test_it_records_on_an_event_loop() -> None:
 
 
 @pytest.mark.promise("bounded")
-def test_each_lane_keeps_so_many_events() -> None:
-    """Older ones are dropped and counted."""
+def test_each_lane_is_bounded() -> None:
+    """Each lane keeps `keep` events; older ones are dropped and counted."""
     recording = Recording(keep=3, scheduler=Clock())
     for number in range(5):
         recording.lane("a").record("next", number)
@@ -174,8 +177,8 @@ def test_each_lane_keeps_so_many_events() -> None:
 
 
 @pytest.mark.parametrize("keep", [0, -1, 1.5, None])
-def test_a_recording_has_a_bound(keep: Any) -> None:
-    """Of one event at least."""
+def test_keep_must_be_positive(keep: Any) -> None:
+    """`keep` must be a whole number above 0."""
     with pytest.raises(ValueError, match="use 1 or more"):
         Recording(keep=keep)
 
@@ -194,7 +197,7 @@ SOURCES: dict[str, list[Any]] = {
 @pytest.mark.parametrize("cold", [False, True])
 @pytest.mark.promise("watched")
 def test_a_tap_changes_nothing(name: str, cold: bool) -> None:
-    """Neither values nor times nor the end, nor when the source is subscribed and disposed."""
+    """A tap changes neither values, times and end, nor the subscription to the source."""
 
     def run(*taps: Any) -> tuple[Any, Any, TestScheduler]:
         scheduler = TestScheduler()
@@ -210,12 +213,12 @@ def test_a_tap_changes_nothing(name: str, cold: bool) -> None:
     began = ReactiveTest.subscribed
     assert line.values == [event.value.value for event in plain[0] if event.value.kind == "N"]
     assert [at + began for at in line.times] == [float(event.time) for event in plain[0]]
-    kinds = [kind for _, kind, _ in told(recording, "x")]
+    kinds = [kind for _, kind, _ in events_of(recording, "x")]
     assert ("disposed" in kinds) == (name == "goes on" or not plain[0])
 
 
-def test_a_tap_hands_the_scheduler_up() -> None:
-    """What is above it runs on the subscriber's."""
+def test_a_tap_passes_the_scheduler_on() -> None:
+    """Operators above a tap use the subscriber's scheduler."""
     clock = Clock()
     recording = Recording()
     got: list[Any] = []
@@ -225,8 +228,8 @@ def test_a_tap_hands_the_scheduler_up() -> None:
     assert Timeline.of(recording.lanes["x"]) == [on_next(2, 0), on_completed(2)]
 
 
-def test_a_tap_lets_a_subscriber_s_exception_through() -> None:
-    """To who pushed, as without it; the value is recorded all the same."""
+def test_a_tap_passes_exceptions_of_subscribers_through() -> None:
+    """A subscriber's exception reaches the caller; the value is recorded."""
     subject: Subject[str] = Subject()
     recording = Recording()
     subject.pipe(recording.tap("x")).subscribe(fail)
@@ -235,18 +238,18 @@ def test_a_tap_lets_a_subscriber_s_exception_through() -> None:
     assert [event.data for event in recording.events] == ["a"]
 
 
-def test_a_tap_tells_who_left_early() -> None:
-    """`disposed`, once, and only where there was no end."""
+def test_a_tap_records_an_early_dispose() -> None:
+    """A subscription that is disposed before its end records `disposed` once."""
     subject: Subject[str] = Subject()
     recording = Recording(scheduler=Clock())
     subscription = subject.pipe(recording.tap("x"), ops.take(1)).subscribe()
     subject.on_next("a")
     subscription.dispose()
-    assert [kind for _, kind, _ in told(recording, "x")] == ["next", "disposed"]
+    assert [kind for _, kind, _ in events_of(recording, "x")] == ["next", "disposed"]
 
 
-def test_a_tap_may_be_subscribed_more_than_once() -> None:
-    """All go into the one lane, whose time began with the first."""
+def test_a_tap_may_be_subscribed_twice() -> None:
+    """Both subscriptions of a tap share a lane, whose time starts with the first one."""
     clock = Clock()
     recording = Recording()
     tapped = rx.timer(1.0).pipe(recording.tap("x"), ops.ignore_elements())
@@ -254,7 +257,7 @@ def test_a_tap_may_be_subscribed_more_than_once() -> None:
     clock.run(3)
     tapped.subscribe(scheduler=clock)
     clock.run(3)
-    assert [(t, kind) for t, kind, _ in told(recording, "x")] == [
+    assert [(t, kind) for t, kind, _ in events_of(recording, "x")] == [
         (1, "next"),
         (1, "completed"),
         (4, "next"),
@@ -262,8 +265,8 @@ def test_a_tap_may_be_subscribed_more_than_once() -> None:
     ]
 
 
-def test_without_a_scheduler_time_passes_all_the_same() -> None:
-    """By the machine's steady clock, from the subscription or the first note on."""
+def test_without_a_scheduler_the_system_clock_is_used() -> None:
+    """Without a scheduler, times are measured by the system's monotonic clock."""
     recording = Recording()
     subject: Subject[str] = Subject()
     subject.pipe(recording.tap("x")).subscribe()
@@ -273,11 +276,11 @@ def test_without_a_scheduler_time_passes_all_the_same() -> None:
     assert 0 <= one <= two < 60
     first = Recording()
     first.lane("y").record("next", 1)
-    assert told(first, "y") == [(0, "next", 1)]
+    assert events_of(first, "y") == [(0, "next", 1)]
 
 
 def test_taps_and_a_connection_share_one_time() -> None:
-    """A tap in the handler of a recorded connection."""
+    """Taps in the handler of a recorded connection share its time."""
     virtual = VirtualSession(watch=True)
     recording = Recording.of(virtual.conn)
     virtual.conn.incoming.pipe(ops.delay(1.0), recording.tap("late")).subscribe(
@@ -286,5 +289,5 @@ def test_taps_and_a_connection_share_one_time() -> None:
     virtual.run(2)
     virtual.peer.message("a")
     virtual.run(2)
-    assert told(recording, "late") == [(3, "next", "a")]
+    assert events_of(recording, "late") == [(3, "next", "a")]
     assert Timeline.of(recording.lanes["incoming"]) == marbles("--a")

@@ -1,4 +1,4 @@
-"""Recordings as files, and played again."""
+"""Saved recordings, and replay."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rxws.testing import Clock, Timeline, marbles
 
 
 def recorded(*events: tuple[float, str, Any], lane: str = "incoming", keep: int = 99) -> Recording:
-    """A recording with these events on one lane."""
+    """Return a recording with these events on one lane."""
     clock = Clock()
     recording = Recording(scheduler=clock, keep=keep)
     recording.lane(lane)
@@ -53,10 +53,10 @@ EVENTS = st.one_of(
 
 @settings(derandomize=True, max_examples=50, deadline=None)
 @given(events=st.lists(st.tuples(st.sampled_from(["incoming", "outgoing", "x y"]), EVENTS)))
-def test_a_file_gives_back_what_was_written(
+def test_save_and_load_keep_all_events(
     tmp_path_factory: pytest.TempPathFactory, events: list[tuple[str, tuple[str, Any]]]
 ) -> None:
-    """All that JSON has, text, bytes, closes and ends: the same, in the same order."""
+    """JSON values, text, bytes, closes and ends are loaded as they were saved, in order."""
     clock = Clock()
     recording = Recording(scheduler=clock, keep=max(len(events), 1))
     for lane, (kind, data) in events:
@@ -83,8 +83,8 @@ def test_a_file_gives_back_what_was_written(
     [(1, 2), {1: 2}, {"a": (1,)}, {1, 2}, math.nan, math.inf, object, ValueError("x"), [b"x"]],
     ids=repr,
 )
-def test_other_values_are_written_as_their_repr(tmp_path: Path, value: Any) -> None:
-    """And stay that text when they are written again."""
+def test_other_values_are_saved_as_their_repr(tmp_path: Path, value: Any) -> None:
+    """Other values are saved as their `repr`, and stay text when saved again."""
     recorded((0, "next", value)).save(tmp_path / "one")
     [event] = Recording.load(tmp_path / "one").events
     assert isinstance(event.data, RecordedValue)
@@ -93,8 +93,8 @@ def test_other_values_are_written_as_their_repr(tmp_path: Path, value: Any) -> N
     assert (tmp_path / "one").read_text() == (tmp_path / "two").read_text()
 
 
-def test_values_that_cannot_even_be_shown_are_written(tmp_path: Path) -> None:
-    """A recording is not lost for one of them."""
+def test_a_broken_repr_does_not_prevent_saving(tmp_path: Path) -> None:
+    """A value whose `repr` raises is saved under the name of its class."""
 
     class Broken:
         def __repr__(self) -> str:
@@ -105,16 +105,16 @@ def test_values_that_cannot_even_be_shown_are_written(tmp_path: Path) -> None:
     assert "Broken object" in event.data
 
 
-def test_other_errors_are_written_as_text(tmp_path: Path) -> None:
-    """With their type."""
+def test_other_errors_are_saved_as_text(tmp_path: Path) -> None:
+    """Errors other than `ConnectionClosed` are saved with their type and message."""
     recorded((1, "error", KeyError("k"))).save(tmp_path / "one")
     [event] = Recording.load(tmp_path / "one").events
     assert isinstance(event.data, RecordedError)
     assert str(event.data) == "KeyError: 'k'"
 
 
-def test_a_file_is_lines_of_json(tmp_path: Path) -> None:
-    """With the five keys that tools may count on."""
+def test_a_file_has_one_json_object_per_event(tmp_path: Path) -> None:
+    """Each line is a JSON object with five keys."""
     path = tmp_path / "session.jsonl"
     recorded((0.25, "next", "a"), (0.5, "next", b"\x00"), (0.75, "next", Close(4001))).save(path)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
@@ -131,8 +131,8 @@ def test_a_file_is_lines_of_json(tmp_path: Path) -> None:
     ]
 
 
-def test_what_was_dropped_and_what_is_empty_is_written(tmp_path: Path) -> None:
-    """A lane that had nothing to tell is there again, and the count of what is missing."""
+def test_dropped_counts_and_empty_lanes_are_saved(tmp_path: Path) -> None:
+    """Counts of dropped events and empty lanes are saved and loaded."""
     recording = recorded(*((float(at), "next", at) for at in range(5)), keep=2)
     recording.lane("errors")
     recording.save(tmp_path / "one")
@@ -167,8 +167,8 @@ GOOD = '{"t": 0, "lane": "a", "dir": null, "type": "text", "data": "x"}\n'
         (b"[" * 100_000, ""),
     ],
 )
-def test_a_bad_line_is_named(tmp_path: Path, line: bytes, said: str) -> None:
-    """With its number and what it says."""
+def test_a_bad_line_is_reported(tmp_path: Path, line: bytes, said: str) -> None:
+    """A bad line raises `ValueError` with its number and its text."""
     path = tmp_path / "bad.jsonl"
     path.write_bytes(GOOD.encode() + b"\n" + line + b"\n")
     with pytest.raises(ValueError, match=r"bad\.jsonl, line 3 is not a recorded event") as caught:
@@ -177,8 +177,8 @@ def test_a_bad_line_is_named(tmp_path: Path, line: bytes, said: str) -> None:
     assert len(str(caught.value)) < 600
 
 
-def test_a_file_that_is_not_there_is_told_as_ever(tmp_path: Path) -> None:
-    """By `FileNotFoundError`."""
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
+    """A missing file raises `FileNotFoundError`."""
     with pytest.raises(FileNotFoundError):
         Recording.load(tmp_path / "none")
 
@@ -187,7 +187,7 @@ def test_a_file_that_is_not_there_is_told_as_ever(tmp_path: Path) -> None:
 
 
 def played(recording: Recording, **options: Any) -> Timeline:
-    """What a replay tells on a clock of its own."""
+    """Replay a recording on a virtual clock and return what it emits."""
     clock = Clock()
     out = Recording(scheduler=clock)
     recording.replay(**options).pipe(out.tap("x")).subscribe(
@@ -209,11 +209,11 @@ FLOW = ((1.0, "next", "a"), (1.5, "next", "b"), (4.0, "next", "c"))
         ("error", "--ab----c-#"),
     ],
 )
-def test_a_replay_tells_all_again_at_its_times(end: str | None, expected: str) -> None:
-    """With its end; a lane that had none completes behind the last event."""
+def test_a_replay_emits_events_at_their_times(end: str | None, expected: str) -> None:
+    """A replay emits all events at their times, and completes if there was no end."""
     events = FLOW if end is None else (*FLOW, (5.0, end, KeyError("k") if end == "error" else None))
     seen = played(recorded(*events))
-    # "ab" would be one value
+    # in marbles, "ab" would be one value
     times = {"--ab----(c,|)": [1, 1.5, 4, 4]}.get(expected, [1, 1.5, 4, 5])
     assert seen.times == times
     assert seen.values == ["a", "b", "c"]
@@ -221,28 +221,28 @@ def test_a_replay_tells_all_again_at_its_times(end: str | None, expected: str) -
 
 
 @pytest.mark.parametrize(("speed", "factor"), [(1.0, 1.0), (2, 0.5), (0.5, 2.0), (math.inf, 0.0)])
-def test_a_replay_may_be_faster(speed: float, factor: float) -> None:
-    """Or slower, or leave no time between."""
+def test_a_replay_has_a_speed(speed: float, factor: float) -> None:
+    """A replay may be faster or slower, or have no delays."""
     assert played(recorded(*FLOW), speed=speed).times == [
         at * factor for at in (1.0, 1.5, 4.0, 4.0)
     ]
 
 
-def test_a_replay_of_a_loaded_recording_is_that_of_the_first(tmp_path: Path) -> None:
-    """Through a file nothing is lost."""
+def test_a_loaded_recording_replays_like_the_original(tmp_path: Path) -> None:
+    """A loaded recording replays like the one that was saved."""
     recording = recorded(*FLOW)
     recording.save(tmp_path / "x")
     assert played(Recording.load(tmp_path / "x")) == played(recording)
 
 
-def test_what_was_dropped_is_no_time_to_wait() -> None:
-    """A recording of the last seconds of a long session begins with them."""
+def test_a_replay_starts_with_the_first_kept_event() -> None:
+    """A replay does not wait for events that are no longer kept."""
     events = [(float(at), "next", at) for at in range(100, 110)]
     assert played(recorded(*events, keep=3)).times == [0, 1, 2, 2]
 
 
-def test_a_replay_has_a_lane_and_a_speed() -> None:
-    """Mistakes are told when it is made."""
+def test_a_replay_checks_its_arguments() -> None:
+    """An unknown lane or an invalid speed raises at once."""
     recording = recorded(*FLOW)
     with pytest.raises(KeyError, match="no lane 'x': the recording has"):
         recording.replay(lane="x")
@@ -251,8 +251,8 @@ def test_a_replay_has_a_lane_and_a_speed() -> None:
             recording.replay(speed)
 
 
-def test_a_replay_is_cold_and_ends_when_it_is_left() -> None:
-    """Each who subscribes gets it from the start; disposed, it takes no more time."""
+def test_a_replay_is_cold() -> None:
+    """Each subscriber receives a replay from the start; disposing cancels its timer."""
     clock = Clock()
     replay = recorded(*FLOW).replay(scheduler=clock)
     one: list[Any] = []
@@ -266,8 +266,8 @@ def test_a_replay_is_cold_and_ends_when_it_is_left() -> None:
     assert clock.pending == 0
 
 
-def test_a_late_timer_does_not_delay_what_follows() -> None:
-    """Each event has its time from the start."""
+def test_a_late_timer_does_not_delay_later_events() -> None:
+    """Delays are measured from the start, so that a slow subscriber does not add up."""
     clock = Clock()
     seen: list[float] = []
 
@@ -281,7 +281,7 @@ def test_a_late_timer_does_not_delay_what_follows() -> None:
 
 
 async def test_a_replay_runs_on_an_event_loop() -> None:
-    """That of the subscriber."""
+    """A replay runs on the subscriber's event loop."""
     done = asyncio.get_running_loop().create_future()
     got: list[Any] = []
     recorded(*FLOW).replay(speed=100).subscribe(
@@ -292,13 +292,13 @@ async def test_a_replay_runs_on_an_event_loop() -> None:
     assert got == ["a", "b", "c"]
 
 
-def test_without_a_scheduler_it_runs_on_a_thread() -> None:
-    """RxPY's own, as all its timers."""
+def test_without_a_scheduler_a_replay_runs_on_a_thread() -> None:
+    """Without a scheduler, a replay uses RxPY's timer threads."""
     assert recorded(*FLOW).replay(speed=1000).run() == "c"
 
 
-def test_an_event_is_what_it_says() -> None:
-    """A value with five fields."""
+def test_an_event_is_a_named_tuple() -> None:
+    """An event compares as a tuple with five fields."""
     recording = recorded((1, "next", "a"))
     assert recording.events == [Event(1, "incoming", "in", "next", "a")]
     kinds: Callable[[Event], str] = lambda event: event.type  # noqa: E731 # typed

@@ -1,4 +1,4 @@
-"""Live output, with what a kernel is asked to show written down: how often, and when no more."""
+"""Output that is redrawn below a cell, with a fake kernel that records what it shows."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import rxws
 from rxws.viz import notebook, stop_all, views, watch
 from rxws.viz.display import Display
 
-RATE = 200.0  # pictures a second: what is waited for here comes soon
+RATE = 200.0  # redraws per second, so that the tests are fast
 
 
 class Kernel:
-    """A kernel that writes down what it is to show."""
+    """A kernel that records what it is asked to show."""
 
     def __init__(self) -> None:
         self.cell: str | None = "cell"
@@ -47,7 +47,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 # what is waited for tells nobody
+        while not condition():  # noqa: ASYNC110 # there is no event to wait for
             await asyncio.sleep(0)
 
 
@@ -57,23 +57,23 @@ def timers() -> int:
 
 
 class Counter:
-    """Something to be drawn."""
+    """Output that counts how often it is checked and drawn."""
 
     def __init__(self) -> None:
-        self.count = self.drawn = self.looked = 0
-        self.display = Display(self.draw, state=self.look, rate=RATE)
+        self.count = self.drawn = self.checked = 0
+        self.display = Display(self.draw, state=self.check, rate=RATE)
 
     def draw(self) -> dict[str, str]:
         self.drawn += 1
         return {"text/plain": str(self.count)}
 
-    def look(self) -> int:
-        self.looked += 1
+    def check(self) -> int:
+        self.checked += 1
         return self.count
 
 
 async def test_changes_are_drawn_together(kernel: Kernel) -> None:
-    """A thousand of them between two looks are one picture, at the place of the first."""
+    """A thousand changes between two checks cause one update of the same output."""
     counter = Counter()
     counter.display.show()
     for _ in range(1000):
@@ -86,17 +86,17 @@ async def test_changes_are_drawn_together(kernel: Kernel) -> None:
     counter.display.stop()
 
 
-async def test_what_has_not_changed_is_not_drawn(kernel: Kernel) -> None:
-    """It is only looked at."""
+async def test_unchanged_output_is_not_redrawn(kernel: Kernel) -> None:
+    """Output is checked for changes, and not redrawn without one."""
     counter = Counter()
     counter.display.show()
-    await until(lambda: counter.looked > 5)
+    await until(lambda: counter.checked > 5)
     assert kernel.texts == ["0"]
     counter.display.stop()
 
 
-async def test_stop_draws_the_last_picture_at_once(kernel: Kernel) -> None:
-    """And leaves no timer; stopping again does nothing."""
+async def test_stop_redraws_at_once(kernel: Kernel) -> None:
+    """`stop` redraws the output and cancels the timer; calling it again has no effect."""
     before = timers()
     counter = Counter()
     counter.display.show()
@@ -109,8 +109,8 @@ async def test_stop_draws_the_last_picture_at_once(kernel: Kernel) -> None:
     assert timers() == before
 
 
-async def test_a_picture_may_be_stopped_from_another_thread(kernel: Kernel) -> None:
-    """The event loop draws it and takes its timer back."""
+async def test_output_may_be_stopped_from_another_thread(kernel: Kernel) -> None:
+    """Stopped from another thread, the event loop redraws the output."""
     counter = Counter()
     counter.display.show()
     counter.count = 7
@@ -121,8 +121,8 @@ async def test_a_picture_may_be_stopped_from_another_thread(kernel: Kernel) -> N
     assert kernel.texts == ["0", "7"]
 
 
-def test_a_picture_outlives_its_loop(kernel: Kernel) -> None:
-    """Stopped from another thread when the loop is closed it is drawn all the same."""
+def test_output_outlives_its_loop(kernel: Kernel) -> None:
+    """Output whose loop is closed is redrawn when another thread stops it."""
 
     async def show() -> None:
         counter.display.show()
@@ -136,8 +136,8 @@ def test_a_picture_outlives_its_loop(kernel: Kernel) -> None:
     assert kernel.texts == ["0", "7"]
 
 
-def test_without_a_loop_it_is_drawn_at_the_end(kernel: Kernel) -> None:
-    """Nothing draws it in between."""
+def test_without_a_loop_output_is_redrawn_at_the_end(kernel: Kernel) -> None:
+    """Without an event loop, output is redrawn only by `stop`."""
     counter = Counter()
     counter.display.show()
     assert not counter.display.live
@@ -147,7 +147,7 @@ def test_without_a_loop_it_is_drawn_at_the_end(kernel: Kernel) -> None:
 
 
 async def test_outside_a_kernel_nothing_is_drawn() -> None:
-    """Nor is anything looked at."""
+    """Outside a kernel nothing is drawn, and no timer is started."""
     before = timers()
     counter = Counter()
     counter.display.show()
@@ -156,8 +156,8 @@ async def test_outside_a_kernel_nothing_is_drawn() -> None:
     assert timers() == before
 
 
-async def test_looking_runs_in_an_empty_context(kernel: Kernel) -> None:
-    """What is drawn in that of a cell which is over would be dropped."""
+async def test_updates_run_in_an_empty_context(kernel: Kernel) -> None:
+    """Updates do not run in the context of the cell, where they could be dropped."""
     variable = contextvars.ContextVar[str]("variable", default="none")
     variable.set("of the cell")
     seen: list[str] = []
@@ -170,10 +170,10 @@ async def test_looking_runs_in_an_empty_context(kernel: Kernel) -> None:
     assert seen[:2] == ["of the cell", "none"]
 
 
-async def test_what_cannot_be_drawn_is_logged(
+async def test_an_error_while_drawing_is_logged(
     kernel: Kernel, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Who feeds the picture does not see it."""
+    """An exception while drawing is logged, and does not reach the caller."""
 
     def draw() -> dict[str, str]:
         raise LookupError("no picture")
@@ -187,8 +187,8 @@ async def test_what_cannot_be_drawn_is_logged(
 # --- views --------------------------------------------------------------------------------------
 
 
-async def test_the_end_is_drawn_at_once(kernel: Kernel) -> None:
-    """With the ends of all lanes, and no timer is left."""
+async def test_the_end_of_a_flow_is_drawn_at_once(kernel: Kernel) -> None:
+    """The end of a flow is drawn at once, and the timer is cancelled."""
     before = timers()
     source = Subject[int]()
     view = watch(source, rate=RATE)
@@ -199,11 +199,11 @@ async def test_the_end_is_drawn_at_once(kernel: Kernel) -> None:
     assert timers() == before
     shown = len(kernel.shown)
     await view
-    assert len(kernel.shown) == shown + 1  # the awaiting cell has it in any case
+    assert len(kernel.shown) == shown + 1  # awaiting redraws in any case
 
 
-async def test_a_recording_that_is_over_is_looked_at_no_more(kernel: Kernel) -> None:
-    """The look that finds it over draws it, and is the last."""
+async def test_the_view_of_an_ended_recording_stops(kernel: Kernel) -> None:
+    """The check that finds all lanes ended draws the recording and is the last."""
     before = timers()
     recording, source = rxws.Recording(), Subject[int]()
     view = watch(recording, rate=RATE)
@@ -217,7 +217,7 @@ async def test_a_recording_that_is_over_is_looked_at_no_more(kernel: Kernel) -> 
 
 @pytest.mark.promise("cell")
 async def test_a_cell_that_runs_again_stops_its_views(kernel: Kernel) -> None:
-    """Those of its earlier run, not those of this one, nor those of other cells."""
+    """Running a cell again stops the views of its earlier runs, and no others."""
     source = Subject[int]()
     first, second = watch(source, rate=RATE), watch(source, rate=RATE)
     kernel.cell, kernel.run = "other", "run 2"
@@ -233,7 +233,7 @@ async def test_a_cell_that_runs_again_stops_its_views(kernel: Kernel) -> None:
 
 
 async def test_a_view_is_shown_once_in_a_cell(kernel: Kernel) -> None:
-    """As the last expression of its own cell it adds nothing, in another cell it shows itself."""
+    """A view is shown once in each cell: not again as the last expression of its own."""
     view = watch(Subject[int](), rate=RATE)
     view._ipython_display_()
     assert [update for _, _, update in kernel.shown] == [False]
@@ -248,16 +248,16 @@ async def test_a_view_is_shown_once_in_a_cell(kernel: Kernel) -> None:
     assert len(ids) == 1
 
 
-def test_outside_a_kernel_ipython_shows_its_repr() -> None:
-    """IPython takes the next of its ways where this one is not implemented."""
+def test_outside_a_kernel_ipython_shows_the_repr() -> None:
+    """Outside a kernel IPython falls back to the repr of a view."""
     view = watch(Subject[int]())
     with pytest.raises(NotImplementedError):
         view._ipython_display_()
     view.stop()
 
 
-async def test_a_source_that_waits_is_drawn_when_somebody_comes(kernel: Kernel) -> None:
-    """The remark goes, though no event has come."""
+async def test_the_hint_disappears_with_a_subscriber(kernel: Kernel) -> None:
+    """The hint disappears when somebody subscribes, even before the first event."""
     from support.virtual.session import VirtualSession
 
     virtual = VirtualSession()

@@ -1,4 +1,4 @@
-"""What is said below a picture: the error, its step, the value that caused it; and faults."""
+"""The text below a diagram: an error with its step and value, and the errors of a connection."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from support.virtual.session import VirtualSession
 
 @pytest.fixture(autouse=True)
 def nothing_runs_on() -> Iterator[None]:
-    """No view of one test is left for the next."""
+    """Stop all views after each test."""
     yield
     stop_all()
 
 
 def below(view: View) -> str:
-    """What the text says below the picture."""
+    """Return the text below the diagram."""
     return view.text().removeprefix(view.recording.text()).strip()
 
 
 def html(view: View) -> str:
-    """What the HTML says below the picture."""
+    """Return the HTML below the diagram."""
     return view._repr_mimebundle_()["text/html"].removeprefix(view.svg())
 
 
@@ -38,7 +38,7 @@ def inverse(number: int) -> float:
 
 @pytest.mark.promise("value")
 def test_an_error_is_shown_with_its_step_and_value() -> None:
-    """In text and HTML, with the place in the user's code and without RxPY's frames."""
+    """An error is shown with its step, its value and its place in the user's code."""
     source = Subject[int]()
     view = watch(source, ops.map(lambda n: n - 1), ops.map(inverse), ops.map(str))
     source.on_next(3)
@@ -62,7 +62,7 @@ def test_an_error_is_shown_with_its_step_and_value() -> None:
 
 
 def test_the_lanes_below_show_the_error() -> None:
-    """Above the step its lanes are only let go."""
+    """Lanes from the failed step down show the error; lanes above it are disposed."""
     source = Subject[int]()
     view = watch(source, ops.map(inverse), ops.map(str))
     source.on_next(0)
@@ -70,8 +70,8 @@ def test_the_lanes_below_show_the_error() -> None:
     assert ends == ["disposed", "error", "error"]
 
 
-def test_what_an_operator_lets_go_up_is_shown_as_well() -> None:
-    """An exception that is raised instead of told has its step and value, and its lane ends."""
+def test_an_exception_that_an_operator_raises_is_shown() -> None:
+    """An exception that an operator raises to its source ends its lane like an error."""
 
     def raising(source: Observable[Any]) -> Observable[Any]:
         def subscribe(observer: Any, scheduler: Any = None) -> Any:
@@ -91,8 +91,8 @@ def test_what_an_operator_lets_go_up_is_shown_as_well() -> None:
 
 
 @pytest.mark.parametrize("end", ["on_error", "on_completed"])
-def test_what_is_raised_at_an_end_is_shown(end: str) -> None:
-    """There is no value that caused it."""
+def test_an_exception_at_the_end_is_shown(end: str) -> None:
+    """An exception in `on_error` or `on_completed` is shown without a value."""
 
     def raising(source: Observable[Any]) -> Observable[Any]:
         def subscribe(observer: Any, scheduler: Any = None) -> Any:
@@ -110,8 +110,8 @@ def test_what_is_raised_at_an_end_is_shown(end: str) -> None:
     assert "at the value" not in below(view)
 
 
-def test_an_error_of_the_source_is_the_sources() -> None:
-    """It has no value, and no traceback where it was never raised."""
+def test_an_error_of_the_source_is_shown() -> None:
+    """An error of the source is shown without a value, and without an empty traceback."""
     source = Subject[int]()
     view = watch(source, ops.map(str))
     source.on_error(ValueError("<none>"))
@@ -120,8 +120,8 @@ def test_an_error_of_the_source_is_the_sources() -> None:
     assert "<details" not in html(view)
 
 
-def test_an_error_that_comes_later_has_no_value() -> None:
-    """Of what a timer does it is not known which value it is for."""
+def test_an_error_from_a_timer_has_no_value() -> None:
+    """An error that a timer causes is shown without a value."""
     clock, source = Clock(), Subject[int]()
     view = watch(source, ops.timeout(1.0), scheduler=clock)
     source.on_next(1)
@@ -130,8 +130,8 @@ def test_an_error_that_comes_later_has_no_value() -> None:
     assert "at the value" not in below(view)
 
 
-def test_an_error_that_a_step_catches_is_none_of_the_view() -> None:
-    """The chain goes on, and nothing is said."""
+def test_an_error_that_a_step_handles_is_not_shown() -> None:
+    """An error that a later step handles is not shown, and the chain continues."""
     source = Subject[int]()
     view = watch(source, ops.map(inverse), ops.retry())
     source.on_next(0)
@@ -142,7 +142,7 @@ def test_an_error_that_a_step_catches_is_none_of_the_view() -> None:
 
 
 def test_the_cause_of_an_error_is_in_its_traceback() -> None:
-    """As Python prints it."""
+    """The traceback has the cause of an error, as Python prints it."""
 
     def fail(value: Any) -> Any:
         try:
@@ -158,25 +158,28 @@ def test_the_cause_of_an_error_is_in_its_traceback() -> None:
 
 
 def test_a_value_may_be_long_or_have_no_repr() -> None:
-    """It is cut, and what its repr raises is said instead."""
+    """A long value is cut; if its repr raises, that is shown instead."""
 
     class Wordy:
         def __repr__(self) -> str:
             return "w" * 3000
 
-    class Mute:
+    class BrokenRepr:
         def __repr__(self) -> str:
             raise LookupError
 
-    for value, said in ((Wordy(), "w" * 79 + "…"), (Mute(), "<Mute: its repr raised LookupError>")):
+    for value, said in (
+        (Wordy(), "w" * 79 + "…"),
+        (BrokenRepr(), "<BrokenRepr: its repr raised LookupError>"),
+    ):
         source = Subject[Any]()
         view = watch(source, ops.map(inverse))
         source.on_next(value)
         assert f"at the value {said}\n" in below(view)
 
 
-def test_faults_of_a_connection_are_shown() -> None:
-    """The latest three, and how many there were."""
+def test_errors_of_a_connection_are_shown() -> None:
+    """The latest three errors of a connection are shown, with their number."""
     virtual = VirtualSession(watch=True)
     virtual.watch(virtual.conn.errors)
     view = watch(virtual.conn)

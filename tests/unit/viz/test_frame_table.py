@@ -1,4 +1,4 @@
-"""The table of frames: what it says of each, as HTML and as text, and that it is bounded."""
+"""The frame table: its values, rows, limits, and its views."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def _nothing_runs_on() -> Iterator[None]:
     assert views() == []
 
 
-class Read(HTMLParser):
-    """What HTML has: its elements, balanced, and its text."""
+class ParsedTable(HTMLParser):
+    """The elements and texts of HTML; fails if they are not balanced."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
         self.open: list[str] = []
         self.in_data = False
         self.tags: list[str] = []
-        self.rows: list[str] = []  # the classes of the body's rows
-        self.texts: list[str] = []  # of each cell with data
+        self.rows: list[str] = []  # the classes of each row
+        self.texts: list[str] = []  # of each data cell
         self.feed(html)
         self.close()
         assert self.open == []
@@ -62,16 +62,16 @@ class Read(HTMLParser):
             self.texts[-1] += data
 
 
-def drawn(recording: Recording, keep: int = 200) -> Read:
-    return Read(table_html(Rows(recording, keep).frames(), "t"))
+def drawn(recording: Recording, keep: int = 200) -> ParsedTable:
+    return ParsedTable(table_html(Rows(recording, keep).frames(), "t"))
 
 
-class Sly:
+class BrokenRepr:
     def __repr__(self) -> str:
         raise RuntimeError("no")
 
 
-class Liar(dict[str, int]):
+class BrokenDict(dict[str, int]):
     def items(self) -> Any:
         raise RuntimeError("no")
 
@@ -104,18 +104,18 @@ class Liar(dict[str, int]):
         ((1, {2}), "json", "", "(1, {2})"),
         (1.5, "value", "≈ 3 B", "1.5"),
         (None, "value", "", "None"),
-        (Sly(), "value", "", "<Sly: its repr raised RuntimeError>"),
-        (Liar(a=1), "value", "", "{'a': 1}"),
+        (BrokenRepr(), "value", "", "<BrokenRepr: its repr raised RuntimeError>"),
+        (BrokenDict(a=1), "value", "", "{'a': 1}"),
     ],
 )
-def test_it_says_what_a_value_is(value: Any, kind: str, size: str, line: str) -> None:
-    """Its kind, its size with a unit, and one line in which nothing is invisible."""
+def test_a_value_has_a_kind_a_size_and_a_line(value: Any, kind: str, size: str, line: str) -> None:
+    """A value has a kind, a size with its unit, and a line without invisible characters."""
     made = payload(value)
     assert (made.kind, made.size, made.line) == (kind, size, line)
 
 
-def test_only_what_says_more_unfolds() -> None:
-    """Short text and few bytes stand in their line; what is longer, and all of JSON, unfolds."""
+def test_only_long_values_unfold() -> None:
+    """Long values and JSON unfold; short text and few bytes do not."""
     values: list[object] = ["hello", b"hello", 1, [], ""]
     assert [payload(value).whole for value in values] == [""] * 5
     assert payload("{nonsense").whole == "<pre>{nonsense</pre>"
@@ -128,7 +128,7 @@ def test_only_what_says_more_unfolds() -> None:
 
 
 def test_json_folds_level_by_level() -> None:
-    """What is short stands in its line, what is long is folded below its beginning."""
+    """Short JSON is shown in its line; long JSON is folded below a summary."""
     value = {"short": [1, {"a": "b"}], "long": {"x": "y" * 80, "z": list(range(50))}}
     whole = payload(value).whole
     assert '<b>short</b>: [1, {a: "b"}]</li>' in whole
@@ -149,19 +149,19 @@ def test_json_folds_level_by_level() -> None:
     ],
     ids=["text", "binary", "list", "one item", "nested"],
 )
-def test_what_unfolds_is_bounded_and_says_so(value: Any, said: str) -> None:
-    """Some kilobytes of a value are there, and how many it has."""
+def test_unfolded_values_are_cut(value: Any, said: str) -> None:
+    """Unfolded values are cut, with a note on their size."""
     whole = payload(value).whole
     assert said in whole
     assert len(whole) < 60_000
 
 
-def test_nothing_is_too_deep() -> None:
-    """Levels that are deeper than one would unfold are cut, a list in itself too."""
+def test_the_depth_is_limited() -> None:
+    """Levels beyond the eighth are cut, also of a list that contains itself."""
     value: list[Any] = ["x" * 70]
     value.append(value)
     assert payload(value).whole.count("<details>") == 8
-    assert payload(value).whole.count("[…]") == 9  # in each line, and the innermost
+    assert payload(value).whole.count("[…]") == 9  # in each line, and in the innermost
     deep = "[" * 900 + "x" * 0 + "]" * 900
     assert payload(deep).kind == "json"
 
@@ -174,8 +174,8 @@ JSON = st.recursive(
 
 
 @given(st.lists(JSON | st.binary() | JSON.map(json.dumps), max_size=5))
-def test_any_value_makes_a_whole_table(values: list[Any]) -> None:
-    """Whatever comes, the elements are balanced and none is of a frame's making."""
+def test_any_value_makes_well_formed_html(values: list[Any]) -> None:
+    """Any value makes balanced HTML without elements of its own."""
     recording = blank()
     for value in values:
         add(recording, "incoming", value)
@@ -188,14 +188,14 @@ def test_any_value_makes_a_whole_table(values: list[Any]) -> None:
 # --- the rows of a connection ---------------------------------------------------------------------
 
 
-def told(recording: Recording, keep: int = 200) -> list[tuple[float, str, str, bool]]:
+def row_values(recording: Recording, keep: int = 200) -> list[tuple[float, str, str, bool]]:
     return [
         (row.t, row.sort, row.payload.line, row.bad) for row in Rows(recording, keep).frames().rows
     ]
 
 
-def test_it_has_what_went_both_ways_and_the_end() -> None:
-    """Messages in their order, with their times, and the close as the last row, in green."""
+def test_messages_and_the_close_are_rows() -> None:
+    """Messages in both directions are rows in order; the close is the last row."""
     virtual = VirtualSession(
         lambda conn: conn.incoming.subscribe(lambda text: conn.outgoing.on_next(text * 2))
     )
@@ -205,7 +205,7 @@ def test_it_has_what_went_both_ways_and_the_end() -> None:
     virtual.run(0.5)
     virtual.peer.close(1000, "bye")
     virtual.run(1)
-    assert told(recording) == [
+    assert row_values(recording) == [
         (1, "in", "a", False),
         (1, "out", "aa", False),
         (1.5, "end", "closed with 1000 (normal closure) “bye” by peer", False),
@@ -216,8 +216,8 @@ def test_it_has_what_went_both_ways_and_the_end() -> None:
     assert table.rows == ["in", "out", "end closing"]
 
 
-def test_a_close_of_ours_is_a_row_as_well() -> None:
-    """When it was asked for, and when the connection was closed."""
+def test_our_close_is_a_row() -> None:
+    """A close that you send is a row, and so is the end of the connection."""
     virtual = VirtualSession(lambda conn: conn.incoming.subscribe())
     recording = Recording.of(virtual.conn)
     virtual.conn.outgoing.on_next("a")
@@ -225,7 +225,7 @@ def test_a_close_of_ours_is_a_row_as_well() -> None:
     virtual.settle()
     virtual.peer.close(4001, "why")
     virtual.run(1)
-    assert [row[1:] for row in told(recording)] == [
+    assert [row[1:] for row in row_values(recording)] == [
         ("out", "a", False),
         ("out", "close with 4001 “why”", False),
         ("end", "closed with 4001 “why” by local", False),
@@ -234,12 +234,12 @@ def test_a_close_of_ours_is_a_row_as_well() -> None:
 
 
 def test_a_connection_that_failed_ends_in_red_with_the_cause() -> None:
-    """A lost peer and an exception of the handler are errors; the exception is told."""
+    """A lost connection or an exception of the handler makes a red row with its cause."""
     virtual = VirtualSession(lambda conn: conn.incoming.subscribe())
     recording = Recording.of(virtual.conn)
     virtual.peer.lost()
     virtual.run(1)
-    assert told(recording)[-1][2:] == ("closed with 1006 (abnormal closure) by network", True)
+    assert row_values(recording)[-1][2:] == ("closed with 1006 (abnormal closure) by network", True)
 
     virtual = VirtualSession(lambda conn: conn.incoming.subscribe())
     recording = Recording.of(virtual.conn)
@@ -248,12 +248,12 @@ def test_a_connection_that_failed_ends_in_red_with_the_cause() -> None:
     virtual.peer.close(1011, "")
     virtual.run(1)
     line = "closed with 1011 (internal error) “Unexpected Error” by local, after ZeroDivisionError"
-    assert told(recording)[-1][2:] == (f"{line}: mine", True)
+    assert row_values(recording)[-1][2:] == (f"{line}: mine", True)
     assert drawn(recording).rows[-1] == "end bad closing"
 
 
-def test_faults_are_rows_in_red() -> None:
-    """What could not be decoded or encoded is there, with the error and its cause."""
+def test_errors_are_red_rows() -> None:
+    """Messages that cannot be decoded or encoded are red rows with error and cause."""
     virtual = VirtualSession(codec=codecs.json)
     faults = virtual.watch(virtual.conn.errors)
     virtual.watch(virtual.conn.incoming)
@@ -272,21 +272,21 @@ def test_faults_are_rows_in_red() -> None:
     assert "to be sent:{1}" in bad[1]
 
 
-def test_an_error_that_cannot_be_told_is_told_of() -> None:
-    """An exception whose message raises spoils nothing, nor does one out of a file."""
+def test_an_error_whose_message_raises_is_shown() -> None:
+    """An exception whose message raises has a row that says so."""
 
-    class SlyError(Exception):
+    class BrokenError(Exception):
         def __str__(self) -> str:
             raise RuntimeError("no")
 
     recording = blank()
-    add(recording, "errors", SlyError())
-    assert told(recording)[0][2] == "SlyError: (its message raised RuntimeError)"
+    add(recording, "errors", BrokenError())
+    assert row_values(recording)[0][2] == "BrokenError: (its message raised RuntimeError)"
 
 
 @pytest.mark.promise("red")
 def test_red_is_for_errors_only() -> None:
-    """A table without an error has no element of the class that is red."""
+    """Only rows with an error have the class that makes them red."""
     recording = blank()
     count(recording, 0, 20)
     add(recording, "outgoing", Close(4000, "bad"))
@@ -296,20 +296,20 @@ def test_red_is_for_errors_only() -> None:
     assert [row for row in drawn(recording).rows if "bad" in row.split()] == ["fault bad"]
 
 
-def test_errors_that_only_end_a_stream_are_no_cause() -> None:
-    """The pipeline that passes the end of `incoming` on to `outgoing` has not caused it."""
+def test_errors_that_only_end_a_stream_are_not_causes() -> None:
+    """A pipeline that forwards the end of `incoming` to `outgoing` is not the cause."""
     recording = blank()
     error = ConnectionClosed(Close(4001, "why", by="peer"))
     for lane in ("incoming", "outgoing"):
         add(recording, lane, error, type="error")
     add(recording, "closed", error.close)
-    assert [row[2:] for row in told(recording)] == [("closed with 4001 “why” by peer", True)]
+    assert [row[2:] for row in row_values(recording)] == [("closed with 4001 “why” by peer", True)]
     error.__cause__ = ValueError("fault")
-    assert told(recording)[-1][2] == "closed with 4001 “why” by peer, after ValueError: fault"
+    assert row_values(recording)[-1][2] == "closed with 4001 “why” by peer, after ValueError: fault"
 
 
-def test_taps_are_no_frames() -> None:
-    """A recording of no connection has no rows, and the table says why."""
+def test_taps_have_no_rows() -> None:
+    """The recording of taps has no rows, and a note says why."""
     recording = Recording()
     assert Rows(recording, 5).frames().note == "no frames yet"
     recording.tap("map")
@@ -325,7 +325,7 @@ def test_taps_are_no_frames() -> None:
 
 
 def test_the_latest_rows_are_kept_and_the_others_counted() -> None:
-    """What the table or the recording has dropped is in the count."""
+    """The latest rows are kept; rows dropped by table or recording are counted."""
     recording = blank(keep=30)
     for i in range(100):
         recording.lanes["incoming"].record("next", f"{i}")
@@ -336,7 +336,7 @@ def test_the_latest_rows_are_kept_and_the_others_counted() -> None:
 
 
 def test_a_row_is_made_once() -> None:
-    """The same rows are drawn again, and those that are no longer shown are let go."""
+    """Redrawing reuses the rows that are still shown."""
     recording = blank()
     count(recording, 0, 10)
     rows = Rows(recording, 5)
@@ -349,7 +349,7 @@ def test_a_row_is_made_once() -> None:
 
 @pytest.mark.promise("bounded")
 def test_a_table_is_bounded() -> None:
-    """200 plain frames take less than 150 KB, and the longest frames not much more."""
+    """A table of 200 short frames has less than 150 kB, one of long frames 250 kB."""
     recording = blank()
     for i in range(100):
         add(recording, "incoming", json.dumps({"i": i, "price": 99.5, "venue": "XETR"}), i)
@@ -366,8 +366,8 @@ def test_a_table_is_bounded() -> None:
 # --- text -----------------------------------------------------------------------------------------
 
 
-def test_as_text_it_has_the_last_rows() -> None:
-    """The head counts what is not shown, and no line is longer than asked."""
+def test_the_text_has_the_last_rows() -> None:
+    """The text counts the rows that it leaves out, and its lines are cut."""
     recording = blank()
     count(recording, 0, 20)
     add(recording, "incoming", "x" * 200, 61.5)
@@ -388,8 +388,8 @@ def test_as_text_it_has_the_last_rows() -> None:
 
 
 @pytest.mark.promise("watched")
-def test_it_is_no_subscriber_and_ends_with_the_connection() -> None:
-    """What nobody subscribes waits as it would without the table, which says so."""
+def test_a_table_is_not_a_subscriber_and_ends_with_the_connection() -> None:
+    """Messages wait for a subscriber, and the table has a hint; it ends with the connection."""
     virtual = VirtualSession()
     view = frames(virtual.conn)
     assert views() == [view]
@@ -412,7 +412,7 @@ def test_it_is_no_subscriber_and_ends_with_the_connection() -> None:
 
 
 def test_a_stopped_table_stays_as_it_is() -> None:
-    """After stop() it records no more and watches nothing."""
+    """A stopped table records nothing more."""
     virtual = VirtualSession(lambda conn: conn.incoming.subscribe())
     view = frames(virtual.conn, title="mine")
     virtual.peer.message("a")
@@ -426,7 +426,7 @@ def test_a_stopped_table_stays_as_it_is() -> None:
 
 
 async def test_a_recording_is_shown_and_awaited() -> None:
-    """One that is over is shown at once; one that grows is awaited until it is over."""
+    """A growing recording is awaited until it ends; an ended one is shown at once."""
     recording = blank()
     count(recording, 0, 3)
     view = frames(recording, keep=2)
@@ -444,8 +444,8 @@ async def test_a_recording_is_shown_and_awaited() -> None:
     assert over.text().splitlines()[-1].endswith("closed with 1000 (normal closure) by local")
 
 
-async def test_what_it_cannot_show_is_told_with_the_remedy() -> None:
-    """Wrong arguments raise, name the value and say what to give instead."""
+async def test_a_wrong_argument_is_refused() -> None:
+    """A wrong argument raises an error that names the value and a remedy."""
     virtual = VirtualSession()
     with pytest.raises(TypeError, match="not 3"):
         frames(3)  # type: ignore[arg-type] # the point
@@ -482,14 +482,14 @@ CELLS = [
 
 
 async def test_a_saved_notebook_has_the_final_table() -> None:
-    """The table stands under the cell that asked for it, once, and with what came later."""
+    """A saved notebook has the final table once, below the cell that made it."""
     notebook = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(textwrap.dedent(cell).strip()) for cell in CELLS]
     )
     await NotebookClient(notebook, timeout=60).async_execute()
     [output] = notebook.cells[0].outputs
     assert sorted(output.data) == ["text/html", "text/plain"]
-    table = Read(output.data["text/html"])
+    table = ParsedTable(output.data["text/html"])
     assert table.texts == ["ping", "pingping", "closed with 1000 (normal closure) “enough” by peer"]
     assert output.data["text/plain"].splitlines()[-1].endswith(table.texts[-1])
     assert notebook.cells[1].outputs == []

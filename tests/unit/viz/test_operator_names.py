@@ -1,4 +1,4 @@
-"""What a picture calls an operator, and what it says of what the operator was given."""
+"""The names and arguments of operators, as diagrams show them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Step = Callable[[Any], Any]
 
 
 def called(*_: Any) -> Any:
-    raise AssertionError("a function of the user's was called")
+    raise AssertionError("user code was called")
 
 
 async def fetch(_: Any) -> Any:
-    raise AssertionError("a function of the user's was called")
+    raise AssertionError("user code was called")
 
 
 def smooth(count: int) -> Step:
@@ -50,10 +50,10 @@ class Odd:
 
     @property
     def __name__(self) -> str:
-        raise RuntimeError("nothing is told")
+        raise RuntimeError("no name")
 
 
-LOADS: Any = json.loads  # takes what RxPY's types do not know
+LOADS: Any = json.loads  # untyped, as the types of RxPY do not fit
 
 
 @pytest.mark.parametrize(
@@ -89,12 +89,12 @@ LOADS: Any = json.loads  # takes what RxPY's types do not know
     ],
 )
 def test_an_operator_is_named(step: Step, said: tuple[str, str]) -> None:
-    """By its name, and by what it was given; nothing of it is called."""
+    """An operator has its name and arguments, and no user code is called."""
     assert label(step, 7) == said
 
 
-def test_a_lambda_of_many_lines_is_one() -> None:
-    """What stands below one another is said in a line."""
+def test_a_lambda_of_many_lines_is_shown_in_one() -> None:
+    """The source code of a lambda is shown in one line."""
     step = ops.flat_map(
         lambda x: rx.of(
             x,
@@ -104,12 +104,12 @@ def test_a_lambda_of_many_lines_is_one() -> None:
 
 
 def test_naming_never_raises() -> None:
-    """What tells nothing of itself is named by its place."""
+    """An operator whose name cannot be read is named after its position."""
     assert label(Odd(), 7) == ("step 7", "")
 
 
 def test_every_operator_of_rxpy_is_named() -> None:
-    """As it is called, or as what it is made of; none is nameless."""
+    """Each operator of RxPY has a name, even if it is composed of others."""
     steps: list[Any] = [ops.count(), ops.average(), ops.buffer_with_time(1), ops.share()]
     for each in steps:
         name, _ = label(each, 7)
@@ -118,7 +118,7 @@ def test_every_operator_of_rxpy_is_named() -> None:
 
 
 def test_a_lambda_without_source_is_a_lambda() -> None:
-    """Where its file is not to be read, as what `exec` makes."""
+    """A lambda without source code, such as one made by `exec`, is shown as lambda."""
     scope: dict[str, Any] = {}
     exec("f = lambda x: x + 1", scope)
     made: FunctionType = scope["f"]

@@ -1,4 +1,4 @@
-"""`watch` outside a notebook: what is recorded, that nothing watched changes, and how it ends."""
+"""`watch` outside a notebook: what it records, that it changes nothing, and how views end."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from support.virtual.subject import VirtualSubject, received_by
 
 @pytest.fixture(autouse=True)
 def nothing_runs_on() -> Iterator[None]:
-    """No view of one test is left for the next."""
+    """Stop all views after each test."""
     yield
     stop_all()
     assert views() == []
 
 
 def seen(view: View, lane: str) -> list[Any]:
-    """The values of a lane."""
+    """Return the values of a lane."""
     return [entry.data for entry in view.recording.lanes[lane].entries if entry.type == "next"]
 
 
 def kinds(view: View) -> dict[str, str]:
-    """How each lane ended."""
+    """Return the type of the last event of each lane."""
     return {name: lane.entries[-1].type for name, lane in view.recording.lanes.items()}
 
 
-# --- what is seen -------------------------------------------------------------------------------
+# --- lanes -------------------------------------------------------------------------------
 
 
 def test_each_step_has_a_lane() -> None:
-    """With its name, what it was given, and what it let through, at its time."""
+    """Each step has a lane with its name, its argument, and its output over time."""
     clock, source = Clock(), Subject[int]()
     view = watch(
         source,
@@ -71,15 +71,15 @@ def test_each_step_has_a_lane() -> None:
     assert kinds(view) == {"source": "completed", "map": "completed", "calm": "completed"}
 
 
-def test_steps_of_one_name_are_told_apart() -> None:
-    """Each has a lane of its own, also where the user gave both the name."""
+def test_steps_with_the_same_name_are_numbered() -> None:
+    """Steps with the same name have lanes with different names."""
     view = watch(rx.of(1), ops.map(str), ops.map(int), ("source", ops.map(str)), scheduler=Clock())
     assert list(view.recording.lanes) == ["source", "map", "map #2", "source #2"]
 
 
 @pytest.mark.promise("watched")
 def test_a_chain_is_subscribed_once() -> None:
-    """However many steps there are, and what is drawn."""
+    """The source is subscribed once, whatever the number of steps."""
     subscribed: list[int] = []
 
     def make(_: Any) -> rx.Observable[Any]:
@@ -93,7 +93,7 @@ def test_a_chain_is_subscribed_once() -> None:
 
 
 async def test_a_chain_stays_on_the_running_loop() -> None:
-    """Its timers are the loop's, where RxPY would start threads."""
+    """Timers in a chain run on the running event loop instead of threads."""
     source, threads, came = Subject[int](), list[int](), asyncio.Event()
 
     def note(_: int) -> None:
@@ -108,8 +108,8 @@ async def test_a_chain_stays_on_the_running_loop() -> None:
     assert threads == [threading.get_ident()]
 
 
-def test_events_of_other_threads_are_seen() -> None:
-    """All of them, and the end."""
+def test_events_of_other_threads_are_recorded() -> None:
+    """All events of another thread are recorded, and so is the end."""
     source = Subject[int]()
     view = watch(source, ops.map(str))
 
@@ -125,8 +125,8 @@ def test_events_of_other_threads_are_seen() -> None:
     assert view.state == "ended"
 
 
-async def test_the_end_on_another_thread_wakes_who_awaits() -> None:
-    """The event loop is told from there, by the one call that other threads may make."""
+async def test_an_end_on_another_thread_wakes_the_awaiting_task() -> None:
+    """An end on another thread wakes the task that awaits the view."""
     source, awaited = Subject[int](), threading.Event()
     view = watch(source)
 
@@ -137,7 +137,7 @@ async def test_the_end_on_another_thread_wakes_who_awaits() -> None:
     thread = threading.Thread(target=end)
     thread.start()
     loop = asyncio.get_running_loop()
-    loop.set_debug(True)  # every other call raises
+    loop.set_debug(True)  # other calls from this thread raise
     loop.call_soon(awaited.set)
     async with asyncio.timeout(20):
         await view
@@ -149,13 +149,13 @@ async def test_the_end_on_another_thread_wakes_who_awaits() -> None:
 
 
 @pytest.mark.promise("watched")
-def test_watching_a_stream_is_no_subscription() -> None:
-    """What nobody subscribes waits, and the view says so until somebody comes."""
+def test_watching_a_stream_is_not_a_subscription() -> None:
+    """Messages of a watched stream wait for a subscriber, and a hint says so."""
     virtual = VirtualSession()
     view = watch(virtual.conn.incoming, ops.map(str.upper), scheduler=virtual.clock)
     virtual.peer.message("a")
     virtual.settle()
-    assert not virtual.conn.incoming.observed  # type: ignore[attr-defined] # of our streams only
+    assert not virtual.conn.incoming.observed  # type: ignore[attr-defined] # streams of rxws have it
     assert seen(view, "incoming") == []
     assert "Nobody is subscribed to incoming" in view.text()
 
@@ -167,8 +167,8 @@ def test_watching_a_stream_is_no_subscription() -> None:
 
 
 @pytest.mark.promise("watched")
-def test_watching_a_connection_is_no_subscription() -> None:
-    """Neither of what comes in, nor of its faults; its lanes are drawn, and its end."""
+def test_watching_a_connection_is_not_a_subscription() -> None:
+    """Messages of a watched connection wait for a subscriber; its lanes and end are drawn."""
     virtual = VirtualSession()
     view = watch(virtual.conn)
     virtual.peer.message("a")
@@ -189,8 +189,8 @@ def test_watching_a_connection_is_no_subscription() -> None:
 
 
 @pytest.mark.promise("watched")
-def test_watching_a_client_that_comes_back_dials_nothing() -> None:
-    """Neither the subject nor a channel: nothing is opened until somebody subscribes."""
+def test_watching_a_subject_does_not_connect() -> None:
+    """Watching a `WebSocketSubject` or a channel connects only if somebody subscribes."""
     client = VirtualSubject()
     acme = client.feed.channel("sub", "unsub", str.upper, key="ACME")
     view = watch(client.feed, ops.map(len), scheduler=client.clock)
@@ -217,7 +217,7 @@ def test_watching_a_client_that_comes_back_dials_nothing() -> None:
 
 
 def test_a_chain_of_a_connection_ends_with_its_code() -> None:
-    """The close code stands behind what came in, as it does where the connection is watched."""
+    """The close code is shown at the end of `incoming` in a chain, too."""
     virtual = VirtualSession(watch=True)
     view = watch(virtual.conn.incoming, ops.map(str.upper), scheduler=virtual.clock)
     virtual.peer.message("a")
@@ -231,7 +231,7 @@ def test_a_chain_of_a_connection_ends_with_its_code() -> None:
 
 @pytest.mark.promise("watched")
 def test_an_error_in_a_step_reaches_nobody_else() -> None:
-    """The watched connection goes on as if nobody had looked, and so do its subscribers."""
+    """An error in a step affects neither the connection nor its subscribers."""
     virtual = VirtualSession(watch=True)
     errors = virtual.watch(virtual.conn.errors)
     view = watch(virtual.conn.incoming, raising_operator, scheduler=virtual.clock)
@@ -245,7 +245,7 @@ def test_an_error_in_a_step_reaches_nobody_else() -> None:
 
 
 def raising_operator(source: rx.Observable[Any]) -> rx.Observable[Any]:
-    """An operator that lets an exception go up, as RxPY's own do not."""
+    """Raise an exception to the source, which operators of RxPY do not."""
 
     def subscribe(observer: Any, scheduler: Any = None) -> Any:
         def on_next(value: Any) -> None:
@@ -257,7 +257,7 @@ def raising_operator(source: rx.Observable[Any]) -> rx.Observable[Any]:
 
 
 def test_outgoing_may_be_watched() -> None:
-    """Its lane has its name and direction, and it waits for no subscriber."""
+    """`outgoing` has a lane with its direction, and no hint about subscribers."""
     virtual = VirtualSession()
     view = watch(virtual.conn.outgoing, scheduler=virtual.clock)
     virtual.conn.outgoing.on_next("a")
@@ -272,7 +272,7 @@ def test_outgoing_may_be_watched() -> None:
 @pytest.mark.parametrize("how", ["stop", "end", "fail"])
 @pytest.mark.promise("runs-on")
 def test_nothing_stays_subscribed(how: str) -> None:
-    """However a view ends, no observer is left at the source, and the view is no longer listed."""
+    """However a view ends, its subscription is disposed and it is no longer listed."""
     source = Subject[int]()
     view = watch(source, ops.map(lambda n: 1 / n), ops.take(1))
     assert views() == [view]
@@ -287,7 +287,7 @@ def test_nothing_stays_subscribed(how: str) -> None:
 
 
 def test_a_stopped_view_stays_stopped() -> None:
-    """What ends afterwards changes nothing, and nothing more is recorded."""
+    """A stopped view records nothing more, and stays stopped when the flow ends."""
     virtual = VirtualSession(watch=True)
     view = watch(virtual.conn)
     view.stop()
@@ -299,8 +299,8 @@ def test_a_stopped_view_stays_stopped() -> None:
     assert types == ["disposed", "disposed"]
 
 
-def test_what_a_step_raises_at_the_end_is_the_views() -> None:
-    """`finally_action` runs as the view leaves; the source does not see what it raises."""
+def test_an_exception_while_disposing_is_shown() -> None:
+    """An exception in `finally_action` is shown, and does not reach the source."""
     source = Subject[int]()
 
     def fail() -> None:
@@ -312,8 +312,8 @@ def test_what_a_step_raises_at_the_end_is_the_views() -> None:
     assert "at the end" in view.text()
 
 
-def test_a_source_that_fails_to_be_subscribed_is_shown() -> None:
-    """As an error of the source, which `watch` does not raise."""
+def test_an_exception_while_subscribing_is_shown() -> None:
+    """An exception while subscribing is shown; `watch` does not raise it."""
 
     def subscribe(observer: Any, scheduler: Any = None) -> Any:
         raise LookupError("no such source")
@@ -323,8 +323,8 @@ def test_a_source_that_fails_to_be_subscribed_is_shown() -> None:
     assert "LookupError: no such source" in view.text()
 
 
-async def test_awaiting_a_view_returns_nothing() -> None:
-    """Also where the flow failed, which is shown; and at once where it has ended already."""
+async def test_awaiting_a_view_returns_none() -> None:
+    """Awaiting a view returns None, even if the flow failed or has ended before."""
     source = Subject[int]()
     view = watch(source, ops.map(lambda n: 1 / n))
     waiting = asyncio.ensure_future(view._wait())
@@ -335,8 +335,8 @@ async def test_awaiting_a_view_returns_nothing() -> None:
     assert isinstance(view.error, ZeroDivisionError)
 
 
-async def test_cancelling_who_awaits_stops_the_view() -> None:
-    """As interrupting the cell does."""
+async def test_cancelling_the_awaiting_task_stops_the_view() -> None:
+    """Cancelling the task that awaits a view stops the view."""
     source = Subject[int]()
     view = watch(source)
     waiting = asyncio.ensure_future(view._wait())
@@ -350,7 +350,7 @@ async def test_cancelling_who_awaits_stops_the_view() -> None:
 
 @pytest.mark.promise("runs-on")
 def test_stop_all_stops_all() -> None:
-    """Every view that runs, in the order of their beginning."""
+    """`stop_all` stops all views; `views` lists them, oldest first."""
     one, two = watch(rx.never()), watch(rx.never())
     assert views() == [one, two]
     stop_all()
@@ -358,8 +358,8 @@ def test_stop_all_stops_all() -> None:
 
 
 @pytest.mark.promise("runs-on")
-def test_an_ended_view_holds_no_connection() -> None:
-    """Who keeps the picture keeps neither the connection nor its streams."""
+def test_an_ended_view_does_not_keep_the_connection() -> None:
+    """An ended view keeps neither the connection nor its streams in memory."""
     virtual = VirtualSession(watch=True)
     view = watch(virtual.conn)
     chain = watch(virtual.conn.incoming, ops.map(str), scheduler=virtual.clock)
@@ -376,7 +376,7 @@ def test_an_ended_view_holds_no_connection() -> None:
 
 
 async def test_a_recording_is_watched_until_its_lanes_have_ended() -> None:
-    """It grows by what taps in a chain of somebody else's see."""
+    """A watched recording grows with its taps until all lanes have ended."""
     recording, source = rxws.Recording(), Subject[int]()
     view = watch(recording, title="Taps", rate=1000)
     source.pipe(recording.tap("a"), ops.map(str), recording.tap("b")).subscribe()
@@ -389,8 +389,8 @@ async def test_a_recording_is_watched_until_its_lanes_have_ended() -> None:
     assert repr(view) == "<View 'Taps': a 1, b 1, ended>"
 
 
-def test_a_recording_that_is_over_is_drawn_once() -> None:
-    """Nothing runs for it."""
+def test_an_ended_recording_is_drawn_once() -> None:
+    """The view of an ended recording ends at once."""
     recording = rxws.Recording()
     rx.of(1).pipe(recording.tap("a")).subscribe()
     assert watch(recording).state == "ended"
@@ -401,7 +401,7 @@ def test_a_recording_that_is_over_is_drawn_once() -> None:
 
 
 def test_a_view_shows_itself_as_text_and_html() -> None:
-    """One picture in HTML, the same as text, which is what `print` writes."""
+    """A view shows itself as HTML and as text; `print` writes the text."""
     virtual = VirtualSession(watch=True)
     view = watch(virtual.conn)
     virtual.peer.message("a")
@@ -426,17 +426,17 @@ def test_a_view_shows_itself_as_text_and_html() -> None:
         (rx.never(), (), {"window": 0}, "window=0 must be above 0"),
     ],
 )
-def test_a_wrong_argument_is_told_with_its_remedy(
+def test_a_wrong_argument_is_refused(
     source: Any, steps: tuple[Any, ...], options: dict[str, Any], said: str
 ) -> None:
-    """A `TypeError` or `ValueError` that names it; nothing is subscribed, and nothing runs."""
+    """A wrong argument raises an error with a remedy, and nothing is subscribed."""
     with pytest.raises((TypeError, ValueError), match=said):
         watch(source, *steps, **options)
     assert views() == []
 
 
-def test_a_close_says_what_its_code_means() -> None:
-    """In a cell; its repr makes the same value again, and so does that of a list."""
+def test_a_notebook_shows_the_meaning_of_a_close_code() -> None:
+    """A notebook shows the meaning of a close code, which the repr does not have."""
 
     class Printer:
         said = ""
