@@ -1,15 +1,17 @@
-"""The operator `map_async`: coroutines in a pipeline, bounded by holding the flow."""
+"""The operator `map_async`."""
 
 from __future__ import annotations
 
 import asyncio
+import enum
 import inspect
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
+from reactivex.disposable import SingleAssignmentDisposable
 
 from rxws._core.connection import Flow, Pausable
 from rxws._core.errors import RxwsError
@@ -26,10 +28,10 @@ _MAX_WAITING = 1024
 
 
 class Backlog(RxwsError):
-    """Too many values wait for `map_async`, from a source that it cannot hold back.
+    """Too many values are waiting for `map_async`, whose source cannot be paused.
 
     Args:
-        waiting: How many wait.
+        waiting: The number of values that are waiting.
     """
 
     def __init__(self, waiting: int) -> None:
@@ -38,8 +40,8 @@ class Backlog(RxwsError):
 
     def __str__(self) -> str:
         return (
-            f"{self.waiting} values wait for map_async, and their source cannot be held back: "
-            "pass flow=conn.flow, raise max_concurrent, or thin them out before (sample, debounce)"
+            f"{self.waiting} values are waiting for map_async, whose source cannot be paused: pass "
+            "flow=conn.flow, raise max_concurrent, or reduce them first (ops.sample, ops.debounce)"
         )
 
 
@@ -49,27 +51,29 @@ def map_async(
     ordered: bool = True,
     flow: Flow | None = None,
 ) -> Callable[[Observable[T]], Observable[R]]:
-    """Map each value by a coroutine function, and read no further while enough of them run.
+    """Map each value with a coroutine function, and pause the source while enough calls run.
 
-    While `max_concurrent` calls are under way the flow of the connection that the values come from
-    is held, so that the peer waits, and not memory. The connection is found by itself, however
-    deep in the chain its `incoming` stands. Values from elsewhere (a timer, a hub topic) wait,
-    1024 of them at the most, after which the stream fails with a `Backlog`.
+    While `max_concurrent` calls are running, the connection behind the source reads no further, so
+    a slow `fn` slows down the peer instead of filling memory. `map_async` finds the connection
+    through any chain of operators. Values of another source, such as a timer, are queued. If more
+    than 1024 are waiting, the stream fails with a `Backlog`.
 
     ```
     in        --1--2-------3--|
-    map_async -----1'---2'----3'|   max_concurrent=1, fn takes a while
+    map_async -----1'---2'----3'|   max_concurrent=1, and fn takes a while
     ```
 
     Args:
-        fn: Called with each value, and awaited. An exception of it ends the stream with it.
-        max_concurrent: How many calls may be under way at once.
-        ordered: Whether results come in the order of the values, or as they are ready.
-        flow: The flow to hold, where it is not that of the source.
+        fn: A coroutine function, called with each value. If it raises, the stream fails.
+        max_concurrent: How many calls may run at once.
+        ordered: Whether to emit the results in the order of the values. If False, each result is
+            emitted as soon as it is there.
+        flow: A flow to pause as well, if `map_async` cannot find it, such as `conn.flow` behind a
+            subject of yours.
 
     Returns:
-        An operator. Disposing its subscription cancels what is under way; its completion waits
-        for it.
+        An operator. Its result completes after the source when all calls have finished. Disposing
+        it cancels the calls that are running.
 
     Raises:
         TypeError: `fn` is not callable.
@@ -89,17 +93,10 @@ def map_async(
         def subscribe(
             observer: ObserverBase[R], scheduler: SchedulerBase | None = None
         ) -> DisposableBase:
-            # As everywhere in rxws: what is above stays on the loop, and is found from there.
-            scheduler = scheduler or LoopScheduler.running()
-            with collect_upstreams() as flows:
-                if flow is not None:
-                    flows.append(flow)
-                mapping = _Mapping(fn, max_concurrent, ordered, observer, flows, scheduler)
-                mapping.source = source.subscribe(
-                    mapping.on_next, mapping.on_error, mapping.on_completed, scheduler=scheduler
-                )
-            if mapping.over:  # within the subscription already
-                mapping.source.dispose()
+            # The loop as default keeps the operators above on it, where their flows are found.
+            used = scheduler or LoopScheduler.running()
+            mapping = _Mapping(fn, max_concurrent, ordered, observer, used)
+            mapping.start(source, flow)
             return mapping
 
         return Observable(subscribe)
@@ -107,14 +104,10 @@ def map_async(
     return operator
 
 
-class _Call(Generic[R]):
-    """One call of `fn`, or what came of it."""
-
-    __slots__ = ("done", "result")
-
-    def __init__(self) -> None:
-        self.done = False
-        self.result: R | None = None
+class _State(enum.Enum):
+    RUNNING = enum.auto()
+    SOURCE_COMPLETED = enum.auto()
+    OVER = enum.auto()
 
 
 class _Mapping(DisposableBase, Generic[T, R]):
@@ -126,106 +119,113 @@ class _Mapping(DisposableBase, Generic[T, R]):
         max_concurrent: int,
         ordered: bool,
         observer: ObserverBase[R],
-        flows: Sequence[Pausable],
-        scheduler: SchedulerBase | None,
+        scheduler: SchedulerBase,
     ) -> None:
-        self.source: DisposableBase | None = None
-        self.over = False
         self._fn = fn
         self._max_concurrent = max_concurrent
         self._ordered = ordered
         self._observer = observer
-        self._flows = flows
         self._scheduler = scheduler
+        self._source = SingleAssignmentDisposable()
+        self._state = _State.RUNNING
+        self._flows: list[Pausable] = []
+        self._pauses: list[DisposableBase] = []  # one for each of the first flows
         self._waiting: deque[T] = deque()
-        self._calls: deque[_Call[R]] = deque()  # in the order of their values
-        self._tasks: set[asyncio.Task[R]] = set()
-        self._inside = 0  # values that are called for, or whose results wait for their turn
-        self._holds: list[DisposableBase] = []
-        self._completed = False
+        # In the order of the values: calls that run, or whose result is not emitted yet (True).
+        self._calls: dict[asyncio.Task[R], bool] = {}
 
-    def on_next(self, value: T) -> None:
-        """Call, or let the value wait for its turn."""
-        if self.over:
+    def start(self, source: Observable[T], flow: Flow | None) -> None:
+        """Subscribe to the source, and collect the flows behind it."""
+        with collect_upstreams() as self._flows:
+            if flow is not None:
+                self._flows.append(flow)
+            self._source.disposable = source.subscribe(
+                self._on_next, self._on_error, self._on_completed, scheduler=self._scheduler
+            )
+
+    def dispose(self) -> None:
+        """Cancel the calls that are running, and release the flows."""
+        self._state = _State.OVER
+        self._waiting.clear()
+        for task in self._calls:
+            task.cancel()
+        self._resume()
+        self._source.dispose()
+
+    def _on_next(self, value: T) -> None:
+        if self._over:
             return
-        self._hold_if_full()
-        if self._inside < self._max_concurrent and not self._waiting:
+        self._pause_if_full()
+        if not (self._is_full or self._waiting):
             self._call(value)
         elif len(self._waiting) < _MAX_WAITING:
             self._waiting.append(value)
         else:
-            self.on_error(Backlog(len(self._waiting)))
+            self._on_error(Backlog(len(self._waiting)))
 
-    def on_error(self, error: Exception) -> None:
-        """End with an error, at once, as every operator does."""
-        if not self.over:
+    def _on_error(self, error: Exception) -> None:
+        if not self._over:
             self.dispose()
             self._observer.on_error(error)
 
-    def on_completed(self) -> None:
-        """End when what is under way has come."""
-        self._completed = True
-        self._complete_if_done()
+    def _on_completed(self) -> None:
+        if self._state is _State.RUNNING:
+            self._state = _State.SOURCE_COMPLETED
+            self._complete_if_done()
 
-    def dispose(self) -> None:
-        """Cancel what is under way, and let the flow go."""
-        self.over = True
-        self._waiting.clear()
-        for task in self._tasks:
-            task.cancel()
-        self._let_go()
-        if self.source is not None:
-            self.source.dispose()
+    def _complete_if_done(self) -> None:
+        if self._state is _State.SOURCE_COMPLETED and not (self._calls or self._waiting):
+            self._state = _State.OVER
+            self._observer.on_completed()
 
     def _call(self, value: T) -> None:
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError as exc:
-            self.on_error(exc)
+            self._on_error(exc)
             return
-        call: _Call[R] = _Call()
-        if self._ordered:
-            self._calls.append(call)
-        with no_upstreams():  # what fn subscribes is no source of ours
+        with no_upstreams():  # what fn subscribes to is not behind this source
             task = loop.create_task(_await(self._fn, value))
-            task.add_done_callback(lambda task: self._on_done(task, call))
-        self._inside += 1
-        self._tasks.add(task)
-        self._hold_if_full()
+            task.add_done_callback(self._on_done)
+        self._calls[task] = False
+        self._pause_if_full()
 
-    def _hold_if_full(self) -> None:
-        """Hold every flow that is known by now; a `concat` may have come to another."""
-        if self._inside >= self._max_concurrent:
-            for flow in self._flows[len(self._holds) :]:
-                self._holds.append(flow.pause())
-
-    def _on_done(self, task: asyncio.Task[R], call: _Call[R]) -> None:
-        self._tasks.discard(task)
+    def _on_done(self, task: asyncio.Task[R]) -> None:
+        error: Exception | None = None
         if task.cancelled():
-            self.on_error(RxwsError(f"a call of {self._fn!r} was cancelled"))
-        elif (error := task.exception()) is not None:
-            # A BaseException, like KeyboardInterrupt, has left through the event loop already.
-            self.on_error(error if isinstance(error, Exception) else RxwsError(repr(error)))
-        elif not self.over:
-            call.result, call.done = task.result(), True
-            self._emit(call)
-            while self._waiting and self._inside < self._max_concurrent and not self.over:
-                self._call(self._waiting.popleft())
-            if self._inside < self._max_concurrent:
-                self._let_go()
-            self._complete_if_done()
+            error = RxwsError(f"a call of {self._fn!r} was cancelled")
+        elif (raised := task.exception()) is not None:
+            # A BaseException like KeyboardInterrupt has also left through the event loop.
+            error = raised if isinstance(raised, Exception) else RxwsError(repr(raised))
+        if error is not None or self._over:
+            del self._calls[task]
+            if error is not None:
+                self._on_error(error)
+            return
+        self._calls[task] = True
+        self._emit_after(task)
+        while self._waiting and not self._is_full and not self._over:
+            self._call(self._waiting.popleft())
+        if not self._is_full:
+            self._resume()
+        self._complete_if_done()
 
-    def _emit(self, call: _Call[R]) -> None:
+    def _emit_after(self, task: asyncio.Task[R]) -> None:
+        """Emit the result of a call that has finished, or, in order, what may be emitted now."""
         if not self._ordered:
-            self._tell(call)
-        while self._calls and self._calls[0].done and not self.over:
-            self._tell(self._calls.popleft())
+            self._emit(task)
+            return
+        while self._calls and not self._over:
+            first = next(iter(self._calls))
+            if not self._calls[first]:
+                return
+            self._emit(first)
 
-    def _tell(self, call: _Call[R]) -> None:
-        """Pass a result on; what a subscriber raises over it is a fault of the connection."""
-        self._inside -= 1
+    def _emit(self, task: asyncio.Task[R]) -> None:
+        """Emit a result; what a subscriber raises is a fault of the connection, if there is one."""
+        del self._calls[task]
         try:
-            self._observer.on_next(call.result)  # type: ignore[arg-type] # None is an R's then
+            self._observer.on_next(task.result())
         except Exception as exc:
             if isinstance(self._scheduler, ConnectionScheduler):
                 self._scheduler.fault(exc)
@@ -234,15 +234,24 @@ class _Mapping(DisposableBase, Generic[T, R]):
                     {"message": "a subscriber of map_async raised", "exception": exc}
                 )
 
-    def _complete_if_done(self) -> None:
-        if self._completed and not (self._inside or self._waiting or self.over):
-            self.over = True
-            self._observer.on_completed()
+    @property
+    def _over(self) -> bool:
+        return self._state is _State.OVER
 
-    def _let_go(self) -> None:
-        holds, self._holds = self._holds, []
-        for hold in holds:
-            hold.dispose()
+    @property
+    def _is_full(self) -> bool:
+        return len(self._calls) >= self._max_concurrent
+
+    def _pause_if_full(self) -> None:
+        """Pause all flows known by now: `concat` may have subscribed to another source."""
+        if self._is_full:
+            for flow in self._flows[len(self._pauses) :]:
+                self._pauses.append(flow.pause())
+
+    def _resume(self) -> None:
+        pauses, self._pauses = self._pauses, []
+        for pause in pauses:
+            pause.dispose()
 
 
 async def _await(fn: Callable[[T], Awaitable[R]], value: T) -> R:
@@ -250,6 +259,6 @@ async def _await(fn: Callable[[T], Awaitable[R]], value: T) -> R:
     if not inspect.isawaitable(result):
         raise TypeError(
             f"map_async takes a coroutine function: {fn!r} returned {type(result).__name__}; "
-            "use ops.map for a plain one"
+            "use ops.map for a plain function"
         )
-    return await result  # type: ignore[no-any-return] # of an Any that was checked
+    return await result  # type: ignore[no-any-return] # checked above

@@ -1,4 +1,4 @@
-"""Keep a chain on the event loop."""
+"""The operator `on_loop`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ T = TypeVar("T")
 
 
 def on_loop() -> Callable[[Observable[T]], Observable[T]]:
-    """Keep a chain on the event loop of who subscribes it; it goes to the chain's end.
+    """Run a chain of operators on the event loop; place it at the end of the chain.
 
     Time operators above it (`debounce`, `delay`, `interval`) use the loop's timers instead of
-    RxPY's timer threads, and what another thread emits is brought onto the loop, in its order.
+    RxPY's timer threads. Values that another thread emits are moved to the loop, in order.
 
     ```
     thread  --1-----2--|
@@ -29,10 +29,11 @@ def on_loop() -> Callable[[Observable[T]], Observable[T]]:
     ```
 
     Returns:
-        An operator.
+        An operator. The loop is the one that is running when its result is subscribed, or the
+        scheduler that is passed to `subscribe`.
 
     Raises:
-        RuntimeError: From subscribing, where no event loop runs and no scheduler is passed.
+        RuntimeError: Raised by `subscribe` if no event loop is running and no scheduler is passed.
 
     Examples:
         ```python
@@ -47,16 +48,16 @@ def on_loop() -> Callable[[Observable[T]], Observable[T]]:
             loop = scheduler or LoopScheduler.running()
             thread = threading.get_ident()
 
-            def bring(call: Callable[[], None]) -> None:
+            def run(call: Callable[[], None]) -> None:
                 if threading.get_ident() == thread:
                     call()
                 else:
                     call_later(loop, 0, call)
 
             return source.subscribe(
-                lambda value: bring(lambda: observer.on_next(value)),
-                lambda error: bring(lambda: observer.on_error(error)),
-                lambda: bring(observer.on_completed),
+                lambda value: run(lambda: observer.on_next(value)),
+                lambda error: run(lambda: observer.on_error(error)),
+                lambda: run(observer.on_completed),
                 scheduler=loop,
             )
 

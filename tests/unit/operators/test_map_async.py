@@ -214,7 +214,7 @@ async def test_a_plain_function_is_told_so(plain: Any) -> None:
     out: Subscriber[Any] = Subscriber(rx.of("a").pipe(map_async(plain)), Clock())
     await settle()
     assert isinstance(out.error, TypeError)
-    assert "use ops.map for a plain one" in str(out.error)
+    assert "use ops.map for a plain function" in str(out.error)
 
 
 async def test_whatever_can_be_awaited_will_do() -> None:

@@ -125,7 +125,7 @@ async def test_a_source_that_cannot_be_held_meets_a_bound() -> None:
     assert isinstance(error, Backlog)
     assert isinstance(error, RxwsError)
     assert error.waiting == 1024
-    assert "pass flow=conn.flow, raise max_concurrent, or thin them out" in str(error)
+    assert "pass flow=conn.flow, raise max_concurrent, or reduce them first" in str(error)
     await settle()
     assert bench.calls.cancelled == ["0"]
     assert bench.source.observers == []
