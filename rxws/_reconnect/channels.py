@@ -44,7 +44,6 @@ class ChannelHost(Protocol):
     @property
     def connection(self) -> object:
         """The open connection, None if none is."""
-        ...
 
     @property
     def sending(self) -> bool:
@@ -53,26 +52,21 @@ class ChannelHost(Protocol):
 
     def send(self, message: Any) -> None:
         """Send a message of a channel's user, on any connection."""
-        ...
 
     def send_pinned(self, message: Any) -> PendingMessage | None:
         """Send a message on the open connection only; return None if none is open."""
-        ...
 
     def on_channel_changed(self, channel: Channel[Any]) -> None:
         """Somebody has subscribed to a channel, or left it; called on any thread."""
-        ...
 
     def on_channel_fault(self, error: Exception, repeated: bool) -> None:
         """A subscriber or a function of a channel has raised, for the first time or again."""
-        ...
 
 
 class _AtServer(enum.Enum):
     UNSUBSCRIBED = enum.auto()
     SUBSCRIBED = enum.auto()
-    UNSUBSCRIBING = enum.auto()
-    """The unsubscribe message is being made."""
+    UNSUBSCRIBING = enum.auto()  # the unsubscribe message is being made
 
 
 class Channel(RestartableStream[In], Subject[Any]):

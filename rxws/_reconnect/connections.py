@@ -118,12 +118,7 @@ def dialer_of(
     scheduler: SchedulerBase | None,
     options: dict[str, Any],
 ) -> Dialer[Any, Any]:
-    """Return the dialer of a URL, or of an Observable that dials.
-
-    Raises:
-        TypeError: There are options for an Observable, or wrong ones for a URL.
-        ValueError: An option is out of range.
-    """
+    """Return the dialer of a URL, or of an Observable that dials once for each subscription."""
     if not isinstance(url, Observable):
         return _dialer_of_url(url, policy, {"codec": codec or codecs.raw, **options})
     if options:
@@ -159,8 +154,7 @@ def _dialer_of_url(url: Url, policy: ReconnectPolicy, options: dict[str, Any]) -
 def _from_coroutine(function: Callable[[], Awaitable[T]]) -> Observable[T]:
     """Emit what a coroutine function returns or raises; disposing cancels it.
 
-    Not `from_future`, which emits one turn after the result is there: a connection would stay open
-    if the subscription is disposed in between.
+    `from_future` emits one turn later: if it is disposed before, the connection would stay open.
     """
 
     def subscribe(observer: ObserverBase[T], _: SchedulerBase | None = None) -> DisposableBase:

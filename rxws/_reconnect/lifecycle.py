@@ -29,59 +29,36 @@ Finish = Callable[[Exception | None], bool]
 
 
 class _Phase(enum.Enum):
-    IDLE = enum.auto()
-    """Nothing is open or being opened."""
-    DIALING = enum.auto()
-    """A connection is being opened, or the wait before the next attempt is running."""
-    OPENING = enum.auto()
-    """A connection is open, and the messages that go first on it are being collected."""
-    OPEN = enum.auto()
-    """The queue is sent as it fills."""
-    DRAINING = enum.auto()
-    """Nobody is subscribed any more: what waits is sent if it leaves at once, then it closes."""
+    IDLE = enum.auto()  # nothing is open or being opened
+    DIALING = enum.auto()  # a connection is being opened, or the wait for that is running
+    OPENING = enum.auto()  # it is open, and what goes first on it is being collected
+    OPEN = enum.auto()  # the queue is sent as it fills
+    DRAINING = enum.auto()  # nobody is subscribed: it closes when the queue is sent
 
 
-class Owner(Protocol):
-    """The subject whose connections are managed."""
+class _Owner(Protocol):
+    """The subject whose connections are managed; see `RestartableStream`."""
 
     @property
-    def observed(self) -> bool:
-        """Whether anybody is subscribed."""
-        ...
-
-    def on_next(self, value: Any) -> None:
-        """Send a message."""
-        ...
-
-    def deliver(self, value: Any) -> None:
-        """Notify all subscribers of a value."""
-        ...
-
-    def finish_subscribers(self) -> Finish:
-        """Detach all subscribers."""
-        ...
+    def observed(self) -> bool: ...
+    def on_next(self, value: Any) -> None: ...
+    def deliver(self, value: Any) -> None: ...
+    def finish_subscribers(self) -> Finish: ...
 
 
 class SubjectLifecycle:
-    """The connections of a subject, one after the other, on the thread of its affinity.
+    """Opens, uses and closes the connections of a subject, on the thread of its `affinity`.
 
-    Only the methods in the section "on any thread" may be called from elsewhere.
+    Only the methods in the section "on any thread" may be called on other threads.
 
     Args:
-        owner: The subject.
-        dispatcher: The dispatcher of all its streams.
-        affinity: Its thread.
-        queue: What it has to send.
-        dialer: Makes a `Reconnector` for each run.
-        opening: Returns what to send first on a connection.
-
-    Attributes:
-        current_status: The status; `status` may notify of it later.
+        dialer: Makes a `Reconnector` for each run, that is from the first subscriber to the last.
+        opening: Returns the messages to send first on a connection.
     """
 
     def __init__(
         self,
-        owner: Owner,
+        owner: _Owner,
         dispatcher: Dispatcher,
         affinity: LoopAffinity,
         queue: OfflineQueue,
@@ -90,7 +67,7 @@ class SubjectLifecycle:
     ) -> None:
         self.dispatcher = dispatcher
         self.queue = queue
-        self.current_status: Status = Closed(None)
+        self.current_status: Status = Closed(None)  # `status` may emit it later
         self.status: ReplayStream[Status] = ReplayStream(dispatcher, log_fault, Closed(None))
         self.faults = FaultStream(dispatcher, affinity)
         self.drops = DropStream(dispatcher, log_fault, queue)
@@ -114,11 +91,7 @@ class SubjectLifecycle:
     # --- on any thread ------------------------------------------------------------------------
 
     def on_subscribers_changed(self) -> None:
-        """Somebody has subscribed to the subject, or left it.
-
-        Raises:
-            RuntimeError: The first one has subscribed where no event loop is known.
-        """
+        """Somebody has subscribed to the subject, or left; raises where no loop is known."""
         self._bind(self._owner.observed)
         self._affinity.run(self._reconcile)
 
@@ -133,7 +106,7 @@ class SubjectLifecycle:
         self._affinity.run(reconcile)
 
     def try_send(self, value: Any) -> bool:
-        """Send a message if that is possible at once, ahead of nothing that waits."""
+        """Send a message if nothing waits before it and it leaves at once."""
         link = self._link
         return (
             link is not None
@@ -143,10 +116,10 @@ class SubjectLifecycle:
         )
 
     def pump_soon(self) -> None:
-        """Send what waits, and report what was dropped; at once on the thread."""
+        """Send what waits, and report drops: now if this is the thread, or else soon on it."""
         if self._affinity.on_thread:
             self._pump()
-        elif not self._pump_scheduled:  # one call takes all that is queued by then
+        elif not self._pump_scheduled:  # one call sends all that is queued by then
             self._pump_scheduled = True
             self._affinity.run(self._pump)
 
@@ -155,7 +128,7 @@ class SubjectLifecycle:
         self._affinity.run(lambda: self.faults.report_subscriber(error))
 
     def end(self, end: Ending) -> None:
-        """End after what waits; without effect if nothing is open and nothing waits."""
+        """End once the queue is sent; no effect if nothing is open or queued."""
         self._bind(wanted=False)
         if (self._phase is _Phase.IDLE and not len(self.queue)) or not self.queue.seal(end):
             _log_unsent_error(end)
@@ -174,7 +147,7 @@ class SubjectLifecycle:
         self._affinity.run(dispose)
 
     def _bind(self, wanted: bool) -> None:
-        """Forget an event loop that is closed, and find another one for a first subscriber."""
+        """Leave a closed event loop, and find one for the first subscriber."""
         if self._affinity.closed:
             self._detach_from_loop()
         if wanted and self._phase is _Phase.IDLE:
@@ -202,22 +175,20 @@ class SubjectLifecycle:
             self._reconciling = False
 
     def _step(self) -> bool:
-        """Return whether anything was to be done."""
-        if self._wanted:
-            if self._phase is _Phase.IDLE:
+        """Return whether there was anything to do."""
+        match self._wanted, self._phase:
+            case True, _Phase.IDLE:
                 self._start_run()
-            elif self._phase is _Phase.DRAINING:
+            case True, _Phase.DRAINING:
                 self._phase = _Phase.OPEN
-            else:
+            case False, _Phase.OPEN:
+                self._phase = _Phase.DRAINING
+                assert self._link is not None
+                self._link.pump()
+            case False, _Phase.DIALING | _Phase.OPENING:
+                self._stop_run()
+            case _:
                 return False
-        elif self._phase is _Phase.OPEN:
-            self._phase = _Phase.DRAINING
-            assert self._link is not None
-            self._link.pump()
-        elif self._phase in {_Phase.DIALING, _Phase.OPENING}:
-            self._stop_run()
-        else:
-            return False
         return True
 
     def _start_run(self) -> None:
@@ -228,7 +199,7 @@ class SubjectLifecycle:
             self._run.start()
 
     def _stop_run(self) -> None:
-        """Close with 1000; what still waits is for the next run."""
+        """Close with 1000; the next run sends what is still queued."""
         run, self._run = self._run, None
         self._phase = _Phase.IDLE
         if not len(self.queue):
@@ -237,7 +208,7 @@ class SubjectLifecycle:
         run.dispose()
 
     def _detach_from_loop(self) -> None:
-        """Forget what ran on a loop that is closed: it can be neither notified nor disposed."""
+        """Forget what ran on a closed loop, where nothing can be disposed any more."""
         self._run = None
         self._phase = _Phase.IDLE
         self._pump_scheduled = False
@@ -251,7 +222,7 @@ class SubjectLifecycle:
         elif self._run is not None and not len(self.queue):
             assert self.queue.end is not None
             _log_unsent_error(self.queue.end)
-            # Before the status: whoever subscribes because of that is for the next run.
+            # First: a subscriber that the status `Closed` brings belongs to the next run.
             detached = self._detach_subscribers()
             self._stop_run()
             _finish(detached, None)
@@ -286,7 +257,7 @@ class SubjectLifecycle:
             self.drops.report_new()
 
     def on_all_sent(self) -> None:
-        """See `LinkOwner`."""
+        """See `Link`."""
         self.drops.log_unobserved()
         link, end = self._link, self.queue.end
         if link is not None and end is not None and not link.ended:
@@ -299,7 +270,7 @@ class SubjectLifecycle:
     # --- what a run reports -------------------------------------------------------------------
 
     def on_value(self, value: Any) -> None:
-        """See `LinkOwner`."""
+        """See `Link`."""
         self._owner.deliver(value)
         self.channels.deliver(value)
 
@@ -320,7 +291,7 @@ class SubjectLifecycle:
 
     def _set_status(self, status: Status) -> None:
         self.current_status = status
-        if not isinstance(status, Open):  # then the queue is sent first, and what expired dropped
+        if not isinstance(status, Open):  # then it is logged when the queue was sent
             self.drops.log_unobserved()
         self.status.emit(status)
 
@@ -351,7 +322,7 @@ class SubjectLifecycle:
             self._pump()
 
     def _is_current(self, link: Link) -> bool:
-        """Whether the callbacks since `link` was made have left it open and wanted."""
+        """Whether the callbacks of users have left the link open and wanted."""
         return self._link is link and self._wanted
 
     def _release_link(self) -> None:
@@ -361,7 +332,7 @@ class SubjectLifecycle:
         self.channels.forget_all()
 
     def _on_end(self, error: Exception | None = None) -> None:
-        if self._phase is _Phase.IDLE:  # stopped over the last status
+        if self._phase is _Phase.IDLE:  # stopped when the status became `Closed`
             return
         self._run = None
         self._phase = _Phase.IDLE

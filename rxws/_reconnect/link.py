@@ -22,7 +22,7 @@ from rxws._session.read_gate import Hold
 from .diagnostics import FaultStream
 from .offline_queue import OfflineQueue
 
-__all__ = ["Link", "LinkOwner", "PinnedMessage", "SharedPause"]
+__all__ = ["Link", "PinnedMessage", "SharedPause"]
 
 
 class SharedPause:
@@ -86,19 +86,14 @@ class _DirectSender(Protocol):
     """The port to a connection's `outgoing`."""
 
     def try_send(self, value: Any) -> bool | None:
-        """Send a message if it leaves at once.
-
-        Returns:
-            False if it does not leave, None if it cannot be encoded, which is reported as a fault.
-        """
-        ...
+        """See `Outgoing.try_send`."""
 
 
 @runtime_checkable
 class _BacklogFlow(Protocol):
     """The port to a connection's `flow`."""
 
-    on_drained: Any  # called when the transport, which must run, is ready for frames and has none
+    on_drained: Any  # a function, called when the transport asks for frames and there are none
 
     @property
     def ready(self) -> bool:
@@ -107,11 +102,10 @@ class _BacklogFlow(Protocol):
 
     def set_external_backlog(self, size: int) -> None:
         """Count the bytes of a queue elsewhere as buffered, so that they pause reading."""
-        ...
 
 
-class LinkOwner(Protocol):
-    """What a link sends from and reports to."""
+class _Owner(Protocol):
+    """The lifecycle of which a link is a part."""
 
     queue: OfflineQueue
     pauses: SharedPause
@@ -119,29 +113,24 @@ class LinkOwner(Protocol):
 
     def on_value(self, value: Any) -> None:
         """A message came in."""
-        ...
 
     def on_all_sent(self) -> None:
-        """Nothing waits any more; called at the end of each `pump`."""
-        ...
+        """Nothing waits; called at the end of each `pump`."""
 
 
 class Link:
     """One connection in the use of its owner, which attaches, starts and stops it, in this order.
 
-    Messages leave in the order in which they were pushed. Those pinned before `start` go first.
-
-    Attributes:
-        active: Whether it is started, and not stopped.
-        ended: Whether the end of the queue was sent.
+    Messages leave in the order in which they were pushed; those pinned before `start` go first.
     """
 
-    def __init__(self, connection: Connection[Any, Any], owner: LinkOwner) -> None:
+    def __init__(self, connection: Connection[Any, Any], owner: _Owner) -> None:
         outgoing, flow = connection.outgoing, connection.flow
         if not (isinstance(outgoing, _DirectSender) and isinstance(flow, _BacklogFlow)):
             raise TypeError(f"{connection!r} was not opened by rxws")
         self.connection = connection
-        self.active = self.ended = False
+        self.active = False  # between `start` and `stop`
+        self.ended = False  # whether the end of the queue was sent
         self._outgoing: _DirectSender = outgoing
         self._flow: _BacklogFlow = flow
         self._owner = owner
@@ -152,7 +141,7 @@ class Link:
         self._incoming: DisposableBase | None = None
 
     def attach(self) -> None:
-        """Take the messages that come in, the pauses and the faults."""
+        """Receive messages and faults, and apply the pauses."""
         connection = self.connection
         with no_upstreams():
             self._incoming = connection.incoming.subscribe(
@@ -162,12 +151,12 @@ class Link:
         self._owner.faults.follow(connection)
 
     def start(self) -> None:
-        """Send from now on; what waits leaves with the next `pump`."""
+        """Send from the next `pump` on."""
         self.active = True
         self._flow.on_drained = self._on_drained
 
     def stop(self) -> None:
-        """Undo `attach` and `start`: the connection is closed or about to be."""
+        """Undo `attach` and `start`; the connection is closed or closing."""
         if self.active:
             self.active = False
             self._flow.on_drained = noop
@@ -181,7 +170,7 @@ class Link:
 
     def pin(self, message: Any) -> PinnedMessage:
         """Queue a message for this connection only."""
-        # Else those that are withdrawn would pile up while the peer reads nothing.
+        # Otherwise withdrawn messages would pile up while the peer reads nothing.
         while self._pinned and self._pinned[-1].state is _Pinned.WITHDRAWN:
             self._pinned.pop()
         pinned = PinnedMessage(message, self._queue.next_order() if self.active else _FIRST)
@@ -189,13 +178,13 @@ class Link:
         return pinned
 
     def try_send(self, value: Any) -> bool:
-        """Send a message if it leaves at once, and else do nothing."""
+        """Send a message if it leaves at once, and otherwise do nothing."""
         if not self.active or self._pinned or len(self._queue) or not self._flow.ready:
             return False
         return self._send(value) is not False
 
     def pump(self) -> None:
-        """Send the messages that wait, until one does not leave at once."""
+        """Send waiting messages until one does not leave at once."""
         if self._pumping or not self.active:
             return
         self._pumping = True
@@ -217,7 +206,7 @@ class Link:
             self.connection.outgoing.on_error(end)
 
     def _send_waiting(self) -> bool:
-        """Send what leaves at once, and return whether nothing waits any more."""
+        """Return whether all messages were sent."""
         while self.active and not self._is_empty():
             if not self._flow.ready:
                 return False

@@ -29,14 +29,7 @@ __all__ = [
 ]
 
 Reason = Literal["expired", "overflow", "conflated", "closed", "fault"]
-"""Why a message was dropped.
-
-- `"expired"`: it waited longer than `ttl` seconds.
-- `"overflow"`: the queue was full.
-- `"conflated"`: a newer message with the same key replaced it.
-- `"closed"`: it was pushed after the end, or was queued when the subject was disposed.
-- `"fault"`: it could not be encoded, or has no key; `errors` reports the reason.
-"""
+"""Why a message was dropped; see `Dropped`."""
 
 _Named = Literal["drop_oldest", "drop_newest"]
 

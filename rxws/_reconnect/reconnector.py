@@ -120,11 +120,10 @@ class Reconnector(DisposableBase, Generic[In, Out]):
         )
 
     def stop_redialing(self, error: Exception | None = None) -> None:
-        """End when the open connection, which this side is closing, is closed.
+        """Make the open connection, which this side closes now, the last one.
 
-        Args:
-            error: The error to end with. By default it completes if this side closed first or the
-                close is clean, and else fails with a `ConnectionClosed`.
+        Without an `error` to end with, it completes if this side closed first or the close is
+        clean. Otherwise it fails with a `ConnectionClosed`.
         """
         self._redials = False
         self._error = error
@@ -289,10 +288,7 @@ class Reconnector(DisposableBase, Generic[In, Out]):
 Dialer: TypeAlias = Callable[
     [ObserverBase[Connection[In, Out]], OnStatus, SchedulerBase | None], Reconnector[In, Out]
 ]
-"""Makes the `Reconnector` of one subscription; the caller starts it.
-
-Its parameters are the observer, what is called with each status, and the scheduler.
-"""
+"""Makes a `Reconnector`, to be started, of an observer, `on_status` and the scheduler."""
 
 
 def reconnector_of(
@@ -300,13 +296,7 @@ def reconnector_of(
     policy: ReconnectPolicy,
     scheduler: SchedulerBase | None = None,
 ) -> Dialer[In, Out]:
-    """Return the dialer of an Observable that dials once for each subscription.
-
-    Args:
-        dial: The Observable.
-        policy: When to dial again.
-        scheduler: By default the subscription's, or else the running event loop.
-    """
+    """Return the dialer of an Observable that dials once for each subscription."""
     return lambda observer, on_status, subscribed_with: Reconnector(
         dial,
         observer,
@@ -319,12 +309,7 @@ def reconnector_of(
 def observable_of(
     dialer: Dialer[In, Out], status: ObserverBase[Status] | None
 ) -> Observable[Connection[In, Out]]:
-    """Return a cold Observable of connections: each subscription dials for itself.
-
-    Args:
-        dialer: Dials.
-        status: Notified of every status after the first, which is `Closed(None)`.
-    """
+    """Return a cold Observable of connections: each subscription dials for itself."""
 
     def subscribe(
         observer: ObserverBase[Connection[In, Out]], scheduler: SchedulerBase | None = None
