@@ -17,7 +17,7 @@ from rxws._core.connection import Close, In, Pausable
 from rxws._core.streams import Dispatcher, RestartableStream
 from rxws._core.upstream import register_upstream
 
-__all__ = ["UNSET", "Channel", "ChannelHost", "ChannelRegistry", "PendingMessage", "counted"]
+__all__ = ["UNSET", "Channel", "ChannelRegistry", "PendingMessage", "counted"]
 
 UNSET: Final[Any] = object()
 """No key is given."""
@@ -31,36 +31,21 @@ class PendingMessage(Protocol):
         ...
 
 
-class ChannelHost(Protocol):
-    """What connects and sends for channels."""
+class _ChannelHost(Protocol):
+    """What connects and sends for channels; see `SubjectLifecycle`."""
 
     dispatcher: Dispatcher
 
     @property
-    def pauses(self) -> Pausable:
-        """Pauses reading, whichever connection is open."""
-        ...
-
+    def pauses(self) -> Pausable: ...
     @property
-    def connection(self) -> object:
-        """The open connection, None if none is."""
-
+    def connection(self) -> object: ...
     @property
-    def sending(self) -> bool:
-        """Whether a connection takes messages: `subscribe_all` was called for it."""
-        ...
-
-    def send(self, message: Any) -> None:
-        """Send a message of a channel's user, on any connection."""
-
-    def send_pinned(self, message: Any) -> PendingMessage | None:
-        """Send a message on the open connection only; return None if none is open."""
-
-    def on_channel_changed(self, channel: Channel[Any]) -> None:
-        """Somebody has subscribed to a channel, or left it; called on any thread."""
-
-    def on_channel_fault(self, error: Exception, repeated: bool) -> None:
-        """A subscriber or a function of a channel has raised, for the first time or again."""
+    def sending(self) -> bool: ...
+    def send(self, message: Any) -> None: ...
+    def send_pinned(self, message: Any) -> PendingMessage | None: ...
+    def on_channel_changed(self, channel: Channel[Any]) -> None: ...
+    def on_channel_fault(self, error: Exception, repeated: bool) -> None: ...
 
 
 class _AtServer(enum.Enum):
@@ -89,7 +74,7 @@ class Channel(RestartableStream[In], Subject[Any]):
 
     def __init__(
         self,
-        host: ChannelHost,
+        host: _ChannelHost,
         messages: tuple[Any, Any],
         match: Callable[[Any], Any],
         key: Hashable,
@@ -217,7 +202,7 @@ def counted(number: int, noun: str) -> str:
 class ChannelRegistry:
     """All channels of one host that are observed."""
 
-    def __init__(self, host: ChannelHost) -> None:
+    def __init__(self, host: _ChannelHost) -> None:
         self._host = host
         self._active: dict[Channel[Any], None] = {}
         self._unkeyed: tuple[Channel[Any], ...] = ()

@@ -143,10 +143,10 @@ def _dialer_of_url(url: Url, policy: ReconnectPolicy, options: dict[str, Any]) -
             )
             return await (call if own is None else call.through(own))
 
-        scheduler = LoopScheduler.running()
+        loop = LoopScheduler.running()
         keeper = asyncio.get_running_loop().create_task(_keep(own)) if own is not None else None
         on_end = None if keeper is None else keeper.cancel
-        return Reconnector(_from_coroutine(dial), observer, policy, scheduler, on_status, on_end)
+        return Reconnector(_from_coroutine(dial), observer, policy, loop, on_status, on_end)
 
     return make
 

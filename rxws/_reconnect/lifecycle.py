@@ -96,7 +96,7 @@ class SubjectLifecycle:
         self._affinity.run(self._reconcile)
 
     def on_channel_changed(self, channel: Channel[Any]) -> None:
-        """Likewise for a channel; see `ChannelHost`."""
+        """Somebody has subscribed to a channel, or left."""
 
         def reconcile() -> None:
             self.channels.reconcile(channel)
@@ -234,15 +234,15 @@ class SubjectLifecycle:
 
     @property
     def sending(self) -> bool:
-        """Whether a connection takes messages; see `ChannelHost`."""
+        """Whether channels may send: `subscribe_all` was called for the open connection."""
         return self._link is not None and self._link.active
 
     def send(self, message: Any) -> None:
-        """See `ChannelHost`."""
+        """Send a message of a channel's user, on any connection."""
         self._owner.on_next(message)
 
     def send_pinned(self, message: Any) -> PendingMessage | None:
-        """See `ChannelHost`."""
+        """Send a message on the open connection only; return None if none is open."""
         if self._link is None:
             return None
         pinned = self._link.pin(message)
@@ -257,7 +257,7 @@ class SubjectLifecycle:
             self.drops.report_new()
 
     def on_all_sent(self) -> None:
-        """See `Link`."""
+        """Nothing waits any more; called at the end of each `Link.pump`."""
         self.drops.log_unobserved()
         link, end = self._link, self.queue.end
         if link is not None and end is not None and not link.ended:
@@ -270,12 +270,12 @@ class SubjectLifecycle:
     # --- what a run reports -------------------------------------------------------------------
 
     def on_value(self, value: Any) -> None:
-        """See `Link`."""
+        """A message came in."""
         self._owner.deliver(value)
         self.channels.deliver(value)
 
     def on_channel_fault(self, error: Exception, repeated: bool) -> None:
-        """See `ChannelHost`."""
+        """A subscriber or a function of a channel has raised, for the first time or again."""
         self.faults.report_channel(error, repeated)
 
     def _on_status(self, status: Status) -> None:
@@ -332,8 +332,6 @@ class SubjectLifecycle:
         self.channels.forget_all()
 
     def _on_end(self, error: Exception | None = None) -> None:
-        if self._phase is _Phase.IDLE:  # stopped when the status became `Closed`
-            return
         self._run = None
         self._phase = _Phase.IDLE
         self.queue.unseal()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 from reactivex.abc import DisposableBase
@@ -83,39 +84,31 @@ class PinnedMessage:
 
 @runtime_checkable
 class _DirectSender(Protocol):
-    """The port to a connection's `outgoing`."""
+    """The port to a connection's `outgoing`; see `Outgoing`."""
 
-    def try_send(self, value: Any) -> bool | None:
-        """See `Outgoing.try_send`."""
+    def try_send(self, value: Any, /) -> bool | None: ...
 
 
 @runtime_checkable
 class _BacklogFlow(Protocol):
-    """The port to a connection's `flow`."""
+    """The port to a connection's `flow`; see `FlowControl`."""
 
-    on_drained: Any  # a function, called when the transport asks for frames and there are none
+    on_drained: Callable[[], object]
 
     @property
-    def ready(self) -> bool:
-        """Whether `try_send` is worth a call: a message would leave, or a loss would show."""
-        ...
-
-    def set_external_backlog(self, size: int) -> None:
-        """Count the bytes of a queue elsewhere as buffered, so that they pause reading."""
+    def ready(self) -> bool: ...
+    def set_external_backlog(self, waiting: int, /) -> None: ...
 
 
 class _Owner(Protocol):
-    """The lifecycle of which a link is a part."""
+    """What has a link; see `SubjectLifecycle`."""
 
     queue: OfflineQueue
     pauses: SharedPause
     faults: FaultStream
 
-    def on_value(self, value: Any) -> None:
-        """A message came in."""
-
-    def on_all_sent(self) -> None:
-        """Nothing waits; called at the end of each `pump`."""
+    def on_value(self, value: Any) -> None: ...
+    def on_all_sent(self) -> None: ...
 
 
 class Link:

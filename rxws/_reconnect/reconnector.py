@@ -70,7 +70,7 @@ class Reconnector(DisposableBase, Generic[In, Out]):
         dial: Dials once for each subscription.
         observer: Notified of each connection while it is open, and of the end.
         policy: When to dial again.
-        scheduler: Measures and runs the waits.
+        scheduler: Runs the waits; by default the running event loop.
         on_status: Called with every status after the first, which is `Closed(None)`.
         on_end: Called once, when it ends, before `observer` is notified, or when it is disposed.
     """
@@ -80,17 +80,17 @@ class Reconnector(DisposableBase, Generic[In, Out]):
         dial: Observable[Connection[In, Out]],
         observer: ObserverBase[Connection[In, Out]],
         policy: ReconnectPolicy,
-        scheduler: SchedulerBase,
+        scheduler: SchedulerBase | None,
         on_status: OnStatus = None,
         on_end: Callable[[], object] | None = None,
     ) -> None:
         self._dial = dial
         self._observer: ObserverBase[Connection[In, Out]] | None = observer  # None: it has ended
         self._policy = policy
-        self._scheduler = scheduler
+        self._scheduler = scheduler or LoopScheduler.running()
         self._on_status = on_status
         self._on_end = on_end
-        self._seconds = seconds_of(scheduler)
+        self._seconds = seconds_of(self._scheduler)
         self._thread = get_ident()
         self._status: Status = Closed(None)
         self._attempt = 0
@@ -98,6 +98,7 @@ class Reconnector(DisposableBase, Generic[In, Out]):
         self._opened = 0.0  # when the connection was
         self._connection: Connection[In, Out] | None = None  # to be closed by `dispose`
         self._redials = True
+        self._disposed = False
         self._error: Exception | None = None  # what `stop_redialing` was given
         # Of the current status: the dial and the connection's `closed`, or the timer.
         self._subscriptions: list[DisposableBase] = []
@@ -240,7 +241,7 @@ class Reconnector(DisposableBase, Generic[In, Out]):
 
     def _end(self, close: Close | None, error: Exception | None) -> None:
         observer = self._stop(Closed(close, error))
-        if observer is None:  # disposed by a policy that then raised
+        if observer is None or self._disposed:  # by a policy that then raised, or by the status
             return
         try:
             if error is None:
@@ -253,10 +254,11 @@ class Reconnector(DisposableBase, Generic[In, Out]):
             logger.error("the connections %s: %s", what, exc, exc_info=exc)
 
     def _dispose(self) -> None:
+        self._disposed = True
         self._stop(Closed(Close() if isinstance(self._status, Open) else None))
 
     def _stop(self, status: Closed) -> ObserverBase[Connection[In, Out]] | None:
-        """Close and release everything, and return the observer, None if it had ended before."""
+        """Close and release everything; return the observer, None if it had ended before."""
         observer, self._observer = self._observer, None
         if observer is None:
             return None
@@ -297,12 +299,8 @@ def reconnector_of(
     scheduler: SchedulerBase | None = None,
 ) -> Dialer[In, Out]:
     """Return the dialer of an Observable that dials once for each subscription."""
-    return lambda observer, on_status, subscribed_with: Reconnector(
-        dial,
-        observer,
-        policy,
-        scheduler or subscribed_with or LoopScheduler.running(),
-        on_status,
+    return lambda observer, on_status, subscribed_on: Reconnector(
+        dial, observer, policy, scheduler or subscribed_on, on_status
     )
 
 

@@ -81,13 +81,7 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
 
     @overload
     def __init__(
-        self: WebSocketSubject[str | bytes, str | bytes],
-        url: Url,
-        **options: Unpack[SubjectOptions],
-    ) -> None: ...
-    @overload
-    def __init__(
-        self, url: Url, *, codec: Codec[In, Out], **options: Unpack[SubjectOptions]
+        self, url: Url, *, codec: Codec[In, Out] = ..., **options: Unpack[SubjectOptions]
     ) -> None: ...
     @overload
     def __init__(

@@ -350,6 +350,24 @@ def test_who_comes_back_over_a_status_keeps_the_run() -> None:
     client.check_nothing_left(notes[-1].subscription.dispose)
 
 
+def test_a_subscriber_that_replaces_the_last_on_a_final_status_is_not_failed() -> None:
+    """The final error of one run does not reach a subscriber that `Closed` brought."""
+    client = VirtualSubject(never_open, open_at_once())
+    notes = [client.notes()]
+
+    def swap(status: object) -> None:
+        if isinstance(status, Closed) and status.error is not None:
+            notes[0].subscription.dispose()
+            notes.append(client.notes())
+
+    client.feed.status.subscribe(swap)
+    client.dials[0].observer.on_error(REFUSED)
+    client.dials[1].peer.message("a")
+    assert [each.values for each in notes] == [[], ["a"]]
+    assert [each.ends for each in notes] == [[], []]
+    client.check_nothing_left(notes[1].subscription.dispose)
+
+
 def test_a_subscriber_that_raises_is_a_fault_of_the_connection(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
