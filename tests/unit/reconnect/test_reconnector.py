@@ -622,8 +622,8 @@ def test_a_subscriber_that_disposes_and_raises_closes_with_1011_too(
 def test_who_takes_one_connection_and_leaves_has_closed_it(seconds: float) -> None:
     """`first()` disposes while it is told of the connection."""
     network = VirtualServers(lambda dial: dial.later(seconds, lambda: open_for()(dial)))
-    first: Any = network.source.pipe(reconnect(scheduler=network.clock), ops.first())
-    taken = Subscriber(first, network.clock)
+    connections = network.source.pipe(reconnect(scheduler=network.clock))
+    taken = Subscriber(connections.pipe(ops.first()), network.clock)
     network.check_nothing_left()
     assert len(taken.values) == 1
     assert network.dials[0].transport.sent[0].code == 1000
