@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, cast
@@ -22,7 +22,7 @@ import rxws
 from rxws._aiohttp.transport.adapter import AiohttpTransport
 from rxws._aiohttp.transport.private_api import EarlyBytes, PushServerSocket
 from rxws._core.connection import Handshake
-from rxws._core.frames import Frame, Opcode
+from rxws._core.frames import Opcode
 from rxws._core.loop_scheduler import LoopScheduler
 from rxws._session.options import Options
 from rxws._session.session import Session
@@ -31,8 +31,7 @@ from support.peers.endpoints import ConnectionSubscriber
 from support.peers.frames import Decoder
 from support.peers.frames import Frame as Read
 from support.peers.raw import PATIENCE
-
-Notifications = list[Any]
+from support.receiver import RecordingReceiver
 
 
 async def wait_for_messages(seen: ConnectionSubscriber, count: int) -> None:
@@ -197,69 +196,6 @@ class FakeWebSocket(PushServerSocket):
         raise AssertionError("nobody pulls on the push path")
 
 
-class RecordingReceiver:
-    """A session that notes what it is told, and does what the test wants within a message.
-
-    Attributes:
-        told: What it was told, in order; a message is itself, the rest are tuples and names.
-        then: Called with each message after it was noted.
-        frames: What it has to send.
-    """
-
-    def __init__(self) -> None:
-        self.told: Notifications = []
-        self.then: Callable[[Any], object] = lambda _: None
-        self.frames: deque[Frame] = deque()
-
-    @property
-    def messages(self) -> list[str | bytes]:
-        """The messages among what it was told."""
-        return [each for each in self.told if isinstance(each, str | bytes)]
-
-    @property
-    def rest(self) -> Notifications:
-        """What is no message, nor about writing."""
-        return [
-            each
-            for each in self.told
-            if not isinstance(each, str | bytes) and each[0] not in ("writable", "unsendable")
-        ]
-
-    def take(self) -> Frame | None:
-        return self.frames.popleft() if self.frames else None
-
-    def on_writable(self, writable: bool) -> None:
-        self.told.append(("writable", writable))
-
-    def on_unsendable(self) -> None:
-        self.told.append(("unsendable",))
-
-    def on_message(self, data: str | bytes, size: int) -> None:
-        assert size == len(data.encode() if isinstance(data, str) else data)
-        self.told.append(data)
-        self.then(data)
-
-    def on_ping(self, payload: bytes) -> None:
-        assert type(payload) is bytes
-        self.told.append(("ping", payload))
-
-    def on_pong(self, payload: bytes) -> None:
-        assert type(payload) is bytes
-        self.told.append(("pong", payload))
-
-    def on_close(self, code: int | None, reason: str) -> None:
-        self.told.append(("close", code, reason))
-
-    def on_violation(self, code: int) -> None:
-        self.told.append(("violation", code))
-
-    def on_cancelled(self) -> None:
-        self.told.append(("cancelled",))
-
-    def on_lost(self) -> None:
-        self.told.append(("lost",))
-
-
 class PushConnection:
     """An adapter on a `FakeTcp`.
 
@@ -272,12 +208,12 @@ class PushConnection:
         self.line = FakeTcp(FakeHandler())
         self.socket = FakeWebSocket(self.line, 15 if compress else 0)
         self.adapter = AiohttpTransport(self.socket, self.line, max_size)
-        self.ear = RecordingReceiver()
+        self.receiver = RecordingReceiver()
         self.running: asyncio.Task[None] | None = None
 
     def start(self, receiver: Receiver | None = None) -> asyncio.Task[None]:
         """Run it; the first turn of the loop from now does the first step."""
-        self.running = asyncio.create_task(self.adapter.run(receiver or self.ear))
+        self.running = asyncio.create_task(self.adapter.run(receiver or self.receiver))
         return self.running
 
     def session(self, **options: Any) -> Session[Any, Any]:

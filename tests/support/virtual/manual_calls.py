@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
+from reactivex.subject import Subject
+
+from rxws.operators import map_async
+from rxws.testing import Clock
+from support.subscriber import Subscriber
 from support.virtual.session import VirtualSession
 
-__all__ = ["ManualCalls", "settle"]
+__all__ = ["ManualCalls", "ManualMapping", "settle"]
 
 
 class ManualCalls:
@@ -47,6 +53,25 @@ class ManualCalls:
     def fail(self, value: Any, error: BaseException) -> None:
         """End a call by an exception."""
         self._waiting.pop(value).set_exception(error)
+
+
+class ManualMapping:
+    """A source, `map_async` of `ManualCalls`, and a subscriber of the result."""
+
+    def __init__(self, *more: Callable[[Any], Any], **options: Any) -> None:
+        self.calls = ManualCalls()
+        self.source: Subject[str] = Subject()
+        mapped = self.source.pipe(map_async(self.calls, **options), *more)
+        self.out: Subscriber[Any] = Subscriber(mapped, Clock())
+
+    def push(self, *values: str) -> None:
+        for value in values:
+            self.source.on_next(value)
+
+    async def finish(self, *values: str) -> None:
+        for value in values:
+            self.calls.finish(value)
+            await settle()
 
 
 async def settle(*sessions: VirtualSession) -> None:

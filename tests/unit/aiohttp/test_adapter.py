@@ -16,6 +16,7 @@ from rxws._aiohttp.transport.adapter import AiohttpTransport
 from rxws._aiohttp.transport.socket_protocol import SocketProtocol
 from rxws._core.frames import Frame, Opcode
 from support.peers.raw import PATIENCE
+from support.receiver import RecordingReceiver
 
 
 class Inner(asyncio.Protocol):
@@ -97,44 +98,6 @@ class Script:
         self.messages.put_nowait(WSMessage(WSMsgType.CLOSED, None, None))
 
 
-class Told:
-    """A session: has frames to send, and notes what it is told."""
-
-    def __init__(self, *frames: bytes) -> None:
-        self.frames = [Frame(Opcode.BINARY, payload) for payload in frames]
-        self.told: list[Any] = []
-
-    def take(self) -> Frame | None:
-        return self.frames.pop(0) if self.frames else None
-
-    def on_writable(self, writable: bool) -> None:
-        self.told.append(("writable", writable))
-
-    def on_unsendable(self) -> None:
-        self.told.append("unsendable")
-
-    def on_message(self, data: str | bytes, size: int) -> None:
-        self.told.append(data)
-
-    def on_ping(self, payload: bytes) -> None:
-        self.told.append(("ping", payload))
-
-    def on_pong(self, payload: bytes) -> None:
-        self.told.append(("pong", payload))
-
-    def on_close(self, code: int | None, reason: str) -> None:
-        self.told.append(("close", code, reason))
-
-    def on_violation(self, code: int) -> None:
-        self.told.append(("violation", code))
-
-    def on_cancelled(self) -> None:
-        self.told.append("cancelled")
-
-    def on_lost(self) -> None:
-        self.told.append("lost")
-
-
 async def test_a_transport_that_is_closing_already() -> None:
     """A wire on a transport that is being closed is lost from the start, and stays out of it."""
     async with paired() as (transport, inner, _):
@@ -186,7 +149,7 @@ async def test_a_loss_that_is_told_twice() -> None:
 async def test_what_happens_before_a_session_is_there() -> None:
     """A wire that fills, empties and is lost before it has its session tells it when it has."""
     async with paired() as (transport, inner, _):
-        script, told = Script(), Told(b"never")
+        script, receiver = Script(), RecordingReceiver(Frame(Opcode.BINARY, b"never"))
         adapter = AiohttpTransport(script, transport, 1 << 20)
         protocol: Any = transport.get_protocol()
         protocol.pause_writing()
@@ -195,50 +158,51 @@ async def test_what_happens_before_a_session_is_there() -> None:
         await inner.until("lost")
         script.end()
         async with asyncio.timeout(PATIENCE):
-            await adapter.run(told)
-        assert told.told[0] == "lost"
+            await adapter.run(receiver)
+        assert receiver.notifications[0] == ("lost",)
         assert not script.written
 
 
 async def test_a_write_that_aiohttp_refuses() -> None:
     """A frame refused because TCP is lost is no failure: the reading side tells the loss."""
     async with paired() as (transport, _, _theirs):
-        script, told = Script(refuses=True), Told(b"one", b"two")
+        receiver = RecordingReceiver(*[Frame(Opcode.BINARY, data) for data in (b"one", b"two")])
+        script = Script(refuses=True)
         adapter = AiohttpTransport(script, transport, 1 << 20)
         script.end()
         async with asyncio.timeout(PATIENCE):
-            await adapter.run(told)
-        assert not told.frames
-        assert "lost" in told.told
+            await adapter.run(receiver)
+        assert not receiver.frames
+        assert ("lost",) in receiver.notifications
 
 
 async def test_to_pause_and_resume_more_than_once() -> None:
     """Reading is paused or not: to pause what is paused, or resume what is not, changes nothing."""
     async with paired() as (transport, _, _theirs):
-        script, told = Script(), Told()
+        script, receiver = Script(), RecordingReceiver()
         adapter = AiohttpTransport(script, transport, 1 << 20)
         adapter.resume_reading()
         adapter.pause_reading()
         adapter.pause_reading()
         script.messages.put_nowait(WSMessage(WSMsgType.TEXT, "one", None))
         script.end()
-        running = asyncio.create_task(adapter.run(told))
+        running = asyncio.create_task(adapter.run(receiver))
         for _ in range(5):
             await asyncio.sleep(0)
-        assert told.told == []
+        assert receiver.notifications == []
         adapter.resume_reading()
         async with asyncio.timeout(PATIENCE):
             await running
-        assert told.told[0] == "one"
+        assert receiver.notifications[0] == "one"
 
 
 async def test_reading_cancelled_during_a_pause() -> None:
     """To resume a reading that was cancelled meanwhile does nothing; the loss is told later."""
     async with paired() as (transport, inner, _):
-        told = Told()
+        receiver = RecordingReceiver()
         adapter = AiohttpTransport(Script(), transport, 1 << 20)
         adapter.pause_reading()
-        running = asyncio.create_task(adapter.run(told))
+        running = asyncio.create_task(adapter.run(receiver))
         await asyncio.sleep(0)
         running.cancel()
         await asyncio.wait([running])
@@ -247,7 +211,7 @@ async def test_reading_cancelled_during_a_pause() -> None:
         adapter.abort()
         await inner.until("lost")
         await asyncio.sleep(0)
-        assert told.told == ["cancelled", "unsendable", "lost"]
+        assert receiver.notifications == [("cancelled",), ("unsendable",), ("lost",)]
 
 
 async def test_a_half_close_of_a_peer_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,13 +22,13 @@ from support.fixtures import Serve
 from support.peers.endpoints import AnyConnection, Link, open_links
 from support.peers.fake_tcp import (
     PushConnection,
-    RecordingReceiver,
     force_read_path,
     loop_turns,
     push_connection,
 )
 from support.peers.frames import Frame, Op
 from support.peers.raw import PATIENCE
+from support.receiver import RecordingReceiver
 
 PATHS = ["push", "pull"]
 ENDS = ["server", "client"]
@@ -266,7 +266,7 @@ async def test_what_is_left_is_written_before_tcp_is_closed() -> None:
     """Also where the last write fills the wire: TCP is ended once that is gone."""
     async with push_connection() as one:
         one.line.takes = False
-        one.ear.frames.append(Outgoing(Opcode.CLOSE, b"\x03\xe8"))
+        one.receiver.frames.append(Outgoing(Opcode.CLOSE, b"\x03\xe8"))
         one.adapter.finish(linger=False)
         await loop_turns()
         assert one.line.calls == []
@@ -282,17 +282,17 @@ async def test_to_finish_within_a_chunk() -> None:
 
         def leave(_: object) -> None:
             one.reply("bye")
-            one.ear.frames.append(Outgoing(Opcode.CLOSE, b""))
+            one.receiver.frames.append(Outgoing(Opcode.CLOSE, b""))
             one.adapter.finish(linger=True)
 
-        one.ear.then = leave
+        one.receiver.react = leave
         one.line.arrive(b"\x81\x01x")
         assert [each.opcode for each in one.line.frames] == [Op.TEXT, Op.CLOSE]
         await loop_turns()
         assert one.line.calls[-1] == "write_eof"  # and nothing is written after it
         one.line.eof()
         await loop_turns()
-        assert one.ear.messages == ["x"]
+        assert one.receiver.messages == ["x"]
 
 
 # --- sends from within --------------------------------------------------------------------------
@@ -390,9 +390,9 @@ async def test_a_wake_from_within_a_take() -> None:
             self.asking = False
             return super().take()
 
-    ear = Waking()
-    ear.frames.extend(Outgoing(Opcode.TEXT, message) for message in (b"a", b"b"))
-    running = one.start(ear)
+    receiver = Waking()
+    receiver.frames.extend(Outgoing(Opcode.TEXT, message) for message in (b"a", b"b"))
+    running = one.start(receiver)
     await loop_turns()
     assert one.line.texts == ["a", "b"]
     one.line.abort()
@@ -403,12 +403,12 @@ async def test_many_frames_that_waited_are_written_as_they_are_taken() -> None:
     """What is collected outside of a chunk is bounded, too, and a wire that fills stops it."""
     async with push_connection() as one:
         one.line.takes = False
-        one.ear.frames.extend(Outgoing(Opcode.BINARY, bytes(30_000)) for _ in range(10))
+        one.receiver.frames.extend(Outgoing(Opcode.BINARY, bytes(30_000)) for _ in range(10))
         one.adapter.wake()
         assert len(one.line.writes) == 1
-        assert len(one.ear.frames) == 7
+        assert len(one.receiver.frames) == 7
         one.line.take()
-        assert not one.ear.frames
+        assert not one.receiver.frames
         assert all(len(written) < 100_000 for written in one.line.writes)
 
 
@@ -421,7 +421,7 @@ async def test_a_write_on_a_wire_that_is_closing(compress: bool) -> None:
     async with push_connection(compress=compress) as one:
         one.line.reset()
         assert not one.adapter.write(Opcode.TEXT, b"late")
-        one.ear.frames.append(Outgoing(Opcode.TEXT, b"late, too"))
+        one.receiver.frames.append(Outgoing(Opcode.TEXT, b"late, too"))
         one.adapter.wake()
         assert one.line.writes == []
 
@@ -431,7 +431,7 @@ async def test_a_write_before_it_runs() -> None:
     async with push_connection(start=False) as one:
         assert not one.adapter.write(Opcode.TEXT, b"early")
         one.adapter.wake()
-        one.ear.frames.append(Outgoing(Opcode.TEXT, b"early"))
+        one.receiver.frames.append(Outgoing(Opcode.TEXT, b"early"))
         one.start()
         await loop_turns()
         assert one.line.texts == ["early"]
@@ -447,9 +447,9 @@ async def test_a_wire_that_closes_between_the_question_and_the_write(
             raise ClientConnectionResetError("Cannot write to closing transport")
 
         monkeypatch.setattr(one.socket, "send_frame", refuse)
-        one.ear.frames.extend([Outgoing(Opcode.TEXT, b"a"), Outgoing(Opcode.TEXT, b"b")])
+        one.receiver.frames.extend([Outgoing(Opcode.TEXT, b"a"), Outgoing(Opcode.TEXT, b"b")])
         one.adapter.wake()
-        assert not one.ear.frames
+        assert not one.receiver.frames
         assert one.line.writes == []
 
 

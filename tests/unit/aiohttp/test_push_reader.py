@@ -39,7 +39,7 @@ class Hand:
     def __init__(self, one: PushConnection) -> None:
         self._one = one
         self.held = False
-        one.ear.then = self.look
+        one.receiver.react = self.look
 
     def look(self, _: object) -> None:
         assert not self.held, "delivered during a hold"
@@ -50,9 +50,9 @@ class Hand:
 
     def resume(self) -> None:
         self.held = False
-        before = list(self._one.ear.told)
+        before = list(self._one.receiver.notifications)
         self._one.adapter.resume_reading()
-        assert self._one.ear.told == before, "delivered within the call"
+        assert self._one.receiver.notifications == before, "delivered within the call"
 
 
 def in_turn(*steps: Callable[[Any], object]) -> Callable[[Any], None]:
@@ -91,7 +91,7 @@ async def test_all_of_a_chunk_is_delivered_at_once() -> None:
     """Within the call in which it comes: no turn of the loop lies between."""
     async with push_connection() as one:
         one.line.arrive(texts("abc") + frame(Op.PING, b"p", mask=MASK) + texts("d"))
-        assert one.ear.told[-5:] == ["a", "b", "c", ("ping", b"p"), "d"]
+        assert one.receiver.notifications[-5:] == ["a", "b", "c", ("ping", b"p"), "d"]
 
 
 KINDS: list[tuple[bytes, Any]] = [
@@ -123,18 +123,18 @@ async def test_frames_that_are_cut_anywhere() -> None:
     """A chunk may end after any byte of any frame: what is told is the same, in the same order."""
     for cut in range(len(ALL) + 1):
         async with push_connection(compress=True) as one:
-            before = len(one.ear.told)
+            before = len(one.receiver.notifications)
             one.line.arrive(ALL[:cut])
             one.line.arrive(ALL[cut:])
-            assert one.ear.told[before:] == ALL_TOLD, cut
+            assert one.receiver.notifications[before:] == ALL_TOLD, cut
 
 
 async def test_frames_that_come_byte_by_byte() -> None:
     """Each message is told with its last byte."""
     async with push_connection(compress=True) as one:
-        before = len(one.ear.told)
+        before = len(one.receiver.notifications)
         one.line.arrive(*(bytes([byte]) for byte in ALL))
-        assert one.ear.told[before:] == ALL_TOLD
+        assert one.receiver.notifications[before:] == ALL_TOLD
 
 
 @pytest.mark.parametrize("length", [125, 126, 65535, 65536, 70_000])
@@ -144,7 +144,7 @@ async def test_a_frame_of_every_length_that_is_cut_in_its_header(length: int) ->
     for cut in range(1, 15):
         async with push_connection() as one:
             one.line.arrive(data[:cut], data[cut:])
-            assert one.ear.messages == [bytes(length), "next"]
+            assert one.receiver.messages == [bytes(length), "next"]
 
 
 async def test_what_comes_before_it_runs_is_told_when_it_does() -> None:
@@ -154,11 +154,11 @@ async def test_what_comes_before_it_runs_is_told_when_it_does() -> None:
         one.socket.early.feed_data(data[:9])  # from the hands of aiohttp's own protocol
         one.line.arrive(data[9:11], data[11:])
         await loop_turns()
-        assert one.ear.told == []
+        assert one.receiver.notifications == []
         one.start()
         await loop_turns(1)
         one.line.arrive(texts("e"))
-        assert one.ear.messages == ["a", "b", "c", "d", "e"]
+        assert one.receiver.messages == ["a", "b", "c", "d", "e"]
 
 
 # --- holds -------------------------------------------------------------------------------------
@@ -169,27 +169,27 @@ async def test_a_hold_within_a_message_stops_before_the_next(at: int) -> None:
     """Of one and the same chunk, and be it that one frame or many follow: not one comes more."""
     async with push_connection() as one:
         hand = Hand(one)
-        one.ear.then = lambda data: hand.pause() if data == "abcde"[at] else hand.look(data)
+        one.receiver.react = lambda data: hand.pause() if data == "abcde"[at] else hand.look(data)
         one.line.arrive(texts("abcde"))
         await loop_turns()
-        assert one.ear.messages == list("abcde")[: at + 1]
+        assert one.receiver.messages == list("abcde")[: at + 1]
         hand.resume()
         await loop_turns()
-        assert one.ear.messages == list("abcde")
+        assert one.receiver.messages == list("abcde")
 
 
 async def test_a_hold_after_each_message() -> None:
     """One hold after the other in one chunk lets out exactly one message each."""
     async with push_connection() as one:
         hand = Hand(one)
-        one.ear.then = in_turn(hand.look, lambda _: hand.pause())
+        one.receiver.react = in_turn(hand.look, lambda _: hand.pause())
         one.line.arrive(texts("abcde"))
         for count in range(1, 6):
             await loop_turns()
-            assert one.ear.messages == list("abcde")[:count]
+            assert one.receiver.messages == list("abcde")[:count]
             hand.resume()
         await loop_turns()
-        assert one.ear.messages == list("abcde")
+        assert one.receiver.messages == list("abcde")
 
 
 async def test_a_hold_between_chunks() -> None:
@@ -200,29 +200,29 @@ async def test_a_hold_between_chunks() -> None:
         hand.pause()
         one.line.arrive(texts("bc"), texts("de"))
         await loop_turns()
-        assert one.ear.messages == ["a"]
+        assert one.receiver.messages == ["a"]
         hand.resume()
         await loop_turns()
-        assert one.ear.messages == list("abcde")
+        assert one.receiver.messages == list("abcde")
 
 
 async def test_a_hold_stops_control_frames_too() -> None:
     """They keep their place among the messages."""
     async with push_connection() as one:
         hand = Hand(one)
-        one.ear.then = lambda data: hand.pause() if data == "a" else None
+        one.receiver.react = lambda data: hand.pause() if data == "a" else None
         one.line.arrive(texts("a") + frame(Op.PING, b"1", mask=MASK) + texts("b"))
-        assert one.ear.rest == []
+        assert one.receiver.others == []
         hand.resume()
         await loop_turns()
-        assert one.ear.told[-2:] == [("ping", b"1"), "b"]
+        assert one.receiver.notifications[-2:] == [("ping", b"1"), "b"]
 
 
 async def test_tcp_is_paused_when_more_comes_during_a_hold() -> None:
     """Not before: a hold that is over by then costs no system call; and it is resumed after."""
     async with push_connection() as one:
         hand = Hand(one)
-        one.ear.then = lambda data: hand.pause() if data == "a" else None
+        one.receiver.react = lambda data: hand.pause() if data == "a" else None
         one.line.arrive(texts("ab"))
         await loop_turns()
         assert one.line.calls == []
@@ -236,7 +236,7 @@ async def test_tcp_is_paused_when_more_comes_during_a_hold() -> None:
         hand.resume()
         await loop_turns()
         assert one.line.calls == ["pause", "resume"]
-        assert one.ear.messages == list("abcd")
+        assert one.receiver.messages == list("abcd")
 
 
 async def test_tcp_stays_paused_when_what_was_kept_brings_the_next_hold() -> None:
@@ -244,14 +244,14 @@ async def test_tcp_stays_paused_when_what_was_kept_brings_the_next_hold() -> Non
     async with push_connection() as one:
         hand = Hand(one)
         hand.pause()
-        one.ear.then = in_turn(hand.look, lambda data: hand.pause() if data in "ab" else None)
+        one.receiver.react = in_turn(hand.look, lambda data: hand.pause() if data in "ab" else None)
         one.line.arrive(texts("abc"))
         for _ in range(3):
             assert one.line.calls == ["pause"]
             hand.resume()
             await loop_turns()
         assert one.line.calls == ["pause", "resume"]
-        assert one.ear.messages == list("abc")
+        assert one.receiver.messages == list("abc")
         assert one.socket.early.data == b""  # nor is it kept for the connection's life
 
 
@@ -266,14 +266,14 @@ async def test_a_hold_that_is_let_go_within_the_message() -> None:
             if data == "b":
                 hand.pause()
                 hand.resume()
-                seen.append(len(one.ear.messages))
+                seen.append(len(one.receiver.messages))
 
-        one.ear.then = toggle
+        one.receiver.react = toggle
         one.line.arrive(texts("abcd"))
-        assert one.ear.messages == ["a", "b"]
+        assert one.receiver.messages == ["a", "b"]
         await loop_turns()
         assert seen == [2]
-        assert one.ear.messages == list("abcd")
+        assert one.receiver.messages == list("abcd")
 
 
 async def test_a_hold_before_it_runs() -> None:
@@ -285,10 +285,10 @@ async def test_a_hold_before_it_runs() -> None:
         one.start()
         await loop_turns()
         one.line.arrive(texts("c"))
-        assert one.ear.messages == []
+        assert one.receiver.messages == []
         hand.resume()
         await loop_turns()
-        assert one.ear.messages == list("abc")
+        assert one.receiver.messages == list("abc")
 
 
 async def test_to_let_go_twice_in_a_turn() -> None:
@@ -304,7 +304,7 @@ async def test_to_let_go_twice_in_a_turn() -> None:
         hand.pause()
         hand.resume()
         await loop_turns()
-        assert one.ear.messages == ["a", "b"]
+        assert one.receiver.messages == ["a", "b"]
         assert one.line.calls == ["pause", "resume"]
 
 
@@ -317,10 +317,10 @@ async def test_a_hold_that_comes_between_letting_go_and_the_next_turn() -> None:
         hand.resume()
         hand.pause()
         await loop_turns()
-        assert one.ear.messages == []
+        assert one.receiver.messages == []
         hand.resume()
         await loop_turns()
-        assert one.ear.messages == ["a", "b"]
+        assert one.receiver.messages == ["a", "b"]
 
 
 Piece = tuple[int, bool, bool]  # the size of a message, and whether it is in two frames, masked
@@ -380,7 +380,7 @@ def test_whatever_is_held_and_let_go(
                 for act in within.get(int(message.partition(":")[0]), ()):
                     time.passes(0.02) if act == "work" else getattr(hand, act)()
 
-            one.ear.then = then
+            one.receiver.react = then
             arrived = 0
             for step in [*script, len(data)]:
                 if isinstance(step, int):
@@ -389,16 +389,16 @@ def test_whatever_is_held_and_let_go(
                 elif step == "turn":
                     await loop_turns(4 * len(messages))
                     if not hand.held:
-                        assert len(one.ear.messages) == complete(data[:arrived])
+                        assert len(one.receiver.messages) == complete(data[:arrived])
                 else:
                     getattr(hand, step)()
-                assert one.ear.messages == messages[: len(one.ear.messages)]
+                assert one.receiver.messages == messages[: len(one.receiver.messages)]
             for _ in messages:
                 hand.resume()
                 await loop_turns(4)
             hand.resume()
             await loop_turns()
-            assert one.ear.messages == messages
+            assert one.receiver.messages == messages
             assert one.line.reading
 
     with pytest.MonkeyPatch.context() as patch:
@@ -422,8 +422,8 @@ async def test_the_end_of_tcp_follows_what_came_before(how: str) -> None:
     async with push_connection() as one:
         one.line.arrive(texts("ab"))
         await end_by(one, how)
-        assert one.ear.messages == ["a", "b"]
-        assert one.ear.rest[0] == ("lost",)
+        assert one.receiver.messages == ["a", "b"]
+        assert one.receiver.others[0] == ("lost",)
 
 
 @pytest.mark.parametrize("how", ["eof", "reset"])
@@ -432,8 +432,8 @@ async def test_the_end_of_tcp_within_a_frame(how: str) -> None:
     async with push_connection() as one:
         one.line.arrive(texts("a") + text("cut off")[:-1])
         await end_by(one, how)
-        assert one.ear.messages == ["a"]
-        assert one.ear.rest[0] == ("lost",)
+        assert one.receiver.messages == ["a"]
+        assert one.receiver.others[0] == ("lost",)
 
 
 @pytest.mark.parametrize("how", ["eof", "reset"])
@@ -441,19 +441,19 @@ async def test_the_end_of_tcp_during_a_hold(how: str) -> None:
     """What came before is told after the hold, and the end after that."""
     async with push_connection() as one:
         hand = Hand(one)
-        one.ear.then = in_turn(hand.look, lambda data: hand.pause() if data in "ab" else None)
+        one.receiver.react = in_turn(hand.look, lambda data: hand.pause() if data in "ab" else None)
         one.line.arrive(texts("abc"))
         await end_by(one, how)
-        assert one.ear.messages == ["a"]
-        assert ("lost",) not in one.ear.told
+        assert one.receiver.messages == ["a"]
+        assert ("lost",) not in one.receiver.notifications
         hand.resume()
         await loop_turns()
-        assert one.ear.messages == ["a", "b"]
-        assert ("lost",) not in one.ear.told
+        assert one.receiver.messages == ["a", "b"]
+        assert ("lost",) not in one.receiver.notifications
         hand.resume()
         await loop_turns()
-        assert one.ear.messages == ["a", "b", "c"]
-        assert one.ear.rest[0] == ("lost",)
+        assert one.receiver.messages == ["a", "b", "c"]
+        assert one.receiver.others[0] == ("lost",)
 
 
 async def test_a_reset_before_it_runs() -> None:
@@ -465,7 +465,7 @@ async def test_a_reset_before_it_runs() -> None:
         running = one.start()
         async with asyncio.timeout(PATIENCE):
             await running
-        assert one.ear.told[:3] == ["a", "b", ("lost",)]
+        assert one.receiver.notifications[:3] == ["a", "b", ("lost",)]
 
 
 async def test_all_who_wait_for_the_loss_of_tcp_wait_for_the_same() -> None:
@@ -495,7 +495,7 @@ async def test_a_connection_that_was_lost_in_the_handshake() -> None:
     running = one.start()
     async with asyncio.timeout(PATIENCE):
         await running
-    assert one.ear.told[:3] == ["a", "b", ("lost",)]
+    assert one.receiver.notifications[:3] == ["a", "b", ("lost",)]
 
 
 @pytest.mark.parametrize(
@@ -511,24 +511,24 @@ async def test_a_close_frame_is_the_last(payload: bytes, told: tuple[int | None,
         assert "pause" not in one.line.calls  # it is read, and forgotten
         one.line.eof()
         await loop_turns()
-        assert one.ear.messages == ["a"]
-        assert [each for each in one.ear.rest if each[0] != "lost"] == [("close", *told)]
+        assert one.receiver.messages == ["a"]
+        assert [each for each in one.receiver.others if each[0] != "lost"] == [("close", *told)]
 
 
 async def test_a_close_frame_during_a_hold() -> None:
     """It is told after the hold, and what follows it never is."""
     async with push_connection() as one:
         hand = Hand(one)
-        one.ear.then = lambda data: hand.pause() if data == "a" else None
+        one.receiver.react = lambda data: hand.pause() if data == "a" else None
         closing = frame(Op.CLOSE, close_body(1000), mask=MASK)
         one.line.arrive(texts("ab") + closing + texts("c"))
         one.line.arrive(texts("d"))
         await loop_turns()
-        assert one.ear.rest == []
+        assert one.receiver.others == []
         hand.resume()
         await loop_turns()
-        assert one.ear.messages == ["a", "b"]
-        assert one.ear.rest[0] == ("close", 1000, "")
+        assert one.receiver.messages == ["a", "b"]
+        assert one.receiver.others[0] == ("close", 1000, "")
 
 
 VIOLATIONS: list[tuple[str, bytes, int]] = [
@@ -554,53 +554,53 @@ async def test_a_violation_within_a_chunk(data: bytes, code: int, held: bool) ->
     async with push_connection(max_size=100) as one:
         hand = Hand(one)
         if held:
-            one.ear.then = lambda data: hand.pause() if data == "a" else None
+            one.receiver.react = lambda data: hand.pause() if data == "a" else None
         one.line.arrive(texts("ab") + data + texts("c"))
-        assert one.ear.messages == (["a"] if held else ["a", "b"])
+        assert one.receiver.messages == (["a"] if held else ["a", "b"])
         hand.resume()
         await loop_turns()
         one.line.arrive(texts("d"))
         one.line.eof()
         await loop_turns()
-        assert one.ear.messages == ["a", "b"]
-        assert [each for each in one.ear.rest if each[0] != "lost"] == [("violation", code)]
+        assert one.receiver.messages == ["a", "b"]
+        assert [each for each in one.receiver.others if each[0] != "lost"] == [("violation", code)]
 
 
 async def test_data_that_does_not_inflate() -> None:
     """What zlib says of it is a violation, too."""
     async with push_connection(compress=True) as one:
         one.line.arrive(texts("a") + frame(Op.TEXT, b"\xff" * 5, rsv=4, mask=MASK) + texts("b"))
-        assert one.ear.messages == ["a"]
-        assert one.ear.rest == [("violation", 1007)]
+        assert one.receiver.messages == ["a"]
+        assert one.receiver.others == [("violation", 1007)]
 
 
 async def test_an_end_within_a_message() -> None:
     """TCP that is aborted by who is told of a message ends once, after the rest of the chunk."""
     async with push_connection() as one:
-        one.ear.then = lambda data: one.adapter.abort() if data == "a" else None
+        one.receiver.react = lambda data: one.adapter.abort() if data == "a" else None
         one.line.arrive(texts("abc"))
         assert one.running is not None
         async with asyncio.timeout(PATIENCE):
             await one.running
-        assert one.ear.messages == ["a", "b", "c"]
-        assert set(one.ear.rest) == {("lost",)}
+        assert one.receiver.messages == ["a", "b", "c"]
+        assert set(one.receiver.others) == {("lost",)}
 
 
 async def test_a_run_that_is_cancelled_during_a_hold() -> None:
     """To let go afterwards delivers nothing more, and the loss is told."""
     async with push_connection() as one:
         hand = Hand(one)
-        one.ear.then = lambda _: hand.pause()
+        one.receiver.react = lambda _: hand.pause()
         one.line.arrive(texts("ab"))
         assert one.running is not None
         one.running.cancel()
         await loop_turns()
         hand.resume()
         await loop_turns()
-        assert one.ear.messages == ["a"]
+        assert one.receiver.messages == ["a"]
         one.line.reset()
         await loop_turns()
-        assert one.ear.rest == [("cancelled",), ("lost",)]
+        assert one.receiver.others == [("cancelled",), ("lost",)]
 
 
 @pytest.mark.parametrize("how", ["eof", "reset"])
@@ -613,7 +613,7 @@ async def test_the_end_of_tcp_after_a_run_was_cancelled(how: str) -> None:
         await end_by(one, how)
         one.line.abort()
         await loop_turns()
-        assert one.ear.rest == [("cancelled",), ("lost",)]
+        assert one.receiver.others == [("cancelled",), ("lost",)]
 
 
 async def test_a_close_frame_after_a_run_was_cancelled() -> None:
@@ -623,10 +623,10 @@ async def test_a_close_frame_after_a_run_was_cancelled() -> None:
         one.running.cancel()
         await loop_turns()
         one.line.arrive(frame(Op.CLOSE, mask=MASK) + texts("a"))
-        assert one.ear.rest == [("cancelled",), ("close", None, "")]
+        assert one.receiver.others == [("cancelled",), ("close", None, "")]
         one.line.reset()
         await loop_turns()
-        assert one.ear.rest[2:] == [("lost",)]
+        assert one.receiver.others[2:] == [("lost",)]
 
 
 # --- replies -----------------------------------------------------------------------------------
@@ -635,7 +635,7 @@ async def test_a_close_frame_after_a_run_was_cancelled() -> None:
 async def test_the_replies_to_one_chunk_leave_in_one_write() -> None:
     """Messages and pongs alike, in order."""
     async with push_connection() as one:
-        one.ear.then = one.reply
+        one.receiver.react = one.reply
         one.line.arrive(texts("abcde"))
         assert len(one.line.writes) == 1
         assert one.line.texts == list("abcde")
@@ -662,7 +662,7 @@ async def test_many_replies_do_not_wait_for_the_end_of_the_chunk() -> None:
             assert one.adapter.buffered <= 64 << 10
             one.reply("x" * (24 << 10))
 
-        one.ear.then = answer
+        one.receiver.react = answer
         one.line.arrive(texts("abcdefgh"))
         assert written[1] == written[2] == 0
         assert written[3] > 64 << 10
@@ -679,7 +679,7 @@ async def test_what_is_collected_counts_as_buffered() -> None:
             one.reply(data)
             seen.append(one.adapter.buffered)
 
-        one.ear.then = answer
+        one.receiver.react = answer
         one.line.arrive(texts("abc"))
         assert seen == [1, 2, 3]
         assert one.adapter.buffered == 0
@@ -694,16 +694,16 @@ async def test_a_wire_that_is_full_holds_within_the_chunk_that_filled_it() -> No
         def answer(data: str) -> None:
             hand.look(data)
             one.reply("x" * (65 << 10))
-            if one.ear.told[-1] == ("writable", False):
+            if one.receiver.notifications[-1] == ("writable", False):
                 hand.pause()
 
-        one.ear.then = answer
+        one.receiver.react = answer
         one.line.arrive(texts("abc"))
-        assert one.ear.messages == ["a"]
+        assert one.receiver.messages == ["a"]
         one.line.take()
         hand.resume()
         await loop_turns()
-        assert one.ear.messages == ["a", "b", "c"]
+        assert one.receiver.messages == ["a", "b", "c"]
 
 
 async def test_what_a_slow_pipeline_has_sent_leaves_before_the_next_message(time: Time) -> None:
@@ -717,7 +717,7 @@ async def test_what_a_slow_pipeline_has_sent_leaves_before_the_next_message(time
             one.reply(data)
             time.passes(seconds.get(data, 0))
 
-        one.ear.then = answer
+        one.receiver.react = answer
         one.line.arrive(texts("abcdef"))
         assert written == [0, 0, 2, 2, 4, 4]
         assert one.line.texts == list("abcdef")
@@ -742,10 +742,10 @@ async def test_a_chunk_of_tiny_messages_is_not_parsed_at_once() -> None:
             nonlocal most
             most = max(most, len(messages))
 
-        one.ear.then = look
+        one.receiver.react = look
         one.line.arrive(texts(f"{number}" for number in range(20_000)))
         await loop_turns(200)
-        assert one.ear.messages == [f"{number}" for number in range(20_000)]
+        assert one.receiver.messages == [f"{number}" for number in range(20_000)]
         assert 64 < most <= (256 << 10) // 128
 
 
@@ -759,7 +759,7 @@ async def test_messages_that_inflate_are_not_parsed_at_once() -> None:
         def look(_: object) -> None:
             sizes.append(sum(size for _, size in messages))
 
-        one.ear.then = look
+        one.receiver.react = look
         one.line.arrive(frame(Op.BINARY, deflate(bytes(size)), rsv=4, mask=MASK) * 64)
         await loop_turns(200)
         assert len(sizes) == 64
@@ -770,16 +770,16 @@ async def test_what_is_parsed_ahead_during_a_hold_has_its_bound() -> None:
     """And what comes behind it is told after the hold, the peer's violation last."""
     async with push_connection() as one:
         hand = Hand(one)
-        one.ear.then = lambda data: hand.pause() if data == "0" else None
+        one.receiver.react = lambda data: hand.pause() if data == "0" else None
         sent = [f"{number}" for number in range(5000)]
         one.line.arrive(texts(sent) + b"\xff\xff")
         await loop_turns()
-        assert one.ear.messages == ["0"]
+        assert one.receiver.messages == ["0"]
         assert len(waiting(one)) <= (256 << 10) // 128
         hand.resume()
         await loop_turns(200)
-        assert one.ear.messages == sent
-        assert one.ear.rest[0] == ("violation", 1002)
+        assert one.receiver.messages == sent
+        assert one.receiver.others[0] == ("violation", 1002)
 
 
 # --- the loop's turns --------------------------------------------------------------------------
@@ -792,19 +792,19 @@ async def test_a_chunk_that_takes_long_is_told_in_slices(time: Time) -> None:
         loop = asyncio.get_running_loop()
 
         def tick() -> None:
-            ticks.append(len(one.ear.messages))
+            ticks.append(len(one.receiver.messages))
             loop.call_later(0, tick) if len(ticks) < 1000 else None
 
-        one.ear.then = lambda _: time.passes(0.0001)
+        one.receiver.react = lambda _: time.passes(0.0001)
         data = frame(Op.BINARY, b"x" * 61) * 4096
         assert len(data) > 250 << 10
         loop.call_later(0, tick)
         before = one.adapter.deferred
         one.line.arrive(data)
-        assert 0 < len(one.ear.messages) < 4096
+        assert 0 < len(one.receiver.messages) < 4096
         assert one.adapter.deferred == before + 1
         await loop_turns(200)
-        assert len(one.ear.messages) == 4096
+        assert len(one.receiver.messages) == 4096
         within = [count for count in ticks if 0 < count < 4096]
         assert len(set(within)) > 10  # others ran between, again and again
         assert one.adapter.deferred > before + 10
@@ -815,10 +815,10 @@ async def test_a_chunk_that_inflates_is_told_in_slices(time: Time) -> None:
     """Also where each message is so large that the parser waits until it is taken."""
     size = 300 << 10
     async with push_connection(compress=True, max_size=size) as one:
-        one.ear.then = lambda _: time.passes(0.006)
+        one.receiver.react = lambda _: time.passes(0.006)
         one.line.arrive(frame(Op.BINARY, deflate(bytes(size)), rsv=4, mask=MASK) * 6)
         for count in (2, 4, 6):
-            assert len(one.ear.messages) == count
+            assert len(one.receiver.messages) == count
             await loop_turns(1)
         assert one.adapter.deferred >= 2
 
@@ -826,38 +826,38 @@ async def test_a_chunk_that_inflates_is_told_in_slices(time: Time) -> None:
 async def test_what_comes_between_two_slices_keeps_its_place(time: Time) -> None:
     """It waits behind the rest of the chunk, and so does the end of TCP."""
     async with push_connection() as one:
-        one.ear.then = lambda _: time.passes(0.02)
+        one.receiver.react = lambda _: time.passes(0.02)
         one.line.arrive(texts("abc"))
-        assert one.ear.messages == ["a"]
+        assert one.receiver.messages == ["a"]
         one.line.arrive(texts("d"))
         assert one.line.calls == ["pause"]
         one.line.reset()
         await loop_turns()
-        assert one.ear.messages == list("abcd")
-        assert one.ear.rest[0] == ("lost",)
+        assert one.receiver.messages == list("abcd")
+        assert one.receiver.others[0] == ("lost",)
 
 
 async def test_a_hold_between_two_slices(time: Time) -> None:
     """The turn that was to bring the next slice brings nothing then."""
     async with push_connection() as one:
         hand = Hand(one)
-        one.ear.then = in_turn(hand.look, lambda _: time.passes(0.02))
+        one.receiver.react = in_turn(hand.look, lambda _: time.passes(0.02))
         one.line.arrive(texts("abc"))
         hand.pause()
         await loop_turns()
-        assert one.ear.messages == ["a"]
+        assert one.receiver.messages == ["a"]
         hand.resume()
         await loop_turns()
-        assert one.ear.messages == list("abc")
+        assert one.receiver.messages == list("abc")
 
 
 async def test_a_slow_close(monkeypatch: pytest.MonkeyPatch, time: Time) -> None:
     """A close frame that takes long to handle is the last, too."""
     async with push_connection() as one:
-        monkeypatch.setattr(one.ear, "on_close", lambda *_: time.passes(1.0))
+        monkeypatch.setattr(one.receiver, "on_close", lambda *_: time.passes(1.0))
         one.line.arrive(frame(Op.CLOSE, mask=MASK) + texts("a"))
         await loop_turns()
-        assert one.ear.messages == []
+        assert one.receiver.messages == []
 
 
 # --- what is raised ----------------------------------------------------------------------------

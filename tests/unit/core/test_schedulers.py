@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 import reactivex as rx
@@ -13,13 +13,13 @@ from reactivex import operators as ops
 from rxws import Connection
 from rxws._core.schedulers import ConnectionScheduler, call_later
 from rxws.testing.clock import Clock
+from support.callbacks import raising
 from support.virtual.session import VirtualSession
 
 AnyConnection = Connection[Any, Any]
 
 
-def fail(*_: object) -> NoReturn:
-    raise ValueError("mine")
+fail = raising(ValueError, "mine")
 
 
 def test_it_has_the_time_of_the_scheduler_below() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 import reactivex as rx
@@ -12,6 +12,7 @@ from reactivex import operators as ops
 
 from rxws._core import streams
 from rxws._core.streams import Dispatcher, ReplayStream, Stream
+from support.callbacks import raising
 from support.subscriber import Subscriber
 
 
@@ -24,8 +25,7 @@ class Bench:
         self.stream = kind(self.dispatcher, self.faults.append, *initial)
 
 
-def fail(*_: object) -> NoReturn:
-    raise ValueError("mine")
+fail = raising(ValueError, "mine")
 
 
 def test_a_value_reaches_those_who_are_subscribed_then() -> None:

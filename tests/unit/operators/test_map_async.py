@@ -6,7 +6,6 @@ import asyncio
 import gc
 import threading
 import warnings
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 import pytest
@@ -17,32 +16,12 @@ from reactivex.subject import Subject
 from rxws import Close, codecs
 from rxws.operators import map_async
 from rxws.testing.clock import Clock
+from support.callbacks import raising
 from support.subscriber import Subscriber
-from support.virtual.manual_calls import ManualCalls, settle
+from support.virtual.manual_calls import ManualCalls, ManualMapping, settle
 from support.virtual.session import VirtualSession
 
-
-class Bench:
-    """A subject, a calls behind it, and what came out."""
-
-    def __init__(self, *more: Callable[[Any], Any], **options: Any) -> None:
-        self.calls = ManualCalls()
-        self.source: Subject[str] = Subject()
-        mapped = self.source.pipe(map_async(self.calls, **options), *more)
-        self.out: Subscriber[Any] = Subscriber(mapped, Clock())
-
-    def push(self, *values: str) -> None:
-        for value in values:
-            self.source.on_next(value)
-
-    async def finish(self, *values: str) -> None:
-        for value in values:
-            self.calls.finish(value)
-            await settle()
-
-
-def fail(*_: object) -> NoReturn:
-    raise ValueError("mine")
+fail = raising(ValueError, "mine")
 
 
 async def test_each_value_is_mapped_by_what_is_awaited() -> None:
@@ -60,59 +39,59 @@ async def test_each_value_is_mapped_by_what_is_awaited() -> None:
 
 async def test_one_call_at_a_time_by_default() -> None:
     """The others wait for their turn."""
-    bench = Bench()
-    bench.push("a", "b", "c")
+    mapping = ManualMapping()
+    mapping.push("a", "b", "c")
     await settle()
-    assert bench.calls.started == ["a"]
-    await bench.finish("a", "b", "c")
-    assert bench.calls.started == ["a", "b", "c"]
-    assert bench.out.values == ["a!", "b!", "c!"]
-    assert bench.calls.max_running == 1
+    assert mapping.calls.started == ["a"]
+    await mapping.finish("a", "b", "c")
+    assert mapping.calls.started == ["a", "b", "c"]
+    assert mapping.out.values == ["a!", "b!", "c!"]
+    assert mapping.calls.max_running == 1
 
 
 @pytest.mark.parametrize("ordered", [True, False])
 async def test_at_most_max_concurrent_calls_are_under_way(ordered: bool) -> None:
     """And as many, where there are values."""
-    bench = Bench(max_concurrent=3, ordered=ordered)
-    bench.push(*"abcdefgh")
+    mapping = ManualMapping(max_concurrent=3, ordered=ordered)
+    mapping.push(*"abcdefgh")
     await settle()
-    assert bench.calls.started == list("abc")
+    assert mapping.calls.started == list("abc")
     for value in "abcdefgh":
-        await bench.finish(value)
-    assert bench.calls.max_running == 3
-    assert bench.out.values == [f"{value}!" for value in "abcdefgh"]
+        await mapping.finish(value)
+    assert mapping.calls.max_running == 3
+    assert mapping.out.values == [f"{value}!" for value in "abcdefgh"]
 
 
 async def test_results_come_in_the_order_of_the_values() -> None:
     """Though later ones are ready before."""
-    bench = Bench(max_concurrent=3)
-    bench.push(*"abc")
+    mapping = ManualMapping(max_concurrent=3)
+    mapping.push(*"abc")
     await settle()
-    await bench.finish("c", "b")
-    assert bench.out.values == []
-    await bench.finish("a")
-    assert bench.out.values == ["a!", "b!", "c!"]
+    await mapping.finish("c", "b")
+    assert mapping.out.values == []
+    await mapping.finish("a")
+    assert mapping.out.values == ["a!", "b!", "c!"]
 
 
 async def test_unordered_results_come_as_they_are_ready() -> None:
     """That is what it is for."""
-    bench = Bench(max_concurrent=3, ordered=False)
-    bench.push(*"abc")
+    mapping = ManualMapping(max_concurrent=3, ordered=False)
+    mapping.push(*"abc")
     await settle()
-    await bench.finish("c")
-    assert bench.out.values == ["c!"]
-    await bench.finish("a", "b")
-    assert bench.out.values == ["c!", "a!", "b!"]
+    await mapping.finish("c")
+    assert mapping.out.values == ["c!"]
+    await mapping.finish("a", "b")
+    assert mapping.out.values == ["c!", "a!", "b!"]
 
 
 async def test_what_waits_for_its_turn_is_inside_too() -> None:
     """Else one slow call lets any number of results gather behind it."""
-    bench = Bench(max_concurrent=2)
-    bench.push(*"abcdef")
+    mapping = ManualMapping(max_concurrent=2)
+    mapping.push(*"abcdef")
     await settle()
-    await bench.finish("b")
-    begun = list(bench.calls.started)
-    bench.out.subscription.dispose()
+    await mapping.finish("b")
+    begun = list(mapping.calls.started)
+    mapping.out.subscription.dispose()
     await settle()
     assert begun == ["a", "b"], "a has its place, and b's result the other"
 
@@ -132,23 +111,23 @@ async def test_none_is_a_result() -> None:
 @pytest.mark.parametrize("ordered", [True, False])
 async def test_the_completion_waits_for_what_is_under_way(ordered: bool) -> None:
     """And for what waits behind it."""
-    bench = Bench(ordered=ordered)
-    bench.push("a", "b")
-    bench.source.on_completed()
+    mapping = ManualMapping(ordered=ordered)
+    mapping.push("a", "b")
+    mapping.source.on_completed()
     await settle()
-    assert bench.out.ends == []
-    await bench.finish("a")
-    assert bench.out.ends == []
-    await bench.finish("b")
-    assert bench.out.values == ["a!", "b!"]
-    assert bench.out.ends == [None]
+    assert mapping.out.ends == []
+    await mapping.finish("a")
+    assert mapping.out.ends == []
+    await mapping.finish("b")
+    assert mapping.out.values == ["a!", "b!"]
+    assert mapping.out.ends == [None]
 
 
 async def test_the_completion_of_an_empty_source_waits_for_nothing() -> None:
     """It is passed on at once."""
-    bench = Bench()
-    bench.source.on_completed()
-    assert bench.out.ends == [None]
+    mapping = ManualMapping()
+    mapping.source.on_completed()
+    assert mapping.out.ends == [None]
 
 
 async def raises(_: object) -> NoReturn:
@@ -174,38 +153,38 @@ async def test_an_exception_of_fn_ends_the_stream_with_it(fn: Any) -> None:
 
 async def test_an_exception_cancels_the_other_calls() -> None:
     """They are gone, and what they would have brought."""
-    bench = Bench(max_concurrent=3)
-    bench.push(*"abcd")
+    mapping = ManualMapping(max_concurrent=3)
+    mapping.push(*"abcd")
     await settle()
-    bench.calls.fail("b", error := ValueError("mine"))
+    mapping.calls.fail("b", error := ValueError("mine"))
     await settle()
-    assert sorted(bench.calls.cancelled) == ["a", "c"]
-    assert bench.calls.started == ["a", "b", "c"]
-    assert bench.out.values == []
-    assert bench.out.error is error
+    assert sorted(mapping.calls.cancelled) == ["a", "c"]
+    assert mapping.calls.started == ["a", "b", "c"]
+    assert mapping.out.values == []
+    assert mapping.out.error is error
 
 
 async def test_two_exceptions_at_once_end_it_once() -> None:
     """The first counts; the second is not left unheard either."""
-    bench = Bench(max_concurrent=2)
-    bench.push("a", "b")
+    mapping = ManualMapping(max_concurrent=2)
+    mapping.push("a", "b")
     await settle()
-    bench.calls.fail("a", first := ValueError("first"))
-    bench.calls.fail("b", ValueError("second"))
+    mapping.calls.fail("a", first := ValueError("first"))
+    mapping.calls.fail("b", ValueError("second"))
     await settle()
-    assert bench.out.error is first
+    assert mapping.out.error is first
 
 
 async def test_an_error_of_the_source_ends_it_at_once() -> None:
     """As with every operator; what is under way is cancelled."""
-    bench = Bench(max_concurrent=2)
-    bench.push(*"abc")
+    mapping = ManualMapping(max_concurrent=2)
+    mapping.push(*"abc")
     await settle()
-    bench.source.on_error(error := ValueError("mine"))
-    assert bench.out.error is error
+    mapping.source.on_error(error := ValueError("mine"))
+    assert mapping.out.error is error
     await settle()
-    assert sorted(bench.calls.cancelled) == ["a", "b"]
-    assert bench.calls.started == ["a", "b"]
+    assert sorted(mapping.calls.cancelled) == ["a", "b"]
+    assert mapping.calls.started == ["a", "b"]
 
 
 @pytest.mark.parametrize("plain", [str.upper, lambda _: None, lambda _: [1]])
@@ -248,8 +227,7 @@ def test_none_at_once_is_refused(number: int) -> None:
 # --- coroutines in a pipeline: what a subscriber of `map_async` does while it is told ----------
 
 
-def raise_key_error(_: object) -> NoReturn:
-    raise KeyError("mine")
+raise_key_error = raising(KeyError, "mine")
 
 
 async def test_who_disposes_while_told_is_told_no_more() -> None:

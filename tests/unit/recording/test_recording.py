@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 import reactivex as rx
@@ -14,6 +14,7 @@ import rxws
 from rxws import Close, ConnectionClosed, Recording
 from rxws._core.frames import Opcode
 from rxws.testing import Clock, Timeline, marbles, pair
+from support.callbacks import raising
 from support.virtual.session import VirtualSession
 
 on_next: Any = ReactiveTest.on_next
@@ -25,8 +26,7 @@ def events_of(recording: Recording, lane: str) -> list[tuple[float, str, Any]]:
     return [(event.t, event.type, event.data) for event in recording.lanes[lane].events]
 
 
-def fail(_: object) -> NoReturn:
-    raise KeyError("mine")
+fail = raising(KeyError, "mine")
 
 
 # --- a connection ---------------------------------------------------------------------------------

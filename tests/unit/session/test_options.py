@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
@@ -13,6 +13,7 @@ from rxws._core.frames import Opcode
 from rxws._session.encoding import decode_error, encode, size
 from rxws._session.options import Options
 from rxws.codecs import raw, text
+from support.callbacks import raising
 
 
 def test_defaults() -> None:
@@ -121,8 +122,7 @@ def test_completes_is_any_function_of_a_close() -> None:
 # --- encoding: what a codec raises becomes a typed error --------------------------------------
 
 
-def fail(_: object) -> NoReturn:
-    raise KeyError("inner")
+fail = raising(KeyError, "inner")
 
 
 def test_str_is_a_text_frame_and_bytes_a_binary_one() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +12,7 @@ from rxws import BufferOverflow, Close, EncodeError, codecs
 from rxws._core.frames import Frame, Opcode
 from rxws._session.send_buffer import ConflatingSendBuffer
 from rxws.overflow import OVERHEAD, Overflow, latest
+from support.callbacks import raising
 from support.virtual.session import VirtualSession
 
 KIB = 1024
@@ -269,8 +270,7 @@ def test_sent_dropped_and_waiting_make_up_what_was_offered(
 # --- the key of `overflow.latest` -------------------------------------------------------------
 
 
-def fail(*_: object) -> NoReturn:
-    raise ArithmeticError("mine")
+fail = raising(ArithmeticError, "mine")
 
 
 @pytest.mark.parametrize("key", [fail, lambda value: [value]], ids=["raises", "unhashable"])

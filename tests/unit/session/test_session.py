@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-import logging
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
 from rxws import Close, ConnectionClosed
 from rxws._core.frames import Frame, Opcode
 from rxws._session.session import State
+from support.callbacks import one_error, raising
 from support.virtual.session import VirtualSession
 
 CLEAN = [1000, 1001]
@@ -183,16 +183,7 @@ def test_our_close_stands_whatever_the_peer_answers(answer: Any, end: Any, close
     assert virtual.frames(Opcode.CLOSE) == [virtual.close_frame]
 
 
-def raise_secret(*_: object) -> NoReturn:
-    raise ValueError("secret")
-
-
-def one_error(caplog: pytest.LogCaptureFixture) -> logging.LogRecord:
-    """Return the only log record, an error on `rxws` with a traceback."""
-    [record] = caplog.records
-    assert (record.name, record.levelno) == ("rxws", logging.ERROR)
-    assert record.exc_info is not None
-    return record
+raise_secret = raising(ValueError, "secret")
 
 
 # --- the `completes` option -------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any, NoReturn
 
 import pytest
@@ -11,19 +10,10 @@ from reactivex.disposable import Disposable
 
 from rxws import Close, ConnectionClosed, DecodeError, EncodeError, codecs
 from rxws._session.session import State
+from support.callbacks import one_error, raising
 from support.virtual.session import VirtualSession
 
-
-def fail(*_: object) -> NoReturn:
-    raise ValueError("secret")
-
-
-def one_error(caplog: pytest.LogCaptureFixture) -> logging.LogRecord:
-    """Return the only log record, an error on `rxws` with a traceback."""
-    [record] = caplog.records
-    assert (record.name, record.levelno) == ("rxws", logging.ERROR)
-    assert record.exc_info is not None
-    return record
+fail = raising(ValueError, "secret")
 
 
 # --- faults -----------------------------------------------------------------------------------

@@ -17,48 +17,11 @@ from rxws._session.transport import Receiver, Transport
 from rxws.testing.clock import Clock
 from rxws.testing.fake_transport import Call, FakeTransport, NeedsEventLoop, Sent
 from rxws.testing.peer import Peer
+from support.receiver import RecordingReceiver
 from support.virtual.session import VirtualSession
 
-
-class Told:
-    """A receiver that notes what the wire says, and has these frames to send."""
-
-    def __init__(self, *frames: Frame) -> None:
-        self.frames = list(frames)
-        self.said: list[Any] = []
-
-    def on_message(self, data: str | bytes, size: int) -> None:
-        self.said.append(data)
-
-    def on_ping(self, payload: bytes) -> None:
-        self.said.append(payload)
-
-    def on_pong(self, payload: bytes) -> None:
-        self.said.append(payload)
-
-    def take(self) -> Frame | None:
-        return self.frames.pop(0) if self.frames else None
-
-    def on_writable(self, writable: bool) -> None:
-        self.said.append(writable)
-
-    def on_close(self, code: int | None, reason: str) -> None:
-        self.said.append((code, reason))
-
-    def on_violation(self, code: int) -> None:
-        self.said.append(code)
-
-    def on_unsendable(self) -> None:
-        self.said.append("unsendable")
-
-    def on_cancelled(self) -> None:
-        self.said.append("cancelled")
-
-    def on_lost(self) -> None:
-        self.said.append("lost")
-
-
-LOST = ["unsendable", "lost"]
+LOST: list[Any] = [("unsendable",), ("lost",)]
+FULL, FREE = ("writable", False), ("writable", True)
 
 
 class Setup:
@@ -66,10 +29,10 @@ class Setup:
         self.clock = Clock()
         self.transport = FakeTransport(self.clock)
         self.peer = Peer(self.transport, overrun)
-        self.told = Told(*[Frame(Opcode.BINARY, payload) for payload in payloads])
+        self.receiver = RecordingReceiver(*[Frame(Opcode.BINARY, payload) for payload in payloads])
 
     def attach(self) -> Setup:
-        self.transport.attach(self.told)
+        self.transport.attach(self.receiver)
         return self
 
     @property
@@ -129,18 +92,18 @@ def test_a_peer_that_stops_fills_the_wire_with_the_next_frame() -> None:
     setup = Setup(b"1").attach()
     setup.peer.stop()
     assert setup.transport.writable
-    setup.told.frames = [Frame(Opcode.BINARY, b"%d" % n) for n in range(10, 16)]
+    setup.receiver.frames.extend(Frame(Opcode.BINARY, b"%d" % n) for n in range(10, 16))
     setup.transport.wake()
     assert setup.sent == [b"1", b"10"]
-    assert (setup.transport.buffered, setup.told.said) == (2, [False])
+    assert (setup.transport.buffered, setup.receiver.notifications) == (2, [FULL])
     setup.peer.go(2)
     assert setup.sent == [b"1", b"10", b"11", b"12", b"13"]
-    assert setup.told.said == [False, True, False]
+    assert setup.receiver.notifications == [FULL, FREE, FULL]
     setup.peer.go()
     assert setup.sent[-1] == b"15"
     assert (setup.transport.buffered, setup.transport.writable) == (0, True)
     setup.peer.go()  # who takes all already goes on doing so
-    assert setup.told.said == [False, True, False, True]
+    assert setup.receiver.notifications == [FULL, FREE, FULL, FREE]
 
 
 def test_messages_wait_while_reading_is_paused_and_come_in_a_later_turn() -> None:
@@ -150,11 +113,11 @@ def test_messages_wait_while_reading_is_paused_and_come_in_a_later_turn() -> Non
     setup.transport.pause_reading()
     setup.peer.message("b", b"c")
     setup.peer.ping(b"i")
-    assert setup.told.said == ["a"]
+    assert setup.receiver.notifications == ["a"]
     setup.transport.resume_reading()
-    assert setup.told.said == ["a"]
+    assert setup.receiver.notifications == ["a"]
     setup.clock.turn()
-    assert setup.told.said == ["a", "b", b"c", b"i"]
+    assert setup.receiver.notifications == ["a", "b", b"c", ("ping", b"i")]
     assert setup.transport.calls == [Call(0, "pause"), Call(0, "resume")]
     assert setup.transport.received == 4
 
@@ -168,23 +131,26 @@ def test_some_wires_cannot_stop_at_once() -> None:
         setup.peer.pong()
         setup.transport.resume_reading()
         setup.transport.pause_reading()
-        assert len(setup.told.said) % 4 == 2
+        assert len(setup.receiver.notifications) % 4 == 2
         setup.transport.resume_reading()
         setup.clock.turn()
-    assert setup.told.said == ["a", "b", "c", b""] * 2
+    assert setup.receiver.notifications == ["a", "b", "c", ("pong", b"")] * 2
 
 
 def test_after_a_close_or_a_violation_nothing_is_read_but_the_end() -> None:
     """As aiohttp's reader does."""
-    for part, said in ((lambda peer: peer.close(4001, "x"), (4001, "x")), (Peer.lost, "lost")):
+    for said in (("close", 4001, "x"), ("lost",)):
         setup = Setup().attach()
-        part(setup.peer)
+        if said == ("lost",):
+            setup.peer.lost()
+        else:
+            setup.peer.close(4001, "x")
         setup.peer.message("late")
         setup.peer.violation(1002)
         setup.clock.turn()
         setup.peer.lost()
         setup.clock.turn()
-        assert setup.told.said == ([said, *LOST] if said != "lost" else LOST)
+        assert setup.receiver.notifications == ([said, *LOST] if said != ("lost",) else LOST)
 
 
 def test_finishing_writes_all_that_is_left_first() -> None:
@@ -198,16 +164,16 @@ def test_finishing_writes_all_that_is_left_first() -> None:
     setup.peer.go()
     setup.clock.turn()
     assert setup.sent == [b"1", b"2"]
-    assert setup.told.said == [False, True, *LOST]
+    assert setup.receiver.notifications == [FULL, FREE, *LOST]
 
     setup = Setup().attach()
     setup.transport.finish(linger=True)
     setup.peer.message("discarded")
     setup.clock.turn()
-    assert setup.told.said == []
+    assert setup.receiver.notifications == []
     setup.peer.lost()
     setup.clock.turn()
-    assert setup.told.said == LOST
+    assert setup.receiver.notifications == LOST
 
 
 def test_a_loss_is_seen_behind_what_came_before_it() -> None:
@@ -217,14 +183,14 @@ def test_a_loss_is_seen_behind_what_came_before_it() -> None:
     setup.peer.message("a")
     setup.peer.lost()
     setup.clock.turn()
-    assert setup.told.said == ["unsendable"]
-    setup.told.frames.append(Frame(Opcode.TEXT, b"late"))
+    assert setup.receiver.notifications == [("unsendable",)]
+    setup.receiver.frames.append(Frame(Opcode.TEXT, b"late"))
     setup.transport.wake()
     assert setup.sent == []
     setup.transport.resume_reading()
     setup.clock.turn()
     setup.clock.turn()
-    assert setup.told.said == ["unsendable", "a", "lost"]
+    assert setup.receiver.notifications == [("unsendable",), "a", ("lost",)]
 
 
 def test_aborting_ends_at_once_and_once() -> None:
@@ -232,10 +198,10 @@ def test_aborting_ends_at_once_and_once() -> None:
     setup = Setup().attach()
     setup.transport.abort()
     setup.transport.abort()
-    assert setup.told.said == []
+    assert setup.receiver.notifications == []
     setup.clock.turn()
-    assert setup.told.said == LOST
-    setup.told.frames.append(Frame(Opcode.TEXT, b"late"))
+    assert setup.receiver.notifications == LOST
+    setup.receiver.frames.append(Frame(Opcode.TEXT, b"late"))
     setup.transport.wake()
     assert setup.sent == []
 

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import time
 import weakref
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 import reactivex as rx
@@ -19,6 +19,7 @@ from rxws import Close, Handshake, codecs
 from rxws._core.frames import Opcode
 from rxws.operators import map_async
 from rxws.testing import NeedsEventLoop, Simulation, Timeline, marbles, simulate
+from support.callbacks import raising
 
 AnyConnection = rxws.Connection[Any, Any]
 
@@ -31,8 +32,7 @@ def shout(conn: AnyConnection) -> rx.Observable[Any]:
     return conn.incoming.pipe(ops.debounce(0.3), ops.map(str.upper))
 
 
-def fail(_: object) -> NoReturn:
-    raise KeyError("mine")
+fail = raising(KeyError, "mine")
 
 
 def frames(sim: Simulation[Any, Any]) -> list[tuple[float, Opcode]]:
