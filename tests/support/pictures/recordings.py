@@ -1,4 +1,4 @@
-"""Recordings of connections that never were, and a page for what shows them."""
+"""Made-up recordings of connections, and how a notebook shows HTML."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rxws import Recording
 from rxws._recording.jsonl import Event
 from support.peers.browser import Page
 
-# As JupyterLab does it: the HTML is put in, and then each script anew, so that it runs.
+# JupyterLab does the same: scripts in innerHTML do not run, so each is replaced by a copy.
 PUT = """(html) => {
     const host = document.querySelector("#host");
     host.innerHTML = html;
@@ -22,7 +22,7 @@ PUT = """(html) => {
 
 
 def blank(title: str = "ws://peer.example/", keep: int = 1000) -> Recording:
-    """A recording with the lanes of a connection."""
+    """Return an empty recording with the lanes of a connection."""
     recording = Recording(title=title, keep=keep)
     for name in ("incoming", "outgoing", "errors", "closed"):
         recording.lane(name)
@@ -31,16 +31,16 @@ def blank(title: str = "ws://peer.example/", keep: int = 1000) -> Recording:
 
 
 def add(recording: Recording, lane: str, data: Any, t: float = 0.0, type: str = "next") -> None:  # noqa: A002 # as the format has it
-    """Record something more."""
+    """Add an event."""
     recording.lane(lane).add(Event(t, lane, recording.lanes[lane].dir, type, data))
 
 
 def count(recording: Recording, start: int, end: int) -> None:
-    """Record numbered messages, every third of them sent, a tenth of a second apart."""
+    """Add numbered messages, 0.1 s apart; every third one is sent."""
     for i in range(start, end):
         add(recording, "outgoing" if i % 3 == 2 else "incoming", json.dumps({"i": i}), i / 10)
 
 
 async def put(page: Page, html: str) -> None:
-    """Show HTML in place of what the page shows, as a notebook does."""
+    """Replace the content of the page by HTML, as a notebook does."""
     await page.evaluate(f"({PUT})({json.dumps(html)})")

@@ -1,4 +1,4 @@
-"""The reference pictures of tests/browser/pictures: how they are drawn and compared."""
+"""Draw and compare the reference pictures of tests/browser/pictures."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from support.pictures.scenes import Scene
 FOLDER = TESTS / "browser" / "pictures"
 PAGE = """<!doctype html><meta charset="utf-8">
 <body data-jp-theme-light="%s" style="margin:0;background:%s">%s</body>"""
-GRID = 8  # pixels of a side of the squares whose mean colours are compared
-# The share of squares whose colour is another by more than a tenth. Fonts differ between machines.
+GRID = 8  # pixels: the side of the squares whose mean colours are compared
+# The share of squares whose colour differs by more than a tenth. Fonts differ between machines.
 COMPARE = """(async () => {
     const squares = await Promise.all(%s.map(async (data) => {
         const image = new Image();
@@ -53,12 +53,12 @@ COMPARE = """(async () => {
 
 
 def drawn(scene: Scene) -> str:
-    """A scene as SVG."""
+    """Return a scene as SVG."""
     return svg(scene.make(), scene.width, scene.window) + "\n"
 
 
 async def shot(page: Page, scene: Scene, directory: Path, text: str = "") -> bytes:
-    """A scene, or another text in its stead, as PNG, as a browser shows it."""
+    """Return a browser's screenshot of a scene, or of another SVG, as PNG."""
     file = directory / "scene.html"
     dark = ("false", "#111111") if scene.dark else ("true", "#ffffff")
     text = text or drawn(scene)
@@ -78,7 +78,7 @@ async def shot(page: Page, scene: Scene, directory: Path, text: str = "") -> byt
 
 
 async def difference(page: Page, seen: bytes, expected: bytes) -> float:
-    """The share of two pictures that is not alike, from 0 to 1."""
+    """Return the share of two pictures that differs, from 0 to 1."""
     both = json.dumps([base64.b64encode(each).decode() for each in (seen, expected)])
     share: float = await page.evaluate(COMPARE % (both, GRID, GRID, GRID, GRID))
     return share

@@ -1,4 +1,4 @@
-"""Scenes for pictures: flows as data, the same on every machine."""
+"""Scenes for reference pictures: diagrams that are the same on every machine."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from rxws import Close, ConnectionClosed, DecodeError
 from rxws._recording.diagram import Diagram, Track
 
 
-class Note(NamedTuple):
-    """A mark of a track."""
+class Event(NamedTuple):
+    """An event of a track."""
 
     t: float
     type: str
     data: Any = None
 
 
-def nexts(pairs: Iterable[tuple[float, Any]]) -> list[Note]:
-    """Values and their times as marks."""
-    return [Note(t, "next", value) for t, value in pairs]
+def nexts(pairs: Iterable[tuple[float, Any]]) -> list[Event]:
+    """Return events with these times and values."""
+    return [Event(t, "next", value) for t, value in pairs]
 
 
 def few() -> Diagram:
-    """Seven messages through a map and a debounce, and a clean end."""
+    """Seven messages, a map and a debounce, and a clean close."""
     times = [0.009, 0.04, 0.07, 0.1, 0.13, 0.16, 0.612]
-    end = [Note(0.676, "completed")]
+    end = [Event(0.676, "completed")]
     frames = [json.dumps({"i": i, "p": 99.5 + i / 8}) for i in range(7)]
     return Diagram(
         "ws://127.0.0.1:8765/ticks — 7 messages",
@@ -44,12 +44,12 @@ def few() -> Diagram:
 
 
 def bursts() -> Diagram:
-    """Three hundred messages, means of batches of them, and an abnormal end."""
+    """300 messages, their means in batches, and an abnormal close."""
     chance = random.Random(7)
     times = [0.01 * i + 0.004 * chance.random() for i in range(300)]
     prices = [100 + chance.gauss(0, 2.6) for _ in times]
     frames = [json.dumps({"i": i, "p": round(p, 2)}) for i, p in enumerate(prices)]
-    failed = [Note(3.33, "error", ConnectionClosed(Close(1011, "Unexpected Error", by="peer")))]
+    failed = [Event(3.33, "error", ConnectionClosed(Close(1011, "Unexpected Error", by="peer")))]
     batches = [prices[i : i + 25] for i in range(0, 300, 25)]
     at = [0.25 * (i + 1) for i in range(12)]
     means = [sum(batch) / len(batch) for batch in batches]
@@ -73,7 +73,7 @@ def bursts() -> Diagram:
 
 
 def dense() -> Diagram:
-    """Two thousand kept of five thousand, in waves; numbers with gaps; still running."""
+    """2000 kept of 5000 messages, in waves; numbers with gaps; still running."""
     chance = random.Random(3)
     times: list[float] = []
     t = 20.0
@@ -114,7 +114,7 @@ def dense() -> Diagram:
 
 
 def faults() -> Diagram:
-    """Faults that are no end, an operator that fails, one that is tried again, one disposed."""
+    """Errors that do not end the connection; operators that fail, retry and are disposed."""
     bad = DecodeError("no JSON: Expecting value: line 1 column 1 (char 0)", "<not json>")
     return Diagram(
         "ws://127.0.0.1:8765/orders",
@@ -127,7 +127,7 @@ def faults() -> Diagram:
                     *nexts(
                         (0.4 * i, {"id": i, "side": "buy" if i % 3 else "sell"}) for i in range(16)
                     ),
-                    Note(6.6, "completed"),
+                    Event(6.6, "completed"),
                 ],
             ),
             Track(
@@ -136,22 +136,22 @@ def faults() -> Diagram:
                 None,
                 [
                     *nexts((0.4 * i, i) for i in range(4)),
-                    Note(1.6, "error", ValueError("no side")),
+                    Event(1.6, "error", ValueError("no side")),
                     *nexts((0.4 * i, i) for i in range(6, 9)),
-                    Note(3.6, "error", KeyError("id")),
+                    Event(3.6, "error", KeyError("id")),
                 ],
             ),
             Track(
-                "take", "3", None, [*nexts((0.4 * i, i) for i in range(3)), Note(0.8, "completed")]
+                "take", "3", None, [*nexts((0.4 * i, i) for i in range(3)), Event(0.8, "completed")]
             ),
             Track(
-                "switch", "latest", None, [*nexts([(0.8, "a"), (2.0, "b")]), Note(3.0, "disposed")]
+                "switch", "latest", None, [*nexts([(0.8, "a"), (2.0, "b")]), Event(3.0, "disposed")]
             ),
             Track(
                 "errors",
                 "decode, encode, subscribers",
                 None,
-                [*nexts([(1.2, bad), (2.9, bad), (3.0, TypeError("x"))]), Note(6.6, "completed")],
+                [*nexts([(1.2, bad), (2.9, bad), (3.0, TypeError("x"))]), Event(6.6, "completed")],
             ),
             Track("outgoing", "", "out", [*nexts([(0.5, "ok"), (3.3, "日本語🙂"), (5.2, "late")])]),
         ),
@@ -161,7 +161,7 @@ def faults() -> Diagram:
 
 
 def kinds() -> Diagram:
-    """Values of many kinds."""
+    """Values of many types."""
 
     class Mute:
         def __repr__(self) -> str:
@@ -200,7 +200,7 @@ def kinds() -> Diagram:
 
 
 def small() -> Diagram:
-    """Numbers whose range takes room to write."""
+    """Numbers whose range takes many characters."""
     return Diagram(
         "small",
         (
@@ -215,7 +215,7 @@ def small() -> Diagram:
 
 
 def running() -> Diagram:
-    """A window of ten seconds that is not yet filled."""
+    """A running flow that does not fill its window of ten seconds yet."""
     return Diagram(
         "live",
         (
@@ -227,8 +227,8 @@ def running() -> Diagram:
 
 
 def sudden() -> Diagram:
-    """All at time zero."""
-    end = [Note(0.0, "completed")]
+    """Flows whose events are all at time zero."""
+    end = [Event(0.0, "completed")]
     return Diagram(
         "all at once",
         (
@@ -236,13 +236,13 @@ def sudden() -> Diagram:
             Track("range", "5", None, [*nexts((0.0, i) for i in range(5)), *end]),
             Track("empty", "", None, end),
             Track("never", "", None),
-            Track("throw", "", None, [Note(0.0, "error", ValueError("at once"))]),
+            Track("throw", "", None, [Event(0.0, "error", ValueError("at once"))]),
         ),
     )
 
 
 def hours() -> Diagram:
-    """Ten hours."""
+    """A flow of ten hours."""
     return Diagram(
         "a long day",
         (
@@ -254,7 +254,7 @@ def hours() -> Diagram:
 
 
 class Scene(NamedTuple):
-    """A picture and how it is drawn."""
+    """A diagram, and how to draw it."""
 
     make: Callable[[], Diagram]
     width: int = 760
@@ -262,7 +262,7 @@ class Scene(NamedTuple):
     window: float | None = None
 
 
-# What is kept as reference: each a file of tests/browser/pictures.
+# Each has a reference picture in tests/browser/pictures.
 SCENES: dict[str, Scene] = {
     "few": Scene(few),
     "bursts": Scene(bursts),

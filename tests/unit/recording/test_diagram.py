@@ -25,13 +25,13 @@ from rxws._recording.diagram.marks import draw
 from rxws._recording.diagram.scale import TimeScale
 from rxws._recording.diagram.visible import time_span, visible_part
 from rxws.testing import Clock
-from support.pictures.scenes import SCENES, Note, faults, few, kinds, nexts, running
+from support.pictures.scenes import SCENES, Event, faults, few, kinds, nexts, running
 
 SVG = "{http://www.w3.org/2000/svg}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
-def lane(marks: list[Note], **more: Any) -> Diagram:
+def lane(marks: list[Event], **more: Any) -> Diagram:
     return Diagram("", (Track("lane", marks=marks, **more),))
 
 
@@ -203,7 +203,7 @@ def test_a_lane_without_an_end_has_that_of_the_connection(
     end: str | None, close: Close, failed: bool
 ) -> None:
     """A connection's lane without an end shows the close, red if `incoming` failed."""
-    incoming = [Note(1, end, ConnectionClosed(close) if end == "error" else None)] if end else []
+    incoming = [Event(1, end, ConnectionClosed(close) if end == "error" else None)] if end else []
     tracks = (
         Track("incoming", "", "in", incoming),
         Track("map", "", None, nexts([(0.5, 1)])),
@@ -221,9 +221,9 @@ def test_a_connection_has_one_end(end: str, mark: str) -> None:
     close = Close(1006 if end == "error" else 1000, by="network")
     error = ConnectionClosed(close) if end == "error" else None
     tracks = (
-        Track("incoming", "", "in", [Note(1, end, error)]),
-        Track("outgoing", "", "out", [Note(1, "completed")]),
-        Track("taken", "", None, [Note(1, "completed")]),
+        Track("incoming", "", "in", [Event(1, end, error)]),
+        Track("outgoing", "", "out", [Event(1, "completed")]),
+        Track("taken", "", None, [Event(1, "completed")]),
     )
     drawn = text(Diagram("", tracks, close, 1.0)).splitlines()
     assert [mark in line for line in drawn[:3]] == [True, True, False]
@@ -232,7 +232,7 @@ def test_a_connection_has_one_end(end: str, mark: str) -> None:
 
 def test_a_close_that_was_sent_is_the_end() -> None:
     """A close that was sent is the lane's end, whatever follows."""
-    marks = [*nexts([(0, "a"), (1, Close(4002, "bye"))]), Note(2, "completed")]
+    marks = [*nexts([(0, "a"), (1, Close(4002, "bye"))]), Event(2, "completed")]
     picture = Diagram("", (Track("outgoing", "", "out", marks),))
     assert texts(svg(picture), "ke") == ["4002"]
     assert "┤4002 " in text(picture)
@@ -240,8 +240,8 @@ def test_a_close_that_was_sent_is_the_end() -> None:
 
 def test_a_disposed_lane_continues_with_dashes() -> None:
     """A disposed lane is dashed to the right edge or to the next subscription."""
-    marks = [*nexts([(0, "a")]), Note(1, "disposed"), *nexts([(2, "b")])]
-    drawn = svg(lane([*marks, Note(3, "disposed")]))
+    marks = [*nexts([(0, "a")]), Event(1, "disposed"), *nexts([(2, "b")])]
+    drawn = svg(lane([*marks, Event(3, "disposed")]))
     assert [each.get("class") for each in elements(drawn, "ln")] == ["ln", "ln du", "ln", "ln du"]
     assert "╌" in text(lane(marks))
     assert "2 ev" in texts(svg(lane(marks)), "no")[0]
@@ -250,9 +250,9 @@ def test_a_disposed_lane_continues_with_dashes() -> None:
 def test_a_lane_that_ended_before_the_window_says_so() -> None:
     """A lane that ended before the window shows how and when, or dashes if disposed."""
     tracks = (
-        Track("done", marks=[Note(1, "completed")]),
-        Track("failed", marks=[Note(1, "error", ValueError("x"))]),
-        Track("gone", marks=[Note(1, "disposed")]),
+        Track("done", marks=[Event(1, "completed")]),
+        Track("failed", marks=[Event(1, "error", ValueError("x"))]),
+        Track("gone", marks=[Event(1, "disposed")]),
         Track("last", marks=nexts([(10, 1)])),
     )
     drawn = svg(Diagram("", tracks), window=2)
@@ -293,7 +293,7 @@ def test_a_window_shows_the_latest_seconds() -> None:
     live = dataclasses.replace(picture, until=104.0)
     assert (time_span(live, 10).start, time_span(live, 10).stop) == (94, 104)
     assert time_span(running(), 10).stop == 10
-    ended = lane([*nexts([(1, 1)]), Note(2, "completed")])
+    ended = lane([*nexts([(1, 1)]), Event(2, "completed")])
     assert time_span(dataclasses.replace(ended, until=2.0), 10).stop == 2
     assert (time_span(lane([]), 10).start, time_span(lane([]), 10).stop) == (0, 1)
     hidden = svg(dataclasses.replace(picture, until=1000.0), window=10)
@@ -492,7 +492,7 @@ def test_any_value_makes_a_diagram(
 ) -> None:
     """Any value makes well-formed SVG without markup of its own, and text that fits."""
     marks = nexts(sorted(pairs, key=lambda pair: pair[0]))
-    end = Note(marks[-1].t if marks else 0.0, last, ValueError(name) if last == "error" else name)
+    end = Event(marks[-1].t if marks else 0.0, last, ValueError(name) if last == "error" else name)
     picture = Diagram(name, (Track(name, name, None, [*marks, end]), Track("x", marks=marks)))
     drawn = svg(picture, width)
     root = ElementTree.fromstring(drawn)
