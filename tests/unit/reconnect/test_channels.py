@@ -1,4 +1,4 @@
-"""Channels of a `WebSocketSubject`, in virtual time: one message each way, however many listen."""
+"""Channels of a `WebSocketSubject` in virtual time: one subscribe message for all subscribers."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from support.virtual.subject import (
 )
 
 
-def name(value: str) -> str:
+def channel_of(value: str) -> str:
     """The channel of a value like `a:1`."""
     return value.split(":")[0]
 
 
 def channel(client: VirtualSubject, key: str, **options: Any) -> Channel[Any]:
-    return client.feed.channel(f"+{key}", f"-{key}", name, key=key, **options)
+    return client.feed.channel(f"+{key}", f"-{key}", channel_of, key=key, **options)
 
 
 @pytest.mark.promise("channel")
-def test_subscribers_share_one_subscription() -> None:
-    """Two subscribe and one message is sent; one leaves, nothing; the last leaves, one message."""
+def test_subscribers_share_one_subscribe_message() -> None:
+    """The first subscriber sends the subscribe message, the last the unsubscribe message."""
     client = VirtualSubject()
     keep = client.notes()
     a = channel(client, "a")
@@ -57,7 +57,7 @@ def test_subscribers_share_one_subscription() -> None:
 
 
 def test_a_channel_alone_opens_and_closes_the_socket() -> None:
-    """Who subscribes a channel counts as a subscriber of the subject."""
+    """A subscriber of a channel counts as a subscriber of the subject."""
     client = VirtualSubject()
     notes = client.notes(channel(client, "a"))
     [dial] = client.dials
@@ -69,8 +69,8 @@ def test_a_channel_alone_opens_and_closes_the_socket() -> None:
 
 
 @pytest.mark.promise("greeting")
-def test_each_connection_is_asked_once_before_what_waits() -> None:
-    """A new connection is sent `opening`, then the channels' messages, then the buffer."""
+def test_each_connection_gets_subscribe_messages_before_the_queue() -> None:
+    """A new connection gets `opening`, then the subscribe messages, then the queue."""
     client = VirtualSubject(opening=lambda conn: ["login"])
     a, b = client.notes(channel(client, "a")), client.notes(channel(client, "b"))
     client.dials[0].peer.lost()
@@ -87,8 +87,8 @@ def test_each_connection_is_asked_once_before_what_waits() -> None:
     client.check_nothing_left(a.subscription.dispose)
 
 
-def test_who_leaves_while_nothing_is_open_is_not_asked_for() -> None:
-    """A channel that is left between two connections costs the next one nothing."""
+def test_a_channel_left_between_two_connections_sends_nothing() -> None:
+    """A channel left between two connections sends nothing on the next one."""
     client = VirtualSubject(open_at_once(), open_at_once())
     keep = client.notes()
     notes = client.notes(channel(client, "a"))
@@ -100,8 +100,8 @@ def test_who_leaves_while_nothing_is_open_is_not_asked_for() -> None:
     client.check_nothing_left(keep.subscription.dispose)
 
 
-def test_a_subscription_that_has_not_left_is_taken_back() -> None:
-    """What waits for a slow peer and is not wanted any more is not sent, nor is its opposite."""
+def test_a_queued_subscribe_message_is_withdrawn() -> None:
+    """A queued subscribe message is withdrawn when its channel is left."""
     client = VirtualSubject()
     keep = client.notes()
     [dial] = client.dials
@@ -118,8 +118,8 @@ def test_a_subscription_that_has_not_left_is_taken_back() -> None:
     client.check_nothing_left(keep.subscription.dispose)
 
 
-def test_what_is_for_one_connection_is_not_sent_on_the_next() -> None:
-    """Of what waits when a connection dies, only what was pushed goes with the next one."""
+def test_channel_messages_of_a_lost_connection_are_not_sent_on_the_next() -> None:
+    """When a connection is lost, queued channel messages are dropped, others are kept."""
     client = VirtualSubject()
     keep = client.notes()
     notes = client.notes(channel(client, "a"))
@@ -137,8 +137,8 @@ def test_what_is_for_one_connection_is_not_sent_on_the_next() -> None:
     client.check_nothing_left(keep.subscription.dispose)
 
 
-def test_the_last_to_leave_unsubscribes_before_the_close_of_a_slow_peer() -> None:
-    """Where the wire is full, the unsubscribe message and what waits go ahead of the close."""
+def test_the_unsubscribe_message_precedes_the_close_to_a_slow_peer() -> None:
+    """Queued messages and the unsubscribe message are sent to a slow peer before the close."""
     client = VirtualSubject()
     notes = client.notes(channel(client, "a"))
     [dial] = client.dials
@@ -154,8 +154,8 @@ def test_the_last_to_leave_unsubscribes_before_the_close_of_a_slow_peer() -> Non
     client.check_nothing_left()
 
 
-def test_one_who_comes_while_the_last_leaves_keeps_the_connection() -> None:
-    """A connection that has yet to send what waits before it closes is used by who comes then."""
+def test_a_subscriber_while_draining_keeps_the_connection() -> None:
+    """A subscriber that comes while queued messages are drained keeps the connection."""
     client = VirtualSubject()
     notes = client.notes()
     [dial] = client.dials
@@ -173,8 +173,8 @@ def test_one_who_comes_while_the_last_leaves_keeps_the_connection() -> None:
     client.check_nothing_left(again.subscription.dispose)
 
 
-def test_what_could_not_leave_waits_for_the_next_who_comes() -> None:
-    """If the connection dies while the last leaves, nothing is dialled and what waits is kept."""
+def test_a_loss_while_draining_keeps_the_queue_and_dials_nothing() -> None:
+    """If the connection is lost while draining, nothing is dialled and the queue is kept."""
     client = VirtualSubject()
     notes = client.notes()
     client.dials[0].peer.stop()
@@ -191,8 +191,8 @@ def test_what_could_not_leave_waits_for_the_next_who_comes() -> None:
 
 
 @pytest.mark.promise("channel")
-def test_a_channel_sends() -> None:
-    """What is pushed into a channel is sent; its end, and an error, leave the socket open."""
+def test_a_channel_sends_and_its_end_leaves_the_socket_open() -> None:
+    """Messages of a channel are sent; its completion or error leaves the connection open."""
     client = VirtualSubject()
     a = channel(client, "a")
     notes = client.notes(a)
@@ -200,7 +200,7 @@ def test_a_channel_sends() -> None:
     a.on_completed()
     faults: list[Exception] = []
     client.feed.errors.subscribe(faults.append)
-    failed = ValueError("a pipeline of somebody's")
+    failed = ValueError("from a user's pipeline")
     a.on_error(failed)
     a.on_next("y")
     assert faults == [failed]
@@ -211,8 +211,8 @@ def test_a_channel_sends() -> None:
     client.check_nothing_left(notes.subscription.dispose)
 
 
-def test_messages_may_be_made_when_they_are_needed() -> None:
-    """A function makes the message anew each time; None is for no message."""
+def test_channel_messages_may_be_functions_or_none() -> None:
+    """A function makes a new channel message each time; None sends no message."""
     client = VirtualSubject()
     keep = client.notes()
     tickets = iter("123456")
@@ -228,15 +228,15 @@ def test_messages_may_be_made_when_they_are_needed() -> None:
     client.check_nothing_left(keep.subscription.dispose)
 
 
-def failing(*_: object) -> Any:
+def raise_error(*_: object) -> Any:
     raise ValueError("mine")
 
 
-def test_a_subscribe_message_that_cannot_be_made_fails_its_channel_only() -> None:
-    """Its subscribers are told what the function raised; the others and the socket go on."""
+def test_a_subscribe_function_that_raises_fails_only_its_channel() -> None:
+    """If a subscribe function raises, only its channel's subscribers fail."""
     client = VirtualSubject()
     good = client.notes(channel(client, "a"))
-    bad = client.notes(client.feed.channel(failing, "-", name, key="b"))
+    bad = client.notes(client.feed.channel(raise_error, "-", channel_of, key="b"))
     assert isinstance(bad.error, ValueError)
     client.dials[0].peer.message("a:1", "b:1")
     assert good.values == ["a:1"]
@@ -245,24 +245,24 @@ def test_a_subscribe_message_that_cannot_be_made_fails_its_channel_only() -> Non
     client.check_nothing_left(good.subscription.dispose)
 
 
-def test_one_that_fails_before_it_is_open_leaves_nothing(
+def test_a_single_channel_whose_subscribe_function_raises_closes(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A channel that cannot be subscribed and was alone closes the socket; the log tells of it."""
+    """If the only channel fails to subscribe, the connection is closed and it is logged."""
     client = VirtualSubject()
-    client.feed.channel(failing, None, bool).subscribe()
+    client.feed.channel(raise_error, None, bool).subscribe()
     assert close_code_of(client.dials[0]) == 1000
     assert "a channel failed: mine" in caplog.text
     client.check_nothing_left()
 
 
-def test_an_unsubscribe_message_that_cannot_be_made_is_a_fault(
+def test_an_unsubscribe_function_that_raises_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Who leaves is told nothing, the log is."""
+    """If an unsubscribe function raises, it is logged and the connection stays open."""
     client = VirtualSubject()
     keep = client.notes()
-    notes = client.notes(client.feed.channel("+", failing, bool))
+    notes = client.notes(client.feed.channel("+", raise_error, bool))
     notes.subscription.dispose()
     assert "a channel failed: mine" in caplog.text
     assert client.names[-1] == "Open"
@@ -271,24 +271,24 @@ def test_an_unsubscribe_message_that_cannot_be_made_is_a_fault(
 
 @pytest.mark.parametrize("observed", [True, False])
 @pytest.mark.promise("sisters")
-def test_what_raises_in_a_channel_leaves_the_others(
+def test_an_exception_in_a_channel_does_not_affect_the_others(
     observed: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A subscriber that raises, and a `match`, are told by `errors` or logged once; all go on."""
+    """If a subscriber or `match` raises, `errors` or the log gets it; all channels continue."""
     caplog.set_level(logging.ERROR)
     client = VirtualSubject()
     faults: list[Exception] = []
     if observed:
         client.feed.errors.subscribe(faults.append)
     a, b = channel(client, "a"), channel(client, "b")
-    a.subscribe(failing)
-    sisters = [client.notes(a), client.notes(b), client.notes(client.feed.channel("+", "-", bool))]
-    client.feed.channel(None, None, failing).subscribe()
+    a.subscribe(raise_error)
+    others = [client.notes(a), client.notes(b), client.notes(client.feed.channel("+", "-", bool))]
+    client.feed.channel(None, None, raise_error).subscribe()
     client.feed.channel(None, None, lambda value: value + 1, key=1).subscribe()
     client.feed.channel(None, None, lambda value: [value], key="not hashable").subscribe()
     for message in ("a:1", "b:1", "a:2"):
         client.dials[0].peer.message(message)
-    assert [notes.values for notes in sisters] == [
+    assert [notes.values for notes in others] == [
         ["a:1", "a:2"],
         ["b:1"],
         ["a:1", "b:1", "a:2"],
@@ -301,13 +301,13 @@ def test_what_raises_in_a_channel_leaves_the_others(
 
 
 @pytest.mark.promise("look-up")
-def test_channels_of_one_key_share_the_look_up() -> None:
-    """One call of `match` for each frame, however many channels have a key of it."""
+def test_channels_with_one_match_function_share_the_look_up() -> None:
+    """`match` is called once per message for all channels that have a key for it."""
     calls: list[str] = []
 
     def match(value: str) -> str:
         calls.append(value)
-        return name(value)
+        return channel_of(value)
 
     client = VirtualSubject()
     all_notes = [
@@ -328,7 +328,7 @@ def test_channels_of_one_key_share_the_look_up() -> None:
 
 
 def test_a_key_may_be_none() -> None:
-    """None is a key as any other: the channel of what has no name."""
+    """None is a valid key."""
     client = VirtualSubject()
     notes = client.notes(client.feed.channel(None, None, lambda value: None, key=None))
     client.dials[0].peer.message("a")
@@ -336,18 +336,18 @@ def test_a_key_may_be_none() -> None:
     client.check_nothing_left(notes.subscription.dispose)
 
 
-def test_the_end_is_told_to_channels() -> None:
-    """A final end ends a channel's subscribers as the subject's; both can be subscribed again."""
+def test_a_final_end_ends_channels() -> None:
+    """A final end ends a channel's subscribers; the channel can be subscribed again."""
     refusal = HandshakeError("no", 403, {})
     client = VirtualSubject(fail_with(refusal), open_at_once())
     a = channel(client, "a")
     second = []
 
-    def again(_: Exception) -> None:
+    def subscribe_again(_: Exception) -> None:
         second.append(client.notes(a))
 
-    a.subscribe(on_error=again)
-    # The first has failed within the subscribing, and the second has opened since.
+    a.subscribe(on_error=subscribe_again)
+    # The first dial failed within `subscribe`; the second one is open by now.
     client.run()
     assert len(second) == 1
     assert received_by(client.dials[1]) == ["+a"]
@@ -357,8 +357,8 @@ def test_the_end_is_told_to_channels() -> None:
     client.check_nothing_left()
 
 
-def test_who_comes_within_a_status_or_opening_is_asked_for_once() -> None:
-    """A channel that comes while a connection is being opened is asked for once, in its place."""
+def test_a_channel_subscribed_while_opening_sends_one_subscribe_message() -> None:
+    """A channel subscribed within a status or `opening` sends one subscribe message."""
     notes: list[Any] = []
 
     def opening(conn: rxws.Connection[Any, Any]) -> list[str]:
@@ -368,36 +368,36 @@ def test_who_comes_within_a_status_or_opening_is_asked_for_once() -> None:
     client = VirtualSubject(opening=opening)
     client.feed.on_next("x")
 
-    def come(status: object) -> None:
+    def subscribe(status: object) -> None:
         if type(status).__name__ == "Open":
             notes.append(client.notes(channel(client, "a")))
 
-    client.feed.status.subscribe(come)
+    client.feed.status.subscribe(subscribe)
     notes.append(client.notes())
     assert received_by(client.dials[0]) == ["login", "+a", "+b", "x"]
     client.feed.dispose()
     client.check_nothing_left()
 
 
-def test_who_comes_while_channels_are_asked_for() -> None:
-    """A channel that comes within another's subscribe function is asked for on that connection."""
+def test_a_channel_subscribed_within_a_subscribe_function_is_subscribed() -> None:
+    """A channel subscribed from within a subscribe function is subscribed on that connection."""
     client = VirtualSubject()
     notes: list[Any] = []
 
-    def ask() -> str:
+    def subscribe() -> str:
         if not notes:
             notes.append(client.notes(channel(client, "b")))
         return "+a"
 
     client.feed.on_next("x")
-    client.feed.channel(ask, None, bool).subscribe()
+    client.feed.channel(subscribe, None, bool).subscribe()
     assert received_by(client.dials[0]) == ["+a", "+b", "x"]
     client.feed.dispose()
     client.check_nothing_left()
 
 
-def test_disposing_a_channel_lets_go_of_its_subscribers() -> None:
-    """It is as if all of them had left; it can be subscribed again."""
+def test_disposing_a_channel_removes_its_subscribers() -> None:
+    """`dispose` removes a channel's subscribers; it can be subscribed again."""
     client = VirtualSubject()
     keep = client.notes()
     a = channel(client, "a")
@@ -412,29 +412,31 @@ def test_disposing_a_channel_lets_go_of_its_subscribers() -> None:
     client.check_nothing_left(keep.subscription.dispose)
 
 
-def test_what_a_channel_cannot_be_made_of() -> None:
-    """A `match` that is no function, and a key that no dictionary takes, are refused at once."""
+def test_invalid_channel_arguments_are_refused() -> None:
+    """A `match` that is not callable and an unhashable key raise a TypeError."""
     client = VirtualSubject()
     with pytest.raises(TypeError, match="is not callable"):
         client.feed.channel(None, None, "a")  # type: ignore[arg-type] # that is the test
     with pytest.raises(TypeError, match="unhashable"):
-        client.feed.channel(None, None, name, key=[])  # type: ignore[arg-type] # likewise
+        client.feed.channel(None, None, channel_of, key=[])  # type: ignore[arg-type] # likewise
 
 
 def test_repr() -> None:
-    """A channel says which it is and how many are there."""
+    """The repr of a channel shows its key and its subscribers."""
     client = VirtualSubject(never_open)
     a = channel(client, "a")
     assert a.observers == []
     notes = client.notes(a)
     assert len(a.observers) == 1
     assert repr(a) == "<Channel 'a', 1 subscriber>"
-    assert "<Channel name, 0 subscribers>" in repr(client.feed.channel(None, None, name))
+    assert "<Channel channel_of, 0 subscribers>" in repr(
+        client.feed.channel(None, None, channel_of)
+    )
     client.check_nothing_left(notes.subscription.dispose)
 
 
 def test_values_go_through_a_codec() -> None:
-    """Messages of channels are encoded as all others, and `match` is given what was decoded."""
+    """Channel messages are encoded by the codec; `match` gets decoded values."""
     client = VirtualSubject(open_at_once(codec=rxws.codecs.json))
     notes = client.notes(
         client.feed.channel({"sub": "a"}, {"unsub": "a"}, lambda tick: tick.get("sym"), key="a")
@@ -449,8 +451,8 @@ def test_values_go_through_a_codec() -> None:
     client.check_nothing_left()
 
 
-def test_refused_while_waiting_is_not_asked() -> None:
-    """Subscribing and leaving while dialling sends nothing at all."""
+def test_subscribing_and_leaving_without_a_connection_sends_nothing() -> None:
+    """Subscribing and leaving a channel without a connection sends nothing."""
     client = VirtualSubject(fail_with(ConnectError("nobody")), open_at_once())
     keep = client.notes()
     notes = client.notes(channel(client, "a"))
@@ -460,27 +462,27 @@ def test_refused_while_waiting_is_not_asked() -> None:
     client.check_nothing_left(keep.subscription.dispose)
 
 
-def test_who_leaves_while_the_subscribe_message_is_made_is_not_asked_for() -> None:
-    """A function that makes the message and lets its only subscriber go: nothing is sent."""
+def test_leaving_within_the_subscribe_function_sends_nothing() -> None:
+    """If the last subscriber leaves within the subscribe function, nothing is sent."""
     client = VirtualSubject()
     keep = client.notes()
 
-    def made() -> str:
+    def make_message() -> str:
         one.dispose()
         return "+"
 
-    one = client.feed.channel(made, "-", bool)
+    one = client.feed.channel(make_message, "-", bool)
     one.subscribe()
     assert received_by(client.dials[0]) == []
     client.check_nothing_left(keep.subscription.dispose)
 
 
-def test_who_comes_back_while_the_subscribe_message_is_made_is_asked_for_once() -> None:
-    """The server hears one subscribe message, of who is there then."""
+def test_resubscribing_within_the_subscribe_function_sends_one_message() -> None:
+    """Leaving and subscribing again within the subscribe function sends one message."""
     client = VirtualSubject()
     keep = client.notes()
 
-    def made() -> str:
+    def make_message() -> str:
         calls.append("+")
         if len(calls) == 1:
             one.dispose()
@@ -489,7 +491,7 @@ def test_who_comes_back_while_the_subscribe_message_is_made_is_asked_for_once() 
 
     calls: list[str] = []
     again: list[Any] = []
-    one = client.feed.channel(made, "-", bool)
+    one = client.feed.channel(make_message, "-", bool)
     one.subscribe()
     assert received_by(client.dials[0]) == ["+"]
     again[0].subscription.dispose()
@@ -497,18 +499,18 @@ def test_who_comes_back_while_the_subscribe_message_is_made_is_asked_for_once() 
     client.check_nothing_left(keep.subscription.dispose)
 
 
-def test_who_comes_while_the_unsubscribe_message_is_made_stays_subscribed() -> None:
-    """The server hears of the end first, and then of who came, and not the other way round."""
+def test_subscribing_within_the_unsubscribe_function_subscribes_after_it() -> None:
+    """Subscribing within the unsubscribe function sends unsubscribe, then subscribe."""
     client = VirtualSubject()
     keep = client.notes()
     again: list[Any] = []
 
-    def made() -> str:
+    def make_message() -> str:
         if not again:
             again.append(client.notes(one))
         return "-"
 
-    one = client.feed.channel("+", made, bool)
+    one = client.feed.channel("+", make_message, bool)
     client.notes(one).subscription.dispose()
     assert received_by(client.dials[0]) == ["+", "-", "+"]
     client.dials[0].peer.message("a")
@@ -518,21 +520,21 @@ def test_who_comes_while_the_unsubscribe_message_is_made_stays_subscribed() -> N
     client.check_nothing_left(keep.subscription.dispose)
 
 
-def test_a_connection_that_is_left_while_a_message_is_made_is_not_the_one_asked() -> None:
-    """All leave and one comes back while a message is made: the new connection is asked once."""
+def test_replacing_the_connection_within_a_subscribe_function_subscribes_on_the_new_one() -> None:
+    """If a subscribe function replaces the connection, the new one gets the message once."""
     client = VirtualSubject(open_at_once(), never_open, open_at_once())
     client.notes()
     calls: list[str] = []
     again: list[Any] = []
 
-    def made() -> str:
+    def make_message() -> str:
         calls.append("+")
         if len(calls) == 1:
             client.feed.dispose()
             again.append(client.notes(one))
         return "+"
 
-    one = client.feed.channel(made, "-", bool)
+    one = client.feed.channel(make_message, "-", bool)
     one.subscribe()
     assert len(client.dials) == 2
     client.dials[1].fail(ConnectError("nobody"))
@@ -541,25 +543,25 @@ def test_a_connection_that_is_left_while_a_message_is_made_is_not_the_one_asked(
     client.check_nothing_left(again[0].subscription.dispose)
 
 
-def test_a_connection_that_is_left_over_an_unsubscribe_message_is_not_told() -> None:
-    """The message of a connection that is gone is not sent on the next one."""
+def test_an_unsubscribe_message_is_not_sent_on_another_connection() -> None:
+    """The unsubscribe message of a replaced connection is not sent on the next one."""
     client = VirtualSubject()
     keep = client.notes()
     later: list[Any] = []
 
-    def made() -> str:
+    def make_message() -> str:
         keep.subscription.dispose()
         later.append(client.notes())
         return "-"
 
-    one = client.feed.channel("+", made, bool)
+    one = client.feed.channel("+", make_message, bool)
     client.notes(one).subscription.dispose()
     assert [received_by(dial) for dial in client.dials] == [["+"], []]
     client.check_nothing_left(later[0].subscription.dispose)
 
 
-def test_coming_and_leaving_behind_a_full_wire_gathers_nothing() -> None:
-    """However often somebody comes and leaves, what waits is what the server has yet to hear."""
+def test_subscribing_and_leaving_repeatedly_does_not_grow_the_queue() -> None:
+    """Subscribing and leaving repeatedly while the transport is full does not grow the queue."""
     client = VirtualSubject()
     keep = client.notes()
     dial = client.dials[0]

@@ -1,4 +1,4 @@
-"""Dialling again, in virtual time: what is final, when the next dial is, what is told of it."""
+"""The `reconnect` operator in virtual time: final ends, the time of each dial, and `status`."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ from support.virtual.servers import (
 NOBODY = ConnectError("nobody listens")
 
 
-class Client:
-    """A subscriber of what dials again, on a network of its own."""
+class ReconnectingClient:
+    """A subscriber of the `reconnect` operator, with virtual servers of its own."""
 
     def __init__(self, *meets: OnDial, **options: Any) -> None:
         self.network = VirtualServers(*meets)
@@ -48,18 +48,18 @@ class Client:
         self.connections = self.network.source.pipe(
             reconnect(status=self.status, scheduler=self.clock, **options)
         )
-        self.notes: Subscriber[AnyConnection] = Subscriber(self.connections, self.clock)
+        self.subscriber: Subscriber[AnyConnection] = Subscriber(self.connections, self.clock)
 
     @property
     def times(self) -> list[float]:
         return self.network.times
 
-    def check_final(self, kind: type[Exception], said: str) -> Exception:
-        """It has failed with a typed error that says why, and nothing is left."""
-        error = self.notes.error
+    def check_final(self, kind: type[Exception], note: str) -> Exception:
+        """Check that it failed with this error and note, and left nothing open."""
+        error = self.subscriber.error
         assert error is not None
         assert type(error) is kind
-        assert any(said in note for note in error.__notes__), error.__notes__
+        assert any(note in line for line in error.__notes__), error.__notes__
         [*_, last] = self.status.values
         assert isinstance(last, Closed)
         assert last.error is error
@@ -69,26 +69,26 @@ class Client:
         return error
 
 
-# --- what is dialled again, and when ------------------------------------------------------------
+# --- retries ------------------------------------------------------------------------------------
 
 
-def test_a_refused_dial_is_made_again_after_each_wait_of_the_backoff() -> None:
-    """The first at once, then as the series says."""
-    client = Client(fail_with(NOBODY), backoff=lambda: iter([1.0, 2.5, 0.5]))
+def test_a_refused_dial_is_retried_after_each_delay_of_the_backoff() -> None:
+    """The first dial is immediate; each retry waits for the backoff's next delay."""
+    client = ReconnectingClient(fail_with(NOBODY), backoff=lambda: iter([1.0, 2.5, 0.5]))
     client.clock.run(10)
     assert client.times == [0.0, 1.0, 3.5, 4.0]
 
 
 def test_a_lost_connection_is_dialled_again() -> None:
-    """Each connection is emitted while it is open, and the old one is over by then."""
-    client = Client(open_for(5.0, lost=True), open_for())
+    """After a loss a new connection is emitted, and the old one is over by then."""
+    client = ReconnectingClient(open_for(5.0, lost=True), open_for())
     client.clock.run(20)
-    assert client.times == client.notes.times == [0.0, 6.0]
-    assert len(set(map(id, client.notes.values))) == 2
+    assert client.times == client.subscriber.times == [0.0, 6.0]
+    assert len(set(map(id, client.subscriber.values))) == 2
     assert client.network.dials[0].is_over
     assert client.network.dials[0].disposed
     assert not client.network.dials[1].disposed
-    assert client.notes.ends == []
+    assert client.subscriber.ends == []
     assert [repr(status).split(" (")[0] for status in client.status.values] == [
         "Connecting, attempt 1",
         "Open ws://peer.example/",
@@ -100,9 +100,9 @@ def test_a_lost_connection_is_dialled_again() -> None:
 
 
 @pytest.mark.parametrize("code", [1001, 1011, 1012, 1013, 1014])
-def test_a_close_that_says_nothing_against_it_is_followed_by_another_dial(code: int) -> None:
-    """The peer goes away, restarts, or has an error."""
-    client = Client(open_for(0.5, code), open_for())
+def test_a_retryable_close_is_followed_by_another_dial(code: int) -> None:
+    """A close with 1001, 1011, 1012, 1013 or 1014 is followed by another dial."""
+    client = ReconnectingClient(open_for(0.5, code), open_for())
     client.clock.run(2)
     assert client.times == [0.0, 1.5]
     assert isinstance(cause := client.status.values[3].cause, ConnectionClosed)  # type: ignore[union-attr] # it is Waiting
@@ -111,27 +111,27 @@ def test_a_close_that_says_nothing_against_it_is_followed_by_another_dial(code: 
 
 
 @pytest.mark.parametrize(
-    ("status", "asked", "wait"),
+    ("status", "retry_after", "wait"),
     [
         (429, "30", 31.0),
         (503, "30", 31.0),
         (503, "Wed, 21 Oct 2015 07:28:00 GMT", 21.0),
         (503, "garbage", 1.0),
         (503, "999999999", 3601.0),
-        (500, "30", 1.0),  # there it means nothing
+        (500, "30", 1.0),  # no meaning with a 500
     ],
 )
 @pytest.mark.promise("retry-after")
-def test_a_server_that_asks_to_be_left_alone_is(status: int, asked: str, wait: float) -> None:
-    """`Retry-After`, and on top of it the backoff's own wait, with its jitter."""
-    headers = {"Retry-After": asked, "Date": "Wed, 21 Oct 2015 07:27:40 GMT"}
-    client = Client(fail_with(HandshakeError("busy", status, headers)), open_for())
+def test_retry_after_is_respected(status: int, retry_after: str, wait: float) -> None:
+    """The delay is `Retry-After` plus the backoff's own delay, for a 429 and a 503."""
+    headers = {"Retry-After": retry_after, "Date": "Wed, 21 Oct 2015 07:27:40 GMT"}
+    client = ReconnectingClient(fail_with(HandshakeError("busy", status, headers)), open_for())
     client.clock.run(4000)
     assert client.times == [0.0, wait]
 
 
-def test_a_thousand_who_were_asked_to_wait_do_not_come_back_in_one_moment() -> None:
-    """All were told 30 seconds; no 100 ms of the second after it see over a fifth of them."""
+def test_retry_after_does_not_synchronise_a_thousand_clients() -> None:
+    """Of 1000 clients with `Retry-After: 30`, at most a fifth dial within the same 100 ms."""
     seed = 3
     rng = random.Random(seed)
     busy = HandshakeError("busy", 503, {"Retry-After": "30"})
@@ -143,11 +143,11 @@ def test_a_thousand_who_were_asked_to_wait_do_not_come_back_in_one_moment() -> N
     again = network.times[1000:]
     assert len(again) == 1000
     assert all(30.0 <= at <= 31.0 for at in again)
-    assert max(busiest(again, 0.1)) < 200, f"seed {seed}"
+    assert max(dials_per_window(again, 0.1)) < 200, f"seed {seed}"
 
 
-def busiest(times: list[float], window: float) -> Iterator[int]:
-    """How many of these, sorted, are within the window that begins with each."""
+def dials_per_window(times: list[float], window: float) -> Iterator[int]:
+    """For each time, count the times within the window that starts with it."""
     end = 0
     for begin, at in enumerate(times):
         while end < len(times) and times[end] < at + window:
@@ -156,8 +156,8 @@ def busiest(times: list[float], window: float) -> Iterator[int]:
 
 
 @pytest.mark.promise("jitter")
-def test_of_a_thousand_cut_off_at_once_no_moment_sees_over_a_hundredth_of_the_dials() -> None:
-    """Of the dials after a wait at the cap, however the window of 100 ms is put."""
+def test_retries_of_a_thousand_clients_are_spread_over_the_cap() -> None:
+    """Of 1000 clients waiting for the capped delay, at most 10 dial within the same 100 ms."""
     seed = 11
     rng = random.Random(seed)
     rounds = 3
@@ -171,23 +171,23 @@ def test_of_a_thousand_cut_off_at_once_no_moment_sees_over_a_hundredth_of_the_di
     policy = backoff.exponential(random=rng.random)
     below_cap = 6  # waits: 1, 2, 4, 8, 16, 32
     for _ in range(1000):
-        mine = Subscriber(
+        subscriber = Subscriber(
             network.source.pipe(
                 reconnect(
-                    policy, status=Attempts(network, at_cap, below_cap), scheduler=network.clock
+                    policy, status=DialsAtCap(network, at_cap, below_cap), scheduler=network.clock
                 )
             ),
             network.clock,
         )
-        assert mine.ends == []
+        assert subscriber.ends == []
     network.clock.run(63 + 60 * rounds)
     for dials in at_cap:
         assert len(dials) == 1000
-        assert max(busiest(sorted(dials), 0.1)) <= 10, f"seed {seed}"
+        assert max(dials_per_window(sorted(dials), 0.1)) <= 10, f"seed {seed}"
 
 
-class Attempts(StatusSubscriber):
-    """Notes when each attempt after a wait at the cap is made."""
+class DialsAtCap(StatusSubscriber):
+    """Record the time of each attempt that follows a delay at the cap."""
 
     def __init__(self, network: VirtualServers, at_cap: list[list[float]], below: int) -> None:
         super().__init__()
@@ -202,47 +202,53 @@ class Attempts(StatusSubscriber):
 
 @pytest.mark.parametrize("seed", range(200))
 @pytest.mark.promise("hammer")
-def test_a_server_that_accepts_and_closes_at_once_is_dialled_ten_times_in_ten_seconds(
+def test_a_server_that_closes_at_once_is_dialled_at_most_ten_times_in_ten_seconds(
     seed: int,
 ) -> None:
-    """At the most, by default."""
-    client = Client(
+    """A server that accepts and closes at once is dialled at most 10 times in 10 seconds."""
+    client = ReconnectingClient(
         open_for(0.0, 1001), backoff=backoff.exponential(random=random.Random(seed).random)
     )
     client.clock.run(10)
     assert 2 <= len(client.times) <= 10, f"seed {seed}"
 
 
-@pytest.mark.parametrize(("stood", "waits"), [(9.9, [1.0, 2.0, 3.0]), (10.1, [1.0, 1.0, 1.0])])
-def test_the_backoff_starts_over_after_a_connection_that_was_stable(
-    stood: float, waits: list[float]
+@pytest.mark.parametrize(
+    ("open_for_seconds", "waits"), [(9.9, [1.0, 2.0, 3.0]), (10.1, [1.0, 1.0, 1.0])]
+)
+def test_the_backoff_restarts_after_a_stable_connection(
+    open_for_seconds: float, waits: list[float]
 ) -> None:
-    """One that stood for `stable_after`, and not one that was merely opened."""
-    client = Client(open_for(stood, 1001), backoff=lambda: iter([1.0, 2.0, 3.0, 4.0]))
-    client.clock.run(3 * stood + sum(waits) + 0.5)
+    """The backoff restarts after a connection that was open for `stable_after`."""
+    client = ReconnectingClient(
+        open_for(open_for_seconds, 1001), backoff=lambda: iter([1.0, 2.0, 3.0, 4.0])
+    )
+    client.clock.run(3 * open_for_seconds + sum(waits) + 0.5)
     waited = [status.delay for status in client.status.values if isinstance(status, Waiting)]
     assert waited == waits
     attempts = [status.attempt for status in client.status.values if isinstance(status, Connecting)]
-    assert attempts == ([1, 2, 3, 4] if stood < 10 else [1, 1, 1, 1])
+    assert attempts == ([1, 2, 3, 4] if open_for_seconds < 10 else [1, 1, 1, 1])
 
 
-def test_what_stable_means_can_be_said() -> None:
-    """With 0 every connection is."""
-    client = Client(open_for(0.5, 1001), backoff=lambda: iter([1.0, 50.0]), stable_after=0.0)
+def test_stable_after_zero_restarts_the_backoff_each_time() -> None:
+    """With `stable_after=0` the backoff restarts after every connection."""
+    client = ReconnectingClient(
+        open_for(0.5, 1001), backoff=lambda: iter([1.0, 50.0]), stable_after=0.0
+    )
     client.clock.run(5)
     assert client.times == [0.0, 1.5, 3.0, 4.5]
 
 
-# --- what is final ------------------------------------------------------------------------------
+# --- final ends ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("code", [1000, None])
-def test_a_peer_that_is_done_completes_it(code: int | None) -> None:
-    """1000, and a close without a code."""
-    client = Client(open_for(2.0, code))
+def test_a_close_with_1000_or_without_a_code_completes(code: int | None) -> None:
+    """A close with 1000 or without a code completes the subscriber."""
+    client = ReconnectingClient(open_for(2.0, code))
     client.clock.run(10)
-    assert client.notes.error is None
-    assert client.notes.ended_at == 2.0
+    assert client.subscriber.error is None
+    assert client.subscriber.ended_at == 2.0
     assert client.status.values[-1] == Closed(Close(code or 1005))
     client.network.check_nothing_left()
     assert client.times == [0.0]
@@ -251,8 +257,8 @@ def test_a_peer_that_is_done_completes_it(code: int | None) -> None:
 @pytest.mark.parametrize("code", [1002, 1003, 1007, 1008, 1009, 1010, 3000, 4000, 4001, 4999])
 @pytest.mark.promise("final")
 def test_other_closes_are_final(code: int) -> None:
-    """With a `ConnectionClosed` that has the close, and says that it is not retryable."""
-    client = Client(open_for(2.0, code))
+    """Other closes fail with a `ConnectionClosed` and a note that it is not retryable."""
+    client = ReconnectingClient(open_for(2.0, code))
     client.clock.run(10)
     error = client.check_final(ConnectionClosed, "is_retryable takes it as final")
     assert isinstance(error, ConnectionClosed)
@@ -262,45 +268,45 @@ def test_other_closes_are_final(code: int) -> None:
 
 @pytest.mark.parametrize("status", [101, 200, 400, 401, 403, 404, 410])
 @pytest.mark.promise("final")
-def test_other_answers_are_final(status: int) -> None:
-    """With the `HandshakeError` of the dial, on which a note says why."""
+def test_other_http_statuses_are_final(status: int) -> None:
+    """Other HTTP statuses fail with the dial's `HandshakeError` and a note that says why."""
     refusal = HandshakeError("no", status, {})
-    client = Client(fail_with(refusal))
+    client = ReconnectingClient(fail_with(refusal))
     client.clock.run(10)
     assert client.check_final(HandshakeError, "is_retryable takes it as final") is refusal
     assert client.status.values == [Connecting(1), Closed(None, refusal)]
 
 
-def test_what_is_no_fault_of_the_net_is_final() -> None:
-    """A mistake in the program is told, not tried again."""
-    client = Client(fail_with(TypeError("a mistake")))
+def test_an_exception_that_is_no_network_error_is_final() -> None:
+    """An exception that is no network error, such as a TypeError, is not retried."""
+    client = ReconnectingClient(fail_with(TypeError("a mistake")))
     client.check_final(TypeError, "is_retryable takes it as final")
 
 
-def test_the_policy_alone_decides() -> None:
-    """A `retryable` of the user's may take a 1000 or a 404 for a passing thing."""
-    asked: list[Exception] = []
+def test_retryable_decides_alone() -> None:
+    """`retryable` alone decides; it may even retry a 1000 or a 404."""
+    causes: list[Exception] = []
 
-    def mine(cause: Exception) -> bool:
-        asked.append(cause)
+    def my_rule(cause: Exception) -> bool:
+        causes.append(cause)
         return not isinstance(cause, ConnectError) or isinstance(cause, HandshakeError)
 
-    client = Client(
+    client = ReconnectingClient(
         fail_with(HandshakeError("no", 404, {})),
         open_for(1.0, 1000),
         fail_with(NOBODY),
-        retryable=mine,
+        retryable=my_rule,
     )
     client.clock.run(10)
     assert client.times == [0.0, 1.0, 3.0]
-    assert len(asked) == 3
-    assert "mine takes it as final" in client.check_final(ConnectError, "mine").__notes__[-1]
+    assert len(causes) == 3
+    assert "my_rule takes it as final" in client.check_final(ConnectError, "my_rule").__notes__[-1]
 
 
 def test_a_backoff_that_ends_gives_up_with_the_last_cause() -> None:
-    """Which says so, and at which attempt."""
+    """When the backoff ends, the last error is final; its note names the attempt."""
     last = ConnectError("and again nobody")
-    client = Client(
+    client = ReconnectingClient(
         fail_with(NOBODY), fail_with(NOBODY), fail_with(last), backoff=lambda: iter([1, 1])
     )
     client.clock.run(10)
@@ -308,57 +314,55 @@ def test_a_backoff_that_ends_gives_up_with_the_last_cause() -> None:
     assert client.check_final(ConnectError, "the backoff has ended, at attempt 3") is last
 
 
-def test_a_note_is_put_on_an_error_once() -> None:
-    """A source that fails with the same error for each subscriber does not pile them up."""
+def test_a_note_is_added_to_an_error_once() -> None:
+    """An error that several subscribers get has the note once."""
     error = TypeError("a mistake")
     for _ in range(3):
-        Client(fail_with(error))
+        ReconnectingClient(fail_with(error))
     assert len(error.__notes__) == 1
 
 
-def test_a_source_that_ends_without_a_connection_ends_it() -> None:
-    """There is nothing to dial any more."""
-    client = Client(lambda dial: dial.observer.on_completed())
-    assert client.notes.error is None
+def test_a_source_that_completes_without_a_connection_completes() -> None:
+    """A source that completes without a connection completes the subscriber."""
+    client = ReconnectingClient(lambda dial: dial.observer.on_completed())
+    assert client.subscriber.error is None
     assert client.status.values == [Connecting(1), Closed(None)]
     client.network.check_nothing_left()
 
 
-def raises(*_: object) -> Any:
-    raise LookupError("a policy of the user's")
+def raise_error(*_: object) -> Any:
+    raise LookupError("raised by the user's policy")
 
 
-def raises_in_time() -> Iterator[float]:
+def raise_after_one_delay() -> Iterator[float]:
     yield 1.0
-    raises()
+    raise_error()
 
 
 @pytest.mark.parametrize(
     ("options", "dials"),
     [
-        ({"retryable": raises}, 1),
-        ({"backoff": raises}, 1),
-        ({"backoff": raises_in_time}, 2),
+        ({"retryable": raise_error}, 1),
+        ({"backoff": raise_error}, 1),
+        ({"backoff": raise_after_one_delay}, 2),
     ],
 )
 @pytest.mark.parametrize("end", ["refused", "closed"])
-def test_a_policy_that_raises_ends_it_with_that(
-    options: dict[str, Any], dials: int, end: str
-) -> None:
-    """Nothing is left, after a refusal as after a close."""
+def test_a_policy_that_raises_is_final(options: dict[str, Any], dials: int, end: str) -> None:
+    """If `backoff` or `retryable` raises, the subscriber fails with that exception."""
     meet = fail_with(NOBODY) if end == "refused" else open_for(0.5, 1001)
-    client = Client(meet, **options)
+    client = ReconnectingClient(meet, **options)
     client.clock.run(10)
-    assert isinstance(client.notes.error, LookupError)
+    assert isinstance(client.subscriber.error, LookupError)
     assert len(client.times) == dials
     client.network.check_nothing_left()
 
 
 @pytest.mark.parametrize("wait", [-1.0, float("nan"), float("inf")])
-def test_a_wait_that_makes_no_sense_is_an_error(wait: float) -> None:
-    """And not a dial at once, or never."""
-    client = Client(fail_with(NOBODY), backoff=lambda: iter([wait]))
-    assert isinstance(error := client.notes.error, ValueError)
+def test_an_invalid_delay_is_a_value_error(wait: float) -> None:
+    """A negative, infinite or NaN delay of the backoff is a ValueError."""
+    client = ReconnectingClient(fail_with(NOBODY), backoff=lambda: iter([wait]))
+    assert isinstance(error := client.subscriber.error, ValueError)
     assert error.__cause__ is NOBODY
     client.network.check_nothing_left()
 
@@ -372,92 +376,90 @@ def test_a_wait_that_makes_no_sense_is_an_error(wait: float) -> None:
         ({"stable_after": float("nan")}, ValueError),
     ],
 )
-def test_options_that_make_no_sense_are_refused(
-    options: dict[str, Any], kind: type[Exception]
-) -> None:
-    """At once, by name."""
+def test_invalid_options_are_refused(options: dict[str, Any], kind: type[Exception]) -> None:
+    """An invalid option raises at once, with its name."""
     with pytest.raises(kind, match=next(iter(options))):
         reconnect(**options)
 
 
-# --- leaving ------------------------------------------------------------------------------------
+# --- disposing ----------------------------------------------------------------------------------
 
 
-def waiting(dial: Dial) -> None:
+def never_answer(dial: Dial) -> None:
     """A dial that is never answered."""
 
 
 MOMENTS: dict[str, tuple[tuple[OnDial, ...], float, Status]] = {
-    "dialling": ((waiting,), 0.0, Connecting(1)),
-    "dialling for the second time": ((fail_with(NOBODY), waiting), 1.5, Connecting(2)),
+    "dialling": ((never_answer,), 0.0, Connecting(1)),
+    "dialling for the second time": ((fail_with(NOBODY), never_answer), 1.5, Connecting(2)),
     "waiting": ((fail_with(NOBODY),), 0.5, Waiting(1.0, NOBODY)),
 }
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_disposed_before_it_is_open_nothing_is_left(moment: str) -> None:
-    """No dial, no timer; it is told that nothing is open, and no end."""
+def test_disposing_before_the_connection_is_open_leaves_nothing(moment: str) -> None:
+    """Disposing while dialling or waiting leaves no dial and no timer, and notifies no end."""
     meets, seconds, status = MOMENTS[moment]
-    client = Client(*meets)
+    client = ReconnectingClient(*meets)
     client.clock.run(seconds)
     assert client.status.values[-1] == status
-    client.notes.subscription.dispose()
+    client.subscriber.subscription.dispose()
     assert client.network.dials[-1].disposed
     assert client.clock.pending == 0
     assert client.status.values[-1] == Closed(None)
     dials = len(client.times)
     client.network.check_nothing_left()
-    assert client.notes.ends == []
+    assert client.subscriber.ends == []
     assert len(client.times) == dials
 
 
-def test_disposed_while_open_the_connection_is_closed_with_1000() -> None:
-    """And it is told so at once, though the peer has not answered yet."""
-    client = Client(open_for())
+def test_disposing_closes_an_open_connection_with_1000() -> None:
+    """Disposing closes an open connection with 1000; `status` emits `Closed` at once."""
+    client = ReconnectingClient(open_for())
     client.clock.run(1)
-    client.notes.subscription.dispose()
+    client.subscriber.subscription.dispose()
     assert client.status.values[-1] == Closed(Close(1000))
     [dial] = client.network.dials
     client.clock.turn()
     [sent] = dial.transport.sent
     assert sent.code == 1000
     client.network.check_nothing_left()
-    assert client.notes.ends == []
-    client.notes.subscription.dispose()  # again: nothing more
+    assert client.subscriber.ends == []
+    client.subscriber.subscription.dispose()  # the second call has no effect
     assert client.status.names == ["Connecting", "Open", "Closed"]
 
 
 @pytest.mark.parametrize("answered", [True, False])
-def test_disposed_while_it_is_closing_nothing_is_left(answered: bool) -> None:
-    """A close by the user's own hand is under way, and the peer answers, or never does."""
-    client = Client(open_for())
-    [connection] = client.notes.values
+def test_disposing_while_closing_leaves_nothing(answered: bool) -> None:
+    """Disposing while the user's own close is under way leaves nothing, answered or not."""
+    client = ReconnectingClient(open_for())
+    [connection] = client.subscriber.values
     connection.outgoing.on_next(Close(4001, "enough"))
     client.clock.turn()
-    client.notes.subscription.dispose()
+    client.subscriber.subscription.dispose()
     [dial] = client.network.dials
     if answered:
         dial.peer.close(4001)
     client.network.check_nothing_left()
     assert [sent.code for sent in dial.transport.sent] == [4001]
-    assert client.notes.ends == []
+    assert client.subscriber.ends == []
     assert client.times == [0.0]
 
 
-def test_disposed_before_it_is_told_of_the_end_nothing_is_left() -> None:
-    """A subscriber of `closed` disposes: it is not dialled again."""
-    client = Client(open_for(1.0, 1001))
-    [connection] = client.notes.values
-    connection.closed.subscribe(lambda _: client.notes.subscription.dispose())
+def test_disposing_within_closed_prevents_another_dial() -> None:
+    """A subscriber of `closed` that disposes prevents another dial."""
+    client = ReconnectingClient(open_for(1.0, 1001))
+    [connection] = client.subscriber.values
+    connection.closed.subscribe(lambda _: client.subscriber.subscription.dispose())
     client.network.check_nothing_left()
     assert client.times == [0.0]
-    assert client.notes.ends == []
+    assert client.subscriber.ends == []
 
 
 @pytest.mark.parametrize("turn", [1, 2])
 @pytest.mark.parametrize("kind", [Connecting, Open, Waiting, Closed])
-def test_who_watches_the_status_may_dispose_at_any(kind: type[Status], turn: int) -> None:
-    """Nothing is left, and the last status is `Closed`, told once; also while it subscribes."""
+def test_a_subscriber_of_status_may_dispose_at_any_status(kind: type[Status], turn: int) -> None:
+    """A subscriber of `status` may dispose at any status; the last one is `Closed`, once."""
     network = VirtualServers(open_for(1.0, 1001))
     watched: Subject[Status] = Subject()
     told: list[Status] = []
@@ -475,34 +477,34 @@ def test_who_watches_the_status_may_dispose_at_any(kind: type[Status], turn: int
     subscription.disposable = feed.subscribe()
     network.check_nothing_left()
     assert type(told[-1]) is Closed
-    # Two to a round: at the connection's end, and at that of all.
+    # Two per round: one when the connection ends, one when all is disposed.
     assert [type(each) for each in told].count(Closed) == turn + (kind is Waiting)
     assert len(network.dials) <= turn
 
 
-@pytest.mark.parametrize("says", [True, False, None])
-def test_a_policy_may_dispose(says: bool | None, caplog: pytest.LogCaptureFixture) -> None:
-    """What it then says counts no more, nor what it raises."""
+@pytest.mark.parametrize("result", [True, False, None])
+def test_retryable_may_dispose(result: bool | None, caplog: pytest.LogCaptureFixture) -> None:
+    """If `retryable` disposes, its result and its exception are ignored."""
     subscription = SerialDisposable()
 
     def leave(_: Exception) -> bool:
         subscription.dispose()
-        return raises() if says is None else says
+        return raise_error() if result is None else result
 
-    client = Client(open_for(1.0, 1001), retryable=leave)
-    subscription.disposable = client.notes.subscription
+    client = ReconnectingClient(open_for(1.0, 1001), retryable=leave)
+    subscription.disposable = client.subscriber.subscription
     client.network.check_nothing_left()
-    assert client.notes.ends == []
+    assert client.subscriber.ends == []
     assert client.times == [0.0]
     assert client.status.names == ["Connecting", "Open", "Closed"]
     assert caplog.records == []
 
 
-def test_subscribed_again_it_dials_again() -> None:
-    """From the first attempt, with a backoff that is new (RxJS#3935, #4650)."""
-    client = Client(fail_with(NOBODY), backoff=lambda: iter([1.0, 2.0, 3.0]))
+def test_subscribing_again_dials_again() -> None:
+    """Subscribing again starts with the first attempt and a new backoff (RxJS#3935, #4650)."""
+    client = ReconnectingClient(fail_with(NOBODY), backoff=lambda: iter([1.0, 2.0, 3.0]))
     client.clock.run(1.5)
-    client.notes.subscription.dispose()
+    client.subscriber.subscription.dispose()
     again = Subscriber(client.connections, client.clock)
     client.clock.run(1.2)
     assert client.times == [0.0, 1.0, 1.5, 2.5]
@@ -510,8 +512,8 @@ def test_subscribed_again_it_dials_again() -> None:
     client.network.check_nothing_left()
 
 
-def test_two_subscriptions_know_nothing_of_each_other() -> None:
-    """Each dials for itself; one that leaves takes nothing from the other."""
+def test_two_subscriptions_are_independent() -> None:
+    """Each subscription dials for itself, and disposing one leaves the other open."""
     network = VirtualServers(open_for())
     feed = network.source.pipe(reconnect(scheduler=network.clock))
     one, other = Subscriber(feed, network.clock), Subscriber(feed, network.clock)
@@ -524,9 +526,9 @@ def test_two_subscriptions_know_nothing_of_each_other() -> None:
 
 
 def test_another_thread_may_dispose() -> None:
-    """It happens on the scheduler's own thread, in its next turn."""
-    client = Client(open_for())
-    thread = threading.Thread(target=client.notes.subscription.dispose)
+    """Disposing in another thread takes effect on the scheduler's thread, in its next turn."""
+    client = ReconnectingClient(open_for())
+    thread = threading.Thread(target=client.subscriber.subscription.dispose)
     thread.start()
     thread.join()
     assert client.status.names == ["Connecting", "Open"]
@@ -538,8 +540,8 @@ def test_another_thread_may_dispose() -> None:
 # --- subscribers --------------------------------------------------------------------------------
 
 
-def test_a_subscriber_may_close_the_connection_that_it_is_told_of() -> None:
-    """With 1000 it is final, with 1001 it is dialled again."""
+def test_a_subscriber_may_close_the_connection_within_on_next() -> None:
+    """A close within `on_next` is final with 1000 and followed by a dial with 1001."""
     network = VirtualServers(open_for())
     codes = iter([1001, 1000])
     ends: list[object] = []
@@ -556,8 +558,8 @@ def test_a_subscriber_may_close_the_connection_that_it_is_told_of() -> None:
     assert ends == ["|"]
 
 
-def test_a_connection_that_is_over_when_it_is_told_of_is_dialled_again() -> None:
-    """It is emitted, and its end follows at once."""
+def test_a_connection_that_is_over_when_emitted_is_dialled_again() -> None:
+    """A connection that is over when the source emits it is emitted and dialled again."""
 
     def lost(dial: Dial) -> None:
         observer, dial.observer = dial.observer, Subject()
@@ -565,17 +567,19 @@ def test_a_connection_that_is_over_when_it_is_told_of_is_dialled_again() -> None
         dial.peer.lost()
         dial.later(0.5, lambda: observer.on_next(connection))
 
-    client = Client(lost, open_for())
+    client = ReconnectingClient(lost, open_for())
     client.clock.run(3)
-    assert client.notes.times == [0.5, 1.5]
+    assert client.subscriber.times == [0.5, 1.5]
     assert client.status.names == [
         *("Connecting", "Open", "Closed", "Waiting"),
         *("Connecting", "Open"),
     ]
 
 
-def test_a_subscriber_that_raises_closes_with_1011(caplog: pytest.LogCaptureFixture) -> None:
-    """As a handler does; it is logged once, and dialled again, since the next may do better."""
+def test_a_subscriber_that_raises_closes_with_1011_and_is_dialled_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A subscriber that raises closes with 1011; it is logged once, then dialled again."""
     network = VirtualServers(open_for())
     told: list[AnyConnection] = []
 
@@ -602,7 +606,7 @@ def test_a_subscriber_that_raises_closes_with_1011(caplog: pytest.LogCaptureFixt
 def test_a_subscriber_that_disposes_and_raises_closes_with_1011_too(
     seconds: float, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The peer is told of the exception, not of the leaving."""
+    """A subscriber that disposes and then raises closes with 1011, not with 1000."""
     network = VirtualServers(lambda dial: dial.later(seconds, lambda: open_for()(dial)))
     subscription = SerialDisposable()
 
@@ -619,8 +623,8 @@ def test_a_subscriber_that_disposes_and_raises_closes_with_1011_too(
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1.0])
-def test_who_takes_one_connection_and_leaves_has_closed_it(seconds: float) -> None:
-    """`first()` disposes while it is told of the connection."""
+def test_first_closes_the_connection_that_it_took(seconds: float) -> None:
+    """`first()` disposes within `on_next`, which closes the connection with 1000."""
     network = VirtualServers(lambda dial: dial.later(seconds, lambda: open_for()(dial)))
     connections = network.source.pipe(reconnect(scheduler=network.clock))
     taken = Subscriber(connections.pipe(ops.first()), network.clock)
@@ -630,10 +634,10 @@ def test_who_takes_one_connection_and_leaves_has_closed_it(seconds: float) -> No
 
 
 @pytest.mark.parametrize("meet", [fail_with(TypeError("final")), open_for(1.0, 4001)])
-def test_an_error_that_nobody_takes_is_logged_once(
+def test_an_error_without_on_error_is_logged_once(
     meet: OnDial, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A subscriber without `on_error` hears of it on the logger."""
+    """A final error is logged once if the subscriber has no `on_error`."""
     network = VirtualServers(meet)
     network.source.pipe(reconnect(scheduler=network.clock)).subscribe()
     network.check_nothing_left()
@@ -642,38 +646,40 @@ def test_an_error_that_nobody_takes_is_logged_once(
     assert "no on_error handles it" in record.message
 
 
-def test_a_subscriber_that_raises_over_the_end_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """It has nobody else to tell."""
+def test_a_subscriber_that_raises_in_on_completed_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An exception from `on_completed` is logged."""
     network = VirtualServers(open_for(1.0, 1000))
-    network.source.pipe(reconnect(scheduler=network.clock)).subscribe(on_completed=raises)
+    network.source.pipe(reconnect(scheduler=network.clock)).subscribe(on_completed=raise_error)
     network.check_nothing_left()
     [record] = caplog.records
     assert "ended, which raised" in record.message
 
 
-def test_a_watcher_of_the_status_that_raises_stops_nothing(
+def test_a_subscriber_of_status_that_raises_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Each time is logged."""
+    """An exception of a subscriber of `status` is logged each time and stops nothing."""
     network = VirtualServers(open_for(1.0, 1001), open_for())
-    watcher = Subject[Status]()
-    watcher.subscribe(raises)
-    notes: Subscriber[AnyConnection] = Subscriber(
+    statuses = Subject[Status]()
+    statuses.subscribe(raise_error)
+    subscriber: Subscriber[AnyConnection] = Subscriber(
         network.source.pipe(
-            reconnect(backoff.constant(1.0), status=watcher, scheduler=network.clock)
+            reconnect(backoff.constant(1.0), status=statuses, scheduler=network.clock)
         ),
         network.clock,
     )
     network.clock.run(3)
-    assert len(notes.values) == 2
+    assert len(subscriber.values) == 2
     assert len(caplog.records) == 6
 
 
-# --- odd sources --------------------------------------------------------------------------------
+# --- unusual sources ----------------------------------------------------------------------------
 
 
 def test_a_second_connection_of_one_dial_is_closed(caplog: pytest.LogCaptureFixture) -> None:
-    """Nobody asked for it; that is logged, and the first goes on."""
+    """A second connection of one dial is closed and logged; the first one stays open."""
 
     def twice(dial: Dial) -> None:
         dial.open()
@@ -682,63 +688,65 @@ def test_a_second_connection_of_one_dial_is_closed(caplog: pytest.LogCaptureFixt
 
     network = VirtualServers(twice)
     surplus = Dial(network.clock, Subject())
-    notes = Subscriber(network.source.pipe(reconnect(scheduler=network.clock)), network.clock)
+    subscriber = Subscriber(network.source.pipe(reconnect(scheduler=network.clock)), network.clock)
     network.clock.run(30)
-    assert len(notes.values) == 1
+    assert len(subscriber.values) == 1
     assert surplus.is_over
     assert not network.dials[0].is_over
     assert "may open only one connection" in caplog.text
 
 
-def test_a_source_that_fails_while_its_connection_stands_changes_nothing(
+def test_an_error_of_the_source_after_its_connection_is_only_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The connection's own end counts; as with an `ops.timeout` after the dial."""
+    """If the source fails after it emitted a connection, only the connection's end counts."""
 
     def fails_later(dial: Dial) -> None:
         dial.open()
         dial.later(1.0, lambda: dial.fail(TimeoutError()))
         dial.later(2.0, lambda: dial.peer.close(1000))
 
-    client = Client(fails_later)
+    client = ReconnectingClient(fails_later)
     client.clock.run(5)
-    assert client.notes.ended_at == 2.0
-    assert client.notes.error is None
+    assert client.subscriber.ended_at == 2.0
+    assert client.subscriber.error is None
     assert "failed after its connection was opened" in caplog.text
 
 
-def test_a_source_that_completes_after_its_connection_is_as_any() -> None:
-    """It has told all it had to."""
+def test_a_source_may_complete_after_its_connection() -> None:
+    """A source may complete after it emitted its connection."""
 
     def completes(dial: Dial) -> None:
         dial.open()
         dial.observer.on_completed()
         dial.later(1.0, dial.peer.lost)
 
-    client = Client(completes, open_for())
+    client = ReconnectingClient(completes, open_for())
     client.clock.run(3)
     assert client.times == [0.0, 2.0]
 
 
-def test_a_source_that_raises_when_subscribed_is_as_one_that_fails() -> None:
-    """RxPY makes an error of it."""
+def test_a_source_that_raises_when_subscribed_fails() -> None:
+    """A source that raises when subscribed fails the subscriber, as RxPY turns it into an error."""
     network = VirtualServers()
-    nothing: Observable[AnyConnection] = Observable(raises)
-    notes = Subscriber(nothing.pipe(reconnect(scheduler=network.clock)), network.clock)
-    assert isinstance(notes.error, LookupError)
+    nothing: Observable[AnyConnection] = Observable(raise_error)
+    subscriber = Subscriber(nothing.pipe(reconnect(scheduler=network.clock)), network.clock)
+    assert isinstance(subscriber.error, LookupError)
     assert network.clock.pending == 0
 
 
 def test_ten_thousand_dials_that_fail_at_once_do_not_recurse() -> None:
-    """Without any wait between them, in one instant."""
-    client = Client(*[fail_with(NOBODY)] * 10_000, open_for(), backoff=backoff.constant(0.0))
+    """10,000 dials that fail at once, without a delay, do not recurse."""
+    client = ReconnectingClient(
+        *[fail_with(NOBODY)] * 10_000, open_for(), backoff=backoff.constant(0.0)
+    )
     client.clock.run(0)
     assert len(client.times) == 10_001
-    assert len(client.notes.values) == 1
+    assert len(client.subscriber.values) == 1
 
 
 def test_a_thousand_connections_that_are_over_at_once_do_not_recurse() -> None:
-    """Each opens, and is lost while its subscriber is told of it."""
+    """1000 connections, each lost while it is emitted, do not recurse."""
     network = VirtualServers(*[open_for()] * 1000, fail_with(TypeError("enough")))
     operator = reconnect(
         backoff.constant(0.0),
@@ -758,14 +766,14 @@ def test_a_thousand_connections_that_are_over_at_once_do_not_recurse() -> None:
     assert isinstance(errors[0], TypeError)
 
 
-async def test_without_a_scheduler_it_is_on_the_running_loop() -> None:
-    """So that it is used in a program as any operator is."""
+async def test_without_a_scheduler_the_running_loop_is_used() -> None:
+    """Without a scheduler, the running event loop is used."""
     with pytest.raises(ConnectError, match="nobody listens"):
         await rx.throw(NOBODY).pipe(reconnect(lambda: iter([0.001])))
 
 
-def test_without_a_scheduler_and_a_loop_it_says_so() -> None:
-    """From the subscription, as RxPY tells it."""
+def test_without_a_scheduler_and_a_loop_the_subscription_fails() -> None:
+    """Without a scheduler and a running event loop, the subscription fails with RuntimeError."""
     errors: list[Exception] = []
     rx.throw(NOBODY).pipe(reconnect()).subscribe(on_error=errors.append)
     [error] = errors
@@ -773,15 +781,15 @@ def test_without_a_scheduler_and_a_loop_it_says_so() -> None:
     assert "no running event loop" in str(error)
 
 
-def test_the_scheduler_of_the_subscription_is_the_time() -> None:
-    """Where the operator was given none."""
+def test_the_scheduler_of_the_subscription_is_used() -> None:
+    """Without a scheduler argument, the scheduler of the subscription is used."""
     network = VirtualServers(fail_with(NOBODY))
     network.source.pipe(reconnect(backoff.constant(2.0))).subscribe(scheduler=network.clock)
     network.clock.run(5)
     assert network.times == [0.0, 2.0, 4.0]
 
 
-# --- whatever happens ---------------------------------------------------------------------------
+# --- random faults ------------------------------------------------------------------------------
 
 ENDS: list[Callable[[random.Random], OnDial]] = [
     lambda rng: fail_with(NOBODY),
@@ -796,16 +804,16 @@ FINALS: list[OnDial] = [
     fail_with(HandshakeError("no", 404, {})),
     open_for(1.0, 1000),
     open_for(1.0, 4001),
-    waiting,
+    never_answer,
 ]
 
 
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.promise("status")
-def test_over_a_thousand_faults_the_status_is_a_walk_of_the_table(seed: int) -> None:
-    """Each step is checked as it comes; what is open and what waits is as the status says."""
+def test_the_status_is_right_over_a_thousand_random_faults(seed: int) -> None:
+    """Over 1000 random faults each `status` is a legal transition and matches the facts."""
     rng = random.Random(seed)
-    client = Client(
+    client = ReconnectingClient(
         *[rng.choice(ENDS)(rng) for _ in range(1000)],
         open_for(),
         backoff=backoff.exponential(first=0.5, cap=2.0, random=rng.random),
@@ -814,16 +822,16 @@ def test_over_a_thousand_faults_the_status_is_a_walk_of_the_table(seed: int) -> 
     while len(client.times) <= 1000:
         client.clock.run(rng.random() * 5)
         steps += 1
-        check_truth(client, f"seed {seed}, step {steps}")
+        check_status(client, f"seed {seed}, step {steps}")
     assert len(client.status.values) >= 2000
     client.clock.run(1)
     assert isinstance(client.status.values[-1], Open)
-    client.notes.subscription.dispose()
+    client.subscriber.subscription.dispose()
     client.network.check_nothing_left()
 
 
-def check_truth(client: Client, where: str) -> None:
-    """The status is what is."""
+def check_status(client: ReconnectingClient, where: str) -> None:
+    """Check that the latest status matches the dials and connections."""
     status = client.status.values[-1]
     dial = client.network.dials[-1]
     is_open = dial.session is not None and not dial.is_over
@@ -838,26 +846,26 @@ def check_truth(client: Client, where: str) -> None:
     ends=st.lists(st.integers(0, len(ENDS) - 1), max_size=6),
     final=st.integers(0, len(FINALS) - 1),
     seed=st.integers(0, 1000),
-    leave=st.floats(0, 60),
+    dispose_at=st.floats(0, 60),
 )
 @pytest.mark.promise("left")
-def test_whenever_it_is_left_nothing_is_left(
-    ends: list[int], final: int, seed: int, leave: float
+def test_disposing_at_any_time_leaves_nothing(
+    ends: list[int], final: int, seed: int, dispose_at: float
 ) -> None:
-    """Any faults, any time to dispose: the walk goes on to `Closed`, and nothing is open."""
+    """Disposing at any time, after any faults, emits `Closed` and leaves nothing open."""
     rng = random.Random(seed)
-    client = Client(
+    client = ReconnectingClient(
         *[ENDS[end](rng) for end in ends],
         FINALS[final],
         backoff=backoff.exponential(random=rng.random),
     )
-    client.clock.run(leave)
-    client.notes.subscription.dispose()
+    client.clock.run(dispose_at)
+    client.subscriber.subscription.dispose()
     assert client.status.names[-1] == "Closed"
     dials = len(client.times)
     client.network.check_nothing_left()
     assert len(client.times) == dials
     assert all(one <= other for one, other in pairwise(client.times))
-    assert len(client.notes.ends) <= 1
-    if client.notes.ends and (error := client.notes.ends[0]) is not None:
+    assert len(client.subscriber.ends) <= 1
+    if client.subscriber.ends and (error := client.subscriber.ends[0]) is not None:
         assert isinstance(error, RxwsError)

@@ -1,4 +1,4 @@
-"""`WebSocketSubject` in virtual time: who opens and closes it, and how it ends."""
+"""`WebSocketSubject` in virtual time: what opens and closes it, and how it ends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REFUSED = HandshakeError("no", 401, {})
 
 
 def test_the_first_subscriber_opens_and_the_last_closes() -> None:
-    """Nothing is dialled before the first subscriber, once for two, and the last closes 1000."""
+    """The first subscriber opens the connection, the last one closes it with 1000."""
     client = VirtualSubject()
     assert client.network.dials == []
     first, second = client.notes(), client.notes()
@@ -45,7 +45,7 @@ def test_the_first_subscriber_opens_and_the_last_closes() -> None:
 
 @pytest.mark.promise("left")
 def test_subscribing_again_dials_again() -> None:
-    """After the last has left, one who comes finds a new connection, while the old one closes."""
+    """A subscriber after the last one left gets a new connection while the old one closes."""
     client = VirtualSubject()
     client.notes().subscription.dispose()
     again = client.notes()
@@ -58,7 +58,7 @@ def test_subscribing_again_dials_again() -> None:
 
 
 def test_a_lost_connection_is_dialled_again() -> None:
-    """Subscribers see what comes on every connection as one stream."""
+    """Subscribers get the messages of all connections as one stream."""
     client = VirtualSubject()
     notes = client.notes()
     for number in range(3):
@@ -82,8 +82,8 @@ def test_a_lost_connection_is_dialled_again() -> None:
     client.check_nothing_left(notes.subscription.dispose)
 
 
-def test_messages_wait_until_there_is_a_connection() -> None:
-    """What is pushed before the first subscriber, while dialling and while waiting is sent then."""
+def test_messages_are_queued_until_there_is_a_connection() -> None:
+    """Messages are queued while there is no connection, and sent once it is open."""
     client = VirtualSubject(fail_with(ConnectError("nobody")), open_at_once())
     client.feed.on_next("before")
     notes = client.notes()
@@ -99,11 +99,11 @@ def test_messages_wait_until_there_is_a_connection() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pushed", "wire"),
+    ("pushed", "code"),
     [(None, 1000), (Close(4001, "why"), 4001), (Close(1001), 1001), (Close(1012), 1012)],
 )
-def test_an_end_that_is_pushed_is_final(pushed: Close | None, wire: int) -> None:
-    """A completion or a `Close` is sent after what waits, completes, and nothing is dialled."""
+def test_a_completion_or_a_close_is_final(pushed: Close | None, code: int) -> None:
+    """A completion or a `Close` is sent after queued messages, completes, and ends dialling."""
     client = VirtualSubject(never_open, open_at_once())
     notes = client.notes()
     client.dials[0].observer.on_error(ConnectError("nobody"))
@@ -116,33 +116,31 @@ def test_an_end_that_is_pushed_is_final(pushed: Close | None, wire: int) -> None
     dial = client.dials[1]
     assert received_by(dial) == ["last"]
     client.answer_close(dial)
-    assert close_code_of(dial) == wire
+    assert close_code_of(dial) == code
     assert notes.ends == [None]
     last = client.statuses.values[-1]
-    assert last == Closed(Close(wire, pushed.reason if pushed else ""))
+    assert last == Closed(Close(code, pushed.reason if pushed else ""))
     assert len(client.dials) == 2
     client.check_nothing_left()
 
 
 @pytest.mark.parametrize(
-    ("error", "wire"), [(ValueError("x"), 1011), (ConnectionClosed(Close(4003)), 4003)]
+    ("error", "code"), [(ValueError("x"), 1011), (ConnectionClosed(Close(4003)), 4003)]
 )
-def test_an_error_that_is_pushed_closes(
-    error: Exception, wire: int, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_on_error_closes(error: Exception, code: int, caplog: pytest.LogCaptureFixture) -> None:
     """`on_error` closes with 1011 or the code of a `ConnectionClosed`, and completes."""
     client = VirtualSubject()
     notes = client.notes()
     client.feed.on_error(error)
     client.answer_close(client.dials[0])
-    assert close_code_of(client.dials[0]) == wire
+    assert close_code_of(client.dials[0]) == code
     assert notes.ends == [None]
-    assert len(caplog.records) == (wire == 1011)
+    assert len(caplog.records) == (code == 1011)
     client.check_nothing_left()
 
 
 def test_after_the_end_nothing_is_sent() -> None:
-    """What is pushed after the end is dropped, counted and told, until it is subscribed again."""
+    """Messages after the end are dropped and reported, until somebody subscribes again."""
     client = VirtualSubject()
     client.watch_drops()
     client.notes()
@@ -157,8 +155,8 @@ def test_after_the_end_nothing_is_sent() -> None:
     client.check_nothing_left(notes.subscription.dispose)
 
 
-def test_completed_where_nothing_waits_stops_dialling() -> None:
-    """An end while dialling or waiting, with nothing to send, is the end at once."""
+def test_on_completed_without_queued_messages_stops_dialling() -> None:
+    """`on_completed` while dialling or waiting ends at once if no message is queued."""
     for meets in (never_open, fail_with(ConnectError("nobody"))):
         client = VirtualSubject(meets)
         notes = client.notes()
@@ -168,17 +166,17 @@ def test_completed_where_nothing_waits_stops_dialling() -> None:
         client.check_nothing_left()
 
 
-def test_who_comes_over_the_status_of_an_end_is_not_of_it() -> None:
-    """One who subscribes as soon as it is `Closed` has a connection, not one that nobody has."""
+def test_subscribing_within_the_final_closed_status_opens_a_new_connection() -> None:
+    """A subscription from within the `Closed` status of an end opens a new connection."""
     client = VirtualSubject(never_open, open_at_once())
     first = client.notes()
     later: list[Any] = []
 
-    def come(status: object) -> None:
+    def subscribe(status: object) -> None:
         if isinstance(status, Closed) and not later:
             later.append(client.notes())
 
-    client.feed.status.subscribe(come)
+    client.feed.status.subscribe(subscribe)
     client.feed.on_completed()
     assert first.ends == [None]
     client.dials[1].peer.message("a")
@@ -187,8 +185,10 @@ def test_who_comes_over_the_status_of_an_end_is_not_of_it() -> None:
     client.check_nothing_left(later[0].subscription.dispose)
 
 
-def test_an_end_of_nothing_is_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """Where nothing is open and nothing waits an end has no effect; an error is logged."""
+def test_an_end_without_a_connection_or_messages_has_no_effect(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Without a connection and queued messages an end has no effect; an error is logged."""
     client = VirtualSubject()
     client.feed.on_completed()
     client.feed.on_error(ValueError("lost"))
@@ -199,8 +199,8 @@ def test_an_end_of_nothing_is_nothing(caplog: pytest.LogCaptureFixture) -> None:
     client.check_nothing_left(notes.subscription.dispose)
 
 
-def test_what_waits_is_sent_before_an_end_that_came_before_the_first_subscriber() -> None:
-    """Messages and an end that wait for the first subscriber are sent, and it completes."""
+def test_messages_and_an_end_wait_for_the_first_subscriber() -> None:
+    """Messages and an end from before the first subscriber are sent when it subscribes."""
     client = VirtualSubject()
     client.feed.on_next("a")
     client.feed.on_completed()
@@ -211,8 +211,8 @@ def test_what_waits_is_sent_before_an_end_that_came_before_the_first_subscriber(
     client.check_nothing_left()
 
 
-def test_final_ends_are_told_and_subscribing_again_dials() -> None:
-    """What is not retryable fails all subscribers with it; a 1000 of the peer completes them."""
+def test_final_ends_reach_subscribers_and_subscribing_again_dials() -> None:
+    """A final error fails all subscribers, a 1000 completes them; subscribing again dials."""
     client = VirtualSubject(fail_with(REFUSED), open_at_once())
     notes = client.notes()
     assert notes.ends == [REFUSED]
@@ -224,16 +224,16 @@ def test_final_ends_are_told_and_subscribing_again_dials() -> None:
     client.check_nothing_left()
 
 
-def test_a_final_end_that_nobody_takes_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """A subscriber without `on_error` does not make a final error vanish."""
+def test_a_final_error_without_on_error_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """A final error is logged if a subscriber has no `on_error`."""
     client = VirtualSubject(fail_with(REFUSED))
     client.feed.subscribe(print)
     assert "no on_error handles it" in caplog.text
     client.check_nothing_left()
 
 
-def test_one_who_subscribes_again_on_an_error_is_not_told_it_twice() -> None:
-    """Who subscribes again while the end is told waits for the next connection."""
+def test_subscribing_again_within_on_error_waits_for_the_next_connection() -> None:
+    """A subscription from within `on_error` does not get the same error."""
     client = VirtualSubject(fail_with(REFUSED), never_open)
     second = []
     client.feed.subscribe(on_error=lambda error: second.append(client.notes()))
@@ -246,8 +246,8 @@ def test_one_who_subscribes_again_on_an_error_is_not_told_it_twice() -> None:
 
 
 @pytest.mark.promise("greeting")
-def test_opening_goes_first() -> None:
-    """`opening` messages go first on every new connection, ahead of what waits."""
+def test_opening_messages_are_sent_first() -> None:
+    """`opening` messages are sent first on every new connection, before queued ones."""
     seen = []
 
     def opening(conn: rxws.Connection[str, str]) -> list[str]:
@@ -267,8 +267,8 @@ def test_opening_goes_first() -> None:
     client.check_nothing_left(notes.subscription.dispose)
 
 
-def test_opening_that_fails_is_final(caplog: pytest.LogCaptureFixture) -> None:
-    """An `opening` that raises closes with 1011, and all subscribers are told a typed error."""
+def test_an_opening_that_raises_is_final(caplog: pytest.LogCaptureFixture) -> None:
+    """An `opening` that raises closes with 1011 and fails all subscribers with OpeningError."""
 
     def opening(conn: rxws.Connection[str, str]) -> list[str]:
         raise ValueError("no ticket")
@@ -290,22 +290,22 @@ def test_opening_that_fails_is_final(caplog: pytest.LogCaptureFixture) -> None:
     client.check_nothing_left()
 
 
-def test_connection_is_there_when_open_is_told() -> None:
-    """Who is told `Open` finds the connection; in every other state there is none."""
+def test_connection_is_set_when_status_emits_open() -> None:
+    """`connection` is set when `status` emits `Open`, and None in every other status."""
     client = VirtualSubject()
-    there = []
-    client.feed.status.subscribe(lambda status: there.append(client.feed.connection is not None))
+    is_set = []
+    client.feed.status.subscribe(lambda status: is_set.append(client.feed.connection is not None))
     notes = client.notes()
     client.dials[0].peer.lost()
     client.run()
-    assert there == [False, False, True, False, False]
+    assert is_set == [False, False, True, False, False]
     client.check_nothing_left(notes.subscription.dispose)
 
 
 @pytest.mark.parametrize("late", [True, False])
 @pytest.mark.parametrize("at", ["Connecting", "Open", "Closed", "Waiting"])
-def test_who_leaves_over_a_status_leaves_nothing(at: str, late: bool) -> None:
-    """Leaving within any status is as good as at any other time, and nothing is sent after it."""
+def test_disposing_within_any_status_leaves_nothing(at: str, late: bool) -> None:
+    """Disposing from within any status leaves nothing open, and nothing is sent after it."""
 
     def meet(dial: Dial) -> None:
         dial.later(0.1, lambda: dial.disposed or open_at_once()(dial)) if late else open_at_once()(
@@ -333,8 +333,8 @@ def test_who_leaves_over_a_status_leaves_nothing(at: str, late: bool) -> None:
     client.check_nothing_left()
 
 
-def test_who_comes_back_over_a_status_keeps_the_run() -> None:
-    """Leaving and subscribing again within one status opens nothing twice."""
+def test_replacing_the_subscription_within_a_status_dials_once() -> None:
+    """Disposing and subscribing again within a status opens no second connection."""
     client = VirtualSubject(never_open)
     notes: list[Any] = []
 
@@ -368,10 +368,10 @@ def test_a_subscriber_that_replaces_the_last_on_a_final_status_is_not_failed() -
     client.check_nothing_left(notes[1].subscription.dispose)
 
 
-def test_a_subscriber_that_raises_is_a_fault_of_the_connection(
+def test_a_subscriber_that_raises_goes_to_errors_or_closes(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """With `errors` observed it is told there and all goes on; else the connection closes 1011."""
+    """A subscriber that raises is emitted on `errors`; unobserved it closes with 1011."""
 
     def failing(value: str) -> None:
         raise ValueError(value)
@@ -404,19 +404,19 @@ def test_a_subscriber_that_raises_is_a_fault_of_the_connection(
 
 
 def errors_of(client: VirtualSubject) -> list[Exception]:
-    told: list[Exception] = []
-    client.feed.errors.subscribe(told.append)
-    return told
+    errors: list[Exception] = []
+    client.feed.errors.subscribe(errors.append)
+    return errors
 
 
-def test_errors_can_be_left() -> None:
-    """When the last has left `errors`, the rules of the connection hold again."""
+def test_faults_close_again_after_errors_is_unsubscribed() -> None:
+    """After the last subscriber of `errors` left, a fault closes the connection again."""
     client = VirtualSubject()
     client.notes()
-    told: list[Exception] = []
-    subscription = client.feed.errors.subscribe(told.append)
+    errors: list[Exception] = []
+    subscription = client.feed.errors.subscribe(errors.append)
     client.conn.outgoing.on_next(object())
-    assert len(told) == 1
+    assert len(errors) == 1
     subscription.dispose()
     client.conn.outgoing.on_next(object())
     assert close_code_of(client.dials[0]) == 1011
@@ -425,7 +425,7 @@ def test_errors_can_be_left() -> None:
 
 
 def test_a_subscriber_of_status_that_raises_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """Nothing but the log comes of it."""
+    """An exception of a subscriber of `status` is logged and has no other effect."""
     client = VirtualSubject()
 
     def failing(status: object) -> None:
@@ -438,8 +438,8 @@ def test_a_subscriber_of_status_that_raises_is_logged(caplog: pytest.LogCaptureF
     client.check_nothing_left(notes.subscription.dispose)
 
 
-def test_watching_does_not_count() -> None:
-    """Who only watches sees all and opens nothing."""
+def test_a_watcher_is_no_subscriber() -> None:
+    """A watcher gets all messages but neither opens a connection nor keeps it open."""
     client = VirtualSubject()
     seen: list[object] = []
     client.feed.watch(Observer(seen.append))
@@ -453,7 +453,7 @@ def test_watching_does_not_count() -> None:
 
 
 def test_repr() -> None:
-    """The repr says where it goes, where it stands, who is there and what waits."""
+    """The repr shows URL without secrets, status, subscribers, channels and queued messages."""
     client = VirtualSubject(never_open)
     feed = client.feed
     assert repr(feed) == "<WebSocketSubject Closed, 0 subscribers, 0 channels, 0 queued>"
@@ -477,8 +477,8 @@ def test_repr() -> None:
     assert "secret" not in repr(rxws.WebSocketSubject(url))
 
 
-def test_leaving_a_peer_that_takes_nothing_closes() -> None:
-    """Where nothing waits the close is sent at once, be it that the wire is full; likewise ends."""
+def test_a_close_is_sent_to_a_stalled_peer() -> None:
+    """Disposing and completing send the close even if the transport's buffer is full."""
     for act in ("leave", "complete"):
         client = VirtualSubject()
         notes = client.notes()
@@ -497,10 +497,10 @@ def test_leaving_a_peer_that_takes_nothing_closes() -> None:
         client.check_nothing_left()
 
 
-def test_an_error_while_there_is_no_connection_is_logged(
+def test_on_error_without_a_connection_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What would close with 1011 ends the dialling, and the log has the error."""
+    """`on_error` without a connection ends dialling, completes, and is logged."""
     client = VirtualSubject(never_open)
     notes = client.notes()
     client.feed.on_error(ValueError("mine"))
@@ -509,8 +509,8 @@ def test_an_error_while_there_is_no_connection_is_logged(
     client.check_nothing_left()
 
 
-def test_an_end_that_dies_with_its_connection() -> None:
-    """If TCP is lost before the end could be sent, the subscribers are told the loss, for good."""
+def test_a_loss_before_the_end_is_sent_is_final() -> None:
+    """If the connection is lost before the end is sent, subscribers get the loss as final."""
     client = VirtualSubject()
     notes = client.notes()
     client.dials[0].peer.stop()
@@ -524,8 +524,8 @@ def test_an_end_that_dies_with_its_connection() -> None:
     client.check_nothing_left()
 
 
-def test_an_end_whose_messages_have_not_left_dials_again() -> None:
-    """As long as something waits before the end, a lost connection is dialled again for it."""
+def test_an_end_behind_queued_messages_dials_again_after_a_loss() -> None:
+    """If messages are queued before the end, a lost connection is dialled again."""
     client = VirtualSubject()
     notes = client.notes()
     client.dials[0].peer.stop()
@@ -540,8 +540,8 @@ def test_an_end_whose_messages_have_not_left_dials_again() -> None:
     client.check_nothing_left()
 
 
-def test_who_leaves_with_an_end_to_come_leaves_it_to_the_next() -> None:
-    """An end that waits behind messages is sent for who subscribes next."""
+def test_an_end_behind_queued_messages_waits_for_the_next_subscriber() -> None:
+    """An end behind queued messages is kept if all leave, and sent for the next subscriber."""
     client = VirtualSubject(never_open, open_at_once())
     notes = client.notes()
     client.feed.on_next("x")
@@ -553,8 +553,8 @@ def test_who_leaves_with_an_end_to_come_leaves_it_to_the_next() -> None:
     client.check_nothing_left()
 
 
-def test_opening_may_leave() -> None:
-    """Who leaves while the first messages are asked for leaves nothing behind."""
+def test_opening_and_subscribe_messages_may_dispose() -> None:
+    """Disposing from within `opening` or a channel's subscribe message leaves nothing open."""
     for at in ("opening", "message"):
         held: list[Any] = []
 
@@ -570,10 +570,10 @@ def test_opening_may_leave() -> None:
         client.check_nothing_left()
 
 
-def test_a_subscriber_that_raises_over_the_end_is_logged(
+def test_a_subscriber_that_raises_in_on_completed_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The others are told the end all the same."""
+    """An exception from `on_completed` is logged; the others are completed too."""
     client = VirtualSubject()
 
     def failing() -> None:
@@ -588,8 +588,8 @@ def test_a_subscriber_that_raises_over_the_end_is_logged(
     client.check_nothing_left()
 
 
-def test_completing_a_first_subscriber_elsewhere_needs_a_loop() -> None:
-    """Where no loop is known subscribing raises, and leaves nobody subscribed."""
+def test_subscribing_without_an_event_loop_raises() -> None:
+    """Subscribing without an event loop raises and leaves no subscriber behind."""
     feed = rxws.WebSocketSubject("ws://127.0.0.1:1/")
     with pytest.raises(RuntimeError, match="no event loop is running"):
         feed.subscribe()
@@ -602,8 +602,8 @@ def test_completing_a_first_subscriber_elsewhere_needs_a_loop() -> None:
     assert " 'http://[' " in repr(rxws.WebSocketSubject("http://["))
 
 
-def test_who_leaves_while_it_is_closing_seals_nothing() -> None:
-    """After a completion and the last leaving, what is pushed waits for the next who comes."""
+def test_messages_after_a_completion_and_the_last_subscriber_are_kept() -> None:
+    """After a completion and the last subscriber's leaving, messages wait for the next one."""
     client = VirtualSubject()
     notes = client.notes()
     client.feed.on_completed()
@@ -614,8 +614,8 @@ def test_who_leaves_while_it_is_closing_seals_nothing() -> None:
     client.check_nothing_left(again.subscription.dispose)
 
 
-async def test_a_scheduler_that_is_given_is_used_on_a_loop_as_well() -> None:
-    """Virtual time stays virtual where an event loop is running."""
+async def test_a_given_scheduler_is_used_on_a_running_loop() -> None:
+    """A given scheduler is used even if an event loop is running."""
     client = VirtualSubject(fail_with(ConnectError("nobody")), open_at_once())
     notes = client.notes()
     client.run(1.0)

@@ -1,4 +1,4 @@
-"""What a `WebSocketSubject` sends, in virtual time: at most once, in order, nothing stale."""
+"""What a `WebSocketSubject` sends, in virtual time: at most once, in order, before it expires."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from support.virtual.subject import (
 
 
 @pytest.mark.promise("at-most-once")
-def test_what_had_not_left_goes_with_the_next_and_nothing_twice() -> None:
-    """Of messages pushed towards a peer that has stopped, those that left are not sent again."""
+def test_unsent_messages_go_to_the_next_connection_and_none_twice() -> None:
+    """Messages not yet sent when a connection is lost go to the next one; no message twice."""
     client = VirtualSubject()
     notes = client.notes()
     client.dials[0].peer.stop()
@@ -42,8 +42,8 @@ def test_what_had_not_left_goes_with_the_next_and_nothing_twice() -> None:
     client.check_nothing_left(notes.subscription.dispose)
 
 
-def test_nothing_is_handed_to_a_connection_that_has_not_begun() -> None:
-    """A connection that dies before its wire has begun takes no message with it."""
+def test_a_connection_gets_no_messages_before_its_transport_runs() -> None:
+    """A connection that is lost before its transport runs takes no message with it."""
     client = VirtualSubject(open_at_once(begun=False), open_at_once())
     notes = client.notes()
     client.feed.on_next("a")
@@ -58,8 +58,8 @@ def test_nothing_is_handed_to_a_connection_that_has_not_begun() -> None:
     client.check_nothing_left(notes.subscription.dispose)
 
 
-def test_what_waits_leaves_when_the_wire_begins() -> None:
-    """A connection that begins later than it is told of is sent all then, in order."""
+def test_queued_messages_are_sent_when_the_transport_runs() -> None:
+    """Queued messages are sent in order when the connection's transport starts."""
     client = VirtualSubject(open_at_once(begun=False), opening=lambda conn: ["login"])
     client.feed.on_next("a")
     notes = client.notes()
@@ -74,7 +74,7 @@ def test_what_waits_leaves_when_the_wire_begins() -> None:
 
 
 def test_each_message_is_encoded_once_on_a_connection_that_begins_later() -> None:
-    """Nothing is encoded in vain before the connection's transport runs."""
+    """Each message is encoded once, after the connection's transport runs."""
     encoded: list[str] = []
 
     def encode(value: str) -> str:
@@ -95,8 +95,8 @@ def test_each_message_is_encoded_once_on_a_connection_that_begins_later() -> Non
     client.check_nothing_left(notes.subscription.dispose)
 
 
-def test_a_wire_that_takes_again_is_sent_what_waits() -> None:
-    """A slow peer gets all, in order, as it takes it."""
+def test_a_slow_peer_gets_all_messages_in_order() -> None:
+    """A slow peer gets all messages in order, as it reads."""
     client = VirtualSubject()
     notes = client.notes()
     peer = client.dials[0].peer
@@ -114,8 +114,8 @@ def test_a_wire_that_takes_again_is_sent_what_waits() -> None:
     client.check_nothing_left(notes.subscription.dispose)
 
 
-def test_a_loss_while_paused_is_told_by_a_send() -> None:
-    """A subscriber that holds reading does not hide from the queue that TCP is lost."""
+def test_a_send_detects_a_loss_during_a_pause() -> None:
+    """A send detects a lost connection while reading is paused."""
     client = VirtualSubject()
     notes = client.notes()
     hold = client.conn.flow.pause()
@@ -129,8 +129,8 @@ def test_a_loss_while_paused_is_told_by_a_send() -> None:
     client.check_nothing_left(notes.subscription.dispose)
 
 
-def test_a_loss_behind_a_full_wire_is_told_by_a_send() -> None:
-    """Neither does it where the peer had stopped to take before."""
+def test_a_send_detects_a_loss_behind_a_full_transport() -> None:
+    """A send detects a lost connection even if the transport's buffer was full."""
     client = VirtualSubject()
     notes = client.notes()
     hold = client.conn.flow.pause()
@@ -147,8 +147,8 @@ def test_a_loss_behind_a_full_wire_is_told_by_a_send() -> None:
     client.check_nothing_left(notes.subscription.dispose)
 
 
-def test_a_wire_that_is_severed_is_read_to_its_end() -> None:
-    """What waits while nothing can be sent any more does not hold up reading what came before."""
+def test_a_connection_that_cannot_send_is_read_to_its_end() -> None:
+    """If sending is lost, queued messages do not pause reading, so what came is delivered."""
     client = VirtualSubject()
     notes = client.notes()
     dial = client.dials[0]
@@ -165,8 +165,8 @@ def test_a_wire_that_is_severed_is_read_to_its_end() -> None:
     client.check_nothing_left(notes.subscription.dispose)
 
 
-def test_what_is_pushed_behind_an_end_of_another_thread_is_dropped() -> None:
-    """An end counts from the moment it is pushed, not from when the subject's thread sees it."""
+def test_messages_after_an_end_from_another_thread_are_dropped() -> None:
+    """An end from another thread counts from the moment of the call."""
     client = VirtualSubject()
     client.watch_drops()
     client.notes()
@@ -180,8 +180,8 @@ def test_what_is_pushed_behind_an_end_of_another_thread_is_dropped() -> None:
     client.check_nothing_left()
 
 
-def test_what_waits_holds_up_reading() -> None:
-    """A peer that takes nothing is read no further above 64 KiB, and again when it has taken."""
+def test_queued_messages_pause_reading() -> None:
+    """More than 64 KiB of queued messages pause reading until the peer has caught up."""
     client = VirtualSubject()
     notes = client.notes()
     dial = client.dials[0]
@@ -197,8 +197,8 @@ def test_what_waits_holds_up_reading() -> None:
     client.check_nothing_left(notes.subscription.dispose)
 
 
-def test_a_loss_with_much_waiting_is_seen() -> None:
-    """What waits holds up reading of a live peer, not the news that it is dead."""
+def test_a_loss_is_detected_while_queued_messages_pause_reading() -> None:
+    """A lost connection is detected even while queued messages pause reading."""
     client = VirtualSubject()
     notes = client.notes()
     client.dials[0].peer.stop()
@@ -210,8 +210,8 @@ def test_a_loss_with_much_waiting_is_seen() -> None:
     client.check_nothing_left(notes.subscription.dispose)
 
 
-def test_a_peer_that_takes_nothing_is_given_up() -> None:
-    """After `send_timeout` the connection is aborted, and the next gets what waits."""
+def test_a_stalled_peer_is_aborted_and_the_next_connection_gets_the_queue() -> None:
+    """After `send_timeout` the connection is aborted; the next one gets the queue."""
     client = VirtualSubject(open_at_once(send_timeout=5.0), open_at_once())
     notes = client.notes()
     client.dials[0].peer.stop()
@@ -222,8 +222,8 @@ def test_a_peer_that_takes_nothing_is_given_up() -> None:
     client.check_nothing_left(notes.subscription.dispose)
 
 
-def test_sends_within_a_value_keep_order() -> None:
-    """What is sent while a value is passed on leaves in the order in which it was pushed."""
+def test_sends_within_on_next_keep_order() -> None:
+    """Messages sent from within `on_next` keep their order."""
     client = VirtualSubject()
     client.feed.pipe(ops.map(lambda value: f"{value}{value}")).subscribe(client.feed)
     client.dials[0].peer.message("a", "b")
@@ -232,8 +232,8 @@ def test_sends_within_a_value_keep_order() -> None:
     client.check_nothing_left()
 
 
-def test_who_watches_what_leaves_may_send() -> None:
-    """A message pushed while another one leaves goes behind all that waits."""
+def test_a_subscriber_of_outgoing_may_send() -> None:
+    """A message sent from within a subscriber of `outgoing` goes to the end of the queue."""
     client = VirtualSubject(never_open)
     notes = client.notes()
     for value in "abc":
@@ -255,7 +255,7 @@ def test_who_watches_what_leaves_may_send() -> None:
 
 @pytest.mark.promise("stale")
 def test_expired_messages_are_never_sent() -> None:
-    """What has waited for longer than `ttl` is dropped, counted and told when it would leave."""
+    """A message older than `ttl` is dropped and reported instead of sent."""
     client = VirtualSubject(never_open, ttl=5.0)
     client.watch_drops()
     client.feed.on_next("old")
@@ -271,8 +271,8 @@ def test_expired_messages_are_never_sent() -> None:
 
 
 @pytest.mark.promise("stale")
-def test_a_full_queue_drops_and_tells() -> None:
-    """Above its bound the oldest give way, or the newest is refused; each is counted and told."""
+def test_a_full_queue_drops_and_reports() -> None:
+    """A full queue drops the oldest or the newest message, counts and reports it."""
     for policy, kept, dropped in (
         ("drop_oldest", ["2", "3"], ["0", "1"]),
         ("drop_newest", ["0", "1"], ["2", "3"]),
@@ -289,8 +289,8 @@ def test_a_full_queue_drops_and_tells() -> None:
         client.check_nothing_left(notes.subscription.dispose)
 
 
-def test_latest_replaces_what_waits() -> None:
-    """With `overflow.latest` only the newest message of each key waits, in the key's place."""
+def test_latest_replaces_queued_messages() -> None:
+    """With `overflow.latest` the newest message of each key is queued, in the key's place."""
     client = VirtualSubject(queue_overflow=overflow.latest(lambda value: value[0]))
     client.watch_drops()
     for value in ("a1", "b1", "a2"):
@@ -301,8 +301,8 @@ def test_latest_replaces_what_waits() -> None:
     client.check_nothing_left(notes.subscription.dispose)
 
 
-def test_a_key_that_cannot_be_told_is_a_fault(caplog: pytest.LogCaptureFixture) -> None:
-    """A key function that raises loses that message, which is counted and told."""
+def test_a_key_that_fails_is_a_fault(caplog: pytest.LogCaptureFixture) -> None:
+    """If the key function raises, the message is dropped, counted and reported."""
     client = VirtualSubject(never_open, queue_overflow=overflow.latest(lambda value: value[0]))
     client.watch_drops()
     notes = client.notes()
@@ -312,10 +312,10 @@ def test_a_key_that_cannot_be_told_is_a_fault(caplog: pytest.LogCaptureFixture) 
     client.check_nothing_left(notes.subscription.dispose)
 
 
-def test_drops_that_nobody_observes_are_logged_once_for_each_loss(
+def test_unobserved_drops_are_logged_once_per_connection(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The log is told numbers when there is a connection again, not each message."""
+    """Without a subscriber of `drops`, counts are logged once, when a connection opens."""
     client = VirtualSubject(never_open, queue=300, ttl=5.0)
     notes = client.notes()
     for number in range(10):
@@ -330,8 +330,8 @@ def test_drops_that_nobody_observes_are_logged_once_for_each_loss(
     client.check_nothing_left(notes.subscription.dispose)
 
 
-def test_drops_that_are_too_many_to_be_told_are_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """Of what a thread lost at once `drops` tells the latest thousand, the log how many more."""
+def test_drops_above_the_bound_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Of the drops by a thread, the latest 1000 are emitted and the rest are logged as a count."""
     client = VirtualSubject(never_open, queue=1)
     client.watch_drops()
     notes = client.notes()
@@ -352,8 +352,8 @@ def test_drops_that_are_too_many_to_be_told_are_logged(caplog: pytest.LogCapture
     client.check_nothing_left(notes.subscription.dispose)
 
 
-def test_what_cannot_be_encoded_is_told_and_not_tried_again() -> None:
-    """A message that the codec refuses is a fault, counted; those behind it are sent."""
+def test_a_message_that_cannot_be_encoded_is_dropped_as_a_fault() -> None:
+    """A message that cannot be encoded is a fault, counted as dropped; later ones are sent."""
     client = VirtualSubject(never_open)
     client.watch_drops()
     faults: list[Exception] = []
@@ -370,15 +370,15 @@ def test_what_cannot_be_encoded_is_told_and_not_tried_again() -> None:
     client.check_nothing_left(notes.subscription.dispose)
 
 
-def test_a_codec_measures_what_waits() -> None:
-    """The bytes of a queue are those of encoded messages."""
+def test_queued_bytes_are_those_of_encoded_messages() -> None:
+    """`queued_bytes` counts the bytes of the encoded messages."""
     client = VirtualSubject(never_open, codec=rxws.codecs.json)
     client.feed.on_next({"a": 1})
     assert client.feed.stats.queued_bytes == len('{"a":1}')
 
 
-def test_other_threads_push_in_order() -> None:
-    """What threads push is sent in the order of each, be there a connection or not."""
+def test_messages_from_threads_keep_each_threads_order() -> None:
+    """Messages from threads are sent in the order of each thread."""
     client = VirtualSubject()
     notes = client.notes()
 
@@ -404,8 +404,8 @@ def test_other_threads_push_in_order() -> None:
     client.check_nothing_left(notes.subscription.dispose)
 
 
-def test_another_thread_may_end_and_leave() -> None:
-    """An end and a leaving from another thread come to the subject's own."""
+def test_another_thread_may_end_or_dispose() -> None:
+    """Another thread may dispose, complete, close or fail the subject."""
     for act in ("leave", "complete", "close", "fail", "dispose"):
         client = VirtualSubject()
         notes = client.notes()
@@ -428,8 +428,8 @@ def test_another_thread_may_end_and_leave() -> None:
         client.check_nothing_left()
 
 
-def test_map_async_holds_whatever_connection_there_is() -> None:
-    """What holds reading holds it on the next connection as well, and lets go of it there."""
+def test_a_pause_outlives_a_connection() -> None:
+    """A pause of the subject also pauses the next connection, until it is disposed."""
     client = VirtualSubject()
     notes = client.notes()
     hold = client.feed._lifecycle.pauses.pause()
@@ -450,8 +450,8 @@ def test_map_async_holds_whatever_connection_there_is() -> None:
 
 @pytest.mark.parametrize("seed", range(60))
 @pytest.mark.promise("at-most-once")
-def test_whatever_happens_messages_are_sent_at_most_once_and_in_order(seed: int) -> None:
-    """Over random losses, stops and starts every message is sent once, in order, or dropped."""
+def test_over_random_faults_messages_are_sent_once_and_in_order(seed: int) -> None:
+    """Over random losses, stops and restarts every message is sent once and in order."""
     rng = random.Random(seed)
     meets: list[Any] = [
         rng.choice(
@@ -467,7 +467,7 @@ def test_whatever_happens_messages_are_sent_at_most_once_and_in_order(seed: int)
     client = VirtualSubject(*meets, open_at_once(), opening=lambda conn: ["login"])
     client.watch_drops()
     channel = client.feed.channel("+", "-", lambda value: True)
-    keep, notes = client.notes(), client.notes(channel)
+    other, notes = client.notes(), client.notes(channel)
     pushed: list[str] = []
     for step in range(200):
         dial = client.dials[-1]
@@ -510,4 +510,4 @@ def test_whatever_happens_messages_are_sent_at_most_once_and_in_order(seed: int)
         assert asked == (["+", "-"] * len(asked))[: len(asked)], f"seed {seed}"
     assert client.dropped == []
     notes.subscription.dispose()
-    client.check_nothing_left(keep.subscription.dispose)
+    client.check_nothing_left(other.subscription.dispose)
