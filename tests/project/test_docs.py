@@ -148,7 +148,7 @@ def test_the_status_picture_matches_the_transitions() -> None:
     assert "images/status.svg" in "".join(page.read_text("utf-8") for page in PAGES)
 
 
-def test_the_picture_of_the_layers_shows_the_contract() -> None:
+def test_the_layers_picture_matches_the_contract() -> None:
     """The picture shows the layers that `make lint` checks, and the architecture page has it."""
     drawn = runpy.run_path(str(ROOT / "docs/images/layers.py"))
     names = [name for row in drawn["layers"]() for name in row]
@@ -161,7 +161,7 @@ def test_the_picture_of_the_layers_shows_the_contract() -> None:
 
 
 @pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
-def test_the_files_that_contributors_are_sent_to_exist(page: str) -> None:
+def test_paths_on_the_pages_for_contributors_exist(page: str) -> None:
     """Each path that a page for contributors names exists, relative to the root or to `rxws/`."""
     text = (ROOT / page).read_text("utf-8")
     named = set(re.findall(r"`((?:\w[\w.-]*/|_)[\w/.-]*)`", text)) - {"site/", ".venv/"}

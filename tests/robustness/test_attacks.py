@@ -141,7 +141,7 @@ async def test_a_million_tiny_messages(target: Target, payload: bytes) -> None:
         await close_cleanly(peer)
 
 
-async def test_echoes_that_nobody_reads(target: Target) -> None:
+async def test_an_echo_stops_reading_above_high_water(target: Target) -> None:
     """Above `high_water` unsent bytes, nothing more is read from a peer that does not read."""
     async with attack(target):
         peer = await target.peer("echo", reads=False, send_timeout=1.0, heartbeat=600.0)

@@ -9,7 +9,7 @@ from support.processes.server import SOAK
 
 
 @pytest.mark.soak
-def test_the_fuzzer_finds_nothing() -> None:
+def test_corpus_and_mutations_end_as_documented() -> None:
     """The corpus and mutations of it end as documented on a fake TCP, also byte by byte.
 
     `make soak` plays a hundred thousand mutations.

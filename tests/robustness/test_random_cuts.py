@@ -68,7 +68,7 @@ async def play_all(serve: Serve, scripts: list[Script]) -> list[Trial]:
 @pytest.mark.promise("cut")
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("path", ["push", "pull"])
-async def test_a_cut_anywhere(
+async def test_a_cut_completes_only_after_a_close(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str, end: End
 ) -> None:
     """A cut completes only after a close; complete messages before it are delivered once."""

@@ -13,7 +13,7 @@ from support.processes.server import SOAK
 @pytest.mark.soak
 @pytest.mark.promise("counted")
 @pytest.mark.promise("once")
-def test_any_order_of_events() -> None:
+def test_every_message_is_accounted_for_in_any_order_of_events() -> None:
     """In any order of events, each message is sent, delivered, queued or counted as dropped."""
     run_state_machine_as_test(
         SessionMachine,

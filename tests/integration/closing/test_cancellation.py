@@ -69,7 +69,7 @@ async def until_written(conn: AnyConnection) -> None:
 
 
 @pytest.mark.parametrize("paused", [False, True], ids=["reading", "paused"])
-async def test_a_route_that_aiohttp_cancels(raw_client: Dial, paused: bool) -> None:
+async def test_a_route_that_aiohttp_cancels_reports_1001(raw_client: Dial, paused: bool) -> None:
     """Without `setup`, a route that aiohttp cancels at shutdown reports 1001."""
     async with site_without_setup(shutdown_timeout=0.1) as site:
         client = await raw_client(site.port)
@@ -89,7 +89,7 @@ async def test_a_route_that_aiohttp_cancels(raw_client: Dial, paused: bool) -> N
         assert not client.closes
 
 
-async def test_a_route_that_cancels_upgrade(serve: Serve, raw_client: Dial) -> None:
+async def test_cancelling_upgrade_closes_with_1001(serve: Serve, raw_client: Dial) -> None:
     """A route that cancels `upgrade` closes the connection with 1001."""
     seen: asyncio.Future[ConnectionSubscriber] = asyncio.get_running_loop().create_future()
 
@@ -113,9 +113,7 @@ async def test_a_route_that_cancels_upgrade(serve: Serve, raw_client: Dial) -> N
 
 
 @pytest.mark.parametrize("how", ["fin", "rst"])
-async def test_a_route_that_aiohttp_cancels_because_the_peer_is_gone(
-    raw_client: Dial, how: str
-) -> None:
+async def test_handler_cancellation_reports_1006(raw_client: Dial, how: str) -> None:
     """With `handler_cancellation`, a peer that disconnects is still a 1006 by the network."""
     async with site_without_setup(handler_cancellation=True) as site:
         client = await raw_client(site.port)
@@ -205,7 +203,7 @@ def test_the_end_of_the_loop_sends_one_close() -> None:
     assert asyncio.run(close_codes_received(server)) == [1001]
 
 
-def test_a_thread_that_outlives_the_loop() -> None:
+def test_messages_from_a_thread_after_the_loop_closed_are_dropped() -> None:
     """Messages sent from another thread after the loop closed are dropped without an exception."""
     server = RawServer()
     seen = asyncio.run(leave_open(server))

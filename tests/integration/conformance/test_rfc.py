@@ -140,7 +140,9 @@ async def check_answer(case: Answer) -> None:
 @pytest.mark.promise("violation")
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("end", ["server", "client"])
-async def test_frames(serve: Serve, monkeypatch: pytest.MonkeyPatch, end: str, path: str) -> None:
+async def test_frames_at_both_ends(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, end: str, path: str
+) -> None:
     """Valid frames are delivered; invalid frames close the connection with their code."""
     force_read_path(monkeypatch, path)
     cases = [

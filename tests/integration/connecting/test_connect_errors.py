@@ -250,7 +250,7 @@ async def test_cancelling_connect_closes_its_socket() -> None:
     ],
     ids=["plain GET", "h2c", "no upgrade", "old version", "no key", "bad key"],
 )
-async def test_a_request_that_is_no_websocket(
+async def test_a_request_without_a_valid_upgrade_is_refused(
     serve: Serve, raw_client: Dial, headers: dict[str, str | None]
 ) -> None:
     """`websocket` and `upgrade` answer a request without a valid upgrade with 400 or 426."""

@@ -244,7 +244,7 @@ async def test_open_timeout_is_retried() -> None:
 
 
 @pytest.mark.promise("hammer")
-async def test_by_default_a_server_that_drops_at_once_is_not_hammered() -> None:
+async def test_a_server_that_disconnects_at_once_is_not_dialled_again_at_once() -> None:
     """By default a server that disconnects at once is not dialled again within 0.3 s."""
     async with RawServer() as server:
         recorder = ConnectionsRecorder(server.url, backoff=backoff.exponential(random=lambda: 1.0))

@@ -14,7 +14,7 @@ from support.peers.endpoints import AnyConnection, ConnectionSubscriber
 from support.peers.raw import PATIENCE, RawClient
 
 
-def test_setup_twice() -> None:
+def test_a_second_setup_is_refused() -> None:
     """A second `setup` of an application is refused."""
     app = web.Application()
     rxws.setup(app)
@@ -31,7 +31,7 @@ def test_an_invalid_drain(drain: float) -> None:
     rxws.setup(app)
 
 
-async def test_setup_of_a_running_application() -> None:
+async def test_setup_of_a_running_application_is_refused() -> None:
     """`setup` refuses an application that is running."""
     app = web.Application()
     runner = web.AppRunner(app)

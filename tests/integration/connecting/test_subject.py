@@ -78,7 +78,7 @@ def free_port() -> int:
 
 
 @pytest.mark.promise("at-most-once")
-async def test_a_server_that_is_killed_and_restarted(tmp_path: Path) -> None:
+async def test_no_message_is_sent_twice_across_restarts(tmp_path: Path) -> None:
     """Across restarts no message is sent twice, order is kept, and queued messages are sent."""
     port, log = free_port(), tmp_path / "log"
     feed = rxws.WebSocketSubject(
@@ -122,7 +122,7 @@ async def test_a_server_that_is_killed_and_restarted(tmp_path: Path) -> None:
 
 
 @pytest.mark.promise("final")
-async def test_a_final_refusal_says_why(serve: Serve) -> None:
+async def test_a_401_is_final(serve: Serve) -> None:
     """A 401 fails the subscriber with a `HandshakeError` that has a note; no redial follows."""
     asked = 0
 
