@@ -7,7 +7,7 @@ import contextlib
 import os
 import threading
 import zlib
-from collections.abc import Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,7 +19,7 @@ from rxws._aiohttp.transport.frame_writer import finish_coroutine
 from rxws._core.frames import Frame as Outgoing
 from rxws._core.frames import Opcode
 from support.fixtures import Serve
-from support.peers.endpoints import AnyConnection, Link, open_links
+from support.peers.endpoints import AnyConnection, Link, Links, open_links
 from support.peers.fake_tcp import (
     PushConnection,
     force_read_path,
@@ -30,10 +30,20 @@ from support.peers.frames import Frame, Op
 from support.peers.raw import PATIENCE
 from support.receiver import RecordingReceiver
 
-PATHS = ["push", "pull"]
-ENDS = ["server", "client"]
+ENDS_AND_PATHS = [(end, path) for end in ("server", "client") for path in ("push", "pull")]
 # aiohttp compresses what is larger than 16 KiB in the loop's default executor.
 LARGE = "compressed in another thread " * 4096
+
+
+@pytest.fixture(params=ENDS_AND_PATHS, ids="-".join)
+async def link(
+    request: pytest.FixtureRequest, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Links]:
+    """Open a connection with a raw peer: at each end, on each read path."""
+    end, path = request.param
+    force_read_path(monkeypatch, path)
+    async with open_links(end, serve) as links:
+        yield links
 
 
 class Executor:
@@ -86,34 +96,28 @@ def read(link: Link) -> list[str | tuple[str, bytes]]:
 
 
 @pytest.mark.promise("order")
-@pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("path", PATHS)
-async def test_order_around_a_message_that_is_compressed_in_another_thread(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str, end: str
-) -> None:
+async def test_order_around_a_message_that_is_compressed_in_another_thread(link: Links) -> None:
     """What was sent before leaves before, at once; what follows, pongs included, leaves after."""
-    force_read_path(monkeypatch, path)
-    async with open_links(end, serve) as links:
-        with busy() as executor:
-            one = await links(deflate=True, heartbeat=None)
-            one.conn.outgoing.on_next("before")
-            one.conn.outgoing.on_next(LARGE)
-            one.conn.outgoing.on_next("after")
-            await one.peer.messages(1)
-            await one.peer.frame(Op.PING, b"while it is being compressed")
-            await one.peer.text("heard")
-            await one.seen.until(lambda: one.seen.values)
-            assert read(one) == ["before"]
-            assert not await_writable(one.conn)
-            executor.go()
-            await one.peer.messages(3)
+    with busy() as executor:
+        one = await link(deflate=True, heartbeat=None)
+        one.conn.outgoing.on_next("before")
         one.conn.outgoing.on_next(LARGE)
-        one.conn.outgoing.on_next("last")
-        await one.peer.messages(5)
-        pong = ("PONG", b"while it is being compressed")
-        # A pong goes before messages that wait, and never into one.
-        assert read(one) == ["before", LARGE, pong, "after", LARGE, "last"]
-        assert await_writable(one.conn)
+        one.conn.outgoing.on_next("after")
+        await one.peer.messages(1)
+        await one.peer.frame(Op.PING, b"while it is being compressed")
+        await one.peer.text("heard")
+        await one.seen.until(lambda: one.seen.values)
+        assert read(one) == ["before"]
+        assert not await_writable(one.conn)
+        executor.go()
+        await one.peer.messages(3)
+    one.conn.outgoing.on_next(LARGE)
+    one.conn.outgoing.on_next("last")
+    await one.peer.messages(5)
+    pong = ("PONG", b"while it is being compressed")
+    # A pong goes before messages that wait, and never into one.
+    assert read(one) == ["before", LARGE, pong, "after", LARGE, "last"]
+    assert await_writable(one.conn)
 
 
 def await_writable(conn: AnyConnection) -> bool:
@@ -122,144 +126,110 @@ def await_writable(conn: AnyConnection) -> bool:
     return latest[-1]
 
 
-@pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("path", PATHS)
 async def test_replies_of_one_chunk_around_one_that_is_compressed_in_another_thread(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str, end: str
+    link: Links,
 ) -> None:
     """A chunk whose replies are partly large: all arrive, in order."""
-    force_read_path(monkeypatch, path)
     replies = {"a": "A", "b": LARGE, "c": "C", "d": LARGE[::-1], "e": "E"}
-    async with open_links(end, serve) as links:
-        one = await links(deflate=True)
-        one.conn.incoming.subscribe(lambda key: one.conn.outgoing.on_next(replies[key]))
-        await one.peer.send(b"".join(one.peer.build(Op.TEXT, key.encode()) for key in replies))
-        await one.peer.messages(len(replies))
-        assert read(one) == list(replies.values())
+    one = await link(deflate=True)
+    one.conn.incoming.subscribe(lambda key: one.conn.outgoing.on_next(replies[key]))
+    await one.peer.send(b"".join(one.peer.build(Op.TEXT, key.encode()) for key in replies))
+    await one.peer.messages(len(replies))
+    assert read(one) == list(replies.values())
 
 
-@pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("how", ["fin", "rst"])
-async def test_a_wire_that_is_lost_while_a_message_is_compressed(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str, end: str, how: str
-) -> None:
+async def test_a_wire_that_is_lost_while_a_message_is_compressed(link: Links, how: str) -> None:
     """The loss is told at once, and what comes out of the compressor later goes nowhere."""
-    force_read_path(monkeypatch, path)
-    async with open_links(end, serve) as links:
-        with busy() as executor:
-            one = await links(deflate=True)
-            one.conn.outgoing.on_next(LARGE)
-            one.conn.outgoing.on_next("behind it")
-            one.peer.fin() if how == "fin" else await one.peer.rst()
-            await one.ended(1006, by="network", error=rxws.ConnectionClosed)
-            assert one.conn.flow.buffered == 0
-            executor.go()
-            async with asyncio.timeout(PATIENCE):
-                await asyncio.get_running_loop().run_in_executor(None, bool)
-            await loop_turns()
-        one.conn.outgoing.on_next("late")
-        if how == "fin":
-            await one.silent_wire()
-            assert not one.peer.data
+    with busy() as executor:
+        one = await link(deflate=True)
+        one.conn.outgoing.on_next(LARGE)
+        one.conn.outgoing.on_next("behind it")
+        one.peer.fin() if how == "fin" else await one.peer.rst()
+        await one.ended(1006, by="network", error=rxws.ConnectionClosed)
+        assert one.conn.flow.buffered == 0
+        executor.go()
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.get_running_loop().run_in_executor(None, bool)
+        await loop_turns()
+    one.conn.outgoing.on_next("late")
+    if how == "fin":
+        await one.silent_wire()
+        assert not one.peer.data
 
 
-@pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("path", PATHS)
-async def test_a_close_behind_a_message_that_is_compressed(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str, end: str
-) -> None:
+async def test_a_close_behind_a_message_that_is_compressed(link: Links) -> None:
     """The close frame waits for its turn, and the end of TCP for the close frame."""
-    force_read_path(monkeypatch, path)
-    async with open_links(end, serve) as links:
-        with busy() as executor:
-            one = await links(deflate=True)
-            one.conn.outgoing.on_next(LARGE)
-            one.conn.outgoing.on_completed()
-            await loop_turns()
-            assert one.peer.frames == []
-            executor.go()
-            await one.peer.answer_close()
-        await one.ended(1000, by="local", error=None)
-        assert read(one) == [LARGE, ("CLOSE", b"\x03\xe8")]
-        assert await one.peer.until_ended() == "eof"
+    with busy() as executor:
+        one = await link(deflate=True)
+        one.conn.outgoing.on_next(LARGE)
+        one.conn.outgoing.on_completed()
+        await loop_turns()
+        assert one.peer.frames == []
+        executor.go()
+        await one.peer.answer_close()
+    await one.ended(1000, by="local", error=None)
+    assert read(one) == [LARGE, ("CLOSE", b"\x03\xe8")]
+    assert await one.peer.until_ended() == "eof"
 
 
-@pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("path", PATHS)
-async def test_small_messages_do_not_wait_for_a_large_one_behind_them(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str, end: str
-) -> None:
+async def test_small_messages_do_not_wait_for_a_large_one_behind_them(link: Links) -> None:
     """What waited for a full wire leaves, though what follows it is still being compressed."""
-    force_read_path(monkeypatch, path)
-    async with open_links(end, serve) as links:
-        with busy() as executor:
-            one = await links(deflate=True, receive_buffer=4096, max_buffer=64 << 20)
-            await one.peer.stop_reading()
-            fillers = 0
-            while await_writable(one.conn):
-                one.conn.outgoing.on_next(os.urandom(16_000))  # which nothing compresses
-                fillers += 1
-                await asyncio.sleep(0)
-            one.conn.outgoing.on_next("small")
-            one.conn.outgoing.on_next(LARGE[:40_000])  # below `high_water`: nothing else happens
-            one.peer.start_reading()
-            await one.peer.messages(fillers)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(0.5):
-                    await one.peer.messages(fillers + 1)
-            got = len(one.peer.data)
-            executor.go()
-            await one.peer.messages(fillers + 2)
-        assert got == fillers + 1
+    with busy() as executor:
+        one = await link(deflate=True, receive_buffer=4096, max_buffer=64 << 20)
+        await one.peer.stop_reading()
+        fillers = 0
+        while await_writable(one.conn):
+            one.conn.outgoing.on_next(os.urandom(16_000))  # which nothing compresses
+            fillers += 1
+            await asyncio.sleep(0)
+        one.conn.outgoing.on_next("small")
+        one.conn.outgoing.on_next(LARGE[:40_000])  # below `high_water`: nothing else happens
+        one.peer.start_reading()
+        await one.peer.messages(fillers)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await one.peer.messages(fillers + 1)
+        got = len(one.peer.data)
+        executor.go()
+        await one.peer.messages(fillers + 2)
+    assert got == fillers + 1
 
 
 # --- all of it leaves ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("deflate", [False, True], ids=["plain", "deflated"])
-async def test_a_backlog_leaves_before_the_end(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str, end: str, deflate: bool
-) -> None:
+async def test_a_backlog_leaves_before_the_end(link: Links, deflate: bool) -> None:
     """Whatever waits when a connection closes is read by a slow peer, then the close, then FIN."""
-    force_read_path(monkeypatch, path)
     messages = [f"{number:03}".ljust(10_000 + 100 * number, "x") for number in range(200)]
-    async with open_links(end, serve) as links:
-        one = await links(deflate=deflate, receive_buffer=4096, max_buffer=64 << 20)
-        await one.peer.stop_reading()
-        for message in messages:
-            one.conn.outgoing.on_next(message)
-        one.conn.outgoing.on_completed()
-        await loop_turns()
-        one.peer.start_reading()
-        await one.peer.answer_close()
-        await one.ended(1000, by="local", error=None)
-        assert await one.peer.until_ended() == "eof"
-        assert read(one) == [*messages, ("CLOSE", b"\x03\xe8")]
+    one = await link(deflate=deflate, receive_buffer=4096, max_buffer=64 << 20)
+    await one.peer.stop_reading()
+    for message in messages:
+        one.conn.outgoing.on_next(message)
+    one.conn.outgoing.on_completed()
+    await loop_turns()
+    one.peer.start_reading()
+    await one.peer.answer_close()
+    await one.ended(1000, by="local", error=None)
+    assert await one.peer.until_ended() == "eof"
+    assert read(one) == [*messages, ("CLOSE", b"\x03\xe8")]
 
 
-@pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("path", PATHS)
-async def test_a_backlog_leaves_before_the_answer_to_a_close(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str, end: str
-) -> None:
+async def test_a_backlog_leaves_before_the_answer_to_a_close(link: Links) -> None:
     """A peer that has closed reads what was sent to it before, then our answer, then the FIN."""
-    force_read_path(monkeypatch, path)
-    async with open_links(end, serve) as links:
-        one = await links(receive_buffer=4096, max_buffer=64 << 20, compress=False)
-        await one.peer.stop_reading()
-        for number in range(300):
-            one.conn.outgoing.on_next(f"{number:03}".ljust(20_000, "x"))
-        assert one.conn.flow.buffered
-        await one.peer.close(4000)
-        await loop_turns()
-        one.peer.start_reading()
-        await one.ended(4000, by="peer", error=rxws.ConnectionClosed)
-        assert await one.peer.until_ended() == "eof"
-        assert [int(each.payload[:3]) for each in one.peer.data] == list(range(300))
-        assert [each.code for each in one.peer.closes] == [4000]
+    one = await link(receive_buffer=4096, max_buffer=64 << 20, compress=False)
+    await one.peer.stop_reading()
+    for number in range(300):
+        one.conn.outgoing.on_next(f"{number:03}".ljust(20_000, "x"))
+    assert one.conn.flow.buffered
+    await one.peer.close(4000)
+    await loop_turns()
+    one.peer.start_reading()
+    await one.ended(4000, by="peer", error=rxws.ConnectionClosed)
+    assert await one.peer.until_ended() == "eof"
+    assert [int(each.payload[:3]) for each in one.peer.data] == list(range(300))
+    assert [each.code for each in one.peer.closes] == [4000]
 
 
 async def test_what_is_left_is_written_before_tcp_is_closed() -> None:
@@ -298,80 +268,68 @@ async def test_to_finish_within_a_chunk() -> None:
 # --- sends from within --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("deflate", [False, True], ids=["plain", "deflated"])
-async def test_sends_from_within_writable(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str, end: str, deflate: bool
-) -> None:
+async def test_sends_from_within_writable(link: Links, deflate: bool) -> None:
     """Who sends when told that the wire is full, or free again, is heard in order, and once."""
-    force_read_path(monkeypatch, path)
-    async with open_links(end, serve) as links:
-        one = await links(deflate=deflate, receive_buffer=4096, max_buffer=64 << 20)
-        sent: list[str] = []
-        told: list[bool] = []
+    one = await link(deflate=deflate, receive_buffer=4096, max_buffer=64 << 20)
+    sent: list[str] = []
+    told: list[bool] = []
 
-        def send(size: int) -> None:
-            sent.append(f"{len(sent)}:".ljust(size, "x"))
-            one.conn.outgoing.on_next(sent[-1])
+    def send(size: int) -> None:
+        sent.append(f"{len(sent)}:".ljust(size, "x"))
+        one.conn.outgoing.on_next(sent[-1])
 
-        def on_writable(writable: bool) -> None:
-            told.append(writable)
-            for size in (10, 70_000) if writable else (20, 20_000):
-                if len(sent) < 400:
-                    send(size)
+    def on_writable(writable: bool) -> None:
+        told.append(writable)
+        for size in (10, 70_000) if writable else (20, 20_000):
+            if len(sent) < 400:
+                send(size)
 
-        await one.peer.stop_reading()
-        one.conn.flow.writable.subscribe(on_writable)
-        while len(sent) < 100:
-            send(50_000)
-        await loop_turns()
-        one.peer.start_reading()
-        await one.peer.messages(len(sent))
-        await one.peer.until(lambda: len(one.peer.data) == len(sent))
-        one.conn.outgoing.on_completed()
-        await one.peer.answer_close()
-        await one.ended(1000, by="local", error=None)
-        assert read(one)[:-1] == sent
-        assert told[:3] == [True, False, True]
+    await one.peer.stop_reading()
+    one.conn.flow.writable.subscribe(on_writable)
+    while len(sent) < 100:
+        send(50_000)
+    await loop_turns()
+    one.peer.start_reading()
+    await one.peer.messages(len(sent))
+    await one.peer.until(lambda: len(one.peer.data) == len(sent))
+    one.conn.outgoing.on_completed()
+    await one.peer.answer_close()
+    await one.ended(1000, by="local", error=None)
+    assert read(one)[:-1] == sent
+    assert told[:3] == [True, False, True]
 
 
-@pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("leaves", ["fault", "complete", "close"])
-async def test_who_ends_from_within_writable(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str, end: str, leaves: str
-) -> None:
+async def test_who_ends_from_within_writable(link: Links, leaves: str) -> None:
     """To end when told that the wire is free again ends as it does anywhere else."""
-    force_read_path(monkeypatch, path)
-    async with open_links(end, serve) as links:
-        one = await links(receive_buffer=4096, max_buffer=64 << 20, compress=False)
-        await one.peer.stop_reading()
-        full = False
+    one = await link(receive_buffer=4096, max_buffer=64 << 20, compress=False)
+    await one.peer.stop_reading()
+    full = False
 
-        def on_writable(writable: bool) -> None:
-            nonlocal full
-            if full and writable:
-                if leaves == "fault":
-                    raise ValueError("nobody observes errors")
-                if leaves == "complete":
-                    one.conn.outgoing.on_completed()
-                else:
-                    one.conn.outgoing.on_next(rxws.Close(4001))
-            full = not writable
+    def on_writable(writable: bool) -> None:
+        nonlocal full
+        if full and writable:
+            if leaves == "fault":
+                raise ValueError("nobody observes errors")
+            if leaves == "complete":
+                one.conn.outgoing.on_completed()
+            else:
+                one.conn.outgoing.on_next(rxws.Close(4001))
+        full = not writable
 
-        one.conn.flow.writable.subscribe(on_writable)
-        sent = 0
-        while not full:
-            one.conn.outgoing.on_next(bytes(100_000))
-            sent += 1
-        one.peer.start_reading()
-        code = {"fault": 1011, "complete": 1000, "close": 4001}[leaves]
-        assert (await one.peer.answer_close()).code == code
-        error = rxws.ConnectionClosed if leaves == "fault" else None
-        await one.ended(code, by="local", error=error)
-        assert await one.peer.until_ended() == "eof"
-        assert len(one.peer.data) == sent
+    one.conn.flow.writable.subscribe(on_writable)
+    sent = 0
+    while not full:
+        one.conn.outgoing.on_next(bytes(100_000))
+        sent += 1
+    one.peer.start_reading()
+    code = {"fault": 1011, "complete": 1000, "close": 4001}[leaves]
+    assert (await one.peer.answer_close()).code == code
+    error = rxws.ConnectionClosed if leaves == "fault" else None
+    await one.ended(code, by="local", error=error)
+    assert await one.peer.until_ended() == "eof"
+    assert len(one.peer.data) == sent
 
 
 async def test_a_wake_from_within_a_take() -> None:
