@@ -317,7 +317,7 @@ class Recording:
 
         Args:
             width: The width in pixels, at least 200.
-            window: Draw only the last so many seconds; by default everything.
+            window: How many of the latest seconds to draw; by default everything.
 
         Returns:
             An `<svg>` element, for a page or a file of its own.

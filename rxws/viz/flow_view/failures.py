@@ -75,7 +75,7 @@ def describe_failure(failure: Failure) -> Remark:
 def describe_errors(errors: Sequence[Exception]) -> Remark:
     """Describe the latest errors of a connection that is still open."""
     latest = [_headline(error) for error in errors[-_LATEST:]]
-    count = f"{len(errors)} faults, the latest:" if len(errors) > _LATEST else ""
+    count = f"{len(errors)} errors, the latest:" if len(errors) > _LATEST else ""
     html = "".join(f"<div>{each.html}</div>" for each in latest)
     text = "\n".join(each.text for each in latest)
     return Remark(

@@ -22,7 +22,7 @@ class Payload:
     """A value as a row of the table shows it.
 
     Args:
-        kind: `"text"`, `"binary"`, `"json"`, `"value"`, `"fault"` or `"close"`.
+        kind: `"text"`, `"binary"`, `"json"`, `"value"`, `"error"` or `"close"`.
         size: The size with its unit; for a decoded value that as JSON, or an empty string.
         line: The value as one line of plain text, cut.
         unfold: Makes the HTML of the whole value; None if the line shows all of it.

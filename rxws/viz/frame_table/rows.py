@@ -24,7 +24,7 @@ class Row(NamedTuple):
 
     number: int  # position in the recording: identifies the row when it is redrawn
     t: float  # seconds since the recording began
-    sort: Literal["in", "out", "fault", "end"]  # a frame, an error, or the close
+    sort: Literal["in", "out", "error", "end"]  # a frame, an error, or the close
     payload: Payload
     bad: bool = False  # whether it shows an error
 
@@ -72,7 +72,7 @@ class Rows:
 
     def _row(self, entry: LaneEntry, lane: Lane) -> Row:
         if lane.name == "errors":
-            return Row(entry.order, entry.t, "fault", _fault(entry.data), True)
+            return Row(entry.order, entry.t, "error", _error(entry.data), True)
         if isinstance(entry.data, Close):
             if lane.name == "outgoing":
                 return Row(entry.order, entry.t, "out", _closing(entry.data))
@@ -132,7 +132,7 @@ def _end(close: Close, why: BaseException | None) -> Payload:
     return Payload("close", "", one_line(" ".join(filter(None, parts)), 400))
 
 
-def _fault(error: Any) -> Payload:
+def _error(error: Any) -> Payload:
     line = f"{type(error).__name__}: {_message(error)}"
     subject = None
     if isinstance(error, (DecodeError, EncodeError)):
@@ -149,7 +149,7 @@ def _fault(error: Any) -> Payload:
             whole += f"<p>because of:</p>{text_block(text)}"
         return whole
 
-    return Payload("fault", subject.size if subject else "", one_line(line), unfold)
+    return Payload("error", subject.size if subject else "", one_line(line), unfold)
 
 
 def _message(error: object) -> str:

@@ -15,8 +15,8 @@ __all__ = ["table_html", "table_text"]
 
 UNFOLDED = 64_000  # characters of the unfolded values of all rows together
 
-_SIGNS: Final = {"in": "↓", "out": "↑", "fault": "✕", "end": "■"}
-_NAMES: Final = {"in": "received", "out": "sent", "fault": "fault", "end": "end"}
+_SIGNS: Final = {"in": "↓", "out": "↑", "error": "✕", "end": "■"}
+_NAMES: Final = {"in": "received", "out": "sent", "error": "error", "end": "end"}
 _SIZES: Final = (
     "Size of the payload; with ≈ the size of the decoded value as JSON, "
     "which can differ from the size on the wire"

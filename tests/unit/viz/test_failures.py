@@ -195,8 +195,8 @@ def test_errors_of_a_connection_are_shown() -> None:
         virtual.peer.message(text)
     virtual.settle()
     assert below(view) == (
-        "4 faults, the latest:\n✗ LookupError: b\n✗ LookupError: c\n✗ LookupError: d"
+        "4 errors, the latest:\n✗ LookupError: b\n✗ LookupError: c\n✗ LookupError: d"
     )
-    assert "4 faults" in html(view)
+    assert "4 errors" in html(view)
     assert "errors 4" in repr(view)
     assert view.state == "running"

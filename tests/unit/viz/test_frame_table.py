@@ -293,7 +293,7 @@ def test_red_is_for_errors_only() -> None:
     add(recording, "closed", Close(4000, "bad"))
     assert not any("bad" in row.split() for row in drawn(recording).rows)
     add(recording, "errors", KeyError("x"))
-    assert [row for row in drawn(recording).rows if "bad" in row.split()] == ["fault bad"]
+    assert [row for row in drawn(recording).rows if "bad" in row.split()] == ["error bad"]
 
 
 def test_errors_that_only_end_a_stream_are_not_causes() -> None:
