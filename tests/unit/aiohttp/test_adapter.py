@@ -1,4 +1,4 @@
-"""The adapter and its wire on a bare socket pair, with scripts for aiohttp and for the session."""
+"""`AiohttpTransport` and `SocketProtocol` on a socket pair, without aiohttp and a session."""
 
 from __future__ import annotations
 
@@ -19,40 +19,44 @@ from support.peers.raw import PATIENCE
 from support.receiver import RecordingReceiver
 
 
-class Inner(asyncio.Protocol):
-    """What aiohttp's protocol is told."""
+class RecordingProtocol(asyncio.Protocol):
+    """A protocol that records its calls, in place of aiohttp's."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.events: list[str] = []
         self.changed = asyncio.Event()
 
     def data_received(self, data: bytes) -> None:
-        self._note(data.decode())
+        self._record(data.decode())
 
     def eof_received(self) -> None:
-        self._note("eof")
+        self._record("eof")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._note("lost")
+        self._record("lost")
 
-    def _note(self, what: str) -> None:
-        self.told.append(what)
+    def _record(self, event: str) -> None:
+        self.events.append(event)
         self.changed.set()
 
-    async def until(self, what: str) -> None:
-        """Wait until it was told so."""
+    async def until(self, event: str) -> None:
+        """Wait until this event was recorded."""
         async with asyncio.timeout(PATIENCE):
-            while what not in self.told:
+            while event not in self.events:
                 self.changed.clear()
                 await self.changed.wait()
 
 
 @asynccontextmanager
-async def paired() -> AsyncIterator[tuple[asyncio.Transport, Inner, socket.socket]]:
-    """A transport with its protocol, and the socket at the other end."""
+async def socket_pair() -> AsyncIterator[
+    tuple[asyncio.Transport, RecordingProtocol, socket.socket]
+]:
+    """Yield a transport with its protocol, and the socket at the other end."""
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
-    transport, inner = await asyncio.get_running_loop().create_connection(Inner, sock=ours)
+    transport, inner = await asyncio.get_running_loop().create_connection(
+        RecordingProtocol, sock=ours
+    )
     try:
         yield transport, inner, theirs
     finally:
@@ -61,8 +65,8 @@ async def paired() -> AsyncIterator[tuple[asyncio.Transport, Inner, socket.socke
         await inner.until("lost")
 
 
-class Deaf:
-    """Who is told of all that a wire sees, and does nothing about it."""
+class IgnoringListener:
+    """A listener that ignores all events."""
 
     def on_writable(self) -> None: ...
 
@@ -71,12 +75,12 @@ class Deaf:
     def on_lost(self) -> None: ...
 
 
-def wire_on(transport: asyncio.Transport) -> SocketProtocol:
-    return SocketProtocol(transport, Deaf())
+def protocol_on(transport: asyncio.Transport) -> SocketProtocol:
+    return SocketProtocol(transport, IgnoringListener())
 
 
-class Script:
-    """aiohttp's WebSocket: gives what it is told to give, writes nothing."""
+class FakeWebSocket:
+    """aiohttp's WebSocket: receives what the test puts, records what is written."""
 
     def __init__(self, refuses: bool = False) -> None:
         self.messages: asyncio.Queue[WSMessage] = asyncio.Queue()
@@ -98,94 +102,94 @@ class Script:
         self.messages.put_nowait(WSMessage(WSMsgType.CLOSED, None, None))
 
 
-async def test_a_transport_that_is_closing_already() -> None:
-    """A wire on a transport that is being closed is lost from the start, and stays out of it."""
-    async with paired() as (transport, inner, _):
+async def test_a_protocol_on_a_closing_transport_is_lost() -> None:
+    """On a transport that is closing, the protocol is lost at once and does not attach."""
+    async with socket_pair() as (transport, inner, _):
         transport.close()
-        wire = wire_on(transport)
-        assert wire.lost.done()
-        assert wire.buffered == 0
+        protocol = protocol_on(transport)
+        assert protocol.lost.done()
+        assert protocol.buffered == 0
         assert transport.get_protocol() is inner
 
 
-async def test_to_linger_after_the_peers_eof_is_to_close() -> None:
-    """Where the peer has half-closed already, nothing more can come: there is no waiting for it."""
-    async with paired() as (transport, inner, theirs):
-        wire = wire_on(transport)
+async def test_linger_after_the_peers_eof_closes() -> None:
+    """`linger` closes at once if the peer has half-closed."""
+    async with socket_pair() as (transport, inner, theirs):
+        protocol = protocol_on(transport)
         theirs.shutdown(socket.SHUT_WR)
         await inner.until("eof")
-        assert not transport.is_closing()  # we may still have something to say
-        wire.linger()
+        assert not transport.is_closing()  # we may still send
+        protocol.linger()
         async with asyncio.timeout(PATIENCE):
-            await wire.lost
+            await protocol.lost
             assert await asyncio.get_running_loop().sock_recv(theirs, 1) == b""
 
 
-async def test_what_comes_while_lingering_is_discarded() -> None:
-    """After our close nothing that comes is passed on, but all of it is read."""
-    async with paired() as (transport, inner, theirs):
-        wire = wire_on(transport)
+async def test_bytes_received_while_lingering_are_discarded() -> None:
+    """While lingering, all bytes are read and none is passed on."""
+    async with socket_pair() as (transport, inner, theirs):
+        protocol = protocol_on(transport)
         theirs.send(b"before")
         await inner.until("before")
-        wire.linger()
+        protocol.linger()
         theirs.send(b"after")
         theirs.shutdown(socket.SHUT_WR)
         async with asyncio.timeout(PATIENCE):
-            await wire.lost
-        assert wire.received == len(b"before" + b"after")
-        assert inner.told == ["before", "eof", "lost"]
+            await protocol.lost
+        assert protocol.received == len(b"before" + b"after")
+        assert inner.events == ["before", "eof", "lost"]
 
 
-async def test_a_loss_that_is_told_twice() -> None:
-    """A transport that says twice that it is lost, as asyncio's may, does no harm."""
-    async with paired() as (transport, inner, _):
-        wire = wire_on(transport)
+async def test_a_second_connection_lost_is_harmless() -> None:
+    """A second `connection_lost`, as some event loops send, is harmless."""
+    async with socket_pair() as (transport, inner, _):
+        protocol = protocol_on(transport)
         transport.abort()
-        await wire.lost
-        wire.connection_lost(None)
-        assert inner.told == ["lost", "lost"]
+        await protocol.lost
+        protocol.connection_lost(None)
+        assert inner.events == ["lost", "lost"]
 
 
-async def test_what_happens_before_a_session_is_there() -> None:
-    """A wire that fills, empties and is lost before it has its session tells it when it has."""
-    async with paired() as (transport, inner, _):
-        script, receiver = Script(), RecordingReceiver(Frame(Opcode.BINARY, b"never"))
-        adapter = AiohttpTransport(script, transport, 1 << 20)
+async def test_a_loss_before_the_session_runs_is_reported_when_it_does() -> None:
+    """A loss before the session runs is reported when it does."""
+    async with socket_pair() as (transport, inner, _):
+        websocket, receiver = FakeWebSocket(), RecordingReceiver(Frame(Opcode.BINARY, b"never"))
+        adapter = AiohttpTransport(websocket, transport, 1 << 20)
         protocol: Any = transport.get_protocol()
         protocol.pause_writing()
         protocol.resume_writing()
         transport.abort()
         await inner.until("lost")
-        script.end()
+        websocket.end()
         async with asyncio.timeout(PATIENCE):
             await adapter.run(receiver)
         assert receiver.notifications[0] == ("lost",)
-        assert not script.written
+        assert not websocket.written
 
 
-async def test_a_write_that_aiohttp_refuses() -> None:
-    """A frame refused because TCP is lost is no failure: the reading side tells the loss."""
-    async with paired() as (transport, _, _theirs):
+async def test_a_write_that_aiohttp_refuses_is_not_a_failure() -> None:
+    """A write that aiohttp refuses because TCP is lost is ignored; the reader reports the loss."""
+    async with socket_pair() as (transport, _, _theirs):
         receiver = RecordingReceiver(*[Frame(Opcode.BINARY, data) for data in (b"one", b"two")])
-        script = Script(refuses=True)
-        adapter = AiohttpTransport(script, transport, 1 << 20)
-        script.end()
+        websocket = FakeWebSocket(refuses=True)
+        adapter = AiohttpTransport(websocket, transport, 1 << 20)
+        websocket.end()
         async with asyncio.timeout(PATIENCE):
             await adapter.run(receiver)
         assert not receiver.frames
         assert ("lost",) in receiver.notifications
 
 
-async def test_to_pause_and_resume_more_than_once() -> None:
-    """Reading is paused or not: to pause what is paused, or resume what is not, changes nothing."""
-    async with paired() as (transport, _, _theirs):
-        script, receiver = Script(), RecordingReceiver()
-        adapter = AiohttpTransport(script, transport, 1 << 20)
+async def test_pausing_and_resuming_twice_is_harmless() -> None:
+    """Pausing twice, and resuming without a pause, change nothing."""
+    async with socket_pair() as (transport, _, _theirs):
+        websocket, receiver = FakeWebSocket(), RecordingReceiver()
+        adapter = AiohttpTransport(websocket, transport, 1 << 20)
         adapter.resume_reading()
         adapter.pause_reading()
         adapter.pause_reading()
-        script.messages.put_nowait(WSMessage(WSMsgType.TEXT, "one", None))
-        script.end()
+        websocket.messages.put_nowait(WSMessage(WSMsgType.TEXT, "one", None))
+        websocket.end()
         running = asyncio.create_task(adapter.run(receiver))
         for _ in range(5):
             await asyncio.sleep(0)
@@ -196,11 +200,11 @@ async def test_to_pause_and_resume_more_than_once() -> None:
         assert receiver.notifications[0] == "one"
 
 
-async def test_reading_cancelled_during_a_pause() -> None:
-    """To resume a reading that was cancelled meanwhile does nothing; the loss is told later."""
-    async with paired() as (transport, inner, _):
+async def test_resuming_after_a_cancellation_does_nothing() -> None:
+    """Resuming after the run was cancelled does nothing; the loss is reported later."""
+    async with socket_pair() as (transport, inner, _):
         receiver = RecordingReceiver()
-        adapter = AiohttpTransport(Script(), transport, 1 << 20)
+        adapter = AiohttpTransport(FakeWebSocket(), transport, 1 << 20)
         adapter.pause_reading()
         running = asyncio.create_task(adapter.run(receiver))
         await asyncio.sleep(0)
@@ -214,16 +218,18 @@ async def test_reading_cancelled_during_a_pause() -> None:
         assert receiver.notifications == [("cancelled",), ("unsendable",), ("lost",)]
 
 
-async def test_a_half_close_of_a_peer_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A peer that vanishes in the very turn in which we half-close costs no traceback."""
+async def test_a_half_close_of_a_lost_connection_is_harmless(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A half-close that fails because the peer is gone ends without a traceback."""
 
-    def gone() -> None:
+    def fail_to_write_eof() -> None:
         raise OSError(errno.ENOTCONN, "the peer is gone")
 
-    async with paired() as (transport, inner, _):
-        wire = wire_on(transport)
-        monkeypatch.setattr(transport, "write_eof", gone)
-        wire.linger()
+    async with socket_pair() as (transport, inner, _):
+        protocol = protocol_on(transport)
+        monkeypatch.setattr(transport, "write_eof", fail_to_write_eof)
+        protocol.linger()
         async with asyncio.timeout(PATIENCE):
-            await wire.lost
-        assert inner.told == ["lost"]
+            await protocol.lost
+        assert inner.events == ["lost"]

@@ -1,4 +1,4 @@
-"""The way out: order around what is compressed elsewhere, full wires, the last write, the lost."""
+"""The frame writer: compression in a thread, full buffers, the last write, and losses."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ async def link(
         yield links
 
 
-class Executor:
-    """A loop's default executor, in which nothing gets its turn until it is let."""
+class BlockedExecutor:
+    """A default executor of the loop that runs nothing before `go`."""
 
     def __init__(self) -> None:
         self._may_go = threading.Event()
@@ -56,49 +56,49 @@ class Executor:
         asyncio.get_running_loop().set_default_executor(self._pool)
 
     def go(self) -> None:
-        """Do what waits, and all that comes."""
+        """Run all jobs from now on."""
         self._may_go.set()
 
 
 @contextlib.contextmanager
-def busy() -> Iterator[Executor]:
-    executor = Executor()
+def blocked_executor() -> Iterator[BlockedExecutor]:
+    executor = BlockedExecutor()
     try:
         yield executor
     finally:
         executor.go()
 
 
-class Inflating:
-    """Reads messages of a peer with context takeover, as permessage-deflate has it by default."""
+class Inflater:
+    """Inflates a peer's messages with context takeover, the default of permessage-deflate."""
 
     def __init__(self) -> None:
         self._inflate = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
 
-    def read(self, one: Frame) -> str:
+    def inflate(self, one: Frame) -> str:
         if not one.rsv:
             return one.payload.decode()
         assert one.rsv == 4
         return self._inflate.decompress(one.payload + b"\x00\x00\xff\xff").decode()
 
 
-def read(link: Link) -> list[str | tuple[str, bytes]]:
-    """What the peer got: messages, and the control frames among them but for signs of life."""
-    inflating = Inflating()
+def received(link: Link) -> list[str | tuple[str, bytes]]:
+    """What the peer received: messages and control frames, without keep-alive pongs."""
+    inflater = Inflater()
     return [
-        inflating.read(one) if one.opcode < Op.CLOSE else (Op(one.opcode).name, one.payload)
+        inflater.inflate(one) if one.opcode < Op.CLOSE else (Op(one.opcode).name, one.payload)
         for one in link.peer.frames
         if one.opcode != Op.PONG or one.payload
     ]
 
 
-# --- what is compressed elsewhere ---------------------------------------------------------------
+# --- messages that are compressed in a thread ---------------------------------------------------
 
 
 @pytest.mark.promise("order")
 async def test_order_around_a_message_that_is_compressed_in_another_thread(link: Links) -> None:
-    """What was sent before leaves before, at once; what follows, pongs included, leaves after."""
-    with busy() as executor:
+    """Earlier messages are sent at once; later ones and pongs follow a message in compression."""
+    with blocked_executor() as executor:
         one = await link(deflate=True, heartbeat=None)
         one.conn.outgoing.on_next("before")
         one.conn.outgoing.on_next(LARGE)
@@ -107,41 +107,41 @@ async def test_order_around_a_message_that_is_compressed_in_another_thread(link:
         await one.peer.frame(Op.PING, b"while it is being compressed")
         await one.peer.text("heard")
         await one.seen.until(lambda: one.seen.values)
-        assert read(one) == ["before"]
-        assert not await_writable(one.conn)
+        assert received(one) == ["before"]
+        assert not is_writable(one.conn)
         executor.go()
         await one.peer.messages(3)
     one.conn.outgoing.on_next(LARGE)
     one.conn.outgoing.on_next("last")
     await one.peer.messages(5)
     pong = ("PONG", b"while it is being compressed")
-    # A pong goes before messages that wait, and never into one.
-    assert read(one) == ["before", LARGE, pong, "after", LARGE, "last"]
-    assert await_writable(one.conn)
+    # A pong overtakes queued messages, but is never sent within one.
+    assert received(one) == ["before", LARGE, pong, "after", LARGE, "last"]
+    assert is_writable(one.conn)
 
 
-def await_writable(conn: AnyConnection) -> bool:
+def is_writable(conn: AnyConnection) -> bool:
     latest: list[bool] = []
     conn.flow.writable.subscribe(latest.append).dispose()
     return latest[-1]
 
 
-async def test_replies_of_one_chunk_around_one_that_is_compressed_in_another_thread(
+async def test_replies_to_one_chunk_keep_order_around_compressed_ones(
     link: Links,
 ) -> None:
-    """A chunk whose replies are partly large: all arrive, in order."""
+    """Small and large replies to one chunk arrive in order."""
     replies = {"a": "A", "b": LARGE, "c": "C", "d": LARGE[::-1], "e": "E"}
     one = await link(deflate=True)
     one.conn.incoming.subscribe(lambda key: one.conn.outgoing.on_next(replies[key]))
     await one.peer.send(b"".join(one.peer.build(Op.TEXT, key.encode()) for key in replies))
     await one.peer.messages(len(replies))
-    assert read(one) == list(replies.values())
+    assert received(one) == list(replies.values())
 
 
 @pytest.mark.parametrize("how", ["fin", "rst"])
-async def test_a_wire_that_is_lost_while_a_message_is_compressed(link: Links, how: str) -> None:
-    """The loss is told at once, and what comes out of the compressor later goes nowhere."""
-    with busy() as executor:
+async def test_a_loss_during_compression_is_reported_at_once(link: Links, how: str) -> None:
+    """A loss during compression is reported at once, and the message is dropped."""
+    with blocked_executor() as executor:
         one = await link(deflate=True)
         one.conn.outgoing.on_next(LARGE)
         one.conn.outgoing.on_next("behind it")
@@ -158,9 +158,9 @@ async def test_a_wire_that_is_lost_while_a_message_is_compressed(link: Links, ho
         assert not one.peer.data
 
 
-async def test_a_close_behind_a_message_that_is_compressed(link: Links) -> None:
-    """The close frame waits for its turn, and the end of TCP for the close frame."""
-    with busy() as executor:
+async def test_a_close_waits_for_the_message_in_compression(link: Links) -> None:
+    """The close frame waits for the message in compression, and FIN for the close frame."""
+    with blocked_executor() as executor:
         one = await link(deflate=True)
         one.conn.outgoing.on_next(LARGE)
         one.conn.outgoing.on_completed()
@@ -169,22 +169,22 @@ async def test_a_close_behind_a_message_that_is_compressed(link: Links) -> None:
         executor.go()
         await one.peer.answer_close()
     await one.ended(1000, by="local", error=None)
-    assert read(one) == [LARGE, ("CLOSE", b"\x03\xe8")]
+    assert received(one) == [LARGE, ("CLOSE", b"\x03\xe8")]
     assert await one.peer.until_ended() == "eof"
 
 
 async def test_small_messages_do_not_wait_for_a_large_one_behind_them(link: Links) -> None:
-    """What waited for a full wire leaves, though what follows it is still being compressed."""
-    with busy() as executor:
+    """Queued messages are sent though a later one is still in compression."""
+    with blocked_executor() as executor:
         one = await link(deflate=True, receive_buffer=4096, max_buffer=64 << 20)
         await one.peer.stop_reading()
         fillers = 0
-        while await_writable(one.conn):
-            one.conn.outgoing.on_next(os.urandom(16_000))  # which nothing compresses
+        while is_writable(one.conn):
+            one.conn.outgoing.on_next(os.urandom(16_000))  # random bytes do not compress
             fillers += 1
             await asyncio.sleep(0)
         one.conn.outgoing.on_next("small")
-        one.conn.outgoing.on_next(LARGE[:40_000])  # below `high_water`: nothing else happens
+        one.conn.outgoing.on_next(LARGE[:40_000])  # below `high_water`, so reading is not paused
         one.peer.start_reading()
         await one.peer.messages(fillers)
         with contextlib.suppress(TimeoutError):
@@ -196,12 +196,12 @@ async def test_small_messages_do_not_wait_for_a_large_one_behind_them(link: Link
     assert got == fillers + 1
 
 
-# --- all of it leaves ---------------------------------------------------------------------------
+# --- everything is written before the end -------------------------------------------------------
 
 
 @pytest.mark.parametrize("deflate", [False, True], ids=["plain", "deflated"])
-async def test_a_backlog_leaves_before_the_end(link: Links, deflate: bool) -> None:
-    """Whatever waits when a connection closes is read by a slow peer, then the close, then FIN."""
+async def test_queued_messages_are_sent_before_the_close(link: Links, deflate: bool) -> None:
+    """A slow peer reads all queued messages, then our close, then FIN."""
     messages = [f"{number:03}".ljust(10_000 + 100 * number, "x") for number in range(200)]
     one = await link(deflate=deflate, receive_buffer=4096, max_buffer=64 << 20)
     await one.peer.stop_reading()
@@ -213,11 +213,11 @@ async def test_a_backlog_leaves_before_the_end(link: Links, deflate: bool) -> No
     await one.peer.answer_close()
     await one.ended(1000, by="local", error=None)
     assert await one.peer.until_ended() == "eof"
-    assert read(one) == [*messages, ("CLOSE", b"\x03\xe8")]
+    assert received(one) == [*messages, ("CLOSE", b"\x03\xe8")]
 
 
-async def test_a_backlog_leaves_before_the_answer_to_a_close(link: Links) -> None:
-    """A peer that has closed reads what was sent to it before, then our answer, then the FIN."""
+async def test_queued_messages_are_sent_before_the_answer_to_a_close(link: Links) -> None:
+    """A peer that closes reads all queued messages, then our answer, then FIN."""
     one = await link(receive_buffer=4096, max_buffer=64 << 20, compress=False)
     await one.peer.stop_reading()
     for number in range(300):
@@ -232,8 +232,8 @@ async def test_a_backlog_leaves_before_the_answer_to_a_close(link: Links) -> Non
     assert [each.code for each in one.peer.closes] == [4000]
 
 
-async def test_what_is_left_is_written_before_tcp_is_closed() -> None:
-    """Also where the last write fills the wire: TCP is ended once that is gone."""
+async def test_tcp_is_closed_after_the_last_write() -> None:
+    """TCP is closed after the last write, even if that fills the buffer."""
     async with push_connection() as one:
         one.line.takes = False
         one.receiver.frames.append(Outgoing(Opcode.CLOSE, b"\x03\xe8"))
@@ -246,41 +246,41 @@ async def test_what_is_left_is_written_before_tcp_is_closed() -> None:
         assert one.line.calls == ["close"]
 
 
-async def test_to_finish_within_a_chunk() -> None:
-    """The reply, the close frame and the end leave in this order."""
+async def test_finishing_within_a_chunk_keeps_order() -> None:
+    """A reply, the close frame and FIN from within one chunk are written in this order."""
     async with push_connection() as one:
 
-        def leave(_: object) -> None:
+        def reply_and_close(_: object) -> None:
             one.reply("bye")
             one.receiver.frames.append(Outgoing(Opcode.CLOSE, b""))
             one.adapter.finish(linger=True)
 
-        one.receiver.react = leave
+        one.receiver.react = reply_and_close
         one.line.arrive(b"\x81\x01x")
         assert [each.opcode for each in one.line.frames] == [Op.TEXT, Op.CLOSE]
         await loop_turns()
-        assert one.line.calls[-1] == "write_eof"  # and nothing is written after it
+        assert one.line.calls[-1] == "write_eof"  # nothing is written after it
         one.line.eof()
         await loop_turns()
         assert one.receiver.messages == ["x"]
 
 
-# --- sends from within --------------------------------------------------------------------------
+# --- sends within notifications -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("deflate", [False, True], ids=["plain", "deflated"])
 async def test_sends_from_within_writable(link: Links, deflate: bool) -> None:
-    """Who sends when told that the wire is full, or free again, is heard in order, and once."""
+    """Messages sent from within `writable` are sent once, in order."""
     one = await link(deflate=deflate, receive_buffer=4096, max_buffer=64 << 20)
     sent: list[str] = []
-    told: list[bool] = []
+    states: list[bool] = []
 
     def send(size: int) -> None:
         sent.append(f"{len(sent)}:".ljust(size, "x"))
         one.conn.outgoing.on_next(sent[-1])
 
     def on_writable(writable: bool) -> None:
-        told.append(writable)
+        states.append(writable)
         for size in (10, 70_000) if writable else (20, 20_000):
             if len(sent) < 400:
                 send(size)
@@ -296,13 +296,13 @@ async def test_sends_from_within_writable(link: Links, deflate: bool) -> None:
     one.conn.outgoing.on_completed()
     await one.peer.answer_close()
     await one.ended(1000, by="local", error=None)
-    assert read(one)[:-1] == sent
-    assert told[:3] == [True, False, True]
+    assert received(one)[:-1] == sent
+    assert states[:3] == [True, False, True]
 
 
-@pytest.mark.parametrize("leaves", ["fault", "complete", "close"])
-async def test_who_ends_from_within_writable(link: Links, leaves: str) -> None:
-    """To end when told that the wire is free again ends as it does anywhere else."""
+@pytest.mark.parametrize("how", ["fault", "complete", "close"])
+async def test_ending_from_within_writable_closes(link: Links, how: str) -> None:
+    """A fault, a completion or a `Close` from within `writable` closes as anywhere else."""
     one = await link(receive_buffer=4096, max_buffer=64 << 20, compress=False)
     await one.peer.stop_reading()
     full = False
@@ -310,9 +310,9 @@ async def test_who_ends_from_within_writable(link: Links, leaves: str) -> None:
     def on_writable(writable: bool) -> None:
         nonlocal full
         if full and writable:
-            if leaves == "fault":
+            if how == "fault":
                 raise ValueError("nobody observes errors")
-            if leaves == "complete":
+            if how == "complete":
                 one.conn.outgoing.on_completed()
             else:
                 one.conn.outgoing.on_next(rxws.Close(4001))
@@ -324,16 +324,16 @@ async def test_who_ends_from_within_writable(link: Links, leaves: str) -> None:
         one.conn.outgoing.on_next(bytes(100_000))
         sent += 1
     one.peer.start_reading()
-    code = {"fault": 1011, "complete": 1000, "close": 4001}[leaves]
+    code = {"fault": 1011, "complete": 1000, "close": 4001}[how]
     assert (await one.peer.answer_close()).code == code
-    error = rxws.ConnectionClosed if leaves == "fault" else None
+    error = rxws.ConnectionClosed if how == "fault" else None
     await one.ended(code, by="local", error=error)
     assert await one.peer.until_ended() == "eof"
     assert len(one.peer.data) == sent
 
 
-async def test_a_wake_from_within_a_take() -> None:
-    """A session that wakes the wire while it is asked for frames is not asked within that."""
+async def test_a_wake_within_take_does_not_recurse() -> None:
+    """A session that wakes the writer within `take` is not asked again within it."""
     one = PushConnection()
 
     class Waking(RecordingReceiver):
@@ -357,8 +357,8 @@ async def test_a_wake_from_within_a_take() -> None:
     await running
 
 
-async def test_many_frames_that_waited_are_written_as_they_are_taken() -> None:
-    """What is collected outside of a chunk is bounded, too, and a wire that fills stops it."""
+async def test_many_queued_frames_are_written_in_bounded_chunks() -> None:
+    """Many queued frames are written in bounded chunks, until the buffer is full."""
     async with push_connection() as one:
         one.line.takes = False
         one.receiver.frames.extend(Outgoing(Opcode.BINARY, bytes(30_000)) for _ in range(10))
@@ -370,12 +370,12 @@ async def test_many_frames_that_waited_are_written_as_they_are_taken() -> None:
         assert all(len(written) < 100_000 for written in one.line.writes)
 
 
-# --- what is lost -------------------------------------------------------------------------------
+# --- lost connections ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("compress", [False, True])
-async def test_a_write_on_a_wire_that_is_closing(compress: bool) -> None:
-    """It is not taken, and nothing is written."""
+async def test_a_write_on_a_closing_transport_is_refused(compress: bool) -> None:
+    """A write on a closing transport is refused, and nothing is written."""
     async with push_connection(compress=compress) as one:
         one.line.reset()
         assert not one.adapter.write(Opcode.TEXT, b"late")
@@ -384,8 +384,8 @@ async def test_a_write_on_a_wire_that_is_closing(compress: bool) -> None:
         assert one.line.writes == []
 
 
-async def test_a_write_before_it_runs() -> None:
-    """It is not taken: the session keeps it until it is asked."""
+async def test_a_write_before_the_run_is_refused() -> None:
+    """A write before the transport runs is refused; the session keeps the frame."""
     async with push_connection(start=False) as one:
         assert not one.adapter.write(Opcode.TEXT, b"early")
         one.adapter.wake()
@@ -395,10 +395,10 @@ async def test_a_write_before_it_runs() -> None:
         assert one.line.texts == ["early"]
 
 
-async def test_a_wire_that_closes_between_the_question_and_the_write(
+async def test_a_frame_that_aiohttp_refuses_is_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A frame that aiohttp refuses then is as lost as one that is on its way."""
+    """A frame that aiohttp refuses to write is dropped, as one lost on its way."""
     async with push_connection() as one:
 
         async def refuse(*_: object) -> None:
@@ -411,16 +411,16 @@ async def test_a_wire_that_closes_between_the_question_and_the_write(
         assert one.line.writes == []
 
 
-# --- a coroutine that was begun by hand ---------------------------------------------------------
+# --- `finish_coroutine` -------------------------------------------------------------------------
 
 
-async def begin(what: Any) -> Awaitable[None]:
-    coroutine = what()
+async def start_by_hand(function: Any) -> Awaitable[None]:
+    coroutine = function()
     return finish_coroutine(coroutine, coroutine.send(None))
 
 
-async def test_a_coroutine_that_was_begun_goes_on() -> None:
-    """Through all that it waits for, with the values that it waits for."""
+async def test_a_started_coroutine_continues() -> None:
+    """A started coroutine continues through all its awaits, with their results."""
     loop = asyncio.get_running_loop()
     first, second = loop.create_future(), loop.create_future()
     got: list[object] = []
@@ -429,16 +429,16 @@ async def test_a_coroutine_that_was_begun_goes_on() -> None:
         got.append(await first)
         got.append(await second)
 
-    begun = await begin(work)
+    started = await start_by_hand(work)
     loop.call_soon(first.set_result, 1)
     loop.call_soon(second.set_result, 2)
     async with asyncio.timeout(PATIENCE):
-        await begun
+        await started
     assert got == [1, 2]
 
 
-async def test_a_coroutine_that_was_begun_is_told_of_failures() -> None:
-    """And may handle them, or let them through."""
+async def test_a_started_coroutine_gets_exceptions() -> None:
+    """A started coroutine gets exceptions, and may handle or raise them."""
     loop = asyncio.get_running_loop()
     first, second = loop.create_future(), loop.create_future()
     got: list[str] = []
@@ -450,17 +450,17 @@ async def test_a_coroutine_that_was_begun_is_told_of_failures() -> None:
             got.append("handled")
         await second
 
-    begun = await begin(work)
+    started = await start_by_hand(work)
     loop.call_soon(first.set_exception, KeyError("a"))
     loop.call_soon(second.set_exception, ValueError("b"))
     async with asyncio.timeout(PATIENCE):
         with pytest.raises(ValueError, match="b"):
-            await begun
+            await started
     assert got == ["handled"]
 
 
-async def test_a_coroutine_that_was_begun_is_cancelled() -> None:
-    """As if it had been the task's from the start."""
+async def test_a_started_coroutine_is_cancelled_with_its_task() -> None:
+    """Cancelling the task cancels the started coroutine."""
     got: list[str] = []
 
     async def work() -> None:
@@ -469,10 +469,10 @@ async def test_a_coroutine_that_was_begun_is_cancelled() -> None:
         finally:
             got.append("cleaned up")
 
-    begun = await begin(work)
+    started = await start_by_hand(work)
 
     async def wait() -> None:
-        await begun
+        await started
 
     task = asyncio.create_task(wait())
     await loop_turns(1)

@@ -1,4 +1,4 @@
-"""What is wrong with a handshake is told in words; `conformance/test_rfc.py` has the cases."""
+"""The messages about a wrong handshake; `conformance/test_rfc.py` has all cases."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def headers(*pairs: tuple[str, str]) -> CIMultiDict[str]:
 
 
 @pytest.mark.parametrize(
-    ("pairs", "told"),
+    ("pairs", "message"),
     [
         ([], "Sec-WebSocket-Key"),
         ([KEY, (PROTOCOL, "a b")], "without spaces"),
@@ -25,19 +25,21 @@ def headers(*pairs: tuple[str, str]) -> CIMultiDict[str]:
         ([KEY, (EXTENSIONS, "a b")], "name; parameter=value"),
     ],
 )
-def test_what_a_request_lacks_is_named(pairs: list[tuple[str, str]], told: str) -> None:
-    """The header, and what it has to be."""
-    assert told in (request_violation(headers(*pairs)) or "")
+def test_a_violation_in_a_request_names_the_header(
+    pairs: list[tuple[str, str]], message: str
+) -> None:
+    """The message about a wrong request names the header and its form."""
+    assert message in (request_violation(headers(*pairs)) or "")
 
 
 def test_a_list_may_have_empty_elements() -> None:
-    """As RFC 9110, section 5.6.1, asks of who reads one; and a value may be quoted."""
+    """A list may have empty elements (RFC 9110, section 5.6.1) and quoted values."""
     offer = (EXTENSIONS, ', foo ; a = "b" ,, bar')
     assert request_violation(headers(KEY, (PROTOCOL, "chat, ,superchat,"), offer)) is None
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "message"),
     [
         ((PROTOCOL, "soap"), "'soap', which protocols= did not offer"),
         ((EXTENSIONS, "x-unheard"), "'x-unheard', which was not offered"),
@@ -46,14 +48,14 @@ def test_a_list_may_have_empty_elements() -> None:
         ((EXTENSIONS, ";"), "cannot be parsed"),
     ],
 )
-def test_what_an_answer_may_not_say_is_told(answer: tuple[str, str], told: str) -> None:
-    """With the value, and the option where there is one."""
+def test_a_violation_in_an_answer_names_the_value(answer: tuple[str, str], message: str) -> None:
+    """The message about a wrong answer names the value, and the option if there is one."""
     offered = headers((PROTOCOL, "chat"), (EXTENSIONS, "permessage-deflate, foo"))
-    assert told in (response_violation(offered, headers(answer)) or "")
+    assert message in (response_violation(offered, headers(answer)) or "")
 
 
-def test_an_extension_of_the_users_own_may_be_answered() -> None:
-    """What was offered by `headers=` was offered."""
+def test_an_extension_offered_by_headers_may_be_answered() -> None:
+    """An extension that the user offered in `headers=` may be in the answer."""
     offered = headers((EXTENSIONS, "x-own"))
     assert response_violation(offered, headers((EXTENSIONS, "x-own; a=1"))) is None
 
@@ -63,12 +65,12 @@ def test_an_extension_of_the_users_own_may_be_answered() -> None:
     [
         ("permessage-deflate; client_max_window_bits", True),
         ("permessage-deflate; server_max_window_bits=9, permessage-deflate", True),
-        ("x-unheard", True),  # nothing of it is taken for permessage-deflate
+        ("x-unheard", True),  # another extension
         ("x-permessage-deflate", False),
         ("permessage-deflate; server_max_window_bits", False),
         ("permessage-deflate; unheard, permessage-deflate", False),
     ],
 )
-def test_an_illegal_offer_is_declined(offer: str, may: bool) -> None:
-    """With all others of the request, as aiohttp chooses among them."""
+def test_an_invalid_offer_of_compression_is_declined(offer: str, may: bool) -> None:
+    """One invalid offer of permessage-deflate declines all, as aiohttp chooses among them."""
     assert may_deflate(headers((EXTENSIONS, offer))) is may

@@ -1,4 +1,4 @@
-"""Which web pages may connect: the policy alone."""
+"""The Origin check, without a server."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import pytest
 from rxws._aiohttp.origins import SAME_HOST, is_allowed, parse_origins
 
 
-def same_host(origin: str, host: str | None) -> bool:
+def passes_same_host(origin: str, host: str | None) -> bool:
     return is_allowed([origin], host, SAME_HOST)
 
 
-def listed(origin: str, *allowed: str) -> bool:
+def passes_list(origin: str, *allowed: str) -> bool:
     return is_allowed([origin], "irrelevant.example", parse_origins(allowed))
 
 
 @pytest.mark.parametrize("allowed", [None, "*", ["https://example.org"]])
-def test_who_is_no_browser_passes(allowed: list[str] | str | None) -> None:
-    """A request without Origin cannot come from a page."""
+def test_a_request_without_origin_passes(allowed: list[str] | str | None) -> None:
+    """A request without an Origin header passes, as no browser sends one."""
     assert is_allowed([], "example.org", parse_origins(allowed))
 
 
@@ -26,7 +26,7 @@ def test_who_is_no_browser_passes(allowed: list[str] | str | None) -> None:
     [
         ("https://example.org", "example.org"),
         ("http://example.org", "example.org"),
-        ("https://example.org", "example.org:443"),  # each side's missing port is filled in
+        ("https://example.org", "example.org:443"),  # a missing port is the scheme's default
         ("https://example.org:443", "example.org"),
         ("http://example.org:80", "example.org"),
         ("http://example.org:8080", "example.org:8080"),
@@ -37,8 +37,8 @@ def test_who_is_no_browser_passes(allowed: list[str] | str | None) -> None:
     ],
 )
 def test_the_same_host_and_port_pass(origin: str, host: str) -> None:
-    """The scheme may differ: a TLS proxy in front is no obstacle."""
-    assert same_host(origin, host)
+    """The same host and port pass, even if a TLS proxy changed the scheme."""
+    assert passes_same_host(origin, host)
 
 
 @pytest.mark.parametrize(
@@ -70,49 +70,51 @@ def test_the_same_host_and_port_pass(origin: str, host: str) -> None:
     ],
 )
 def test_any_other_host_port_or_form_does_not_pass(origin: str, host: str) -> None:
-    """Also what only looks like it, and what is no origin at all."""
-    assert not same_host(origin, host)
+    """Another host, another port, a similar name and an invalid origin do not pass."""
+    assert not passes_same_host(origin, host)
 
 
-def test_without_a_host_header_no_page_passes() -> None:
-    """There is nothing that its origin could be equal to."""
-    assert not same_host("https://example.org", None)
-    assert not same_host("https://none", None)
+def test_without_a_host_header_no_origin_passes() -> None:
+    """Without a Host header no origin passes."""
+    assert not passes_same_host("https://example.org", None)
+    assert not passes_same_host("https://none", None)
 
 
 def test_several_origins_do_not_pass() -> None:
-    """A browser sends one (RFC 6454, section 7.3); whoever sends two wants one to be overlooked."""
+    """Two Origin headers do not pass, as a browser sends one (RFC 6454, section 7.3)."""
     assert not is_allowed(["https://example.org", "https://evil.example"], "example.org", SAME_HOST)
     assert not is_allowed(["https://a.example"] * 2, "x", parse_origins(["https://a.example"]))
 
 
-def test_a_list_is_exact() -> None:
-    """Scheme, host and port, a missing port being that of the scheme."""
-    assert listed("https://a.example", "https://a.example", "http://b.example:81")
-    assert listed("https://a.example:443", "https://a.example")
-    assert listed("https://A.example", "https://a.EXAMPLE")
-    assert listed("http://b.example:81", "https://a.example", "http://b.example:81")
-    assert not listed("http://a.example", "https://a.example")
-    assert not listed("https://a.example:444", "https://a.example")
-    assert not listed("https://b.example", "https://a.example")
-    assert not listed("null", "https://a.example")
-    assert not listed("https://irrelevant.example", "https://a.example"), "the host has no say"
+def test_a_list_is_compared_by_scheme_host_and_port() -> None:
+    """Listed origins are compared by scheme, host and port, with the scheme's default port."""
+    assert passes_list("https://a.example", "https://a.example", "http://b.example:81")
+    assert passes_list("https://a.example:443", "https://a.example")
+    assert passes_list("https://A.example", "https://a.EXAMPLE")
+    assert passes_list("http://b.example:81", "https://a.example", "http://b.example:81")
+    assert not passes_list("http://a.example", "https://a.example")
+    assert not passes_list("https://a.example:444", "https://a.example")
+    assert not passes_list("https://b.example", "https://a.example")
+    assert not passes_list("null", "https://a.example")
+    assert not passes_list("https://irrelevant.example", "https://a.example"), (
+        "the Host header does not matter"
+    )
 
 
-def test_a_star_lets_every_page_in() -> None:
-    """Even those that have no name."""
+def test_a_star_allows_every_origin() -> None:
+    """ "*" allows every origin, also "null"."""
     assert is_allowed(["https://evil.example"], "example.org", parse_origins("*"))
     assert is_allowed(["null"], None, parse_origins("*"))
 
 
-def test_an_unknown_scheme_has_no_port_to_fill_in() -> None:
-    """It is compared as it is."""
-    assert listed("app://a.example", "app://a.example")
-    assert not listed("app://a.example:1", "app://a.example")
+def test_an_unknown_scheme_has_no_default_port() -> None:
+    """An unknown scheme has no default port."""
+    assert passes_list("app://a.example", "app://a.example")
+    assert not passes_list("app://a.example:1", "app://a.example")
 
 
 @pytest.mark.parametrize(
-    ("origins", "remedy"),
+    ("origins", "hint"),
     [
         ("https://example.org", r"use a list, \['https://example.org'\]"),
         (["example.org"], "'example.org': write it as 'https://example.org'"),
@@ -122,7 +124,7 @@ def test_an_unknown_scheme_has_no_port_to_fill_in() -> None:
         ([], "omit it for the same host"),
     ],
 )
-def test_what_is_no_list_of_origins_is_refused(origins: str | list[str], remedy: str) -> None:
-    """With the remedy, when the server is made."""
-    with pytest.raises(ValueError, match=remedy):
+def test_an_invalid_list_of_origins_is_refused(origins: str | list[str], hint: str) -> None:
+    """An invalid list of origins raises a ValueError that says what to write."""
+    with pytest.raises(ValueError, match=hint):
         parse_origins(origins)

@@ -1,4 +1,4 @@
-"""What rxws touches of aiohttp: each check of it, what happens without, and what users bring."""
+"""aiohttp's private API: its checks, the fallback without it, and sessions that users bring."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ HOOKS = "aiohttp's WebSockets lack the hooks"
 # --- the checks --------------------------------------------------------------------------------
 
 
-def test_this_aiohttp_has_it_all() -> None:
-    """So the other tests of the push path test it."""
+def test_the_installed_aiohttp_passes_all_checks() -> None:
+    """The installed aiohttp passes all checks, so the push path is what other tests test."""
     assert why_not_push() is None
 
 
-def a_queue_that_does_not_stall(monkeypatch: pytest.MonkeyPatch) -> str:
+def queue_without_limit(monkeypatch: pytest.MonkeyPatch) -> str:
     class Queue(WebSocketDataQueue):
         def feed_data(self, data: Any, size: int) -> None:
             self._buffer.append((data, size))
@@ -57,17 +57,17 @@ def a_queue_that_does_not_stall(monkeypatch: pytest.MonkeyPatch) -> str:
     return STALL
 
 
-def a_queue_without_messages(monkeypatch: pytest.MonkeyPatch) -> str:
+def queue_without_messages(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(private_api, "WebSocketDataQueue", object)
     return STALL
 
 
-def a_queue_that_counts_otherwise(monkeypatch: pytest.MonkeyPatch) -> str:
+def queue_with_another_overhead(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(private_api, "_OVERHEAD", 64)
     return STALL
 
 
-def a_parser_that_goes_its_own_way(monkeypatch: pytest.MonkeyPatch) -> str:
+def parser_without_queue(monkeypatch: pytest.MonkeyPatch) -> str:
     class Reader:
         def __init__(self, *_: object, **__: object) -> None: ...
 
@@ -77,7 +77,7 @@ def a_parser_that_goes_its_own_way(monkeypatch: pytest.MonkeyPatch) -> str:
     return STALL
 
 
-def a_parser_that_accepts_what_is_too_large(monkeypatch: pytest.MonkeyPatch) -> str:
+def parser_without_size_limit(monkeypatch: pytest.MonkeyPatch) -> str:
     def lenient(queue: Any, _: int, **options: Any) -> Any:
         return WebSocketReader(queue, 1000, **options)
 
@@ -85,12 +85,12 @@ def a_parser_that_accepts_what_is_too_large(monkeypatch: pytest.MonkeyPatch) -> 
     return STALL
 
 
-def a_parser_that_takes_other_arguments(monkeypatch: pytest.MonkeyPatch) -> str:
+def parser_with_other_arguments(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(private_api, "WebSocketReader", lambda queue: queue)
     return STALL
 
 
-def a_writer_that_writes_otherwise(monkeypatch: pytest.MonkeyPatch) -> str:
+def writer_with_other_bytes(monkeypatch: pytest.MonkeyPatch) -> str:
     class Writer(WebSocketWriter):
         def _write_websocket_frame(self, message: bytes, opcode: int, rsv: int) -> None:
             super()._write_websocket_frame(message[::-1], opcode, rsv)
@@ -99,9 +99,9 @@ def a_writer_that_writes_otherwise(monkeypatch: pytest.MonkeyPatch) -> str:
     return WRITER
 
 
-def a_writer_that_waits(monkeypatch: pytest.MonkeyPatch) -> str:
+def writer_that_is_a_coroutine(monkeypatch: pytest.MonkeyPatch) -> str:
     class Writer(WebSocketWriter):
-        async def _write_websocket_frame(  # type: ignore[override] # what is wrong with it
+        async def _write_websocket_frame(  # type: ignore[override] # on purpose
             self, message: bytes, opcode: int, rsv: int
         ) -> None:
             raise AssertionError
@@ -110,27 +110,27 @@ def a_writer_that_waits(monkeypatch: pytest.MonkeyPatch) -> str:
     return WRITER
 
 
-def a_writer_without_its_method(monkeypatch: pytest.MonkeyPatch) -> str:
+def writer_without_its_method(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.delattr(WebSocketWriter, "_write_websocket_frame")
     return WRITER
 
 
-def a_server_socket_that_is_started_otherwise(monkeypatch: pytest.MonkeyPatch) -> str:
+def server_socket_with_another_post_start(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(web.WebSocketResponse, "_post_start", lambda self, request: None)
     return HOOKS
 
 
-def a_server_socket_that_is_not_started(monkeypatch: pytest.MonkeyPatch) -> str:
+def server_socket_without_post_start(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.delattr(web.WebSocketResponse, "_post_start")
     return HOOKS
 
 
-def a_server_that_takes_no_parser(monkeypatch: pytest.MonkeyPatch) -> str:
+def server_without_set_parser(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.delattr(web.RequestHandler, "set_parser")
     return HOOKS
 
 
-def a_client_that_makes_its_sockets_otherwise(monkeypatch: pytest.MonkeyPatch) -> str:
+def client_with_another_ws_connect(monkeypatch: pytest.MonkeyPatch) -> str:
     async def connect(self: Any, url: str) -> None:
         raise AssertionError
 
@@ -139,28 +139,30 @@ def a_client_that_makes_its_sockets_otherwise(monkeypatch: pytest.MonkeyPatch) -
 
 
 LACKS: list[Callable[[pytest.MonkeyPatch], str]] = [
-    a_queue_that_does_not_stall,
-    a_queue_without_messages,
-    a_queue_that_counts_otherwise,
-    a_parser_that_goes_its_own_way,
-    a_parser_that_accepts_what_is_too_large,
-    a_parser_that_takes_other_arguments,
-    a_writer_that_writes_otherwise,
-    a_writer_that_waits,
-    a_writer_without_its_method,
-    a_server_socket_that_is_started_otherwise,
-    a_server_socket_that_is_not_started,
-    a_server_that_takes_no_parser,
-    a_client_that_makes_its_sockets_otherwise,
+    queue_without_limit,
+    queue_without_messages,
+    queue_with_another_overhead,
+    parser_without_queue,
+    parser_without_size_limit,
+    parser_with_other_arguments,
+    writer_with_other_bytes,
+    writer_that_is_a_coroutine,
+    writer_without_its_method,
+    server_socket_with_another_post_start,
+    server_socket_without_post_start,
+    server_without_set_parser,
+    client_with_another_ws_connect,
 ]
 
 
 @pytest.mark.parametrize("lack", LACKS, ids=lambda lack: lack.__name__)
-@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")  # of a writer that waits
-def test_what_an_aiohttp_may_lack(
+@pytest.mark.filterwarnings(
+    "ignore:coroutine .* was never awaited"
+)  # by writer_that_is_a_coroutine
+def test_a_difference_in_aiohttp_is_the_reason_against_push(
     monkeypatch: pytest.MonkeyPatch, lack: Callable[[pytest.MonkeyPatch], str]
 ) -> None:
-    """It is found by trying, never raised, and told by its reason."""
+    """A difference in aiohttp is found by the checks and returned as the reason."""
     with monkeypatch.context() as patch:
         expected = lack(patch)
         reason = why_not_push()
@@ -169,8 +171,8 @@ def test_what_an_aiohttp_may_lack(
     assert why_not_push() is None
 
 
-def test_a_check_that_fails_tells_how(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The exception is part of the reason."""
+def test_an_exception_in_a_check_is_part_of_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception in a check is part of the reason."""
 
     def broken(*_: object) -> None:
         raise RuntimeError("out of order")
@@ -183,7 +185,7 @@ def test_a_check_that_fails_tells_how(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 BREAK = {
-    # Each leaves aiohttp in working order: rxws is the only one to notice.
+    # Each change keeps aiohttp working; only rxws notices it.
     "sockets": """
 from aiohttp import web
 post_start = web.WebSocketResponse._post_start
@@ -202,7 +204,7 @@ WebSocketWriter._write_websocket_frame = in_two
 import os
 os.environ["AIOHTTP_NO_EXTENSIONS"] = "1"
 from aiohttp._websocket.reader import WebSocketDataQueue
-class Unlimited:  # an aiohttp of old: its parser does not stop
+class Unlimited:  # as in an old aiohttp, whose parser has no limit
     def __get__(self, queue, owner=None):
         return 1 << 30
     def __set__(self, queue, limit): ...
@@ -237,8 +239,8 @@ print(rxws.transport_info().path, rxws.transport_info().reason, sep="|")
 @pytest.mark.parametrize(
     ("what", "reason"), [("sockets", HOOKS), ("writer", WRITER), ("parser", STALL)]
 )
-def test_an_aiohttp_that_lacks_something_serves_and_connects(what: str, reason: str) -> None:
-    """rxws takes the other way by itself, and messages go both ways."""
+def test_a_different_aiohttp_falls_back_to_pull(what: str, reason: str) -> None:
+    """With a different aiohttp, client and server fall back to the pull path."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", "import asyncio\n" + BREAK[what] + ROUND_TRIP],
         cwd=ROOT,
@@ -249,24 +251,24 @@ def test_an_aiohttp_that_lacks_something_serves_and_connects(what: str, reason: 
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    closed, told = done.stdout.splitlines()
+    closed, info = done.stdout.splitlines()
     assert closed == "Close(code=1000, reason='', by='local')"
-    assert told.startswith(f"pull|{reason}")
+    assert info.startswith(f"pull|{reason}")
     assert done.stderr == ""
 
 
-# --- the parser and the feed ----------------------------------------------------------
+# --- the parser and early bytes ----------------------------------------------------------------
 
 
-def taken(parser: Parser) -> list[Any]:
-    """What is there by now, which makes room."""
+def take_all(parser: Parser) -> list[Any]:
+    """Take all parsed messages, which makes room for more."""
     found = [message.data for message, _ in parser.messages]
     parser.messages.clear()
     return found
 
 
-def test_a_parser_parses_no_further_than_its_bound() -> None:
-    """By a message at most; what is left comes when what was there is taken."""
+def test_a_parser_parses_up_to_its_bound() -> None:
+    """The parser stops at its bound, and `resume` parses the rest."""
     parser = Parser(100, False, ahead=1000)
     sent = [f"{number}" for number in range(100)]
     parser.feed(b"".join(frame(Op.TEXT, each.encode()) for each in sent))
@@ -274,7 +276,7 @@ def test_a_parser_parses_no_further_than_its_bound() -> None:
     steps = 0
     while True:
         assert len(parser.messages) <= 8  # aiohttp counts 128 bytes for each besides its own
-        told += taken(parser)
+        told += take_all(parser)
         if not parser.resume():
             break
         steps += 1
@@ -282,28 +284,28 @@ def test_a_parser_parses_no_further_than_its_bound() -> None:
     assert steps >= 100 // 8
 
 
-def test_a_parser_that_nobody_takes_from() -> None:
-    """It keeps what is fed, and parses none of it."""
+def test_a_parser_whose_messages_are_not_taken_stops() -> None:
+    """With `ahead=0` the parser parses one message at a time and keeps the other bytes."""
     parser = Parser(100, False, ahead=0)
     for each in (b"a", b"b", b"c"):
         assert parser.feed(frame(Op.TEXT, each)) == (False, b"")
-    assert taken(parser) == ["a"]
+    assert take_all(parser) == ["a"]
     assert parser.resume()
-    assert taken(parser) == ["b"]
+    assert take_all(parser) == ["b"]
     assert parser.resume()
-    assert taken(parser) == ["c"]
+    assert take_all(parser) == ["c"]
     assert not parser.resume()
 
 
-def test_a_parser_tells_when_it_is_full() -> None:
-    """What was taken counts until it is let go on, so that none need be told of by itself."""
+def test_a_parser_is_full_until_it_is_resumed() -> None:
+    """Taken messages count towards `full` until `resume`."""
     parser = Parser(100, False, ahead=1000)
     sent = [f"{number}" for number in range(100)]
     told: list[Any] = []
     full = 0
     for each in sent:
         parser.feed(frame(Op.TEXT, each.encode()))
-        told += taken(parser)
+        told += take_all(parser)
         if parser.full:
             full += 1
             assert not parser.resume()
@@ -312,20 +314,20 @@ def test_a_parser_tells_when_it_is_full() -> None:
     assert full == 100 // 8
 
 
-def test_an_error_behind_what_is_left() -> None:
-    """It is found when that has been parsed."""
+def test_an_error_is_found_after_the_messages_before_it() -> None:
+    """An error is found when the messages before it have been parsed."""
     parser = Parser(100, False, ahead=0)
     parser.feed(frame(Op.TEXT, b"a") + frame(Op.TEXT, b"b") + b"\xff\xff")
     told: list[Any] = []
     while not parser.error:
-        told += taken(parser)
+        told += take_all(parser)
         assert parser.resume()
     assert told == ["a", "b"]
     assert parser.feed(b"")[0]
 
 
-def test_a_feed_keeps_what_comes() -> None:
-    """In order; of the end it keeps nothing, as the wire sees that."""
+def test_early_bytes_are_kept_in_order() -> None:
+    """`EarlyBytes` keeps all data in order, and ignores EOF."""
     feed = EarlyBytes()
     assert feed.feed_data(b"ab") == (False, b"")
     feed.feed_eof()
@@ -333,8 +335,8 @@ def test_a_feed_keeps_what_comes() -> None:
     assert feed.data == b"abc"
 
 
-def test_aiohttps_parser_is_not_taken_by_a_client_socket() -> None:
-    """Whatever is put in its place, aiohttp's protocol gets the one feed."""
+def test_a_client_socket_replaces_aiohttps_parser() -> None:
+    """A client socket returns its `EarlyBytes`, whatever parser aiohttp sets."""
     ws = PushClientSocket.__new__(PushClientSocket)
     ws._parser = "aiohttp's own"
     feed = ws._parser
@@ -342,11 +344,11 @@ def test_aiohttps_parser_is_not_taken_by_a_client_socket() -> None:
     assert ws._parser is early_bytes_of(ws) is feed
 
 
-async def test_aiohttps_own_sockets_and_ours_side_by_side(
+async def test_both_read_paths_and_aiohttps_own_sockets_coexist(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One process has both parsers at work, of either kind, and none disturbs another."""
-    taken = record_read_paths(monkeypatch)
+    """Connections of both read paths and aiohttp's own sockets work in one process."""
+    take_all = record_read_paths(monkeypatch)
     echo = rxws.websocket(lambda conn: conn.incoming)
     ports: list[int] = []
     for path in PATHS:
@@ -364,13 +366,13 @@ async def test_aiohttps_own_sockets_and_ours_side_by_side(
                 assert await ws.receive_str() == f"{number}"
             await wait_for_messages(seen, 50)
             assert seen.values == [f"{number}" for number in range(50)]
-    assert taken == ["push"] * 3 + ["pull"] * 3
+    assert take_all == ["push"] * 3 + ["pull"] * 3
 
 
-# --- sessions of the user's --------------------------------------------------------------------
+# --- the user's own ClientSession --------------------------------------------------------------
 
 
-with warnings.catch_warnings():  # aiohttp discourages it, and lets it
+with warnings.catch_warnings():  # aiohttp warns about subclasses
     warnings.simplefilter("ignore", DeprecationWarning)
 
     class Subclass(ClientSession):
@@ -396,12 +398,12 @@ class OwnSocket(ClientWebSocketResponse):
         type(self).made += 1
 
 
-def own_socket() -> ClientSession:
+def session_with_own_socket() -> ClientSession:
     return ClientSession(ws_response_class=OwnSocket)
 
 
-def wrapped() -> ClientSession:
-    """What a library that traces calls does to a session."""
+def wrapped_session() -> ClientSession:
+    """Wrap `ws_connect` of a session, as tracing libraries do."""
     session = ClientSession()
     connect = session.ws_connect
 
@@ -420,39 +422,41 @@ def wrapped() -> ClientSession:
         (Subclass, "push"),
         (OwnConnect, "pull"),
         (OwnPrivateConnect, "pull"),
-        (own_socket, "pull"),
-        (wrapped, "pull"),
+        (session_with_own_socket, "pull"),
+        (wrapped_session, "pull"),
     ],
 )
-async def test_a_session_of_the_users(
+async def test_the_users_session_is_used_and_left_open(
     serve: Serve,
     monkeypatch: pytest.MonkeyPatch,
     make: Callable[[], ClientSession],
     path: str,
 ) -> None:
-    """It is pushed where nothing of the user's stands in between, is used, and stays open."""
+    """The user's session is used and left open; push needs one without overrides."""
     force_read_path(monkeypatch, "push")
-    taken = record_read_paths(monkeypatch)
+    take_all = record_read_paths(monkeypatch)
     monkeypatch.setattr(OwnConnect, "calls", 0)
     monkeypatch.setattr(OwnSocket, "made", 0)
     port = await serve(rxws.websocket(lambda conn: conn.incoming))
     async with make() as session:
         for _ in range(2):
             async with rxws.connect(f"ws://127.0.0.1:{port}/", session=session) as conn:
-                await echoes(conn)
+                await check_echo(conn)
             assert not session.closed
-        async with session.ws_connect(f"ws://127.0.0.1:{port}/") as ws:  # it is as it was
-            assert type(ws) is (OwnSocket if make is own_socket else ClientWebSocketResponse)
+        async with session.ws_connect(f"ws://127.0.0.1:{port}/") as ws:  # the session is unchanged
+            assert type(ws) is (
+                OwnSocket if make is session_with_own_socket else ClientWebSocketResponse
+            )
             await ws.send_str("still the user's")
             assert await ws.receive_str() == "still the user's"
-        assert taken == ["push", path, "push", path, "push"]
-        if make in (OwnConnect, wrapped):
+        assert take_all == ["push", path, "push", path, "push"]
+        if make in (OwnConnect, wrapped_session):
             assert OwnConnect.calls == 3
-        if make is own_socket:
+        if make is session_with_own_socket:
             assert OwnSocket.made == 3
 
 
-async def echoes(conn: AnyConnection) -> None:
+async def check_echo(conn: AnyConnection) -> None:
     seen = ConnectionSubscriber(conn)
     sent = ["a", b"b" * 100_000, "ü" * 50_000]
     for message in sent:
@@ -461,20 +465,20 @@ async def echoes(conn: AnyConnection) -> None:
     assert seen.values == sent
 
 
-def test_a_socket_of_the_users_that_has_early_bytes() -> None:
-    """It is the user's, and no concern of ours."""
+def test_early_bytes_of_the_users_own_socket_are_ignored() -> None:
+    """An attribute `early_bytes` of a user's socket class is ignored."""
 
-    class Theirs:
-        early_bytes = "a name that is the user's to take"
+    class UsersSocket:
+        early_bytes = "the user's own attribute"
 
-    assert early_bytes_of(Theirs()) is None
+    assert early_bytes_of(UsersSocket()) is None
     assert early_bytes_of(object()) is None
 
 
-async def test_what_a_session_of_the_users_is_made_with(
+async def test_the_options_of_the_users_session_are_used(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its headers, its base URL, its traces and its cookies are in use on the push path, too."""
+    """The base URL, headers, cookies and traces of the user's session are used."""
     force_read_path(monkeypatch, "push")
     traced: list[str] = []
     trace = TraceConfig()
@@ -483,11 +487,13 @@ async def test_what_a_session_of_the_users_is_made_with(
         traced.append(str(params.url))
 
     trace.on_request_start.append(started)
-    heard: list[Any] = []
+    requests: list[Any] = []
 
     @rxws.websocket
     def handler(conn: AnyConnection) -> None:
-        heard.append((conn.handshake.headers.get("X-Mine"), conn.handshake.headers.get("Cookie")))
+        requests.append(
+            (conn.handshake.headers.get("X-Mine"), conn.handshake.headers.get("Cookie"))
+        )
         conn.incoming.subscribe()
 
     base = f"http://127.0.0.1:{await serve(handler)}/"
@@ -497,27 +503,27 @@ async def test_what_a_session_of_the_users_is_made_with(
         session.cookie_jar.update_cookies({"who": "ada"})
         async with rxws.connect("/there", session=session):
             pass
-    assert heard[0][0] == "1"
+    assert requests[0][0] == "1"
     assert traced == [f"{base}there"]
 
 
-# --- what comes with the handshake --------------------------------------------------------------
+# --- data that arrives with the handshake -------------------------------------------------------
 
 EARLY = ["one", "two", "three " * 1000, "four"]
 
 
-def early(mask: bytes | None) -> bytes:
+def early_frames(mask: bytes | None) -> bytes:
     return b"".join(frame(Op.TEXT, message.encode(), mask=mask) for message in EARLY)
 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("cut", [0, 1, 7])
-async def test_frames_in_the_segment_of_the_answer(
+async def test_frames_in_the_segment_of_the_101(
     monkeypatch: pytest.MonkeyPatch, path: str, cut: int
 ) -> None:
-    """A client gets what came with the 101, in order and once, and what follows after it."""
+    """A client gets frames that came with the 101 once and in order, then later ones."""
     force_read_path(monkeypatch, path)
-    data = early(None)
+    data = early_frames(None)
     async with RawServer() as server:
         accepting = asyncio.create_task(server.accept(then=data[: len(data) - cut]))
         conn = await rxws.connect(server.url)
@@ -536,11 +542,11 @@ async def test_frames_in_the_segment_of_the_answer(
 async def test_frames_in_the_segment_of_the_request(
     serve: Serve, raw_client: Dial, monkeypatch: pytest.MonkeyPatch, path: str, cut: int
 ) -> None:
-    """A server gets what came with the request, in order and once, and what follows after it."""
+    """A server gets frames that came with the request once and in order, then later ones."""
     force_read_path(monkeypatch, path)
     seen: list[ConnectionSubscriber] = []
     port = await serve(rxws.websocket(lambda conn: seen.append(ConnectionSubscriber(conn))))
-    data = early(new_mask())
+    data = early_frames(new_mask())
     peer = await raw_client(port, then=data[: len(data) - cut])
     await peer.send(data[len(data) - cut :])
     await peer.text("five")
@@ -552,14 +558,16 @@ async def test_frames_in_the_segment_of_the_request(
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("ends", ["close", "close and fin", "violation"])
-async def test_an_end_in_the_segment_of_the_answer(
+async def test_an_end_in_the_segment_of_the_101(
     monkeypatch: pytest.MonkeyPatch, path: str, ends: str
 ) -> None:
-    """What a server sent with its 101 is told, and then how it ended."""
+    """A client gets the messages that came with the 101, and then the end."""
     force_read_path(monkeypatch, path)
     end = frame(Op.CLOSE, close_body(4001)) if "close" in ends else frame(3)
     async with RawServer() as server:
-        accepting = asyncio.create_task(server.accept(then=early(None) + end + early(None)))
+        accepting = asyncio.create_task(
+            server.accept(then=early_frames(None) + end + early_frames(None))
+        )
         conn = await rxws.connect(server.url)
         seen = ConnectionSubscriber(conn)
         peer = await accepting
@@ -573,14 +581,14 @@ async def test_an_end_in_the_segment_of_the_answer(
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("how", ["fin", "rst"])
-async def test_the_end_of_tcp_in_the_turn_of_the_answer(
+async def test_tcp_that_ends_with_the_101(
     monkeypatch: pytest.MonkeyPatch, path: str, how: str
 ) -> None:
-    """What a server sent with its 101 is told, though it is gone at once; then a 1006."""
+    """If a server ends TCP with its 101, the client gets its messages and then a 1006."""
     force_read_path(monkeypatch, path)
 
     async def answer_and_leave(server: RawServer) -> None:
-        peer = await server.accept(then=early(None), reads=False)
+        peer = await server.accept(then=early_frames(None), reads=False)
         peer.fin() if how == "fin" else await peer.rst()
 
     async with RawServer() as server:
@@ -595,15 +603,15 @@ async def test_the_end_of_tcp_in_the_turn_of_the_answer(
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("how", ["fin", "rst"])
-async def test_the_end_of_tcp_in_the_turn_of_the_first_frames(
+async def test_tcp_that_ends_with_the_first_frames(
     serve: Serve, raw_client: Dial, monkeypatch: pytest.MonkeyPatch, path: str, how: str
 ) -> None:
-    """What a client sent is told, though it is gone at once; then a 1006."""
+    """If a client ends TCP with its first frames, the server gets them and then a 1006."""
     force_read_path(monkeypatch, path)
     seen: list[ConnectionSubscriber] = []
     port = await serve(rxws.websocket(lambda conn: seen.append(ConnectionSubscriber(conn))))
-    peer = await raw_client(port, reads=False, then=early(new_mask()))
-    await peer.send(early(new_mask()))
+    peer = await raw_client(port, reads=False, then=early_frames(new_mask()))
+    await peer.send(early_frames(new_mask()))
     peer.fin() if how == "fin" else await peer.rst()
     close = await seen[0].end()
     assert seen[0].values == [*EARLY, *EARLY]
@@ -612,10 +620,10 @@ async def test_the_end_of_tcp_in_the_turn_of_the_first_frames(
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("how", ["fin", "rst"])
-async def test_a_client_that_is_gone_before_it_is_answered(
+async def test_a_client_that_disconnects_before_the_101(
     serve: Serve, raw_client: Dial, monkeypatch: pytest.MonkeyPatch, path: str, how: str
 ) -> None:
-    """aiohttp gives up such a request: there was no connection, and the next one is served."""
+    """A client that disconnects before the 101 makes no connection; the next one is served."""
     force_read_path(monkeypatch, path)
     seen: list[ConnectionSubscriber] = []
     port = await serve(rxws.websocket(lambda conn: seen.append(ConnectionSubscriber(conn))))
@@ -630,7 +638,7 @@ async def test_a_client_that_is_gone_before_it_is_answered(
             "Sec-WebSocket-Version": "13",
             "Sec-WebSocket-Key": base64.b64encode(bytes(16)).decode(),
         }
-        await gone.send(encode_head("GET / HTTP/1.1", headers) + early(new_mask()))
+        await gone.send(encode_head("GET / HTTP/1.1", headers) + early_frames(new_mask()))
         gone.fin() if how == "fin" else await gone.rst()
         peer = await raw_client(port)
         await peer.text("here")

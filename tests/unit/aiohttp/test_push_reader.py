@@ -1,4 +1,4 @@
-"""The push path chunk by chunk, on a TCP that is played; see `pushed`."""
+"""The push reader, chunk by chunk, on a fake TCP connection."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def text(message: str, mask: bytes | None = MASK) -> bytes:
 
 
 def texts(messages: Iterable[str]) -> bytes:
-    """A chunk with one message for each, be it each character."""
+    """The frames of one text message for each string, as one chunk."""
     return b"".join(map(text, messages))
 
 
-class Hand:
-    """Holds and lets go, and finds out whether anything is delivered where nothing may be."""
+class PauseControl:
+    """Pauses and resumes, and checks that nothing is delivered during a pause."""
 
     def __init__(self, one: PushConnection) -> None:
         self._one = one
@@ -42,7 +42,7 @@ class Hand:
         one.receiver.react = self.look
 
     def look(self, _: object) -> None:
-        assert not self.held, "delivered during a hold"
+        assert not self.held, "delivered during a pause"
 
     def pause(self) -> None:
         self.held = True
@@ -52,11 +52,11 @@ class Hand:
         self.held = False
         before = list(self._one.receiver.notifications)
         self._one.adapter.resume_reading()
-        assert self._one.receiver.notifications == before, "delivered within the call"
+        assert self._one.receiver.notifications == before, "delivered within resume_reading"
 
 
-def in_turn(*steps: Callable[[Any], object]) -> Callable[[Any], None]:
-    """One after the other."""
+def chained(*steps: Callable[[Any], object]) -> Callable[[Any], None]:
+    """Call these functions one after the other."""
 
     def then(data: object) -> None:
         for step in steps:
@@ -65,30 +65,30 @@ def in_turn(*steps: Callable[[Any], object]) -> Callable[[Any], None]:
     return then
 
 
-class Time:
-    """What the push path takes for the time: it passes when a test says so.
+class FakeTime:
+    """The push reader's clock, which a test advances.
 
-    Else a chunk would be told in two slices wherever a busy machine takes its time.
+    With the real one a busy machine would split a chunk into slices.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
         monkeypatch.setattr("rxws._aiohttp.transport.push_reader.monotonic", lambda: self.now)
 
-    def passes(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         self.now += seconds
 
 
 @pytest.fixture(autouse=True)
-def time(monkeypatch: pytest.MonkeyPatch) -> Time:
-    return Time(monkeypatch)
+def time(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
+    return FakeTime(monkeypatch)
 
 
 # --- order, and where frames end ---------------------------------------------------------------
 
 
 async def test_all_of_a_chunk_is_delivered_at_once() -> None:
-    """Within the call in which it comes: no turn of the loop lies between."""
+    """All messages of a chunk are delivered within the call that received it."""
     async with push_connection() as one:
         one.line.arrive(texts("abc") + frame(Op.PING, b"p", mask=MASK) + texts("d"))
         assert one.receiver.notifications[-5:] == ["a", "b", "c", ("ping", b"p"), "d"]
@@ -110,8 +110,8 @@ FRAGMENTS = [
     frame(Op.CONT, b"two", mask=MASK),
 ]
 ALL = b"".join(data for data, _ in KINDS) + b"".join(FRAGMENTS) + frame(Op.CLOSE, close_body(1001))
-ALL_TOLD = [
-    *(told for _, told in KINDS),
+ALL_EVENTS = [
+    *(event for _, event in KINDS),
     ("ping", b"between"),
     ("pong", b"again"),
     "in two",
@@ -119,27 +119,27 @@ ALL_TOLD = [
 ]
 
 
-async def test_frames_that_are_cut_anywhere() -> None:
-    """A chunk may end after any byte of any frame: what is told is the same, in the same order."""
+async def test_a_chunk_may_end_after_any_byte() -> None:
+    """A chunk may end after any byte of any frame without changing what is delivered."""
     for cut in range(len(ALL) + 1):
         async with push_connection(compress=True) as one:
             before = len(one.receiver.notifications)
             one.line.arrive(ALL[:cut])
             one.line.arrive(ALL[cut:])
-            assert one.receiver.notifications[before:] == ALL_TOLD, cut
+            assert one.receiver.notifications[before:] == ALL_EVENTS, cut
 
 
-async def test_frames_that_come_byte_by_byte() -> None:
-    """Each message is told with its last byte."""
+async def test_frames_may_arrive_byte_by_byte() -> None:
+    """Frames that arrive byte by byte are delivered with their last byte."""
     async with push_connection(compress=True) as one:
         before = len(one.receiver.notifications)
         one.line.arrive(*(bytes([byte]) for byte in ALL))
-        assert one.receiver.notifications[before:] == ALL_TOLD
+        assert one.receiver.notifications[before:] == ALL_EVENTS
 
 
 @pytest.mark.parametrize("length", [125, 126, 65535, 65536, 70_000])
-async def test_a_frame_of_every_length_that_is_cut_in_its_header(length: int) -> None:
-    """Each form that a length has may be cut, too."""
+async def test_a_chunk_may_end_within_the_header_of_any_length(length: int) -> None:
+    """A chunk may end within a frame's header, for each form of its length."""
     data = frame(Op.BINARY, bytes(length), mask=MASK) + text("next")
     for cut in range(1, 15):
         async with push_connection() as one:
@@ -147,11 +147,11 @@ async def test_a_frame_of_every_length_that_is_cut_in_its_header(length: int) ->
             assert one.receiver.messages == [bytes(length), "next"]
 
 
-async def test_what_comes_before_it_runs_is_told_when_it_does() -> None:
-    """In order, once, and before what comes after."""
+async def test_bytes_before_the_run_are_delivered_when_it_starts() -> None:
+    """Bytes that arrive before the reader runs are delivered first, once and in order."""
     async with push_connection(start=False) as one:
         data = texts("abcd")
-        one.socket.early.feed_data(data[:9])  # from the hands of aiohttp's own protocol
+        one.socket.early.feed_data(data[:9])  # passed on by aiohttp's own protocol
         one.line.arrive(data[9:11], data[11:])
         await loop_turns()
         assert one.receiver.notifications == []
@@ -161,111 +161,115 @@ async def test_what_comes_before_it_runs_is_told_when_it_does() -> None:
         assert one.receiver.messages == ["a", "b", "c", "d", "e"]
 
 
-# --- holds -------------------------------------------------------------------------------------
+# --- pauses ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("at", range(5))
-async def test_a_hold_within_a_message_stops_before_the_next(at: int) -> None:
-    """Of one and the same chunk, and be it that one frame or many follow: not one comes more."""
+async def test_a_pause_within_a_message_stops_before_the_next(at: int) -> None:
+    """A pause within a message stops before the next one of the same chunk."""
     async with push_connection() as one:
-        hand = Hand(one)
-        one.receiver.react = lambda data: hand.pause() if data == "abcde"[at] else hand.look(data)
+        control = PauseControl(one)
+        one.receiver.react = lambda data: (
+            control.pause() if data == "abcde"[at] else control.look(data)
+        )
         one.line.arrive(texts("abcde"))
         await loop_turns()
         assert one.receiver.messages == list("abcde")[: at + 1]
-        hand.resume()
+        control.resume()
         await loop_turns()
         assert one.receiver.messages == list("abcde")
 
 
-async def test_a_hold_after_each_message() -> None:
-    """One hold after the other in one chunk lets out exactly one message each."""
+async def test_a_pause_after_each_message() -> None:
+    """Resuming delivers one message if each message pauses again."""
     async with push_connection() as one:
-        hand = Hand(one)
-        one.receiver.react = in_turn(hand.look, lambda _: hand.pause())
+        control = PauseControl(one)
+        one.receiver.react = chained(control.look, lambda _: control.pause())
         one.line.arrive(texts("abcde"))
         for count in range(1, 6):
             await loop_turns()
             assert one.receiver.messages == list("abcde")[:count]
-            hand.resume()
+            control.resume()
         await loop_turns()
         assert one.receiver.messages == list("abcde")
 
 
-async def test_a_hold_between_chunks() -> None:
-    """What comes after it waits, and is told in order when it is over."""
+async def test_a_pause_between_chunks() -> None:
+    """Chunks that arrive during a pause are delivered in order after it."""
     async with push_connection() as one:
-        hand = Hand(one)
+        control = PauseControl(one)
         one.line.arrive(texts("a"))
-        hand.pause()
+        control.pause()
         one.line.arrive(texts("bc"), texts("de"))
         await loop_turns()
         assert one.receiver.messages == ["a"]
-        hand.resume()
+        control.resume()
         await loop_turns()
         assert one.receiver.messages == list("abcde")
 
 
-async def test_a_hold_stops_control_frames_too() -> None:
-    """They keep their place among the messages."""
+async def test_a_pause_stops_control_frames_too() -> None:
+    """Control frames wait during a pause and keep their place among the messages."""
     async with push_connection() as one:
-        hand = Hand(one)
-        one.receiver.react = lambda data: hand.pause() if data == "a" else None
+        control = PauseControl(one)
+        one.receiver.react = lambda data: control.pause() if data == "a" else None
         one.line.arrive(texts("a") + frame(Op.PING, b"1", mask=MASK) + texts("b"))
         assert one.receiver.others == []
-        hand.resume()
+        control.resume()
         await loop_turns()
         assert one.receiver.notifications[-2:] == [("ping", b"1"), "b"]
 
 
-async def test_tcp_is_paused_when_more_comes_during_a_hold() -> None:
-    """Not before: a hold that is over by then costs no system call; and it is resumed after."""
+async def test_tcp_is_paused_when_more_arrives_during_a_pause() -> None:
+    """TCP is paused only if bytes arrive during a pause, and resumed after it."""
     async with push_connection() as one:
-        hand = Hand(one)
-        one.receiver.react = lambda data: hand.pause() if data == "a" else None
+        control = PauseControl(one)
+        one.receiver.react = lambda data: control.pause() if data == "a" else None
         one.line.arrive(texts("ab"))
         await loop_turns()
         assert one.line.calls == []
-        hand.resume()
+        control.resume()
         await loop_turns()
         assert one.line.calls == []
-        hand.pause()
+        control.pause()
         one.line.arrive(texts("c"), texts("d"))
         await loop_turns()
         assert one.line.calls == ["pause"]
-        hand.resume()
+        control.resume()
         await loop_turns()
         assert one.line.calls == ["pause", "resume"]
         assert one.receiver.messages == list("abcd")
 
 
-async def test_tcp_stays_paused_when_what_was_kept_brings_the_next_hold() -> None:
-    """It is resumed once all that had come was told, and not paused twice."""
+async def test_tcp_stays_paused_until_all_kept_messages_are_delivered() -> None:
+    """TCP is resumed once all kept messages are delivered, whatever pauses they cause."""
     async with push_connection() as one:
-        hand = Hand(one)
-        hand.pause()
-        one.receiver.react = in_turn(hand.look, lambda data: hand.pause() if data in "ab" else None)
+        control = PauseControl(one)
+        control.pause()
+        one.receiver.react = chained(
+            control.look, lambda data: control.pause() if data in "ab" else None
+        )
         one.line.arrive(texts("abc"))
         for _ in range(3):
             assert one.line.calls == ["pause"]
-            hand.resume()
+            control.resume()
             await loop_turns()
         assert one.line.calls == ["pause", "resume"]
         assert one.receiver.messages == list("abc")
-        assert one.socket.early.data == b""  # nor is it kept for the connection's life
+        assert one.socket.early.data == b""  # and the bytes are not kept
 
 
-async def test_a_hold_that_is_let_go_within_the_message() -> None:
-    """Nothing is delivered within either call; the rest comes in a later turn."""
+async def test_a_pause_that_ends_within_the_message() -> None:
+    """If a message pauses and resumes, the rest is delivered in a later turn."""
     async with push_connection() as one:
-        hand = Hand(one)
+        control = PauseControl(one)
         seen: list[int] = []
 
         def toggle(data: str) -> None:
-            hand.look(data)
+            control.look(data)
             if data == "b":
-                hand.pause()
-                hand.resume()
+                control.pause()
+                control.resume()
                 seen.append(len(one.receiver.messages))
 
         one.receiver.react = toggle
@@ -276,58 +280,58 @@ async def test_a_hold_that_is_let_go_within_the_message() -> None:
         assert one.receiver.messages == list("abcd")
 
 
-async def test_a_hold_before_it_runs() -> None:
-    """Nothing is delivered until it is let go, and then all."""
+async def test_a_pause_before_the_run() -> None:
+    """A pause before the reader runs delays all messages until it ends."""
     async with push_connection(start=False) as one:
-        hand = Hand(one)
-        hand.pause()
+        control = PauseControl(one)
+        control.pause()
         one.socket.early.feed_data(texts("ab"))
         one.start()
         await loop_turns()
         one.line.arrive(texts("c"))
         assert one.receiver.messages == []
-        hand.resume()
+        control.resume()
         await loop_turns()
         assert one.receiver.messages == list("abc")
 
 
-async def test_to_let_go_twice_in_a_turn() -> None:
-    """It is the same as once, and so is letting go of what nobody holds."""
+async def test_resuming_twice_in_a_turn_is_harmless() -> None:
+    """Resuming twice in a turn, or without a pause, is harmless."""
     async with push_connection() as one:
-        hand = Hand(one)
-        hand.resume()
+        control = PauseControl(one)
+        control.resume()
         await loop_turns()
-        hand.pause()
+        control.pause()
         one.line.arrive(texts("ab"))
-        hand.resume()
-        hand.resume()
-        hand.pause()
-        hand.resume()
+        control.resume()
+        control.resume()
+        control.pause()
+        control.resume()
         await loop_turns()
         assert one.receiver.messages == ["a", "b"]
         assert one.line.calls == ["pause", "resume"]
 
 
-async def test_a_hold_that_comes_between_letting_go_and_the_next_turn() -> None:
-    """The latest word counts."""
+async def test_a_pause_between_resuming_and_the_next_turn() -> None:
+    """A pause right after resuming takes effect."""
     async with push_connection() as one:
-        hand = Hand(one)
-        hand.pause()
+        control = PauseControl(one)
+        control.pause()
         one.line.arrive(texts("ab"))
-        hand.resume()
-        hand.pause()
+        control.resume()
+        control.pause()
         await loop_turns()
         assert one.receiver.messages == []
-        hand.resume()
+        control.resume()
         await loop_turns()
         assert one.receiver.messages == ["a", "b"]
 
 
-Piece = tuple[int, bool, bool]  # the size of a message, and whether it is in two frames, masked
+Piece = tuple[int, bool, bool]  # size of a message, in two frames or one, masked or not
 
 
 def stream_of(pieces: list[Piece]) -> tuple[bytes, list[str]]:
-    """The bytes of messages, with a ping between two frames of one, and the messages."""
+    """The bytes of these messages, with a ping between two frames of one, and the messages."""
     data, messages = b"", list[str]()
     for number, (size, split, masked) in enumerate(pieces):
         mask = MASK if masked else None
@@ -343,8 +347,8 @@ def stream_of(pieces: list[Piece]) -> tuple[bytes, list[str]]:
     return data, messages
 
 
-def complete(data: bytes) -> int:
-    """How many messages end within these bytes, by the decoder of the raw peers."""
+def count_messages(data: bytes) -> int:
+    """How many messages end within these bytes, by the raw peers' decoder."""
     return sum(one.fin and one.opcode < Op.CLOSE for one in Decoder().feed(data))
 
 
@@ -362,23 +366,23 @@ def complete(data: bytes) -> int:
         st.integers(0, 11), st.lists(st.sampled_from(["pause", "resume", "work"]), max_size=3)
     ),
 )
-def test_whatever_is_held_and_let_go(
+def test_over_random_pauses_messages_are_delivered_once_and_in_order(
     pieces: list[Piece], script: list[str | int], within: dict[int, list[str]]
 ) -> None:
-    """In any order of chunks, holds and turns, nothing is lost, doubled, or told during a hold.
+    """Over random chunks, pauses and turns, each message is delivered once and in order.
 
-    However long the pipeline takes, too, so that chunks are told in slices.
+    A slow pipeline makes the reader deliver its chunks in slices.
     """
     data, messages = stream_of(pieces)
 
-    async def live(time: Time) -> None:
+    async def run(time: FakeTime) -> None:
         async with push_connection() as one:
-            hand = Hand(one)
+            control = PauseControl(one)
 
             def then(message: str) -> None:
-                hand.look(message)
+                control.look(message)
                 for act in within.get(int(message.partition(":")[0]), ()):
-                    time.passes(0.02) if act == "work" else getattr(hand, act)()
+                    time.advance(0.02) if act == "work" else getattr(control, act)()
 
             one.receiver.react = then
             arrived = 0
@@ -388,21 +392,21 @@ def test_whatever_is_held_and_let_go(
                     arrived = min(len(data), arrived + step)
                 elif step == "turn":
                     await loop_turns(4 * len(messages))
-                    if not hand.held:
-                        assert len(one.receiver.messages) == complete(data[:arrived])
+                    if not control.held:
+                        assert len(one.receiver.messages) == count_messages(data[:arrived])
                 else:
-                    getattr(hand, step)()
+                    getattr(control, step)()
                 assert one.receiver.messages == messages[: len(one.receiver.messages)]
             for _ in messages:
-                hand.resume()
+                control.resume()
                 await loop_turns(4)
-            hand.resume()
+            control.resume()
             await loop_turns()
             assert one.receiver.messages == messages
             assert one.line.reading
 
     with pytest.MonkeyPatch.context() as patch:
-        asyncio.run(live(Time(patch)))
+        asyncio.run(run(FakeTime(patch)))
 
 
 # --- ends --------------------------------------------------------------------------------------
@@ -417,8 +421,8 @@ async def end_by(one: PushConnection, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["eof", "reset"])
-async def test_the_end_of_tcp_follows_what_came_before(how: str) -> None:
-    """All messages are told, then the end, once."""
+async def test_the_end_of_tcp_follows_all_messages(how: str) -> None:
+    """The end of TCP is reported once, after all messages."""
     async with push_connection() as one:
         one.line.arrive(texts("ab"))
         await end_by(one, how)
@@ -428,7 +432,7 @@ async def test_the_end_of_tcp_follows_what_came_before(how: str) -> None:
 
 @pytest.mark.parametrize("how", ["eof", "reset"])
 async def test_the_end_of_tcp_within_a_frame(how: str) -> None:
-    """A frame that never ends is no message, and the end is told all the same."""
+    """The end of TCP within a frame is reported, without a message for that frame."""
     async with push_connection() as one:
         one.line.arrive(texts("a") + text("cut off")[:-1])
         await end_by(one, how)
@@ -437,27 +441,29 @@ async def test_the_end_of_tcp_within_a_frame(how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["eof", "reset"])
-async def test_the_end_of_tcp_during_a_hold(how: str) -> None:
-    """What came before is told after the hold, and the end after that."""
+async def test_the_end_of_tcp_during_a_pause(how: str) -> None:
+    """The end of TCP during a pause is reported after the messages before it."""
     async with push_connection() as one:
-        hand = Hand(one)
-        one.receiver.react = in_turn(hand.look, lambda data: hand.pause() if data in "ab" else None)
+        control = PauseControl(one)
+        one.receiver.react = chained(
+            control.look, lambda data: control.pause() if data in "ab" else None
+        )
         one.line.arrive(texts("abc"))
         await end_by(one, how)
         assert one.receiver.messages == ["a"]
         assert ("lost",) not in one.receiver.notifications
-        hand.resume()
+        control.resume()
         await loop_turns()
         assert one.receiver.messages == ["a", "b"]
         assert ("lost",) not in one.receiver.notifications
-        hand.resume()
+        control.resume()
         await loop_turns()
         assert one.receiver.messages == ["a", "b", "c"]
         assert one.receiver.others[0] == ("lost",)
 
 
-async def test_a_reset_before_it_runs() -> None:
-    """What came before the reset is told first."""
+async def test_a_reset_before_the_run() -> None:
+    """A reset before the reader runs is reported after the messages before it."""
     async with push_connection(start=False) as one:
         one.line.arrive(texts("ab"))
         one.line.reset()
@@ -468,23 +474,23 @@ async def test_a_reset_before_it_runs() -> None:
         assert one.receiver.notifications[:3] == ["a", "b", ("lost",)]
 
 
-async def test_all_who_wait_for_the_loss_of_tcp_wait_for_the_same() -> None:
-    """It comes once; and who was cancelled while waiting does not cancel the next who waits."""
+async def test_cancelling_one_waiter_for_the_loss_cancels_no_other() -> None:
+    """All waiters for the loss of TCP share one future, unless it was cancelled."""
     async with push_connection(start=False) as one:
-        wire = one.line.get_protocol()
-        first = wire.lost
-        assert wire.lost is first
+        protocol = one.line.get_protocol()
+        first = protocol.lost
+        assert protocol.lost is first
         first.cancel()
-        second = wire.lost
+        second = protocol.lost
         assert second is not first
         one.line.reset()
         await loop_turns()
         assert second.done()
-        assert wire.lost is second
+        assert protocol.lost is second
 
 
-async def test_a_connection_that_was_lost_in_the_handshake() -> None:
-    """What aiohttp had got by then is told, then the end."""
+async def test_a_connection_that_is_lost_during_the_handshake() -> None:
+    """If TCP is lost during the handshake, early messages are delivered, then the end."""
     line_closed = PushConnection()
     line_closed.line.abort()
     await loop_turns()
@@ -499,33 +505,33 @@ async def test_a_connection_that_was_lost_in_the_handshake() -> None:
 
 
 @pytest.mark.parametrize(
-    ("payload", "told"),
+    ("payload", "event"),
     [(b"", (None, "")), (close_body(1000), (1000, "")), (close_body(4001, "ü"), (4001, "ü"))],
 )
-async def test_a_close_frame_is_the_last(payload: bytes, told: tuple[int | None, str]) -> None:
-    """What follows it, in its chunk or in another, is ignored: frames, rubbish, the end of TCP."""
+async def test_a_close_frame_is_the_last(payload: bytes, event: tuple[int | None, str]) -> None:
+    """Whatever follows a close frame is ignored: frames, garbage and the end of TCP."""
     async with push_connection() as one:
         closing = frame(Op.CLOSE, payload, mask=MASK)
         one.line.arrive(texts("a") + closing + texts("b") + b"\xff\xff", texts("c"))
         await loop_turns()
-        assert "pause" not in one.line.calls  # it is read, and forgotten
+        assert "pause" not in one.line.calls  # it is read and discarded
         one.line.eof()
         await loop_turns()
         assert one.receiver.messages == ["a"]
-        assert [each for each in one.receiver.others if each[0] != "lost"] == [("close", *told)]
+        assert [each for each in one.receiver.others if each[0] != "lost"] == [("close", *event)]
 
 
-async def test_a_close_frame_during_a_hold() -> None:
-    """It is told after the hold, and what follows it never is."""
+async def test_a_close_frame_during_a_pause() -> None:
+    """A close frame during a pause is reported after it, and nothing follows it."""
     async with push_connection() as one:
-        hand = Hand(one)
-        one.receiver.react = lambda data: hand.pause() if data == "a" else None
+        control = PauseControl(one)
+        one.receiver.react = lambda data: control.pause() if data == "a" else None
         closing = frame(Op.CLOSE, close_body(1000), mask=MASK)
         one.line.arrive(texts("ab") + closing + texts("c"))
         one.line.arrive(texts("d"))
         await loop_turns()
         assert one.receiver.others == []
-        hand.resume()
+        control.resume()
         await loop_turns()
         assert one.receiver.messages == ["a", "b"]
         assert one.receiver.others[0] == ("close", 1000, "")
@@ -550,14 +556,14 @@ VIOLATIONS: list[tuple[str, bytes, int]] = [
 )
 @pytest.mark.parametrize("held", [False, True], ids=["", "held"])
 async def test_a_violation_within_a_chunk(data: bytes, code: int, held: bool) -> None:
-    """What came before it is told, then the violation, and nothing that follows."""
+    """The messages before a violation are delivered, then the violation, and nothing more."""
     async with push_connection(max_size=100) as one:
-        hand = Hand(one)
+        control = PauseControl(one)
         if held:
-            one.receiver.react = lambda data: hand.pause() if data == "a" else None
+            one.receiver.react = lambda data: control.pause() if data == "a" else None
         one.line.arrive(texts("ab") + data + texts("c"))
         assert one.receiver.messages == (["a"] if held else ["a", "b"])
-        hand.resume()
+        control.resume()
         await loop_turns()
         one.line.arrive(texts("d"))
         one.line.eof()
@@ -566,16 +572,16 @@ async def test_a_violation_within_a_chunk(data: bytes, code: int, held: bool) ->
         assert [each for each in one.receiver.others if each[0] != "lost"] == [("violation", code)]
 
 
-async def test_data_that_does_not_inflate() -> None:
-    """What zlib says of it is a violation, too."""
+async def test_data_that_does_not_inflate_is_a_violation() -> None:
+    """Data that does not inflate is a violation with 1007."""
     async with push_connection(compress=True) as one:
         one.line.arrive(texts("a") + frame(Op.TEXT, b"\xff" * 5, rsv=4, mask=MASK) + texts("b"))
         assert one.receiver.messages == ["a"]
         assert one.receiver.others == [("violation", 1007)]
 
 
-async def test_an_end_within_a_message() -> None:
-    """TCP that is aborted by who is told of a message ends once, after the rest of the chunk."""
+async def test_an_abort_within_a_message() -> None:
+    """An abort within a message is reported once, after the rest of the chunk."""
     async with push_connection() as one:
         one.receiver.react = lambda data: one.adapter.abort() if data == "a" else None
         one.line.arrive(texts("abc"))
@@ -586,16 +592,16 @@ async def test_an_end_within_a_message() -> None:
         assert set(one.receiver.others) == {("lost",)}
 
 
-async def test_a_run_that_is_cancelled_during_a_hold() -> None:
-    """To let go afterwards delivers nothing more, and the loss is told."""
+async def test_resuming_after_a_cancellation_delivers_nothing() -> None:
+    """Resuming after the run was cancelled delivers nothing; the loss is reported."""
     async with push_connection() as one:
-        hand = Hand(one)
-        one.receiver.react = lambda _: hand.pause()
+        control = PauseControl(one)
+        one.receiver.react = lambda _: control.pause()
         one.line.arrive(texts("ab"))
         assert one.running is not None
         one.running.cancel()
         await loop_turns()
-        hand.resume()
+        control.resume()
         await loop_turns()
         assert one.receiver.messages == ["a"]
         one.line.reset()
@@ -604,8 +610,8 @@ async def test_a_run_that_is_cancelled_during_a_hold() -> None:
 
 
 @pytest.mark.parametrize("how", ["eof", "reset"])
-async def test_the_end_of_tcp_after_a_run_was_cancelled(how: str) -> None:
-    """It is told once."""
+async def test_the_end_of_tcp_after_a_cancellation(how: str) -> None:
+    """The end of TCP after the run was cancelled is reported once."""
     async with push_connection() as one:
         assert one.running is not None
         one.running.cancel()
@@ -616,8 +622,8 @@ async def test_the_end_of_tcp_after_a_run_was_cancelled(how: str) -> None:
         assert one.receiver.others == [("cancelled",), ("lost",)]
 
 
-async def test_a_close_frame_after_a_run_was_cancelled() -> None:
-    """It is told, as the session then waits for it, and harms nobody who waits no more."""
+async def test_a_close_frame_after_a_cancellation() -> None:
+    """A close frame after the run was cancelled is reported, as the session waits for it."""
     async with push_connection() as one:
         assert one.running is not None
         one.running.cancel()
@@ -632,8 +638,8 @@ async def test_a_close_frame_after_a_run_was_cancelled() -> None:
 # --- replies -----------------------------------------------------------------------------------
 
 
-async def test_the_replies_to_one_chunk_leave_in_one_write() -> None:
-    """Messages and pongs alike, in order."""
+async def test_the_replies_to_one_chunk_are_one_write() -> None:
+    """The replies to one chunk are one write, in order."""
     async with push_connection() as one:
         one.receiver.react = one.reply
         one.line.arrive(texts("abcde"))
@@ -643,8 +649,8 @@ async def test_the_replies_to_one_chunk_leave_in_one_write() -> None:
         assert len(one.line.writes) == 2
 
 
-async def test_what_is_sent_outside_of_a_chunk_is_written_at_once() -> None:
-    """Each message on its own, within the call."""
+async def test_messages_sent_outside_a_chunk_are_written_at_once() -> None:
+    """Messages that are sent outside a chunk are written at once."""
     async with push_connection() as one:
         for count, message in enumerate("abc", 1):
             one.reply(message)
@@ -653,7 +659,7 @@ async def test_what_is_sent_outside_of_a_chunk_is_written_at_once() -> None:
 
 
 async def test_many_replies_do_not_wait_for_the_end_of_the_chunk() -> None:
-    """What is collected is written when it is more than 64 KiB."""
+    """Replies of more than 64 KiB are written before the end of the chunk."""
     async with push_connection() as one:
         written: list[int] = []
 
@@ -670,8 +676,8 @@ async def test_many_replies_do_not_wait_for_the_end_of_the_chunk() -> None:
         assert one.adapter.buffered == 0
 
 
-async def test_what_is_collected_counts_as_buffered() -> None:
-    """Until it is written."""
+async def test_collected_replies_count_as_buffered() -> None:
+    """Replies that are not written yet count as buffered."""
     async with push_connection() as one:
         seen: list[int] = []
 
@@ -685,29 +691,31 @@ async def test_what_is_collected_counts_as_buffered() -> None:
         assert one.adapter.buffered == 0
 
 
-async def test_a_wire_that_is_full_holds_within_the_chunk_that_filled_it() -> None:
-    """A session that pauses because of its replies is told of no more, and goes on after."""
+async def test_a_full_buffer_pauses_within_the_chunk() -> None:
+    """A session that pauses because its replies fill the buffer gets no more messages."""
     async with push_connection() as one:
-        hand = Hand(one)
+        control = PauseControl(one)
         one.line.takes = False
 
         def answer(data: str) -> None:
-            hand.look(data)
+            control.look(data)
             one.reply("x" * (65 << 10))
             if one.receiver.notifications[-1] == ("writable", False):
-                hand.pause()
+                control.pause()
 
         one.receiver.react = answer
         one.line.arrive(texts("abc"))
         assert one.receiver.messages == ["a"]
         one.line.take()
-        hand.resume()
+        control.resume()
         await loop_turns()
         assert one.receiver.messages == ["a", "b", "c"]
 
 
-async def test_what_a_slow_pipeline_has_sent_leaves_before_the_next_message(time: Time) -> None:
-    """A peer need not wait for the rest of a chunk; a fast pipeline's replies still join."""
+async def test_replies_of_a_slow_pipeline_are_written_before_the_next_message(
+    time: FakeTime,
+) -> None:
+    """Replies of a slow pipeline are written before the next message of the chunk."""
     async with push_connection() as one:
         written: list[int] = []
         seconds = {"b": 0.002, "d": 0.002}
@@ -715,7 +723,7 @@ async def test_what_a_slow_pipeline_has_sent_leaves_before_the_next_message(time
         def answer(data: str) -> None:
             written.append(len(one.line.frames))
             one.reply(data)
-            time.passes(seconds.get(data, 0))
+            time.advance(seconds.get(data, 0))
 
         one.receiver.react = answer
         one.line.arrive(texts("abcdef"))
@@ -723,20 +731,20 @@ async def test_what_a_slow_pipeline_has_sent_leaves_before_the_next_message(time
         assert one.line.texts == list("abcdef")
 
 
-# --- what is parsed ahead ----------------------------------------------------------------------
+# --- how far the parser reads ahead ------------------------------------------------------------
 
 
-def waiting(one: PushConnection) -> Collection[tuple[Any, int]]:
-    """The messages that are parsed, and not told yet."""
+def parsed_messages(one: PushConnection) -> Collection[tuple[Any, int]]:
+    """The messages that are parsed but not delivered yet."""
     reader: Any = one.adapter._reader
     return reader._parser.messages  # type: ignore[no-any-return]
 
 
 async def test_a_chunk_of_tiny_messages_is_not_parsed_at_once() -> None:
-    """Those that wait are bounded, however many a chunk has; all are told, in order."""
+    """Of a chunk with very many messages, a bounded number is parsed ahead."""
     async with push_connection() as one:
         most = 0
-        messages = waiting(one)
+        messages = parsed_messages(one)
 
         def look(_: object) -> None:
             nonlocal most
@@ -750,11 +758,11 @@ async def test_a_chunk_of_tiny_messages_is_not_parsed_at_once() -> None:
 
 
 async def test_messages_that_inflate_are_not_parsed_at_once() -> None:
-    """A chunk that becomes much more takes no more than a few messages of that at a time."""
+    """Of a chunk that inflates to much more, a few messages are parsed ahead."""
     size = 100 << 10
     async with push_connection(compress=True, max_size=size) as one:
         sizes: list[int] = []
-        messages = waiting(one)
+        messages = parsed_messages(one)
 
         def look(_: object) -> None:
             sizes.append(sum(size for _, size in messages))
@@ -766,17 +774,17 @@ async def test_messages_that_inflate_are_not_parsed_at_once() -> None:
         assert max(sizes) <= (256 << 10) + size
 
 
-async def test_what_is_parsed_ahead_during_a_hold_has_its_bound() -> None:
-    """And what comes behind it is told after the hold, the peer's violation last."""
+async def test_messages_parsed_ahead_during_a_pause_are_bounded() -> None:
+    """During a pause a bounded number is parsed ahead; the rest is delivered after it."""
     async with push_connection() as one:
-        hand = Hand(one)
-        one.receiver.react = lambda data: hand.pause() if data == "0" else None
+        control = PauseControl(one)
+        one.receiver.react = lambda data: control.pause() if data == "0" else None
         sent = [f"{number}" for number in range(5000)]
         one.line.arrive(texts(sent) + b"\xff\xff")
         await loop_turns()
         assert one.receiver.messages == ["0"]
-        assert len(waiting(one)) <= (256 << 10) // 128
-        hand.resume()
+        assert len(parsed_messages(one)) <= (256 << 10) // 128
+        control.resume()
         await loop_turns(200)
         assert one.receiver.messages == sent
         assert one.receiver.others[0] == ("violation", 1002)
@@ -785,8 +793,8 @@ async def test_what_is_parsed_ahead_during_a_hold_has_its_bound() -> None:
 # --- the loop's turns --------------------------------------------------------------------------
 
 
-async def test_a_chunk_that_takes_long_is_told_in_slices(time: Time) -> None:
-    """256 KiB of small messages let others have their turns, and `deferred` tells of it."""
+async def test_a_chunk_that_takes_long_is_delivered_in_slices(time: FakeTime) -> None:
+    """A chunk that takes long is delivered in slices with turns of the loop between them."""
     async with push_connection() as one:
         ticks: list[int] = []
         loop = asyncio.get_running_loop()
@@ -795,7 +803,7 @@ async def test_a_chunk_that_takes_long_is_told_in_slices(time: Time) -> None:
             ticks.append(len(one.receiver.messages))
             loop.call_later(0, tick) if len(ticks) < 1000 else None
 
-        one.receiver.react = lambda _: time.passes(0.0001)
+        one.receiver.react = lambda _: time.advance(0.0001)
         data = frame(Op.BINARY, b"x" * 61) * 4096
         assert len(data) > 250 << 10
         loop.call_later(0, tick)
@@ -806,16 +814,16 @@ async def test_a_chunk_that_takes_long_is_told_in_slices(time: Time) -> None:
         await loop_turns(200)
         assert len(one.receiver.messages) == 4096
         within = [count for count in ticks if 0 < count < 4096]
-        assert len(set(within)) > 10  # others ran between, again and again
+        assert len(set(within)) > 10  # other callbacks ran in between
         assert one.adapter.deferred > before + 10
-        assert one.line.calls == []  # no more came, so TCP was not paused
+        assert one.line.calls == []  # no more bytes arrived, so TCP was not paused
 
 
-async def test_a_chunk_that_inflates_is_told_in_slices(time: Time) -> None:
-    """Also where each message is so large that the parser waits until it is taken."""
+async def test_a_chunk_that_inflates_is_delivered_in_slices(time: FakeTime) -> None:
+    """A chunk of large compressed messages is delivered in slices, too."""
     size = 300 << 10
     async with push_connection(compress=True, max_size=size) as one:
-        one.receiver.react = lambda _: time.passes(0.006)
+        one.receiver.react = lambda _: time.advance(0.006)
         one.line.arrive(frame(Op.BINARY, deflate(bytes(size)), rsv=4, mask=MASK) * 6)
         for count in (2, 4, 6):
             assert len(one.receiver.messages) == count
@@ -823,10 +831,10 @@ async def test_a_chunk_that_inflates_is_told_in_slices(time: Time) -> None:
         assert one.adapter.deferred >= 2
 
 
-async def test_what_comes_between_two_slices_keeps_its_place(time: Time) -> None:
-    """It waits behind the rest of the chunk, and so does the end of TCP."""
+async def test_bytes_that_arrive_between_two_slices_keep_their_place(time: FakeTime) -> None:
+    """Bytes, and the end of TCP, that arrive between two slices wait for the rest."""
     async with push_connection() as one:
-        one.receiver.react = lambda _: time.passes(0.02)
+        one.receiver.react = lambda _: time.advance(0.02)
         one.line.arrive(texts("abc"))
         assert one.receiver.messages == ["a"]
         one.line.arrive(texts("d"))
@@ -837,35 +845,37 @@ async def test_what_comes_between_two_slices_keeps_its_place(time: Time) -> None
         assert one.receiver.others[0] == ("lost",)
 
 
-async def test_a_hold_between_two_slices(time: Time) -> None:
-    """The turn that was to bring the next slice brings nothing then."""
+async def test_a_pause_between_two_slices(time: FakeTime) -> None:
+    """A pause between two slices delays the next slice."""
     async with push_connection() as one:
-        hand = Hand(one)
-        one.receiver.react = in_turn(hand.look, lambda _: time.passes(0.02))
+        control = PauseControl(one)
+        one.receiver.react = chained(control.look, lambda _: time.advance(0.02))
         one.line.arrive(texts("abc"))
-        hand.pause()
+        control.pause()
         await loop_turns()
         assert one.receiver.messages == ["a"]
-        hand.resume()
+        control.resume()
         await loop_turns()
         assert one.receiver.messages == list("abc")
 
 
-async def test_a_slow_close(monkeypatch: pytest.MonkeyPatch, time: Time) -> None:
-    """A close frame that takes long to handle is the last, too."""
+async def test_nothing_is_delivered_after_a_slow_close_handler(
+    monkeypatch: pytest.MonkeyPatch, time: FakeTime
+) -> None:
+    """No message is delivered after a close frame whose handler takes long."""
     async with push_connection() as one:
-        monkeypatch.setattr(one.receiver, "on_close", lambda *_: time.passes(1.0))
+        monkeypatch.setattr(one.receiver, "on_close", lambda *_: time.advance(1.0))
         one.line.arrive(frame(Op.CLOSE, mask=MASK) + texts("a"))
         await loop_turns()
         assert one.receiver.messages == []
 
 
-# --- what is raised ----------------------------------------------------------------------------
+# --- exceptions --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 async def test_an_interrupt_is_not_swallowed(error: type[BaseException]) -> None:
-    """What ends a program passes through the parser; what was sent has left, and 1001 after it."""
+    """KeyboardInterrupt and SystemExit pass through the parser; the connection ends with 1001."""
     one = PushConnection()
     session = one.session()
     ended: list[rxws.Close] = []
@@ -882,7 +892,7 @@ async def test_an_interrupt_is_not_swallowed(error: type[BaseException]) -> None
         one.line.arrive(texts("ab"))
     assert one.line.texts == ["a"]
     assert ended == [rxws.Close(1001, "Going Away")]
-    one.line.arrive(texts("c"))  # is nothing any more
+    one.line.arrive(texts("c"))  # ignored after the end
     one.line.reset()
     async with asyncio.timeout(PATIENCE):
         await asyncio.wait([running])
@@ -890,7 +900,7 @@ async def test_an_interrupt_is_not_swallowed(error: type[BaseException]) -> None
 
 @pytest.mark.parametrize("when", ["within a chunk", "after a hold"])
 async def test_a_subscriber_that_raises_cancelled_error(when: str) -> None:
-    """`result()` of a cancelled future ends a connection as on the pull path: by 1001."""
+    """A CancelledError of a subscriber ends with 1001, as on the pull path."""
     one = PushConnection()
     session = one.session()
     ended: list[rxws.Close] = []
@@ -908,8 +918,8 @@ async def test_a_subscriber_that_raises_cancelled_error(when: str) -> None:
     session.incoming.subscribe(fail)
     running = one.start(session)
     await loop_turns(1)
-    unheard: list[Any] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+    unhandled: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
     try:
         if when == "within a chunk":
             one.line.arrive(text("x"))
@@ -922,19 +932,20 @@ async def test_a_subscriber_that_raises_cancelled_error(when: str) -> None:
         one.line.reset()
         async with asyncio.timeout(PATIENCE):
             await asyncio.wait([running])
-    assert not unheard
+    assert not unhandled
     assert ended == [rxws.Close(1001, "Going Away")]
     assert [each.opcode for each in one.line.frames] == [Op.CLOSE]
 
 
-# --- the other parser --------------------------------------------------------------------------
+# --- aiohttp's pure Python parser --------------------------------------------------------------
 
 
 @pytest.mark.skipif(
-    isinstance(http.WebSocketReader.feed_data, type(text)), reason="this is the other parser"
+    isinstance(http.WebSocketReader.feed_data, type(text)),
+    reason="the pure Python parser is in use",
 )
-def test_all_this_with_the_parser_in_pure_python() -> None:
-    """aiohttp's parser without its extension does the same: this module passes with it, too."""
+def test_this_module_passes_with_the_pure_python_parser() -> None:
+    """All tests of this module pass with aiohttp's pure Python parser."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
         cwd=ROOT,

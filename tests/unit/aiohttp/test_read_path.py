@@ -1,4 +1,4 @@
-"""Which way frames come in: what is chosen, what is said of it, and that it is true."""
+"""The read path: which one is chosen and reported, and that it is used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support import ROOT
 from support.fixtures import Serve
 from support.peers.fake_tcp import force_read_path, record_read_paths
 
-LACK = "the parser is of wood"
+LACK = "the parser lacks something"
 
 
 @pytest.mark.parametrize(
@@ -34,8 +34,10 @@ LACK = "the parser is of wood"
         ("pull", LACK, "pull"),
     ],
 )
-def test_what_is_wanted_and_what_there_is(wanted: str | None, lack: str | None, path: str) -> None:
-    """Push where it is there and nobody wants the other; the reason is the one that decided."""
+def test_push_is_chosen_unless_missing_or_pull_is_requested(
+    wanted: str | None, lack: str | None, path: str
+) -> None:
+    """Push is chosen unless it is missing or pull is requested, with the deciding reason."""
     chosen, reason = read_path.choose(wanted, lack)
     assert chosen == path
     if wanted == "pull":
@@ -48,8 +50,8 @@ def test_what_is_wanted_and_what_there_is(wanted: str | None, lack: str | None, 
 
 @pytest.mark.parametrize("wanted", ["PUSH", " pull", "pushed", "0"])
 @pytest.mark.parametrize("lack", [None, LACK])
-def test_a_way_that_there_is_not(wanted: str, lack: str | None) -> None:
-    """It is refused by name, with what may be asked for instead."""
+def test_an_unknown_read_path_is_refused(wanted: str, lack: str | None) -> None:
+    """An unknown read path raises a ValueError that lists the known ones."""
     with pytest.raises(ValueError, match="RXWS_TRANSPORT") as caught:
         read_path.choose(wanted, lack)
     assert repr(wanted) in str(caught.value)
@@ -57,7 +59,7 @@ def test_a_way_that_there_is_not(wanted: str, lack: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "lack", "level", "says"),
+    ("wanted", "lack", "level", "verb"),
     [
         (None, None, logging.DEBUG, "pushed"),
         ("push", None, logging.DEBUG, "pushed"),
@@ -67,15 +69,15 @@ def test_a_way_that_there_is_not(wanted: str, lack: str | None) -> None:
         ("push", LACK, logging.WARNING, "pulled"),
     ],
 )
-def test_who_asks_for_push_and_does_not_get_it_is_warned(
+def test_a_request_for_push_that_fails_is_a_warning(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     wanted: str | None,
     lack: str | None,
     level: int,
-    says: str,
+    verb: str,
 ) -> None:
-    """And falls back; whoever gets what was asked for reads of it at the debug level only."""
+    """If push was requested but is missing, a warning is logged, else a debug message."""
     if wanted is None:
         monkeypatch.delenv("RXWS_TRANSPORT", raising=False)
     else:
@@ -83,10 +85,10 @@ def test_who_asks_for_push_and_does_not_get_it_is_warned(
     monkeypatch.setattr(read_path, "why_not_push", lambda: lack)
     with caplog.at_level(logging.DEBUG, "rxws"):
         info = read_path._choose_at_import()
-    assert info.path == ("push" if says == "pushed" else "pull")
+    assert info.path == ("push" if verb == "pushed" else "pull")
     [record] = caplog.records
     assert (record.name, record.levelno) == ("rxws", level)
-    assert record.getMessage() == f"frames are {says}: {info.reason}"
+    assert record.getMessage() == f"frames are {verb}: {info.reason}"
 
 
 SCRIPT = """
@@ -97,10 +99,10 @@ print(json.dumps(dataclasses.asdict(rxws.transport_info())))
 """
 
 
-def imported(
+def run_with_rxws(
     script: str = SCRIPT, wanted: str | None = None, *, pure: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    """What a Python of its own does that imports rxws in such an environment."""
+    """Run a script in a new Python process that imports rxws in such an environment."""
     environ = {
         name: value
         for name, value in os.environ.items()
@@ -123,9 +125,9 @@ def imported(
 
 @pytest.mark.parametrize("pure", [False, True], ids=["", "pure"])
 @pytest.mark.parametrize("wanted", [None, "push", "pull"])
-def test_what_an_import_finds(wanted: str | None, pure: bool) -> None:
-    """`transport_info` says what the environment chose, also with aiohttp's parser in Python."""
-    done = imported(wanted=wanted, pure=pure)
+def test_transport_info_after_an_import(wanted: str | None, pure: bool) -> None:
+    """`transport_info` reports the choice at import, also for aiohttp's pure Python parser."""
+    done = run_with_rxws(wanted=wanted, pure=pure)
     assert done.returncode == 0, done.stderr
     info: dict[str, Any] = json.loads(done.stdout)
     path = "pull" if wanted == "pull" else "push"
@@ -138,18 +140,18 @@ def test_what_an_import_finds(wanted: str | None, pure: bool) -> None:
     assert f"rxws DEBUG frames are {path}ed: {info['reason']}" in done.stderr
 
 
-def test_an_import_with_a_way_that_there_is_not() -> None:
-    """It fails at once, and names the variable."""
-    done = imported(wanted="sideways")
+def test_an_import_with_an_unknown_read_path_fails() -> None:
+    """An unknown RXWS_TRANSPORT makes the import fail with its name."""
+    done = run_with_rxws(wanted="sideways")
     assert done.returncode == 1
     assert "ValueError: RXWS_TRANSPORT='sideways' is unknown" in done.stderr
 
 
 @pytest.mark.parametrize("path", ["push", "pull"])
-async def test_what_is_said_is_what_is_done(
+async def test_connections_use_the_reported_read_path(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    """Connections take the way that `transport_info` tells, at both ends."""
+    """Connections at both ends use the read path that `transport_info` reports."""
     force_read_path(monkeypatch, path)
     taken = record_read_paths(monkeypatch)
     port = await serve(rxws.websocket(lambda conn: conn.incoming))
@@ -158,8 +160,8 @@ async def test_what_is_said_is_what_is_done(
     assert taken == [path, path]
 
 
-def test_what_was_found_does_not_change() -> None:
-    """It is found once, and cannot be written to."""
+def test_transport_info_is_constant() -> None:
+    """`transport_info` returns the same frozen object each time."""
     info = rxws.transport_info()
     assert info is rxws.transport_info()
     with pytest.raises(AttributeError):

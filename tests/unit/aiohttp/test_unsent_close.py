@@ -1,4 +1,4 @@
-"""A close of ours that the kernel has not taken when TCP is lost: nobody can have heard of it."""
+"""A close frame that the kernel has not taken when TCP is lost."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from support.peers.fake_tcp import PushConnection, loop_turns, push_connection
 from support.peers.frames import Op, frame
 
 
-async def closing(one: PushConnection, takes: bool) -> ConnectionSubscriber:
-    """Reply to a message with others and a close, all in one write; the kernel takes it or not."""
+async def reply_with_close(one: PushConnection, takes: bool) -> ConnectionSubscriber:
+    """Answer a message with three others and a close, in one write."""
     session = one.session()
     seen = ConnectionSubscriber(session.connection)
 
@@ -38,10 +38,10 @@ def lose(one: PushConnection, how: str) -> None:
 
 @pytest.mark.promise("cut")
 @pytest.mark.parametrize("how", ["fin", "rst"])
-async def test_a_close_that_waits_for_the_kernel(how: str) -> None:
-    """It is a loss, as it is where the close still waits behind messages of ours."""
+async def test_a_close_that_the_kernel_has_not_taken_is_a_loss(how: str) -> None:
+    """If TCP is lost before the kernel took our close frame, it is a 1006."""
     async with push_connection(start=False) as one:
-        seen = await closing(one, takes=False)
+        seen = await reply_with_close(one, takes=False)
         lose(one, how)
         close = await seen.end()
         assert (close.code, close.by) == (1006, "network")
@@ -50,10 +50,10 @@ async def test_a_close_that_waits_for_the_kernel(how: str) -> None:
 
 @pytest.mark.parametrize("how", ["fin", "rst"])
 @pytest.mark.parametrize("late", [False, True])
-async def test_a_close_that_the_kernel_took(how: str, late: bool) -> None:
-    """It keeps its code, whether it was taken at once or after a while."""
+async def test_a_close_that_the_kernel_took_keeps_its_code(how: str, late: bool) -> None:
+    """If TCP is lost after the kernel took our close frame, our code stands."""
     async with push_connection(start=False) as one:
-        seen = await closing(one, takes=not late)
+        seen = await reply_with_close(one, takes=not late)
         if late:
             one.line.take()
         lose(one, how)
