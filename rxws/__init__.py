@@ -1,4 +1,17 @@
-"""A WebSocket connection as three streams: reactivex on top, aiohttp below, on both ends."""
+"""WebSocket connections as Observables, for servers and clients, on reactivex and aiohttp.
+
+Examples:
+    ```python
+    @rxws.websocket(codec=rxws.codecs.text)
+    def shout(conn):
+        return conn.incoming.pipe(ops.map(str.upper))
+
+    async with rxws.connect("ws://localhost:8080/shout", codec=rxws.codecs.text) as conn:
+        conn.incoming.subscribe(print)
+        conn.outgoing.on_next("hello")
+        await conn.closed
+    ```
+"""
 
 from rxws._aiohttp.client import ClientOptions, ConnectCall, connect
 from rxws._aiohttp.server import setup, upgrade, websocket
@@ -79,6 +92,6 @@ __all__ = [
 
 
 def __dir__() -> list[str]:
-    """List the public names; `testing` and `viz` are among them once they are imported."""
+    """List the public names, and `testing` and `viz` once they are imported."""
     imported = [name for name in ("testing", "viz") if name in globals()]
     return [*__all__, *imported, "__version__"]

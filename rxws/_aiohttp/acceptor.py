@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from typing import Any
 
@@ -82,12 +81,9 @@ class Acceptor:
         if transport is None:  # pragma: no cover # lost during the handshake
             return ws
         adapter = AiohttpTransport(ws, transport, options.max_message_size)
-        session: Session[Any, Any] = Session(
-            adapter,
-            LoopScheduler.running(),
-            options,
-            Handshake(request.url, request.headers, ws.ws_protocol, _peername(transport), request),
-        )
+        remote = transport.get_extra_info("peername")
+        handshake = Handshake(request.url, request.headers, ws.ws_protocol, remote, request)
+        session: Session[Any, Any] = Session(adapter, LoopScheduler.running(), options, handshake)
         if connections is not None:
             connections.add(session)
         try:
@@ -132,7 +128,3 @@ def _has_url(request: web.Request) -> bool:
         return bool(request.url)
     except ValueError:
         return False
-
-
-def _peername(transport: asyncio.Transport) -> Any:
-    return transport.get_extra_info("peername")

@@ -160,12 +160,13 @@ class ConnectCall(Generic[In, Out]):
             name: options.pop(name) for name in ConnectionOptions.__annotations__ if name in options
         }
         self._url = url
-        self._session = session
+        self._client_session = session
         self._open_timeout = open_timeout
         self._options = Options(codec=codec, **own)
         self._request = options
-        self._running: _RunningConnection | None = None
         self._shared: SharedClientSession | None = None
+        self._session: Session[Any, Any] | None = None  # set once the connection is open
+        self._running: asyncio.Task[None]
 
     def through(self, shared: SharedClientSession) -> ConnectCall[In, Out]:
         """Use a session of rxws that other dials use, too; for `connections`."""
@@ -184,20 +185,27 @@ class ConnectCall(Generic[In, Out]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._running is not None:
-            await self._running.leave(Close() if exc is None else closing.UNEXPECTED)
+        if self._session is None:
+            return
+        self._session.outgoing.on_next(Close() if exc is None else closing.UNEXPECTED)
+        try:
+            await asyncio.shield(self._running)
+        except asyncio.CancelledError:  # the caller stops waiting, so do not wait for the peer
+            self._session.kill()
+            await self._running
+            raise
 
     async def _open(self) -> Connection[In, Out]:
-        if self._running is not None:
+        if self._session is not None:
             raise RuntimeError("this connection was already opened: call rxws.connect again")
         shared = None
-        if (client := self._session) is None:
+        if (client := self._client_session) is None:
             shared = self._shared or SharedClientSession()
             client = shared.session_for_dial()
             shared.acquire()
         try:
             async with asyncio.timeout(self._open_timeout):
-                self._running = await self._dial(client, shared)
+                self._session = await self._dial(client, shared)
         except BaseException as exc:
             error = self._explain(exc, b"" if shared is None else shared.refusal_body)
             if shared is not None:
@@ -205,11 +213,11 @@ class ConnectCall(Generic[In, Out]):
             if error is None:
                 raise
             raise error from exc
-        return self._running.session.connection
+        return self._session.connection
 
     async def _dial(
         self, client: ClientSession, shared: SharedClientSession | None
-    ) -> _RunningConnection:
+    ) -> Session[Any, Any]:
         options = self._options
         # cast: the overloads of `ws_connect` accept no **options
         pushing = transport_info().path == "push"
@@ -248,7 +256,9 @@ class ConnectCall(Generic[In, Out]):
             response.url, response.headers, ws.protocol, transport.get_extra_info("peername")
         )
         session: Session[Any, Any] = Session(adapter, LoopScheduler.running(), options, handshake)
-        return _RunningConnection(session, adapter, ws, shared)
+        running = _run(session, adapter, ws, shared)
+        self._running = asyncio.get_running_loop().create_task(running)
+        return session
 
     def _explain(self, exc: BaseException, refusal: bytes) -> ConnectError | None:
         """Return the error to raise instead of aiohttp's; None to let that one through."""
@@ -296,43 +306,16 @@ def _reason(exc: Exception) -> str:
     return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
 
 
-class _RunningConnection:
-    """Runs an open client connection in a task, until its socket is closed.
-
-    Args:
-        session: The session.
-        adapter: Its transport.
-        ws: aiohttp's WebSocket.
-        shared: The HTTP session to release at the end, unless it is the user's.
-    """
-
-    def __init__(
-        self,
-        session: Session[Any, Any],
-        adapter: AiohttpTransport,
-        ws: ClientWebSocketResponse[Any],
-        shared: SharedClientSession | None,
-    ) -> None:
-        self.session = session
-        self._adapter = adapter
-        self._ws = ws
-        self._shared = shared
-        self._task = asyncio.get_running_loop().create_task(self._run())
-
-    async def leave(self, close: Close) -> None:
-        """Close the connection, and wait until its socket is closed."""
-        self.session.outgoing.on_next(close)
-        try:
-            await asyncio.shield(self._task)
-        except asyncio.CancelledError:  # the caller stops waiting, so do not wait for the peer
-            self.session.kill()
-            await self._task
-            raise
-
-    async def _run(self) -> None:
-        try:
-            await self._adapter.run(self.session)
-        finally:
-            client_response(self._ws).close()
-            if self._shared is not None:
-                await self._shared.release()
+async def _run(
+    session: Session[Any, Any],
+    adapter: AiohttpTransport,
+    ws: ClientWebSocketResponse[Any],
+    shared: SharedClientSession | None,
+) -> None:
+    """Run an open connection until its socket is closed."""
+    try:
+        await adapter.run(session)
+    finally:
+        client_response(ws).close()
+        if shared is not None:
+            await shared.release()

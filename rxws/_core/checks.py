@@ -8,17 +8,7 @@ __all__ = ["check_bytes", "check_seconds"]
 
 
 def check_seconds(name: str, value: object, hint: str = "use a number above 0") -> None:
-    """Check an option that is a duration in seconds.
-
-    Args:
-        name: The option's name.
-        value: Its value.
-        hint: What to use instead, for the error message.
-
-    Raises:
-        TypeError: The value is not a number.
-        ValueError: The value is 0 or less, infinite or NaN.
-    """
+    """Raise unless an option is a finite number of seconds above 0; `hint` ends the message."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError(f"{name}={value!r} is not a number of seconds: {hint}")
     if not 0 < value < math.inf:
@@ -26,12 +16,7 @@ def check_seconds(name: str, value: object, hint: str = "use a number above 0") 
 
 
 def check_bytes(name: str, value: object) -> None:
-    """Check an option that is an amount of memory in bytes.
-
-    Raises:
-        TypeError: The value is not an int.
-        ValueError: The value is 0 or less.
-    """
+    """Raise unless an option is a number of bytes, 1 or more."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name}={value!r} is not a number of bytes: use an int")
     if value < 1:

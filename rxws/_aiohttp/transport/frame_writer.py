@@ -65,16 +65,8 @@ class FrameWriter:
 
     While it is corked, it collects what is written, until `flush` writes all of it at once.
 
-    Args:
-        ws: aiohttp's WebSocket.
-        protocol: The protocol of the socket.
-        direct: Whether to bypass the WebSocket and use aiohttp's frame writer directly, as the push
-            path does. Only then is anything collected.
-
-    Attributes:
-        chunks: What was collected since the last `flush`.
-        compression: The latest task that compressed a large message, if any.
-        corked: Whether to collect until `flush` is called.
+    With `direct`, as on the push path, it bypasses the WebSocket and uses aiohttp's frame writer.
+    Only then is anything collected.
     """
 
     __slots__ = (
@@ -99,10 +91,10 @@ class FrameWriter:
         self._loop = asyncio.get_running_loop()
         self._receiver: Receiver | None = None
         self._state = _IDLE
-        self.compression: asyncio.Task[None] | None = None
+        self.compression: asyncio.Task[None] | None = None  # the latest one
         self._end_tcp: Callable[[], None] | None = None  # to be called once all is written
         self._resuming = False  # whether asyncio is calling `resume_writing`
-        self.corked = False
+        self.corked = False  # whether to collect until `flush` is called
         self._collected = 0  # payload bytes in `chunks`
         collector = WriteCollector(protocol.transport.is_closing)
         self.chunks = collector.chunks

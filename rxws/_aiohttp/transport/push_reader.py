@@ -52,13 +52,6 @@ class PushReader(Reader):
 
     Two more hold in any state: `_tcp_paused` (asyncio reads nothing; only while stalled) and `_eof`
     (TCP will bring nothing more; reported after all messages).
-
-    Args:
-        early_bytes: What was received before this reader runs.
-        protocol: The protocol of the socket.
-        writer: The frame writer, corked while a chunk is parsed.
-        max_size: Bytes of the largest message.
-        compress: Whether the peer may compress messages.
     """
 
     __slots__ = (

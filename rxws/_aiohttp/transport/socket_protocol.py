@@ -48,17 +48,6 @@ class SocketProtocol(asyncio.Protocol):
     It observes what aiohttp does not report: received bytes, whether the kernel takes what is
     written, and the end of TCP. On the push path, received data goes to `on_data` instead of
     aiohttp. aiohttp never learns that writing is paused, because its sends would then block.
-
-    Args:
-        transport: The transport of an open WebSocket.
-        listener: Receives the events.
-
-    Attributes:
-        on_data: Takes each received chunk; aiohttp's protocol unless replaced.
-        received: Number of bytes received.
-        writable: Whether the kernel takes what is written.
-        is_lost: Whether TCP is lost.
-        finishing: Set by the owner once a close frame was sent or answered.
     """
 
     __slots__ = (
@@ -79,9 +68,9 @@ class SocketProtocol(asyncio.Protocol):
 
     def __init__(self, transport: asyncio.Transport, listener: SocketListener) -> None:
         self.transport = transport
-        self.writable = True
-        self.finishing = False
-        self.received = 0
+        self.writable = True  # whether the kernel takes what is written
+        self.finishing = False  # set by the owner once a close frame was sent or answered
+        self.received = 0  # bytes
         self._loop = asyncio.get_running_loop()
         self.is_lost = transport.is_closing()
         self._lost: asyncio.Future[None] | None = None  # created when somebody waits
