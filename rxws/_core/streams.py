@@ -68,9 +68,9 @@ class Dispatcher:
 
 
 class _Lock:
-    """Create the lock that some RxPY operators want of their source when one asks for it.
+    """The lock that some RxPY operators expect of their source, created on first use.
 
-    A descriptor, because a `__getattr__` would slow down all other attributes.
+    A `__getattr__` instead of a descriptor would slow down all other attributes.
     """
 
     def __get__(self, stream: Stream[Any] | None, _: type) -> Any:
@@ -163,17 +163,16 @@ class Stream(Observable[T]):
     def _finish(self, error: Exception | None) -> None:
         if self._ended:
             return
-        # Set before the observers are detached: whoever subscribes from another thread in between
-        # is either among them, or sees the end and is notified as a late subscriber.
+        # Set before the observers are detached: an observer that subscribes from another thread
+        # meanwhile is either detached below or notified as a late one.
         self._error, self._ended = error, True
         for observer in self.detach_all():
             self._notify_end(observer, error)
 
     def _notify_end(self, observer: ObserverBase[T], error: Exception | None) -> bool:
-        """Complete or fail an observer; return whether it raised that error again.
+        """Complete or fail an observer; return whether it raised that same error.
 
-        RxPY raises a stream's error at a subscriber without `on_error`. You may omit `on_error`, so
-        that is not reported.
+        RxPY does so for a subscriber without `on_error`. That is allowed, so it is not a fault.
         """
         try:
             if error is None:
