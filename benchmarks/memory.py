@@ -24,13 +24,13 @@ def row(what: str, measured: str, limit: str) -> None:
 
 async def floods() -> None:
     for name, what in [
-        ("echo", "echo, the peer does not read"),
-        ("slow", "a subscriber that takes 1 ms for each"),
+        ("echo", "an echo handler, a peer that does not read"),
+        ("slow", "a subscriber that takes 1 ms for each message"),
     ]:
         async with running() as server:
             grown, taken = await flood(server, name, SECONDS)
-        measured = f"+{grown / MIB:.1f} MiB at the peak, {taken:,} messages accepted by TCP"
-        row(f"{SECONDS:.0f} s flood of 1 KiB messages: {what}", measured, "16 MiB")
+        measured = f"+{grown / MIB:.1f} MiB at the peak; TCP accepted {taken:,} messages"
+        row(f"a flood of 1 KiB messages for {SECONDS:.0f} s: {what}", measured, "16 MiB")
 
 
 async def connections() -> None:
@@ -44,9 +44,10 @@ async def connections() -> None:
     left = {name: after[name] - fresh[name] for name in after if name != "rss"}
     counts = ", ".join(f"{count} {name}" for name, count in left.items())
     total = WARM_UP + CYCLES
-    row(f"left after {total} connections were opened and closed", counts, "none")
+    row(f"objects left after {total} connections were opened and closed", counts, "0")
     grown = f"{(after['rss'] - before['rss']) / KIB:+.0f} KiB"
-    row(f"growth of RSS between {WARM_UP} and {total} connections", grown, "flat")
+    span = f"between the {WARM_UP}th and the {total}th of these connections"
+    row(f"growth of the resident memory {span}", grown, "no steady growth")
 
 
 async def idle() -> None:
