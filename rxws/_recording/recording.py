@@ -122,7 +122,10 @@ class Recording:
         """
         recording = cls(keep=keep, scheduler=conn.scheduler)
         for name in ("incoming", "outgoing", "errors", "closed"):
-            recording._watch(name, getattr(conn, name))
+            stream: Any = getattr(conn, name)
+            if not isinstance(cast(object, stream), Stream):
+                raise TypeError(f"rxws did not open {conn!r}: add tap() to a chain instead")
+            recording._watching.add(stream.watch(LaneObserver(recording.lane(name))))
         recording.title = str(without_secrets(conn.handshake.url))
         return recording
 
@@ -211,11 +214,6 @@ class Recording:
 
         Raises:
             OSError: The file cannot be written.
-
-        Examples:
-            ```python
-            conn.closed.subscribe(lambda _: recording.save("session.jsonl"))
-            ```
         """
         dropped = [
             Event(lane.events[0].t, lane.name, lane.dir, "dropped", lane.dropped)
@@ -343,25 +341,12 @@ class Recording:
 
         Raises:
             ValueError: `cols` is below 24.
-
-        Examples:
-            ```python
-            print(recording.text())
-            ```
         """
         return text(self.picture(), cols)
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         """Return what a notebook shows: the SVG as HTML, or the text."""
         return {"text/html": self.svg(), "text/plain": self.text()}
-
-    def _watch(self, name: str, stream: Any) -> None:
-        if not isinstance(cast(object, stream), Stream):
-            raise TypeError(
-                f"{stream!r} is not a stream of an rxws connection: add tap() to a chain instead"
-            )
-        watch: Callable[[ObserverBase[Any]], DisposableBase] = stream.watch
-        self._watching.add(watch(LaneObserver(self.lane(name))))
 
     def __len__(self) -> int:
         return sum(map(len, self.lanes.values()))

@@ -28,44 +28,32 @@ def replay(
         observer: ObserverBase[Any], scheduler_: SchedulerBase | None = None
     ) -> DisposableBase:
         time = scheduler or scheduler_ or TimeoutScheduler.singleton()
-        return _replay(events, began, speed, observer, time)
+        timer = SerialDisposable()
+        start = time.now
+        remaining = iter(events)
+
+        def schedule_next() -> None:
+            event = next(remaining, None)
+            if event is None:
+                observer.on_completed()
+                return
+            seconds = 0.0
+            if not math.isinf(speed):
+                # Measured from the start, so that delays do not add up.
+                elapsed = (time.now - start).total_seconds()
+                seconds = max((event.t - began) / speed - elapsed, 0.0)
+            timer.disposable = call_later(time, seconds, lambda: emit(event))
+
+        def emit(event: Event) -> None:
+            if event.type == "error":
+                observer.on_error(event.data)
+            elif event.type in ("completed", "disposed"):
+                observer.on_completed()
+            else:
+                observer.on_next(event.data)
+                schedule_next()
+
+        schedule_next()
+        return timer
 
     return Observable(subscribe)
-
-
-def _replay(
-    events: list[Event],
-    began: float,
-    speed: float,
-    observer: ObserverBase[Any],
-    scheduler: SchedulerBase,
-) -> DisposableBase:
-    timer = SerialDisposable()
-    start = scheduler.now
-    remaining = iter(events)
-
-    def schedule_next() -> None:
-        event = next(remaining, None)
-        if event is None:
-            observer.on_completed()
-        elif math.isinf(speed):
-            schedule(0.0, event)
-        else:
-            # Measured from the start, so that delays do not add up.
-            elapsed = (scheduler.now - start).total_seconds()
-            schedule(max((event.t - began) / speed - elapsed, 0.0), event)
-
-    def schedule(seconds: float, event: Event) -> None:
-        timer.disposable = call_later(scheduler, seconds, lambda: emit(event))
-
-    def emit(event: Event) -> None:
-        if event.type == "error":
-            observer.on_error(event.data)
-        elif event.type in ("completed", "disposed"):
-            observer.on_completed()
-        else:
-            observer.on_next(event.data)
-            schedule_next()
-
-    schedule_next()
-    return timer

@@ -49,7 +49,7 @@ def _inside(values: Sequence[Mark], scale: TimeScale, y: float) -> Drawn | None:
     if max(sizes) <= 3:
         for radius, kind in _ROUND:
             if nearest >= 2 * radius * 0.9 and (radius > 10 or max(sizes) <= 2):
-                return _circles(values, labels, places, y, radius, kind)
+                return _circles(values, labels, places, y, (radius, kind))
     if max(sizes) > _PILL or any(label.endswith("…") for label in labels):
         return None  # labels above dots have more room
     widths = [max(24.0, size * CHAR + 14) for size in sizes]
@@ -73,9 +73,9 @@ def _circles(
     labels: list[str],
     places: list[float],
     y: float,
-    radius: float,
-    kind: str,
+    size: tuple[float, str],
 ) -> Drawn:
+    radius, kind = size
     parts = [
         f'<g>{tooltip(mark)}<circle class="m" cx="{x:.1f}" cy="{y:g}" r="{radius:g}"/>'
         f'<text class="{kind}{" t" if cells(label) > 2 else ""}" x="{x:.1f}" y="{y + 4:g}">'
@@ -128,7 +128,7 @@ def _labels(
     for limit in _LABELS:
         placed = list(_place(groups, left, right, limit))
         if None not in placed:
-            return placed
+            break
     return placed
 
 

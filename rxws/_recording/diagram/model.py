@@ -32,40 +32,22 @@ class Mark(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """One lane of a diagram.
-
-    Args:
-        name: The name in the lane's box.
-        detail: Text below the name.
-        dir: `"in"` or `"out"` for a connection's messages, otherwise None.
-        marks: The events, ordered by time.
-        dropped: Number of older events that are no longer kept.
-    """
+    """One lane of a diagram."""
 
     name: str
-    detail: str = ""
-    dir: Literal["in", "out"] | None = None
-    marks: Sequence[Mark] = ()
-    dropped: int = 0
+    detail: str = ""  # text below the name
+    dir: Literal["in", "out"] | None = None  # of a connection's messages
+    marks: Sequence[Mark] = ()  # ordered by time
+    dropped: int = 0  # number of older events that are no longer kept
 
 
 @dataclass(frozen=True, slots=True)
 class Diagram:
-    """A marble diagram.
-
-    Args:
-        title: Text above the diagram.
-        tracks: The lanes, from top to bottom.
-        close: How the connection closed; None if it is open, or if there is no connection.
-        closed_at: When it closed, in seconds; by default at the last mark.
-        began: The time at the left edge, in seconds.
-        until: The time at the right edge, in seconds, which is now while the streams are running;
-            by default that of the last mark.
-    """
+    """A marble diagram; times are in seconds."""
 
     title: str
-    tracks: tuple[Track, ...]
-    close: Close | None = None
-    closed_at: float | None = None
-    began: float = 0.0
-    until: float | None = None
+    tracks: tuple[Track, ...]  # from top to bottom
+    close: Close | None = None  # how the connection closed, if there is one and it did
+    closed_at: float | None = None  # by default at the last mark
+    began: float = 0.0  # the time at the left edge
+    until: float | None = None  # the current time while the streams are running

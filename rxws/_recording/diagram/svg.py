@@ -95,7 +95,8 @@ def svg(diagram: Diagram, width: int = 760, window: float | None = None) -> str:
         raise ValueError(f"width={width!r} leaves no room to draw: use 200 pixels or more")
     time = time_span(diagram, window)
     lanes = [visible_part(track, diagram, time) for track in diagram.tracks]
-    page = _page(diagram, lanes, width, time, _NOTE if any(map(_is_dense, lanes)) else 0)
+    dense = any(len(lane.values) > _DENSE for lane in lanes)
+    page = _page(diagram, lanes, width, time, _NOTE if dense else 0)
     drawn = _drawn(lanes, page)
     widest = max((cells(each.note) for each in drawn), default=0)
     if widest > _NOTE:
@@ -130,10 +131,6 @@ def svg(diagram: Diagram, width: int = 760, window: float | None = None) -> str:
     return "".join(parts)
 
 
-def _is_dense(lane: VisibleTrack) -> bool:
-    return len(lane.values) > _DENSE
-
-
 def _drawn(lanes: list[VisibleTrack], page: _Page) -> list[Drawn]:
     return [draw(lane, page.scale, page.middle(index)) for index, lane in enumerate(lanes)]
 
@@ -143,8 +140,9 @@ def _page(
 ) -> _Page:
     """Lay out the page, with room for notes of `note` characters at the right."""
     font = 10.5 if width < _NARROW else 12.0
-    names = [_box_width(lane, font) for lane in lanes]
-    box = min(max([72.0, *names]), max(90.0, width * 0.24))
+    names = [cells(lane.title) * _NAME * font for lane in lanes]
+    details = [cells(lane.track.detail) * CHAR for lane in lanes]
+    box = min(22 + max([50.0, *names, *details]), max(90.0, width * 0.24))
     texts = [cells(lane.count) * _SMALL for lane in lanes]
     # An end is drawn in the last pixels of the plot; its label may extend beyond it.
     texts += [cells(end.label) * _CODE + 12 for lane in lanes for end in lane.ends]
@@ -152,10 +150,6 @@ def _page(
     top = 34.0 if diagram.title else 6.0
     scale = TimeScale(time.start, time.stop, box + 14, width - min(right, width * 0.3))
     return _Page(width, box, font, top, top + _PITCH * len(lanes), scale)
-
-
-def _box_width(lane: VisibleTrack, font: float) -> float:
-    return 22 + max(cells(lane.title) * _NAME * font, cells(lane.track.detail) * CHAR)
 
 
 def _axis(page: _Page) -> list[str]:
