@@ -1,7 +1,6 @@
-"""In asyncio's debug mode: which callbacks held the loop for too long, by CPU time.
+"""Find callbacks that block the loop in asyncio's debug mode, by CPU time.
 
-asyncio warns of those itself, by the clock. On a loaded machine that warns of callbacks which were
-kept waiting for a core, and of those which a test lets sleep; their CPU time tells what they did.
+asyncio's own warning measures wall time, which includes waits for a core and sleeps of a test.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from support import TESTS
 
 @contextmanager
 def slow_callbacks(loop: asyncio.AbstractEventLoop) -> Iterator[list[str]]:
-    """The callbacks of a loop that took `loop.slow_callback_duration` or more, if it debugs.
+    """Record the callbacks that took `loop.slow_callback_duration` or more, in debug mode.
 
-    Steps of coroutines that are a test's own do not count: there a test makes and checks its data.
+    Steps of a test's own coroutines do not count: they make and check data.
     """
     slow: list[str] = []
     run = asyncio.Handle._run
@@ -41,13 +40,13 @@ def slow_callbacks(loop: asyncio.AbstractEventLoop) -> Iterator[list[str]]:
 
 
 def stepped(handle: Any) -> Any:
-    """The coroutine that a handle goes on with; None if it is none."""
+    """Return the coroutine that a handle resumes; None if there is none."""
     task = getattr(handle._callback, "__self__", None)
     return task.get_coro() if isinstance(task, asyncio.Task) else None
 
 
 def is_tests(handle: Any) -> bool:
-    """Whether a handle runs a coroutine that is written in tests/, or by what runs the tests."""
+    """Return whether a handle runs a coroutine of tests/ or of pytest-asyncio."""
     code = getattr(stepped(handle), "cr_code", None)
     if code is None:
         return False

@@ -1,1 +1,1 @@
-"""Attackers, and the process that they attack."""
+"""Attackers on raw sockets, and the process that they attack."""

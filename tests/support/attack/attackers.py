@@ -1,4 +1,4 @@
-"""Attackers on bare sockets, and the process that they attack (`support.attack.target`)."""
+"""Attackers on raw sockets. The process that they attack runs `support.attack.target`."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ RESET = struct.pack("ii", 1, 0)  # `struct linger`: on, and for no time at all
 
 @dataclass
 class Target:
-    """The process under attack, with rxws at either end.
+    """The attacked process: rxws as server or as client.
 
     Attributes:
-        end: The end that rxws is at: "server" or "client".
+        end: What rxws is: "server" or "client".
         process: The process.
-        server: Where the attacker listens, for clients.
+        server: The attacker's server, for rxws as client.
     """
 
     end: str
@@ -54,16 +54,16 @@ class Target:
             return await response.json() if response.content_type == "application/json" else None
 
     async def report(self) -> dict[str, Any]:
-        """What has happened since `forget`: see `under_fire.Report`."""
+        """Return the report since `forget`: see `target.Report`."""
         found: dict[str, Any] = await self._ask("/report")
         return found
 
     async def forget(self) -> None:
-        """Begin a new report."""
+        """Start a new report."""
         await self._ask("/forget")
 
     async def dial(self, handler: str, count: int = 1, width: int = 1, **options: Any) -> None:
-        """Let the process be a client of ours."""
+        """Make the process connect to our server."""
         order = {
             "url": self.server.url,
             "handler": handler,
@@ -76,7 +76,7 @@ class Target:
     async def peer(
         self, handler: str, *, deflate: bool = False, reads: bool = True, **options: Any
     ) -> Peer:
-        """A raw peer of a new connection of the process's."""
+        """Return a raw peer of a new connection."""
         headers = {EXTENSION: "permessage-deflate" if deflate else None}
         if self.end == "client":
             await self.dial(handler, **options)
@@ -87,7 +87,7 @@ class Target:
         return peer
 
     async def calm(self) -> dict[str, Any]:
-        """Wait until no client is left, and report."""
+        """Wait until no client is left, and return the report."""
         async with asyncio.timeout(PATIENCE):
             # Nothing tells when another process has let go of a socket.
             while (said := await self.report())["dialling"]:  # noqa: ASYNC110 # see above
@@ -97,7 +97,7 @@ class Target:
 
 @asynccontextmanager
 async def attacked_process(end: str, path: str = "push") -> AsyncGenerator[Target]:
-    """A process under attack; it ends in order, or the test fails."""
+    """Run the attacked process; fail the test if it does not shut down cleanly."""
     async with (
         running(1.0, "support.attack.target", RXWS_TRANSPORT=path) as process,
         RawServer() as server,
@@ -112,10 +112,10 @@ async def attacked_process(end: str, path: str = "push") -> AsyncGenerator[Targe
 
 @dataclass
 class Cost:
-    """What an attack has cost the process.
+    """The cost of an attack.
 
     Attributes:
-        grown: Bytes that RSS was above what it was before, at most.
+        grown: The peak growth of RSS, in bytes.
         said: The report.
     """
 
@@ -129,7 +129,7 @@ class Cost:
 
 @asynccontextmanager
 async def attack(target: Target) -> AsyncGenerator[Cost]:
-    """Measure an attack, and check what holds for each: memory, the loop, and no surprises."""
+    """Measure an attack; check memory, the longest callback and the report."""
     await target.forget()
     target.process.forget_peak()
     before = target.process.rss
@@ -150,7 +150,7 @@ async def attack(target: Target) -> AsyncGenerator[Cost]:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A mutant, and who is to be fed with it."""
+    """A mutant and the end that receives it."""
 
     mutant: Mutant
     codec: str
@@ -160,7 +160,7 @@ class Case:
 
     @property
     def query(self) -> str:
-        """What the process has to know."""
+        """Return the query of a request to the process."""
         kinds: dict[str, tuple[type, ...]] = {"raw": (str, bytes), "text": (str,), "json": ()}
         due = tuple(each for each in self.mutant.due if isinstance(each, kinds[self.codec]))
         options = {"max_message_size": LIMIT, "close_timeout": 2.0}
@@ -177,7 +177,7 @@ class Case:
 
 
 def case(number: int, end: str, handshakes: bool = True) -> Case:
-    """The case of a number."""
+    """Return the case with this number."""
     deflate = number % 2 == 0
     # A client is given its codec before it knows the case.
     codec = "raw" if end == "client" else CODECS[number // 2 % 3]
@@ -186,7 +186,7 @@ def case(number: int, end: str, handshakes: bool = True) -> Case:
 
 
 def tampered(head: bytes, number: int) -> bytes:
-    """A head with something wrong."""
+    """Return a head with an error in it."""
     rng = random.Random(f"head {number}")
     for _ in range(rng.choice([1, 1, 3])):
         at, rest = rng.choice([flipped, noise, truncated])(rng, head or b"\r\n")
@@ -195,7 +195,7 @@ def tampered(head: bytes, number: int) -> bytes:
 
 
 def request(one: Case) -> bytes:
-    """The request of a case."""
+    """Return the request of a case."""
     headers = {
         "Host": "127.0.0.1",
         "Upgrade": "websocket",
@@ -210,7 +210,7 @@ def request(one: Case) -> bytes:
 
 
 def response(one: Case, key: str) -> bytes:
-    """The response of a case."""
+    """Return the response of a case."""
     headers = {
         "Upgrade": "websocket",
         "Connection": "Upgrade",
@@ -223,7 +223,7 @@ def response(one: Case, key: str) -> bytes:
 
 
 async def exchange(sock: socket.socket, first: bytes, one: Case) -> bytes | None:
-    """Send a case, end our half of TCP; what came until the other ended. None after a reset."""
+    """Send a case, half-close, and return what arrived until EOF; None after a reset."""
     loop = asyncio.get_running_loop()
     chunks = [first, *one.mutant.chunks]
     if one.mutant.number % 3 == 0:  # with the head, in one write
@@ -251,7 +251,7 @@ async def exchange(sock: socket.socket, first: bytes, one: Case) -> bytes | None
 
 
 def check_answer(received: bytes, one: Case) -> None:
-    """What the process sent is sound: whole frames, and at most one close, as the last."""
+    """Check that the process sent whole frames and at most one close frame, as the last."""
     decoder = Decoder()
     frames = decoder.feed(received)
     what = (one.mutant.number, one.mutant.kinds)
@@ -267,7 +267,7 @@ WIRE = {1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)}  # RFC 6
 
 
 async def send_as_client(target: Target, number: int) -> None:
-    """Be the client of a case."""
+    """Send a case to rxws as server."""
     one = case(number, "server")
     with socket.socket() as sock:
         sock.setblocking(False)
@@ -282,7 +282,7 @@ async def send_as_client(target: Target, number: int) -> None:
 
 
 async def send_as_server(target: Target, number: int) -> None:
-    """Be the server of a case."""
+    """Send a case to rxws as client."""
     one = case(number, "client")
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(PATIENCE):
@@ -300,7 +300,7 @@ async def send_as_server(target: Target, number: int) -> None:
 
 
 async def send_mutants(target: Target, numbers: Iterable[int], width: int = 16) -> None:
-    """Fire the cases of these numbers, so many at a time."""
+    """Send the cases with these numbers, `width` at a time."""
     numbers = list(numbers)
     if target.end == "client":
         await target.dial("fire", len(numbers), width, max_message_size=LIMIT, close_timeout=2.0)
@@ -323,7 +323,7 @@ async def send_mutants(target: Target, numbers: Iterable[int], width: int = 16) 
 
 
 async def close_pending_dials(target: Target) -> None:
-    """Close what still dials: aiohttp asks again where a server ends within its answer."""
+    """Close pending dials: aiohttp retries when a server ends within its response."""
 
     async def refuse() -> None:
         while True:

@@ -1,4 +1,4 @@
-"""Byte streams, one a file in `tests/robustness/corpus/`, with what every receiver makes of them.
+"""Byte streams in `tests/robustness/corpus/`, with the result that a receiver must report.
 
 `PYTHONPATH=tests python -m support.attack.corpus` writes the files. The tests read them, so that a
 change in how they are made changes no test unnoticed; a fuzzer starts from them, too.
@@ -20,13 +20,13 @@ INDEX = FOLDER / "index.json"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One stream; both ends take it, as both take masked frames and bare ones.
+    """One stream. Both ends accept it, because both accept masked and unmasked frames.
 
     Attributes:
         name: Its name; `deflate-…` is for connections with permessage-deflate.
-        messages: How many messages are told.
-        digest: Which, by `mutations.digest`.
-        code: The code that `closed` tells.
+        messages: How many messages `incoming` emits.
+        digest: Their `mutations.digest`.
+        code: The code that `closed` emits.
         by: Who ended it.
     """
 
@@ -48,7 +48,7 @@ class Entry:
 
 
 def entries() -> list[Entry]:
-    """All that are kept."""
+    """Return all entries."""
     return [Entry(**each) for each in json.loads(INDEX.read_text())]
 
 
@@ -60,7 +60,7 @@ index: list[Entry] = []
 
 
 def add_entry(name: str, data: bytes, code: int, by: str = "local", told: Values = ()) -> None:
-    """Keep a stream, and what it comes to."""
+    """Add a stream and its result."""
     made[name] = data
     index.append(Entry(name, len(told), digest(told), code, by))
 
@@ -70,7 +70,7 @@ BYE = frame(Op.CLOSE, close_body(1000))
 
 
 def deflated_in_context(*payloads: bytes) -> list[bytes]:
-    """Payloads deflated with a context that is taken over."""
+    """Return payloads compressed with context takeover."""
     squeeze = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     return [
         (squeeze.compress(each) + squeeze.flush(zlib.Z_SYNC_FLUSH)).removesuffix(

@@ -1,11 +1,10 @@
-"""A fuzzer's target: bytes into aiohttp's parser below a real session, on a TCP that is played.
+"""A fuzzing target: feeds bytes to aiohttp's parser and a real session, on a fake TCP transport.
 
     PYTHONPATH=tests python -m support.attack.fuzz_target [--runs N] [--seconds S] [--seed SEED]
     PYTHONPATH=tests python -m support.attack.fuzz_target --atheris [OPTIONS OF LIBFUZZER] [CORPUS]
 
-The first goes over the corpus and over mutations of it, and needs nothing; the second lets atheris
-(`pip install atheris`, where it has a wheel) look for new paths. What fails is written to
-`crash.bin`, and `PYTHONPATH=tests python -m support.attack.fuzz_target FILE` runs it again.
+The first plays the corpus and mutations of it. The second runs atheris (`pip install atheris`) to
+find new code paths. A stream that fails is written to `crash.bin`; pass that file to play it again.
 """
 
 from __future__ import annotations
@@ -34,20 +33,20 @@ PATIENCE = 10.0  # seconds; how long a stream may take
 
 
 class Undocumented(AssertionError):
-    """Something that no document says."""
+    """Behaviour that is not documented."""
 
 
 def need(condition: object, *what: object) -> None:
-    """Raise `Undocumented` unless it is so."""
+    """Raise `Undocumented` unless the condition holds."""
     if not condition:
         raise Undocumented(*what)
 
 
 async def play(data: bytes) -> None:
-    """Feed one stream; its first byte chooses the options, the second the chunks.
+    """Feed one stream. Its first byte selects the options, the second the chunk size.
 
     Raises:
-        Undocumented: What came of it is not in the documentation.
+        Undocumented: The result is not documented.
     """
     choice, size = (*data[:2], 0, 0)[:2]
     data = data[2:]
@@ -86,7 +85,7 @@ def check(
     closes: list[rxws.Close],
     faults: list[Exception],
 ) -> None:
-    """What one connection told is documented."""
+    """Check that the notifications of one connection are documented."""
     need(len(ends) == len(closes) == 1, "ends", ends, closes)
     need(all(type(each) is rxws.DecodeError for each in faults), "faults", faults)
     close, error = closes[0], ends[0]
@@ -104,7 +103,7 @@ def check(
 
 
 class Target:
-    """Plays streams on one loop, and fails with what its exception handler is told."""
+    """Play streams on one loop; fail if the loop's exception handler is called."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -121,12 +120,12 @@ class Target:
 
 
 def seeds() -> list[bytes]:
-    """The corpus, each with options that suit it."""
+    """Return the corpus, each stream with suitable options."""
     return [bytes([each.deflate, 0]) + each.data for each in entries()]
 
 
 def mutations(seed: int) -> Callable[[int], bytes]:
-    """Return what makes a stream of a number: a seed, or a valid session, tampered with."""
+    """Return a function that makes stream `number`: a mutated seed or valid session."""
     kept = seeds()
 
     def make(number: int) -> bytes:
@@ -145,10 +144,10 @@ def mutations(seed: int) -> Callable[[int], bytes]:
 
 
 def fuzz(runs: int, seconds: float, seed: int) -> int:
-    """Play the corpus and so many mutations, and return how many streams that were.
+    """Play the corpus and `runs` mutations, and return the number of streams.
 
     Raises:
-        Undocumented: With the number of the stream, which `seed` makes again.
+        Undocumented: With the number of the stream; `seed` reproduces it.
     """
     target, make = Target(), mutations(seed)
     until = time.monotonic() + seconds
@@ -173,7 +172,7 @@ def fuzz(runs: int, seconds: float, seed: int) -> int:
 
 
 def main() -> None:
-    """Be the command."""
+    """Run the command line."""
     if "--atheris" in sys.argv:
         sys.argv.remove("--atheris")
         atheris: Any = importlib.import_module("atheris")

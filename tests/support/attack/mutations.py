@@ -1,6 +1,6 @@
-"""Valid WebSocket sessions as bytes, and what becomes of them when their bytes are tampered with.
+"""Valid WebSocket sessions as bytes, and mutations of them.
 
-Each is made from a number alone, so that what fails can be made again: `mutant(17, masks=True)`.
+Each is made from a number, which reproduces a failure: `mutant(17, masks=True)`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WORDS = (
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One frame, still to be built."""
+    """One frame, not encoded yet."""
 
     opcode: int
     payload: bytes = b""
@@ -52,11 +52,10 @@ class Mutant:
     """A stream of bytes.
 
     Attributes:
-        number: What it was made from.
-        chunks: The bytes, as they are to be sent.
-        due: The messages that are whole and untouched before the first change; every receiver has
-            to tell them, whatever it makes of the rest.
-        kinds: What was done to it.
+        number: The seed.
+        chunks: The bytes of each write.
+        due: The complete messages before the first mutation. Every receiver must emit them.
+        kinds: The mutations.
     """
 
     number: int
@@ -71,7 +70,7 @@ class Mutant:
 
 
 def digest(messages: tuple[str | bytes, ...] | list[str | bytes]) -> int:
-    """A number for messages in their order, kinds included."""
+    """Return a checksum of messages, their order and their types."""
     found = 0
     for each in messages:
         kind, data = (b"t", each.encode()) if isinstance(each, str) else (b"b", each)
@@ -83,12 +82,12 @@ def digest(messages: tuple[str | bytes, ...] | list[str | bytes]) -> int:
 
 
 class SessionWriter:
-    """Writes valid sessions.
+    """Write valid sessions.
 
     Args:
-        rng: The chance.
-        masks: Whether it is a client's side.
-        deflate: Whether messages may be compressed, with a context that is taken over.
+        rng: The random numbers.
+        masks: Whether to mask frames, as a client does.
+        deflate: Whether messages may be compressed, with context takeover.
     """
 
     def __init__(self, rng: random.Random, masks: bool, deflate: bool) -> None:
@@ -143,20 +142,20 @@ ByteChange = Callable[[random.Random, bytes], tuple[int, bytes]]
 
 
 def foreign(rng: random.Random, piece: Piece) -> list[Piece]:
-    """A frame of any kind in front."""
+    """Insert a random frame."""
     stray = Piece(rng.randrange(16), rng.randbytes(rng.randrange(140)), rng.random() < 0.5)
     return [replace(stray, rsv=rng.choice([0, 0, 4, 7]), mask=piece.mask), piece]
 
 
 def broken_payload(rng: random.Random, piece: Piece) -> list[Piece]:
-    """Bytes that are no UTF-8 and no deflate data."""
+    """Replace the payload by bytes that are neither UTF-8 nor deflate data."""
     at = rng.randint(0, len(piece.payload))
     bad = rng.choice([b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", rng.randbytes(9)])
     return [replace(piece, payload=piece.payload[:at] + bad + piece.payload[at:])]
 
 
 def wrong_length(rng: random.Random, piece: Piece) -> list[Piece]:
-    """A length that says more or less than there is."""
+    """Change the length in the header."""
     length = len(piece.payload)
     choices = [0, max(length - 1, 0), length + 1, 126, LIMIT + 1, 65536, 1 << 31, 1 << 63]
     return [replace(piece, claim=rng.choice([*choices, (1 << 64) - 1]))]
@@ -210,7 +209,7 @@ BYTE_CHANGES: dict[str, ByteChange] = {
 
 
 def mutant(number: int, *, masks: bool, deflate: bool) -> Mutant:
-    """The mutant of a number; every 16th is a valid session as it is."""
+    """Return mutant `number`; every 16th is an unchanged valid session."""
     rng = random.Random(f"{number} {masks} {deflate}")
     author = SessionWriter(rng, masks, deflate)
     author.session()
@@ -244,7 +243,7 @@ def mutant(number: int, *, masks: bool, deflate: bool) -> Mutant:
 
 
 def chunked(rng: random.Random, data: bytes) -> tuple[bytes, ...]:
-    """The bytes in as many writes as chance has it."""
+    """Split the bytes into a random number of writes."""
     if rng.random() < 0.02:
         return (*(data[at : at + 1] for at in range(min(len(data), 200))), data[200:])
     cuts = sorted(rng.randint(0, len(data)) for _ in range(rng.choice([0, 0, 1, 2])))

@@ -1,9 +1,9 @@
-"""Both ends of rxws in a process of its own, under attack, and what it says of itself.
+"""The attacked process: rxws as server and client, and a report of what happened.
 
-`/NAME?options=JSON` upgrades with one of `HANDLERS` and these options of rxws, `/fire` is for one
-stream of bytes whose outcome is checked, `/dial` makes the process a client of the attacker's, and
-`/report` tells what has happened since the last report. It prints its port first, and at SIGTERM,
-when it has cleaned up, a line of JSON.
+`/NAME?options=JSON` upgrades with a handler of `HANDLERS` and these options. `/fire` checks the
+result of one stream of bytes. `/dial` connects to the attacker. `/report` returns what happened
+since the last report. The process prints its port at the start, and a line of JSON at its end,
+after SIGTERM.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ VERDICTS = {1002, 1007, 1009}  # ours, on what a peer sends
 
 
 class Report:
-    """What has happened."""
+    """What happened."""
 
     def __init__(self) -> None:
         self.faults: list[str] = []  # what no document says
@@ -56,7 +56,7 @@ report = Report()
 
 
 class LogCounter(logging.Handler):
-    """Counts what is logged as a warning or worse."""
+    """Count log records of level WARNING and above."""
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
@@ -70,9 +70,9 @@ class LogCounter(logging.Handler):
 
 
 def time_callbacks() -> None:
-    """Note how long each callback of the loop takes.
+    """Record the duration of the longest callback, in CPU time of the loop's thread.
 
-    By the CPU time of the loop's thread: on a machine that others share, wall time says little.
+    Wall time would include waits for a core.
     """
     run: Callable[[Any], Any] = events.Handle._run
 
@@ -90,12 +90,12 @@ def time_callbacks() -> None:
 
 
 class ConnectionCheck:
-    """What one connection told, held against what is documented.
+    """Check the notifications of one connection against the documentation.
 
     Args:
         conn: The connection.
-        case: What to call it in a report.
-        due: How many messages have to come first.
+        case: Its name in the report.
+        due: How many messages must arrive first.
         crc: Their digest.
     """
 
@@ -155,7 +155,7 @@ class ConnectionCheck:
 
 
 def checked(conn: rxws.Connection[Any, Any], case: dict[str, Any]) -> rx.Observable[Any] | None:
-    """Check one connection; some of them echo."""
+    """Check one connection; some echo."""
     ConnectionCheck(conn, case["case"], case["due"], case["crc"])
     return conn.incoming if case["echo"] else None
 
@@ -171,7 +171,7 @@ async def check_mutant(request: web.Request) -> web.StreamResponse:
 
 
 def sink(conn: rxws.Connection[Any, Any]) -> None:
-    """Count what comes."""
+    """Count messages."""
 
     def count(_: Any) -> None:
         report.messages += 1
@@ -212,7 +212,7 @@ dialling: set[asyncio.Task[None]] = set()
 
 
 async def dial(request: web.Request) -> web.Response:
-    """Be a client of `url`, `count` times, so many at once."""
+    """Connect to `url` `count` times, `width` at once."""
     order = json.loads(request.query["order"])
     left = iter(range(order["count"]))
     for _ in range(order["width"]):
@@ -246,13 +246,13 @@ async def be_client(left: Any, url: str, handler: str, options: dict[str, Any], 
 
 
 async def send_report(_: web.Request) -> web.Response:
-    """Tell what has happened."""
+    """Return the report."""
     said = report.as_json() | {"tasks": len(asyncio.all_tasks()), "dialling": len(dialling)}
     return web.json_response(said)
 
 
 async def reset_report(_: web.Request) -> web.Response:
-    """Begin anew."""
+    """Start a new report."""
 
     def begin() -> None:
         global report

@@ -1,4 +1,4 @@
-"""The servers and the callers of trials: what is opposite the library, through the proxy."""
+"""The servers and clients of trials: the peers of rxws behind the proxy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OPTIONS: Any = {"max_buffer": 64 << 20, "send_timeout": 60.0}
 
 
 class TrialServers:
-    """The servers that the trials of one test share, and the trials by their seeds."""
+    """The servers that the trials of one test share, and the trials by seed."""
 
     def __init__(self) -> None:
         self.ports: dict[str, int] = {}
@@ -89,13 +89,13 @@ class TrialServers:
     # --- the servers
 
     async def rxws_server(self, request: web.Request) -> web.StreamResponse:
-        """The library's end, as a server."""
+        """Serve rxws."""
         trial = self.trials[int(request.match_info["seed"])]
         compress = trial.script.compress
         return await rxws.upgrade(request, trial.compose, compress=compress, **OPTIONS)
 
     async def aiohttp_server(self, request: web.Request) -> web.StreamResponse:
-        """A peer of aiohttp's."""
+        """Serve aiohttp as the peer."""
         trial = self.trials[int(request.match_info["seed"])]
         ws = web.WebSocketResponse(compress=trial.script.compress, max_msg_size=0)
         await ws.prepare(request)
@@ -105,14 +105,14 @@ class TrialServers:
         return ws
 
     async def websockets_server(self, ws: ServerConnection) -> None:
-        """A peer of `websockets`."""
+        """Serve `websockets` as the peer."""
         assert ws.request is not None
         await self._talk(self.trials[int(ws.request.path[1:])], ws)
 
 
 @asynccontextmanager
 async def trial_servers(serve: Serve) -> AsyncIterator[TrialServers]:
-    """Servers of each kind, for as long as the trials run."""
+    """Run a server of each kind."""
     one = TrialServers()
     async with AsyncExitStack() as stack:
         for name, route in (("rxws", one.rxws_server), ("aiohttp", one.aiohttp_server)):

@@ -1,7 +1,7 @@
-"""One run of a script, the library at one end of the proxy and a peer at the other; and a judge.
+"""Run a script with rxws at one end of a proxy and a peer at the other, and check the result.
 
-The judgement rests on the bytes that the proxy saw, as another parser reads them: what was whole
-when the cut came, and whether a close frame was among it, decides what the library has to tell.
+The expected result comes from the bytes that the proxy saw, read by an independent parser: the
+messages and the close frame that were complete before the cut.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Trial:
     # --- the pipeline
 
     def compose(self, conn: AnyConnection) -> None:
-        """Do what the script says the library's side does."""
+        """Play rxws's part of the script."""
         self.seen = ConnectionSubscriber(conn)
         script = self.script
         conn.incoming.subscribe(self._on_message, lambda _: None)
@@ -54,7 +54,7 @@ class Trial:
         self.opened.set_result(None)
 
     def _push(self) -> None:
-        """Push some, and the rest in turns to come."""
+        """Push some messages now, the others in later turns."""
         for message in self._rest[: self.script.bursts]:
             self._say(message)
         del self._rest[: self.script.bursts]
@@ -81,7 +81,7 @@ class Trial:
             hold.dispose()
 
     def _ask(self) -> None:
-        """Push all that is left, and close."""
+        """Push the remaining messages and close."""
         while self._rest:
             self._say(self._rest.pop(0))
         self.asked = not self.seen.ends
@@ -93,7 +93,7 @@ class Trial:
     # --- the run
 
     async def run(self, target: int, connect: Callable[[int], Any]) -> None:
-        """Let both ends talk, through a proxy to this port, until it is over."""
+        """Run both ends through a proxy to this port until the connection has ended."""
         script = self.script
         self.proxy = Proxy(
             target,
@@ -135,22 +135,22 @@ class Trial:
 
     @property
     def is_reset(self) -> bool:
-        """Whether a reset may have taken with it what the kernel still had."""
+        """Whether a reset may have discarded what the kernel buffered."""
         return self.proxy.how == "rst" or self.proxy.resets
 
     @property
     def delivered(self) -> Decoded:
-        """What was passed on to the library."""
+        """What the proxy forwarded to rxws."""
         return self.proxy.lanes[self.script.way_in].passed(self.proxy.extension)
 
     @property
     def told(self) -> tuple[list[Any], rxws.Close, str, bool]:
-        """What the library told: the messages, the close, whose it was, whether it completed."""
+        """What rxws reported: messages, close, who closed, and whether `incoming` completed."""
         close = self.seen.closes[0]
         return self.seen.values, close, close.by, self.seen.error is None
 
     def judge(self) -> None:
-        """Compare what was told and sent with what passed."""
+        """Compare what rxws reported and sent with what the proxy forwarded."""
         delivered = self.delivered
         lane = self.proxy.lanes[self.script.way_out]
         sent = lane.passed(self.proxy.extension, len(lane.received))
@@ -190,7 +190,7 @@ class Trial:
             assert (error.close, error.close.by) == (close, close.by)
 
     def _verdicts(self, delivered: Decoded, sent: Decoded) -> list[Verdict]:
-        """What may be told of the end: one verdict, but where a reset leaves it open."""
+        """Return the permitted ends: one, or several after a reset."""
         ours: Verdict = (self.script.ours.code, self.script.ours.reason, "local")
         lost: Verdict = (LOST.code, "", "network")
         theirs: Verdict | None = None

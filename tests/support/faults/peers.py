@@ -1,4 +1,4 @@
-"""Peers that say a script's lines and note what they hear: raw, of `websockets`, of aiohttp."""
+"""Peers that play a script and record messages: raw sockets, `websockets` and aiohttp."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def play_script(
     send: Callable[[Pieces], Awaitable[None]],
     close: Callable[[int | None], Awaitable[None]],
 ) -> None:
-    """Say the peer's lines, and close if it is the peer's to close."""
+    """Send the peer's messages, and close if the script says so."""
     for number, pieces in enumerate(script.inbound, 1):
         await send(pieces)
         if number % script.bursts == 0:
@@ -35,7 +35,7 @@ async def play_script(
 
 
 class RawScriptPeer:
-    """A raw peer; what it heard is read by the parser of `websockets`."""
+    """A raw peer; the parser of `websockets` decodes what it received."""
 
     def __init__(self, script: Script, peer: Peer, extension: str | None) -> None:
         self._script = script
@@ -46,7 +46,7 @@ class RawScriptPeer:
 
     @property
     def count(self) -> int:
-        """How many messages it has heard."""
+        """The number of messages received."""
         return len(self._peer.data)
 
     @property
@@ -56,11 +56,11 @@ class RawScriptPeer:
         return decode(bytes(self._peer.received), side, self._extension).messages
 
     async def until(self, count: int) -> None:
-        """Wait until so many messages were heard, or TCP has ended."""
+        """Wait for `count` messages or the end of TCP."""
         await self._peer.until(lambda: self._peer.ended or self.count >= count)
 
     async def run(self) -> None:
-        """Talk until TCP has ended, however it does."""
+        """Play the script until TCP has ended."""
         peer = self._peer
         with suppress(OSError):
             await play_script(self._script, self._send, self._close)
@@ -91,7 +91,7 @@ class RawScriptPeer:
 
 
 def in_thirds(data: bytes, count: int) -> list[bytes]:
-    """The data in so many fragments, the last of which has the most."""
+    """Split data into fragments; the last is the longest."""
     step = len(data) // count
     return [data[at * step : (at + 1) * step] for at in range(count - 1)] + [
         data[(count - 1) * step :]
@@ -99,7 +99,7 @@ def in_thirds(data: bytes, count: int) -> list[bytes]:
 
 
 class ScriptPeer:
-    """A peer of another library: notes what it heard, and can be waited for."""
+    """A peer of another library that records messages."""
 
     def __init__(self, script: Script) -> None:
         self.script = script
@@ -109,22 +109,22 @@ class ScriptPeer:
 
     @property
     def count(self) -> int:
-        """How many messages it has heard."""
+        """The number of messages received."""
         return len(self.heard)
 
     async def until(self, count: int) -> None:
-        """Wait until so many messages were heard, or the connection has ended."""
+        """Wait for `count` messages or the end of the connection."""
         while not self._ended and len(self.heard) < count:
             self._changed.clear()
             await self._changed.wait()
 
     def hear(self, message: str | bytes) -> None:
-        """Note a message."""
+        """Record a message."""
         self.heard.append(message)
         self._changed.set()
 
     def end(self) -> None:
-        """Note the end."""
+        """Record the end."""
         self._ended = True
         self._changed.set()
 
@@ -133,7 +133,7 @@ class WebsocketsScriptPeer(ScriptPeer):
     """A peer of `websockets`, client or server."""
 
     async def run(self, ws: Any) -> None:
-        """Talk until the connection has ended, however it does."""
+        """Play the script until the connection has ended."""
 
         async def send(pieces: Pieces) -> None:
             await ws.send(pieces if len(pieces) > 1 else pieces[0])
@@ -158,10 +158,10 @@ class WebsocketsScriptPeer(ScriptPeer):
 
 
 class AiohttpScriptPeer(ScriptPeer):
-    """A server's end by aiohttp."""
+    """A server by aiohttp."""
 
     async def run(self, ws: web.WebSocketResponse) -> None:
-        """Talk until the connection has ended, however it does."""
+        """Play the script until the connection has ended."""
 
         async def send(pieces: Pieces) -> None:
             (message,) = pieces

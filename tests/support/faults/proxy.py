@@ -1,8 +1,7 @@
-"""A TCP proxy that stands between a peer and the library, and does to their bytes what nets do.
+"""A TCP proxy between a peer and rxws that delays, splits and cuts, as a network does.
 
-It delays, splits, trickles and cuts, by FIN or by RST; it duplicates nothing and reorders nothing.
-It keeps what it took and counts what it passed on, byte by byte, so that `ProxyLane.passed` can say
-which messages were whole.
+It cuts by FIN or by RST. It records what it received and counts what it forwarded, so that
+`ProxyLane.passed` can report which messages were complete.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ RESET = struct.pack("ii", 1, 0)  # SO_LINGER that makes a close a reset
 
 @dataclass
 class Proxy:
-    """Takes one connection on 127.0.0.1 and joins it to a port there.
+    """Accept one connection on 127.0.0.1 and forward it to a port there.
 
     Attributes:
         target: The port.
-        cut: Where it is cut, if it is not by hand.
-        up: How the client's bytes are passed on.
-        down: How the server's are.
-        seed: Of the sizes and the times.
-        receive_buffer: Bytes that the kernel takes from an end while the proxy does not read.
+        cut: Where to cut; None if the test calls `cut_now`.
+        up: The pace from the client to the server.
+        down: The pace from the server to the client.
+        seed: The seed of the sizes and times.
+        receive_buffer: SO_RCVBUF of both sockets, in bytes.
     """
 
     target: int
@@ -74,20 +73,20 @@ class Proxy:
 
     @property
     def extension(self) -> str | None:
-        """What the server agreed to, of extensions."""
+        """The extensions that the server accepted."""
         down = self.lanes["down"]
         head = Head.parse(bytes(down.received[: down.head_length - len(BLANK)]))
         return head.headers.get("sec-websocket-extensions")
 
     async def ended(self) -> None:
-        """Wait until both ends have ended TCP."""
+        """Wait until both ends have closed TCP."""
         assert self._running is not None
         async with asyncio.timeout(PATIENCE):
             await asyncio.wait([self._running])
         self._running.result()
 
     def cut_now(self, how: CutKind) -> None:
-        """Pass nothing on any more, and let both ends see the end of TCP; once is enough."""
+        """Stop forwarding and end TCP at both ends; later calls do nothing."""
         if self.how is not None or not self._sockets:
             return
         self.how = how
@@ -161,7 +160,7 @@ class Proxy:
                 await asyncio.sleep(wait)
 
     def _is_due(self, lane: ProxyLane) -> bool:
-        """Not right after the request: a cut there is one of the handshake."""
+        """Return whether to cut now; right after the request is too early."""
         down = self.lanes["down"]
         return (
             (self.cut is not None and self.cut.part == "head")
@@ -190,6 +189,6 @@ class Proxy:
 
 
 def wake(future: asyncio.Future[None]) -> None:
-    """Let who waits for it go on."""
+    """Complete a future, unless it is done."""
     if not future.done():
         future.set_result(None)

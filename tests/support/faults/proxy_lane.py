@@ -1,4 +1,4 @@
-"""One direction of a proxied connection: at what pace its bytes pass, and up to where."""
+"""One direction of a proxied connection: its pace and its cut."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Direction = Literal["up", "down"]  # from the client to the server, and back
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Where a connection is cut, in both directions at once.
+    """Where to cut a connection, in both directions at once.
 
     Attributes:
         way: The direction whose bytes are counted.
-        part: What is let through of: the "head" of the handshake, the "bytes" after it, the
-            "close" frame; all before it passes.
-        count: How many bytes of it.
-        how: What both ends see.
+        part: The part to cut: the "head" of the handshake, the "bytes" after it, or the
+            "close" frame.
+        count: How many bytes of that part to forward.
+        how: FIN or RST.
     """
 
     way: Direction
@@ -38,12 +38,12 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How the bytes of one direction are passed on.
+    """The pace at which one direction forwards bytes.
 
     Attributes:
-        size: The largest piece, in bytes, or None for pieces as they come; each is of 1 to so many.
+        size: The largest piece, in bytes; None forwards what arrives as it is.
         wait: The longest time between two pieces, in seconds; 0 is a turn of the loop.
-        pieces: After so many pieces the rest passes as it comes, so that a test comes to an end.
+        pieces: After this many pieces, forward the rest at once, so that a test ends.
     """
 
     size: int | None = None
@@ -65,9 +65,9 @@ class ProxyLane:
     """One direction of a proxied connection.
 
     Attributes:
-        received: What came in, the head of the handshake first.
-        forwarded: How many of these bytes were passed on.
-        at_cut: How many had come in when the connection was cut; None if it was not.
+        received: The bytes received, from the head of the handshake on.
+        forwarded: How many of them were forwarded.
+        at_cut: How many had been received at the cut; None without a cut.
     """
 
     def __init__(self, way: Direction, pace: Pace, cut: Cut | None, rng: random.Random) -> None:
@@ -84,7 +84,7 @@ class ProxyLane:
         self._close_at: int | None = None
 
     def take(self, data: bytes) -> None:
-        """Keep what came in."""
+        """Record received bytes."""
         self.received += data
         if not self.head_length and BLANK in self.received:
             self.head_length = self._frame = self.received.index(BLANK) + len(BLANK)
@@ -104,7 +104,7 @@ class ProxyLane:
 
     @property
     def limit(self) -> int | None:
-        """After how many bytes the cut comes; None where that is not known yet, or never."""
+        """The number of bytes before the cut; None if it is unknown yet, or never."""
         if self._cut is None:
             return None
         starts = {"head": 0, "bytes": self.head_length or None, "close": self._close_at}
@@ -112,7 +112,7 @@ class ProxyLane:
         return None if start is None else start + self._cut.count
 
     def next_piece(self) -> tuple[int, float | None]:
-        """How many bytes are to be passed on next, and how long to wait then; None: not at all."""
+        """Return how many bytes to forward next and how long to wait then; None for nothing."""
         waiting = len(self.received) - self.forwarded
         if self.limit is not None:
             waiting = min(waiting, self.limit - self.forwarded)
@@ -124,9 +124,9 @@ class ProxyLane:
         return min(size, waiting), self._rng.uniform(0, pace.wait)
 
     def passed(self, extension: str | None, count: int | None = None) -> Decoded:
-        """What the first so many of the bytes carry, those passed on unless told otherwise.
+        """Return what the first `count` bytes carry; by default the forwarded ones.
 
-        `extension` is what the handshake agreed.
+        `extension` is the extension that the handshake agreed on.
         """
         end = self.forwarded if count is None else count
         side = Side.SERVER if self.way == "up" else Side.CLIENT
@@ -134,7 +134,7 @@ class ProxyLane:
 
 
 def frame_length(data: bytes | bytearray, at: int) -> int | None:
-    """The length of the frame that starts here; None while its header is not whole."""
+    """Return the length of the frame that starts here; None while its header is incomplete."""
     if len(data) < at + 2:
         return None
     extra = {126: 2, 127: 8}.get(data[at + 1] & 0x7F, 0)
@@ -145,6 +145,6 @@ def frame_length(data: bytes | bytearray, at: int) -> int | None:
 
 
 def paces(rng: random.Random) -> Iterator[Pace]:
-    """Paces at random; a pace that changes nothing is as likely as all others."""
+    """Return random paces; half of them change nothing."""
     while True:
         yield rng.choice(PACES) if rng.random() < 0.5 else WHOLE

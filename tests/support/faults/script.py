@@ -1,6 +1,6 @@
-"""Connections that are cut at random, as programs: what is said, by whom, and where it ends.
+"""Scripts of connections that are cut at random: who sends what, and where the cut is.
 
-A `Script` is all that a seed decides, so that a failure can be repeated by its seed.
+The seed decides all of a `Script`, so it reproduces a failure.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Script:
-    """One connection's program.
+    """The script of one connection.
 
     Attributes:
-        end: The end that the library is at.
-        peer: What is at the other.
-        compress: Whether permessage-deflate is agreed.
-        echoes: Whether what comes in goes out again; else `outbound` is pushed.
-        inbound: The messages of the peer, each as its fragments.
-        outbound: The library's.
-        bursts: After how many of its own messages the peer lets others run.
-        holds: For how many turns of the loop the library holds the flow at every third message.
-        asks: After how many incoming messages the library closes; None for never.
-        ours: Its close.
+        end: What rxws is: "server" or "client".
+        peer: The implementation of the peer.
+        compress: Whether to use permessage-deflate.
+        echoes: Whether rxws echoes messages; otherwise it sends `outbound`.
+        inbound: The peer's messages, each as fragments.
+        outbound: The messages of rxws.
+        bursts: After how many messages the peer yields to the loop.
+        holds: For how many turns rxws pauses the flow at every third message.
+        asks: After how many incoming messages rxws closes; None for never.
+        ours: The close of rxws.
         peer_closes: Whether the peer closes after its last message.
-        theirs: Its code.
-        cut: Where it is cut.
-        late: How it is cut once all was said, if it was not before.
-        slow: Whether the kernel takes little on the way.
+        theirs: The code of that close.
+        cut: Where to cut.
+        late: How to cut after the last message, if there was no cut before.
+        slow: Whether the kernel's buffers are small.
     """
 
     seed: int
@@ -64,17 +64,17 @@ class Script:
 
     @property
     def way_in(self) -> Direction:
-        """The direction of what comes in."""
+        """The direction of incoming messages."""
         return "up" if self.end == "server" else "down"
 
     @property
     def way_out(self) -> Direction:
-        """The direction of what goes out."""
+        """The direction of outgoing messages."""
         return "down" if self.end == "server" else "up"
 
     @property
     def messages(self) -> list[str | bytes]:
-        """What the peer says."""
+        """The peer's messages."""
         return [join_fragments(pieces) for pieces in self.inbound]
 
     def __str__(self) -> str:
@@ -92,14 +92,14 @@ class Script:
 
 
 def join_fragments(pieces: list[str] | list[bytes]) -> str | bytes:
-    """A message of these fragments."""
+    """Join the fragments of a message."""
     empty: Any = pieces[0][:0]
     whole: str | bytes = empty.join(pieces)
     return whole
 
 
 def random_script(seed: int, end: End | None = None, peer: str | None = None) -> Script:
-    """The program of this seed."""
+    """Return the script of this seed."""
     rng = random.Random(seed)
     drawn: End = rng.choice(["server", "client"])
     end = end or drawn
@@ -147,7 +147,7 @@ def random_script(seed: int, end: End | None = None, peer: str | None = None) ->
 def random_message(
     rng: random.Random, number: int, who: str, size: int | None = None
 ) -> list[str] | list[bytes]:
-    """A message that no other is equal to, in fragments where the peer can send them."""
+    """Return a unique message, in fragments if the peer can send them."""
     if size is None:
         size = rng.choice([0, rng.randint(0, 30), rng.randint(0, 300), rng.choice([5000, 70_000])])
     text = f"{number} {who} grün {rng.random()} ".ljust(size, rng.choice("abc "))
@@ -160,7 +160,7 @@ def random_message(
 def random_cut(
     rng: random.Random, way: Direction, closes: bool, compress: bool, sizes: list[int]
 ) -> Cut:
-    """A place within what is about to be said this way, messages of these sizes, or just after."""
+    """Return a random cut within or right after messages of these sizes."""
     how: CutKind = rng.choice(["fin", "rst"])
     if closes and rng.random() < 0.5:
         return Cut(way, "close", rng.randint(0, 12), how)

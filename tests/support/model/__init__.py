@@ -1,1 +1,1 @@
-"""What a session must do, computed without one."""
+"""Models of a session that compute what it must do."""

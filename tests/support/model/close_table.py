@@ -1,7 +1,7 @@
-"""The close table as a pure function: what stands, and what happens, make what stands then.
+"""The close table as a pure function: a state and an event give the next state.
 
-It is written from the design and RFC 6455 alone, and imports nothing of the library, so that the
-library can be held against it.
+It implements the design and RFC 6455 without importing rxws, so that tests can compare rxws
+with it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def is_legal(code: int) -> bool:
 
 
 class Phase(enum.Enum):
-    """Where a connection stands."""
+    """The phase of a connection."""
 
     OPEN = enum.auto()
     DRAINING = enum.auto()
@@ -43,11 +43,11 @@ class Verdict:
     """How a connection ended.
 
     Args:
-        code: What `closed` tells.
-        reason: What `closed` tells.
-        by: What `closed` tells.
-        error: The name of the error that ends `incoming`; empty where it completes.
-        wire: The code of the close frame that goes out because of it: None for one without a code.
+        code: The code that `closed` emits.
+        reason: The reason that `closed` emits.
+        by: Who closed, as `closed` emits it.
+        error: The name of the error that ends `incoming`; empty for completion.
+        wire: The code of the close frame that is sent; None for a frame without a code.
     """
 
     code: int
@@ -59,7 +59,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class CloseState:
-    """What stands: the phase, the close that we have said, the verdict."""
+    """The phase, the close that we sent, and the verdict."""
 
     phase: Phase = Phase.OPEN
     ours: tuple[int, str] | None = None
@@ -67,12 +67,12 @@ class CloseState:
 
 
 def next_state(now: CloseState, event: Event, completes: Completes) -> CloseState:
-    """What stands after an event.
+    """Return the state after an event.
 
     Args:
-        now: What stood before.
-        event: Its name, and what it needs.
-        completes: Which codes of ends that `outgoing` did not cause complete `incoming`.
+        now: The state before.
+        event: Its name and arguments.
+        completes: Which codes complete `incoming`, for closes that `outgoing` did not cause.
     """
 
     def ended(

@@ -1,7 +1,7 @@
-"""The ledger of one session: what crosses its borders, and what must follow from that.
+"""The ledger of one session: what goes in and out, and what must follow from that.
 
-The wire and the codec of a session report what happens, in order. From that the ledger knows where
-each message is and where the connection stands (`close_table`), without a look into the session.
+The transport and the codec of a session report events in order. From them the ledger computes where
+each message is and the phase of the connection (`close_table`), without looking into the session.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ REFUSED = object()
 
 
 class Refused(Exception):
-    """Raised by the codec."""
+    """The codec refuses a value."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class LedgerOptions:
 
 
 class Ledger:
-    """What was sent, what came, what was lost, and how it ended.
+    """What was sent, received and dropped, and how the connection ended.
 
     Attributes:
         standing: Where the connection stands.
@@ -340,7 +340,7 @@ class Ledger:
 
 
 class LedgerTransport(FakeTransport):
-    """A wire that tells the ledger all that crosses it."""
+    """A transport that reports all that crosses it to the ledger."""
 
     def __init__(self, ledger: Ledger, answers: Callable[[Sent], None]) -> None:
         super().__init__(ledger.clock, self._carried)
@@ -377,7 +377,7 @@ class LedgerTransport(FakeTransport):
 
 
 class LedgerReceiver:
-    """A session as the wire sees it, that tells the ledger what the wire brings."""
+    """A receiver that reports to the ledger what the transport delivers."""
 
     def __init__(self, session: Receiver, ledger: Ledger) -> None:
         self.session = session
@@ -416,7 +416,7 @@ class LedgerReceiver:
 
 
 def ledger_codec(ledger: Ledger) -> Codec[Any, Any]:
-    """The codec that tells the ledger."""
+    """Return a codec that reports to the ledger."""
     return Codec(ledger.encode, ledger.decode)
 
 

@@ -42,12 +42,12 @@ WAIT = """new Promise((resolve) => {
 
 
 def find_chromium() -> str | None:
-    """The path of a Chromium, or None."""
+    """Return the path of a Chromium, or None."""
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
 class Page:
-    """One page of a browser, by calls of the DevTools protocol."""
+    """One page of a browser, driven by the DevTools protocol."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
@@ -74,7 +74,7 @@ class Page:
             waiting.cancel("the browser is gone")
 
     async def attach(self) -> str:
-        """Open the page in a context of its own, whose id is returned."""
+        """Open the page in its own context, and return the context's id."""
         context: str = (await self.call("Target.createBrowserContext"))["browserContextId"]
         target = await self.call("Target.createTarget", url="about:blank", browserContextId=context)
         attached = await self.call(
@@ -99,7 +99,7 @@ class Page:
         return result
 
     async def evaluate(self, expression: str) -> Any:
-        """The value of a JavaScript expression; a promise is awaited."""
+        """Return the value of a JavaScript expression; await a promise."""
         answer = await self.call(
             "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
         )
@@ -107,7 +107,7 @@ class Page:
         return answer["result"].get("value")
 
     async def wait(self, condition: str) -> Any:
-        """Wait until a JavaScript condition holds, looked at after every change of the document."""
+        """Wait until a JavaScript condition holds; check it after each change of the document."""
         try:
             return await self.evaluate(WAIT % condition)
         except TimeoutError as error:
@@ -126,7 +126,7 @@ class Page:
 
 @contextlib.contextmanager
 def browser(directory: Path) -> Generator[str]:
-    """Start a browser whose files all lie in `directory`, tell its address, and end it."""
+    """Run a browser whose files are in `directory`, and yield its address."""
     path = find_chromium()
     assert path is not None, "no Chromium on PATH"
     flags = [*FLAGS, f"--user-data-dir={directory / 'profile'}"]
@@ -153,7 +153,7 @@ def browser(directory: Path) -> Generator[str]:
 
 @contextlib.asynccontextmanager
 async def page_of(endpoint: str) -> AsyncGenerator[Page]:
-    """Open a page that shares nothing with others of the same browser."""
+    """Open a page that shares no state with other pages."""
     async with (
         aiohttp.ClientSession() as client,
         client.ws_connect(endpoint, max_msg_size=0) as socket,
@@ -170,14 +170,14 @@ async def page_of(endpoint: str) -> AsyncGenerator[Page]:
 
 @contextlib.asynccontextmanager
 async def chromium(directory: Path) -> AsyncGenerator[Page]:
-    """Start a browser for one page, and end it."""
+    """Run a browser for one page."""
     with browser(directory) as endpoint:
         async with page_of(endpoint) as page:
             yield page
 
 
 class Reading(threading.Thread):
-    """Reads what a browser says: the address that it listens on, and what is dropped."""
+    """Read the browser's output: the address it listens on; the rest is discarded."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         super().__init__(daemon=True)

@@ -1,4 +1,4 @@
-"""What bytes carry, as an independent parser reads them: that of `websockets`."""
+"""Decode frames with an independent parser, that of `websockets`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from websockets.protocol import Protocol, Side, State
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What a direction carried: the messages that were whole, and the close frame if it was."""
+    """The complete messages of one direction, and the close frame."""
 
     messages: list[str | bytes]
     close: Close | None
 
 
 def decode(data: bytes, side: Side, extension: str | None) -> Decoded:
-    """What an end on this side reads in these bytes."""
+    """Decode the bytes that an end on this side received."""
     protocol = Protocol(side, state=State.OPEN, max_size=None)
     if extension is not None:
         protocol.extensions = [deflate_extension(extension, side)]
@@ -42,7 +42,7 @@ def decode(data: bytes, side: Side, extension: str | None) -> Decoded:
 
 
 def deflate_extension(extension: str, side: Side) -> PerMessageDeflate:
-    """The extension as the handshake agreed it, for an end on this side."""
+    """Return the negotiated extension for an end on this side."""
     ((name, pairs),) = parse_extension(extension)
     assert name == "permessage-deflate"
     params = dict(pairs)

@@ -1,4 +1,4 @@
-"""A connection of the library, at either end, with a raw peer opposite; and all that it told."""
+"""A connection of rxws with a raw peer at the other end."""
 
 from __future__ import annotations
 
@@ -55,18 +55,18 @@ class ConnectionSubscriber:
         await self.incoming.until(condition)
 
     async def end(self) -> rxws.Close:
-        """Wait until the connection has told its end, both ways; what `closed` said."""
+        """Wait until `incoming` and `closed` have ended; return the close."""
         await self.until(lambda: self.ends and self.closed_ends)
         self.check()
         return self.closes[0]
 
     @property
     def error(self) -> Exception | None:
-        """What ended `incoming`; None where it completed."""
+        """What ended `incoming`; None for completion."""
         return self.ends[0]
 
     def check(self) -> None:
-        """The end was told once each way, and is told again to whoever comes late."""
+        """Check that each stream ended once, and that late subscribers get the same end."""
         assert len(self.ends) == 1
         assert len(self.closes) == 1
         assert self.closed_ends == [None]
@@ -77,9 +77,9 @@ class ConnectionSubscriber:
 
 @dataclass
 class Link:
-    """One connection with its raw peer."""
+    """One connection and its raw peer."""
 
-    end: str  # the end that the library is at: "server" or "client"
+    end: str  # what rxws is: "server" or "client"
     conn: AnyConnection
     peer: Peer
     seen: ConnectionSubscriber = field(repr=False)
@@ -87,7 +87,7 @@ class Link:
     async def ended(
         self, code: int, reason: str | None = None, *, by: str, error: type[Exception] | None
     ) -> None:
-        """Wait for the end and check it; `error` None says that `incoming` completes."""
+        """Wait for the end and check it; `error` None expects completion of `incoming`."""
         close = await self.seen.end()
         assert (close.code, close.by) == (code, by)
         if reason is not None:
@@ -98,7 +98,7 @@ class Link:
             assert self.seen.error.close.by == by
 
     async def wire(self, code: int | None) -> None:
-        """The peer gets one close frame, with this code (None: without one), as the last frame."""
+        """Check that the peer received one close frame with this code, as the last frame."""
         await self.peer.closing()
         self.peer.fin()
         await self.peer.until_ended()
@@ -106,13 +106,13 @@ class Link:
         assert self.peer.frames[-1] == self.peer.closes[0]
 
     async def silent_wire(self) -> None:
-        """The peer sees TCP end without a close frame."""
+        """Check that TCP ends without a close frame."""
         self.peer.start_reading()
         await self.peer.until_ended()
         assert not self.peer.closes
 
     def never_said(self, secret: str) -> bool:
-        """Whether these characters crossed the wire towards the peer in no form."""
+        """Return whether the peer received nothing that contains this text."""
         text = secret.encode()
         return text not in self.peer.received and not any(
             text in one.payload for one in self.peer.frames
@@ -120,7 +120,7 @@ class Link:
 
 
 class Links:
-    """Opens connections of the library at one end, each with a raw peer opposite."""
+    """Open connections of rxws at one end, each with a raw peer."""
 
     def __init__(self, end: str, serve: Serve, stack: AsyncExitStack) -> None:
         self.end = end
@@ -136,13 +136,13 @@ class Links:
         receive_buffer: int | None = None,
         **options: Any,
     ) -> Link:
-        """Open one.
+        """Open a connection.
 
         Args:
-            compose: Makes what feeds `outgoing` from the connection.
-            deflate: Whether the peer is for permessage-deflate, without context takeover.
-            receive_buffer: Bytes that the peer's kernel takes while the peer does not read.
-            options: The library's.
+            compose: Returns the Observable that feeds `outgoing`.
+            deflate: Whether the peer offers permessage-deflate, without context takeover.
+            receive_buffer: SO_RCVBUF of the peer, in bytes.
+            options: The options of rxws.
         """
         extension = "permessage-deflate" if deflate else None
         if self.end == "server":
@@ -194,7 +194,7 @@ class Links:
 
 @asynccontextmanager
 async def open_links(end: str, serve: Serve) -> AsyncIterator[Links]:
-    """Links whose peers are gone at the end, however the test went."""
+    """Yield `Links`; close their peers at the end."""
     async with AsyncExitStack() as stack:
         links = Links(end, serve, stack)
         try:

@@ -1,7 +1,7 @@
-"""An adapter on the push path, on a TCP that is played: what comes in comes in the chunks given.
+"""A connection on the push path over a fake TCP transport.
 
-Nothing is read from a socket, so that a test decides what one chunk is, which turn of the loop it
-comes in, and sees each write and each call that asyncio's transport gets.
+The test decides which chunks arrive in which turn of the loop, and sees each call of asyncio's
+transport.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ from support.receiver import RecordingReceiver
 
 
 async def wait_for_messages(seen: ConnectionSubscriber, count: int) -> None:
-    """Wait until a connection has told so many messages."""
+    """Wait until a connection has emitted `count` messages."""
     await seen.until(lambda: len(seen.values) >= count)
     assert len(seen.values) == count
 
 
 async def loop_turns(count: int = 10) -> None:
-    """Let so many turns of the loop pass."""
+    """Run `count` turns of the loop."""
     for _ in range(count):
         await asyncio.sleep(0)
 
 
 class FakeTcp(asyncio.Transport):
-    """asyncio's transport, with the peer behind it in hand.
+    """A fake of asyncio's transport, and the peer behind it.
 
     Attributes:
-        writes: What each call of `write` was given.
+        writes: The argument of each call of `write`.
         calls: The names of the other calls, in order.
-        reading: Whether what comes in is taken.
-        takes: Whether the kernel takes what is written.
+        reading: Whether reading is not paused.
+        takes: Whether the kernel accepts writes at once.
     """
 
     def __init__(self, protocol: asyncio.Protocol) -> None:
@@ -71,21 +71,21 @@ class FakeTcp(asyncio.Transport):
     # --- what the peer does
 
     def arrive(self, *chunks: bytes) -> None:
-        """Let chunks come in, each in a call of its own, as soon as reading is not paused."""
+        """Deliver chunks, each in its own call, once reading is not paused."""
         self._on_its_way += chunks
         self._deliver()
 
     def eof(self) -> None:
-        """The peer ends its half; what is on its way comes before."""
+        """Half-close by the peer, after the chunks that are still undelivered."""
         self._on_its_way.append(None)
         self._deliver()
 
     def reset(self) -> None:
-        """The peer resets; the next turn tells."""
+        """Reset by the peer; the protocol learns of it in the next turn."""
         self._close(ConnectionResetError())
 
     def take(self) -> None:
-        """Take all that waits, and what comes."""
+        """Accept all that waits, and later writes."""
         self.takes = True
         if self._waiting:
             self._waiting = 0
@@ -175,7 +175,7 @@ class FakeTcp(asyncio.Transport):
 
 
 class FakeHandler(asyncio.Protocol):
-    """aiohttp's protocol, which gets no data on the push path."""
+    """A fake of aiohttp's protocol, which gets no data on the push path."""
 
     _paused = False  # aiohttp's writer asks
 
@@ -184,7 +184,7 @@ class FakeHandler(asyncio.Protocol):
 
 
 class FakeWebSocket(PushServerSocket):
-    """aiohttp's WebSocket as it is after a handshake, but that there was none."""
+    """aiohttp's WebSocket in its state after a handshake."""
 
     def __init__(self, line: FakeTcp, compress: int) -> None:
         super().__init__(autoclose=False, autoping=False)
@@ -197,10 +197,10 @@ class FakeWebSocket(PushServerSocket):
 
 
 class PushConnection:
-    """An adapter on a `FakeTcp`.
+    """A transport adapter on a `FakeTcp`.
 
     Args:
-        max_size: Bytes of the largest message.
+        max_size: The largest message, in bytes.
         compress: Whether messages may be compressed.
     """
 
@@ -212,22 +212,22 @@ class PushConnection:
         self.running: asyncio.Task[None] | None = None
 
     def start(self, receiver: Receiver | None = None) -> asyncio.Task[None]:
-        """Run it; the first turn of the loop from now does the first step."""
+        """Start to run it; the first step runs in the next turn of the loop."""
         self.running = asyncio.create_task(self.adapter.run(receiver or self.receiver))
         return self.running
 
     def session(self, **options: Any) -> Session[Any, Any]:
-        """A real session to run it with."""
+        """Return a real session to run it with."""
         options.setdefault("heartbeat", None)
         handshake = Handshake(URL("ws://peer.example/"), {})
         return Session(self.adapter, LoopScheduler.running(), Options(**options), handshake)
 
     def reply(self, text: str) -> None:
-        """Send a message at once, as a session does on a wire that is writable."""
+        """Send a message at once, as a session does while the transport is writable."""
         assert self.adapter.write(Opcode.TEXT, text.encode())
 
     async def end(self) -> None:
-        """Be gone, whatever is held."""
+        """Abort, and wait for the end."""
         if self.running is None:
             return
         self.adapter.resume_reading()
@@ -240,7 +240,7 @@ class PushConnection:
 
 @asynccontextmanager
 async def push_connection(*, start: bool = True, **options: Any) -> AsyncIterator[PushConnection]:
-    """An adapter that runs, and is gone at the end."""
+    """Run a `PushConnection`, and end it."""
     one = PushConnection(**options)
     if start:
         one.start()
@@ -252,14 +252,14 @@ async def push_connection(*, start: bool = True, **options: Any) -> AsyncIterato
 
 
 def force_read_path(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
-    """Let connections from now on take this path, at both ends."""
+    """Make new connections use this read path, at both ends."""
     info = replace(rxws.transport_info(), path=cast(Any, path), reason="a test wants it")
     for module in ("acceptor", "client"):
         monkeypatch.setattr(f"rxws._aiohttp.{module}.transport_info", lambda: info)
 
 
 def record_read_paths(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The list that each connection from now on, at either end, adds its path to."""
+    """Return a list to which each new connection appends its read path."""
     taken: list[str] = []
 
     class Spy(AiohttpTransport):

@@ -1,4 +1,4 @@
-"""WebSocket frames as bytes (RFC 6455, section 5), for peers that can break any rule."""
+"""Encode and decode WebSocket frames (RFC 6455, section 5), valid and invalid."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import IntEnum
 
 
 class Op(IntEnum):
-    """The opcodes that RFC 6455 assigns; `frame` takes any other number, too."""
+    """The opcodes of RFC 6455; `frame` accepts other numbers, too."""
 
     CONT = 0x0
     TEXT = 0x1
@@ -21,7 +21,7 @@ class Op(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame as it was read from the wire, unmasked."""
+    """One received frame, unmasked."""
 
     opcode: int
     payload: bytes
@@ -31,7 +31,7 @@ class Frame:
 
     @property
     def code(self) -> int | None:
-        """The code of a close frame, None where the frame carries none."""
+        """The code of a close frame; None if it carries none."""
         assert self.opcode == Op.CLOSE, self
         return int.from_bytes(self.payload[:2], "big") if self.payload else None
 
@@ -51,9 +51,9 @@ def frame(
     mask: bytes | None = None,
     claim: int | None = None,
 ) -> bytes:
-    """The bytes of one frame.
+    """Encode one frame.
 
-    `rsv` is 0..7 (4 is the bit of permessage-deflate), `claim` a length that lies.
+    `rsv` is 0..7 (4 is the bit of permessage-deflate), `claim` a wrong length.
     """
     length = len(payload) if claim is None else claim
     masked = 0 if mask is None else 0x80
@@ -68,7 +68,7 @@ def frame(
 
 
 def apply_mask(payload: bytes, mask: bytes) -> bytes:
-    """The payload masked, or unmasked again."""
+    """Mask or unmask a payload."""
     if not payload:
         return b""
     pattern = (mask * (len(payload) // 4 + 1))[: len(payload)]
@@ -77,19 +77,19 @@ def apply_mask(payload: bytes, mask: bytes) -> bytes:
 
 
 def close_body(code: int | None = None, reason: str | bytes = b"") -> bytes:
-    """The payload of a close frame; any 16 bit number passes as a code."""
+    """Return the payload of a close frame; any 16-bit code is accepted."""
     if code is None:
         return b""
     return code.to_bytes(2, "big") + (reason.encode() if isinstance(reason, str) else reason)
 
 
 def new_mask() -> bytes:
-    """A masking key, as every frame of a client needs one."""
+    """Return a random masking key."""
     return os.urandom(4)
 
 
 def deflate(payload: bytes) -> bytes:
-    """The payload as permessage-deflate sends it (RFC 7692, 7.2.1), in a context of its own."""
+    """Compress a payload as permessage-deflate does (RFC 7692, 7.2.1), without context takeover."""
     squeeze = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     return (squeeze.compress(payload) + squeeze.flush(zlib.Z_SYNC_FLUSH)).removesuffix(
         b"\x00\x00\xff\xff"
@@ -97,13 +97,13 @@ def deflate(payload: bytes) -> bytes:
 
 
 class Decoder:
-    """Takes bytes as they come and gives back the frames that are complete."""
+    """Decode frames from chunks of bytes."""
 
     def __init__(self) -> None:
         self.rest = bytearray()  # not bytes: large frames come in many pieces
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Add bytes; the frames that they complete."""
+        """Add bytes, and return the frames that they complete."""
         self.rest += data
         found: list[Frame] = []
         while (size := self._size()) is not None and len(self.rest) >= size[0] + size[1]:
@@ -111,7 +111,7 @@ class Decoder:
         return found
 
     def _size(self) -> tuple[int, int] | None:
-        """The length of the header and of the payload, None while the header is not complete."""
+        """Return the lengths of header and payload; None while the header is incomplete."""
         if len(self.rest) < 2:
             return None
         flag = self.rest[1] & 0x7F

@@ -1,4 +1,4 @@
-"""The HTTP part of the opening handshake as bytes (RFC 6455, section 4), right or wrong."""
+"""Encode and parse the opening handshake (RFC 6455, section 4), valid or not."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ class Head:
 
     @classmethod
     def parse(cls, data: bytes) -> Head:
-        """The head that these bytes, without their empty last line, are."""
+        """Parse a head, without the empty line at its end."""
         line, *rest = data.decode("latin-1").split("\r\n")
         pairs = (header.partition(":") for header in rest)
         return cls(line, {name.strip().lower(): value.strip() for name, _, value in pairs})
 
 
 def accept_key(key: str) -> str:
-    """What a server answers in Sec-WebSocket-Accept."""
+    """Return the value of Sec-WebSocket-Accept."""
     return base64.b64encode(hashlib.sha1((key + GUID).encode()).digest()).decode()
 
 
 def encode_head(line: str, headers: Mapping[str, str | None]) -> bytes:
-    """A head as bytes; a header that is None is left out."""
+    """Encode a head; a header that is None is left out."""
     lines = [f"{name}: {value}" for name, value in headers.items() if value is not None]
     return "\r\n".join([line, *lines, "", ""]).encode()

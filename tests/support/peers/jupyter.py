@@ -1,6 +1,6 @@
-"""A Jupyter kernel as a notebook's front end uses it: each output goes to the cell that it names.
+"""A Jupyter front end: runs cells and assigns each output to its cell.
 
-nbclient drops what comes for a cell that is over; JupyterLab does not, and neither does this.
+nbclient discards outputs of a finished cell. JupyterLab shows them, and this front end keeps them.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ PATIENCE = 60.0  # seconds
 
 
 class Cell:
-    """One run of a cell, and what came for it.
+    """One run of a cell, and its outputs.
 
     Attributes:
         text: What was printed.
         result: The text of its last expression.
-        shown: Of each display its latest bundle.
-        displays: How often something was displayed.
+        shown: The latest bundle of each display.
+        displays: The number of displays.
         error: The name of the exception that ended it.
-        printed: Whether it has printed anything yet.
-        over: Whether it is over.
+        printed: Set when it has printed.
+        over: Set when it has finished.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Cell:
 
 
 class FrontEnd:
-    """A front end: runs cells, and gives each what the kernel sends for it."""
+    """Run cells, and assign what the kernel sends to them."""
 
     def __init__(self, manager: AsyncKernelManager, client: Any) -> None:
         self._manager = manager
@@ -53,14 +53,14 @@ class FrontEnd:
         self._cells: dict[str, Cell] = {}
 
     async def run(self, source: str, cell_id: str | None = None) -> Cell:
-        """Run a cell and wait until it is over."""
+        """Run a cell and wait until it has finished."""
         cell = self.start(source, cell_id)
         async with asyncio.timeout(PATIENCE):
             await cell.over.wait()
         return cell
 
     def start(self, source: str, cell_id: str | None = None) -> Cell:
-        """Run a cell."""
+        """Start a cell."""
         content = {"code": source, "silent": False, "store_history": True, "allow_stdin": False}
         metadata = {"cellId": cell_id} if cell_id else {}
         message = self._client.session.msg("execute_request", content, metadata=metadata)
@@ -69,11 +69,11 @@ class FrontEnd:
         return cell
 
     async def interrupt(self) -> None:
-        """Do as the front end's stop button."""
+        """Interrupt the kernel, as the stop button does."""
         await self._manager.interrupt_kernel()
 
     async def listen(self) -> None:
-        """Take what the kernel sends."""
+        """Receive what the kernel sends."""
         while True:
             message = await self._client.get_iopub_msg(timeout=None)
             cell = self._cells.get(message["parent_header"].get("msg_id"))
@@ -104,7 +104,7 @@ class FrontEnd:
 
 @asynccontextmanager
 async def kernel() -> AsyncGenerator[FrontEnd]:
-    """Start a kernel, and end it."""
+    """Run a kernel, and yield its front end."""
     manager = AsyncKernelManager()
     await manager.start_kernel()
     client = manager.client()

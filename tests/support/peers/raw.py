@@ -1,7 +1,7 @@
-"""WebSocket peers on bare sockets: the upgrade is done by hand, then any byte, right or wrong.
+"""WebSocket peers on raw sockets, which can send any bytes.
 
-Nothing here uses the library under test or what it is built on, so that what these peers report is
-what another implementation would see. `Peer.ended` tells how TCP ended: "eof" (FIN) or "reset".
+They use neither rxws nor aiohttp, so they see what another implementation would see. `Peer.ended`
+is how TCP ended: "eof" (FIN) or "reset".
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PATIENCE = 10.0  # seconds; how long anything is waited for before the test fail
 
 
 class Peer:
-    """One end of a connection; it reads in the background and answers nothing by itself."""
+    """One end of a connection. It reads in the background and answers nothing by itself."""
 
     def __init__(self, sock: socket.socket, *, masks: bool) -> None:
         sock.setblocking(False)
@@ -43,7 +43,7 @@ class Peer:
         await asyncio.get_running_loop().sock_sendall(self.sock, data)
 
     def build(self, opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0) -> bytes:
-        """The bytes of a frame, masked if this peer is a client."""
+        """Encode a frame, masked if this peer is a client."""
         mask = new_mask() if self.masks else None
         return frame(opcode, payload, fin=fin, rsv=rsv, mask=mask)
 
@@ -62,11 +62,11 @@ class Peer:
         await self.frame(opcode, deflate(payload), rsv=4)
 
     async def close(self, code: int | None = None, reason: str | bytes = b"") -> None:
-        """Send a close frame; TCP stays as it is."""
+        """Send a close frame; leave TCP open."""
         await self.frame(Op.CLOSE, close_body(code, reason))
 
     async def flood(self, data: bytes, first: bytes = b"") -> int:
-        """Send the same bytes over and over until TCP refuses them; how often they went out."""
+        """Send the same bytes until TCP refuses them; return how often they were sent."""
         sent = 0
         with suppress(ConnectionError):
             await self.send(first + data)
@@ -84,7 +84,7 @@ class Peer:
             self._reader = asyncio.create_task(self._read())
 
     async def stop_reading(self) -> None:
-        """Take nothing more off the socket, so that TCP pushes back in the end."""
+        """Stop reading, so that TCP applies back-pressure."""
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.wait([self._reader])
@@ -108,7 +108,7 @@ class Peer:
         self.frames += self._decoder.feed(data)
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Wait for a condition on what was read."""
+        """Wait until a condition on what was read holds."""
         async with asyncio.timeout(PATIENCE):
             while not condition():
                 self._changed.clear()
@@ -121,12 +121,12 @@ class Peer:
         return self.ended
 
     async def messages(self, count: int) -> list[Frame]:
-        """Wait for this many data frames; all of those that came."""
+        """Wait for `count` data frames; return all data frames."""
         await self.until(lambda: len(self.data) >= count or self.ended)
         return self.data
 
     async def ping(self, index: int) -> Frame:
-        """Wait for a ping, the first of which has the index 0."""
+        """Wait for ping number `index`, counted from 0."""
 
         def pings() -> list[Frame]:
             return [one for one in self.frames if one.opcode == Op.PING]
@@ -151,7 +151,7 @@ class Peer:
         return [one for one in self.frames if one.opcode == Op.CLOSE]
 
     async def answer_close(self) -> Frame:
-        """Wait for a close frame, echo it, half-close TCP: what a polite peer does."""
+        """Wait for a close frame, echo it and half-close TCP."""
         got = await self.closing()
         with suppress(ConnectionError):
             await self.frame(Op.CLOSE, got.payload)
@@ -161,7 +161,7 @@ class Peer:
     # --- how this peer leaves
 
     def fin(self) -> None:
-        """Half-close TCP: the other end sees EOF, and this end goes on reading."""
+        """Half-close TCP: the other end sees EOF; this end still reads."""
         with suppress(OSError):
             self.sock.shutdown(socket.SHUT_WR)
 
@@ -201,9 +201,9 @@ class RawClient(Peer):
         reads: bool = True,
         then: bytes = b"",
     ) -> Self:
-        """Open TCP to 127.0.0.1 and ask for the upgrade; a header that is None is left out.
+        """Connect to 127.0.0.1 and request the upgrade; leave out headers that are None.
 
-        Bytes in `then` go out in the same write as the request.
+        The bytes `then` are sent in the same write as the request.
         """
         sock = socket.socket()
         if receive_buffer is not None:
@@ -233,7 +233,7 @@ class RawClient(Peer):
 
 
 class RawServer:
-    """Listens on 127.0.0.1; `accept` makes a `Peer` of a connection, upgraded or refused."""
+    """A server on 127.0.0.1; `accept` returns a `Peer`, upgraded or refused."""
 
     def __init__(self, receive_buffer: int | None = None) -> None:
         self.sock = socket.socket()
@@ -255,7 +255,7 @@ class RawServer:
         self.sock.close()
 
     async def accept_tcp(self) -> Peer:
-        """Take one connection and say nothing."""
+        """Accept one connection and send nothing."""
         async with asyncio.timeout(PATIENCE):
             sock, _ = await asyncio.get_running_loop().sock_accept(self.sock)
         self.peers.append(peer := Peer(sock, masks=False))
@@ -269,9 +269,9 @@ class RawServer:
         then: bytes = b"",
         reads: bool = True,
     ) -> Peer:
-        """Take one connection and its request (the peer's `head`), answer 101 or `reply` as it is.
+        """Accept one connection, read its request (`head`), and answer 101 or `reply`.
 
-        Bytes in `then` go out in the same write as the answer.
+        The bytes `then` are sent in the same write as the answer.
         """
         peer = await self.accept_tcp()
         peer.head = await peer.read_head()

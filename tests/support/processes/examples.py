@@ -1,6 +1,6 @@
-"""The examples as tests run them: their modules, and the demo as a process of its own.
+"""Load the modules of `examples/`, and run the demo as a process.
 
-`examples/` is no package: a file there is what a user copies, so it is run or loaded by its path.
+`examples/` is not a package, because users copy single files.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PATIENCE = 30.0  # seconds; how long anything is waited for before the test fail
 
 
 def example(name: str) -> ModuleType:
-    """The module `examples/<name>.py`, new, so that no test sees what another left in it."""
+    """Import `examples/<name>.py` anew, so that tests share no state."""
     sys.path.insert(0, str(EXAMPLES))
     try:
         sys.modules.pop(name, None)
@@ -36,12 +36,12 @@ def example(name: str) -> ModuleType:
 
 
 async def receive(ws: aiohttp.ClientWebSocketResponse) -> aiohttp.WSMessage:
-    """The next message of a peer."""
+    """Return the next message of a peer."""
     return await asyncio.wait_for(ws.receive(), PATIENCE)
 
 
 async def receive_text(ws: aiohttp.ClientWebSocketResponse) -> str:
-    """The next message of a peer, which has to be text."""
+    """Return the next message of a peer, which must be text."""
     message = await receive(ws)
     assert message.type is aiohttp.WSMsgType.TEXT, message
     data: str = message.data
@@ -49,7 +49,7 @@ async def receive_text(ws: aiohttp.ClientWebSocketResponse) -> str:
 
 
 async def receive_close(ws: aiohttp.ClientWebSocketResponse) -> tuple[int, str]:
-    """Code and reason of the close frame that a peer gets next."""
+    """Return the code and reason of the next close frame."""
     message = await receive(ws)
     assert message.type is aiohttp.WSMsgType.CLOSE, message
     return message.data, message.extra or ""
@@ -65,11 +65,11 @@ class Demo:
 
     @property
     def url(self) -> str:
-        """Its page."""
+        """The address of its page."""
         return f"http://127.0.0.1:{self.port}/"
 
     async def end(self, signal: int) -> tuple[int, str]:
-        """Send a signal, and return the exit code and what was written to stderr."""
+        """Send a signal; return the exit code and stderr."""
         self.process.send_signal(signal)
         _, stderr = await asyncio.wait_for(self.process.communicate(), PATIENCE)
         assert self.process.returncode is not None
@@ -96,7 +96,7 @@ async def start_demo(*arguments: str, **environment: str) -> asyncio.subprocess.
 
 @contextlib.asynccontextmanager
 async def running_demo() -> AsyncGenerator[Demo]:
-    """A demo on a free port; it is killed at the end if it has not ended by then."""
+    """Run a demo on a free port; kill it at the end if it still runs."""
     process = await start_demo("--port", "0")
     assert process.stdout is not None
     try:

@@ -1,7 +1,8 @@
-"""A program that opens and ends connections in every way, and prints what is left of them as JSON.
+"""A program that opens and ends connections in every way, and prints what they leave as JSON.
 
-It is a process of its own, as it counts all objects that there are, and turns the collector off.
-`RXWS_TRANSPORT` chooses the path. Arguments: how often each way is gone, and the ways, else all.
+It needs its own process, because it counts all objects and turns the garbage collector off.
+`RXWS_TRANSPORT` chooses the read path. Arguments: the number of runs of each way, and the ways
+(default: all).
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ WATCHED = ("rxws", "reactivex", "aiohttp")
 
 
 def kinds() -> Counter[str]:
-    """How many objects there are, by type, of what a connection is made of; closures are of it."""
+    """Count the objects of rxws, reactivex and aiohttp by type, closures included."""
     found: Counter[str] = Counter()
     for one in gc.get_objects():
         of = one if isinstance(one, FunctionType) else type(one)
@@ -49,7 +50,7 @@ def kinds() -> Counter[str]:
 
 
 def held(loop: Any) -> Counter[str]:
-    """What the process holds besides objects: tasks, timers, descriptors."""
+    """Count tasks, timers and descriptors of the process."""
     timers = [handle for handle in loop._scheduled if not handle.cancelled()]
     return Counter(
         tasks=len(asyncio.all_tasks(loop)), timers=len(timers), fds=len(os.listdir("/proc/self/fd"))
@@ -60,7 +61,7 @@ patience = 5.0  # seconds that what is over may take to be gone
 
 
 async def settled(quiet: Counter[str]) -> Counter[str]:
-    """What is held beyond what is without connections, once that is nothing, or stays."""
+    """Wait until nothing more is held than without connections; return the excess."""
     global patience
     loop = asyncio.get_running_loop()
     deadline = time.monotonic() + patience
@@ -75,13 +76,13 @@ async def settled(quiet: Counter[str]) -> Counter[str]:
 
 
 async def many_times(way: Way, count: int) -> None:
-    """Go a way so often, up to ten times at once, as most of them wait for something."""
+    """Run a way `count` times, up to ten at once."""
     for begin in range(0, count, 10):
         await asyncio.gather(*(way() for _ in range(begin, min(begin + 10, count))))
 
 
 async def examined(way: Way, cycles: int, quiet: Counter[str]) -> dict[str, Any]:
-    """What one time leaves to the collector, what it leaves for good, and what many times do."""
+    """Return what one run leaves to the collector, what it leaks, and what many runs leak."""
     await many_times(way, 10)  # what is made once, and kept, is made now
     await settled(quiet)
     gc.collect()
@@ -111,7 +112,7 @@ async def examined(way: Way, cycles: int, quiet: Counter[str]) -> dict[str, Any]
 
 
 class Refusal(Exception):
-    """What a handler or a pipeline raises here."""
+    """Raised by handlers and pipelines."""
 
 
 def boom(_: object) -> Any:
@@ -134,7 +135,7 @@ async def first_only(conn: rxws.Connection[Any, Any]) -> None:
 
 
 def by_subjects(conn: rxws.Connection[Any, Any]) -> Any:
-    """Subjects, closures and a timer of the handler's own, in a ring."""
+    """Subjects, closures and a timer of the handler, in a reference cycle."""
     subject: Subject[Any] = Subject()
     subject.subscribe(conn.outgoing)
     conn.incoming.pipe(ops.share(), ops.debounce(60.0)).subscribe(
@@ -239,7 +240,7 @@ REFUSED: dict[str, dict[str, str | None]] = {
 
 
 async def server_ways() -> tuple[dict[str, Way], web.AppRunner]:
-    """The ways in which a server's connections end."""
+    """Return the ways in which a server's connections end."""
     app = web.Application()
     for number, (handler, _) in enumerate(SERVER.values()):
         app.router.add_get(f"/{number}", handler)
@@ -278,7 +279,7 @@ async def server_ways() -> tuple[dict[str, Way], web.AppRunner]:
 
 
 async def talks(conn: rxws.Connection[Any, Any]) -> None:
-    """Says a word, hears one, and has closures and a timer of its own."""
+    """Send and receive a message, with closures and a timer."""
     heard: asyncio.Future[object] = asyncio.Future()
     conn.incoming.pipe(ops.map(lambda value: (conn, value)), ops.debounce(60.0)).subscribe(
         on_error=lambda _: None, scheduler=conn.scheduler
@@ -325,7 +326,7 @@ async def waits(conn: rxws.Connection[Any, Any]) -> None:
 
 
 async def answers(peer: Peer) -> None:
-    """Answers a word, and the close."""
+    """Answer a message and the close."""
     await peer.messages(1)
     await peer.text("answer")
     await peer.answer_close()
@@ -380,7 +381,7 @@ ANSWERED: dict[str, dict[str, Any]] = {
 
 
 def client_ways(server: RawServer, session: aiohttp.ClientSession) -> dict[str, Way]:
-    """The ways in which a client's connections end, or do not come about."""
+    """Return the ways in which a client's connections end or fail to open."""
 
     def way(
         body: Any, play: Callable[[Peer], Awaitable[None]], given: aiohttp.ClientSession | None
@@ -434,7 +435,7 @@ def client_ways(server: RawServer, session: aiohttp.ClientSession) -> dict[str, 
 
 
 class accepted:  # noqa: N801 # a context manager
-    """A peer of a server that is forgotten at the end."""
+    """Accept a peer, and forget it at the end."""
 
     def __init__(self, server: RawServer) -> None:
         self.server = server

@@ -1,8 +1,8 @@
-"""A server of its own process, so that what is measured is the server's alone.
+"""A server in its own process, so that tests measure the server alone.
 
-`/NAME?options=JSON` upgrades with one of `HANDLERS` and these options of rxws, `/raw` is aiohttp
-without rxws, and `/stats` tells what the process holds. It prints its port first, then, when it was
-sent SIGTERM and has cleaned up, a line of JSON on how that went.
+`/NAME?options=JSON` upgrades with a handler of `HANDLERS` and these options. `/raw` is aiohttp
+without rxws. `/stats` returns what the process holds. The process prints its port at the start, and
+a line of JSON about its shutdown after SIGTERM.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def echo(conn: rxws.Connection) -> Observable[str | bytes]:
 
 
 def slow(conn: rxws.Connection) -> None:
-    """Keep the loop busy for a millisecond with each message."""
+    """Block the loop for a millisecond with each message."""
 
     def take(message: str | bytes) -> None:
         time.sleep(0.001)
@@ -45,7 +45,7 @@ def slow(conn: rxws.Connection) -> None:
 
 
 def push(conn: rxws.Connection) -> None:
-    """Send more than any kernel takes for a peer that does not read."""
+    """Send more than the kernel buffers for a peer that does not read."""
     conn.incoming.subscribe(lambda _: conn.outgoing.on_next(bytes(16 * MIB)))
 
 
@@ -69,7 +69,7 @@ async def connection(request: web.Request) -> web.StreamResponse:
 
 
 async def raw(request: web.Request) -> web.WebSocketResponse:
-    """What a connection is without rxws."""
+    """Echo with aiohttp alone."""
     ws = web.WebSocketResponse(heartbeat=20.0)
     await ws.prepare(request)
     async for message in ws:
@@ -82,7 +82,7 @@ async def stats(_: web.Request) -> web.Response:
 
 
 def held() -> dict[str, int]:
-    """What the process holds, after all that nobody holds is gone."""
+    """Return what the process holds after garbage collection."""
     for _ in range(3):
         gc.collect()
     if sys.platform == "linux":

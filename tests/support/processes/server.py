@@ -1,4 +1,4 @@
-"""A server in a process of its own, seen from outside, and what is thrown at it."""
+"""A server in its own process, and the load on it."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ class Server:
     port: int
 
     def path(self, name: str, **options: Any) -> str:
-        """The path of a handler with these options of rxws."""
+        """Return the path of a handler with these options."""
         return f"/{name}?options={quote(json.dumps(options))}"
 
     def url(self, name: str, **options: Any) -> str:
-        """The same as a whole URL."""
+        """Return the URL of a handler with these options."""
         return f"ws://127.0.0.1:{self.port}{self.path(name, **options)}"
 
     async def held(self) -> dict[str, int]:
-        """What the process holds: see `server_under_load.held`."""
+        """Return what the process holds: see `loaded_server.held`."""
         async with (
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session,
             session.get(f"http://127.0.0.1:{self.port}/stats") as response,
@@ -60,20 +60,20 @@ class Server:
 
     @property
     def rss(self) -> int:
-        """Bytes of memory that are resident now."""
+        """Current RSS, in bytes."""
         return self._status("VmRSS")
 
     @property
     def peak(self) -> int:
-        """Bytes of memory that were resident at most, ever."""
+        """Peak RSS, in bytes."""
         return self._status("VmHWM")
 
     def forget_peak(self) -> None:
-        """Count the peak from now on."""
+        """Reset the peak."""
         Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
 
     async def end(self) -> dict[str, Any]:
-        """Send SIGTERM, and return what the process says of its shutdown."""
+        """Send SIGTERM, and return the report of the shutdown."""
         self.process.send_signal(signal.SIGTERM)
         out, err = await asyncio.wait_for(self.process.communicate(), PATIENCE)
         assert self.process.returncode == 0, err.decode()
@@ -86,7 +86,7 @@ class Server:
 async def running(
     drain: float = 2.0, module: str = "support.processes.loaded_server", **environment: str
 ) -> AsyncGenerator[Server]:
-    """Run a server; it is killed at the end if it has not ended by then."""
+    """Run a server; kill it at the end if it still runs."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-W",
@@ -119,7 +119,7 @@ async def running(
 
 
 async def flood(server: Server, name: str, seconds: float) -> tuple[int, int]:
-    """Send 1 KiB messages and read nothing; how far RSS rose, and how many messages were taken."""
+    """Send 1 KiB messages and read nothing; return the growth of RSS and the number sent."""
     peer = await RawClient.connect(
         server.port, server.path(name, send_timeout=600.0, heartbeat=600.0), reads=False
     )
@@ -143,7 +143,7 @@ async def flood(server: Server, name: str, seconds: float) -> tuple[int, int]:
 
 
 async def one_cycle(server: Server) -> None:
-    """Connect, say a word and hear it, close, and wait for the end of TCP."""
+    """Connect, exchange a message, close, and wait for the end of TCP."""
     peer = await RawClient.connect(server.port, "/echo")
     await peer.text("word")
     await peer.messages(1)
@@ -155,12 +155,12 @@ async def one_cycle(server: Server) -> None:
 
 
 async def cycles(server: Server, count: int) -> None:
-    """Go through so many connections, a few at a time."""
+    """Open and close `count` connections, ten at a time."""
     await at_once([lambda: one_cycle(server)] * count, width=10)
 
 
 async def at_once(jobs: list[Callable[[], Awaitable[None]]], width: int) -> None:
-    """Do all, so many at a time."""
+    """Run all jobs, `width` at a time."""
     left = iter(jobs)
 
     async def work() -> None:
@@ -173,7 +173,7 @@ async def at_once(jobs: list[Callable[[], Awaitable[None]]], width: int) -> None
 
 
 async def idle_cost(name: str, count: int) -> float:
-    """Bytes that each of so many idle connections adds to the RSS of a new server."""
+    """Return the bytes of RSS that each of `count` idle connections costs a new server."""
     async with running() as server:
         peers: list[RawClient] = []
 

@@ -46,12 +46,12 @@ class ManualCalls:
             self.running -= 1
 
     def finish(self, *values: Any) -> None:
-        """End calls; each returns its value and a mark."""
+        """End calls; each returns `f"{value}!"`."""
         for value in values:
             self._waiting.pop(value).set_result(f"{value}!")
 
     def fail(self, value: Any, error: BaseException) -> None:
-        """End a call by an exception."""
+        """Make a call raise."""
         self._waiting.pop(value).set_exception(error)
 
 
@@ -75,7 +75,7 @@ class ManualMapping:
 
 
 async def settle(*sessions: VirtualSession) -> None:
-    """Let turns of the loop pass until all that follows at once has happened."""
+    """Run the loop and the sessions until nothing more happens without time passing."""
     for _ in range(10):
         await asyncio.sleep(0)
         for virtual in sessions:

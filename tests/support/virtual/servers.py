@@ -1,4 +1,4 @@
-"""Servers in virtual time: what each dial meets, as written beforehand or as a test says."""
+"""Servers in virtual time: each dial opens, fails or waits as the test decides."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from support.virtual.session import HANDSHAKE
 
 AnyConnection = Connection[Any, Any]
 OnDial = Callable[["Dial"], object]
-"""What a dial meets: told of the dial, it opens it, fails it, or leaves it waiting."""
+"""Called with each dial: opens it, fails it, or leaves it waiting."""
 
 
 class Dial:
-    """One dial, and the server that it meets."""
+    """One dial and its server."""
 
     def __init__(self, clock: Clock, observer: ObserverBase[AnyConnection]) -> None:
         self.clock = clock
@@ -49,19 +49,19 @@ class Dial:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing of it is open."""
+        """Whether its connection has closed, or never opened."""
         return self.session is None or (self.session.state is State.CLOSED and self.transport.over)
 
 
 def fail_with(error: Exception) -> OnDial:
-    """Fails at once."""
+    """Fail the dial at once."""
     return lambda dial: dial.fail(error)
 
 
 def open_for(
     seconds: float | None = None, code: int | None = None, *, lost: bool = False
 ) -> OnDial:
-    """Opens at once; after so many seconds the peer closes with the code, or is lost."""
+    """Open at once; after `seconds` the peer closes with `code`, or is lost."""
 
     def meet(dial: Dial) -> None:
         dial.open()
@@ -73,10 +73,10 @@ def open_for(
 
 
 class VirtualServers:
-    """A cold Observable of connections, each dial of which meets what comes next.
+    """A cold Observable of connections; each subscription is a dial.
 
     Args:
-        meets: What the dials meet, one after the other; the last goes on for ever.
+        meets: Called with one dial each, in order; the last with all further dials.
     """
 
     def __init__(self, *meets: OnDial, clock: Clock | None = None) -> None:
@@ -103,7 +103,7 @@ class VirtualServers:
         return Disposable(gone)
 
     def check_nothing_left(self) -> None:
-        """Nothing is open after what closing may take: no connection, no dial, no timer."""
+        """Check that no connection, dial or timer is left after 60 seconds."""
         self.clock.run(60.0)
         assert all(dial.is_over and dial.disposed for dial in self.dials)
         assert self.clock.pending == 0

@@ -1,4 +1,4 @@
-"""A session in virtual time with the peer in hand, and all that it told."""
+"""A session in virtual time, and its peer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class VirtualSession:
         handler: Run on the connection before the first frame, as the server does.
         watch: Whether to subscribe `incoming` and `closed` first.
         overrun: As for `Peer`.
-        options: The session's; there is no heartbeat unless asked for.
+        options: The session's; the default has no heartbeat.
     """
 
     def __init__(
@@ -57,37 +57,37 @@ class VirtualSession:
         self.transport.attach(self.session)
 
     def watch(self, observable: Observable[T]) -> Subscriber[T]:
-        """Subscribe, and note all that comes."""
+        """Subscribe, and record the notifications."""
         return Subscriber(observable, self.clock, scheduler=self.conn.scheduler)
 
     def run(self, seconds: float) -> None:
-        """Let so many seconds pass."""
+        """Advance the clock."""
         self.clock.run(seconds)
 
     def settle(self) -> None:
-        """Let turns of the loop pass until all that follows at once has happened."""
+        """Run turns until nothing more happens without time passing."""
         for _ in range(10):
             self.clock.turn()
 
     @property
     def messages(self) -> list[str | bytes]:
-        """The messages that were written."""
+        """The messages sent."""
         return [sent.message for sent in self.transport.sent if sent.kind < Opcode.CLOSE]
 
     def frames(self, kind: Opcode) -> list[Sent]:
-        """The frames of a kind that were written."""
+        """Return the frames of a kind that were sent."""
         return [sent for sent in self.transport.sent if sent.kind is kind]
 
     @property
     def close_frame(self) -> Sent:
-        """The one close frame that was written, after which nothing was."""
+        """The one close frame that was sent, as the last frame."""
         [sent] = self.frames(Opcode.CLOSE)
         assert self.transport.sent[-1] is sent, "something was sent after the close frame"
         return sent
 
     @property
     def stats(self) -> Stats:
-        """What went through."""
+        """The connection's statistics."""
         return self.conn.flow.stats
 
     @property
@@ -96,11 +96,11 @@ class VirtualSession:
         return dict(self.stats.dropped or {})
 
     def check_over(self, close: Close, error: type[Exception] | None = None) -> None:
-        """All was told, once and for good, also to who comes late.
+        """Check that each stream ended once, and that late subscribers get the same end.
 
         Args:
-            close: What `closed` told, `by` included.
-            error: What ended `incoming`, None for a completion.
+            close: What `closed` emitted, `by` included.
+            error: What ended `incoming`; None for completion.
         """
         late_incoming, late_closed = self.watch(self.conn.incoming), self.watch(self.conn.closed)
         for closed in (self.closed, late_closed):

@@ -1,4 +1,4 @@
-"""A `WebSocketSubject` in virtual time: what its dials meet, what servers got, what was told."""
+"""A `WebSocketSubject` in virtual time, and the servers it dials."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from support.virtual.session import HANDSHAKE
 
 
 def open_at_once(*, begun: bool = True, **options: Any) -> OnDial:
-    """Opens at once; or, not begun, with a wire that takes nothing until it is attached."""
+    """Open at once; with `begun=False` the transport sends nothing until it is attached."""
 
     def meet(dial: Dial) -> None:
         options.setdefault("heartbeat", None)
@@ -33,25 +33,25 @@ def open_at_once(*, begun: bool = True, **options: Any) -> OnDial:
 
 
 def never_open(dial: Dial) -> None:
-    """Neither opens nor fails."""
+    """Neither open nor fail."""
 
 
 def received_by(dial: Dial) -> list[str | bytes]:
-    """The messages that a server got."""
+    """Return the messages that a server received."""
     return [sent.message for sent in dial.transport.sent if sent.kind < Opcode.CLOSE]
 
 
 def close_code_of(dial: Dial) -> int | None:
-    """The code that a server was closed with."""
+    """Return the code of the close frame that a server received."""
     [sent] = [sent for sent in dial.transport.sent if sent.kind is Opcode.CLOSE]
     return sent.code
 
 
 class VirtualSubject:
-    """A subject whose dials meet what is written.
+    """A subject, and the servers that it dials.
 
     Args:
-        meets: What the dials meet, one after the other; the last goes on for ever.
+        meets: Called with one dial each, in order; the last with all further dials.
         options: The subject's.
     """
 
@@ -67,11 +67,11 @@ class VirtualSubject:
         self.dropped: list[tuple[Any, str]] = []
 
     def watch_drops(self) -> None:
-        """Note what is dropped, so that the log says nothing of it."""
+        """Record drops, so that they are not logged."""
         self.feed.drops.subscribe(lambda drop: self.dropped.append((drop.value, drop.reason)))
 
     def notes(self, stream: Any = None) -> Subscriber[Any]:
-        """Subscribe the feed, or a channel of it, and note all that comes."""
+        """Subscribe the subject, or one of its channels."""
         return Subscriber(self.feed if stream is None else stream, self.clock)
 
     @property
@@ -87,7 +87,7 @@ class VirtualSubject:
         self.clock.run(seconds)
 
     def answer_close(self, dial: Dial) -> None:
-        """The server answers the close that it has got."""
+        """Answer the client's close frame."""
         dial.peer.close(close_code_of(dial))
         self.run()
 
@@ -97,7 +97,7 @@ class VirtualSubject:
         return self.statuses.names
 
     def check_nothing_left(self, at_once: Callable[[], object] | None = None) -> None:
-        """Nothing is open after what closing may take: no connection, no dial, no timer."""
+        """Check that no connection, dial or timer is left."""
         if at_once is not None:
             at_once()
         self.network.check_nothing_left()
