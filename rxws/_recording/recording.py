@@ -124,7 +124,7 @@ class Recording:
         for name in ("incoming", "outgoing", "errors", "closed"):
             stream: Any = getattr(conn, name)
             if not isinstance(cast(object, stream), Stream):
-                raise TypeError(f"rxws did not open {conn!r}: add tap() to a chain instead")
+                raise TypeError(f"rxws did not make {stream!r}: add tap() to a chain instead")
             recording._watching.add(stream.watch(LaneObserver(recording.lane(name))))
         recording.title = str(without_secrets(conn.handshake.url))
         return recording
