@@ -55,11 +55,11 @@ class Ledger:
     """What was sent, received and dropped, and how the connection ended.
 
     Attributes:
-        standing: Where the connection stands.
-        waiting: Messages, with their keys, that wait for the wire.
-        written: Messages that were written.
-        dropped: Messages that never will be, by reason.
-        delivered: Messages that came and were decoded.
+        state: The state of the connection.
+        waiting: Messages in the send buffer, with their keys.
+        written: Messages that were sent.
+        dropped: Messages that will never be sent, by reason.
+        delivered: Messages that were received and decoded.
         faults: The names of the faults.
     """
 
@@ -67,52 +67,52 @@ class Ledger:
         self.terms = terms
         self.clock = clock
         self.wire: LedgerTransport
-        self.standing = CloseState()
+        self.state = CloseState()
         self.closing_since = self.draining_since = 0.0
         self.ended_at: float | None = None
-        self.offered: list[Any] = []  # pushed, and not yet seen by the codec
+        self.offered: list[Any] = []  # pushed, but not encoded yet
         self.waiting: list[tuple[Any, str]] = []
         self.written: list[str] = []
-        self.direct: str | None = None  # the message that has to be written next
+        self.direct: str | None = None  # the message that must be sent next
         self.dropped: Counter[str] = Counter()
         self.pushed = self.encode_failures = 0
         self.came: list[str] = []
         self.delivered: list[str] = []
         self.undecodable = self.late = 0
-        self.observed = False  # whether anybody subscribes `errors`
+        self.observed = False  # whether `errors` has a subscriber
         self.faults: list[str] = []
-        self.errors_told: list[tuple[str, bool]] = []  # and whether it must be
-        self.send_lost = False  # whether the session was told
-        self.holds: list[Any] = []  # on the flow, and not let go
-        # The send deadline: when it is, and whether the wire was relieved since it began.
+        self.errors_reported: list[tuple[str, bool]] = []  # whether `errors` must emit it
+        self.send_lost = False  # whether the session was notified
+        self.holds: list[Any] = []  # pauses of the flow that are not disposed
+        # The send deadline, and whether the transport became writable since it was set.
         self.due: float | None = None
-        self.queued = 0  # messages that ever waited
-        self.left = self.mark = 0  # those that had gone at the last relief, and have to be by then
+        self.queued = 0  # messages that were ever buffered
+        self.left = self.mark = 0  # how many had left then, and must have left by the deadline
         self.relieved = True
-        # The heartbeat: when it looks next, and what it saw at its ping.
+        # The heartbeat: its next ping, its next check, and the signs of life at the ping.
         self.beat_at = terms.heartbeat
         self.look_at: float | None = None
         self.seen: tuple[int, float] = (0, 0.0)
         self.paused = 0.0
         self.paused_since: float | None = None
 
-    # --- where it stands
+    # --- the state
 
     @property
     def phase(self) -> Phase:
-        """Where the connection stands."""
-        return self.standing.phase
+        """The phase of the connection."""
+        return self.state.phase
 
     @property
     def verdict(self) -> Verdict | None:
-        """How it ended."""
-        return self.standing.verdict
+        """How the connection ended."""
+        return self.state.verdict
 
     def happens(self, *event: Any) -> None:
-        """Something happens now."""
+        """Apply an event."""
         self.catch_up()
         before = self.phase
-        self.standing = next_state(self.standing, event, self.terms.completes)
+        self.state = next_state(self.state, event, self.terms.completes)
         if before is not self.phase:
             match self.phase:
                 case Phase.DRAINING:
@@ -124,7 +124,7 @@ class Ledger:
                     self.due = None
 
     def catch_up(self) -> None:
-        """Let the deadlines that have passed by now have their way, the earliest first."""
+        """Apply the deadlines that have passed, the earliest first."""
         while self.phase is not Phase.CLOSED:
             due = [(at, what) for at, what in self._deadlines() if at <= self.clock.time]
             if not due:
@@ -150,7 +150,7 @@ class Ledger:
                     self.beat_at = None
                     continue
             event = (what, self.wire.writable) if what == "lost" else (what,)
-            self.standing = next_state(self.standing, event, self.terms.completes)
+            self.state = next_state(self.state, event, self.terms.completes)
             self.ended_at, self.due = at, None
 
     def _deadlines(self) -> list[tuple[float, str]]:
@@ -163,7 +163,7 @@ class Ledger:
             found.append((self.draining_since + self.terms.send_timeout, "a send is stuck"))
         if self.phase is Phase.CLOSING:
             found.append((self.closing_since + self.terms.close_timeout, "overdue"))
-        # As the clock has it: in microseconds.
+        # The clock counts microseconds.
         return [(round(at, 6), what) for at, what in found if at is not None]
 
     def _signs(self, at: float) -> tuple[int, float]:
@@ -171,7 +171,7 @@ class Ledger:
         return self.wire.received, round(self.paused + paused, 6)
 
     def reading(self, goes_on: bool) -> None:
-        """Reading is paused, or goes on."""
+        """Record that reading was paused or resumed."""
         self.catch_up()
         now = self.clock.time
         if not goes_on:
@@ -182,34 +182,33 @@ class Ledger:
 
     @property
     def paused_by_now(self) -> float:
-        """Seconds that reading was paused."""
+        """The seconds for which reading was paused."""
         since = self.paused_since
         return self.paused + (0.0 if since is None else self.clock.time - since)
 
-    # --- what goes out
+    # --- outgoing
 
     def push(self, value: Any) -> None:
-        """A message is pushed through `outgoing`, or will be as soon as its thread's turn is."""
+        """Record that a message was pushed into `outgoing`, from any thread."""
         self.catch_up()
         if self.phase is Phase.OPEN and self.send_lost and not self.wire.reading:
-            self.happens(
-                "lost", self.wire.writable
-            )  # a loss during a pause is told by a send that fails
+            # While reading is paused, a send that fails reveals the loss.
+            self.happens("lost", self.wire.writable)
         self.pushed += 1
         self.offered.append(value)
 
-    def turned_away(self) -> None:
-        """What was pushed and has not reached the codec never will."""
+    def drop_pushed(self) -> None:
+        """Drop the messages that were pushed but not encoded."""
         self.dropped["closed"] += len(self.offered)
         self.offered.clear()
 
     def encode(self, value: Any) -> str:
-        """The session encodes a message to send it: the codec of all sessions here."""
+        """Encode a message and record it; the codec of the session."""
         self.catch_up()
         assert self.phase is Phase.OPEN, f"{value!r} is sent though the connection is {self.phase}"
         assert not self.send_lost, f"{value!r} is sent into a lost TCP"
         assert any(value is each for each in self.offered), f"{value!r} was not pushed"
-        while self.offered[0] is not value:  # pushed before, and turned away
+        while self.offered[0] is not value:  # pushed before, and dropped
             self.offered.pop(0)
             self.dropped["closed"] += 1
         self.offered.pop(0)
@@ -230,7 +229,7 @@ class Ledger:
             if self._cost() + len(text) + EACH > terms.max_buffer:
                 self.dropped["overflow"] += 1
                 if terms.policy == "close":
-                    self.gave_up()
+                    self.drop_waiting()
                     self.happens("overflow")
                 return
             self.waiting.append((None, text))
@@ -253,14 +252,14 @@ class Ledger:
     def _cost(self) -> int:
         return sum(len(text) + EACH for _, text in self.waiting) + self.wire.buffered
 
-    def gave_up(self) -> None:
-        """What waits will not leave."""
+    def drop_waiting(self) -> None:
+        """Drop the messages in the send buffer."""
         self.dropped["closed"] += len(self.waiting)
         self.waiting.clear()
         self.due = None
 
     def write(self, sent: Sent) -> None:
-        """A frame is written."""
+        """Check and record a frame that was sent."""
         self.catch_up()
         assert not self.wire.closes, f"{sent} follows a close frame"
         if sent.kind is Opcode.CLOSE:
@@ -277,7 +276,7 @@ class Ledger:
         assert sent.code is None or (1000 <= sent.code < 5000)
         assert not self.waiting, f"{sent} overtakes messages"
         if self.phase is Phase.DRAINING:
-            assert (sent.code, sent.reason) == self.standing.ours
+            assert (sent.code, sent.reason) == self.state.ours
             self.happens("our close leaves")
         else:
             assert self.verdict is not None, f"{sent} though nobody has closed"
@@ -286,7 +285,7 @@ class Ledger:
                 assert sent.reason == self.verdict.reason
 
     def full(self, full: bool) -> None:
-        """The wire is full, or takes frames again."""
+        """Record that the transport is full, or writable again."""
         self.catch_up()
         if not full:
             self.relieved = True
@@ -299,17 +298,17 @@ class Ledger:
         self.mark = self.queued
         self.relieved = False
 
-    # --- what comes in
+    # --- incoming
 
     def arrive(self, text: str) -> None:
-        """A message comes."""
+        """Record a received message."""
         self.catch_up()
         self.came.append(text)
         if self.phase is Phase.CLOSED:
             self.late += 1
 
     def decode(self, text: str | bytes) -> str:
-        """The session decodes a message to deliver it."""
+        """Decode a message and record it; the codec of the session."""
         assert isinstance(text, str)
         assert not (self.holds and self.phase is Phase.OPEN), f"{text!r} passes a hold"
         if text.startswith("undecodable"):
@@ -321,19 +320,19 @@ class Ledger:
         return text
 
     def fault(self, name: str, code: int = 1011) -> None:
-        """Something fails that is not the end, unless nobody hears of it."""
+        """Record a fault; it ends the connection if `errors` has no subscriber."""
         self.faults.append(name)
         if self.observed:
-            # What is found out while the end is told may come too late for `errors`.
-            self.errors_told.append((name, self.phase is not Phase.CLOSED))
+            # A fault during the end may be too late for `errors`.
+            self.errors_reported.append((name, self.phase is not Phase.CLOSED))
         elif self.phase is Phase.OPEN:
             self.happens("unheard fault", code)
 
-    # --- the sums
+    # --- settled
 
     def settled(self) -> None:
-        """All that follows at once has happened."""
-        self.turned_away()
+        """Record that nothing more happens without time passing."""
+        self.drop_pushed()
         if self.wire.writable and not self.waiting:
             self.due = None
         self.catch_up()
@@ -366,7 +365,7 @@ class LedgerTransport(FakeTransport):
 
     def abort(self) -> None:
         self.ledger.catch_up()
-        self.ledger.gave_up()
+        self.ledger.drop_waiting()
         super().abort()
 
     def set_writable(self, writable: bool, buffered: int = 0) -> None:
@@ -402,12 +401,12 @@ class LedgerReceiver:
     def on_unsendable(self) -> None:
         self.ledger.catch_up()
         self.ledger.send_lost = True
-        self.ledger.gave_up()
+        self.ledger.drop_waiting()
         self.session.on_unsendable()
 
     def on_lost(self) -> None:
         self.ledger.happens("lost", self.ledger.wire.writable)
-        self.ledger.gave_up()
+        self.ledger.drop_waiting()
         self.session.on_lost()
 
     def on_cancelled(self) -> None:

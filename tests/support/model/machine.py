@@ -1,4 +1,4 @@
-"""A session, all that can be done to it in any order, and what must be true all the time."""
+"""A state machine for hypothesis: a session, its events in any order, and its invariants."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ POLICIES: list[Any] = [
     rxws.overflow.latest(),
     rxws.overflow.latest(len),
 ]
-# What a message makes those do who take it; most just take it.
+# What a message makes its subscriber do; most do nothing.
 KINDS = ["plain"] * 4 + [
     "undecodable",
     "undecodable kind",
@@ -70,11 +70,11 @@ ENDING = {"undecodable", "undecodable kind", "raise", "close", "fail", "give up"
 
 
 class Boom(Exception):
-    """What fails."""
+    """Raised by subscribers and pipelines."""
 
 
 class MessageSubscriber(Subscriber[str]):
-    """A subscriber of `incoming` that does what the messages say."""
+    """A subscriber of `incoming` that does what each message asks for."""
 
     def __init__(self, machine: SessionMachine) -> None:
         self.machine = machine
@@ -85,7 +85,7 @@ class MessageSubscriber(Subscriber[str]):
 
     @property
     def due(self) -> list[str]:
-        """What it has to have been told."""
+        """The messages that it must have received."""
         return self.machine.ledger.delivered[self.first : self.last]
 
     def leave(self) -> None:
@@ -114,7 +114,7 @@ class MessageSubscriber(Subscriber[str]):
 
 
 def ending(step: Any) -> Any:
-    """A rule that ends a connection, as long as it is open."""
+    """Mark a rule that may end the connection; it waits for `peace` steps."""
     return precondition(lambda self: self.peace <= 0)(step)
 
 
@@ -142,9 +142,9 @@ class SessionMachine(RuleBasedStateMachine):
     ) -> None:
         """Open a connection.
 
-        So many steps pass before anybody ends it, or else few lives would be long.
+        No rule ends it during the first `peace` steps, so that some runs are long.
         """
-        logging.disable(logging.CRITICAL)  # what is logged is tested where it is told
+        logging.disable(logging.CRITICAL)  # other tests check the log
         name: str = policy if isinstance(policy, str) else "latest"
         terms = LedgerOptions(name, getattr(policy, "key", None), completes, heartbeat)
         self.terms = terms
@@ -188,13 +188,13 @@ class SessionMachine(RuleBasedStateMachine):
         self.settle()
 
     def handle(self, conn: rxws.Connection[Any, Any]) -> Any:
-        """The handler."""
+        """Handle the connection."""
         if self.handler == "maps":
             return conn.incoming.pipe(ops.map(self.map))
         return rx.never() if self.handler == "pushes" else None
 
     def map(self, value: str) -> str:
-        """What the pipeline does with each message."""
+        """Map a message, as the pipeline does."""
         if value.startswith("fail"):
             self.mapping = False
             self.fail(Boom("secret"))
@@ -211,14 +211,14 @@ class SessionMachine(RuleBasedStateMachine):
         return Subscriber(observable, self.clock, scheduler=self.conn.scheduler)
 
     def settle(self) -> None:
-        """Let turns pass until all that follows at once has happened."""
+        """Run turns until nothing more happens without time passing."""
         self.peace -= 1
         for _ in range(10):
             self.clock.turn()
         self.ledger.settled()
 
     def answer(self, sent: Sent) -> None:
-        """The peer answers pings."""
+        """Answer pings, as the peer does."""
         if sent.kind is Opcode.PING and self.alive:
             self.clock.schedule(lambda *_: self.peer.pong(sent.payload))
 
@@ -241,7 +241,7 @@ class SessionMachine(RuleBasedStateMachine):
         self.ledger.holds.append(self.conn.flow.pause())
 
     def fail(self, error: Exception) -> None:
-        """An exception comes to `outgoing`: what the ledger have to know."""
+        """Tell the ledger of an exception in `outgoing`."""
         self.ledger.catch_up()
         if self.ledger.phase is not Phase.OPEN:
             self.ledger.fault(type(error).__name__)
@@ -288,7 +288,7 @@ class SessionMachine(RuleBasedStateMachine):
 
     @rule(count=st.integers(2, 40), size=st.sampled_from([0, 100, 500]))
     def falls_behind(self, count: int, size: int) -> None:
-        """The peer stops taking, and we go on."""
+        """The peer stops reading while we send."""
         self.peer.stop()
         for _ in range(count):
             self.send(size)
@@ -296,7 +296,7 @@ class SessionMachine(RuleBasedStateMachine):
 
     @rule(count=st.integers(2, 25), times=st.integers(1, 10))
     def peer_takes_one_now_and_then(self, count: int, times: int) -> None:
-        """It trickles."""
+        """The peer reads slowly."""
         self.falls_behind(count, 0)
         for _ in range(times):
             self.clock.run(2.1)
@@ -306,7 +306,7 @@ class SessionMachine(RuleBasedStateMachine):
     @ending
     @rule(code=st.sampled_from(SENDABLE), count=st.integers(2, 5))
     def closes_behind_messages(self, code: int, count: int) -> None:
-        """Our close frame waits."""
+        """Our close frame waits in the send buffer."""
         self.peer.stop()
         for _ in range(count):
             self.send(0)
@@ -362,7 +362,7 @@ class SessionMachine(RuleBasedStateMachine):
 
     @rule(kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=4))
     def holds_and_is_sent_to(self, kinds: list[str]) -> None:
-        """Messages wait for a hold to go."""
+        """Messages wait for the end of a pause."""
         self.hold()
         self.peer_sends(kinds, False)
 
@@ -381,7 +381,7 @@ class SessionMachine(RuleBasedStateMachine):
     def hears_errors(self) -> None:
         if self.ledger.phase is not Phase.CLOSED:
             self.ledger.observed = True
-            self.ledger.errors_told.clear()
+            self.ledger.errors_reported.clear()
             for one in self.hearers:
                 one.subscription.dispose()
             self.hearers = [self.watch(self.conn.errors)]
@@ -482,16 +482,16 @@ class SessionMachine(RuleBasedStateMachine):
         self.clock.run(seconds)
         self.settle()
 
-    # --- what is true all the time
+    # --- invariants
 
     @property
     def kept(self) -> int:
-        """Messages that wait for a hold to go, or for somebody to take them."""
+        """The messages that wait for the end of a pause, or for a subscriber."""
         return len(self.session.incoming._kept or ())
 
     @property
     def taken(self) -> bool:
-        """Whether anybody subscribes `incoming`."""
+        """Whether `incoming` has a subscriber."""
         return self.mapping or any(taker.last is None for taker in self.takers)
 
     @invariant()
@@ -568,7 +568,7 @@ class SessionMachine(RuleBasedStateMachine):
         dropped = {
             reason: n for reason, n in (stats.dropped or {}).items() if reason != "unobserved"
         }
-        ledger.dropped["closed"] += ledger.late  # they are counted alike
+        ledger.dropped["closed"] += ledger.late  # both count as closed
         assert dropped == {reason: n for reason, n in ledger.dropped.items() if n}
         ledger.dropped["closed"] -= ledger.late
         assert not ledger.offered
@@ -590,7 +590,7 @@ class SessionMachine(RuleBasedStateMachine):
     def check_errors(self) -> None:
         for one in self.hearers:
             told = [type(error).__name__ for error in one.values]
-            for name, must in self.ledger.errors_told:
+            for name, must in self.ledger.errors_reported:
                 if told[:1] == [name]:
                     told.pop(0)
                 else:
@@ -621,7 +621,7 @@ class SessionMachine(RuleBasedStateMachine):
             logging.disable(logging.NOTSET)
 
     def end(self) -> None:
-        """Let it come to its end, in which nothing is left."""
+        """End the connection; check that nothing is left."""
         self.ending = True
         for hold in self.ledger.holds:
             hold.dispose()

@@ -1,6 +1,6 @@
-"""One program of what two ends do, run on four wires; what the library tells must be the same.
+"""Play the same steps on four transports; rxws must report the same on each.
 
-A step waits until each end has seen it, so that nothing depends on time. Each wire is a small
+A step waits until both ends have seen it, so that nothing depends on time. Each transport has a
 driver: the fake transport in virtual time, `rxws.testing.pair`, and a server with a raw peer.
 """
 
@@ -36,7 +36,7 @@ VIOLATIONS: dict[int, tuple[int, bytes]] = {
 
 
 class Boom(Exception):
-    """What fails."""
+    """Raised by subscribers."""
 
 
 def _decode(data: str | bytes) -> str | bytes:
@@ -55,7 +55,7 @@ OPTIONS: dict[str, Any] = {
 
 @dataclass
 class Notifications:
-    """All that a connection tells, and what its peer got: what is compared.
+    """The notifications of a connection and what its peer received.
 
     Attributes:
         incoming: The values, and how it ended.
@@ -82,7 +82,7 @@ def _end(error: Exception | None) -> Any:
 
 
 class Driver(ABC):
-    """A connection on some wire, and its peer."""
+    """A connection on some transport, and its peer."""
 
     conn: AnyConnection
 
@@ -99,7 +99,7 @@ class Driver(ABC):
             self.conn.errors.subscribe(lambda error: self._note("errors", type(error).__name__))
 
     def watch(self, conn: AnyConnection) -> None:
-        """Note what a connection tells from the beginning."""
+        """Record the notifications of a connection."""
         self.conn = conn
         self._subscribe("outgoing", conn.outgoing)
         conn.closed.subscribe(
@@ -130,7 +130,7 @@ class Driver(ABC):
         self.changed.set()
 
     async def until(self, condition: Callable[[], Any]) -> None:
-        """Wait until the connection has told something."""
+        """Wait until a condition on the notifications holds."""
         async with asyncio.timeout(PATIENCE):
             while not condition():
                 self.changed.clear()
@@ -141,7 +141,7 @@ class Driver(ABC):
 
     @abstractmethod
     async def hear(self, message: str | bytes) -> None:
-        """The peer sends a message."""
+        """Send a message from the peer."""
 
     @abstractmethod
     async def peer_closes(self, code: int | None, reason: str) -> None: ...
@@ -154,11 +154,11 @@ class Driver(ABC):
 
     @abstractmethod
     async def peer_has(self, count: int) -> None:
-        """Wait until the peer has got so many messages."""
+        """Wait until the peer has received `count` messages."""
 
     @abstractmethod
     async def goodbye(self, answer: bool) -> None:
-        """The peer gets our close frame, answers it if it has not closed itself, and ends TCP."""
+        """Let the peer answer our close frame, unless it closed first, and end TCP."""
 
     @property
     @abstractmethod
@@ -166,11 +166,11 @@ class Driver(ABC):
 
     @abstractmethod
     async def gone(self) -> None:
-        """The wire is gone, and `told.peer` complete."""
+        """Wait for the end of the transport, and complete `told.peer`."""
 
 
 class FakeDriver(Driver):
-    """The fake transport and its peer, in virtual time."""
+    """A fake transport and its peer, in virtual time."""
 
     async def connect(self) -> None:
         self.clock = Clock()
@@ -230,7 +230,7 @@ class FakeDriver(Driver):
 
 
 class PairDriver(Driver):
-    """`rxws.testing.pair`; the peer is a connection, too, and answers by itself."""
+    """`rxws.testing.pair`; the peer is a connection that answers by itself."""
 
     async def connect(self) -> None:
         options: Any = OPTIONS
@@ -241,7 +241,7 @@ class PairDriver(Driver):
         self.got: list[Any] = []
         theirs.incoming.subscribe(self._got, lambda _: None)
         theirs.errors.subscribe()
-        # A code is seen on the wire: the peer's session tells of a close that it answers only.
+        # Read the code from the frame: the peer's session reports a close only if it answers it.
         end = self.pair._ends[0]
         carry = end._carry
 
@@ -293,7 +293,7 @@ class PairDriver(Driver):
 
 
 class DriverServer:
-    """A server of the library's; each connection is handed to the driver that has dialled."""
+    """A server by rxws that gives each connection to the driver that dialled."""
 
     def __init__(self) -> None:
         self.drivers: list[SocketDriver] = []
@@ -312,13 +312,13 @@ class DriverServer:
 
     @property
     def port(self) -> int:
-        """Where."""
+        """The port of the server."""
         port: int = self.runner.addresses[0][1]
         return port
 
     @property
     def sessions(self) -> set[Session[Any, Any]]:
-        """Those that are open."""
+        """The open sessions."""
         return self.app[_CONNECTIONS]._open
 
 
@@ -332,7 +332,7 @@ class SocketDriver(Driver):
         self.choose = choose
 
     def accepted(self, conn: AnyConnection) -> None:
-        """The server has accepted the peer."""
+        """Attach the connection that the server accepted."""
         self.watch(conn)
         self.changed.set()
 
@@ -394,14 +394,14 @@ class SocketDriver(Driver):
 
 
 class Program:
-    """Runs steps on a driver."""
+    """Run steps on a driver."""
 
     def __init__(self, steps: list[Step], hears_errors: bool) -> None:
         self.steps = steps
         self.hears_errors = hears_errors
 
     async def run(self, driver: Driver) -> Notifications:
-        """Run them, and return all that was told."""
+        """Run the steps, and return the notifications."""
         self.driver, self.told = driver, driver.told
         self.values = self.faults = self.sent = 0
         self.taking = True
@@ -424,7 +424,7 @@ class Program:
         return self.taking and not self.driver.holds
 
     async def _seen(self) -> None:
-        """Wait until what the peer sent was told, if nothing holds it up."""
+        """Wait until the peer's messages were emitted, unless the flow is paused."""
         if self._free:
             await self.driver.until(
                 lambda: (
@@ -444,7 +444,7 @@ class Program:
         return bytes(what) if isinstance(what, int) else what
 
     async def _do(self, what: str, *args: Any) -> bool:
-        """Do a step; tell whether it was the last."""
+        """Run a step; return whether it was the last."""
         driver = self.driver
         match what:
             case "hear":
@@ -467,7 +467,9 @@ class Program:
                 self.sent += 1
                 await driver.peer_has(self.sent)
             case "send fault":
-                if not self.hears_errors:  # what is on its way is told before the end, or is not
+                if (
+                    not self.hears_errors
+                ):  # messages in flight may or may not be emitted before the end
                     await self._unhold()
                     await self._seen()
                 driver.conn.outgoing.on_next(object())
