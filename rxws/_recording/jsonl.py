@@ -49,10 +49,6 @@ class Event(NamedTuple):
     data: Any
 
 
-# The `type` of a line with a value: it says how `data` is encoded.
-_VALUES = ("text", "binary", "json", "repr")
-
-
 def write(path: str | os.PathLike[str], events: Iterable[Event]) -> None:
     """Write events to a file."""
     with open(path, "w", encoding="utf-8") as file:
@@ -84,11 +80,10 @@ def read(path: str | os.PathLike[str]) -> list[Event]:
 
 
 def _event(line: dict[str, Any]) -> Event:
-    kind, data = line["type"], line.get("data")
+    kind, data = _unpack(line["type"], line.get("data"))
     direction = line.get("dir")
     if direction not in ("in", "out", None):
         raise ValueError(f"dir={direction!r} must be 'in', 'out' or null")
-    kind, data = _unpack(kind, data)
     if not math.isfinite(line["t"]):
         raise ValueError(f"t={line['t']!r} must be a finite number of seconds")
     return Event(float(line["t"]), str(line["lane"]), direction, kind, data)
@@ -143,7 +138,7 @@ def _unpack(kind: str, data: Any) -> tuple[str, Any]:
         return kind, None
     if kind == "dropped":
         return kind, int(data)
-    if kind not in _VALUES:
+    if kind not in ("text", "binary", "json", "repr"):
         raise ValueError(f"unknown type {kind!r}")
     if kind == "binary":
         return "next", base64.b64decode(data, validate=True)

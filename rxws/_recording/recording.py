@@ -58,8 +58,6 @@ class Recording:
         ValueError: `keep` is not a whole number above 0.
 
     Examples:
-        Record a connection and save the recording when it closes:
-
         ```python
         @rxws.websocket
         def handler(conn):
@@ -67,15 +65,6 @@ class Recording:
             conn.closed.subscribe(lambda _: recording.save("session.jsonl"))
             return conn.incoming.pipe(ops.debounce(0.3), recording.tap("debounced"))
         ```
-
-        Record the values at one point of any chain of operators:
-
-        >>> import reactivex as rx
-        >>> recording = Recording()
-        >>> rx.of(1, 2).pipe(recording.tap("numbers")).run()
-        2
-        >>> [(event.type, event.data) for event in recording.events]
-        [('next', 1), ('next', 2), ('completed', None)]
     """
 
     def __init__(
@@ -215,16 +204,13 @@ class Recording:
         Raises:
             OSError: The file cannot be written.
         """
+        lanes = self.lanes.values()
         dropped = [
             Event(lane.events[0].t, lane.name, lane.dir, "dropped", lane.dropped)
-            for lane in self.lanes.values()
+            for lane in lanes
             if lane.dropped
         ]
-        empty = [
-            Event(0.0, lane.name, lane.dir, "empty", None)
-            for lane in self.lanes.values()
-            if not len(lane)
-        ]
+        empty = [Event(0.0, each.name, each.dir, "empty", None) for each in lanes if not len(each)]
         write(path, [*empty, *dropped, *self.events])
 
     @classmethod
