@@ -1,4 +1,4 @@
-"""Callbacks in the context of the cell that subscribed, in a kernel that is made believe."""
+"""Callbacks run in the context of the notebook cell that subscribed; with a fake kernel."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from support.virtual.session import VirtualSession
 CELL = contextvars.ContextVar[str]("cell", default="none")
 
 
-class Shell:
-    """IPython's shell in a kernel, as much of it as is asked for."""
+class FakeShell:
+    """The part of IPython's kernel shell that rxws uses."""
 
     kernel = object()
     parent: Any = None
@@ -32,9 +32,9 @@ class Shell:
 
 
 @pytest.fixture
-def kernel(monkeypatch: pytest.MonkeyPatch) -> Shell:
-    """A kernel in this process; nothing is shown by it but noted."""
-    made: Any = Shell()
+def kernel(monkeypatch: pytest.MonkeyPatch) -> FakeShell:
+    """A fake kernel in this process, which records what is displayed."""
+    made: Any = FakeShell()
     ipython: Any = ModuleType("IPython")
     ipython.get_ipython = lambda: made
     made.shown = []
@@ -43,11 +43,11 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Shell:
     monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))
     monkeypatch.setitem(sys.modules, "IPython", ipython)
     monkeypatch.setitem(sys.modules, "IPython.display", of_display)
-    return made  # type: ignore[no-any-return] # it is one
+    return made  # type: ignore[no-any-return] # it is a FakeShell
 
 
 def test_there_is_no_shell_outside_a_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor in a terminal with IPython, where what is printed has one place only."""
+    """There is no shell outside a kernel, nor in IPython's terminal, which has one output."""
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     assert shell() is None
     assert notebook.cell_of_now() is notebook.run_of_now() is None
@@ -59,14 +59,14 @@ def test_there_is_no_shell_outside_a_kernel(monkeypatch: pytest.MonkeyPatch) -> 
     assert shell() is None
 
 
-def test_callbacks_run_in_the_context_of_who_subscribes(kernel: Shell) -> None:
-    """Those of a function, and those of an observer, of a value, of the end, of a late comer."""
+def test_callbacks_run_in_the_context_of_the_subscription(kernel: FakeShell) -> None:
+    """Functions and observers are called in the context in which they subscribed."""
     virtual, seen = VirtualSession(), list[str]()
     CELL.set("one")
     virtual.conn.incoming.subscribe(lambda _: seen.append(CELL.get()))
     CELL.set("two")
-    told: Observer[Any] = Observer(on_completed=lambda: seen.append(CELL.get()))
-    virtual.conn.incoming.subscribe(told)
+    observer: Observer[Any] = Observer(on_completed=lambda: seen.append(CELL.get()))
+    virtual.conn.incoming.subscribe(observer)
     CELL.set("three")
     virtual.peer.message("a")
     virtual.peer.close(1000)
@@ -79,7 +79,7 @@ def test_callbacks_run_in_the_context_of_who_subscribes(kernel: Shell) -> None:
 def test_outside_a_kernel_callbacks_run_in_the_callers_context(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Nothing is wrapped there: it costs nothing."""
+    """Outside a kernel callbacks are not wrapped and run in the caller's context."""
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     virtual, seen = VirtualSession(), list[str]()
     CELL.set("one")
@@ -91,7 +91,7 @@ def test_outside_a_kernel_callbacks_run_in_the_callers_context(
 
 
 def test_a_callback_may_call_itself() -> None:
-    """One context is not entered twice."""
+    """A kept callback may call itself, though a context cannot be entered twice."""
     seen: list[int] = []
 
     def count(number: int) -> None:
@@ -105,8 +105,8 @@ def test_a_callback_may_call_itself() -> None:
     assert keep(None) is None
 
 
-def test_what_a_callback_subscribes_is_not_its_subscribers() -> None:
-    """Who gathers the flows below a chain gathers none that a value brings later."""
+def test_subscriptions_within_a_callback_are_not_collected_upstream() -> None:
+    """A subscription within a callback does not count as upstream of the chain."""
     virtual = VirtualSession()
     with collect_upstreams() as flows:
         kept: Any = keep(lambda: virtual.conn.incoming.subscribe())
@@ -116,7 +116,7 @@ def test_what_a_callback_subscribes_is_not_its_subscribers() -> None:
 
 
 def test_a_cell_is_known_by_its_id_or_its_text(kernel: Any) -> None:
-    """Its id is the front end's; not all send one. A run has one name in any case."""
+    """A cell is identified by its id if the front end sends one, else by its text."""
     assert notebook.in_kernel()
     assert notebook.cell_of_now() is None
     kernel.parent = {"header": {"msg_id": "m1"}, "metadata": {}, "content": {"code": "1 + 1"}}
@@ -128,7 +128,7 @@ def test_a_cell_is_known_by_its_id_or_its_text(kernel: Any) -> None:
 
 
 def test_updates_are_shown_in_an_empty_context(kernel: Any) -> None:
-    """What is shown first goes to its cell; what a cell that is over updates would be dropped."""
+    """Updates are displayed in an empty context, as those of a finished cell are dropped."""
     CELL.set("one")
     notebook.show({"text/plain": "a"}, "id")
     notebook.show({"text/plain": "b"}, "id", update=True)

@@ -1,4 +1,4 @@
-"""The value that users hold."""
+"""`Connection` and the values `Close`, `Handshake`, `Stats` and `Frame`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from rxws._core.frames import Frame, Opcode
 from support.virtual.session import HANDSHAKE, VirtualSession
 
 
-def test_a_connection_is_three_streams_and_what_is_around_them() -> None:
-    """Nothing more, so that it can be read at a glance."""
+def test_the_fields_of_a_connection() -> None:
+    """A Connection has exactly these fields; its streams are Observables."""
     names = [field.name for field in dataclasses.fields(Connection)]
     assert names == [
         "incoming",
@@ -39,15 +39,15 @@ def test_a_connection_is_three_streams_and_what_is_around_them() -> None:
 
 
 def test_a_connection_is_frozen() -> None:
-    """It is handed around; nobody changes it for another."""
+    """A Connection is frozen and has no `__dict__`."""
     conn: Any = VirtualSession().conn
     with pytest.raises(dataclasses.FrozenInstanceError):
         conn.outgoing = None
     assert not hasattr(conn, "__dict__")
 
 
-def test_a_stream_says_who_listens() -> None:
-    """Its repr tells its kind, how many are subscribed, and whether it is over."""
+def test_repr_of_the_streams() -> None:
+    """The repr of a stream shows its kind, its subscribers and whether it has ended."""
     virtual = VirtualSession()
     streams = [
         virtual.conn.incoming,
@@ -67,16 +67,16 @@ def test_a_stream_says_who_listens() -> None:
     assert repr(virtual.conn.closed) == "<ReplayStream ended subscribers=0>"
 
 
-def test_a_connection_keeps_secrets() -> None:
-    """Neither its repr nor a recording's title has a token: notebooks are saved with them."""
+def test_repr_of_a_connection_has_no_secrets() -> None:
+    """Neither the repr nor a recording's title has credentials or the query of the URL."""
     address = URL("wss://me:secret@peer.example/x?token=secret")
     conn = dataclasses.replace(VirtualSession().conn, handshake=Handshake(address, {}))
     assert repr(conn).startswith("<Connection wss://peer.example/x remote")
     assert rxws.Recording.of(conn).title == "wss://peer.example/x"
 
 
-def test_a_connection_shows_itself_in_a_line() -> None:
-    """In a notebook or a log: where to, and how much went through."""
+def test_repr_of_a_connection() -> None:
+    """The repr of a Connection shows URL, remote address and flow in one line."""
     virtual = VirtualSession(watch=True)
     virtual.peer.message("a")
     virtual.conn.outgoing.on_next("b")
@@ -93,7 +93,7 @@ def test_a_connection_shows_itself_in_a_line() -> None:
 
 
 def test_stats_are_a_value() -> None:
-    """Two of nothing are equal, and what was read stays as it was."""
+    """`Stats` compare by value and do not change after they are read."""
     assert Stats() == Stats()
     virtual = VirtualSession(watch=True)
     before = virtual.stats
@@ -102,17 +102,17 @@ def test_stats_are_a_value() -> None:
     assert (virtual.stats.sent_messages, virtual.stats.sent_bytes) == (1, 4)
 
 
-# --- the vocabulary: values that check themselves ----------------------------------------------
+# --- values that are checked on creation -------------------------------------------------------
 
 
-def test_a_close_is_a_plain_1000_unless_told_otherwise() -> None:
-    """Without arguments it is the normal closure, by us, without a reason."""
+def test_close_defaults_to_1000_by_local() -> None:
+    """`Close()` is 1000 without a reason, by "local"."""
     close = Close()
     assert (close.code, close.reason, close.by) == (1000, "", "local")
 
 
-def test_who_closed_takes_no_part_in_equality() -> None:
-    """Closes are equal where code and reason are, whoever ended the connection."""
+def test_by_is_not_compared() -> None:
+    """Closes are equal if code and reason are, whatever `by` is."""
     assert Close(4001, "why") == Close(4001, "why", by="peer")
     assert hash(Close(4001, "why")) == hash(Close(4001, "why", by="network"))
     assert Close(4001, "why") != Close(4001, "else")
@@ -121,7 +121,7 @@ def test_who_closed_takes_no_part_in_equality() -> None:
 
 @pytest.mark.parametrize("value", [Close(), Handshake(URL("ws://peer.example/"), {})])
 def test_values_are_frozen(value: Any) -> None:
-    """What was said once stays as it was."""
+    """`Close` and `Handshake` are frozen and have no `__dict__`."""
     for field in dataclasses.fields(value):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(value, field.name, None)
@@ -130,60 +130,60 @@ def test_values_are_frozen(value: Any) -> None:
 
 @pytest.mark.parametrize("code", [1000, 1005, 1006, 2999, 3000, 4999])
 def test_codes_from_1000_to_4999_can_be_reported(code: int) -> None:
-    """Also those that may not be sent, as `closed` has to name them."""
+    """Codes from 1000 to 4999 are accepted, also those that must not be sent."""
     assert Close(code).code == code
 
 
 @pytest.mark.parametrize("code", [-1, 0, 999, 5000, 70000])
 def test_a_code_out_of_range_is_refused(code: int) -> None:
-    """The error names the code and where one's own codes go."""
+    """A code out of range raises a ValueError that names the range for own codes."""
     with pytest.raises(ValueError, match=rf"{code} is not in 1000\.\.4999; use 4000\.\.4999"):
         Close(code)
 
 
 @pytest.mark.parametrize("code", ["1000", 1000.0, None, True])
-def test_a_code_is_an_int(code: Any) -> None:
-    """Anything else is a TypeError that names it."""
+def test_a_code_that_is_no_int_is_a_type_error(code: Any) -> None:
+    """A code that is no int raises a TypeError that names it."""
     with pytest.raises(TypeError, match=re.escape(repr(code))):
         Close(code)
 
 
 @pytest.mark.parametrize("reason", [b"why", None, 7])
-def test_a_reason_is_a_str(reason: Any) -> None:
-    """Anything else is a TypeError that names it."""
+def test_a_reason_that_is_no_str_is_a_type_error(reason: Any) -> None:
+    """A reason that is no str raises a TypeError that names it."""
     with pytest.raises(TypeError, match=re.escape(repr(reason))):
         Close(1000, reason)
 
 
 @pytest.mark.parametrize("reason", ["x" * 123, "é" * 61 + "x", "🐛" * 30 + "xyz"])
 def test_a_reason_may_have_123_bytes_of_utf8(reason: str) -> None:
-    """With the two bytes of the code that fills a control frame."""
+    """A reason may have 123 bytes of UTF-8, which with the code fill a control frame."""
     assert len(reason.encode()) == 123
     assert Close(4000, reason).reason == reason
 
 
 @pytest.mark.parametrize("reason", ["x" * 124, "é" * 62, "🐛" * 31])
 def test_a_longer_reason_is_refused(reason: str) -> None:
-    """Bytes count, not characters; the error says how many there are and what fits."""
+    """A longer reason raises a ValueError that names its bytes and the limit."""
     with pytest.raises(ValueError, match=r"of 124 bytes: at most 123 bytes"):
         Close(4000, reason)
 
 
-def test_a_reason_that_is_no_unicode_is_refused() -> None:
-    """A lone surrogate has no UTF-8."""
+def test_a_reason_with_a_lone_surrogate_is_refused() -> None:
+    """A reason with a lone surrogate raises a ValueError, as it has no UTF-8."""
     with pytest.raises(ValueError, match="cannot be sent as UTF-8"):
         Close(4000, "\ud800")
 
 
-def test_a_handshake_needs_an_address_and_headers_only() -> None:
-    """What is not known is None."""
+def test_a_handshake_needs_only_url_and_headers() -> None:
+    """A Handshake needs only URL and headers; the other fields default to None."""
     handshake = Handshake(URL("ws://peer.example/path"), {"Host": "peer.example"})
     assert handshake.url.path == "/path"
     assert (handshake.subprotocol, handshake.remote, handshake.request) == (None, None, None)
 
 
-def test_kinds_are_the_opcodes_of_the_rfc() -> None:
-    """RFC 6455, section 5.2."""
+def test_opcodes_are_those_of_the_rfc() -> None:
+    """`Opcode` has the values of RFC 6455, section 5.2."""
     assert {kind.name: kind.value for kind in Opcode} == {
         "TEXT": 0x1,
         "BINARY": 0x2,

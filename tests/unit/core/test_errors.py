@@ -1,4 +1,4 @@
-"""The errors: one root, and data for a program to go on with."""
+"""The exceptions: one base class, and attributes for programs."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ EVERY: list[RxwsError] = [
 ]
 
 
-def test_every_error_has_the_same_root_and_is_public() -> None:
-    """`except rxws.RxwsError` catches all that is rxws's."""
+def test_every_error_is_public_and_an_rxws_error() -> None:
+    """Every error is public and a subclass of RxwsError."""
     assert {type(error).__name__ for error in EVERY} == set(errors.__all__)
     for error in EVERY:
         assert isinstance(error, RxwsError)
@@ -46,8 +46,8 @@ def test_every_error_has_the_same_root_and_is_public() -> None:
 
 
 @pytest.mark.parametrize("kind", [ConnectionClosed, BufferOverflow, SendTimeout])
-def test_an_end_carries_how_it_ended(kind: type[ConnectionClosed]) -> None:
-    """A program reads the code, and a human the text."""
+def test_errors_of_an_end_have_the_close(kind: type[ConnectionClosed]) -> None:
+    """ConnectionClosed and its subclasses have the `Close`, and show it in their text."""
     error = kind(CLOSE)
     assert isinstance(error, ConnectionClosed)
     assert error.close is CLOSE
@@ -55,8 +55,8 @@ def test_an_end_carries_how_it_ended(kind: type[ConnectionClosed]) -> None:
     assert str(kind(Close(1006, by="network"))) == "closed with 1006 by network"
 
 
-def test_a_refused_handshake_carries_the_whole_answer() -> None:
-    """Status, headers and body, and it is a kind of ConnectError."""
+def test_a_handshake_error_has_status_headers_and_body() -> None:
+    """A HandshakeError has status, headers and body, and is a ConnectError."""
     error = HandshakeError("said", 403, {"Server": "x"}, b"no")
     assert isinstance(error, ConnectError)
     assert (error.status, error.headers, error.body) == (403, {"Server": "x"}, b"no")
@@ -64,15 +64,15 @@ def test_a_refused_handshake_carries_the_whole_answer() -> None:
     assert HandshakeError("said", 500, {}).body == b""
 
 
-def test_a_decode_error_carries_the_frame_and_a_code() -> None:
-    """1007 unless it is the frame's kind that is wrong."""
+def test_a_decode_error_has_the_frame_and_a_code() -> None:
+    """A DecodeError has the frame, and the code 1007 or that of a wrong frame type."""
     error = DecodeError("said", b"\xff")
     assert (error.raw, error.code, str(error)) == (b"\xff", 1007, "said")
     assert DecodeError("said", "x", 1003).code == 1003
 
 
-def test_an_encode_error_carries_the_value() -> None:
-    """The value itself, not its text."""
+def test_an_encode_error_has_the_value() -> None:
+    """An EncodeError has the value itself."""
     value = object()
     error = EncodeError("said", value)
     assert error.value is value
@@ -81,7 +81,7 @@ def test_an_encode_error_carries_the_value() -> None:
 
 @pytest.mark.parametrize("error", EVERY, ids=lambda error: type(error).__name__)
 def test_errors_survive_pickling(error: RxwsError) -> None:
-    """So that they pass between processes as any exception does."""
+    """Errors can be pickled, so that they pass between processes."""
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error)
     assert (str(again), vars(again)) == (str(error), vars(error))
@@ -90,8 +90,8 @@ def test_errors_survive_pickling(error: RxwsError) -> None:
 # --- the logger --------------------------------------------------------------------------------
 
 
-def test_there_is_one_logger_and_it_has_the_name_of_the_library() -> None:
-    """A program configures `rxws`; the library adds no handler and no level to it."""
+def test_the_logger_is_rxws_without_handler_and_level() -> None:
+    """The logger is `rxws`, without a handler and a level."""
     assert logger is logging.getLogger("rxws")
     assert logger.handlers == []
     assert logger.level == logging.NOTSET

@@ -1,4 +1,4 @@
-"""asyncio's loop as a scheduler."""
+"""`LoopScheduler`: asyncio's event loop as a scheduler."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from reactivex.disposable import Disposable
 
 from rxws._core.loop_scheduler import LoopScheduler
 
-PATIENCE = 30.0  # seconds; how long anything is waited for before the test fails
+PATIENCE = 30.0  # seconds to wait before the test fails
 
 
-class Ran:
-    """An action that notes where it ran."""
+class RecordingAction:
+    """An action that records its state and thread at each call."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[object, int]] = []
@@ -49,53 +49,55 @@ IDS = ["soon", "0", "-1", "seconds", "timedelta", "absolute"]
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=IDS)
 @pytest.mark.parametrize("threaded", [False, True], ids=["own thread", "another thread"])
 async def test_actions_run_on_the_loop(schedule: Any, threaded: bool) -> None:
-    """Never within the call, and from another thread the loop is woken."""
+    """Actions run on the loop, never within the call, also if another thread schedules them."""
     scheduler = LoopScheduler(asyncio.get_running_loop())
-    ran = Ran()
+    action = RecordingAction()
     if threaded:
-        thread = threading.Thread(target=schedule, args=(scheduler, ran))
+        thread = threading.Thread(target=schedule, args=(scheduler, action))
         thread.start()
-        await ran.wait()
+        await action.wait()
         thread.join()
     else:
-        schedule(scheduler, ran)
-        assert ran.calls == []
-        await ran.wait()
-    assert ran.calls == [(1, threading.get_ident())]
+        schedule(scheduler, action)
+        assert action.calls == []
+        await action.wait()
+    assert action.calls == [(1, threading.get_ident())]
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=IDS)
-async def test_what_is_disposed_does_not_run(schedule: Any) -> None:
-    """It is taken back before its turn."""
+async def test_a_disposed_action_does_not_run(schedule: Any) -> None:
+    """An action that is disposed before its time does not run."""
     scheduler = LoopScheduler(asyncio.get_running_loop())
-    ran = Ran()
-    schedule(scheduler, ran).dispose()
-    later = Ran()
+    action = RecordingAction()
+    schedule(scheduler, action).dispose()
+    later = RecordingAction()
     scheduler.schedule_relative(0.05, later)
     await later.wait()
-    assert ran.calls == []
+    assert action.calls == []
 
 
-async def test_what_another_thread_disposes_does_not_run() -> None:
-    """Its timer is gone from the loop."""
+async def test_another_thread_may_dispose_a_timer() -> None:
+    """A timer that another thread disposes is removed from the loop."""
     loop = asyncio.get_running_loop()
     scheduler = LoopScheduler(loop)
 
     def timers() -> list[asyncio.TimerHandle]:
-        """Those that are far off, as this test's is and no other."""
+        """The loop's timers far in the future, which are this test's only."""
         scheduled: list[asyncio.TimerHandle] = vars(loop)["_scheduled"]
         far = loop.time() + 10 * PATIENCE
         return [timer for timer in scheduled if not timer.cancelled() and timer.when() > far]
 
-    disposable = await asyncio.to_thread(scheduler.schedule_relative, 100 * PATIENCE, Ran())
+    disposable = await asyncio.to_thread(
+        scheduler.schedule_relative, 100 * PATIENCE, RecordingAction()
+    )
     await asyncio.sleep(0)
     assert len(timers()) == 1
     await asyncio.wait_for(asyncio.to_thread(disposable.dispose), PATIENCE)
     assert timers() == []
 
 
-async def test_it_knows_its_own_thread() -> None:
-    """Where it was made."""
+async def test_on_thread_is_true_on_the_loops_thread() -> None:
+    """`on_thread` is true on the thread of the loop and false on others."""
     scheduler = LoopScheduler(asyncio.get_running_loop())
     elsewhere: list[bool] = []
     thread = threading.Thread(target=lambda: elsewhere.append(scheduler.on_thread))
@@ -106,20 +108,20 @@ async def test_it_knows_its_own_thread() -> None:
 
 
 async def test_actions_of_one_turn_run_in_order() -> None:
-    """As they were put on."""
+    """Actions of one turn run in the order in which they were scheduled."""
     scheduler = LoopScheduler(asyncio.get_running_loop())
-    ran = Ran()
+    action = RecordingAction()
     for state in range(5):
-        scheduler.schedule(ran, state)
-    await ran.wait(5)
-    assert [state for state, _ in ran.calls] == [0, 1, 2, 3, 4]
+        scheduler.schedule(action, state)
+    await action.wait(5)
+    assert [state for state, _ in action.calls] == [0, 1, 2, 3, 4]
 
 
-async def test_its_own_thread_is_not_woken_by_a_pipe() -> None:
-    """What is on the loop already costs no system call."""
+async def test_scheduling_on_the_loops_thread_does_not_wake_it() -> None:
+    """Scheduling on the loop's own thread makes no system call to wake it."""
     loop = asyncio.get_running_loop()
     scheduler = LoopScheduler(loop)
-    ran = Ran()
+    action = RecordingAction()
 
     def refuse(*_: object, **__: object) -> Any:
         raise AssertionError("woken")
@@ -127,16 +129,16 @@ async def test_its_own_thread_is_not_woken_by_a_pipe() -> None:
     original = loop.call_soon_threadsafe
     loop.call_soon_threadsafe = refuse  # type: ignore[method-assign]  # to see that nobody calls it
     try:
-        scheduler.schedule(ran)
-        scheduler.schedule_relative(0, ran)
-        scheduler.schedule_relative(0.001, ran)
-        await ran.wait(3)
+        scheduler.schedule(action)
+        scheduler.schedule_relative(0, action)
+        scheduler.schedule_relative(0.001, action)
+        await action.wait(3)
     finally:
         loop.call_soon_threadsafe = original  # type: ignore[method-assign]  # as it was
 
 
-async def test_what_an_action_returns_is_disposed_with_it() -> None:
-    """Once it has run."""
+async def test_a_disposable_that_an_action_returns_is_disposed_with_it() -> None:
+    """A Disposable that an action returns is disposed with the scheduled action."""
     scheduler = LoopScheduler(asyncio.get_running_loop())
     disposed: list[str] = []
     scheduled = scheduler.schedule(lambda *_: Disposable(lambda: disposed.append("it")))
@@ -148,7 +150,7 @@ async def test_what_an_action_returns_is_disposed_with_it() -> None:
 
 
 async def test_an_action_that_disposes_itself_disposes_what_it_returns() -> None:
-    """At once, as nobody will come for it."""
+    """If an action disposes itself, the Disposable that it returns is disposed at once."""
     scheduler = LoopScheduler(asyncio.get_running_loop())
     disposed: list[str] = []
 
@@ -162,5 +164,5 @@ async def test_an_action_that_disposes_itself_disposes_what_it_returns() -> None
 
 
 async def test_a_loop_has_one_scheduler_while_it_runs() -> None:
-    """All its connections share it."""
+    """`LoopScheduler.running()` returns the same scheduler for a loop."""
     assert LoopScheduler.running() is LoopScheduler.running()

@@ -1,4 +1,4 @@
-"""The scheduler that a connection hands down: virtual time here, faults told to the connection."""
+"""`ConnectionScheduler`: the time of the scheduler below, and faults to the connection."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from support.virtual.session import VirtualSession
 AnyConnection = Connection[Any, Any]
 
 
-fail = raising(ValueError, "mine")
+raise_error = raising(ValueError, "mine")
 
 
-def test_it_has_the_time_of_the_scheduler_below() -> None:
-    """There is one clock."""
+def test_now_is_that_of_the_scheduler_below() -> None:
+    """`now` is that of the scheduler below."""
     clock = Clock()
-    scheduler = ConnectionScheduler(clock, fail)
+    scheduler = ConnectionScheduler(clock, raise_error)
     clock.run(7)
     assert scheduler.now == clock.now
 
 
 def test_actions_run_when_they_are_due() -> None:
-    """As soon as possible, after a while, at a time; seconds or a timedelta."""
+    """Actions run at their time, given in seconds, as a timedelta or as a datetime."""
     clock = Clock()
-    scheduler = ConnectionScheduler(clock, fail)
+    scheduler = ConnectionScheduler(clock, raise_error)
     ran: list[tuple[float, object, object]] = []
 
     def action(on: object, state: object = None) -> None:
@@ -54,10 +54,10 @@ def test_actions_run_when_they_are_due() -> None:
 
 
 def test_a_periodic_action_runs_until_it_is_disposed() -> None:
-    """RxPY's `interval` wants it."""
+    """A periodic action, which `interval` uses, runs until it is disposed."""
     clock = Clock()
     times: list[float] = []
-    running = ConnectionScheduler(clock, fail).schedule_periodic(
+    running = ConnectionScheduler(clock, raise_error).schedule_periodic(
         2, lambda _: times.append(clock.time)
     )
     clock.run(5)
@@ -66,20 +66,20 @@ def test_a_periodic_action_runs_until_it_is_disposed() -> None:
     assert times == [2, 4]
 
 
-def test_what_an_action_raises_is_a_fault() -> None:
-    """Of each kind of action, and the scheduler goes on."""
+def test_an_exception_of_an_action_is_a_fault() -> None:
+    """An exception of an action is a fault, and the scheduler continues."""
     clock = Clock()
     faults: list[Exception] = []
     scheduler = ConnectionScheduler(clock, faults.append)
-    scheduler.schedule(fail)
-    scheduler.schedule_relative(1, fail)
-    scheduler.schedule_absolute(clock.now + timedelta(seconds=1), fail)
+    scheduler.schedule(raise_error)
+    scheduler.schedule_relative(1, raise_error)
+    scheduler.schedule_absolute(clock.now + timedelta(seconds=1), raise_error)
     clock.run(2)
     assert [str(fault) for fault in faults] == ["mine"] * 3
 
 
-def test_after_calls_back_once_unless_taken_back() -> None:
-    """In seconds."""
+def test_call_later_calls_once_unless_disposed() -> None:
+    """`call_later` calls once after the given seconds, unless it is disposed."""
     clock = Clock()
     called: list[float] = []
     call_later(clock, 1.5, lambda: called.append(clock.time))
@@ -88,7 +88,7 @@ def test_after_calls_back_once_unless_taken_back() -> None:
     assert called == [1.5]
 
 
-# What a pipeline does with "a" at 0 s and "b" at 1 s: (operator, what leaves, when).
+# For "a" at 0 s and "b" at 1 s: (operator, messages sent, times).
 TIMED: list[tuple[str, Callable[[], Any], list[str], list[float]]] = [
     ("debounce", lambda: ops.debounce(2.0), ["b"], [3]),
     ("delay", lambda: ops.delay(2.0), ["a", "b"], [2, 3]),
@@ -117,10 +117,10 @@ TIMED: list[tuple[str, Callable[[], Any], list[str], list[float]]] = [
 @pytest.mark.parametrize(
     ("operator", "values", "times"), [row[1:] for row in TIMED], ids=[row[0] for row in TIMED]
 )
-def test_time_in_a_returned_pipeline_is_the_connections(
+def test_a_returned_pipeline_uses_the_connections_scheduler(
     operator: Callable[[], Any], values: list[str], times: list[float]
 ) -> None:
-    """No operator makes a timer of its own: the scheduler is handed down."""
+    """Time operators of a returned pipeline use the connection's scheduler."""
     virtual = VirtualSession(lambda conn: conn.incoming.pipe(operator()))
     virtual.peer.message("a")
     virtual.run(1)
@@ -130,8 +130,8 @@ def test_time_in_a_returned_pipeline_is_the_connections(
     assert [sent.at for sent in virtual.transport.sent[: len(values)]] == times
 
 
-def test_a_source_with_time_of_its_own_follows_too() -> None:
-    """A server push by `interval`."""
+def test_a_returned_interval_uses_the_connections_scheduler() -> None:
+    """A returned `interval` uses the connection's scheduler."""
     virtual = VirtualSession(lambda _: rx.interval(2.0).pipe(ops.map(str)))
     virtual.run(7)
     assert [(sent.at, sent.message) for sent in virtual.transport.sent] == [
@@ -141,8 +141,8 @@ def test_a_source_with_time_of_its_own_follows_too() -> None:
     ]
 
 
-def test_by_hand_the_scheduler_is_passed() -> None:
-    """`scheduler=conn.scheduler`."""
+def test_a_subscription_by_hand_uses_the_scheduler_passed() -> None:
+    """A subscription with `scheduler=conn.scheduler` uses it for its time operators."""
     virtual = VirtualSession()
     virtual.conn.incoming.pipe(ops.debounce(2.0)).subscribe(
         virtual.conn.outgoing, scheduler=virtual.conn.scheduler
@@ -152,11 +152,13 @@ def test_by_hand_the_scheduler_is_passed() -> None:
     assert [(sent.at, sent.message) for sent in virtual.transport.sent] == [(2, "a")]
 
 
-def test_what_a_subscriber_behind_a_timer_raises_is_a_fault() -> None:
-    """Not something for the event loop's exception handler; the timer's others go on."""
+def test_an_exception_behind_a_timer_is_a_fault() -> None:
+    """An exception of a subscriber behind a timer is a fault; others get the value."""
     virtual = VirtualSession(watch=True)
     errors = virtual.watch(virtual.conn.errors)
-    virtual.conn.incoming.pipe(ops.delay(1.0)).subscribe(fail, scheduler=virtual.conn.scheduler)
+    virtual.conn.incoming.pipe(ops.delay(1.0)).subscribe(
+        raise_error, scheduler=virtual.conn.scheduler
+    )
     delayed = virtual.watch(virtual.conn.incoming.pipe(ops.delay(1.0)))
     virtual.peer.message("a")
     virtual.run(2)
@@ -166,10 +168,12 @@ def test_what_a_subscriber_behind_a_timer_raises_is_a_fault() -> None:
     assert virtual.closed.values == []
 
 
-def test_nobody_who_observes_the_fault_of_a_timer_ends_the_connection() -> None:
-    """With 1011, as with any other fault."""
+def test_an_unobserved_exception_behind_a_timer_closes_with_1011() -> None:
+    """An unobserved exception behind a timer closes with 1011."""
     virtual = VirtualSession(watch=True)
-    virtual.conn.incoming.pipe(ops.delay(1.0)).subscribe(fail, scheduler=virtual.conn.scheduler)
+    virtual.conn.incoming.pipe(ops.delay(1.0)).subscribe(
+        raise_error, scheduler=virtual.conn.scheduler
+    )
     virtual.peer.message("a")
     virtual.run(2)
     assert virtual.close_frame.code == 1011

@@ -1,4 +1,4 @@
-"""Light Observables: one notification at a time, in order, and nobody starves."""
+"""`Stream` and `ReplayStream`: one notification at a time, in order, to every subscriber."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class FaultRecordingStream:
         self.stream = kind(self.dispatcher, self.faults.append, *initial)
 
 
-fail = raising(ValueError, "mine")
+raise_error = raising(ValueError, "mine")
 
 
-def test_a_value_reaches_those_who_are_subscribed_then() -> None:
-    """It is hot: who comes later missed it, who left is not told."""
+def test_a_value_reaches_current_subscribers() -> None:
+    """A stream is hot: a value reaches only those who are subscribed at that moment."""
     recorded = FaultRecordingStream()
     recorded.stream.emit(1)
     first = Subscriber(recorded.stream)
@@ -41,8 +41,8 @@ def test_a_value_reaches_those_who_are_subscribed_then() -> None:
     assert (first.notifications, second.notifications) == ([2, 3], [3, 4])
 
 
-def test_it_knows_whether_anybody_is_subscribed() -> None:
-    """Until the last one leaves, or the end."""
+def test_observed_is_true_while_there_is_a_subscriber() -> None:
+    """`observed` is true while there is a subscriber, until the end."""
     recorded = FaultRecordingStream()
     assert not recorded.stream.observed
     seen = Subscriber(recorded.stream)
@@ -56,8 +56,8 @@ def test_it_knows_whether_anybody_is_subscribed() -> None:
 
 
 @pytest.mark.parametrize("error", [None, KeyError("end")])
-def test_the_end_reaches_all_who_ever_come_once(error: Exception | None) -> None:
-    """Nothing follows it, neither a value nor another end."""
+def test_the_end_reaches_early_and_late_subscribers_once(error: Exception | None) -> None:
+    """The end reaches early and late subscribers once, and nothing follows it."""
     recorded = FaultRecordingStream()
     early = Subscriber(recorded.stream)
     recorded.stream.end(error)
@@ -70,11 +70,11 @@ def test_the_end_reaches_all_who_ever_come_once(error: Exception | None) -> None
 
 
 @pytest.mark.promise("starve")
-def test_one_who_raises_starves_nobody_and_stays_subscribed() -> None:
-    """What is raised is a fault, told once each."""
+def test_a_subscriber_that_raises_starves_no_other_and_stays_subscribed() -> None:
+    """An exception of a subscriber is a fault; it stays subscribed, and others get the value."""
     recorded = FaultRecordingStream()
     before = Subscriber(recorded.stream)
-    recorded.stream.subscribe(fail, on_completed=fail)
+    recorded.stream.subscribe(raise_error, on_completed=raise_error)
     after = Subscriber(recorded.stream)
     recorded.stream.emit(1)
     recorded.stream.emit(2)
@@ -83,19 +83,19 @@ def test_one_who_raises_starves_nobody_and_stays_subscribed() -> None:
     assert [str(fault) for fault in recorded.faults] == ["mine"] * 3
 
 
-def test_who_takes_no_errors_is_no_fault_at_the_end() -> None:
-    """RxPY raises the stream's own error there; another one is a fault."""
+def test_a_subscriber_without_on_error_is_no_fault() -> None:
+    """A subscriber without `on_error` is no fault when the stream fails."""
     recorded = FaultRecordingStream()
     recorded.stream.subscribe(lambda _: None)
-    recorded.stream.subscribe(lambda _: None, fail)
+    recorded.stream.subscribe(lambda _: None, raise_error)
     recorded.stream.end(KeyError("end"))
     recorded.stream.subscribe(lambda _: None)
-    recorded.stream.subscribe(lambda _: None, fail)
+    recorded.stream.subscribe(lambda _: None, raise_error)
     assert [str(fault) for fault in recorded.faults] == ["mine"] * 2
 
 
-def test_what_is_emitted_within_a_notification_follows_it() -> None:
-    """All see the same order: RxPY's Subject would show the second subscriber 3, 2, 1."""
+def test_a_value_emitted_within_a_notification_follows_it() -> None:
+    """A value emitted within a notification follows it, for all subscribers in one order."""
     recorded = FaultRecordingStream()
     first: list[int] = []
 
@@ -112,8 +112,8 @@ def test_what_is_emitted_within_a_notification_follows_it() -> None:
     assert second.notifications == [1, 2, 3]
 
 
-def test_it_does_not_recurse() -> None:
-    """However long the chain of answers is."""
+def test_values_emitted_within_notifications_do_not_recurse() -> None:
+    """A long chain of values emitted within notifications does not recurse."""
     recorded = FaultRecordingStream()
     count = 0
 
@@ -128,36 +128,36 @@ def test_it_does_not_recurse() -> None:
     assert count == 100_001
 
 
-def test_streams_of_one_connection_take_turns() -> None:
-    """A notification of one waits for that of another."""
+def test_streams_of_one_dispatcher_notify_one_after_the_other() -> None:
+    """A notification of one stream waits for that of another with the same dispatcher."""
     recorded = FaultRecordingStream()
-    other: Stream[str] = Stream(recorded.dispatcher, fail)
-    told: list[object] = []
+    other: Stream[str] = Stream(recorded.dispatcher, raise_error)
+    order: list[object] = []
 
     def forward(value: int) -> None:
         other.emit(f"{value}")
-        told.append(value)
+        order.append(value)
 
     recorded.stream.subscribe(forward)
-    other.subscribe(told.append)
+    other.subscribe(order.append)
     recorded.stream.emit(1)
-    assert told == [1, "1"]
+    assert order == [1, "1"]
 
 
 def test_an_end_within_a_notification_follows_it() -> None:
-    """All have seen the value before anybody sees the end."""
+    """An end within a notification follows it for all subscribers."""
     recorded = FaultRecordingStream()
-    told: list[object] = []
+    order: list[object] = []
     recorded.stream.subscribe(
-        lambda _: recorded.stream.end(), on_completed=lambda: told.append("|")
+        lambda _: recorded.stream.end(), on_completed=lambda: order.append("|")
     )
-    recorded.stream.subscribe(told.append)
+    recorded.stream.subscribe(order.append)
     recorded.stream.emit(1)
-    assert told == [1, "|"]
+    assert order == [1, "|"]
 
 
-def test_who_leaves_within_a_notification_is_told_no_more() -> None:
-    """Also if it is another who makes it leave, before its turn."""
+def test_disposing_within_a_notification_takes_effect_at_once() -> None:
+    """A subscription that is disposed within a notification does not get it any more."""
     recorded = FaultRecordingStream()
     seconds: list[Subscriber[Any]] = []
     recorded.stream.subscribe(lambda _: seconds[0].subscription.dispose())
@@ -166,8 +166,8 @@ def test_who_leaves_within_a_notification_is_told_no_more() -> None:
     assert seconds[0].notifications == []
 
 
-def test_who_comes_within_a_notification_is_told_the_next() -> None:
-    """Not the one that is under way."""
+def test_subscribing_within_a_notification_gets_the_next() -> None:
+    """A subscription within a notification gets the next value, not the current one."""
     recorded = FaultRecordingStream()
     came: list[Subscriber[Any]] = []
     recorded.stream.pipe(ops.take(1)).subscribe(lambda _: came.append(Subscriber(recorded.stream)))
@@ -176,8 +176,8 @@ def test_who_comes_within_a_notification_is_told_the_next() -> None:
     assert came[0].notifications == [2]
 
 
-def test_what_python_raises_to_end_a_program_passes_and_loses_nothing() -> None:
-    """KeyboardInterrupt is no fault."""
+def test_a_keyboard_interrupt_passes_through() -> None:
+    """A KeyboardInterrupt is no fault: it reaches the caller, and later values are delivered."""
     recorded = FaultRecordingStream()
 
     def interrupt(_: object) -> None:
@@ -192,8 +192,8 @@ def test_what_python_raises_to_end_a_program_passes_and_loses_nothing() -> None:
     assert (seen.notifications, recorded.faults) == ([2], [])
 
 
-def test_after_an_interruption_the_order_is_kept() -> None:
-    """What waited goes first."""
+def test_the_order_is_kept_after_a_keyboard_interrupt() -> None:
+    """After a KeyboardInterrupt queued notifications are delivered first."""
     recorded = FaultRecordingStream()
     seen = Subscriber(recorded.stream)
 
@@ -209,8 +209,8 @@ def test_after_an_interruption_the_order_is_kept() -> None:
     assert seen.notifications == [1, 2, 3]
 
 
-def test_operators_find_the_lock_they_ask_for() -> None:
-    """One per stream, though it is only made then."""
+def test_a_streams_lock_is_made_on_demand() -> None:
+    """A stream's `lock` is made on demand, once for all threads."""
     recorded = FaultRecordingStream()
     locks: list[object] = []
     threads = [
@@ -224,8 +224,8 @@ def test_operators_find_the_lock_they_ask_for() -> None:
     assert isinstance(locks[0], type(threading.RLock()))
 
 
-def test_who_finds_the_lock_made_meanwhile_takes_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two that ask for it at the same time get the same."""
+def test_a_lock_made_by_another_thread_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock that another thread made meanwhile is used."""
     recorded = FaultRecordingStream()
     others = threading.RLock()
 
@@ -240,8 +240,8 @@ def test_who_finds_the_lock_made_meanwhile_takes_that(monkeypatch: pytest.Monkey
     assert recorded.stream.lock is others
 
 
-def test_nothing_else_is_made_up() -> None:
-    """An attribute that a stream does not have is an error, as ever."""
+def test_an_unknown_attribute_raises() -> None:
+    """An unknown attribute raises AttributeError."""
     recorded = FaultRecordingStream()
     stream: Any = recorded.stream
     with pytest.raises(AttributeError, match="absent"):
@@ -249,7 +249,7 @@ def test_nothing_else_is_made_up() -> None:
 
 
 def test_operators_and_sharing_work_as_on_any_observable() -> None:
-    """`share` and `merge` among them."""
+    """Operators such as `share` and `merge` work on a stream."""
     recorded = FaultRecordingStream()
     shared = recorded.stream.pipe(ops.map(str), ops.share())
     first, second = Subscriber(shared), Subscriber(rx.merge(shared, rx.of(0)))
@@ -259,27 +259,27 @@ def test_operators_and_sharing_work_as_on_any_observable() -> None:
     assert second.notifications == [0, "1", "|"]
 
 
-def test_the_class_has_no_lock_of_its_own() -> None:
-    """Who looks at the class, as `help()` does, makes none."""
+def test_the_class_makes_no_lock() -> None:
+    """Reading `Stream.lock` on the class, as `help()` does, makes no lock."""
     assert not isinstance(Stream.lock, type(threading.RLock()))
 
 
-class _Watcher(Observer[Any]):
-    """An observer of RxPY's."""
+class OwnObserver(Observer[Any]):
+    """A subclass of RxPY's Observer."""
 
 
 def test_an_observer_may_be_given_instead_of_callbacks() -> None:
-    """Any that has an `on_next`, as RxPY has it."""
+    """`subscribe` accepts any object with `on_next`, as RxPY does."""
     recorded = FaultRecordingStream()
-    told: list[object] = []
-    recorded.stream.subscribe(_Watcher(told.append, told.append, lambda: told.append("|")))
+    order: list[object] = []
+    recorded.stream.subscribe(OwnObserver(order.append, order.append, lambda: order.append("|")))
     recorded.stream.emit(1)
     recorded.stream.end()
-    assert told == [1, "|"]
+    assert order == [1, "|"]
 
 
-def test_a_subscriber_is_told_nothing_after_it_left_or_ended() -> None:
-    """Though another, told before, or the end itself, made it leave meanwhile."""
+def test_a_subscription_disposed_by_another_subscriber_gets_nothing() -> None:
+    """A subscription that another subscriber disposes gets neither value nor end."""
     recorded = FaultRecordingStream()
     leaving: list[Subscriber[Any]] = []
     recorded.stream.subscribe(
@@ -293,8 +293,8 @@ def test_a_subscriber_is_told_nothing_after_it_left_or_ended() -> None:
     assert [seen.notifications for seen in leaving] == [[], [1]]
 
 
-def test_who_left_in_the_turn_of_the_end_is_not_told_it() -> None:
-    """Completion is no exception."""
+def test_a_subscription_disposed_within_the_end_does_not_get_it() -> None:
+    """A subscription that is disposed within the end does not get it."""
     recorded = FaultRecordingStream()
     leaving: list[Subscriber[Any]] = []
     recorded.stream.subscribe(on_completed=lambda: leaving[0].subscription.dispose())
@@ -303,8 +303,8 @@ def test_who_left_in_the_turn_of_the_end_is_not_told_it() -> None:
     assert leaving[0].notifications == []
 
 
-def test_a_subscription_says_whether_it_is_over() -> None:
-    """In a notebook it is what `subscribe` shows."""
+def test_repr_of_a_subscription() -> None:
+    """The repr of a subscription shows whether it is active."""
     recorded = FaultRecordingStream()
     left, ended = Subscriber(recorded.stream).subscription, Subscriber(recorded.stream).subscription
     assert repr(left) == "<Subscription active>"
@@ -314,11 +314,11 @@ def test_a_subscription_says_whether_it_is_over() -> None:
     assert repr(ended) == "<Subscription over>"
 
 
-# --- light Observables that tell newcomers the present -----------------------------------------
+# --- ReplayStream ------------------------------------------------------------------------------
 
 
-def test_a_replay_tells_newcomers_the_latest() -> None:
-    """The initial value, then whatever came last, also after the end."""
+def test_a_replay_stream_emits_its_latest_value_on_subscribe() -> None:
+    """A ReplayStream emits its initial or latest value on subscribe, also after the end."""
     recorded = FaultRecordingStream(ReplayStream, "initial")
     seen = [Subscriber(recorded.stream)]
     recorded.stream.emit("second")
@@ -332,25 +332,25 @@ def test_a_replay_tells_newcomers_the_latest() -> None:
     ]
 
 
-def test_a_replay_without_a_value_has_nothing_to_tell() -> None:
-    """Until there is one."""
+def test_a_replay_stream_without_a_value_emits_nothing_on_subscribe() -> None:
+    """A ReplayStream without a value emits nothing on subscribe."""
     recorded = FaultRecordingStream(ReplayStream)
     early = Subscriber(recorded.stream)
     recorded.stream.end()
     assert early.notifications == Subscriber(recorded.stream).notifications == ["|"]
 
 
-def test_a_newcomer_who_raises_is_a_fault() -> None:
-    """As any subscriber who does; it stays subscribed."""
+def test_a_new_subscriber_that_raises_is_a_fault() -> None:
+    """A subscriber that raises on the replayed value is a fault and stays subscribed."""
     recorded = FaultRecordingStream(ReplayStream, 1)
-    recorded.stream.subscribe(fail)
+    recorded.stream.subscribe(raise_error)
     assert len(recorded.faults) == 1
     recorded.stream.emit(2)
     assert len(recorded.faults) == 2
 
 
-def test_who_comes_within_a_notification_of_a_replay_is_told_it_once() -> None:
-    """As its latest."""
+def test_subscribing_within_a_notification_replays_the_value_once() -> None:
+    """A subscription within a notification gets the current value once, by replay."""
     recorded = FaultRecordingStream(ReplayStream, 0)
     came: list[Subscriber[Any]] = []
     recorded.stream.pipe(ops.skip(1), ops.take(1)).subscribe(

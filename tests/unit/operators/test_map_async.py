@@ -1,4 +1,4 @@
-"""Coroutines in a pipeline: order, bounds and ends of `map_async`, on a loop without a network."""
+"""`map_async`: order, concurrency, ends and exceptions, without a network."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from support.subscriber import Subscriber
 from support.virtual.manual_calls import ManualCalls, ManualMapping, settle
 from support.virtual.session import VirtualSession
 
-fail = raising(ValueError, "mine")
+fail_at_call = raising(ValueError, "mine")
 
 
-async def test_each_value_is_mapped_by_what_is_awaited() -> None:
-    """In order, and the completion comes last."""
+async def test_each_value_is_mapped_to_the_awaited_result() -> None:
+    """Each value is mapped to the result of its coroutine, in order."""
 
     async def shout(value: str) -> str:
         await asyncio.sleep(0)
@@ -38,7 +38,7 @@ async def test_each_value_is_mapped_by_what_is_awaited() -> None:
 
 
 async def test_one_call_at_a_time_by_default() -> None:
-    """The others wait for their turn."""
+    """By default one call runs at a time."""
     mapping = ManualMapping()
     mapping.push("a", "b", "c")
     await settle()
@@ -50,8 +50,8 @@ async def test_one_call_at_a_time_by_default() -> None:
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-async def test_at_most_max_concurrent_calls_are_under_way(ordered: bool) -> None:
-    """And as many, where there are values."""
+async def test_at_most_max_concurrent_calls_run(ordered: bool) -> None:
+    """`max_concurrent` calls run at a time, if there are as many values."""
     mapping = ManualMapping(max_concurrent=3, ordered=ordered)
     mapping.push(*"abcdefgh")
     await settle()
@@ -62,8 +62,8 @@ async def test_at_most_max_concurrent_calls_are_under_way(ordered: bool) -> None
     assert mapping.out.values == [f"{value}!" for value in "abcdefgh"]
 
 
-async def test_results_come_in_the_order_of_the_values() -> None:
-    """Though later ones are ready before."""
+async def test_results_are_emitted_in_the_order_of_the_values() -> None:
+    """Results are emitted in the order of the values, even if later ones are ready first."""
     mapping = ManualMapping(max_concurrent=3)
     mapping.push(*"abc")
     await settle()
@@ -73,8 +73,8 @@ async def test_results_come_in_the_order_of_the_values() -> None:
     assert mapping.out.values == ["a!", "b!", "c!"]
 
 
-async def test_unordered_results_come_as_they_are_ready() -> None:
-    """That is what it is for."""
+async def test_unordered_results_are_emitted_when_ready() -> None:
+    """With `ordered=False` results are emitted when they are ready."""
     mapping = ManualMapping(max_concurrent=3, ordered=False)
     mapping.push(*"abc")
     await settle()
@@ -84,20 +84,20 @@ async def test_unordered_results_come_as_they_are_ready() -> None:
     assert mapping.out.values == ["c!", "a!", "b!"]
 
 
-async def test_what_waits_for_its_turn_is_inside_too() -> None:
-    """Else one slow call lets any number of results gather behind it."""
+async def test_results_that_wait_for_their_turn_count_as_concurrent() -> None:
+    """A result that waits behind a slow call counts towards `max_concurrent`."""
     mapping = ManualMapping(max_concurrent=2)
     mapping.push(*"abcdef")
     await settle()
     await mapping.finish("b")
-    begun = list(mapping.calls.started)
+    started = list(mapping.calls.started)
     mapping.out.subscription.dispose()
     await settle()
-    assert begun == ["a", "b"], "a has its place, and b's result the other"
+    assert started == ["a", "b"], "a's call and b's result count towards the two"
 
 
 async def test_none_is_a_result() -> None:
-    """As good as any other."""
+    """None is a valid result."""
 
     async def nothing(_: str) -> None:
         pass
@@ -109,8 +109,8 @@ async def test_none_is_a_result() -> None:
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-async def test_the_completion_waits_for_what_is_under_way(ordered: bool) -> None:
-    """And for what waits behind it."""
+async def test_the_completion_waits_for_all_calls(ordered: bool) -> None:
+    """The completion waits for running calls and for queued values."""
     mapping = ManualMapping(ordered=ordered)
     mapping.push("a", "b")
     mapping.source.on_completed()
@@ -123,21 +123,21 @@ async def test_the_completion_waits_for_what_is_under_way(ordered: bool) -> None
     assert mapping.out.ends == [None]
 
 
-async def test_the_completion_of_an_empty_source_waits_for_nothing() -> None:
-    """It is passed on at once."""
+async def test_an_empty_source_completes_at_once() -> None:
+    """An empty source completes at once."""
     mapping = ManualMapping()
     mapping.source.on_completed()
     assert mapping.out.ends == [None]
 
 
-async def raises(_: object) -> NoReturn:
+async def fail_awaited(_: object) -> NoReturn:
     await asyncio.sleep(0)
     raise ValueError("mine")
 
 
-@pytest.mark.parametrize("fn", [raises, fail], ids=["awaited", "called"])
-async def test_an_exception_of_fn_ends_the_stream_with_it(fn: Any) -> None:
-    """Be it raised where it is awaited or where it is called; the rest is not called any more."""
+@pytest.mark.parametrize("fn", [fail_awaited, fail_at_call], ids=["awaited", "called"])
+async def test_an_exception_of_fn_fails_the_stream(fn: Any) -> None:
+    """An exception of `fn`, raised at the call or when awaited, fails the stream."""
     source: Subject[str] = Subject()
     out = Subscriber(source.pipe(map_async(fn)), Clock())
     for value in "abc":
@@ -152,7 +152,7 @@ async def test_an_exception_of_fn_ends_the_stream_with_it(fn: Any) -> None:
 
 
 async def test_an_exception_cancels_the_other_calls() -> None:
-    """They are gone, and what they would have brought."""
+    """An exception of one call cancels the others."""
     mapping = ManualMapping(max_concurrent=3)
     mapping.push(*"abcd")
     await settle()
@@ -164,8 +164,8 @@ async def test_an_exception_cancels_the_other_calls() -> None:
     assert mapping.out.error is error
 
 
-async def test_two_exceptions_at_once_end_it_once() -> None:
-    """The first counts; the second is not left unheard either."""
+async def test_the_first_of_two_exceptions_fails_the_stream() -> None:
+    """Of two exceptions in one turn the first fails the stream; asyncio reports none."""
     mapping = ManualMapping(max_concurrent=2)
     mapping.push("a", "b")
     await settle()
@@ -175,8 +175,8 @@ async def test_two_exceptions_at_once_end_it_once() -> None:
     assert mapping.out.error is first
 
 
-async def test_an_error_of_the_source_ends_it_at_once() -> None:
-    """As with every operator; what is under way is cancelled."""
+async def test_an_error_of_the_source_fails_at_once() -> None:
+    """An error of the source fails the stream at once and cancels running calls."""
     mapping = ManualMapping(max_concurrent=2)
     mapping.push(*"abc")
     await settle()
@@ -188,16 +188,16 @@ async def test_an_error_of_the_source_ends_it_at_once() -> None:
 
 
 @pytest.mark.parametrize("plain", [str.upper, lambda _: None, lambda _: [1]])
-async def test_a_plain_function_is_told_so(plain: Any) -> None:
-    """A TypeError that names the remedy."""
+async def test_a_plain_function_is_a_type_error(plain: Any) -> None:
+    """A plain function fails with a TypeError that points to `ops.map`."""
     out: Subscriber[Any] = Subscriber(rx.of("a").pipe(map_async(plain)), Clock())
     await settle()
     assert isinstance(out.error, TypeError)
     assert "use ops.map for a plain function" in str(out.error)
 
 
-async def test_whatever_can_be_awaited_will_do() -> None:
-    """A future, say."""
+async def test_fn_may_return_any_awaitable() -> None:
+    """`fn` may return any awaitable, such as a future."""
     loop = asyncio.get_running_loop()
 
     def promise(value: str) -> asyncio.Future[str]:
@@ -211,31 +211,31 @@ async def test_whatever_can_be_awaited_will_do() -> None:
 
 
 @pytest.mark.parametrize("fn", [None, 7, "look_up"])
-def test_what_is_no_function_is_refused(fn: Any) -> None:
-    """When the pipeline is composed."""
+def test_an_fn_that_is_not_callable_is_refused(fn: Any) -> None:
+    """An `fn` that is not callable raises a TypeError when the pipeline is composed."""
     with pytest.raises(TypeError, match="takes a coroutine function"):
         map_async(fn)
 
 
 @pytest.mark.parametrize("number", [0, -1])
-def test_none_at_once_is_refused(number: int) -> None:
-    """Nothing would ever happen."""
+def test_max_concurrent_below_one_is_refused(number: int) -> None:
+    """`max_concurrent` below 1 raises a ValueError."""
     with pytest.raises(ValueError, match=f"max_concurrent={number}: use 1 or more"):
-        map_async(raises, max_concurrent=number)
+        map_async(fail_awaited, max_concurrent=number)
 
 
-# --- coroutines in a pipeline: what a subscriber of `map_async` does while it is told ----------
+# --- subscribers that act within a notification ------------------------------------------------
 
 
 raise_key_error = raising(KeyError, "mine")
 
 
-async def test_who_disposes_while_told_is_told_no_more() -> None:
-    """Though more is ready."""
-    calls, source, told = ManualCalls(), Subject[str](), list[str]()
+async def test_disposing_within_on_next_drops_results_that_are_ready() -> None:
+    """A subscriber that disposes within `on_next` gets no further results."""
+    calls, source, results = ManualCalls(), Subject[str](), list[str]()
 
     def take_one(value: str) -> None:
-        told.append(value)
+        results.append(value)
         subscription.dispose()
 
     subscription = source.pipe(map_async(calls, max_concurrent=3)).subscribe(take_one)
@@ -244,13 +244,13 @@ async def test_who_disposes_while_told_is_told_no_more() -> None:
     await settle()
     calls.finish("b", "c", "a")
     await settle()
-    assert told == ["a!"]
+    assert results == ["a!"]
     assert calls.started == ["a", "b", "c"]
     assert source.observers == []
 
 
-async def test_who_subscribes_while_told_gets_what_follows() -> None:
-    """And disturbs nobody."""
+async def test_subscribing_within_on_next_gets_later_values() -> None:
+    """A subscription within `on_next` gets the values from then on."""
     calls, source = ManualCalls(), Subject[str]()
     mapped = source.pipe(map_async(calls))
     late: list[Subscriber[Any]] = []
@@ -271,12 +271,12 @@ async def test_who_subscribes_while_told_gets_what_follows() -> None:
     await settle()
 
 
-async def test_a_value_that_is_pushed_while_one_is_told_overtakes_none() -> None:
-    """It comes behind those that wait already."""
-    calls, source, told = ManualCalls(), Subject[str](), list[str]()
+async def test_a_value_pushed_within_on_next_is_queued_last() -> None:
+    """A value pushed within `on_next` is queued behind the others."""
+    calls, source, results = ManualCalls(), Subject[str](), list[str]()
 
     def answer(value: str) -> None:
-        told.append(value)
+        results.append(value)
         if value == "a!":
             source.on_next("c")
 
@@ -286,14 +286,14 @@ async def test_a_value_that_is_pushed_while_one_is_told_overtakes_none() -> None
     await settle()
     calls.finish("a")
     await settle()
-    begun = list(calls.started)
+    started = list(calls.started)
     subscription.dispose()
     await settle()
-    assert begun == ["a", "b"]
+    assert started == ["a", "b"]
 
 
-async def test_a_completion_while_one_is_told_waits_for_those_that_are_ready() -> None:
-    """Nothing is lost unseen."""
+async def test_a_completion_within_on_next_waits_for_ready_results() -> None:
+    """A completion within `on_next` waits for the results that are ready."""
     calls, source = ManualCalls(), Subject[str]()
     end = ops.do_action(lambda value: source.on_completed() if value == "a!" else None)
     out: Subscriber[Any] = Subscriber(source.pipe(map_async(calls, max_concurrent=2), end), Clock())
@@ -308,8 +308,8 @@ async def test_a_completion_while_one_is_told_waits_for_those_that_are_ready() -
     assert out.ends == [None]
 
 
-async def test_an_error_of_the_source_while_one_is_told_ends_it() -> None:
-    """At once, also for what is ready."""
+async def test_an_error_of_the_source_within_on_next_drops_ready_results() -> None:
+    """An error of the source within `on_next` fails at once and drops results."""
     calls, source = ManualCalls(), Subject[str]()
     end = ops.do_action(lambda value: source.on_error(KeyError()))
     out: Subscriber[Any] = Subscriber(source.pipe(map_async(calls, max_concurrent=2), end), Clock())
@@ -323,23 +323,27 @@ async def test_an_error_of_the_source_while_one_is_told_ends_it() -> None:
     assert calls.running == 0
 
 
-class Raising:
-    """A connection whose peer has sent "a" and "b", and a subscriber that raises at the first."""
+class RaisingSubscriber:
+    """A peer that has sent "a" and "b", and a subscriber that raises on the first result."""
 
     def __init__(self, **options: Any) -> None:
-        self.virtual, self.calls, self.told = VirtualSession(watch=True), ManualCalls(), list[str]()
+        self.virtual, self.calls, self.results = (
+            VirtualSession(watch=True),
+            ManualCalls(),
+            list[str](),
+        )
         self.errors = self.virtual.watch(self.virtual.conn.errors)
         mapped = self.virtual.conn.incoming.pipe(map_async(self.calls, **options))
-        self.subscription = mapped.subscribe(self._tell, scheduler=self.virtual.conn.scheduler)
+        self.subscription = mapped.subscribe(self._on_next, scheduler=self.virtual.conn.scheduler)
         self.virtual.peer.message("a", "b")
 
-    def _tell(self, value: str) -> None:
-        self.told.append(value)
+    def _on_next(self, value: str) -> None:
+        self.results.append(value)
         if value == "a!":
             raise KeyError("mine")
 
     async def finish(self) -> None:
-        """End what is under way, as long as there is anything."""
+        """Finish all calls that are running."""
         for value in "ab":
             await settle(self.virtual)
             if value in self.calls.started:
@@ -349,26 +353,26 @@ class Raising:
 
 @pytest.mark.parametrize("ordered", [True, False])
 async def test_a_subscriber_that_raises_is_a_fault_of_the_connection(ordered: bool) -> None:
-    """Though it is called by a task; no task is left."""
-    raising = Raising(ordered=ordered)
-    await raising.finish()
-    assert [type(error) for error in raising.errors.values] == [KeyError]
-    assert raising.virtual.closed.values == []
-    assert raising.calls.running == 0
+    """An exception of a subscriber is a fault of the connection, and no call is left running."""
+    setup = RaisingSubscriber(ordered=ordered)
+    await setup.finish()
+    assert [type(error) for error in setup.errors.values] == [KeyError]
+    assert setup.virtual.closed.values == []
+    assert setup.calls.running == 0
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-async def test_after_a_subscriber_that_raises_the_stream_goes_on(ordered: bool) -> None:
-    """The flow is let go, and what waits is called."""
-    raising = Raising(ordered=ordered)
-    await raising.finish()
-    assert raising.told == ["a!", "b!"]
-    assert raising.virtual.incoming.values == ["a", "b"]
-    assert not raising.virtual.session.flow.gate.held
+async def test_the_stream_continues_after_a_subscriber_raised(ordered: bool) -> None:
+    """After a subscriber raised, reading resumes and later values are mapped."""
+    setup = RaisingSubscriber(ordered=ordered)
+    await setup.finish()
+    assert setup.results == ["a!", "b!"]
+    assert setup.virtual.incoming.values == ["a", "b"]
+    assert not setup.virtual.session.flow.gate.held
 
 
-async def test_after_a_subscriber_that_raises_the_completion_comes() -> None:
-    """It is not lost either."""
+async def test_the_completion_arrives_after_a_subscriber_raised() -> None:
+    """After a subscriber raised, the completion is delivered."""
     calls, source, ends = ManualCalls(), Subject[str](), list[str]()
     virtual = VirtualSession(watch=True)
     virtual.watch(virtual.conn.errors)
@@ -385,8 +389,10 @@ async def test_after_a_subscriber_that_raises_the_completion_comes() -> None:
     assert ends == ["completed"]
 
 
-async def test_unobserved_it_closes_with_1011(caplog: pytest.LogCaptureFixture) -> None:
-    """As every fault."""
+async def test_an_unobserved_exception_of_a_subscriber_closes_with_1011(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Without a subscriber of `errors`, an exception of a subscriber closes with 1011."""
     virtual = VirtualSession(watch=True)
     calls = ManualCalls()
     mapped = virtual.conn.incoming.pipe(map_async(calls))
@@ -399,24 +405,24 @@ async def test_unobserved_it_closes_with_1011(caplog: pytest.LogCaptureFixture) 
     assert len(caplog.records) == 1
 
 
-async def test_without_a_connection_it_is_the_loops_to_report() -> None:
-    """What a subscriber raises is not swallowed."""
+async def test_without_a_connection_the_loop_reports_a_subscribers_exception() -> None:
+    """Without a connection, a subscriber's exception goes to the loop's exception handler."""
     loop = asyncio.get_running_loop()
-    heard: list[Any] = []
+    reported: list[Any] = []
     calls, source = ManualCalls(), Subject[str]()
     source.pipe(map_async(calls)).subscribe(raise_key_error)
     source.on_next("a")
     await settle()
     before = loop.get_exception_handler()
-    loop.set_exception_handler(lambda _, context: heard.append(context["exception"]))
+    loop.set_exception_handler(lambda _, context: reported.append(context["exception"]))
     calls.finish("a")
     await settle()
     loop.set_exception_handler(before)
-    assert [type(error) for error in heard] == [KeyError]
+    assert [type(error) for error in reported] == [KeyError]
 
 
-async def test_a_handler_answers_in_order_and_ends_when_all_is_answered() -> None:
-    """What `map_async` brings goes out as anything else does."""
+async def test_a_handler_answers_in_order_and_closes_after_the_last_answer() -> None:
+    """A handler's answers are sent in order, and the close after the last one."""
     calls = ManualCalls()
     virtual = VirtualSession(
         lambda conn: conn.incoming.pipe(ops.take(3), map_async(calls, max_concurrent=2))
@@ -436,8 +442,8 @@ async def test_a_handler_answers_in_order_and_ends_when_all_is_answered() -> Non
 
 
 @pytest.mark.parametrize("how", ["close", "lost"])
-async def test_the_end_of_the_connection_cancels_what_a_handler_awaits(how: str) -> None:
-    """Whoever ended it; no task outlives it."""
+async def test_the_end_of_the_connection_cancels_calls(how: str) -> None:
+    """The end of the connection cancels a handler's running calls."""
     calls = ManualCalls()
     virtual = VirtualSession(lambda conn: conn.incoming.pipe(map_async(calls, max_concurrent=2)))
     closed = virtual.watch(virtual.conn.closed)
@@ -453,7 +459,7 @@ async def test_the_end_of_the_connection_cancels_what_a_handler_awaits(how: str)
 
 
 async def test_an_exception_of_fn_closes_with_1011(caplog: pytest.LogCaptureFixture) -> None:
-    """It reaches `outgoing.on_error`; it is logged and not told to the peer."""
+    """An exception of `fn` in a handler closes with 1011, logged and hidden from the peer."""
     calls = ManualCalls()
     virtual = VirtualSession(lambda conn: conn.incoming.pipe(map_async(calls)), codec=codecs.text)
     virtual.peer.message("a")
@@ -465,7 +471,7 @@ async def test_an_exception_of_fn_closes_with_1011(caplog: pytest.LogCaptureFixt
 
 
 async def test_a_cancelled_call_closes_with_1011(caplog: pytest.LogCaptureFixture) -> None:
-    """A pipeline that has lost an answer does not go on as if nothing were."""
+    """A call of a handler that somebody else cancels closes with 1011."""
     calls = ManualCalls()
     virtual = VirtualSession(lambda conn: conn.incoming.pipe(map_async(calls)))
     before = asyncio.all_tasks()
@@ -478,10 +484,10 @@ async def test_a_cancelled_call_closes_with_1011(caplog: pytest.LogCaptureFixtur
     assert len(caplog.records) == 1
 
 
-def test_without_a_loop_it_is_an_error_that_leaves_nothing_behind() -> None:
-    """It reaches `on_error`, or is a fault; there is no coroutine that was never awaited."""
-    # Not the exceptions: their frames hold what is looked for.
-    faults, told = list[type[Exception]](), list[type[Exception]]()
+def test_without_a_loop_mapping_fails_and_leaves_no_coroutine() -> None:
+    """Without an event loop the stream fails with RuntimeError and leaves no coroutine."""
+    # Only the types: an exception's frames would keep the coroutine alive.
+    faults, errors_seen = list[type[Exception]](), list[type[Exception]]()
 
     def run() -> None:
         virtual = VirtualSession(watch=True)
@@ -489,16 +495,16 @@ def test_without_a_loop_it_is_an_error_that_leaves_nothing_behind() -> None:
         mapped = virtual.conn.incoming.pipe(map_async(ManualCalls()))
         mapped.subscribe(scheduler=virtual.conn.scheduler)
         mapped.subscribe(
-            on_error=lambda error: told.append(type(error)), scheduler=virtual.conn.scheduler
+            on_error=lambda error: errors_seen.append(type(error)), scheduler=virtual.conn.scheduler
         )
         virtual.peer.message("a")
         faults.extend(type(error) for error in errors.values)
 
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        thread = threading.Thread(target=run)  # where no loop was ever set
+        thread = threading.Thread(target=run)  # a thread without an event loop
         thread.start()
         thread.join()
         gc.collect()
-    assert faults == told == [RuntimeError]
+    assert faults == errors_seen == [RuntimeError]
     assert [str(warning.message) for warning in warned] == []

@@ -1,4 +1,4 @@
-"""Coroutines in a pipeline: how `map_async` is cut short, from below, from above, from outside."""
+"""`map_async`: disposal, cancellation and overflow."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from support.virtual.manual_calls import ManualCalls, ManualMapping, settle
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-async def test_disposing_cancels_what_is_under_way(ordered: bool) -> None:
-    """Nothing more is called or told; twice is once."""
+async def test_disposing_cancels_running_calls(ordered: bool) -> None:
+    """Disposing cancels the running calls and starts no others."""
     mapping = ManualMapping(max_concurrent=2, ordered=ordered)
     mapping.push(*"abc")
     await settle()
@@ -34,8 +34,8 @@ async def test_disposing_cancels_what_is_under_way(ordered: bool) -> None:
     assert mapping.source.observers == []
 
 
-async def test_disposing_before_a_call_has_begun_leaves_nothing() -> None:
-    """Its coroutine was never run, and nobody complains of that."""
+async def test_disposing_before_a_call_starts_runs_nothing() -> None:
+    """Disposing before a call has started runs nothing and warns of nothing."""
     mapping = ManualMapping()
     mapping.push("a")
     mapping.out.subscription.dispose()
@@ -43,8 +43,8 @@ async def test_disposing_before_a_call_has_begun_leaves_nothing() -> None:
     assert mapping.calls.started == []
 
 
-async def test_a_result_that_is_ready_when_it_is_disposed_is_not_told() -> None:
-    """Nor does a failure that comes too late make a noise."""
+async def test_a_result_that_is_ready_at_disposal_is_not_emitted() -> None:
+    """A result or failure that is ready at disposal is dropped silently."""
     mapping = ManualMapping(max_concurrent=2)
     mapping.push("a", "b")
     await settle()
@@ -55,8 +55,8 @@ async def test_a_result_that_is_ready_when_it_is_disposed_is_not_told() -> None:
     assert (mapping.out.values, mapping.out.ends) == ([], [])
 
 
-async def test_a_call_that_is_cancelled_from_outside_ends_the_stream() -> None:
-    """Its result would be missing for ever."""
+async def test_a_call_cancelled_from_outside_fails_the_stream() -> None:
+    """If somebody else cancels a call, the stream fails with RxwsError."""
     mapping = ManualMapping(max_concurrent=2)
     before = asyncio.all_tasks()
     mapping.push("a", "b")
@@ -69,8 +69,8 @@ async def test_a_call_that_is_cancelled_from_outside_ends_the_stream() -> None:
     assert sorted(mapping.calls.cancelled) == ["a", "b"]
 
 
-async def test_a_call_that_cancels_itself_ends_the_stream() -> None:
-    """As one that is cancelled by another does."""
+async def test_a_call_that_raises_cancelled_error_fails_the_stream() -> None:
+    """A call that raises CancelledError fails the stream with RxwsError."""
     mapping = ManualMapping()
     mapping.push("a")
     await settle()
@@ -79,23 +79,23 @@ async def test_a_call_that_cancels_itself_ends_the_stream() -> None:
     assert isinstance(mapping.out.error, RxwsError)
 
 
-async def test_what_is_no_exception_is_one_downstream() -> None:
-    """`on_error` takes an Exception; the original is named."""
+async def test_a_base_exception_becomes_an_rxws_error() -> None:
+    """A BaseException of a call becomes an RxwsError that names it."""
 
-    class Odd(BaseException):
-        """Neither an Exception nor one that asyncio treats apart."""
+    class CustomBaseException(BaseException):
+        """Neither an Exception nor one that asyncio treats specially."""
 
     mapping = ManualMapping()
     mapping.push("a")
     await settle()
-    mapping.calls.fail("a", Odd("mine"))
+    mapping.calls.fail("a", CustomBaseException("mine"))
     await settle()
     assert isinstance(mapping.out.error, RxwsError)
-    assert "Odd" in str(mapping.out.error)
+    assert "CustomBaseException" in str(mapping.out.error)
 
 
-async def test_a_source_that_cannot_be_held_meets_a_bound() -> None:
-    """1024 values wait; one more, and it ends with a Backlog that says what to do."""
+async def test_a_source_without_back_pressure_ends_with_backlog() -> None:
+    """Above 1024 buffered values the stream fails with a Backlog that says what to do."""
     mapping = ManualMapping()
     mapping.push(*map(str, range(1025)))
     await settle()
@@ -112,8 +112,8 @@ async def test_a_source_that_cannot_be_held_meets_a_bound() -> None:
 
 
 @pytest.mark.parametrize("end", [lambda _: None, lambda observer: observer.on_completed()])
-async def test_a_source_that_floods_within_its_subscription_ends_as_well(end: Any) -> None:
-    """Where there is nothing to dispose yet; it is disposed when there is."""
+async def test_a_source_that_floods_within_subscribe_ends_with_backlog(end: Any) -> None:
+    """A source that floods within `subscribe` is disposed as soon as that returns."""
     disposed: list[str] = []
 
     def flood(observer: Any, _: Any = None) -> Disposable:
@@ -130,8 +130,8 @@ async def test_a_source_that_floods_within_its_subscription_ends_as_well(end: An
     assert calls.started == []
 
 
-async def test_taking_enough_disposes_the_rest() -> None:
-    """An end that comes from below, in the middle of a result."""
+async def test_take_cancels_the_other_calls() -> None:
+    """`take` below cancels the other calls."""
     mapping = ManualMapping(ops.take(1), max_concurrent=3)
     mapping.push(*"abcd")
     await settle()
@@ -143,8 +143,8 @@ async def test_taking_enough_disposes_the_rest() -> None:
     assert mapping.calls.started == ["a", "b", "c"]
 
 
-async def test_taking_enough_leaves_what_is_ready_untold() -> None:
-    """Unordered, and ready in the same turn of the loop."""
+async def test_take_drops_other_results_that_are_ready() -> None:
+    """`take` below drops other results that are ready in the same turn."""
     mapping = ManualMapping(ops.take(1), max_concurrent=2, ordered=False)
     mapping.push(*"abc")
     await settle()
@@ -155,8 +155,8 @@ async def test_taking_enough_leaves_what_is_ready_untold() -> None:
     assert mapping.calls.started == ["a", "b"]
 
 
-async def test_each_subscription_is_its_own() -> None:
-    """Nothing is shared but the function."""
+async def test_subscriptions_are_independent() -> None:
+    """Each subscription makes its own calls."""
     calls = ManualCalls()
     source: Subject[str] = Subject()
     mapped = source.pipe(map_async(calls))

@@ -1,4 +1,4 @@
-"""Coroutines in a pipeline: which connections `map_async` finds, and which it does not take."""
+"""`map_async`: which connections it pauses."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from support.virtual.manual_calls import ManualCalls, settle
 from support.virtual.session import VirtualSession
 
 
-def held(virtual: VirtualSession) -> bool:
+def is_paused(virtual: VirtualSession) -> bool:
     return virtual.session.flow.gate.held
 
 
-def noted(observable: rx.Observable[Any]) -> Subscriber[Any]:
-    """Subscribe on the running loop, as rxws does it for a handler."""
+def subscribed(observable: rx.Observable[Any]) -> Subscriber[Any]:
+    """Subscribe with the running loop's scheduler, as rxws does for a handler."""
     return Subscriber(observable, Clock(), scheduler=LoopScheduler.running())
 
 
 @pytest.mark.parametrize("how", ["merge", "start_with"])
-async def test_it_finds_its_connection_where_it_is_subscribed_by_hand(how: str) -> None:
-    """Without a scheduler; inner sources are subscribed a turn later, and found all the same."""
+async def test_the_connection_is_found_without_a_scheduler(how: str) -> None:
+    """The connection is found in a subscription without a scheduler, a turn later too."""
     virtual, calls = VirtualSession(watch=True), ManualCalls()
     if how == "merge":
         source = rx.merge(virtual.conn.incoming, rx.never())
@@ -45,49 +45,49 @@ async def test_it_finds_its_connection_where_it_is_subscribed_by_hand(how: str) 
     await settle(virtual)
     virtual.peer.message("a", "b")
     await settle(virtual)
-    holding = held(virtual)
+    paused = is_paused(virtual)
     out.subscription.dispose()
     await settle(virtual)
-    assert holding
+    assert paused
 
 
-async def test_it_finds_its_connection_behind_other_operators() -> None:
-    """However deep `incoming` stands in the chain."""
+async def test_the_connection_is_found_behind_other_operators() -> None:
+    """The connection is found behind any number of operators."""
     virtual, calls = VirtualSession(watch=True), ManualCalls()
     inner: rx.Observable[Any] = virtual.conn.incoming.pipe(ops.map(str.upper), ops.filter(bool))
     deep: rx.Observable[Any] = inner.pipe(ops.flat_map(rx.just), ops.distinct_until_changed())
     out: Subscriber[Any] = Subscriber(deep.pipe(map_async(calls)), Clock())
     virtual.peer.message("a")
     await settle(virtual)
-    assert held(virtual)
+    assert is_paused(virtual)
     out.subscription.dispose()
     await settle(virtual)
 
 
-async def test_it_finds_its_connection_where_something_comes_first() -> None:
-    """`start_with` subscribes `incoming` in a later turn."""
+async def test_the_connection_is_found_behind_start_with() -> None:
+    """The connection is found behind `start_with`, which subscribes it in a later turn."""
     virtual, calls = VirtualSession(watch=True), ManualCalls()
     source = virtual.conn.incoming.pipe(ops.start_with("hello"), map_async(calls))
-    out = noted(source)
+    out = subscribed(source)
     await settle(virtual)
     calls.finish("hello")
     await settle(virtual)
     virtual.peer.message("a", "b")
     await settle(virtual)
-    assert held(virtual)
+    assert is_paused(virtual)
     calls.finish("a")
     await settle(virtual)
     calls.finish("b")
     await settle(virtual)
-    assert not held(virtual)
+    assert not is_paused(virtual)
     assert out.values == ["hello!", "a!", "b!"]
 
 
-async def test_a_connection_that_is_found_while_it_is_full_is_held() -> None:
-    """Else all that comes while the first call is under way waits in memory, or is a Backlog."""
+async def test_a_connection_that_is_found_late_is_paused() -> None:
+    """A connection that is found while `map_async` is full is paused at once."""
     virtual, calls = VirtualSession(watch=True), ManualCalls()
     source = virtual.conn.incoming.pipe(ops.start_with("hello"), map_async(calls))
-    out = noted(source)
+    out = subscribed(source)
     await settle(virtual)
     assert calls.started == ["hello"]
     virtual.peer.message(*map(str, range(2000)))
@@ -98,8 +98,8 @@ async def test_a_connection_that_is_found_while_it_is_full_is_held() -> None:
     assert ends == []
 
 
-async def test_two_in_one_chain_both_hold_the_connection() -> None:
-    """The second, if it is the slower one."""
+async def test_each_map_async_of_a_chain_pauses_the_connection() -> None:
+    """The second `map_async` of a chain pauses the connection, too."""
     virtual, slow = VirtualSession(watch=True), ManualCalls()
 
     async def fast(value: str) -> str:
@@ -111,14 +111,14 @@ async def test_two_in_one_chain_both_hold_the_connection() -> None:
     virtual.peer.message("a")
     await settle(virtual)
     assert slow.started == ["a"]
-    holding = held(virtual)
+    paused = is_paused(virtual)
     out.subscription.dispose()
     await settle(virtual)
-    assert holding
+    assert paused
 
 
-async def test_iterate_behind_it_holds_the_connection() -> None:
-    """While the body is busy."""
+async def test_iterate_behind_map_async_pauses_the_connection() -> None:
+    """`iterate` behind `map_async` pauses the connection while its body runs."""
     virtual = VirtualSession(watch=True)
     busy: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -129,27 +129,27 @@ async def test_iterate_behind_it_holds_the_connection() -> None:
     async def body() -> None:
         async for _ in rxws.iterate(virtual.conn.incoming.pipe(map_async(same))):
             await settle(virtual)
-            busy.set_result(held(virtual))
+            busy.set_result(is_paused(virtual))
             await done
 
     task = asyncio.ensure_future(body())
     await settle(virtual)
     virtual.peer.message("a")
-    holding = await asyncio.wait_for(busy, 10)
+    paused = await asyncio.wait_for(busy, 10)
     task.cancel()
     await asyncio.wait([task])
-    assert holding
+    assert paused
 
 
-async def test_a_connection_that_fn_asks_is_not_held() -> None:
-    """The second call would wait for ever for an answer that it holds back itself."""
+async def test_a_connection_that_fn_subscribes_is_not_paused() -> None:
+    """A connection that `fn` itself subscribes is not paused, as the call would hang."""
     virtual, upstream = VirtualSession(watch=True), VirtualSession()
 
     async def ask(_: str) -> Any:
         return await upstream.conn.incoming.pipe(ops.first())
 
     source = virtual.conn.incoming.pipe(ops.start_with("hello"), map_async(ask))
-    out = noted(source)
+    out = subscribed(source)
     await settle(virtual, upstream)
     upstream.peer.message("first")
     await settle(virtual, upstream)
@@ -164,8 +164,8 @@ async def test_a_connection_that_fn_asks_is_not_held() -> None:
     assert values == ["first", "second"]
 
 
-async def test_a_connection_that_is_subscribed_below_is_not_held() -> None:
-    """What follows on a result is no source, though the first value came within `subscribe`."""
+async def test_a_connection_subscribed_downstream_is_not_paused() -> None:
+    """A connection that is subscribed downstream, as by `flat_map`, is not paused."""
     virtual, calls = VirtualSession(watch=True), ManualCalls()
     below = ops.flat_map(lambda _: virtual.conn.incoming)
     source: rx.Observable[str] = rx.from_list(list("abc"), scheduler=ImmediateScheduler())
@@ -176,27 +176,27 @@ async def test_a_connection_that_is_subscribed_below_is_not_held() -> None:
     calls.finish("b")
     await settle(virtual)
     assert calls.started == ["a", "b", "c"]
-    holding = held(virtual)
+    paused = is_paused(virtual)
     out.subscription.dispose()
     await settle(virtual)
-    assert not holding
+    assert not paused
 
 
-# --- coroutines in a pipeline: `map_async` holds the connection that its values come from ------
+# --- back-pressure -----------------------------------------------------------------------------
 
 
-async def test_the_flow_is_held_while_it_is_full() -> None:
-    """And let go when a place is free."""
+async def test_reading_is_paused_while_map_async_is_full() -> None:
+    """Reading is paused while `max_concurrent` calls run, and resumes when one ends."""
     calls = ManualCalls()
     virtual = VirtualSession(lambda conn: conn.incoming.pipe(map_async(calls, max_concurrent=2)))
     virtual.peer.message("a")
-    assert not held(virtual)
+    assert not is_paused(virtual)
     virtual.peer.message("b")
-    assert held(virtual)
+    assert is_paused(virtual)
     virtual.peer.message("c", "d")
     await settle(virtual)
     assert calls.started == ["a", "b"]
-    assert virtual.stats.received_messages == 2, "what the peer sends is its own to keep"
+    assert virtual.stats.received_messages == 2, "the other messages stay with the peer"
     calls.finish("a")
     await settle(virtual)
     assert calls.started == ["a", "b", "c"]
@@ -204,14 +204,14 @@ async def test_the_flow_is_held_while_it_is_full() -> None:
     await settle(virtual)
     calls.finish("d")
     await settle(virtual)
-    assert not held(virtual)
+    assert not is_paused(virtual)
     assert virtual.messages == ["a!", "b!", "c!", "d!"]
     assert calls.max_running == 2
 
 
 @pytest.mark.parametrize("overrun", [0, 1, 3])
 async def test_any_number_of_messages_is_answered_in_order(overrun: int) -> None:
-    """None waits in `map_async` but what was on its way."""
+    """Thousands of messages are answered in order, without a Backlog."""
     count = 2000
 
     async def shout(message: str) -> str:
@@ -226,8 +226,8 @@ async def test_any_number_of_messages_is_answered_in_order(overrun: int) -> None
     assert virtual.messages == [f"N{number}" for number in range(count)]
 
 
-async def test_a_message_and_the_close_behind_it_are_both_answered() -> None:
-    """One at a time: the close is not read before the answer has left."""
+async def test_the_messages_before_a_close_are_answered_first() -> None:
+    """A close is not read before the messages before it are answered."""
     calls = ManualCalls()
     virtual = VirtualSession(lambda conn: conn.incoming.pipe(map_async(calls)))
     closed = virtual.watch(virtual.conn.closed)
@@ -245,17 +245,17 @@ async def test_a_message_and_the_close_behind_it_are_both_answered() -> None:
 
 
 @pytest.mark.parametrize("end", ["dispose", "fail", "error", "complete"])
-async def test_however_it_ends_the_flow_is_let_go(end: str) -> None:
-    """A hold that nobody can dispose would be for ever."""
+async def test_reading_resumes_however_map_async_ends(end: str) -> None:
+    """Reading resumes when the stream is disposed, fails or completes."""
     virtual, calls, stop = VirtualSession(watch=True), ManualCalls(), Subject[int]()
     source = rx.merge(virtual.conn.incoming, stop.pipe(ops.ignore_elements()))
     if end == "complete":
         source = virtual.conn.incoming.pipe(ops.take(1))
-    out: Subscriber[Any] = noted(source.pipe(map_async(calls)))
+    out: Subscriber[Any] = subscribed(source.pipe(map_async(calls)))
     await settle(virtual)
     virtual.peer.message("a")
     await settle(virtual)
-    assert held(virtual)
+    assert is_paused(virtual)
     if end == "dispose":
         out.subscription.dispose()
     elif end == "fail":
@@ -265,13 +265,13 @@ async def test_however_it_ends_the_flow_is_let_go(end: str) -> None:
     else:
         calls.finish("a")
     await settle(virtual)
-    assert not held(virtual)
+    assert not is_paused(virtual)
 
 
-async def test_values_from_elsewhere_wait_though_the_flow_is_held() -> None:
-    """The flow holds what it can hold."""
+async def test_values_of_other_sources_are_queued() -> None:
+    """Values of a merged Subject are queued while the connection is paused."""
     virtual, calls, topic = VirtualSession(watch=True), ManualCalls(), Subject[str]()
-    out = noted(rx.merge(virtual.conn.incoming, topic).pipe(map_async(calls)))
+    out = subscribed(rx.merge(virtual.conn.incoming, topic).pipe(map_async(calls)))
     await settle(virtual)
     virtual.peer.message("a")
     topic.on_next("t")
@@ -284,15 +284,15 @@ async def test_values_from_elsewhere_wait_though_the_flow_is_held() -> None:
     assert out.values == ["a!", "t!", "b!"]
 
 
-async def test_a_merge_holds_all_connections() -> None:
-    """Whichever of them fills it."""
+async def test_all_merged_connections_are_paused() -> None:
+    """All merged connections are paused, whichever of them filled it."""
     one, other, calls = VirtualSession(watch=True), VirtualSession(watch=True), ManualCalls()
     source = rx.merge(one.conn.incoming, other.conn.incoming)
-    out = noted(source.pipe(map_async(calls)))
+    out = subscribed(source.pipe(map_async(calls)))
     await settle(one, other)
     one.peer.message("a")
-    assert held(one)
-    assert held(other)
+    assert is_paused(one)
+    assert is_paused(other)
     other.peer.message("b")
     await settle(one, other)
     assert calls.started == ["a"]
@@ -301,56 +301,56 @@ async def test_a_merge_holds_all_connections() -> None:
     calls.finish("b")
     await settle(one, other)
     assert out.values == ["a!", "b!"]
-    assert not held(one)
-    assert not held(other)
+    assert not is_paused(one)
+    assert not is_paused(other)
 
 
-async def test_a_connection_in_the_merge_that_has_ended_does_no_harm() -> None:
-    """The other is held and let go as before."""
+async def test_a_merged_connection_that_has_ended_is_ignored() -> None:
+    """A merged connection that has ended does not affect the others."""
     one, other, calls = VirtualSession(watch=True), VirtualSession(watch=True), ManualCalls()
     source = rx.merge(one.conn.incoming, other.conn.incoming)
-    out = noted(source.pipe(map_async(calls)))
+    out = subscribed(source.pipe(map_async(calls)))
     await settle(one, other)
     one.peer.close(1000)
     other.peer.message("a", "b")
     await settle(one, other)
-    assert held(other)
+    assert is_paused(other)
     for value in "ab":
         calls.finish(value)
         await settle(one, other)
     assert out.values == ["a!", "b!"]
-    assert not held(other)
+    assert not is_paused(other)
 
 
-async def test_a_flow_that_is_given_is_held() -> None:
-    """Where the values come from elsewhere."""
+async def test_a_given_flow_is_paused() -> None:
+    """`flow=` pauses a connection that is not upstream."""
     virtual, calls, topic = VirtualSession(watch=True), ManualCalls(), Subject[str]()
     out: Subscriber[Any] = Subscriber(topic.pipe(map_async(calls, flow=virtual.conn.flow)), Clock())
-    assert not held(virtual)
+    assert not is_paused(virtual)
     topic.on_next("a")
-    assert held(virtual)
+    assert is_paused(virtual)
     await settle()
     calls.finish("a")
     await settle()
-    assert not held(virtual)
+    assert not is_paused(virtual)
     assert out.values == ["a!"]
 
 
-async def test_a_flow_that_is_given_is_held_besides_the_sources() -> None:
-    """Its own is found all the same."""
+async def test_a_given_flow_is_paused_in_addition_to_upstream_connections() -> None:
+    """`flow=` pauses its connection in addition to those upstream."""
     virtual, other, calls = VirtualSession(watch=True), VirtualSession(watch=True), ManualCalls()
     mapped = virtual.conn.incoming.pipe(map_async(calls, flow=other.conn.flow))
     out: Subscriber[Any] = Subscriber(mapped, Clock())
     virtual.peer.message("a")
-    assert held(virtual)
-    assert held(other)
+    assert is_paused(virtual)
+    assert is_paused(other)
     out.subscription.dispose()
-    assert not held(virtual)
-    assert not held(other)
+    assert not is_paused(virtual)
+    assert not is_paused(other)
 
 
 async def test_on_a_server_a_burst_is_answered_in_order(serve: Serve) -> None:
-    """Each message by a coroutine that takes its time; then the close is answered."""
+    """A server answers a burst in order by coroutines, and then the close."""
     count = 300
 
     async def shout(message: str) -> str:

@@ -1,4 +1,4 @@
-"""Operators of rxws: `on_loop`."""
+"""`on_loop`: notifications of other threads on the event loop."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def in_thread(function: Callable[[], object]) -> None:
     thread.join()
 
 
-async def test_what_another_thread_emits_comes_on_the_loop_in_order() -> None:
-    """Values, and the completion after them."""
+async def test_notifications_of_another_thread_arrive_on_the_loop_in_order() -> None:
+    """Values and the completion of another thread arrive on the loop, in order."""
     source: Subject[str] = Subject()
     seen = Subscriber(source.pipe(on_loop()))
 
@@ -39,8 +39,8 @@ async def test_what_another_thread_emits_comes_on_the_loop_in_order() -> None:
     assert seen.threads == {threading.get_ident()}
 
 
-async def test_an_error_of_another_thread_comes_on_the_loop() -> None:
-    """After the values before it."""
+async def test_an_error_of_another_thread_arrives_on_the_loop() -> None:
+    """An error of another thread arrives on the loop, after the values before it."""
     source: Subject[str] = Subject()
     seen = Subscriber(source.pipe(on_loop()))
     error = ValueError("x")
@@ -54,8 +54,8 @@ async def test_an_error_of_another_thread_comes_on_the_loop() -> None:
     assert seen.notifications == ["a", error]
 
 
-async def test_what_the_loop_emits_passes_at_once() -> None:
-    """No turn is lost."""
+async def test_notifications_on_the_loop_pass_at_once() -> None:
+    """Notifications on the loop pass within the call."""
     source: Subject[str] = Subject()
     seen = Subscriber(source.pipe(on_loop()))
     source.on_next("a")
@@ -63,8 +63,8 @@ async def test_what_the_loop_emits_passes_at_once() -> None:
     assert seen.notifications == ["a", "|"]
 
 
-async def test_time_operators_above_it_start_no_threads() -> None:
-    """They use the loop's timers."""
+async def test_time_operators_above_on_loop_start_no_threads() -> None:
+    """Time operators above `on_loop` use the loop's timers instead of threads."""
     before = set(threading.enumerate())
     source: Subject[str] = Subject()
     seen = Subscriber(source.pipe(ops.debounce(0.01), ops.delay(0.01), ops.take(1), on_loop()))
@@ -76,8 +76,8 @@ async def test_time_operators_above_it_start_no_threads() -> None:
     assert set(threading.enumerate()) == before
 
 
-async def test_who_has_left_is_told_nothing_that_was_on_its_way() -> None:
-    """Also of what a thread emitted before."""
+async def test_disposing_drops_values_that_a_thread_emitted_before() -> None:
+    """After `dispose`, values that a thread emitted before are not delivered."""
     source: Subject[str] = Subject()
     seen = Subscriber(source.pipe(on_loop()))
     in_thread(lambda: source.on_next("a"))
@@ -88,13 +88,13 @@ async def test_who_has_left_is_told_nothing_that_was_on_its_way() -> None:
     assert source.observers == []
 
 
-async def test_it_can_be_awaited() -> None:
-    """RxPY's `await` on what a timer thread ends can hang, as the loop is not woken."""
+async def test_on_loop_can_be_awaited() -> None:
+    """An Observable of a timer thread can be awaited; without `on_loop` that can hang."""
     assert await asyncio.wait_for(rx.timer(0.01).pipe(ops.map(str), on_loop()), PATIENCE) == "0"
 
 
-def test_a_scheduler_that_is_passed_is_used() -> None:
-    """The connection's, say."""
+def test_the_scheduler_of_the_subscription_is_used() -> None:
+    """The scheduler of the subscription is used, such as the connection's."""
     virtual = VirtualSession()
     seen: list[float] = []
     virtual.conn.incoming.pipe(ops.delay(2.0), on_loop()).subscribe(
@@ -105,7 +105,7 @@ def test_a_scheduler_that_is_passed_is_used() -> None:
     assert seen == [2]
 
 
-def test_without_a_loop_there_is_an_error() -> None:
-    """From subscribing, where no event loop runs and no scheduler is passed."""
+def test_subscribing_without_a_loop_and_a_scheduler_raises() -> None:
+    """Subscribing without a running loop and a scheduler raises RuntimeError."""
     with pytest.raises(RuntimeError, match="no running event loop"):
         rx.never().pipe(on_loop()).subscribe()

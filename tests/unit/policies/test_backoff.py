@@ -1,4 +1,4 @@
-"""The policies of dialling again, without any dialling."""
+"""The backoff and the rules for retries, without any dialling."""
 
 from __future__ import annotations
 
@@ -24,59 +24,59 @@ def refusal(status: int, headers: Mapping[str, str] | None = None) -> HandshakeE
     return HandshakeError(f"status {status}", status, headers or {})
 
 
-def because(error: ConnectError, cause: BaseException) -> ConnectError:
+def with_cause(error: ConnectError, cause: BaseException) -> ConnectError:
     error.__cause__ = cause
     return error
 
 
-def test_each_bound_is_larger_than_the_one_before_up_to_the_cap() -> None:
-    """Where random says 1, waits are the bounds: first, times factor, then the cap for ever."""
-    waits = backoff.exponential(first=0.5, factor=3.0, cap=10.0, random=lambda: 1.0)()
-    assert list(islice(waits, 6)) == [0.5, 1.5, 4.5, 10.0, 10.0, 10.0]
+def test_exponential_delays_grow_up_to_the_cap() -> None:
+    """The upper bound of the delays grows from `first` by `factor` up to `cap`."""
+    delays = backoff.exponential(first=0.5, factor=3.0, cap=10.0, random=lambda: 1.0)()
+    assert list(islice(delays, 6)) == [0.5, 1.5, 4.5, 10.0, 10.0, 10.0]
 
 
 @pytest.mark.promise("jitter")
-def test_every_wait_is_drawn_anew_also_at_the_cap() -> None:
-    """Each is the bound times a number of its own."""
+def test_each_delay_has_its_own_random_factor() -> None:
+    """Each delay is its upper bound times a new random number, also at the cap."""
     numbers = iter([0.1, 0.2, 0.3, 0.4, 0.5])
-    waits = backoff.exponential(first=1.0, factor=2.0, cap=4.0, random=lambda: next(numbers))()
-    assert list(islice(waits, 5)) == pytest.approx([0.1, 0.4, 1.2, 1.6, 2.0])
+    delays = backoff.exponential(first=1.0, factor=2.0, cap=4.0, random=lambda: next(numbers))()
+    assert list(islice(delays, 5)) == pytest.approx([0.1, 0.4, 1.2, 1.6, 2.0])
 
 
-def test_the_default_starts_at_a_second_doubles_and_ends_at_a_minute() -> None:
-    """As documented: 1, 2, 4 ... 60."""
-    waits = backoff.exponential(random=lambda: 1.0)()
-    assert list(islice(waits, 8)) == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+def test_the_default_bounds_go_from_1_to_60_seconds() -> None:
+    """By default the bounds are 1, 2, 4 ... 60 seconds."""
+    delays = backoff.exponential(random=lambda: 1.0)()
+    assert list(islice(delays, 8)) == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
 
 
-def test_each_series_begins_anew() -> None:
-    """Two series of one backoff know nothing of each other."""
+def test_each_series_is_independent() -> None:
+    """Each series of a backoff starts with the first delay."""
     series = backoff.exponential(random=lambda: 1.0)
     one, other = series(), series()
     assert list(islice(one, 3)) == [1.0, 2.0, 4.0]
     assert next(other) == 1.0
 
 
-def test_it_goes_on_for_ever() -> None:
-    """No bound overflows, after any number of attempts."""
-    waits = backoff.exponential(factor=1e300, random=lambda: 1.0)()
-    assert list(islice(waits, 5000))[-1] == 60.0
+def test_a_series_never_ends_or_overflows() -> None:
+    """A series neither ends nor overflows."""
+    delays = backoff.exponential(factor=1e300, random=lambda: 1.0)()
+    assert list(islice(delays, 5000))[-1] == 60.0
 
 
-def test_at_the_cap_waits_are_spread_over_all_of_it() -> None:
-    """Of 10000 waits at the cap each tenth of it has about a tenth, and the default is random."""
+def test_delays_at_the_cap_are_uniformly_random() -> None:
+    """Delays at the cap are spread evenly over 0 to `cap`, by default at random."""
     seed = 7
     rng = random.Random(seed)
-    waits = list(islice(backoff.exponential(random=rng.random)(), 7, 10007))
+    delays = list(islice(backoff.exponential(random=rng.random)(), 7, 10007))
     for tenth in range(10):
-        share = sum(6.0 * tenth <= wait < 6.0 * (tenth + 1) for wait in waits) / len(waits)
-        assert 0.08 < share < 0.12, f"seed {seed}: {share} of the waits in the {tenth}th tenth"
-    by_default = list(islice(backoff.exponential()(), 20))
-    assert len(set(by_default)) == 20
+        share = sum(6.0 * tenth <= delay < 6.0 * (tenth + 1) for delay in delays) / len(delays)
+        assert 0.08 < share < 0.12, f"seed {seed}: {share} of the delays in the {tenth}th tenth"
+    default_delays = list(islice(backoff.exponential()(), 20))
+    assert len(set(default_delays)) == 20
 
 
-def test_a_constant_one_waits_the_same_for_ever() -> None:
-    """No jitter, and 0 is allowed."""
+def test_a_constant_backoff_has_equal_delays() -> None:
+    """A constant backoff always has the same delay, which may be 0."""
     assert list(islice(backoff.constant(2)(), 3)) == [2.0, 2.0, 2.0]
     assert next(backoff.constant(0)()) == 0.0
 
@@ -92,15 +92,15 @@ def test_a_constant_one_waits_the_same_for_ever() -> None:
         ({"cap": float("inf")}, "cap"),
     ],
 )
-def test_numbers_that_make_no_sense_are_refused(options: dict[str, Any], name: str) -> None:
-    """By the name of the argument."""
+def test_invalid_arguments_of_exponential_are_refused(options: dict[str, Any], name: str) -> None:
+    """An invalid argument of `exponential` raises a ValueError with its name."""
     with pytest.raises(ValueError, match=f"^{name}="):
         backoff.exponential(**options)
 
 
 @pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf")])
-def test_a_constant_that_makes_no_sense_is_refused(seconds: float) -> None:
-    """Below 0, no number, or never."""
+def test_an_invalid_constant_delay_is_refused(seconds: float) -> None:
+    """A negative, infinite or NaN constant delay raises a ValueError."""
     with pytest.raises(ValueError, match=r"^seconds="):
         backoff.constant(seconds)
 
@@ -125,9 +125,9 @@ def test_which_statuses_are_dialled_again(status: int) -> None:
     ("error", "expected"),
     [
         (ConnectError("nobody"), True),
-        (because(ConnectError("reset"), ConnectionResetError()), True),
-        (because(ConnectError("slow"), TimeoutError()), True),
-        (because(ConnectError("no address"), ValueError()), False),
+        (with_cause(ConnectError("reset"), ConnectionResetError()), True),
+        (with_cause(ConnectError("slow"), TimeoutError()), True),
+        (with_cause(ConnectError("no address"), ValueError()), False),
         (refusal(600), False),
         (DecodeError("no json", ""), False),
         (ValueError(), False),
@@ -135,8 +135,8 @@ def test_which_statuses_are_dialled_again(status: int) -> None:
     ],
     ids=repr,
 )
-def test_which_errors_are_dialled_again(error: Exception, expected: bool) -> None:
-    """Network errors and time-outs; not an address that is none, nor what is not of the net."""
+def test_which_errors_are_retried(error: Exception, expected: bool) -> None:
+    """Network errors and timeouts are retried; an invalid URL and other exceptions are not."""
     assert backoff.is_retryable(error) is expected
 
 
@@ -149,12 +149,12 @@ def test_which_errors_are_dialled_again(error: Exception, expected: bool) -> Non
         ({"Retry-After": "3601"}, HOUR),
         ({"Retry-After": "9" * 5000}, HOUR),
         ({"Retry-After": "0" * 5000 + "5"}, 5.0),
-        ({"Retry-After": DATE}, 30.0),  # of now, which is half a minute before
+        ({"Retry-After": DATE}, 30.0),  # from now, half a minute before
         ({"Retry-After": DATE, "Date": "Wed, 21 Oct 2015 07:27:50 GMT"}, 10.0),
         ({"Retry-After": DATE, "Date": "garbage"}, 30.0),
-        ({"Retry-After": "Wednesday, 21-Oct-15 07:28:00 GMT"}, 30.0),  # RFC 850's
-        ({"Retry-After": "Wed Oct 21 07:28:00 2015"}, 30.0),  # asctime's
-        ({"Retry-After": "Wed, 21 Oct 2015 07:26:00 GMT"}, 0.0),  # passed
+        ({"Retry-After": "Wednesday, 21-Oct-15 07:28:00 GMT"}, 30.0),  # the format of RFC 850
+        ({"Retry-After": "Wed Oct 21 07:28:00 2015"}, 30.0),  # the format of asctime
+        ({"Retry-After": "Wed, 21 Oct 2015 07:26:00 GMT"}, 0.0),  # in the past
         ({"Retry-After": "Wed, 21 Oct 2099 07:28:00 GMT"}, HOUR),
         ({}, None),
         ({"Retry-After": ""}, None),
@@ -168,23 +168,23 @@ def test_which_errors_are_dialled_again(error: Exception, expected: bool) -> Non
     ids=lambda value: repr(value)[:60],
 )
 @pytest.mark.promise("retry-after")
-def test_how_long_the_server_asks_to_wait(headers: dict[str, str], expected: float | None) -> None:
-    """Seconds or a date, an hour at the most; what makes no sense is ignored."""
+def test_retry_after_is_parsed(headers: dict[str, str], expected: float | None) -> None:
+    """`Retry-After` is read as seconds or a date, up to an hour; invalid values are ignored."""
     for status in (429, 503):
         assert backoff.retry_after(refusal(status, headers), AT - 30.0) == expected
 
 
-def test_other_answers_do_not_ask_to_wait() -> None:
-    """`Retry-After` means something with 429 and 503 only; a close has no headers."""
+def test_retry_after_counts_with_429_and_503_only() -> None:
+    """`Retry-After` counts with a 429 and a 503 only."""
     for status in (301, 404, 500, 502):
         assert backoff.retry_after(refusal(status, {"Retry-After": "5"}), 0.0) is None
     assert backoff.retry_after(ConnectError("nobody"), 0.0) is None
     assert backoff.retry_after(ConnectionClosed(Close(1013)), 0.0) is None
 
 
-@given(asked=st.text() | st.from_regex(r"[A-Z][a-z]{2}, \d+ [A-Z][a-z]{2} \d+ [\d:]+ [+-]?\w+"))
-def test_no_header_is_a_fault(asked: str) -> None:
-    """Whatever a server sends, the answer is a number of seconds up to an hour, or none."""
-    for headers in ({"Retry-After": asked}, {"Retry-After": DATE, "Date": asked}):
-        told = backoff.retry_after(refusal(503, headers), AT)
-        assert told is None or 0.0 <= told <= HOUR
+@given(text=st.text() | st.from_regex(r"[A-Z][a-z]{2}, \d+ [A-Z][a-z]{2} \d+ [\d:]+ [+-]?\w+"))
+def test_any_retry_after_is_handled(text: str) -> None:
+    """Any text in `Retry-After` gives seconds up to an hour, or None."""
+    for headers in ({"Retry-After": text}, {"Retry-After": DATE, "Date": text}):
+        delay = backoff.retry_after(refusal(503, headers), AT)
+        assert delay is None or 0.0 <= delay <= HOUR

@@ -1,4 +1,4 @@
-"""The codecs: between a frame and the user's value."""
+"""The codecs: between frames and the user's values."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ class Other:
     x: int
 
 
-def test_raw_keeps_both_kinds() -> None:
-    """Text is str and binary is bytes, in both directions."""
+def test_raw_keeps_str_and_bytes() -> None:
+    """`raw` decodes text frames to str and binary ones to bytes, and encodes both."""
     for value in ("é", b"\xff"):
         assert raw.decode(value) is value
         assert raw.encode(value) == value
 
 
-def test_text_speaks_str_only() -> None:
-    """A binary frame is of the wrong kind, 1003."""
+def test_text_accepts_only_str() -> None:
+    """`text` accepts str; a binary frame is a DecodeError with 1003."""
     assert text.decode("é") == "é"
     assert text.encode("é") == "é"
     with pytest.raises(DecodeError, match="binary frame") as caught:
@@ -53,8 +53,8 @@ def test_text_speaks_str_only() -> None:
     assert (caught.value.raw, caught.value.code) == (b"x", 1003)
 
 
-def test_binary_speaks_bytes_only() -> None:
-    """A text frame is of the wrong kind, 1003."""
+def test_binary_accepts_only_bytes() -> None:
+    """`binary` accepts bytes; a text frame is a DecodeError with 1003."""
     assert binary.decode(b"\xff") == b"\xff"
     assert binary.encode(b"\xff") == b"\xff"
     with pytest.raises(DecodeError, match="text frame") as caught:
@@ -65,14 +65,14 @@ def test_binary_speaks_bytes_only() -> None:
 @pytest.mark.parametrize("codec", [raw, binary])
 @pytest.mark.parametrize("buffer", [bytearray(b"ab"), memoryview(b"ab")])
 def test_other_buffers_are_sent_as_bytes(codec: Codec[Any, Any], buffer: object) -> None:
-    """As aiohttp's users are used to; later changes of the buffer do not count."""
+    """A bytearray and a memoryview are copied to bytes."""
     encoded = codec.encode(buffer)
     assert encoded == b"ab"
     assert type(encoded) is bytes
 
 
 @pytest.mark.parametrize(
-    ("codec", "value", "remedy"),
+    ("codec", "value", "hint"),
     [
         (raw, 7, "codec=rxws.codecs.json"),
         (raw, None, "accepts str or bytes"),
@@ -82,11 +82,11 @@ def test_other_buffers_are_sent_as_bytes(codec: Codec[Any, Any], buffer: object)
         (binary, 7, "encode it"),
     ],
 )
-def test_what_cannot_be_sent_is_named_with_the_remedy(
-    codec: Codec[Any, Any], value: object, remedy: str
+def test_a_value_of_the_wrong_type_is_an_encode_error(
+    codec: Codec[Any, Any], value: object, hint: str
 ) -> None:
-    """And the error carries the value."""
-    with pytest.raises(EncodeError, match=remedy) as caught:
+    """A value of the wrong type raises an EncodeError with the value and a hint."""
+    with pytest.raises(EncodeError, match=hint) as caught:
         codec.encode(value)
     assert caught.value.value is value
     assert repr(value) in str(caught.value)
@@ -94,36 +94,36 @@ def test_what_cannot_be_sent_is_named_with_the_remedy(
 
 @CHECKED
 @given(JSON)
-def test_json_gives_back_what_it_took(value: Any) -> None:
-    """Whatever JSON knows, through a text frame that has UTF-8."""
+def test_json_round_trip(value: Any) -> None:
+    """`json` decodes what it has encoded."""
     frame = json.encode(value)
     assert isinstance(frame, str)
     assert json.decode(frame.encode().decode()) == value
 
 
 @pytest.mark.parametrize("frame", ["", "{", "[1,]", "nul", "NaN", "[Infinity]", "-Infinity"])
-def test_json_refuses_what_is_not_json(frame: str) -> None:
-    """RFC 8259 knows no NaN and no infinity."""
+def test_json_refuses_invalid_frames(frame: str) -> None:
+    """`json` refuses invalid JSON, also NaN and Infinity (RFC 8259)."""
     with pytest.raises(ValueError):
         json.decode(frame)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {"x": -float("inf")}])
-def test_json_sends_nothing_that_a_browser_cannot_parse(value: object) -> None:
-    """`JSON.parse` fails on NaN."""
+def test_json_refuses_to_encode_nan_and_infinity(value: object) -> None:
+    """`json` refuses to encode NaN and Infinity, on which `JSON.parse` fails."""
     with pytest.raises(ValueError):
         json.encode(value)
 
 
-def test_json_is_in_text_frames() -> None:
-    """A binary frame is of the wrong kind, 1003."""
+def test_json_refuses_binary_frames() -> None:
+    """`json` refuses a binary frame with 1003."""
     with pytest.raises(DecodeError) as caught:
         json.decode(b"{}")
     assert caught.value.code == 1003
 
 
-def test_typed_checks_what_comes_in() -> None:
-    """A dataclass comes out, or an error that says where the frame does not fit."""
+def test_typed_validates_frames() -> None:
+    """`typed` decodes to the type, or raises an error that says where the frame differs."""
     codec = typed(Point)
     assert codec.decode('{"x": 1}') == Point(1, 0)
     with pytest.raises(ValueError, match=r"\$\.x"):
@@ -133,8 +133,8 @@ def test_typed_checks_what_comes_in() -> None:
     assert caught.value.code == 1003
 
 
-def test_typed_sends_anything_that_msgspec_encodes() -> None:
-    """As text."""
+def test_typed_encodes_whatever_msgspec_encodes() -> None:
+    """`typed` encodes whatever msgspec encodes, as a text frame."""
     assert typed(Point).encode(Point(1, 2)) == '{"x":1,"y":2}'
     assert typed(Point).encode({"error": "é"}) == '{"error":"é"}'
     with pytest.raises(TypeError):
@@ -142,20 +142,20 @@ def test_typed_sends_anything_that_msgspec_encodes() -> None:
 
 
 def test_typed_without_msgspec_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The remedy is in the error."""
+    """`typed` without msgspec raises an ImportError that names the extra."""
     monkeypatch.setitem(sys.modules, "msgspec", None)
     with pytest.raises(ImportError, match=r"pip install 'rxws\[typed\]'"):
         typed(int)
 
 
-def test_typed_refuses_a_type_that_msgspec_does_not_know() -> None:
-    """When the codec is made, not when the first frame comes."""
+def test_typed_refuses_an_unsupported_type() -> None:
+    """`typed` refuses an unsupported type when the codec is made."""
     with pytest.raises(TypeError, match="more than one"):
         typed(Point | Other)
 
 
 def test_a_codec_is_a_pair_of_functions() -> None:
-    """A user makes one in a line."""
+    """A user's Codec is a pair of functions."""
     numbers = Codec[int, int](encode=str, decode=int)
     assert numbers.decode("7") == 7
     assert numbers.encode(8) == "8"

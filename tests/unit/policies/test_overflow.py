@@ -1,4 +1,4 @@
-"""The policies for a peer that is too far behind."""
+"""The check of the overflow policies."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from rxws.overflow import OVERHEAD, check
 
 
 def test_close_is_a_policy() -> None:
-    """And it is accepted in silence."""
+    """ "close" is a policy."""
     check("close")
 
 
-def test_another_word_is_refused_with_those_there_are() -> None:
-    """The error names both."""
+def test_an_unknown_policy_is_refused() -> None:
+    """An unknown policy raises a ValueError that lists the policies."""
     with pytest.raises(ValueError, match=r"'explode' is unknown: use one of \('close'"):
         check("explode")
 
 
 def test_a_message_counts_128_bytes_more_than_its_payload() -> None:
-    """So that a million empty messages are no empty buffer."""
+    """A message counts 128 bytes more than its payload, so that empty ones are bounded."""
     assert OVERHEAD == 128

@@ -1,4 +1,4 @@
-"""The values that tell where a client stands, and what may follow what."""
+"""The values of `status`, and the order in which they may follow one another."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from rxws._core.connection import Close, Handshake
 from rxws._core.errors import ConnectError, ConnectionClosed, HandshakeError
 from rxws.status import TRANSITIONS, Closed, Connecting, Open, Status, Waiting, follows, moved
 
-SHAKEN = Handshake(URL("wss://peer.example/prices"), {})
+HANDSHAKE = Handshake(URL("wss://peer.example/prices"), {})
 ONE_OF_EACH: list[Status] = [
     Connecting(1),
-    Open(SHAKEN),
+    Open(HANDSHAKE),
     Waiting(1.0, ConnectError("nobody")),
     Closed(None),
 ]
@@ -32,8 +32,8 @@ ALLOWED = {
 
 @pytest.mark.parametrize(("before", "then"), [*product(ONE_OF_EACH, repeat=2)], ids=repr)
 @pytest.mark.promise("status")
-def test_what_may_follow_what(before: Status, then: Status) -> None:
-    """The eight steps that are documented, and no others."""
+def test_transitions(before: Status, then: Status) -> None:
+    """The documented transitions are allowed, and no others."""
     allowed = (type(before).__name__, type(then).__name__) in ALLOWED
     assert follows(then, before) is allowed
     if allowed:
@@ -43,8 +43,8 @@ def test_what_may_follow_what(before: Status, then: Status) -> None:
             moved(before, then)
 
 
-def test_the_table_has_every_status() -> None:
-    """Each has a row, and can be left and come to."""
+def test_every_status_has_transitions() -> None:
+    """Every status has transitions from and to it."""
     kinds = {type(status) for status in ONE_OF_EACH}
     assert set(TRANSITIONS) == kinds
     assert set().union(*TRANSITIONS.values()) == kinds
@@ -54,7 +54,7 @@ def test_the_table_has_every_status() -> None:
     ("status", "text"),
     [
         (Connecting(3), "Connecting, attempt 3"),
-        (Open(SHAKEN), "Open wss://peer.example/prices"),
+        (Open(HANDSHAKE), "Open wss://peer.example/prices"),
         (
             Open(Handshake(URL("wss://me:secret@peer.example/a?token=secret"), {})),
             "Open wss://peer.example/a",
@@ -82,14 +82,14 @@ def test_the_table_has_every_status() -> None:
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",
 )
-def test_each_reads_well_in_a_cell(status: Status, text: str) -> None:
-    """One line, without secrets and without what an answer carried."""
+def test_repr(status: Status, text: str) -> None:
+    """The repr of a status is one line without secrets and bodies."""
     assert repr(status) == text
 
 
-def test_they_are_values() -> None:
-    """Equal where what they say is."""
+def test_statuses_are_values() -> None:
+    """Statuses are frozen and compare by value."""
     assert Connecting(1) == Connecting(1) != Connecting(2)
     assert Closed(Close(1000)) == Closed(Close(1000, by="peer"))
     with pytest.raises(AttributeError):
-        Connecting(1).attempt = 2  # type: ignore[misc] # what is tried
+        Connecting(1).attempt = 2  # type: ignore[misc] # on purpose
