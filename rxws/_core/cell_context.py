@@ -14,7 +14,7 @@ from typing import Any
 
 from .upstream import forget_upstreams
 
-__all__ = ["keep", "keep_all", "shell"]
+__all__ = ["in_cell_context", "in_current_context", "shell"]
 
 
 def shell() -> Any:
@@ -26,7 +26,7 @@ def shell() -> Any:
     return found if getattr(found, "kernel", None) is not None else None
 
 
-def keep(call: Callable[..., Any] | None) -> Callable[..., Any] | None:
+def in_current_context(call: Callable[..., Any] | None) -> Callable[..., Any] | None:
     """Bind a callback to the current context.
 
     Each call runs in a copy, because a context cannot be entered twice and a callback that sends
@@ -34,16 +34,16 @@ def keep(call: Callable[..., Any] | None) -> Callable[..., Any] | None:
     """
     if call is None:
         return None
-    context, kept = contextvars.copy_context(), call
+    context, bound = contextvars.copy_context(), call
     context.run(forget_upstreams)  # they belong to this subscription, not to later ones
 
     def run(*args: Any) -> Any:
-        return context.copy().run(kept, *args)
+        return context.copy().run(bound, *args)
 
     return run
 
 
-def keep_all(
+def in_cell_context(
     on_next: Any, on_error: Callable[..., Any] | None, on_completed: Callable[..., Any] | None
 ) -> tuple[Any, Any, Any]:
     """Bind a subscriber's callbacks to the current context if a notebook cell is running."""
@@ -51,4 +51,8 @@ def keep_all(
         return on_next, on_error, on_completed
     if callable(getattr(on_next, "on_next", None)):
         on_next, on_error, on_completed = on_next.on_next, on_next.on_error, on_next.on_completed
-    return keep(on_next), keep(on_error), keep(on_completed)
+    return (
+        in_current_context(on_next),
+        in_current_context(on_error),
+        in_current_context(on_completed),
+    )

@@ -25,11 +25,11 @@ if TYPE_CHECKING:  # for annotations only: this layer must not import aiohttp
 __all__ = [
     "Address",
     "Close",
-    "Composed",
     "Connection",
     "Ender",
     "Flow",
     "Handler",
+    "HandlerResult",
     "Handshake",
     "Pausable",
     "Stats",
@@ -257,10 +257,10 @@ class Connection(Generic[In, Out]):
         return f"<Connection {url} remote={remote!r} {self.flow!r}>"
 
 
-Composed: TypeAlias = Observable[Any] | DisposableBase | None
+HandlerResult: TypeAlias = Observable[Any] | DisposableBase | None
 """What a handler returns, or what its coroutine returns."""
 
-Handler: TypeAlias = Callable[[Connection[In, Out]], Composed | Awaitable[Composed]]
+Handler: TypeAlias = Callable[[Connection[In, Out]], HandlerResult | Awaitable[HandlerResult]]
 """Composes the pipeline of one connection; called once per connection.
 
 A handler may return

@@ -12,7 +12,7 @@ from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
 from .streams import Fault
 
-__all__ = ["ConnectionScheduler", "Deadline", "call_later", "is_own", "seconds_of"]
+__all__ = ["ConnectionScheduler", "Deadline", "call_later", "is_call_later", "seconds_of"]
 
 S = TypeVar("S")
 
@@ -102,7 +102,7 @@ def _call(_: SchedulerBase, callback: Any = None) -> None:
     callback()
 
 
-def is_own(action: object) -> bool:
+def is_call_later(action: object) -> bool:
     """Whether an action was scheduled by `call_later`, not by an operator."""
     return action is _call
 

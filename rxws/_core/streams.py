@@ -17,7 +17,7 @@ from reactivex.abc import DisposableBase, ObserverBase, OnCompleted, OnError, On
 from reactivex.disposable import Disposable
 from reactivex.internal import default_error, noop
 
-from .cell_context import keep_all
+from .cell_context import in_cell_context
 
 __all__ = ["Dispatcher", "Fault", "ReplayStream", "RestartableStream", "Stream"]
 
@@ -200,7 +200,7 @@ class Stream(Observable[T]):
         subscribed.
         """
         if "ipykernel" in sys.modules:
-            on_next, on_error, on_completed = keep_all(on_next, on_error, on_completed)
+            on_next, on_error, on_completed = in_cell_context(on_next, on_error, on_completed)
         if self._ended or self._latest:
             return super().subscribe(on_next, on_error, on_completed, scheduler=scheduler)
         observer: Any = on_next

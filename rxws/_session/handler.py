@@ -9,7 +9,7 @@ from typing import Any, cast
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase
 
-from rxws._core.connection import Composed, Connection, Handler
+from rxws._core.connection import Connection, Handler, HandlerResult
 from rxws._core.errors import RxwsError
 
 from .session import Session, State
@@ -43,7 +43,7 @@ def run_handler(handler: Handler[Any, Any], session: Session[Any, Any]) -> None:
         session.outgoing.on_error(exc)
 
 
-async def _wait_for(result: Awaitable[Composed], session: Session[Any, Any]) -> None:
+async def _wait_for(result: Awaitable[HandlerResult], session: Session[Any, Any]) -> None:
     try:
         _adopt(await result, session)
     except Exception as exc:

@@ -18,7 +18,7 @@ from yarl import URL
 from rxws import codecs
 from rxws._core.connection import Close, Handler, Handshake, Stats
 from rxws._core.frames import Opcode
-from rxws._core.schedulers import call_later, is_own
+from rxws._core.schedulers import call_later, is_call_later
 from rxws._core.streams import Stream
 from rxws._recording.recording import Recording
 from rxws._session.handler import check_handler, run_handler
@@ -237,7 +237,9 @@ class _Runner:
         simulation.time = clock.time
         simulation.open_subscriptions = sum(stream.subscriptions for stream, _ in self._watched)
         if simulation.closed is not None:
-            simulation.open_subscriptions += sum(not is_own(action) for action in clock.actions)
+            simulation.open_subscriptions += sum(
+                not is_call_later(action) for action in clock.actions
+            )
         for _, watching in self._watched:
             watching.dispose()
         return simulation

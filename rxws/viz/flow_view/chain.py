@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from reactivex import Observable, Observer
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
-from rxws._core.cell_context import keep_all
+from rxws._core.cell_context import in_cell_context
 from rxws._core.streams import Stream
 from rxws._recording.lane import Lane
 from rxws._recording.recording import Recording
@@ -27,7 +27,7 @@ def watched(source: Observable[Any]) -> Observable[Any]:
     stream: Stream[Any] = source
 
     def subscribe(observer: ObserverBase[Any], _: SchedulerBase | None = None) -> DisposableBase:
-        kept = keep_all(observer, None, None)
+        kept = in_cell_context(observer, None, None)
         return stream.watch(observer if kept[0] is observer else Observer(*kept))
 
     return Observable(subscribe)

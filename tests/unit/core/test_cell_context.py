@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from reactivex import Observer
 
-from rxws._core.cell_context import keep, shell
+from rxws._core.cell_context import in_current_context, shell
 from rxws._core.upstream import collect_upstreams
 from rxws.viz import notebook
 from support.virtual.session import VirtualSession
@@ -99,17 +99,17 @@ def test_a_callback_may_call_itself() -> None:
         if number:
             kept(number - 1)
 
-    kept: Any = keep(count)
+    kept: Any = in_current_context(count)
     kept(2)
     assert seen == [2, 1, 0]
-    assert keep(None) is None
+    assert in_current_context(None) is None
 
 
 def test_subscriptions_within_a_callback_are_not_collected_upstream() -> None:
     """A subscription within a callback does not count as upstream of the chain."""
     virtual = VirtualSession()
     with collect_upstreams() as flows:
-        kept: Any = keep(lambda: virtual.conn.incoming.subscribe())
+        kept: Any = in_current_context(lambda: virtual.conn.incoming.subscribe())
     with collect_upstreams() as others:
         kept()
     assert flows == others == []

@@ -13,7 +13,7 @@ from reactivex.disposable import Disposable
 from reactivex.scheduler import TimeoutScheduler
 
 from rxws._core.loop_scheduler import LoopScheduler
-from rxws._core.schedulers import ConnectionScheduler, call_later, is_own, seconds_of
+from rxws._core.schedulers import ConnectionScheduler, call_later, is_call_later, seconds_of
 from rxws.testing import Clock
 
 
@@ -124,4 +124,4 @@ def test_what_rxws_scheduled_itself_is_known() -> None:
     clock = Clock()
     call_later(clock, 1, lambda: None)
     ConnectionScheduler(clock, print).schedule_relative(1, lambda *_: None)
-    assert [is_own(action) for action in clock.actions] == [True, False]
+    assert [is_call_later(action) for action in clock.actions] == [True, False]
