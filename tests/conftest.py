@@ -6,6 +6,7 @@
   connection is reset after the test.
 - `link`: a connection with a raw peer, `one = await link(max_buffer=…)`; the test runs with rxws as
   the server and as the client.
+- `read_path`: the test runs once on each read path, "push" and "pull".
 - `page`: a page in a headless Chromium, by the DevTools protocol; skipped without Chromium.
 - `nothing_left_open` runs for every test. At the end of a test, after a grace period, no new
   asyncio task and no new socket may be open, and the loop must not have reported an unhandled
@@ -34,6 +35,7 @@ from support.fixtures import Dial, RouteHandler, Serve
 from support.loop_watchdog import slow_callbacks
 from support.peers.browser import Page, browser, find_chromium, page_of
 from support.peers.endpoints import Links, open_links
+from support.peers.fake_tcp import force_read_path
 from support.peers.raw import RawClient
 
 # No deadline: the duration of an example means nothing on a busy machine.
@@ -169,6 +171,14 @@ async def link(request: pytest.FixtureRequest, serve: Serve) -> AsyncIterator[Li
     """Open a connection with a raw peer: `one = await link(max_buffer=…)`."""
     async with open_links(request.param, serve) as links:
         yield links
+
+
+@pytest.fixture(params=["push", "pull"])
+def read_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run the test once on each read path."""
+    path: str = request.param
+    force_read_path(monkeypatch, path)
+    return path
 
 
 @pytest.fixture(scope="session")

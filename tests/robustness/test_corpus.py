@@ -9,7 +9,6 @@ from support.attack.corpus import FOLDER, entries
 from support.attack.mutations import LIMIT, digest
 from support.fixtures import Serve
 from support.peers.endpoints import open_links
-from support.peers.fake_tcp import force_read_path
 
 
 def test_the_index_matches_the_files() -> None:
@@ -20,13 +19,10 @@ def test_the_index_matches_the_files() -> None:
 
 
 @pytest.mark.promise("fire")
-@pytest.mark.parametrize("path", ["push", "pull"])
 @pytest.mark.parametrize("end", ["server", "client"])
-async def test_each_stream_ends_as_indexed(
-    end: str, path: str, serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("read_path")
+async def test_each_stream_ends_as_indexed(end: str, serve: Serve) -> None:
     """Each stream delivers the indexed messages and ends with the indexed code."""
-    force_read_path(monkeypatch, path)
     wrong: list[object] = []
     async with open_links(end, serve) as link:
         for entry in entries():

@@ -67,18 +67,16 @@ async def play_all(serve: Serve, scripts: list[Script]) -> list[Trial]:
 @pytest.mark.promise("before-end")
 @pytest.mark.promise("cut")
 @pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("path", ["push", "pull"])
 async def test_a_cut_completes_only_after_a_close(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str, end: End
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, read_path: str, end: End
 ) -> None:
     """A cut completes only after a close; complete messages before it are delivered once."""
-    force_read_path(monkeypatch, path)
     paths = record_read_paths(monkeypatch)
     trials = await play_all(serve, [random_script(seed, end) for seed in seeds(PROGRAMS)])
-    assert set(paths) == {path}
+    assert set(paths) == {read_path}
     hows = Counter(trial.proxy.how for trial in trials)
     ends = Counter((trial.told[2], trial.told[3]) for trial in trials)
-    print(f"{end}, {path}: cuts {dict(hows)}, ends {dict(ends)}")
+    print(f"{end}, {read_path}: cuts {dict(hows)}, ends {dict(ends)}")
     if not SEED:  # the scripts cover every kind of cut and end
         assert hows["fin"] + hows["rst"] >= 0.7 * PROGRAMS
         assert min(hows["fin"], hows["rst"]) >= 0.3 * PROGRAMS

@@ -18,7 +18,6 @@ import rxws
 from rxws._aiohttp.transport.pull_reader import PullReader
 from support.fixtures import Serve
 from support.peers.endpoints import Links, open_links
-from support.peers.fake_tcp import force_read_path
 from support.peers.frames import Op, deflate
 from support.peers.handshake import encode_head
 from support.peers.raw import PATIENCE, RawClient
@@ -33,18 +32,12 @@ HEADERS = {
 }
 
 
-@pytest.fixture(params=["push", "pull"])
-def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Run the test once on each read path."""
-    chosen: str = request.param
-    force_read_path(monkeypatch, chosen)
-    return chosen
-
-
 @pytest.fixture(params=["server", "client"])
-async def link(request: pytest.FixtureRequest, serve: Serve, path: str) -> AsyncIterator[Links]:
+async def link(
+    request: pytest.FixtureRequest, serve: Serve, read_path: str
+) -> AsyncIterator[Links]:
     """Open a connection with a raw peer."""
-    del path  # chosen before anything is opened
+    del read_path  # chosen before anything is opened
     async with open_links(request.param, serve) as links:
         yield links
 
@@ -62,7 +55,7 @@ async def test_an_incompressible_message_may_be_of_max_message_size(link: Links)
 
 
 async def test_a_violation_before_a_fin_is_1002(
-    link: Links, path: str, monkeypatch: pytest.MonkeyPatch
+    link: Links, read_path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A protocol violation before a FIN is a 1002, even if it is read after the FIN arrived."""
     ended = asyncio.Event()
@@ -78,7 +71,7 @@ async def test_a_violation_before_a_fin_is_1002(
     await one.peer.text("fine")
     await one.peer.frame(0x3)
     one.peer.fin()
-    if path == "pull":  # the push reader does not read TCP during a pause
+    if read_path == "pull":  # the push reader does not read TCP during a pause
         async with asyncio.timeout(PATIENCE):
             await ended.wait()
     pause.dispose()
@@ -96,10 +89,10 @@ async def test_codes_of_violations_are_numbers(link: Links) -> None:
 
 
 async def test_a_client_that_leaves_during_the_handshake(
-    serve: Serve, path: str, caplog: pytest.LogCaptureFixture
+    serve: Serve, read_path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A client that leaves before the upgrade is answered makes no connection and no error log."""
-    del path
+    del read_path
     asked = asyncio.Event()
     done = asyncio.Event()
     connections: list[object] = []

@@ -35,14 +35,6 @@ Entry = tuple[Any, ...]
 Play = Callable[[Peer], Awaitable[None]]
 
 
-@pytest.fixture(params=PATHS)
-def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Run the test once on each read path."""
-    chosen: str = request.param
-    force_read_path(monkeypatch, chosen)
-    return chosen
-
-
 @dataclass
 class Log:
     """Records all notifications of a connection's streams in order."""
@@ -323,11 +315,11 @@ async def test_both_readers_refuse_the_same_size(
 
 @pytest.mark.parametrize("deflate", [False, True], ids=["plain", "deflated"])
 @pytest.mark.parametrize("end", ENDS)
+@pytest.mark.usefixtures("read_path")
 async def test_max_message_size_does_not_bound_control_frames(
-    serve: Serve, path: str, end: str, deflate: bool
+    serve: Serve, end: str, deflate: bool
 ) -> None:
     """Control frames may have 125 bytes, however small `max_message_size` is."""
-    del path
     async with open_links(end, serve) as links:
         link = await links(deflate=deflate, max_message_size=10)
         await link.peer.frame(Op.PONG, bytes(125))
@@ -364,7 +356,7 @@ NUMBERS = [f"{number}" for number in range(10)]
 
 
 @pytest.mark.parametrize("end", ENDS)
-async def test_a_pause_within_a_chunk(serve: Serve, path: str, end: str) -> None:
+async def test_a_pause_within_a_chunk(serve: Serve, read_path: str, end: str) -> None:
     """After a pause no message of the same chunk is delivered until another thread resumes."""
     async with open_links(end, serve) as links:
         link = await links()
@@ -375,7 +367,7 @@ async def test_a_pause_within_a_chunk(serve: Serve, path: str, end: str) -> None
         await loop_turns()
         assert link.seen.values == NUMBERS[:4]
         # The push reader stops at once; the pull reader may have read one more message.
-        assert link.conn.flow.stats.received_messages in ((4,) if path == "push" else (4, 5))
+        assert link.conn.flow.stats.received_messages in ((4,) if read_path == "push" else (4, 5))
         thread = threading.Thread(target=pauses[0].dispose)
         thread.start()
         await wait_for_messages(link.seen, len(NUMBERS))
@@ -386,9 +378,9 @@ async def test_a_pause_within_a_chunk(serve: Serve, path: str, end: str) -> None
 
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("how", ["fin", "rst", "close", "violation"])
-async def test_a_close_during_a_pause(serve: Serve, path: str, end: str, how: str) -> None:
+@pytest.mark.usefixtures("read_path")
+async def test_a_close_during_a_pause(serve: Serve, end: str, how: str) -> None:
     """After a pause, the messages before the close are delivered, then the close."""
-    del path
     async with open_links(end, serve) as links:
         link = await links()
         pauses = pause_at(link.conn, "3")
@@ -413,9 +405,9 @@ async def test_a_close_during_a_pause(serve: Serve, path: str, end: str, how: st
 
 @pytest.mark.promise("memory-in")
 @pytest.mark.parametrize("end", ENDS)
-async def test_a_flood_during_a_pause(serve: Serve, path: str, end: str) -> None:
+@pytest.mark.usefixtures("read_path")
+async def test_a_flood_during_a_pause(serve: Serve, end: str) -> None:
     """During a pause TCP holds back a peer that floods, and no message is lost."""
-    del path
     async with open_links(end, serve) as links:
         link = await links(receive_buffer=None)
         pause = link.conn.flow.pause()
@@ -503,11 +495,9 @@ class BlockingReader:
 
 
 @pytest.mark.parametrize("end", ENDS)
-async def test_a_reply_is_sent_before_the_next_message_is_handled(
-    serve: Serve, path: str, end: str
-) -> None:
+@pytest.mark.usefixtures("read_path")
+async def test_a_reply_is_sent_before_the_next_message_is_handled(serve: Serve, end: str) -> None:
     """A peer gets the reply to one message while the pipeline blocks on the next."""
-    del path
     async with open_links(end, serve) as links:
         link = await links(heartbeat=None, compress=False)
         await link.peer.stop_reading()
@@ -560,11 +550,9 @@ async def leave(peer: Peer, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["close", "violation", "fin", "rst"])
-async def test_the_context_of_a_handler(
-    serve: Serve, raw_client: Dial, path: str, how: str
-) -> None:
+@pytest.mark.usefixtures("read_path")
+async def test_the_context_of_a_handler(serve: Serve, raw_client: Dial, how: str) -> None:
     """The pipeline sees the context variables that a middleware and the handler set."""
-    del path
     where: dict[str, tuple[str, str]] = {}
     seen: list[ConnectionSubscriber] = []
 
@@ -592,11 +580,9 @@ async def test_the_context_of_a_handler(
     assert (USER.get(), ROOM.get()) == ("nobody", "nowhere")
 
 
-async def test_a_context_variable_set_by_a_pipeline(
-    serve: Serve, raw_client: Dial, path: str
-) -> None:
+@pytest.mark.usefixtures("read_path")
+async def test_a_context_variable_set_by_a_pipeline(serve: Serve, raw_client: Dial) -> None:
     """A context variable set by a pipeline holds for later messages of that connection only."""
-    del path
     seen: list[ConnectionSubscriber] = []
     rooms: list[list[str]] = [[], []]
 
@@ -619,9 +605,9 @@ async def test_a_context_variable_set_by_a_pipeline(
     assert rooms == [["nowhere", "00", "01"], ["nowhere", "10", "11"]]
 
 
-async def test_the_context_of_a_client(path: str) -> None:
+@pytest.mark.usefixtures("read_path")
+async def test_the_context_of_a_client() -> None:
     """A client's pipeline sees the context variables set before it connected."""
-    del path
     where: dict[str, tuple[str, str]] = {}
     async with RawServer() as server:
 
@@ -661,11 +647,11 @@ TAKEOVER: list[str | bytes] = [
 
 
 @pytest.mark.parametrize("compression", [None, "deflate"])
+@pytest.mark.usefixtures("read_path")
 async def test_a_websockets_client_with_context_takeover(
-    serve: Serve, path: str, compression: str | None
+    serve: Serve, compression: str | None
 ) -> None:
     """Bursts of a `websockets` client come back in order, with one compressor for all."""
-    del path
     port = await serve(rxws.websocket(lambda conn: conn.incoming))
     async with websockets_connect(f"ws://127.0.0.1:{port}/", compression=compression) as ws:
         negotiated = "Sec-WebSocket-Extensions" in (ws.response.headers if ws.response else {})
@@ -685,11 +671,9 @@ async def test_a_websockets_client_with_context_takeover(
 
 
 @pytest.mark.parametrize("compression", [None, "deflate"])
-async def test_a_websockets_server_with_context_takeover(
-    path: str, compression: str | None
-) -> None:
+@pytest.mark.usefixtures("read_path")
+async def test_a_websockets_server_with_context_takeover(compression: str | None) -> None:
     """Bursts to a `websockets` server come back in order, with one compressor for all."""
-    del path
 
     async def echo(ws: ServerConnection) -> None:
         async for message in ws:

@@ -20,13 +20,11 @@ from integration.conformance.rfc_cases.handshake_at_server import REQUESTS, Requ
 from integration.conformance.rfc_cases.page import PAGE, fill_tables
 from support.fixtures import Serve
 from support.peers.endpoints import AnyConnection, open_links
-from support.peers.fake_tcp import force_read_path
 from support.peers.frames import Op
 from support.peers.handshake import accept_key
 from support.peers.raw import PATIENCE, Peer, RawServer
 
 SUBPROTOCOLS = ("chat", "superchat")
-PATHS = ["push", "pull"]
 
 C = TypeVar("C")
 
@@ -104,10 +102,9 @@ async def check_request(port: int, case: Request, ran: list[AnyConnection]) -> N
 
 
 @pytest.mark.promise("handshake")
-@pytest.mark.parametrize("path", PATHS)
-async def test_responses_at_a_client(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+@pytest.mark.usefixtures("read_path")
+async def test_responses_at_a_client() -> None:
     """A client accepts the handshake responses that it must accept and fails on all others."""
-    force_read_path(monkeypatch, path)
     await try_all(ANSWERS, check_answer)
 
 
@@ -138,13 +135,10 @@ async def check_answer(case: Answer) -> None:
 
 
 @pytest.mark.promise("violation")
-@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("end", ["server", "client"])
-async def test_frames_at_both_ends(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch, end: str, path: str
-) -> None:
+@pytest.mark.usefixtures("read_path")
+async def test_frames_at_both_ends(serve: Serve, end: str) -> None:
     """Valid frames are delivered; invalid frames close the connection with their code."""
-    force_read_path(monkeypatch, path)
     cases = [
         case
         for case in FRAMES

@@ -22,7 +22,6 @@ from support.fixtures import Serve
 from support.peers.endpoints import AnyConnection, Link, Links, open_links
 from support.peers.fake_tcp import (
     PushConnection,
-    force_read_path,
     loop_turns,
     push_connection,
 )
@@ -30,19 +29,17 @@ from support.peers.frames import Frame, Op
 from support.peers.raw import PATIENCE
 from support.receiver import RecordingReceiver
 
-ENDS_AND_PATHS = [(end, path) for end in ("server", "client") for path in ("push", "pull")]
 # aiohttp compresses what is larger than 16 KiB in the loop's default executor.
 LARGE = "compressed in another thread " * 4096
 
 
-@pytest.fixture(params=ENDS_AND_PATHS, ids="-".join)
+@pytest.fixture(params=["server", "client"])
 async def link(
-    request: pytest.FixtureRequest, serve: Serve, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, serve: Serve, read_path: str
 ) -> AsyncIterator[Links]:
     """Open a connection with a raw peer: at each end, on each read path."""
-    end, path = request.param
-    force_read_path(monkeypatch, path)
-    async with open_links(end, serve) as links:
+    del read_path
+    async with open_links(request.param, serve) as links:
         yield links
 
 

@@ -516,13 +516,10 @@ def early_frames(mask: bytes | None) -> bytes:
     return b"".join(frame(Op.TEXT, message.encode(), mask=mask) for message in EARLY)
 
 
-@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("cut", [0, 1, 7])
-async def test_frames_in_the_segment_of_the_101(
-    monkeypatch: pytest.MonkeyPatch, path: str, cut: int
-) -> None:
+@pytest.mark.usefixtures("read_path")
+async def test_frames_in_the_segment_of_the_101(cut: int) -> None:
     """A client gets frames that came with the 101 once and in order, then later ones."""
-    force_read_path(monkeypatch, path)
     data = early_frames(None)
     async with RawServer() as server:
         accepting = asyncio.create_task(server.accept(then=data[: len(data) - cut]))
@@ -537,13 +534,12 @@ async def test_frames_in_the_segment_of_the_101(
         await seen.end()
 
 
-@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("cut", [0, 1, 7])
+@pytest.mark.usefixtures("read_path")
 async def test_frames_in_the_segment_of_the_request(
-    serve: Serve, raw_client: Dial, monkeypatch: pytest.MonkeyPatch, path: str, cut: int
+    serve: Serve, raw_client: Dial, cut: int
 ) -> None:
     """A server gets frames that came with the request once and in order, then later ones."""
-    force_read_path(monkeypatch, path)
     seen: list[ConnectionSubscriber] = []
     port = await serve(rxws.websocket(lambda conn: seen.append(ConnectionSubscriber(conn))))
     data = early_frames(new_mask())
@@ -556,13 +552,10 @@ async def test_frames_in_the_segment_of_the_request(
     await seen[0].end()
 
 
-@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("ends", ["close", "close and fin", "violation"])
-async def test_an_end_in_the_segment_of_the_101(
-    monkeypatch: pytest.MonkeyPatch, path: str, ends: str
-) -> None:
+@pytest.mark.usefixtures("read_path")
+async def test_an_end_in_the_segment_of_the_101(ends: str) -> None:
     """A client gets the messages that came with the 101, and then the end."""
-    force_read_path(monkeypatch, path)
     end = frame(Op.CLOSE, close_body(4001)) if "close" in ends else frame(3)
     async with RawServer() as server:
         accepting = asyncio.create_task(
@@ -579,13 +572,10 @@ async def test_an_end_in_the_segment_of_the_101(
         assert (await peer.closing()).code == close.code
 
 
-@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("how", ["fin", "rst"])
-async def test_tcp_that_ends_with_the_101(
-    monkeypatch: pytest.MonkeyPatch, path: str, how: str
-) -> None:
+@pytest.mark.usefixtures("read_path")
+async def test_tcp_that_ends_with_the_101(how: str) -> None:
     """If a server ends TCP with its 101, the client gets its messages and then a 1006."""
-    force_read_path(monkeypatch, path)
 
     async def answer_and_leave(server: RawServer) -> None:
         peer = await server.accept(then=early_frames(None), reads=False)
@@ -601,13 +591,12 @@ async def test_tcp_that_ends_with_the_101(
         assert (close.code, close.by) == (1006, "network")
 
 
-@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("how", ["fin", "rst"])
+@pytest.mark.usefixtures("read_path")
 async def test_tcp_that_ends_with_the_first_frames(
-    serve: Serve, raw_client: Dial, monkeypatch: pytest.MonkeyPatch, path: str, how: str
+    serve: Serve, raw_client: Dial, how: str
 ) -> None:
     """If a client ends TCP with its first frames, the server gets them and then a 1006."""
-    force_read_path(monkeypatch, path)
     seen: list[ConnectionSubscriber] = []
     port = await serve(rxws.websocket(lambda conn: seen.append(ConnectionSubscriber(conn))))
     peer = await raw_client(port, reads=False, then=early_frames(new_mask()))
@@ -618,13 +607,12 @@ async def test_tcp_that_ends_with_the_first_frames(
     assert (close.code, close.by) == (1006, "network")
 
 
-@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("how", ["fin", "rst"])
+@pytest.mark.usefixtures("read_path")
 async def test_a_client_that_disconnects_before_the_101(
-    serve: Serve, raw_client: Dial, monkeypatch: pytest.MonkeyPatch, path: str, how: str
+    serve: Serve, raw_client: Dial, how: str
 ) -> None:
     """A client that disconnects before the 101 makes no connection; the next one is served."""
-    force_read_path(monkeypatch, path)
     seen: list[ConnectionSubscriber] = []
     port = await serve(rxws.websocket(lambda conn: seen.append(ConnectionSubscriber(conn))))
     sock = socket.socket()
