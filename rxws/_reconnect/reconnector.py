@@ -190,7 +190,7 @@ class Reconnector(DisposableBase, Generic[In, Out]):
         """Wait for the next attempt, or end."""
         self._release()
         if close is not None and not self._redials:
-            _note(cause, "Not dialled again: this side had ended the connection.")
+            _note(cause, "Not retried: this side closed the connection.")
             completes = close.by == "local" or is_clean(close)
             self._end(close, self._error or (None if completes else cause))
             return
@@ -221,13 +221,13 @@ class Reconnector(DisposableBase, Generic[In, Out]):
         retryable = self._policy.retryable
         if not retryable(cause):
             name = getattr(retryable, "__qualname__", repr(retryable))
-            _note(cause, f"Not dialled again: {name} takes it as final.")
+            _note(cause, f"Not retried: {name} returned False.")
             return None
         if self._delays is None:
             self._delays = iter(self._policy.backoff())
         delay = next(self._delays, None)
         if delay is None:
-            _note(cause, f"Not dialled again: the backoff has ended, at attempt {self._attempt}.")
+            _note(cause, f"Not retried: the backoff ended after attempt {self._attempt}.")
             return None
         if not 0 <= delay < math.inf:
             raise ValueError(

@@ -186,7 +186,7 @@ async def test_a_refusal_is_final(line: str) -> None:
         error = await recorder.end()
     assert isinstance(error, rxws.HandshakeError)
     assert str(error.status) in line
-    assert "is_retryable takes it as final" in error.__notes__[0]
+    assert "is_retryable returned False" in error.__notes__[0]
     assert recorder.status.names == ["Connecting", "Closed"]
 
 
@@ -200,7 +200,7 @@ async def test_a_final_close_code_fails(code: int) -> None:
         error = await recorder.end()
         assert isinstance(error, rxws.ConnectionClosed)
         assert error.close == rxws.Close(code, "no")
-        assert "final" in error.__notes__[0]
+        assert "returned False" in error.__notes__[0]
 
 
 async def test_a_close_with_1000_completes() -> None:
@@ -222,7 +222,7 @@ async def test_an_invalid_address_is_final(url: str) -> None:
     assert type(error) is rxws.ConnectError
     assert repr(url) in str(error)
     assert isinstance(error.__cause__, ValueError)
-    assert "final" in error.__notes__[0]
+    assert "returned False" in error.__notes__[0]
 
 
 async def test_open_timeout_is_retried() -> None:

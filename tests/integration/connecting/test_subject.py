@@ -136,7 +136,7 @@ async def test_a_401_is_final(serve: Serve) -> None:
     with pytest.raises(HandshakeError) as caught:
         await until(feed, bool)
     assert caught.value.status == 401
-    assert any("Not dialled again" in note for note in caught.value.__notes__)
+    assert any("Not retried" in note for note in caught.value.__notes__)
     assert asked == 1
 
 
@@ -151,7 +151,7 @@ async def test_a_redirect_to_a_websocket_address_is_final(serve: Serve) -> None:
     with pytest.raises(rxws.ConnectError) as caught:
         await until(feed, bool)
     assert "ws://elsewhere.invalid/ - redirects go to http:// or https:// only" in str(caught.value)
-    assert any("Not dialled again" in note for note in caught.value.__notes__)
+    assert any("Not retried" in note for note in caught.value.__notes__)
 
 
 @pytest.mark.promise("channel")

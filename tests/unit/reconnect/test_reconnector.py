@@ -260,7 +260,7 @@ def test_other_closes_are_final(code: int) -> None:
     """Other closes fail with a `ConnectionClosed` and a note that it is not retryable."""
     client = ReconnectingClient(open_for(2.0, code))
     client.clock.run(10)
-    error = client.check_final(ConnectionClosed, "is_retryable takes it as final")
+    error = client.check_final(ConnectionClosed, "is_retryable returned False")
     assert isinstance(error, ConnectionClosed)
     assert error.close == Close(code)
     assert client.status.values[-1] == Closed(Close(code), error)
@@ -273,14 +273,14 @@ def test_other_http_statuses_are_final(status: int) -> None:
     refusal = HandshakeError("no", status, {})
     client = ReconnectingClient(fail_with(refusal))
     client.clock.run(10)
-    assert client.check_final(HandshakeError, "is_retryable takes it as final") is refusal
+    assert client.check_final(HandshakeError, "is_retryable returned False") is refusal
     assert client.status.values == [Connecting(1), Closed(None, refusal)]
 
 
 def test_an_exception_that_is_no_network_error_is_final() -> None:
     """An exception that is no network error, such as a TypeError, is not retried."""
     client = ReconnectingClient(fail_with(TypeError("a mistake")))
-    client.check_final(TypeError, "is_retryable takes it as final")
+    client.check_final(TypeError, "is_retryable returned False")
 
 
 def test_retryable_decides_alone() -> None:
@@ -300,7 +300,7 @@ def test_retryable_decides_alone() -> None:
     client.clock.run(10)
     assert client.times == [0.0, 1.0, 3.0]
     assert len(causes) == 3
-    assert "my_rule takes it as final" in client.check_final(ConnectError, "my_rule").__notes__[-1]
+    assert "my_rule returned False" in client.check_final(ConnectError, "my_rule").__notes__[-1]
 
 
 def test_a_backoff_that_ends_gives_up_with_the_last_cause() -> None:
@@ -311,7 +311,7 @@ def test_a_backoff_that_ends_gives_up_with_the_last_cause() -> None:
     )
     client.clock.run(10)
     assert client.times == [0.0, 1.0, 2.0]
-    assert client.check_final(ConnectError, "the backoff has ended, at attempt 3") is last
+    assert client.check_final(ConnectError, "the backoff ended after attempt 3") is last
 
 
 def test_a_note_is_added_to_an_error_once() -> None:
