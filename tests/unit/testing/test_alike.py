@@ -1,4 +1,4 @@
-"""The same handler with the same expectation: in virtual time, on a pair, and on a real server."""
+"""The same handlers with the same results in virtual time, on a pair and on a real server."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ PATIENCE = 20.0  # seconds
 
 @dataclass
 class Case:
-    """A handler, what is sent to it, and what is to come of that.
+    """A handler, what its peer sends, and the expected result.
 
     Args:
         handler: The handler.
-        sent: The messages of the peer.
-        replies: What the peer gets.
-        close: How the handler's connection ends, where it ends by itself; else the peer closes.
-        needs_loop: Whether it awaits what only an event loop brings.
-        options: Those of the connection.
+        sent: The messages that the peer sends.
+        replies: The messages that the peer receives.
+        close: How the handler closes. Without it the peer closes.
+        needs_loop: Whether the handler needs an event loop.
+        options: The options of the connection.
     """
 
     handler: Callable[[AnyConnection], Any]
@@ -87,12 +87,12 @@ async def reverse(value: str) -> str:
     return value[::-1]
 
 
-def brave(conn: AnyConnection) -> Any:
+def send_names_of_faults(conn: AnyConnection) -> Any:
     conn.errors.pipe(ops.map(lambda error: type(error).__name__)).subscribe(conn.outgoing.on_next)
     return conn.incoming
 
 
-def gone(_: object) -> Any:
+def raise_closed(_: object) -> Any:
     raise ConnectionClosed(Close(4003, "gone"))
 
 
@@ -155,9 +155,9 @@ CASES = {
         Close(1011, "Unexpected Error"),
     ),
     "raising with a close": Case(
-        lambda conn: conn.incoming.pipe(ops.map(gone)), ("a",), (), Close(4003, "gone")
+        lambda conn: conn.incoming.pipe(ops.map(raise_closed)), ("a",), (), Close(4003, "gone")
     ),
-    "raising at once": Case(gone, ("a",), (), Close(4003, "gone")),
+    "raising at once": Case(raise_closed, ("a",), (), Close(4003, "gone")),
     "raising subscriber": Case(
         lambda conn: conn.incoming.subscribe(by_number),
         ("1", "x"),
@@ -172,7 +172,7 @@ CASES = {
         options={"codec": codecs.text, "peer_codec": codecs.raw},
     ),
     "faults observed": Case(
-        brave,
+        send_names_of_faults,
         ("a", b"b", "c"),
         ("a", "DecodeError", "c"),
         options={"codec": codecs.text, "peer_codec": codecs.raw},
@@ -192,17 +192,17 @@ CASES = {
 }
 
 
-async def talk(client: AnyConnection, case: Case) -> tuple[list[Any], Close]:
-    """Send the messages, wait for the replies and the end; close where the handler does not."""
+async def exchange(client: AnyConnection, case: Case) -> tuple[list[Any], Close]:
+    """Send the messages, wait for the replies and the end; close if the handler does not."""
     replies: list[Any] = []
     enough = asyncio.Event()
 
-    def got(reply: Any) -> None:
+    def on_reply(reply: Any) -> None:
         replies.append(reply)
         if len(replies) == len(case.replies):
             enough.set()
 
-    client.incoming.subscribe(got, lambda _: enough.set(), enough.set)
+    client.incoming.subscribe(on_reply, lambda _: enough.set(), enough.set)
     for message in case.sent:
         client.outgoing.on_next(message)
     async with asyncio.timeout(PATIENCE):
@@ -213,15 +213,15 @@ async def talk(client: AnyConnection, case: Case) -> tuple[list[Any], Close]:
 
 
 def check(case: Case, replies: list[Any], close: Close) -> None:
-    """The values, and the end."""
+    """Check the replies and the end."""
     assert replies == list(case.replies)
     expected = case.close or Close(1000)
     assert (close.code, close.reason) == (expected.code, expected.reason)
 
 
 @asynccontextmanager
-async def served(case: Case) -> AsyncGenerator[AnyConnection]:
-    """A client on a real connection."""
+async def connected(case: Case) -> AsyncGenerator[AnyConnection]:
+    """Yield a client that is connected to the handler over TCP."""
     options = dict(case.options)
     peer_codec = options.pop("peer_codec", options.get("codec", codecs.raw))
     async with (
@@ -236,8 +236,8 @@ ALL = pytest.mark.parametrize("name", CASES)
 
 @pytest.mark.promise("same")
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case.needs_loop])
-def test_in_virtual_time(name: str) -> None:
-    """What the handler sends, and how it ends."""
+def test_the_handler_in_virtual_time(name: str) -> None:
+    """A simulated handler sends the expected messages and ends as expected."""
     case = CASES[name]
     names = {f"m{at}": message for at, message in enumerate(case.sent)}
     end = "|" if case.close is None else ""
@@ -249,7 +249,7 @@ def test_in_virtual_time(name: str) -> None:
         **case.options,
     )
     assert sim.closed
-    # All messages come at once here, and when a stream has ended what follows is not sent.
+    # All messages arrive at once here, and nothing is sent after a stream has ended.
     check(
         case, [value for value in sim.outgoing.values if not isinstance(value, Close)], sim.closed
     )
@@ -259,23 +259,23 @@ def test_in_virtual_time(name: str) -> None:
 
 @pytest.mark.promise("same")
 @ALL
-async def test_on_a_pair(name: str) -> None:
-    """What the peer gets, and how that ends."""
+async def test_the_handler_on_a_pair(name: str) -> None:
+    """The peer of a pair gets the expected messages and end."""
     case = CASES[name]
     async with pair(case.handler, **case.options) as (_, client):
-        check(case, *await talk(client, case))
+        check(case, *await exchange(client, case))
 
 
 @pytest.mark.promise("same")
 @ALL
 @pytest.mark.parametrize("path", ["push", "pull"])
-async def test_on_a_server(
+async def test_the_handler_on_a_server(
     name: str, path: Literal["push", "pull"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the peer gets over TCP, on either way in."""
+    """The peer over TCP gets the expected messages and end, on both read paths."""
     if path == "push" and (lack := private_api.why_not_push()):
         pytest.skip(lack)
     monkeypatch.setattr(read_path, "_INFO", replace(read_path.transport_info(), path=path))
     case = CASES[name]
-    async with served(case) as client:
-        check(case, *await talk(client, case))
+    async with connected(case) as client:
+        check(case, *await exchange(client, case))

@@ -1,4 +1,4 @@
-"""Virtual time: it passes when it is told to."""
+"""`Clock`: virtual time."""
 
 from __future__ import annotations
 
@@ -17,96 +17,96 @@ from rxws._core.schedulers import ConnectionScheduler, call_later, is_call_later
 from rxws.testing import Clock
 
 
-class Book:
-    """Notes what runs on a clock, and when."""
+class ActionLog:
+    """A clock, and a record of the actions that ran on it."""
 
     def __init__(self) -> None:
         self.clock = Clock()
         self.ran: list[tuple[float, str]] = []
 
-    def note(self, name: str) -> Any:
+    def action(self, name: str) -> Any:
         return lambda *_: self.ran.append((self.clock.time, name))
 
 
-def test_what_is_due_runs_in_its_order() -> None:
-    """By time, and within one by when it was scheduled."""
-    book = Book()
+def test_actions_run_in_order_of_their_time() -> None:
+    """Actions run in the order of their time, then of their scheduling."""
+    log = ActionLog()
     for at, name in ((2, "c"), (1, "a"), (1, "b"), (3, "late")):
-        book.clock.schedule_relative(at, book.note(name))
-    book.clock.run(2)
-    assert book.ran == [(1, "a"), (1, "b"), (2, "c")]
-    assert (book.clock.time, book.clock.pending) == (2, 1)
+        log.clock.schedule_relative(at, log.action(name))
+    log.clock.run(2)
+    assert log.ran == [(1, "a"), (1, "b"), (2, "c")]
+    assert (log.clock.time, log.clock.pending) == (2, 1)
 
 
-def test_times_may_be_given_in_each_of_rxpy_s_ways() -> None:
-    """Seconds, a timedelta, a date; what has passed runs in the next turn."""
-    book = Book()
-    clock = book.clock
+def test_times_may_be_seconds_timedeltas_and_datetimes() -> None:
+    """Times may be seconds, timedeltas and datetimes; a past one runs in the next turn."""
+    log = ActionLog()
+    clock = log.clock
     clock.run(1)
-    clock.schedule_relative(timedelta(seconds=2), book.note("relative"))
-    clock.schedule_absolute(clock.now + timedelta(seconds=3), book.note("absolute"))
-    clock.schedule_absolute(0.5, book.note("passed"))
+    clock.schedule_relative(timedelta(seconds=2), log.action("relative"))
+    clock.schedule_absolute(clock.now + timedelta(seconds=3), log.action("absolute"))
+    clock.schedule_absolute(0.5, log.action("passed"))
     clock.run(9)
-    assert book.ran == [(1, "passed"), (3, "relative"), (4, "absolute")]
+    assert log.ran == [(1, "passed"), (3, "relative"), (4, "absolute")]
     assert clock.seconds() == clock.time == 10
 
 
-def test_a_thousand_actions_take_no_time() -> None:
-    """RxPY's virtual time would let seconds pass."""
-    book = Book()
+def test_a_thousand_actions_take_no_virtual_time() -> None:
+    """1000 actions take no virtual time, other than in RxPY's virtual time."""
+    log = ActionLog()
     for _ in range(1000):
-        book.clock.schedule(book.note("x"))
-    book.clock.run(0)
-    assert book.ran == [(0, "x")] * 1000
+        log.clock.schedule(log.action("x"))
+    log.clock.run(0)
+    assert log.ran == [(0, "x")] * 1000
 
 
-def test_time_that_does_not_get_on_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Instead of a test that hangs; actions at other times do not count for it."""
+def test_a_clock_that_is_stuck_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Endless actions at one time raise RuntimeError instead of hanging the test."""
     monkeypatch.setattr("rxws.testing.clock._ENDLESS", 1000)
     clock = Clock()
 
-    def again(*_: object) -> None:
-        clock.schedule(again)
+    def reschedule(*_: object) -> None:
+        clock.schedule(reschedule)
 
     clock.run(1)
-    clock.schedule(again)
+    clock.schedule(reschedule)
     with pytest.raises(RuntimeError, match=r"the clock is stuck at 1\.0 s: .* an interval"):
         clock.run(1)
 
 
-def test_what_was_disposed_does_not_run() -> None:
-    """And is not pending; what an action returned is disposed with it."""
-    book = Book()
+def test_a_disposed_action_does_not_run() -> None:
+    """A disposed action neither runs nor counts as pending; what it returned is disposed."""
+    log = ActionLog()
     disposed: list[str] = []
-    book.clock.schedule_relative(1, book.note("x")).dispose()
-    assert (book.clock.pending, book.clock.actions) == (0, [])
-    running = book.clock.schedule(lambda *_: Disposable(lambda: disposed.append("inner")))
-    book.clock.run(2)
+    log.clock.schedule_relative(1, log.action("x")).dispose()
+    assert (log.clock.pending, log.clock.actions) == (0, [])
+    running = log.clock.schedule(lambda *_: Disposable(lambda: disposed.append("inner")))
+    log.clock.run(2)
     running.dispose()
-    assert (book.ran, disposed) == ([], ["inner"])
+    assert (log.ran, disposed) == ([], ["inner"])
 
 
-def test_a_busy_thread_lets_time_pass_and_nothing_run() -> None:
-    """What was due meanwhile is late."""
-    book = Book()
-    book.clock.schedule_relative(1, book.note("late"))
-    book.clock.sleep(5)
-    assert book.ran == []
-    book.clock.turn()
-    assert book.ran == [(5, "late")]
+def test_sleep_passes_time_without_running_actions() -> None:
+    """`sleep` passes time without running actions, as a busy thread does."""
+    log = ActionLog()
+    log.clock.schedule_relative(1, log.action("late"))
+    log.clock.sleep(5)
+    assert log.ran == []
+    log.clock.turn()
+    assert log.ran == [(5, "late")]
 
 
-def test_rxpy_s_operators_run_on_it() -> None:
-    """Intervals are periodic on it, to the second."""
-    book = Book()
-    rx.interval(60.0).pipe(ops.take(3)).subscribe(book.note("tick"), scheduler=book.clock)
-    book.clock.run(3600)
-    assert [at for at, _ in book.ran] == [60, 120, 180]
-    assert book.clock.pending == 0
+def test_an_interval_is_exact() -> None:
+    """An `interval` of RxPY is exact on the clock."""
+    log = ActionLog()
+    rx.interval(60.0).pipe(ops.take(3)).subscribe(log.action("tick"), scheduler=log.clock)
+    log.clock.run(3600)
+    assert [at for at, _ in log.ran] == [60, 120, 180]
+    assert log.clock.pending == 0
 
 
 async def test_seconds_are_those_of_the_scheduler() -> None:
-    """Of its own clock where it has one, also behind a connection's scheduler, else of its date."""
+    """`seconds_of` returns the time of the scheduler's own clock, else of its `now`."""
     clock = Clock()
     clock.run(7)
     assert seconds_of(clock)() == 7
@@ -119,8 +119,8 @@ async def test_seconds_are_those_of_the_scheduler() -> None:
     assert before <= seconds_of(plain)() <= plain.to_seconds(plain.now)
 
 
-def test_what_rxws_scheduled_itself_is_known() -> None:
-    """From what an operator did."""
+def test_is_own_recognises_actions_of_rxws() -> None:
+    """`is_own` is true for actions that rxws itself scheduled."""
     clock = Clock()
     call_later(clock, 1, lambda: None)
     ConnectionScheduler(clock, print).schedule_relative(1, lambda *_: None)

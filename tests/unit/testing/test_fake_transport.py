@@ -1,4 +1,4 @@
-"""The wire without a network: it behaves as a real one does."""
+"""The fake transport and its peer: they behave as real ones do."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ LOST: list[Any] = [("unsendable",), ("lost",)]
 FULL, FREE = ("writable", False), ("writable", True)
 
 
-class Setup:
+class TransportSetup:
     def __init__(self, *payloads: bytes, overrun: int = 0) -> None:
         self.clock = Clock()
         self.transport = FakeTransport(self.clock)
         self.peer = Peer(self.transport, overrun)
         self.receiver = RecordingReceiver(*[Frame(Opcode.BINARY, payload) for payload in payloads])
 
-    def attach(self) -> Setup:
+    def attach(self) -> TransportSetup:
         self.transport.attach(self.receiver)
         return self
 
@@ -40,8 +40,8 @@ class Setup:
         return [sent.payload for sent in self.transport.sent]
 
 
-def test_a_clock_knows_turns_and_time() -> None:
-    """What a turn puts on for now runs in the next; an action that raises stops nothing."""
+def test_a_clock_runs_turns_and_time() -> None:
+    """An action scheduled within a turn runs in the next; an exception stops no other."""
     clock = Clock()
     ran: list[str] = []
 
@@ -68,9 +68,9 @@ def test_a_clock_knows_turns_and_time() -> None:
     assert ran == ["first", "next", "later"]
 
 
-def test_frames_are_taken_when_a_session_is_there_and_noted_with_their_time() -> None:
-    """All of them, until the peer stops."""
-    setup = Setup(b"1", b"2")
+def test_frames_are_taken_once_a_session_is_attached() -> None:
+    """Frames are taken once a session is attached, and recorded with their time."""
+    setup = TransportSetup(b"1", b"2")
     setup.transport.wake()
     assert setup.sent == []
     setup.clock.run(2)
@@ -78,8 +78,8 @@ def test_frames_are_taken_when_a_session_is_there_and_noted_with_their_time() ->
     assert setup.transport.sent == [Sent(2, Opcode.BINARY, b"1"), Sent(2, Opcode.BINARY, b"2")]
 
 
-def test_a_frame_says_what_it_carries() -> None:
-    """For tests to read."""
+def test_a_sent_frame_has_message_code_and_reason() -> None:
+    """A sent frame has its message, or its close code and reason."""
     assert Sent(0, Opcode.TEXT, "é".encode()).message == "é"
     assert Sent(0, Opcode.BINARY, b"\xff").message == b"\xff"
     close = Sent(0, Opcode.CLOSE, b"\x0f\xa1why")
@@ -87,9 +87,9 @@ def test_a_frame_says_what_it_carries() -> None:
     assert Sent(0, Opcode.CLOSE, b"").code is None
 
 
-def test_a_peer_that_stops_fills_the_wire_with_the_next_frame() -> None:
-    """That one is buffered, and the rest is not taken; as many as it takes later then leave."""
-    setup = Setup(b"1").attach()
+def test_a_peer_that_stops_leaves_one_frame_buffered() -> None:
+    """When the peer stops, one frame is buffered; `go` takes as many as it is told."""
+    setup = TransportSetup(b"1").attach()
     setup.peer.stop()
     assert setup.transport.writable
     setup.receiver.frames.extend(Frame(Opcode.BINARY, b"%d" % n) for n in range(10, 16))
@@ -102,13 +102,13 @@ def test_a_peer_that_stops_fills_the_wire_with_the_next_frame() -> None:
     setup.peer.go()
     assert setup.sent[-1] == b"15"
     assert (setup.transport.buffered, setup.transport.writable) == (0, True)
-    setup.peer.go()  # who takes all already goes on doing so
+    setup.peer.go()  # a second `go` changes nothing
     assert setup.receiver.notifications == [FULL, FREE, FULL, FREE]
 
 
-def test_messages_wait_while_reading_is_paused_and_come_in_a_later_turn() -> None:
-    """Never from within `resume_reading`."""
-    setup = Setup().attach()
+def test_messages_during_a_pause_are_delivered_in_a_later_turn() -> None:
+    """Messages during a pause are delivered after it, not within `resume_reading`."""
+    setup = TransportSetup().attach()
     setup.peer.message("a")
     setup.transport.pause_reading()
     setup.peer.message("b", b"c")
@@ -122,9 +122,9 @@ def test_messages_wait_while_reading_is_paused_and_come_in_a_later_turn() -> Non
     assert setup.transport.received == 4
 
 
-def test_some_wires_cannot_stop_at_once() -> None:
-    """So many frames still come, per pause."""
-    setup = Setup(overrun=2).attach()
+def test_overrun_delivers_some_frames_after_a_pause() -> None:
+    """With `overrun` so many frames are still delivered after a pause."""
+    setup = TransportSetup(overrun=2).attach()
     for _ in range(2):
         setup.transport.pause_reading()
         setup.peer.message("a", "b", "c")
@@ -137,11 +137,11 @@ def test_some_wires_cannot_stop_at_once() -> None:
     assert setup.receiver.notifications == ["a", "b", "c", ("pong", b"")] * 2
 
 
-def test_after_a_close_or_a_violation_nothing_is_read_but_the_end() -> None:
-    """As aiohttp's reader does."""
-    for said in (("close", 4001, "x"), ("lost",)):
-        setup = Setup().attach()
-        if said == ("lost",):
+def test_nothing_is_read_after_a_close_but_the_end() -> None:
+    """After a close frame or a loss, nothing but the end is read."""
+    for notification in (("close", 4001, "x"), ("lost",)):
+        setup = TransportSetup().attach()
+        if notification == ("lost",):
             setup.peer.lost()
         else:
             setup.peer.close(4001, "x")
@@ -150,12 +150,14 @@ def test_after_a_close_or_a_violation_nothing_is_read_but_the_end() -> None:
         setup.clock.turn()
         setup.peer.lost()
         setup.clock.turn()
-        assert setup.receiver.notifications == ([said, *LOST] if said != ("lost",) else LOST)
+        assert setup.receiver.notifications == (
+            [notification, *LOST] if notification != ("lost",) else LOST
+        )
 
 
-def test_finishing_writes_all_that_is_left_first() -> None:
-    """Then TCP ends; lingering, when the peer ends it."""
-    setup = Setup(b"1", b"2")
+def test_finish_writes_all_frames_first() -> None:
+    """`finish` writes all frames, then ends TCP, or waits for the peer if lingering."""
+    setup = TransportSetup(b"1", b"2")
     setup.peer.stop()
     setup.attach()
     setup.transport.finish(linger=False)
@@ -166,7 +168,7 @@ def test_finishing_writes_all_that_is_left_first() -> None:
     assert setup.sent == [b"1", b"2"]
     assert setup.receiver.notifications == [FULL, FREE, *LOST]
 
-    setup = Setup().attach()
+    setup = TransportSetup().attach()
     setup.transport.finish(linger=True)
     setup.peer.message("discarded")
     setup.clock.turn()
@@ -176,9 +178,9 @@ def test_finishing_writes_all_that_is_left_first() -> None:
     assert setup.receiver.notifications == LOST
 
 
-def test_a_loss_is_seen_behind_what_came_before_it() -> None:
-    """But that nothing more can be sent, at once."""
-    setup = Setup().attach()
+def test_a_loss_is_reported_after_earlier_messages() -> None:
+    """A loss is reported after earlier messages, but that sending fails at once."""
+    setup = TransportSetup().attach()
     setup.transport.pause_reading()
     setup.peer.message("a")
     setup.peer.lost()
@@ -193,9 +195,9 @@ def test_a_loss_is_seen_behind_what_came_before_it() -> None:
     assert setup.receiver.notifications == [("unsendable",), "a", ("lost",)]
 
 
-def test_aborting_ends_at_once_and_once() -> None:
-    """What was not written is gone."""
-    setup = Setup().attach()
+def test_abort_is_reported_once() -> None:
+    """`abort` is reported once, in the next turn, and drops unsent frames."""
+    setup = TransportSetup().attach()
     setup.transport.abort()
     setup.transport.abort()
     assert setup.receiver.notifications == []
@@ -206,16 +208,16 @@ def test_aborting_ends_at_once_and_once() -> None:
     assert setup.sent == []
 
 
-def test_a_coroutine_that_never_waits_is_run_in_the_next_turn() -> None:
-    """Unless it was cancelled by then."""
+def test_a_coroutine_runs_in_the_next_turn() -> None:
+    """A spawned coroutine runs in the next turn, unless it was cancelled."""
     ran: list[int] = []
 
-    async def note(number: int) -> None:
+    async def record(number: int) -> None:
         ran.append(number)
 
-    setup = Setup()
-    setup.transport.spawn(note(1))
-    setup.transport.spawn(note(2)).dispose()
+    setup = TransportSetup()
+    setup.transport.spawn(record(1))
+    setup.transport.spawn(record(2)).dispose()
     assert ran == []
     setup.clock.turn()
     assert ran == [1]
@@ -224,7 +226,7 @@ def test_a_coroutine_that_never_waits_is_run_in_the_next_turn() -> None:
 
 
 def test_a_coroutine_that_waits_is_refused() -> None:
-    """There is no loop that could go on with it."""
+    """A coroutine that waits is refused, as it needs an event loop."""
     left: list[int] = []
 
     async def wait() -> None:
@@ -233,7 +235,7 @@ def test_a_coroutine_that_waits_is_refused() -> None:
         finally:
             left.append(1)
 
-    setup = Setup()
+    setup = TransportSetup()
     setup.transport.spawn(wait())
     with pytest.raises(NeedsEventLoop, match="needs an event loop"):
         setup.clock.turn()
@@ -241,8 +243,8 @@ def test_a_coroutine_that_waits_is_refused() -> None:
 
 
 def test_calls_from_other_threads_come_in_a_later_turn() -> None:
-    """In their order."""
-    setup = Setup()
+    """Calls from other threads run in order in a later turn."""
+    setup = TransportSetup()
     called: list[int] = []
     for number in range(3):
         setup.transport.call_soon_threadsafe(partial(called.append, number))
@@ -251,19 +253,19 @@ def test_calls_from_other_threads_come_in_a_later_turn() -> None:
     assert called == [0, 1, 2]
 
 
-# --- the port between a session and the wire: who stands on either side of it ------------------
+# --- the ports Transport and Receiver ----------------------------------------------------------
 
 
-if TYPE_CHECKING:  # what a type checker has to say to it
+if TYPE_CHECKING:  # checked by the type checker
 
     def ports(fake: FakeTransport, adapter: AiohttpTransport, session: Session[Any, Any]) -> None:
-        on_either: list[Transport] = [fake, adapter]
-        behind: Receiver = session
-        del on_either, behind
+        transports: list[Transport] = [fake, adapter]
+        receiver: Receiver = session
+        del transports, receiver
 
 
-def calls(protocol: type) -> dict[str, list[str]]:
-    """The names of a protocol's methods, with those of their parameters."""
+def methods(protocol: type) -> dict[str, list[str]]:
+    """The methods of a protocol with the names of their parameters."""
     return {
         name: list(inspect.signature(member).parameters)
         for name, member in vars(protocol).items()
@@ -272,34 +274,34 @@ def calls(protocol: type) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize(
-    ("protocol", "what"),
+    ("protocol", "implementation"),
     [(Transport, FakeTransport), (Transport, AiohttpTransport), (Receiver, Session)],
 )
-def test_who_stands_at_the_port_has_all_its_calls(protocol: type, what: type) -> None:
-    """With the same parameters by the same names."""
-    for name, parameters in calls(protocol).items():
-        member = getattr(what, name)
-        if inspect.ismemberdescriptor(member):  # an adapter lends this from its way out
+def test_implementations_have_all_methods_of_the_port(protocol: type, implementation: type) -> None:
+    """An implementation has all methods of its port with the same parameters."""
+    for name, parameters in methods(protocol).items():
+        member = getattr(implementation, name)
+        if inspect.ismemberdescriptor(member):  # the adapter copies this from its writer
             member = getattr(FrameWriter, name)
         assert list(inspect.signature(member).parameters) == parameters, name
     for name, member in vars(protocol).items():
         if isinstance(member, property):
-            assert hasattr(what, name) or hasattr(what(Clock()), name)
+            assert hasattr(implementation, name) or hasattr(implementation(Clock()), name)
 
 
-def test_the_port_itself_does_nothing() -> None:
-    """It is a Protocol: what runs is what stands behind it."""
+def test_the_protocols_do_nothing() -> None:
+    """The methods of the protocols themselves do nothing."""
     stub: Any = object()
     for protocol in (Transport, Receiver):
-        for name, parameters in calls(protocol).items():
+        for name, parameters in methods(protocol).items():
             assert getattr(protocol, name)(*[stub] * len(parameters)) is None
     for name in ("buffered", "deferred", "received"):
         assert getattr(Transport, name).fget(stub) is None
     assert vars(Receiver)["on_message"].fget(stub) is None
 
 
-def test_a_session_below_a_loop_needs_none() -> None:
-    """From the session down the very code runs without asyncio's loop."""
+def test_a_session_needs_no_event_loop() -> None:
+    """A session runs without an event loop."""
     with pytest.raises(RuntimeError):
         asyncio.get_running_loop()
     virtual = VirtualSession(lambda conn: conn.incoming)

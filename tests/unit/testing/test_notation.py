@@ -1,4 +1,4 @@
-"""Marbles: RxPY's grammar, and how connections end."""
+"""The marble notation: RxPY's grammar, and the ways a connection ends."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from rxws import Close
 from rxws.testing import Timeline, marbles
 from rxws.testing.notation import Token, parse
 
-STEP = 0.25  # of which all multiples are exact
+STEP = 0.25  # all its multiples are exact floats
 
 
-def marks(text: str) -> list[Token]:
+def tokens(text: str) -> list[Token]:
     return parse(text, 1)[0]
 
 
@@ -41,9 +41,9 @@ def marks(text: str) -> list[Token]:
         ("é°1.5", [Token(0, "", "é°1.5")]),
     ],
 )
-def test_each_part_of_a_diagram_has_its_time(text: str, expected: list[Token]) -> None:
-    """Values, groups, ends, closes and signs of the peer, each at the column where it begins."""
-    found = marks(text)
+def test_each_token_has_the_time_of_its_column(text: str, expected: list[Token]) -> None:
+    """Values, groups, ends, closes and peer actions have the time of their first column."""
+    found = tokens(text)
     assert found == expected
     assert [mark.close and mark.close.reason for mark in found] == [
         mark.close and mark.close.reason for mark in expected
@@ -53,19 +53,19 @@ def test_each_part_of_a_diagram_has_its_time(text: str, expected: list[Token]) -
 @pytest.mark.parametrize(
     ("text", "columns"), [("", 0), ("--", 2), ("a b", 2), ("(a,b)-", 6), ("-{4001}", 7)]
 )
-def test_a_diagram_lasts_as_long_as_it_has_characters(text: str, columns: int) -> None:
-    """Spaces do not count."""
+def test_a_diagram_lasts_one_step_per_character(text: str, columns: int) -> None:
+    """A diagram lasts one step per character, without spaces."""
     assert parse(text, 0.5)[1] == columns / 2
 
 
-def test_times_are_no_sums_of_errors() -> None:
-    """The seventh tenth of a second is at 0.7 s, not at 0.7000000000000001 s."""
+def test_times_have_no_rounding_errors() -> None:
+    """Times have no rounding errors: 0.7 s is not 0.7000000000000001 s."""
     assert [mark.at for mark in parse("------ab", 0.1)[0]] == [0.6]
     assert [mark.at for mark in parse("-------a", 0.1)[0]] == [0.7]
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("a,b", "use a comma only inside a group, as in (a,b)"),
         ("(a", "write a group as (a,b); groups cannot be nested"),
@@ -85,23 +85,23 @@ def test_times_are_no_sums_of_errors() -> None:
         ("(a{4001})", "mixes a name and a sign"),
     ],
 )
-def test_what_is_no_diagram_is_refused_with_a_remedy(text: str, said: str) -> None:
-    """The message has the text, and what is wrong with it."""
+def test_an_invalid_diagram_is_refused_with_a_hint(text: str, message: str) -> None:
+    """An invalid diagram raises a ValueError with the text and a hint."""
     with pytest.raises(ValueError) as caught:
-        marks(text)
-    assert said in str(caught.value)
+        tokens(text)
+    assert message in str(caught.value)
     assert repr(text) in str(caught.value)
 
 
 @pytest.mark.parametrize("step", [0, -1, float("nan"), float("inf")])
-def test_a_step_takes_time(step: float) -> None:
-    """It is above 0 seconds, and there is an end of it."""
+def test_a_step_must_be_positive_and_finite(step: float) -> None:
+    """A step that is not positive and finite raises a ValueError."""
     with pytest.raises(ValueError, match="must be a number of seconds above 0"):
         parse("a", step)
 
 
-def test_what_a_peer_does_is_not_expected_of_a_stream() -> None:
-    """`<` and `>` are refused by `marbles`."""
+def test_marbles_refuses_actions_of_a_peer() -> None:
+    """`marbles` refuses `<` and `>`, which are actions of a peer."""
     with pytest.raises(ValueError, match="'<' is an action of a peer"):
         marbles("a<")
 
@@ -118,8 +118,8 @@ DIAGRAMS = st.tuples(
 
 @settings(derandomize=True, max_examples=300, deadline=None)
 @given(text=DIAGRAMS, error=st.none() | st.just(KeyError("x")))
-def test_diagrams_mean_what_they_mean_in_rxpy(text: str, error: Exception | None) -> None:
-    """What RxPY's parser makes of a diagram equals what ours expects."""
+def test_diagrams_mean_the_same_as_in_rxpy(text: str, error: Exception | None) -> None:
+    """RxPY's parser reads every random diagram as ours does."""
     theirs = rxpy(text, timespan=STEP, lookup={"a": [1], 7: "seven"}, error=error)
     ours = marbles(text, step=STEP, values={"a": [1], 7: "seven"}, error=error)
     assert [time for time, _ in theirs] == ours.times, text
@@ -127,7 +127,7 @@ def test_diagrams_mean_what_they_mean_in_rxpy(text: str, error: Exception | None
     for (_, their), our in zip(theirs, ours, strict=True):
         match their:
             case OnNext():
-                # A number is its own value there; here it is equal to that and to the text.
+                # RxPY reads a number as that; ours equals the number and its text.
                 assert our.value == their or float(our.value.value) == float(their.value), text
             case OnError():
                 assert isinstance(our.value, OnError), text
@@ -135,6 +135,6 @@ def test_diagrams_mean_what_they_mean_in_rxpy(text: str, error: Exception | None
             case _:
                 assert isinstance(their, OnCompleted)
                 assert our.value == their, text
-    # And other diagrams do not equal it.
+    # Another diagram is not equal.
     more: list[Any] = list(Timeline(ours))
     assert ours != [*more, *marbles("-" * 200 + "z", step=STEP)], text

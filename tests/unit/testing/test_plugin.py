@@ -1,4 +1,4 @@
-"""The pytest plugin, as a test suite of a user's meets it."""
+"""The pytest plugin in a user's test suite."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def shout(conn):
 """
 
 
-def run(path: Path, tests: str, *arguments: str) -> str:
-    """The output of a test session of its own; warnings are errors there."""
+def run_pytest(path: Path, tests: str, *arguments: str) -> str:
+    """Run these tests in a new pytest process, with warnings as errors; return its output."""
     (path / "test_it.py").write_text(HEAD + tests, encoding="utf-8")
     installed = "rxws" in {each.name for each in entry_points(group="pytest11")}
     done = subprocess.run(
@@ -48,8 +48,8 @@ def run(path: Path, tests: str, *arguments: str) -> str:
     return done.stdout
 
 
-def test_it_is_an_entry_point() -> None:
-    """Whoever installs rxws has it."""
+def test_the_plugin_is_an_entry_point() -> None:
+    """The plugin is an entry point, so that pytest finds it when rxws is installed."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["entry-points"]["pytest11"] == {"rxws": "rxws.testing.plugin"}
 
@@ -82,7 +82,7 @@ def interval(conn):
 def test_still_open_is_no_leak(rxws_simulate):
     rxws_simulate(interval, "--")
 
-# --- from here on each fails
+# --- each test from here on fails
 
 def test_timer(rxws_simulate):
     assert rxws_simulate(interval, "--|").open_subscriptions == 1
@@ -104,7 +104,7 @@ def test_server(rxws_server):
     kept.append(loop)
 
 def test_the_end():
-    # What the test before left: a server, in good order. This one passes.
+    # Stop the server that the test before left. This test passes.
     running, loop = kept
     loop.run_until_complete(running.__aexit__(None, None, None))
     loop.close()
@@ -136,21 +136,23 @@ def test_unequal(rxws_simulate):
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The output of a session that has no other plugin than ours, for all tests to look at."""
+def output(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The output of a test run without other plugins, shared by the tests of this module."""
     path = tmp_path_factory.mktemp("alone")
-    return run(path, ALONE, "-p", "no:asyncio", "-p", "no:aiohttp", "-p", "no:hypothesispytest")
+    return run_pytest(
+        path, ALONE, "-p", "no:asyncio", "-p", "no:aiohttp", "-p", "no:hypothesispytest"
+    )
 
 
-def test_its_fixtures_work_without_any_other_plugin(told: str) -> None:
-    """No asyncio plugin is needed, and nothing warns."""
-    assert "8 passed" in told, told
-    assert "6 failed" in told, told
-    assert "3 errors" in told, told
+def test_the_fixtures_work_without_other_plugins(output: str) -> None:
+    """The fixtures need no other plugin and cause no warning."""
+    assert "8 passed" in output, output
+    assert "6 failed" in output, output
+    assert "3 errors" in output, output
 
 
-def test_a_failure_shows_two_marble_lines(told: str) -> None:
-    """The expected above the seen, whichever stands left of the `==`."""
+def test_a_failure_shows_two_marble_lines(output: str) -> None:
+    """A failed comparison shows the expected line above the seen one, on either side of `==`."""
     shown = """
 E         the timelines differ
 E         differs at 0.6 s: expected 'C' at 0.6 s, seen 'C' at 0.7 s
@@ -159,33 +161,33 @@ E         seen      -------C--|
 E                         ^
 E                   a character is 0.1 s
 """
-    lines = [line.removeprefix("E").rstrip() for line in told.splitlines()]
+    lines = [line.removeprefix("E").rstrip() for line in output.splitlines()]
     wanted = [line.removeprefix("E") for line in shown.strip().splitlines()]
-    # The first comes behind "assert" on pytest's own line.
+    # pytest puts "assert" before the first line.
     bodies = [
         "\n".join(lines[at + 1 : at + 6])
         for at, one in enumerate(lines)
         if wanted[0].strip() in one
     ]
-    assert bodies.count("\n".join(wanted[1:])) == 3, told
+    assert bodies.count("\n".join(wanted[1:])) == 3, output
 
 
-def test_what_cannot_be_compared_is_told(told: str) -> None:
-    """With what to compare instead."""
-    assert "a timeline can only be compared with a list" in told
-    assert "'C' is not a notification with a time: compare with marbles(...)" in told
+def test_a_comparison_with_plain_values_has_a_hint(output: str) -> None:
+    """A comparison with plain values fails with a hint."""
+    assert "a timeline can only be compared with a list" in output
+    assert "'C' is not a notification with a time: compare with marbles(...)" in output
 
 
-def test_what_a_test_leaves_open_fails_it(told: str) -> None:
-    """A subscription or a timer of the handler's, a pair, a server."""
-    assert "the handler left 1 subscriptions or timers open after the end of <Simulation" in told
-    assert "a pair is still open: use `async with rxws_pair(...) as (server, client):`" in told
-    assert "is still running: use `async with rxws_server(...) as server:`" in told
+def test_a_test_that_leaves_something_open_fails(output: str) -> None:
+    """A test that leaves a subscription, a timer, a pair or a server open fails."""
+    assert "the handler left 1 subscriptions or timers open after the end of <Simulation" in output
+    assert "a pair is still open: use `async with rxws_pair(...) as (server, client):`" in output
+    assert "is still running: use `async with rxws_server(...) as server:`" in output
 
 
-def test_its_fixtures_go_with_pytest_asyncio(tmp_path: Path) -> None:
-    """In tests that are coroutines."""
-    told = run(
+def test_the_fixtures_work_with_pytest_asyncio(tmp_path: Path) -> None:
+    """The fixtures work in coroutine tests of pytest-asyncio."""
+    output = run_pytest(
         tmp_path,
         """
 pytestmark = pytest.mark.asyncio
@@ -202,19 +204,19 @@ async def test_all(rxws_simulate, rxws_pair, rxws_server):
         *("-o", "asyncio_mode=strict", "-p", "no:hypothesispytest"),
         *("-o", "asyncio_default_fixture_loop_scope=function"),
     )
-    assert "1 passed" in told, told
+    assert "1 passed" in output, output
 
 
-# --- the same within this process, where coverage sees it -------------------------
+# --- in this process, for coverage -------------------------------------------------------------
 
 
-def leave(fixture: Any) -> None:
-    """The end of the test that has the fixture."""
+def end_fixture(fixture: Any) -> None:
+    """End a fixture as pytest does after its test."""
     assert next(fixture, None) is None
 
 
 async def test_each_fixture_lets_a_tidy_test_pass() -> None:
-    """And gives the function of its name."""
+    """Each fixture passes a test that leaves nothing open."""
     simulating = plugin.simulating()
     simulate = next(simulating)
     assert simulate(lambda conn: conn.incoming, "a|").outgoing == marbles("a|")
@@ -225,11 +227,11 @@ async def test_each_fixture_lets_a_tidy_test_pass() -> None:
     async with next(serving)(lambda conn: None) as server:
         assert server.url.startswith("ws://127.0.0.1:")
     for fixture in (simulating, pairing, serving):
-        leave(fixture)
+        end_fixture(fixture)
 
 
 async def test_each_fixture_fails_a_test_that_leaves_something() -> None:
-    """At its end."""
+    """Each fixture fails a test that leaves something open."""
     simulating = plugin.simulating()
 
     def handler(conn: Any) -> None:
@@ -249,8 +251,8 @@ async def test_each_fixture_fails_a_test_that_leaves_something() -> None:
             next(serving)
 
 
-def test_only_timelines_are_compared_here() -> None:
-    """The rest is pytest's; of lists of other things it is told what to do."""
+def test_only_comparisons_of_timelines_are_explained() -> None:
+    """Only comparisons of timelines by `==` are explained; plain lists get a hint."""
     compare = plugin.pytest_assertrepr_compare
     seen, expected = Timeline(marbles("a")), marbles("-a")
     lines = compare("==", seen, expected)
@@ -260,6 +262,6 @@ def test_only_timelines_are_compared_here() -> None:
     assert compare("!=", seen, expected) is None
     assert compare("==", "a", expected) is None
     assert compare("==", seen, "a") is None
-    told = compare("==", seen, ["a"])
-    assert told is not None
-    assert "compare with marbles" in told[1]
+    output = compare("==", seen, ["a"])
+    assert output is not None
+    assert "compare with marbles" in output[1]

@@ -1,4 +1,4 @@
-"""A handler on a real server, and rxws beside pytest-aiohttp."""
+"""`serve`: a handler on a real server; and rxws with pytest-aiohttp."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def application() -> web.Application:
 
 
 async def test_a_handler_is_served_with_its_options() -> None:
-    """At its path, on a port of 127.0.0.1."""
+    """A handler is served at its path on a free port of 127.0.0.1, with its options."""
     async with serve(
         lambda conn: conn.incoming.pipe(ops.map(lambda value: [value])),
         "/here",
@@ -45,8 +45,8 @@ async def test_a_handler_is_served_with_its_options() -> None:
             assert await client.incoming.pipe(ops.first()) == [{"a": 1}]
 
 
-async def test_the_end_of_the_context_is_that_of_the_application() -> None:
-    """Its connections get 1001."""
+async def test_leaving_the_context_shuts_the_application_down() -> None:
+    """Leaving the context shuts the application down: connections get 1001."""
     async with serve(lambda conn: conn.incoming) as server:
         client = await rxws.connect(server.url)
         client.incoming.subscribe()
@@ -54,7 +54,7 @@ async def test_the_end_of_the_context_is_that_of_the_application() -> None:
 
 
 async def test_rxws_connects_to_pytest_aiohttp_s_server(aiohttp_client: AiohttpClient) -> None:
-    """With its session, so its cookies and headers, or with one of its own."""
+    """`rxws.connect` works with pytest-aiohttp's server and its session."""
     client = await aiohttp_client(application())
     url = client.make_url("/shout").with_scheme("ws")
     async with rxws.connect(url, session=client.session, codec=codecs.text) as conn:
@@ -67,7 +67,7 @@ async def test_rxws_connects_to_pytest_aiohttp_s_server(aiohttp_client: AiohttpC
 
 
 async def test_pytest_aiohttp_s_own_websocket_talks_to_rxws(aiohttp_client: AiohttpClient) -> None:
-    """And sees frames and close codes as any client."""
+    """pytest-aiohttp's WebSocket client works with a handler."""
     client = await aiohttp_client(application())
     async with client.ws_connect("/shout") as ws:
         await ws.send_str("hey")

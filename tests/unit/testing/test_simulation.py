@@ -1,4 +1,4 @@
-"""A handler in virtual time: what a simulation plays, and what it notes."""
+"""`simulate`: a handler in virtual time."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def frames(sim: Simulation[Any, Any]) -> list[tuple[float, Opcode]]:
     return [(sent.at, sent.kind) for sent in sim.wire]
 
 
-def test_the_design_s_example() -> None:
-    """A debounce is seen at its time, and the peer's close as the peer's."""
+def test_a_debounced_echo() -> None:
+    """A debounced message is sent at its time, and the peer's close ends the connection."""
     sim = simulate(shout, "a-b-c-----|", step=0.1)
     assert sim.outgoing == marbles("-------C--|", step=0.1)
     assert sim.closed == Close(1000)
@@ -64,10 +64,8 @@ def test_the_design_s_example() -> None:
         ("{1006}", 1002, "local", "a-{1002}"),
     ],
 )
-def test_the_peer_ends_as_the_close_table_has_it(
-    end: str, code: int, by: str, incoming: str
-) -> None:
-    """A clean close, one with a code, a lost connection, and a code that may not be sent."""
+def test_the_peers_ends(end: str, code: int, by: str, incoming: str) -> None:
+    """The peer may close, close with a code, be lost, or send an illegal code."""
     sim = simulate(echo, f"a-{end}")
     assert sim.closed
     assert (sim.closed.code, sim.closed.by) == (code, by)
@@ -78,15 +76,15 @@ def test_the_peer_ends_as_the_close_table_has_it(
 
 
 def test_a_message_and_a_close_may_come_at_once() -> None:
-    """The message is answered before the close."""
+    """A message at the time of a close is answered first."""
     sim = simulate(echo, "-(a,{4001})")
     assert sim.incoming == marbles("-(a,{4001})")
     assert sim.outgoing.values == ["a"]
     assert frames(sim) == [(1, Opcode.TEXT), (1, Opcode.CLOSE)]
 
 
-def test_a_close_that_is_pushed_is_the_end_of_outgoing() -> None:
-    """`outgoing` shows it, and no completion behind it."""
+def test_a_close_by_the_handler_ends_outgoing() -> None:
+    """A `Close` by the handler ends `outgoing`, without a completion after it."""
     sim = simulate(lambda conn: conn.incoming.pipe(ops.map(lambda _: Close(4001, "no"))), "--a---")
     assert sim.outgoing == marbles("--{4001 no}")
     assert sim.closed == Close(4001, "no")
@@ -98,16 +96,16 @@ def test_a_close_that_is_pushed_is_the_end_of_outgoing() -> None:
     assert repr(sim.wire[-1]) == "Sent(2 s, CLOSE 4001 'no')"
 
 
-def test_a_stream_that_ends_closes() -> None:
-    """With 1000, after what it sent."""
+def test_a_completed_stream_closes_with_1000() -> None:
+    """A completed stream closes with 1000, after its messages."""
     sim = simulate(lambda conn: rx.of("x", "y"), "---")
     assert sim.outgoing == marbles("(x,y,|)")
     assert sim.closed == Close(1000)
     assert repr(sim.wire[0]) == "Sent(0 s, TEXT 'x')"
 
 
-def test_what_the_handler_raises_is_told() -> None:
-    """At once, or in its pipeline; the connection is closed with 1011."""
+def test_an_exception_of_the_handler_is_the_failure() -> None:
+    """An exception of the handler or its pipeline is `failure` and closes with 1011."""
     sim = simulate(fail, "--")
     assert isinstance(sim.failure, KeyError)
     assert sim.closed == Close(1011, "Unexpected Error")
@@ -116,11 +114,11 @@ def test_what_the_handler_raises_is_told() -> None:
     assert sim.outgoing == marbles("--#", error=KeyError("mine"))
     assert isinstance(sim.outgoing.failure, KeyError)
     with pytest.raises(TypeError, match="not callable"):
-        simulate(3)  # type: ignore[call-overload] # that is the point
+        simulate(3)  # type: ignore[call-overload] # on purpose
 
 
-def test_a_fault_that_nobody_observes_is_a_failure_too() -> None:
-    """One that somebody observes is not; both are noted."""
+def test_an_unobserved_fault_is_the_failure() -> None:
+    """An unobserved fault is `failure`, an observed one is not; both are in `errors`."""
 
     def handler(conn: AnyConnection) -> None:
         conn.incoming.subscribe(fail)
@@ -141,14 +139,14 @@ def test_a_fault_that_nobody_observes_is_a_failure_too() -> None:
     assert sim.closed is None
 
 
-def test_a_failure_is_not_what_ended_the_connection_otherwise() -> None:
-    """The peer's 4001, come through the pipeline, is no failure of the handler's."""
+def test_the_peers_close_is_no_failure() -> None:
+    """The peer's close that passes through the pipeline is no failure."""
     sim = simulate(echo, "a-{4001}")
     assert sim.failure is None
 
 
 def test_values_go_through_both_codecs() -> None:
-    """What the peer sends is encoded by its own, and what the handler sends is noted as a value."""
+    """The peer's values pass its codec; `outgoing` has the handler's values unencoded."""
 
     def number(value: Any) -> list[int]:
         return [value["n"]]
@@ -180,16 +178,16 @@ def test_values_go_through_both_codecs() -> None:
     assert sim.incoming.values == [Question("ho")]
 
 
-def test_a_name_without_a_value_is_a_message_as_it_stands() -> None:
-    """So what cannot be decoded is written by hand: it is a fault."""
+def test_a_name_without_a_value_is_sent_unencoded() -> None:
+    """A name without a value is sent unencoded, so a test can send an invalid frame."""
     sim = simulate(echo, "a-12-|", codec=codecs.json, values={"a": 1})
     assert sim.incoming.values == [1, 12]
 
-    def brave(conn: AnyConnection) -> rx.Observable[Any]:
+    def observing(conn: AnyConnection) -> rx.Observable[Any]:
         conn.errors.subscribe(lambda _: None)
         return conn.incoming
 
-    sim = simulate(brave, "a-oops-|", codec=codecs.json, values={"a": 1})
+    sim = simulate(observing, "a-oops-|", codec=codecs.json, values={"a": 1})
     [error] = sim.errors.values
     assert isinstance(error, rxws.DecodeError)
     assert error.raw == "oops"
@@ -199,16 +197,16 @@ def test_a_name_without_a_value_is_a_message_as_it_stands() -> None:
 
 
 def test_a_value_that_the_peer_cannot_send_is_refused() -> None:
-    """With what to give instead."""
+    """A value that the peer's codec cannot encode raises a ValueError with a hint."""
     with pytest.raises(ValueError, match=r"the peer's codec cannot encode .* peer_codec"):
         simulate(echo, "a", values={"a": {1, 2}})
 
 
 def test_a_minute_takes_milliseconds() -> None:
-    """The time-out strikes at its time, though heartbeats go on meanwhile."""
+    """A timeout after a minute of virtual time is exact and takes no real time."""
     began = time.perf_counter()
     sim = simulate(lambda conn: conn.incoming.pipe(ops.timeout(60.0)), "a", until=70)
-    assert time.perf_counter() - began < 5  # a promise is milliseconds; this is no minute
+    assert time.perf_counter() - began < 5  # seconds, to be safe on a busy machine
     assert sim.outgoing == marbles("a" + "-" * 59 + "#")
     assert sim.time == 70
     assert frames(sim) == [
@@ -221,15 +219,15 @@ def test_a_minute_takes_milliseconds() -> None:
 
 
 def test_the_peer_answers_heartbeats_unless_it_is_stuck() -> None:
-    """An hour of silence is no end; one that takes nothing more is, when its time is over."""
+    """The peer answers heartbeats unless it has stopped reading."""
     assert simulate(echo, "", until=3600).closed is None
     sim = simulate(echo, "-a-<", until=120, heartbeat=10)
     assert sim.closed
     assert (sim.closed.code, sim.closed.by) == (1006, "network")
 
 
-def test_until_cuts_off_or_waits() -> None:
-    """Without it the time is that of the marbles."""
+def test_until_sets_the_time_of_the_end() -> None:
+    """`until` ends the simulation before or after the marbles end."""
     assert simulate(echo, "a-b-c|", until=3).incoming.values == ["a", "b"]
     sim = simulate(shout, "a", until=0.2)
     assert (sim.outgoing.values, sim.time) == ([], 0.2)
@@ -237,8 +235,8 @@ def test_until_cuts_off_or_waits() -> None:
     assert simulate(shout, "a|", step=0.5).time == 1
 
 
-def test_a_peer_that_stops_taking_is_waited_for() -> None:
-    """What is written next fills the wire, the rest waits, and all leaves when it goes on."""
+def test_a_peer_that_stops_reading_gets_messages_later() -> None:
+    """Messages are buffered while the peer does not read, and sent when it does."""
     sim = simulate(echo, "<-a-b-c->-|")
     assert sim.outgoing == marbles("--a-b-c---|")
     assert frames(sim) == [(at, Opcode.TEXT) for at in (2, 8, 8)] + [(10, Opcode.CLOSE)]
@@ -246,7 +244,7 @@ def test_a_peer_that_stops_taking_is_waited_for() -> None:
 
 
 def test_a_peer_that_stays_behind_overflows() -> None:
-    """With 1013, which it takes when it goes on."""
+    """A peer that stays behind overflows the buffer, by the policy."""
     sim = simulate(lambda conn: rx.interval(0.5).pipe(ops.map(str)), "<", until=5, max_buffer=256)
     assert sim.closed == Close(1013, "Try Again Later")
     error: Any = sim.incoming.end
@@ -257,8 +255,8 @@ def test_a_peer_that_stays_behind_overflows() -> None:
     assert [sent.message for sent in sim.wire] == ["a", "b"]
 
 
-def test_a_peer_that_stays_stuck_is_given_up() -> None:
-    """After `send_timeout`; its bytes are thrown away."""
+def test_a_peer_that_stays_stuck_is_aborted() -> None:
+    """A peer that reads nothing is aborted after `send_timeout`."""
     sim = simulate(echo, "<-a-b", until=30, send_timeout=7.0, heartbeat=None)
     assert sim.closed
     assert sim.closed.code == 1006
@@ -268,7 +266,7 @@ def test_a_peer_that_stays_stuck_is_given_up() -> None:
 
 
 def test_the_handshake_may_be_given() -> None:
-    """A handler that looks at the query finds what the test says."""
+    """The handler gets the `handshake` that the test passes."""
     found: list[Any] = []
     simulate(
         lambda conn: found.append(conn.handshake.url.query["room"]),
@@ -279,7 +277,7 @@ def test_the_handshake_may_be_given() -> None:
 
 
 def test_options_are_those_of_a_connection() -> None:
-    """And checked as they are there."""
+    """The options are those of a connection, and are checked."""
     with pytest.raises(ValueError, match="max_message_size"):
         simulate(echo, "", max_message_size=0)
     sim = simulate(echo, "a-{4001}", completes=lambda close: True)
@@ -288,11 +286,11 @@ def test_options_are_those_of_a_connection() -> None:
         simulate(echo, "a,b")
 
 
-# --- what is left open ----------------------------------------------------------------------------
+# --- open subscriptions ---------------------------------------------------------------------------
 
 
-def test_subscriptions_and_timers_that_are_left_are_counted() -> None:
-    """Of the handler's: those to the streams while it is open, those to time after the end."""
+def test_open_subscriptions_counts_the_handlers_leaks() -> None:
+    """`open_subscriptions` counts subscriptions while open, and timers after the end."""
 
     def interval(conn: AnyConnection) -> None:
         rx.interval(1.0).subscribe(lambda _: None, scheduler=conn.scheduler)
@@ -313,8 +311,8 @@ def test_subscriptions_and_timers_that_are_left_are_counted() -> None:
     assert simulate(disposed, "---|").open_subscriptions == 0
 
 
-def test_what_the_peer_and_the_session_have_yet_to_do_is_no_leak() -> None:
-    """The script that goes on behind `until`, and the deadline of a close that is not answered."""
+def test_timers_of_the_peer_and_the_session_are_no_leaks() -> None:
+    """Timers of the script and of the session do not count as open."""
     sim = simulate(lambda conn: rx.of("x"), "---a---b|", until=1)
     assert (sim.closed, sim.open_subscriptions) == (Close(1000), 0)
     sim = simulate(echo, "<-a-b-c-d", max_buffer=256)
@@ -323,8 +321,8 @@ def test_what_the_peer_and_the_session_have_yet_to_do_is_no_leak() -> None:
     assert sim.open_subscriptions == 0
 
 
-def test_nothing_is_left_of_the_connection() -> None:
-    """When a simulation is over, its connection is garbage, whatever the handler did."""
+def test_the_connection_is_garbage_after_the_simulation() -> None:
+    """After a simulation its connection can be garbage-collected."""
     alive: list[weakref.ref[Any]] = []
 
     def handler(conn: AnyConnection) -> rx.Observable[Any]:
@@ -341,7 +339,7 @@ def test_nothing_is_left_of_the_connection() -> None:
 
 
 def test_a_coroutine_that_never_waits_is_a_handler() -> None:
-    """Its result is treated as any."""
+    """A coroutine that never waits may be the handler."""
 
     async def handler(conn: AnyConnection) -> rx.Observable[Any]:
         return conn.incoming.pipe(ops.map(str.upper))
@@ -349,44 +347,55 @@ def test_a_coroutine_that_never_waits_is_a_handler() -> None:
     assert simulate(handler, "-a|").outgoing == marbles("-A|")
 
 
-async def sleeps(conn: AnyConnection) -> None:
+async def await_sleep(conn: AnyConnection) -> None:
     await asyncio.sleep(1)
 
 
-async def yields(conn: AnyConnection) -> None:
+async def await_sleep_zero(conn: AnyConnection) -> None:
     await asyncio.sleep(0)
 
 
-async def iterates(conn: AnyConnection) -> None:
+async def await_iterate(conn: AnyConnection) -> None:
     async for message in rxws.iterate(conn.incoming):
         conn.outgoing.on_next(message)
 
 
-async def awaits(conn: AnyConnection) -> None:
+async def await_first(conn: AnyConnection) -> None:
     conn.outgoing.on_next(await conn.incoming.pipe(ops.first()))
 
 
-def maps(conn: AnyConnection) -> rx.Observable[Any]:
+def use_map_async(conn: AnyConnection) -> rx.Observable[Any]:
     async def answer(value: str) -> str:
         return value
 
     return conn.incoming.pipe(map_async(answer))
 
 
-def spawns(conn: AnyConnection) -> None:
+def create_task_on_message(conn: AnyConnection) -> None:
     tasks: list[asyncio.Task[None]] = []
-    conn.incoming.subscribe(lambda _: tasks.append(asyncio.create_task(awaits(conn))))
+    conn.incoming.subscribe(lambda _: tasks.append(asyncio.create_task(await_first(conn))))
 
 
-def spawns_unseen(conn: AnyConnection) -> None:
+def create_task_with_observed_errors(conn: AnyConnection) -> None:
     conn.errors.subscribe(lambda _: None)
-    spawns(conn)
+    create_task_on_message(conn)
 
 
-@pytest.mark.parametrize("handler", [sleeps, yields, iterates, awaits, maps, spawns, spawns_unseen])
+@pytest.mark.parametrize(
+    "handler",
+    [
+        await_sleep,
+        await_sleep_zero,
+        await_iterate,
+        await_first,
+        use_map_async,
+        create_task_on_message,
+        create_task_with_observed_errors,
+    ],
+)
 @pytest.mark.parametrize("in_a_loop", [False, True])
-def test_what_needs_an_event_loop_is_refused(handler: Any, in_a_loop: bool) -> None:
-    """Also in a test that is a coroutine: its loop would not get on with virtual time."""
+def test_a_handler_that_needs_an_event_loop_is_refused(handler: Any, in_a_loop: bool) -> None:
+    """A handler that needs an event loop is refused, also within a running loop."""
 
     async def within() -> None:
         simulate(handler, "a--|")
@@ -401,8 +410,8 @@ def test_what_needs_an_event_loop_is_refused(handler: Any, in_a_loop: bool) -> N
         run()
 
 
-async def test_it_runs_within_a_coroutine() -> None:
-    """Which has its loop again behind it."""
+async def test_simulate_within_a_coroutine() -> None:
+    """`simulate` can be called within a coroutine, and leaves its loop as it was."""
     assert simulate(shout, "a-b-c-----|", step=0.1).outgoing.values == ["C"]
     assert asyncio.get_running_loop().is_running()
 
@@ -410,8 +419,8 @@ async def test_it_runs_within_a_coroutine() -> None:
 # --- recordings -----------------------------------------------------------------------------------
 
 
-def test_the_steps_of_a_chain_are_seen_by_taps() -> None:
-    """In the same virtual time, from the beginning of the connection."""
+def test_taps_record_in_virtual_time() -> None:
+    """A tap in the handler's pipeline records in virtual time."""
     recording = rxws.Recording()
 
     def handler(conn: AnyConnection) -> rx.Observable[Any]:
@@ -423,37 +432,37 @@ def test_the_steps_of_a_chain_are_seen_by_taps() -> None:
 
 
 @pytest.mark.parametrize("text", ["a-bc--d|", "a-{4001 why}", "a-b#", "a-b-"])
-def test_a_recording_plays_its_peer_again(text: str) -> None:
-    """With the same messages at the same times, and the same end."""
-    kept: list[rxws.Recording] = []
+def test_a_recording_is_replayed_as_the_peer(text: str) -> None:
+    """A recording is replayed as the peer: same messages, times and end."""
+    recordings: list[rxws.Recording] = []
 
     def handler(conn: AnyConnection) -> rx.Observable[Any]:
-        kept.append(rxws.Recording.of(conn))
+        recordings.append(rxws.Recording.of(conn))
         return conn.incoming
 
     first = simulate(handler, text, step=0.25)
-    again = simulate(echo, kept[0], until=first.time)
+    again = simulate(echo, recordings[0], until=first.time)
     assert again.incoming == first.incoming
     assert again.outgoing == first.outgoing
     assert again.closed == first.closed
     assert (again.closed and again.closed.by) == (first.closed and first.closed.by)
 
 
-def test_a_recording_of_an_end_of_ours_plays_messages_only() -> None:
-    """The handler under test decides how it ends."""
-    kept: list[rxws.Recording] = []
+def test_a_recording_that_we_closed_replays_only_messages() -> None:
+    """A recording whose end was ours replays only the messages."""
+    recordings: list[rxws.Recording] = []
 
     def handler(conn: AnyConnection) -> rx.Observable[Any]:
-        kept.append(rxws.Recording.of(conn))
+        recordings.append(rxws.Recording.of(conn))
         return conn.incoming.pipe(ops.take(2))
 
     assert simulate(handler, "a-b-c").closed == Close(1000)
-    sim = simulate(echo, kept[0])
+    sim = simulate(echo, recordings[0])
     assert (sim.incoming.values, sim.closed) == (["a", "b"], None)
 
 
-def test_a_recording_that_is_no_connection_s_is_refused() -> None:
-    """It has no lane `incoming`."""
+def test_a_recording_without_incoming_is_refused() -> None:
+    """A recording without a lane `incoming` raises a ValueError."""
     with pytest.raises(ValueError, match="has no lane 'incoming'"):
         simulate(echo, rxws.Recording())
     empty = rxws.Recording()
