@@ -24,6 +24,7 @@ _PROTOCOL, _EXTENSIONS = "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"
 
 _DEFLATE = "permessage-deflate"
 _FLAGS = {"server_no_context_takeover", "client_no_context_takeover"}
+_WINDOWS = {"server_max_window_bits", "client_max_window_bits"}
 _BITS = {str(bits) for bits in range(8, 16)}  # without leading zeros: RFC 7692, section 7.1.2
 
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # RFC 9110, section 5.6.2
@@ -133,17 +134,13 @@ def _parse(values: list[str]) -> list[tuple[str, _Parameters]] | None:
 
 def _is_deflate(parameters: _Parameters, *, offered: bool) -> bool:
     """Return whether permessage-deflate may have these parameters, in an offer or a response."""
-    if len(dict(parameters)) != len(parameters):
-        return False
-    for name, value in parameters:
+
+    def is_legal(name: str, value: str | None) -> bool:
         if name in _FLAGS:
-            legal = value is None
-        elif name == "server_max_window_bits":
-            legal = value in _BITS
-        elif name == "client_max_window_bits":
-            legal = value in _BITS or (offered and value is None)
-        else:
-            legal = False
-        if not legal:
-            return False
-    return True
+            return value is None
+        # An offer may leave the client's window open.
+        is_open = value is None and offered and name == "client_max_window_bits"
+        return is_open or (name in _WINDOWS and value in _BITS)
+
+    unique = len(dict(parameters)) == len(parameters)
+    return unique and all(is_legal(name, value) for name, value in parameters)

@@ -165,18 +165,14 @@ class AiohttpTransport(Transport, SocketListener):
         Disposing cancels in the loop's next turn, so that a coroutine that has just been notified
         of the end, for instance by `iterate`, can still react to it.
         """
-        task = self._spawn(coroutine)
+        task = self._loop.create_task(coroutine)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
 
         def cancel() -> None:
             self._loop.call_soon(task.cancel)
 
         return Disposable(cancel)
-
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = self._loop.create_task(coroutine)
-        self._tasks[task] = None
-        task.add_done_callback(self._tasks.pop)
-        return task
 
     def call_soon_threadsafe(self, callback: Callable[[], object]) -> None:
         """See `Transport.call_soon_threadsafe`."""
