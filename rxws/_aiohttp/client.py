@@ -191,7 +191,7 @@ class ConnectCall(Generic[In, Out]):
         try:
             await asyncio.shield(self._running)
         except asyncio.CancelledError:  # the caller stops waiting, so do not wait for the peer
-            self._session.kill()
+            self._session.terminate()
             await self._running
             raise
 

@@ -72,7 +72,7 @@ class OpenConnections:
             session.shutdown(within=self._drain)
         if not await self._wait_until_empty(self._drain):
             for session in list(self._open):
-                session.kill()
+                session.terminate()
             await self._wait_until_empty(1.0)  # aborting takes a few turns of the loop
 
     async def _wait_until_empty(self, seconds: float) -> bool:

@@ -21,5 +21,10 @@ class Opcode(enum.IntEnum):
 class Frame(NamedTuple):
     """One frame to send."""
 
-    kind: Opcode
+    opcode: Opcode
     payload: bytes
+
+    @property
+    def size(self) -> int:
+        """The size of the payload in bytes."""
+        return len(self.payload)

@@ -90,8 +90,8 @@ class _DirectSender(Protocol):
 
 
 @runtime_checkable
-class _BacklogFlow(Protocol):
-    """The port to a connection's `flow`; see `FlowControl`."""
+class _SendBuffer(Protocol):
+    """The port to the send buffer behind a connection's `flow`."""
 
     on_drained: Callable[[], object]
 
@@ -118,14 +118,15 @@ class Link:
     """
 
     def __init__(self, connection: Connection[Any, Any], owner: _Owner) -> None:
-        outgoing, flow = connection.outgoing, connection.flow
-        if not (isinstance(outgoing, _DirectSender) and isinstance(flow, _BacklogFlow)):
+        outgoing = connection.outgoing
+        send_buffer = getattr(connection.flow, "send_buffer", None)
+        if not (isinstance(outgoing, _DirectSender) and isinstance(send_buffer, _SendBuffer)):
             raise TypeError(f"{connection!r} was not opened by rxws")
         self.connection = connection
         self.active = False  # between `start` and `stop`
         self.ended = False  # whether the end of the queue was sent
         self._outgoing: _DirectSender = outgoing
-        self._flow: _BacklogFlow = flow
+        self._send_buffer: _SendBuffer = send_buffer
         self._owner = owner
         self._queue = owner.queue
         self._pinned: deque[PinnedMessage] = deque()
@@ -146,14 +147,14 @@ class Link:
     def start(self) -> None:
         """Send from the next `pump` on."""
         self.active = True
-        self._flow.on_drained = self._on_drained
+        self._send_buffer.on_drained = self._on_drained
 
     def stop(self) -> None:
         """Undo `attach` and `start`; the connection is closed or closing."""
         if self.active:
             self.active = False
-            self._flow.on_drained = noop
-            self._flow.set_external_backlog(0)
+            self._send_buffer.on_drained = noop
+            self._send_buffer.set_external_backlog(0)
         self._pinned.clear()
         for subscription in (self._scheduled, self._incoming):
             if subscription is not None:
@@ -172,7 +173,7 @@ class Link:
 
     def try_send(self, value: Any) -> bool:
         """Send a message if it leaves at once, and otherwise do nothing."""
-        if not self.active or self._pinned or len(self._queue) or not self._flow.ready:
+        if not self.active or self._pinned or len(self._queue) or not self._send_buffer.ready:
             return False
         return self._send(value) is not False
 
@@ -186,7 +187,7 @@ class Link:
         finally:
             self._pumping = False
         if self.active:
-            self._flow.set_external_backlog(self._queue.bytes)
+            self._send_buffer.set_external_backlog(self._queue.bytes)
             if all_sent:
                 self._owner.on_all_sent()
 
@@ -201,7 +202,7 @@ class Link:
     def _send_waiting(self) -> bool:
         """Return whether all messages were sent."""
         while self.active and not self._is_empty():
-            if not self._flow.ready:
+            if not self._send_buffer.ready:
                 return False
             pinned = self._next_pinned()
             if pinned is not None:

@@ -13,6 +13,7 @@ from typing import Any, Generic, Literal, TypeAlias, get_args
 from rxws._core.checks import check_bytes
 from rxws._core.connection import Close, Out
 from rxws._core.errors import EncodeError
+from rxws._session.bounded_queue import BoundedQueue, make_queue
 from rxws._session.encoding import conflation_key, encode, size
 from rxws.codecs import Codec
 from rxws.overflow import OVERHEAD, Latest
@@ -111,7 +112,6 @@ class OfflineQueue:
 
     Attributes:
         sent: Messages that were sent, as counted by the one who sends them.
-        bytes: Bytes of the payloads.
         end: What follows the messages, if anything.
     """
 
@@ -128,7 +128,7 @@ class OfflineQueue:
             raise TypeError(f"ttl={ttl!r} is not a number of seconds; use None for no limit")
         if ttl is not None and not ttl > 0:
             raise ValueError(f"ttl={ttl!r}: use a number of seconds above 0, or None")
-        self.bytes = self.sent = 0
+        self.sent = 0
         self.end: Ending | None = None
         self._bound = bound
         self._policy = policy
@@ -136,18 +136,22 @@ class OfflineQueue:
         self._seconds = seconds
         self._lock = threading.Lock()
         self._order = count()
-        self._waiting: deque[QueuedMessage] = deque()
-        self._by_key: dict[Hashable, QueuedMessage] = {}  # filled only where the policy has keys
+        self._queue: BoundedQueue[QueuedMessage] = make_queue(policy)
         self._dropped: dict[str, int] = {}
         self._unreported: deque[Dropped[Any]] = deque(maxlen=_MAX_UNREPORTED)
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._queue)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the payloads."""
+        return self._queue.bytes
 
     @property
     def cost(self) -> int:
         """Bytes that count towards the bound."""
-        return self.bytes + OVERHEAD * len(self._waiting)
+        return self._queue.cost
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -189,25 +193,19 @@ class OfflineQueue:
                 self._drop(value, "closed")
                 return
             now = self._seconds()
-            old = self._by_key.get(key) if isinstance(self._policy, Latest) else None
-            if old is not None:
-                self._drop(old.value, "conflated")
-                self.bytes += size - old.size
-                # In its place, or a key that changes often would wait for ever.
-                old.value, old.size, old.since = value, size, now
-                self._make_room(besides=old)
-                return
+            queue = self._queue
             if self._policy == "drop_newest":
                 self._drop_expired(now)
-                if self._waiting and self.cost + size + OVERHEAD > self._bound:
+                if len(queue) and queue.cost + size + OVERHEAD > self._bound:
                     self._drop(value, "overflow")
                     return
-            waiting = QueuedMessage(value, size, key, now, next(self._order))
-            self._waiting.append(waiting)
-            self.bytes += size
-            if isinstance(self._policy, Latest):
-                self._by_key[key] = waiting
-            self._make_room(besides=waiting)
+            message = QueuedMessage(value, size, key, now, next(self._order))
+            replaced = queue.put(message, key)
+            if replaced is not None:
+                self._drop(replaced.value, "conflated")
+                message.order = replaced.order
+            for dropped in queue.trim(self._bound, key):
+                self._drop(dropped.value, "overflow")
 
     def seal(self, end: Ending) -> bool:
         """Accept no more messages; return False if an end was set before."""
@@ -225,29 +223,19 @@ class OfflineQueue:
         """Return the position of the first message that has not expired."""
         with self._lock:
             self._drop_expired(self._seconds())
-            return self._waiting[0].order if self._waiting else None
+            return self._queue.first().order if len(self._queue) else None
 
     def take(self) -> QueuedMessage | None:
         """Remove and return the first message that has not expired."""
         with self._lock:
-            now = self._seconds()
-            while self._waiting:
-                waiting = self._remove_first()
-                if not self._has_expired(waiting, now):
-                    return waiting
-                self._drop(waiting.value, "expired")
-            return None
+            self._drop_expired(self._seconds())
+            return self._queue.pop() if len(self._queue) else None
 
     def put_back(self, waiting: QueuedMessage) -> None:
         """Undo a `take`, unless a newer message with the same key was queued since."""
         with self._lock:
-            if isinstance(self._policy, Latest):
-                if waiting.key in self._by_key:
-                    self._drop(waiting.value, "conflated")
-                    return
-                self._by_key[waiting.key] = waiting
-            self._waiting.appendleft(waiting)
-            self.bytes += waiting.size
+            if not self._queue.put_back(waiting, waiting.key):
+                self._drop(waiting.value, "conflated")
 
     def drop(self, value: Any, reason: Reason) -> None:
         """Count and report a message that is not in the queue as dropped."""
@@ -257,29 +245,14 @@ class OfflineQueue:
     def clear(self) -> None:
         """Drop all messages, and the end."""
         with self._lock:
-            while self._waiting:
-                self._drop(self._remove_first().value, "closed")
+            while len(self._queue):
+                self._drop(self._queue.pop().value, "closed")
             self.end = None
 
-    def _remove_first(self) -> QueuedMessage:
-        waiting = self._waiting.popleft()
-        self.bytes -= waiting.size
-        if isinstance(self._policy, Latest):
-            del self._by_key[waiting.key]
-        return waiting
-
-    def _make_room(self, besides: QueuedMessage) -> None:
-        while len(self._waiting) > 1 and self.cost > self._bound:
-            if self._waiting[0] is besides:
-                self._waiting.rotate(-1)
-            self._drop(self._remove_first().value, "overflow")
-
     def _drop_expired(self, now: float) -> None:
-        while self._waiting and self._has_expired(self._waiting[0], now):
-            self._drop(self._remove_first().value, "expired")
-
-    def _has_expired(self, waiting: QueuedMessage, now: float) -> bool:
-        return self._ttl is not None and now - waiting.since > self._ttl
+        if self._ttl is not None:
+            while len(self._queue) and now - self._queue.first().since > self._ttl:
+                self._drop(self._queue.pop().value, "expired")
 
     def _drop(self, value: Any, reason: Reason) -> None:
         self._dropped[reason] = self._dropped.get(reason, 0) + 1

@@ -1,4 +1,4 @@
-"""Between values and frames: a codec applied, with whatever it raises made a typed error."""
+"""Applies codecs and key functions, and wraps what they raise in typed errors."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _TEXT, _BINARY = Opcode.TEXT, Opcode.BINARY
 
 
 def encode(codec: Codec[Any, T], value: T) -> tuple[Opcode, bytes]:
-    """Make the kind and the payload of a value's frame.
+    """Return the opcode and the payload of a value's frame.
 
     Raises:
-        EncodeError: The codec cannot encode it.
+        EncodeError: The codec cannot encode the value.
     """
     try:
         encoded: object = codec.encode(value)
@@ -30,7 +30,7 @@ def encode(codec: Codec[Any, T], value: T) -> tuple[Opcode, bytes]:
             return _TEXT, encoded.encode()
         if isinstance(encoded, bytes):
             return _BINARY, encoded
-        raise TypeError(f"the codec made {type(encoded).__name__} of it, not str or bytes")
+        raise TypeError(f"the codec returned {type(encoded).__name__}, not str or bytes")
     except EncodeError:
         raise
     except Exception as exc:
@@ -38,11 +38,11 @@ def encode(codec: Codec[Any, T], value: T) -> tuple[Opcode, bytes]:
 
 
 def encoder(codec: Codec[Any, T]) -> Callable[[T], tuple[Opcode, bytes]]:
-    """Return what does as `encode`, in one step where the values are frames already."""
-    return _encode_frame if codec is raw else partial(encode, codec)
+    """Return `encode` for one codec; for `raw` it skips the codec's call."""
+    return _encode_raw if codec is raw else partial(encode, codec)
 
 
-def _encode_frame(value: Any) -> tuple[Opcode, bytes]:
+def _encode_raw(value: Any) -> tuple[Opcode, bytes]:
     if value.__class__ is bytes:
         return _BINARY, value
     try:
@@ -52,12 +52,12 @@ def _encode_frame(value: Any) -> tuple[Opcode, bytes]:
 
 
 def decoder(codec: Codec[T, Any]) -> Callable[[str | bytes], T] | None:
-    """Return what makes values of messages, None where they are values already."""
+    """Return the function that decodes a message, or None if there is nothing to decode."""
     return None if codec.decode is raw.decode else codec.decode
 
 
 def conflation_key(policy: Latest, value: object) -> Hashable:
-    """Return what tells the message from those that it does not replace.
+    """Return the key of a message: a newer message replaces a queued one of the same key.
 
     Raises:
         EncodeError: The user's key function failed.
@@ -71,14 +71,14 @@ def conflation_key(policy: Latest, value: object) -> Hashable:
 
 
 def decode_error(error: Exception, data: str | bytes) -> DecodeError:
-    """Return what to tell of an exception that a codec raised on a message."""
+    """Wrap an exception that a codec raised, unless it is a `DecodeError` already."""
     if isinstance(error, DecodeError):
         return error
-    told = DecodeError(f"cannot decode {data!r:.80}: {error}", data)
-    told.__cause__ = error
-    return told
+    wrapped = DecodeError(f"cannot decode {data!r:.80}: {error}", data)
+    wrapped.__cause__ = error
+    return wrapped
 
 
 def size(data: str | bytes) -> int:
-    """Return the bytes of a message's payload."""
+    """Return the size of a message's payload in bytes."""
     return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())

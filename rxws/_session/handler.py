@@ -1,4 +1,4 @@
-"""Runs a handler on a connection, and puts what it returns to its place."""
+"""Runs a handler on a connection, and subscribes or disposes what it returns."""
 
 from __future__ import annotations
 
@@ -16,50 +16,50 @@ from .session import Session, State
 
 __all__ = ["check_handler", "listener", "pipeline", "run_handler"]
 
-_FOUR = "an Observable, a Disposable, None, or a coroutine of one of these"
+_RESULTS = "an Observable, a Disposable, None, or a coroutine of one of these"
 
 
 def check_handler(handler: object) -> None:
-    """Refuse what cannot be a handler.
+    """Check that a handler is callable.
 
     Raises:
-        TypeError: It is not callable.
+        TypeError: It is not.
     """
     if not callable(handler):
         raise TypeError(
-            f"a handler is a function from Connection to {_FOUR}; {handler!r} is not callable"
+            f"a handler is a function from Connection to {_RESULTS}; {handler!r} is not callable"
         )
 
 
 def run_handler(handler: Handler[Any, Any], session: Session[Any, Any]) -> None:
-    """Compose a connection's pipeline; an exception closes it as `outgoing.on_error` does."""
+    """Call a handler and use its result; an exception closes as `outgoing.on_error` does."""
     try:
         result = handler(session.connection)
         if isinstance(result, Awaitable) and not isinstance(result, Observable):
-            session.spawn(_wait_for(result, session))
+            session.spawn(_await_result(result, session))
         else:
-            _adopt(result, session)
+            _use_result(result, session)
     except Exception as exc:
         session.outgoing.on_error(exc)
 
 
-async def _wait_for(result: Awaitable[HandlerResult], session: Session[Any, Any]) -> None:
+async def _await_result(result: Awaitable[HandlerResult], session: Session[Any, Any]) -> None:
     try:
-        _adopt(await result, session)
+        _use_result(await result, session)
     except Exception as exc:
         session.outgoing.on_error(exc)
-    except BaseException:  # cancelled: by the end of the connection, or else it is an end itself
+    except BaseException:  # cancelled by the end of the connection, or by the user
         if session.state is State.OPEN:
             session.outgoing.on_error(RxwsError("the handler's coroutine was cancelled"))
         raise
 
 
-def _adopt(result: object, session: Session[Any, Any]) -> None:
+def _use_result(result: object, session: Session[Any, Any]) -> None:
     if result is None:
         return
     if isinstance(result, Observable):
         source: Observable[Any] = result  # pyright: ignore[reportUnknownVariableType] # of whatever
-        session.dispose_at_end(_feed(source, session))
+        session.dispose_at_end(_send_all(source, session))
         if not session.incoming.ever_observed:
             session.scheduler.when_settled(session.incoming.discard_unobserved)
     elif isinstance(result, DisposableBase):
@@ -67,11 +67,11 @@ def _adopt(result: object, session: Session[Any, Any]) -> None:
     else:
         hint = "; use rxws.iterate and outgoing.on_next" if inspect.isasyncgen(result) else ""
         raise TypeError(
-            f"a handler returns {_FOUR}, not {type(result).__name__} {result!r:.80}{hint}"
+            f"a handler returns {_RESULTS}, not {type(result).__name__} {result!r:.80}{hint}"
         )
 
 
-def _feed(source: Observable[Any], session: Session[Any, Any]) -> DisposableBase:
+def _send_all(source: Observable[Any], session: Session[Any, Any]) -> DisposableBase:
     outgoing = session.outgoing
     return source.subscribe(
         outgoing.push, outgoing.on_error, outgoing.on_completed, scheduler=session.scheduler
@@ -79,10 +79,15 @@ def _feed(source: Observable[Any], session: Session[Any, Any]) -> DisposableBase
 
 
 def pipeline(*operators: Callable[[Any], Any]) -> Handler[Any, Any]:
-    """Make a handler of an operator chain, composed afresh for each connection.
+    """Make a handler from operators: it sends what they make of `incoming`.
+
+    Each connection gets a chain of its own.
 
     Args:
-        *operators: From `reactivex.operators`, `rxws.operators` or your own.
+        *operators: Operators of `reactivex.operators`, of `rxws.operators` or your own.
+
+    Returns:
+        A handler for any number of connections.
 
     Examples:
         ```python
@@ -101,15 +106,15 @@ def listener(
     outgoing: Observable[Any],
     errors: ObserverBase[Exception] | None = None,
 ) -> Handler[Any, Any]:
-    """Make a handler of three streams that you made yourself, for one connection.
+    """Make a handler from your own streams, for one connection.
 
     Args:
-        incoming: Observes the messages that come in, and the end.
-        outgoing: What it emits is sent; its end closes the connection.
-        errors: Observes the faults.
+        incoming: Observes the received messages and the end.
+        outgoing: Emits the messages to send; its end closes the connection.
+        errors: Observes the errors that don't end the connection.
 
     Returns:
-        A handler for one connection; a second one that gets it is closed with 1011.
+        A handler for one connection; if you use it for a second one, that is closed with 1011.
 
     Examples:
         ```python
@@ -125,7 +130,7 @@ def listener(
         nonlocal used
         if used:
             raise RuntimeError(
-                "this listener has served a connection already: make new streams for each one"
+                "this listener has already served a connection: make new streams for each one"
             )
         used = True
         if errors is not None:

@@ -1,4 +1,4 @@
-"""The stream of what comes in: decoded, and held back while nobody is subscribed."""
+"""The stream of received messages: decoded, and kept while nobody subscribes."""
 
 from __future__ import annotations
 
@@ -22,32 +22,35 @@ __all__ = ["IncomingStream"]
 
 T = TypeVar("T")
 
-_KEPT = object()  # the hold of a message that waits
+_KEPT_MESSAGES = "kept messages"  # pauses reading while messages wait for a subscriber
 
 
 class IncomingStream(Stream[T]):
     """The `incoming` of a connection.
 
-    A message that finds no subscriber, or a flow on hold, is kept and reading paused; there is no
-    queue but the one message (or, on a wire that cannot stop at once, the few) that were already on
-    their way.
+    Without a subscriber, or while the flow is paused, a message is kept and reading pauses. So only
+    the message that was already received is kept, or a few if the wire cannot stop at once.
 
     Args:
         dispatcher: The dispatcher of the connection.
-        fault: Told of what a subscriber raises and of what cannot be decoded.
-        options: The codec, and how long a message is kept for a subscriber to come.
+        fault: Called with each exception of a subscriber and with each `DecodeError`.
+        options: The codec, and how long messages are kept for a subscriber.
         flow: The flow control.
-        scheduler: The connection's time.
+        scheduler: The clock and the timers.
+
+    Attributes:
+        close: How the connection ended; None while it is open.
+        ever_observed: Whether anybody has subscribed so far.
     """
 
     __slots__ = (
         "_decode",
         "_discarding",
-        "_flushing",
+        "_flush_timer",
         "_hold_timeout",
+        "_hold_timer",
         "_kept",
         "_scheduler",
-        "_timer",
         "close",
         "ever_observed",
         "flow",
@@ -69,15 +72,18 @@ class IncomingStream(Stream[T]):
         self._kept: deque[str | bytes] | None = None
         self.ever_observed = False
         self._discarding = False
-        self.close: Close | None = None  # how the connection ended
-        self._timer: DisposableBase | None = None
-        self._flushing: DisposableBase | None = None
+        self.close: Close | None = None
+        self._hold_timer: DisposableBase | None = None
+        self._flush_timer: DisposableBase | None = None
 
     def receive(self, data: str | bytes, size: int) -> None:
-        """Deliver a message of so many bytes, or keep it until it can be.
+        """Deliver a message, or keep it until it can be delivered.
 
-        All that a message needs on its way is in here, where it could be said in five calls: they
-        would cost more than the rest.
+        Five methods are inlined here: their calls would take longer than the rest.
+
+        Args:
+            data: The message.
+            size: The size of its payload in bytes.
         """
         flow, dispatcher, observers = self.flow, self._dispatcher, self._observers
         flow.received_messages += 1
@@ -106,31 +112,31 @@ class IncomingStream(Stream[T]):
 
     def _receive_later(self, data: str | bytes) -> None:
         if self.close is not None:
-            self.flow.dropped("closed")
+            self.flow.count_dropped("closed")
         else:
             self._dispatcher.post(self._arrive, data)
 
     def flush(self) -> None:
-        """Deliver what is kept, in the next turn, as far as somebody is there and the flow free.
+        """Deliver the kept messages in the next turn of the loop, if there are subscribers.
 
-        Not now: all who subscribe in one turn of the loop shall see the first message, and who lets
-        go of a hold shall not be called back meanwhile.
+        Not now, for two reasons: everybody who subscribes in this turn should get the first
+        message, and releasing a pause should not call subscribers.
         """
-        if self._kept and self._flushing is None:
-            self._flushing = call_later(self._scheduler, 0, self._flush_now)
+        if self._kept and self._flush_timer is None:
+            self._flush_timer = call_later(self._scheduler, 0, self._flush_now)
 
     def discard_unobserved(self) -> None:
-        """Drop what comes in while nobody subscribes, if nobody ever did: a server push."""
+        """Drop messages from now on if nobody has ever subscribed: the handler only sends."""
         if not self.ever_observed:
             self.discard_from_now()
 
     def discard_from_now(self) -> None:
-        """Keep nothing any more: closing has begun, and what follows the kept shall be seen."""
+        """Drop messages without a subscriber from now on, instead of keeping them."""
         self._discarding = True
         self.flush()
 
     def finish(self, close: Close, error: Exception | None) -> None:
-        """End, after what is kept was delivered or dropped."""
+        """End, after the kept messages are delivered or dropped."""
         self.close = close
         self._discarding = True
         self._dispatcher.post(self._flush)
@@ -140,29 +146,29 @@ class IncomingStream(Stream[T]):
         if self._observers and not self._kept and not self.flow.gate.holds:
             self._deliver(data)
         elif self._discarding and not self._observers:
-            self.flow.dropped("unobserved")
+            self.flow.count_dropped("unobserved")
         else:
             if self._kept is None:  # most connections never need it
                 self._kept = deque()
             self._kept.append(data)
-            self.flow.gate.hold(_KEPT)
-            self._watch()
+            self.flow.gate.hold(_KEPT_MESSAGES)
+            self._start_hold_timer()
 
     def _flush_now(self) -> None:
-        self._flushing = None
+        self._flush_timer = None
         self._dispatcher.post(self._flush)
 
     def _flush(self) -> None:
-        while self._kept and self._observers and not self.flow.gate.held_besides(_KEPT):
+        while self._kept and self._observers and not self.flow.gate.held_besides(_KEPT_MESSAGES):
             self._deliver(self._kept.popleft())
         if self._kept and self._discarding and not self._observers:
-            self.flow.dropped("unobserved", len(self._kept))
+            self.flow.count_dropped("unobserved", len(self._kept))
             self._kept.clear()
         if self._kept:
-            self._watch()
+            self._start_hold_timer()
         else:
-            self._stop_timer()
-            self.flow.gate.release(_KEPT)
+            self._stop_hold_timer()
+            self.flow.gate.release(_KEPT_MESSAGES)
 
     def _deliver(self, data: str | bytes) -> None:
         try:
@@ -176,32 +182,34 @@ class IncomingStream(Stream[T]):
         register_upstream(self.flow)
         self.ever_observed = True
         self._discarding = self.flow.gate.open_for_good
-        self._stop_timer()  # what waits now waits for whoever holds the flow
-        if self._flushing is not None:  # due in this turn: let it wait for those to come in it
-            self._flushing.dispose()
-            self._flushing = None
+        self._stop_hold_timer()
+        if self._flush_timer is not None:  # due in this turn: postpone it for further subscribers
+            self._flush_timer.dispose()
+            self._flush_timer = None
         self.flush()
 
     def remove(self, observer: ObserverBase[T]) -> None:
-        """See `Stream.remove`; what waits waits for a subscriber again."""
+        """See `Stream.remove`; kept messages wait for a subscriber again."""
         super().remove(observer)
         if self._kept:
-            self._watch()
+            self._start_hold_timer()
 
-    def _give_up(self) -> None:
-        self._timer = None
+    def _on_hold_timeout(self) -> None:
+        self._hold_timer = None
         logger.warning(
-            "nobody subscribed incoming for %s s while messages waited: they are dropped and "
-            "counted from now on; call conn.incoming.subscribe() to ignore them",
+            "conn.incoming has had no subscriber for %s s: its messages are dropped and counted "
+            "from now on; call conn.incoming.subscribe() if you don't need them",
             self._hold_timeout,
         )
         self.discard_from_now()
 
-    def _watch(self) -> None:
-        if not self._observers and self._timer is None:
-            self._timer = call_later(self._scheduler, self._hold_timeout, self._give_up)
+    def _start_hold_timer(self) -> None:
+        if not self._observers and self._hold_timer is None:
+            self._hold_timer = call_later(
+                self._scheduler, self._hold_timeout, self._on_hold_timeout
+            )
 
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.dispose()
-            self._timer = None
+    def _stop_hold_timer(self) -> None:
+        if self._hold_timer is not None:
+            self._hold_timer.dispose()
+            self._hold_timer = None

@@ -1,4 +1,4 @@
-"""The options of a connection, checked once, the same names on both ends."""
+"""The options of a connection, checked once, with the same names on both ends."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ __all__ = ["ConnectionOptions", "Options"]
 
 
 class ConnectionOptions(TypedDict, total=False):
-    """The keyword arguments that every entry point takes besides `codec`.
+    """The keyword arguments that every entry point takes in addition to `codec`.
 
     `protocols`: subprotocols in order of preference (RFC 6455, section 1.9).
-    `heartbeat`: seconds between pings, or None for none; a peer is dead after 1.5 times that.
-    `max_message_size`: bytes; the largest message that is accepted, after inflating.
-    `compress`: whether to agree on permessage-deflate (RFC 7692).
-    `completes`: which ends not caused by `outgoing` complete `incoming`, the others being errors.
-    `high_water`: bytes; above so much unsent data, reading pauses.
-    `max_buffer`: bytes; the bound of unsent data, each message counting 128 more than its payload.
-    `overflow`: what happens above `max_buffer`.
-    `send_timeout`: seconds in which what waits must have left, else the peer is aborted.
-    `close_timeout`: seconds to wait for the answer to a close.
-    `hold_timeout`: seconds that data is held for a subscriber of `incoming` to come.
+    `heartbeat`: seconds between pings, or None for no pings. A peer that stays silent for 1.5 times
+        as long is dead.
+    `max_message_size`: the size in bytes of the largest accepted message, after decompression.
+    `compress`: whether to offer or accept permessage-deflate (RFC 7692).
+    `completes`: a function of a `Close` that returns whether `incoming` completes; otherwise it
+        fails. An end that `outgoing` caused always completes.
+    `high_water`: bytes; while more data is unsent, reading pauses.
+    `max_buffer`: the limit of unsent data in bytes; each message counts 128 more than its payload.
+    `overflow`: what happens to messages above `max_buffer`.
+    `send_timeout`: seconds in which buffered data must be sent; otherwise the connection is
+        aborted.
+    `close_timeout`: seconds to wait for the peer's close frame.
+    `hold_timeout`: seconds for which messages wait for a subscriber of `incoming`.
     """
 
     protocols: Iterable[str]
@@ -68,12 +71,17 @@ class Options:
 
     def __post_init__(self) -> None:
         if not isinstance(self.codec, Codec):
-            raise TypeError(f"codec={self.codec!r} is no rxws.Codec: use one of rxws.codecs")
+            raise TypeError(f"codec={self.codec!r} is not an rxws.Codec: use one of rxws.codecs")
         if isinstance(self.protocols, str):
-            raise TypeError(f"protocols={self.protocols!r} is one str: use [{self.protocols!r}]")
+            raise TypeError(
+                f"protocols={self.protocols!r} is a single str: use [{self.protocols!r}]"
+            )
         object.__setattr__(self, "protocols", tuple(self.protocols))  # any iterable, kept once
         if not callable(self.completes):
-            raise TypeError(f"completes={self.completes!r} is not callable: use closing.is_clean")
+            raise TypeError(
+                f"completes={self.completes!r} is not callable: use a function such as "
+                "closing.is_clean"
+            )
         if self.heartbeat is not None:
             check_seconds(
                 "heartbeat", self.heartbeat, "use a number above 0, or None to disable it"
@@ -85,9 +93,11 @@ class Options:
         overflow.check(self.overflow)
 
     def is_clean(self, close: Close) -> bool:
-        """Ask `completes`, and `closing.is_clean` where that fails."""
+        """Return what `completes` says, or `closing.is_clean` if `completes` raises."""
         try:
             return self.completes(close)
         except Exception as exc:
-            logger.error("completes= failed for %s, closing.is_clean decides", close, exc_info=exc)
+            logger.error(
+                "completes= raised for %s; using closing.is_clean instead", close, exc_info=exc
+            )
             return closing.is_clean(close)

@@ -1,4 +1,4 @@
-"""The Subject that messages are pushed through, from any thread, onto the session's, in order."""
+"""The Subject that sends: it passes messages to the session in order, from any thread."""
 
 from __future__ import annotations
 
@@ -20,70 +20,74 @@ __all__ = ["Outgoing", "Sink"]
 
 T = TypeVar("T")
 
-# Guards what other threads hand over. It is held for an append or a swap, so one serves all.
-_HANDING_OVER = threading.Lock()
+# Guards the calls from other threads, in all connections: it is held for an append or a swap only.
+_LOCK = threading.Lock()
 
 
-class _Handing(NamedTuple):
-    """What another thread wants done, and the bytes that it takes meanwhile."""
+class _ThreadCall(NamedTuple):
+    """A call from another thread, and the bytes that it takes until it runs."""
 
-    do: Callable[[], None]
+    run: Callable[[], None]
     cost: int
 
 
 class Sink(Protocol):
-    """What stands behind `outgoing`; called on the session's thread only."""
+    """Where `outgoing` sends; called on the session's thread only."""
 
     def send(self, value: Any) -> bool:
-        """A message was pushed; tell whether it is sent."""
+        """Send or queue a message; return whether the connection takes it."""
         ...
 
-    def send_now(self, value: Any) -> bool | None:
-        """Send a message if it leaves at once; else (False) do nothing. None: it is a fault."""
+    def try_send(self, value: Any) -> bool | None:
+        """Send a message if the wire takes it now.
+
+        Returns:
+            False if it does not; None if the message cannot be encoded, which is reported.
+        """
         ...
 
     def close(self, close: Close) -> bool:
-        """A `Close` was pushed, or the stream completed; tell whether that is the end."""
+        """Close after all queued messages; return False if the connection is closing already."""
         ...
 
-    def close_for(self, error: Exception) -> None:
-        """The stream failed."""
+    def close_with_error(self, error: Exception) -> None:
+        """Close because of an exception: `outgoing` failed, or a handler raised."""
         ...
 
-    def overflow(self, dropped: int) -> None:
-        """Other threads pushed more than the bound before the session came to take it."""
+    def on_thread_overflow(self, dropped: int) -> None:
+        """Other threads pushed messages beyond the bound, and some were dropped."""
         ...
 
 
 class Outgoing(Stream[T], Subject[T]):
-    """A Subject whose observer side is the connection's way out.
+    """A Subject whose observer side sends messages, and whose observable side emits sent messages.
 
-    Who subscribes it sees what is sent. Its end by the user closes the connection; disposing it
-    is the same as completing it. What is pushed after the end is dropped and counted.
+    Completing, failing or disposing it closes the connection. Messages pushed after that are
+    dropped and counted.
 
     Args:
         dispatcher: The dispatcher of the connection.
-        fault: Told of every exception that a subscriber raises.
-        sink: Where it goes.
-        call_soon_threadsafe: Brings other threads' pushes onto this one.
-        bound: Bytes that other threads may push before the session takes them.
-        policy: What gives way above that.
+        fault: Called with each exception that a subscriber raises.
+        sink: Where messages go.
+        call_soon_threadsafe: Calls back on the session's thread, from any thread.
+        bound: Bytes that other threads may push before the session's thread runs.
+        policy: What is dropped above the bound.
     """
 
     __slots__ = (
         "_bound",
         "_call_soon_threadsafe",
-        "_handed",
-        "_handed_bytes",
-        "_handed_end",
-        "_handed_lost",
         "_policy",
         "_sink",
         "_thread",
+        "_thread_bytes",
+        "_thread_calls",
+        "_thread_dropped",
+        "_thread_end",
         "is_stopped",
     )
 
-    is_disposed = False  # as Subject has it: pushing into a closed one counts, and never raises
+    is_disposed = False  # for Subject: messages pushed after the end are counted and never raise
     exception: Exception | None = None
 
     def __init__(
@@ -102,35 +106,36 @@ class Outgoing(Stream[T], Subject[T]):
         self._bound = bound
         self._policy = policy
         self._thread = get_ident()
-        self._handed: deque[_Handing] | None = None
-        self._handed_end = False  # whether an end is among them
-        self._handed_bytes = 0
-        self._handed_lost = 0
+        # Calls from other threads; None while there are none, as an empty deque takes 0.6 KiB.
+        self._thread_calls: deque[_ThreadCall] | None = None
+        self._thread_end = False  # whether one of them ends the stream
+        self._thread_bytes = 0
+        self._thread_dropped = 0
 
     @property
     def observers(self) -> list[ObserverBase[T]]:  # type: ignore[override] # an attribute in Subject
-        """Who is subscribed."""
+        """The subscribers."""
         return list(self._observers)
 
     def on_next(self, value: T) -> None:
-        """Send a message, or, with a `Close`, close with its code after all messages.
+        """Send a message; a `Close` closes with its code after all messages.
 
         Raises:
-            ValueError: The code of the `Close` may not be sent.
+            ValueError: The code of the `Close` must not be sent.
         """
         if isinstance(value, Close):
             check_sendable(value)
         self.push(value)
 
     def push(self, value: T) -> None:
-        """Do as `on_next`, but a `Close` that may not be sent is a fault: a pipeline made it."""
+        """Do as `on_next`, but report a `Close` that must not be sent instead of raising."""
         if get_ident() == self._thread and not isinstance(value, Close):
-            # Sent first, then shown: who watches may send, too, and that comes behind.
+            # Send first, then emit: a subscriber may send, and its message comes second.
             if self._sink.send(value) and self._all_observers:
                 self.emit(value)
         elif not isinstance(value, Close):
             size = len(value) if isinstance(value, str | bytes) else 0
-            self._hand_over(lambda: self.push(value), OVERHEAD + size)
+            self._call_on_session_thread(lambda: self.push(value), OVERHEAD + size)
         else:
             try:
                 check_sendable(value)
@@ -140,14 +145,14 @@ class Outgoing(Stream[T], Subject[T]):
                 self._close(value)
 
     def try_send(self, value: T) -> bool | None:
-        """Send a message if it leaves for the socket at once, and otherwise do nothing.
+        """Send a message if the wire takes it now, on the session's thread.
 
-        For a queue that outlives the connection; on the session's thread only.
+        It serves callers that keep their own queue, such as a `WebSocketSubject`.
 
         Returns:
-            False if it does not leave, None if it cannot be encoded, which is reported as a fault.
+            False if the wire does not take it; None if it cannot be encoded, which is reported.
         """
-        sent = self._sink.send_now(value)
+        sent = self._sink.try_send(value)
         if sent and self._all_observers:
             self.emit(value)
         return sent
@@ -157,21 +162,21 @@ class Outgoing(Stream[T], Subject[T]):
         if get_ident() == self._thread:
             self._fail(error)
         else:
-            self._hand_over(lambda: self._fail(error))
+            self._call_on_session_thread(lambda: self._fail(error))
 
     def on_completed(self) -> None:
         """Close with 1000 after all messages."""
         if get_ident() == self._thread:
             self._complete()
         else:
-            self._hand_over(self._complete)
+            self._call_on_session_thread(self._complete)
 
     def dispose(self) -> None:
         """Complete."""
         self.on_completed()
 
     def stop(self, error: Exception | None = None) -> None:
-        """End the observable side; what is pushed from now on only counts as dropped."""
+        """End the observable side; messages pushed from now on are dropped and counted."""
         if not self.is_stopped:
             self.is_stopped = True
             self.exception = error
@@ -179,16 +184,16 @@ class Outgoing(Stream[T], Subject[T]):
 
     def _close(self, close: Any) -> None:
         if get_ident() != self._thread:
-            self._hand_over(lambda: self._close(close))
+            self._call_on_session_thread(lambda: self._close(close))
             return
         if self._sink.close(close):
             self.emit(close)
         self.stop()
 
     def _fail(self, error: Exception) -> None:
-        first = not self.is_stopped
-        self._sink.close_for(error)  # who is stopped already still tells of the exception
-        if first:
+        stopped = self.is_stopped
+        self._sink.close_with_error(error)  # even if stopped: the exception is still reported
+        if not stopped:
             self.stop(error)
 
     def _complete(self) -> None:
@@ -196,37 +201,37 @@ class Outgoing(Stream[T], Subject[T]):
             self._sink.close(Close())
             self.stop()
 
-    def _hand_over(self, do: Callable[[], None], cost: int = 0) -> None:
-        """Bring something to the session's thread; an end costs nothing, and is never dropped."""
-        with _HANDING_OVER:
-            idle = self._handed is None
-            if self._handed is None:  # an idle connection has none: it costs 0.6 KiB
-                self._handed = deque()
-            # As on the session's thread: what finds nothing waiting is sent whatever its size.
-            if cost and not self._make_room(self._handed, cost):
-                self._handed_lost += 1
+    def _call_on_session_thread(self, run: Callable[[], None], cost: int = 0) -> None:
+        """Call on the session's thread; `cost` is 0 for an end, which is never dropped."""
+        with _LOCK:
+            idle = self._thread_calls is None
+            if self._thread_calls is None:
+                self._thread_calls = deque()
+            if cost and not self._make_room(self._thread_calls, cost):
+                self._thread_dropped += 1
                 return
-            self._handed_bytes += cost
-            self._handed_end = self._handed_end or not cost
-            self._handed.append(_Handing(do, cost))
-        if idle:  # one call takes all that is handed over until it runs
-            self._call_soon_threadsafe(self._take_over)
+            self._thread_bytes += cost
+            self._thread_end = self._thread_end or not cost
+            self._thread_calls.append(_ThreadCall(run, cost))
+        if idle:  # one callback runs all calls that are made until then
+            self._call_soon_threadsafe(self._run_thread_calls)
 
-    def _make_room(self, handed: deque[_Handing], cost: int) -> bool:
-        while handed and self._handed_bytes + cost > self._bound:
-            if self._policy in REFUSING or self._handed_end:  # nothing gives way to what is late
+    def _make_room(self, calls: deque[_ThreadCall], cost: int) -> bool:
+        """Drop the oldest messages if the policy allows; a lone message always fits."""
+        while calls and self._thread_bytes + cost > self._bound:
+            if self._policy in REFUSING or self._thread_end:  # messages after an end are too late
                 return False
-            self._handed_bytes -= handed.popleft().cost
-            self._handed_lost += 1
+            self._thread_bytes -= calls.popleft().cost
+            self._thread_dropped += 1
         return True
 
-    def _take_over(self) -> None:
-        with _HANDING_OVER:
-            handed, self._handed = self._handed or deque(), None
-            self._handed_end = False
-            lost, self._handed_lost = self._handed_lost, 0
-            self._handed_bytes = 0
-        for handing in handed:
-            handing.do()
-        if lost:
-            self._sink.overflow(lost)
+    def _run_thread_calls(self) -> None:
+        with _LOCK:
+            calls, self._thread_calls = self._thread_calls or deque(), None
+            self._thread_end = False
+            dropped, self._thread_dropped = self._thread_dropped, 0
+            self._thread_bytes = 0
+        for call in calls:
+            call.run()
+        if dropped:
+            self._sink.on_thread_overflow(dropped)

@@ -1,4 +1,4 @@
-"""Holds on reading: frames come in while nobody holds the gate."""
+"""Pauses reading while at least one holder wants it paused."""
 
 from __future__ import annotations
 
@@ -6,41 +6,50 @@ from collections.abc import Callable
 from datetime import datetime
 
 from reactivex.abc import DisposableBase, SchedulerBase
+from reactivex.internal import noop
 
 from .transport import Transport
 
 __all__ = ["Hold", "ReadGate"]
 
 
-# Frozen, and one for all: most gates are open, and an empty set of their own costs 0.2 KiB each.
-_NOBODY: frozenset[object] = frozenset()
+# Shared, because most connections are not paused and an empty set of their own takes 0.2 KiB each.
+_NO_HOLDS: frozenset[object] = frozenset()
 
 
 class ReadGate:
-    """Lets frames in while nobody holds it.
+    """Pauses a transport with the first hold, and resumes it with the last release.
 
     Args:
-        transport: Whose reading is paused and resumed.
-        scheduler: Whose time measures the pauses.
+        transport: The transport to pause and resume.
+        scheduler: The clock that measures the pauses.
+
+    Attributes:
+        holds: The holders; reading is paused while there are any.
+        open_for_good: Whether holds are ignored.
+        on_paused: Called when reading is paused.
+        on_released: Called after each release.
     """
 
     __slots__ = (
         "_paused",
+        "_paused_since",
         "_scheduler",
-        "_since",
         "_transport",
         "holds",
         "on_paused",
+        "on_released",
         "open_for_good",
     )
 
     def __init__(self, transport: Transport, scheduler: SchedulerBase) -> None:
         self._transport = transport
         self._scheduler = scheduler
-        self.on_paused: Callable[[], None] | None = None  # called when reading is paused
-        self.holds = _NOBODY  # reading is paused while there is any
+        self.on_paused: Callable[[], None] = noop
+        self.on_released: Callable[[], None] = noop
+        self.holds = _NO_HOLDS
         self.open_for_good = False
-        self._since: datetime | None = None
+        self._paused_since: datetime | None = None
         self._paused = 0.0
 
     @property
@@ -50,48 +59,48 @@ class ReadGate:
 
     @property
     def paused(self) -> float:
-        """Seconds that reading was paused so far."""
-        if self._since is None:
+        """Seconds that reading has been paused so far."""
+        if self._paused_since is None:
             return self._paused
-        return self._paused + (self._scheduler.now - self._since).total_seconds()
+        return self._paused + (self._scheduler.now - self._paused_since).total_seconds()
 
     def hold(self, by: object) -> None:
         """Pause reading until `by` releases it."""
         if self.open_for_good:
             return
         if not self.holds:
-            self._since = self._scheduler.now
+            self._paused_since = self._scheduler.now
             self._transport.pause_reading()
-            if self.on_paused is not None:
-                self.on_paused()
+            self.on_paused()
         self.holds |= {by}
 
     def held_besides(self, by: object) -> bool:
-        """Whether anybody else holds it."""
+        """Whether there is a holder other than `by`."""
         return bool(self.holds - {by})
 
     def release(self, by: object) -> None:
-        """Release a hold; with the last one reading goes on."""
+        """Release a hold; reading resumes with the last one."""
         if by in self.holds:
             self.holds -= {by}
             if not self.holds:
                 self._resume()
+        self.on_released()
 
     def open_permanently(self) -> None:
-        """Let frames in from now on, whoever holds it: the answer to a close is waited for."""
+        """Resume reading and ignore all holds from now on, to receive the peer's close frame."""
         self.open_for_good = True
         if self.holds:
-            self.holds = _NOBODY
+            self.holds = _NO_HOLDS
             self._resume()
 
     def _resume(self) -> None:
         self._paused = self.paused
-        self._since = None
+        self._paused_since = None
         self._transport.resume_reading()
 
 
 class Hold(DisposableBase):
-    """One hold on the flow."""
+    """A pause that a user asked for."""
 
     __slots__ = ("_release",)
 
@@ -99,5 +108,5 @@ class Hold(DisposableBase):
         self._release = release
 
     def dispose(self) -> None:
-        """Let go, from any thread; the second time nothing happens."""
+        """End the pause, from any thread; a second call does nothing."""
         self._release(self)

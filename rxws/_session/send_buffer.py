@@ -1,135 +1,253 @@
-"""The queue of what goes out: what a peer that is behind has not been sent yet."""
+"""The frames that wait until the wire takes them: the overflow policy and the high-water mark."""
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from typing import Protocol
 
-from rxws._core.errors import EncodeError
+from reactivex.abc import SchedulerBase
+from reactivex.internal import noop
+
 from rxws._core.frames import Frame, Opcode
-from rxws.overflow import OVERHEAD, Latest, Overflow
+from rxws.overflow import OVERHEAD, REFUSING
 
-__all__ = ["ConflatingSendBuffer", "SendBuffer", "make_send_buffer"]
+from .bounded_queue import BoundedQueue, make_queue
+from .liveness import SendDeadline
+from .options import Options
+from .read_gate import ReadGate
+from .transport import Transport
+
+__all__ = ["SendBuffer", "SendBufferOwner"]
+
+_HIGH_WATER = "high water"  # pauses reading while the peer is behind
+
+
+class SendBufferOwner(Protocol):
+    """What a `SendBuffer` reports to."""
+
+    def count_dropped(self, reason: str, count: int = 1) -> None:
+        """Count messages that will never be sent."""
+        ...
+
+    def on_overflow(self) -> None:
+        """Close: a message did not fit, and the policy is `"close"`."""
+        ...
+
+    def on_send_timeout(self) -> None:
+        """Abort: the peer has not taken the queued messages within `send_timeout`."""
+        ...
 
 
 class SendBuffer:
-    """Messages in their order, the close frame that seals it, and control frames that pass by.
+    """Messages in order, then the close frame; pings and pongs overtake them.
 
-    Only whole messages are in here: what has begun to leave is the wire's, and never dropped.
+    Only whole frames are queued. A frame that the transport has taken is never dropped.
+
+    Args:
+        transport: The wire.
+        scheduler: The clock and the timers.
+        options: The bounds.
+        gate: Pauses reading above the high-water mark.
+        owner: Counts drops and ends the connection.
     """
 
-    __slots__ = ("_frames", "_seal", "bytes", "count", "ping", "pong", "taken")
+    __slots__ = (
+        "_close",
+        "_close_taken",
+        "_deadline",
+        "_gate",
+        "_options",
+        "_owner",
+        "_scheduler",
+        "_transport",
+        "external_backlog",
+        "on_drained",
+        "ping",
+        "pong",
+        "queue",
+        "send_lost",
+        "sent_bytes",
+        "sent_messages",
+        "wire_writable",
+    )
 
-    def __init__(self) -> None:
-        self._frames: deque[Frame] | None = None
-        self._seal: Frame | None = None
-        self.bytes = 0
-        self.count = 0
+    def __init__(
+        self,
+        transport: Transport,
+        scheduler: SchedulerBase,
+        options: Options,
+        gate: ReadGate,
+        owner: SendBufferOwner,
+    ) -> None:
+        self._transport = transport
+        self._scheduler = scheduler
+        self._options = options
+        self._gate = gate
+        self._owner = owner
+        self.wire_writable = True
+        self.send_lost = False  # True once TCP is lost, even if received data is still pending
+        self.queue: BoundedQueue[Frame] | None = None  # None, and no memory used, while empty
         self.ping: bytes | None = None
-        self.pong: bytes | None = None  # one: only the latest ping wants an answer (5.5.3)
-        self.taken = False  # whether the close frame was
-
-    def __len__(self) -> int:
-        return self.count
+        self.pong: bytes | None = None  # RFC 6455, section 5.5.3: the latest ping is answered
+        self._close: Frame | None = None
+        self._close_taken = False
+        self._deadline: SendDeadline | None = None  # made when the first message has to wait
+        self.external_backlog = 0  # bytes that another queue keeps for `try_send`
+        self.on_drained: Callable[[], None] = noop  # called when the wire is ready and all is sent
+        self.sent_messages = self.sent_bytes = 0
 
     @property
-    def cost(self) -> int:
-        """Bytes that it takes, tiny messages not being free."""
-        return self.bytes + OVERHEAD * self.count
+    def buffered(self) -> int:
+        """See `Flow.buffered`."""
+        queue = self.queue
+        queued = 0 if queue is None else queue.bytes
+        return queued + self._transport.buffered + self.external_backlog
 
-    def put(self, frame: Frame, key: Hashable = None) -> int:
-        """Add a message, and tell how many it replaces."""
-        if self._frames is None:  # an idle connection has none: it costs 0.6 KiB
-            self._frames = deque()
-        self._frames.append(frame)
-        self.count += 1
-        self.bytes += len(frame.payload)
-        return 0
+    def offer(self, opcode: Opcode, payload: bytes, key: Hashable = None) -> bool:
+        """Send or queue a message, as the overflow policy allows.
 
-    def pop(self) -> Frame | None:
-        """Take out the message that waits longest, None if there is none."""
-        if not self._frames:
-            return None
-        frame = self._frames.popleft()
-        self.count -= 1
-        self.bytes -= len(frame.payload)
-        return frame
+        Returns:
+            False if the message was dropped.
 
-    def drop_oldest(self, besides: Hashable) -> None:
-        """Throw the message away that waits longest, besides the one of this key."""
-        self.pop()
+        Raises:
+            EncodeError: The key cannot be compared with the other keys.
+        """
+        # The body of `try_send`, to save each message a call.
+        if self.wire_writable and self.queue is None and self._transport.write(opcode, payload):
+            self.sent_messages += 1
+            self.sent_bytes += len(payload)
+            return True
+        return self._enqueue(Frame(opcode, payload), key)
 
-    def seal(self, close: Frame) -> None:
-        """Let this close frame follow the messages, instead of one that has not left."""
-        if not self.taken:
-            self._seal = close
+    def try_send(self, opcode: Opcode, payload: bytes) -> bool:
+        """Send a message if the wire takes it now; otherwise return False."""
+        if self.wire_writable and self.queue is None and self._transport.write(opcode, payload):
+            self.sent_messages += 1
+            self.sent_bytes += len(payload)
+            return True
+        return False
+
+    @property
+    def ready(self) -> bool:
+        """Whether `try_send` is worth a call: it would send, or notice that TCP is lost."""
+        return self.send_lost or (
+            self.wire_writable and self.queue is None and self._transport.running
+        )
+
+    def _enqueue(self, frame: Frame, key: Hashable) -> bool:
+        policy = self._options.overflow
+        bound = self._options.max_buffer - self._transport.buffered
+        queue = self.queue
+        if policy in REFUSING:
+            cost = len(frame.payload) + OVERHEAD + (0 if queue is None else queue.cost)
+            if cost > bound:
+                self._owner.count_dropped("overflow")
+                if policy == "close":
+                    self._owner.on_overflow()
+                return False
+        if queue is None:
+            queue = make_queue(policy)
+        if queue.put(frame, key) is not None:
+            self._owner.count_dropped("conflated")
+        self.queue = queue
+        if dropped := queue.trim(bound, key):
+            self._owner.count_dropped("overflow", len(dropped))
+        self._get_deadline().on_queued()
+        self._transport.wake()
+        self._check_high_water()
+        return True
+
+    def set_close(self, close: Frame) -> None:
+        """Queue the close frame behind all messages; it replaces one that is still queued."""
+        if not self._close_taken:
+            self._close = close
+
+    def send_unsolicited_pong(self) -> None:
+        """Send an empty pong, unless the answer to a ping is queued."""
+        if self.pong is None:
+            self.pong = b""
+            self._transport.wake()
+
+    def set_external_backlog(self, waiting: int) -> None:
+        """Count bytes that wait elsewhere for `try_send`: they pause reading like queued bytes."""
+        self.external_backlog = 0 if self.send_lost else waiting
+        self._check_high_water()
 
     def take(self) -> Frame | None:
-        """Return the next frame to write, None if there is none."""
-        if self.taken:
-            return None  # RFC 6455, section 5.5.1: nothing is sent after a close frame
+        """Return the next frame to write."""
+        # RFC 6455, section 5.5.1: nothing follows a close frame.
+        frame = None if self._close_taken else self._next_frame()
+        if frame is None:
+            if self._gate.held:
+                self._check_high_water()
+            self.on_drained()
+        return frame
+
+    def _next_frame(self) -> Frame | None:
         if self.pong is not None:
             payload, self.pong = self.pong, None
             return Frame(Opcode.PONG, payload)
         if self.ping is not None:
             payload, self.ping = self.ping, None
             return Frame(Opcode.PING, payload)
-        message = self.pop()
-        if message is not None:
-            return message
-        close, self._seal = self._seal, None
-        self.taken = close is not None
+        queue = self.queue
+        if queue is not None:
+            frame = queue.pop()
+            if not queue:
+                self.queue = None
+            self.sent_messages += 1
+            self.sent_bytes += len(frame.payload)
+            return frame
+        close, self._close = self._close, None
+        self._close_taken = close is not None
         return close
 
-    def clear(self) -> int:
-        """Throw all away that waits, a close frame included, and tell how many messages it was."""
-        dropped, self.count = self.count, 0
-        self._frames = self._seal = self.ping = self.pong = None
-        self.bytes = 0
-        return dropped
+    def on_writable(self, writable: bool) -> bool:
+        """Note that the wire is full or ready; return whether that changes anything."""
+        if writable == self.wire_writable:
+            return False
+        self.wire_writable = writable
+        if writable:
+            self._get_deadline().on_ready(0 if self.queue is None else len(self.queue))
+        else:
+            self._get_deadline().on_full()
+        self._check_high_water()
+        return True
 
+    def _check_high_water(self) -> None:
+        buffered = self.buffered
+        if buffered > self._options.high_water:
+            self._gate.hold(_HIGH_WATER)
+        elif buffered <= self._options.high_water // 2:
+            self._gate.release(_HIGH_WATER)
 
-class ConflatingSendBuffer(SendBuffer):
-    """An outbox in which a message replaces the one of the same key, in its place."""
+    def _get_deadline(self) -> SendDeadline:
+        if self._deadline is None:
+            self._deadline = SendDeadline(
+                self._scheduler,
+                self._options.send_timeout,
+                self._is_drained,
+                self._owner.on_send_timeout,
+            )
+        return self._deadline
 
-    __slots__ = ("_by_key",)
+    def _is_drained(self) -> bool:
+        return self.wire_writable and not self.buffered
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._by_key: OrderedDict[Hashable, Frame] = OrderedDict()
+    def clear(self) -> None:
+        """Drop all queued frames and count the messages among them."""
+        if self.queue is not None:
+            self._owner.count_dropped("closed", len(self.queue))
+        self.queue = self._close = self.ping = self.pong = None
 
-    def put(self, frame: Frame, key: Hashable = None) -> int:
-        """Add a message, and tell how many it replaces."""
-        try:
-            old = self._by_key.get(key)
-            self._by_key[key] = frame
-        except Exception as exc:  # of the key's own comparison
-            raise EncodeError(f"the key of overflow.latest cannot be compared: {exc}", key) from exc
-        self.count = len(self._by_key)
-        self.bytes += len(frame.payload) - (0 if old is None else len(old.payload))
-        return old is not None
+    def abandon(self) -> None:
+        """Drop all queued frames: nothing more can be sent."""
+        self.external_backlog = 0
+        self.clear()
+        self.stop_deadline()
+        self._gate.release(_HIGH_WATER)
 
-    def pop(self) -> Frame | None:
-        """Take out the message whose key waits longest, None if there is none."""
-        if not self._by_key:
-            return None
-        _, frame = self._by_key.popitem(last=False)
-        self.count -= 1
-        self.bytes -= len(frame.payload)
-        return frame
-
-    def drop_oldest(self, besides: Hashable) -> None:
-        """Throw the message away whose key waits longest, besides this one."""
-        if next(iter(self._by_key)) == besides:
-            self._by_key.move_to_end(besides)
-        self.pop()
-
-    def clear(self) -> int:
-        """Throw all away that waits, a close frame included, and tell how many messages it was."""
-        self._by_key.clear()
-        return super().clear()
-
-
-def make_send_buffer(policy: Overflow) -> SendBuffer:
-    """Make the outbox for a policy."""
-    return ConflatingSendBuffer() if isinstance(policy, Latest) else SendBuffer()
+    def stop_deadline(self) -> None:
+        """Stop the timer of `send_timeout`."""
+        if self._deadline is not None:
+            self._deadline.stop()

@@ -1,7 +1,7 @@
-"""One connection's life: from its first frame to its one verdict, on whatever wire and clock.
+"""The protocol of one connection: frames in, frames out, and one end.
 
-It knows no socket, event loop or aiohttp: frames come by call, time comes from a scheduler, and
-bytes leave through the transport port.
+A session knows no socket, event loop or aiohttp. A transport calls it with frames and takes frames
+from it; a scheduler provides the time.
 """
 
 from __future__ import annotations
@@ -28,26 +28,27 @@ from .incoming import IncomingStream
 from .liveness import Heartbeat
 from .options import Options
 from .outgoing import Outgoing
+from .read_gate import ReadGate
+from .send_buffer import SendBuffer
 from .transport import Transport
 
 __all__ = ["Session", "State"]
 
+In = TypeVar("In")
+Out = TypeVar("Out")
+
 
 class State(enum.Enum):
-    """Where a connection stands. It only ever moves down this list."""
+    """The state of a connection. It only changes to a state further down."""
 
     OPEN = enum.auto()
     """Messages go both ways."""
     DRAINING = enum.auto()
-    """Our close frame waits behind what is queued."""
+    """Our close frame waits behind queued messages."""
     CLOSING = enum.auto()
-    """Our close frame has left; the peer's answer is waited for."""
+    """Our close frame is sent, and we wait for the peer's."""
     CLOSED = enum.auto()
-    """The verdict is told. The wire may still be busy with the close frame."""
-
-
-In = TypeVar("In")
-Out = TypeVar("Out")
+    """`incoming` and `closed` have ended. The close frame may still be on its way."""
 
 
 _OPEN = State.OPEN  # a global name is faster to look up than a member of an enum
@@ -78,9 +79,11 @@ class Session(Generic[In, Out]):
         "connection",
         "errors",
         "flow",
+        "gate",
         "incoming",
         "outgoing",
         "scheduler",
+        "send_buffer",
         "state",
     )
 
@@ -95,23 +98,21 @@ class Session(Generic[In, Out]):
         self._encode = encoder(options.codec)
         self._latest = options.overflow if isinstance(options.overflow, Latest) else None
         self._disposables: list[DisposableBase] | None = []
+        self._heartbeat: Heartbeat | None = None
+        if options.heartbeat is not None:
+            self._heartbeat = Heartbeat(scheduler, options.heartbeat, self)
 
         dispatcher = self._dispatcher = Dispatcher()
         fault = self.report_fault  # bound once: each bound method takes 64 bytes
+        gate = self.gate = ReadGate(transport, scheduler)
         self.scheduler = ConnectionScheduler(scheduler, fault)
-        self.flow = FlowControl(
-            transport,
-            scheduler,
-            options,
-            dispatcher,
-            fault,
-            self._on_overflow,
-            self._on_stuck,
-        )
+        self.send_buffer = SendBuffer(transport, scheduler, options, gate, self)
+        self.flow = FlowControl(transport, scheduler, dispatcher, fault, gate, self.send_buffer)
         self.incoming: IncomingStream[In] = IncomingStream(
             dispatcher, fault, options, self.flow, scheduler
         )
-        self.flow.on_released = self.incoming.flush
+        gate.on_paused = self.flow.watch
+        gate.on_released = self.incoming.flush
         self.outgoing: Outgoing[Out | Close] = Outgoing(
             dispatcher,
             fault,
@@ -132,17 +133,6 @@ class Session(Generic[In, Out]):
             handshake,
             self.scheduler,
         )
-        self._heartbeat: Heartbeat | None = None
-        if options.heartbeat is not None:
-            self._heartbeat = Heartbeat(
-                scheduler,
-                options.heartbeat,
-                self._send_ping,
-                transport,
-                self.flow.gate,
-                self.flow.ponged,
-                self._on_dead,
-            )
 
     # --- for the handler --------------------------------------------------------------------
 
@@ -172,57 +162,54 @@ class Session(Generic[In, Out]):
             self._on_unobserved_fault(error)
 
     def _on_unobserved_fault(self, error: Exception) -> None:
-        logger.error("a fault that nobody observes on conn.errors: %s", error, exc_info=error)
+        logger.error("an error without a subscriber on conn.errors: %s", error, exc_info=error)
         if self.state is State.OPEN:
             close = closing.for_fault(error)
             ended = ConnectionClosed(close)
             ended.__cause__ = error
             self._fail(ended)
 
-    # --- what the handler's side does (the Sink behind `outgoing`) --------------------------
+    # --- Sink: called by `outgoing` ---------------------------------------------------------
 
     def send(self, value: Any) -> bool:
-        """Encode a message and send it, or queue it."""
-        flow = self.flow
-        if self.state is not _OPEN or (flow.send_lost and self._is_severed()):
-            flow.dropped("closed")
+        send_buffer = self.send_buffer
+        if self.state is not _OPEN or (send_buffer.send_lost and self._is_send_lost()):
+            self.flow.count_dropped("closed")
             return False
         try:
-            kind, payload = self._encode(value)
+            opcode, payload = self._encode(value)
             key = self._latest and conflation_key(self._latest, value)
-            return flow.offer(kind, payload, key)
+            return send_buffer.offer(opcode, payload, key)
         except EncodeError as exc:
             self.report_fault(exc)
             return False
 
-    def send_now(self, value: Any) -> bool | None:
-        """Send a message if it leaves at once; else (False) do nothing. None: it is a fault."""
-        if self.state is not _OPEN or self._is_severed():
+    def try_send(self, value: Any) -> bool | None:
+        if self.state is not _OPEN or self._is_send_lost():
             return False
         try:
-            return self.flow.offer_now(*self._encode(value))
+            return self.send_buffer.try_send(*self._encode(value))
         except EncodeError as exc:
             self.report_fault(exc)
             return None
 
     def close(self, close: Close) -> bool:
-        """Close after all that is queued, and wait for the peer's answer."""
         if self.state is not State.OPEN:
             return False
         self.state = State.DRAINING
         self._own_close = Close(close.code, close.reason)
-        self.flow.gate.open_permanently()
+        self.gate.open_permanently()
         self.incoming.discard_from_now()
-        # What is queued has so long to leave, however it trickles; then so long for the answer.
-        self._deadline.set(self._options.send_timeout, self._on_stuck)
-        self._seal(self._own_close)
+        # The time limit of all queued messages together; `take` starts the one of the answer.
+        self._deadline.set(self._options.send_timeout, self.on_send_timeout)
+        self._queue_close_frame(self._own_close)
         self._transport.wake()
         return True
 
-    def close_for(self, error: Exception) -> None:
-        """Close because of an exception that reached `outgoing`, or a handler that raised."""
+    def close_with_error(self, error: Exception) -> None:
         if self.state is not State.OPEN:
-            if not isinstance(error, ConnectionClosed):  # the end itself, come through a pipeline
+            # A `ConnectionClosed` is the end itself, which a pipeline passed on.
+            if not isinstance(error, ConnectionClosed):
                 self.report_fault(error)
             return
         close = closing.for_exception(error)
@@ -230,141 +217,159 @@ class Session(Generic[In, Out]):
             logger.error("a handler's pipeline failed: closing with 1011", exc_info=error)
         self.close(close)
 
-    def overflow(self, dropped: int) -> None:
-        """Do as the policy says, because threads pushed more than the bound."""
-        self.flow.dropped("overflow", dropped)
+    def on_thread_overflow(self, dropped: int) -> None:
+        self.count_dropped("overflow", dropped)
         if self._options.overflow == "close":
-            self._on_overflow()
+            self.on_overflow()
 
-    # --- what the wire does (the Receiver) --------------------------------------------------
+    # --- Receiver: called by the transport --------------------------------------------------
 
     def take(self) -> Frame | None:
-        """Return the next frame to write."""
-        frame = self.flow.take()
-        if frame is not None and frame.kind is Opcode.CLOSE and self.state is State.DRAINING:
+        frame = self.send_buffer.take()
+        if frame is not None and frame.opcode is Opcode.CLOSE and self.state is State.DRAINING:
             self.state = State.CLOSING
-            self._deadline.set(self._options.close_timeout, self.kill)
+            self._deadline.set(self._options.close_timeout, self.terminate)
         return frame
 
     def on_writable(self, writable: bool) -> None:
-        """The wire is full, or takes frames again."""
-        if self.state is not State.CLOSED:
-            self.flow.on_writable(writable)
+        if self.state is not State.CLOSED and self.send_buffer.on_writable(writable):
+            self.flow.emit_writable(writable)
 
     def on_unsendable(self) -> None:
-        """TCP is lost: nothing of what waits will leave, so it holds up reading no more."""
-        self.flow.send_lost = True
-        self.flow.give_up()
+        self.send_buffer.send_lost = True
+        self.send_buffer.abandon()
 
     @property
     def on_message(self) -> Callable[[str | bytes, int], None]:
-        """See `Receiver.on_message`: the way in of each message, without a stop here."""
+        """See `Receiver.on_message`; messages go straight to `incoming`, to save each a call."""
         return self.incoming.receive
 
     def on_ping(self, payload: bytes) -> None:
-        """A ping came: answer."""
-        self.flow.outbox.pong = payload
+        """Answer with a pong."""
+        self.send_buffer.pong = payload
         self._transport.wake()
 
     def on_pong(self, payload: bytes) -> None:
-        """A pong came."""
         if self._heartbeat is not None:
             self._heartbeat.on_pong(payload)
 
     def on_close(self, code: int | None, reason: str) -> None:
-        """The peer's close frame came: it ends the connection, or answers ours."""
+        """End: the peer closes the connection, or answers our close frame."""
         if self.state is State.CLOSED:
             return
         if code is not None and not closing.is_wire_code(code):
             self.on_violation(1002)
         elif self.state is State.CLOSING:
-            self._end_as_planned()
+            self._end_as_requested()
             self._finish(linger=False)
         else:
             close = Close(1005 if code is None else code, reason, by="peer")
             self._end(close)
             # RFC 6455, section 5.5.1: the answer typically echoes the status code.
-            self._seal(None if code is None else close)
+            self._queue_close_frame(None if code is None else close)
             self._finish(linger=False)
 
     def on_violation(self, code: int) -> None:
-        """The peer broke the protocol: tell it so (RFC 6455, section 7.1.7)."""
+        """End: the peer broke the protocol. It gets a close frame (RFC 6455, section 7.1.7)."""
         if self.state is State.CLOSING:
-            self._end_as_planned()
+            self._end_as_requested()
             self._finish(linger=True)
         elif self.state is not State.CLOSED:
             self._fail(ConnectionClosed(closing.violation(code)))
 
     def on_lost(self) -> None:
-        """TCP ended."""
-        # What the kernel has not taken the peer has not heard: such a close is as good as unsent.
-        if self.state is State.CLOSING and self.flow.wire_writable:
-            self._end_as_planned()
+        """End: TCP is gone."""
+        # While the wire is full, the kernel may not have taken our close frame: the peer never
+        # saw it, and the connection did not end by it.
+        if self.state is State.CLOSING and self.send_buffer.wire_writable:
+            self._end_as_requested()
         elif self.state is not State.CLOSED:
             self._end(Close(1006, by="network"))
         self._deadline.clear()
-        if not self.flow.send_lost:  # else it was done then, and nothing was queued since
-            self.flow.give_up()
+        if not self.send_buffer.send_lost:  # otherwise `on_unsendable` has done it
+            self.send_buffer.abandon()
 
     def on_cancelled(self) -> None:
-        """The connection is cut off from outside: an application ends, as far as we know."""
+        """End as a server does that goes away."""
         self.shutdown()
 
-    # --- ends -------------------------------------------------------------------------------
+    # --- SendBufferOwner and HeartbeatOwner -------------------------------------------------
 
-    def shutdown(self, within: float | None = None) -> None:
-        """End because the application does, and be gone within so many seconds."""
-        if self.state is not State.CLOSED:
-            self._seal(self._end_as_planned())
-            self._finish(linger=True, within=within)
+    def count_dropped(self, reason: str, count: int = 1) -> None:
+        self.flow.count_dropped(reason, count)
 
-    def kill(self) -> None:
-        """End at once: a deadline has passed."""
-        if self.state is not State.CLOSED:
-            self._end_as_planned()
-        self._abort()
-
-    def _end_as_planned(self) -> Close:
-        """End as we said we would, or else because the application does."""
-        close = self._own_close or closing.GOING_AWAY
-        self._end(close, caused=self._own_close is not None)
-        return close
-
-    def _on_overflow(self) -> None:
+    def on_overflow(self) -> None:
+        """End with 1013; queued messages are dropped."""
         if self.state is State.OPEN:
-            self._fail(BufferOverflow(Close(1013, CLOSE_CODES[1013].reason)), clear=True)
+            error = BufferOverflow(Close(1013, CLOSE_CODES[1013].reason))
+            self._end(error.close, error=error)
+            self.send_buffer.clear()
+            self._queue_close_frame(error.close)
+            self._finish(linger=True)
 
-    def _on_stuck(self) -> None:
+    def on_send_timeout(self) -> None:
+        """Abort with 1006."""
         close = Close(1006)
         self._end(close, error=SendTimeout(close))
         self._abort()
 
-    def _on_dead(self) -> None:
+    def send_ping(self, payload: bytes) -> None:
+        if not self._is_send_lost():
+            self.send_buffer.ping = payload
+            self._transport.wake()
+
+    def signs_of_life(self) -> tuple[float, ...]:
+        return self._transport.received, self._transport.deferred, self.gate.paused
+
+    def on_latency(self, seconds: float) -> None:
+        self.flow.emit_latency(seconds)
+
+    def on_dead(self) -> None:
+        """Abort with 1006."""
         if self.state is State.OPEN:
             self._end(Close(1006, by="network"))
             self._abort()
 
-    def _fail(self, error: ConnectionClosed, clear: bool = False) -> None:
-        """End by a verdict of ours: it is told at once, and the peer gets the close frame."""
+    # --- ends -------------------------------------------------------------------------------
+
+    def shutdown(self, within: float | None = None) -> None:
+        """End because the application stops, and abort TCP after `within` seconds."""
+        if self.state is not State.CLOSED:
+            self._queue_close_frame(self._end_as_requested())
+            self._finish(linger=True, within=within)
+
+    def terminate(self) -> None:
+        """End and abort TCP at once, without waiting for the peer."""
+        if self.state is not State.CLOSED:
+            self._end_as_requested()
+        self._abort()
+
+    def _end_as_requested(self) -> Close:
+        """End with the `Close` that the handler sent, or else with 1001."""
+        close = self._own_close or closing.GOING_AWAY
+        self._end(close, requested=self._own_close is not None)
+        return close
+
+    def _fail(self, error: ConnectionClosed) -> None:
+        """End with an error, and send the close frame."""
         self._end(error.close, error=error)
-        if clear:
-            self.flow.dropped("closed", self.flow.outbox.clear())
-        self._seal(error.close)
+        self._queue_close_frame(error.close)
         self._finish(linger=True)
 
     def _end(
-        self, close: Close, *, caused: bool = False, error: ConnectionClosed | None = None
+        self, close: Close, *, requested: bool = False, error: ConnectionClosed | None = None
     ) -> None:
-        """Tell the verdict; `completes` has no say in an end that `outgoing` caused."""
-        self.state = State.CLOSED  # first, so that what an operator flushes now is not sent
+        """Complete or fail all streams; an end that the handler requested always completes."""
+        self.state = State.CLOSED  # first, so that messages that operators flush now are not sent
         self._deadline.clear()
         if self._heartbeat is not None:
             self._heartbeat.stop()
-        clean = caused or self._options.is_clean(close)
-        if not clean and error is None:
+        if requested or self._options.is_clean(close):
+            error = None
+        elif error is None:
             error = ConnectionClosed(close)
-        self.flow.gate.open_permanently()
-        self.incoming.finish(close, None if clean else error)
+        self.gate.open_permanently()
+        self.incoming.finish(close, error)
         self.outgoing.stop()
         self.flow.close(close)
         self.closed.emit(close)
@@ -380,10 +385,10 @@ class Session(Generic[In, Out]):
             except Exception as exc:
                 self.report_fault(exc)
 
-    def _seal(self, close: Close | None) -> None:
-        """Let the close frame follow what is queued; the wire is woken by `finish`, or else."""
+    def _queue_close_frame(self, close: Close | None) -> None:
+        """Queue the close frame; the caller wakes the transport."""
         payload = b"" if close is None else close.code.to_bytes(2, "big") + close.reason.encode()
-        self.flow.outbox.seal(Frame(Opcode.CLOSE, payload))
+        self.send_buffer.set_close(Frame(Opcode.CLOSE, payload))
 
     def _finish(self, linger: bool, within: float | None = None) -> None:
         if not self._transport.finish(linger):
@@ -392,16 +397,12 @@ class Session(Generic[In, Out]):
 
     def _abort(self) -> None:
         self._deadline.clear()
-        self.flow.give_up()
+        self.send_buffer.abandon()
         self._transport.abort()
 
-    def _send_ping(self, payload: bytes) -> None:
-        if not self._is_severed():
-            self.flow.outbox.ping = payload
-            self._transport.wake()
-
-    def _is_severed(self) -> bool:
-        """Whether nothing can be sent any more; a loss during a pause is told by that."""
-        if self.flow.send_lost and self.flow.gate.held:
-            self.on_lost()  # else what came before the loss is being delivered, and tells it
-        return self.flow.send_lost
+    def _is_send_lost(self) -> bool:
+        """Whether TCP is lost for sending; ends the connection if a pause has hidden the loss."""
+        # Without a pause, data received before the loss is being delivered, and the end follows.
+        if self.send_buffer.send_lost and self.gate.held:
+            self.on_lost()
+        return self.send_buffer.send_lost

@@ -1,8 +1,7 @@
-"""The port between a session and the wire: what each may call on the other.
+"""The port between a session and the wire: which methods each may call on the other.
 
-A session knows no socket, no event loop and no aiohttp; an adapter (or a fake in a test) stands
-behind `Transport` and calls a `Receiver`. All calls happen on one thread, one at a time, but for
-`call_soon_threadsafe`.
+A session knows no socket, event loop or aiohttp. It calls a `Transport`, and the transport calls it
+as a `Receiver`. All calls happen on one thread, except `call_soon_threadsafe`.
 """
 
 from __future__ import annotations
@@ -24,58 +23,59 @@ class Transport(Protocol):
 
     @property
     def running(self) -> bool:
-        """Whether frames are taken from a session yet."""
+        """Whether the transport takes frames from a session yet."""
         ...
 
     @property
     def buffered(self) -> int:
-        """Bytes that were taken from the session and not yet by the kernel."""
+        """Bytes that the transport has taken from the session and the kernel has not taken yet."""
         ...
 
     @property
     def received(self) -> int:
-        """A number that grows with whatever comes in, be it part of a frame: signs of life."""
+        """A counter that grows with any received data, even a part of a frame: a sign of life."""
         ...
 
     @property
     def deferred(self) -> int:
-        """A number that grows while what has come waits, for others to have their turn."""
+        """A counter that grows while received frames wait because the loop has other work."""
         ...
 
-    def write(self, kind: Opcode, payload: bytes, /) -> bool:
-        """Write a message at once; only while the wire is writable and nothing waits.
+    def write(self, opcode: Opcode, payload: bytes, /) -> bool:
+        """Write a message now. Call it only while the wire is writable and no frame is queued.
 
         Returns:
-            False where nothing is taken: the connection does not run yet, or TCP is lost.
+            False if nothing is written: the connection does not run yet, or TCP is lost.
         """
         ...
 
     def wake(self) -> None:
-        """Frames may wait: call `Receiver.take` until it is dry or the wire is full."""
+        """Call `Receiver.take` until it returns None or the wire is full."""
         ...
 
     def pause_reading(self) -> None:
-        """Deliver no more frames; the one that is being delivered may be the last."""
+        """Deliver no more frames, except the one that is being delivered."""
         ...
 
     def resume_reading(self) -> None:
-        """Deliver frames again, but never from within this call."""
+        """Deliver frames again, but not from within this call."""
         ...
 
     def finish(self, linger: bool) -> bool:
-        """Write what is left to take, then end TCP.
+        """Write all queued frames, then end TCP.
 
         Args:
-            linger: Half-close, read on and discard until the peer ends it too. Else (both close
-                frames were exchanged, nothing can follow) close as soon as all is written.
+            linger: True half-closes TCP, then reads and discards data until the peer ends TCP,
+                too. False closes TCP when all is written: both close frames were exchanged, and no
+                data can follow.
 
         Returns:
-            Whether that is done: there is nothing to wait for.
+            Whether there is nothing left to wait for.
         """
         ...
 
     def abort(self) -> None:
-        """End TCP at once and throw away what is not written."""
+        """End TCP now and discard unsent data."""
         ...
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> DisposableBase:
@@ -83,7 +83,7 @@ class Transport(Protocol):
         ...
 
     def call_soon_threadsafe(self, callback: Callable[[], object]) -> None:
-        """Call back on the session's thread, from any thread; dropped when the loop is gone."""
+        """Call back on the session's thread, from any thread; do nothing if the loop is closed."""
         ...
 
 
@@ -95,38 +95,38 @@ class Receiver(Protocol):
         ...
 
     def on_writable(self, writable: bool) -> None:
-        """The wire is full (False), or takes frames again (True)."""
+        """The wire is full (False), or ready for frames again (True)."""
         ...
 
     def on_unsendable(self) -> None:
-        """TCP is lost for sending; what it brought before is still to be delivered."""
+        """TCP is lost for sending; data received before may still be delivered."""
         ...
 
     @property
     def on_message(self) -> Callable[[str | bytes, int], None]:
-        """To be called when a whole message came, with its bytes' number; looked up once."""
+        """The callback for a received message and its size in bytes; looked up once."""
         ...
 
     def on_ping(self, payload: bytes) -> None:
-        """A ping came."""
+        """A ping was received."""
         ...
 
     def on_pong(self, payload: bytes) -> None:
-        """A pong came."""
+        """A pong was received."""
         ...
 
     def on_close(self, code: int | None, reason: str) -> None:
-        """A close frame came; its code is None where it has none."""
+        """A close frame was received; the code is None if the frame has none."""
         ...
 
     def on_violation(self, code: int) -> None:
-        """The peer broke the protocol; the code says how (1002, 1007, 1009)."""
+        """The peer broke the protocol; the close code is 1002, 1007 or 1009."""
         ...
 
     def on_cancelled(self) -> None:
-        """The task that the connection lives in is cancelled."""
+        """The task that runs the connection was cancelled."""
         ...
 
     def on_lost(self) -> None:
-        """TCP ended."""
+        """TCP has ended."""
         ...

@@ -179,11 +179,11 @@ class Pair(  # noqa: SLOT001 # few exist at a time
         try:
             ended = asyncio.gather(*(end.ended.wait() for end in self._ends))
             await asyncio.wait([ended], timeout=_READ_CLOSE_TIMEOUT)
-            server.flow.gate.open_permanently()  # a paused server would not see the close
+            server.gate.open_permanently()  # a paused server would not see the close
             await ended
         except asyncio.CancelledError:
             for session in self._sessions:
-                session.kill()
+                session.terminate()
             raise
         finally:
             tasks = [task for end in self._ends for task in end.tasks]

@@ -170,9 +170,9 @@ class _Session(Session[Any, Any]):
         self.failure: Exception | None = None
         super().__init__(*args)
 
-    def close_for(self, error: Exception) -> None:
+    def close_with_error(self, error: Exception) -> None:
         self._remember(error)
-        super().close_for(error)
+        super().close_with_error(error)
 
     def _on_unobserved_fault(self, error: Exception) -> None:
         self._remember(error)

@@ -18,7 +18,7 @@ from .socket_protocol import SocketProtocol
 
 __all__ = ["FrameSender", "FrameWriter"]
 
-_OPCODES = {kind: WSMsgType(kind) for kind in Opcode}
+_OPCODES = {opcode: WSMsgType(opcode) for opcode in Opcode}
 
 # Collected bytes above which they are written even while corked: what a pipeline makes of one
 # chunk may be much larger than the chunk.
@@ -132,12 +132,12 @@ class FrameWriter:
         if not self.corked:
             self.flush()
 
-    def write(self, kind: Opcode, payload: bytes) -> bool:
+    def write(self, opcode: Opcode, payload: bytes) -> bool:
         """See `Transport.write`."""
         if self._write_frame is None:
-            return self._write_slowly(kind, payload)
+            return self._write_slowly(opcode, payload)
         try:
-            self._write_frame(payload, kind, 0)
+            self._write_frame(payload, opcode, 0)
         except ConnectionError:
             return False  # TCP is lost, which the reader reports
         self._collected += len(payload)
@@ -145,24 +145,24 @@ class FrameWriter:
             self.flush()
         return True
 
-    def _write_slowly(self, kind: Opcode, payload: bytes) -> bool:
+    def _write_slowly(self, opcode: Opcode, payload: bytes) -> bool:
         if self._receiver is None or self._protocol.transport.is_closing():
             return False
         self._state = _WRITING
-        if self._send_frame(kind, payload):
+        if self._send_frame(opcode, payload):
             self._state = _IDLE
             if not self.corked:
                 self.flush()
         return True
 
-    def _send_frame(self, kind: Opcode, payload: bytes) -> bool:
+    def _send_frame(self, opcode: Opcode, payload: bytes) -> bool:
         """Send a frame; return False if it is still being compressed.
 
         `send_frame` is a coroutine, but suspends only to compress a large message in an executor.
         So it is run by hand up to its first await: a task for each message would cost more than the
         message.
         """
-        coroutine = self._ws.send_frame(payload, _OPCODES[kind])
+        coroutine = self._ws.send_frame(payload, _OPCODES[opcode])
         try:
             awaited = coroutine.send(None)
         except StopIteration:

@@ -410,7 +410,7 @@ class SessionMachine(RuleBasedStateMachine):
     @rule()
     def is_killed(self) -> None:
         self.ledger.happens("kill")
-        self.session.kill()
+        self.session.terminate()
         self.settle()
 
     # --- what the peer and the network do

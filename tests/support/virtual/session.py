@@ -79,6 +79,11 @@ class VirtualSession:
         return [sent for sent in self.transport.sent if sent.kind is kind]
 
     @property
+    def queued(self) -> int:
+        """The number of messages in the send buffer."""
+        return len(self.session.send_buffer.queue or ())
+
+    @property
     def close_frame(self) -> Sent:
         """The one close frame that was sent, as the last frame."""
         [sent] = self.frames(Opcode.CLOSE)

@@ -368,7 +368,7 @@ async def test_the_stream_continues_after_a_subscriber_raised(ordered: bool) -> 
     await setup.finish()
     assert setup.results == ["a!", "b!"]
     assert setup.virtual.incoming.values == ["a", "b"]
-    assert not setup.virtual.session.flow.gate.held
+    assert not setup.virtual.session.gate.held
 
 
 async def test_the_completion_arrives_after_a_subscriber_raised() -> None:

@@ -25,7 +25,7 @@ from support.virtual.session import VirtualSession
 
 
 def is_paused(virtual: VirtualSession) -> bool:
-    return virtual.session.flow.gate.held
+    return virtual.session.gate.held
 
 
 def subscribed(observable: rx.Observable[Any]) -> Subscriber[Any]:

@@ -398,7 +398,7 @@ def test_a_subscriber_that_raises_goes_to_errors_or_closes(
     client.run()
     assert close_code_of(client.dials[0]) == 1011
     assert isinstance(client.statuses.values[-1], Waiting)
-    assert "fault that nobody observes" in caplog.text
+    assert "error without a subscriber" in caplog.text
     client.feed.dispose()
     client.check_nothing_left()
 

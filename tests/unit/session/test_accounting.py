@@ -108,7 +108,7 @@ class RandomRun:
     def check(self) -> None:
         """Check that all messages are sent, received, dropped or buffered, and in order."""
         virtual, stats, dropped = self.virtual, self.virtual.stats, self.virtual.dropped
-        waiting = len(virtual.session.flow.outbox)
+        waiting = virtual.queued
         out = stats.sent_messages + dropped.get("overflow", 0) + waiting
         late = stats.received_messages - len(self.incoming.values) - dropped.get("unobserved", 0)
         kept = len(virtual.session.incoming._kept or ())
@@ -134,7 +134,7 @@ class RandomRun:
         self.virtual.run(1000)
         assert self.virtual.transport.over
         self.check()
-        assert len(self.virtual.session.flow.outbox) == 0
+        assert self.virtual.queued == 0
         assert not self.virtual.session.incoming._kept
         assert len(self.closed.values) == len(self.closed.ends) == 1
         assert len(self.virtual.watch(self.virtual.conn.incoming).ends) == 1

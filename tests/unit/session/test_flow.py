@@ -15,6 +15,7 @@ from rxws._core.streams import Dispatcher
 from rxws._session.flow import FlowControl
 from rxws._session.options import Options
 from rxws._session.read_gate import Hold, ReadGate
+from rxws._session.send_buffer import SendBuffer
 from rxws.overflow import Overflow, latest
 from rxws.testing.clock import Clock
 from rxws.testing.fake_transport import FakeTransport
@@ -304,7 +305,8 @@ def test_high_water_has_hysteresis_with_every_policy(policy: Overflow) -> None:
         (5 * KIB, False),
         (0, True),
     ):
-        virtual.transport.buffered = buffered - virtual.session.flow.outbox.bytes
+        queue = virtual.session.send_buffer.queue
+        virtual.transport.buffered = buffered - (queue.bytes if queue else 0)
         virtual.transport.writable = False
         virtual.conn.outgoing.on_next("")  # each send compares `buffered` with `high_water`
         assert virtual.transport.reading is reading, buffered
@@ -388,14 +390,11 @@ def test_pauses_have_no_effect_after_the_end() -> None:
 def test_a_pause_ends_without_a_release_callback() -> None:
     """A pause ends also if `on_released` is not set yet."""
     transport = FakeTransport(Clock())
+    gate = ReadGate(transport, transport.scheduler)
+    session = VirtualSession().session
+    send_buffer = SendBuffer(transport, transport.scheduler, Options(), gate, session)
     flow = FlowControl(
-        transport,
-        transport.scheduler,
-        Options(),
-        Dispatcher(),
-        raise_assertion,
-        lambda: raise_assertion(),
-        lambda: raise_assertion(),
+        transport, transport.scheduler, Dispatcher(), raise_assertion, gate, send_buffer
     )
     with flow.pause():
         assert not transport.reading

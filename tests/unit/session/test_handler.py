@@ -376,7 +376,7 @@ def test_a_listener_serves_one_connection(caplog: pytest.LogCaptureFixture) -> N
     first = VirtualSession(handler, watch=True)
     second = VirtualSession(handler, watch=True)
     assert second.close_frame.code == 1011
-    assert "has served a connection already" in caplog.text
+    assert "has already served a connection" in caplog.text
     outgoing.on_next("to the first")
     assert (first.messages, second.messages) == (["to the first"], [])
 

@@ -93,7 +93,7 @@ def test_sizes_are_positive_integers(name: str) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"codec": None}, TypeError, "codec=None is no rxws.Codec: use one of rxws.codecs"),
+        ({"codec": None}, TypeError, "codec=None is not an rxws.Codec: use one of rxws.codecs"),
         ({"codec": str}, TypeError, "use one of rxws.codecs"),
         ({"protocols": "chat"}, TypeError, r"use \['chat'\]"),
         ({"completes": 1000}, TypeError, "completes=1000 is not callable"),
@@ -159,7 +159,7 @@ def test_any_other_exception_is_wrapped() -> None:
 def test_a_codec_that_makes_neither_str_nor_bytes_is_an_encode_error() -> None:
     """A codec that makes neither str nor bytes raises an EncodeError that names the type."""
     codec: Codec[Any, Any] = Codec(lambda value: value, lambda frame: frame)
-    with pytest.raises(EncodeError, match="made int of it, not str or bytes"):
+    with pytest.raises(EncodeError, match="the codec returned int, not str or bytes"):
         encode(codec, 7)
 
 

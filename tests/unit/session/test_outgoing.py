@@ -436,7 +436,7 @@ def test_the_policy_applies_to_messages_that_threads_send_one_by_one(policy: Ove
     for message in MANY:
         run_in_thread(lambda message=message: virtual.conn.outgoing.on_next(message))  # type: ignore[misc] # mypy infers no lambda with a default
         virtual.settle()
-    assert len(virtual.session.flow.outbox) <= FIT
+    assert virtual.queued <= FIT
     virtual.peer.go()
     assert virtual.messages[0] == MANY[0], "the transport already had it"
     assert virtual.stats.sent_messages + sum(virtual.dropped.values()) == len(MANY)

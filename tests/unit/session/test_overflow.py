@@ -9,8 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rxws import BufferOverflow, Close, EncodeError, codecs
-from rxws._core.frames import Frame, Opcode
-from rxws._session.send_buffer import ConflatingSendBuffer
 from rxws.overflow import OVERHEAD, Overflow, latest
 from support.callbacks import raising
 from support.virtual.session import VirtualSession
@@ -146,7 +144,7 @@ def test_tiny_messages_are_bounded_by_every_policy(policy: Overflow) -> None:
     virtual = stalled(policy, codec=codecs.json)
     for number in range(10_000):
         virtual.conn.outgoing.on_next(number % 1000)
-        assert len(virtual.session.flow.outbox) <= ROOM // OVERHEAD
+        assert virtual.queued <= ROOM // OVERHEAD
 
 
 @pytest.mark.parametrize("policy", DROPPING, ids=policy_id)
@@ -251,11 +249,11 @@ def test_sent_dropped_and_waiting_make_up_what_was_offered(
             virtual.peer.go(how)
         else:
             virtual.peer.stop()
-        outbox = virtual.session.flow.outbox
-        waiting = len(outbox)
+        queue = virtual.session.send_buffer.queue
+        waiting, cost, size = (0, 0, 0) if queue is None else (len(queue), queue.cost, queue.bytes)
         assert virtual.stats.sent_messages + sum(virtual.dropped.values()) + waiting == offered
-        assert waiting <= 1 or outbox.cost + virtual.transport.buffered <= ROOM
-        assert virtual.conn.flow.buffered == outbox.bytes + virtual.transport.buffered
+        assert waiting <= 1 or cost + virtual.transport.buffered <= ROOM
+        assert virtual.conn.flow.buffered == size + virtual.transport.buffered
         numbers = [int(str(message).split()[0]) for message in virtual.messages]
         assert numbers == sorted(set(numbers))
         assert virtual.stats.sent_messages == len(numbers)
@@ -335,7 +333,7 @@ def test_many_keys_are_bounded() -> None:
     virtual = stalled(latest(hash), max_buffer=10 * OVERHEAD)
     for number in range(100):
         virtual.conn.outgoing.on_next(chr(0x100 + number))
-    waiting = len(virtual.session.flow.outbox)
+    waiting = virtual.queued
     assert virtual.dropped == {"overflow": 100 - waiting}
     virtual.peer.go()
     assert virtual.messages[1:] == [chr(0x100 + number) for number in range(100 - waiting, 100)]
@@ -353,7 +351,9 @@ def test_making_room_drops_other_keys_first() -> None:
 
 def test_clearing_a_conflating_send_buffer_forgets_its_keys() -> None:
     """After `clear`, a key of before replaces nothing."""
-    outbox = ConflatingSendBuffer()
-    outbox.put(Frame(Opcode.TEXT, b"1"), "k")
-    assert outbox.clear() == 1
-    assert outbox.put(Frame(Opcode.TEXT, b"2"), "k") == 0
+    virtual = stalled(latest(lambda _: "k"))
+    virtual.conn.outgoing.on_next("1")
+    virtual.session.send_buffer.clear()
+    assert virtual.dropped == {"closed": 1}
+    virtual.conn.outgoing.on_next("2")
+    assert virtual.dropped == {"closed": 1}

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Hashable
 from typing import Any
 
 import pytest
 
 from rxws import codecs, overflow
 from rxws._core.frames import Frame, Opcode
+from rxws._session.bounded_queue import BoundedQueue, KeyedQueue, make_queue
 from rxws._session.encoding import conflation_key
-from rxws._session.send_buffer import ConflatingSendBuffer, SendBuffer, make_send_buffer
-from rxws.overflow import OVERHEAD, check, latest
+from rxws._session.options import Options
+from rxws._session.read_gate import ReadGate
+from rxws._session.send_buffer import SendBuffer
+from rxws.overflow import OVERHEAD, Overflow, check, latest
+from rxws.testing.clock import Clock
+from rxws.testing.fake_transport import FakeTransport
 from support.virtual.session import VirtualSession
 
 
@@ -22,79 +29,118 @@ def close(payload: bytes = b"") -> Frame:
     return Frame(Opcode.CLOSE, payload)
 
 
-def take_all(outbox: SendBuffer) -> list[Frame]:
-    return list(iter(outbox.take, None))
+class FullWire:
+    """A send buffer above a wire that is full, and the drops that it counted."""
+
+    def __init__(self, policy: Overflow = "close") -> None:
+        clock = Clock()
+        transport = FakeTransport(clock)
+        gate = ReadGate(transport, clock)
+        self.buffer = SendBuffer(transport, clock, Options(overflow=policy), gate, self)
+        self.buffer.on_writable(False)
+        self.dropped: Counter[str] = Counter()
+
+    def count_dropped(self, reason: str, count: int = 1) -> None:
+        self.dropped[reason] += count
+
+    def on_overflow(self) -> None:
+        raise AssertionError
+
+    def on_send_timeout(self) -> None:
+        raise AssertionError
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Messages, bytes and cost."""
+        queue = self.buffer.queue
+        return (0, 0, 0) if queue is None else (len(queue), queue.bytes, queue.cost)
+
+    def put(self, frame: Frame, key: Hashable = None) -> int:
+        """Offer a message, and return how many it replaced."""
+        before = self.dropped["conflated"]
+        assert self.buffer.offer(*frame, key)
+        return self.dropped["conflated"] - before
+
+    def clear(self) -> int:
+        """Clear the buffer, and return how many messages it counted as dropped."""
+        before = self.dropped["closed"]
+        self.buffer.clear()
+        return self.dropped["closed"] - before
+
+    def take_all(self) -> list[Frame]:
+        return list(iter(self.buffer.take, None))
 
 
 def test_messages_leave_in_order() -> None:
     """Messages leave the buffer first in, first out."""
-    outbox = SendBuffer()
+    wire = FullWire()
     frames = [text(b"1"), Frame(Opcode.BINARY, b"2"), text(b"3")]
     for frame in frames:
-        outbox.put(frame)
-    assert take_all(outbox) == frames
-    assert outbox.take() is None
+        wire.put(frame)
+    assert wire.take_all() == frames
+    assert wire.buffer.take() is None
 
 
 def test_size_is_counted_in_messages_bytes_and_cost() -> None:
     """The size is counted in messages, bytes, and bytes plus 128 for each message."""
-    outbox = SendBuffer()
-    assert (len(outbox), outbox.bytes, outbox.cost) == (0, 0, 0)
-    outbox.put(text(b"abc"))
-    outbox.put(text(b""))
-    assert (len(outbox), outbox.bytes, outbox.cost) == (2, 3, 3 + 2 * 128)
-    outbox.take()
-    assert (len(outbox), outbox.bytes, outbox.cost) == (1, 0, 128)
+    wire = FullWire()
+    assert wire.size == (0, 0, 0)
+    wire.put(text(b"abc"))
+    wire.put(text(b""))
+    assert wire.size == (2, 3, 3 + 2 * 128)
+    wire.buffer.take()
+    assert wire.size == (1, 0, 128)
 
 
 def test_control_frames_overtake_messages() -> None:
     """Pings and pongs overtake messages, so that a pong does not wait behind a megabyte."""
-    outbox = SendBuffer()
-    outbox.put(text(b"1"))
-    outbox.ping, outbox.pong = b"i", b"o"
-    assert take_all(outbox) == [Frame(Opcode.PONG, b"o"), Frame(Opcode.PING, b"i"), text(b"1")]
+    wire = FullWire()
+    wire.put(text(b"1"))
+    wire.buffer.ping, wire.buffer.pong = b"i", b"o"
+    assert wire.take_all() == [Frame(Opcode.PONG, b"o"), Frame(Opcode.PING, b"i"), text(b"1")]
 
 
 def test_only_the_latest_ping_is_answered() -> None:
     """Only the latest ping is answered (RFC 6455, section 5.5.3), also with no payload."""
-    outbox = SendBuffer()
-    outbox.pong = b"first"
-    outbox.pong = b""
-    assert take_all(outbox) == [Frame(Opcode.PONG, b"")]
+    wire = FullWire()
+    wire.buffer.pong = b"first"
+    wire.buffer.pong = b""
+    assert wire.take_all() == [Frame(Opcode.PONG, b"")]
 
 
 def test_the_close_frame_follows_all_messages_and_nothing_follows_it() -> None:
     """The close frame is the last one, after all messages (RFC 6455, section 5.5.1)."""
-    outbox = SendBuffer()
-    outbox.seal(close(b"1"))
-    outbox.put(text(b"m"))
-    assert take_all(outbox) == [text(b"m"), close(b"1")]
-    outbox.put(text(b"late"))
-    outbox.ping, outbox.pong = b"i", b"o"
-    outbox.seal(close(b"2"))
-    assert take_all(outbox) == []
+    wire = FullWire()
+    wire.buffer.set_close(close(b"1"))
+    wire.put(text(b"m"))
+    assert wire.take_all() == [text(b"m"), close(b"1")]
+    wire.put(text(b"late"))
+    wire.buffer.ping, wire.buffer.pong = b"i", b"o"
+    wire.buffer.set_close(close(b"2"))
+    assert wire.take_all() == []
 
 
 def test_a_buffered_close_frame_can_be_replaced() -> None:
     """A buffered close frame can be replaced, say by the answer to the peer's close."""
-    outbox = SendBuffer()
-    outbox.seal(close(b"1"))
-    outbox.seal(close(b"2"))
-    assert take_all(outbox) == [close(b"2")]
+    wire = FullWire()
+    wire.buffer.set_close(close(b"1"))
+    wire.buffer.set_close(close(b"2"))
+    assert wire.take_all() == [close(b"2")]
 
 
 def test_clear_drops_everything() -> None:
     """`clear` drops all frames, a buffered close frame included, and counts the messages."""
-    for outbox in (SendBuffer(), ConflatingSendBuffer()):
-        assert outbox.clear() == 0
-        outbox.put(text(b"1"), "a")
-        outbox.put(text(b"2"), "b")
-        outbox.ping = outbox.pong = b"x"
-        outbox.seal(close())
-        assert outbox.clear() == 2
-        assert (len(outbox), outbox.cost) == (0, 0)
-        assert take_all(outbox) == []
-        assert not outbox.taken
+    for wire in (FullWire(), FullWire(latest())):
+        assert wire.clear() == 0
+        wire.put(text(b"1"), "a")
+        wire.put(text(b"2"), "b")
+        wire.buffer.ping = wire.buffer.pong = b"x"
+        wire.buffer.set_close(close())
+        assert wire.clear() == 2
+        assert wire.size == (0, 0, 0)
+        assert wire.take_all() == []
+        wire.buffer.set_close(close())
+        assert wire.take_all() == [close()]
 
 
 # --- conflation: a message replaces an older one of the same key ------------------------------
@@ -134,15 +180,15 @@ def test_an_unknown_policy_is_a_value_error(policy: object) -> None:
 
 @pytest.mark.parametrize("policy", ["close", "drop_oldest", "drop_newest"])
 def test_every_named_policy_is_accepted(policy: str) -> None:
-    """Every named policy is accepted and uses the plain buffer."""
+    """Every named policy is accepted and uses the plain queue."""
     check(policy)
-    assert type(make_send_buffer(policy)) is SendBuffer  # type: ignore[arg-type] # a str is no Literal
+    assert type(make_queue(policy)) is BoundedQueue
 
 
-def test_latest_uses_a_conflating_buffer() -> None:
-    """`latest` uses the conflating buffer, with a key or without."""
-    assert type(make_send_buffer(latest())) is ConflatingSendBuffer
-    assert type(make_send_buffer(latest(of))) is ConflatingSendBuffer
+def test_latest_uses_a_keyed_queue() -> None:
+    """`latest` uses the keyed queue, with a key or without."""
+    assert type(make_queue(latest())) is KeyedQueue
+    assert type(make_queue(latest(of))) is KeyedQueue
 
 
 def test_without_a_key_all_messages_share_one_key() -> None:
@@ -152,68 +198,68 @@ def test_without_a_key_all_messages_share_one_key() -> None:
 
 
 def test_a_message_replaces_the_one_of_its_key_in_place() -> None:
-    """A message replaces the buffered one of its key, in its place, and `put` returns 1."""
-    outbox = ConflatingSendBuffer()
-    assert [outbox.put(text(b"a1"), "a"), outbox.put(text(b"b1"), "b")] == [0, 0]
-    assert outbox.put(text(b"a2"), "a") == 1
-    assert len(outbox) == 2
-    assert take_all(outbox) == [text(b"a2"), text(b"b1")]
+    """A message replaces the buffered one of its key, in its place, and counts as conflated."""
+    wire = FullWire(latest())
+    assert [wire.put(text(b"a1"), "a"), wire.put(text(b"b1"), "b")] == [0, 0]
+    assert wire.put(text(b"a2"), "a") == 1
+    assert wire.size[0] == 2
+    assert wire.take_all() == [text(b"a2"), text(b"b1")]
 
 
 def test_a_conflating_buffer_counts_no_replaced_messages() -> None:
     """The size of a conflating buffer does not include replaced messages."""
-    outbox = ConflatingSendBuffer()
-    assert (len(outbox), outbox.bytes, outbox.cost) == (0, 0, 0)
-    outbox.put(text(b"12345"), "a")
-    outbox.put(text(b"1"), "a")
-    outbox.put(text(b"123"), "b")
-    assert (len(outbox), outbox.bytes, outbox.cost) == (2, 4, 4 + 2 * OVERHEAD)
-    outbox.pop()
-    assert (len(outbox), outbox.bytes) == (1, 3)
-    assert outbox.clear() == 1
-    assert (len(outbox), outbox.bytes, outbox.cost, outbox.pop()) == (0, 0, 0, None)
+    wire = FullWire(latest())
+    assert wire.size == (0, 0, 0)
+    wire.put(text(b"12345"), "a")
+    wire.put(text(b"1"), "a")
+    wire.put(text(b"123"), "b")
+    assert wire.size == (2, 4, 4 + 2 * OVERHEAD)
+    wire.buffer.take()
+    assert wire.size == (1, 3, 3 + OVERHEAD)
+    assert wire.clear() == 1
+    assert (wire.size, wire.buffer.take()) == ((0, 0, 0), None)
 
 
 def test_a_message_that_was_taken_is_not_replaced() -> None:
     """A message that was taken is not replaced; its key is queued again at the end."""
-    outbox = ConflatingSendBuffer()
-    outbox.put(text(b"a1"), "a")
-    outbox.put(text(b"b1"), "b")
-    assert outbox.take() == text(b"a1")
-    assert outbox.put(text(b"a2"), "a") == 0
-    assert take_all(outbox) == [text(b"b1"), text(b"a2")]
+    wire = FullWire(latest())
+    wire.put(text(b"a1"), "a")
+    wire.put(text(b"b1"), "b")
+    assert wire.buffer.take() == text(b"a1")
+    assert wire.put(text(b"a2"), "a") == 0
+    assert wire.take_all() == [text(b"b1"), text(b"a2")]
 
 
 def test_an_empty_message_is_a_message() -> None:
     """An empty message replaces another one and can be replaced."""
-    outbox = ConflatingSendBuffer()
-    assert [outbox.put(text(b"")), outbox.put(text(b"")), outbox.put(text(b"x"))] == [0, 1, 1]
-    assert take_all(outbox) == [text(b"x")]
+    wire = FullWire(latest())
+    assert [wire.put(text(b"")), wire.put(text(b"")), wire.put(text(b"x"))] == [0, 1, 1]
+    assert wire.take_all() == [text(b"x")]
 
 
 def test_text_and_binary_may_replace_each_other() -> None:
     """Text and binary messages of one key replace each other."""
-    outbox = ConflatingSendBuffer()
-    outbox.put(text(b"t"), 1)
-    outbox.put(Frame(Opcode.BINARY, b"b"), 1)
-    assert take_all(outbox) == [Frame(Opcode.BINARY, b"b")]
+    wire = FullWire(latest())
+    wire.put(text(b"t"), 1)
+    wire.put(Frame(Opcode.BINARY, b"b"), 1)
+    assert wire.take_all() == [Frame(Opcode.BINARY, b"b")]
 
 
 def test_in_a_conflating_buffer_control_frames_pass_and_the_close_comes_last() -> None:
     """A conflating buffer orders control frames and the close frame as the plain one does."""
-    outbox = ConflatingSendBuffer()
+    wire = FullWire(latest())
     close = Frame(Opcode.CLOSE, b"")
-    outbox.seal(close)
-    outbox.put(text(b"1"), "a")
-    outbox.ping, outbox.pong = b"i", b"o"
-    assert [frame.kind for frame in take_all(outbox)] == [
+    wire.buffer.set_close(close)
+    wire.put(text(b"1"), "a")
+    wire.buffer.ping, wire.buffer.pong = b"i", b"o"
+    assert [frame.opcode for frame in wire.take_all()] == [
         Opcode.PONG,
         Opcode.PING,
         Opcode.TEXT,
         Opcode.CLOSE,
     ]
-    outbox.put(text(b"late"), "a")
-    assert take_all(outbox) == []
+    wire.put(text(b"late"), "a")
+    assert wire.take_all() == []
 
 
 def test_latest_sends_a_slow_peer_only_the_newest_message() -> None:

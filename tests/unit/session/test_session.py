@@ -270,16 +270,16 @@ def test_shutdown_of_a_closing_connection_keeps_its_code() -> None:
 def test_kill_aborts_tcp_at_once() -> None:
     """`kill` aborts TCP and reports 1001 unless the connection was closed before."""
     virtual = VirtualSession(watch=True)
-    virtual.session.kill()
+    virtual.session.terminate()
     virtual.check_over(Close(1001, "Going Away"))
     assert virtual.transport.times("abort") == [0]
     virtual = VirtualSession(watch=True)
     virtual.conn.outgoing.on_next(Close(4001))
-    virtual.session.kill()
+    virtual.session.terminate()
     virtual.check_over(Close(4001))
     virtual = VirtualSession(watch=True)
     virtual.peer.close(1000)
-    virtual.session.kill()
+    virtual.session.terminate()
     virtual.check_over(Close(1000, by="peer"))
 
 
@@ -327,7 +327,7 @@ ENDS: dict[str, Any] = {
     "complete": lambda virtual: virtual.conn.outgoing.on_completed(),
     "error": lambda virtual: virtual.conn.outgoing.on_error(ConnectionClosed(Close(4002))),
     "shutdown": lambda virtual: virtual.session.shutdown(),
-    "kill": lambda virtual: virtual.session.kill(),
+    "kill": lambda virtual: virtual.session.terminate(),
 }
 
 
