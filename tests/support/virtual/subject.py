@@ -56,12 +56,12 @@ class VirtualSubject:
     """
 
     def __init__(self, *meets: OnDial, **options: Any) -> None:
-        self.network = VirtualServers(*meets or (open_at_once(),))
-        self.clock = self.network.clock
+        self.servers = VirtualServers(*meets or (open_at_once(),))
+        self.clock = self.servers.clock
         options.setdefault("backoff", backoff.constant(1.0))
         options.setdefault("scheduler", self.clock)
         self.feed: rxws.WebSocketSubject[Any, Any] = rxws.WebSocketSubject(
-            self.network.source, **options
+            self.servers.source, **options
         )
         self.statuses = StatusSubscriber(self.feed.status, self.clock, before=None)
         self.dropped: list[tuple[Any, str]] = []
@@ -70,13 +70,13 @@ class VirtualSubject:
         """Record drops, so that they are not logged."""
         self.feed.drops.subscribe(lambda drop: self.dropped.append((drop.value, drop.reason)))
 
-    def notes(self, stream: Any = None) -> Subscriber[Any]:
+    def subscribe(self, stream: Any = None) -> Subscriber[Any]:
         """Subscribe the subject, or one of its channels."""
         return Subscriber(self.feed if stream is None else stream, self.clock)
 
     @property
     def dials(self) -> list[Dial]:
-        return self.network.dials
+        return self.servers.dials
 
     @property
     def conn(self) -> Connection[Any, Any]:
@@ -100,6 +100,6 @@ class VirtualSubject:
         """Check that no connection, dial or timer is left."""
         if at_once is not None:
             at_once()
-        self.network.check_nothing_left()
+        self.servers.check_nothing_left()
         assert self.feed.connection is None
         assert self.names[-1] == "Closed"

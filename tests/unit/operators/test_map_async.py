@@ -262,12 +262,12 @@ async def test_subscribing_within_on_next_gets_later_values() -> None:
     calls.finish("a")
     await settle()
     assert first.values == ["a!"]
-    assert [notes.values for notes in late] == [[]]
+    assert [subscriber.values for subscriber in late] == [[]]
     source.on_next("b")
     await settle()
     assert calls.started == ["a", "b", "b"]
-    for notes in (first, *late):
-        notes.subscription.dispose()
+    for subscriber in (first, *late):
+        subscriber.subscription.dispose()
     await settle()
 
 

@@ -37,9 +37,9 @@ def channel(client: VirtualSubject, key: str, **options: Any) -> Channel[Any]:
 def test_subscribers_share_one_subscribe_message() -> None:
     """The first subscriber sends the subscribe message, the last the unsubscribe message."""
     client = VirtualSubject()
-    keep = client.notes()
+    keep = client.subscribe()
     a = channel(client, "a")
-    first, second = client.notes(a), client.notes(a)
+    first, second = client.subscribe(a), client.subscribe(a)
     [dial] = client.dials
     assert received_by(dial) == ["+a"]
     dial.peer.message("a:1", "b:1")
@@ -59,10 +59,10 @@ def test_subscribers_share_one_subscribe_message() -> None:
 def test_a_channel_alone_opens_and_closes_the_socket() -> None:
     """A subscriber of a channel counts as a subscriber of the subject."""
     client = VirtualSubject()
-    notes = client.notes(channel(client, "a"))
+    subscriber = client.subscribe(channel(client, "a"))
     [dial] = client.dials
     assert received_by(dial) == ["+a"]
-    notes.subscription.dispose()
+    subscriber.subscription.dispose()
     assert received_by(dial) == ["+a", "-a"]
     assert close_code_of(dial) == 1000
     client.check_nothing_left()
@@ -72,7 +72,7 @@ def test_a_channel_alone_opens_and_closes_the_socket() -> None:
 def test_each_connection_gets_subscribe_messages_before_the_queue() -> None:
     """A new connection gets `opening`, then the subscribe messages, then the queue."""
     client = VirtualSubject(opening=lambda conn: ["login"])
-    a, b = client.notes(channel(client, "a")), client.notes(channel(client, "b"))
+    a, b = client.subscribe(channel(client, "a")), client.subscribe(channel(client, "b"))
     client.dials[0].peer.lost()
     client.run()
     client.feed.on_next("x")
@@ -90,11 +90,11 @@ def test_each_connection_gets_subscribe_messages_before_the_queue() -> None:
 def test_a_channel_left_between_two_connections_sends_nothing() -> None:
     """A channel left between two connections sends nothing on the next one."""
     client = VirtualSubject(open_at_once(), open_at_once())
-    keep = client.notes()
-    notes = client.notes(channel(client, "a"))
+    keep = client.subscribe()
+    subscriber = client.subscribe(channel(client, "a"))
     client.dials[0].peer.lost()
     client.run()
-    notes.subscription.dispose()
+    subscriber.subscription.dispose()
     client.run(1.0)
     assert received_by(client.dials[1]) == []
     client.check_nothing_left(keep.subscription.dispose)
@@ -103,14 +103,14 @@ def test_a_channel_left_between_two_connections_sends_nothing() -> None:
 def test_a_queued_subscribe_message_is_withdrawn() -> None:
     """A queued subscribe message is withdrawn when its channel is left."""
     client = VirtualSubject()
-    keep = client.notes()
+    keep = client.subscribe()
     [dial] = client.dials
     dial.peer.stop()
     client.feed.on_next("fills")
-    notes = client.notes(channel(client, "a"))
+    subscriber = client.subscribe(channel(client, "a"))
     client.feed.on_next("x")
-    notes.subscription.dispose()
-    other = client.notes(channel(client, "b"))
+    subscriber.subscription.dispose()
+    other = client.subscribe(channel(client, "b"))
     dial.peer.go()
     client.run()
     assert received_by(dial) == ["fills", "x", "+b"]
@@ -121,14 +121,14 @@ def test_a_queued_subscribe_message_is_withdrawn() -> None:
 def test_channel_messages_of_a_lost_connection_are_not_sent_on_the_next() -> None:
     """When a connection is lost, queued channel messages are dropped, others are kept."""
     client = VirtualSubject()
-    keep = client.notes()
-    notes = client.notes(channel(client, "a"))
+    keep = client.subscribe()
+    subscriber = client.subscribe(channel(client, "a"))
     [dial] = client.dials
     dial.peer.stop()
     client.feed.on_next("fills")
     client.feed.on_next("x")
-    notes.subscription.dispose()
-    b = client.notes(channel(client, "b"))
+    subscriber.subscription.dispose()
+    b = client.subscribe(channel(client, "b"))
     dial.peer.lost()
     client.run(1.0)
     assert received_by(dial) == ["+a", "fills"]
@@ -140,12 +140,12 @@ def test_channel_messages_of_a_lost_connection_are_not_sent_on_the_next() -> Non
 def test_the_unsubscribe_message_precedes_the_close_to_a_slow_peer() -> None:
     """Queued messages and the unsubscribe message are sent to a slow peer before the close."""
     client = VirtualSubject()
-    notes = client.notes(channel(client, "a"))
+    subscriber = client.subscribe(channel(client, "a"))
     [dial] = client.dials
     dial.peer.stop()
     client.feed.on_next("fills")
     client.feed.on_next("x")
-    notes.subscription.dispose()
+    subscriber.subscription.dispose()
     assert client.names[-1] == "Open"
     dial.peer.go()
     client.run()
@@ -157,13 +157,13 @@ def test_the_unsubscribe_message_precedes_the_close_to_a_slow_peer() -> None:
 def test_a_subscriber_while_draining_keeps_the_connection() -> None:
     """A subscriber that comes while queued messages are drained keeps the connection."""
     client = VirtualSubject()
-    notes = client.notes()
+    subscriber = client.subscribe()
     [dial] = client.dials
     dial.peer.stop()
     client.feed.on_next("fills")
     client.feed.on_next("x")
-    notes.subscription.dispose()
-    again = client.notes()
+    subscriber.subscription.dispose()
+    again = client.subscribe()
     dial.peer.go()
     client.run()
     dial.peer.message("a")
@@ -176,16 +176,16 @@ def test_a_subscriber_while_draining_keeps_the_connection() -> None:
 def test_a_loss_while_draining_keeps_the_queue_and_dials_nothing() -> None:
     """If the connection is lost while draining, nothing is dialled and the queue is kept."""
     client = VirtualSubject()
-    notes = client.notes()
+    subscriber = client.subscribe()
     client.dials[0].peer.stop()
     client.feed.on_next("fills")
     client.feed.on_next("x")
-    notes.subscription.dispose()
+    subscriber.subscription.dispose()
     client.dials[0].peer.lost()
     client.run(100.0)
     assert len(client.dials) == 1
     assert client.feed.stats.queued == 1
-    again = client.notes()
+    again = client.subscribe()
     assert received_by(client.dials[1]) == ["x"]
     client.check_nothing_left(again.subscription.dispose)
 
@@ -195,7 +195,7 @@ def test_a_channel_sends_and_its_end_leaves_the_socket_open() -> None:
     """Messages of a channel are sent; its completion or error leaves the connection open."""
     client = VirtualSubject()
     a = channel(client, "a")
-    notes = client.notes(a)
+    subscriber = client.subscribe(a)
     a.on_next("x")
     a.on_completed()
     faults: list[Exception] = []
@@ -208,22 +208,22 @@ def test_a_channel_sends_and_its_end_leaves_the_socket_open() -> None:
     assert client.names[-1] == "Open"
     with pytest.raises(TypeError, match="push the Close into the subject"):
         a.on_next(Close())
-    client.check_nothing_left(notes.subscription.dispose)
+    client.check_nothing_left(subscriber.subscription.dispose)
 
 
 def test_channel_messages_may_be_functions_or_none() -> None:
     """A function makes a new channel message each time; None sends no message."""
     client = VirtualSubject()
-    keep = client.notes()
+    keep = client.subscribe()
     tickets = iter("123456")
-    notes = client.notes(
+    subscriber = client.subscribe(
         client.feed.channel(lambda: f"+{next(tickets)}", lambda: f"-{next(tickets)}", bool)
     )
-    silent = client.notes(client.feed.channel(None, None, bool))
+    silent = client.subscribe(client.feed.channel(None, None, bool))
     client.dials[0].peer.lost()
     client.run(1.0)
     silent.subscription.dispose()
-    notes.subscription.dispose()
+    subscriber.subscription.dispose()
     assert [received_by(dial) for dial in client.dials] == [["+1"], ["+2", "-3"]]
     client.check_nothing_left(keep.subscription.dispose)
 
@@ -235,8 +235,8 @@ def raise_error(*_: object) -> Any:
 def test_a_subscribe_function_that_raises_fails_only_its_channel() -> None:
     """If a subscribe function raises, only its channel's subscribers fail."""
     client = VirtualSubject()
-    good = client.notes(channel(client, "a"))
-    bad = client.notes(client.feed.channel(raise_error, "-", channel_of, key="b"))
+    good = client.subscribe(channel(client, "a"))
+    bad = client.subscribe(client.feed.channel(raise_error, "-", channel_of, key="b"))
     assert isinstance(bad.error, ValueError)
     client.dials[0].peer.message("a:1", "b:1")
     assert good.values == ["a:1"]
@@ -261,9 +261,9 @@ def test_an_unsubscribe_function_that_raises_is_logged(
 ) -> None:
     """If an unsubscribe function raises, it is logged and the connection stays open."""
     client = VirtualSubject()
-    keep = client.notes()
-    notes = client.notes(client.feed.channel("+", raise_error, bool))
-    notes.subscription.dispose()
+    keep = client.subscribe()
+    subscriber = client.subscribe(client.feed.channel("+", raise_error, bool))
+    subscriber.subscription.dispose()
     assert "a channel failed: mine" in caplog.text
     assert client.names[-1] == "Open"
     client.check_nothing_left(keep.subscription.dispose)
@@ -282,13 +282,17 @@ def test_an_exception_in_a_channel_does_not_affect_the_others(
         client.feed.errors.subscribe(faults.append)
     a, b = channel(client, "a"), channel(client, "b")
     a.subscribe(raise_error)
-    others = [client.notes(a), client.notes(b), client.notes(client.feed.channel("+", "-", bool))]
+    others = [
+        client.subscribe(a),
+        client.subscribe(b),
+        client.subscribe(client.feed.channel("+", "-", bool)),
+    ]
     client.feed.channel(None, None, raise_error).subscribe()
     client.feed.channel(None, None, lambda value: value + 1, key=1).subscribe()
     client.feed.channel(None, None, lambda value: [value], key="not hashable").subscribe()
     for message in ("a:1", "b:1", "a:2"):
         client.dials[0].peer.message(message)
-    assert [notes.values for notes in others] == [
+    assert [subscriber.values for subscriber in others] == [
         ["a:1", "a:2"],
         ["b:1"],
         ["a:1", "b:1", "a:2"],
@@ -310,18 +314,18 @@ def test_channels_with_one_match_function_share_the_look_up() -> None:
         return channel_of(value)
 
     client = VirtualSubject()
-    all_notes = [
-        client.notes(client.feed.channel(None, None, match, key=f"{number % 500}"))
+    all_subscribers = [
+        client.subscribe(client.feed.channel(None, None, match, key=f"{number % 500}"))
         for number in range(1000)
     ]
     client.dials[0].peer.message("7:x", "499:y", "500:z")
     assert len(calls) == 3
-    assert all_notes[7].values == all_notes[507].values == ["7:x"]
-    assert all_notes[499].values == all_notes[999].values == ["499:y"]
-    assert sum(len(notes.values) for notes in all_notes) == 4
-    all_notes[7].subscription.dispose()
+    assert all_subscribers[7].values == all_subscribers[507].values == ["7:x"]
+    assert all_subscribers[499].values == all_subscribers[999].values == ["499:y"]
+    assert sum(len(subscriber.values) for subscriber in all_subscribers) == 4
+    all_subscribers[7].subscription.dispose()
     client.dials[0].peer.message("7:again")
-    assert all_notes[507].values == ["7:x", "7:again"]
+    assert all_subscribers[507].values == ["7:x", "7:again"]
     client.feed.dispose()
     assert client.feed._lifecycle.channels._keyed == {}
     client.check_nothing_left()
@@ -330,10 +334,10 @@ def test_channels_with_one_match_function_share_the_look_up() -> None:
 def test_a_key_may_be_none() -> None:
     """None is a valid key."""
     client = VirtualSubject()
-    notes = client.notes(client.feed.channel(None, None, lambda value: None, key=None))
+    subscriber = client.subscribe(client.feed.channel(None, None, lambda value: None, key=None))
     client.dials[0].peer.message("a")
-    assert notes.values == ["a"]
-    client.check_nothing_left(notes.subscription.dispose)
+    assert subscriber.values == ["a"]
+    client.check_nothing_left(subscriber.subscription.dispose)
 
 
 def test_a_final_end_ends_channels() -> None:
@@ -344,7 +348,7 @@ def test_a_final_end_ends_channels() -> None:
     second = []
 
     def subscribe_again(_: Exception) -> None:
-        second.append(client.notes(a))
+        second.append(client.subscribe(a))
 
     a.subscribe(on_error=subscribe_again)
     # The first dial failed within `subscribe`; the second one is open by now.
@@ -359,10 +363,10 @@ def test_a_final_end_ends_channels() -> None:
 
 def test_a_channel_subscribed_while_opening_sends_one_subscribe_message() -> None:
     """A channel subscribed within a status or `opening` sends one subscribe message."""
-    notes: list[Any] = []
+    subscribers: list[Any] = []
 
     def opening(conn: rxws.Connection[Any, Any]) -> list[str]:
-        notes.append(client.notes(channel(client, "b")))
+        subscribers.append(client.subscribe(channel(client, "b")))
         return ["login"]
 
     client = VirtualSubject(opening=opening)
@@ -370,10 +374,10 @@ def test_a_channel_subscribed_while_opening_sends_one_subscribe_message() -> Non
 
     def subscribe(status: object) -> None:
         if type(status).__name__ == "Open":
-            notes.append(client.notes(channel(client, "a")))
+            subscribers.append(client.subscribe(channel(client, "a")))
 
     client.feed.status.subscribe(subscribe)
-    notes.append(client.notes())
+    subscribers.append(client.subscribe())
     assert received_by(client.dials[0]) == ["login", "+a", "+b", "x"]
     client.feed.dispose()
     client.check_nothing_left()
@@ -382,11 +386,11 @@ def test_a_channel_subscribed_while_opening_sends_one_subscribe_message() -> Non
 def test_a_channel_subscribed_within_a_subscribe_function_is_subscribed() -> None:
     """A channel subscribed from within a subscribe function is subscribed on that connection."""
     client = VirtualSubject()
-    notes: list[Any] = []
+    subscribers: list[Any] = []
 
     def subscribe() -> str:
-        if not notes:
-            notes.append(client.notes(channel(client, "b")))
+        if not subscribers:
+            subscribers.append(client.subscribe(channel(client, "b")))
         return "+a"
 
     client.feed.on_next("x")
@@ -399,13 +403,13 @@ def test_a_channel_subscribed_within_a_subscribe_function_is_subscribed() -> Non
 def test_disposing_a_channel_removes_its_subscribers() -> None:
     """`dispose` removes a channel's subscribers; it can be subscribed again."""
     client = VirtualSubject()
-    keep = client.notes()
+    keep = client.subscribe()
     a = channel(client, "a")
-    first = client.notes(a)
+    first = client.subscribe(a)
     a.dispose()
     client.dials[0].peer.message("a:1")
     assert (first.values, first.ends) == ([], [])
-    again = client.notes(a)
+    again = client.subscribe(a)
     assert received_by(client.dials[0]) == ["+a", "-a", "+a"]
     client.feed.dispose()
     again.subscription.dispose()
@@ -426,24 +430,24 @@ def test_repr() -> None:
     client = VirtualSubject(never_open)
     a = channel(client, "a")
     assert a.observers == []
-    notes = client.notes(a)
+    subscriber = client.subscribe(a)
     assert len(a.observers) == 1
     assert repr(a) == "<Channel 'a', 1 subscriber>"
     assert "<Channel channel_of, 0 subscribers>" in repr(
         client.feed.channel(None, None, channel_of)
     )
-    client.check_nothing_left(notes.subscription.dispose)
+    client.check_nothing_left(subscriber.subscription.dispose)
 
 
 def test_values_go_through_a_codec() -> None:
     """Channel messages are encoded by the codec; `match` gets decoded values."""
     client = VirtualSubject(open_at_once(codec=rxws.codecs.json))
-    notes = client.notes(
+    subscriber = client.subscribe(
         client.feed.channel({"sub": "a"}, {"unsub": "a"}, lambda tick: tick.get("sym"), key="a")
     )
     client.dials[0].peer.message(json.dumps({"sym": "a", "price": 1}), json.dumps({"ack": True}))
-    assert notes.values == [{"sym": "a", "price": 1}]
-    notes.subscription.dispose()
+    assert subscriber.values == [{"sym": "a", "price": 1}]
+    subscriber.subscription.dispose()
     assert [json.loads(message) for message in received_by(client.dials[0])] == [
         {"sub": "a"},
         {"unsub": "a"},
@@ -454,9 +458,9 @@ def test_values_go_through_a_codec() -> None:
 def test_subscribing_and_leaving_without_a_connection_sends_nothing() -> None:
     """Subscribing and leaving a channel without a connection sends nothing."""
     client = VirtualSubject(fail_with(ConnectError("nobody")), open_at_once())
-    keep = client.notes()
-    notes = client.notes(channel(client, "a"))
-    notes.subscription.dispose()
+    keep = client.subscribe()
+    subscriber = client.subscribe(channel(client, "a"))
+    subscriber.subscription.dispose()
     client.run(1.0)
     assert received_by(client.dials[1]) == []
     client.check_nothing_left(keep.subscription.dispose)
@@ -465,7 +469,7 @@ def test_subscribing_and_leaving_without_a_connection_sends_nothing() -> None:
 def test_leaving_within_the_subscribe_function_sends_nothing() -> None:
     """If the last subscriber leaves within the subscribe function, nothing is sent."""
     client = VirtualSubject()
-    keep = client.notes()
+    keep = client.subscribe()
 
     def make_message() -> str:
         one.dispose()
@@ -480,13 +484,13 @@ def test_leaving_within_the_subscribe_function_sends_nothing() -> None:
 def test_resubscribing_within_the_subscribe_function_sends_one_message() -> None:
     """Leaving and subscribing again within the subscribe function sends one message."""
     client = VirtualSubject()
-    keep = client.notes()
+    keep = client.subscribe()
 
     def make_message() -> str:
         calls.append("+")
         if len(calls) == 1:
             one.dispose()
-            again.append(client.notes(one))
+            again.append(client.subscribe(one))
         return "+"
 
     calls: list[str] = []
@@ -502,16 +506,16 @@ def test_resubscribing_within_the_subscribe_function_sends_one_message() -> None
 def test_subscribing_within_the_unsubscribe_function_subscribes_after_it() -> None:
     """Subscribing within the unsubscribe function sends unsubscribe, then subscribe."""
     client = VirtualSubject()
-    keep = client.notes()
+    keep = client.subscribe()
     again: list[Any] = []
 
     def make_message() -> str:
         if not again:
-            again.append(client.notes(one))
+            again.append(client.subscribe(one))
         return "-"
 
     one = client.feed.channel("+", make_message, bool)
-    client.notes(one).subscription.dispose()
+    client.subscribe(one).subscription.dispose()
     assert received_by(client.dials[0]) == ["+", "-", "+"]
     client.dials[0].peer.message("a")
     assert again[0].values == ["a"]
@@ -523,7 +527,7 @@ def test_subscribing_within_the_unsubscribe_function_subscribes_after_it() -> No
 def test_replacing_the_connection_within_a_subscribe_function_subscribes_on_the_new_one() -> None:
     """If a subscribe function replaces the connection, the new one gets the message once."""
     client = VirtualSubject(open_at_once(), never_open, open_at_once())
-    client.notes()
+    client.subscribe()
     calls: list[str] = []
     again: list[Any] = []
 
@@ -531,7 +535,7 @@ def test_replacing_the_connection_within_a_subscribe_function_subscribes_on_the_
         calls.append("+")
         if len(calls) == 1:
             client.feed.dispose()
-            again.append(client.notes(one))
+            again.append(client.subscribe(one))
         return "+"
 
     one = client.feed.channel(make_message, "-", bool)
@@ -546,16 +550,16 @@ def test_replacing_the_connection_within_a_subscribe_function_subscribes_on_the_
 def test_an_unsubscribe_message_is_not_sent_on_another_connection() -> None:
     """The unsubscribe message of a replaced connection is not sent on the next one."""
     client = VirtualSubject()
-    keep = client.notes()
+    keep = client.subscribe()
     later: list[Any] = []
 
     def make_message() -> str:
         keep.subscription.dispose()
-        later.append(client.notes())
+        later.append(client.subscribe())
         return "-"
 
     one = client.feed.channel("+", make_message, bool)
-    client.notes(one).subscription.dispose()
+    client.subscribe(one).subscription.dispose()
     assert [received_by(dial) for dial in client.dials] == [["+"], []]
     client.check_nothing_left(later[0].subscription.dispose)
 
@@ -563,19 +567,19 @@ def test_an_unsubscribe_message_is_not_sent_on_another_connection() -> None:
 def test_subscribing_and_leaving_repeatedly_does_not_grow_the_queue() -> None:
     """Subscribing and leaving repeatedly while the transport is full does not grow the queue."""
     client = VirtualSubject()
-    keep = client.notes()
+    keep = client.subscribe()
     dial = client.dials[0]
     one = channel(client, "a")
-    notes = client.notes(one)
+    subscriber = client.subscribe(one)
     dial.peer.stop()
     client.feed.on_next("fills the wire")
     before = sum(isinstance(each, PinnedMessage) for each in gc.get_objects())
     for _ in range(100):
-        notes.subscription.dispose()
-        notes = client.notes(one)
+        subscriber.subscription.dispose()
+        subscriber = client.subscribe(one)
     assert sum(isinstance(each, PinnedMessage) for each in gc.get_objects()) - before < 5
     dial.peer.go()
     client.run()
     assert received_by(dial) == ["+a", "fills the wire", "-a", "+a"]
-    notes.subscription.dispose()
+    subscriber.subscription.dispose()
     client.check_nothing_left(keep.subscription.dispose)

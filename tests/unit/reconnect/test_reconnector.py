@@ -41,18 +41,18 @@ class ReconnectingClient:
     """A subscriber of the `reconnect` operator, with virtual servers of its own."""
 
     def __init__(self, *meets: OnDial, **options: Any) -> None:
-        self.network = VirtualServers(*meets)
-        self.clock = self.network.clock
+        self.servers = VirtualServers(*meets)
+        self.clock = self.servers.clock
         self.status = StatusSubscriber()
         options.setdefault("backoff", backoff.constant(1.0))
-        self.connections = self.network.source.pipe(
+        self.connections = self.servers.source.pipe(
             reconnect(status=self.status, scheduler=self.clock, **options)
         )
         self.subscriber: Subscriber[AnyConnection] = Subscriber(self.connections, self.clock)
 
     @property
     def times(self) -> list[float]:
-        return self.network.times
+        return self.servers.times
 
     def check_final(self, kind: type[Exception], note: str) -> Exception:
         """Check that it failed with this error and note, and left nothing open."""
@@ -64,7 +64,7 @@ class ReconnectingClient:
         assert isinstance(last, Closed)
         assert last.error is error
         dials = len(self.times)
-        self.network.check_nothing_left()
+        self.servers.check_nothing_left()
         assert len(self.times) == dials
         return error
 
@@ -85,9 +85,9 @@ def test_a_lost_connection_is_dialled_again() -> None:
     client.clock.run(20)
     assert client.times == client.subscriber.times == [0.0, 6.0]
     assert len(set(map(id, client.subscriber.values))) == 2
-    assert client.network.dials[0].is_over
-    assert client.network.dials[0].disposed
-    assert not client.network.dials[1].disposed
+    assert client.servers.dials[0].is_over
+    assert client.servers.dials[0].disposed
+    assert not client.servers.dials[1].disposed
     assert client.subscriber.ends == []
     assert [repr(status).split(" (")[0] for status in client.status.values] == [
         "Connecting, attempt 1",
@@ -135,12 +135,12 @@ def test_retry_after_does_not_synchronise_a_thousand_clients() -> None:
     seed = 3
     rng = random.Random(seed)
     busy = HandshakeError("busy", 503, {"Retry-After": "30"})
-    network = VirtualServers(*[fail_with(busy)] * 1000, lambda _: None)
+    servers = VirtualServers(*[fail_with(busy)] * 1000, lambda _: None)
     policy = backoff.exponential(random=rng.random)
     for _ in range(1000):
-        network.source.pipe(reconnect(policy, scheduler=network.clock)).subscribe()
-    network.clock.run(40)
-    again = network.times[1000:]
+        servers.source.pipe(reconnect(policy, scheduler=servers.clock)).subscribe()
+    servers.clock.run(40)
+    again = servers.times[1000:]
     assert len(again) == 1000
     assert all(30.0 <= at <= 31.0 for at in again)
     assert max(dials_per_window(again, 0.1)) < 200, f"seed {seed}"
@@ -162,25 +162,25 @@ def test_retries_of_a_thousand_clients_are_spread_over_the_cap() -> None:
     rng = random.Random(seed)
     rounds = 3
     at_cap: list[list[float]] = [[] for _ in range(rounds)]
-    network = VirtualServers()
+    servers = VirtualServers()
 
     def fail(dial: Dial) -> None:
         dial.fail(NOBODY)
 
-    network._last = fail
+    servers._last = fail
     policy = backoff.exponential(random=rng.random)
     below_cap = 6  # waits: 1, 2, 4, 8, 16, 32
     for _ in range(1000):
         subscriber = Subscriber(
-            network.source.pipe(
+            servers.source.pipe(
                 reconnect(
-                    policy, status=DialsAtCap(network, at_cap, below_cap), scheduler=network.clock
+                    policy, status=DialsAtCap(servers, at_cap, below_cap), scheduler=servers.clock
                 )
             ),
-            network.clock,
+            servers.clock,
         )
         assert subscriber.ends == []
-    network.clock.run(63 + 60 * rounds)
+    servers.clock.run(63 + 60 * rounds)
     for dials in at_cap:
         assert len(dials) == 1000
         assert max(dials_per_window(sorted(dials), 0.1)) <= 10, f"seed {seed}"
@@ -189,15 +189,15 @@ def test_retries_of_a_thousand_clients_are_spread_over_the_cap() -> None:
 class DialsAtCap(StatusSubscriber):
     """Record the time of each attempt that follows a delay at the cap."""
 
-    def __init__(self, network: VirtualServers, at_cap: list[list[float]], below: int) -> None:
+    def __init__(self, servers: VirtualServers, at_cap: list[list[float]], below: int) -> None:
         super().__init__()
-        self._network, self._at_cap, self._below = network, at_cap, below
+        self._servers, self._at_cap, self._below = servers, at_cap, below
 
     def on_next(self, value: Status) -> None:
         if isinstance(value, Connecting):
             nth = value.attempt - self._below - 2  # the first dial has no wait before it
             if 0 <= nth < len(self._at_cap):
-                self._at_cap[nth].append(self._network.clock.time)
+                self._at_cap[nth].append(self._servers.clock.time)
 
 
 @pytest.mark.parametrize("seed", range(200))
@@ -250,7 +250,7 @@ def test_a_close_with_1000_or_without_a_code_completes(code: int | None) -> None
     assert client.subscriber.error is None
     assert client.subscriber.ended_at == 2.0
     assert client.status.values[-1] == Closed(Close(code or 1005))
-    client.network.check_nothing_left()
+    client.servers.check_nothing_left()
     assert client.times == [0.0]
 
 
@@ -327,7 +327,7 @@ def test_a_source_that_completes_without_a_connection_completes() -> None:
     client = ReconnectingClient(lambda dial: dial.observer.on_completed())
     assert client.subscriber.error is None
     assert client.status.values == [Connecting(1), Closed(None)]
-    client.network.check_nothing_left()
+    client.servers.check_nothing_left()
 
 
 def raise_error(*_: object) -> Any:
@@ -355,7 +355,7 @@ def test_a_policy_that_raises_is_final(options: dict[str, Any], dials: int, end:
     client.clock.run(10)
     assert isinstance(client.subscriber.error, LookupError)
     assert len(client.times) == dials
-    client.network.check_nothing_left()
+    client.servers.check_nothing_left()
 
 
 @pytest.mark.parametrize("wait", [-1.0, float("nan"), float("inf")])
@@ -364,7 +364,7 @@ def test_an_invalid_delay_is_a_value_error(wait: float) -> None:
     client = ReconnectingClient(fail_with(NOBODY), backoff=lambda: iter([wait]))
     assert isinstance(error := client.subscriber.error, ValueError)
     assert error.__cause__ is NOBODY
-    client.network.check_nothing_left()
+    client.servers.check_nothing_left()
 
 
 @pytest.mark.parametrize(
@@ -404,11 +404,11 @@ def test_disposing_before_the_connection_is_open_leaves_nothing(moment: str) -> 
     client.clock.run(seconds)
     assert client.status.values[-1] == status
     client.subscriber.subscription.dispose()
-    assert client.network.dials[-1].disposed
+    assert client.servers.dials[-1].disposed
     assert client.clock.pending == 0
     assert client.status.values[-1] == Closed(None)
     dials = len(client.times)
-    client.network.check_nothing_left()
+    client.servers.check_nothing_left()
     assert client.subscriber.ends == []
     assert len(client.times) == dials
 
@@ -419,11 +419,11 @@ def test_disposing_closes_an_open_connection_with_1000() -> None:
     client.clock.run(1)
     client.subscriber.subscription.dispose()
     assert client.status.values[-1] == Closed(Close(1000))
-    [dial] = client.network.dials
+    [dial] = client.servers.dials
     client.clock.turn()
     [sent] = dial.transport.sent
     assert sent.code == 1000
-    client.network.check_nothing_left()
+    client.servers.check_nothing_left()
     assert client.subscriber.ends == []
     client.subscriber.subscription.dispose()  # the second call has no effect
     assert client.status.names == ["Connecting", "Open", "Closed"]
@@ -437,10 +437,10 @@ def test_disposing_while_closing_leaves_nothing(answered: bool) -> None:
     connection.outgoing.on_next(Close(4001, "enough"))
     client.clock.turn()
     client.subscriber.subscription.dispose()
-    [dial] = client.network.dials
+    [dial] = client.servers.dials
     if answered:
         dial.peer.close(4001)
-    client.network.check_nothing_left()
+    client.servers.check_nothing_left()
     assert [sent.code for sent in dial.transport.sent] == [4001]
     assert client.subscriber.ends == []
     assert client.times == [0.0]
@@ -451,7 +451,7 @@ def test_disposing_within_closed_prevents_another_dial() -> None:
     client = ReconnectingClient(open_for(1.0, 1001))
     [connection] = client.subscriber.values
     connection.closed.subscribe(lambda _: client.subscriber.subscription.dispose())
-    client.network.check_nothing_left()
+    client.servers.check_nothing_left()
     assert client.times == [0.0]
     assert client.subscriber.ends == []
 
@@ -460,7 +460,7 @@ def test_disposing_within_closed_prevents_another_dial() -> None:
 @pytest.mark.parametrize("kind", [Connecting, Open, Waiting, Closed])
 def test_a_subscriber_of_status_may_dispose_at_any_status(kind: type[Status], turn: int) -> None:
     """A subscriber of `status` may dispose at any status; the last one is `Closed`, once."""
-    network = VirtualServers(open_for(1.0, 1001))
+    servers = VirtualServers(open_for(1.0, 1001))
     watched: Subject[Status] = Subject()
     told: list[Status] = []
     subscription = SerialDisposable()
@@ -471,15 +471,15 @@ def test_a_subscriber_of_status_may_dispose_at_any_status(kind: type[Status], tu
             subscription.dispose()
 
     watched.subscribe(watch)
-    feed = network.source.pipe(
-        reconnect(backoff.constant(1.0), status=watched, scheduler=network.clock)
+    feed = servers.source.pipe(
+        reconnect(backoff.constant(1.0), status=watched, scheduler=servers.clock)
     )
     subscription.disposable = feed.subscribe()
-    network.check_nothing_left()
+    servers.check_nothing_left()
     assert type(told[-1]) is Closed
     # Two per round: one when the connection ends, one when all is disposed.
     assert [type(each) for each in told].count(Closed) == turn + (kind is Waiting)
-    assert len(network.dials) <= turn
+    assert len(servers.dials) <= turn
 
 
 @pytest.mark.parametrize("result", [True, False, None])
@@ -493,7 +493,7 @@ def test_retryable_may_dispose(result: bool | None, caplog: pytest.LogCaptureFix
 
     client = ReconnectingClient(open_for(1.0, 1001), retryable=leave)
     subscription.disposable = client.subscriber.subscription
-    client.network.check_nothing_left()
+    client.servers.check_nothing_left()
     assert client.subscriber.ends == []
     assert client.times == [0.0]
     assert client.status.names == ["Connecting", "Open", "Closed"]
@@ -509,20 +509,20 @@ def test_subscribing_again_dials_again() -> None:
     client.clock.run(1.2)
     assert client.times == [0.0, 1.0, 1.5, 2.5]
     again.subscription.dispose()
-    client.network.check_nothing_left()
+    client.servers.check_nothing_left()
 
 
 def test_two_subscriptions_are_independent() -> None:
     """Each subscription dials for itself, and disposing one leaves the other open."""
-    network = VirtualServers(open_for())
-    feed = network.source.pipe(reconnect(scheduler=network.clock))
-    one, other = Subscriber(feed, network.clock), Subscriber(feed, network.clock)
-    assert len(network.dials) == 2
+    servers = VirtualServers(open_for())
+    feed = servers.source.pipe(reconnect(scheduler=servers.clock))
+    one, other = Subscriber(feed, servers.clock), Subscriber(feed, servers.clock)
+    assert len(servers.dials) == 2
     one.subscription.dispose()
-    network.clock.run(10)
-    assert [dial.is_over for dial in network.dials] == [True, False]
+    servers.clock.run(10)
+    assert [dial.is_over for dial in servers.dials] == [True, False]
     other.subscription.dispose()
-    network.check_nothing_left()
+    servers.check_nothing_left()
 
 
 def test_another_thread_may_dispose() -> None:
@@ -532,9 +532,9 @@ def test_another_thread_may_dispose() -> None:
     thread.start()
     thread.join()
     assert client.status.names == ["Connecting", "Open"]
-    client.network.check_nothing_left()
+    client.servers.check_nothing_left()
     assert client.status.names == ["Connecting", "Open", "Closed"]
-    assert client.network.dials[0].transport.sent[0].code == 1000
+    assert client.servers.dials[0].transport.sent[0].code == 1000
 
 
 # --- subscribers --------------------------------------------------------------------------------
@@ -542,19 +542,19 @@ def test_another_thread_may_dispose() -> None:
 
 def test_a_subscriber_may_close_the_connection_within_on_next() -> None:
     """A close within `on_next` is final with 1000 and followed by a dial with 1001."""
-    network = VirtualServers(open_for())
+    servers = VirtualServers(open_for())
     codes = iter([1001, 1000])
     ends: list[object] = []
 
     def close(connection: AnyConnection) -> None:
         connection.outgoing.on_next(Close(next(codes)))
-        network.dials[-1].peer.close(1000)
+        servers.dials[-1].peer.close(1000)
 
-    network.source.pipe(reconnect(scheduler=network.clock)).subscribe(
+    servers.source.pipe(reconnect(scheduler=servers.clock)).subscribe(
         close, ends.append, lambda: ends.append("|")
     )
-    network.check_nothing_left()
-    assert len(network.dials) == 2
+    servers.check_nothing_left()
+    assert len(servers.dials) == 2
     assert ends == ["|"]
 
 
@@ -580,26 +580,26 @@ def test_a_subscriber_that_raises_closes_with_1011_and_is_dialled_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A subscriber that raises closes with 1011; it is logged once, then dialled again."""
-    network = VirtualServers(open_for())
+    servers = VirtualServers(open_for())
     told: list[AnyConnection] = []
 
     def use(connection: AnyConnection) -> None:
         told.append(connection)
         if len(told) == 1:
-            call_later(network.clock, 0.1, lambda: network.dials[0].peer.close(1011))
+            call_later(servers.clock, 0.1, lambda: servers.dials[0].peer.close(1011))
             raise LookupError("a mistake")
 
-    subscription = network.source.pipe(
-        reconnect(backoff.constant(1.0), scheduler=network.clock)
+    subscription = servers.source.pipe(
+        reconnect(backoff.constant(1.0), scheduler=servers.clock)
     ).subscribe(use)
-    network.clock.run(2)
-    assert network.dials[0].transport.sent[0].code == 1011
-    assert network.times == [0.0, 1.1]
+    servers.clock.run(2)
+    assert servers.dials[0].transport.sent[0].code == 1011
+    assert servers.times == [0.0, 1.1]
     [record] = caplog.records
     assert record.exc_info
     assert isinstance(record.exc_info[1], LookupError)
     subscription.dispose()
-    network.check_nothing_left()
+    servers.check_nothing_left()
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1.0])
@@ -607,17 +607,17 @@ def test_a_subscriber_that_disposes_and_raises_closes_with_1011_too(
     seconds: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A subscriber that disposes and then raises closes with 1011, not with 1000."""
-    network = VirtualServers(lambda dial: dial.later(seconds, lambda: open_for()(dial)))
+    servers = VirtualServers(lambda dial: dial.later(seconds, lambda: open_for()(dial)))
     subscription = SerialDisposable()
 
     def use(_: AnyConnection) -> None:
         subscription.dispose()
         raise LookupError("a mistake")
 
-    feed = network.source.pipe(reconnect(scheduler=network.clock))
+    feed = servers.source.pipe(reconnect(scheduler=servers.clock))
     subscription.disposable = feed.subscribe(use)
-    network.check_nothing_left()
-    [dial] = network.dials
+    servers.check_nothing_left()
+    [dial] = servers.dials
     assert [sent.code for sent in dial.transport.sent] == [1011]
     assert len(caplog.records) == 1
 
@@ -625,12 +625,12 @@ def test_a_subscriber_that_disposes_and_raises_closes_with_1011_too(
 @pytest.mark.parametrize("seconds", [0.0, 1.0])
 def test_first_closes_the_connection_that_it_took(seconds: float) -> None:
     """`first()` disposes within `on_next`, which closes the connection with 1000."""
-    network = VirtualServers(lambda dial: dial.later(seconds, lambda: open_for()(dial)))
-    connections = network.source.pipe(reconnect(scheduler=network.clock))
-    taken = Subscriber(connections.pipe(ops.first()), network.clock)
-    network.check_nothing_left()
+    servers = VirtualServers(lambda dial: dial.later(seconds, lambda: open_for()(dial)))
+    connections = servers.source.pipe(reconnect(scheduler=servers.clock))
+    taken = Subscriber(connections.pipe(ops.first()), servers.clock)
+    servers.check_nothing_left()
     assert len(taken.values) == 1
-    assert network.dials[0].transport.sent[0].code == 1000
+    assert servers.dials[0].transport.sent[0].code == 1000
 
 
 @pytest.mark.parametrize("meet", [fail_with(TypeError("final")), open_for(1.0, 4001)])
@@ -638,9 +638,9 @@ def test_an_error_without_on_error_is_logged_once(
     meet: OnDial, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A final error is logged once if the subscriber has no `on_error`."""
-    network = VirtualServers(meet)
-    network.source.pipe(reconnect(scheduler=network.clock)).subscribe()
-    network.check_nothing_left()
+    servers = VirtualServers(meet)
+    servers.source.pipe(reconnect(scheduler=servers.clock)).subscribe()
+    servers.check_nothing_left()
     [record] = caplog.records
     assert record.levelno == logging.ERROR
     assert "no on_error handles it" in record.message
@@ -650,9 +650,9 @@ def test_a_subscriber_that_raises_in_on_completed_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """An exception from `on_completed` is logged."""
-    network = VirtualServers(open_for(1.0, 1000))
-    network.source.pipe(reconnect(scheduler=network.clock)).subscribe(on_completed=raise_error)
-    network.check_nothing_left()
+    servers = VirtualServers(open_for(1.0, 1000))
+    servers.source.pipe(reconnect(scheduler=servers.clock)).subscribe(on_completed=raise_error)
+    servers.check_nothing_left()
     [record] = caplog.records
     assert "ended, which raised" in record.message
 
@@ -661,16 +661,16 @@ def test_a_subscriber_of_status_that_raises_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """An exception of a subscriber of `status` is logged each time and stops nothing."""
-    network = VirtualServers(open_for(1.0, 1001), open_for())
+    servers = VirtualServers(open_for(1.0, 1001), open_for())
     statuses = Subject[Status]()
     statuses.subscribe(raise_error)
     subscriber: Subscriber[AnyConnection] = Subscriber(
-        network.source.pipe(
-            reconnect(backoff.constant(1.0), status=statuses, scheduler=network.clock)
+        servers.source.pipe(
+            reconnect(backoff.constant(1.0), status=statuses, scheduler=servers.clock)
         ),
-        network.clock,
+        servers.clock,
     )
-    network.clock.run(3)
+    servers.clock.run(3)
     assert len(subscriber.values) == 2
     assert len(caplog.records) == 6
 
@@ -686,13 +686,13 @@ def test_a_second_connection_of_one_dial_is_closed(caplog: pytest.LogCaptureFixt
         surplus.open()
         dial.observer.on_next(surplus.session.connection)  # type: ignore[union-attr] # it is open
 
-    network = VirtualServers(twice)
-    surplus = Dial(network.clock, Subject())
-    subscriber = Subscriber(network.source.pipe(reconnect(scheduler=network.clock)), network.clock)
-    network.clock.run(30)
+    servers = VirtualServers(twice)
+    surplus = Dial(servers.clock, Subject())
+    subscriber = Subscriber(servers.source.pipe(reconnect(scheduler=servers.clock)), servers.clock)
+    servers.clock.run(30)
     assert len(subscriber.values) == 1
     assert surplus.is_over
-    assert not network.dials[0].is_over
+    assert not servers.dials[0].is_over
     assert "may open only one connection" in caplog.text
 
 
@@ -728,11 +728,11 @@ def test_a_source_may_complete_after_its_connection() -> None:
 
 def test_a_source_that_raises_when_subscribed_fails() -> None:
     """A source that raises when subscribed fails the subscriber, as RxPY turns it into an error."""
-    network = VirtualServers()
+    servers = VirtualServers()
     nothing: Observable[AnyConnection] = Observable(raise_error)
-    subscriber = Subscriber(nothing.pipe(reconnect(scheduler=network.clock)), network.clock)
+    subscriber = Subscriber(nothing.pipe(reconnect(scheduler=servers.clock)), servers.clock)
     assert isinstance(subscriber.error, LookupError)
-    assert network.clock.pending == 0
+    assert servers.clock.pending == 0
 
 
 def test_ten_thousand_dials_that_fail_at_once_do_not_recurse() -> None:
@@ -747,21 +747,21 @@ def test_ten_thousand_dials_that_fail_at_once_do_not_recurse() -> None:
 
 def test_a_thousand_connections_that_are_over_at_once_do_not_recurse() -> None:
     """1000 connections, each lost while it is emitted, do not recurse."""
-    network = VirtualServers(*[open_for()] * 1000, fail_with(TypeError("enough")))
+    servers = VirtualServers(*[open_for()] * 1000, fail_with(TypeError("enough")))
     operator = reconnect(
         backoff.constant(0.0),
         lambda cause: not isinstance(cause, TypeError),
-        scheduler=network.clock,
+        scheduler=servers.clock,
     )
     told: list[AnyConnection] = []
     errors: list[Exception] = []
 
     def lose(connection: AnyConnection) -> None:
         told.append(connection)
-        network.dials[-1].peer.lost()
+        servers.dials[-1].peer.lost()
 
-    network.source.pipe(operator).subscribe(lose, errors.append)
-    network.clock.run(0)
+    servers.source.pipe(operator).subscribe(lose, errors.append)
+    servers.clock.run(0)
     assert len(told) == 1000
     assert isinstance(errors[0], TypeError)
 
@@ -783,10 +783,10 @@ def test_without_a_scheduler_and_a_loop_the_subscription_fails() -> None:
 
 def test_the_scheduler_of_the_subscription_is_used() -> None:
     """Without a scheduler argument, the scheduler of the subscription is used."""
-    network = VirtualServers(fail_with(NOBODY))
-    network.source.pipe(reconnect(backoff.constant(2.0))).subscribe(scheduler=network.clock)
-    network.clock.run(5)
-    assert network.times == [0.0, 2.0, 4.0]
+    servers = VirtualServers(fail_with(NOBODY))
+    servers.source.pipe(reconnect(backoff.constant(2.0))).subscribe(scheduler=servers.clock)
+    servers.clock.run(5)
+    assert servers.times == [0.0, 2.0, 4.0]
 
 
 # --- random faults ------------------------------------------------------------------------------
@@ -827,18 +827,18 @@ def test_the_status_is_right_over_a_thousand_random_faults(seed: int) -> None:
     client.clock.run(1)
     assert isinstance(client.status.values[-1], Open)
     client.subscriber.subscription.dispose()
-    client.network.check_nothing_left()
+    client.servers.check_nothing_left()
 
 
 def check_status(client: ReconnectingClient, where: str) -> None:
     """Check that the latest status matches the dials and connections."""
     status = client.status.values[-1]
-    dial = client.network.dials[-1]
+    dial = client.servers.dials[-1]
     is_open = dial.session is not None and not dial.is_over
     assert isinstance(status, Open) == (is_open and not dial.disposed), where
     assert isinstance(status, Connecting) == (not dial.disposed and not is_open), where
     assert isinstance(status, Waiting) == dial.disposed, where
-    assert all(each.is_over and each.disposed for each in client.network.dials[:-1]), where
+    assert all(each.is_over and each.disposed for each in client.servers.dials[:-1]), where
 
 
 @settings(deadline=None, max_examples=200)
@@ -863,7 +863,7 @@ def test_disposing_at_any_time_leaves_nothing(
     client.subscriber.subscription.dispose()
     assert client.status.names[-1] == "Closed"
     dials = len(client.times)
-    client.network.check_nothing_left()
+    client.servers.check_nothing_left()
     assert len(client.times) == dials
     assert all(one <= other for one, other in pairwise(client.times))
     assert len(client.subscriber.ends) <= 1

@@ -28,8 +28,8 @@ REFUSED = HandshakeError("no", 401, {})
 def test_the_first_subscriber_opens_and_the_last_closes() -> None:
     """The first subscriber opens the connection, the last one closes it with 1000."""
     client = VirtualSubject()
-    assert client.network.dials == []
-    first, second = client.notes(), client.notes()
+    assert client.servers.dials == []
+    first, second = client.subscribe(), client.subscribe()
     [dial] = client.dials
     dial.peer.message("a")
     assert first.values == second.values == ["a"]
@@ -47,8 +47,8 @@ def test_the_first_subscriber_opens_and_the_last_closes() -> None:
 def test_subscribing_again_dials_again() -> None:
     """A subscriber after the last one left gets a new connection while the old one closes."""
     client = VirtualSubject()
-    client.notes().subscription.dispose()
-    again = client.notes()
+    client.subscribe().subscription.dispose()
+    again = client.subscribe()
     assert len(client.dials) == 2
     client.dials[0].peer.message("late")
     client.dials[1].peer.message("new")
@@ -60,13 +60,13 @@ def test_subscribing_again_dials_again() -> None:
 def test_a_lost_connection_is_dialled_again() -> None:
     """Subscribers get the messages of all connections as one stream."""
     client = VirtualSubject()
-    notes = client.notes()
+    subscriber = client.subscribe()
     for number in range(3):
         client.dials[-1].peer.message(f"{number}")
         client.dials[-1].peer.lost()
         client.run(1.0)
-    assert notes.values == ["0", "1", "2"]
-    assert notes.ends == []
+    assert subscriber.values == ["0", "1", "2"]
+    assert subscriber.ends == []
     assert (
         client.names
         == ["Closed", "Connecting", "Open"]
@@ -79,14 +79,14 @@ def test_a_lost_connection_is_dialled_again() -> None:
         ]
         * 3
     )
-    client.check_nothing_left(notes.subscription.dispose)
+    client.check_nothing_left(subscriber.subscription.dispose)
 
 
 def test_messages_are_queued_until_there_is_a_connection() -> None:
     """Messages are queued while there is no connection, and sent once it is open."""
     client = VirtualSubject(fail_with(ConnectError("nobody")), open_at_once())
     client.feed.on_next("before")
-    notes = client.notes()
+    subscriber = client.subscribe()
     client.feed.on_next("waiting")
     assert client.feed.stats.queued == 2
     assert client.feed.stats.queued_bytes == len("before") + len("waiting")
@@ -95,7 +95,7 @@ def test_messages_are_queued_until_there_is_a_connection() -> None:
     assert received_by(client.dials[1]) == ["before", "waiting", "open"]
     assert client.feed.stats.sent == 3
     assert client.feed.stats.queued == 0
-    client.check_nothing_left(notes.subscription.dispose)
+    client.check_nothing_left(subscriber.subscription.dispose)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_messages_are_queued_until_there_is_a_connection() -> None:
 def test_a_completion_or_a_close_is_final(pushed: Close | None, code: int) -> None:
     """A completion or a `Close` is sent after queued messages, completes, and ends dialling."""
     client = VirtualSubject(never_open, open_at_once())
-    notes = client.notes()
+    subscriber = client.subscribe()
     client.dials[0].observer.on_error(ConnectError("nobody"))
     client.feed.on_next("last")
     if pushed is None:
@@ -117,7 +117,7 @@ def test_a_completion_or_a_close_is_final(pushed: Close | None, code: int) -> No
     assert received_by(dial) == ["last"]
     client.answer_close(dial)
     assert close_code_of(dial) == code
-    assert notes.ends == [None]
+    assert subscriber.ends == [None]
     last = client.statuses.values[-1]
     assert last == Closed(Close(code, pushed.reason if pushed else ""))
     assert len(client.dials) == 2
@@ -130,11 +130,11 @@ def test_a_completion_or_a_close_is_final(pushed: Close | None, code: int) -> No
 def test_on_error_closes(error: Exception, code: int, caplog: pytest.LogCaptureFixture) -> None:
     """`on_error` closes with 1011 or the code of a `ConnectionClosed`, and completes."""
     client = VirtualSubject()
-    notes = client.notes()
+    subscriber = client.subscribe()
     client.feed.on_error(error)
     client.answer_close(client.dials[0])
     assert close_code_of(client.dials[0]) == code
-    assert notes.ends == [None]
+    assert subscriber.ends == [None]
     assert len(caplog.records) == (code == 1011)
     client.check_nothing_left()
 
@@ -143,25 +143,25 @@ def test_after_the_end_nothing_is_sent() -> None:
     """Messages after the end are dropped and reported, until somebody subscribes again."""
     client = VirtualSubject()
     client.watch_drops()
-    client.notes()
+    client.subscribe()
     client.feed.on_completed()
     client.feed.on_next("late")
     client.feed.on_completed()
     assert client.dropped == [("late", "closed")]
     client.answer_close(client.dials[0])
     client.feed.on_next("again")
-    notes = client.notes()
+    subscriber = client.subscribe()
     assert received_by(client.dials[1]) == ["again"]
-    client.check_nothing_left(notes.subscription.dispose)
+    client.check_nothing_left(subscriber.subscription.dispose)
 
 
 def test_on_completed_without_queued_messages_stops_dialling() -> None:
     """`on_completed` while dialling or waiting ends at once if no message is queued."""
     for meets in (never_open, fail_with(ConnectError("nobody"))):
         client = VirtualSubject(meets)
-        notes = client.notes()
+        subscriber = client.subscribe()
         client.feed.on_completed()
-        assert notes.ends == [None]
+        assert subscriber.ends == [None]
         assert client.names[-1] == "Closed"
         client.check_nothing_left()
 
@@ -169,12 +169,12 @@ def test_on_completed_without_queued_messages_stops_dialling() -> None:
 def test_subscribing_within_the_final_closed_status_opens_a_new_connection() -> None:
     """A subscription from within the `Closed` status of an end opens a new connection."""
     client = VirtualSubject(never_open, open_at_once())
-    first = client.notes()
+    first = client.subscribe()
     later: list[Any] = []
 
     def subscribe(status: object) -> None:
         if isinstance(status, Closed) and not later:
-            later.append(client.notes())
+            later.append(client.subscribe())
 
     client.feed.status.subscribe(subscribe)
     client.feed.on_completed()
@@ -193,10 +193,10 @@ def test_an_end_without_a_connection_or_messages_has_no_effect(
     client.feed.on_completed()
     client.feed.on_error(ValueError("lost"))
     assert "lost" in caplog.text
-    notes = client.notes()
+    subscriber = client.subscribe()
     client.feed.on_next("a")
     assert received_by(client.dials[0]) == ["a"]
-    client.check_nothing_left(notes.subscription.dispose)
+    client.check_nothing_left(subscriber.subscription.dispose)
 
 
 def test_messages_and_an_end_wait_for_the_first_subscriber() -> None:
@@ -204,20 +204,20 @@ def test_messages_and_an_end_wait_for_the_first_subscriber() -> None:
     client = VirtualSubject()
     client.feed.on_next("a")
     client.feed.on_completed()
-    notes = client.notes()
+    subscriber = client.subscribe()
     assert received_by(client.dials[0]) == ["a"]
     client.answer_close(client.dials[0])
-    assert notes.ends == [None]
+    assert subscriber.ends == [None]
     client.check_nothing_left()
 
 
 def test_final_ends_reach_subscribers_and_subscribing_again_dials() -> None:
     """A final error fails all subscribers, a 1000 completes them; subscribing again dials."""
     client = VirtualSubject(fail_with(REFUSED), open_at_once())
-    notes = client.notes()
-    assert notes.ends == [REFUSED]
+    subscriber = client.subscribe()
+    assert subscriber.ends == [REFUSED]
     assert client.statuses.values[-1] == Closed(None, REFUSED)
-    again = client.notes()
+    again = client.subscribe()
     client.dials[1].peer.close(1000)
     client.run()
     assert again.ends == [None]
@@ -236,11 +236,11 @@ def test_subscribing_again_within_on_error_waits_for_the_next_connection() -> No
     """A subscription from within `on_error` does not get the same error."""
     client = VirtualSubject(fail_with(REFUSED), never_open)
     second = []
-    client.feed.subscribe(on_error=lambda error: second.append(client.notes()))
-    other = client.notes()
+    client.feed.subscribe(on_error=lambda error: second.append(client.subscribe()))
+    other = client.subscribe()
     client.run()
     assert len(client.dials) == 2
-    assert [notes.ends for notes in second] == [[]]
+    assert [subscriber.ends for subscriber in second] == [[]]
     other.subscription.dispose()
     client.check_nothing_left(second[0].subscription.dispose)
 
@@ -257,14 +257,14 @@ def test_opening_messages_are_sent_first() -> None:
     client = VirtualSubject(opening=opening)
     client.feed.on_next("a")
     client.feed.status.subscribe(lambda status: client.feed.on_next(type(status).__name__))
-    notes = client.notes()
+    subscriber = client.subscribe()
     [dial] = client.dials
     assert received_by(dial) == ["login", "hello", "a", "Closed", "Connecting", "Open"]
     assert seen == [client.conn]
     dial.peer.lost()
     client.run(1.0)
     assert received_by(client.dials[1])[:2] == ["login", "hello"]
-    client.check_nothing_left(notes.subscription.dispose)
+    client.check_nothing_left(subscriber.subscription.dispose)
 
 
 def test_an_opening_that_raises_is_final(caplog: pytest.LogCaptureFixture) -> None:
@@ -274,17 +274,17 @@ def test_an_opening_that_raises_is_final(caplog: pytest.LogCaptureFixture) -> No
         raise ValueError("no ticket")
 
     client = VirtualSubject(opening=opening)
-    notes = client.notes()
+    subscriber = client.subscribe()
     client.feed.on_next("a")
     [dial] = client.dials
     client.answer_close(dial)
     assert close_code_of(dial) == 1011
     assert received_by(dial) == []
-    assert isinstance(notes.error, OpeningError)
-    assert isinstance(notes.error.__cause__, ValueError)
+    assert isinstance(subscriber.error, OpeningError)
+    assert isinstance(subscriber.error.__cause__, ValueError)
     last = client.statuses.values[-1]
     assert isinstance(last, Closed)
-    assert last.error is notes.error
+    assert last.error is subscriber.error
     assert "no ticket" in caplog.text
     assert client.feed.stats.queued == 1
     client.check_nothing_left()
@@ -295,11 +295,11 @@ def test_connection_is_set_when_status_emits_open() -> None:
     client = VirtualSubject()
     is_set = []
     client.feed.status.subscribe(lambda status: is_set.append(client.feed.connection is not None))
-    notes = client.notes()
+    subscriber = client.subscribe()
     client.dials[0].peer.lost()
     client.run()
     assert is_set == [False, False, True, False, False]
-    client.check_nothing_left(notes.subscription.dispose)
+    client.check_nothing_left(subscriber.subscription.dispose)
 
 
 @pytest.mark.parametrize("late", [True, False])
@@ -336,36 +336,36 @@ def test_disposing_within_any_status_leaves_nothing(at: str, late: bool) -> None
 def test_replacing_the_subscription_within_a_status_dials_once() -> None:
     """Disposing and subscribing again within a status opens no second connection."""
     client = VirtualSubject(never_open)
-    notes: list[Any] = []
+    subscribers: list[Any] = []
 
     def swap(status: object) -> None:
-        if type(status).__name__ == "Connecting" and len(notes) == 1:
-            notes[0].subscription.dispose()
-            notes.append(client.notes())
+        if type(status).__name__ == "Connecting" and len(subscribers) == 1:
+            subscribers[0].subscription.dispose()
+            subscribers.append(client.subscribe())
 
     client.feed.status.subscribe(swap)
-    notes.append(client.notes())
+    subscribers.append(client.subscribe())
     client.run()
     assert "Connecting" in client.names
-    client.check_nothing_left(notes[-1].subscription.dispose)
+    client.check_nothing_left(subscribers[-1].subscription.dispose)
 
 
 def test_a_subscriber_that_replaces_the_last_on_a_final_status_is_not_failed() -> None:
-    """The final error of one run does not reach a subscriber that `Closed` brought."""
+    """The final error of one run does not reach a subscribers that `Closed` brought."""
     client = VirtualSubject(never_open, open_at_once())
-    notes = [client.notes()]
+    subscribers = [client.subscribe()]
 
     def swap(status: object) -> None:
         if isinstance(status, Closed) and status.error is not None:
-            notes[0].subscription.dispose()
-            notes.append(client.notes())
+            subscribers[0].subscription.dispose()
+            subscribers.append(client.subscribe())
 
     client.feed.status.subscribe(swap)
     client.dials[0].observer.on_error(REFUSED)
     client.dials[1].peer.message("a")
-    assert [each.values for each in notes] == [[], ["a"]]
-    assert [each.ends for each in notes] == [[], []]
-    client.check_nothing_left(notes[1].subscription.dispose)
+    assert [each.values for each in subscribers] == [[], ["a"]]
+    assert [each.ends for each in subscribers] == [[], []]
+    client.check_nothing_left(subscribers[1].subscription.dispose)
 
 
 def test_a_subscriber_that_raises_goes_to_errors_or_closes(
@@ -378,11 +378,11 @@ def test_a_subscriber_that_raises_goes_to_errors_or_closes(
 
     client = VirtualSubject()
     client.feed.subscribe(failing)
-    notes = client.notes()
+    subscriber = client.subscribe()
     faults = errors_of(client)
     client.dials[0].peer.message("a")
     assert [str(fault) for fault in faults] == ["a"]
-    assert notes.values == ["a"]
+    assert subscriber.values == ["a"]
     assert client.names[-1] == "Open"
     client.dials[0].peer.lost()
     client.run(1.0)
@@ -412,7 +412,7 @@ def errors_of(client: VirtualSubject) -> list[Exception]:
 def test_faults_close_again_after_errors_is_unsubscribed() -> None:
     """After the last subscriber of `errors` left, a fault closes the connection again."""
     client = VirtualSubject()
-    client.notes()
+    client.subscribe()
     errors: list[Exception] = []
     subscription = client.feed.errors.subscribe(errors.append)
     client.conn.outgoing.on_next(object())
@@ -432,10 +432,10 @@ def test_a_subscriber_of_status_that_raises_is_logged(caplog: pytest.LogCaptureF
         raise ValueError("status")
 
     client.feed.status.subscribe(failing)
-    notes = client.notes()
+    subscriber = client.subscribe()
     assert client.names[-1] == "Open"
     assert {record.levelno for record in caplog.records} == {logging.ERROR}
-    client.check_nothing_left(notes.subscription.dispose)
+    client.check_nothing_left(subscriber.subscription.dispose)
 
 
 def test_a_watcher_is_no_subscriber() -> None:
@@ -444,10 +444,10 @@ def test_a_watcher_is_no_subscriber() -> None:
     seen: list[object] = []
     client.feed.watch(Observer(seen.append))
     assert client.dials == []
-    notes = client.notes()
+    subscriber = client.subscribe()
     client.dials[0].peer.message("a")
     assert seen == ["a"]
-    notes.subscription.dispose()
+    subscriber.subscription.dispose()
     assert close_code_of(client.dials[0]) == 1000
     client.check_nothing_left()
 
@@ -457,7 +457,7 @@ def test_repr() -> None:
     client = VirtualSubject(never_open)
     feed = client.feed
     assert repr(feed) == "<WebSocketSubject Closed, 0 subscribers, 0 channels, 0 queued>"
-    notes = client.notes()
+    subscriber = client.subscribe()
     feed.channel("a", "b", bool).subscribe()
     feed.on_next("x")
     assert repr(feed) == "<WebSocketSubject Connecting, 1 subscriber, 1 channel, 1 queued>"
@@ -466,7 +466,7 @@ def test_repr() -> None:
         "<WebSocketSubject ws://peer.example/ Open, 1 subscriber, 1 channel, 0 queued>"
     )
     feed.dispose()
-    client.check_nothing_left(notes.subscription.dispose)
+    client.check_nothing_left(subscriber.subscription.dispose)
     url = "ws://me:secret@peer.example/x?token=1"
     assert "ws://peer.example/x Closed" in repr(rxws.WebSocketSubject(url))
 
@@ -481,12 +481,12 @@ def test_a_close_is_sent_to_a_stalled_peer() -> None:
     """Disposing and completing send the close even if the transport's buffer is full."""
     for act in ("leave", "complete"):
         client = VirtualSubject()
-        notes = client.notes()
+        subscriber = client.subscribe()
         dial = client.dials[0]
         dial.peer.stop()
         client.feed.on_next("fills")
         if act == "leave":
-            notes.subscription.dispose()
+            subscriber.subscription.dispose()
             assert client.names[-1] == "Closed"
         else:
             client.feed.on_completed()
@@ -502,9 +502,9 @@ def test_on_error_without_a_connection_is_logged(
 ) -> None:
     """`on_error` without a connection ends dialling, completes, and is logged."""
     client = VirtualSubject(never_open)
-    notes = client.notes()
+    subscriber = client.subscribe()
     client.feed.on_error(ValueError("mine"))
-    assert notes.ends == [None]
+    assert subscriber.ends == [None]
     assert "mine" in caplog.text
     client.check_nothing_left()
 
@@ -512,14 +512,14 @@ def test_on_error_without_a_connection_is_logged(
 def test_a_loss_before_the_end_is_sent_is_final() -> None:
     """If the connection is lost before the end is sent, subscribers get the loss as final."""
     client = VirtualSubject()
-    notes = client.notes()
+    subscriber = client.subscribe()
     client.dials[0].peer.stop()
     client.feed.on_next("fills")
     client.feed.on_completed()
     client.dials[0].peer.lost()
     client.run(5.0)
-    assert isinstance(notes.error, ConnectionClosed)
-    assert notes.error.close.code == 1006
+    assert isinstance(subscriber.error, ConnectionClosed)
+    assert subscriber.error.close.code == 1006
     assert len(client.dials) == 1
     client.check_nothing_left()
 
@@ -527,7 +527,7 @@ def test_a_loss_before_the_end_is_sent_is_final() -> None:
 def test_an_end_behind_queued_messages_dials_again_after_a_loss() -> None:
     """If messages are queued before the end, a lost connection is dialled again."""
     client = VirtualSubject()
-    notes = client.notes()
+    subscriber = client.subscribe()
     client.dials[0].peer.stop()
     client.feed.on_next("fills")
     client.feed.on_next("x")
@@ -536,18 +536,18 @@ def test_an_end_behind_queued_messages_dials_again_after_a_loss() -> None:
     client.run(1.0)
     assert (received_by(client.dials[1]), close_code_of(client.dials[1])) == (["x"], 1000)
     client.answer_close(client.dials[1])
-    assert notes.ends == [None]
+    assert subscriber.ends == [None]
     client.check_nothing_left()
 
 
 def test_an_end_behind_queued_messages_waits_for_the_next_subscriber() -> None:
     """An end behind queued messages is kept if all leave, and sent for the next subscriber."""
     client = VirtualSubject(never_open, open_at_once())
-    notes = client.notes()
+    subscriber = client.subscribe()
     client.feed.on_next("x")
     client.feed.on_completed()
-    notes.subscription.dispose()
-    again = client.notes()
+    subscriber.subscription.dispose()
+    again = client.subscribe()
     client.answer_close(client.dials[1])
     assert (received_by(client.dials[1]), again.ends) == (["x"], [None])
     client.check_nothing_left()
@@ -580,10 +580,10 @@ def test_a_subscriber_that_raises_in_on_completed_is_logged(
         raise ValueError("over")
 
     client.feed.subscribe(on_completed=failing)
-    notes = client.notes()
+    subscriber = client.subscribe()
     client.dials[0].peer.close(1000)
     client.run()
-    assert notes.ends == [None]
+    assert subscriber.ends == [None]
     assert "over" in caplog.text
     client.check_nothing_left()
 
@@ -605,11 +605,11 @@ def test_subscribing_without_an_event_loop_raises() -> None:
 def test_messages_after_a_completion_and_the_last_subscriber_are_kept() -> None:
     """After a completion and the last subscriber's leaving, messages wait for the next one."""
     client = VirtualSubject()
-    notes = client.notes()
+    subscriber = client.subscribe()
     client.feed.on_completed()
-    notes.subscription.dispose()
+    subscriber.subscription.dispose()
     client.feed.on_next("x")
-    again = client.notes()
+    again = client.subscribe()
     assert received_by(client.dials[1]) == ["x"]
     client.check_nothing_left(again.subscription.dispose)
 
@@ -617,7 +617,7 @@ def test_messages_after_a_completion_and_the_last_subscriber_are_kept() -> None:
 async def test_a_given_scheduler_is_used_on_a_running_loop() -> None:
     """A given scheduler is used even if an event loop is running."""
     client = VirtualSubject(fail_with(ConnectError("nobody")), open_at_once())
-    notes = client.notes()
+    subscriber = client.subscribe()
     client.run(1.0)
     assert client.names[-1] == "Open"
     thread = threading.Thread(target=client.feed.on_next, args=("a",))
@@ -625,4 +625,4 @@ async def test_a_given_scheduler_is_used_on_a_running_loop() -> None:
     thread.join()
     client.run()
     assert received_by(client.dials[1]) == ["a"]
-    client.check_nothing_left(notes.subscription.dispose)
+    client.check_nothing_left(subscriber.subscription.dispose)

@@ -27,7 +27,7 @@ from support.virtual.subject import (
 def test_unsent_messages_go_to_the_next_connection_and_none_twice() -> None:
     """Messages not yet sent when a connection is lost go to the next one; no message twice."""
     client = VirtualSubject()
-    notes = client.notes()
+    subscriber = client.subscribe()
     client.dials[0].peer.stop()
     for number in range(5):
         client.feed.on_next(f"{number}")
@@ -39,13 +39,13 @@ def test_unsent_messages_go_to_the_next_connection_and_none_twice() -> None:
     client.run(1.0)
     assert [received_by(dial) for dial in client.dials] == [["0"], ["1", "2", "3", "4", "5"]]
     assert client.feed.stats.dropped == {}
-    client.check_nothing_left(notes.subscription.dispose)
+    client.check_nothing_left(subscriber.subscription.dispose)
 
 
 def test_a_connection_gets_no_messages_before_its_transport_runs() -> None:
     """A connection that is lost before its transport runs takes no message with it."""
     client = VirtualSubject(open_at_once(begun=False), open_at_once())
-    notes = client.notes()
+    subscriber = client.subscribe()
     client.feed.on_next("a")
     dial = client.dials[0]
     assert dial.session is not None
@@ -55,14 +55,14 @@ def test_a_connection_gets_no_messages_before_its_transport_runs() -> None:
     client.run(1.0)
     sent = [received_by(dial) for dial in client.dials]
     assert sent == [[], ["a"]]
-    client.check_nothing_left(notes.subscription.dispose)
+    client.check_nothing_left(subscriber.subscription.dispose)
 
 
 def test_queued_messages_are_sent_when_the_transport_runs() -> None:
     """Queued messages are sent in order when the connection's transport starts."""
     client = VirtualSubject(open_at_once(begun=False), opening=lambda conn: ["login"])
     client.feed.on_next("a")
-    notes = client.notes()
+    subscriber = client.subscribe()
     client.feed.on_next("b")
     dial = client.dials[0]
     assert received_by(dial) == []
@@ -70,7 +70,7 @@ def test_queued_messages_are_sent_when_the_transport_runs() -> None:
     dial.transport.attach(dial.session)
     client.run()
     assert received_by(dial) == ["login", "a", "b"]
-    client.check_nothing_left(notes.subscription.dispose)
+    client.check_nothing_left(subscriber.subscription.dispose)
 
 
 def test_each_message_is_encoded_once_on_a_connection_that_begins_later() -> None:
@@ -85,20 +85,20 @@ def test_each_message_is_encoded_once_on_a_connection_that_begins_later() -> Non
     client = VirtualSubject(open_at_once(begun=False, codec=codec))
     for value in "012":
         client.feed.on_next(value)
-    notes = client.notes()
+    subscriber = client.subscribe()
     client.feed.on_next("3")
     [dial] = client.dials
     assert dial.session is not None
     dial.transport.attach(dial.session)
     client.run()
     assert encoded == ["0", "1", "2", "3"]
-    client.check_nothing_left(notes.subscription.dispose)
+    client.check_nothing_left(subscriber.subscription.dispose)
 
 
 def test_a_slow_peer_gets_all_messages_in_order() -> None:
     """A slow peer gets all messages in order, as it reads."""
     client = VirtualSubject()
-    notes = client.notes()
+    subscriber = client.subscribe()
     peer = client.dials[0].peer
     peer.stop()
     for number in range(6):
@@ -111,13 +111,13 @@ def test_a_slow_peer_gets_all_messages_in_order() -> None:
     peer.go()
     client.run()
     assert received_by(client.dials[0]) == [f"{number}" for number in range(7)]
-    client.check_nothing_left(notes.subscription.dispose)
+    client.check_nothing_left(subscriber.subscription.dispose)
 
 
 def test_a_send_detects_a_loss_during_a_pause() -> None:
     """A send detects a lost connection while reading is paused."""
     client = VirtualSubject()
-    notes = client.notes()
+    subscriber = client.subscribe()
     hold = client.conn.flow.pause()
     client.dials[0].peer.lost()
     client.run()
@@ -126,13 +126,13 @@ def test_a_send_detects_a_loss_during_a_pause() -> None:
     client.run(1.0)
     assert received_by(client.dials[1]) == ["a"]
     hold.dispose()
-    client.check_nothing_left(notes.subscription.dispose)
+    client.check_nothing_left(subscriber.subscription.dispose)
 
 
 def test_a_send_detects_a_loss_behind_a_full_transport() -> None:
     """A send detects a lost connection even if the transport's buffer was full."""
     client = VirtualSubject()
-    notes = client.notes()
+    subscriber = client.subscribe()
     hold = client.conn.flow.pause()
     client.dials[0].peer.stop()
     client.feed.on_next("fills")
@@ -144,13 +144,13 @@ def test_a_send_detects_a_loss_behind_a_full_transport() -> None:
     client.run(1.0)
     assert received_by(client.dials[1]) == ["waits", "a"]
     hold.dispose()
-    client.check_nothing_left(notes.subscription.dispose)
+    client.check_nothing_left(subscriber.subscription.dispose)
 
 
 def test_a_connection_that_cannot_send_is_read_to_its_end() -> None:
     """If sending is lost, queued messages do not pause reading, so what came is delivered."""
     client = VirtualSubject()
-    notes = client.notes()
+    subscriber = client.subscribe()
     dial = client.dials[0]
     dial.transport.sever()
     client.run()
@@ -160,16 +160,16 @@ def test_a_connection_that_cannot_send_is_read_to_its_end() -> None:
     dial.peer.message("last words")
     dial.peer.lost()
     client.run(1.0)
-    assert notes.values == ["last words"]
+    assert subscriber.values == ["last words"]
     assert len(received_by(client.dials[1])) == 70
-    client.check_nothing_left(notes.subscription.dispose)
+    client.check_nothing_left(subscriber.subscription.dispose)
 
 
 def test_messages_after_an_end_from_another_thread_are_dropped() -> None:
     """An end from another thread counts from the moment of the call."""
     client = VirtualSubject()
     client.watch_drops()
-    client.notes()
+    client.subscribe()
     thread = threading.Thread(target=client.feed.on_completed)
     thread.start()
     thread.join()
@@ -183,43 +183,43 @@ def test_messages_after_an_end_from_another_thread_are_dropped() -> None:
 def test_queued_messages_pause_reading() -> None:
     """More than 64 KiB of queued messages pause reading until the peer has caught up."""
     client = VirtualSubject()
-    notes = client.notes()
+    subscriber = client.subscribe()
     dial = client.dials[0]
     dial.peer.stop()
     for _ in range(70):
         client.feed.on_next("x" * 1000)
     assert not dial.transport.reading
     dial.peer.message("waits")
-    assert notes.values == []
+    assert subscriber.values == []
     dial.peer.go()
     client.run()
-    assert notes.values == ["waits"]
-    client.check_nothing_left(notes.subscription.dispose)
+    assert subscriber.values == ["waits"]
+    client.check_nothing_left(subscriber.subscription.dispose)
 
 
 def test_a_loss_is_detected_while_queued_messages_pause_reading() -> None:
     """A lost connection is detected even while queued messages pause reading."""
     client = VirtualSubject()
-    notes = client.notes()
+    subscriber = client.subscribe()
     client.dials[0].peer.stop()
     for _ in range(70):
         client.feed.on_next("x" * 1000)
     client.dials[0].peer.lost()
     client.run(1.0)
     assert [len(received_by(dial)) for dial in client.dials] == [1, 69]
-    client.check_nothing_left(notes.subscription.dispose)
+    client.check_nothing_left(subscriber.subscription.dispose)
 
 
 def test_a_stalled_peer_is_aborted_and_the_next_connection_gets_the_queue() -> None:
     """After `send_timeout` the connection is aborted; the next one gets the queue."""
     client = VirtualSubject(open_at_once(send_timeout=5.0), open_at_once())
-    notes = client.notes()
+    subscriber = client.subscribe()
     client.dials[0].peer.stop()
     client.feed.on_next("a")
     client.feed.on_next("b")
     client.run(6.5)
     assert [received_by(dial) for dial in client.dials] == [["a"], ["b"]]
-    client.check_nothing_left(notes.subscription.dispose)
+    client.check_nothing_left(subscriber.subscription.dispose)
 
 
 def test_sends_within_on_next_keep_order() -> None:
@@ -235,7 +235,7 @@ def test_sends_within_on_next_keep_order() -> None:
 def test_a_subscriber_of_outgoing_may_send() -> None:
     """A message sent from within a subscriber of `outgoing` goes to the end of the queue."""
     client = VirtualSubject(never_open)
-    notes = client.notes()
+    subscriber = client.subscribe()
     for value in "abc":
         client.feed.on_next(value)
 
@@ -250,7 +250,7 @@ def test_a_subscriber_of_outgoing_may_send() -> None:
     client.feed.status.subscribe(watch)
     open_at_once()(client.dials[0])
     assert received_by(client.dials[0]) == ["a", "b", "c", "aa", "bb", "cc"]
-    client.check_nothing_left(notes.subscription.dispose)
+    client.check_nothing_left(subscriber.subscription.dispose)
 
 
 @pytest.mark.promise("stale")
@@ -260,14 +260,14 @@ def test_expired_messages_are_never_sent() -> None:
     client.watch_drops()
     client.feed.on_next("old")
     client.run(3.0)
-    notes = client.notes()
+    subscriber = client.subscribe()
     client.feed.on_next("young")
     client.run(2.5)
     open_at_once()(client.dials[0])
     assert received_by(client.dials[0]) == ["young"]
     assert client.dropped == [("old", "expired")]
     assert client.feed.stats.dropped == {"expired": 1}
-    client.check_nothing_left(notes.subscription.dispose)
+    client.check_nothing_left(subscriber.subscription.dispose)
 
 
 @pytest.mark.promise("stale")
@@ -284,9 +284,9 @@ def test_a_full_queue_drops_and_reports() -> None:
         assert client.dropped == [(value, "overflow") for value in dropped]
         assert client.feed.stats.dropped == {"overflow": 2}
         assert client.feed.stats.queued == 2
-        notes = client.notes()
+        subscriber = client.subscribe()
         assert received_by(client.dials[0]) == kept
-        client.check_nothing_left(notes.subscription.dispose)
+        client.check_nothing_left(subscriber.subscription.dispose)
 
 
 def test_latest_replaces_queued_messages() -> None:
@@ -296,20 +296,20 @@ def test_latest_replaces_queued_messages() -> None:
     for value in ("a1", "b1", "a2"):
         client.feed.on_next(value)
     assert client.dropped == [("a1", "conflated")]
-    notes = client.notes()
+    subscriber = client.subscribe()
     assert received_by(client.dials[0]) == ["a2", "b1"]
-    client.check_nothing_left(notes.subscription.dispose)
+    client.check_nothing_left(subscriber.subscription.dispose)
 
 
 def test_a_key_that_fails_is_a_fault(caplog: pytest.LogCaptureFixture) -> None:
     """If the key function raises, the message is dropped, counted and reported."""
     client = VirtualSubject(never_open, queue_overflow=overflow.latest(lambda value: value[0]))
     client.watch_drops()
-    notes = client.notes()
+    subscriber = client.subscribe()
     client.feed.on_next("")
     assert client.dropped == [("", "fault")]
     assert "the key of overflow.latest failed" in caplog.text
-    client.check_nothing_left(notes.subscription.dispose)
+    client.check_nothing_left(subscriber.subscription.dispose)
 
 
 def test_unobserved_drops_are_logged_once_per_connection(
@@ -317,7 +317,7 @@ def test_unobserved_drops_are_logged_once_per_connection(
 ) -> None:
     """Without a subscriber of `drops`, counts are logged once, when a connection opens."""
     client = VirtualSubject(never_open, queue=300, ttl=5.0)
-    notes = client.notes()
+    subscriber = client.subscribe()
     for number in range(10):
         client.feed.on_next(f"{number}")
     client.run(6.0)
@@ -327,14 +327,14 @@ def test_unobserved_drops_are_logged_once_per_connection(
     assert "8 overflow, 2 expired" in record.getMessage()
     client.feed.on_next("x")
     assert len(caplog.records) == 1
-    client.check_nothing_left(notes.subscription.dispose)
+    client.check_nothing_left(subscriber.subscription.dispose)
 
 
 def test_drops_above_the_bound_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     """Of the drops by a thread, the latest 1000 are emitted and the rest are logged as a count."""
     client = VirtualSubject(never_open, queue=1)
     client.watch_drops()
-    notes = client.notes()
+    subscriber = client.subscribe()
 
     def push() -> None:
         for number in range(1501):
@@ -349,7 +349,7 @@ def test_drops_above_the_bound_are_logged(caplog: pytest.LogCaptureFixture) -> N
     open_at_once()(client.dials[0])
     [record] = caplog.records
     assert record.getMessage().endswith(": 500 overflow")
-    client.check_nothing_left(notes.subscription.dispose)
+    client.check_nothing_left(subscriber.subscription.dispose)
 
 
 def test_a_message_that_cannot_be_encoded_is_dropped_as_a_fault() -> None:
@@ -358,7 +358,7 @@ def test_a_message_that_cannot_be_encoded_is_dropped_as_a_fault() -> None:
     client.watch_drops()
     faults: list[Exception] = []
     client.feed.errors.subscribe(faults.append)
-    notes = client.notes()
+    subscriber = client.subscribe()
     thing = object()
     client.feed.on_next(thing)
     client.feed.on_next("b")
@@ -367,7 +367,7 @@ def test_a_message_that_cannot_be_encoded_is_dropped_as_a_fault() -> None:
     assert received_by(client.dials[0]) == ["b"]
     assert client.dropped == [(thing, "fault")]
     assert [type(fault) for fault in faults] == [EncodeError]
-    client.check_nothing_left(notes.subscription.dispose)
+    client.check_nothing_left(subscriber.subscription.dispose)
 
 
 def test_queued_bytes_are_those_of_encoded_messages() -> None:
@@ -380,7 +380,7 @@ def test_queued_bytes_are_those_of_encoded_messages() -> None:
 def test_messages_from_threads_keep_each_threads_order() -> None:
     """Messages from threads are sent in the order of each thread."""
     client = VirtualSubject()
-    notes = client.notes()
+    subscriber = client.subscribe()
 
     def push(name: str) -> None:
         for number in range(100):
@@ -401,16 +401,16 @@ def test_messages_from_threads_keep_each_threads_order() -> None:
         for name in "ab":
             mine = [message for message in sent if str(message)[1] == name]
             assert mine == [f"{round_}{name}{number}" for number in range(100)]
-    client.check_nothing_left(notes.subscription.dispose)
+    client.check_nothing_left(subscriber.subscription.dispose)
 
 
 def test_another_thread_may_end_or_dispose() -> None:
     """Another thread may dispose, complete, close or fail the subject."""
     for act in ("leave", "complete", "close", "fail", "dispose"):
         client = VirtualSubject()
-        notes = client.notes()
+        subscriber = client.subscribe()
         do = {
-            "leave": notes.subscription.dispose,
+            "leave": subscriber.subscription.dispose,
             "complete": client.feed.on_completed,
             "close": lambda: client.feed.on_next(Close(4001)),  # noqa: B023 # runs in this round
             "fail": lambda: client.feed.on_error(  # noqa: B023 # likewise
@@ -431,7 +431,7 @@ def test_another_thread_may_end_or_dispose() -> None:
 def test_a_pause_outlives_a_connection() -> None:
     """A pause of the subject also pauses the next connection, until it is disposed."""
     client = VirtualSubject()
-    notes = client.notes()
+    subscriber = client.subscribe()
     hold = client.feed._lifecycle.pauses.pause()
     assert not client.dials[0].transport.reading
     client.conn.outgoing.on_next(Close(1012))
@@ -440,12 +440,12 @@ def test_a_pause_outlives_a_connection() -> None:
     assert len(client.dials) == 2
     assert not client.dials[1].transport.reading
     client.dials[1].peer.message("a")
-    assert notes.values == []
+    assert subscriber.values == []
     hold.dispose()
     hold.dispose()
     client.run()
-    assert notes.values == ["a"]
-    client.check_nothing_left(notes.subscription.dispose)
+    assert subscriber.values == ["a"]
+    client.check_nothing_left(subscriber.subscription.dispose)
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -467,7 +467,7 @@ def test_over_random_faults_messages_are_sent_once_and_in_order(seed: int) -> No
     client = VirtualSubject(*meets, open_at_once(), opening=lambda conn: ["login"])
     client.watch_drops()
     channel = client.feed.channel("+", "-", lambda value: True)
-    other, notes = client.notes(), client.notes(channel)
+    other, subscriber = client.subscribe(), client.subscribe(channel)
     pushed: list[str] = []
     for step in range(200):
         dial = client.dials[-1]
@@ -487,8 +487,8 @@ def test_over_random_faults_messages_are_sent_once_and_in_order(seed: int) -> No
             else:
                 dial.peer.lost() if rng.random() < 0.5 else dial.peer.close(1012)
         elif act < 0.7:
-            notes.subscription.dispose()
-            notes = client.notes(channel)
+            subscriber.subscription.dispose()
+            subscriber = client.subscribe(channel)
         else:
             client.run(rng.choice([0.0, 0.1, 1.0]))
     dial = client.dials[-1]
@@ -509,5 +509,5 @@ def test_over_random_faults_messages_are_sent_once_and_in_order(seed: int) -> No
         asked = [message for message in sent if message in {"+", "-"}]
         assert asked == (["+", "-"] * len(asked))[: len(asked)], f"seed {seed}"
     assert client.dropped == []
-    notes.subscription.dispose()
+    subscriber.subscription.dispose()
     client.check_nothing_left(other.subscription.dispose)

@@ -69,9 +69,9 @@ def test_a_recording_is_not_a_subscriber() -> None:
     virtual.run(5)
     assert events_of(recording, "incoming") == []
     assert not virtual.transport.reading
-    notes = virtual.watch(virtual.conn.incoming)
+    subscriber = virtual.watch(virtual.conn.incoming)
     virtual.settle()
-    assert notes.values == ["a"]
+    assert subscriber.values == ["a"]
     assert events_of(recording, "incoming") == [(5, "next", "a")]
 
 

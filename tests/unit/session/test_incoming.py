@@ -267,7 +267,7 @@ def test_all_subscribers_of_a_turn_get_the_first_message_despite_an_earlier_paus
     virtual.conn.flow.pause().dispose()
     virtual.clock.schedule(lambda *_: seen.append(virtual.watch(virtual.conn.incoming)))
     virtual.settle()
-    assert [notes.values for notes in seen] == [["a"], ["a"]]
+    assert [subscriber.values for subscriber in seen] == [["a"], ["a"]]
 
 
 def test_a_held_message_that_cannot_be_decoded_is_a_fault() -> None:

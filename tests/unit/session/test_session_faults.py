@@ -188,7 +188,7 @@ def test_every_stream_ends() -> None:
     before = [virtual.watch(stream) for stream in streams]
     virtual.peer.close(1000)
     after = [virtual.watch(stream) for stream in streams]
-    assert [notes.ends for notes in before + after] == [[None]] * 12
+    assert [subscriber.ends for subscriber in before + after] == [[None]] * 12
 
 
 def test_a_subscription_within_the_end_notification_gets_the_end() -> None:

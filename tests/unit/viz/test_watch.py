@@ -200,7 +200,7 @@ def test_watching_a_subject_does_not_connect() -> None:
     assert "Nobody is subscribed" in view.text()
     assert "Nobody is subscribed" in part.text()
 
-    everything, some = client.notes(), client.notes(acme)
+    everything, some = client.subscribe(), client.subscribe(acme)
     client.run()
     [dial] = client.dials
     dial.peer.message("acme")
