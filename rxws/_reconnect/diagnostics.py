@@ -43,8 +43,7 @@ class DropStream(Stream[Dropped[Any]]):
         counts = ", ".join(f"{count} {why}" for why, count in unreported.items() if count > 0)
         if counts:
             logger.warning(
-                "dropped messages that nobody observed on the drops of a WebSocketSubject: %s",
-                counts,
+                "a WebSocketSubject dropped messages, and nobody observes its drops: %s", counts
             )
 
 

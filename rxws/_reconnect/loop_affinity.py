@@ -36,7 +36,7 @@ class LoopAffinity:
 
     @property
     def on_thread(self) -> bool:
-        """Whether this is the thread; any is, as long as there is no scheduler."""
+        """Whether this is the thread, or there is no scheduler yet."""
         if isinstance(self.scheduler, LoopScheduler):
             return self.scheduler.on_thread
         return self.scheduler is None or get_ident() == self._thread

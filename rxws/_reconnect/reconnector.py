@@ -1,7 +1,6 @@
-"""Reconnecting: one stream of connections, made of single dials.
+"""The redial loop: one stream of connections, made of single dials.
 
-Nothing here knows sockets or event loops. A dial is any cold Observable that emits one connection
-when it is open, or fails.
+A dial is any cold Observable that emits one connection when it is open, or fails.
 """
 
 from __future__ import annotations
@@ -63,8 +62,7 @@ class ReconnectPolicy:
 class Reconnector(DisposableBase, Generic[In, Out]):
     """One subscription: dials, emits the connection, and dials again when that is closed.
 
-    It belongs to the thread that made it, which is the scheduler's; only `dispose` may be called on
-    any thread.
+    Create and use it on the scheduler's thread; only `dispose` may be called on any thread.
 
     Args:
         dial: Dials once for each subscription.
@@ -72,7 +70,7 @@ class Reconnector(DisposableBase, Generic[In, Out]):
         policy: When to dial again.
         scheduler: Runs the waits; by default the running event loop.
         on_status: Called with every status after the first, which is `Closed(None)`.
-        on_end: Called once, when it ends, before `observer` is notified, or when it is disposed.
+        on_end: Called once when it ends, before `observer` is notified, or is disposed.
     """
 
     def __init__(
@@ -154,7 +152,7 @@ class Reconnector(DisposableBase, Generic[In, Out]):
                 self._observer.on_next(connection)
             except Exception as exc:
                 failed = exc
-        # `dispose` closes it only from here on, so that a subscriber may dispose and then raise.
+        # `dispose` closes it only from here on: if a subscriber disposes and raises, 1011 is sent.
         if failed is not None:
             connection.outgoing.on_error(failed)  # 1011 and a log entry, as for a handler
         elif self._observer is None:
@@ -231,10 +229,10 @@ class Reconnector(DisposableBase, Generic[In, Out]):
             return None
         if not 0 <= delay < math.inf:
             raise ValueError(
-                f"the backoff asks to wait {delay!r}: use seconds, 0 or more"
+                f"the backoff returned a wait of {delay!r}: use a number of seconds, 0 or more"
             ) from cause
-        # Added, so that the jitter spreads clients that were all sent the same Retry-After. That
-        # may be a date, so the time is not the loop's.
+        # Added, so that jitter spreads the clients that got the same Retry-After. That may be a
+        # date, so it needs the time of day, not the loop's.
         return delay + (retry_after(cause, time.time()) or 0.0)
 
     # --- ends ---------------------------------------------------------------------------------
@@ -290,7 +288,7 @@ class Reconnector(DisposableBase, Generic[In, Out]):
 Dialer: TypeAlias = Callable[
     [ObserverBase[Connection[In, Out]], OnStatus, SchedulerBase | None], Reconnector[In, Out]
 ]
-"""Makes a `Reconnector`, to be started, of an observer, `on_status` and the scheduler."""
+"""Makes a `Reconnector` with this observer, `on_status` and scheduler; the caller starts it."""
 
 
 def reconnector_of(
