@@ -32,7 +32,7 @@ class PendingMessage(Protocol):
 
 
 class _ChannelHost(Protocol):
-    """What connects and sends for channels; see `SubjectLifecycle`."""
+    """The owner of channels, which connects and sends for them; see `SubjectLifecycle`."""
 
     dispatcher: Dispatcher
 

@@ -116,7 +116,7 @@ class SubjectLifecycle:
         )
 
     def pump_soon(self) -> None:
-        """Send what waits, and report drops: now if this is the thread, or else soon on it."""
+        """Send the queue and report drops: now if this is the thread, or else soon on it."""
         if self._affinity.on_thread:
             self._pump()
         elif not self._pump_scheduled:  # one call sends all that is queued by then

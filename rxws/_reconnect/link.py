@@ -1,4 +1,4 @@
-"""One connection in the use of a `WebSocketSubject`.
+"""One connection that a `WebSocketSubject` uses.
 
 A message is taken out of the queue only if it leaves for the socket at once. So when a connection
 dies, none of the messages that are still queued was sent.
@@ -101,7 +101,7 @@ class _SendBuffer(Protocol):
 
 
 class _Owner(Protocol):
-    """What has a link; see `SubjectLifecycle`."""
+    """The owner of a link; see `SubjectLifecycle`."""
 
     queue: OfflineQueue
     pauses: SharedPause
@@ -112,7 +112,7 @@ class _Owner(Protocol):
 
 
 class Link:
-    """One connection in the use of its owner, which attaches, starts and stops it, in this order.
+    """One connection that its owner attaches, starts and stops, in this order.
 
     Messages leave in the order in which they were pushed; those pinned before `start` go first.
     """
