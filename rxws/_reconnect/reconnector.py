@@ -70,7 +70,7 @@ class Reconnector(DisposableBase, Generic[In, Out]):
         policy: When to dial again.
         scheduler: Runs the waits; by default the running event loop.
         on_status: Called with every status after the first, which is `Closed(None)`.
-        on_end: Called once when it ends, before `observer` is notified, or is disposed.
+        on_end: Called once, at the end before `observer` is notified, or by `dispose`.
     """
 
     def __init__(
