@@ -1,4 +1,4 @@
-"""Reject a client twice: with 401 before the upgrade, with close code 4003 from the pipeline.
+"""Two ways to reject a client: 401 before the upgrade, or close code 4003 from the pipeline.
 
 Run it, then try `websockets "ws://127.0.0.1:8080/private?token=sesame"` with and without the token.
 """

@@ -15,7 +15,7 @@ room: Subject[str] = Subject()
 def chat(conn: rxws.Connection[str, str]) -> Observable[str]:
     name = conn.handshake.url.query.get("name", "somebody")
     # Forward on_next only: `subscribe(room)` would also forward the completion of `incoming`, and
-    # the first member to leave would end the room for all.
+    # the first member who leaves would end the room for all.
     conn.incoming.subscribe(lambda text: room.on_next(f"{name}: {text}"))
     conn.closed.subscribe(lambda close: room.on_next(f"* {name} left ({close.code})"))
     return room

@@ -1,4 +1,4 @@
-"""Several channels over one socket, shown as a live table; as log lines if output is no terminal.
+"""Show several channels of one socket as a live table, or as lines if stdout is not a terminal.
 
 Run `price_feed.py`, then `python dashboard.py ws://127.0.0.1:8080/prices ACME INIT HOOL` in another
 terminal. Restart the feed to see the client reconnect.
@@ -26,8 +26,8 @@ def price_of(tick: dict[str, Any]) -> float:
 
 
 def prices(feed: Feed, symbol: str) -> Observable[float]:
-    # The channel subscribes at the server while it has a subscriber, and again on each new
-    # connection. With `key`, one call of `symbol_of` finds the channel, however many there are.
+    # The channel sends {"subscribe": symbol} for its first subscriber and on each new connection.
+    # With `key`, rxws finds the channel of a tick by one call of `symbol_of` and one look-up.
     ticks = feed.channel({"subscribe": symbol}, {"unsubscribe": symbol}, symbol_of, key=symbol)
     return ticks.pipe(ops.map(price_of))
 

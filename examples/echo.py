@@ -1,4 +1,4 @@
-"""Send without returning a pipeline: subscribe `outgoing` to `incoming`, and each frame comes back.
+"""Subscribe `outgoing` to `incoming` instead of returning a pipeline: an echo server.
 
 Run it, then connect with `websockets ws://127.0.0.1:8080/echo`.
 """

@@ -1,4 +1,4 @@
-"""A server that clients subscribe to by symbol, and a client that reconnects to it.
+"""A server that sends the prices of chosen symbols, and a client that reconnects to it.
 
 Run it, then `python price_feed.py ws://127.0.0.1:8080/prices ACME INIT` in another terminal. Stop
 the server with Ctrl+C, or kill it, and start it again.

@@ -1,4 +1,4 @@
-"""Return a pipeline from a handler; rxws sends what it emits. This one sends text back in capitals.
+"""Return a pipeline from a handler; rxws sends its values. This one answers in upper case.
 
 Run it, then connect with `websockets ws://127.0.0.1:8080/shout` or with `client.py`.
 """

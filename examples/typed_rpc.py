@@ -1,4 +1,4 @@
-"""Typed messages: a frame that is not a valid Request goes to `conn.errors` and gets an answer.
+"""Validate messages: `conn.errors` emits an error for an invalid Request, which is sent back.
 
 Run it, then send `{"id": 1, "sum": [1, 2]}` with `websockets ws://127.0.0.1:8080/rpc`.
 """
