@@ -52,16 +52,16 @@ async def socket_pair() -> AsyncIterator[
     tuple[asyncio.Transport, RecordingProtocol, socket.socket]
 ]:
     """Yield a transport with its protocol, and the socket at the other end."""
-    ours, theirs = socket.socketpair()
-    theirs.setblocking(False)
+    ours, peer = socket.socketpair()
+    peer.setblocking(False)
     transport, inner = await asyncio.get_running_loop().create_connection(
         RecordingProtocol, sock=ours
     )
     try:
-        yield transport, inner, theirs
+        yield transport, inner, peer
     finally:
         transport.abort()
-        theirs.close()
+        peer.close()
         await inner.until("lost")
 
 
@@ -114,26 +114,26 @@ async def test_a_protocol_on_a_closing_transport_is_lost() -> None:
 
 async def test_linger_after_the_peers_eof_closes() -> None:
     """`linger` closes at once if the peer has half-closed."""
-    async with socket_pair() as (transport, inner, theirs):
+    async with socket_pair() as (transport, inner, peer):
         protocol = protocol_on(transport)
-        theirs.shutdown(socket.SHUT_WR)
+        peer.shutdown(socket.SHUT_WR)
         await inner.until("eof")
         assert not transport.is_closing()  # we may still send
         protocol.linger()
         async with asyncio.timeout(PATIENCE):
             await protocol.lost
-            assert await asyncio.get_running_loop().sock_recv(theirs, 1) == b""
+            assert await asyncio.get_running_loop().sock_recv(peer, 1) == b""
 
 
 async def test_bytes_received_while_lingering_are_discarded() -> None:
     """While lingering, all bytes are read and none is passed on."""
-    async with socket_pair() as (transport, inner, theirs):
+    async with socket_pair() as (transport, inner, peer):
         protocol = protocol_on(transport)
-        theirs.send(b"before")
+        peer.send(b"before")
         await inner.until("before")
         protocol.linger()
-        theirs.send(b"after")
-        theirs.shutdown(socket.SHUT_WR)
+        peer.send(b"after")
+        peer.shutdown(socket.SHUT_WR)
         async with asyncio.timeout(PATIENCE):
             await protocol.lost
         assert protocol.received == len(b"before" + b"after")

@@ -102,7 +102,7 @@ async def test_order_around_a_message_that_is_compressed_in_another_thread(link:
         one.conn.outgoing.on_next("after")
         await one.peer.messages(1)
         await one.peer.frame(Op.PING, b"while it is being compressed")
-        await one.peer.text("heard")
+        await one.peer.text("arrived")
         await one.seen.until(lambda: one.seen.values)
         assert received(one) == ["before"]
         assert not is_writable(one.conn)
@@ -330,7 +330,7 @@ async def test_ending_from_within_writable_closes(link: Links, how: str) -> None
 
 
 async def test_a_wake_within_take_does_not_recurse() -> None:
-    """A session that wakes the writer within `take` is not asked again within it."""
+    """`wake` within the session's `take` does not call `take` again within it."""
     one = PushConnection()
 
     class Waking(RecordingReceiver):

@@ -138,7 +138,7 @@ def client_with_another_ws_connect(monkeypatch: pytest.MonkeyPatch) -> str:
     return HOOKS
 
 
-LACKS: list[Callable[[pytest.MonkeyPatch], str]] = [
+DIFFERENCES: list[Callable[[pytest.MonkeyPatch], str]] = [
     queue_without_limit,
     queue_without_messages,
     queue_with_another_overhead,
@@ -155,16 +155,16 @@ LACKS: list[Callable[[pytest.MonkeyPatch], str]] = [
 ]
 
 
-@pytest.mark.parametrize("lack", LACKS, ids=lambda lack: lack.__name__)
+@pytest.mark.parametrize("difference", DIFFERENCES, ids=lambda difference: difference.__name__)
 @pytest.mark.filterwarnings(
     "ignore:coroutine .* was never awaited"
 )  # by writer_that_is_a_coroutine
 def test_a_difference_in_aiohttp_is_the_reason_against_push(
-    monkeypatch: pytest.MonkeyPatch, lack: Callable[[pytest.MonkeyPatch], str]
+    monkeypatch: pytest.MonkeyPatch, difference: Callable[[pytest.MonkeyPatch], str]
 ) -> None:
     """A difference in aiohttp is found by the checks and returned as the reason."""
     with monkeypatch.context() as patch:
-        expected = lack(patch)
+        expected = difference(patch)
         reason = why_not_push()
     assert reason is not None
     assert reason.startswith(expected)
@@ -272,15 +272,15 @@ def test_a_parser_parses_up_to_its_bound() -> None:
     parser = Parser(100, False, ahead=1000)
     sent = [f"{number}" for number in range(100)]
     parser.feed(b"".join(frame(Op.TEXT, each.encode()) for each in sent))
-    told: list[Any] = []
+    messages: list[Any] = []
     steps = 0
     while True:
         assert len(parser.messages) <= 8  # aiohttp counts 128 bytes for each besides its own
-        told += take_all(parser)
+        messages += take_all(parser)
         if not parser.resume():
             break
         steps += 1
-    assert told == sent
+    assert messages == sent
     assert steps >= 100 // 8
 
 
@@ -301,16 +301,16 @@ def test_a_parser_is_full_until_it_is_resumed() -> None:
     """Taken messages count towards `full` until `resume`."""
     parser = Parser(100, False, ahead=1000)
     sent = [f"{number}" for number in range(100)]
-    told: list[Any] = []
+    messages: list[Any] = []
     full = 0
     for each in sent:
         parser.feed(frame(Op.TEXT, each.encode()))
-        told += take_all(parser)
+        messages += take_all(parser)
         if parser.full:
             full += 1
             assert not parser.resume()
             assert not parser.full
-    assert told == sent
+    assert messages == sent
     assert full == 100 // 8
 
 
@@ -318,11 +318,11 @@ def test_an_error_is_found_after_the_messages_before_it() -> None:
     """An error is found when the messages before it have been parsed."""
     parser = Parser(100, False, ahead=0)
     parser.feed(frame(Op.TEXT, b"a") + frame(Op.TEXT, b"b") + b"\xff\xff")
-    told: list[Any] = []
+    messages: list[Any] = []
     while not parser.error:
-        told += take_all(parser)
+        messages += take_all(parser)
         assert parser.resume()
-    assert told == ["a", "b"]
+    assert messages == ["a", "b"]
     assert parser.feed(b"")[0]
 
 
@@ -391,11 +391,11 @@ with warnings.catch_warnings():  # aiohttp warns about subclasses
 
 
 class OwnSocket(ClientWebSocketResponse):
-    made = 0
+    created = 0
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        type(self).made += 1
+        type(self).created += 1
 
 
 def session_with_own_socket() -> ClientSession:
@@ -436,7 +436,7 @@ async def test_the_users_session_is_used_and_left_open(
     force_read_path(monkeypatch, "push")
     take_all = record_read_paths(monkeypatch)
     monkeypatch.setattr(OwnConnect, "calls", 0)
-    monkeypatch.setattr(OwnSocket, "made", 0)
+    monkeypatch.setattr(OwnSocket, "created", 0)
     port = await serve(rxws.websocket(lambda conn: conn.incoming))
     async with make() as session:
         for _ in range(2):
@@ -453,7 +453,7 @@ async def test_the_users_session_is_used_and_left_open(
         if make in (OwnConnect, wrapped_session):
             assert OwnConnect.calls == 3
         if make is session_with_own_socket:
-            assert OwnSocket.made == 3
+            assert OwnSocket.created == 3
 
 
 async def check_echo(conn: AnyConnection) -> None:
@@ -498,9 +498,9 @@ async def test_the_options_of_the_users_session_are_used(
 
     base = f"http://127.0.0.1:{await serve(handler)}/"
     async with ClientSession(
-        base, headers={"X-Mine": "1"}, cookies={"who": "ada"}, trace_configs=[trace]
+        base, headers={"X-Mine": "1"}, cookies={"user": "ada"}, trace_configs=[trace]
     ) as session:
-        session.cookie_jar.update_cookies({"who": "ada"})
+        session.cookie_jar.update_cookies({"user": "ada"})
         async with rxws.connect("/there", session=session):
             pass
     assert requests[0][0] == "1"
@@ -616,7 +616,7 @@ async def test_a_client_that_disconnects_before_the_101(
     seen: list[ConnectionSubscriber] = []
     port = await serve(rxws.websocket(lambda conn: seen.append(ConnectionSubscriber(conn))))
     sock = socket.socket()
-    gone = Peer(sock, masks=True)
+    disconnecting = Peer(sock, masks=True)
     try:
         await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
         headers: dict[str, str | None] = {
@@ -626,8 +626,8 @@ async def test_a_client_that_disconnects_before_the_101(
             "Sec-WebSocket-Version": "13",
             "Sec-WebSocket-Key": base64.b64encode(bytes(16)).decode(),
         }
-        await gone.send(encode_head("GET / HTTP/1.1", headers) + early_frames(new_mask()))
-        gone.fin() if how == "fin" else await gone.rst()
+        await disconnecting.send(encode_head("GET / HTTP/1.1", headers) + early_frames(new_mask()))
+        disconnecting.fin() if how == "fin" else await disconnecting.rst()
         peer = await raw_client(port)
         await peer.text("here")
         await seen[0].until(lambda: seen[0].values)

@@ -545,24 +545,24 @@ VIOLATIONS: list[tuple[str, bytes, int]] = [
     ("nothing to continue", frame(Op.CONT, b"x", mask=MASK), 1002),
     ("a close of one byte", frame(Op.CLOSE, b"x", mask=MASK), 1002),
     ("no UTF-8", frame(Op.TEXT, b"\xff", mask=MASK), 1007),
-    ("no UTF-8 for a reason", frame(Op.CLOSE, close_body(1000, b"\xff"), mask=MASK), 1007),
+    ("no UTF-8 in the reason", frame(Op.CLOSE, close_body(1000, b"\xff"), mask=MASK), 1007),
     ("too large", frame(Op.BINARY, bytes(102), mask=MASK), 1009),
-    ("a length that lies", frame(Op.BINARY, claim=1 << 62, mask=MASK), 1009),
+    ("a wrong length", frame(Op.BINARY, claim=1 << 62, mask=MASK), 1009),
 ]
 
 
 @pytest.mark.parametrize(
     ("data", "code"), [each[1:] for each in VIOLATIONS], ids=[each[0] for each in VIOLATIONS]
 )
-@pytest.mark.parametrize("held", [False, True], ids=["", "held"])
-async def test_a_violation_within_a_chunk(data: bytes, code: int, held: bool) -> None:
+@pytest.mark.parametrize("paused", [False, True], ids=["", "paused"])
+async def test_a_violation_within_a_chunk(data: bytes, code: int, paused: bool) -> None:
     """The messages before a violation are delivered, then the violation, and nothing more."""
     async with push_connection(max_size=100) as one:
         control = PauseControl(one)
-        if held:
+        if paused:
             one.receiver.react = lambda data: control.pause() if data == "a" else None
         one.line.arrive(texts("ab") + data + texts("c"))
-        assert one.receiver.messages == (["a"] if held else ["a", "b"])
+        assert one.receiver.messages == (["a"] if paused else ["a", "b"])
         control.resume()
         await loop_turns()
         one.line.arrive(texts("d"))
@@ -898,7 +898,7 @@ async def test_an_interrupt_is_not_swallowed(error: type[BaseException]) -> None
         await asyncio.wait([running])
 
 
-@pytest.mark.parametrize("when", ["within a chunk", "after a hold"])
+@pytest.mark.parametrize("when", ["within a chunk", "after a pause"])
 async def test_a_subscriber_that_raises_cancelled_error(when: str) -> None:
     """A CancelledError of a subscriber ends with 1001, as on the pull path."""
     one = PushConnection()
@@ -907,11 +907,11 @@ async def test_a_subscriber_that_raises_cancelled_error(when: str) -> None:
     session.closed.subscribe(ended.append)
     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     future.cancel()
-    holds: list[DisposableBase] = []
+    pauses: list[DisposableBase] = []
 
     def fail(data: str) -> None:
-        if data == "hold":
-            holds.append(session.flow.pause())
+        if data == "pause":
+            pauses.append(session.flow.pause())
         else:
             future.result()
 
@@ -924,9 +924,9 @@ async def test_a_subscriber_that_raises_cancelled_error(when: str) -> None:
         if when == "within a chunk":
             one.line.arrive(text("x"))
         else:
-            one.line.arrive(text("hold") + text("x"))
+            one.line.arrive(text("pause") + text("x"))
             one.line.arrive(text("y"))
-            holds[0].dispose()
+            pauses[0].dispose()
         await loop_turns()
     finally:
         one.line.reset()

@@ -18,71 +18,71 @@ from support import ROOT
 from support.fixtures import Serve
 from support.peers.fake_tcp import force_read_path, record_read_paths
 
-LACK = "the parser lacks something"
+DIFFERENCE = "the parser is different"
 
 
 @pytest.mark.parametrize(
-    ("wanted", "lack", "path"),
+    ("requested", "difference", "path"),
     [
         (None, None, "push"),
         ("", None, "push"),
         ("push", None, "push"),
         ("pull", None, "pull"),
-        (None, LACK, "pull"),
-        ("", LACK, "pull"),
-        ("push", LACK, "pull"),
-        ("pull", LACK, "pull"),
+        (None, DIFFERENCE, "pull"),
+        ("", DIFFERENCE, "pull"),
+        ("push", DIFFERENCE, "pull"),
+        ("pull", DIFFERENCE, "pull"),
     ],
 )
 def test_push_is_chosen_unless_missing_or_pull_is_requested(
-    wanted: str | None, lack: str | None, path: str
+    requested: str | None, difference: str | None, path: str
 ) -> None:
     """Push is chosen unless it is missing or pull is requested, with the deciding reason."""
-    chosen, reason = read_path.choose(wanted, lack)
+    chosen, reason = read_path.choose(requested, difference)
     assert chosen == path
-    if wanted == "pull":
+    if requested == "pull":
         assert reason == "RXWS_TRANSPORT=pull is set"
-    elif lack is not None:
-        assert reason == lack
+    elif difference is not None:
+        assert reason == difference
     else:
         assert "all" in reason
 
 
-@pytest.mark.parametrize("wanted", ["PUSH", " pull", "pushed", "0"])
-@pytest.mark.parametrize("lack", [None, LACK])
-def test_an_unknown_read_path_is_refused(wanted: str, lack: str | None) -> None:
+@pytest.mark.parametrize("requested", ["PUSH", " pull", "pushed", "0"])
+@pytest.mark.parametrize("difference", [None, DIFFERENCE])
+def test_an_unknown_read_path_is_refused(requested: str, difference: str | None) -> None:
     """An unknown read path raises a ValueError that lists the known ones."""
     with pytest.raises(ValueError, match="RXWS_TRANSPORT") as caught:
-        read_path.choose(wanted, lack)
-    assert repr(wanted) in str(caught.value)
+        read_path.choose(requested, difference)
+    assert repr(requested) in str(caught.value)
     assert "'push' or 'pull'" in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "lack", "level", "verb"),
+    ("requested", "difference", "level", "verb"),
     [
         (None, None, logging.DEBUG, "pushed"),
         ("push", None, logging.DEBUG, "pushed"),
         ("pull", None, logging.DEBUG, "pulled"),
-        ("pull", LACK, logging.DEBUG, "pulled"),
-        (None, LACK, logging.DEBUG, "pulled"),
-        ("push", LACK, logging.WARNING, "pulled"),
+        ("pull", DIFFERENCE, logging.DEBUG, "pulled"),
+        (None, DIFFERENCE, logging.DEBUG, "pulled"),
+        ("push", DIFFERENCE, logging.WARNING, "pulled"),
     ],
 )
 def test_a_request_for_push_that_fails_is_a_warning(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    wanted: str | None,
-    lack: str | None,
+    requested: str | None,
+    difference: str | None,
     level: int,
     verb: str,
 ) -> None:
     """If push was requested but is missing, a warning is logged, else a debug message."""
-    if wanted is None:
+    if requested is None:
         monkeypatch.delenv("RXWS_TRANSPORT", raising=False)
     else:
-        monkeypatch.setenv("RXWS_TRANSPORT", wanted)
-    monkeypatch.setattr(read_path, "why_not_push", lambda: lack)
+        monkeypatch.setenv("RXWS_TRANSPORT", requested)
+    monkeypatch.setattr(read_path, "why_not_push", lambda: difference)
     with caplog.at_level(logging.DEBUG, "rxws"):
         info = read_path._choose_at_import()
     assert info.path == ("push" if verb == "pushed" else "pull")
@@ -100,7 +100,7 @@ print(json.dumps(dataclasses.asdict(rxws.transport_info())))
 
 
 def run_with_rxws(
-    script: str = SCRIPT, wanted: str | None = None, *, pure: bool = False
+    script: str = SCRIPT, requested: str | None = None, *, pure: bool = False
 ) -> subprocess.CompletedProcess[str]:
     """Run a script in a new Python process that imports rxws in such an environment."""
     environ = {
@@ -108,8 +108,8 @@ def run_with_rxws(
         for name, value in os.environ.items()
         if name not in ("RXWS_TRANSPORT", "AIOHTTP_NO_EXTENSIONS")
     }
-    if wanted is not None:
-        environ["RXWS_TRANSPORT"] = wanted
+    if requested is not None:
+        environ["RXWS_TRANSPORT"] = requested
     if pure:
         environ["AIOHTTP_NO_EXTENSIONS"] = "1"
     return subprocess.run(
@@ -124,13 +124,13 @@ def run_with_rxws(
 
 
 @pytest.mark.parametrize("pure", [False, True], ids=["", "pure"])
-@pytest.mark.parametrize("wanted", [None, "push", "pull"])
-def test_transport_info_after_an_import(wanted: str | None, pure: bool) -> None:
+@pytest.mark.parametrize("requested", [None, "push", "pull"])
+def test_transport_info_after_an_import(requested: str | None, pure: bool) -> None:
     """`transport_info` reports the choice at import, also for aiohttp's pure Python parser."""
-    done = run_with_rxws(wanted=wanted, pure=pure)
+    done = run_with_rxws(requested=requested, pure=pure)
     assert done.returncode == 0, done.stderr
     info: dict[str, Any] = json.loads(done.stdout)
-    path = "pull" if wanted == "pull" else "push"
+    path = "pull" if requested == "pull" else "push"
     assert info["path"] == path
     assert info["aiohttp"] == version("aiohttp")
     if pure:
@@ -142,7 +142,7 @@ def test_transport_info_after_an_import(wanted: str | None, pure: bool) -> None:
 
 def test_an_import_with_an_unknown_read_path_fails() -> None:
     """An unknown RXWS_TRANSPORT makes the import fail with its name."""
-    done = run_with_rxws(wanted="sideways")
+    done = run_with_rxws(requested="sideways")
     assert done.returncode == 1
     assert "ValueError: RXWS_TRANSPORT='sideways' is unknown" in done.stderr
 
@@ -153,11 +153,11 @@ async def test_connections_use_the_reported_read_path(
 ) -> None:
     """Connections at both ends use the read path that `transport_info` reports."""
     force_read_path(monkeypatch, path)
-    taken = record_read_paths(monkeypatch)
+    read_paths = record_read_paths(monkeypatch)
     port = await serve(rxws.websocket(lambda conn: conn.incoming))
     async with rxws.connect(f"ws://127.0.0.1:{port}/") as conn:
         conn.incoming.subscribe()
-    assert taken == [path, path]
+    assert read_paths == [path, path]
 
 
 def test_transport_info_is_constant() -> None:

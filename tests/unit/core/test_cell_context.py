@@ -34,16 +34,18 @@ class FakeShell:
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> FakeShell:
     """A fake kernel in this process, which records what is displayed."""
-    made: Any = FakeShell()
+    fake_shell: Any = FakeShell()
     ipython: Any = ModuleType("IPython")
-    ipython.get_ipython = lambda: made
-    made.shown = []
+    ipython.get_ipython = lambda: fake_shell
+    fake_shell.shown = []
     of_display: Any = ModuleType("IPython.display")
-    of_display.display = lambda *args, **options: made.shown.append((CELL.get(), args, options))
+    of_display.display = lambda *args, **options: fake_shell.shown.append(
+        (CELL.get(), args, options)
+    )
     monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))
     monkeypatch.setitem(sys.modules, "IPython", ipython)
     monkeypatch.setitem(sys.modules, "IPython.display", of_display)
-    return made  # type: ignore[no-any-return] # it is a FakeShell
+    return fake_shell  # type: ignore[no-any-return] # it is a FakeShell
 
 
 def test_there_is_no_shell_outside_a_kernel(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,9 +83,9 @@ def test_repr_of_a_connection() -> None:
     assert repr(virtual.conn) == (
         "<Connection ws://peer.example/ remote=None <Flow flowing in=1 out=1 buffered=0>>"
     )
-    hold = virtual.conn.flow.pause()
+    pause = virtual.conn.flow.pause()
     assert "<Flow paused" in repr(virtual.conn)
-    hold.dispose()
+    pause.dispose()
     assert "<Flow flowing" in repr(virtual.conn)
     virtual.peer.lost()
     virtual.settle()

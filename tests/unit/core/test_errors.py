@@ -25,15 +25,15 @@ from rxws._core.log import logger
 
 CLOSE = Close(4001, "why", by="peer")
 EVERY: list[RxwsError] = [
-    RxwsError("said"),
+    RxwsError("text"),
     ConnectionClosed(CLOSE),
     BufferOverflow(CLOSE),
     SendTimeout(CLOSE),
-    ConnectError("said"),
-    HandshakeError("said", 403, {"Server": "x"}, b"no"),
-    OpeningError("said"),
-    DecodeError("said", b"\xff"),
-    EncodeError("said", {1: 2}),
+    ConnectError("text"),
+    HandshakeError("text", 403, {"Server": "x"}, b"no"),
+    OpeningError("text"),
+    DecodeError("text", b"\xff"),
+    EncodeError("text", {1: 2}),
 ]
 
 
@@ -57,26 +57,26 @@ def test_errors_of_an_end_have_the_close(kind: type[ConnectionClosed]) -> None:
 
 def test_a_handshake_error_has_status_headers_and_body() -> None:
     """A HandshakeError has status, headers and body, and is a ConnectError."""
-    error = HandshakeError("said", 403, {"Server": "x"}, b"no")
+    error = HandshakeError("text", 403, {"Server": "x"}, b"no")
     assert isinstance(error, ConnectError)
     assert (error.status, error.headers, error.body) == (403, {"Server": "x"}, b"no")
-    assert str(error) == "said"
-    assert HandshakeError("said", 500, {}).body == b""
+    assert str(error) == "text"
+    assert HandshakeError("text", 500, {}).body == b""
 
 
 def test_a_decode_error_has_the_frame_and_a_code() -> None:
     """A DecodeError has the frame, and the code 1007 or that of a wrong frame type."""
-    error = DecodeError("said", b"\xff")
-    assert (error.raw, error.code, str(error)) == (b"\xff", 1007, "said")
-    assert DecodeError("said", "x", 1003).code == 1003
+    error = DecodeError("text", b"\xff")
+    assert (error.raw, error.code, str(error)) == (b"\xff", 1007, "text")
+    assert DecodeError("text", "x", 1003).code == 1003
 
 
 def test_an_encode_error_has_the_value() -> None:
     """An EncodeError has the value itself."""
     value = object()
-    error = EncodeError("said", value)
+    error = EncodeError("text", value)
     assert error.value is value
-    assert str(error) == "said"
+    assert str(error) == "text"
 
 
 @pytest.mark.parametrize("error", EVERY, ids=lambda error: type(error).__name__)

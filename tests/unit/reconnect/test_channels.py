@@ -572,7 +572,7 @@ def test_subscribing_and_leaving_repeatedly_does_not_grow_the_queue() -> None:
     one = channel(client, "a")
     subscriber = client.subscribe(one)
     dial.peer.stop()
-    client.feed.on_next("fills the wire")
+    client.feed.on_next("fills the buffer")
     before = sum(isinstance(each, PinnedMessage) for each in gc.get_objects())
     for _ in range(100):
         subscriber.subscription.dispose()
@@ -580,6 +580,6 @@ def test_subscribing_and_leaving_repeatedly_does_not_grow_the_queue() -> None:
     assert sum(isinstance(each, PinnedMessage) for each in gc.get_objects()) - before < 5
     dial.peer.go()
     client.run()
-    assert received_by(dial) == ["+a", "fills the wire", "-a", "+a"]
+    assert received_by(dial) == ["+a", "fills the buffer", "-a", "+a"]
     subscriber.subscription.dispose()
     client.check_nothing_left(keep.subscription.dispose)

@@ -169,7 +169,7 @@ def test_retries_of_a_thousand_clients_are_spread_over_the_cap() -> None:
 
     servers._last = fail
     policy = backoff.exponential(random=rng.random)
-    below_cap = 6  # waits: 1, 2, 4, 8, 16, 32
+    below_cap = 6  # delays: 1, 2, 4, 8, 16, 32
     for _ in range(1000):
         subscriber = Subscriber(
             servers.source.pipe(
@@ -195,7 +195,7 @@ class DialsAtCap(StatusSubscriber):
 
     def on_next(self, value: Status) -> None:
         if isinstance(value, Connecting):
-            nth = value.attempt - self._below - 2  # the first dial has no wait before it
+            nth = value.attempt - self._below - 2  # no delay precedes the first dial
             if 0 <= nth < len(self._at_cap):
                 self._at_cap[nth].append(self._servers.clock.time)
 

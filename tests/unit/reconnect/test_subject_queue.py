@@ -118,14 +118,14 @@ def test_a_send_detects_a_loss_during_a_pause() -> None:
     """A send detects a lost connection while reading is paused."""
     client = VirtualSubject()
     subscriber = client.subscribe()
-    hold = client.conn.flow.pause()
+    pause = client.conn.flow.pause()
     client.dials[0].peer.lost()
     client.run()
     assert client.names[-1] == "Open"
     client.feed.on_next("a")
     client.run(1.0)
     assert received_by(client.dials[1]) == ["a"]
-    hold.dispose()
+    pause.dispose()
     client.check_nothing_left(subscriber.subscription.dispose)
 
 
@@ -133,7 +133,7 @@ def test_a_send_detects_a_loss_behind_a_full_transport() -> None:
     """A send detects a lost connection even if the transport's buffer was full."""
     client = VirtualSubject()
     subscriber = client.subscribe()
-    hold = client.conn.flow.pause()
+    pause = client.conn.flow.pause()
     client.dials[0].peer.stop()
     client.feed.on_next("fills")
     client.feed.on_next("waits")
@@ -143,7 +143,7 @@ def test_a_send_detects_a_loss_behind_a_full_transport() -> None:
     client.feed.on_next("a")
     client.run(1.0)
     assert received_by(client.dials[1]) == ["waits", "a"]
-    hold.dispose()
+    pause.dispose()
     client.check_nothing_left(subscriber.subscription.dispose)
 
 
@@ -399,8 +399,8 @@ def test_messages_from_threads_keep_each_threads_order() -> None:
             message for message in received_by(client.dials[0]) if str(message)[0] == str(round_)
         ]
         for name in "ab":
-            mine = [message for message in sent if str(message)[1] == name]
-            assert mine == [f"{round_}{name}{number}" for number in range(100)]
+            of_thread = [message for message in sent if str(message)[1] == name]
+            assert of_thread == [f"{round_}{name}{number}" for number in range(100)]
     client.check_nothing_left(subscriber.subscription.dispose)
 
 
@@ -432,7 +432,7 @@ def test_a_pause_outlives_a_connection() -> None:
     """A pause of the subject also pauses the next connection, until it is disposed."""
     client = VirtualSubject()
     subscriber = client.subscribe()
-    hold = client.feed._lifecycle.pauses.pause()
+    pause = client.feed._lifecycle.pauses.pause()
     assert not client.dials[0].transport.reading
     client.conn.outgoing.on_next(Close(1012))
     client.dials[0].peer.close(1012)
@@ -441,8 +441,8 @@ def test_a_pause_outlives_a_connection() -> None:
     assert not client.dials[1].transport.reading
     client.dials[1].peer.message("a")
     assert subscriber.values == []
-    hold.dispose()
-    hold.dispose()
+    pause.dispose()
+    pause.dispose()
     client.run()
     assert subscriber.values == ["a"]
     client.check_nothing_left(subscriber.subscription.dispose)
@@ -506,8 +506,10 @@ def test_over_random_faults_messages_are_sent_once_and_in_order(seed: int) -> No
     for dial in client.dials:
         sent = received_by(dial)
         assert sent[:1] in ([], ["login"]), f"seed {seed}"
-        asked = [message for message in sent if message in {"+", "-"}]
-        assert asked == (["+", "-"] * len(asked))[: len(asked)], f"seed {seed}"
+        channel_messages = [message for message in sent if message in {"+", "-"}]
+        assert channel_messages == (["+", "-"] * len(channel_messages))[: len(channel_messages)], (
+            f"seed {seed}"
+        )
     assert client.dropped == []
     subscriber.subscription.dispose()
     client.check_nothing_left(other.subscription.dispose)

@@ -34,7 +34,7 @@ class RandomRun:
         self.offered: list[str] = []
         self.peer_sent: list[str] = []
         self.incoming: Subscriber[str] = Subscriber()
-        self.holds: list[Any] = []
+        self.pauses: list[Any] = []
         self.subscriptions: list[Any] = []
 
     def _next(self, kind: str, size: int) -> str:
@@ -66,12 +66,12 @@ class RandomRun:
         while self.subscriptions:
             self.subscriptions.pop().dispose()
 
-    def hold(self, _: int) -> None:
-        self.holds.append(self.virtual.conn.flow.pause())
+    def pause(self, _: int) -> None:
+        self.pauses.append(self.virtual.conn.flow.pause())
 
-    def release(self, _: int) -> None:
-        if self.holds:
-            self.holds.pop().dispose()
+    def resume(self, _: int) -> None:
+        if self.pauses:
+            self.pauses.pop().dispose()
 
     def stop(self, _: int) -> None:
         self.virtual.peer.stop()
@@ -146,8 +146,8 @@ COMMON: list[Callable[[RandomRun, int], None]] = [
     RandomRun.receive,
     RandomRun.subscribe,
     RandomRun.unsubscribe,
-    RandomRun.hold,
-    RandomRun.release,
+    RandomRun.pause,
+    RandomRun.resume,
     RandomRun.stop,
     RandomRun.go,
     RandomRun.ping,

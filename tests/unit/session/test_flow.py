@@ -46,12 +46,12 @@ def test_a_pause_stops_reading_until_it_is_disposed() -> None:
 def test_a_pause_takes_effect_before_the_next_frame() -> None:
     """A pause takes effect before the next frame, also from within a notification."""
     virtual = VirtualSession(watch=True)
-    holds: list[Any] = []
-    virtual.conn.incoming.subscribe(lambda _: holds.append(virtual.conn.flow.pause()))
+    pauses: list[Any] = []
+    virtual.conn.incoming.subscribe(lambda _: pauses.append(virtual.conn.flow.pause()))
     for message in "abc":
         virtual.peer.message(message)
     assert virtual.incoming.values == ["a"]
-    holds.pop().dispose()
+    pauses.pop().dispose()
     virtual.settle()
     assert virtual.incoming.values == ["a", "b"]
 
@@ -60,10 +60,10 @@ def test_a_pause_takes_effect_before_the_next_frame() -> None:
 def test_frames_that_arrive_during_a_pause_are_kept_in_order(overrun: int) -> None:
     """Frames that the transport delivers during a pause are kept, and delivered in order."""
     virtual = VirtualSession(watch=True, overrun=overrun)
-    hold = virtual.conn.flow.pause()
+    pause = virtual.conn.flow.pause()
     virtual.peer.message("a", "b", "c", "d")
     assert virtual.incoming.values == []
-    hold.dispose()
+    pause.dispose()
     virtual.settle()
     assert virtual.incoming.values == ["a", "b", "c", "d"]
     assert virtual.dropped == {}
@@ -80,8 +80,8 @@ def test_a_pause_is_a_context_manager() -> None:
 def test_a_pause_may_be_disposed_from_any_thread() -> None:
     """A pause disposed in another thread ends on the session's thread."""
     virtual = VirtualSession(watch=True)
-    hold = virtual.conn.flow.pause()
-    thread = threading.Thread(target=hold.dispose)
+    pause = virtual.conn.flow.pause()
+    thread = threading.Thread(target=pause.dispose)
     thread.start()
     thread.join()
     assert not virtual.transport.reading
@@ -92,10 +92,10 @@ def test_a_pause_may_be_disposed_from_any_thread() -> None:
 def test_stats_count_the_seconds_paused() -> None:
     """`stats.paused` counts the seconds of all pauses, the current one included."""
     virtual = VirtualSession(watch=True)
-    hold = virtual.conn.flow.pause()
+    pause = virtual.conn.flow.pause()
     virtual.run(2)
     assert virtual.stats.paused == 2
-    hold.dispose()
+    pause.dispose()
     virtual.run(3)
     assert virtual.stats.paused == 2
     for _ in range(2):
@@ -113,7 +113,7 @@ def test_writable_emits_whether_the_peer_keeps_up() -> None:
     virtual = VirtualSession(watch=True)
     writable = virtual.watch(virtual.conn.flow.writable)
     virtual.peer.stop()
-    virtual.conn.outgoing.on_next("fills the wire")
+    virtual.conn.outgoing.on_next("fills the buffer")
     late = virtual.watch(virtual.conn.flow.writable)
     virtual.peer.go()
     virtual.peer.lost()
@@ -317,12 +317,12 @@ def test_reading_resumes_after_both_a_pause_and_high_water() -> None:
     virtual = VirtualSession(watch=True, high_water=KIB)
     virtual.peer.stop()
     virtual.conn.outgoing.on_next("x" * 2 * KIB)
-    hold = virtual.conn.flow.pause()
+    pause = virtual.conn.flow.pause()
     virtual.peer.go()
     assert not virtual.transport.reading
     virtual.peer.stop()
     virtual.conn.outgoing.on_next("x" * 2 * KIB)
-    hold.dispose()
+    pause.dispose()
     assert not virtual.transport.reading
     virtual.peer.go()
     assert virtual.transport.reading
@@ -360,11 +360,11 @@ def test_neither_high_water_nor_pauses_stop_reading_while_closing() -> None:
     virtual.peer.stop()
     for _ in range(4):
         virtual.conn.outgoing.on_next("x" * KIB)
-    hold = virtual.conn.flow.pause()
+    pause = virtual.conn.flow.pause()
     assert not virtual.transport.reading
     virtual.conn.outgoing.on_next(Close(4001))
     assert virtual.transport.reading
-    hold.dispose()
+    pause.dispose()
     virtual.conn.flow.pause()
     assert virtual.transport.reading
 
@@ -377,11 +377,11 @@ def test_pauses_have_no_effect_after_the_end() -> None:
     virtual.session.on_lost()
     virtual.settle()
     after = virtual.conn.flow.pause()
-    for hold in (before, after):
-        thread = threading.Thread(target=hold.dispose)
+    for pause in (before, after):
+        thread = threading.Thread(target=pause.dispose)
         thread.start()
         thread.join()
-        hold.dispose()
+        pause.dispose()
     virtual.settle()
     assert virtual.transport.reading
     assert virtual.stats.paused == 0
@@ -415,7 +415,7 @@ def test_writable_emits_false_first_while_the_peer_is_behind() -> None:
     """A first subscriber of `writable` gets False while the peer is behind."""
     virtual = VirtualSession(watch=True)
     virtual.peer.stop()
-    virtual.conn.outgoing.on_next("fills the wire")
+    virtual.conn.outgoing.on_next("fills the buffer")
     writable = virtual.watch(virtual.conn.flow.writable)
     virtual.peer.go()
     assert writable.values == [False, True]
@@ -425,9 +425,9 @@ def test_repr_of_flow() -> None:
     """The repr of `flow` shows whether it flows, is paused or closed."""
     virtual = VirtualSession(watch=True)
     assert repr(virtual.conn.flow) == "<Flow flowing in=0 out=0 buffered=0>"
-    hold = virtual.conn.flow.pause()
+    pause = virtual.conn.flow.pause()
     assert "paused" in repr(virtual.conn.flow)
-    hold.dispose()
+    pause.dispose()
     virtual.peer.close()
     assert "closed 1005" in repr(virtual.conn.flow)
 

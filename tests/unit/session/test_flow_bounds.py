@@ -125,11 +125,11 @@ def test_a_loss_during_a_pause_is_detected_by_a_send_or_on_resume() -> None:
     assert virtual.dropped == {"closed": 1}
 
     virtual = VirtualSession(watch=True)
-    hold = virtual.conn.flow.pause()
+    pause = virtual.conn.flow.pause()
     virtual.peer.message("before")
     virtual.peer.lost()
     virtual.settle()
-    hold.dispose()
+    pause.dispose()
     virtual.settle()
     assert virtual.incoming.values == ["before"]
     virtual.check_over(Close(1006, by="network"), ConnectionClosed)
@@ -254,7 +254,7 @@ def test_a_peer_that_falls_behind_again_has_the_full_send_timeout() -> None:
     """A peer that caught up and falls behind again has the full `send_timeout`."""
     virtual = VirtualSession(watch=True, send_timeout=10.0)
     virtual.peer.stop()
-    virtual.conn.outgoing.on_next("fills the wire")
+    virtual.conn.outgoing.on_next("fills the buffer")
     virtual.conn.outgoing.on_next("waits")
     virtual.conn.outgoing.on_next("waits behind that")
     virtual.run(5)
@@ -263,7 +263,7 @@ def test_a_peer_that_falls_behind_again_has_the_full_send_timeout() -> None:
     virtual.peer.go()
     virtual.run(0.5)
     virtual.peer.stop()
-    virtual.conn.outgoing.on_next("fills the wire again at 19.5 s")
+    virtual.conn.outgoing.on_next("fills the buffer again at 19.5 s")
     virtual.run(9.9)
     assert not virtual.closed.values
     virtual.run(0.1)
@@ -275,7 +275,7 @@ def test_a_writable_transport_with_buffered_bytes_is_not_aborted() -> None:
     """A transport that is writable is not aborted, even if it has unsent bytes."""
     virtual = VirtualSession(watch=True, send_timeout=10.0)
     virtual.peer.stop()
-    virtual.conn.outgoing.on_next("fills the wire")
+    virtual.conn.outgoing.on_next("fills the buffer")
     virtual.run(1)
     virtual.transport.set_writable(True, buffered=5)
     virtual.run(20)

@@ -242,7 +242,9 @@ def test_a_handler_that_raises_connection_closed_closes_with_its_code(
 
 
 @asynccontextmanager
-async def on_loop(handler: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[VirtualSession]:
+async def session_with_tasks(
+    handler: Any, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[VirtualSession]:
     """Yield a virtual session that runs the handler's coroutine as a task."""
     tasks: list[asyncio.Task[None]] = []
 
@@ -275,7 +277,7 @@ async def test_a_coroutine_is_cancelled_when_the_connection_ends(
             done.append("cancelled")
             raise
 
-    async with on_loop(handler, monkeypatch) as virtual:
+    async with session_with_tasks(handler, monkeypatch) as virtual:
         assert done == []
         virtual.peer.close(1000)
     assert done == ["cancelled"]
@@ -292,7 +294,7 @@ async def test_messages_are_buffered_while_a_coroutine_runs(
         await go.wait()
         return conn.incoming
 
-    async with on_loop(handler, monkeypatch) as virtual:
+    async with session_with_tasks(handler, monkeypatch) as virtual:
         virtual.incoming.subscription.dispose()
         virtual.peer.message("a", "b")
         assert not virtual.transport.reading
@@ -313,7 +315,7 @@ async def test_a_handler_that_is_cancelled_from_elsewhere_closes_with_1011(
         other.cancel()
         await other
 
-    async with on_loop(handler, monkeypatch) as virtual:
+    async with session_with_tasks(handler, monkeypatch) as virtual:
         await asyncio.sleep(0)
         assert virtual.close_frame.code == 1011
         assert len(caplog.records) == 1
@@ -324,7 +326,7 @@ async def test_a_returned_future_is_awaited(monkeypatch: pytest.MonkeyPatch) -> 
     future: asyncio.Future[rx.Observable[str]] = asyncio.get_running_loop().create_future()
     future.set_result(rx.never())
 
-    async with on_loop(lambda _: future, monkeypatch) as virtual:
+    async with session_with_tasks(lambda _: future, monkeypatch) as virtual:
         await asyncio.sleep(0)
         assert virtual.session.outgoing.is_stopped is False
         virtual.peer.close(1000)

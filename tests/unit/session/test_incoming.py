@@ -109,11 +109,11 @@ def test_messages_wait_for_a_subscriber_and_the_end_of_pauses() -> None:
     """Held messages are delivered once there is a subscriber and no pause."""
     virtual = VirtualSession(overrun=1)
     virtual.peer.message("a", "b")
-    hold = virtual.conn.flow.pause()
+    pause = virtual.conn.flow.pause()
     seen = virtual.watch(virtual.conn.incoming)
     virtual.run(1)
     assert seen.values == []
-    hold.dispose()
+    pause.dispose()
     virtual.run(1)
     assert seen.values == ["a", "b"]
 
@@ -123,17 +123,17 @@ def test_a_subscriber_that_pauses_gets_one_message_at_a_time() -> None:
     virtual = VirtualSession(overrun=2)
     virtual.peer.message("a", "b", "c")
     seen: list[str] = []
-    holds: list[Any] = []
+    pauses: list[Any] = []
 
     def take(message: str) -> None:
         seen.append(message)
-        holds.append(virtual.conn.flow.pause())
+        pauses.append(virtual.conn.flow.pause())
 
     virtual.conn.incoming.subscribe(take)
     for count in (1, 2, 3):
         virtual.run(1)
         assert len(seen) == count
-        holds.pop().dispose()
+        pauses.pop().dispose()
     assert seen == ["a", "b", "c"]
 
 
@@ -354,11 +354,11 @@ def test_hold_timeout_does_not_apply_to_a_pause(caplog: pytest.LogCaptureFixture
     """`hold_timeout` does not apply to messages that wait for the end of a pause."""
     virtual = VirtualSession(hold_timeout=30.0, overrun=1)
     virtual.peer.message("a")
-    hold = virtual.conn.flow.pause()
+    pause = virtual.conn.flow.pause()
     seen = virtual.watch(virtual.conn.incoming)
     virtual.run(100)
     assert (seen.values, virtual.dropped, caplog.records) == ([], {}, [])
-    hold.dispose()
+    pause.dispose()
     virtual.run(1)
     assert seen.values == ["a"]
 

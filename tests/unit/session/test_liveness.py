@@ -106,11 +106,11 @@ def test_latency_is_the_time_between_ping_and_pong() -> None:
 def test_no_pong_is_required_while_reading_is_paused() -> None:
     """While reading is paused, pings are sent but no pong is required."""
     virtual = with_heartbeat()
-    hold = virtual.conn.flow.pause()
+    pause = virtual.conn.flow.pause()
     virtual.run(100)
     assert [ping.at for ping in virtual.frames(Opcode.PING)] == [10 * n for n in range(1, 11)]
     assert virtual.closed.values == []
-    hold.dispose()
+    pause.dispose()
     virtual.run(20)
     assert virtual.closed.values == [Close(1006)], "now an answer can be seen, and is demanded"
 
@@ -120,15 +120,15 @@ def test_a_pause_while_a_pong_is_awaited_is_not_a_dead_peer(start: float, second
     """A pause while a pong is awaited does not make the peer dead, wherever it lies."""
     virtual = with_heartbeat()
     virtual.run(start)
-    hold = virtual.conn.flow.pause()
+    pause = virtual.conn.flow.pause()
     virtual.run(seconds)
-    hold.dispose()
+    pause.dispose()
     virtual.run(max(15.5 - virtual.clock.time, 0.5))
     assert virtual.closed.values == []
 
 
 def test_a_missing_subscriber_counts_as_a_pause() -> None:
-    """While messages are held for a first subscriber, a peer is not taken for dead."""
+    """While messages wait for a first subscriber, the peer does not count as dead."""
     virtual = VirtualSession(heartbeat=INTERVAL, hold_timeout=1000.0)
     closed = virtual.watch(virtual.conn.closed)
     virtual.peer.message("kept")
@@ -160,7 +160,7 @@ def test_only_the_latest_ping_is_buffered() -> None:
     """While the transport is full, only the latest ping is buffered."""
     virtual = with_heartbeat(send_timeout=1000.0)
     virtual.peer.stop()
-    virtual.conn.outgoing.on_next("fills the wire")
+    virtual.conn.outgoing.on_next("fills the buffer")
     for _ in range(4):
         virtual.run(INTERVAL)
         virtual.transport.received += 1
@@ -300,11 +300,11 @@ def test_a_keep_alive_pong_does_not_replace_the_answer_to_a_ping() -> None:
     """A buffered answer to a ping is not replaced by a keep-alive pong."""
     virtual = VirtualSession(watch=True, send_timeout=1000.0, overrun=1)
     virtual.peer.stop()
-    virtual.conn.outgoing.on_next("fills the wire")
+    virtual.conn.outgoing.on_next("fills the buffer")
     virtual.peer.ping(b"answer me")
-    hold = virtual.conn.flow.pause()
+    pause = virtual.conn.flow.pause()
     virtual.run(5)
-    hold.dispose()
+    pause.dispose()
     virtual.peer.go()
     assert [frame.payload for frame in virtual.frames(Opcode.PONG)] == [b"answer me"]
 
@@ -313,10 +313,10 @@ def test_the_answer_to_a_ping_replaces_a_buffered_keep_alive_pong() -> None:
     """The answer to a ping replaces a buffered keep-alive pong."""
     virtual = VirtualSession(watch=True, send_timeout=1000.0)
     virtual.peer.stop()
-    virtual.conn.outgoing.on_next("fills the wire")
-    hold = virtual.conn.flow.pause()
+    virtual.conn.outgoing.on_next("fills the buffer")
+    pause = virtual.conn.flow.pause()
     virtual.run(0.3)
-    hold.dispose()
+    pause.dispose()
     virtual.settle()
     virtual.peer.ping(b"answer me")
     virtual.peer.go()
@@ -389,7 +389,7 @@ def test_a_busy_loop_sends_a_keep_alive_pong(lateness: float, expected: int) -> 
     """A busy loop sends a pong, as the answer to a ping may be delayed behind messages."""
     setup = KeepAliveSetup(paused=False)
     setup.keep_alive.watch()
-    setup.clock.sleep(0.25 + lateness)  # nothing that is due is run meanwhile
+    setup.clock.sleep(0.25 + lateness)  # no due action runs meanwhile
     setup.clock.turn()
     assert len(setup.pongs) == expected
 

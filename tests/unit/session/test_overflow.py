@@ -24,7 +24,7 @@ def stalled(policy: Overflow, **options: Any) -> VirtualSession:
     options.setdefault("max_buffer", ROOM)
     virtual = VirtualSession(watch=True, overflow=policy, send_timeout=1e6, **options)
     virtual.peer.stop()
-    virtual.conn.outgoing.on_next("leaving")
+    virtual.conn.outgoing.on_next("in transport")
     return virtual
 
 
@@ -35,7 +35,7 @@ def policy_id(policy: Overflow) -> str:
     return "latest()" if policy.key is None else "latest(key)"
 
 
-def kib(name: object) -> str:
+def message_of_1_kib(name: object) -> str:
     """A message that costs 1 KiB."""
     return f"{name}".ljust(KIB - OVERHEAD)
 
@@ -48,9 +48,9 @@ def test_drop_oldest_makes_room_for_the_newest() -> None:
     """`drop_oldest` drops and counts the oldest messages; the rest keep their order."""
     virtual = stalled("drop_oldest")
     for number in range(9):
-        virtual.conn.outgoing.on_next(kib(number))
+        virtual.conn.outgoing.on_next(message_of_1_kib(number))
     virtual.peer.go()
-    assert names(virtual) == ["leaving", "6", "7", "8"]
+    assert names(virtual) == ["in transport", "6", "7", "8"]
     assert virtual.dropped == {"overflow": 6}
     assert virtual.closed.values == []
 
@@ -59,21 +59,21 @@ def test_drop_oldest_makes_as_much_room_as_a_message_needs() -> None:
     """`drop_oldest` drops as many messages as the new one needs room for."""
     virtual = stalled("drop_oldest")
     for number in range(3):
-        virtual.conn.outgoing.on_next(kib(number))
+        virtual.conn.outgoing.on_next(message_of_1_kib(number))
     virtual.conn.outgoing.on_next("x" * 3 * KIB)
     assert virtual.dropped == {"overflow": 3}
     virtual.peer.go()
-    assert virtual.messages == ["leaving", "x" * 3 * KIB]
+    assert virtual.messages == ["in transport", "x" * 3 * KIB]
 
 
 def test_drop_oldest_keeps_the_newest_whatever_its_size() -> None:
     """`drop_oldest` keeps the newest message even if it alone exceeds the bound."""
     virtual = stalled("drop_oldest")
-    virtual.conn.outgoing.on_next(kib(0))
+    virtual.conn.outgoing.on_next(message_of_1_kib(0))
     virtual.conn.outgoing.on_next("x" * 2 * ROOM)
     virtual.conn.outgoing.on_next("y" * 2 * ROOM)
     virtual.peer.go()
-    assert virtual.messages == ["leaving", "y" * 2 * ROOM]
+    assert virtual.messages == ["in transport", "y" * 2 * ROOM]
     assert virtual.dropped == {"overflow": 2}
 
 
@@ -81,10 +81,10 @@ def test_drop_newest_keeps_the_buffered_messages() -> None:
     """`drop_newest` drops the new message, and takes a smaller one that fits."""
     virtual = stalled("drop_newest")
     for number in range(9):
-        virtual.conn.outgoing.on_next(kib(number))
+        virtual.conn.outgoing.on_next(message_of_1_kib(number))
     virtual.conn.outgoing.on_next("small")
     virtual.peer.go()
-    assert names(virtual) == ["leaving", "0", "1", "2", "small"]
+    assert names(virtual) == ["in transport", "0", "1", "2", "small"]
     assert virtual.dropped == {"overflow": 6}
     assert virtual.closed.values == []
 
@@ -94,7 +94,7 @@ def test_a_dropped_message_does_not_appear_on_outgoing() -> None:
     virtual = stalled("drop_newest")
     shown = virtual.watch(virtual.conn.outgoing)
     for number in range(9):
-        virtual.conn.outgoing.on_next(kib(number))
+        virtual.conn.outgoing.on_next(message_of_1_kib(number))
     assert [str(value).strip() for value in shown.values] == ["0", "1", "2"]
 
 
@@ -103,7 +103,7 @@ def test_dropping_stops_when_the_peer_catches_up(policy: Overflow) -> None:
     """After the peer has caught up, messages are sent again."""
     virtual = stalled(policy)
     for number in range(9):
-        virtual.conn.outgoing.on_next(kib(number))
+        virtual.conn.outgoing.on_next(message_of_1_kib(number))
     virtual.peer.go()
     before = len(virtual.messages)
     virtual.conn.outgoing.on_next("a")
@@ -127,15 +127,15 @@ def test_a_frame_handed_to_the_transport_is_never_dropped_or_sent_twice(policy: 
     """A frame that was handed to the transport is neither dropped, replaced nor sent twice."""
     virtual = stalled(policy)
     for _ in range(100):
-        virtual.conn.outgoing.on_next("leaving")
-        virtual.conn.outgoing.on_next(kib("more"))
-    assert virtual.messages == ["leaving"]
+        virtual.conn.outgoing.on_next("in transport")
+        virtual.conn.outgoing.on_next(message_of_1_kib("more"))
+    assert virtual.messages == ["in transport"]
     virtual.peer.go(0)
-    begun = virtual.messages
-    assert len(begun) == (1 if policy == "close" else 2)
+    sent_frames = virtual.messages
+    assert len(sent_frames) == (1 if policy == "close" else 2)
     for _ in range(10):
-        virtual.conn.outgoing.on_next(kib("more"))
-    assert virtual.messages == begun
+        virtual.conn.outgoing.on_next(message_of_1_kib("more"))
+    assert virtual.messages == sent_frames
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=policy_id)
@@ -152,11 +152,11 @@ def test_a_close_is_never_dropped(policy: Overflow) -> None:
     """A close is sent after the buffered messages, however full the buffer is."""
     virtual = stalled(policy)
     for number in range(20):
-        virtual.conn.outgoing.on_next(kib(number))
+        virtual.conn.outgoing.on_next(message_of_1_kib(number))
     lost = sum(virtual.dropped.values())
     virtual.conn.outgoing.on_next(Close(4001, "why"))
     for number in range(20):
-        virtual.conn.outgoing.on_next(kib(number))
+        virtual.conn.outgoing.on_next(message_of_1_kib(number))
     virtual.peer.go()
     assert (virtual.close_frame.code, virtual.close_frame.reason) == (4001, "why")
     assert len(virtual.messages) == 21 - lost
@@ -167,11 +167,11 @@ def test_a_close_is_never_dropped(policy: Overflow) -> None:
 
 def test_a_close_takes_no_room() -> None:
     """A close needs no room in the buffer."""
-    virtual = stalled("close", max_buffer=len("leaving") + OVERHEAD + 1)
+    virtual = stalled("close", max_buffer=len("in transport") + OVERHEAD + 1)
     virtual.conn.outgoing.on_next("x")
     virtual.conn.outgoing.on_next(Close(4001))
     virtual.peer.go()
-    assert virtual.messages == ["leaving", "x"]
+    assert virtual.messages == ["in transport", "x"]
     assert virtual.close_frame.code == 4001
 
 
@@ -195,7 +195,7 @@ def test_at_the_bound_nothing_is_dropped_and_one_byte_more_is() -> None:
     """At exactly `max_buffer` nothing is dropped; one byte more drops a message."""
     for more, dropped in ((0, {}), (1, {"overflow": 1})):
         virtual = stalled("drop_newest", max_buffer=1000)
-        virtual.conn.outgoing.on_next("x" * (1000 - len("leaving") - OVERHEAD + more))
+        virtual.conn.outgoing.on_next("x" * (1000 - len("in transport") - OVERHEAD + more))
         assert virtual.dropped == dropped
 
 
@@ -216,7 +216,7 @@ def test_messages_still_buffered_at_the_end_are_counted(policy: Overflow) -> Non
     """Messages still buffered at the end count as dropped with the reason "closed"."""
     virtual = stalled(policy)
     for number in range(20):
-        virtual.conn.outgoing.on_next(kib(number))
+        virtual.conn.outgoing.on_next(message_of_1_kib(number))
     virtual.peer.lost()
     virtual.settle()
     assert virtual.stats.sent_messages + sum(virtual.dropped.values()) == 21
@@ -324,7 +324,7 @@ def test_a_message_that_cannot_be_encoded_replaces_nothing() -> None:
     virtual.conn.outgoing.on_next("good")
     virtual.conn.outgoing.on_next("\ud800")
     virtual.peer.go()
-    assert virtual.messages == ["leaving", "good"]
+    assert virtual.messages == ["in transport", "good"]
     assert len(errors.values) == 1
 
 
@@ -343,7 +343,7 @@ def test_making_room_drops_other_keys_first() -> None:
     """To make room for a key's newest value, older values of other keys are dropped."""
     virtual = stalled(latest(lambda value: value[0]))
     virtual.conn.outgoing.on_next("a")
-    virtual.conn.outgoing.on_next(kib("b"))
+    virtual.conn.outgoing.on_next(message_of_1_kib("b"))
     virtual.conn.outgoing.on_next("a" * (ROOM - 200))
     virtual.peer.go()
     assert "a" * (ROOM - 200) in virtual.messages

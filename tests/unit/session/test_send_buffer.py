@@ -146,7 +146,7 @@ def test_clear_drops_everything() -> None:
 # --- conflation: a message replaces an older one of the same key ------------------------------
 
 
-def of(tick: Any) -> Any:
+def symbol_of(tick: Any) -> Any:
     return tick["of"]
 
 
@@ -161,7 +161,7 @@ def stalled(**options: Any) -> VirtualSession:
 def test_latest_is_a_policy() -> None:
     """`latest` is a policy with and without a key."""
     check(latest())
-    check(latest(of))
+    check(latest(symbol_of))
 
 
 @pytest.mark.parametrize("key", ["symbol", 7, ["symbol"]])
@@ -188,7 +188,7 @@ def test_every_named_policy_is_accepted(policy: str) -> None:
 def test_latest_uses_a_keyed_queue() -> None:
     """`latest` uses the keyed queue, with a key or without."""
     assert type(make_queue(latest())) is KeyedQueue
-    assert type(make_queue(latest(of))) is KeyedQueue
+    assert type(make_queue(latest(symbol_of))) is KeyedQueue
 
 
 def test_without_a_key_all_messages_share_one_key() -> None:
@@ -274,7 +274,7 @@ def test_latest_sends_a_slow_peer_only_the_newest_message() -> None:
 
 def test_latest_sends_a_slow_peer_the_newest_message_of_each_key() -> None:
     """A peer that is behind gets the newest message of each key, in the order of the keys."""
-    virtual = stalled(overflow=latest(of))
+    virtual = stalled(overflow=latest(symbol_of))
     for number in range(10):
         for name in "abc":
             virtual.conn.outgoing.on_next({"of": name, "n": number})
@@ -285,7 +285,7 @@ def test_latest_sends_a_slow_peer_the_newest_message_of_each_key() -> None:
 
 def test_a_key_that_changes_often_starves_no_other() -> None:
     """A replaced message keeps its place, so a slow peer gets every key in turn."""
-    virtual = stalled(overflow=latest(of))
+    virtual = stalled(overflow=latest(symbol_of))
     for number in range(30):
         virtual.conn.outgoing.on_next({"of": "busy", "n": number})
         virtual.conn.outgoing.on_next({"of": "other", "n": number})
@@ -310,7 +310,7 @@ def test_a_peer_that_keeps_up_gets_everything() -> None:
 
 def test_none_is_a_key() -> None:
     """None is a valid key."""
-    virtual = stalled(overflow=latest(of))
+    virtual = stalled(overflow=latest(symbol_of))
     virtual.conn.outgoing.on_next({"of": None, "n": 1})
     virtual.conn.outgoing.on_next({"of": 1, "n": 1})
     virtual.conn.outgoing.on_next({"of": None, "n": 2})

@@ -165,11 +165,11 @@ def test_our_close_stands_if_the_peer_never_answers(end: Any, close: Close) -> N
 @pytest.mark.parametrize(
     "answer",
     [
-        lambda wire: wire.lost(),
-        lambda wire: wire.close(),
-        lambda wire: wire.close(1011, "other"),
-        lambda wire: wire.close(1006),
-        lambda wire: wire.violation(1002),
+        lambda peer: peer.lost(),
+        lambda peer: peer.close(),
+        lambda peer: peer.close(1011, "other"),
+        lambda peer: peer.close(1006),
+        lambda peer: peer.violation(1002),
     ],
     ids=["lost", "no code", "other code", "illegal code", "violation"],
 )
@@ -299,7 +299,7 @@ def test_only_the_latest_unanswered_ping_is_answered() -> None:
     """Only the latest unanswered ping is answered, so a flood of pings uses no memory."""
     virtual = VirtualSession(watch=True)
     virtual.peer.stop()
-    virtual.conn.outgoing.on_next("fills the wire")
+    virtual.conn.outgoing.on_next("fills the buffer")
     for number in range(100):
         virtual.peer.ping(b"%d" % number)
     virtual.peer.go()

@@ -273,8 +273,8 @@ async def test_the_handler_on_a_server(
     name: str, path: Literal["push", "pull"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The peer over TCP gets the expected messages and end, on both read paths."""
-    if path == "push" and (lack := private_api.why_not_push()):
-        pytest.skip(lack)
+    if path == "push" and (reason := private_api.why_not_push()):
+        pytest.skip(reason)
     monkeypatch.setattr(read_path, "_INFO", replace(read_path.transport_info(), path=path))
     case = CASES[name]
     async with connected(case) as client:

@@ -88,7 +88,7 @@ def test_a_sent_frame_has_message_code_and_reason() -> None:
 
 
 def test_a_peer_that_stops_leaves_one_frame_buffered() -> None:
-    """When the peer stops, one frame is buffered; `go` takes as many as it is told."""
+    """When the peer stops, one frame is buffered; `go(n)` takes n more."""
     setup = TransportSetup(b"1").attach()
     setup.peer.stop()
     assert setup.transport.writable

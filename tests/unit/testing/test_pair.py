@@ -165,7 +165,7 @@ async def test_a_paused_end_applies_back_pressure() -> None:
         seen = Subscriber(server.incoming)
         writable: list[bool] = []
         client.flow.writable.subscribe(writable.append)
-        hold = server.flow.pause()
+        pause = server.flow.pause()
         for number in range(300):
             client.outgoing.on_next(f"{number:01024}")
         await loop_turns()
@@ -174,7 +174,7 @@ async def test_a_paused_end_applies_back_pressure() -> None:
         assert client.flow.buffered > 200 << 10
         assert writable == [True, False]
         assert seen.values == []
-        hold.dispose()
+        pause.dispose()
         await client.flow.drained()
         await loop_turns()
         assert seen.values == [f"{number:01024}" for number in range(300)]
@@ -245,8 +245,8 @@ async def test_messages_from_threads_arrive_in_order() -> None:
         for thread in threads:
             thread.join()
         for name in "ab":
-            mine = [one for one in found if one[0] == name]
-            assert mine == [f"{name}{number}" for number in range(100)]
+            of_thread = [one for one in found if one[0] == name]
+            assert of_thread == [f"{name}{number}" for number in range(100)]
 
 
 def test_a_message_from_a_thread_after_the_loop_ended_is_dropped() -> None:
