@@ -50,7 +50,6 @@ class Event(NamedTuple):
 
 
 def write(path: str | os.PathLike[str], events: Iterable[Event]) -> None:
-    """Write events to a file."""
     with open(path, "w", encoding="utf-8") as file:
         for event in events:
             kind, data = _pack(event)
@@ -70,7 +69,7 @@ def read(path: str | os.PathLike[str]) -> list[Event]:
             if not line.strip():
                 continue
             try:
-                events.append(_event(json.loads(line.decode())))
+                events.append(_parse(json.loads(line.decode())))
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
                 raise ValueError(
                     f"{os.fspath(path)}, line {number} is not a recorded event ({exc!s:.200}): "
@@ -79,7 +78,7 @@ def read(path: str | os.PathLike[str]) -> list[Event]:
     return events
 
 
-def _event(line: dict[str, Any]) -> Event:
+def _parse(line: dict[str, Any]) -> Event:
     kind, data = _unpack(line["type"], line.get("data"))
     direction = line.get("dir")
     if direction not in ("in", "out", None):
@@ -92,11 +91,11 @@ def _event(line: dict[str, Any]) -> Event:
 def _pack(event: Event) -> tuple[str, Any]:
     data = event.data
     if event.type == "close":
-        return "close", _close(data)
+        return "close", _close_fields(data)
     if event.type == "error":
         close = data.close if isinstance(data, ConnectionClosed) else None
         error = {"type": type(data).__name__, "message": str(data)}
-        return "error", {**error, "close": _close(close)} if close else error
+        return "error", {**error, "close": _close_fields(close)} if close else error
     if event.type != "next":
         return event.type, data
     if isinstance(data, RecordedValue):
@@ -123,7 +122,7 @@ def _repr(value: Any) -> str:
         return object.__repr__(value)
 
 
-def _close(close: Close) -> dict[str, Any]:
+def _close_fields(close: Close) -> dict[str, Any]:
     return {"code": close.code, "reason": close.reason, "by": close.by}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -12,12 +11,11 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import CompositeDisposable
 
 from rxws._core.connection import Close, Connection, without_secrets
-from rxws._core.schedulers import seconds_of
 from rxws._core.streams import Stream
 
 from .diagram import Diagram, Track, svg, text
 from .jsonl import Event, read, write
-from .lane import Lane
+from .lane import Lane, RecordingClock
 from .replay import replay
 from .tap import LaneObserver, tap
 
@@ -26,17 +24,15 @@ __all__ = ["Recording"]
 T = TypeVar("T")
 
 
-def _position(lane: Lane) -> int:
-    """Return the sort key of a lane: incoming messages above taps, outgoing ones below."""
-    return {"incoming": 0, "outgoing": 2, "errors": 3}.get(lane.name, 1)
+_POSITIONS = {"incoming": 0, "outgoing": 2, "errors": 3}  # in a diagram; taps are at 1
 
 
 def _is_hidden(lane: Lane) -> bool:
-    """Whether diagrams omit the lane: a connection's close, and `errors` without errors."""
-    values = (entry.data for entry in lane.entries if entry.type == "next")
-    return lane.name in ("closed", "errors") and not any(
-        lane.name == "errors" or not isinstance(value, Close) for value in values
-    )
+    """Whether diagrams omit the lane: a connection's `closed`, or `errors` without an error."""
+    values = [entry.data for entry in lane.entries if entry.type == "next"]
+    if lane.name == "errors":
+        return not values
+    return lane.name == "closed" and all(isinstance(value, Close) for value in values)
 
 
 class Recording:
@@ -46,8 +42,8 @@ class Recording:
 
     Args:
         keep: Number of events that each lane keeps. Older ones are dropped and counted.
-        scheduler: The scheduler whose clock gives the times. By default it is that of the first
-            subscriber.
+        scheduler: The scheduler whose clock times the events; by default the first subscriber's,
+            or else the system clock.
         title: The title of diagrams.
 
     Attributes:
@@ -74,21 +70,18 @@ class Recording:
             raise ValueError(f"keep={keep!r} must be a whole number of events: use 1 or more")
         self.lanes: dict[str, Lane] = {}
         self.title = title
-        self.count = 0
         self._keep = keep
-        self._watching = CompositeDisposable()
-        self.seconds: Callable[[], float] = self._start_now
-        self.began = 0.0
-        self._started = False
+        self._watches = CompositeDisposable()
+        self._clock = RecordingClock()
         if scheduler is not None:
-            self._start(scheduler)
+            self._clock.start(scheduler)
 
     @classmethod
     def of(cls, conn: Connection[Any, Any], *, keep: int = 2000) -> Recording:
         """Record a connection: its messages in both directions, its errors and its close.
 
-        Messages are recorded when they are delivered. While nobody subscribes to `conn.incoming`,
-        they wait, as they do without a recording.
+        Messages are recorded when they are delivered. Without a subscriber to `conn.incoming`, they
+        stay buffered, as they do without a recording.
 
         Args:
             conn: The connection.
@@ -113,21 +106,10 @@ class Recording:
         for name in ("incoming", "outgoing", "errors", "closed"):
             stream: Any = getattr(conn, name)
             if not isinstance(cast(object, stream), Stream):
-                raise TypeError(f"rxws did not make {stream!r}: add tap() to a chain instead")
-            recording._watching.add(stream.watch(LaneObserver(recording.lane(name))))
+                raise TypeError(f"{stream!r} is not a stream of rxws: record it with tap() instead")
+            recording._watches.add(stream.watch(LaneObserver(recording.lane(name))))
         recording.title = str(without_secrets(conn.handshake.url))
         return recording
-
-    def _start(self, scheduler: SchedulerBase | None) -> None:
-        if not self._started:
-            self._started = True
-            self.seconds = time.monotonic if scheduler is None else seconds_of(scheduler)
-            self.began = self.seconds()
-
-    def _start_now(self) -> float:
-        """Start with the first event, on the system's clock: no scheduler was given."""
-        self._start(None)
-        return self.began
 
     def tap(self, label: str, detail: str = "") -> Callable[[Observable[T]], Observable[T]]:
         """Make an operator that records what passes through it and changes nothing.
@@ -154,16 +136,16 @@ class Recording:
         if detail:
             lane.detail = detail
 
-        def tapped(source: Observable[T]) -> Observable[T]:
+        def operator(source: Observable[T]) -> Observable[T]:
             def subscribe(
                 observer: ObserverBase[T], scheduler: SchedulerBase | None = None
             ) -> DisposableBase:
-                self._start(scheduler)
+                self._clock.start(scheduler)
                 return tap(source, lane, observer, scheduler)
 
             return Observable(subscribe)
 
-        return tapped
+        return operator
 
     def lane(self, name: str) -> Lane:
         """Return the lane with this name, and create it if there is none.
@@ -172,11 +154,16 @@ class Recording:
             name: The name of the lane.
 
         Returns:
-            The lane; its `events` are the recorded ones.
+            The lane, whose `events` are the recorded ones.
         """
         if name not in self.lanes:
-            self.lanes[name] = Lane(self, name, self._keep)
+            self.lanes[name] = Lane(self._clock, name, self._keep)
         return self.lanes[name]
+
+    @property
+    def count(self) -> int:
+        """The number of events so far, including those that are no longer kept."""
+        return self._clock.count
 
     @property
     def events(self) -> list[Event]:
@@ -190,7 +177,7 @@ class Recording:
 
     def stop(self) -> None:
         """Stop recording the connection. Taps keep recording. Calling it again has no effect."""
-        self._watching.dispose()
+        self._watches.dispose()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the recording as a file with one JSON object per event.
@@ -276,20 +263,21 @@ class Recording:
         """
         if lane not in self.lanes:
             raise KeyError(f"no lane {lane!r}: the recording has {sorted(self.lanes)}")
-        began = min((each.events[0].t for each in self.lanes.values() if each.dropped), default=0.0)
-        return replay(self.lanes[lane].events, began, speed, scheduler)
+        # If events were dropped, skip the time before the first that is left.
+        start = min((each.events[0].t for each in self.lanes.values() if each.dropped), default=0.0)
+        return replay(self.lanes[lane].events, start, speed, scheduler)
 
     def picture(self) -> Diagram:
         """Return the recording as a diagram, before it is rendered.
 
-        Incoming messages are the first lane, taps follow, outgoing messages and errors are last. A
+        The lanes are, from top to bottom: incoming messages, taps, outgoing messages, errors. A
         connection's close is drawn at the end of its lanes.
         """
         closed = self.lanes.get("closed")
         ends = [each for each in closed.entries if isinstance(each.data, Close)] if closed else []
         tracks = tuple(
             Track(lane.name, lane.detail, lane.dir, lane.entries, lane.dropped)
-            for lane in sorted(self.lanes.values(), key=_position)
+            for lane in sorted(self.lanes.values(), key=lambda lane: _POSITIONS.get(lane.name, 1))
             if not _is_hidden(lane)
         )
         if not ends:
@@ -304,7 +292,7 @@ class Recording:
             window: How many of the latest seconds to draw; by default everything.
 
         Returns:
-            An `<svg>` element, for a page or a file of its own.
+            An `<svg>` element, for a page or a file.
 
         Raises:
             ValueError: `width` is below 200, or `window` is not above 0.
@@ -331,7 +319,6 @@ class Recording:
         return text(self.picture(), cols)
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        """Return what a notebook shows: the SVG as HTML, or the text."""
         return {"text/html": self.svg(), "text/plain": self.text()}
 
     def __len__(self) -> int:

@@ -18,18 +18,18 @@ __all__ = ["replay"]
 
 
 def replay(
-    events: list[Event], began: float, speed: float, scheduler: SchedulerBase | None
+    events: list[Event], start: float, speed: float, scheduler: SchedulerBase | None
 ) -> Observable[Any]:
-    """Make a cold Observable that emits events, starting at the recorded time `began`."""
+    """Make a cold Observable that emits events, starting at the recorded time `start`."""
     if not speed > 0:
-        raise ValueError(f"speed={speed!r} never gets anywhere: use a number above 0")
+        raise ValueError(f"speed={speed!r} must be a number above 0")
 
     def subscribe(
-        observer: ObserverBase[Any], scheduler_: SchedulerBase | None = None
+        observer: ObserverBase[Any], subscribed_on: SchedulerBase | None = None
     ) -> DisposableBase:
-        time = scheduler or scheduler_ or TimeoutScheduler.singleton()
+        clock = scheduler or subscribed_on or TimeoutScheduler.singleton()
         timer = SerialDisposable()
-        start = time.now
+        began = clock.now
         remaining = iter(events)
 
         def schedule_next() -> None:
@@ -40,9 +40,9 @@ def replay(
             seconds = 0.0
             if not math.isinf(speed):
                 # Measured from the start, so that delays do not add up.
-                elapsed = (time.now - start).total_seconds()
-                seconds = max((event.t - began) / speed - elapsed, 0.0)
-            timer.disposable = call_later(time, seconds, lambda: emit(event))
+                elapsed = (clock.now - began).total_seconds()
+                seconds = max((event.t - start) / speed - elapsed, 0.0)
+            timer.disposable = call_later(clock, seconds, lambda: emit(event))
 
         def emit(event: Event) -> None:
             if event.type == "error":

@@ -22,22 +22,19 @@ class LaneObserver(ObserverBase[Any]):
         self._record = lane.record
 
     def on_next(self, value: Any) -> None:
-        """Record a value."""
         self._record("next", value)
 
     def on_error(self, error: Exception) -> None:
-        """Record an error."""
         self._record("error", error)
 
     def on_completed(self) -> None:
-        """Record the completion."""
         self._record("completed")
 
 
 def tap(
     source: Observable[T], lane: Lane, observer: ObserverBase[T], scheduler: SchedulerBase | None
 ) -> DisposableBase:
-    """Subscribe an observer to a source and record what it receives in a lane."""
+    """Subscribe an observer to a source, and record its notifications in a lane."""
     ended = False
     record, pass_on = lane.record, observer.on_next
 

@@ -11,7 +11,7 @@ __all__ = ["clock", "duration", "nice", "rate", "ticks"]
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200)
 _DAY = 86400.0
 _UNITS = ((1.0, "s", 3), (1e-3, "ms", 2), (1e-6, "µs", 1))
-_CLOCK = 120.0  # longer times, in seconds, are written as on a clock
+_CLOCK = 120.0  # seconds: longer times are written as on a clock
 
 
 def nice(least: float) -> float:

@@ -18,7 +18,7 @@ from rxws._core.connection import Close
 from rxws._core.errors import ConnectionClosed
 
 __all__ = ["CONTROL", "cells", "cut", "escape", "full", "kind_of", "number", "plain", "short"]
-__all__ += ["shown", "with_codes"]
+__all__ += ["safe_repr", "with_codes"]
 
 _MAX_TEXT = 300  # characters of a tooltip
 _MAX_ITEMS = 8  # items of a container that are shown
@@ -66,7 +66,7 @@ def full(value: object) -> str:
 
 
 def plain(text: str) -> str:
-    r"""Replace control characters, and those that hide or reorder text, by visible signs.
+    r"""Replace control characters, and characters that hide or reorder text, by visible signs.
 
     Examples:
         >>> plain("a\tb\x00\u202e")
@@ -76,7 +76,7 @@ def plain(text: str) -> str:
 
 
 def with_codes(text: str, keep: str = "") -> str:
-    r"""Replace the same characters, except those in `keep`, by distinct signs and escape codes.
+    r"""Like `plain`, but with a distinct sign or escape code for each character not in `keep`.
 
     Examples:
         >>> with_codes("a\tb\x85\u202e")
@@ -94,8 +94,8 @@ def with_codes(text: str, keep: str = "") -> str:
     return text if text.isprintable() else _INVISIBLE.sub(code, text)
 
 
-def shown(value: object, form: Callable[[Any], str] = repr) -> str:
-    """Return the `repr` (or another form) of a value, or a substitute if that raises."""
+def safe_repr(value: object, form: Callable[[Any], str] = repr) -> str:
+    """Return the `repr` or `str` of a value, or a substitute if that raises."""
     try:
         return form(value)
     except Exception as exc:  # the methods of a user's value may raise anything
@@ -149,7 +149,7 @@ def kind_of(value: object) -> type[Any]:
 
 
 def number(value: float) -> str:
-    """Return a number with four significant digits; whole numbers of six digits in full.
+    """Return a number with four significant digits; a whole number of up to six digits in full.
 
     Examples:
         >>> number(99.71234), number(1234567), number(100.0), number(-0.00001234)

@@ -14,12 +14,12 @@ from .visible import VisibleTrack
 
 __all__ = ["CHAR", "draw"]
 
-CHAR = 6.02  # pixels of a character of the fixed font at 10 px
-_PILL = 14  # characters
-_LABELS = (24, 14, 9)  # characters of labels above dots: the longest with which all labels fit
-_ROUND = ((12.0, "r"), (9.5, "s"))  # radii of circles, and their class
+CHAR = 6.02  # pixels: a character of the monospaced font at 10 px
+_PILL = 14  # characters that fit
+_LABELS = (24, 14, 9)  # limits to try for labels above dots, in characters, until all labels fit
+_ROUND = ((12.0, "r"), (9.5, "s"))  # radius of a circle, and the CSS class of its text
 _TIMES = "\N{MULTIPLICATION SIGN}"
-_NEAR = {"dots": 3.0, "crosses": 8.0}  # marks that are closer, in pixels, become one
+_NEAR = {"dots": 3.0, "crosses": 8.0}  # pixels: marks that are closer become one
 
 
 def draw(track: VisibleTrack, scale: TimeScale, y: float) -> Drawn:

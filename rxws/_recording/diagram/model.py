@@ -12,22 +12,14 @@ __all__ = ["Diagram", "Mark", "Track"]
 
 
 class Mark(Protocol):
-    """An event of a track."""
+    """An event of a track, such as a `LaneEntry`."""
 
     @property
-    def t(self) -> float:
-        """The time in seconds."""
-        ...
-
+    def t(self) -> float: ...
     @property
-    def type(self) -> str:
-        """`"next"`, `"close"`, `"error"`, `"completed"` or `"disposed"`."""
-        ...
-
+    def type(self) -> str: ...
     @property
-    def data(self) -> Any:
-        """The value, the `Close` or the exception; otherwise None."""
-        ...
+    def data(self) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +28,7 @@ class Track:
 
     name: str
     detail: str = ""  # text below the name
-    dir: Literal["in", "out"] | None = None  # of a connection's messages
+    dir: Literal["in", "out"] | None = None  # the direction of a connection's messages
     marks: Sequence[Mark] = ()  # ordered by time
     dropped: int = 0  # number of older events that are no longer kept
 
@@ -47,7 +39,7 @@ class Diagram:
 
     title: str
     tracks: tuple[Track, ...]  # from top to bottom
-    close: Close | None = None  # how the connection closed, if there is one and it did
-    closed_at: float | None = None  # by default at the last mark
+    close: Close | None = None  # None without a connection, or while it is open
+    closed_at: float | None = None  # by default the time of the last mark
     began: float = 0.0  # the time at the left edge
-    until: float | None = None  # the current time while the streams are running
+    until: float | None = None  # the current time if streams are still running; else the last mark

@@ -1,4 +1,4 @@
-"""Draw many values: numbers as a sparkline, everything else as bars that count them."""
+"""Draw many values: numbers as a sparkline, other values as bars that count them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .scale import BOTTOM, TOP, Drawn, TimeScale, group_tooltip
 
 __all__ = ["bars", "numbers_of", "sparkline"]
 
-_BUCKET = 6.0  # pixels: the least width of a bar
+_MIN_BAR = 6.0  # pixels
 
 
 def numbers_of(values: Sequence[Mark]) -> list[float] | None:
@@ -44,46 +44,46 @@ def _is_number(data: Any) -> bool:
 def _buckets(
     values: Sequence[Mark], scale: TimeScale
 ) -> tuple[float, Iterator[tuple[float, int, int]]]:
-    """Divide the time into round parts; return each start with the slice of its values."""
-    size = nice(scale.seconds_per_pixel * _BUCKET)
+    """Return a round bucket size in seconds; and each bucket's start and slice of the values."""
+    size = nice(scale.seconds_per_pixel * _MIN_BAR)
 
     def parts() -> Iterator[tuple[float, int, int]]:
-        first, number = 0, math.floor(values[0].t / size + 1e-9)
+        first, bucket = 0, math.floor(values[0].t / size + 1e-9)
         for index, mark in enumerate(values):
             at = math.floor(mark.t / size + 1e-9)
-            if at > number:
-                yield number * size, first, index
-                first, number = index, at
-        yield number * size, first, len(values)
+            if at > bucket:
+                yield bucket * size, first, index
+                first, bucket = index, at
+        yield bucket * size, first, len(values)
 
     return size, parts()
 
 
-def _hits(values: Sequence[Mark], scale: TimeScale, y: float) -> Iterator[str]:
-    """Invisible rectangles that carry the tooltips."""
-    size, parts = _buckets(values, scale)
-    for start, first, stop in parts:
-        left, right = _across(start, size, scale)
+def _tooltip_areas(values: Sequence[Mark], scale: TimeScale, y: float) -> Iterator[str]:
+    """Yield invisible rectangles that have the tooltips of a sparkline."""
+    size, buckets = _buckets(values, scale)
+    for start, first, stop in buckets:
+        left, right = _extent(start, size, scale)
         yield (
             f'<rect class="h" x="{left:.1f}" y="{y + TOP:g}" width="{right - left:.1f}" '
             f'height="{BOTTOM - TOP:g}"><title>{group_tooltip(values[first:stop])}</title></rect>'
         )
 
 
-def _across(start: float, size: float, scale: TimeScale) -> tuple[float, float]:
+def _extent(start: float, size: float, scale: TimeScale) -> tuple[float, float]:
     left, right = scale.x(start), scale.x(start + size)
     return max(left, scale.left), min(max(right, left + 1), scale.right)
 
 
 def bars(values: Sequence[Mark], scale: TimeScale, y: float) -> Drawn:
-    """Draw a bar for each part of the time; its height is the number of values."""
+    """Draw a bar for each bucket of time; its height is the number of values."""
     size, buckets = _buckets(values, scale)
     counted = list(buckets)
     most = max(stop - first for _, first, stop in counted)
     parts: list[str] = []
     right = scale.left
     for start, first, stop in counted:
-        left, right = _across(start, size, scale)
+        left, right = _extent(start, size, scale)
         height = max(1.5, (stop - first) / most * (BOTTOM - TOP))
         gap = 1 if right - left > 4 else 0
         parts.append(
@@ -110,19 +110,19 @@ def sparkline(values: Sequence[Mark], numbers: list[float], scale: TimeScale, y:
         factor = 0.0
     middle = (TOP + BOTTOM) / 2
 
-    def height(value: float) -> float:
+    def y_of(value: float) -> float:
         return y + (BOTTOM - 2 - (value - low) * factor if factor else middle)
 
     dense = len(values) * 4 > scale.right - scale.left
     lines: list[list[tuple[float, float]]] = [[]]
     for mark, value in zip(values, numbers, strict=True):
-        if value - value == 0:  # neither nan nor infinite
+        if math.isfinite(value):
             lines[-1].append((scale.x(mark.t), value))
         elif lines[-1]:
             lines.append([])
     parts: list[str] = []
     for line in lines:
-        points = [(x, height(value)) for x, value in (_thin(line) if dense else line)]
+        points = [(x, y_of(value)) for x, value in (_thin(line) if dense else line)]
         if not points:
             continue
         path = _path(points)
@@ -132,7 +132,7 @@ def sparkline(values: Sequence[Mark], numbers: list[float], scale: TimeScale, y:
         )
         if not dense or len(points) == 1:
             parts += [f'<circle class="d" cx="{x:.1f}" cy="{z:.1f}" r="2"/>' for x, z in points]
-    parts += _hits(values, scale, y)
+    parts += _tooltip_areas(values, scale, y)
     not_finite = len(numbers) - len(finite)
     extent = f"{number(low)} to {number(high)}" if finite else "no number"
     note = f"{number(low)}…{number(high)}" if finite else ""
@@ -147,7 +147,7 @@ def sparkline(values: Sequence[Mark], numbers: list[float], scale: TimeScale, y:
 
 
 def _path(points: list[tuple[float, float]]) -> str:
-    """Return an SVG path of relative steps, which are shorter to write than coordinates."""
+    """Return an SVG path of relative steps, which need fewer digits than coordinates."""
     left, top = round(points[0][0] * 10), round(points[0][1] * 10)
     steps: list[str] = []
     for x, y in points[1:]:

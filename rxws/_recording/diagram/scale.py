@@ -1,4 +1,4 @@
-"""Time to pixels, and what the forms of a lane share."""
+"""Map times to pixels; and helpers that marks and plots share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .model import Mark
 
 __all__ = ["BOTTOM", "TOP", "Drawn", "TimeScale", "group_tooltip", "tooltip"]
 
-TOP, BOTTOM = -17.0, 14.0  # of bars and sparklines, in pixels from the middle of the lane
+TOP, BOTTOM = -17.0, 14.0  # y of bars and sparklines, in pixels from the middle of the lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,30 +25,27 @@ class TimeScale:
     margin: float = 14.0
 
     def x(self, t: float) -> float:
-        """Return the x coordinate of a time."""
         width = self.right - self.left - 2 * self.margin
         return self.left + self.margin + (t - self.start) / (self.stop - self.start) * width
 
     @property
     def seconds_per_pixel(self) -> float:
-        """How many seconds a pixel stands for."""
         return (self.stop - self.start) / (self.right - self.left - 2 * self.margin)
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """The values of a lane as SVG."""
+    """The values of a lane, drawn as SVG."""
 
     form: str  # "none", "circles", "pills", "dots", "crosses", "sparkline" or "bars"
     parts: list[str]
     right: float = 0.0  # x coordinate of the right end of the marks
-    baseline: float = 0.0  # of the time line, in pixels from the middle of the lane
+    baseline: float = 0.0  # y of the time line, in pixels from the middle of the lane
     note: str = ""  # the text below the count
     note_tooltip: str = ""
 
 
 def tooltip(mark: Mark) -> str:
-    """Return the tooltip of a mark."""
     return f"<title>{duration(mark.t)}\n{escape(full(mark.data))}</title>"
 
 

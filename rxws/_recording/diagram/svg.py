@@ -17,13 +17,13 @@ __all__ = ["svg"]
 _PITCH = 54.0  # pixels from lane to lane
 _OPERATORS = 6  # number of colours for operators
 _DENSE = 40  # a lane with more values is likely to have a note
-_NOTE = 11  # characters that are enough for most notes
+_NOTE = 11  # characters: most notes are not longer
 _NARROW = 480  # pixels: a narrower diagram has smaller names
 _SMALL, _CODE, _TITLE = 6.1, 7.2, 8.4  # pixels per character
-_NAME = 0.64  # the same as a share of the font size
+_NAME = 0.64  # width of a character of a name, as a share of its font size
 
 
-def _of(attribute: str, colour: str) -> str:
+def _colour(attribute: str, colour: str) -> str:
     """Return a CSS declaration with a fallback for viewers that do not support variables."""
     return f"{attribute}:{LIGHT[colour]};{attribute}:var(--rxws-{colour})"
 
@@ -34,36 +34,36 @@ _STYLE = CSS + "".join(
     for selector, rules in {
         "": f"display:block;direction:ltr;max-width:100%;height:auto;font:10px {SANS}",
         ":root": f"background:{LIGHT['page']};background:var(--rxws-page)",
-        " text": f"{_of('fill', 'fg')};unicode-bidi:plaintext;white-space:pre",
+        " text": f"{_colour('fill', 'fg')};unicode-bidi:plaintext;white-space:pre",
         " .ti": "font-size:13px;font-weight:600",
         " .na": "font-weight:600",
-        " .de": f"font-size:10px;font-family:{MONO};{_of('fill', 'muted')}",
-        " .no": f"text-anchor:end;{_of('fill', 'muted')};font-variant-numeric:tabular-nums",
-        " .be": _of("fill", "muted"),
-        " .ax": f"text-anchor:middle;{_of('fill', 'muted')};font-variant-numeric:tabular-nums",
-        " .bx": f"{_of('fill', 'box')};{_of('stroke', 'edge')}",
+        " .de": f"font-size:10px;font-family:{MONO};{_colour('fill', 'muted')}",
+        " .no": f"text-anchor:end;{_colour('fill', 'muted')};font-variant-numeric:tabular-nums",
+        " .be": _colour("fill", "muted"),
+        " .ax": f"text-anchor:middle;{_colour('fill', 'muted')};font-variant-numeric:tabular-nums",
+        " .bx": f"{_colour('fill', 'box')};{_colour('stroke', 'edge')}",
         " .co": "fill:currentColor",
-        " .gr": _of("stroke", "grid"),
-        " .ln": f"fill:none;stroke-width:1.5;{_of('stroke', 'line')}",
+        " .gr": _colour("stroke", "grid"),
+        " .ln": f"fill:none;stroke-width:1.5;{_colour('stroke', 'line')}",
         " .du": "stroke-dasharray:5 5",
         " .dl": "stroke-dasharray:1 4",
-        " .m": f"fill:currentColor;stroke-width:1.5;{_of('stroke', 'page')}",
+        " .m": f"fill:currentColor;stroke-width:1.5;{_colour('stroke', 'page')}",
         " .b": "fill:currentColor;opacity:.8",
         " .w": "fill:none;stroke:currentColor;stroke-width:1.5;stroke-linejoin:round",
         " .a": "fill:currentColor;opacity:.13",
         " .d": "fill:currentColor",
         " .h": "fill:none;pointer-events:all",
-        " .p": f"font:600 10px {MONO};text-anchor:middle;{_of('fill', 'on')}",
-        " .r": f"font-size:12px;font-weight:600;text-anchor:middle;{_of('fill', 'on')}",
-        " .s": f"font-size:10px;font-weight:600;text-anchor:middle;{_of('fill', 'on')}",
+        " .p": f"font:600 10px {MONO};text-anchor:middle;{_colour('fill', 'on')}",
+        " .r": f"font-size:12px;font-weight:600;text-anchor:middle;{_colour('fill', 'on')}",
+        " .s": f"font-size:10px;font-weight:600;text-anchor:middle;{_colour('fill', 'on')}",
         " .t": "font-size:9.5px",
         " .l": f"font:9.5px {MONO};text-anchor:middle",
-        " .en": f"stroke-width:3;stroke-linecap:round;{_of('stroke', 'good')}",
-        " .ke": f"font-size:11px;font-weight:700;{_of('fill', 'good')}",
-        " .x": f"fill:none;stroke-width:3;stroke-linecap:round;{_of('stroke', 'bad')}",
+        " .en": f"stroke-width:3;stroke-linecap:round;{_colour('stroke', 'good')}",
+        " .ke": f"font-size:11px;font-weight:700;{_colour('fill', 'good')}",
+        " .x": f"fill:none;stroke-width:3;stroke-linecap:round;{_colour('stroke', 'bad')}",
         " .f": "stroke-width:2",
-        " .xe": f"font-size:11px;font-weight:700;{_of('fill', 'bad')}",
-        **{f" .{kind}": _of("color", name) for kind, name in _LANES.items()},
+        " .xe": f"font-size:11px;font-weight:700;{_colour('fill', 'bad')}",
+        **{f" .{kind}": _colour("color", name) for kind, name in _LANES.items()},
     }.items()
 )
 
@@ -75,8 +75,8 @@ class _Page:
     width: int
     box: float  # the width of the boxes
     font: float  # the font size of the names in them
-    top: float  # of the lanes
-    bottom: float
+    top: float  # y of the first lane's top
+    bottom: float  # y of the last lane's bottom
     scale: TimeScale
 
     def middle(self, index: int) -> float:
@@ -96,13 +96,14 @@ def svg(diagram: Diagram, width: int = 760, window: float | None = None) -> str:
     time = time_span(diagram, window)
     lanes = [visible_part(track, diagram, time) for track in diagram.tracks]
     dense = any(len(lane.values) > _DENSE for lane in lanes)
+    # Guess the width of the notes, which are made with the marks; draw again if it was too small.
     page = _page(diagram, lanes, width, time, _NOTE if dense else 0)
-    drawn = _drawn(lanes, page)
+    drawn = _draw_all(lanes, page)
     widest = max((cells(each.note) for each in drawn), default=0)
     if widest > _NOTE:
         page = _page(diagram, lanes, width, time, widest)
-        drawn = _drawn(lanes, page)
-    last = _last_ends(lanes, drawn, page)
+        drawn = _draw_all(lanes, page)
+    end_xs = _end_xs(lanes, drawn, page)
     height = page.bottom + (26 if lanes else 6)
     summary = "; ".join([diagram.title or "marble diagram", *(lane.summary for lane in lanes)])
     head = (
@@ -125,13 +126,13 @@ def svg(diagram: Diagram, width: int = 760, window: float | None = None) -> str:
             kind = f"c{colour % _OPERATORS + 1}"
             colour += 1
         parts.append(f'<g class="{kind or "e"}">')
-        parts += _lane(lane, drawn[index], page, page.middle(index), last[index])
+        parts += _lane(lane, drawn[index], page, page.middle(index), end_xs[index])
         parts.append("</g>")
     parts.append("</svg>")
     return "".join(parts)
 
 
-def _drawn(lanes: list[VisibleTrack], page: _Page) -> list[Drawn]:
+def _draw_all(lanes: list[VisibleTrack], page: _Page) -> list[Drawn]:
     return [draw(lane, page.scale, page.middle(index)) for index, lane in enumerate(lanes)]
 
 
@@ -166,8 +167,8 @@ def _axis(page: _Page) -> list[str]:
     return parts
 
 
-def _last_ends(lanes: list[VisibleTrack], drawn: list[Drawn], page: _Page) -> list[float]:
-    """Place each lane's final end behind its marks; align the ends that happen together."""
+def _end_xs(lanes: list[VisibleTrack], drawn: list[Drawn], page: _Page) -> list[float]:
+    """Return the x of each lane's final end: right of its marks, and equal for equal times."""
     times = [page.scale.x(lane.last.t) if lane.last else 0.0 for lane in lanes]
     behind = [max(x, each.right + 4) for x, each in zip(times, drawn, strict=True)]
     return [
@@ -176,12 +177,12 @@ def _last_ends(lanes: list[VisibleTrack], drawn: list[Drawn], page: _Page) -> li
     ]
 
 
-def _lane(lane: VisibleTrack, drawn: Drawn, page: _Page, y: float, last: float) -> list[str]:
+def _lane(lane: VisibleTrack, drawn: Drawn, page: _Page, y: float, end_x: float) -> list[str]:
     return [
         *_box(lane, page, y),
-        *_lines(lane, drawn, page, y + drawn.baseline, last),
+        *_lines(lane, drawn, page, y + drawn.baseline, end_x),
         *drawn.parts,
-        *_ends(lane, drawn, page, y, last),
+        *_ends(lane, drawn, page, y, end_x),
         *_notes(lane, drawn, page, y),
     ]
 
@@ -206,24 +207,24 @@ def _box(lane: VisibleTrack, page: _Page, y: float) -> list[str]:
     return [box]
 
 
-def _lines(lane: VisibleTrack, drawn: Drawn, page: _Page, y: float, last: float) -> list[str]:
+def _lines(lane: VisibleTrack, drawn: Drawn, page: _Page, y: float, end_x: float) -> list[str]:
     scale = page.scale
     parts: list[str] = []
-    for line in lane.lines:
-        left = scale.left if line.start <= scale.start else scale.x(line.start)
-        at_end = line.stop >= scale.stop and line.kind in ("open", "disposed")
-        right = scale.right if at_end else scale.x(line.stop)
-        if lane.last and lane.last.kind != "disposed" and line.stop == lane.last.t:
-            right = last
-        kind = {"disposed": "ln du", "lost": "ln dl"}.get(line.kind, "ln")
-        if line.kind == "open":
+    for segment in lane.segments:
+        left = scale.left if segment.start <= scale.start else scale.x(segment.start)
+        to_edge = segment.stop >= scale.stop and segment.kind in ("open", "disposed")
+        right = scale.right if to_edge else scale.x(segment.stop)
+        if lane.last and lane.last.kind != "disposed" and segment.stop == lane.last.t:
+            right = end_x
+        kind = {"disposed": "ln du", "lost": "ln dl"}.get(segment.kind, "ln")
+        if segment.kind == "open":
             right = min(max(right, drawn.right + 8), scale.right)
-        arrow = f"M{right - 5:.1f} {y - 4:g}l5 4l-5 4" if line.kind == "open" else ""
+        arrow = f"M{right - 5:.1f} {y - 4:g}l5 4l-5 4" if segment.kind == "open" else ""
         parts.append(f'<path class="{kind}" d="M{left:.1f} {y:g}H{right:.1f}{arrow}"/>')
     return parts
 
 
-def _ends(lane: VisibleTrack, drawn: Drawn, page: _Page, y: float, last: float) -> list[str]:
+def _ends(lane: VisibleTrack, drawn: Drawn, page: _Page, y: float, end_x: float) -> list[str]:
     parts: list[str] = []
     for end in lane.ends:
         label = end.label
@@ -231,7 +232,7 @@ def _ends(lane: VisibleTrack, drawn: Drawn, page: _Page, y: float, last: float) 
             continue
         x = page.scale.x(end.t)
         if end is lane.last:
-            x = last
+            x = end_x
         elif any(0 < page.scale.x(mark.t) - x < 26 + cells(label) * _CODE for mark in lane.values):
             label = ""  # no room before the values of the next subscription
         base = y + drawn.baseline

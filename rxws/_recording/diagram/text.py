@@ -16,7 +16,8 @@ __all__ = ["text"]
 
 _NAME = 20  # columns at most
 _LABEL = 12  # columns of a value
-_LEAST = 12  # columns that the time needs at least
+_MIN_COLUMNS = 12  # for the time
+_MIN_NUMBERS = 12  # fewer numbers are shown without their range
 _LEVELS = "▁▂▃▄▅▆▇█"
 _LINES = {"runs": "─", "open": "─", "disposed": "╌", "lost": "┈"}
 _ENDS = {"completed": "┤", "error": "✗", "disposed": "╌"}
@@ -39,9 +40,9 @@ def text(diagram: Diagram, cols: int = 48, window: float | None = None) -> str:
     notes = [_note(lane) for lane in lanes]
     left = max(map(cells, names), default=0) + 1
     right = max(map(cells, notes), default=0) + 1
-    if cols - right < _LEAST + _LEAST:
+    if cols - right < 2 * _MIN_COLUMNS:
         notes = [f"{lane.total} ev" for lane in lanes]
-        right = min(max(map(cells, notes), default=0) + 1, cols - _LEAST)
+        right = min(max(map(cells, notes), default=0) + 1, cols - _MIN_COLUMNS)
     width = cols - right
     codes = max((cells(end.label) for lane in lanes for end in lane.ends), default=0)
     scale = _Columns(time, width, min(codes + 1, width // 3))
@@ -68,7 +69,8 @@ class _Columns:
 
 
 def _note(lane: VisibleTrack) -> str:
-    numbers = None if lane.only_errors or len(lane.values) < _LEAST else numbers_of(lane.values)
+    few = lane.only_errors or len(lane.values) < _MIN_NUMBERS
+    numbers = None if few else numbers_of(lane.values)
     finite = [value for value in numbers or () if math.isfinite(value)]
     between = f" {number(min(finite))}…{number(max(finite))}" if finite else ""
     return f"{lane.total} ev{between}"
@@ -76,12 +78,12 @@ def _note(lane: VisibleTrack) -> str:
 
 def _lane(lane: VisibleTrack, at: _Columns) -> list[str]:
     line = [" "] * at.width
-    for piece in lane.lines:
-        to_edge = piece.stop >= at.time.stop and piece.kind in ("open", "disposed")
-        stop = at.width - 1 if to_edge else at(piece.stop)
-        for column in range(at(piece.start), stop + 1):
-            line[column] = _LINES[piece.kind]
-        if piece.kind == "open":
+    for segment in lane.segments:
+        to_edge = segment.stop >= at.time.stop and segment.kind in ("open", "disposed")
+        stop = at.width - 1 if to_edge else at(segment.stop)
+        for column in range(at(segment.start), stop + 1):
+            line[column] = _LINES[segment.kind]
+        if segment.kind == "open":
             line[stop] = "→"
     if lane.ended_before:
         label = cut(lane.ended_before, at.width)
@@ -97,7 +99,7 @@ def _values(line: list[str], lane: VisibleTrack, at: _Columns) -> None:
     values = lane.values
     columns = [at(mark.t) for mark in values]
     if len(values) > at.width * 0.6:
-        _dense(line, lane, columns)
+        _blocks(line, lane, columns)
         return
     for column in columns:
         line[column] = "✗" if lane.only_errors else "•"
@@ -115,11 +117,12 @@ def _values(line: list[str], lane: VisibleTrack, at: _Columns) -> None:
 
 
 def _put(line: list[str], column: int, label: str, size: int) -> None:
-    """Write a label into its first column, and nothing into the others that it covers."""
+    """Write a whole label into its first column, and empty strings into the others."""
     line[column : column + size] = [label, *[""] * (size - 1)]
 
 
-def _dense(line: list[str], lane: VisibleTrack, columns: Sequence[int]) -> None:
+def _blocks(line: list[str], lane: VisibleTrack, columns: Sequence[int]) -> None:
+    """Draw a block for each column: its height is the mean of numbers, else the count."""
     numbers = None if lane.only_errors else numbers_of(lane.values)
     groups: dict[int, list[float]] = {}
     for column, value in zip(columns, numbers or [1.0] * len(columns), strict=True):
@@ -141,7 +144,7 @@ def _end(line: list[str], end: End, column: int, last: bool) -> None:
     if end.kind == "disposed":
         return
     if last:
-        # Do not hide values at the same time.
+        # Move right, past values at the same time.
         while column < len(line) - 1 and line[column] not in "─┈→ ":
             column += 1
     line[column] = _ENDS[end.kind]

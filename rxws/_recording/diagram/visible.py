@@ -16,10 +16,10 @@ from .axis import duration
 from .labels import full, short
 from .model import Diagram, Mark, Track
 
-__all__ = ["End", "Line", "TimeSpan", "VisibleTrack", "time_span", "visible_part"]
+__all__ = ["End", "Segment", "TimeSpan", "VisibleTrack", "time_span", "visible_part"]
 
-_AT_ONCE = 0.01  # seconds: a shorter flow is taken to run within one turn of the event loop
-_CODE = 14  # columns of the label at an end
+_AT_ONCE = 0.01  # seconds: a shorter flow probably ran within one turn of the event loop
+_END_LABEL = 14  # columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,8 @@ class End:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """A piece of a time line."""
+class Segment:
+    """A piece of a track's time line."""
 
     start: float
     stop: float
@@ -58,9 +58,9 @@ class VisibleTrack:
     values: Sequence[Mark]  # within the span
     total: int  # all values, also those outside the span or no longer kept
     ends: tuple[End, ...]  # within the span
-    lines: tuple[Line, ...]
+    segments: tuple[Segment, ...]
     last: End | None  # the final end, within the span or before it
-    ended_before: str  # the text about the final end if it is before the span
+    ended_before: str  # describes the final end if it is before the span
     only_errors: bool  # whether all values are exceptions
 
     @property
@@ -90,22 +90,22 @@ def time_span(diagram: Diagram, window: float | None) -> TimeSpan:
     now = max(last, diagram.closed_at or 0.0) if diagram.until is None else diagram.until
     now = max(now, diagram.began)
     start = diagram.began
-    # Start at the first event if older ones are gone. Start there as well if everything happens
-    # within one turn of the event loop: the time before it is only what subscribing took.
+    # Start at the first event if older ones are gone. Start there as well if everything happened
+    # within one turn of the event loop: the time before it is only the cost of subscribing.
     if now - start < _AT_ONCE or any(track.dropped for track in diagram.tracks):
         firsts = [track.marks[0].t for track in diagram.tracks if track.marks]
         start = max(start, min(firsts, default=start))
     stop = now
     if window is not None:
         start = max(start, now - window)
-        if diagram.until is not None and any(map(_runs, diagram.tracks)):
-            stop = max(stop, start + window)  # leave room for what comes next
+        if diagram.until is not None and any(map(_is_running, diagram.tracks)):
+            stop = max(stop, start + window)  # leave room for the next events
     if stop <= start:
         stop = now = start + 1.0
     return TimeSpan(start, stop, now)
 
 
-def _runs(track: Track) -> bool:
+def _is_running(track: Track) -> bool:
     return not track.marks or _kind(track.marks[-1]) == "next"
 
 
@@ -119,15 +119,15 @@ def visible_part(track: Track, diagram: Diagram, time: TimeSpan) -> VisibleTrack
     values = [mark for mark in marks if mark.type == "next" and not isinstance(mark.data, Close)]
     ends = [] if len(values) == len(marks) else _ends(track, diagram)
     if diagram.close is not None and track.dir and not ends:
-        ends = [_closed(diagram, diagram.close, time)]
-    lines, last = _lines(track, values, ends, time)
+        ends = [_end_at_close(diagram, diagram.close, time)]
+    segments, last = _segments(track, values, ends, time)
     first = bisect_left(values, time.start, key=_time)
     return VisibleTrack(
         track,
         values[first : bisect_right(values, time.stop, key=_time)] if values else values,
         len(values) + track.dropped,
         tuple(end for end in ends if time.start <= end.t <= time.stop),
-        lines,
+        segments,
         last,
         _ended_before(last, time),
         bool(values) and all(isinstance(mark.data, BaseException) for mark in values),
@@ -135,7 +135,7 @@ def visible_part(track: Track, diagram: Diagram, time: TimeSpan) -> VisibleTrack
 
 
 def _ended_before(last: End | None, time: TimeSpan) -> str:
-    # A disposed track needs no text, as its line is dashed.
+    # The dashed line of a disposed track says enough.
     if last is None or last.t >= time.start or last.kind == "disposed":
         return ""
     return f"{last.label or last.kind} at {duration(last.t)}"
@@ -151,9 +151,12 @@ def _ends(track: Track, diagram: Diagram) -> list[End]:
     for mark in track.marks:
         kind = _kind(mark)
         if kind == "close":
-            return [*ends, _end(mark.t, "completed", mark.data)]  # sending a close is the end
+            return [
+                *ends,
+                _end(mark.t, "completed", mark.data),
+            ]  # a sent Close ends the lane
         if kind == "completed":
-            # A connection shows its close code in one colour: if incoming failed, outgoing did.
+            # Draw the close code in the same colour on both lanes of a connection.
             failed = close is not None and track.dir == "out" and _incoming_end(diagram) == "error"
             ends.append(_end(mark.t, "error" if failed else "completed", close))
         elif kind == "error":
@@ -170,7 +173,7 @@ def _end(t: float, kind: Literal["completed", "error"], data: Any) -> End:
         return End(t, kind, str(close.code), f"closed with {close.code}{reason} by {close.by}")
     if kind == "completed":
         return End(t, kind, "", "completed")
-    return End(t, kind, short(data, _CODE), f"error {full(data)}")
+    return End(t, kind, short(data, _END_LABEL), f"error {full(data)}")
 
 
 def _incoming_end(diagram: Diagram) -> str:
@@ -179,41 +182,42 @@ def _incoming_end(diagram: Diagram) -> str:
     return _kind(incoming.marks[-1]) if incoming else "next"
 
 
-def _closed(diagram: Diagram, close: Close, time: TimeSpan) -> End:
-    """Return the end of a connection's lane that has no end of its own."""
-    end = _incoming_end(diagram)
-    failed = end == "error" if end in ("error", "completed") else not is_clean(close)
+def _end_at_close(diagram: Diagram, close: Close, time: TimeSpan) -> End:
+    """Return the end of a lane that recorded none, although its connection has closed."""
+    incoming = _incoming_end(diagram)
+    failed = incoming == "error" or (incoming != "completed" and not is_clean(close))
     at = time.now if diagram.closed_at is None else diagram.closed_at
     return _end(at, "error" if failed else "completed", close)
 
 
-def _lines(
+def _segments(
     track: Track, values: Sequence[Mark], ends: list[End], time: TimeSpan
-) -> tuple[tuple[Line, ...], End | None]:
-    lines: list[Line] = []
+) -> tuple[tuple[Segment, ...], End | None]:
+    """Return the visible segments and the final end; None if the stream is still running."""
+    segments: list[Segment] = []
     marks = track.marks
     start = time.start
     if track.dropped and marks:
-        lines.append(Line(time.start, marks[0].t, "lost"))
+        segments.append(Segment(time.start, marks[0].t, "lost"))
         start = marks[0].t
     last: End | None = None
     for end in ends:
-        lines.append(Line(start, end.t, "runs"))
-        # Values after an end belong to another subscription.
+        segments.append(Segment(start, end.t, "runs"))
+        # Values after an end belong to the next subscription.
         after = bisect_right(values, end.t, key=_time)
-        following = next((other.t for other in ends if other.t > end.t), math.inf)
-        again = min(values[after].t if after < len(values) else math.inf, following)
+        next_end = next((other.t for other in ends if other.t > end.t), math.inf)
+        resumed = min(values[after].t if after < len(values) else math.inf, next_end)
         if end.kind == "disposed":
-            lines.append(Line(end.t, min(again, time.now), "disposed"))
-        if again == math.inf:
+            segments.append(Segment(end.t, min(resumed, time.now), "disposed"))
+        if resumed == math.inf:
             last = end
             break
-        start = again
+        start = resumed
     if last is None:
-        lines.append(Line(start, time.now, "open"))
-    shown = [
-        Line(max(line.start, time.start), min(line.stop, time.stop), line.kind)
-        for line in lines
-        if line.stop >= time.start and line.start <= time.stop
+        segments.append(Segment(start, time.now, "open"))
+    visible = [
+        Segment(max(each.start, time.start), min(each.stop, time.stop), each.kind)
+        for each in segments
+        if each.stop >= time.start and each.start <= time.stop
     ]
-    return tuple(line for line in shown if line.stop > line.start or line.kind != "lost"), last
+    return tuple(each for each in visible if each.stop > each.start or each.kind != "lost"), last

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import reactivex
 
-from rxws._recording.diagram.labels import cut, shown
+from rxws._recording.diagram.labels import cut, safe_repr
 from rxws.viz import notebook
 
 __all__ = ["Failure", "Remark", "describe_errors", "describe_failure", "remark"]
@@ -56,7 +56,7 @@ def describe_failure(failure: Failure) -> Remark:
         html.append(f" <code>{escape(failure.detail)}</code>")
         text.append(f" ({failure.detail})")
     if failure.value is not None:
-        value = cut(shown(failure.value[0]), _LONG)
+        value = cut(safe_repr(failure.value[0]), _LONG)
         short = cut(value, _SHORT)
         html.append(f', at the value <code title="{escape(value)}">{escape(short)}</code>')
         text.append(f", at the value {short}")
@@ -86,7 +86,7 @@ def describe_errors(errors: Sequence[Exception]) -> Remark:
 
 def _headline(error: Exception) -> Remark:
     """Return the type of an error and its message."""
-    name, message = type(error).__name__, cut(shown(error, str), _LONG)
+    name, message = type(error).__name__, cut(safe_repr(error, str), _LONG)
     short = cut(message, _SHORT * 2)
     html = f"<b>{escape(name)}</b>"
     if short:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple, cast
 
-from rxws._recording.diagram.labels import shown
+from rxws._recording.diagram.labels import safe_repr
 
 from .text import WHOLE, cut_note, escape, one_line
 
@@ -51,7 +51,7 @@ class _TreeBuilder:
         for key, each in _pairs(value):
             if self.left < 0:
                 break
-            name = one_line(key if isinstance(key, str) else shown(key), 80)
+            name = one_line(key if isinstance(key, str) else safe_repr(key), 80)
             self.left -= len(name) + 10  # with an allowance for the HTML tags
             named.append((name, self._node(each, depth)))
         return named
@@ -126,4 +126,4 @@ def _scalar(value: object) -> str:
         return "null"
     if value is True or value is False:
         return "true" if value else "false"
-    return shown(value)
+    return safe_repr(value)

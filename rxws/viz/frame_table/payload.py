@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
-from rxws._recording.diagram.labels import shown
+from rxws._recording.diagram.labels import safe_repr
 
 from .json_tree import is_tree, tree
 from .text import LINE, hex_dump, one_line, printable, text_block
@@ -60,7 +60,7 @@ def payload(value: Any) -> Payload:
         known = None
     if known is not None:
         return known
-    text = shown(value)
+    text = safe_repr(value)
     size = f"≈ {_bytes(len(text))}" if isinstance(value, (int, float)) else ""
     return Payload("value", size, one_line(text), _block(text))
 
@@ -93,7 +93,7 @@ def _json(value: Any) -> Payload:
         written = json.dumps(value, ensure_ascii=False)
         size = f"≈ {_bytes(len(written.encode('utf-8', 'surrogatepass')))}"
     except (TypeError, ValueError, RecursionError):  # JSON cannot represent it
-        written, size = shown(value), ""
+        written, size = safe_repr(value), ""
     return Payload("json", size, one_line(written), partial(_tree, value) if value else None)
 
 
@@ -108,7 +108,7 @@ def _tree(value: Any) -> str:
     try:
         return tree(value)
     except Exception:  # a subclass of dict may raise anything
-        return text_block(shown(value))
+        return text_block(safe_repr(value))
 
 
 def _block(text: str) -> Callable[[], str] | None:

@@ -143,7 +143,7 @@ def test_another_connection_is_refused() -> None:
         rx.never(),
         *[None] * 3,  # type: ignore[arg-type] # unused
     )
-    with pytest.raises(TypeError, match=r"add tap\(\) to a chain"):
+    with pytest.raises(TypeError, match=r"record it with tap\(\)"):
         Recording.of(conn)
 
 
