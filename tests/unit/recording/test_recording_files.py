@@ -247,7 +247,7 @@ def test_a_replay_checks_its_arguments() -> None:
     with pytest.raises(KeyError, match="no lane 'x': the recording has"):
         recording.replay(lane="x")
     for speed in (0, -1, math.nan):
-        with pytest.raises(ValueError, match="use a number above 0"):
+        with pytest.raises(ValueError, match="must be a number above 0"):
             recording.replay(speed)
 
 
