@@ -135,7 +135,7 @@ def is_retryable(cause: Exception) -> bool:
 def retry_after(cause: Exception, now: float) -> float | None:
     """Return the wait that a server asks for with `Retry-After`, in seconds.
 
-    The header counts with the statuses 429 and 503 (RFC 9110, section 10.2.3). A date in it is
+    Other statuses than 429 and 503 are ignored (RFC 9110, section 10.2.3). A date in it is
     compared with the response's own `Date`, as both are times of the server's clock.
 
     Args:

@@ -1,4 +1,4 @@
-"""Policies for close codes: which end well, which may be sent, and which an error closes with."""
+"""Rules for close codes: which complete a stream, which may be sent, and which errors send."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _WIRE = frozenset(
 
 
 def is_clean(close: Close) -> bool:
-    """Return whether the streams complete with this close, instead of failing.
+    """Return whether `incoming` completes after this close by default, and does not fail.
 
-    They complete with 1000, 1001 and 1005 (no code).
+    It completes after 1000, 1001 and 1005 (no code).
 
     Examples:
         >>> is_clean(Close(1001)), is_clean(Close(1006)), is_clean(Close(4000))

@@ -18,7 +18,8 @@ class Connecting:
     """A connection is being opened.
 
     Args:
-        attempt: The number of the attempt. It starts at 1 again after a stable connection.
+        attempt: The number of the attempt. It restarts at 1 after a connection that was open
+            for `stable_after` seconds.
     """
 
     attempt: int

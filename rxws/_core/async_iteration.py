@@ -22,9 +22,9 @@ T = TypeVar("T")
 async def iterate(observable: Observable[T]) -> AsyncGenerator[T, None]:
     """Iterate over an Observable with `async for`.
 
-    While the body of the loop runs, the connection behind the Observable reads no further, so a
-    slow body slows down the peer. This works through any chain of operators. Values of an
-    Observable that has no connection behind it are buffered in memory without limit.
+    While the body of the loop runs, rxws does not read from the connection that the values come
+    from, so a slow body slows down the peer. This works through any chain of operators. Values of
+    an Observable that has no connection behind it are buffered in memory without limit.
 
     Args:
         observable: `conn.incoming`, or an Observable derived from it.

@@ -167,12 +167,12 @@ class Flow(Pausable, Protocol):
     """Flow control of one connection, in both directions. `conn.flow` is one."""
 
     def pause(self) -> DisposableBase:
-        """Pause reading; no message is delivered until the returned hold is disposed.
+        """Pause reading, and deliver no message until you dispose the returned pause.
 
-        Several holds may exist at once. Reading resumes when all are disposed.
+        There may be several pauses. Reading resumes when all are disposed.
 
         Returns:
-            The hold. You may dispose it from any thread, and more than once.
+            The pause, also a context manager. You may dispose it from any thread, and repeatedly.
 
         Examples:
             ```python
@@ -184,16 +184,16 @@ class Flow(Pausable, Protocol):
 
     @property
     def writable(self) -> Observable[bool]:
-        """Whether messages leave at once: False when one has to wait. Replays the current value."""
+        """Emits False while messages have to be buffered, else True; first the current value."""
         ...
 
     @property
     def buffered(self) -> int:
-        """Bytes sent by you that the kernel has not taken yet."""
+        """Unsent bytes: those that the kernel has not accepted yet."""
         ...
 
     def drained(self) -> Awaitable[None]:
-        """Wait until the peer keeps up; for producers written as `async def`.
+        """Wait until `writable` is True; for coroutines that send many messages.
 
         Raises:
             ConnectionClosed: The connection has ended.

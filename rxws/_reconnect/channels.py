@@ -57,7 +57,7 @@ class _AtServer(enum.Enum):
 class Channel(RestartableStream[In], Subject[Any]):
     """One of many streams over one connection, made by `WebSocketSubject.channel`.
 
-    It is subscribed at the server while anybody subscribes to it here, and again on every new
+    The subject sends its subscribe message for the first subscriber, and again on every new
     connection. `on_next` sends a message through the socket. `on_completed` and `on_error` end
     neither the socket nor the channel.
 

@@ -67,8 +67,8 @@ def connections(
 
     Each subscription emits one connection after the other. It completes when a connection closes
     with 1000 or without a code. It fails when an attempt or a close is not `retryable`, or when
-    `backoff` ends; a note on the error says which. Disposing it, which any thread may do, closes
-    the open connection with 1000 and stops dialing.
+    `backoff` ends; a note on the error has the reason. Disposing it, which any thread may do,
+    closes the open connection with 1000 and stops dialing.
 
     If a subscriber raises in `on_next`, that connection closes with 1011.
 

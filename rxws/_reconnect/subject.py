@@ -34,15 +34,15 @@ __all__ = ["WebSocketSubject"]
 class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
     """Send and receive messages over one connection at a time, reconnecting when it is lost.
 
-    The first subscriber opens a connection; when the last one leaves, it closes with 1000. If it is
-    lost, the subject dials again, as `connections` does. Subscribers receive the messages of all
-    connections as one stream. When the subject gives up, that stream completes or fails; if you
-    then subscribe again, the subject dials again.
+    The subject opens a connection for its first subscriber, and closes it with 1000 when the last
+    one unsubscribes. If the connection is lost, the subject reconnects, as `connections` does.
+    Subscribers receive the messages of all connections as one stream. When the subject gives up,
+    that stream completes or fails; if you then subscribe again, the subject dials again.
 
-    `on_next` sends a message, or queues it until it can leave. Each message is sent at most once:
-    after a loss, only messages that were not yet written to the socket are sent on the next
-    connection, in order. Messages that were dropped are counted in `stats` and emitted by `drops`;
-    if nobody observes `drops`, the log gets one summary per connection.
+    `on_next` sends a message, or queues it until there is a connection. Each message is sent at
+    most once: after a loss, only messages that were not yet written to the socket are sent on the
+    next connection, in order. Messages that were dropped are counted in `stats` and emitted by
+    `drops`; if nobody observes `drops`, the log gets one summary per connection.
 
     `on_completed`, or a `Close` given to `on_next`, closes the connection after the queue is sent;
     subscribers then complete. `on_error` does the same with code 1011. You may call all of these
@@ -57,8 +57,8 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
 
     Attributes:
         status: The current `rxws.Status`, and each one that follows.
-        errors: Faults of any connection and of channels, which end nothing. If nobody subscribes, a
-            fault closes its connection, and a fault of a channel is logged.
+        errors: Errors of connections and of channels that the subject survives. If nobody
+            subscribes, an error closes its connection; an error of a channel is logged.
         drops: Each message that will never be sent, as a `Dropped` with the reason.
 
     Raises:
@@ -160,7 +160,7 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
             subscribe: The message that subscribes at the server, or a function that returns it; or
                 None for no message. If the function raises, the channel's subscribers fail with
                 that error.
-            unsubscribe: The message that unsubscribes, likewise.
+            unsubscribe: The message that unsubscribes at the server, a function, or None.
             match: Returns whether a value belongs to this channel; or, with `key`, the key that it
                 belongs to.
             key: The key of this channel. Channels with the same `match` function share one call of
@@ -188,7 +188,7 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
         return Channel(self._lifecycle, (subscribe, unsubscribe), match, key)
 
     def on_next(self, value: Out | Close) -> None:
-        """Send a message, or queue it until it can leave; on any thread.
+        """Send a message, or queue it until there is a connection, from any thread.
 
         Args:
             value: The message, as the codec takes it. A `Close` ends the subject with its code

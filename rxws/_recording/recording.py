@@ -112,7 +112,7 @@ class Recording:
         return recording
 
     def tap(self, label: str, detail: str = "") -> Callable[[Observable[T]], Observable[T]]:
-        """Make an operator that records what passes through it and changes nothing.
+        """Make an operator that records the values that pass through it, unchanged.
 
         You may use taps in a recorded connection's chain: all lanes share one clock.
 

@@ -79,7 +79,7 @@ def _send_all(source: Observable[Any], session: Session[Any, Any]) -> Disposable
 
 
 def pipeline(*operators: Callable[[Any], Any]) -> Handler[Any, Any]:
-    """Make a handler from operators: it sends what they make of `incoming`.
+    """Make a handler that applies operators to `incoming` and sends the results.
 
     Each connection gets a chain of its own.
 

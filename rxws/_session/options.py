@@ -19,14 +19,14 @@ class ConnectionOptions(TypedDict, total=False):
     """The keyword arguments that every entry point takes in addition to `codec`.
 
     `protocols`: subprotocols in order of preference (RFC 6455, section 1.9).
-    `heartbeat`: seconds between pings, or None for no pings. A peer that stays silent for 1.5 times
-        as long is dead.
+    `heartbeat`: seconds between pings, or None for no pings. If nothing arrives for 1.5 times
+        this time, the connection is lost.
     `max_message_size`: the size in bytes of the largest accepted message, after decompression.
     `compress`: whether to offer or accept permessage-deflate (RFC 7692).
     `completes`: a function of a `Close` that returns whether `incoming` completes; otherwise it
-        fails. An end that `outgoing` caused always completes.
-    `high_water`: bytes; while more data is unsent, reading pauses.
-    `max_buffer`: the limit of unsent data in bytes; each message counts 128 more than its payload.
+        fails. If `outgoing` caused the end, it always completes.
+    `high_water`: reading pauses while more than this number of bytes is unsent.
+    `max_buffer`: the limit of unsent data in bytes; a message's size is its payload plus 128.
     `overflow`: what happens to messages above `max_buffer`.
     `send_timeout`: seconds in which buffered data must be sent; otherwise the connection is
         aborted.

@@ -26,13 +26,13 @@ def reconnect(
     status: ObserverBase[Status] | None = None,
     scheduler: SchedulerBase | None = None,
 ) -> Callable[[Observable[Connection[In, Out]]], Observable[Connection[In, Out]]]:
-    """Dial again when a connection could not be opened, or is closed.
+    """Subscribe to the source again when its connection could not be opened, or has ended.
 
-    The source must dial once for each subscription: it emits one connection when that is open, or
-    fails. The result emits all connections. It completes when one closes with 1000 or without a
-    code. It fails with a `ConnectionClosed`, or with the source's error, when that is not
-    `retryable` or `backoff` ends; a note on the error says which. Disposing it closes the open
-    connection with 1000 and stops dialing.
+    For each subscription, the source must try once to open a connection, and emit it or fail. The
+    result emits all connections. It completes when one closes with 1000 or without a code. It fails
+    with a `ConnectionClosed`, or with the source's error, when that is not `retryable` or `backoff`
+    ends; a note on the error has the reason. Disposing it closes the open connection with 1000 and
+    stops dialing.
 
     ```
     dial      --c#   --X         ---c|     each time it is subscribed; # is 1006, X a ConnectError,

@@ -46,7 +46,7 @@ class Peer:
         self._send(lambda: self._transport.receiver.on_pong(payload))
 
     def close(self, code: int | None = None, reason: str = "") -> None:
-        """Send a close frame. Of what follows it, only the end of TCP is read."""
+        """Send a close frame. After it, the session reads only the end of TCP."""
         self._send(lambda: self._finish(self._transport.receiver.on_close, code, reason))
 
     def violation(self, code: int) -> None:
@@ -54,7 +54,7 @@ class Peer:
         self._send(lambda: self._finish(self._transport.receiver.on_violation, code))
 
     def lost(self) -> None:
-        """Lose the TCP connection. Frames sent before are still read; nothing can be sent to it."""
+        """End TCP. The session still reads frames sent before, but cannot send any more."""
         self._transport.sever()
         self._in_flight.append(self._transport.lose)
         self._deliver()
@@ -64,7 +64,7 @@ class Peer:
         self._transport.room = 0
 
     def go(self, frames: int | None = None) -> None:
-        """Read what is buffered and so many frames more; all of them if None."""
+        """Read the buffered data and then this number of frames, or all if None."""
         self._transport.room = frames
         if not self._transport.writable:
             self._transport.set_writable(True)

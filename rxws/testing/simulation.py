@@ -111,8 +111,8 @@ def simulate(
 ) -> Simulation[Any, Any]:
     """Run a handler against a scripted peer in virtual time.
 
-    The session is the real one, with all limits and deadlines; only the network is missing. The
-    peer answers pings and closes at once, unless it has stopped reading.
+    The connection has all limits and timeouts of a real one, without a network. The peer answers
+    pings and closes at once, unless it has stopped reading.
 
     Args:
         handler: As for `rxws.websocket`. It is called once, before the first frame.
@@ -123,7 +123,7 @@ def simulate(
         codec: The handler's codec.
         step: Seconds per character.
         values: What the names stand for; `peer_codec` encodes these values. A name that is not
-            listed is a text message as it stands.
+            listed is sent as a text message.
         until: Seconds to run; by default the length of the marbles.
         peer_codec: The peer's codec; by default `codec`.
         handshake: The connection's handshake; by default one of `ws://localhost/`.

@@ -68,7 +68,7 @@ def watch(
         ValueError: `window` or `rate` is not above 0.
 
     Examples:
-        In a notebook, watch a connection's messages and what becomes of them:
+        In a notebook, watch a connection's messages and the output of each step:
 
         ```python
         view = watch(conn.incoming, ops.map(json.loads), ("calm", ops.debounce(0.15)))
