@@ -89,15 +89,20 @@ class _DirectSender(Protocol):
     def try_send(self, value: Any, /) -> bool | None: ...
 
 
-@runtime_checkable
 class _SendBuffer(Protocol):
-    """The port to the send buffer behind a connection's `flow`."""
+    """The port to the send buffer behind a connection's `flow`; see `SendBuffer`."""
 
     on_drained: Callable[[], object]
 
     @property
     def ready(self) -> bool: ...
     def set_external_backlog(self, waiting: int, /) -> None: ...
+
+
+@runtime_checkable
+class _BufferedFlow(Protocol):
+    @property
+    def send_buffer(self) -> _SendBuffer: ...
 
 
 class _Owner(Protocol):
@@ -118,15 +123,14 @@ class Link:
     """
 
     def __init__(self, connection: Connection[Any, Any], owner: _Owner) -> None:
-        outgoing = connection.outgoing
-        send_buffer = getattr(connection.flow, "send_buffer", None)
-        if not (isinstance(outgoing, _DirectSender) and isinstance(send_buffer, _SendBuffer)):
+        outgoing, flow = connection.outgoing, connection.flow
+        if not (isinstance(outgoing, _DirectSender) and isinstance(flow, _BufferedFlow)):
             raise TypeError(f"{connection!r} was not opened by rxws")
         self.connection = connection
         self.active = False  # between `start` and `stop`
         self.ended = False  # whether the end of the queue was sent
         self._outgoing: _DirectSender = outgoing
-        self._send_buffer: _SendBuffer = send_buffer
+        self._send_buffer = flow.send_buffer
         self._owner = owner
         self._queue = owner.queue
         self._pinned: deque[PinnedMessage] = deque()
