@@ -120,7 +120,8 @@ def dialer_of(
 ) -> Dialer[Any, Any]:
     """Return the dialer of a URL, or of an Observable that dials once for each subscription."""
     if not isinstance(url, Observable):
-        return _dialer_of_url(url, policy, {"codec": codec or codecs.raw, **options})
+        options["codec"] = codecs.raw if codec is None else codec
+        return _dialer_of_url(url, policy, options)
     if options:
         raise TypeError(f"{', '.join(options)}: not with an Observable, which dials by itself")
     return reconnector_of(cast(Observable[Connection[Any, Any]], url), policy, scheduler)
