@@ -80,7 +80,7 @@ class Inflater:
 
 
 def received(link: Link) -> list[str | tuple[str, bytes]]:
-    """What the peer received: messages and control frames, without keep-alive pongs."""
+    """The messages and control frames that the peer received, without keep-alive pongs."""
     inflater = Inflater()
     return [
         inflater.inflate(one) if one.opcode < Op.CLOSE else (Op(one.opcode).name, one.payload)

@@ -17,7 +17,7 @@ def passes_list(origin: str, *allowed: str) -> bool:
 
 @pytest.mark.parametrize("allowed", [None, "*", ["https://example.org"]])
 def test_a_request_without_origin_passes(allowed: list[str] | str | None) -> None:
-    """A request without an Origin header passes, as no browser sends one."""
+    """A request without an Origin header passes, as it cannot come from a web page."""
     assert is_allowed([], "example.org", parse_origins(allowed))
 
 

@@ -39,9 +39,10 @@ class PauseControl:
     def __init__(self, one: PushConnection) -> None:
         self._one = one
         self.held = False
-        one.receiver.react = self.look
+        one.receiver.react = self.check
 
-    def look(self, _: object) -> None:
+    def check(self, _: object) -> None:
+        """Check that there is no pause."""
         assert not self.held, "delivered during a pause"
 
     def pause(self) -> None:
@@ -170,7 +171,7 @@ async def test_a_pause_within_a_message_stops_before_the_next(at: int) -> None:
     async with push_connection() as one:
         control = PauseControl(one)
         one.receiver.react = lambda data: (
-            control.pause() if data == "abcde"[at] else control.look(data)
+            control.pause() if data == "abcde"[at] else control.check(data)
         )
         one.line.arrive(texts("abcde"))
         await loop_turns()
@@ -184,7 +185,7 @@ async def test_a_pause_after_each_message() -> None:
     """Resuming delivers one message if each message pauses again."""
     async with push_connection() as one:
         control = PauseControl(one)
-        one.receiver.react = chained(control.look, lambda _: control.pause())
+        one.receiver.react = chained(control.check, lambda _: control.pause())
         one.line.arrive(texts("abcde"))
         for count in range(1, 6):
             await loop_turns()
@@ -247,7 +248,7 @@ async def test_tcp_stays_paused_until_all_kept_messages_are_delivered() -> None:
         control = PauseControl(one)
         control.pause()
         one.receiver.react = chained(
-            control.look, lambda data: control.pause() if data in "ab" else None
+            control.check, lambda data: control.pause() if data in "ab" else None
         )
         one.line.arrive(texts("abc"))
         for _ in range(3):
@@ -266,7 +267,7 @@ async def test_a_pause_that_ends_within_the_message() -> None:
         seen: list[int] = []
 
         def toggle(data: str) -> None:
-            control.look(data)
+            control.check(data)
             if data == "b":
                 control.pause()
                 control.resume()
@@ -380,7 +381,7 @@ def test_over_random_pauses_messages_are_delivered_once_and_in_order(
             control = PauseControl(one)
 
             def then(message: str) -> None:
-                control.look(message)
+                control.check(message)
                 for act in within.get(int(message.partition(":")[0]), ()):
                     time.advance(0.02) if act == "work" else getattr(control, act)()
 
@@ -412,7 +413,7 @@ def test_over_random_pauses_messages_are_delivered_once_and_in_order(
 # --- ends --------------------------------------------------------------------------------------
 
 
-async def end_by(one: PushConnection, how: str) -> None:
+async def end_tcp(one: PushConnection, how: str) -> None:
     if how == "eof":
         one.line.eof()
     else:
@@ -425,7 +426,7 @@ async def test_the_end_of_tcp_follows_all_messages(how: str) -> None:
     """The end of TCP is reported once, after all messages."""
     async with push_connection() as one:
         one.line.arrive(texts("ab"))
-        await end_by(one, how)
+        await end_tcp(one, how)
         assert one.receiver.messages == ["a", "b"]
         assert one.receiver.others[0] == ("lost",)
 
@@ -435,7 +436,7 @@ async def test_the_end_of_tcp_within_a_frame(how: str) -> None:
     """The end of TCP within a frame is reported, without a message for that frame."""
     async with push_connection() as one:
         one.line.arrive(texts("a") + text("cut off")[:-1])
-        await end_by(one, how)
+        await end_tcp(one, how)
         assert one.receiver.messages == ["a"]
         assert one.receiver.others[0] == ("lost",)
 
@@ -446,10 +447,10 @@ async def test_the_end_of_tcp_during_a_pause(how: str) -> None:
     async with push_connection() as one:
         control = PauseControl(one)
         one.receiver.react = chained(
-            control.look, lambda data: control.pause() if data in "ab" else None
+            control.check, lambda data: control.pause() if data in "ab" else None
         )
         one.line.arrive(texts("abc"))
-        await end_by(one, how)
+        await end_tcp(one, how)
         assert one.receiver.messages == ["a"]
         assert ("lost",) not in one.receiver.notifications
         control.resume()
@@ -616,7 +617,7 @@ async def test_the_end_of_tcp_after_a_cancellation(how: str) -> None:
         assert one.running is not None
         one.running.cancel()
         await loop_turns()
-        await end_by(one, how)
+        await end_tcp(one, how)
         one.line.abort()
         await loop_turns()
         assert one.receiver.others == [("cancelled",), ("lost",)]
@@ -698,7 +699,7 @@ async def test_a_full_buffer_pauses_within_the_chunk() -> None:
         one.line.takes = False
 
         def answer(data: str) -> None:
-            control.look(data)
+            control.check(data)
             one.reply("x" * (65 << 10))
             if one.receiver.notifications[-1] == ("writable", False):
                 control.pause()
@@ -746,11 +747,11 @@ async def test_a_chunk_of_tiny_messages_is_not_parsed_at_once() -> None:
         most = 0
         messages = parsed_messages(one)
 
-        def look(_: object) -> None:
+        def measure(_: object) -> None:
             nonlocal most
             most = max(most, len(messages))
 
-        one.receiver.react = look
+        one.receiver.react = measure
         one.line.arrive(texts(f"{number}" for number in range(20_000)))
         await loop_turns(200)
         assert one.receiver.messages == [f"{number}" for number in range(20_000)]
@@ -764,10 +765,10 @@ async def test_messages_that_inflate_are_not_parsed_at_once() -> None:
         sizes: list[int] = []
         messages = parsed_messages(one)
 
-        def look(_: object) -> None:
+        def measure(_: object) -> None:
             sizes.append(sum(size for _, size in messages))
 
-        one.receiver.react = look
+        one.receiver.react = measure
         one.line.arrive(frame(Op.BINARY, deflate(bytes(size)), rsv=4, mask=MASK) * 64)
         await loop_turns(200)
         assert len(sizes) == 64
@@ -849,7 +850,7 @@ async def test_a_pause_between_two_slices(time: FakeTime) -> None:
     """A pause between two slices delays the next slice."""
     async with push_connection() as one:
         control = PauseControl(one)
-        one.receiver.react = chained(control.look, lambda _: time.advance(0.02))
+        one.receiver.react = chained(control.check, lambda _: time.advance(0.02))
         one.line.arrive(texts("abc"))
         control.pause()
         await loop_turns()

@@ -99,13 +99,13 @@ def test_a_value_emitted_within_a_notification_follows_it() -> None:
     recorded = FaultRecordingStream()
     first: list[int] = []
 
-    def more(value: int) -> None:
+    def emit_next(value: int) -> None:
         first.append(value)
         if value < 3:
             recorded.stream.emit(value + 1)
         first.append(-value)
 
-    recorded.stream.subscribe(more)
+    recorded.stream.subscribe(emit_next)
     second = Subscriber(recorded.stream)
     recorded.stream.emit(1)
     assert first == [1, -1, 2, -2, 3, -3]
@@ -117,13 +117,13 @@ def test_values_emitted_within_notifications_do_not_recurse() -> None:
     recorded = FaultRecordingStream()
     count = 0
 
-    def more(value: int) -> None:
+    def emit_next(value: int) -> None:
         nonlocal count
         count += 1
         if value:
             recorded.stream.emit(value - 1)
 
-    recorded.stream.subscribe(more)
+    recorded.stream.subscribe(emit_next)
     recorded.stream.emit(100_000)
     assert count == 100_001
 
@@ -227,17 +227,17 @@ def test_a_streams_lock_is_made_on_demand() -> None:
 def test_a_lock_made_by_another_thread_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lock that another thread made meanwhile is used."""
     recorded = FaultRecordingStream()
-    others = threading.RLock()
+    other_lock = threading.RLock()
 
-    class Guard:
+    class OtherThreadIsFirst:
         def __enter__(self) -> None:
-            recorded.stream.lock = others  # the other thread was first
+            recorded.stream.lock = other_lock  # the other thread was first
 
         def __exit__(self, *_: object) -> None:
             pass
 
-    monkeypatch.setattr(streams, "_OBSERVERS_LOCK", Guard())
-    assert recorded.stream.lock is others
+    monkeypatch.setattr(streams, "_OBSERVERS_LOCK", OtherThreadIsFirst())
+    assert recorded.stream.lock is other_lock
 
 
 def test_an_unknown_attribute_raises() -> None:

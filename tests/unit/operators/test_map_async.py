@@ -27,11 +27,11 @@ fail_at_call = raising(ValueError, "mine")
 async def test_each_value_is_mapped_to_the_awaited_result() -> None:
     """Each value is mapped to the result of its coroutine, in order."""
 
-    async def shout(value: str) -> str:
+    async def upper(value: str) -> str:
         await asyncio.sleep(0)
         return value.upper()
 
-    out = Subscriber(rx.of("a", "b", "c").pipe(map_async(shout)), Clock())
+    out = Subscriber(rx.of("a", "b", "c").pipe(map_async(upper)), Clock())
     await settle()
     assert out.values == ["A", "B", "C"]
     assert out.ends == [None]
@@ -99,11 +99,11 @@ async def test_results_that_wait_for_their_turn_count_as_concurrent() -> None:
 async def test_none_is_a_result() -> None:
     """None is a valid result."""
 
-    async def nothing(_: str) -> None:
+    async def return_none(_: str) -> None:
         pass
 
     for ordered in (True, False):
-        out = Subscriber(rx.of("a", "b").pipe(map_async(nothing, ordered=ordered)), Clock())
+        out = Subscriber(rx.of("a", "b").pipe(map_async(return_none, ordered=ordered)), Clock())
         await settle()
         assert out.values == [None, None]
 
@@ -200,12 +200,12 @@ async def test_fn_may_return_any_awaitable() -> None:
     """`fn` may return any awaitable, such as a future."""
     loop = asyncio.get_running_loop()
 
-    def promise(value: str) -> asyncio.Future[str]:
+    def future_of(value: str) -> asyncio.Future[str]:
         future = loop.create_future()
         loop.call_soon(future.set_result, value + "!")
         return future
 
-    out = Subscriber(rx.of("a", "b").pipe(map_async(promise)), Clock())
+    out = Subscriber(rx.of("a", "b").pipe(map_async(future_of)), Clock())
     await settle()
     assert out.values == ["a!", "b!"]
 

@@ -123,11 +123,11 @@ async def test_iterate_behind_map_async_pauses_the_connection() -> None:
     busy: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def same(value: str) -> str:
+    async def identity(value: str) -> str:
         return value
 
     async def body() -> None:
-        async for _ in rxws.iterate(virtual.conn.incoming.pipe(map_async(same))):
+        async for _ in rxws.iterate(virtual.conn.incoming.pipe(map_async(identity))):
             await settle(virtual)
             busy.set_result(is_paused(virtual))
             await done
@@ -214,11 +214,11 @@ async def test_any_number_of_messages_is_answered_in_order(overrun: int) -> None
     """Thousands of messages are answered in order, without a Backlog."""
     count = 2000
 
-    async def shout(message: str) -> str:
+    async def upper(message: str) -> str:
         await asyncio.sleep(0)
         return message.upper()
 
-    virtual = VirtualSession(lambda conn: conn.incoming.pipe(map_async(shout)), overrun=overrun)
+    virtual = VirtualSession(lambda conn: conn.incoming.pipe(map_async(upper)), overrun=overrun)
     virtual.peer.message(*(f"n{number}" for number in range(count)))
     async with asyncio.timeout(30):
         while virtual.stats.sent_messages < count:
@@ -353,11 +353,11 @@ async def test_on_a_server_a_burst_is_answered_in_order(serve: Serve) -> None:
     """A server answers a burst in order by coroutines, and then the close."""
     count = 300
 
-    async def shout(message: str) -> str:
+    async def upper(message: str) -> str:
         await asyncio.sleep(0.001)
         return message.upper()
 
-    handler = rxws.pipeline(map_async(shout, max_concurrent=4))
+    handler = rxws.pipeline(map_async(upper, max_concurrent=4))
     app = web.Application()
     app.router.add_get("/", rxws.websocket(handler, codec=rxws.codecs.text))
     rxws.setup(app)

@@ -524,7 +524,7 @@ def test_subscribing_within_the_unsubscribe_function_subscribes_after_it() -> No
     client.check_nothing_left(keep.subscription.dispose)
 
 
-def test_replacing_the_connection_within_a_subscribe_function_subscribes_on_the_new_one() -> None:
+def test_a_subscribe_function_that_replaces_the_connection() -> None:
     """If a subscribe function replaces the connection, the new one gets the message once."""
     client = VirtualSubject(open_at_once(), never_open, open_at_once())
     client.subscribe()

@@ -202,7 +202,7 @@ class DialsAtCap(StatusSubscriber):
 
 @pytest.mark.parametrize("seed", range(200))
 @pytest.mark.promise("hammer")
-def test_a_server_that_closes_at_once_is_dialled_at_most_ten_times_in_ten_seconds(
+def test_a_server_that_closes_at_once_is_dialled_at_most_ten_times(
     seed: int,
 ) -> None:
     """A server that accepts and closes at once is dialled at most 10 times in 10 seconds."""
@@ -681,12 +681,12 @@ def test_a_subscriber_of_status_that_raises_is_logged(
 def test_a_second_connection_of_one_dial_is_closed(caplog: pytest.LogCaptureFixture) -> None:
     """A second connection of one dial is closed and logged; the first one stays open."""
 
-    def twice(dial: Dial) -> None:
+    def open_two_connections(dial: Dial) -> None:
         dial.open()
         surplus.open()
         dial.observer.on_next(surplus.session.connection)  # type: ignore[union-attr] # it is open
 
-    servers = VirtualServers(twice)
+    servers = VirtualServers(open_two_connections)
     surplus = Dial(servers.clock, Subject())
     subscriber = Subscriber(servers.source.pipe(reconnect(scheduler=servers.clock)), servers.clock)
     servers.clock.run(30)
@@ -701,12 +701,12 @@ def test_an_error_of_the_source_after_its_connection_is_only_logged(
 ) -> None:
     """If the source fails after it emitted a connection, only the connection's end counts."""
 
-    def fails_later(dial: Dial) -> None:
+    def fail_after_opening(dial: Dial) -> None:
         dial.open()
         dial.later(1.0, lambda: dial.fail(TimeoutError()))
         dial.later(2.0, lambda: dial.peer.close(1000))
 
-    client = ReconnectingClient(fails_later)
+    client = ReconnectingClient(fail_after_opening)
     client.clock.run(5)
     assert client.subscriber.ended_at == 2.0
     assert client.subscriber.error is None
@@ -716,12 +716,12 @@ def test_an_error_of_the_source_after_its_connection_is_only_logged(
 def test_a_source_may_complete_after_its_connection() -> None:
     """A source may complete after it emitted its connection."""
 
-    def completes(dial: Dial) -> None:
+    def complete_after_opening(dial: Dial) -> None:
         dial.open()
         dial.observer.on_completed()
         dial.later(1.0, dial.peer.lost)
 
-    client = ReconnectingClient(completes, open_for())
+    client = ReconnectingClient(complete_after_opening, open_for())
     client.clock.run(3)
     assert client.times == [0.0, 2.0]
 

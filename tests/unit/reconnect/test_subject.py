@@ -350,8 +350,8 @@ def test_replacing_the_subscription_within_a_status_dials_once() -> None:
     client.check_nothing_left(subscribers[-1].subscription.dispose)
 
 
-def test_a_subscriber_that_replaces_the_last_on_a_final_status_is_not_failed() -> None:
-    """The final error of one run does not reach a subscribers that `Closed` brought."""
+def test_a_subscription_within_the_final_status_does_not_get_its_error() -> None:
+    """A subscription from within the final `Closed` status does not get its error."""
     client = VirtualSubject(never_open, open_at_once())
     subscribers = [client.subscribe()]
 

@@ -1,4 +1,4 @@
-"""What a `WebSocketSubject` sends, in virtual time: at most once, in order, before it expires."""
+"""The messages that a `WebSocketSubject` sends, in virtual time: at most once and in order."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def test_buffered_counts_bytes_here_and_in_the_transport() -> None:
 
 
 def test_reading_pauses_above_high_water_and_resumes_at_half_of_it() -> None:
-    """Above `high_water` reading pauses, and resumes once at half of it."""
+    """Reading pauses above `high_water` and resumes at half of it."""
     virtual = VirtualSession(watch=True, high_water=4 * KIB)
     virtual.peer.stop()
     for _ in range(4):

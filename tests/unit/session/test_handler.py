@@ -1,4 +1,4 @@
-"""What a handler may return, and what the session does with it."""
+"""The results that a handler may return."""
 
 from __future__ import annotations
 

@@ -258,8 +258,8 @@ def test_collect_upstreams_finds_the_flows_behind_a_chain() -> None:
     assert flows == [one.conn.flow, other.conn.flow]
 
 
-def test_all_subscribers_of_a_turn_get_the_first_message_despite_an_earlier_pause() -> None:
-    """The same turn counts also if a pause has scheduled a delivery in it before."""
+def test_a_pause_earlier_in_the_turn_does_not_deliver_too_early() -> None:
+    """A pause that ended earlier in the turn does not deliver the message too early."""
     virtual = VirtualSession()
     virtual.peer.message("a")
     seen: list[Any] = []

@@ -20,7 +20,7 @@ def with_heartbeat(**options: Any) -> VirtualSession:
     return VirtualSession(watch=True, heartbeat=INTERVAL, **options)
 
 
-def answer(virtual: VirtualSession) -> None:
+def answer_ping(virtual: VirtualSession) -> None:
     """Answer the latest ping."""
     virtual.peer.pong(virtual.frames(Opcode.PING)[-1].payload)
 
@@ -30,7 +30,7 @@ def test_a_peer_that_answers_is_pinged_every_interval() -> None:
     virtual = with_heartbeat()
     for _ in range(5):
         virtual.run(INTERVAL)
-        answer(virtual)
+        answer_ping(virtual)
     pings = virtual.frames(Opcode.PING)
     assert [ping.at for ping in pings] == [10, 20, 30, 40, 50]
     assert len({ping.payload for ping in pings}) == 5
@@ -55,7 +55,7 @@ def test_a_peer_that_falls_silent_is_dead_within_one_and_a_half_intervals() -> N
     """A peer that falls silent is detected within 1.5 intervals of its last sign of life."""
     virtual = with_heartbeat()
     virtual.run(10)
-    answer(virtual)
+    answer_ping(virtual)
     virtual.run(3)
     virtual.peer.message("the last")
     virtual.run(50)
@@ -93,10 +93,10 @@ def test_latency_is_the_time_between_ping_and_pong() -> None:
     virtual = with_heartbeat()
     latency = virtual.watch(virtual.conn.flow.latency)
     virtual.run(INTERVAL + 0.25)
-    answer(virtual)
-    answer(virtual)
+    answer_ping(virtual)
+    answer_ping(virtual)
     virtual.run(INTERVAL - 0.25 + 1.5)
-    answer(virtual)
+    answer_ping(virtual)
     assert latency.values == [0.25, 1.5]
     virtual.peer.lost()
     virtual.settle()

@@ -90,11 +90,11 @@ def test_a_long_chain_of_sends_does_not_recurse() -> None:
     """20,000 sends, each triggered by the one before, do not recurse."""
     virtual = VirtualSession(watch=True, max_buffer=1 << 30)
 
-    def more(value: Any) -> None:
+    def send_next(value: Any) -> None:
         if value != "0":
             virtual.conn.outgoing.on_next(str(int(value) - 1))
 
-    virtual.conn.outgoing.subscribe(more)
+    virtual.conn.outgoing.subscribe(send_next)
     virtual.conn.outgoing.on_next("20000")
     assert virtual.messages == [str(number) for number in range(20_000, -1, -1)]
 
@@ -223,7 +223,7 @@ def test_a_value_that_cannot_be_encoded_is_a_fault_and_the_stream_goes_on() -> N
     assert virtual.messages == ["1", "2"]
 
 
-def test_sends_from_another_thread_are_ordered_and_run_on_the_sessions_thread() -> None:
+def test_messages_from_another_thread_are_sent_in_order_on_the_sessions_thread() -> None:
     """Messages and the end from another thread are processed in order on the session's thread."""
     virtual = VirtualSession(watch=True)
     threads: list[int] = []

@@ -1,4 +1,4 @@
-"""What each overflow policy does with a message that does not fit, in virtual time."""
+"""How each overflow policy treats a message that does not fit, in virtual time."""
 
 from __future__ import annotations
 
@@ -350,7 +350,7 @@ def test_making_room_drops_other_keys_first() -> None:
 
 
 def test_clearing_a_conflating_send_buffer_forgets_its_keys() -> None:
-    """After `clear`, a key of before replaces nothing."""
+    """After `clear`, the keys of earlier messages are forgotten."""
     virtual = stalled(latest(lambda _: "k"))
     virtual.conn.outgoing.on_next("1")
     virtual.session.send_buffer.clear()
