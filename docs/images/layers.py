@@ -6,6 +6,7 @@ The rows are the contract "Folders are layers" in pyproject.toml, which `make li
 from __future__ import annotations
 
 import ast
+import re
 import tomllib
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def summary(name: str) -> str:
     source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     doc = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""
     first = " ".join(doc.partition("\n\n")[0].split())
-    return first.partition(": ")[0].partition(";")[0].rstrip(".").replace("`", "")
+    return re.split(r"[:;] |\.$", first)[0].replace("`", "")
 
 
 def box(name: str, x: float, y: float, width: float, says: str) -> str:

@@ -1,4 +1,4 @@
-"""Live diagrams and tables of running streams, in a notebook and outside."""
+"""Live marble diagrams and frame tables; they work outside of a notebook, too."""
 
 from .flow_view.view import View
 from .flow_view.watching import views, watch
