@@ -18,7 +18,8 @@ __all__ = ["ConnectionOptions", "Options"]
 class ConnectionOptions(TypedDict, total=False):
     """The keyword arguments that every entry point takes in addition to `codec`.
 
-    `protocols`: subprotocols in order of preference (RFC 6455, section 1.9).
+    `protocols`: subprotocols (RFC 6455, section 1.9). A client offers them in order of preference.
+    A server chooses the first offered one that it lists.
     `heartbeat`: seconds between pings, or None for no pings. If nothing arrives for 1.5 times
         this time, the connection is lost.
     `max_message_size`: the size in bytes of the largest accepted message, after decompression.

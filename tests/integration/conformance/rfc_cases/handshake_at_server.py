@@ -131,7 +131,7 @@ REQUESTS = [
         protocol="superchat",
     ),
     Request(
-        "two supported subprotocols: the client's order counts",
+        "two supported subprotocols: the client's first is chosen",
         "4.1",
         OK,
         101,
