@@ -179,7 +179,7 @@ def has_frames(peer: Peer, count: int) -> bool:
 
 @pytest.mark.promise("size")
 async def test_a_message_that_is_never_finished(target: Target) -> None:
-    """An unfinished message holds at most `max_message_size` bytes, for an unlimited time.
+    """An unfinished message takes at most `max_message_size` bytes, however long it takes.
 
     With compression it holds up to an eighth more. There is no time limit: pings are answered
     between fragments.

@@ -70,7 +70,7 @@ async def play_all(serve: Serve, scripts: list[Script]) -> list[Trial]:
 async def test_a_cut_completes_only_after_a_close(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, read_path: str, end: End
 ) -> None:
-    """A cut completes only after a close; complete messages before it are delivered once."""
+    """After a disconnect, `incoming` completes only if a close came; messages arrive once."""
     paths = record_read_paths(monkeypatch)
     trials = await play_all(serve, [random_script(seed, end) for seed in seeds(PROGRAMS)])
     assert set(paths) == {read_path}
@@ -88,7 +88,7 @@ async def test_a_cut_completes_only_after_a_close(
 async def test_both_read_paths_notify_the_same(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, end: End
 ) -> None:
-    """The same bytes up to the same cut notify the same on the push path and the pull path."""
+    """Both read paths give the same notifications if TCP ends after the same byte."""
     scripts = [deterministic(random_script(seed, end, "raw")) for seed in seeds(COMPARED)]
     notifications: dict[str, list[Any]] = {}
     for path in ("push", "pull"):

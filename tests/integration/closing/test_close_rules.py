@@ -153,7 +153,7 @@ def raises(_: object) -> None:
 async def test_an_unobserved_fault_ends_incoming(
     link: Links, compose: Callable[[AnyConnection], None], code: int, cause: type[Exception]
 ) -> None:
-    """A fault that nobody observes ends `incoming` with a `ConnectionClosed` that it caused."""
+    """An error without a subscriber to `errors` fails `incoming`, and is its `__cause__`."""
     one = await link(compose)
     await one.peer.text("go")
     await one.ended(code, by="local", error=Closed)

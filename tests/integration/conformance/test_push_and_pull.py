@@ -269,7 +269,7 @@ def byte_by_byte(build: Build) -> Play:
 async def test_both_readers_notify_the_same(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, name: str, end: str
 ) -> None:
-    """Both readers notify the same, whether bytes arrive at once or in small pieces."""
+    """Both readers give the same notifications for any split of the bytes."""
     options = {"max_message_size": SIZE} if name in SIZES else {}
     build = (SCENARIOS | SIZES)[name]
     results: list[Any] = []

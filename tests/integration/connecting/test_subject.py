@@ -123,7 +123,7 @@ async def test_no_message_is_sent_twice_across_restarts(tmp_path: Path) -> None:
 
 @pytest.mark.promise("final")
 async def test_a_401_is_final(serve: Serve) -> None:
-    """A 401 fails the subscriber with a `HandshakeError` that has a note; no redial follows."""
+    """After a 401 the subscriber gets a `HandshakeError` with a note, and nothing is retried."""
     asked = 0
 
     async def refuse(_: web.Request) -> web.StreamResponse:

@@ -94,7 +94,7 @@ def received(link: Link) -> list[str | tuple[str, bytes]]:
 
 @pytest.mark.promise("order")
 async def test_order_around_a_message_that_is_compressed_in_another_thread(link: Links) -> None:
-    """Earlier messages are sent at once; later ones and pongs follow a message in compression."""
+    """While a thread compresses a message, later messages and pongs wait for it."""
     with blocked_executor() as executor:
         one = await link(deflate=True, heartbeat=None)
         one.conn.outgoing.on_next("before")

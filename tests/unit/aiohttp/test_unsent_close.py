@@ -39,7 +39,7 @@ def lose(one: PushConnection, how: str) -> None:
 @pytest.mark.promise("cut")
 @pytest.mark.parametrize("how", ["fin", "rst"])
 async def test_a_close_that_the_kernel_has_not_taken_is_a_loss(how: str) -> None:
-    """If TCP is lost before the kernel took our close frame, it is a 1006."""
+    """If TCP is lost before the kernel accepts our close frame, `closed` reports 1006."""
     async with push_connection(start=False) as one:
         seen = await reply_with_close(one, takes=False)
         lose(one, how)

@@ -811,7 +811,7 @@ FINALS: list[OnDial] = [
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.promise("status")
 def test_the_status_is_right_over_a_thousand_random_faults(seed: int) -> None:
-    """Over 1000 random faults each `status` is a legal transition and matches the facts."""
+    """Over 1000 random faults each `status` is a legal transition and matches the connection."""
     rng = random.Random(seed)
     client = ReconnectingClient(
         *[rng.choice(ENDS)(rng) for _ in range(1000)],

@@ -61,7 +61,7 @@ def test_a_subscription_within_a_notification_gets_the_next_message() -> None:
 
 @pytest.mark.promise("first")
 def test_all_subscribers_of_the_same_turn_get_the_first_message() -> None:
-    """All that subscribe in the same turn of the loop get the held messages."""
+    """All observers that subscribe in the same turn of the loop get the waiting messages."""
     virtual = VirtualSession()
     virtual.peer.message("a", "b")
     first, second = virtual.watch(virtual.conn.incoming), virtual.watch(virtual.conn.incoming)
@@ -232,7 +232,7 @@ def test_a_frame_that_cannot_be_decoded_is_one_fault_and_the_stream_goes_on() ->
 
 @pytest.mark.promise("starve")
 def test_a_subscriber_that_raises_starves_no_other() -> None:
-    """If a subscriber raises, it is a fault, and the others get the message."""
+    """If a subscriber raises, `errors` emits the exception, and the others get the message."""
     virtual = VirtualSession(watch=True)
 
     def fail(_: str) -> NoReturn:

@@ -336,7 +336,7 @@ ENDS: dict[str, Any] = {
 @pytest.mark.parametrize("second", ENDS)
 @pytest.mark.parametrize("where", ["on_next", "on_error", "on_completed", "closed"])
 def test_an_end_within_an_end_is_reported_once(first: str, second: str, where: str) -> None:
-    """An end within an end leaves one terminal notification, one `Close`, and nothing after."""
+    """If an end triggers another end, there is one terminal notification and one `Close`."""
     virtual = VirtualSession(watch=True)
 
     def end_again(*_: object) -> None:

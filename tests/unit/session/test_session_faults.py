@@ -66,7 +66,7 @@ def test_an_observed_fault_keeps_the_connection_open(
 def test_an_unobserved_fault_closes_the_connection(
     provoke: Any, kind: type[Exception], code: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A fault without a subscriber closes, is logged once, and is the cause on `incoming`."""
+    """Without a subscriber to `errors`, an error is logged once, and closes the connection."""
     virtual = VirtualSession(watch=True, codec=codecs.json)
     provoke(virtual)
     assert virtual.close_frame.code == code
