@@ -120,11 +120,8 @@ class Channel(RestartableStream[In], Subject[Any]):
         self._host.on_channel_changed(self)
 
     def __repr__(self) -> str:
-        name = (
-            f"{self.key!r:.40}"
-            if self.key is not UNSET
-            else getattr(self.match, "__qualname__", "…")
-        )
+        unkeyed = getattr(self.match, "__qualname__", "…")
+        name = unkeyed if self.key is UNSET else f"{self.key!r:.40}"
         return f"<Channel {name}, {counted(self.subscriptions, 'subscriber')}>"
 
     def _on_subscribe(self, observer: ObserverBase[In]) -> None:
