@@ -96,7 +96,7 @@ def _new_table(recording: rxws.Recording) -> str:
 
 
 def _same_table(rows: Rows) -> str:
-    return table_html(rows.frames(), "a")
+    return table_html(rows.content(), "a")
 
 
 def main() -> None:
@@ -115,7 +115,7 @@ def main() -> None:
     for name, make in (("words", _word), ("JSON", _frame), ("nested", _nested), ("300 B", _bytes)):
         recording = frame_recording(make)
         rows = Rows(recording, TABLE)
-        output = table_html(rows.frames(), "a")
+        output = table_html(rows.content(), "a")
         new = cpu(partial(_new_table, recording))
         same = cpu(partial(_same_table, rows))
         print(f"{name:>12} {new * 1e3:10.2f} {same * 1e3:9.2f} {len(output.encode()) / 1e3:6.1f}")

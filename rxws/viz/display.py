@@ -24,7 +24,7 @@ class Display:
     Args:
         render: Makes the mime bundle, such as `{"text/html": …, "text/plain": …}`.
         state: Returns a value that changes with the output, such as a count. It must be cheap.
-        rate: How often `state` is checked, per second.
+        rate: How often `state` is checked for changes, per second.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Display:
         self.shown = False
         self._render = render
         self._state = state
-        self._drawn: object = None
+        self._drawn_state: object = None
         self._interval = 1 / rate
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
@@ -65,11 +65,8 @@ class Display:
         self._schedule(self._loop)
 
     def update(self, force: bool = False) -> None:
-        """Redraw the output if it has changed, or if forced.
-
-        A cell that awaits a flow forces it, as an update between two cells may not be saved.
-        """
-        if self.shown and (force or self._state() != self._drawn):
+        """Redraw the output if it has changed, or if forced."""
+        if self.shown and (force or self._state() != self._drawn_state):
             self._draw(update=True)
 
     def stop(self) -> None:
@@ -106,7 +103,7 @@ class Display:
 
     def _draw(self, update: bool) -> None:
         # Read before rendering, so that a change during rendering is drawn next time.
-        self._drawn = self._state()
+        self._drawn_state = self._state()
         try:
             notebook.show(self._render(), self.id, update)
         except Exception:  # it must not reach the stream that is drawn

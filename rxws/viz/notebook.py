@@ -9,7 +9,7 @@ from typing import Any
 
 from rxws._core.cell_context import shell
 
-__all__ = ["cell_of_now", "in_kernel", "place_of", "run_of_now", "show"]
+__all__ = ["current_cell", "current_run", "in_kernel", "show", "traceback_name"]
 
 
 def in_kernel() -> bool:
@@ -22,13 +22,13 @@ def _parent() -> dict[str, Any]:
     return dict(kernel.get_parent() or {}) if kernel is not None else {}
 
 
-def run_of_now() -> str | None:
-    """Return an id of this run of the cell, or None outside a kernel."""
+def current_run() -> str | None:
+    """Return an id that each run of a cell has for itself, or None outside a kernel."""
     found: str | None = _parent().get("header", {}).get("msg_id")
     return found
 
 
-def cell_of_now() -> str | None:
+def current_cell() -> str | None:
     """Return an id of the running cell that all its runs share, or None outside a kernel.
 
     JupyterLab and VS Code send the cell's id. For other front ends the id is the source text.
@@ -38,7 +38,7 @@ def cell_of_now() -> str | None:
     return found or parent.get("content", {}).get("code")
 
 
-def place_of(filename: str) -> str:
+def traceback_name(filename: str) -> str:
     """Return a file's name as tracebacks show it, such as `Cell In[3]` for a cell."""
     kernel = shell()
     found = kernel.compile.format_code_name(filename) if kernel is not None else None
@@ -48,8 +48,8 @@ def place_of(filename: str) -> str:
 def show(bundle: dict[str, str], display_id: str, update: bool = False) -> None:
     """Show output below the running cell, or update it wherever it is shown.
 
-    An update runs in an empty context: when a notebook is executed headless, output from the
-    context of a cell that has ended is dropped.
+    An update runs in an empty context: when a notebook runs headless, output from the context of a
+    cell that has ended is dropped.
     """
     display: Callable[..., Any] = import_module("IPython.display").display
     context = contextvars.Context() if update else contextvars.copy_context()

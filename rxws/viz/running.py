@@ -1,29 +1,29 @@
-"""What each notebook cell left running, so that running the cell again stops it."""
+"""The views that each notebook cell started, so that running the cell again stops them."""
 
 from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
-__all__ = ["Running", "begin", "end", "running", "stop_all"]
+__all__ = ["Running", "of_type", "register", "stop_all", "unregister"]
 
 _running: list[Running] = []
 
 
 class Running(Protocol):
-    """A live view."""
+    """A live view that can be stopped."""
 
-    cell: str | None  # None outside a notebook: then no other view stops this one
+    cell: str | None  # None outside a notebook: no other view stops this one
     run: str | None  # which run of the cell
 
     def stop(self) -> None:
-        """Stop it; calling it again has no effect."""
+        """Stop the view; calling it again has no effect."""
         ...
 
 
 R = TypeVar("R")
 
 
-def begin(view: Running) -> None:
+def register(view: Running) -> None:
     """Register a view, and stop the views of earlier runs of its cell."""
     if view.cell is not None:
         for other in tuple(_running):
@@ -32,12 +32,12 @@ def begin(view: Running) -> None:
     _running.append(view)
 
 
-def end(view: Running) -> None:
+def unregister(view: Running) -> None:
     """Remove a view that has ended."""
     _running[:] = [other for other in _running if other is not view]
 
 
-def running(kind: type[R]) -> list[R]:
+def of_type(kind: type[R]) -> list[R]:
     """Return the running views of this type, oldest first."""
     return [view for view in _running if isinstance(view, kind)]
 

@@ -28,7 +28,7 @@ class TableOnPage:
 
     async def draw(self) -> None:
         """Replace the table on the page with its current state."""
-        await put(self.page, table_html(self.rows.frames(), "one"))
+        await put(self.page, table_html(self.rows.content(), "one"))
 
     async def numbers(self) -> list[int]:
         """Return the numbers of the visible rows."""
@@ -313,7 +313,7 @@ async def test_the_table_works_without_scripts(page: Page) -> None:
     """Without scripts or styles the rows are shown and unfold, but there are no tools."""
     recording = blank()
     count(recording, 0, 100)
-    html = table_html(Rows(recording, 200).frames(), "one")
+    html = table_html(Rows(recording, 200).content(), "one")
     await page.evaluate(f"document.querySelector('#host').innerHTML = {json.dumps(html)}")
     assert await page.evaluate("document.querySelector('input, button')") is None
     last = "document.querySelector('tr:last-child summary')"
@@ -329,7 +329,7 @@ async def test_the_same_table_twice_on_a_page(page: Page) -> None:
     """The same output twice on a page has its tools in both."""
     recording = blank()
     count(recording, 0, 3)
-    html = table_html(Rows(recording, 200).frames(), "one")
+    html = table_html(Rows(recording, 200).content(), "one")
     await put(page, html + html)
     assert await page.evaluate("document.querySelectorAll('.rxws-tools').length") == 2
 

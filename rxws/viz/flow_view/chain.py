@@ -1,4 +1,4 @@
-"""A chain of operators with a tap after each step, whose exceptions never reach the source."""
+"""Record each step of a chain of operators; the source never sees exceptions of the steps."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from rxws._recording.recording import Recording
 
 from .failures import Failure
 
-__all__ = ["Chain", "Operator", "watched"]
+__all__ = ["Chain", "Operator", "watch_only"]
 
 Operator: TypeAlias = Callable[[Observable[Any]], Observable[Any]]
 
 
-def watched(source: Observable[Any]) -> Observable[Any]:
-    """Make a connection's stream observable without subscribing; return other sources as is."""
+def watch_only(source: Observable[Any]) -> Observable[Any]:
+    """Return an Observable that watches a connection's stream; return other sources unchanged."""
     if not isinstance(source, Stream):
         return source
     stream: Stream[Any] = source
 
     def subscribe(observer: ObserverBase[Any], _: SchedulerBase | None = None) -> DisposableBase:
-        kept = in_cell_context(observer, None, None)
-        return stream.watch(observer if kept[0] is observer else Observer(*kept))
+        callbacks = in_cell_context(observer, None, None)
+        return stream.watch(observer if callbacks[0] is observer else Observer(*callbacks))
 
     return Observable(subscribe)
 
@@ -37,7 +37,7 @@ class Chain:
     """A source and steps, each recorded in a lane of its own.
 
     Attributes:
-        observable: The output of the last step. Exceptions that a step raises are its errors.
+        observable: The output of the last step. It fails with the exception that a step raises.
     """
 
     def __init__(
@@ -48,51 +48,51 @@ class Chain:
         recording: Recording,
     ) -> None:
         self._failure: Failure | None = None
-        step = _Step(self._blame, first)
-        composed = recording.tap(first)(step.relay(source))
+        step = _Step(self._on_failure, first)
+        composed = recording.tap(first)(step.wrap_output(source))
         above = first
         for number, (name, detail, operator) in enumerate(steps, 1):
-            step = _Step(self._blame, name, detail, recording.lane(above))
-            result: object = operator(step.guard(composed))
+            step = _Step(self._on_failure, name, detail, recording.lane(above))
+            result: object = operator(step.wrap_input(composed))
             if not isinstance(result, Observable):
                 raise TypeError(
                     f"step {number}, {name!r}, returned {result!r} instead of an Observable: a "
                     "step must be an operator, so use ops.map(fn) for a function fn"
                 )
-            composed = recording.tap(name, detail)(step.relay(result))
+            composed = recording.tap(name, detail)(step.wrap_output(result))
             above = name
         self.observable: Observable[Any] = composed
         self._last = above
 
     def failure(self, error: Exception) -> Failure:
-        """Return where an error that reached the end of the chain came from."""
+        """Return an error that reached the end of the chain, with the step that caused it."""
         known = self._failure
         return known if known and known.error is error else Failure(error, self._last)
 
-    def _blame(self, failure: Failure) -> None:
-        # An error passes through the steps below its cause: only the first one counts.
+    def _on_failure(self, failure: Failure) -> None:
+        # All steps below report the error again: keep the first report.
         if self._failure is None or self._failure.error is not failure.error:
             self._failure = failure
 
 
 class _Step:
-    """A step between the tap above it and its own tap."""
+    """Wraps the input and the output of a step, to report errors with the step and the value."""
 
     def __init__(
         self,
-        report: Callable[[Failure], None],
+        on_failure: Callable[[Failure], None],
         name: str,
         detail: str = "",
         above: Lane | None = None,
     ) -> None:
-        self._report = report
+        self._on_failure = on_failure
         self._name = name
         self._detail = detail
         self._above = above
         self._below: ObserverBase[Any] | None = None
 
-    def guard(self, source: Observable[Any]) -> Observable[Any]:
-        """Pass a source to the step, and send what the step raises down instead of up."""
+    def wrap_input(self, source: Observable[Any]) -> Observable[Any]:
+        """Emit what the source emits; if the step raises, fail the step instead of the source."""
 
         def subscribe(
             observer: ObserverBase[Any], scheduler: SchedulerBase | None = None
@@ -102,7 +102,9 @@ class _Step:
                     try:
                         notify(*args)
                     except Exception as exc:
-                        self._raised(exc, args if has_value else None)
+                        self._report(exc, args if has_value else None)
+                        if self._below is not None:
+                            self._below.on_error(exc)
 
                 return run
 
@@ -115,8 +117,8 @@ class _Step:
 
         return Observable(subscribe)
 
-    def relay(self, output: Observable[Any]) -> Observable[Any]:
-        """Pass on the output of the step, and note its errors."""
+    def wrap_output(self, output: Observable[Any]) -> Observable[Any]:
+        """Emit the output of the step, and report its error."""
 
         def subscribe(
             observer: ObserverBase[Any], scheduler: SchedulerBase | None = None
@@ -124,7 +126,7 @@ class _Step:
             self._below = observer
 
             def on_error(error: Exception) -> None:
-                self._blame(error, self._above.passing if self._above is not None else None)
+                self._report(error, self._above.passing if self._above is not None else None)
                 observer.on_error(error)
 
             return output.subscribe(
@@ -133,10 +135,5 @@ class _Step:
 
         return Observable(subscribe)
 
-    def _raised(self, error: Exception, value: tuple[Any, ...] | None) -> None:
-        self._blame(error, value)
-        if self._below is not None:
-            self._below.on_error(error)
-
-    def _blame(self, error: Exception, value: tuple[Any, ...] | None) -> None:
-        self._report(Failure(error, self._name, self._detail, value))
+    def _report(self, error: Exception, value: tuple[Any, ...] | None) -> None:
+        self._on_failure(Failure(error, self._name, self._detail, value))

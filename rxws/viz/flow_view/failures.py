@@ -15,7 +15,7 @@ from rxws.viz import notebook
 
 __all__ = ["Failure", "Remark", "describe_errors", "describe_failure", "remark"]
 
-# Frames of these packages are left out of tracebacks: users look for their own code.
+# Tracebacks omit frames of these packages: users look for their own code.
 _INTERNAL = tuple(
     f"{path}/" for path in (Path(__file__).parents[2], Path(reactivex.__file__).parent)
 )
@@ -41,7 +41,7 @@ class Remark(NamedTuple):
 
 
 def remark(text: str) -> Remark:
-    """Make a muted remark; text between backticks is code."""
+    """Make a remark in grey; text between backticks is code."""
     parts = enumerate(escape(text).split("`"))
     html = "".join(f"<code>{part}</code>" if at % 2 else part for at, part in parts)
     return Remark(f'<div style="color:var(--rxws-muted)">{html}</div>', text)
@@ -95,12 +95,12 @@ def _headline(error: Exception) -> Remark:
 
 
 def _trace(error: Exception) -> tuple[str, str]:
-    """Return the traceback without frames of RxPY and rxws, and the place of its last line."""
+    """Return the traceback without frames of RxPY and rxws, and where its last frame is."""
     trace = traceback.TracebackException.from_exception(error)
     chained, seen = [trace], {id(trace)}
-    for one in chained:  # the loop appends to it
-        one.stack[:] = [frame for frame in one.stack if not frame.filename.startswith(_INTERNAL)]
-        for other in (one.__cause__, one.__context__):
+    for each in chained:  # the loop appends to it
+        each.stack[:] = [frame for frame in each.stack if not frame.filename.startswith(_INTERNAL)]
+        for other in (each.__cause__, each.__context__):
             if other is not None and id(other) not in seen:
                 seen.add(id(other))
                 chained.append(other)
@@ -108,6 +108,9 @@ def _trace(error: Exception) -> tuple[str, str]:
         return "", ""
     last = trace.stack[-1]
     lines = "".join(trace.format())
-    for file in {frame.filename for one in chained for frame in one.stack}:
-        lines = lines.replace(f'File "{file}"', notebook.place_of(file))
-    return lines.rstrip(), f"{notebook.place_of(last.filename)}, line {last.lineno}, in {last.name}"
+    for file in {frame.filename for each in chained for frame in each.stack}:
+        lines = lines.replace(f'File "{file}"', notebook.traceback_name(file))
+    return (
+        lines.rstrip(),
+        f"{notebook.traceback_name(last.filename)}, line {last.lineno}, in {last.name}",
+    )

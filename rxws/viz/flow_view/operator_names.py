@@ -19,15 +19,15 @@ from rxws._recording.diagram.labels import cut
 
 __all__ = ["label", "source_of"]
 
-LENGTH = 18  # columns of a detail
-NAME = 22  # columns of a name: the longest in RxPY is distinct_until_changed
+MAX_DETAIL = 18  # columns
+MAX_NAME = 22  # columns: the longest name in RxPY is distinct_until_changed
 
 _LOCALS = ".<locals>"
 
-# Usual names of the function that a factory of operators returns: then use the factory's name.
+# A function with such a name is an operator that another function returned: use that one's name.
 _INNER = {"operator", "_operator", "op", "inner", "wrapper", "wrapped", "apply", "tapped"}
 
-# RxPY's names for numbers that are seconds.
+# RxPY's names of arguments that are seconds.
 _SECONDS = {
     "delay_duration",
     "duetime",
@@ -55,7 +55,7 @@ def label(operator: Callable[..., Any], number: int) -> tuple[str, str]:
     with suppress(Exception):
         name, arguments = _inspect(operator)
         detail = ", ".join(filter(None, (_detail(key, value) for key, value in arguments)))
-        return cut(name or f"step {number}", NAME), cut(detail, LENGTH)
+        return cut(name or f"step {number}", MAX_NAME), cut(detail, MAX_DETAIL)
     return f"step {number}", ""
 
 
@@ -68,13 +68,13 @@ def _inspect(operator: Any) -> tuple[str, Iterable[tuple[str, Any]]]:
     closure = _closure(operator)
     if operator.__module__ == "reactivex.internal.curry":
         fun = closure["fun"]
-        return _plain(fun.__name__), _arguments(fun, closure["args"], closure["kwargs"])
+        return _public_name(fun.__name__), _arguments(fun, closure["args"], closure["kwargs"])
     if operator.__module__ == "reactivex.pipe":
         return " · ".join(_inspect(each)[0] for each in closure["operators"]), ()
     outer = operator.__qualname__.split(_LOCALS)[0].rpartition(".")[2]
-    if _is_of(operator, "reactivex"):
-        return _plain(outer), closure.items()
-    if _is_of(operator, "rxws"):
+    if _is_from(operator, "reactivex"):
+        return _public_name(outer), closure.items()
+    if _is_from(operator, "rxws"):
         return outer, [("fn", closure["fn"])] if "fn" in closure else ()
     if operator.__name__ == "<lambda>":
         return "", [("", operator)]
@@ -97,19 +97,23 @@ def _arguments(
     return list(bound.items())[1:]  # without the source
 
 
-def _is_of(function: Any, package: str) -> bool:
+def _is_from(function: Any, package: str) -> bool:
     return str(getattr(function, "__module__", "")).partition(".")[0] == package
 
 
-def _plain(name: str) -> str:
+def _public_name(name: str) -> str:
     """Return the public name of one of RxPY's operators."""
     name = name.strip("_").removesuffix("_async").removesuffix("_or_default")
     return {"find_value": "find"}.get(name, name)
 
 
 def _detail(name: str, value: Any) -> str:
-    """Return an argument as text, or an empty string if it is one of RxPY's own objects."""
-    if isinstance(value, bool) or _is_of(value, "reactivex") or _is_of(type(value), "reactivex"):
+    """Return an argument as text, or an empty string if users would not recognise it."""
+    if (
+        isinstance(value, bool)
+        or _is_from(value, "reactivex")
+        or _is_from(type(value), "reactivex")
+    ):
         return ""
     seconds = name.strip("_") in _SECONDS
     if isinstance(value, timedelta):

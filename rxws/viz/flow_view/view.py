@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable, Generator
 from typing import Any, Literal, cast
 
-from reactivex import Observable, Observer
+from reactivex import Observer
 from reactivex.abc import DisposableBase
 from reactivex.disposable import SingleAssignmentDisposable
 
-from rxws._core.connection import Close
+from rxws._core.connection import Close, Connection
 from rxws._core.streams import Stream
 from rxws._recording.recording import Recording
 from rxws.viz import notebook, running
@@ -48,16 +48,16 @@ class View:
         window: float | None,
         rate: float,
         hint: Callable[[], str] = str,
-        over: Callable[[], bool] | None = None,
+        is_over: Callable[[], bool] | None = None,
     ) -> None:
         self.recording = recording
         self.state: ViewState = "running"
         self.error: Exception | None = None
-        self.cell = notebook.cell_of_now()
-        self.run = notebook.run_of_now()
+        self.cell = notebook.current_cell()
+        self.run = notebook.current_run()
         self._window = window
         self._hint: Callable[[], str] = hint
-        self._over = over
+        self._is_over = is_over
         self._interval = 1 / rate
         self._failure: Failure | None = None
         self._subscription = SingleAssignmentDisposable()
@@ -69,7 +69,7 @@ class View:
 
     def begin(self, subscribe: Callable[[], DisposableBase]) -> None:
         """Show the diagram, then subscribe to the source."""
-        running.begin(self)
+        running.register(self)
         self._show()
         try:
             self._subscription.disposable = subscribe()
@@ -79,7 +79,7 @@ class View:
         self._display.update()
 
     def end(self, failure: Failure | None = None) -> None:
-        """End the view with the flow, and draw the end."""
+        """Draw the end of the flow, and stop."""
         self._finish("ended" if failure is None else "failed", failure)
 
     # --- for users --------------------------------------------------------------------------
@@ -134,7 +134,7 @@ class View:
         lanes = "".join(
             f" {lane.name} {lane.dropped + sum(each.type == 'next' for each in lane.entries)},"
             for lane in self.recording.lanes.values()
-            if lane.name != "closed" and (lane.name != "errors" or len(lane) > lane.ended)
+            if lane.name != "closed" and (lane.name != "errors" or self._errors())
         )
         return f"<View{title}{lanes} {self._state_text()}>"
 
@@ -147,13 +147,13 @@ class View:
     def _ipython_display_(self) -> None:
         if not notebook.in_kernel():
             raise NotImplementedError  # IPython then falls back to the repr
-        if notebook.run_of_now() not in self._shown_in:
+        if notebook.current_run() not in self._shown_in:
             self._show()
 
     # --- internals --------------------------------------------------------------------------
 
     def _show(self) -> None:
-        self._shown_in.add(notebook.run_of_now())
+        self._shown_in.add(notebook.current_run())
         self._display.show()
 
     def _finish(self, state: ViewState, failure: Failure | None = None) -> None:
@@ -161,14 +161,14 @@ class View:
             return
         self.state = state
         self._failure = failure
-        running.end(self)
+        running.unregister(self)
         try:
             self._subscription.dispose()
         except Exception as exc:  # raised by a user's finally_action; it must not reach the source
             if self._failure is None:
                 self.state, self._failure = "failed", Failure(exc, "dispose")
         self.error = self._failure.error if self._failure else None
-        self._hint, self._over = str, None  # they refer to what was watched
+        self._hint, self._is_over = str, None  # they keep the source alive
         self._display.stop()
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
@@ -180,18 +180,18 @@ class View:
                 waiter = asyncio.get_running_loop().create_future()
                 self._waiters.append(waiter)
                 # A recording does not report its end, so check it from time to time.
-                await asyncio.wait([waiter], timeout=self._interval if self._over else None)
+                await asyncio.wait([waiter], timeout=self._interval if self._is_over else None)
                 self._check()
         except BaseException:
             self.stop()
             raise
         finally:
-            # If the flow ended between two cells, that drawing was not saved in the notebook.
+            # If the flow ended between two cells, Jupyter has not saved that drawing.
             self._display.update(force=True)
 
     def _check(self) -> object:
         """End the view if its source is over; return a value that changes with the diagram."""
-        if self._over is not None and self._over():
+        if self._is_over is not None and self._is_over():
             self.end()
         return self.recording.count, self.state, self._hint()
 
@@ -205,18 +205,19 @@ class View:
         return {"text/html": self.svg() + remarks, "text/plain": self.text()}
 
     def _remarks(self) -> list[Remark]:
-        """Return what is shown below the diagram."""
         remarks: list[Remark] = []
         if hint := self._hint():
             remarks.append(remark(hint))
         if self._failure is not None:
             remarks.append(describe_failure(self._failure))
-        lane = self.recording.lanes.get("errors")
-        if lane is not None and len(lane) > lane.ended:
-            errors = [entry.data for entry in lane.entries if entry.type == "next"]
-            if all(isinstance(error, Exception) for error in errors):
-                remarks.append(describe_errors(errors))
+        errors = self._errors()
+        if errors and all(isinstance(error, Exception) for error in errors):
+            remarks.append(describe_errors(errors))
         return remarks
+
+    def _errors(self) -> list[Any]:
+        lane = self.recording.lanes.get("errors")
+        return [entry.data for entry in lane.entries if entry.type == "next"] if lane else []
 
     def _state_text(self) -> str:
         if self._failure is not None:
@@ -239,7 +240,7 @@ def all_ended(recording: Recording) -> bool:
     return bool(lanes) and all(lane.ended for lane in lanes)
 
 
-def end_with(view: View, stream: Observable[Any]) -> DisposableBase:
-    """End a view when a connection's stream ends, without subscribing to the stream."""
+def end_with(view: View, conn: Connection[Any, Any]) -> DisposableBase:
+    """End a view when `conn.errors` ends, which is the connection's last stream to do so."""
     observer: Observer[Any] = Observer(on_error=lambda _: view.end(), on_completed=view.end)
-    return cast("Stream[Any]", stream).watch(observer)
+    return cast("Stream[Any]", conn.errors).watch(observer)

@@ -19,7 +19,7 @@ from rxws._session.incoming import IncomingStream
 from rxws._session.outgoing import Outgoing
 from rxws.viz import running
 
-from .chain import Chain, Operator, watched
+from .chain import Chain, Operator, watch_only
 from .failures import Failure
 from .operator_names import label
 from .view import View, all_ended, end_with
@@ -27,12 +27,12 @@ from .view import View, all_ended, end_with
 __all__ = ["views", "watch"]
 
 _UNOBSERVED_INCOMING = (
-    "Nobody is subscribed to incoming, so its messages wait. Watching is not a subscription: "
-    "`conn.incoming.subscribe()` lets them arrive."
+    "Nobody is subscribed to incoming, so its messages stay buffered. Watching does not subscribe: "
+    "call `conn.incoming.subscribe()` to receive them."
 )
 _UNOBSERVED_CLIENT = (
-    "Nobody is subscribed, so nothing is received. Watching is not a subscription: "
-    "`subscribe()` opens the connection or channel."
+    "Nobody is subscribed, so nothing is received. Watching does not subscribe: "
+    "call `subscribe()` to open the connection or channel."
 )
 
 
@@ -46,10 +46,10 @@ def watch(
 ) -> View:
     """Draw a live marble diagram of a flow below the running cell, with a lane for each step.
 
-    Watching a connection, one of its streams, a `WebSocketSubject` or one of its channels is not a
-    subscription: messages still wait until somebody subscribes, and a client does not connect.
-    `watch` subscribes once to any other Observable, such as `conn.incoming.pipe(…)`. If a step
-    raises an exception, the diagram shows it; the source and its subscribers are not affected.
+    `watch` does not subscribe to a connection, its streams, a `WebSocketSubject` or its channels:
+    messages stay buffered until you subscribe, and a client does not connect. It subscribes once to
+    any other Observable, such as `conn.incoming.pipe(…)`. If a step raises an exception, the
+    diagram shows it; the source and its subscribers are not affected.
 
     Args:
         source: A connection, a `Recording`, or any Observable such as `conn.incoming`. Watch a
@@ -100,7 +100,7 @@ def watch(
             f"watch() takes a connection, a Recording or an Observable, not {source!r}"
             + (": await it first" if hasattr(source, "__aenter__") else "")
         )
-    return _watch_chain(source, _named(source, steps), title, window, rate, scheduler)
+    return _watch_chain(source, _name_steps(source, steps), title, window, rate, scheduler)
 
 
 def views() -> list[View]:
@@ -115,7 +115,7 @@ def views() -> list[View]:
             print(view)
         ```
     """
-    return running.running(View)
+    return running.of_type(View)
 
 
 def _watch_connection(
@@ -126,8 +126,7 @@ def _watch_connection(
     view = View(recording, window=window, rate=rate, hint=_hint(conn.incoming))
 
     def begin() -> DisposableBase:
-        # `errors` is the last stream to end, so that the others' ends are recorded by then.
-        return CompositeDisposable(end_with(view, conn.errors), Disposable(stop))
+        return CompositeDisposable(end_with(view, conn), Disposable(stop))
 
     def stop() -> None:
         recording.stop()
@@ -144,7 +143,7 @@ def _watch_recording(
 ) -> View:
     if title is not None:
         recording.title = title
-    view = View(recording, window=window, rate=rate, over=lambda: all_ended(recording))
+    view = View(recording, window=window, rate=rate, is_over=lambda: all_ended(recording))
     view.begin(Disposable)
     return view
 
@@ -163,12 +162,12 @@ def _watch_chain(
         except RuntimeError:
             scheduler = None
     recording = Recording(scheduler=scheduler, title=title or "")
-    chain = Chain(watched(source), _first(source), steps, recording)
+    chain = Chain(watch_only(source), _source_lane(source), steps, recording)
     view = View(recording, window=window, rate=rate, hint=_hint(source))
 
     def end(failure: Failure | None = None) -> None:
         if isinstance(source, IncomingStream) and source.close is not None:
-            # The diagram then shows the close code at the end of incoming.
+            # So that the diagram shows the close code at the end of incoming.
             recording.lane("closed").record("next", source.close)
         view.end(failure)
 
@@ -182,8 +181,7 @@ def _watch_chain(
     return view
 
 
-def _first(source: Observable[Any]) -> str:
-    """Return the name of the source's lane."""
+def _source_lane(source: Observable[Any]) -> str:
     if isinstance(source, IncomingStream | WebSocketSubject):
         return "incoming"
     if isinstance(source, Channel):
@@ -192,7 +190,7 @@ def _first(source: Observable[Any]) -> str:
 
 
 def _hint(source: Observable[Any]) -> Callable[[], str]:
-    """Return a function that says what to do while nobody is subscribed to the source."""
+    """Return a function that returns a hint while nobody is subscribed to the source."""
     if isinstance(source, IncomingStream):
         hint = _UNOBSERVED_INCOMING
     elif isinstance(source, WebSocketSubject | Channel):
@@ -203,12 +201,12 @@ def _hint(source: Observable[Any]) -> Callable[[], str]:
     return lambda: "" if stream.observed else hint
 
 
-def _named(
+def _name_steps(
     source: Observable[Any], steps: tuple[Operator | tuple[str, Operator], ...]
 ) -> list[tuple[str, str, Operator]]:
     """Return the unique name, the detail and the operator of each step."""
     named: list[tuple[str, str, Operator]] = []
-    taken = {_first(source)}
+    taken = {_source_lane(source)}
     for number, step in enumerate(steps, 1):
         given = cast("tuple[object, ...]", step if isinstance(step, tuple) else ("", step))
         if len(given) != 2 or not isinstance(given[0], str) or not callable(given[1]):

@@ -1,4 +1,4 @@
-"""One value in the table: its size, its line, and the unfolded value."""
+"""A value in the table: its size, its line, and the unfolded value."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any, cast
 from rxws._recording.diagram.labels import safe_repr
 
 from .json_tree import is_tree, tree
-from .text import LINE, hex_dump, one_line, printable, text_block
+from .text import MAX_LINE, hex_dump, one_line, printable, text_block
 
 __all__ = ["Payload", "payload"]
 
-PARSED = 100_000  # characters: longer text is not parsed as JSON
-BRIEF = 16  # bytes in the line
+MAX_PARSED = 100_000  # characters: longer text is not parsed as JSON
+MAX_BYTES = 16  # bytes that the line shows
 
 
 class Payload:
@@ -23,7 +23,7 @@ class Payload:
 
     Args:
         kind: `"text"`, `"binary"`, `"json"`, `"value"`, `"error"` or `"close"`.
-        size: The size with its unit; for a decoded value that as JSON, or an empty string.
+        size: The size with its unit, for a decoded value its size as JSON; or an empty string.
         line: The value as one line of plain text, cut.
         unfold: Makes the HTML of the whole value; None if the line shows all of it.
     """
@@ -41,7 +41,7 @@ class Payload:
 
     @property
     def unfolds(self) -> bool:
-        """Whether there is more to see than the line."""
+        """Whether the line does not show the whole value."""
         return self._unfold is not None
 
     @property
@@ -76,14 +76,14 @@ def _known(value: Any) -> Payload | None:
 def _text(value: str) -> Payload:
     ascii_only = value.isascii()
     size = _bytes(len(value) if ascii_only else len(value.encode("utf-8", "surrogatepass")))
-    if value.lstrip()[:1] in ("{", "[") and 2 < len(value) <= PARSED:
+    if value.lstrip()[:1] in ("{", "[") and 2 < len(value) <= MAX_PARSED:
         return Payload("json", size, one_line(value), partial(_parsed, value))
     return Payload("text", size, one_line(value), _block(value))
 
 
 def _binary(value: bytes) -> Payload:
-    start = value[:BRIEF]
-    more = len(value) > BRIEF
+    start = value[:MAX_BYTES]
+    more = len(value) > MAX_BYTES
     line = f"{start.hex(' ')}{' …' if more else ''}  {printable(start)}" if value else ""
     return Payload("binary", _bytes(len(value)), line, partial(hex_dump, value) if more else None)
 
@@ -112,7 +112,7 @@ def _tree(value: Any) -> str:
 
 
 def _block(text: str) -> Callable[[], str] | None:
-    return partial(text_block, text) if len(text) > LINE or "\n" in text else None
+    return partial(text_block, text) if len(text) > MAX_LINE or "\n" in text else None
 
 
 def _bytes(count: int) -> str:

@@ -8,30 +8,31 @@ from typing import Any, Literal, NamedTuple
 from rxws._core.close_codes import CLOSE_CODES
 from rxws._core.connection import Close
 from rxws._core.errors import ConnectionClosed, DecodeError, EncodeError
+from rxws._recording.diagram.labels import safe_repr
 from rxws._recording.lane import Lane, LaneEntry
 from rxws._recording.recording import Recording
 
 from .payload import Payload, payload
 from .text import escape, one_line, text_block
 
-__all__ = ["Frames", "Row", "Rows"]
+__all__ = ["Row", "Rows", "TableContent"]
 
 _LANES = ("incoming", "outgoing", "errors", "closed")
 
 
 class Row(NamedTuple):
-    """One row."""
+    """A frame, an error, or the end of the connection."""
 
     number: int  # position in the recording: identifies the row when it is redrawn
     t: float  # seconds since the recording began
-    sort: Literal["in", "out", "error", "end"]  # a frame, an error, or the close
+    kind: Literal["in", "out", "error", "end"]
     payload: Payload
-    bad: bool = False  # whether it shows an error
+    is_error: bool = False  # draws the row in red
 
 
 @dataclass(frozen=True, slots=True)
-class Frames:
-    """The content of the table."""
+class TableContent:
+    """What the table shows."""
 
     title: str
     rows: tuple[Row, ...]  # oldest first
@@ -42,7 +43,7 @@ class Frames:
 
 
 class Rows:
-    """Makes the latest rows of a recording, and reuses them when the table is redrawn."""
+    """Makes the rows of a recording, and keeps them for the next redraw."""
 
     def __init__(self, recording: Recording, keep: int, title: str | None = None) -> None:
         self.recording = recording
@@ -50,8 +51,8 @@ class Rows:
         self._title = title
         self._rows: dict[int, Row] = {}
 
-    def frames(self, hint: str = "") -> Frames:
-        """Return the current content of the table; a hint says why nothing may arrive."""
+    def content(self, hint: str = "") -> TableContent:
+        """Return the current content of the table, with the hint as its note if there is one."""
         recording = self.recording
         lanes = {name: lane for name in _LANES if (lane := recording.lanes.get(name)) is not None}
         kept = [(each, lane) for lane in lanes.values() for each in lane.entries if _is_row(each)]
@@ -61,11 +62,11 @@ class Rows:
         self._rows = {
             entry.order: rows.get(entry.order) or self._row(entry, lane) for entry, lane in latest
         }
-        return Frames(
+        return TableContent(
             recording.title if self._title is None else self._title,
             tuple(self._rows.values()),
-            _messages(lanes.get("incoming")),
-            _messages(lanes.get("outgoing")),
+            _message_count(lanes.get("incoming")),
+            _message_count(lanes.get("outgoing")),
             len(kept) - len(latest) + sum(lane.dropped for lane in lanes.values()),
             hint or _note(recording, lanes),
         )
@@ -75,36 +76,34 @@ class Rows:
             return Row(entry.order, entry.t, "error", _error(entry.data), True)
         if isinstance(entry.data, Close):
             if lane.name == "outgoing":
-                return Row(entry.order, entry.t, "out", _closing(entry.data))
-            why = self._why()
-            return Row(entry.order, entry.t, "end", _end(entry.data, why), why is not None)
+                return Row(entry.order, entry.t, "out", _sent_close(entry.data))
+            error = self._final_error()
+            return Row(entry.order, entry.t, "end", _end(entry.data, error), error is not None)
         return Row(
             entry.order, entry.t, "in" if lane.name == "incoming" else "out", payload(entry.data)
         )
 
-    def _why(self) -> BaseException | None:
+    def _final_error(self) -> BaseException | None:
         """Return the error that ended the connection, or None if it closed without one."""
-        for name in ("outgoing", "incoming"):
-            lane = self.recording.lanes.get(name)
-            for entry in list(lane.entries)[-1:] if lane else []:
-                if entry.type == "error" and (
-                    name == "incoming" or not isinstance(entry.data, ConnectionClosed)
-                ):
-                    error: BaseException = entry.data
-                    return error
-        return None
+        incoming, outgoing = self._last_error("incoming"), self._last_error("outgoing")
+        return incoming if isinstance(outgoing, ConnectionClosed) else outgoing or incoming
+
+    def _last_error(self, name: str) -> BaseException | None:
+        lane = self.recording.lanes.get(name)
+        last = lane.entries[-1] if lane else None
+        return last.data if last is not None and last.type == "error" else None
 
 
 def _is_row(entry: LaneEntry) -> bool:
     return entry.type in ("next", "close")
 
 
-def _messages(lane: Lane | None) -> int:
+def _message_count(lane: Lane | None) -> int:
     if lane is None:
         return 0
-    ends = sum(
-        entry.type != "next" or isinstance(entry.data, Close) for entry in list(lane.entries)[-3:]
-    )
+    # Only the last entries can be a Close and an end: do not search all of them at each redraw.
+    last = lane.entries[-3:]
+    ends = sum(entry.type != "next" or isinstance(entry.data, Close) for entry in last)
     return lane.dropped + len(lane) - ends
 
 
@@ -115,45 +114,43 @@ def _note(recording: Recording, lanes: dict[str, Lane]) -> str:
     return f"no frames: this is not the recording of a connection, it has only {names}"
 
 
-def _closing(close: Close) -> Payload:
+def _sent_close(close: Close) -> Payload:
     reason = f" “{close.reason}”" if close.reason else ""
     return Payload("close", "", one_line(f"close with {close.code}{reason}"))
 
 
-def _end(close: Close, why: BaseException | None) -> Payload:
+def _end(close: Close, error: BaseException | None) -> Payload:
     known = CLOSE_CODES.get(close.code)
     name = f"({known.name})" if known else ""
     reason = f"“{close.reason}”" if close.reason else ""
     parts = [f"closed with {close.code}", name, reason, f"by {close.by}"]
-    cause = (why.__cause__ or why.__context__) if isinstance(why, ConnectionClosed) else why
+    cause = error
+    if isinstance(error, ConnectionClosed):
+        cause = error.__cause__ or error.__context__
     if cause is not None:
         parts[-1] += ","
-        parts.append(f"after {type(cause).__name__}: {_message(cause)}")
+        parts.append(f"after {_headline(cause)}")
     return Payload("close", "", one_line(" ".join(filter(None, parts)), 400))
 
 
 def _error(error: Any) -> Payload:
-    line = f"{type(error).__name__}: {_message(error)}"
-    subject = None
+    line = _headline(error)
+    value = None  # what could not be decoded or encoded
     if isinstance(error, (DecodeError, EncodeError)):
-        subject = payload(error.raw if isinstance(error, DecodeError) else error.value)
+        value = payload(error.raw if isinstance(error, DecodeError) else error.value)
 
     def unfold() -> str:
         whole = text_block(line)
-        if subject is not None:
+        if value is not None:
             direction = "received" if isinstance(error, DecodeError) else "to be sent"
-            whole += f"<p>{direction}:</p>{subject.whole or f'<pre>{escape(subject.line)}</pre>'}"
+            whole += f"<p>{direction}:</p>{value.whole or f'<pre>{escape(value.line)}</pre>'}"
         cause = error.__cause__ if isinstance(error, BaseException) else None
         if cause is not None:
-            text = f"{type(cause).__name__}: {_message(cause)}"
-            whole += f"<p>because of:</p>{text_block(text)}"
+            whole += f"<p>because of:</p>{text_block(_headline(cause))}"
         return whole
 
-    return Payload("error", subject.size if subject else "", one_line(line), unfold)
+    return Payload("error", value.size if value else "", one_line(line), unfold)
 
 
-def _message(error: object) -> str:
-    try:
-        return str(error)
-    except Exception as exc:  # a user's own exception class may raise anything
-        return f"(its message raised {type(exc).__name__})"
+def _headline(error: object) -> str:
+    return f"{type(error).__name__}: {safe_repr(error, str)}"

@@ -19,7 +19,7 @@ from .table import table_html, table_text
 __all__ = ["FramesView", "frames"]
 
 _UNOBSERVED = (
-    "nobody is subscribed to incoming, so its messages wait (watching is not a subscription)"
+    "nobody is subscribed to incoming, so its messages stay buffered (watching does not subscribe)"
 )
 
 
@@ -47,9 +47,9 @@ class FramesView(View):
         rows: Rows,
         rate: float,
         hint: Callable[[], str] = str,
-        over: Callable[[], bool] | None = None,
+        is_over: Callable[[], bool] | None = None,
     ) -> None:
-        super().__init__(rows.recording, window=None, rate=rate, hint=hint, over=over)
+        super().__init__(rows.recording, window=None, rate=rate, hint=hint, is_over=is_over)
         self._rows = rows
 
     def html(self) -> str:
@@ -63,7 +63,7 @@ class FramesView(View):
             Path("frames.html").write_text(view.html(), encoding="utf-8")
             ```
         """
-        return table_html(self._rows.frames(self._hint()), self._display.id)
+        return table_html(self._rows.content(self._hint()), self._display.id)
 
     def text(self, cols: int = 100) -> str:
         """Draw the last rows as text.
@@ -79,17 +79,17 @@ class FramesView(View):
             print(view.text())
             ```
         """
-        return table_text(self._rows.frames(self._hint()), cols=cols)
+        return table_text(self._rows.content(self._hint()), cols=cols)
 
     def __repr__(self) -> str:
-        content = self._rows.frames()
+        content = self._rows.content()
         title = f" {content.title!r}:" if content.title else ""
         return (
             f"<FramesView{title} in {content.received}, out {content.sent}, {self._state_text()}>"
         )
 
     def _bundle(self) -> dict[str, str]:
-        content = self._rows.frames(self._hint())
+        content = self._rows.content(self._hint())
         return {
             "text/html": table_html(content, self._display.id),
             "text/plain": table_text(content),
@@ -105,10 +105,10 @@ def frames(
 ) -> FramesView:
     """Show a connection's frames in a live table below the running cell, as a network tab does.
 
-    A row has the direction, the time in seconds since the table was made, the size and the data,
-    which unfolds. Errors have rows, too, and the close is the last row.
+    A row shows the time in seconds since the table was made, the direction, the size and the data;
+    click the data to unfold it. Errors have rows, too. The last row is the close.
 
-    The table is not a subscription: messages wait until somebody subscribes to `incoming`, and they
+    `frames` does not subscribe: messages stay buffered until you subscribe to `incoming`, and they
     appear when they are delivered. If the connection has a codec, the table shows decoded values
     with their approximate size as JSON, because the frames themselves are not recorded.
 
@@ -137,7 +137,7 @@ def frames(
         raise ValueError(f"keep={keep!r} must be a whole number of rows: use 1 or more")
     if isinstance(source, Recording):
         rows = Rows(source, keep, title)
-        view = FramesView(rows, rate, over=lambda: all_ended(source))
+        view = FramesView(rows, rate, is_over=lambda: all_ended(source))
         view.begin(Disposable)
         return view
     if not isinstance(cast(object, source), Connection):
@@ -147,13 +147,12 @@ def frames(
             + (": pass the connection itself" if isinstance(source, Stream) else "")
         )
     recording = Recording.of(source, keep=keep)
-    incoming = cast("Stream[Any]", source.incoming)  # Recording.of has checked that
+    incoming = cast("Stream[Any]", source.incoming)  # checked by Recording.of
     rows = Rows(recording, keep, title)
     view = FramesView(rows, rate, hint=lambda: "" if incoming.observed else _UNOBSERVED)
 
     def begin() -> DisposableBase:
-        # `errors` is the last stream to end, so that the others' ends are recorded by then.
-        return CompositeDisposable(end_with(view, source.errors), Disposable(recording.stop))
+        return CompositeDisposable(end_with(view, source), Disposable(recording.stop))
 
     view.begin(begin)
     return view

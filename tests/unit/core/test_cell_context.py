@@ -52,8 +52,8 @@ def test_there_is_no_shell_outside_a_kernel(monkeypatch: pytest.MonkeyPatch) -> 
     """There is no shell outside a kernel, nor in IPython's terminal, which has one output."""
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     assert shell() is None
-    assert notebook.cell_of_now() is notebook.run_of_now() is None
-    assert notebook.place_of("/a/b.py") == 'File "/a/b.py"'
+    assert notebook.current_cell() is notebook.current_run() is None
+    assert notebook.traceback_name("/a/b.py") == 'File "/a/b.py"'
     terminal: Any = ModuleType("IPython")
     terminal.get_ipython = object
     monkeypatch.setitem(sys.modules, "IPython", terminal)
@@ -120,13 +120,13 @@ def test_subscriptions_within_a_callback_are_not_collected_upstream() -> None:
 def test_a_cell_is_known_by_its_id_or_its_text(kernel: Any) -> None:
     """A cell is identified by its id if the front end sends one, else by its text."""
     assert notebook.in_kernel()
-    assert notebook.cell_of_now() is None
+    assert notebook.current_cell() is None
     kernel.parent = {"header": {"msg_id": "m1"}, "metadata": {}, "content": {"code": "1 + 1"}}
-    assert notebook.cell_of_now() == "1 + 1"
+    assert notebook.current_cell() == "1 + 1"
     kernel.parent["metadata"]["cellId"] = "c1"
-    assert notebook.cell_of_now() == "c1"
-    assert notebook.run_of_now() == "m1"
-    assert notebook.place_of("/cell/3") == "Cell In[3]"
+    assert notebook.current_cell() == "c1"
+    assert notebook.current_run() == "m1"
+    assert notebook.traceback_name("/cell/3") == "Cell In[3]"
 
 
 def test_updates_are_shown_in_an_empty_context(kernel: Any) -> None:

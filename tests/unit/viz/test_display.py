@@ -39,8 +39,8 @@ class Kernel:
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     made = Kernel()
     monkeypatch.setattr(notebook, "in_kernel", lambda: True)
-    monkeypatch.setattr(notebook, "cell_of_now", lambda: made.cell)
-    monkeypatch.setattr(notebook, "run_of_now", lambda: made.run)
+    monkeypatch.setattr(notebook, "current_cell", lambda: made.cell)
+    monkeypatch.setattr(notebook, "current_run", lambda: made.run)
     monkeypatch.setattr(notebook, "show", made.show)
     return made
 

@@ -63,7 +63,7 @@ class ParsedTable(HTMLParser):
 
 
 def drawn(recording: Recording, keep: int = 200) -> ParsedTable:
-    return ParsedTable(table_html(Rows(recording, keep).frames(), "t"))
+    return ParsedTable(table_html(Rows(recording, keep).content(), "t"))
 
 
 class BrokenRepr:
@@ -182,7 +182,7 @@ def test_any_value_makes_well_formed_html(values: list[Any]) -> None:
     table = drawn(recording)
     assert len(table.rows) == len(values)
     assert set(table.tags) <= {*PARTS, "details", "summary", "pre", "p", "ul", "li", "b", "q", "i"}
-    assert table_html(Rows(recording, 9).frames(), "t").encode()
+    assert table_html(Rows(recording, 9).content(), "t").encode()
 
 
 # --- the rows of a connection ---------------------------------------------------------------------
@@ -190,7 +190,8 @@ def test_any_value_makes_well_formed_html(values: list[Any]) -> None:
 
 def row_values(recording: Recording, keep: int = 200) -> list[tuple[float, str, str, bool]]:
     return [
-        (row.t, row.sort, row.payload.line, row.bad) for row in Rows(recording, keep).frames().rows
+        (row.t, row.kind, row.payload.line, row.is_error)
+        for row in Rows(recording, keep).content().rows
     ]
 
 
@@ -210,7 +211,7 @@ def test_messages_and_the_close_are_rows() -> None:
         (1, "out", "aa", False),
         (1.5, "end", "closed with 1000 (normal closure) “bye” by peer", False),
     ]
-    made = Rows(recording, 200).frames()
+    made = Rows(recording, 200).content()
     assert (made.title, made.received, made.sent) == ("ws://peer.example/", 1, 1)
     table = drawn(recording)
     assert table.rows == ["in", "out", "end closing"]
@@ -230,7 +231,7 @@ def test_our_close_is_a_row() -> None:
         ("out", "close with 4001 “why”", False),
         ("end", "closed with 4001 “why” by local", False),
     ]
-    assert Rows(recording, 200).frames().sent == 1
+    assert Rows(recording, 200).content().sent == 1
 
 
 def test_a_connection_that_failed_ends_in_red_with_the_cause() -> None:
@@ -281,7 +282,7 @@ def test_an_error_whose_message_raises_is_shown() -> None:
 
     recording = blank()
     add(recording, "errors", BrokenError())
-    assert row_values(recording)[0][2] == "BrokenError: (its message raised RuntimeError)"
+    assert row_values(recording)[0][2] == "BrokenError: <BrokenError: its str raised RuntimeError>"
 
 
 @pytest.mark.promise("red")
@@ -311,10 +312,10 @@ def test_errors_that_only_end_a_stream_are_not_causes() -> None:
 def test_taps_have_no_rows() -> None:
     """The recording of taps has no rows, and a note says why."""
     recording = Recording()
-    assert Rows(recording, 5).frames().note == "no frames yet"
+    assert Rows(recording, 5).content().note == "no frames yet"
     recording.tap("map")
     recording.lane("map").record("next", 1)
-    made = Rows(recording, 5).frames()
+    made = Rows(recording, 5).content()
     assert made.rows == ()
     assert made.note == "no frames: this is not the recording of a connection, it has only map"
     assert made.note in table_html(made, "t")
@@ -329,7 +330,7 @@ def test_the_latest_rows_are_kept_and_the_others_counted() -> None:
     recording = blank(keep=30)
     for i in range(100):
         recording.lanes["incoming"].record("next", f"{i}")
-    made = Rows(recording, 20).frames()
+    made = Rows(recording, 20).content()
     assert [row.payload.line for row in made.rows] == [f"{i}" for i in range(80, 100)]
     assert (made.older, made.received) == (80, 100)
     assert "80 older left out" in table_html(made, "t")
@@ -340,9 +341,9 @@ def test_a_row_is_made_once() -> None:
     recording = blank()
     count(recording, 0, 10)
     rows = Rows(recording, 5)
-    first = rows.frames().rows
+    first = rows.content().rows
     count(recording, 10, 12)
-    second = rows.frames().rows
+    second = rows.content().rows
     assert [row.number for row in second] == list(range(8, 13))
     assert all(old is new for old, new in zip(first[2:], second[:3], strict=True))
 
@@ -354,11 +355,11 @@ def test_a_table_is_bounded() -> None:
     for i in range(100):
         add(recording, "incoming", json.dumps({"i": i, "price": 99.5, "venue": "XETR"}), i)
         add(recording, "outgoing", f"a line of text that says that {i} was received", i)
-    assert len(table_html(Rows(recording, 200).frames(), "t").encode()) < 150_000
+    assert len(table_html(Rows(recording, 200).content(), "t").encode()) < 150_000
     recording = blank()
     for i in range(200):
         add(recording, "incoming", "x" * 20_000, i)
-    html = table_html(Rows(recording, 200).frames(), "t")
+    html = table_html(Rows(recording, 200).content(), "t")
     assert len(html) < 250_000
     assert html.count("left out: the table is full") == 193
 
@@ -373,7 +374,7 @@ def test_the_text_has_the_last_rows() -> None:
     add(recording, "incoming", "x" * 200, 61.5)
     add(recording, "errors", ValueError("what"), 3723.004)
     add(recording, "closed", Close(1000, by="peer"), 3723.0046)
-    text = table_text(Rows(recording, 15).frames(), rows=5, cols=60)
+    text = table_text(Rows(recording, 15).content(), rows=5, cols=60)
     assert text.splitlines() == [
         "ws://peer.example/: ↓ 15 ↑ 6, 18 before these",
         '     1.800 ↓       9 B  {"i": 18}',
