@@ -53,7 +53,7 @@ PROMISES: dict[str, dict[str, str]] = {
     },
     "Liveness": {
         "dead": "A dead peer is detected within 1.5 times the heartbeat.",
-        "pause": "Neither side closes a connection because the other one is paused or busy.",
+        "pause": "Heartbeats do not close a connection while it is paused or its handler is busy.",
         "pings": "Pings are answered, and a flood of pings does not use up memory.",
     },
     "Reconnecting": {
@@ -62,7 +62,7 @@ PROMISES: dict[str, dict[str, str]] = {
         "final": "An error that is not retried ends the stream, with a note that says why.",
         "retry-after": "A client waits at least as long as the server asks with `Retry-After`.",
         "at-most-once": "No message is sent twice; unsent ones wait for the next connection.",
-        "stale": "A message that expires, or exceeds the full queue, is dropped and reported.",
+        "stale": "A message that expires, or is dropped from a full queue, is reported.",
         "greeting": "The messages of `opening` are sent before all queued messages.",
         "channel": "A channel subscribes once per connection, whatever its number of subscribers.",
         "sisters": "If a channel's subscriber raises, the socket and other channels keep running.",
