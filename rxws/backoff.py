@@ -27,7 +27,7 @@ _RETRYABLE_CLOSES = frozenset({1001, 1006, 1011, 1012, 1013, 1014})
 _RETRYABLE_STATUSES = frozenset({408, 425, 429})
 
 _RETRY_AFTER_STATUSES = frozenset({429, 503})  # RFC 6585, section 4; RFC 9110, section 10.2.3
-_MAX_RETRY_AFTER = 3600.0  # seconds; a server's typing error must not keep a client away for a year
+_MAX_RETRY_AFTER = 3600.0  # seconds; bounds the wait if the server sends a wrong number
 
 
 def exponential(
@@ -43,7 +43,7 @@ def exponential(
 
     Args:
         first: The bound of the first wait, in seconds.
-        factor: The ratio of each bound to the one before.
+        factor: Each bound is this many times the one before.
         cap: The largest bound, in seconds.
         random: Returns uniformly distributed numbers from 0 to 1.
 
@@ -106,10 +106,10 @@ def constant(seconds: float) -> Backoff:
 def is_retryable(cause: Exception) -> bool:
     """Return whether another attempt may succeed after this error.
 
-    Retryable are network errors and timeouts (`ConnectError`), the HTTP statuses 408, 425, 429 and
-    5xx (`HandshakeError`), and the close codes 1001, 1006, 1011, 1012, 1013 and 1014
-    (`ConnectionClosed`). Everything else is final, as are an invalid URL and an invalid
-    certificate.
+    Network errors and timeouts (`ConnectError`), the HTTP statuses 408, 425, 429 and 5xx
+    (`HandshakeError`), and the close codes 1001, 1006, 1011, 1012, 1013 and 1014
+    (`ConnectionClosed`) are retryable. Everything else is final, including an invalid URL and an
+    invalid certificate.
 
     Args:
         cause: The error that ended the attempt or the connection.
@@ -135,8 +135,8 @@ def is_retryable(cause: Exception) -> bool:
 def retry_after(cause: Exception, now: float) -> float | None:
     """Return the wait that a server asks for with `Retry-After`, in seconds.
 
-    Other statuses than 429 and 503 are ignored (RFC 9110, section 10.2.3). A date in it is
-    compared with the response's own `Date`, as both are times of the server's clock.
+    Other statuses than 429 and 503 are ignored (RFC 9110, section 10.2.3). If the header is a date,
+    the wait is counted from the response's `Date`, as both are times of the server's clock.
 
     Args:
         cause: The error that ended the attempt.
@@ -151,10 +151,10 @@ def retry_after(cause: Exception, now: float) -> float | None:
     """
     if not isinstance(cause, HandshakeError) or cause.status not in _RETRY_AFTER_STATUSES:
         return None
-    asked = _header(cause.headers, "retry-after")
-    if asked.isascii() and asked.isdigit():
-        return min(float(asked), _MAX_RETRY_AFTER)
-    until = _seconds(asked)
+    value = _header(cause.headers, "retry-after")
+    if value.isascii() and value.isdigit():
+        return min(float(value), _MAX_RETRY_AFTER)
+    until = _seconds(value)
     if until is None:
         return None
     date = _seconds(_header(cause.headers, "date"))
@@ -174,5 +174,8 @@ def _seconds(date: str) -> float | None:
     try:
         at = parsedate_to_datetime(date)
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):  # no date, or a year or zone that datetime cannot hold
+    except (
+        ValueError,
+        OverflowError,
+    ):  # not a date, or a year or zone that datetime does not support
         return None

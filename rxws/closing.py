@@ -65,8 +65,8 @@ def for_exception(exc: BaseException) -> Close:
     """Return the close to send for an exception.
 
     A `ConnectionClosed` keeps its code and reason. Every other exception becomes 1011, without the
-    exception's text. So does a `ConnectionClosed` whose code must not be sent, such as the 1006 of
-    another connection that a proxy passes on.
+    exception's text. So does a `ConnectionClosed` whose code must not be sent, such as a 1006 that
+    a proxy passes on from another connection.
     """
     if isinstance(exc, ConnectionClosed) and is_wire_code(exc.close.code):
         return Close(exc.close.code, exc.close.reason)
@@ -77,7 +77,7 @@ def for_fault(error: Exception) -> Close:
     """Return the close to send for a fault without a subscriber to `errors`."""
     if not isinstance(error, DecodeError):
         return UNEXPECTED
-    # A user's codec may have set any number.
+    # A codec may raise a DecodeError with any number.
     return violation(error.code if is_wire_code(error.code) else 1007)
 
 

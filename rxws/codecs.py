@@ -41,16 +41,16 @@ class Codec(Generic[In, Out]):
 def _encode_raw(value: str | bytes) -> str | bytes:
     if isinstance(value, _FRAME):
         return value
-    if isinstance(value, bytearray | memoryview):  # aiohttp accepts these, too
+    if isinstance(value, bytearray | memoryview):  # as aiohttp does
         return bytes(value)
     raise EncodeError(
         f"cannot send {type(value).__name__} {value!r:.80}: this codec accepts str or bytes; "
-        "map it first, or use codec=rxws.codecs.json",
+        "convert it first, or use codec=rxws.codecs.json",
         value,
     )
 
 
-def _keep(frame: str | bytes) -> str | bytes:
+def _unchanged(frame: str | bytes) -> str | bytes:
     return frame
 
 
@@ -74,7 +74,7 @@ def _encode_text(value: str) -> str:
     if isinstance(value, str):
         return value
     raise EncodeError(
-        f"cannot send {type(value).__name__} {value!r:.80}: this codec accepts str; map it",
+        f"cannot send {type(value).__name__} {value!r:.80}: this codec accepts str; convert it",
         value,
     )
 
@@ -90,7 +90,7 @@ def _encode_binary(value: bytes) -> bytes:
     )
 
 
-raw: Codec[str | bytes, str | bytes] = Codec(_encode_raw, _keep)
+raw: Codec[str | bytes, str | bytes] = Codec(_encode_raw, _unchanged)
 """Text and binary frames, unchanged. This is the default."""
 
 text: Codec[str, str] = Codec(_encode_text, _text_only)

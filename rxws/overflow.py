@@ -24,7 +24,7 @@ class Latest:
     key: Callable[[Any], Hashable] | None = None
 
     def of(self, value: object) -> Hashable:
-        """Return a message's key; it replaces the queued message with the same key."""
+        """Return the key of a message. A new message replaces the queued one with its key."""
         return None if self.key is None else self.key(value)
 
 
@@ -41,8 +41,8 @@ Overflow = Named | Latest
 def latest(key: Callable[[Any], Hashable] | None = None) -> Latest:
     """Keep only the newest queued message, or the newest for each key (conflation).
 
-    A replaced message counts as dropped (`"conflated"`). The new message takes over its position in
-    the queue, so a key that changes often is still sent.
+    A replaced message counts as dropped (`"conflated"`). The new message takes its position in the
+    queue, so messages with a key that changes often are still sent.
 
     Args:
         key: Returns the key of a message, given the value before it is encoded. Without it, all

@@ -51,7 +51,7 @@ def map_async(
     ordered: bool = True,
     flow: Flow | None = None,
 ) -> Callable[[Observable[T]], Observable[R]]:
-    """Map each value with a coroutine function, and pause the source while enough calls run.
+    """Map each value with a coroutine function, and pause the source while too many calls run.
 
     While `max_concurrent` calls are running, rxws does not read from the connection that the values
     come from, so a slow `fn` slows down the peer instead of filling memory. `map_async` finds the
@@ -67,9 +67,9 @@ def map_async(
         fn: A coroutine function, called with each value. If it raises, the stream fails.
         max_concurrent: How many calls may run at once.
         ordered: Whether to emit the results in the order of the values. If False, each result is
-            emitted as soon as it is there.
-        flow: A flow to pause as well, if `map_async` cannot find it, such as `conn.flow` behind a
-            subject of yours.
+            emitted as soon as its call has finished.
+        flow: A flow to pause as well, if `map_async` cannot find it. Pass `conn.flow` if your own
+            Subject is between the connection and `map_async`.
 
     Returns:
         An operator. Its result completes after the source when all calls have finished. Disposing
@@ -93,11 +93,12 @@ def map_async(
         def subscribe(
             observer: ObserverBase[R], scheduler: SchedulerBase | None = None
         ) -> DisposableBase:
-            # The loop as default keeps the operators above on it, where their flows are found.
+            # Without this default, operators above may subscribe to a connection on RxPY's timer
+            # threads, where `collect_upstreams` does not find it.
             used = scheduler or LoopScheduler.running()
-            mapping = _Mapping(fn, max_concurrent, ordered, observer, used)
-            mapping.start(source, flow)
-            return mapping
+            subscription = _Subscription(fn, max_concurrent, ordered, observer, used)
+            subscription.start(source, flow)
+            return subscription
 
         return Observable(subscribe)
 
@@ -110,7 +111,7 @@ class _State(enum.Enum):
     OVER = enum.auto()
 
 
-class _Mapping(DisposableBase, Generic[T, R]):
+class _Subscription(DisposableBase, Generic[T, R]):
     """One subscription of `map_async`."""
 
     def __init__(
@@ -129,9 +130,9 @@ class _Mapping(DisposableBase, Generic[T, R]):
         self._source = SingleAssignmentDisposable()
         self._state = _State.RUNNING
         self._flows: list[Pausable] = []
-        self._pauses: list[DisposableBase] = []  # one for each of the first flows
+        self._pauses: list[DisposableBase] = []  # of the first len(_pauses) flows
         self._waiting: deque[T] = deque()
-        # In the order of the values: calls that run, or whose result is not emitted yet (True).
+        # In the order of the values. True: the call has finished, its result is not emitted yet.
         self._calls: dict[asyncio.Task[R], bool] = {}
 
     def start(self, source: Observable[T], flow: Flow | None) -> None:
@@ -184,7 +185,7 @@ class _Mapping(DisposableBase, Generic[T, R]):
         except RuntimeError as exc:
             self._on_error(exc)
             return
-        with no_upstreams():  # what fn subscribes to is not behind this source
+        with no_upstreams():  # a connection that fn subscribes to is not behind this source
             task = loop.create_task(_await(self._fn, value))
             task.add_done_callback(self._on_done)
         self._calls[task] = False
@@ -195,7 +196,7 @@ class _Mapping(DisposableBase, Generic[T, R]):
         if task.cancelled():
             error = RxwsError(f"a call of {self._fn!r} was cancelled")
         elif (raised := task.exception()) is not None:
-            # A BaseException like KeyboardInterrupt has also left through the event loop.
+            # asyncio has also raised a KeyboardInterrupt or SystemExit from the event loop.
             error = raised if isinstance(raised, Exception) else RxwsError(repr(raised))
         if error is not None or self._over:
             del self._calls[task]
@@ -211,7 +212,7 @@ class _Mapping(DisposableBase, Generic[T, R]):
         self._complete_if_done()
 
     def _emit_after(self, task: asyncio.Task[R]) -> None:
-        """Emit the result of a call that has finished, or, in order, what may be emitted now."""
+        """Emit a finished call's result; if ordered, all results up to the first running call."""
         if not self._ordered:
             self._emit(task)
             return
@@ -222,7 +223,7 @@ class _Mapping(DisposableBase, Generic[T, R]):
             self._emit(first)
 
     def _emit(self, task: asyncio.Task[R]) -> None:
-        """Emit a result; what a subscriber raises is a fault of the connection, if there is one."""
+        """Emit a result. An exception of the subscriber is a fault of the connection, if any."""
         del self._calls[task]
         try:
             self._observer.on_next(task.result())
@@ -243,7 +244,7 @@ class _Mapping(DisposableBase, Generic[T, R]):
         return len(self._calls) >= self._max_concurrent
 
     def _pause_if_full(self) -> None:
-        """Pause all flows known by now: `concat` may have subscribed to another source."""
+        """Pause all flows, including new ones: `concat` may have subscribed to another source."""
         if self._is_full:
             for flow in self._flows[len(self._pauses) :]:
                 self._pauses.append(flow.pause())

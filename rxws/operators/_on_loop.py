@@ -29,8 +29,8 @@ def on_loop() -> Callable[[Observable[T]], Observable[T]]:
     ```
 
     Returns:
-        An operator. The loop is the one that is running when its result is subscribed, or the
-        scheduler that is passed to `subscribe`.
+        An operator. It uses the scheduler passed to `subscribe`, or else the event loop that is
+        running at that time.
 
     Raises:
         RuntimeError: Raised by `subscribe` if no event loop is running and no scheduler is passed.

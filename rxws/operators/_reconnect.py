@@ -35,7 +35,7 @@ def reconnect(
     stops dialing.
 
     ```
-    dial      --c#   --X         ---c|     each time it is subscribed; # is 1006, X a ConnectError,
+    dial      --c#   --X         ---c|     three subscriptions; # is 1006, X a ConnectError,
     reconnect --c------------------c|      | is 1000
     ```
 
@@ -51,7 +51,7 @@ def reconnect(
             running event loop.
 
     Returns:
-        An operator. Each subscription to its result dials for itself.
+        An operator. Each subscription to its result opens its own connections.
 
     Raises:
         TypeError: `backoff` or `retryable` is not callable.

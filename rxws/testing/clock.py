@@ -15,15 +15,15 @@ __all__ = ["Clock"]
 
 S = TypeVar("S")
 
-_ENDLESS = 1_000_000  # actions at one instant, above which `run` reports an endless loop
+_ENDLESS = 1_000_000  # `run` takes more actions at one instant for an endless loop
 
 
 class Clock(PeriodicScheduler):
     """A scheduler with virtual time: it starts at 0 seconds and advances only when you call `run`.
 
     As on an event loop, an action that is scheduled for now runs in the next turn. RxPY's
-    `VirtualTimeScheduler` behaves differently: it lets a second pass when more than 100 actions are
-    due at once, and hangs when an action keeps rescheduling itself.
+    `VirtualTimeScheduler` differs: it advances by a second when more than 100 actions are due at
+    once, and hangs when an action keeps rescheduling itself.
 
     Examples:
         >>> clock = Clock()

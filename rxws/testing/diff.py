@@ -14,20 +14,20 @@ from .timeline import AnyError, Timeline, close_of
 __all__ = ["difference"]
 
 _LABEL = 10  # columns for "expected" and "seen"
-_LONG_GAP = 24  # columns; a gap this long is shown as its seconds
-_NAME = 8  # characters up to which a value is drawn as itself
-_WIDTH = 88  # columns of a line; a longer one is cut around the difference
+_LONG_GAP = 24  # columns; a longer gap is written in seconds
+_MAX_NAME = 8  # characters; a longer value is drawn as a letter
+_WIDTH = 88  # columns; a longer line is cut around the difference
 _BEFORE = 60  # columns shown before the difference
-_TEXT = 100  # characters of a value's repr
-_FRACTIONS = (1, 2, 4, 5, 10, 20, 50, 100)  # a character may be such a part of a step
+_MAX_REPR = 100  # characters
+_FRACTIONS = (1, 2, 4, 5, 10, 20, 50, 100)  # how many columns a step may have
 
 
 def difference(seen: Timeline, expected: Timeline) -> list[str]:
     """Describe how two timelines differ.
 
     Args:
-        seen: What happened.
-        expected: What the test expects.
+        seen: The timeline that happened.
+        expected: The timeline that the test expects.
 
     Returns:
         Lines of text: the first difference, both timelines as marble diagrams in the same columns,
@@ -46,7 +46,7 @@ def difference(seen: Timeline, expected: Timeline) -> list[str]:
     index = expected.first_difference(seen)
     if index is None:
         return ["the timelines are the same"]
-    step = _step(expected.step, seen.times + expected.times)
+    step = _column_seconds(expected.step, seen.times + expected.times)
     names = _Names({**seen.names, **expected.names}, seen.values + expected.values)
     marks = {"expected": _marks(expected, step, names), "seen": _marks(seen, step, names)}
     at = min(line[index].time for line in (expected, seen) if index < len(line))
@@ -55,13 +55,13 @@ def difference(seen: Timeline, expected: Timeline) -> list[str]:
         f"differs at {at:g} s: {events}",
         *_lines(marks, round(at / step), step),
         f"{'':{_LABEL}}a character is {step:g} s",
-        *(f"{'':{_LABEL}}{name} = {_text(value)}" for name, value in names.used.items()),
+        *(f"{'':{_LABEL}}{name} = {_repr(value)}" for name, value in names.used.items()),
         *([f"the handler failed: {seen.failure!r:.200}"] if seen.failure else []),
     ]
 
 
-def _step(step: float, times: list[float]) -> float:
-    """Return the largest fraction of the step of which all times are multiples."""
+def _column_seconds(step: float, times: list[float]) -> float:
+    """Return the seconds of a column: the largest fraction of the step that fits all times."""
     for parts in _FRACTIONS:
         if all(abs(time * parts / step - round(time * parts / step)) < 1e-3 for time in times):
             return step / parts
@@ -87,26 +87,26 @@ def _notification(notification: Any, against: Any) -> str:
         case AnyError():
             return "any error"
         case OnError():
-            return f"the error {_text(notification.exception)}"
+            return f"the error {_repr(notification.exception)}"
         case OnCompleted():
             return "completion"
         case Notification():
             value: Any = getattr(cast(object, notification), "value", None)
-            return _text(value, getattr(against, "value", value))
+            return _repr(value, getattr(against, "value", value))
         case _:
             return f"a match for {type(notification).__name__}"
 
 
-def _text(value: Any, against: Any = None) -> str:
-    """Return a value's repr, cut to start shortly before it differs from another value's."""
+def _repr(value: Any, against: Any = None) -> str:
+    """Return a value's repr; cut a long one around the difference to another value's repr."""
     text = repr(value)
-    if len(text) <= _TEXT:
+    if len(text) <= _MAX_REPR:
         return text
     pairs = zip(text, repr(against), strict=False)
     same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-    start = 0 if same == len(text) or same < _TEXT // 2 else same - _TEXT // 4
-    part = text[start : start + _TEXT]
-    return f"{'…' if start else ''}{part}{'…' if start + _TEXT < len(text) else ''}"
+    start = 0 if same == len(text) or same < _MAX_REPR // 2 else same - _MAX_REPR // 4
+    part = text[start : start + _MAX_REPR]
+    return f"{'…' if start else ''}{part}{'…' if start + _MAX_REPR < len(text) else ''}"
 
 
 # --- as marbles ---------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ class _Names:
     """Names of values: the value's own text if that is short, else a letter."""
 
     def __init__(self, known: Mapping[str, Any], values: list[Any]) -> None:
-        self.used: dict[str, Any] = {}  # without those that are the value's own text
+        self.used: dict[str, Any] = {}  # those that need a legend
         self._names = list(known.items())
         taken = {*known, *(str(value) for value in values if _is_name(str(value)))}
         self._known = set(known)
@@ -137,11 +137,11 @@ class _Names:
 
 
 def _is_name(text: str) -> bool:
-    return len(text) <= _NAME and text.isalnum()
+    return len(text) <= _MAX_NAME and text.isalnum()
 
 
 def _marks(line: Timeline, step: float, names: _Names) -> dict[int, str]:
-    """Return what to draw in each column, counted in steps."""
+    """Return the text of each column that has an event."""
     marks: dict[int, list[str]] = {}
     for event in line:
         marks.setdefault(round(event.time / step), []).append(_mark(event.value, names))
@@ -163,7 +163,7 @@ def _lines(timelines: Mapping[str, Mapping[int, str]], difference: int, step: fl
     """Draw both timelines with the same time in the same column, and a caret below."""
     texts = dict.fromkeys(timelines, "")
     caret = 0
-    free = 0  # the first column that is not drawn yet
+    free = 0  # the next column to draw
     for column in sorted({column for marks in timelines.values() for column in marks}):
         gap = _gap(column - free, step)
         width = max(len(marks.get(column, "")) for marks in timelines.values())
@@ -191,6 +191,6 @@ def _gap(columns: int, step: float) -> str:
 
 
 def _end(marks: Mapping[int, str]) -> int:
-    """Return the column of the end, or a very large one if the timeline goes on."""
+    """Return the column of the end, or a very large number if the timeline has no end."""
     last = max(marks, default=0)
     return last if marks.get(last, "").rstrip(")")[-1:] in ("|", "#", "}") else 1 << 62

@@ -73,7 +73,7 @@ class Call(NamedTuple):
 
 
 def run_without_waiting(coroutine: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine to its end, or raise `NeedsEventLoop` if it has to wait."""
+    """Run a coroutine to its end, or raise `NeedsEventLoop` if it suspends."""
     try:
         coroutine.send(None)
     except StopIteration:
@@ -90,12 +90,12 @@ class FakeTransport:
 
     Args:
         scheduler: A `Clock`, or another scheduler.
-        carry: Called with every frame that the session writes. By default `sent` collects them.
+        carry: Called with every frame that the session writes; by default `sent` collects them.
 
     Attributes:
         sent: The frames written so far, in order.
-        calls: The calls of the session so far, in order: pause, resume, finish, linger, abort,
-            spawn and cancel.
+        calls: The session's calls so far, in order: pause, resume, finish, linger, abort, spawn and
+            cancel.
         reading: Whether the session accepts incoming frames.
         writable: Whether the transport accepts outgoing frames.
         buffered: Bytes that were written while the peer does not read.
@@ -119,7 +119,7 @@ class FakeTransport:
         self.deferred = 0
         self.send_lost = False
         self.over = False
-        self.room: int | None = None  # frames that the peer still reads; None for any number
+        self.room: int | None = None  # number of frames that the peer still reads; None for all
         self.lingering = False
         self.on_resumed: Callable[[], None] = lambda: None
         self._receiver: Receiver | None = None
@@ -192,7 +192,7 @@ class FakeTransport:
             self.set_writable(False, len(frame.payload))
 
     def set_writable(self, writable: bool, buffered: int = 0) -> None:
-        """Become full, with so many bytes buffered, or writable again."""
+        """Become writable, or full with this many bytes buffered."""
         self.writable = writable
         self.buffered = buffered
         self.receiver.on_writable(writable)
@@ -210,7 +210,7 @@ class FakeTransport:
         self._schedule(lambda: self.on_resumed())
 
     def finish(self, linger: bool) -> bool:
-        """End TCP when everything is written; with `linger`, when the peer ends it as well."""
+        """End TCP once everything is written; with `linger`, leave the end to the peer."""
         self._log_call("linger" if linger else "finish")
         self._finishing = linger
         self.wake()
@@ -242,7 +242,7 @@ class FakeTransport:
             self._schedule(self.receiver.on_lost)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> DisposableBase:
-        """Run a coroutine in a later turn; it must not have to wait."""
+        """Run a coroutine in a later turn; it must not suspend."""
         self._log_call("spawn")
         running = self._schedule(lambda: run_without_waiting(coroutine))
 

@@ -1,4 +1,4 @@
-"""Parse marble diagrams: RxPY's grammar, close codes, and a peer that stops reading."""
+"""Parse marble diagrams: RxPY's grammar, with close codes and pauses of reading."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def parse(text: str, step: float) -> tuple[list[Token], float]:
     """Parse a marble diagram.
 
     Args:
-        text: Each character except a space lasts one step. `-` is time that passes, `ab` is one
-            value, `(a,b)` are two values at once, `|` completes, `#` fails, `{4001 reason}` closes;
-            at `<` a peer stops reading, at `>` it starts again.
+        text: Each character except a space lasts one step. `-` lets time pass, `ab` is one value,
+            `(a,b)` are two values at once, `|` completes, `#` fails, `{4001 reason}` closes, `<`
+            stops reading and `>` reads again.
         step: Seconds per character.
 
     Returns:
@@ -77,7 +77,7 @@ def parse(text: str, step: float) -> tuple[list[Token], float]:
         if kind == "wrong":
             raise ValueError(f"unexpected {found!r} in {text!r}{_HINTS.get(found, '')}")
         for token in _tokens(kind, match[kind], round(column * step, 6), text):
-            if ended and token.sign not in ("<", ">"):  # a peer may read on after it has closed
+            if ended and token.sign not in ("<", ">"):  # a peer that has closed may still read
                 raise ValueError(f"{found!r} in {text!r} comes after the end")
             ended = ended or token.sign in _ENDS
             tokens.append(token)

@@ -1,4 +1,4 @@
-"""Two connected ends in one process, on the running event loop, without sockets."""
+"""Two connected ends on the running event loop, without sockets."""
 
 from __future__ import annotations
 
@@ -36,12 +36,14 @@ PeerIn = TypeVar("PeerIn")
 PeerOut = TypeVar("PeerOut")
 
 _HIGH_WATER = 64 << 10  # bytes in flight above which an end is not writable, as with a socket
-_FRAME_OVERHEAD = 128  # bytes that each frame counts besides its payload, to bound small ones too
-_READ_CLOSE_TIMEOUT = 0.5  # seconds after which a paused server reads on, to see the close
+_FRAME_OVERHEAD = (
+    128  # bytes that each frame counts besides its payload, to bound small frames, too
+)
+_READ_CLOSE_TIMEOUT = 0.5  # seconds; a paused server then resumes reading, to see the close
 
 
 class _End(FakeTransport):
-    """The transport of one end, with an event loop; its peer is the other end."""
+    """The transport of one end: delivers its frames to the other end on the event loop."""
 
     def __init__(self, scheduler: SchedulerBase) -> None:
         super().__init__(scheduler, self._send)
@@ -56,7 +58,7 @@ class _End(FakeTransport):
         self.on_resumed = lambda: self.other.deliver()
 
     def _log_call(self, name: str) -> None:
-        """Record nothing, as a pair may live long."""
+        """Record no calls, as a pair may live long."""
 
     def _send(self, sent: Sent) -> None:
         if self.other.over:  # TCP would answer with a reset
@@ -102,7 +104,7 @@ class _End(FakeTransport):
 
     def abort(self) -> None:
         """End TCP with a reset; the frames in flight are lost."""
-        if not self.over:  # else the end of TCP may be in flight
+        if not self.over:  # otherwise the end of TCP may be in flight
             self._in_flight.clear()
             self._in_flight_bytes = 0
             super().abort()
@@ -144,10 +146,10 @@ def _dispatch(receiver: Receiver, sent: Sent) -> None:
 class Pair(  # noqa: SLOT001 # few exist at a time
     tuple[Connection[In, Out], Connection[PeerIn, PeerOut]], Generic[In, Out, PeerIn, PeerOut]
 ):
-    """The server's connection and the client's; `pair` returns them.
+    """The server's connection and the client's, as `pair` returns them.
 
-    Use it as an async context manager. At its end the client closes with 1000, or with 1011 after
-    an exception, and nothing stays open.
+    Use it as an async context manager. When the block ends, the client closes with 1000, or with
+    1011 after an exception, and both connections and their tasks end.
     """
 
     _sessions: tuple[Session[Any, Any], ...]
@@ -179,7 +181,7 @@ class Pair(  # noqa: SLOT001 # few exist at a time
         try:
             ended = asyncio.gather(*(end.ended.wait() for end in self._ends))
             await asyncio.wait([ended], timeout=_READ_CLOSE_TIMEOUT)
-            server.gate.open_permanently()  # a paused server would not see the close
+            server.gate.open_permanently()
             await ended
         except asyncio.CancelledError:
             for session in self._sessions:
@@ -188,7 +190,7 @@ class Pair(  # noqa: SLOT001 # few exist at a time
         finally:
             tasks = [task for end in self._ends for task in end.tasks]
             for task in tasks:
-                if not task.cancelling():  # else it is cleaning up
+                if not task.cancelling():  # otherwise it is cleaning up
                     task.cancel()
             if tasks:
                 await asyncio.wait(tasks)

@@ -17,12 +17,12 @@ __all__ = ["Peer"]
 class Peer:
     """The peer behind a `FakeTransport`, controlled by the test.
 
-    What the peer sends arrives in order, unless the session has paused reading.
+    Its frames arrive in order. They wait while the session has paused reading.
 
     Args:
         transport: The transport.
-        overrun: How many frames still arrive after the session has paused reading, as with a frame
-            that is already in flight.
+        overrun: How many frames arrive although the session has paused reading, as frames that were
+            already read from a socket do.
     """
 
     def __init__(self, transport: FakeTransport, overrun: int = 0) -> None:
@@ -50,7 +50,7 @@ class Peer:
         self._send(lambda: self._finish(self._transport.receiver.on_close, code, reason))
 
     def violation(self, code: int) -> None:
-        """Send something that the parser rejects with this close code."""
+        """Send invalid data that the parser rejects with this close code."""
         self._send(lambda: self._finish(self._transport.receiver.on_violation, code))
 
     def lost(self) -> None:

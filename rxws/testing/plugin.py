@@ -1,4 +1,4 @@
-"""The pytest plugin: fixtures that fail a test that leaves something open, and readable diffs."""
+"""The pytest plugin: fixtures that report what a test leaves open, and readable diffs."""
 
 from __future__ import annotations
 
@@ -26,23 +26,22 @@ def simulating() -> Generator[Callable[..., Simulation[Any, Any]]]:
         return simulations[-1]
 
     yield run
-    left = [each for each in simulations if each.closed is not None and each.open_subscriptions]
-    if left:
+    leaks = [each for each in simulations if each.closed is not None and each.open_subscriptions]
+    if leaks:
         pytest.fail(
-            f"the handler left {left[0].open_subscriptions} subscriptions or timers open after "
-            f"the end of {left[0]!r}: return your subscriptions from the handler, or dispose them",
+            f"the handler left {leaks[0].open_subscriptions} subscriptions or timers open after "
+            f"the end of {leaks[0]!r}: return your subscriptions from the handler, or dispose them",
             pytrace=False,
         )
 
 
 def pairing() -> Generator[Callable[..., Pair[Any, Any, Any, Any]]]:
     """Provide `rxws.testing.pair`; fail if a pair is left open."""
-    pairs: list[Any] = []
+    pairs: list[Pair[Any, Any, Any, Any]] = []
 
     def make(*args: Any, **kwargs: Any) -> Pair[Any, Any, Any, Any]:
-        made: Any = cast(Any, pair)(*args, **kwargs)
-        pairs.append(made)
-        return cast("Pair[Any, Any, Any, Any]", made)
+        pairs.append(cast(Any, pair)(*args, **kwargs))
+        return pairs[-1]
 
     yield make
     if not all(each.closed for each in pairs):

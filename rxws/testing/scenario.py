@@ -1,4 +1,4 @@
-"""What the peer does in a simulation, read from marbles or from a recording."""
+"""The actions of a simulated peer, read from marbles or from a recording."""
 
 from __future__ import annotations
 
@@ -15,26 +15,23 @@ __all__ = ["PeerAction", "Scenario", "encode"]
 
 
 class PeerAction(NamedTuple):
-    """Something the peer does at a time: a sign of the marble notation, or `""` for a message.
+    """An action of the peer at a time."""
 
-    `value` is the message or the close; a message that is not `encoded` still needs the codec.
-    """
-
-    at: float
-    sign: str
-    value: Any = None
-    encoded: bool = False
+    at: float  # seconds from the start
+    sign: str  # as in `Token`: `""` for a message
+    value: Any = None  # the message, or the close
+    encoded: bool = False  # whether the message is a frame already
 
 
 class Scenario(NamedTuple):
-    """The peer's actions, and how many seconds they take."""
+    """The peer's actions, and their length in seconds."""
 
     actions: list[PeerAction]
     seconds: float
 
     @classmethod
     def from_marbles(cls, text: str, step: float, values: Mapping[str, Any]) -> Scenario:
-        """Read marbles. A name that is not in `values` is a text message as it stands."""
+        """Read marbles. A name that is not in `values` is a text frame."""
         tokens, seconds = parse(text, step)
         actions = [
             PeerAction(token.at, token.sign, token.close)
@@ -48,7 +45,7 @@ class Scenario(NamedTuple):
 
     @classmethod
     def from_recording(cls, recording: Recording) -> Scenario:
-        """Repeat what the peer of a recorded connection sent, and how it closed."""
+        """Repeat the messages and the close of a recorded connection's peer."""
         if "incoming" not in recording.lanes:
             raise ValueError(
                 f"{recording!r} has no lane 'incoming': use a recording of a connection"
@@ -71,6 +68,6 @@ def encode(value: Any, codec: Codec[Any, Any]) -> str | bytes:
         return codec.encode(value)
     except Exception as exc:
         raise ValueError(
-            f"the peer's codec cannot encode {value!r:.80} ({exc}): give another value, or a "
+            f"the peer's codec cannot encode {value!r:.80} ({exc}): pass another value, or a "
             "peer_codec"
         ) from exc

@@ -45,7 +45,7 @@ async def serve(
         **options: As for `rxws.websocket`.
 
     Yields:
-        The server, whose `url` you connect to.
+        The server. Connect to its `url`.
 
     Examples:
         ```python

@@ -39,19 +39,19 @@ Out = TypeVar("Out")
 
 
 class Simulation(Generic[In, Out]):
-    """What a handler did in virtual time; `simulate` returns one.
+    """The result of `simulate`: everything that the handler received and sent.
 
     Attributes:
-        incoming: What `conn.incoming` emitted, from its first subscription on.
-        outgoing: What was pushed to `conn.outgoing`. A `Close` that was pushed is the last event.
+        incoming: The messages from `conn.incoming`, from its first subscription on.
+        outgoing: The messages pushed to `conn.outgoing`. A `Close` that was pushed is the last one.
         errors: The faults that `conn.errors` emitted, as values.
         closed: How the connection ended; None if it is still open.
-        wire: Every frame that was written, with its time, including pings and the close frame.
+        wire: All frames that the session wrote, with their times, including pings and the close.
         failure: The exception that closed the connection: raised by the handler or its pipeline,
             or a fault without a subscriber to `conn.errors`.
         stats: The connection's counters; see `rxws.Stats`.
-        open_subscriptions: How many subscriptions of the handler to the connection's streams are
-            left. After the connection has ended, the handler's pending timers count as well.
+        open_subscriptions: How many subscriptions to the connection's streams the handler has left
+            open. After the connection has ended, its pending timers count as well.
         time: The virtual time at the end, in seconds.
     """
 
@@ -112,25 +112,25 @@ def simulate(
     """Run a handler against a scripted peer in virtual time.
 
     The connection has all limits and timeouts of a real one, without a network. The peer answers
-    pings and closes at once, unless it has stopped reading.
+    pings and close frames at once, unless it has stopped reading.
 
     Args:
         handler: As for `rxws.websocket`. It is called once, before the first frame.
-        incoming: What the peer does, as marbles: a name is a message, `|` closes with 1000,
-            `{4001 reason}` closes with another code, `#` loses the TCP connection. At `<` the peer
-            stops reading, at `>` it starts again. Or a recording of a connection, to repeat what
-            its peer did.
+        incoming: The peer's actions as marbles: a name is a message, `|` closes with 1000,
+            `{4001 reason}` closes with another code, `#` loses the TCP connection, `<` stops
+            reading and `>` reads again. Or a recording of a connection, to repeat its peer's
+            actions.
         codec: The handler's codec.
         step: Seconds per character.
-        values: What the names stand for; `peer_codec` encodes these values. A name that is not
-            listed is sent as a text message.
+        values: The messages by name, which `peer_codec` encodes. A name that is not listed is sent
+            as a text message.
         until: Seconds to run; by default the length of the marbles.
         peer_codec: The peer's codec; by default `codec`.
-        handshake: The connection's handshake; by default one of `ws://localhost/`.
+        handshake: The connection's handshake; by default with the URL `ws://localhost/`.
         **options: See `rxws.ConnectionOptions`.
 
     Returns:
-        What happened.
+        The handler's messages, faults and frames, and how the connection ended.
 
     Raises:
         NeedsEventLoop: The handler awaits something that needs an event loop.
@@ -194,7 +194,7 @@ class _Runner:
         self._transport = FakeTransport(self._clock, self._on_frame)
         self._peer = Peer(self._transport)
         self._peer_reads = True
-        self._replies: list[Callable[[], None]] = []  # of a peer that has stopped reading
+        self._replies: list[Callable[[], None]] = []  # the peer's, not sent yet
         self._session = _Session(self._transport, self._clock, options, handshake)
         self._watched: list[tuple[Stream[Any], DisposableBase]] = []
         conn = self._session.connection
@@ -248,7 +248,7 @@ class _Runner:
 
     def _record(self, stream: Any, timeline: Timeline) -> None:
         def complete() -> None:
-            # A Close that was pushed to `outgoing` already is the end.
+            # A Close that was pushed to `outgoing` is the end already.
             if not (timeline and isinstance(getattr(timeline[-1].value, "value", None), Close)):
                 self._add(timeline, OnCompleted())
 
@@ -315,9 +315,9 @@ class _NoLoop:
 
 @contextmanager
 def _no_loop() -> Generator[None]:
-    """Replace the running event loop, which an `async def` test has, by one that raises.
+    """Replace the running event loop (of an `async def` test, if any) by one that raises.
 
-    With no running loop at all, RxPY would create one to await an Observable, and leave it open.
+    Without a running loop, RxPY would create one to await an Observable, and leave it open.
     """
     loop = asyncio._get_running_loop()
     asyncio._set_running_loop(cast(Any, _NoLoop()))

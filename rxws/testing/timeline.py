@@ -28,7 +28,7 @@ class _Named(OnNext[Any]):
 
 
 def close_of(notification: Any) -> Close | None:
-    """Return the close of a `ConnectionClosed`, of a `Close` or of an expectation, or None."""
+    """Return the `Close` in a notification (a value, or of a `ConnectionClosed`), or None."""
     if isinstance(notification, OnError):
         exception: object = notification.exception
         return exception.close if isinstance(exception, ConnectionClosed) else None
@@ -71,8 +71,8 @@ class Timeline(list["Recorded[Any]"]):
     Args:
         events: The notifications, as RxPY's `Recorded`.
         step: Seconds per character in a diagram.
-        names: What values are called in a diagram.
-        is_expected: Whether this is what a test expects, and not what happened.
+        names: The names of values in a diagram.
+        is_expected: Whether a test expects this timeline; otherwise it is what happened.
 
     Examples:
         >>> seen = marbles("-a-b|", step=0.5)
@@ -89,7 +89,7 @@ class Timeline(list["Recorded[Any]"]):
     ) -> None:
         super().__init__(events)
         self.is_expected = is_expected
-        self.failure: Exception | None = None  # of the handler; `difference` reports it
+        self.failure: Exception | None = None  # of the handler, reported by `difference`
         self.step = step
         self.names = dict(names or {})
 
@@ -116,7 +116,8 @@ class Timeline(list["Recorded[Any]"]):
             return events
         if isinstance(events, Lane):
             return cls(
-                (_recorded(event) for event in events.events if event.type in _NOTIFICATIONS), step
+                (_from_event(event) for event in events.events if event.type in _NOTIFICATIONS),
+                step,
             )
         for event in events:
             if not isinstance(event, Recorded):
@@ -144,9 +145,9 @@ class Timeline(list["Recorded[Any]"]):
 
     def first_difference(self, other: Timeline) -> int | None:
         """Return the index of the first notification that differs, or None."""
-        for place, (one, two) in enumerate(zip(self, other, strict=False)):
+        for index, (one, two) in enumerate(zip(self, other, strict=False)):
             if not _same(one, two):
-                return place
+                return index
         return None if len(self) == len(other) else min(len(self), len(other))
 
     def __eq__(self, other: Any) -> bool:
@@ -176,7 +177,7 @@ def _same(one: Recorded[Any], two: Recorded[Any]) -> bool:
         types: set[Any] = {type(first.exception), type(second.exception)}
         same_type = len(types) == 1 or Exception in types
         return same_type and str(first.exception) == str(second.exception)
-    # The expectation decides, as it may match several notifications.
+    # Let the expectation compare, as it may match several notifications.
     if not isinstance(first, _PATTERNS) and (
         isinstance(second, _PATTERNS) or not isinstance(second, Notification)
     ):
@@ -190,7 +191,7 @@ _PATTERNS = (_Named, AnyError, ClosedWith)
 _NOTIFICATIONS = ("next", "close", "error", "completed")
 
 
-def _recorded(event: Event) -> Recorded[Any]:
+def _from_event(event: Event) -> Recorded[Any]:
     if event.type == "error":
         return recorded(event.t, OnError(event.data))
     return recorded(event.t, OnCompleted() if event.type == "completed" else OnNext(event.data))
@@ -212,13 +213,13 @@ def marbles(
     """Create the timeline that a test expects from a marble diagram.
 
     Args:
-        text: Marbles as in RxPY: each character lasts one step; `-` is time that passes, `ab` is
-            one value, `(a,b)` are two values at once, `|` completes and `#` fails. In addition,
+        text: Marbles as in RxPY: each character lasts one step; `-` lets time pass, `ab` is one
+            value, `(a,b)` are two values at once, `|` completes and `#` fails. In addition,
             `{4001}` and `{4001 reason}` end with that close code. Spaces are ignored.
         step: Seconds per character.
-        values: What the names in the text stand for, as `{"a": 1}`. A name that is not listed
+        values: The values of the names in the text, such as `{"a": 1}`. A name that is not listed
             matches any value with that text: `1` matches 1 and "1".
-        error: What `#` stands for; by default any error.
+        error: The error that `#` stands for; by default any error.
 
     Returns:
         A timeline to compare with.

@@ -77,7 +77,7 @@ def test_other_buffers_are_sent_as_bytes(codec: Codec[Any, Any], buffer: object)
         (raw, 7, "codec=rxws.codecs.json"),
         (raw, None, "accepts str or bytes"),
         (text, b"x", "accepts str"),
-        (text, 7, "map it"),
+        (text, 7, "convert it"),
         (binary, "x", "accepts bytes"),
         (binary, 7, "encode it"),
     ],
