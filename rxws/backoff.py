@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from itertools import repeat
 from typing import TypeAlias
 
+from rxws._core.checks import check_seconds
 from rxws._core.errors import ConnectError, ConnectionClosed, HandshakeError
 
 __all__ = ["DEFAULT", "Backoff", "constant", "exponential", "is_retryable", "retry_after"]
@@ -91,15 +92,15 @@ def constant(seconds: float) -> Backoff:
         A backoff that never gives up.
 
     Raises:
-        ValueError: The number is out of range.
+        TypeError: `seconds` is not a number.
+        ValueError: `seconds` is negative or infinite.
 
     Examples:
         >>> waits = constant(2.5)()
         >>> next(waits), next(waits)
         (2.5, 2.5)
     """
-    if not 0 <= seconds < math.inf:
-        raise ValueError(f"seconds={seconds!r} must be a number of seconds, 0 or more")
+    check_seconds("seconds", seconds, "use a number of seconds, 0 or more", zero=True)
     return lambda: repeat(float(seconds))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from rxws._core.checks import check_seconds
 from rxws._core.log import logger
 from rxws._session.session import Session
 
@@ -17,8 +18,8 @@ __all__ = ["OpenConnections", "connections_of", "setup"]
 def setup(app: web.Application, drain: float = 2.0) -> None:
     """Close open connections with 1001 when an application shuts down.
 
-    This includes the connections of its subapplications. Without it, aiohttp cuts connections off
-    at shutdown.
+    This includes the connections of its subapplications. Without `setup`, aiohttp cuts connections
+    off at shutdown.
 
     Args:
         app: The application; it must not be running yet.
@@ -27,7 +28,8 @@ def setup(app: web.Application, drain: float = 2.0) -> None:
 
     Raises:
         RuntimeError: The application is already running, or `setup` was already called for it.
-        ValueError: `drain` is negative.
+        TypeError: `drain` is not a number.
+        ValueError: `drain` is negative or infinite.
 
     Examples:
         ```python
@@ -37,12 +39,11 @@ def setup(app: web.Application, drain: float = 2.0) -> None:
         web.run_app(app)
         ```
     """
-    if not drain >= 0:
-        raise ValueError(f"drain={drain!r}: use 0 seconds or more")
+    check_seconds("drain", drain, "use a number of seconds, 0 or more", zero=True)
     if _CONNECTIONS in app:
-        raise RuntimeError("rxws.setup was called for this application already")
+        raise RuntimeError("rxws.setup was already called for this application")
     connections = OpenConnections(drain)
-    app.on_shutdown.append(connections.shut_down)  # raises if the application is already running
+    app.on_shutdown.append(connections.shut_down)  # this raises if the application is running
     app[_CONNECTIONS] = connections
 
 
@@ -56,11 +57,9 @@ class OpenConnections:
         self.closing = False
 
     def add(self, session: Session[Any, Any]) -> None:
-        """Add a connection."""
         self._open.add(session)
 
     def remove(self, session: Session[Any, Any]) -> None:
-        """Remove a connection whose socket is gone."""
         self._open.discard(session)
         if not self._open:
             self._empty.set()
@@ -99,7 +98,7 @@ def connections_of(request: web.Request) -> OpenConnections | None:
     if apps and apps[-1] not in _WARNED:
         _WARNED.add(apps[-1])
         logger.warning(
-            "a connection was opened in an application without rxws.setup(app): "
-            "when it shuts down, connections are cut off instead of closed with 1001"
+            "a connection was opened in an application without rxws.setup(app): without it, the "
+            "application's shutdown cuts connections off instead of closing them with 1001"
         )
     return None

@@ -43,44 +43,37 @@ async def iterate(observable: Observable[T]) -> AsyncGenerator[T, None]:
         ```
     """
     loop = asyncio.get_running_loop()
-    thread = threading.get_ident()
+    loop_thread = threading.get_ident()
     values: deque[T] = deque()
-    holds: list[DisposableBase] = []
+    holds: list[DisposableBase] = []  # pauses of the connections, while values are buffered
     ended = False
     error: Exception | None = None
     wakeup: asyncio.Future[None] | None = None
 
-    def wake() -> None:
+    def wake_on_loop() -> None:
         if wakeup is not None and not wakeup.done():
             wakeup.set_result(None)
 
-    def notify() -> None:
-        if threading.get_ident() == thread:
-            wake()
+    def wake() -> None:
+        if threading.get_ident() == loop_thread:
+            wake_on_loop()
         else:
-            loop.call_soon_threadsafe(wake)
+            loop.call_soon_threadsafe(wake_on_loop)
 
     def on_next(value: T) -> None:
         nonlocal holds
         if not holds:
             holds = [flow.pause() for flow in flows]
         values.append(value)
-        notify()
+        wake()
 
-    def on_error(exc: Exception) -> None:
+    def end(exc: Exception | None = None) -> None:
         nonlocal ended, error
         ended, error = True, exc
-        notify()
-
-    def on_completed() -> None:
-        nonlocal ended
-        ended = True
-        notify()
+        wake()
 
     with collect_upstreams() as flows:
-        subscription = observable.subscribe(
-            on_next, on_error, on_completed, scheduler=LoopScheduler.running()
-        )
+        subscription = observable.subscribe(on_next, end, end, scheduler=LoopScheduler.running())
     try:
         while True:
             while values:

@@ -1,8 +1,8 @@
 """Run callbacks in the context of the notebook cell that subscribed.
 
-A Jupyter kernel sends printed text to the cell that its context variables name. Messages arrive in
-the context of the cell that opened the connection, so without this module a callback's output would
-appear under that cell.
+A Jupyter kernel keeps the running cell in a context variable, and prints below that cell. Messages
+arrive in the context of the cell that opened the connection. Without this module, the output of
+all callbacks would appear below that cell.
 """
 
 from __future__ import annotations
@@ -18,27 +18,24 @@ __all__ = ["in_cell_context", "in_current_context", "shell"]
 
 
 def shell() -> Any:
-    """Return IPython's shell in a Jupyter kernel, else None. Import nothing."""
+    """Return IPython's shell in a Jupyter kernel, else None. This does not import IPython."""
     ipython = sys.modules.get("IPython")
     if ipython is None or "ipykernel" not in sys.modules:
         return None
-    found = ipython.get_ipython()
-    return found if getattr(found, "kernel", None) is not None else None
+    current = ipython.get_ipython()
+    return current if getattr(current, "kernel", None) is not None else None
 
 
 def in_current_context(call: Callable[..., Any] | None) -> Callable[..., Any] | None:
-    """Bind a callback to the current context.
-
-    Each call runs in a copy, because a context cannot be entered twice and a callback that sends
-    may be called again from within.
-    """
+    """Bind a callback to the current context."""
     if call is None:
         return None
-    context, bound = contextvars.copy_context(), call
+    callback, context = call, contextvars.copy_context()
     context.run(forget_upstreams)  # they belong to this subscription, not to later ones
 
     def run(*args: Any) -> Any:
-        return context.copy().run(bound, *args)
+        # A callback may cause a nested call of itself, and a context cannot be entered twice.
+        return context.copy().run(callback, *args)
 
     return run
 
@@ -51,8 +48,5 @@ def in_cell_context(
         return on_next, on_error, on_completed
     if callable(getattr(on_next, "on_next", None)):
         on_next, on_error, on_completed = on_next.on_next, on_next.on_error, on_next.on_completed
-    return (
-        in_current_context(on_next),
-        in_current_context(on_error),
-        in_current_context(on_completed),
-    )
+    bind = in_current_context
+    return bind(on_next), bind(on_error), bind(on_completed)

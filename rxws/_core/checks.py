@@ -1,4 +1,4 @@
-"""Checks of options, so that a mistake raises at once and names the option."""
+"""Checks of options. A mistake raises at once, and the message names the option."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ import math
 __all__ = ["check_bytes", "check_seconds"]
 
 
-def check_seconds(name: str, value: object, hint: str = "use a number above 0") -> None:
-    """Raise unless an option is a finite number of seconds above 0; `hint` ends the message."""
+def check_seconds(
+    name: str, value: object, hint: str = "use a number above 0", *, zero: bool = False
+) -> None:
+    """Raise unless an option is a finite number of seconds above 0, or 0 if `zero` allows it.
+
+    The message ends with `hint`, which says what to use instead.
+    """
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError(f"{name}={value!r} is not a number of seconds: {hint}")
-    if not 0 < value < math.inf:
+    if not 0 < value < math.inf and not (zero and value == 0):
         raise ValueError(f"{name}={value!r} is not a duration in seconds: {hint}")
 
 
 def check_bytes(name: str, value: object) -> None:
-    """Raise unless an option is a number of bytes, 1 or more."""
+    """Raise unless an option is an int of at least 1."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name}={value!r} is not a number of bytes: use an int")
     if value < 1:

@@ -1,6 +1,4 @@
-"""The one table of close codes: their names, the reasons that rxws sends, which may be sent."""
-
-from __future__ import annotations
+"""The table of close codes."""
 
 from typing import NamedTuple
 
@@ -8,20 +6,15 @@ __all__ = ["CLOSE_CODES", "CloseCode"]
 
 
 class CloseCode(NamedTuple):
-    """A close code below 3000 that has a meaning.
+    """What rxws knows about a close code."""
 
-    Attributes:
-        name: The name that a notebook shows.
-        reason: The reason in the close frame when rxws itself closes with this code.
-        sendable: Whether a close frame may carry the code.
-    """
-
-    name: str
-    reason: str = ""
-    sendable: bool = True
+    name: str  # shown in notebooks
+    reason: str = ""  # sent when rxws itself closes with this code
+    sendable: bool = True  # whether a close frame may carry the code
 
 
-# RFC 6455, section 7.4.1, and IANA's registry for 1012 to 1014. 1004 and 1016 to 2999 are reserved.
+# From RFC 6455, section 7.4.1; IANA's registry adds 1012 to 1014. The other codes below 3000 are
+# reserved.
 CLOSE_CODES = {
     1000: CloseCode("normal closure"),
     1001: CloseCode("going away", "Going Away"),

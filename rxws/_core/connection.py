@@ -1,4 +1,4 @@
-"""What users hold: `Connection` and the values in it, and the type of a handler."""
+"""`Connection`, the types of its attributes, and the type of a handler."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
     "Address",
     "Close",
     "Connection",
-    "Ender",
+    "EndedBy",
     "Flow",
     "Handler",
     "HandlerResult",
@@ -39,7 +39,7 @@ __all__ = [
 In = TypeVar("In", default=str | bytes)
 Out = TypeVar("Out", default=str | bytes)
 
-Ender = Literal["local", "peer", "network"]
+EndedBy = Literal["local", "peer", "network"]
 """Who ended a connection."""
 
 Address = tuple[str, int] | tuple[str, int, int, int] | str | None
@@ -54,8 +54,8 @@ class Close:
     """How a connection ended. Push one to `conn.outgoing` to close with this code and reason.
 
     Args:
-        code: The close code, 1000 to 4999 (RFC 6455, section 7.4). Some codes only report an end
-            and cannot be sent: 1005, 1006 and 1015.
+        code: The close code, 1000 to 4999 (RFC 6455, section 7.4). You cannot send 1005, 1006 and
+            1015: they only report how a connection ended.
         reason: Text for humans, at most 123 bytes of UTF-8.
         by: Who ended the connection: `"local"` (this side), `"peer"` (by its close frame) or
             `"network"` (TCP was lost, or a heartbeat was not answered). Ignored by `==`.
@@ -75,7 +75,7 @@ class Close:
 
     code: int = 1000
     reason: str = ""
-    by: Ender = field(default="local", compare=False)
+    by: EndedBy = field(default="local", compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.code, int) or isinstance(self.code, bool):
@@ -99,9 +99,9 @@ class Close:
             )
 
     def _repr_pretty_(self, printer: Any, _: bool) -> None:
-        """Add the code's name in a notebook; not inside a list, where text follows."""
-        row = CLOSE_CODES.get(self.code) if len(printer.stack) == 1 else None
-        printer.text(f"{self!r}  # {row.name}" if row else repr(self))
+        """Add the code's name as a comment in a notebook, unless this is an item of a list."""
+        known = CLOSE_CODES.get(self.code) if len(printer.stack) == 1 else None
+        printer.text(f"{self!r}  # {known.name}" if known else repr(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ class Handshake:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Counters of one connection, as a snapshot.
+    """A snapshot of one connection's counters.
 
     Args:
         received_messages: Number of messages received.
@@ -156,7 +156,7 @@ class Stats:
 
 
 class Pausable(Protocol):
-    """A source that can be paused: a connection's flow, or a stand-in for one."""
+    """A source that can be paused: a `Flow`, or whichever connection a `WebSocketSubject` has."""
 
     def pause(self) -> DisposableBase:
         """Pause reading until the returned hold is disposed."""
@@ -223,14 +223,14 @@ class Connection(Generic[In, Out]):
     """One WebSocket connection as three streams; the same on the server and the client.
 
     Args:
-        incoming: The received messages. It completes, or fails with `ConnectionClosed`, depending
-            on the close code.
+        incoming: The received messages. The close code decides whether it completes or fails with
+            `ConnectionClosed`.
         outgoing: The messages to send. Push values to it; push a `Close`, complete it or fail it
             to close the connection.
         errors: Exceptions that need not end the connection, such as one raised by a subscriber. If
             nobody subscribes to `errors`, such an exception is logged and closes the connection.
-        closed: How the connection ended, as one `Close`. Late subscribers receive it, too, and you
-            may `await` it.
+        closed: Emits one `Close` when the connection has ended, also to late subscribers. You may
+            `await` it.
         flow: Flow control: pause reading, watch the send buffer, read the counters.
         handshake: The URL, the headers and the original request.
         scheduler: Runs actions on the connection's event loop. You may use it from any thread.
@@ -268,7 +268,8 @@ A handler may return
 - an Observable: its values are sent on `outgoing`, and its end closes the connection;
 - a Disposable: it is disposed when the connection ends;
 - None: the connection stays open;
-- a coroutine: it runs as a task, cancelled when the connection ends. Its result is treated alike.
+- a coroutine: it runs as a task, which is cancelled when the connection ends. It may return any of
+  the above.
 """
 
 

@@ -1,4 +1,4 @@
-"""Every exception that rxws raises or notifies."""
+"""All exceptions of rxws."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ __all__ = [
 
 class RxwsError(Exception):
     """Base class of all exceptions of rxws."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
 
 
 class ConnectionClosed(RxwsError):
@@ -52,7 +55,7 @@ class ConnectionClosed(RxwsError):
 
 
 class BufferOverflow(ConnectionClosed):
-    """The peer read too slowly: more than `max_buffer` bytes waited to be sent."""
+    """The peer read too slowly: the send buffer grew beyond `max_buffer` bytes."""
 
 
 class SendTimeout(ConnectionClosed):
@@ -64,13 +67,13 @@ class ConnectError(RxwsError):
 
 
 class HandshakeError(ConnectError):
-    """The server answered the upgrade request with something other than a valid WebSocket upgrade.
+    """The server's response to the upgrade request is not a valid WebSocket upgrade.
 
     Args:
         message: What went wrong.
         status: The HTTP status of the response.
         headers: The headers of the response.
-        body: The body of the response, as far as it was read: at most 64 KiB, and empty if you
+        body: The first 64 KiB of the response's body, or less if it was incomplete. Empty if you
             pass your own `session=`.
 
     Examples:
@@ -90,9 +93,6 @@ class HandshakeError(ConnectError):
         self.headers = headers
         self.body = body
 
-    def __str__(self) -> str:
-        return str(self.args[0])
-
 
 class OpeningError(RxwsError):
     """The `opening=` callback of a `WebSocketSubject` raised; `__cause__` is its exception."""
@@ -102,10 +102,10 @@ class DecodeError(RxwsError):
     """The codec cannot decode a received message.
 
     Args:
-        message: What is wrong with it.
+        message: What is wrong with the received message.
         raw: The message as received.
-        code: The close code to use if nobody subscribes to `conn.errors`: 1007, or 1003 for text
-            instead of binary or the reverse (RFC 6455, section 7.4.1).
+        code: The close code to use if nobody subscribes to `conn.errors` (RFC 6455, section 7.4.1):
+            1003 if the codec expects text and got binary, or the reverse; otherwise 1007.
     """
 
     def __init__(self, message: str, raw: str | bytes, code: int = 1007) -> None:
@@ -113,21 +113,15 @@ class DecodeError(RxwsError):
         self.raw = raw
         self.code = code
 
-    def __str__(self) -> str:
-        return str(self.args[0])
-
 
 class EncodeError(RxwsError):
     """The codec cannot encode a value.
 
     Args:
-        message: What is wrong with it, and what you can send instead.
+        message: What is wrong with the value, and what you can send instead.
         value: The value.
     """
 
     def __init__(self, message: str, value: object) -> None:
         super().__init__(message, value)
         self.value = value
-
-    def __str__(self) -> str:
-        return str(self.args[0])

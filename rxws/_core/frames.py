@@ -1,7 +1,5 @@
 """The frames that a session and its transport exchange."""
 
-from __future__ import annotations
-
 import enum
 from typing import NamedTuple
 
@@ -9,7 +7,7 @@ __all__ = ["Frame", "Opcode"]
 
 
 class Opcode(enum.IntEnum):
-    """What a frame carries (RFC 6455, section 5.2)."""
+    """The type of a frame (RFC 6455, section 5.2)."""
 
     TEXT = 0x1
     BINARY = 0x2

@@ -1,7 +1,5 @@
 """The logger of rxws."""
 
-from __future__ import annotations
-
 import logging
 
 __all__ = ["logger"]

@@ -1,4 +1,4 @@
-"""The scheduler of a connection, which catches exceptions, and small helpers for timers."""
+"""The scheduler of a connection, and helpers for timers."""
 
 from __future__ import annotations
 
@@ -18,22 +18,20 @@ S = TypeVar("S")
 
 
 class ConnectionScheduler(PeriodicScheduler):
-    """Runs actions on another scheduler, and passes what they raise to `fault`.
+    """Runs actions on another scheduler, and calls `fault` with the exceptions that they raise.
 
-    Operators such as `debounce` and `delay` call their subscriber from a timer. Without this class,
-    an exception of that subscriber would reach the event loop's exception handler instead of
-    `conn.errors`.
+    Operators such as `debounce` and `delay` call their subscriber from a timer. If the subscriber
+    raises, the exception must go to `conn.errors`, not to the event loop's exception handler.
     """
 
     def __init__(self, scheduler: SchedulerBase, fault: Fault) -> None:
         super().__init__()
         self._scheduler = scheduler
         self.fault = fault
-        self._scheduled = 0  # number of calls of `schedule`
+        self._schedule_calls = 0
 
     @property
     def now(self) -> datetime:
-        """The time of the underlying scheduler."""
         return self._scheduler.now
 
     @property
@@ -42,8 +40,7 @@ class ConnectionScheduler(PeriodicScheduler):
         return seconds_of(self._scheduler)
 
     def schedule(self, action: typing.ScheduledAction[S], state: S | None = None) -> DisposableBase:
-        """Run an action as soon as possible."""
-        self._scheduled += 1
+        self._schedule_calls += 1
         return self._scheduler.schedule(self._guard(action), state)
 
     def schedule_relative(
@@ -52,7 +49,6 @@ class ConnectionScheduler(PeriodicScheduler):
         action: typing.ScheduledAction[S],
         state: S | None = None,
     ) -> DisposableBase:
-        """Run an action after a delay in seconds or as a `timedelta`."""
         return self._scheduler.schedule_relative(duetime, self._guard(action), state)
 
     def schedule_absolute(
@@ -61,19 +57,18 @@ class ConnectionScheduler(PeriodicScheduler):
         action: typing.ScheduledAction[S],
         state: S | None = None,
     ) -> DisposableBase:
-        """Run an action at the given time."""
         return self._scheduler.schedule_absolute(duetime, self._guard(action), state)
 
     def when_settled(self, callback: Callable[[], Any]) -> None:
         """Call back once a pipeline that was just subscribed has subscribed to all its sources.
 
-        Operators such as `start_with` and `concat` subscribe to each source in an action of its
-        own. This waits for a turn of the loop in which nothing is scheduled.
+        Operators such as `start_with` and `concat` call `schedule` to subscribe to their next
+        source. So this waits for a turn of the loop without such a call.
         """
-        scheduled = self._scheduled
+        calls = self._schedule_calls
 
         def check() -> None:
-            if self._scheduled == scheduled:
+            if self._schedule_calls == calls:
                 callback()
             else:
                 self.when_settled(callback)
@@ -108,13 +103,13 @@ def is_call_later(action: object) -> bool:
 
 
 def seconds_of(scheduler: SchedulerBase) -> Callable[[], float]:
-    """Return a function that returns a scheduler's time in seconds.
+    """Return a clock: a function that returns a scheduler's time in seconds.
 
-    Schedulers of rxws have a `seconds` of their own: creating a `datetime` costs more than the rest
-    of recording an event.
+    The schedulers of rxws have such a clock as their attribute `seconds`. It is much cheaper than
+    `now`, which creates a `datetime`.
     """
-    own: Callable[[], float] | None = getattr(scheduler, "seconds", None)
-    return own or (lambda: scheduler.to_seconds(scheduler.now))
+    clock: Callable[[], float] | None = getattr(scheduler, "seconds", None)
+    return clock or (lambda: scheduler.to_seconds(scheduler.now))
 
 
 class Deadline:
@@ -127,12 +122,11 @@ class Deadline:
         self._timer: DisposableBase | None = None
 
     def set(self, seconds: float, callback: Callable[[], Any]) -> None:
-        """Call back after a delay in seconds, unless cleared or set again before."""
+        """Call back after a delay in seconds, unless `clear` or `set` is called before."""
         self.clear()
         self._timer = call_later(self._scheduler, seconds, callback)
 
     def clear(self) -> None:
-        """Cancel the callback, if one is set."""
         if self._timer is not None:
             self._timer.dispose()
             self._timer = None

@@ -1,7 +1,7 @@
-"""Light hot Observables. The streams of a connection share a `Dispatcher` that orders them.
+"""Light hot Observables. The streams of a connection share a `Dispatcher`.
 
-They differ from RxPY's subjects: they need no lock each, notifications never nest, and a subscriber
-that raises does not keep the value from the others.
+They differ from RxPY's subjects: all streams share one lock, notifications never nest, and if a
+subscriber raises, the others still receive the value.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["Dispatcher", "Fault", "ReplayStream", "RestartableStream", "Stream"]
 T = TypeVar("T")
 
 Fault = Callable[[Exception], None]
-"""Called with an exception that need not end the connection."""
+"""A callback that reports an exception which need not end the connection."""
 
 # Guards the observers of all streams: subscribing is rare and quick, so one lock is enough.
 _OBSERVERS_LOCK = threading.Lock()
@@ -33,8 +33,8 @@ _OBSERVERS_LOCK = threading.Lock()
 class Dispatcher:
     """Runs notifications one at a time, in the order in which they are posted.
 
-    A notification posted while another runs waits in a queue. So a message sent inside an `on_next`
-    keeps its place, and nothing recurses.
+    A notification that is posted while another runs is queued. So messages that a subscriber sends
+    inside `on_next` stay in order, and nothing recurses.
     """
 
     __slots__ = ("busy", "waiting")
@@ -45,8 +45,8 @@ class Dispatcher:
 
     def post(self, notify: Callable[..., None], *args: Any) -> None:
         """Run `notify(*args)` now, or after the notifications that are running or queued."""
-        if self.busy or self.waiting:  # a KeyboardInterrupt may leave a queue behind
-            if self.waiting is None:  # created here: most connections never need it
+        if self.busy or self.waiting:  # after a KeyboardInterrupt, the queue may not be empty
+            if self.waiting is None:  # most connections never need the queue
                 self.waiting = deque()
             self.waiting.append((notify, args))
             if self.busy:
@@ -61,17 +61,14 @@ class Dispatcher:
             self.busy = False
 
     def run_waiting(self) -> None:
-        """Run the queued notifications; only for a caller that has set `busy`."""
+        """Run the queued notifications; the caller must have set `busy`."""
         while self.waiting:
             notify, args = self.waiting.popleft()
             notify(*args)
 
 
 class _Lock:
-    """The lock that some RxPY operators expect of their source, created on first use.
-
-    A `__getattr__` instead of a descriptor would slow down all other attributes.
-    """
+    """The lock that some RxPY operators expect of their source, created on first use."""
 
     def __get__(self, stream: Stream[Any] | None, _: type) -> Any:
         if stream is None:
@@ -81,14 +78,12 @@ class _Lock:
 
 
 class Stream(Observable[T]):
-    """A hot Observable: current subscribers receive a value, late ones still receive the end.
+    """A hot Observable. Subscribers receive later values; those who are too late receive the end.
 
-    Args:
-        dispatcher: The dispatcher of the connection.
-        fault: Called with every exception that a subscriber raises.
+    It calls `fault` with every exception that a subscriber raises.
     """
 
-    # RxPY's Observable has a __dict__; Python creates it only when something is stored there.
+    # RxPY's Observable has a __dict__; Python creates it when the first attribute is stored there.
     __slots__ = (
         "_all_observers",
         "_dispatcher",
@@ -102,7 +97,7 @@ class Stream(Observable[T]):
     _latest: tuple[T, ...] = ()  # what a new subscriber receives at once
 
     def __init__(self, dispatcher: Dispatcher, fault: Fault) -> None:
-        # Not super().__init__(): it creates a lock, and a connection has many streams.
+        # Without super().__init__(), which would create a lock for each stream.
         self._dispatcher = dispatcher
         self._fault = fault
         self._observers: tuple[ObserverBase[T], ...] = ()
@@ -119,7 +114,7 @@ class Stream(Observable[T]):
 
     @property
     def observed(self) -> bool:
-        """Whether there is a subscriber."""
+        """Whether there is a subscriber; watchers do not count."""
         return bool(self._observers)
 
     @property
@@ -142,7 +137,7 @@ class Stream(Observable[T]):
         return Disposable()
 
     def emit(self, value: T) -> None:
-        """Queue a value for all observers; deliver it now if no notification is running."""
+        """Deliver a value to all observers, after the notifications that are running or queued."""
         self._dispatcher.post(self.deliver, value)
 
     def end(self, error: Exception | None = None) -> None:
@@ -153,7 +148,7 @@ class Stream(Observable[T]):
             self._finish(error)
 
     def deliver(self, value: T) -> None:
-        """Deliver a value to all observers now; only within a notification of the dispatcher."""
+        """Deliver a value to all observers now; call this only as the dispatcher's notification."""
         for observer in self._all_observers:
             try:
                 observer.on_next(value)
@@ -163,16 +158,17 @@ class Stream(Observable[T]):
     def _finish(self, error: Exception | None) -> None:
         if self._ended:
             return
-        # Set before the observers are detached: an observer that subscribes from another thread
-        # meanwhile is either detached below or notified as a late one.
+        # Set these first: another thread that subscribes meanwhile then either adds its observer
+        # before `detach_all`, or sees that the stream has ended.
         self._error, self._ended = error, True
         for observer in self.detach_all():
             self._notify_end(observer, error)
 
     def _notify_end(self, observer: ObserverBase[T], error: Exception | None) -> bool:
-        """Complete or fail an observer; return whether it raised that same error.
+        """Complete or fail an observer, and return whether it raised `error` itself.
 
-        RxPY does so for a subscriber without `on_error`. That is allowed, so it is not a fault.
+        RxPY raises it for a subscriber that has no `on_error`. Users may omit `on_error`, so this
+        is not reported as a fault.
         """
         try:
             if error is None:
@@ -193,11 +189,10 @@ class Stream(Observable[T]):
         *,
         scheduler: SchedulerBase | None = None,
     ) -> DisposableBase:
-        """Subscribe as with any Observable, with one object instead of RxPY's ten.
+        """Subscribe, with one object instead of the ten that RxPY creates.
 
-        RxPY's trampoline is needed only for a source that notifies while it is being subscribed: a
-        stream that has ended or that replays. In a notebook, callbacks print under the cell that
-        subscribed.
+        A stream that has ended or that replays notifies during `subscribe`. Only then is RxPY's own
+        `subscribe` needed, which has a trampoline for that.
         """
         if "ipykernel" in sys.modules:
             on_next, on_error, on_completed = in_cell_context(on_next, on_error, on_completed)
@@ -205,11 +200,9 @@ class Stream(Observable[T]):
             return super().subscribe(on_next, on_error, on_completed, scheduler=scheduler)
         observer: Any = on_next
         if callable(getattr(observer, "on_next", None)):
-            subscriber = _Subscriber(
-                self, observer.on_next, observer.on_error, observer.on_completed
-            )
-        else:
-            subscriber = _Subscriber(self, observer, on_error, on_completed)
+            on_error, on_completed = observer.on_error, observer.on_completed
+            observer = observer.on_next
+        subscriber = _Subscriber(self, observer, on_error, on_completed)
         self._subscribe_core(subscriber, scheduler)
         return subscriber
 
@@ -228,7 +221,7 @@ class Stream(Observable[T]):
         return _Subscription(self, observer)
 
     def _on_subscribe(self, observer: ObserverBase[T]) -> None:
-        """Override to act on a new subscriber, before it receives anything else."""
+        """Do nothing; subclasses may notify a new observer here, before anything else does."""
 
     def detach_all(self) -> tuple[ObserverBase[T], ...]:
         """Remove all observers and watchers without notifying them, and return them."""
@@ -246,7 +239,7 @@ class Stream(Observable[T]):
 
 
 class _Subscription(DisposableBase):
-    """Removes one observer when disposed; RxPY's would have a lock and a closure as well."""
+    """Removes an observer when disposed; smaller than RxPY's Disposable, which has a lock."""
 
     __slots__ = ("_observer", "_stream")
 
@@ -259,7 +252,7 @@ class _Subscription(DisposableBase):
 
 
 class _Subscriber(ObserverBase[T], DisposableBase):
-    """A subscriber's callbacks: observer and subscription in one object."""
+    """A subscriber: the observer and its subscription in one object."""
 
     __slots__ = ("_on_completed", "_on_error", "_on_next", "_stopped", "_stream")
 
@@ -309,12 +302,10 @@ class ReplayStream(Stream[T]):
         self._latest = initial
 
     def deliver(self, value: T) -> None:
-        """Keep a value for new observers and deliver it now."""
         self._latest = (value,)
         super().deliver(value)
 
     def watch(self, observer: ObserverBase[T]) -> DisposableBase:
-        """See `Stream.watch`."""
         self._on_subscribe(observer)
         return super().watch(observer)
 
@@ -329,11 +320,8 @@ class ReplayStream(Stream[T]):
 class RestartableStream(Stream[T]):
     """A hot Observable that can end for its current subscribers and start again for new ones.
 
-    Args:
-        dispatcher: The dispatcher of the owner.
-        fault: Called with every exception that a subscriber raises.
-        on_changed: Called after somebody subscribed or unsubscribed, on that thread. If it raises
-            during `subscribe`, the subscription is undone and the exception propagates.
+    It calls `on_changed` after each subscribe and unsubscribe, on the same thread. If that raises
+    during `subscribe`, the subscription is undone and the exception propagates.
     """
 
     def __init__(
@@ -354,23 +342,19 @@ class RestartableStream(Stream[T]):
         return subscription
 
     def remove(self, observer: ObserverBase[T]) -> None:
-        """Remove an observer or a watcher, then call `on_changed`."""
         super().remove(observer)
         self._on_changed()
 
     def finish_subscribers(self) -> Callable[[Exception | None], bool]:
-        """Detach the current observers, and return a function that ends the stream for them.
+        """Detach the current observers, and return a function that completes or fails them.
 
-        The two steps are separate because an observer may subscribe again when notified.
-
-        Returns:
-            A function that completes the observers, or fails them with its argument. It returns
-            whether one of them raised that error again (see `_notify_end`).
+        The two steps are separate because an observer may subscribe again when notified. The
+        function returns whether an observer raised the error that it got (see `_notify_end`).
         """
         observers = self.detach_all()
 
         def finish(error: Exception | None) -> bool:
             raised = [self._notify_end(observer, error) for observer in observers]
-            return any(raised)  # not a generator, which would stop at the first
+            return any(raised)  # not a generator, where `any` would stop at the first True
 
         return finish

@@ -10,8 +10,9 @@ from .connection import Pausable
 
 __all__ = ["collect_upstreams", "forget_upstreams", "no_upstreams", "register_upstream"]
 
-# The lists to which `register_upstream` adds, one for each `collect_upstreams` around it. A context
-# variable, because actions that are scheduled meanwhile run in a copy of the context.
+# The list of each `collect_upstreams` that is active, the outermost first. They are in a context
+# variable because asyncio copies the context into callbacks: a source that an operator subscribes
+# to later, in such a callback, is added, too.
 _COLLECTORS: ContextVar[tuple[list[Pausable], ...]] = ContextVar("rxws.upstreams", default=())
 
 
@@ -19,8 +20,8 @@ _COLLECTORS: ContextVar[tuple[list[Pausable], ...]] = ContextVar("rxws.upstreams
 def collect_upstreams() -> Generator[list[Pausable]]:
     """Collect the flow of each connection whose `incoming` is subscribed in the `with` block.
 
-    It does not matter how many operators lie in between. The list grows later, too, when an
-    operator such as `concat` subscribes to its next source on the event loop.
+    Any number of operators may lie in between. The list may grow after the block has ended: an
+    operator such as `concat` subscribes to its next source later, on the event loop.
     """
     flows: list[Pausable] = []
     token = _COLLECTORS.set((*_COLLECTORS.get(), flows))
@@ -31,7 +32,7 @@ def collect_upstreams() -> Generator[list[Pausable]]:
 
 
 def register_upstream(flow: Pausable) -> None:
-    """Add a flow to the lists of all `collect_upstreams` that are active here."""
+    """Add a flow to the list of each active `collect_upstreams`."""
     for flows in _COLLECTORS.get():
         flows.append(flow)
 
@@ -47,5 +48,5 @@ def no_upstreams() -> Generator[None]:
 
 
 def forget_upstreams() -> None:
-    """Stop collecting in the current context."""
+    """Collect nothing more in the current context."""
     _COLLECTORS.set(())

@@ -16,6 +16,7 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import SingleAssignmentDisposable
 
+from rxws._core.checks import check_seconds
 from rxws._core.connection import Close, Connection
 from rxws._core.errors import ConnectionClosed
 from rxws._core.log import logger
@@ -53,10 +54,8 @@ class ReconnectPolicy:
         for name in ("backoff", "retryable"):
             if not callable(getattr(self, name)):
                 raise TypeError(f"{name}={getattr(self, name)!r} is not callable")
-        if not 0 <= self.stable_after < math.inf:
-            raise ValueError(
-                f"stable_after={self.stable_after!r}: use a number of seconds, 0 or more"
-            )
+        hint = "use a number of seconds, 0 or more"
+        check_seconds("stable_after", self.stable_after, hint, zero=True)
 
 
 class Reconnector(DisposableBase, Generic[In, Out]):
