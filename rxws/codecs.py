@@ -38,16 +38,17 @@ class Codec(Generic[In, Out]):
     decode: Callable[[str | bytes], In]
 
 
+def _cannot_send(value: object, accepted: str) -> EncodeError:
+    what = f"{type(value).__name__} {value!r:.80}"
+    return EncodeError(f"cannot send {what}: this codec accepts {accepted}", value)
+
+
 def _encode_raw(value: str | bytes) -> str | bytes:
     if isinstance(value, _FRAME):
         return value
     if isinstance(value, bytearray | memoryview):  # as aiohttp does
         return bytes(value)
-    raise EncodeError(
-        f"cannot send {type(value).__name__} {value!r:.80}: this codec accepts str or bytes; "
-        "convert it first, or use codec=rxws.codecs.json",
-        value,
-    )
+    raise _cannot_send(value, "str or bytes; convert it first, or use codec=rxws.codecs.json")
 
 
 def _unchanged(frame: str | bytes) -> str | bytes:
@@ -73,10 +74,7 @@ def _binary_only(frame: str | bytes) -> bytes:
 def _encode_text(value: str) -> str:
     if isinstance(value, str):
         return value
-    raise EncodeError(
-        f"cannot send {type(value).__name__} {value!r:.80}: this codec accepts str; convert it",
-        value,
-    )
+    raise _cannot_send(value, "str; convert it")
 
 
 def _encode_binary(value: bytes) -> bytes:
@@ -84,10 +82,7 @@ def _encode_binary(value: bytes) -> bytes:
         return value
     if isinstance(value, bytearray | memoryview):
         return bytes(value)
-    raise EncodeError(
-        f"cannot send {type(value).__name__} {value!r:.80}: this codec accepts bytes; encode it",
-        value,
-    )
+    raise _cannot_send(value, "bytes; encode it")
 
 
 raw: Codec[str | bytes, str | bytes] = Codec(_encode_raw, _unchanged)

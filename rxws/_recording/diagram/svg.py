@@ -179,7 +179,7 @@ def _end_xs(lanes: list[VisibleTrack], drawn: list[Drawn], page: _Page) -> list[
 
 def _lane(lane: VisibleTrack, drawn: Drawn, page: _Page, y: float, end_x: float) -> list[str]:
     return [
-        *_box(lane, page, y),
+        _box(lane, page, y),
         *_lines(lane, drawn, page, y + drawn.baseline, end_x),
         *drawn.parts,
         *_ends(lane, drawn, page, y, end_x),
@@ -187,7 +187,7 @@ def _lane(lane: VisibleTrack, drawn: Drawn, page: _Page, y: float, end_x: float)
     ]
 
 
-def _box(lane: VisibleTrack, page: _Page, y: float) -> list[str]:
+def _box(lane: VisibleTrack, page: _Page, y: float) -> str:
     track = lane.track
     name = escape(cut(lane.title, int((page.box - 20) / (_NAME * page.font) + 0.01)))
     detail = escape(cut(track.detail, int((page.box - 16) / CHAR)))
@@ -199,12 +199,11 @@ def _box(lane: VisibleTrack, page: _Page, y: float) -> list[str]:
         else f'<text {named} y="{y + 4:g}">{name}</text>'
     )
     title = "\n".join(map(escape, filter(None, [lane.summary, track.detail])))
-    box = (
+    return (
         f'<g><title>{title}</title><rect class="bx" x="4.5" y="{y - 18:g}" '
         f'width="{page.box:g}" height="36" rx="6"/><rect class="co" x="4" y="{y - 18:g}" '
         f'width="4" height="36" rx="2"/>{lines}</g>'
     )
-    return [box]
 
 
 def _lines(lane: VisibleTrack, drawn: Drawn, page: _Page, y: float, end_x: float) -> list[str]:
@@ -251,16 +250,13 @@ def _ends(lane: VisibleTrack, drawn: Drawn, page: _Page, y: float, end_x: float)
 
 def _notes(lane: VisibleTrack, drawn: Drawn, page: _Page, y: float) -> list[str]:
     x = page.width - 4
-    count = (
-        f'<text class="no" x="{x}" y="{y - 12:g}">'
-        f"<title>{escape(lane.summary)}</title>{lane.count}</text>"
-    )
-    parts = [count]
+    texts = [(y - 12, lane.count, lane.summary)]
     if drawn.note:
-        parts.append(
-            f'<text class="no" x="{x}" y="{y + 2:g}">'
-            f"<title>{escape(drawn.note_tooltip)}</title>{escape(drawn.note)}</text>"
-        )
+        texts.append((y + 2, drawn.note, drawn.note_tooltip))
+    parts = [
+        f'<text class="no" x="{x}" y="{top:g}"><title>{escape(title)}</title>{escape(text)}</text>'
+        for top, text, title in texts
+    ]
     if lane.ended_before:
         kind = "xe" if lane.last and lane.last.kind == "error" else "be"
         ended = escape(lane.ended_before)

@@ -86,8 +86,7 @@ def _lane(lane: VisibleTrack, at: _Columns) -> list[str]:
         if segment.kind == "open":
             line[stop] = "→"
     if lane.ended_before:
-        label = cut(lane.ended_before, at.width)
-        _put(line, 0, label, cells(label))
+        _put(line, 0, cut(lane.ended_before, at.width))
     if lane.values:
         _values(line, lane, at)
     for end in lane.ends:
@@ -112,12 +111,13 @@ def _values(line: list[str], lane: VisibleTrack, at: _Columns) -> None:
     sizes = [cells(label) for label in labels]
     # Adjacent labels run together, unless each is a single character.
     if all(size < space or size == space == 1 for size, space in zip(sizes, room, strict=True)):
-        for column, label, size in zip(columns, labels, sizes, strict=True):
-            _put(line, column, label, size)
+        for column, label in zip(columns, labels, strict=True):
+            _put(line, column, label)
 
 
-def _put(line: list[str], column: int, label: str, size: int) -> None:
+def _put(line: list[str], column: int, label: str) -> None:
     """Write a whole label into its first column, and empty strings into the others."""
+    size = cells(label)
     line[column : column + size] = [label, *[""] * (size - 1)]
 
 
@@ -149,11 +149,10 @@ def _end(line: list[str], end: End, column: int, last: bool) -> None:
             column += 1
     line[column] = _ENDS[end.kind]
     if last:
-        label = cut(end.label, len(line) - column - 1) if column < len(line) - 1 else ""
-        for index in range(column + 1, len(line)):
-            line[index] = " "
-        if label:
-            _put(line, column + 1, label, cells(label))
+        room = len(line) - column - 1
+        line[column + 1 :] = " " * room
+        if end.label and room:
+            _put(line, column + 1, cut(end.label, room))
 
 
 def _axis(at: _Columns) -> str:

@@ -6,6 +6,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Literal
 
 from rxws._core.connection import Close
@@ -20,6 +21,7 @@ __all__ = ["End", "Segment", "TimeSpan", "VisibleTrack", "time_span", "visible_p
 
 _AT_ONCE = 0.01  # seconds: a shorter flow probably ran within one turn of the event loop
 _END_LABEL = 14  # columns
+_time = attrgetter("t")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ class VisibleTrack:
 
 
 def time_span(diagram: Diagram, window: float | None) -> TimeSpan:
-    """Return the time that a diagram shows if it shows only the last `window` seconds."""
+    """Return the time that a diagram shows, limited to its last `window` seconds if given."""
     if window is not None and not window > 0:
         raise ValueError(f"window={window!r} seconds would show nothing: use more than 0, or None")
     last = max((track.marks[-1].t for track in diagram.tracks if track.marks), default=0.0)
@@ -139,10 +141,6 @@ def _ended_before(last: End | None, time: TimeSpan) -> str:
     if last is None or last.t >= time.start or last.kind == "disposed":
         return ""
     return f"{last.label or last.kind} at {duration(last.t)}"
-
-
-def _time(mark: Mark) -> float:
-    return mark.t
 
 
 def _ends(track: Track, diagram: Diagram) -> list[End]:

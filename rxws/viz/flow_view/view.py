@@ -10,7 +10,7 @@ from reactivex import Observer
 from reactivex.abc import DisposableBase
 from reactivex.disposable import SingleAssignmentDisposable
 
-from rxws._core.connection import Close, Connection
+from rxws._core.connection import Connection
 from rxws._core.streams import Stream
 from rxws._recording.recording import Recording
 from rxws.viz import notebook, running
@@ -222,11 +222,8 @@ class View:
     def _state_text(self) -> str:
         if self._failure is not None:
             return f"failed {type(self._failure.error).__name__}"
-        lane = self.recording.lanes.get("closed")
-        closes = (
-            [each.data for each in lane.entries if isinstance(each.data, Close)] if lane else []
-        )
-        return f"{self.state} {closes[-1].code}" if closes else self.state
+        close = self.recording.picture().close
+        return self.state if close is None else f"{self.state} {close.code}"
 
 
 def _release(waiter: asyncio.Future[None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, cast
 
 from reactivex import Observable
@@ -157,10 +158,8 @@ def _watch_chain(
     scheduler: SchedulerBase | None,
 ) -> View:
     if scheduler is None:
-        try:
+        with suppress(RuntimeError):  # no loop is running
             scheduler = LoopScheduler.running()
-        except RuntimeError:
-            scheduler = None
     recording = Recording(scheduler=scheduler, title=title or "")
     chain = Chain(watch_only(source), _source_lane(source), steps, recording)
     view = View(recording, window=window, rate=rate, hint=_hint(source))

@@ -55,22 +55,17 @@ class Payload:
 def payload(value: Any) -> Payload:
     """Describe a value. It never raises, even if the value's own methods do."""
     try:
-        known = _known(value)
+        if isinstance(value, str):
+            return _text(value)
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            return _binary(bytes(cast(Any, value)))
+        if is_tree(value):
+            return _json(value)
     except Exception:  # a subclass of dict may raise anything
-        known = None
-    if known is not None:
-        return known
-    text = safe_repr(value)
+        pass
+    text = safe_repr(cast(object, value))
     size = f"≈ {_bytes(len(text))}" if isinstance(value, (int, float)) else ""
     return Payload("value", size, one_line(text), _block(text))
-
-
-def _known(value: Any) -> Payload | None:
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return _binary(bytes(cast(Any, value)))
-    return _json(value) if is_tree(value) else None
 
 
 def _text(value: str) -> Payload:
