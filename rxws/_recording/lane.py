@@ -36,7 +36,7 @@ class RecordingClock:
             self.began = self.seconds()
 
     def _start_now(self) -> float:
-        # The first event came before the first scheduler.
+        # An event came before any scheduler was known.
         self.start(None)
         return self.began
 

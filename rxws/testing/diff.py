@@ -14,7 +14,7 @@ from .timeline import AnyError, Timeline, close_of
 __all__ = ["difference"]
 
 _LABEL = 10  # columns for "expected" and "seen"
-_LONG_GAP = 24  # columns; a longer gap is written in seconds
+_LONG_GAP = 24  # columns; a gap this long is written in seconds
 _MAX_NAME = 8  # characters; a longer value is drawn as a letter
 _WIDTH = 88  # columns; a longer line is cut around the difference
 _BEFORE = 60  # columns shown before the difference

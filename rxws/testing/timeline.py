@@ -170,8 +170,7 @@ class Timeline(list["Recorded[Any]"]):
 def _same(one: Recorded[Any], two: Recorded[Any]) -> bool:
     if abs(one.time - two.time) > _TOLERANCE:
         return False
-    first: Any = one.value
-    second: Any = two.value
+    first, second = cast(Any, one.value), cast(Any, two.value)
     if type(first) is type(second) is OnError:
         # RxPY's `on_error(time, "text")` creates a plain Exception, which matches any type.
         types: set[Any] = {type(first.exception), type(second.exception)}

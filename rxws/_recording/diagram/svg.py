@@ -121,11 +121,11 @@ def svg(diagram: Diagram, width: int = 760, window: float | None = None) -> str:
         parts += _axis(page)
     colour = 0
     for index, lane in enumerate(lanes):
-        kind = {"in": "i", "out": "o"}.get(lane.track.dir or "", "")
-        if not kind and not lane.only_errors:
-            kind = f"c{colour % _OPERATORS + 1}"
+        css_class = {"in": "i", "out": "o"}.get(lane.track.dir or "", "")
+        if not css_class and not lane.only_errors:
+            css_class = f"c{colour % _OPERATORS + 1}"
             colour += 1
-        parts.append(f'<g class="{kind or "e"}">')
+        parts.append(f'<g class="{css_class or "e"}">')
         parts += _lane(lane, drawn[index], page, page.middle(index), end_xs[index])
         parts.append("</g>")
     parts.append("</svg>")
@@ -169,18 +169,17 @@ def _axis(page: _Page) -> list[str]:
 
 def _end_xs(lanes: list[VisibleTrack], drawn: list[Drawn], page: _Page) -> list[float]:
     """Return the x of each lane's final end: right of its marks, and equal for equal times."""
-    times = [page.scale.x(lane.last.t) if lane.last else 0.0 for lane in lanes]
-    behind = [max(x, each.right + 4) for x, each in zip(times, drawn, strict=True)]
+    xs = [page.scale.x(lane.last.t) if lane.last else 0.0 for lane in lanes]
+    free = [max(x, each.right + 4) for x, each in zip(xs, drawn, strict=True)]
     return [
-        max(other for other, then in zip(behind, times, strict=True) if abs(then - x) < 1)
-        for x in times
+        max(place for place, other in zip(free, xs, strict=True) if abs(other - x) < 1) for x in xs
     ]
 
 
 def _lane(lane: VisibleTrack, drawn: Drawn, page: _Page, y: float, end_x: float) -> list[str]:
     return [
         _box(lane, page, y),
-        *_lines(lane, drawn, page, y + drawn.baseline, end_x),
+        *_time_line(lane, drawn, page, y + drawn.baseline, end_x),
         *drawn.parts,
         *_ends(lane, drawn, page, y, end_x),
         *_notes(lane, drawn, page, y),
@@ -206,7 +205,7 @@ def _box(lane: VisibleTrack, page: _Page, y: float) -> str:
     )
 
 
-def _lines(lane: VisibleTrack, drawn: Drawn, page: _Page, y: float, end_x: float) -> list[str]:
+def _time_line(lane: VisibleTrack, drawn: Drawn, page: _Page, y: float, end_x: float) -> list[str]:
     scale = page.scale
     parts: list[str] = []
     for segment in lane.segments:

@@ -44,19 +44,19 @@ def text(diagram: Diagram, cols: int = 48, window: float | None = None) -> str:
         notes = [f"{lane.total} ev" for lane in lanes]
         right = min(max(map(cells, notes), default=0) + 1, cols - _MIN_COLUMNS)
     width = cols - right
-    codes = max((cells(end.label) for lane in lanes for end in lane.ends), default=0)
-    scale = _Columns(time, width, min(codes + 1, width // 3))
+    end_label = max((cells(end.label) for lane in lanes for end in lane.ends), default=0)
+    at = _Columns(time, width, min(end_label + 1, width // 3))
     lines = [cut(plain(diagram.title), left + cols)] if diagram.title else []
     for lane, name, note in zip(lanes, names, notes, strict=True):
-        drawn = "".join(_lane(lane, scale))
+        drawn = "".join(_lane(lane, at))
         lines.append(f"{name}{' ' * (left - cells(name))}{drawn} {cut(note, right - 1)}".rstrip())
     if lanes:
-        lines.append((" " * left + _axis(scale)).rstrip())
+        lines.append((" " * left + _axis(at)).rstrip())
     return "\n".join(lines)
 
 
 class _Columns:
-    """Maps times to columns."""
+    """Maps times to columns; `at(t)` is the column of a time."""
 
     def __init__(self, time: TimeSpan, width: int, room: int) -> None:
         self.time = time

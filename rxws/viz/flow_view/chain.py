@@ -92,7 +92,7 @@ class _Step:
         self._below: ObserverBase[Any] | None = None
 
     def wrap_input(self, source: Observable[Any]) -> Observable[Any]:
-        """Emit what the source emits; if the step raises, fail the step instead of the source."""
+        """Emit what the source emits; send what the step raises to its subscriber, not back."""
 
         def subscribe(
             observer: ObserverBase[Any], scheduler: SchedulerBase | None = None

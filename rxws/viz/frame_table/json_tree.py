@@ -24,7 +24,7 @@ def is_tree(value: Any) -> bool:
 def tree(value: Any) -> str:
     """Return a list or an object as HTML, its first level unfolded; cut if it is very large."""
     builder = _TreeBuilder()
-    html = _list(builder.items(value, 0))
+    html = _html_list(builder.items(value, 0))
     return html + cut_note(f"the first {MAX_BLOCK:,} characters") if builder.room < 0 else html
 
 
@@ -64,13 +64,12 @@ class _TreeBuilder:
             return _Node(line, line)
         items = self.items(value, depth + 1)
         if len(items) == len(value) <= MAX_INLINE // 3 and not any(node.items for _, node in items):
-            line = _bracketed(
-                value, ", ".join(_named(value, name, node.line) for name, node in items)
-            )
+            inside = ", ".join(_named(value, name, node.line) for name, node in items)
+            line = _bracketed(value, inside)
             if len(line) <= MAX_INLINE:
                 return _Node(line, escape(line))
         line = _summary(value, items)
-        return _Node(line, escape(line), _list(items))
+        return _Node(line, escape(line), _html_list(items))
 
     def _leaf(self, value: Any) -> _Node:
         text = value if isinstance(value, str) else _scalar(value)
@@ -81,7 +80,7 @@ class _TreeBuilder:
         return _Node(line, f"<i>{escape(line)}</i>")
 
 
-def _list(items: _Items) -> str:
+def _html_list(items: _Items) -> str:
     lines = [
         f"<details><summary><b>{escape(name)}</b>: {node.html}</summary>{node.items}</details>"
         if node.items

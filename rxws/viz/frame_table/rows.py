@@ -86,7 +86,7 @@ class Rows:
     def _final_error(self) -> BaseException | None:
         """Return the error that ended the connection, or None if it closed without one."""
         incoming, outgoing = self._last_error("incoming"), self._last_error("outgoing")
-        return incoming if isinstance(outgoing, ConnectionClosed) else outgoing or incoming
+        return incoming if isinstance(outgoing, ConnectionClosed | None) else outgoing
 
     def _last_error(self, name: str) -> BaseException | None:
         lane = self.recording.lanes.get(name)
