@@ -17,19 +17,19 @@ T = TypeVar("T")
 class BoundedQueue(Generic[T]):
     """First in, first out; `trim` bounds it. Messages have a `size`, that of their payload."""
 
-    __slots__ = ("_messages", "bytes")
+    __slots__ = ("bytes", "messages")
 
     def __init__(self) -> None:
-        self._messages: Any = deque()
+        self.messages: Any = deque()
         self.bytes = 0
 
     def __len__(self) -> int:
-        return len(self._messages)
+        return len(self.messages)
 
     @property
     def cost(self) -> int:
         """The bytes that count towards a bound: tiny messages take memory, too."""
-        return self.bytes + OVERHEAD * len(self._messages)
+        return self.bytes + OVERHEAD * len(self.messages)
 
     def put(self, message: Any, key: Hashable) -> T | None:
         """Add a message and return the one that it replaces, if any.
@@ -37,28 +37,28 @@ class BoundedQueue(Generic[T]):
         Raises:
             EncodeError: The key cannot be compared with the other keys.
         """
-        self._messages.append(message)
+        self.messages.append(message)
         self.bytes += message.size
         return None
 
     def put_back(self, message: Any, key: Hashable) -> bool:
         """Undo a `pop`; return False if a newer message of the same key is queued."""
-        self._messages.appendleft(message)
+        self.messages.appendleft(message)
         self.bytes += message.size
         return True
 
     def first(self) -> T:
-        return self._messages[0]  # type: ignore[no-any-return]
+        return self.messages[0]  # type: ignore[no-any-return]
 
     def pop(self) -> T:
-        message: Any = self._messages.popleft()
+        message: Any = self.messages.popleft()
         self.bytes -= message.size
         return message  # type: ignore[no-any-return]
 
     def trim(self, bound: int, keep: Hashable) -> list[T]:
         """Remove and return the oldest messages above the bound, but not the one of a key."""
         removed: list[T] = []
-        while len(self._messages) > 1 and self.cost > bound:
+        while self.cost > bound and len(self.messages) > 1:
             removed.append(self._pop_except(keep))
         return removed
 
@@ -73,36 +73,36 @@ class KeyedQueue(BoundedQueue[T]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._messages = OrderedDict()
+        self.messages = OrderedDict()
 
     def put(self, message: Any, key: Hashable) -> T | None:
         try:
-            replaced = self._messages.get(key)
-            self._messages[key] = message
+            replaced = self.messages.get(key)
+            self.messages[key] = message
         except Exception as exc:
             raise EncodeError(f"the key of overflow.latest cannot be compared: {exc}", key) from exc
         self.bytes += message.size - (0 if replaced is None else replaced.size)
         return replaced  # type: ignore[no-any-return]
 
     def put_back(self, message: Any, key: Hashable) -> bool:
-        if key in self._messages:
+        if key in self.messages:
             return False
-        self._messages[key] = message
-        self._messages.move_to_end(key, last=False)
+        self.messages[key] = message
+        self.messages.move_to_end(key, last=False)
         self.bytes += message.size
         return True
 
     def first(self) -> T:
-        return next(iter(self._messages.values()))  # type: ignore[no-any-return]
+        return next(iter(self.messages.values()))  # type: ignore[no-any-return]
 
     def pop(self) -> T:
-        message: Any = self._messages.popitem(last=False)[1]
+        message: Any = self.messages.popitem(last=False)[1]
         self.bytes -= message.size
         return message  # type: ignore[no-any-return]
 
     def _pop_except(self, key: Hashable) -> T:
-        if next(iter(self._messages)) == key:
-            self._messages.move_to_end(key)
+        if next(iter(self.messages)) == key:
+            self.messages.move_to_end(key)
         return self.pop()
 
 

@@ -193,7 +193,7 @@ class SendBuffer:
         queue = self.queue
         if queue is not None:
             frame = queue.pop()
-            if not queue:
+            if not queue.messages:
                 self.queue = None
             self.sent_messages += 1
             self.sent_bytes += len(frame.payload)
