@@ -24,16 +24,7 @@ _NO_KEEP_ALIVE = KeepAlive(ImmediateScheduler.singleton(), bool, lambda: None)
 
 
 class FlowControl:
-    """The `Flow` of a connection, and the counters behind its `stats`.
-
-    Args:
-        transport: The wire.
-        scheduler: The clock and the timers.
-        dispatcher: The dispatcher of the connection.
-        fault: Called with each exception that a subscriber of `writable` or `latency` raises.
-        gate: Pauses reading.
-        send_buffer: The frames that wait to be sent.
-    """
+    """The `Flow` of a connection, and the counters behind its `stats`."""
 
     __slots__ = (
         "_closed",

@@ -30,17 +30,6 @@ class IncomingStream(Stream[T]):
 
     Without a subscriber, or while the flow is paused, a message is kept and reading pauses. So only
     the message that was already received is kept, or a few if the wire cannot stop at once.
-
-    Args:
-        dispatcher: The dispatcher of the connection.
-        fault: Called with each exception of a subscriber and with each `DecodeError`.
-        options: The codec, and how long messages are kept for a subscriber.
-        flow: The flow control.
-        scheduler: The clock and the timers.
-
-    Attributes:
-        close: How the connection ended; None while it is open.
-        ever_observed: Whether anybody has subscribed so far.
     """
 
     __slots__ = (
@@ -72,18 +61,14 @@ class IncomingStream(Stream[T]):
         self._kept: deque[str | bytes] | None = None
         self.ever_observed = False
         self._discarding = False
-        self.close: Close | None = None
+        self.close: Close | None = None  # how the connection ended
         self._hold_timer: DisposableBase | None = None
         self._flush_timer: DisposableBase | None = None
 
     def receive(self, data: str | bytes, size: int) -> None:
-        """Deliver a message, or keep it until it can be delivered.
+        """Deliver a message of `size` bytes, or keep it until it can be delivered.
 
         Five methods are inlined here: their calls would take longer than the rest.
-
-        Args:
-            data: The message.
-            size: The size of its payload in bytes.
         """
         flow, dispatcher, observers = self.flow, self._dispatcher, self._observers
         flow.received_messages += 1
@@ -119,8 +104,8 @@ class IncomingStream(Stream[T]):
     def flush(self) -> None:
         """Deliver the kept messages in the next turn of the loop, if there are subscribers.
 
-        Not now, for two reasons: everybody who subscribes in this turn should get the first
-        message, and releasing a pause should not call subscribers.
+        By then, all who subscribe in this turn get the first message. And the code that releases a
+        pause does not call subscribers.
         """
         if self._kept and self._flush_timer is None:
             self._flush_timer = call_later(self._scheduler, 0, self._flush_now)
@@ -194,7 +179,7 @@ class IncomingStream(Stream[T]):
         if self._kept:
             self._start_hold_timer()
 
-    def _on_hold_timeout(self) -> None:
+    def _on_timeout(self) -> None:
         self._hold_timer = None
         logger.warning(
             "conn.incoming has had no subscriber for %s s: its messages are dropped and counted "
@@ -205,9 +190,7 @@ class IncomingStream(Stream[T]):
 
     def _start_hold_timer(self) -> None:
         if not self._observers and self._hold_timer is None:
-            self._hold_timer = call_later(
-                self._scheduler, self._hold_timeout, self._on_hold_timeout
-            )
+            self._hold_timer = call_later(self._scheduler, self._hold_timeout, self._on_timeout)
 
     def _stop_hold_timer(self) -> None:
         if self._hold_timer is not None:

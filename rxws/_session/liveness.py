@@ -20,23 +20,12 @@ _LATE = 0.02
 
 
 class HeartbeatOwner(Protocol):
-    """The connection that a `Heartbeat` watches."""
+    """The connection that a `Heartbeat` watches; see `Session`."""
 
-    def send_ping(self, payload: bytes) -> None:
-        """Send a ping."""
-        ...
-
-    def signs_of_life(self) -> tuple[float, ...]:
-        """Return counters of which one changes when data arrives or while none can be read."""
-        ...
-
-    def on_latency(self, seconds: float) -> None:
-        """Emit the time between a ping and its pong."""
-        ...
-
-    def on_dead(self) -> None:
-        """Abort: the peer is dead."""
-        ...
+    def send_ping(self, payload: bytes) -> None: ...
+    def signs_of_life(self) -> tuple[float, ...]: ...
+    def on_latency(self, seconds: float) -> None: ...
+    def on_dead(self) -> None: ...
 
 
 class Heartbeat:
@@ -44,11 +33,6 @@ class Heartbeat:
 
     Any received byte counts as a sign of life, because a pong may wait behind a large message.
     While reading is paused or deferred, the peer is assumed to be alive.
-
-    Args:
-        scheduler: The clock and the timers.
-        interval: Seconds between pings.
-        owner: The connection.
     """
 
     __slots__ = ("_count", "_interval", "_owner", "_scheduler", "_sent_at", "_timer")
@@ -95,11 +79,6 @@ class KeepAlive:
     Pings go unanswered while reading is paused, and are answered late while a busy loop lets them
     wait behind messages. RFC 6455, section 5.5.3, allows unsolicited pongs as a one-way heartbeat.
     A peer that counts any traffic as a sign of life then keeps the connection.
-
-    Args:
-        scheduler: The clock and the timers.
-        is_behind: Returns whether reading is paused or deferred.
-        send_pong: Sends an empty pong.
     """
 
     __slots__ = ("_due", "_is_behind", "_scheduler", "_send_pong", "_timer", "watching")
@@ -145,12 +124,6 @@ class SendDeadline:
 
     All messages that are queued when the timer starts must be sent before it fires. A peer that
     takes only some of them has missed the deadline, too.
-
-    Args:
-        scheduler: The clock and the timers.
-        seconds: The time limit.
-        is_drained: Returns whether nothing waits to be sent.
-        on_timeout: Called when the peer misses the deadline.
     """
 
     __slots__ = (

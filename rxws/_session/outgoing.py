@@ -71,7 +71,7 @@ class Outgoing(Stream[T], Subject[T]):
         sink: Where messages go.
         call_soon_threadsafe: Calls back on the session's thread, from any thread.
         bound: Bytes that other threads may push before the session's thread runs.
-        policy: What is dropped above the bound.
+        policy: The overflow policy for these bytes.
     """
 
     __slots__ = (

@@ -18,18 +18,7 @@ _NO_HOLDS: frozenset[object] = frozenset()
 
 
 class ReadGate:
-    """Pauses a transport with the first hold, and resumes it with the last release.
-
-    Args:
-        transport: The transport to pause and resume.
-        scheduler: The clock that measures the pauses.
-
-    Attributes:
-        holds: The holders; reading is paused while there are any.
-        open_for_good: Whether holds are ignored.
-        on_paused: Called when reading is paused.
-        on_released: Called after each release.
-    """
+    """Pauses a transport with the first hold, and resumes it with the last release."""
 
     __slots__ = (
         "_paused",
@@ -45,10 +34,10 @@ class ReadGate:
     def __init__(self, transport: Transport, scheduler: SchedulerBase) -> None:
         self._transport = transport
         self._scheduler = scheduler
-        self.on_paused: Callable[[], None] = noop
-        self.on_released: Callable[[], None] = noop
+        self.on_paused: Callable[[], None] = noop  # called when reading is paused
+        self.on_released: Callable[[], None] = noop  # called after each release
         self.holds = _NO_HOLDS
-        self.open_for_good = False
+        self.open_for_good = False  # whether holds are ignored
         self._paused_since: datetime | None = None
         self._paused = 0.0
 

@@ -23,32 +23,17 @@ _HIGH_WATER = "high water"  # pauses reading while the peer is behind
 
 
 class SendBufferOwner(Protocol):
-    """What a `SendBuffer` reports to."""
+    """The connection of a `SendBuffer`; see `Session`."""
 
-    def count_dropped(self, reason: str, count: int = 1) -> None:
-        """Count messages that will never be sent."""
-        ...
-
-    def on_overflow(self) -> None:
-        """Close: a message did not fit, and the policy is `"close"`."""
-        ...
-
-    def on_send_timeout(self) -> None:
-        """Abort: the peer has not taken the queued messages within `send_timeout`."""
-        ...
+    def count_dropped(self, reason: str, count: int = 1) -> None: ...
+    def on_overflow(self) -> None: ...
+    def on_send_timeout(self) -> None: ...
 
 
 class SendBuffer:
     """Messages in order, then the close frame; pings and pongs overtake them.
 
     Only whole frames are queued. A frame that the transport has taken is never dropped.
-
-    Args:
-        transport: The wire.
-        scheduler: The clock and the timers.
-        options: The bounds.
-        gate: Pauses reading above the high-water mark.
-        owner: Counts drops and ends the connection.
     """
 
     __slots__ = (

@@ -55,14 +55,7 @@ _OPEN = State.OPEN  # a global name is faster to look up than a member of an enu
 
 
 class Session(Generic[In, Out]):
-    """Receives frames from a transport, sends frames through it, and makes the `Connection`.
-
-    Args:
-        transport: The wire.
-        scheduler: The clock and the timers.
-        options: The options.
-        handshake: The result of the opening handshake.
-    """
+    """Receives frames from a transport, sends frames through it, and makes the `Connection`."""
 
     __slots__ = (
         "__weakref__",
@@ -299,7 +292,7 @@ class Session(Generic[In, Out]):
         self.flow.count_dropped(reason, count)
 
     def on_overflow(self) -> None:
-        """End with 1013; queued messages are dropped."""
+        """End with 1013 and drop queued messages: one did not fit, and the policy is `"close"`."""
         if self.state is State.OPEN:
             error = BufferOverflow(Close(1013, CLOSE_CODES[1013].reason))
             self._end(error.close, error=error)
@@ -308,7 +301,7 @@ class Session(Generic[In, Out]):
             self._finish(linger=True)
 
     def on_send_timeout(self) -> None:
-        """Abort with 1006."""
+        """Abort with 1006: the peer has not taken the queued messages in time."""
         close = Close(1006)
         self._end(close, error=SendTimeout(close))
         self._abort()
@@ -319,13 +312,14 @@ class Session(Generic[In, Out]):
             self._transport.wake()
 
     def signs_of_life(self) -> tuple[float, ...]:
+        """Return counters; one of them changes when data arrives, or while none can be read."""
         return self._transport.received, self._transport.deferred, self.gate.paused
 
     def on_latency(self, seconds: float) -> None:
         self.flow.emit_latency(seconds)
 
     def on_dead(self) -> None:
-        """Abort with 1006."""
+        """Abort with 1006: the peer does not answer pings."""
         if self.state is State.OPEN:
             self._end(Close(1006, by="network"))
             self._abort()
