@@ -44,7 +44,7 @@ PROMISES: dict[str, dict[str, str]] = {
         "memory-out": "Unsent data for a peer that does not read is limited.",
         "small": "Many tiny messages are limited, too.",
         "size": "A message above `max_message_size` is refused, compressed or not.",
-        "bomb": "A deflate bomb is refused before it is inflated.",
+        "bomb": "A deflate bomb is refused before more than `max_message_size` is inflated.",
         "stuck": "A peer that reads nothing, or very slowly, is aborted after `send_timeout`.",
         "opening": "`open_timeout` covers the whole opening of a connection.",
         "idle": "An idle connection needs at most 6 KiB more memory than one of aiohttp.",
@@ -57,8 +57,8 @@ PROMISES: dict[str, dict[str, str]] = {
         "pings": "Pings are answered, and a flood of pings does not use up memory.",
     },
     "Reconnecting": {
-        "jitter": "Clients that lose a server at once spread their retries over the whole wait.",
-        "hammer": "If a server closes at once, a client tries at most 10 times in 10 s.",
+        "jitter": "Clients that lose a server at the same time spread their retries over the wait.",
+        "hammer": "If a server closes immediately, a client tries at most 10 times in 10 s.",
         "final": "An error that is not retried ends the stream, with a note that says why.",
         "retry-after": "A client waits at least as long as the server asks with `Retry-After`.",
         "at-most-once": "No message is sent twice; unsent ones wait for the next connection.",
@@ -77,7 +77,7 @@ PROMISES: dict[str, dict[str, str]] = {
         "fire": "Any bytes from a peer have a documented result, and bounded memory use.",
         "handshake": "Both ends refuse a handshake that RFC 6455 forbids.",
         "half-open": "Handshakes that are never completed do not affect other connections.",
-        "garbage": "A server that does not speak WebSocket raises a typed error with its response.",
+        "garbage": "If a server does not speak WebSocket, `connect` raises a typed error.",
     },
     "Compatibility": {
         "same": "A handler behaves on a server as it does in virtual time.",
@@ -87,7 +87,7 @@ PROMISES: dict[str, dict[str, str]] = {
     },
     "Diagrams and tables": {
         "watched": "Watching a stream does not change which messages are received or dropped.",
-        "red": "Errors are red, and nothing else is.",
+        "red": "In diagrams and tables, errors are red, and nothing else is.",
         "value": "If an operator raises, the view shows the operator, the value and the error.",
         "cell": "Output appears below its cell, and running a cell again stops its old output.",
         "runs-on": "A view leaves no task or timer running after you stop it or its stream ends.",

@@ -112,7 +112,7 @@ async def test_a_bomb_within_a_bomb_is_inflated_once(target: Target) -> None:
 
 @pytest.mark.promise("size")
 async def test_a_million_fragments_of_one_byte(target: Target) -> None:
-    """A million fragments of one byte are one message, which `max_message_size` bounds."""
+    """`max_message_size` also limits a message of a million fragments of one byte."""
     async with attack(target):
         peer = await target.peer("sink")
         await peer.frame(Op.BINARY, b"", fin=False)
@@ -179,7 +179,7 @@ def has_frames(peer: Peer, count: int) -> bool:
 
 @pytest.mark.promise("size")
 async def test_a_message_that_is_never_finished(target: Target) -> None:
-    """An unfinished message takes at most `max_message_size` bytes, however long it takes.
+    """A message that never ends uses at most `max_message_size` bytes of memory.
 
     With compression it holds up to an eighth more. There is no time limit: pings are answered
     between fragments.

@@ -70,7 +70,7 @@ async def play_all(serve: Serve, scripts: list[Script]) -> list[Trial]:
 async def test_a_cut_completes_only_after_a_close(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, read_path: str, end: End
 ) -> None:
-    """After a disconnect, `incoming` completes only if a close came; messages arrive once."""
+    """`incoming` completes only if a close frame came before the cut; no message comes twice."""
     paths = record_read_paths(monkeypatch)
     trials = await play_all(serve, [random_script(seed, end) for seed in seeds(PROGRAMS)])
     assert set(paths) == {read_path}

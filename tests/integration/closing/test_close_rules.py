@@ -185,7 +185,7 @@ async def test_an_unobserved_undecodable_frame_ends_incoming(
 
 @pytest.mark.promise("codes")
 async def test_completes_decides_which_closes_complete(link: Links) -> None:
-    """Unless `outgoing` caused a close, `completes` decides whether it completes `incoming`."""
+    """`completes` decides about `incoming`, except after a close that `outgoing` caused."""
     strict = await link(completes=lambda close: False)
     await strict.peer.close(1000)
     await strict.ended(1000, by="peer", error=Closed)

@@ -141,7 +141,7 @@ AFTER_OPENING = [accepts_and_drops, accepts_and_hangs_up, closes_with_1001]
 )
 @pytest.mark.promise("final")
 async def test_a_transient_fault_is_retried(fault: Fault) -> None:
-    """After three transient faults, the fourth dial opens a connection."""
+    """After three transient errors, the fourth attempt opens a connection."""
     async with RawServer() as server:
         recorder = ConnectionsRecorder(server.url)
         for _ in range(3):
@@ -245,7 +245,7 @@ async def test_open_timeout_is_retried() -> None:
 
 @pytest.mark.promise("hammer")
 async def test_a_server_that_disconnects_at_once_is_not_dialled_again_at_once() -> None:
-    """By default a server that disconnects at once is not dialled again within 0.3 s."""
+    """If a server disconnects immediately, the client waits before it reconnects."""
     async with RawServer() as server:
         recorder = ConnectionsRecorder(server.url, backoff=backoff.exponential(random=lambda: 1.0))
         await (await server.accept()).rst()

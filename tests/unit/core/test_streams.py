@@ -71,7 +71,7 @@ def test_the_end_reaches_early_and_late_subscribers_once(error: Exception | None
 
 @pytest.mark.promise("starve")
 def test_a_subscriber_that_raises_starves_no_other_and_stays_subscribed() -> None:
-    """If a subscriber raises, it is reported; all stay subscribed, and others get the value."""
+    """If a subscriber raises, the error is reported, all stay subscribed and get each value."""
     recorded = FaultRecordingStream()
     before = Subscriber(recorded.stream)
     recorded.stream.subscribe(raise_error, on_completed=raise_error)

@@ -306,7 +306,7 @@ def test_an_exception_in_a_channel_does_not_affect_the_others(
 
 @pytest.mark.promise("look-up")
 def test_channels_with_one_match_function_share_the_look_up() -> None:
-    """`match` is called once per message for all channels that have a key for it."""
+    """Channels with the same `match` and a `key` share one call of `match` per message."""
     calls: list[str] = []
 
     def match(value: str) -> str:

@@ -131,7 +131,7 @@ def test_retry_after_is_respected(status: int, retry_after: str, wait: float) ->
 
 
 def test_retry_after_does_not_synchronise_a_thousand_clients() -> None:
-    """Of 1000 clients with `Retry-After: 30`, at most a fifth dial within the same 100 ms."""
+    """Of 1000 clients with `Retry-After: 30`, at most a fifth connect in the same 100 ms."""
     seed = 3
     rng = random.Random(seed)
     busy = HandshakeError("busy", 503, {"Retry-After": "30"})
@@ -157,7 +157,7 @@ def dials_per_window(times: list[float], window: float) -> Iterator[int]:
 
 @pytest.mark.promise("jitter")
 def test_retries_of_a_thousand_clients_are_spread_over_the_cap() -> None:
-    """Of 1000 clients waiting for the capped delay, at most 10 dial within the same 100 ms."""
+    """Of 1000 clients waiting for the capped delay, at most 10 connect in the same 100 ms."""
     seed = 11
     rng = random.Random(seed)
     rounds = 3
@@ -205,7 +205,7 @@ class DialsAtCap(StatusSubscriber):
 def test_a_server_that_closes_at_once_is_dialled_at_most_ten_times(
     seed: int,
 ) -> None:
-    """A server that accepts and closes at once is dialled at most 10 times in 10 seconds."""
+    """If a server accepts and closes immediately, the client tries at most 10 times in 10 s."""
     client = ReconnectingClient(
         open_for(0.0, 1001), backoff=backoff.exponential(random=random.Random(seed).random)
     )
@@ -269,7 +269,7 @@ def test_other_closes_are_final(code: int) -> None:
 @pytest.mark.parametrize("status", [101, 200, 400, 401, 403, 404, 410])
 @pytest.mark.promise("final")
 def test_other_http_statuses_are_final(status: int) -> None:
-    """Other HTTP statuses fail with the dial's `HandshakeError` and a note that says why."""
+    """Other HTTP statuses fail with the `HandshakeError` and a note that says why."""
     refusal = HandshakeError("no", status, {})
     client = ReconnectingClient(fail_with(refusal))
     client.clock.run(10)
@@ -811,7 +811,7 @@ FINALS: list[OnDial] = [
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.promise("status")
 def test_the_status_is_right_over_a_thousand_random_faults(seed: int) -> None:
-    """Over 1000 random faults each `status` is a legal transition and matches the connection."""
+    """Over 1000 random errors each `status` is a legal transition and matches the connection."""
     rng = random.Random(seed)
     client = ReconnectingClient(
         *[rng.choice(ENDS)(rng) for _ in range(1000)],
@@ -852,7 +852,7 @@ def check_status(client: ReconnectingClient, where: str) -> None:
 def test_disposing_at_any_time_leaves_nothing(
     ends: list[int], final: int, seed: int, dispose_at: float
 ) -> None:
-    """Disposing at any time, after any faults, emits `Closed` and leaves nothing open."""
+    """Disposing at any time, after any errors, emits `Closed` and leaves nothing open."""
     rng = random.Random(seed)
     client = ReconnectingClient(
         *[ENDS[end](rng) for end in ends],

@@ -45,7 +45,7 @@ def test_the_first_subscriber_opens_and_the_last_closes() -> None:
 
 @pytest.mark.promise("left")
 def test_subscribing_again_dials_again() -> None:
-    """A subscriber after the last one left gets a new connection while the old one closes."""
+    """You can subscribe again while the old connection closes: the subject opens a new one."""
     client = VirtualSubject()
     client.subscribe().subscription.dispose()
     again = client.subscribe()

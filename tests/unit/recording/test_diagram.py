@@ -490,7 +490,7 @@ anything = st.recursive(
 def test_any_value_makes_a_diagram(
     pairs: list[tuple[float, Any]], name: str, last: str, width: int
 ) -> None:
-    """Any value makes well-formed SVG without markup of its own, and text that fits."""
+    """A diagram of any values is valid SVG, shows markup as text, and fits as text."""
     marks = nexts(sorted(pairs, key=lambda pair: pair[0]))
     end = Event(marks[-1].t if marks else 0.0, last, ValueError(name) if last == "error" else name)
     picture = Diagram(name, (Track(name, name, None, [*marks, end]), Track("x", marks=marks)))

@@ -164,7 +164,7 @@ async def test_a_recording_uses_the_time_of_the_event_loop() -> None:
 
 @pytest.mark.promise("bounded")
 def test_each_lane_is_bounded() -> None:
-    """Each lane keeps `keep` events; older ones are dropped and counted."""
+    """A recording keeps `keep` events per stream; it drops and counts older ones."""
     recording = Recording(keep=3, scheduler=Clock())
     for number in range(5):
         recording.lane("a").record("next", number)
@@ -197,7 +197,7 @@ SOURCES: dict[str, list[Any]] = {
 @pytest.mark.parametrize("cold", [False, True])
 @pytest.mark.promise("watched")
 def test_a_tap_changes_nothing(name: str, cold: bool) -> None:
-    """A tap changes neither values, times and end, nor the subscription to the source."""
+    """A tap does not change the values, the times, the end or the subscription to the source."""
 
     def run(*taps: Any) -> tuple[Any, Any, TestScheduler]:
         scheduler = TestScheduler()

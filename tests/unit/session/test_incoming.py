@@ -19,7 +19,7 @@ from support.virtual.session import VirtualSession
 @pytest.mark.promise("first")
 @pytest.mark.parametrize("overrun", [0, 1, 3])
 def test_messages_are_held_for_the_first_subscriber(overrun: int) -> None:
-    """Messages before the first subscriber pause reading and are delivered to it in order."""
+    """Reading pauses until the first subscriber, which gets the earlier messages in order."""
     virtual = VirtualSession(overrun=overrun)
     virtual.peer.message("a", "b", "c", "d", "e")
     assert virtual.transport.times("pause") == [0]

@@ -390,7 +390,7 @@ def test_the_text_has_the_last_rows() -> None:
 
 @pytest.mark.promise("watched")
 def test_a_table_is_not_a_subscriber_and_ends_with_the_connection() -> None:
-    """Messages wait for a subscriber, and the table has a hint; it ends with the connection."""
+    """A table does not subscribe; it shows that messages wait, and ends with the connection."""
     virtual = VirtualSession()
     view = frames(virtual.conn)
     assert views() == [view]
