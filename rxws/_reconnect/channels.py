@@ -1,7 +1,7 @@
 """Channels: many streams over one connection, each subscribed at the server while it is observed.
 
-They know neither queue nor reconnecting: a host reports connections and values, and sends their
-messages. With keys, one call of `match` finds the channels of a value, however many there are.
+Their host connects, reconnects and queues. With keys, one call of `match` finds the channels of a
+value, however many channels there are.
 """
 
 from __future__ import annotations
@@ -17,22 +17,25 @@ from rxws._core.connection import Close, In, Pausable
 from rxws._core.streams import Dispatcher, RestartableStream
 from rxws._core.upstream import register_upstream
 
-__all__ = ["UNSET", "Channel", "ChannelRegistry", "PendingMessage", "counted"]
+__all__ = ["UNSET", "Channel", "ChannelRegistry", "Finish", "PendingMessage", "pluralize"]
 
 UNSET: Final[Any] = object()
-"""No key is given."""
+"""The key of a channel without one."""
+
+Finish = Callable[[Exception | None], bool]
+"""Completes or fails detached subscribers; returns whether one of them has no `on_error`."""
 
 
 class PendingMessage(Protocol):
-    """A message of a channel that was handed to its host."""
+    """A message that a channel gave to its host for sending."""
 
     def withdraw(self) -> bool:
-        """Do not send it; return False if it was sent already."""
+        """Cancel sending; return False if the message was sent already."""
         ...
 
 
 class _ChannelHost(Protocol):
-    """The owner of channels, which connects and sends for them; see `SubjectLifecycle`."""
+    """Connects, and sends for the channels; see `SubjectLifecycle`."""
 
     dispatcher: Dispatcher
 
@@ -51,7 +54,7 @@ class _ChannelHost(Protocol):
 class _AtServer(enum.Enum):
     UNSUBSCRIBED = enum.auto()
     SUBSCRIBED = enum.auto()
-    UNSUBSCRIBING = enum.auto()  # the unsubscribe message is being made
+    UNSUBSCRIBING = enum.auto()  # the function that makes the unsubscribe message runs
 
 
 class Channel(RestartableStream[In], Subject[Any]):
@@ -68,7 +71,7 @@ class Channel(RestartableStream[In], Subject[Any]):
         ```
     """
 
-    is_stopped = False  # attributes of Subject: a channel never stops taking messages
+    is_stopped = False  # RxPY's Subject has these; a channel never stops
     is_disposed = False
     exception: Exception | None = None
 
@@ -108,7 +111,7 @@ class Channel(RestartableStream[In], Subject[Any]):
         self._host.send(value)
 
     def on_error(self, error: Exception) -> None:
-        """Report the error of a pipeline on the subject's `errors`; nothing ends."""
+        """Report the error on the subject's `errors`; the channel and the socket stay open."""
         self._on_fault(error)
 
     def on_completed(self) -> None:
@@ -122,7 +125,7 @@ class Channel(RestartableStream[In], Subject[Any]):
     def __repr__(self) -> str:
         unkeyed = getattr(self.match, "__qualname__", "…")
         name = unkeyed if self.key is UNSET else f"{self.key!r:.40}"
-        return f"<Channel {name}, {counted(self.subscriptions, 'subscriber')}>"
+        return f"<Channel {name}, {pluralize(self.subscriptions, 'subscriber')}>"
 
     def _on_subscribe(self, observer: ObserverBase[In]) -> None:
         register_upstream(self._host.pauses)
@@ -130,19 +133,17 @@ class Channel(RestartableStream[In], Subject[Any]):
     # --- for the registry ---------------------------------------------------------------------
 
     def activate(self) -> None:
-        """Values are delivered from now on."""
         self.active = True
         self._has_failed = False
 
     def subscribe_at_server(self) -> None:
-        """Send the subscribe message."""
         connection = self._host.connection
         try:
-            message = _made(self._subscribe_message)
+            message = _resolve(self._subscribe_message)
         except Exception as exc:
             self._fail(exc)
             return
-        # A function that makes the message may have changed all of this.
+        # The function that made the message may have unsubscribed, or closed the connection.
         if (
             self.active
             and self.at_server is not _AtServer.SUBSCRIBED
@@ -153,14 +154,14 @@ class Channel(RestartableStream[In], Subject[Any]):
 
     def unsubscribe_at_server(self) -> None:
         """Withdraw the subscribe message, or send the unsubscribe message."""
-        pending, before = self._pending, self.at_server
+        pending, state = self._pending, self.at_server
         self.forget()
-        if before is not _AtServer.SUBSCRIBED or (pending is not None and pending.withdraw()):
+        if state is not _AtServer.SUBSCRIBED or (pending is not None and pending.withdraw()):
             return
         connection = self._host.connection
         self.at_server = _AtServer.UNSUBSCRIBING
         try:
-            message = _made(self._unsubscribe_message)
+            message = _resolve(self._unsubscribe_message)
         except Exception as exc:
             self._on_fault(exc)
             return
@@ -171,7 +172,7 @@ class Channel(RestartableStream[In], Subject[Any]):
             self._host.send_pinned(message)
 
     def forget(self) -> None:
-        """The connection is closed, and with it the subscription at the server."""
+        """Note that the subscription at the server ended with the connection."""
         self._pending = None
         if self.at_server is _AtServer.SUBSCRIBED:
             self.at_server = _AtServer.UNSUBSCRIBED
@@ -187,24 +188,24 @@ class Channel(RestartableStream[In], Subject[Any]):
         self._host.on_channel_fault(error, repeated)
 
 
-def _made(message: Any) -> Any:
+def _resolve(message: Any) -> Any:
     return message() if callable(message) else message
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number of things in words."""
+def pluralize(number: int, noun: str) -> str:
+    """Return a number and its noun: "1 channel", "2 channels"."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 class ChannelRegistry:
-    """All channels of one host that are observed."""
+    """The channels of one host that have subscribers; they are active."""
 
     def __init__(self, host: _ChannelHost) -> None:
         self._host = host
         self._active: dict[Channel[Any], None] = {}
         self._unkeyed: tuple[Channel[Any], ...] = ()
         self._keyed: dict[Callable[[Any], Any], dict[Hashable, tuple[Channel[Any], ...]]] = {}
-        self._failed: set[object] = set()  # channels and functions whose fault was reported
+        self._failed: set[object] = set()  # unkeyed channels and `match` functions that raised
 
     def __len__(self) -> int:
         return len(self._active)
@@ -213,7 +214,7 @@ class ChannelRegistry:
         return iter(tuple(self._active))
 
     def reconcile(self, channel: Channel[Any]) -> None:
-        """Add or remove a channel, and subscribe it at the server or not, to match demand."""
+        """Subscribe a channel at the server if it has subscribers, unsubscribe it if not."""
         if channel.observed:
             if not channel.active:
                 channel.activate()
@@ -224,7 +225,7 @@ class ChannelRegistry:
         elif channel.active:
             self._remove(channel)
             channel.unsubscribe_at_server()
-            # Somebody may have subscribed again while the unsubscribe message was made.
+            # The function that made the unsubscribe message may have subscribed again.
             if (
                 channel.active
                 and self._host.sending
@@ -233,7 +234,7 @@ class ChannelRegistry:
                 channel.subscribe_at_server()
 
     def subscribe_all(self) -> None:
-        """Subscribe all channels on a new connection, also those that are added meanwhile."""
+        """Subscribe all channels on a new connection, including any that are added meanwhile."""
         connection = self._host.connection
         waiting = list(self._active)
         while waiting:
@@ -245,13 +246,12 @@ class ChannelRegistry:
             waiting = [each for each in self._active if each.at_server is not _AtServer.SUBSCRIBED]
 
     def forget_all(self) -> None:
-        """The connection is closed."""
         for channel in self:
             channel.forget()
 
-    def finish_subscribers(self) -> list[Callable[[Exception | None], bool]]:
+    def finish_subscribers(self) -> list[Finish]:
         """Detach all subscribers; see `RestartableStream.finish_subscribers`."""
-        finish: list[Callable[[Exception | None], bool]] = []
+        finish: list[Finish] = []
         for channel in self:
             self._remove(channel)
             channel.forget()
@@ -259,7 +259,6 @@ class ChannelRegistry:
         return finish
 
     def deliver(self, value: Any) -> None:
-        """Deliver a value to the channels that it matches."""
         for match, by_key in tuple(self._keyed.items()) if self._keyed else ():
             try:
                 channels = by_key.get(match(value), ())

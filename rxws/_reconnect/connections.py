@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any, TypeVar, Unpack, cast, overload
 
 from reactivex import Observable
@@ -15,7 +14,7 @@ from reactivex.disposable import Disposable
 from rxws import codecs
 from rxws._aiohttp.client import ConnectCall
 from rxws._aiohttp.http_session import SharedClientSession
-from rxws._core.connection import Connection
+from rxws._core.connection import Connection, In, Out
 from rxws._core.errors import ConnectError, RxwsError
 from rxws._core.loop_scheduler import LoopScheduler
 from rxws.backoff import DEFAULT, Backoff, is_retryable
@@ -24,18 +23,16 @@ from rxws.status import Status
 
 from .options import Headers, ReconnectOptions, Url
 from .reconnector import (
-    Dialer,
     OnStatus,
     Reconnector,
+    ReconnectorFactory,
     ReconnectPolicy,
-    observable_of,
-    reconnector_of,
+    factory_for_dial,
+    to_observable,
 )
 
-__all__ = ["connections", "dialer_of"]
+__all__ = ["connections", "factory_for"]
 
-In = TypeVar("In")
-Out = TypeVar("Out")
 T = TypeVar("T")
 
 
@@ -108,59 +105,64 @@ def connections(
         ```
     """
     policy = ReconnectPolicy(backoff, retryable, stable_after)
-    return observable_of(_dialer_of_url(url, policy, options), status)
+    return to_observable(_factory_for_url(url, policy, options), status)
 
 
-def dialer_of(
+def factory_for(
     url: Any,
     policy: ReconnectPolicy,
     codec: Codec[Any, Any] | None,
     scheduler: SchedulerBase | None,
     options: dict[str, Any],
-) -> Dialer[Any, Any]:
-    """Return the dialer of a URL, or of an Observable that dials once for each subscription."""
+) -> ReconnectorFactory[Any, Any]:
+    """Return a factory for a URL, or for an Observable that dials once per subscription."""
     if not isinstance(url, Observable):
         options["codec"] = codecs.raw if codec is None else codec
-        return _dialer_of_url(url, policy, options)
+        return _factory_for_url(url, policy, options)
     if options:
         raise TypeError(f"{', '.join(options)}: not with an Observable, which dials by itself")
-    return reconnector_of(cast(Observable[Connection[Any, Any]], url), policy, scheduler)
+    return factory_for_dial(cast(Observable[Connection[Any, Any]], url), policy, scheduler)
 
 
-def _dialer_of_url(url: Url, policy: ReconnectPolicy, options: dict[str, Any]) -> Dialer[Any, Any]:
+def _factory_for_url(
+    url: Url, policy: ReconnectPolicy, options: dict[str, Any]
+) -> ReconnectorFactory[Any, Any]:
     headers: Headers = options.pop("headers", None)
-    ConnectCall("ws://unused.invalid/", **options)  # raises now, not when it is subscribed
+    ConnectCall("ws://unused.invalid/", **options)  # check the options now, not when subscribed
     open_timeout: float = options.get("open_timeout", 10.0)
 
     def make(
         observer: ObserverBase[Connection[Any, Any]], on_status: OnStatus, _: SchedulerBase | None
     ) -> Reconnector[Any, Any]:
-        own = SharedClientSession() if options.get("session") is None else None
+        shared = SharedClientSession() if options.get("session") is None else None
 
         async def dial() -> Connection[Any, Any]:
-            resolve = partial(_resolve, open_timeout)
             call: ConnectCall[Any, Any] = ConnectCall(
-                await resolve("url", url), headers=await resolve("headers", headers), **options
+                await _resolve("url", url, open_timeout),
+                headers=await _resolve("headers", headers, open_timeout),
+                **options,
             )
-            return await (call if own is None else call.through(own))
+            return await (call if shared is None else call.through(shared))
 
         loop = LoopScheduler.running()
-        keeper = asyncio.get_running_loop().create_task(_keep(own)) if own is not None else None
-        on_end = None if keeper is None else keeper.cancel
+        on_end = None
+        if shared is not None:
+            on_end = asyncio.get_running_loop().create_task(_keep_open(shared)).cancel
         return Reconnector(_from_coroutine(dial), observer, policy, loop, on_status, on_end)
 
     return make
 
 
 def _from_coroutine(function: Callable[[], Awaitable[T]]) -> Observable[T]:
-    """Emit what a coroutine function returns or raises; disposing cancels it.
+    """Emit the result of a coroutine function; disposing cancels it.
 
-    `from_future` emits one turn later: if it is disposed before, the connection would stay open.
+    RxPY's `from_future` emits one loop turn after the result. If a subscriber disposes in between,
+    the connection would stay open.
     """
 
     def subscribe(observer: ObserverBase[T], _: SchedulerBase | None = None) -> DisposableBase:
         def on_done(task: asyncio.Task[None]) -> None:
-            if task.cancelled():  # not by disposing: then the observer is detached
+            if task.cancelled():  # not by `dispose`: then the observer ignores this
                 observer.on_error(RxwsError("the task that dials was cancelled"))
 
         async def run() -> None:
@@ -178,27 +180,27 @@ def _from_coroutine(function: Callable[[], Awaitable[T]]) -> Observable[T]:
     return Observable(subscribe)
 
 
-async def _keep(own: SharedClientSession) -> None:
-    """Hold a reference until cancelled; a task, because the end of the loop cancels it."""
-    own.acquire()
+async def _keep_open(shared: SharedClientSession) -> None:
+    """Keep a session open until cancelled; a task, because `asyncio.run` cancels it at the end."""
+    shared.acquire()
     try:
         await asyncio.get_running_loop().create_future()
     finally:
-        await own.release()
+        await shared.release()
 
 
-async def _resolve(seconds: float, name: str, value: T | Callable[[], T | Awaitable[T]]) -> T:
-    """Return a value, or what a function or coroutine function returns within so many seconds."""
+async def _resolve(name: str, value: T | Callable[[], T | Awaitable[T]], timeout: float) -> T:
+    """Return a value, or the result of a function; await a coroutine for `timeout` seconds."""
     if not callable(value):
         return value
     result = cast(Callable[[], Any], value)()
     if inspect.isawaitable(result):
-        deadline = asyncio.timeout(seconds)
+        deadline = asyncio.timeout(timeout)
         try:
             async with deadline:
                 result = await result
         except TimeoutError as exc:
             if not deadline.expired():  # raised by the function itself
                 raise
-            raise ConnectError(f"{name}() did not return in open_timeout={seconds} s") from exc
+            raise ConnectError(f"{name}() did not return in open_timeout={timeout} s") from exc
     return cast(T, result)

@@ -18,40 +18,38 @@ __all__ = ["DropStream", "FaultStream", "log_fault"]
 
 
 class DropStream(Stream[Dropped[Any]]):
-    """The messages that a queue dropped; those that nobody observed are counted on the log."""
+    """Emits the messages that a queue dropped; logs how many of them had no observer."""
 
     def __init__(self, dispatcher: Dispatcher, fault: Fault, queue: OfflineQueue) -> None:
         super().__init__(dispatcher, fault)
         self._queue = queue
-        self._reported: dict[str, int] = {}  # by reason, to subscribers or to the log
+        self._reported: dict[str, int] = {}  # by reason: emitted to subscribers, or logged
 
     def report_new(self) -> None:
         """Emit the messages that were dropped since the last call."""
-        if self._queue.has_unreported:
-            observed = self.observed
-            for dropped in self._queue.take_dropped():
-                if observed:  # of very many only the latest are here; the log counts the others
-                    self._reported[dropped.reason] = self._reported.get(dropped.reason, 0) + 1
-                self.emit(dropped)
+        observed = self.observed
+        for dropped in self._queue.take_dropped():
+            if observed:
+                self._reported[dropped.reason] = self._reported.get(dropped.reason, 0) + 1
+            self.emit(dropped)
 
     def log_unobserved(self) -> None:
-        """Log how many were dropped unobserved; called when a connection begins or ends."""
+        """Log how many messages were dropped that no subscriber received since the last call."""
         self.report_new()
         dropped = self._queue.dropped
         unreported = {why: count - self._reported.get(why, 0) for why, count in dropped.items()}
         self._reported = dropped
         counts = ", ".join(f"{count} {why}" for why, count in unreported.items() if count > 0)
         if counts:
-            logger.warning(
-                "a WebSocketSubject dropped messages, and nobody observes its drops: %s", counts
-            )
+            text = "a WebSocketSubject dropped messages, and no subscriber of `drops` got them: %s"
+            logger.warning(text, counts)
 
 
 class FaultStream(RestartableStream[Exception]):
-    """The faults of whichever connection is open, and of channels.
+    """Emits the errors of the open connection and of channels.
 
-    A connection handles a fault by itself if nobody observes its `errors`. So these are subscribed
-    only while somebody subscribes here.
+    It subscribes to the connection's `errors` only while it has subscribers itself: without any,
+    the connection must log an error and close.
     """
 
     def __init__(self, dispatcher: Dispatcher, affinity: LoopAffinity) -> None:
@@ -59,13 +57,13 @@ class FaultStream(RestartableStream[Exception]):
         self._connection: Connection[Any, Any] | None = None
         self._subscription: DisposableBase | None = None
 
-    def follow(self, connection: Connection[Any, Any] | None) -> None:
-        """Report the faults of another connection instead, or of none for now."""
+    def switch_to(self, connection: Connection[Any, Any] | None) -> None:
+        """Emit the errors of a new connection; None if there is none."""
         self._connection = connection
         self._resubscribe()
 
     def report_subscriber(self, error: Exception) -> None:
-        """Report what a subscriber raised, as a fault of the open connection."""
+        """Report what a subscriber raised as an error of the open connection, or log it."""
         scheduler = None if self._connection is None else self._connection.scheduler
         if isinstance(scheduler, ConnectionScheduler):
             scheduler.fault(error)
@@ -73,7 +71,7 @@ class FaultStream(RestartableStream[Exception]):
             log_fault(error)
 
     def report_channel(self, error: Exception, repeated: bool) -> None:
-        """Report a fault of one channel, which leaves the connection and the others running."""
+        """Emit the error of a channel; without subscribers, log it at the first time only."""
         if self.observed:
             self.emit(error)
         elif repeated:
@@ -85,10 +83,9 @@ class FaultStream(RestartableStream[Exception]):
         previous, self._subscription = self._subscription, None
         if self._connection is not None and self.observed:
             self._subscription = self._connection.errors.subscribe(self.emit)
-        if previous is not None:  # only now: a fault in between would be unobserved
+        if previous is not None:  # last, so that no error in between is unobserved
             previous.dispose()
 
 
 def log_fault(error: Exception) -> None:
-    """Log what a subscriber raised while no connection is open."""
     logger.error("a subscriber of a WebSocketSubject raised: %s", error, exc_info=error)

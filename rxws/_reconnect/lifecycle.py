@@ -1,4 +1,4 @@
-"""When a `WebSocketSubject` opens a connection, sends its queue, and closes."""
+"""The states of a `WebSocketSubject`: when it dials, sends its queue, and closes."""
 
 from __future__ import annotations
 
@@ -15,25 +15,22 @@ from rxws._core.streams import Dispatcher, ReplayStream
 from rxws._core.upstream import no_upstreams
 from rxws.status import Closed, Open, Status
 
-from .channels import Channel, ChannelRegistry, PendingMessage
+from .channels import Channel, ChannelRegistry, Finish, PendingMessage
 from .diagnostics import DropStream, FaultStream, log_fault
 from .link import Link, SharedPause
 from .loop_affinity import LoopAffinity
 from .offline_queue import Ending, OfflineQueue
-from .reconnector import Dialer, Reconnector
+from .reconnector import Reconnector, ReconnectorFactory
 
 __all__ = ["SubjectLifecycle"]
 
-Finish = Callable[[Exception | None], bool]
-"""Completes detached subscribers, or fails them; True if one of them has no `on_error`."""
-
 
 class _Phase(enum.Enum):
-    IDLE = enum.auto()  # nothing is open or being opened
-    DIALING = enum.auto()  # a connection is being opened, or the wait for that is running
-    OPENING = enum.auto()  # it is open, and what goes first on it is being collected
-    OPEN = enum.auto()  # the queue is sent as it fills
-    DRAINING = enum.auto()  # nobody is subscribed: it closes when the queue is sent
+    IDLE = enum.auto()  # no reconnector runs
+    DIALING = enum.auto()  # the reconnector dials, or waits before it dials again
+    OPENING = enum.auto()  # a connection is open; `opening` and channels add their first messages
+    OPEN = enum.auto()  # queued messages are sent
+    DRAINING = enum.auto()  # nobody is subscribed: close when the queue is sent
 
 
 class _Owner(Protocol):
@@ -49,11 +46,7 @@ class _Owner(Protocol):
 class SubjectLifecycle:
     """Opens, uses and closes the connections of a subject, on the thread of its `affinity`.
 
-    Only the methods in the section "on any thread" may be called on other threads.
-
-    Args:
-        dialer: Makes a `Reconnector` for each run, that is from the first subscriber to the last.
-        opening: Returns the messages to send first on a connection.
+    On other threads, call only the methods of the section "on any thread".
     """
 
     def __init__(
@@ -62,7 +55,7 @@ class SubjectLifecycle:
         dispatcher: Dispatcher,
         affinity: LoopAffinity,
         queue: OfflineQueue,
-        dialer: Dialer[Any, Any],
+        factory: ReconnectorFactory[Any, Any],
         opening: Callable[[Connection[Any, Any]], Iterable[Any]] | None,
     ) -> None:
         self.dispatcher = dispatcher
@@ -75,28 +68,27 @@ class SubjectLifecycle:
         self.pauses = SharedPause()
         self._owner = owner
         self._affinity = affinity
-        self._dialer = dialer
+        self._factory = factory
         self._opening = opening
         self._phase = _Phase.IDLE
-        self._run: Reconnector[Any, Any] | None = None  # None while idle
-        self._link: Link | None = None  # there while opening, open or draining
+        self._reconnector: Reconnector[Any, Any] | None = None  # None while idle
+        self._link: Link | None = None  # set while opening, open or draining
         self._reconciling = False
         self._pump_scheduled = False
 
     @property
     def connection(self) -> Connection[Any, Any] | None:
-        """The open connection, None if none is."""
         return None if self._link is None else self._link.connection
 
     # --- on any thread ------------------------------------------------------------------------
 
     def on_subscribers_changed(self) -> None:
-        """Somebody has subscribed to the subject, or left; raises where no loop is known."""
+        """Open or close to match demand; raise a RuntimeError if no event loop is known."""
         self._bind(self._owner.observed)
         self._affinity.run(self._reconcile)
 
     def on_channel_changed(self, channel: Channel[Any]) -> None:
-        """Somebody has subscribed to a channel, or left."""
+        """Do the same after a channel's subscribers changed."""
 
         def reconcile() -> None:
             self.channels.reconcile(channel)
@@ -106,7 +98,7 @@ class SubjectLifecycle:
         self._affinity.run(reconcile)
 
     def try_send(self, value: Any) -> bool:
-        """Send a message if nothing waits before it and it leaves at once."""
+        """Send a message now, or return False if it must be queued."""
         link = self._link
         return (
             link is not None
@@ -116,28 +108,25 @@ class SubjectLifecycle:
         )
 
     def pump_soon(self) -> None:
-        """Send the queue and report drops: now if this is the thread, or else soon on it."""
+        """Send the queue and report drops: now on the right thread, soon from another one."""
         if self._affinity.on_thread:
             self._pump()
-        elif not self._pump_scheduled:  # one call sends all that is queued by then
+        elif not self._pump_scheduled:  # that call sends everything queued until it runs
             self._pump_scheduled = True
             self._affinity.run(self._pump)
 
     def report_fault(self, error: Exception) -> None:
-        """Report a fault that pushing a message has caused."""
         self._affinity.run(lambda: self.faults.report_subscriber(error))
 
     def end(self, end: Ending) -> None:
-        """End once the queue is sent; no effect if nothing is open or queued."""
+        """End after the queue is sent, unless the subject is idle and empty, or ends already."""
         self._bind(wanted=False)
         if (self._phase is _Phase.IDLE and not len(self.queue)) or not self.queue.seal(end):
-            _log_unsent_error(end)
+            _log_if_error(end)
         else:
-            self._affinity.run(self._end_if_empty)
+            self._affinity.run(self._end_if_all_sent)
 
     def dispose(self) -> None:
-        """Dispose all channels, and close."""
-
         def dispose() -> None:
             for channel in self.channels:
                 channel.dispose()
@@ -147,7 +136,7 @@ class SubjectLifecycle:
         self._affinity.run(dispose)
 
     def _bind(self, wanted: bool) -> None:
-        """Leave a closed event loop, and find one for the first subscriber."""
+        """Forget a closed event loop; for the first subscriber, move to the running one."""
         if self._affinity.closed:
             self._detach_from_loop()
         if wanted and self._phase is _Phase.IDLE:
@@ -162,7 +151,7 @@ class SubjectLifecycle:
     def _reconcile(self) -> None:
         """Open or close the connection to match demand.
 
-        A subscriber notified here may subscribe or leave in turn, so the check repeats until
+        A subscriber notified here may subscribe or unsubscribe in turn, so the check repeats until
         nothing changes.
         """
         if self._reconciling:
@@ -175,10 +164,10 @@ class SubjectLifecycle:
             self._reconciling = False
 
     def _step(self) -> bool:
-        """Return whether there was anything to do."""
+        """Take one step; return False if the connection matches demand already."""
         match self._wanted, self._phase:
             case True, _Phase.IDLE:
-                self._start_run()
+                self._start_reconnector()
             case True, _Phase.DRAINING:
                 self._phase = _Phase.OPEN
             case False, _Phase.OPEN:
@@ -186,45 +175,45 @@ class SubjectLifecycle:
                 assert self._link is not None
                 self._link.pump()
             case False, _Phase.DIALING | _Phase.OPENING:
-                self._stop_run()
+                self._stop_reconnector()
             case _:
                 return False
         return True
 
-    def _start_run(self) -> None:
+    def _start_reconnector(self) -> None:
         observer = Observer(self._on_connection, self._on_end, self._on_end)
         with no_upstreams():
-            self._run = self._dialer(observer, self._on_status, self._affinity.scheduler)
+            self._reconnector = self._factory(observer, self._on_status, self._affinity.scheduler)
             self._phase = _Phase.DIALING
-            self._run.start()
+            self._reconnector.start()
 
-    def _stop_run(self) -> None:
-        """Close with 1000; the next run sends what is still queued."""
-        run, self._run = self._run, None
+    def _stop_reconnector(self) -> None:
+        """Close with 1000; messages still queued are sent on the next connection."""
+        reconnector, self._reconnector = self._reconnector, None
         self._phase = _Phase.IDLE
         if not len(self.queue):
             self.queue.unseal()
-        assert run is not None
-        run.dispose()
+        assert reconnector is not None
+        reconnector.dispose()
 
     def _detach_from_loop(self) -> None:
-        """Forget what ran on a closed loop, where nothing can be disposed any more."""
-        self._run = None
+        """Forget the reconnector and the link: their loop is closed, so they cannot be disposed."""
+        self._reconnector = None
         self._phase = _Phase.IDLE
         self._pump_scheduled = False
         self._release_link()
         if not isinstance(self.current_status, Closed):
             self._set_status(Closed(None))
 
-    def _end_if_empty(self) -> None:
+    def _end_if_all_sent(self) -> None:
         if self._link is not None:
             self._pump()
-        elif self._run is not None and not len(self.queue):
+        elif self._reconnector is not None and not len(self.queue):
             assert self.queue.end is not None
-            _log_unsent_error(self.queue.end)
-            # First: a subscriber that the status `Closed` brings belongs to the next run.
+            _log_if_error(self.queue.end)
+            # Before `Closed` is emitted: an observer of `status` may then subscribe again.
             detached = self._detach_subscribers()
-            self._stop_run()
+            self._stop_reconnector()
             _finish(detached, None)
 
     def _detach_subscribers(self) -> list[Finish]:
@@ -234,11 +223,11 @@ class SubjectLifecycle:
 
     @property
     def sending(self) -> bool:
-        """Whether channels may send: `subscribe_all` was called for the open connection."""
+        """Whether `subscribe_all` has run for the open connection; until then, channels wait."""
         return self._link is not None and self._link.active
 
     def send(self, message: Any) -> None:
-        """Send a message of a channel's user, on any connection."""
+        """Send a message that a user pushed into a channel, or queue it."""
         self._owner.on_next(message)
 
     def send_pinned(self, message: Any) -> PendingMessage | None:
@@ -257,29 +246,27 @@ class SubjectLifecycle:
             self.drops.report_new()
 
     def on_all_sent(self) -> None:
-        """Nothing waits any more; called at the end of each `Link.pump`."""
+        """Close if the subject ends or nobody is subscribed; called when `Link.pump` sent all."""
         self.drops.log_unobserved()
         link, end = self._link, self.queue.end
-        if link is not None and end is not None and not link.ended:
-            assert self._run is not None
-            self._run.stop_redialing()
-            link.end(end)
+        if link is not None and end is not None and not link.closing:
+            assert self._reconnector is not None
+            self._reconnector.stop_redialing()
+            link.close(end)
         if self._phase is _Phase.DRAINING:
-            self._stop_run()
+            self._stop_reconnector()
 
-    # --- what a run reports -------------------------------------------------------------------
+    # --- called by the link, the channels and the reconnector ---------------------------------
 
     def on_value(self, value: Any) -> None:
-        """A message came in."""
         self._owner.deliver(value)
         self.channels.deliver(value)
 
     def on_channel_fault(self, error: Exception, repeated: bool) -> None:
-        """A subscriber or a function of a channel has raised, for the first time or again."""
         self.faults.report_channel(error, repeated)
 
     def _on_status(self, status: Status) -> None:
-        if isinstance(status, Open):  # emitted when `connection` is set
+        if isinstance(status, Open):  # `_on_connection` emits it, once `connection` is set
             return
         if isinstance(status, Closed):
             self._release_link()
@@ -287,11 +274,11 @@ class SubjectLifecycle:
                 self._phase = _Phase.DIALING
         self._set_status(status)
         if isinstance(status, Closed) and self._phase is _Phase.DIALING and not self._wanted:
-            self._stop_run()
+            self._stop_reconnector()
 
     def _set_status(self, status: Status) -> None:
         self.current_status = status
-        if not isinstance(status, Open):  # then it is logged when the queue was sent
+        if not isinstance(status, Open):  # if open, `on_all_sent` logs them
             self.drops.log_unobserved()
         self.status.emit(status)
 
@@ -307,8 +294,8 @@ class SubjectLifecycle:
         except Exception as exc:
             error = OpeningError(f"opening= failed on a new connection: {exc!r}")
             error.__cause__ = exc
-            assert self._run is not None
-            self._run.stop_redialing(error)
+            assert self._reconnector is not None
+            self._reconnector.stop_redialing(error)
             connection.outgoing.on_error(error)
             return
         if not self._is_current(link):
@@ -322,7 +309,7 @@ class SubjectLifecycle:
             self._pump()
 
     def _is_current(self, link: Link) -> bool:
-        """Whether the callbacks of users have left the link open and wanted."""
+        """Whether the link is still open and wanted after a user's callback ran."""
         return self._link is link and self._wanted
 
     def _release_link(self) -> None:
@@ -332,20 +319,20 @@ class SubjectLifecycle:
         self.channels.forget_all()
 
     def _on_end(self, error: Exception | None = None) -> None:
-        self._run = None
+        self._reconnector = None
         self._phase = _Phase.IDLE
         self.queue.unseal()
         _finish(self._detach_subscribers(), error)
 
 
 def _finish(detached: list[Finish], error: Exception | None) -> None:
-    unhandled = [finish(error) for finish in detached]  # not in `any`, which stops at the first
+    unhandled = [finish(error) for finish in detached]  # a list: `any` would stop at the first
     if any(unhandled):
         logger.error(
             "a WebSocketSubject failed, and no on_error handles it: %s", error, exc_info=error
         )
 
 
-def _log_unsent_error(end: Ending) -> None:
+def _log_if_error(end: Ending) -> None:
     if isinstance(end, Exception):
-        logger.error("on_error was called with no connection to close: %s", end, exc_info=end)
+        logger.error("on_error could not close a connection with this error: %s", end, exc_info=end)

@@ -1,7 +1,7 @@
 """One connection that a `WebSocketSubject` uses.
 
-A message is taken out of the queue only if it leaves for the socket at once. So when a connection
-dies, none of the messages that are still queued was sent.
+A message stays in the queue until the socket takes it. So if the connection is lost, no queued
+message was sent, and all of them can be sent on the next connection.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import enum
 import threading
 from collections import deque
-from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from reactivex.abc import DisposableBase
 from reactivex.internal import noop
@@ -18,6 +18,8 @@ from reactivex.internal import noop
 from rxws._core.connection import Close, Connection, Pausable
 from rxws._core.schedulers import call_later
 from rxws._core.upstream import no_upstreams
+from rxws._session.flow import FlowControl
+from rxws._session.outgoing import Outgoing
 from rxws._session.read_gate import Hold
 
 from .diagnostics import FaultStream
@@ -35,28 +37,28 @@ class SharedPause:
         self._flow: Pausable | None = None
 
     def pause(self) -> DisposableBase:
-        """Pause reading until the returned object is disposed."""
-        handle = Hold(self._resume)
+        """Pause reading until the result is disposed."""
+        hold = Hold(self._resume)
         with self._lock:
-            self._pauses[handle] = None if self._flow is None else self._flow.pause()
-        return handle
+            self._pauses[hold] = None if self._flow is None else self._flow.pause()
+        return hold
 
-    def follow(self, flow: Pausable | None) -> None:
-        """Pause another connection instead, or none for now."""
+    def switch_to(self, flow: Pausable | None) -> None:
+        """Apply the pauses to a new connection; None if there is none."""
         with self._lock:
             self._flow = flow
-            # The pauses of the last connection need no release: it is closing.
-            for handle in self._pauses:
-                self._pauses[handle] = None if flow is None else flow.pause()
+            # The previous connection is closing, so its own pauses need no release.
+            for hold in self._pauses:
+                self._pauses[hold] = None if flow is None else flow.pause()
 
-    def _resume(self, handle: object) -> None:
+    def _resume(self, hold: object) -> None:
         with self._lock:
-            pause = self._pauses.pop(handle, None)
+            pause = self._pauses.pop(hold, None)
         if pause is not None:
             pause.dispose()
 
 
-_FIRST = -1.0  # less than every position in the queue
+_FIRST = -1  # below every position in the queue
 
 
 class _Pinned(enum.Enum):
@@ -65,44 +67,19 @@ class _Pinned(enum.Enum):
     WITHDRAWN = enum.auto()
 
 
+@dataclass(slots=True, eq=False)
 class PinnedMessage:
     """A message for one connection, which is never sent on another."""
 
-    __slots__ = ("message", "order", "state")
-
-    def __init__(self, message: Any, order: float) -> None:
-        self.message = message
-        self.order = order
-        self.state = _Pinned.WAITING
+    message: Any
+    position: int
+    state: _Pinned = _Pinned.WAITING
 
     def withdraw(self) -> bool:
         """See `PendingMessage.withdraw`."""
         if self.state is _Pinned.WAITING:
             self.state = _Pinned.WITHDRAWN
         return self.state is _Pinned.WITHDRAWN
-
-
-@runtime_checkable
-class _DirectSender(Protocol):
-    """The port to a connection's `outgoing`; see `Outgoing`."""
-
-    def try_send(self, value: Any, /) -> bool | None: ...
-
-
-class _SendBuffer(Protocol):
-    """The port to the send buffer behind a connection's `flow`; see `SendBuffer`."""
-
-    on_drained: Callable[[], object]
-
-    @property
-    def ready(self) -> bool: ...
-    def set_external_backlog(self, waiting: int, /) -> None: ...
-
-
-@runtime_checkable
-class _BufferedFlow(Protocol):
-    @property
-    def send_buffer(self) -> _SendBuffer: ...
 
 
 class _Owner(Protocol):
@@ -117,39 +94,39 @@ class _Owner(Protocol):
 
 
 class Link:
-    """One connection that its owner attaches, starts and stops, in this order.
+    """One connection. Its owner must call `attach`, `start` and `stop`, in this order.
 
-    Messages leave in the order in which they were pushed; those pinned before `start` go first.
+    Messages pinned before `start` are sent first, all others in the order they were pushed in.
     """
 
     def __init__(self, connection: Connection[Any, Any], owner: _Owner) -> None:
         outgoing, flow = connection.outgoing, connection.flow
-        if not (isinstance(outgoing, _DirectSender) and isinstance(flow, _BufferedFlow)):
+        if not (isinstance(outgoing, Outgoing) and isinstance(flow, FlowControl)):
             raise TypeError(f"{connection!r} was not opened by rxws")
         self.connection = connection
         self.active = False  # between `start` and `stop`
-        self.ended = False  # whether the end of the queue was sent
-        self._outgoing: _DirectSender = outgoing
+        self.closing = False  # whether `close` was called
+        self._outgoing: Outgoing[Any] = outgoing
         self._send_buffer = flow.send_buffer
         self._owner = owner
         self._queue = owner.queue
         self._pinned: deque[PinnedMessage] = deque()
         self._pumping = False
-        self._scheduled: DisposableBase | None = None  # a pump that is to come
+        self._next_pump: DisposableBase | None = None  # scheduled by `_on_drained`
         self._incoming: DisposableBase | None = None
 
     def attach(self) -> None:
-        """Receive messages and faults, and apply the pauses."""
+        """Subscribe to the messages and errors of the connection, and apply the pauses."""
         connection = self.connection
         with no_upstreams():
             self._incoming = connection.incoming.subscribe(
                 self._owner.on_value, noop, noop, scheduler=connection.scheduler
             )
-        self._owner.pauses.follow(connection.flow)
-        self._owner.faults.follow(connection)
+        self._owner.pauses.switch_to(connection.flow)
+        self._owner.faults.switch_to(connection)
 
     def start(self) -> None:
-        """Send from the next `pump` on."""
+        """Allow `try_send` and `pump` to send."""
         self.active = True
         self._send_buffer.on_drained = self._on_drained
 
@@ -160,34 +137,34 @@ class Link:
             self._send_buffer.on_drained = noop
             self._send_buffer.set_external_backlog(0)
         self._pinned.clear()
-        for subscription in (self._scheduled, self._incoming):
+        for subscription in (self._next_pump, self._incoming):
             if subscription is not None:
                 subscription.dispose()
-        self._owner.pauses.follow(None)
-        self._owner.faults.follow(None)
+        self._owner.pauses.switch_to(None)
+        self._owner.faults.switch_to(None)
 
     def pin(self, message: Any) -> PinnedMessage:
         """Queue a message for this connection only."""
-        # Otherwise withdrawn messages would pile up while the peer reads nothing.
+        # Withdrawn messages must not pile up while the peer reads nothing.
         while self._pinned and self._pinned[-1].state is _Pinned.WITHDRAWN:
             self._pinned.pop()
-        pinned = PinnedMessage(message, self._queue.next_order() if self.active else _FIRST)
+        pinned = PinnedMessage(message, self._queue.next_position() if self.active else _FIRST)
         self._pinned.append(pinned)
         return pinned
 
     def try_send(self, value: Any) -> bool:
-        """Send a message if it leaves at once, and otherwise do nothing."""
+        """Send a message now, or return False if it must be queued."""
         if not self.active or self._pinned or len(self._queue) or not self._send_buffer.ready:
             return False
         return self._send(value) is not False
 
     def pump(self) -> None:
-        """Send waiting messages until one does not leave at once."""
+        """Send queued and pinned messages until the socket takes no more."""
         if self._pumping or not self.active:
             return
         self._pumping = True
         try:
-            all_sent = self._send_waiting()
+            all_sent = self._send_until_full()
         finally:
             self._pumping = False
         if self.active:
@@ -195,16 +172,15 @@ class Link:
             if all_sent:
                 self._owner.on_all_sent()
 
-    def end(self, end: Close | Exception) -> None:
-        """Close the connection with what ends the queue."""
-        self.ended = True
+    def close(self, end: Close | Exception) -> None:
+        self.closing = True
         if isinstance(end, Close):
             self.connection.outgoing.on_next(end)
         else:
             self.connection.outgoing.on_error(end)
 
-    def _send_waiting(self) -> bool:
-        """Return whether all messages were sent."""
+    def _send_until_full(self) -> bool:
+        """Return False if the socket took no more before all messages were sent."""
         while self.active and not self._is_empty():
             if not self._send_buffer.ready:
                 return False
@@ -223,18 +199,21 @@ class Link:
         return True
 
     def _is_empty(self) -> bool:
+        """Remove withdrawn and expired messages, and return whether none is left."""
         while self._pinned and self._pinned[0].state is _Pinned.WITHDRAWN:
             self._pinned.popleft()
-        return not self._pinned and self._queue.peek() is None
+        return not self._pinned and self._queue.first_position() is None
 
     def _next_pinned(self) -> PinnedMessage | None:
-        """Take the first pinned message if it comes before the queue's first."""
+        """Remove and return the first pinned message if it was pinned before the queue's first."""
         if not self._pinned:
             return None
-        queued = self._queue.peek()
-        return self._pinned.popleft() if queued is None or self._pinned[0].order < queued else None
+        queued = self._queue.first_position()
+        is_next = queued is None or self._pinned[0].position < queued
+        return self._pinned.popleft() if is_next else None
 
     def _send(self, value: Any) -> bool | None:
+        """Count what `Outgoing.try_send` did with a message, and return its result."""
         sent = self._outgoing.try_send(value)
         if sent:
             self._queue.sent += 1
@@ -243,10 +222,10 @@ class Link:
         return sent
 
     def _on_drained(self) -> None:
-        """Pump in the next turn: the transport may be in the middle of writing."""
-        if self._scheduled is None and (self._pinned or len(self._queue)):
-            self._scheduled = call_later(self.connection.scheduler, 0, self._pump_scheduled)
+        """Pump in the loop's next turn: the transport may be in the middle of a write."""
+        if self._next_pump is None and (self._pinned or len(self._queue)):
+            self._next_pump = call_later(self.connection.scheduler, 0, self._run_next_pump)
 
-    def _pump_scheduled(self) -> None:
-        self._scheduled = None
+    def _run_next_pump(self) -> None:
+        self._next_pump = None
         self.pump()

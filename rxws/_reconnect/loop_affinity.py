@@ -1,4 +1,4 @@
-"""The thread and the event loop that a `WebSocketSubject` lives on."""
+"""The thread and the event loop on which a `WebSocketSubject` runs."""
 
 from __future__ import annotations
 
@@ -16,41 +16,36 @@ __all__ = ["LoopAffinity"]
 
 
 class LoopAffinity:
-    """Runs calls on the thread of a scheduler.
+    """Runs calls on one thread: the current one if you pass a scheduler, else the event loop's.
 
-    Args:
-        scheduler: The scheduler, whose thread is the current one. None for the running event loop,
-            or, if none is running, for the one that runs when `bind` is called.
-
-    Attributes:
-        scheduler: The scheduler, None as long as there is none.
-        seconds: Returns the time in seconds, even before there is a scheduler.
+    The event loop is the one that is running now, or else the one that is running when `bind` is
+    called. Until then `scheduler` is None.
     """
 
     def __init__(self, scheduler: SchedulerBase | None) -> None:
         self._fixed = scheduler is not None
         self._thread = get_ident()
-        # The loops of asyncio and uvloop use the monotonic clock.
+        # The monotonic clock is also that of asyncio's and uvloop's loops.
         self.seconds = time.monotonic if scheduler is None else seconds_of(scheduler)
         self.scheduler = scheduler or _running()
 
     @property
     def on_thread(self) -> bool:
-        """Whether this is the thread, or there is no scheduler yet."""
+        """Whether `run` calls directly: on the thread, or before there is a scheduler."""
         if isinstance(self.scheduler, LoopScheduler):
             return self.scheduler.on_thread
         return self.scheduler is None or get_ident() == self._thread
 
     @property
     def closed(self) -> bool:
-        """Whether the event loop is closed, so that nothing will run on it again."""
+        """Whether the event loop is closed, so that nothing can run on it any more."""
         return isinstance(self.scheduler, LoopScheduler) and self.scheduler.closed
 
     def bind(self) -> None:
-        """Move to the event loop that is running here, if any; only while nothing is open.
+        """Move to the running event loop, if any; only while nothing is open.
 
         Raises:
-            RuntimeError: No event loop is running here, and none is known from before.
+            RuntimeError: No event loop is running, and none is known from before.
         """
         if self._fixed:
             return
@@ -63,7 +58,7 @@ class LoopAffinity:
             )
 
     def run(self, action: Callable[[], object]) -> None:
-        """Call now if this is the thread, or else soon on it, unless its loop is closed."""
+        """Call now on the thread, soon from another one, and not at all if its loop is closed."""
         if self.on_thread:
             action()
             return

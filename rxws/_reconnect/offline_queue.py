@@ -38,9 +38,9 @@ QueueOverflow: TypeAlias = _Named | Latest
 """Which message is dropped when the queue is full; see `rxws.overflow`."""
 
 Ending = Close | Exception
-"""What ends the queue: a `Close`, or the error given to `on_error`."""
+"""How a subject ends: with a `Close`, or with the error given to `on_error`."""
 
-_MAX_UNREPORTED = 1000  # dropped messages that are kept until they are reported
+_MAX_UNREPORTED = 1000  # dropped messages that are kept for `drops`
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,32 +87,19 @@ class SubjectStats:
     dropped: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
+@dataclass(slots=True, eq=False)
 class QueuedMessage:
-    """A message in the queue, and its position in the order of all."""
-
-    __slots__ = ("key", "order", "since", "size", "value")
-
-    def __init__(self, value: Any, size: int, key: Hashable, since: float, order: float) -> None:
-        self.value = value
-        self.size = size
-        self.key = key
-        self.since = since
-        self.order = order
+    value: Any
+    size: int
+    key: Hashable
+    queued_at: float
+    position: int  # in the order in which messages were pushed
 
 
 class OfflineQueue:
-    """Messages in their order, and the end that follows them.
+    """Messages in the order they were pushed in; see `SubjectOptions` for the bounds.
 
-    Args:
-        bound: Bytes that may wait; each message counts 128 bytes more than its payload. A message
-            of any size may wait alone.
-        policy: Which message is dropped above that.
-        ttl: Seconds that a message may wait, None for no limit.
-        seconds: Returns the time in seconds.
-
-    Attributes:
-        sent: Messages that were sent, as counted by the one who sends them.
-        end: What follows the messages, if anything.
+    A single message is accepted whatever its size.
     """
 
     def __init__(
@@ -128,14 +115,14 @@ class OfflineQueue:
             raise TypeError(f"ttl={ttl!r} is not a number of seconds; use None for no limit")
         if ttl is not None and not ttl > 0:
             raise ValueError(f"ttl={ttl!r}: use a number of seconds above 0, or None")
-        self.sent = 0
-        self.end: Ending | None = None
+        self.sent = 0  # counted by `Link`
+        self.end: Ending | None = None  # follows the last message
         self._bound = bound
         self._policy = policy
         self._ttl = ttl
         self._seconds = seconds
         self._lock = threading.Lock()
-        self._order = count()
+        self._positions = count()
         self._queue: BoundedQueue[QueuedMessage] = make_queue(policy)
         self._dropped: dict[str, int] = {}
         self._unreported: deque[Dropped[Any]] = deque(maxlen=_MAX_UNREPORTED)
@@ -145,43 +132,32 @@ class OfflineQueue:
 
     @property
     def bytes(self) -> int:
-        """Bytes of the payloads."""
+        """The bytes of the payloads."""
         return self._queue.bytes
 
     @property
-    def cost(self) -> int:
-        """Bytes that count towards the bound."""
-        return self._queue.cost
-
-    @property
     def dropped(self) -> dict[str, int]:
-        """How many messages were dropped, by reason."""
+        """The number of dropped messages by reason."""
         with self._lock:
             return dict(self._dropped)
 
     @property
     def stats(self) -> SubjectStats:
-        """All counts."""
         return SubjectStats(self.sent, len(self), self.bytes, self.dropped)
 
-    @property
-    def has_unreported(self) -> bool:
-        """Whether `take_dropped` would return anything."""
-        return bool(self._unreported)
-
     def take_dropped(self) -> list[Dropped[Any]]:
-        """Return the messages dropped since the last call, at most the latest 1000."""
+        """Return the messages dropped since the last call, but at most the latest 1000."""
         with self._lock:
             dropped = list(self._unreported)
             self._unreported.clear()
             return dropped
 
-    def next_order(self) -> int:
-        """Return a position behind all those given out so far."""
-        return next(self._order)
+    def next_position(self) -> int:
+        """Return a position after all messages that were queued so far."""
+        return next(self._positions)
 
     def put(self, value: Any, size: int) -> None:
-        """Queue a message of so many bytes, or drop what the policy says.
+        """Queue a message; if the queue is full, drop one as the policy says.
 
         Raises:
             EncodeError: The key function of the policy failed.
@@ -199,16 +175,16 @@ class OfflineQueue:
                 if len(queue) and queue.cost + size + OVERHEAD > self._bound:
                     self._drop(value, "overflow")
                     return
-            message = QueuedMessage(value, size, key, now, next(self._order))
+            message = QueuedMessage(value, size, key, now, next(self._positions))
             replaced = queue.put(message, key)
             if replaced is not None:
                 self._drop(replaced.value, "conflated")
-                message.order = replaced.order
+                message.position = replaced.position
             for dropped in queue.trim(self._bound, key):
                 self._drop(dropped.value, "overflow")
 
     def seal(self, end: Ending) -> bool:
-        """Accept no more messages; return False if an end was set before."""
+        """Drop messages pushed from now on; return False if there is an end already."""
         with self._lock:
             first = self.end is None
             if first:
@@ -216,34 +192,33 @@ class OfflineQueue:
             return first
 
     def unseal(self) -> None:
-        """Accept messages again."""
         self.end = None
 
-    def peek(self) -> float | None:
-        """Return the position of the first message that has not expired."""
+    def first_position(self) -> int | None:
+        """Drop expired messages, and return the position of the first one left."""
         with self._lock:
             self._drop_expired(self._seconds())
-            return self._queue.first().order if len(self._queue) else None
+            return self._queue.first().position if len(self._queue) else None
 
     def take(self) -> QueuedMessage | None:
-        """Remove and return the first message that has not expired."""
+        """Drop expired messages, then remove and return the first one left."""
         with self._lock:
             self._drop_expired(self._seconds())
             return self._queue.pop() if len(self._queue) else None
 
-    def put_back(self, waiting: QueuedMessage) -> None:
-        """Undo a `take`, unless a newer message with the same key was queued since."""
+    def put_back(self, message: QueuedMessage) -> None:
+        """Undo a `take`; drop the message if a newer one with its key was queued since."""
         with self._lock:
-            if not self._queue.put_back(waiting, waiting.key):
-                self._drop(waiting.value, "conflated")
+            if not self._queue.put_back(message, message.key):
+                self._drop(message.value, "conflated")
 
     def drop(self, value: Any, reason: Reason) -> None:
-        """Count and report a message that is not in the queue as dropped."""
+        """Count and report a dropped message that is not in the queue."""
         with self._lock:
             self._drop(value, reason)
 
     def clear(self) -> None:
-        """Drop all messages, and the end."""
+        """Drop all messages, and accept new ones."""
         with self._lock:
             while len(self._queue):
                 self._drop(self._queue.pop().value, "closed")
@@ -251,7 +226,7 @@ class OfflineQueue:
 
     def _drop_expired(self, now: float) -> None:
         if self._ttl is not None:
-            while len(self._queue) and now - self._queue.first().since > self._ttl:
+            while len(self._queue) and now - self._queue.first().queued_at > self._ttl:
                 self._drop(self._queue.pop().value, "expired")
 
     def _drop(self, value: Any, reason: Reason) -> None:
@@ -260,10 +235,10 @@ class OfflineQueue:
 
 
 def payload_size(codec: Codec[Any, Any], value: Any) -> int:
-    """Return the bytes of a message's payload, estimated if the codec cannot encode it."""
+    """Return a payload's size in bytes, or an estimate if the codec cannot encode it."""
     if isinstance(value, str | bytes):
         return size(value)
     try:
         return len(encode(codec, value)[1])
-    except EncodeError:  # reported when it is sent: the connection's codec may be another one
+    except EncodeError:  # try_send reports it; a connection's codec may accept it
         return sys.getsizeof(value)

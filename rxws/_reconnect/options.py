@@ -30,7 +30,8 @@ class ReconnectOptions(DialOptions, total=False):
 
     - `headers`: as for `connect`, or a function (or coroutine function) that returns them and is
       called before each attempt.
-    - `open_timeout`: seconds for the whole handshake, and as many for each such function.
+    - `open_timeout`: seconds for the whole handshake, and again for each function you pass as `url`
+      or `headers`.
     - `backoff`: returns an iterator of waits in seconds; see `rxws.backoff`.
     - `retryable`: returns whether to dial again after an error; by default
       `rxws.backoff.is_retryable`.

@@ -1,6 +1,6 @@
-"""The redial loop: one stream of connections, made of single dials.
+"""The redial loop: it subscribes to a dial again and again, and emits every connection.
 
-A dial is any cold Observable that emits one connection when it is open, or fails.
+A dial is a cold Observable that tries once: it emits one open connection, or fails.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from threading import get_ident
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, TypeAlias
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import SingleAssignmentDisposable
 
 from rxws._core.checks import check_seconds
-from rxws._core.connection import Close, Connection
+from rxws._core.connection import Close, Connection, In, Out
 from rxws._core.errors import ConnectionClosed
 from rxws._core.log import logger
 from rxws._core.loop_scheduler import LoopScheduler
@@ -26,25 +26,23 @@ from rxws.backoff import DEFAULT, Backoff, is_retryable, retry_after
 from rxws.closing import is_clean
 from rxws.status import Closed, Connecting, Open, Status, Waiting, moved
 
-__all__ = ["Dialer", "ReconnectPolicy", "Reconnector", "observable_of", "reconnector_of"]
-
-In = TypeVar("In")
-Out = TypeVar("Out")
+__all__ = [
+    "ReconnectPolicy",
+    "Reconnector",
+    "ReconnectorFactory",
+    "factory_for_dial",
+    "to_observable",
+]
 
 OnStatus: TypeAlias = Callable[[Status], object] | None
 
-# A final close with one of these completes; with any other code it fails.
+# If the last connection closes with one of these, the stream completes; otherwise it fails.
 _COMPLETES = frozenset({1000, 1005})
 
 
 @dataclass(frozen=True, slots=True)
 class ReconnectPolicy:
-    """When to dial again; see `ReconnectOptions`.
-
-    Raises:
-        TypeError: `backoff` or `retryable` is not callable.
-        ValueError: `stable_after` is out of range.
-    """
+    """When to dial again; see `ReconnectOptions`."""
 
     backoff: Backoff = DEFAULT
     retryable: Callable[[Exception], bool] = is_retryable
@@ -59,17 +57,14 @@ class ReconnectPolicy:
 
 
 class Reconnector(DisposableBase, Generic[In, Out]):
-    """One subscription: dials, emits the connection, and dials again when that is closed.
+    """One subscription: dials, emits the connection, and dials again when it closes.
 
     Create and use it on the scheduler's thread; only `dispose` may be called on any thread.
 
     Args:
-        dial: Dials once for each subscription.
-        observer: Notified of each connection while it is open, and of the end.
-        policy: When to dial again.
         scheduler: Runs the waits; by default the running event loop.
-        on_status: Called with every status after the first, which is `Closed(None)`.
-        on_end: Called once, at the end before `observer` is notified, or by `dispose`.
+        on_status: Called with every status but the first, `Closed(None)`.
+        on_end: Called once: by `dispose`, or at the end before the observer is notified.
     """
 
     def __init__(
@@ -82,7 +77,7 @@ class Reconnector(DisposableBase, Generic[In, Out]):
         on_end: Callable[[], object] | None = None,
     ) -> None:
         self._dial = dial
-        self._observer: ObserverBase[Connection[In, Out]] | None = observer  # None: it has ended
+        self._observer: ObserverBase[Connection[In, Out]] | None = observer  # None after the end
         self._policy = policy
         self._scheduler = scheduler or LoopScheduler.running()
         self._on_status = on_status
@@ -91,13 +86,13 @@ class Reconnector(DisposableBase, Generic[In, Out]):
         self._thread = get_ident()
         self._status: Status = Closed(None)
         self._attempt = 0
-        self._delays: Iterator[float] | None = None  # since the first failure of a series
-        self._opened = 0.0  # when the connection was
-        self._connection: Connection[In, Out] | None = None  # to be closed by `dispose`
+        self._delays: Iterator[float] | None = None  # None before a series of failures
+        self._opened_at = 0.0
+        self._connection: Connection[In, Out] | None = None  # set if `dispose` must close it
         self._redials = True
         self._disposed = False
-        self._error: Exception | None = None  # what `stop_redialing` was given
-        # Of the current status: the dial and the connection's `closed`, or the timer.
+        self._final_error: Exception | None = None  # given to `stop_redialing`
+        # The dial while connecting, also `connection.closed` while open, the timer while waiting.
         self._subscriptions: list[DisposableBase] = []
 
     @property
@@ -105,26 +100,27 @@ class Reconnector(DisposableBase, Generic[In, Out]):
         return self._observer is None
 
     def start(self) -> None:
-        """Dial."""
+        """Dial, for the first time or after a wait."""
+        self._subscriptions = []
         self._attempt += 1
         self._set_status(Connecting(self._attempt))
-        if self._ended:  # disposed by a subscriber of the status
+        if self._ended:  # disposed by an observer of the status
             return
-        # A dial may notify before `subscribe` returns what to dispose.
+        # A dial may emit or fail before `subscribe` returns.
         dialing = SingleAssignmentDisposable()
         self._subscriptions = [dialing]
         dialing.disposable = self._dial.subscribe(
-            self._on_open, self._on_failed, self._on_nothing, scheduler=self._scheduler
+            self._on_open, self._on_dial_failed, self._on_dial_completed, scheduler=self._scheduler
         )
 
     def stop_redialing(self, error: Exception | None = None) -> None:
-        """Make the open connection, which this side closes now, the last one.
+        """Do not dial again after the open connection, which the caller is about to close.
 
-        Without an `error` to end with, it completes if this side closed first or the close is
-        clean. Otherwise it fails with a `ConnectionClosed`.
+        The stream then fails with `error`. Without an error, it completes if this side closed first
+        or the close is clean, and fails with a `ConnectionClosed` otherwise.
         """
         self._redials = False
-        self._error = error
+        self._final_error = error
 
     def dispose(self) -> None:
         """Close an open connection with 1000, and stop dialing and waiting; on any thread."""
@@ -133,17 +129,17 @@ class Reconnector(DisposableBase, Generic[In, Out]):
             return
         try:
             call_later(self._scheduler, 0, self._dispose)
-        except RuntimeError:  # there is nothing left to close
+        except RuntimeError:  # the connection ended with its loop
             logger.debug("dropped a call from another thread: the loop is closed")
 
-    # --- what the dial and the connection report ----------------------------------------------
+    # --- called by the dial and the connection ------------------------------------------------
 
     def _on_open(self, connection: Connection[In, Out]) -> None:
         if not isinstance(self._status, Connecting):
             logger.warning("closing %r: a dial may open only one connection", connection)
             connection.outgoing.on_next(Close())
             return
-        self._opened = self._seconds()
+        self._opened_at = self._seconds()
         self._set_status(Open(connection.handshake))
         failed: Exception | None = None
         if self._observer is not None:
@@ -151,45 +147,45 @@ class Reconnector(DisposableBase, Generic[In, Out]):
                 self._observer.on_next(connection)
             except Exception as exc:
                 failed = exc
-        # `dispose` closes it only from here on: if a subscriber disposes and raises, 1011 is sent.
+        # `_connection` is not set yet: if the observer disposes and then raises, 1011 is sent.
         if failed is not None:
             connection.outgoing.on_error(failed)  # 1011 and a log entry, as for a handler
         elif self._observer is None:
             connection.outgoing.on_next(Close())
         if self._observer is not None:
             self._connection = connection
-            # If it is closed by now, this notifies before it returns.
+            # If the connection is closed already, `subscribe` calls `_on_closed` before it returns.
             closed = SingleAssignmentDisposable()
             self._subscriptions.append(closed)
             closed.disposable = connection.closed.subscribe(
                 self._on_closed, scheduler=self._scheduler
             )
 
-    def _on_failed(self, error: Exception) -> None:
+    def _on_dial_failed(self, error: Exception) -> None:
         if isinstance(self._status, Connecting):
             self._retry(error)
-        else:  # as an `ops.timeout` above the dial does
+        else:  # for example by an `ops.timeout` applied to the dial
             logger.warning("a dial failed after its connection was opened: %r", error)
 
-    def _on_nothing(self) -> None:
+    def _on_dial_completed(self) -> None:
         if isinstance(self._status, Connecting):
             self._end(None, None)
 
     def _on_closed(self, close: Close) -> None:
-        if self._seconds() - self._opened >= self._policy.stable_after:
+        if self._seconds() - self._opened_at >= self._policy.stable_after:
             self._attempt = 0
             self._delays = None
         self._retry(ConnectionClosed(close), close)
 
-    # --- what follows -------------------------------------------------------------------------
+    # --- retries ------------------------------------------------------------------------------
 
     def _retry(self, cause: Exception, close: Close | None = None) -> None:
         """Wait for the next attempt, or end."""
         self._release()
         if close is not None and not self._redials:
-            _note(cause, "Not retried: this side closed the connection.")
+            _add_note_once(cause, "Not retried: this side closed the connection.")
             completes = close.by == "local" or is_clean(close)
-            self._end(close, self._error or (None if completes else cause))
+            self._end(close, self._final_error or (None if completes else cause))
             return
         try:
             delay = self._delay(cause)
@@ -206,39 +202,35 @@ class Reconnector(DisposableBase, Generic[In, Out]):
         if not self._ended:
             self._set_status(Waiting(delay, cause))
         if not self._ended:
-            # Even for 0 seconds, or dials that fail at once would recurse.
-            self._subscriptions = [call_later(self._scheduler, delay, self._redial)]
-
-    def _redial(self) -> None:
-        self._subscriptions = []  # the timer has run
-        self.start()
+            # A timer even for 0 seconds: otherwise dials that fail at once would recurse.
+            self._subscriptions = [call_later(self._scheduler, delay, self.start)]
 
     def _delay(self, cause: Exception) -> float | None:
-        """Return the seconds to wait, None if the cause is final."""
+        """Return the seconds to wait, or None to give up."""
         retryable = self._policy.retryable
         if not retryable(cause):
             name = getattr(retryable, "__qualname__", repr(retryable))
-            _note(cause, f"Not retried: {name} returned False.")
+            _add_note_once(cause, f"Not retried: {name} returned False.")
             return None
         if self._delays is None:
             self._delays = iter(self._policy.backoff())
         delay = next(self._delays, None)
         if delay is None:
-            _note(cause, f"Not retried: the backoff ended after attempt {self._attempt}.")
+            _add_note_once(cause, f"Not retried: the backoff ended after attempt {self._attempt}.")
             return None
         if not 0 <= delay < math.inf:
             raise ValueError(
                 f"the backoff returned a wait of {delay!r}: use a number of seconds, 0 or more"
             ) from cause
-        # Added, so that jitter spreads the clients that got the same Retry-After. That may be a
-        # date, so it needs the time of day, not the loop's.
+        # The sum: jitter then also spreads clients that got the same Retry-After. That header may
+        # hold a date, so `retry_after` needs the time of day, not the loop's time.
         return delay + (retry_after(cause, time.time()) or 0.0)
 
     # --- ends ---------------------------------------------------------------------------------
 
     def _end(self, close: Close | None, error: Exception | None) -> None:
         observer = self._stop(Closed(close, error))
-        if observer is None or self._disposed:  # by a policy that then raised, or by the status
+        if observer is None or self._disposed:  # a callback may have disposed
             return
         try:
             if error is None:
@@ -247,15 +239,16 @@ class Reconnector(DisposableBase, Generic[In, Out]):
                 observer.on_error(error)
         except Exception as exc:
             # RxPY raises the error itself if a subscriber has no on_error.
-            what = "failed, and no on_error handles it" if exc is error else "ended, which raised"
-            logger.error("the connections %s: %s", what, exc, exc_info=exc)
+            unhandled = "the connections failed, and no on_error handles it"
+            what = unhandled if exc is error else "a subscriber raised when the connections ended"
+            logger.error("%s: %s", what, exc, exc_info=exc)
 
     def _dispose(self) -> None:
         self._disposed = True
         self._stop(Closed(Close() if isinstance(self._status, Open) else None))
 
     def _stop(self, status: Closed) -> ObserverBase[Connection[In, Out]] | None:
-        """Close and release everything; return the observer, None if it had ended before."""
+        """Close and release everything; return the observer, or None if it was stopped before."""
         observer, self._observer = self._observer, None
         if observer is None:
             return None
@@ -284,39 +277,39 @@ class Reconnector(DisposableBase, Generic[In, Out]):
                 logger.error("a subscriber of the status raised: %s", exc, exc_info=exc)
 
 
-Dialer: TypeAlias = Callable[
+ReconnectorFactory: TypeAlias = Callable[
     [ObserverBase[Connection[In, Out]], OnStatus, SchedulerBase | None], Reconnector[In, Out]
 ]
-"""Makes a `Reconnector` with this observer, `on_status` and scheduler; the caller starts it."""
+"""Makes a `Reconnector` from an observer, `on_status` and a scheduler; the caller starts it."""
 
 
-def reconnector_of(
+def factory_for_dial(
     dial: Observable[Connection[In, Out]],
     policy: ReconnectPolicy,
     scheduler: SchedulerBase | None = None,
-) -> Dialer[In, Out]:
-    """Return the dialer of an Observable that dials once for each subscription."""
+) -> ReconnectorFactory[In, Out]:
+    """Return a factory for an Observable that dials once per subscription."""
     return lambda observer, on_status, subscribed_on: Reconnector(
         dial, observer, policy, scheduler or subscribed_on, on_status
     )
 
 
-def observable_of(
-    dialer: Dialer[In, Out], status: ObserverBase[Status] | None
+def to_observable(
+    factory: ReconnectorFactory[In, Out], status: ObserverBase[Status] | None
 ) -> Observable[Connection[In, Out]]:
-    """Return a cold Observable of connections: each subscription dials for itself."""
+    """Return a cold Observable of connections, with one reconnector per subscription."""
 
     def subscribe(
         observer: ObserverBase[Connection[In, Out]], scheduler: SchedulerBase | None = None
     ) -> DisposableBase:
-        run = dialer(observer, None if status is None else status.on_next, scheduler)
-        run.start()
-        return run
+        reconnector = factory(observer, None if status is None else status.on_next, scheduler)
+        reconnector.start()
+        return reconnector
 
     return Observable(subscribe)
 
 
-def _note(error: Exception, note: str) -> None:
-    """Add a note, but only once: a dial may fail with the same error again."""
+def _add_note_once(error: Exception, note: str) -> None:
+    """Add a note unless it is there: a dial may fail with the same error object again."""
     if note not in getattr(error, "__notes__", ()):
         error.add_note(note)

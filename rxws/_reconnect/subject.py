@@ -20,8 +20,8 @@ from rxws.closing import check_sendable
 from rxws.codecs import Codec
 from rxws.status import Status
 
-from .channels import UNSET, Channel, counted
-from .connections import dialer_of
+from .channels import UNSET, Channel, pluralize
+from .connections import factory_for
 from .lifecycle import SubjectLifecycle
 from .loop_affinity import LoopAffinity
 from .offline_queue import Dropped, OfflineQueue, QueueOverflow, SubjectStats, payload_size
@@ -51,14 +51,14 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
     Args:
         url: A `ws://` or `wss://` URL, or a function that returns one for each attempt, as for
             `connections`. Or a cold Observable that dials once for each subscription.
-        codec: Converts between frames and values; by default `rxws.codecs.raw`. With an Observable,
-            it only measures queued messages.
+        codec: Converts between frames and values; by default `rxws.codecs.raw`. The connections of
+            an Observable have their own codec: then this one only measures queued messages.
         **options: See `rxws.SubjectOptions`.
 
     Attributes:
         status: The current `rxws.Status`, and each one that follows.
-        errors: Errors of connections and of channels that the subject survives. If nobody
-            subscribes, an error closes its connection; an error of a channel is logged.
+        errors: Errors that need not end the subject. If nobody subscribes to `errors`, the error of
+            a connection is logged and closes it, and the error of a channel is only logged.
         drops: Each message that will never be sent, as a `Dropped` with the reason.
 
     Raises:
@@ -75,7 +75,7 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
         ```
     """
 
-    is_stopped = False  # attributes of Subject: this one can always be subscribed again
+    is_stopped = False  # RxPY's Subject has these; this one never stops
     is_disposed = False
     exception: Exception | None = None
 
@@ -113,10 +113,10 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
         affinity = LoopAffinity(scheduler)
         self._queue = OfflineQueue(queue, queue_overflow, ttl, affinity.seconds)
         policy = ReconnectPolicy(backoff, retryable, stable_after)
-        dialer = dialer_of(url, policy, codec, scheduler, options)
+        factory = factory_for(url, policy, codec, scheduler, options)
         dispatcher = Dispatcher()
         lifecycle = self._lifecycle = SubjectLifecycle(
-            self, dispatcher, affinity, self._queue, dialer, opening
+            self, dispatcher, affinity, self._queue, factory, opening
         )
         super().__init__(
             dispatcher, lifecycle.faults.report_subscriber, lifecycle.on_subscribers_changed
@@ -132,12 +132,12 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
 
     @property
     def connection(self) -> Connection[In, Out] | None:
-        """The open connection, None if none is open."""
+        """The open connection, or None."""
         return self._lifecycle.connection
 
     @property
     def stats(self) -> SubjectStats:
-        """Counts of the messages that were pushed so far."""
+        """Counts of the messages pushed so far."""
         return self._queue.stats
 
     def channel(
@@ -161,10 +161,10 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
                 None for no message. If the function raises, the channel's subscribers fail with
                 that error.
             unsubscribe: The message that unsubscribes at the server, a function, or None.
-            match: Returns whether a value belongs to this channel; or, with `key`, the key that it
-                belongs to.
-            key: The key of this channel. Channels with the same `match` function share one call of
-                it per value, however many they are.
+            match: Called with a received value. Without `key`, it returns whether the value belongs
+                to this channel; with `key`, it returns the value's key.
+            key: The key of this channel. However many channels share a `match` function, it is
+                called once per value.
 
         Returns:
             The channel, a Subject: what you push into it is sent through the socket.
@@ -203,13 +203,13 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
         elif not lifecycle.try_send(value):
             try:
                 self._queue.put(value, payload_size(self._codec, value))
-            except EncodeError as exc:  # raised by the key function of `queue_overflow`
+            except EncodeError as exc:  # by the key function of `queue_overflow`
                 self._queue.drop(value, "fault")
                 lifecycle.report_fault(exc)
             lifecycle.pump_soon()
 
     def on_error(self, error: Exception) -> None:
-        """Close after the queue is sent, with 1011 or the code of a `ConnectionClosed`."""
+        """Close with 1011, or the code of a `ConnectionClosed`, after the queue is sent."""
         self._lifecycle.end(error)
 
     def on_completed(self) -> None:
@@ -227,18 +227,18 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
 
     def __repr__(self) -> str:
         connection, lifecycle = self.connection, self._lifecycle
-        where = _where(self._url if connection is None else connection.handshake.url)
+        where = _describe(self._url if connection is None else connection.handshake.url)
         status = type(lifecycle.current_status).__name__
-        subscribers = counted(self.subscriptions, "subscriber")
-        channels = counted(len(lifecycle.channels), "channel")
+        subscribers = pluralize(self.subscriptions, "subscriber")
+        channels = pluralize(len(lifecycle.channels), "channel")
         return (
             f"<WebSocketSubject{where} {status}, {subscribers}, {channels}, "
             f"{len(self._queue)} queued>"
         )
 
 
-def _where(url: object) -> str:
-    """Return a space and a URL without its secrets; nothing for an Observable."""
+def _describe(url: object) -> str:
+    """Return a space and the URL without its secrets; nothing for an Observable."""
     if isinstance(url, Observable):
         return ""
     if callable(url):

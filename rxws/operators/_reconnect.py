@@ -9,7 +9,7 @@ from reactivex import Observable
 from reactivex.abc import ObserverBase, SchedulerBase
 
 from rxws._core.connection import Connection
-from rxws._reconnect.reconnector import ReconnectPolicy, observable_of, reconnector_of
+from rxws._reconnect.reconnector import ReconnectPolicy, factory_for_dial, to_observable
 from rxws.backoff import DEFAULT, Backoff, is_retryable
 from rxws.status import Status
 
@@ -65,4 +65,4 @@ def reconnect(
         ```
     """
     policy = ReconnectPolicy(backoff, retryable, stable_after)
-    return lambda source: observable_of(reconnector_of(source, policy, scheduler), status)
+    return lambda source: to_observable(factory_for_dial(source, policy, scheduler), status)

@@ -53,9 +53,9 @@ def test_size_is_counted_in_messages_bytes_and_cost() -> None:
     """The size is counted in messages, payload bytes, and bytes plus 128 per message."""
     queue = QueueAtTime()
     queue.push("a", "bcd")
-    assert (len(queue), queue.bytes, queue.cost) == (2, 4, 4 + 2 * 128)
+    assert (len(queue), queue.bytes, queue._queue.cost) == (2, 4, 4 + 2 * 128)
     assert queue.take_all() == ["a", "bcd"]
-    assert (len(queue), queue.bytes, queue.cost) == (0, 0, 0)
+    assert (len(queue), queue.bytes, queue._queue.cost) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest"])
@@ -95,14 +95,14 @@ def test_a_message_expires_after_ttl() -> None:
     queue.push("a")
     queue.now = 5.0
     queue.push("b")
-    assert queue.peek() == 0
+    assert queue.first_position() == 0
     queue.now = 5.1
-    assert queue.peek() == 1
+    assert queue.first_position() == 1
     assert queue.take_all() == ["b"]
     queue.push("c")
     queue.now = 20.0
     assert queue.take() is None
-    assert queue.peek() is None
+    assert queue.first_position() is None
     assert queue.dropped == {"expired": 2}
 
 

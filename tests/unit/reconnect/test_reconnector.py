@@ -654,7 +654,7 @@ def test_a_subscriber_that_raises_in_on_completed_is_logged(
     servers.source.pipe(reconnect(scheduler=servers.clock)).subscribe(on_completed=raise_error)
     servers.check_nothing_left()
     [record] = caplog.records
-    assert "ended, which raised" in record.message
+    assert "a subscriber raised when the connections ended" in record.message
 
 
 def test_a_subscriber_of_status_that_raises_is_logged(
