@@ -1,7 +1,7 @@
 """A session's transport on aiohttp's WebSockets, for both clients and servers.
 
-aiohttp parses, masks, inflates and writes frames. The session alone decides when and how a
-connection ends, so aiohttp's own answers to close frames and pings are switched off.
+aiohttp parses and writes frames, including masks and compression. It must not answer close frames
+and pings, because only the session decides when and how a connection ends.
 """
 
 from __future__ import annotations
@@ -40,11 +40,8 @@ class WebSocket(MessageSource, FrameSender, Protocol):
 class AiohttpTransport(Transport, SocketListener):
     """A `Transport` on a WebSocket whose handshake is complete.
 
-    Args:
-        ws: The WebSocket, opened with `autoclose=False`, `autoping=False` and no heartbeat, and
-            with a `close` method that does nothing.
-        transport: Its asyncio transport.
-        max_size: Bytes of the largest message that the peer may send.
+    The WebSocket must be opened with `autoclose=False`, `autoping=False` and no heartbeat, and its
+    `close` method must do nothing. `max_size` limits the messages of the peer, in bytes.
     """
 
     __slots__ = (
@@ -59,8 +56,8 @@ class AiohttpTransport(Transport, SocketListener):
         "write",
     )
 
-    # Attributes instead of methods that delegate, because every message passes here. pyright takes
-    # them for methods without `self`.
+    # The writer's methods, stored as attributes: a method that calls them would cost one more call
+    # for each message. pyright reads the annotations as methods without `self`.
     wake: Callable[[], None]  # pyright: ignore[reportIncompatibleMethodOverride]
     write: Callable[[Opcode, bytes], bool]  # pyright: ignore[reportIncompatibleMethodOverride]
 
@@ -82,50 +79,41 @@ class AiohttpTransport(Transport, SocketListener):
 
     @property
     def running(self) -> bool:
-        """See `Transport.running`."""
         return self._receiver is not None
 
     @property
     def buffered(self) -> int:
-        """See `Transport.buffered`."""
         return self._writer.buffered
 
     @property
     def deferred(self) -> int:
-        """See `Transport.deferred`."""
         return self._reader.deferred
 
     @property
     def received(self) -> int:
-        """See `Transport.received`."""
         return self._protocol.received
 
     def pause_reading(self) -> None:
-        """See `Transport.pause_reading`."""
         self._reader.pause()
 
     def resume_reading(self) -> None:
-        """See `Transport.resume_reading`."""
         self._reader.resume()
 
     def on_writable(self) -> None:
-        """See `SocketListener.on_writable`."""
         self._writer.on_writable()
 
     def on_eof(self) -> None:
-        """See `SocketListener.on_eof`."""
         self._reader.on_eof()
 
     def on_lost(self) -> None:
-        """See `SocketListener.on_lost`."""
         if self._receiver is not None:
             self._receiver.on_unsendable()
         self._reader.on_lost()
 
     async def run(self, receiver: Receiver) -> None:
-        """Connect a session to the socket, until TCP is gone and all tasks of the session end."""
+        """Run a session on the socket until TCP has ended and all tasks of the session are done."""
         self._receiver = receiver
-        # Subscribers run in the context that the handler leaves behind, as they would in a task.
+        # Copied again: subscribers must see the context variables that the handler has set.
         self._context = contextvars.copy_context()
         try:
             self._writer.start(receiver)
@@ -135,7 +123,7 @@ class AiohttpTransport(Transport, SocketListener):
             await self._protocol.lost
             receiver.on_lost()
         except asyncio.CancelledError:
-            if self._protocol.is_lost:  # aiohttp may cancel a handler whose peer is gone
+            if self._protocol.is_lost:  # aiohttp can cancel a handler when its connection is lost
                 receiver.on_lost()
             else:
                 receiver.on_cancelled()
@@ -144,39 +132,32 @@ class AiohttpTransport(Transport, SocketListener):
         finally:
             for task in self._tasks:
                 task.cancel()
-            # A compression is not cancelled: that would leave aiohttp's compressor in a bad state.
+            # Wait for a compression, but do not cancel it: that would break aiohttp's compressor.
             compression = self._writer.compression
-            if left := [*self._tasks, *([compression] if compression else [])]:
-                await asyncio.wait(left)
+            if tasks := [*self._tasks, *([compression] if compression else [])]:
+                await asyncio.wait(tasks)
 
     def finish(self, linger: bool) -> bool:
-        """See `Transport.finish`."""
         self._protocol.finishing = True
         self._writer.finish(self._protocol.linger if linger else self._protocol.transport.close)
         return not linger and self._protocol.is_ending
 
     def abort(self) -> None:
-        """See `Transport.abort`."""
         self._protocol.abort()
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> DisposableBase:
-        """See `Transport.spawn`.
-
-        Disposing cancels in the loop's next turn, so that a coroutine that has just been notified
-        of the end, for instance by `iterate`, can still react to it.
-        """
         task = self._loop.create_task(coroutine)
         self._tasks[task] = None
         task.add_done_callback(self._tasks.pop)
 
         def cancel() -> None:
+            # Not at once: `iterate` may just have woken the coroutine, which can then still react.
             self._loop.call_soon(task.cancel)
 
         return Disposable(cancel)
 
     def call_soon_threadsafe(self, callback: Callable[[], object]) -> None:
-        """See `Transport.call_soon_threadsafe`."""
         try:
             self._loop.call_soon_threadsafe(callback, context=self._context)
-        except RuntimeError:  # the loop is closed, and the connection with it
+        except RuntimeError:
             logger.debug("dropped a call from another thread: the event loop is closed")

@@ -1,4 +1,4 @@
-"""Write a session's frames through aiohttp, several of them in one write where possible."""
+"""Write a session's frames with aiohttp, and combine several of them into one write."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ __all__ = ["FrameSender", "FrameWriter"]
 
 _OPCODES = {opcode: WSMsgType(opcode) for opcode in Opcode}
 
-# Collected bytes above which they are written even while corked: what a pipeline makes of one
-# chunk may be much larger than the chunk.
+# Even a corked writer flushes when it has collected more bytes than this: a pipeline may send much
+# more than it has received in one chunk.
 _MAX_COLLECTED = 64 << 10
 
 
@@ -34,20 +34,18 @@ class FrameSender(Protocol):
 
 
 class _State(enum.Enum):
-    """What a writer is doing."""
-
     IDLE = enum.auto()
     WRITING = enum.auto()
     COMPRESSING = enum.auto()  # a large message, in another thread; the next frame must wait
 
 
-# Looking up a member of an enum takes longer than the comparison.
+# Module variables, because looking up an enum's member takes longer than comparing with it.
 _IDLE, _WRITING, _COMPRESSING = _State
 
 
 @types.coroutine
 def finish_coroutine(coroutine: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any]:
-    """Await the rest of a coroutine whose first `send` has returned `awaited`."""
+    """Await the rest of a coroutine that was started by `send(None)`; this returned `awaited`."""
     try:
         while True:
             try:
@@ -63,10 +61,9 @@ def finish_coroutine(coroutine: Coroutine[Any, Any, None], awaited: Any) -> Gene
 class FrameWriter:
     """Takes frames from a session while the socket is writable.
 
-    While it is corked, it collects what is written, until `flush` writes all of it at once.
-
-    With `direct`, as on the push path, it bypasses the WebSocket and uses aiohttp's frame writer.
-    Only then is anything collected.
+    On the push path, `direct` is True: it then calls aiohttp's frame writer instead of the
+    WebSocket, and collects the frames until `flush` writes all of them at once. Each method that
+    writes also flushes, unless the writer is `corked`.
     """
 
     __slots__ = (
@@ -92,14 +89,14 @@ class FrameWriter:
         self._receiver: Receiver | None = None
         self._state = _IDLE
         self.compression: asyncio.Task[None] | None = None  # the latest one
-        self._end_tcp: Callable[[], None] | None = None  # to be called once all is written
-        self._resuming = False  # whether asyncio is calling `resume_writing`
-        self.corked = False  # whether to collect until `flush` is called
+        self._end_tcp: Callable[[], None] | None = None  # called once everything is written
+        self._resuming = False  # whether the call comes from asyncio's `resume_writing`
+        self.corked = False
         self._collected = 0  # payload bytes in `chunks`
         collector = WriteCollector(protocol.transport.is_closing)
         self.chunks = collector.chunks
         self._direct_write = redirect_frames(ws, collector) if direct else None
-        self._write_frame: WriteFrame | None = None  # the same, once started
+        self._write_frame: WriteFrame | None = None  # `_direct_write`, once started
 
     @property
     def buffered(self) -> int:
@@ -107,7 +104,6 @@ class FrameWriter:
         return self._protocol.buffered + self._collected
 
     def start(self, receiver: Receiver) -> None:
-        """Start to write a session's frames."""
         self._receiver = receiver
         self._write_frame = self._direct_write
         self.wake()
@@ -121,7 +117,7 @@ class FrameWriter:
             frame = self._receiver.take()
             if frame is not None:
                 if not self._send_frame(*frame):
-                    return  # continues when the frame is compressed
+                    return  # `_finish_compressing` calls `wake` again
                 continue
             if self._end_tcp is not None:
                 self.flush()
@@ -158,9 +154,8 @@ class FrameWriter:
     def _send_frame(self, opcode: Opcode, payload: bytes) -> bool:
         """Send a frame; return False if it is still being compressed.
 
-        `send_frame` is a coroutine, but suspends only to compress a large message in an executor.
-        So it is run by hand up to its first await: a task for each message would cost more than the
-        message.
+        `send_frame` is a coroutine that suspends only to compress a large message in an executor.
+        It is run without a task, because a task for each message would cost more than the message.
         """
         coroutine = self._ws.send_frame(payload, _OPCODES[opcode])
         try:
@@ -173,7 +168,7 @@ class FrameWriter:
         except ConnectionError:
             return True  # TCP is lost, which the reader reports
         self._state = _COMPRESSING
-        self.flush()  # the frames before it need not wait for it
+        self.flush()  # earlier frames need not wait for the compression
         self._report_writable()
         rest = self._finish_compressing(finish_coroutine(coroutine, awaited))
         self.compression = self._loop.create_task(rest)
@@ -191,7 +186,7 @@ class FrameWriter:
         self.wake()
 
     def flush(self) -> None:
-        """Write what was collected."""
+        """Write the collected frames."""
         self._collected = 0
         if self.chunks:
             data = b"".join(self.chunks)
@@ -199,19 +194,19 @@ class FrameWriter:
             self._protocol.transport.write(data)
 
     def finish(self, end_tcp: Callable[[], None]) -> None:
-        """Call back to end TCP once everything is written."""
+        """Call `end_tcp` once everything is written."""
         self._end_tcp = end_tcp
         self.wake()
 
     def _call_end_tcp(self, end_tcp: Callable[[], None]) -> None:
         self._end_tcp = None
         if self._resuming:
-            self._loop.call_soon(end_tcp)  # else asyncio would call connection_lost twice
+            self._loop.call_soon(end_tcp)  # otherwise asyncio would call connection_lost twice
         else:
             end_tcp()
 
     def on_writable(self) -> None:
-        """Continue or stop writing; called when `SocketProtocol.writable` has changed."""
+        """Continue or stop writing, because `SocketProtocol.writable` has changed."""
         self._report_writable()
         if self._protocol.writable:
             self._resuming = True

@@ -1,7 +1,7 @@
 """All use of aiohttp's private API.
 
-The push path needs it: rxws feeds aiohttp's frame parser itself, takes the messages out of it, and
-redirects the frame writer. `why_not_push` tries whether the installed aiohttp supports that.
+On the push path, rxws feeds aiohttp's frame parser itself, takes the messages out of it, and
+redirects the frame writer. `why_not_push` tests whether the installed aiohttp supports that.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ WriteFrame = Callable[[bytes, int, int], None]
 
 def client_response(ws: ClientWebSocketResponse[Any]) -> ClientResponse:
     """Return the response to the upgrade request."""
-    return ws._response  # pyright: ignore[reportPrivateUsage] # see the module
+    return ws._response  # pyright: ignore[reportPrivateUsage] # the purpose of this module
 
 
 def client_transport(ws: ClientWebSocketResponse[Any]) -> asyncio.Transport | None:
@@ -60,9 +60,9 @@ def client_transport(ws: ClientWebSocketResponse[Any]) -> asyncio.Transport | No
 
 
 def disable_auto_close(ws: ClientWebSocketResponse[Any]) -> None:
-    """Make `receive()` report a close without answering it.
+    """Stop a client's WebSocket from answering close frames; `receive()` still reports them.
 
-    This patches the one object, because a subclass is no option for a user's own `ClientSession`.
+    This patches the object, because a user's own `ClientSession` does not create our subclasses.
     """
 
     async def close(**_: Any) -> bool:
@@ -72,24 +72,24 @@ def disable_auto_close(ws: ClientWebSocketResponse[Any]) -> None:
 
 
 def feed_eof(ws: Any) -> None:
-    """Make `receive()` report the end after the remaining messages, with the transport still open.
+    """Make `receive()` report the end after the remaining messages, although TCP is not lost yet.
 
-    aiohttp's protocols report EOF to their reader only when the connection is lost.
+    aiohttp waits until it is.
     """
-    if ws._reader.exception() is None:  # feeding EOF would replace the peer's violation
+    if ws._reader.exception() is None:  # EOF would replace the exception, the peer's violation
         ws._reader.feed_eof()
 
 
 def parser_limit(max_size: int, compress: bool) -> int:
-    """Return the limit for aiohttp's parser at which it accepts all messages of `max_size` bytes.
+    """Return a limit with which aiohttp's parser accepts every message of up to `max_size` bytes.
 
-    It accepts some larger messages, too; the readers reject those.
+    It then accepts some larger messages, too, which the readers reject.
     """
     # aiohttp rejects a plain message of exactly the limit, but accepts an inflated one.
     limit = max_size + 1
     if compress:
-        # aiohttp also compares the compressed size, and data that does not compress grows: at most
-        # by this much with any settings of zlib (see its `deflateBound`).
+        # aiohttp limits the compressed size, too. Data that does not compress grows by at most this
+        # much, with any settings of zlib (see its `deflateBound`).
         limit += (max_size >> 3) + 64
     return limit
 
@@ -102,34 +102,32 @@ except ImportError:  # pragma: no cover # a later aiohttp
     WebSocketDataQueue = cast(Any, object)
 
 
-# What aiohttp's queue counts for each message in addition to its bytes.
+# aiohttp's queue counts each message with so many bytes in addition to its own.
 _OVERHEAD = 128
 
-# Bytes of parsed messages above which the parser stops: as much as asyncio reads at once.
+# The parser stops when more bytes than this are queued: as many as asyncio reads at once.
 _AHEAD = 256 << 10
 
 
 class Parser:
     """aiohttp's frame parser. It queues messages until the caller takes them.
 
-    Args:
-        max_size: Bytes of the largest message.
-        compress: Whether the peer may compress messages.
-        ahead: Bytes of queued messages above which it stops parsing.
+    It stops parsing when more than `ahead` bytes are queued, and continues after `resume`.
 
     Attributes:
         feed: Parses a chunk. The first element of its result is True if `error` has stopped it.
-        full: Whether too much is queued. Messages count until `resume` is called, even if taken.
+        full: Whether more than `ahead` bytes were queued since the last `resume`.
         messages: The queue: pairs of an aiohttp message and its size in bytes.
     """
 
     __slots__ = ("_queue", "_reader", "feed", "full", "messages")
 
-    _reading_paused = False  # read by aiohttp's queue, which takes this object for its protocol
+    # aiohttp's queue uses a `Parser` as its protocol: it reads this, and calls `pause_reading`.
+    _reading_paused = False
 
     def __init__(self, max_size: int, compress: bool, ahead: int = _AHEAD) -> None:
-        # aiohttp's queue itself, not a subclass, because the compiled parser calls an overridden
-        # method more slowly. The queue doubles its limit.
+        # Not a subclass of aiohttp's queue, because the compiled parser calls an overridden method
+        # more slowly. The queue doubles the limit that it gets.
         queue = self._queue = cast(Any, WebSocketDataQueue)(self, ahead // 2, loop=None)
         limit = parser_limit(max_size, compress)
         self._reader = WebSocketReader(queue, limit, compress, decode_text=True)
@@ -138,18 +136,19 @@ class Parser:
         self.messages: deque[tuple[Any, int]] = queue._buffer
 
     def pause_reading(self) -> None:
-        """Note that the queue is full; aiohttp's queue calls this."""
         self.full = True
 
     def resume(self) -> bool:
-        """Allow parsing again once all messages are taken; return whether unparsed data is left.
+        """Allow parsing again, once all messages are taken.
 
-        Feed `b""` to parse it.
+        Returns:
+            Whether unparsed data is left. Feed `b""` to parse it.
         """
         self.full = False
         stalled = self._queue._stalled_reader is not None
         if size := self._queue._size:
-            # Make the queue forget the size of all taken messages: read one dummy of that size.
+            # The queue still counts the messages that were taken directly from its deque. To reset
+            # the count, add a dummy of that size and read it.
             self.messages.append((None, size - _OVERHEAD))
             try:
                 self._queue.read().send(None)
@@ -159,12 +158,12 @@ class Parser:
 
     @property
     def error(self) -> BaseException | None:
-        """The violation found in the data; it follows the queued messages."""
+        """How the data broke the protocol, after the messages that are queued."""
         return cast("BaseException | None", self._queue.exception())
 
 
 class EarlyBytes:
-    """Takes the place of aiohttp's parser, and keeps the bytes received before ours is running."""
+    """Replaces aiohttp's parser, and keeps the bytes that arrive before our `Parser` runs."""
 
     __slots__ = ("data",)
 
@@ -172,12 +171,11 @@ class EarlyBytes:
         self.data = b""
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        """Keep a chunk."""
         self.data += data
         return False, b""
 
     def feed_eof(self) -> None:
-        """Do nothing: `SocketProtocol` observes the end."""
+        """Do nothing: `SocketProtocol` reports the end."""
 
 
 # --- WebSockets that do not read --------------------------------------------------------------
@@ -203,7 +201,8 @@ class PushClientSocket(ClientWebSocketResponse[Any]):
 
     @property
     def _parser(self) -> Any:
-        # aiohttp stores its parser here, then passes what it finds here to its protocol.
+        # `ws_connect` assigns its parser to this attribute, then reads the attribute and passes the
+        # value to the protocol, which feeds it. So the protocol feeds `EarlyBytes`.
         if self.early_bytes is None:
             self.early_bytes = EarlyBytes()
         return self.early_bytes
@@ -214,7 +213,7 @@ class PushClientSocket(ClientWebSocketResponse[Any]):
 
 
 class _WithPush:
-    """A user's session whose WebSockets are of the class `PushClientSocket`."""
+    """A user's `ClientSession`, except that its WebSockets are `PushClientSocket`s."""
 
     _ws_response_class = PushClientSocket
 
@@ -226,18 +225,18 @@ class _WithPush:
 
 
 def with_push(session: ClientSession) -> Callable[..., Any]:
-    """Return a `ws_connect` that makes WebSockets for the push path.
+    """Return a `ws_connect` that creates WebSockets for the push path.
 
-    Return the session's own `ws_connect` if the user has replaced it or the WebSocket class.
+    If the user has replaced `ws_connect` or the WebSocket class, return the user's `ws_connect`.
     """
-    own, its, aiohttps = cast(Any, session), cast(Any, type(session)), cast(Any, ClientSession)
+    users, original = cast(tuple[Any, Any], (session, ClientSession))
     if (
-        getattr(own.ws_connect, "__func__", None) is not aiohttps.ws_connect
-        or its._ws_connect is not aiohttps._ws_connect
-        or own._ws_response_class is not ClientWebSocketResponse
+        getattr(users.ws_connect, "__func__", None) is not original.ws_connect
+        or type(users)._ws_connect is not original._ws_connect
+        or users._ws_response_class is not ClientWebSocketResponse
     ):
-        return cast(Callable[..., Any], own.ws_connect)
-    return functools.partial(aiohttps._ws_connect, _WithPush(own))
+        return cast(Callable[..., Any], users.ws_connect)
+    return functools.partial(original._ws_connect, _WithPush(session))
 
 
 def early_bytes_of(ws: object) -> EarlyBytes | None:
@@ -249,7 +248,7 @@ def early_bytes_of(ws: object) -> EarlyBytes | None:
 
 
 class WriteCollector:
-    """A stand-in for the transport of aiohttp's frame writer that collects what it writes."""
+    """Replaces the transport of aiohttp's frame writer, and collects the written bytes."""
 
     __slots__ = ("chunks", "is_closing", "write")
 
@@ -260,11 +259,9 @@ class WriteCollector:
 
 
 def redirect_frames(ws: Any, collector: WriteCollector) -> WriteFrame | None:
-    """Make a WebSocket write its frames to a collector instead of its transport.
+    """Make a WebSocket write its frames to a collector, and return a function that writes one.
 
-    Returns:
-        A function that writes one uncompressed frame synchronously. None if messages are
-        compressed: those must go through `send_frame`.
+    Return None if the WebSocket compresses messages, because only its `send_frame` does that.
     """
     writer = ws._writer
     writer.transport = collector
@@ -275,7 +272,7 @@ def redirect_frames(ws: Any, collector: WriteCollector) -> WriteFrame | None:
 
 
 def why_not_push() -> str | None:
-    """Return what this aiohttp lacks for the push path; None if nothing."""
+    """Return what the installed aiohttp lacks for the push path; None if it supports it."""
     for is_met, lack in _REQUIREMENTS.items():
         try:
             if not is_met():
@@ -292,21 +289,17 @@ def _parser_queues() -> bool:
         parser.feed(chunk)
         found += [(*message[:2], size) for message, size in parser.messages]
         parser.messages.clear()
-        found.append(parser.resume())  # up to the next message
-    return (
-        found
-        == [
-            *((WSMsgType.TEXT, "a", 1), True),
-            *((WSMsgType.BINARY, b"bc", 2), False),
-            *((WSMsgType.CLOSE, 1000, 0), True),
-        ]
-        and getattr(parser.error, "code", None) == WSCloseCode.MESSAGE_TOO_BIG  # of the last
-        and parser.feed(b"")[0]
-    )
+        found.append(parser.resume())  # with ahead=0, it stops after each message
+    expected = [
+        *((WSMsgType.TEXT, "a", 1), True),
+        *((WSMsgType.BINARY, b"bc", 2), False),
+        *((WSMsgType.CLOSE, 1000, 0), True),
+    ]
+    is_last_too_big = getattr(parser.error, "code", None) == WSCloseCode.MESSAGE_TOO_BIG
+    return found == expected and is_last_too_big and parser.feed(b"")[0]
 
 
 def _writer_is_redirected() -> bool:
-
     class Socket:
         _writer = WebSocketWriter(cast(Any, None), cast(Any, None))
 

@@ -1,4 +1,4 @@
-"""Read frames by aiohttp's public `receive()`: the fallback where the push path is missing."""
+"""Read frames with aiohttp's public `receive()`, where aiohttp does not support the push path."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .reader import Reader, dispatch_control, dispatch_failure
 
 __all__ = ["MessageSource", "PullReader"]
 
-# Seconds after which the loop gets a turn, even if more messages are there.
+# The loop gets a turn after so many seconds, even if more messages are there.
 _YIELD_AFTER = 0.01
 
 _CONTROL = (WSMsgType.PING, WSMsgType.PONG, WSMsgType.CLOSE)
@@ -32,12 +32,7 @@ class MessageSource(Protocol):
 
 
 class PullReader(Reader):
-    """Awaits one message after another.
-
-    Args:
-        ws: The WebSocket, as `AiohttpTransport` requires it.
-        max_size: Bytes of the largest message that the peer may send.
-    """
+    """Awaits one message after another."""
 
     __slots__ = ("_gate", "_loop", "_max_size", "_ws", "deferred")
 
@@ -49,27 +44,23 @@ class PullReader(Reader):
         self._gate: asyncio.Future[None] | None = None  # set while reading is paused
 
     def pause(self) -> None:
-        """See `Transport.pause_reading`; a message that is already awaited is still delivered."""
         if self._gate is None:
             self._gate = self._loop.create_future()
 
     def resume(self) -> None:
-        """See `Transport.resume_reading`."""
         if self._gate is not None:
             if not self._gate.done():
                 self._gate.set_result(None)
             self._gate = None
 
     def on_eof(self) -> None:
-        """See `Reader.on_eof`."""
         feed_eof(self._ws)
 
     def on_lost(self) -> None:
-        """Do nothing: `SocketProtocol` reports it to aiohttp, so `receive()` returns it."""
+        """Do nothing: aiohttp's protocol is notified as well, and then `receive()` returns."""
 
     async def run(self, receiver: Receiver, context: Context) -> None:
-        """See `Reader.run`; the caller's task runs in the right context already."""
-        del context
+        del context  # the caller's task already runs in it
         until = monotonic() + _YIELD_AFTER
         while True:
             if monotonic() > until:

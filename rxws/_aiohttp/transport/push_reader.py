@@ -1,7 +1,7 @@
 """Read frames by feeding aiohttp's parser directly, and deliver each message at once.
 
-No task, no queue and no turn of the loop lies between the socket and the pipeline. Everything that
-the pipeline sends while one chunk is parsed leaves in one write.
+A message goes from the socket to the pipeline in one call, without a task, a queue or a turn of the
+loop. Everything that the pipeline sends while one chunk is parsed is sent in one write.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from contextvars import Context
 from time import monotonic
 
 from aiohttp import WSCloseCode, WSMsgType
+from reactivex.internal import noop
 
 from rxws._session.transport import Receiver
 
@@ -24,23 +25,25 @@ __all__ = ["PushReader"]
 
 _TEXT, _BINARY = WSMsgType.TEXT, WSMsgType.BINARY
 
-# Bytes of a chunk above which `Parser.resume` is called after its messages even if the parser is
-# not full. For smaller chunks the call costs more than it saves; for larger ones it saves copying
-# the unparsed rest.
+# After the messages of a chunk larger than this, in bytes, `Parser.resume` is called even if the
+# parser is not full, which saves a copy of the unparsed rest. For smaller chunks, the call costs
+# more than the copy.
 _LARGE = 4096
 
-# Seconds after which a pipeline counts as slow: what it has sent is flushed before it goes on.
+# A pipeline is slow if it is busy for longer than this, in seconds. Then what it has sent so far is
+# flushed before the next message.
 _FLUSH_AFTER = 0.001
 
-# Seconds of a slow pipeline after which the loop gets a turn, even if the chunk has more messages.
+# After a slow pipeline has been busy for this long, in seconds, the loop gets a turn, even if the
+# chunk has more messages.
 _YIELD_AFTER = 0.01
 
 
 class PushReader(Reader):
-    """Feeds the parser, and calls the session with what it finds.
+    """Feeds the parser, and calls the session with the messages that it finds.
 
-    Three flags say whether messages are delivered. They are plain booleans, not one enum, because
-    the loop over a chunk's messages must test only one of them, `_stalled`:
+    Three booleans say whether messages are delivered. They are not one enum, because the loop over
+    a chunk's messages is faster if it tests a single boolean, `_stalled`:
 
     | state                                   | _stalled | _paused | _resume_scheduled |
     | --------------------------------------- | -------- | ------- | ----------------- |
@@ -50,8 +53,8 @@ class PushReader(Reader):
     | to continue in the loop's next turn,    | yes      | no      | yes               |
     | after a pause or after a slow pipeline  |          |         |                   |
 
-    Two more hold in any state: `_tcp_paused` (asyncio reads nothing; only while stalled) and `_eof`
-    (TCP will bring nothing more; reported after all messages).
+    Two more booleans are independent: `_tcp_paused` says that asyncio does not read, `_eof` that
+    TCP has ended. The end is reported after all messages.
     """
 
     __slots__ = (
@@ -99,12 +102,11 @@ class PushReader(Reader):
         self._stalled = True
         self._tcp_paused = False
         self._eof = protocol.is_lost
-        self._flush_due = 0.0  # when to flush what the pipeline has sent
-        self._busy_seconds = 0.0  # how long the pipeline has used this turn of the loop
+        self._flush_due = 0.0  # from this time on, the pipeline is slow
+        self._busy_seconds = 0.0  # of a slow pipeline, in this turn of the loop
         protocol.on_data = early_bytes.feed_data
 
     def run(self, receiver: Receiver, context: Context) -> asyncio.Future[None]:
-        """See `Reader.run`."""
         self._receiver = receiver
         self._on_message = receiver.on_message
         self._context = context
@@ -115,16 +117,13 @@ class PushReader(Reader):
         return self._done
 
     def pause(self) -> None:
-        """See `Transport.pause_reading`; the next message of the same chunk waits, too."""
         self._paused = self._stalled = True
 
     def resume(self) -> None:
-        """See `Transport.resume_reading`."""
         self._paused = False
         self._resume_soon()
 
     def on_eof(self) -> None:
-        """See `Reader.on_eof`."""
         self._eof = True
         if not self._stalled:
             self._context.run(self._fail, None)
@@ -133,8 +132,8 @@ class PushReader(Reader):
 
     def _on_data(self, data: bytes) -> None:
         if self._stalled and not self._tcp_paused:
-            # asyncio is paused only when more arrives: most pauses are over by then, which saves
-            # two system calls.
+            # Pause asyncio only now that more data has arrived: most pauses end before that, and
+            # each one then saves two system calls.
             self._tcp_paused = True
             self._protocol.transport.pause_reading()
         writer = self._writer
@@ -151,7 +150,7 @@ class PushReader(Reader):
                 writer.flush()
 
     def _parse(self, data: bytes) -> None:
-        """Feed a chunk to the parser, and deliver messages until there are none or it stalls."""
+        """Feed a chunk to the parser, and deliver its messages unless `_stalled` is set."""
         parser, on_message = self._parser, self._on_message
         messages = parser.messages
         self._flush_due = monotonic() + _FLUSH_AFTER
@@ -170,7 +169,7 @@ class PushReader(Reader):
                             on_message(message[1], size)
                     elif not dispatch_control(message, self._receiver):
                         self._end()
-                except asyncio.CancelledError:  # raised by a subscriber; it would end a task
+                except asyncio.CancelledError:  # from a subscriber; there is no task to cancel
                     self._receiver.on_cancelled()
                 if messages and monotonic() > self._flush_due:
                     self._yield_if_slow()
@@ -183,7 +182,7 @@ class PushReader(Reader):
                 return
 
     def _yield_if_slow(self) -> None:
-        """Flush what a slow pipeline has sent; after some time let the loop have a turn."""
+        """If the pipeline is slow, flush what it has sent, and yield to the loop if it is due."""
         now = monotonic()
         late = now - self._flush_due
         if late <= 0:
@@ -216,7 +215,7 @@ class PushReader(Reader):
             self._protocol.transport.resume_reading()
 
     def _fail(self, error: BaseException | None) -> None:
-        """End without a close frame: because of the peer's violation, or at the end of TCP."""
+        """End without a close frame from the peer: it broke the protocol, or TCP has ended."""
         if not self._done.done():
             dispatch_failure(error, self._receiver)
             self._end()
@@ -224,10 +223,6 @@ class PushReader(Reader):
     def _end(self) -> None:
         self._parser.messages.clear()
         self._stalled = True
-        self._protocol.on_data = _ignore
-        if not self._done.done():  # the task that awaits it may have been cancelled
+        self._protocol.on_data = noop
+        if not self._done.done():  # it is done if the task that awaited it was cancelled
             self._done.set_result(None)
-
-
-def _ignore(_: bytes) -> None:
-    """Ignore what follows the end."""

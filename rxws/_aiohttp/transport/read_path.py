@@ -38,36 +38,23 @@ class TransportInfo:
 
 
 def choose(wanted: str | None, lack: str | None) -> tuple[Literal["push", "pull"], str]:
-    """Return the path to take and the reason.
-
-    Args:
-        wanted: The value of `RXWS_TRANSPORT`, or None.
-        lack: What the push path is missing in this aiohttp, or None.
-
-    Raises:
-        ValueError: `wanted` is neither `"push"` nor `"pull"`.
-    """
+    """Return the path to take and the reason, by `RXWS_TRANSPORT` and by what aiohttp lacks."""
     if wanted not in (None, "", "push", "pull"):
         raise ValueError(f"{_VARIABLE}={wanted!r} is unknown: use 'push' or 'pull', or unset it")
     if wanted == "pull":
         return "pull", f"{_VARIABLE}=pull is set"
     if lack is not None:
         return "pull", lack
-    return "push", "aiohttp has all that the push path needs"
+    return "push", "aiohttp supports the push path"
 
 
 def _choose_at_import() -> TransportInfo:
     wanted = os.environ.get(_VARIABLE)
     path, reason = choose(wanted, why_not_push())
-    # A fallback is worth a warning only if push was asked for.
-    log = logger.warning if wanted == "push" != path else logger.debug
-    log("frames are %sed: %s", path, reason)
-    return TransportInfo(
-        path,
-        reason,
-        version("aiohttp"),
-        "pure" if inspect.isfunction(WebSocketReader.feed_data) else "compiled",
-    )
+    log = logger.warning if wanted == "push" and path == "pull" else logger.debug
+    log("rxws reads frames on the %s path: %s", path, reason)
+    is_pure = inspect.isfunction(WebSocketReader.feed_data)
+    return TransportInfo(path, reason, version("aiohttp"), "pure" if is_pure else "compiled")
 
 
 _INFO = _choose_at_import()

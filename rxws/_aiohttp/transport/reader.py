@@ -1,4 +1,4 @@
-"""What both readers share: their interface, and how control frames and errors are dispatched."""
+"""The interface of both readers, and how they dispatch control frames and errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rxws._session.transport import Receiver
 
 __all__ = ["Reader", "dispatch_control", "dispatch_failure"]
 
-# What aiohttp raises or reports when TCP has ended.
+# The errors of aiohttp and asyncio that mean that TCP has ended.
 _LOST = (OSError, ClientError, EOFError)
 
 
@@ -33,15 +33,15 @@ class Reader(Protocol):
         ...
 
     def on_eof(self) -> None:
-        """The peer has ended its half of TCP; deliver what came before, then report it."""
+        """The peer has half-closed TCP: deliver the data before that, then report the end."""
         ...
 
     def on_lost(self) -> None:
-        """TCP is lost; deliver what came before, then report it."""
+        """TCP is lost: deliver the data before that, then report the end."""
         ...
 
     def run(self, receiver: Receiver, context: Context) -> Awaitable[None]:
-        """Call a receiver in this context; the result is done once the end was reported."""
+        """Call a receiver in this context, until the end has been reported to it."""
         ...
 
 
@@ -54,15 +54,15 @@ def dispatch_control(message: Any, receiver: Receiver) -> bool:
     if kind is WSMsgType.PONG:
         receiver.on_pong(bytes(message.data))
         return True
-    # aiohttp reports 0 for a close frame without a code, and rejects a 0 that was sent.
+    # aiohttp reports the code 0 for a close frame without a code. It rejects a real 0.
     receiver.on_close(message.data or None, message.extra or "")
     return False
 
 
 def dispatch_failure(error: object, receiver: Receiver) -> None:
-    """Dispatch what aiohttp reports instead of a message: a violation, or the end of TCP."""
+    """Dispatch an error of aiohttp: the peer broke the protocol, or TCP has ended (also None)."""
     if error is None or isinstance(error, _LOST):
         receiver.on_lost()
     else:
-        # aiohttp's errors have a code. zlib's, raised for broken compressed data, have none.
+        # aiohttp's errors have a close code. zlib's errors, for broken compressed data, have none.
         receiver.on_violation(getattr(error, "code", WSCloseCode.INVALID_TEXT))

@@ -1,4 +1,4 @@
-"""An asyncio protocol between a socket's transport and aiohttp's protocol."""
+"""The asyncio protocol between a socket's transport and aiohttp's protocol."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ __all__ = ["SocketListener", "SocketProtocol"]
 # SO_LINGER switched on with zero seconds: closing the socket sends a reset.
 _RESET = struct.pack("ii", 1, 0)
 
-# A TLS peer that has been silent for so many seconds is taken to have finished.
+# Seconds of silence after which a TLS peer is assumed to send nothing more.
 _QUIET = 0.25
 
 
-# asyncio allocates 256 KiB for each read. glibc serves that by mmap (three system calls and a page
-# fault per message) until a larger block has been freed, so we free one here. From then on the heap
-# keeps twice as much instead of returning it. That is enough for a chunk and the messages parsed
-# from it; with less, each large message costs ten page faults.
+# Make glibc keep large blocks on its heap. asyncio allocates 256 KiB for each read, and glibc calls
+# mmap for it (three system calls and a page fault per message) until a larger block has been freed.
+# This line frees one. The heap then keeps twice its size: enough for a chunk and its messages. With
+# a smaller one, each large message costs ten page faults.
 bytearray(512 << 10)
 
 
 class SocketListener(Protocol):
-    """Receives the events that a `SocketProtocol` observes."""
+    """Is notified of the events that a `SocketProtocol` observes."""
 
     __slots__ = ()
 
@@ -34,7 +34,7 @@ class SocketListener(Protocol):
         ...
 
     def on_eof(self) -> None:
-        """The peer has half-closed; we may still send."""
+        """The peer has half-closed TCP; this side may still send."""
         ...
 
     def on_lost(self) -> None:
@@ -43,11 +43,11 @@ class SocketListener(Protocol):
 
 
 class SocketProtocol(asyncio.Protocol):
-    """Takes the place of aiohttp's protocol at an asyncio transport, and passes events on to it.
+    """Replaces aiohttp's protocol on an asyncio transport, and passes most events on to it.
 
-    It observes what aiohttp does not report: received bytes, whether the kernel takes what is
-    written, and the end of TCP. On the push path, received data goes to `on_data` instead of
-    aiohttp. aiohttp never learns that writing is paused, because its sends would then block.
+    It observes what aiohttp does not report: the number of received bytes, whether the kernel takes
+    what is written, and the end of TCP. On the push path, received data goes to `on_data` instead
+    of aiohttp. `pause_writing` is never passed on, because aiohttp's sends would then wait.
     """
 
     __slots__ = (
@@ -69,28 +69,29 @@ class SocketProtocol(asyncio.Protocol):
     def __init__(self, transport: asyncio.Transport, listener: SocketListener) -> None:
         self.transport = transport
         self.writable = True  # whether the kernel takes what is written
-        self.finishing = False  # set by the owner once a close frame was sent or answered
+        self.finishing = False  # whether `Transport.finish` was called
         self.received = 0  # bytes
         self._loop = asyncio.get_running_loop()
         self.is_lost = transport.is_closing()
-        self._lost: asyncio.Future[None] | None = None  # created when somebody waits
+        self._lost: asyncio.Future[None] | None = None  # see `lost`
         self._listener = listener
         self._quiet_timer: asyncio.TimerHandle | None = None
         self._aiohttp_protocol = cast(Any, transport.get_protocol())
         self.on_data: Callable[[bytes], object] = self._aiohttp_protocol.data_received
         self._discarding = False
         self._eof = False  # whether the peer has half-closed
-        if self.is_lost:  # aiohttp's protocol gets connection_lost, or has got it
+        if self.is_lost:  # asyncio notifies aiohttp's protocol of the loss, or has done so
             return
         transport.set_protocol(self)
-        # Report every byte that the kernel does not take, so that messages wait in the session,
-        # which bounds and drops them. Not 0: asyncio's TLS transport pauses then when it is empty.
+        # Pause writing as soon as the kernel does not take everything: the session then buffers
+        # messages, and applies the limits. With high=0, asyncio's TLS transport would pause even
+        # when its buffer is empty.
         transport.set_write_buffer_limits(high=1, low=0)
 
     @property
     def lost(self) -> asyncio.Future[None]:
-        """A future that is done when TCP is lost."""
-        if self._lost is None or self._lost.cancelled():  # together with a task that awaited it
+        """A future that is done when TCP is lost, created on first use."""
+        if self._lost is None or self._lost.cancelled():  # by cancelling a task that awaited it
             self._lost = self._loop.create_future()
             if self.is_lost:
                 self._lost.set_result(None)
@@ -99,12 +100,12 @@ class SocketProtocol(asyncio.Protocol):
     @property
     def buffered(self) -> int:
         """Bytes that the kernel has not taken yet."""
-        # get_write_buffer_size() raises on a TLS transport that was closed twice, as aiohttp does.
+        # get_write_buffer_size() raises if a TLS transport was closed twice, and aiohttp does that.
         return 0 if self.transport.is_closing() else self.transport.get_write_buffer_size()
 
     @property
     def is_ending(self) -> bool:
-        """Whether TCP is closing and will be gone without waiting for the peer."""
+        """Whether TCP is closing and need not wait for the peer."""
         transport = self.transport
         return (
             transport.is_closing()
@@ -113,10 +114,10 @@ class SocketProtocol(asyncio.Protocol):
         )
 
     def linger(self) -> None:
-        """Half-close, and discard incoming data until the peer closes its side.
+        """Half-close TCP, and discard incoming data until the peer closes its side.
 
-        Closing a socket that has unread data resets it, so the peer might never read our close
-        frame. TLS cannot half-close: there, close once the peer has been silent for a while.
+        Closing a socket with unread data resets the connection. The peer might then never read the
+        close frame. TLS cannot half-close, so close it once the peer is silent.
         """
         self._discarding = True
         if self._eof:
@@ -124,11 +125,11 @@ class SocketProtocol(asyncio.Protocol):
             return
         self.transport.resume_reading()
         if not self.transport.can_write_eof():
-            self._close_when_quiet(self.received)
+            self._close_when_quiet()
             return
         try:
             self.transport.write_eof()
-        except OSError:  # the peer has reset the connection; asyncio does not know yet
+        except OSError:  # the peer has reset the connection, and asyncio has not noticed yet
             self.transport.abort()
 
     def abort(self) -> None:
@@ -141,54 +142,45 @@ class SocketProtocol(asyncio.Protocol):
         self.transport.abort()
 
     def close_or_abort(self) -> None:
-        """Close TCP after the peer has ended it; reset it if the peer does not read our data."""
+        """Close TCP after the peer has closed its side; reset it if data is still unsent."""
         if self.buffered:
             self.abort()
         else:
             self.transport.close()
 
-    def _close_when_quiet(self, received: int) -> None:
-        def check() -> None:
-            if self.received == received:
-                self.transport.close()
-            else:
-                self._close_when_quiet(self.received)
-
-        self._quiet_timer = self._loop.call_later(_QUIET, check)
+    def _close_when_quiet(self, received_before: int = -1) -> None:
+        if self.received == received_before:
+            self.transport.close()
+        else:
+            check = self._close_when_quiet
+            self._quiet_timer = self._loop.call_later(_QUIET, check, self.received)
 
     def data_received(self, data: bytes) -> None:
-        """Pass a chunk on, unless data is being discarded."""
         self.received += len(data)
         if not self._discarding:
             self.on_data(data)
 
     def eof_received(self) -> bool:
-        """Pass EOF on; return whether the transport stays open for sending."""
         self._eof = True
         self._aiohttp_protocol.eof_received()
         if self._discarding:
             return False  # both sides have half-closed
         if self.transport.can_write_eof():
-            # Undelivered data may contain a close frame, which needs an answer.
             self._listener.on_eof()
-            return True
+            return True  # stay open: undelivered data may contain a close frame to answer
         if self.buffered and not self.finishing:
-            # A TLS transport closes now, but asyncio would wait until the peer has read everything.
-            self.abort()
+            self.abort()  # otherwise asyncio's TLS transport waits until the peer reads everything
         return False
 
     def pause_writing(self) -> None:
-        """Note that the kernel's buffer is full."""
         self.writable = False
         self._listener.on_writable()
 
     def resume_writing(self) -> None:
-        """Note that the kernel has taken everything."""
         self.writable = True
         self._listener.on_writable()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Pass the loss on, and complete `lost`."""
         if self._quiet_timer is not None:
             self._quiet_timer.cancel()
         self._aiohttp_protocol.connection_lost(exc)
