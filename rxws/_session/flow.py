@@ -139,8 +139,7 @@ class FlowControl:
 
     def count_dropped(self, reason: str, count: int = 1) -> None:
         """Count dropped messages."""
-        if count:
-            self._dropped[reason] = self._dropped.get(reason, 0) + count
+        self._dropped[reason] = self._dropped.get(reason, 0) + count
 
     def emit_latency(self, seconds: float) -> None:
         """Emit the time between a ping and its pong."""

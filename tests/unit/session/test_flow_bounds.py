@@ -280,3 +280,15 @@ def test_a_writable_transport_with_buffered_bytes_is_not_aborted() -> None:
     virtual.transport.set_writable(True, buffered=5)
     virtual.run(20)
     assert not virtual.closed.values
+
+
+def test_a_loss_of_tcp_during_a_pause_stops_send_timeout() -> None:
+    """Once TCP is lost, `send_timeout` ends nothing, also when the wire becomes ready again."""
+    virtual = VirtualSession(watch=True, send_timeout=10.0)
+    virtual.peer.stop()
+    virtual.conn.outgoing.on_next("x")
+    virtual.conn.flow.pause()
+    virtual.session.on_unsendable()
+    virtual.session.on_writable(True)
+    virtual.run(60)
+    assert virtual.closed.values == []
