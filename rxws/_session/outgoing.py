@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from threading import get_ident
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from reactivex.abc import ObserverBase
 from reactivex.subject import Subject
@@ -24,11 +24,25 @@ T = TypeVar("T")
 _LOCK = threading.Lock()
 
 
-class _ThreadCall(NamedTuple):
-    """A call from another thread, and the bytes that it takes until it runs."""
+class _ThreadCalls:
+    """Calls from other threads that the session's thread has yet to run."""
 
-    run: Callable[[], None]
-    cost: int
+    __slots__ = ("bytes", "calls", "dropped", "ending")
+
+    def __init__(self) -> None:
+        self.calls: deque[tuple[Callable[[], None], int]] = deque()  # with the bytes of each
+        self.bytes = 0
+        self.dropped = 0
+        self.ending = False  # whether one of them ends the stream
+
+    def make_room(self, cost: int, bound: int, policy: Overflow) -> bool:
+        """Drop the oldest messages if the policy allows; a lone message always fits."""
+        while self.calls and self.bytes + cost > bound:
+            if policy in REFUSING or self.ending:  # a message after the end is too late
+                return False
+            self.bytes -= self.calls.popleft()[1]
+            self.dropped += 1
+        return True
 
 
 class Sink(Protocol):
@@ -80,10 +94,7 @@ class Outgoing(Stream[T], Subject[T]):
         "_policy",
         "_sink",
         "_thread",
-        "_thread_bytes",
         "_thread_calls",
-        "_thread_dropped",
-        "_thread_end",
         "is_stopped",
     )
 
@@ -106,11 +117,7 @@ class Outgoing(Stream[T], Subject[T]):
         self._bound = bound
         self._policy = policy
         self._thread = get_ident()
-        # Calls from other threads; None while there are none, as an empty deque takes 0.6 KiB.
-        self._thread_calls: deque[_ThreadCall] | None = None
-        self._thread_end = False  # whether one of them ends the stream
-        self._thread_bytes = 0
-        self._thread_dropped = 0
+        self._thread_calls: _ThreadCalls | None = None  # None while there are none
 
     @property
     def observers(self) -> list[ObserverBase[T]]:  # type: ignore[override] # an attribute in Subject
@@ -204,34 +211,24 @@ class Outgoing(Stream[T], Subject[T]):
     def _call_on_session_thread(self, run: Callable[[], None], cost: int = 0) -> None:
         """Call on the session's thread; `cost` is 0 for an end, which is never dropped."""
         with _LOCK:
-            idle = self._thread_calls is None
-            if self._thread_calls is None:
-                self._thread_calls = deque()
-            if cost and not self._make_room(self._thread_calls, cost):
-                self._thread_dropped += 1
+            waiting = self._thread_calls
+            idle = waiting is None
+            if waiting is None:
+                waiting = self._thread_calls = _ThreadCalls()
+            if cost and not waiting.make_room(cost, self._bound, self._policy):
+                waiting.dropped += 1
                 return
-            self._thread_bytes += cost
-            self._thread_end = self._thread_end or not cost
-            self._thread_calls.append(_ThreadCall(run, cost))
+            waiting.bytes += cost
+            waiting.ending = waiting.ending or not cost
+            waiting.calls.append((run, cost))
         if idle:  # one callback runs all calls that are made until then
             self._call_soon_threadsafe(self._run_thread_calls)
 
-    def _make_room(self, calls: deque[_ThreadCall], cost: int) -> bool:
-        """Drop the oldest messages if the policy allows; a lone message always fits."""
-        while calls and self._thread_bytes + cost > self._bound:
-            if self._policy in REFUSING or self._thread_end:  # messages after an end are too late
-                return False
-            self._thread_bytes -= calls.popleft().cost
-            self._thread_dropped += 1
-        return True
-
     def _run_thread_calls(self) -> None:
         with _LOCK:
-            calls, self._thread_calls = self._thread_calls or deque(), None
-            self._thread_end = False
-            dropped, self._thread_dropped = self._thread_dropped, 0
-            self._thread_bytes = 0
-        for call in calls:
-            call.run()
-        if dropped:
-            self._sink.on_thread_overflow(dropped)
+            waiting, self._thread_calls = self._thread_calls, None
+        assert waiting is not None
+        for run, _ in waiting.calls:
+            run()
+        if waiting.dropped:
+            self._sink.on_thread_overflow(waiting.dropped)
