@@ -34,7 +34,7 @@ class DropStream(Stream[Dropped[Any]]):
             self.emit(dropped)
 
     def log_unobserved(self) -> None:
-        """Log how many messages were dropped that no subscriber received since the last call."""
+        """Log the number of messages dropped since the last call that no subscriber received."""
         self.report_new()
         dropped = self._queue.dropped
         unreported = {why: count - self._reported.get(why, 0) for why, count in dropped.items()}
@@ -83,7 +83,7 @@ class FaultStream(RestartableStream[Exception]):
         previous, self._subscription = self._subscription, None
         if self._connection is not None and self.observed:
             self._subscription = self._connection.errors.subscribe(self.emit)
-        if previous is not None:  # last, so that no error in between is unobserved
+        if previous is not None:  # last: an unobserved error would close the connection
             previous.dispose()
 
 

@@ -108,7 +108,7 @@ class SubjectLifecycle:
         )
 
     def pump_soon(self) -> None:
-        """Send the queue and report drops: now on the right thread, soon from another one."""
+        """Send the queue and report drops: now if on the thread, else soon."""
         if self._affinity.on_thread:
             self._pump()
         elif not self._pump_scheduled:  # that call sends everything queued until it runs

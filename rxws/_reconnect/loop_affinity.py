@@ -58,7 +58,7 @@ class LoopAffinity:
             )
 
     def run(self, action: Callable[[], object]) -> None:
-        """Call now on the thread, soon from another one, and not at all if its loop is closed."""
+        """Call now if on the thread, else soon; do nothing if its loop is closed."""
         if self.on_thread:
             action()
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 from collections import deque
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Generic, Literal, TypeAlias, get_args
 
-from rxws._core.checks import check_bytes
+from rxws._core.checks import check_bytes, check_seconds
 from rxws._core.connection import Close, Out
 from rxws._core.errors import EncodeError
 from rxws._session.bounded_queue import BoundedQueue, make_queue
@@ -18,16 +19,7 @@ from rxws._session.encoding import conflation_key, encode, size
 from rxws.codecs import Codec
 from rxws.overflow import OVERHEAD, Latest
 
-__all__ = [
-    "Dropped",
-    "Ending",
-    "OfflineQueue",
-    "QueueOverflow",
-    "QueuedMessage",
-    "Reason",
-    "SubjectStats",
-    "payload_size",
-]
+__all__ = ["Dropped", "Ending", "OfflineQueue", "QueueOverflow", "SubjectStats", "payload_size"]
 
 Reason = Literal["expired", "overflow", "conflated", "closed", "fault"]
 """Why a message was dropped; see `Dropped`."""
@@ -88,7 +80,7 @@ class SubjectStats:
 
 
 @dataclass(slots=True, eq=False)
-class QueuedMessage:
+class _QueuedMessage:
     value: Any
     size: int
     key: Hashable
@@ -111,10 +103,8 @@ class OfflineQueue:
                 f"queue_overflow={policy!r} is unknown: use one of {get_args(_Named)} or "
                 "overflow.latest()"
             )
-        if ttl is not None and (not isinstance(ttl, int | float) or isinstance(ttl, bool)):
-            raise TypeError(f"ttl={ttl!r} is not a number of seconds; use None for no limit")
-        if ttl is not None and not ttl > 0:
-            raise ValueError(f"ttl={ttl!r}: use a number of seconds above 0, or None")
+        if ttl is not None and ttl != math.inf:
+            check_seconds("ttl", ttl, "use a number above 0, or None for no limit")
         self.sent = 0  # counted by `Link`
         self.end: Ending | None = None  # follows the last message
         self._bound = bound
@@ -123,7 +113,7 @@ class OfflineQueue:
         self._seconds = seconds
         self._lock = threading.Lock()
         self._positions = count()
-        self._queue: BoundedQueue[QueuedMessage] = make_queue(policy)
+        self._queue: BoundedQueue[_QueuedMessage] = make_queue(policy)
         self._dropped: dict[str, int] = {}
         self._unreported: deque[Dropped[Any]] = deque(maxlen=_MAX_UNREPORTED)
 
@@ -175,7 +165,7 @@ class OfflineQueue:
                 if len(queue) and queue.cost + size + OVERHEAD > self._bound:
                     self._drop(value, "overflow")
                     return
-            message = QueuedMessage(value, size, key, now, next(self._positions))
+            message = _QueuedMessage(value, size, key, now, next(self._positions))
             replaced = queue.put(message, key)
             if replaced is not None:
                 self._drop(replaced.value, "conflated")
@@ -200,13 +190,13 @@ class OfflineQueue:
             self._drop_expired(self._seconds())
             return self._queue.first().position if len(self._queue) else None
 
-    def take(self) -> QueuedMessage | None:
+    def take(self) -> _QueuedMessage | None:
         """Drop expired messages, then remove and return the first one left."""
         with self._lock:
             self._drop_expired(self._seconds())
             return self._queue.pop() if len(self._queue) else None
 
-    def put_back(self, message: QueuedMessage) -> None:
+    def put_back(self, message: _QueuedMessage) -> None:
         """Undo a `take`; drop the message if a newer one with its key was queued since."""
         with self._lock:
             if not self._queue.put_back(message, message.key):
@@ -240,5 +230,5 @@ def payload_size(codec: Codec[Any, Any], value: Any) -> int:
         return size(value)
     try:
         return len(encode(codec, value)[1])
-    except EncodeError:  # try_send reports it; a connection's codec may accept it
+    except EncodeError:  # `try_send` reports it, unless the connection's own codec works
         return sys.getsizeof(value)
