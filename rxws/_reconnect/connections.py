@@ -65,7 +65,7 @@ def connections(
     Each subscription emits one connection after the other. It completes when a connection closes
     with 1000 or without a code. It fails when an attempt or a close is not `retryable`, or when
     `backoff` ends; a note on the error has the reason. Disposing it, which any thread may do,
-    closes the open connection with 1000 and stops dialing.
+    closes the open connection with 1000 and stops reconnecting.
 
     If a subscriber raises in `on_next`, that connection closes with 1011.
 
@@ -81,7 +81,7 @@ def connections(
         backoff: Returns an iterator of waits in seconds before the next attempts. When the iterator
             ends, the stream fails with the last error. See `rxws.backoff`. If the server sends
             `Retry-After`, that time is added.
-        retryable: Returns whether to dial again after an error: a `ConnectError`, a
+        retryable: Returns whether to try again after an error: a `ConnectError`, a
             `ConnectionClosed`, or what a function for `url` or `headers` raised.
         stable_after: Seconds that a connection must stay open for `backoff` to start over.
         status: An observer of the status. The first status, `rxws.status.Closed(None)`, is not
@@ -90,8 +90,8 @@ def connections(
             each subscription creates one `aiohttp.ClientSession` for all its connections.
 
     Returns:
-        A cold Observable, to be subscribed while an event loop is running. Each subscription dials
-        for itself.
+        A cold Observable, to be subscribed while an event loop is running. Each subscription opens
+        its own connections.
 
     Raises:
         TypeError: An option is unknown, has the wrong type, or is one that rxws sets itself.
@@ -120,7 +120,7 @@ def factory_for(
         options["codec"] = codecs.raw if codec is None else codec
         return _factory_for_url(url, policy, options)
     if options:
-        raise TypeError(f"{', '.join(options)}: not with an Observable, which dials by itself")
+        raise TypeError(f"{', '.join(options)}: not with an Observable, which connects by itself")
     return factory_for_dial(cast(Observable[Connection[Any, Any]], url), policy, scheduler)
 
 
@@ -163,7 +163,7 @@ def _from_coroutine(function: Callable[[], Awaitable[T]]) -> Observable[T]:
     def subscribe(observer: ObserverBase[T], _: SchedulerBase | None = None) -> DisposableBase:
         def on_done(task: asyncio.Task[None]) -> None:
             if task.cancelled():  # not by `dispose`: then the observer ignores this
-                observer.on_error(RxwsError("the task that dials was cancelled"))
+                observer.on_error(RxwsError("the task that opens a connection was cancelled"))
 
         async def run() -> None:
             try:

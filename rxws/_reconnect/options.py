@@ -26,14 +26,14 @@ Headers: TypeAlias = _Headers | Callable[[], _Headers | Awaitable[_Headers]]
 
 
 class ReconnectOptions(DialOptions, total=False):
-    """The keyword arguments of `connections`: those of `connect`, and when to dial again.
+    """The keyword arguments of `connections`: those of `connect`, and when to reconnect.
 
     - `headers`: as for `connect`, or a function (or coroutine function) that returns them and is
       called before each attempt.
     - `open_timeout`: seconds for the whole handshake, and again for each function you pass as `url`
       or `headers`.
     - `backoff`: returns an iterator of waits in seconds; see `rxws.backoff`.
-    - `retryable`: returns whether to dial again after an error; by default
+    - `retryable`: returns whether to try again after an error; by default
       `rxws.backoff.is_retryable`.
     - `stable_after`: seconds that a connection must stay open for `backoff` to start over; by
       default 10.

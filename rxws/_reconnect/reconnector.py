@@ -136,7 +136,7 @@ class Reconnector(DisposableBase, Generic[In, Out]):
 
     def _on_open(self, connection: Connection[In, Out]) -> None:
         if not isinstance(self._status, Connecting):
-            logger.warning("closing %r: a dial may open only one connection", connection)
+            logger.warning("closing %r: each attempt may open only one connection", connection)
             connection.outgoing.on_next(Close())
             return
         self._opened_at = self._seconds()
@@ -165,7 +165,7 @@ class Reconnector(DisposableBase, Generic[In, Out]):
         if isinstance(self._status, Connecting):
             self._retry(error)
         else:  # for example by an `ops.timeout` applied to the dial
-            logger.warning("a dial failed after its connection was opened: %r", error)
+            logger.warning("an attempt failed after its connection was opened: %r", error)
 
     def _on_dial_completed(self) -> None:
         if isinstance(self._status, Connecting):

@@ -37,7 +37,7 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
     The subject opens a connection for its first subscriber, and closes it with 1000 when the last
     one unsubscribes. If the connection is lost, the subject reconnects, as `connections` does.
     Subscribers receive the messages of all connections as one stream. When the subject gives up,
-    that stream completes or fails; if you then subscribe again, the subject dials again.
+    that stream completes or fails; if you then subscribe again, the subject connects again.
 
     `on_next` sends a message, or queues it until there is a connection. Each message is sent at
     most once: after a loss, only messages that were not yet written to the socket are sent on the
@@ -50,7 +50,7 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
 
     Args:
         url: A `ws://` or `wss://` URL, or a function that returns one for each attempt, as for
-            `connections`. Or a cold Observable that dials once for each subscription.
+            `connections`. Or a cold Observable that opens one connection per subscription.
         codec: Converts between frames and values; by default `rxws.codecs.raw`. The connections of
             an Observable have their own codec: then this one only measures queued messages.
         **options: See `rxws.SubjectOptions`.

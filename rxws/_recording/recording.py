@@ -41,7 +41,7 @@ class Recording:
     A recording is not a subscriber: it changes neither which messages are delivered nor when.
 
     Args:
-        keep: Number of events that each lane keeps. Older ones are dropped and counted.
+        keep: Number of events to keep of each stream. Older ones are dropped and counted.
         scheduler: The scheduler whose clock times the events; by default the first subscriber's,
             or else the system clock.
         title: The title of diagrams.
@@ -85,7 +85,7 @@ class Recording:
 
         Args:
             conn: The connection.
-            keep: Number of events that each lane keeps. Older ones are dropped and counted.
+            keep: Number of events to keep of each stream. Older ones are dropped and counted.
 
         Returns:
             A recording with the lanes `incoming`, `outgoing`, `errors` and `closed`.
@@ -270,8 +270,8 @@ class Recording:
     def picture(self) -> Diagram:
         """Return the recording as a diagram, before it is rendered.
 
-        The lanes are, from top to bottom: incoming messages, taps, outgoing messages, errors. A
-        connection's close is drawn at the end of its lanes.
+        The lines are, from top to bottom: incoming messages, taps, outgoing messages, errors. A
+        connection's close is drawn at the end of its lines.
         """
         closed = self.lanes.get("closed")
         ends = [each for each in closed.entries if isinstance(each.data, Close)] if closed else []
@@ -311,7 +311,7 @@ class Recording:
             cols: The width in columns, without the names; at least 24.
 
         Returns:
-            A title line if there is a title, a line per lane, and the time axis.
+            A title line if there is a title, a line per stream, and the time axis.
 
         Raises:
             ValueError: `cols` is below 24.

@@ -32,10 +32,10 @@ def reconnect(
     result emits all connections. It completes when one closes with 1000 or without a code. It fails
     with a `ConnectionClosed`, or with the source's error, when that is not `retryable` or `backoff`
     ends; a note on the error has the reason. Disposing it closes the open connection with 1000 and
-    stops dialing.
+    stops reconnecting.
 
     ```
-    dial      --c#   --X         ---c|     three subscriptions; # is 1006, X a ConnectError,
+    source    --c#   --X         ---c|     three subscriptions; # is 1006, X a ConnectError,
     reconnect --c------------------c|      | is 1000
     ```
 
@@ -43,7 +43,7 @@ def reconnect(
         backoff: Returns an iterator of waits in seconds before the next attempts. When the iterator
             ends, the stream fails with the last error. See `rxws.backoff`. If the server sends
             `Retry-After`, that time is added.
-        retryable: Returns whether to dial again after an error.
+        retryable: Returns whether to try again after an error.
         stable_after: Seconds that a connection must stay open for `backoff` to start over.
         status: An observer of the status. The first status, `rxws.status.Closed(None)`, is not
             emitted.
@@ -60,8 +60,8 @@ def reconnect(
 
     Examples:
         ```python
-        dial = rx.defer(lambda _: rx.from_future(asyncio.ensure_future(open_somehow())))
-        dial.pipe(rxws.operators.reconnect(rxws.backoff.constant(1))).subscribe(use)
+        attempt = rx.defer(lambda _: rx.from_future(asyncio.ensure_future(open_somehow())))
+        attempt.pipe(rxws.operators.reconnect(rxws.backoff.constant(1))).subscribe(use)
         ```
     """
     policy = ReconnectPolicy(backoff, retryable, stable_after)

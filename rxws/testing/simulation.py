@@ -44,11 +44,11 @@ class Simulation(Generic[In, Out]):
     Attributes:
         incoming: The messages from `conn.incoming`, from its first subscription on.
         outgoing: The messages pushed to `conn.outgoing`. A `Close` that was pushed is the last one.
-        errors: The faults that `conn.errors` emitted, as values.
+        errors: The errors that `conn.errors` emitted, as values.
         closed: How the connection ended; None if it is still open.
         wire: All frames that the session wrote, with their times, including pings and the close.
         failure: The exception that closed the connection: raised by the handler or its pipeline,
-            or a fault without a subscriber to `conn.errors`.
+            or an error without a subscriber to `conn.errors`.
         stats: The connection's counters; see `rxws.Stats`.
         open_subscriptions: How many subscriptions to the connection's streams the handler has left
             open. After the connection has ended, its pending timers count as well.
@@ -130,7 +130,7 @@ def simulate(
         **options: See `rxws.ConnectionOptions`.
 
     Returns:
-        The handler's messages, faults and frames, and how the connection ended.
+        The handler's messages, errors and frames, and how the connection ended.
 
     Raises:
         NeedsEventLoop: The handler awaits something that needs an event loop.

@@ -30,7 +30,7 @@ class View:
     interrupt the cell that awaits it, the view stops.
 
     Attributes:
-        recording: The recorded events of all lanes.
+        recording: The recorded events of all lines.
         state: `"running"`, `"ended"`, `"failed"` or `"stopped"`.
         error: The exception that ended the flow, or None.
 
@@ -114,7 +114,7 @@ class View:
             cols: The width in columns, without the names; at least 24.
 
         Returns:
-            A title line if there is a title, a line per lane, the time axis and any remarks.
+            A title line if there is a title, a line per stream, the time axis and any remarks.
 
         Raises:
             ValueError: `cols` is below 24.

@@ -45,7 +45,7 @@ def watch(
     rate: float = 8,
     scheduler: SchedulerBase | None = None,
 ) -> View:
-    """Draw a live marble diagram of a flow below the running cell, with a lane for each step.
+    """Draw a live marble diagram of a stream below the running cell, with a line for each step.
 
     `watch` does not subscribe to a connection, its streams, a `WebSocketSubject` or its channels:
     messages stay buffered until you subscribe, and a client does not connect. It subscribes once to
