@@ -1,4 +1,4 @@
-"""Turn one aiohttp request into one connection: check it, upgrade it, run it."""
+"""The server's side of the handshake: check a request, upgrade it, and run the connection."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ _ASCII = (
 
 
 class _PullSocket(web.WebSocketResponse):
-    """aiohttp's WebSocket, closed by the session only."""
+    """A server's WebSocket for the pull path."""
 
     async def close(self, *_: Any, **__: Any) -> bool:
-        """Do nothing: aiohttp calls this on its own, with its own close codes."""
+        """Do nothing: aiohttp calls this with close codes that the session has not chosen."""
         return False
 
 
 class _PushSocket(_PullSocket, PushServerSocket):
-    """The same for the push path."""
+    """A server's WebSocket for the push path; `close` does nothing here, too."""
 
 
 class Acceptor:
-    """Turns requests into connections. The options are checked once, here."""
+    """Checks the options of a route once, and turns each of its requests into a connection."""
 
     def __init__(
         self,
@@ -66,7 +66,8 @@ class Acceptor:
             raise web.HTTPServiceUnavailable(text="shutting down")
         options = self._options
         compress = options.compress and may_deflate(request.headers)
-        ws = (_PushSocket if transport_info().path == "push" else _PullSocket)(
+        socket_class = _PushSocket if transport_info().path == "push" else _PullSocket
+        ws = socket_class(
             autoclose=False,
             autoping=False,
             protocols=options.protocols,
@@ -75,7 +76,7 @@ class Acceptor:
         )
         try:
             await ws.prepare(request)
-        except ConnectionError:  # else aiohttp logs it as a failure of the handler
+        except ConnectionError:  # aiohttp would log it as an error of the handler
             return ws
         transport = request.transport
         if transport is None:  # pragma: no cover # lost during the handshake
@@ -102,7 +103,7 @@ class Acceptor:
         if not upgrade.isascii() or upgrade.lower().strip() != "websocket":
             raise _upgrade_required("this address speaks WebSocket only")
         if request.version < HttpVersion11:
-            raise _upgrade_required("a WebSocket needs HTTP/1.1: check the settings of your proxy")
+            raise _upgrade_required("a WebSocket requires HTTP/1.1: check the proxy's settings")
         if headers.getall(hdrs.SEC_WEBSOCKET_VERSION, []) != ["13"]:  # RFC 6455, section 4.4
             version = {hdrs.SEC_WEBSOCKET_VERSION: "13"}
             raise _upgrade_required("this address speaks WebSocket version 13", version)
@@ -123,7 +124,7 @@ def _upgrade_required(text: str, headers: dict[Any, str] | None = None) -> Excep
 
 
 def _has_url(request: web.Request) -> bool:
-    """Return whether the request's URL is valid; a `Host` header may contain anything."""
+    """Return whether the request has a valid URL; an invalid `Host` header makes it invalid."""
     try:
         return bool(request.url)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The client: `connect`, which returns the same `Connection` as on the server."""
+"""The client: `connect` opens the same kind of `Connection` as a server's handler gets."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ __all__ = ["ClientOptions", "ConnectCall", "DialOptions", "connect"]
 In = TypeVar("In")
 Out = TypeVar("Out")
 
-# aiohttp's options that rxws does not allow, with what to use instead.
+# The options of aiohttp's `ws_connect` that rxws does not allow, and the reason or alternative.
 _REFUSED = {
     "autoclose": "rxws answers close frames itself",
     "autoping": "rxws answers pings itself",
@@ -156,20 +156,18 @@ class ConnectCall(Generic[In, Out]):
         if session is not None and not isinstance(session, ClientSession):
             raise TypeError(f"session={session!r} is not an aiohttp.ClientSession")
         check_seconds("open_timeout", open_timeout)
-        own = {
-            name: options.pop(name) for name in ConnectionOptions.__annotations__ if name in options
-        }
+        names = options.keys() & ConnectionOptions.__annotations__
         self._url = url
-        self._client_session = session
+        self._users_client = session
         self._open_timeout = open_timeout
-        self._options = Options(codec=codec, **own)
-        self._request = options
+        self._options = Options(codec=codec, **{name: options.pop(name) for name in names})
+        self._aiohttp_options = options
         self._shared: SharedClientSession | None = None
         self._session: Session[Any, Any] | None = None  # set once the connection is open
-        self._running: asyncio.Task[None]
+        self._running: asyncio.Task[None]  # runs the session
 
     def through(self, shared: SharedClientSession) -> ConnectCall[In, Out]:
-        """Use a session of rxws that other dials use, too; for `connections`."""
+        """Dial with this client session; `connections` uses one for all of its dials."""
         self._shared = shared
         return self
 
@@ -190,7 +188,7 @@ class ConnectCall(Generic[In, Out]):
         self._session.outgoing.on_next(Close() if exc is None else closing.UNEXPECTED)
         try:
             await asyncio.shield(self._running)
-        except asyncio.CancelledError:  # the caller stops waiting, so do not wait for the peer
+        except asyncio.CancelledError:  # don't wait for the peer's close frame any longer
             self._session.terminate()
             await self._running
             raise
@@ -199,7 +197,7 @@ class ConnectCall(Generic[In, Out]):
         if self._session is not None:
             raise RuntimeError("this connection was already opened: call rxws.connect again")
         shared = None
-        if (client := self._client_session) is None:
+        if (client := self._users_client) is None:
             shared = self._shared or SharedClientSession()
             client = shared.session_for_dial()
             shared.acquire()
@@ -207,7 +205,7 @@ class ConnectCall(Generic[In, Out]):
             async with asyncio.timeout(self._open_timeout):
                 self._session = await self._dial(client, shared)
         except BaseException as exc:
-            error = self._explain(exc, b"" if shared is None else shared.refusal_body)
+            error = self._translate(exc, b"" if shared is None else shared.refusal_body)
             if shared is not None:
                 await shared.release()
             if error is None:
@@ -219,24 +217,23 @@ class ConnectCall(Generic[In, Out]):
         self, client: ClientSession, shared: SharedClientSession | None
     ) -> Session[Any, Any]:
         options = self._options
-        # cast: the overloads of `ws_connect` accept no **options
-        pushing = transport_info().path == "push"
-        dial = with_push(client) if pushing else cast(Any, client.ws_connect)
+        is_push = transport_info().path == "push"
+        # cast, because the overloads of `ws_connect` do not accept **options
+        ws_connect = with_push(client) if is_push else cast(Any, client.ws_connect)
         try:
-            ws: ClientWebSocketResponse[Any] = await dial(
+            ws: ClientWebSocketResponse[Any] = await ws_connect(
                 self._url,
                 autoclose=False,
                 autoping=False,
                 protocols=options.protocols,
                 compress=15 if options.compress else 0,
                 max_msg_size=parser_limit(options.max_message_size, options.compress),
-                **self._request,
+                **self._aiohttp_options,
             )
-        except (
-            NonHttpUrlClientError
-        ) as exc:  # of aiohttp's errors for URLs, the only non-ValueError
+        except NonHttpUrlClientError as exc:
+            # Use InvalidURL instead. It is a ValueError, which `connections` does not retry.
             if isinstance(exc, NonHttpUrlRedirectClientError):
-                raise InvalidURL(f"{exc}", "redirects go to http:// or https:// only") from exc
+                raise InvalidURL(str(exc), "a redirect must be to http:// or https://") from exc
             raise InvalidURL(str(self._url), "use ws:// or wss://") from exc
         transport = client_transport(ws)
         if transport is None:
@@ -260,17 +257,14 @@ class ConnectCall(Generic[In, Out]):
         self._running = asyncio.get_running_loop().create_task(running)
         return session
 
-    def _explain(self, exc: BaseException, refusal: bytes) -> ConnectError | None:
-        """Return the error to raise instead of aiohttp's; None to let that one through."""
+    def _translate(self, exc: BaseException, body: bytes) -> ConnectError | None:
+        """Return the `ConnectError` to raise from an exception; None to raise it unchanged."""
         where = _where(self._url)
         if isinstance(exc, WSServerHandshakeError | ClientHttpProxyError):
-            who = where if isinstance(exc, WSServerHandshakeError) else "the proxy"
-            return HandshakeError(
-                f"{who} refused the WebSocket: HTTP status {exc.status}{_phrase(exc.status)}",
-                exc.status,
-                exc.headers or {},
-                refusal,
-            )
+            refuser = where if isinstance(exc, WSServerHandshakeError) else "the proxy"
+            message = f"{refuser} refused the WebSocket: HTTP status {exc.status}"
+            message += _phrase(exc.status)
+            return HandshakeError(message, exc.status, exc.headers or {}, body)
         if isinstance(exc, TimeoutError):
             return ConnectError(f"{where}: no answer in open_timeout={self._open_timeout} s")
         if isinstance(exc, aiohttp.ClientError | OSError | ValueError):  # ValueError: a bad URL
@@ -279,7 +273,7 @@ class ConnectCall(Generic[In, Out]):
 
 
 def _where(url: str | URL) -> str:
-    # An invalid URL is shown as it is, so that its mistake can be seen.
+    # An invalid URL is returned unchanged, so that the user can see the mistake.
     try:
         parsed = URL(str(url))
         return str(without_secrets(parsed)) if parsed.host else str(url)
@@ -288,7 +282,7 @@ def _where(url: str | URL) -> str:
 
 
 def _phrase(status: int) -> str:
-    # The standard phrase: the server's own may contain anything, at any length.
+    # The standard phrase, because the server may send any text of any length.
     try:
         return f" {HTTPStatus(status).phrase}"
     except ValueError:
@@ -296,9 +290,9 @@ def _phrase(status: int) -> str:
 
 
 def _reason(exc: Exception) -> str:
-    """Return in one line why connecting failed, the most important words first.
+    """Return why connecting failed, in one line.
 
-    aiohttp's messages repeat the host, and a log or a status shows only the first characters.
+    The message of the wrapped error is shorter than aiohttp's, which repeats the host.
     """
     for name in ("certificate_error", "os_error"):
         exc = getattr(exc, name, exc)

@@ -19,42 +19,38 @@ from aiohttp import (
 
 __all__ = ["SharedClientSession"]
 
-# The part of a refusal's body that is kept, in bytes, and the time to wait for it, in seconds.
-_MAX_BODY = 64 << 10
-_BODY_TIMEOUT = 1.0
+# Limits for reading the body of a response that is not an upgrade.
+_MAX_BODY = 64 << 10  # bytes
+_BODY_TIMEOUT = 1.0  # seconds
 
 
 class SharedClientSession:
     """A reference-counted `aiohttp.ClientSession`; the last `release` closes it.
 
-    It is created by the first dial, which runs on the event loop. Only one dial at a time may use
-    it.
-
-    Attributes:
-        refusal_body: The body of the latest response, if that was not an upgrade.
+    The first dial creates the `ClientSession`, because that requires a running event loop. Only one
+    dial at a time may use it.
     """
 
     def __init__(self) -> None:
-        self.refusal_body = b""
+        self.refusal_body = b""  # of the latest response, if that was not an upgrade
         self._session: ClientSession | None = None
         self._users = 0
 
     def acquire(self) -> None:
-        """Keep the session open until `release` is called as often."""
+        """Keep the session open until the matching call of `release`."""
         self._users += 1
 
     async def release(self) -> None:
-        """Undo one `acquire`; close the session if nobody else uses it."""
+        """Undo one `acquire`; close the session if that was the last one."""
         self._users -= 1
         if not self._users and self._session is not None:
             await self._session.close()
 
     def session_for_dial(self) -> ClientSession:
-        """Return the session for one dial."""
         self.refusal_body = b""
         if self._session is None:
             self._session = ClientSession(
-                # Each dial gets a new TCP connection, whatever the server answered before.
+                # Always open a new TCP connection, even if the server keeps the last one open.
                 connector=TCPConnector(force_close=True),
                 middlewares=[self._request_once],
             )
@@ -65,10 +61,10 @@ class SharedClientSession:
         request: ClientRequest,
         handler: Callable[[ClientRequest], Awaitable[ClientResponse]],
     ) -> ClientResponse:
-        """Act as a client middleware: keep a refusal's body, and stop aiohttp from retrying.
+        """Send a request without aiohttp's own retry, and keep the body of a refusal.
 
-        aiohttp sends a request again if the server closes the connection without a response. How
-        often to dial is for the user's backoff to decide.
+        This is a client middleware. aiohttp sends a request again if the server closes the
+        connection without a response, but the user's backoff must decide about retries.
         """
         try:
             response = await handler(request)
@@ -81,7 +77,7 @@ class SharedClientSession:
                 async with asyncio.timeout(_BODY_TIMEOUT):
                     await self._read_body(response)
             except (ClientError, TimeoutError):
-                pass  # the body is incomplete: keep what was read, the status says the rest
+                pass  # keep the part of the body that was read
             except BaseException:
                 response.close()
                 raise

@@ -1,7 +1,7 @@
-"""Check the `Origin` header of a request, to decide which web pages may connect.
+"""Decide by the `Origin` header of a request which web pages may connect.
 
-A browser lets any page open a WebSocket to any server, and sends the user's cookies along. Only the
-server can refuse (RFC 6455, section 10.2).
+A browser lets any page open a WebSocket to any server, and sends the user's cookies with it. So the
+server must check where the page is from (RFC 6455, section 10.2).
 """
 
 from __future__ import annotations
@@ -31,14 +31,7 @@ SAME_HOST: frozenset[Origin] = frozenset()
 
 
 def parse_origins(origins: str | Iterable[str] | None) -> Origins:
-    """Parse the option `origins`.
-
-    Args:
-        origins: None for the same host, `"*"` for any origin, or a list of `scheme://host[:port]`.
-
-    Raises:
-        ValueError: An entry is not an origin, or the list is empty.
-    """
+    """Parse the option `origins`: None, `"*"` or a list of `scheme://host[:port]`."""
     if origins is None:
         return SAME_HOST
     if origins == "*":
@@ -47,24 +40,18 @@ def parse_origins(origins: str | Iterable[str] | None) -> Origins:
         raise ValueError(f"origins={origins!r}: use a list, [{origins!r}], or '*' for any")
     parsed: set[Origin] = set()
     for text in origins:
-        origin = _parse(text)
-        if origin is None:
-            raise ValueError(
-                f"origins has {text!r}: write it as 'https://example.org' or with ':port'"
-            )
+        if (origin := _parse(text)) is None:
+            raise ValueError(f"origins has {text!r}: use 'https://example.org', or with ':port'")
         parsed.add(origin)
     if not parsed:
-        raise ValueError("origins=[] allows no page: list some, or omit it for the same host")
+        raise ValueError("origins=[] allows no page: add some, or omit it for the same host")
     return frozenset(parsed)
 
 
 def is_allowed(origins: list[str], host: str | None, allowed: Origins) -> bool:
-    """Return whether a request may be upgraded.
+    """Return whether a request with these `Origin` headers and this `Host` header may be upgraded.
 
-    Args:
-        origins: Its `Origin` headers. Clients other than browsers send none.
-        host: Its `Host` header.
-        allowed: The allowed origins.
+    Clients other than browsers send no `Origin`, and are always allowed.
 
     Examples:
         >>> is_allowed(["https://example.org"], "example.org", SAME_HOST)
@@ -79,13 +66,13 @@ def is_allowed(origins: list[str], host: str | None, allowed: Origins) -> bool:
         return False
     if allowed is not SAME_HOST:
         return origin in allowed
-    # Behind a TLS proxy we see plain HTTP, so the default port is that of the Origin's scheme.
+    # A TLS proxy forwards plain HTTP, so take the scheme, and its default port, from the Origin.
     target = None if host is None else _parse(f"{origin.scheme}://{host}")
     return target is not None and (origin.host, origin.port) == (target.host, target.port)
 
 
 def _parse(text: str) -> Origin | None:
-    """Parse a serialized origin; return None for `null` and for anything else."""
+    """Parse `scheme://host[:port]`; return None if it is anything else, such as `null`."""
     try:
         parts = urlsplit(text)
         port = parts.port

@@ -54,7 +54,7 @@ def websocket(
     **options: Unpack[ConnectionOptions],
 ) -> Callable[[Handler[In, Out]], RouteHandler]: ...
 def websocket(handler: Handler[Any, Any] | None = None, **options: Any) -> Any:
-    """Turn a handler into an aiohttp route handler. Also works as a decorator.
+    """Turn a handler into an aiohttp route handler. You may use it as a decorator.
 
     Args:
         handler: Called with each new connection, to compose its pipeline. See `rxws.Handler`.
@@ -91,7 +91,7 @@ def websocket(handler: Handler[Any, Any] | None = None, **options: Any) -> Any:
 def _route(handler: Handler[Any, Any], acceptor: Acceptor) -> RouteHandler:
     check_handler(handler)
 
-    # A partial, not a coroutine function that calls `accept`: that would keep one more frame in
+    # A partial, because a coroutine function that awaits `accept` would keep one more frame in
     # memory for each open connection.
     route = functools.partial(acceptor.accept, handler=handler)
     return functools.update_wrapper(route, handler)

@@ -229,10 +229,11 @@ def with_push(session: ClientSession) -> Callable[..., Any]:
 
     If the user has replaced `ws_connect` or the WebSocket class, return the user's `ws_connect`.
     """
-    users, original = cast(tuple[Any, Any], (session, ClientSession))
+    users, original = cast(Any, session), cast(Any, ClientSession)
+    users_class = cast(Any, type(session))
     if (
         getattr(users.ws_connect, "__func__", None) is not original.ws_connect
-        or type(users)._ws_connect is not original._ws_connect
+        or users_class._ws_connect is not original._ws_connect
         or users._ws_response_class is not ClientWebSocketResponse
     ):
         return cast(Callable[..., Any], users.ws_connect)

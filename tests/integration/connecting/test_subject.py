@@ -150,7 +150,9 @@ async def test_a_redirect_to_a_websocket_address_is_final(serve: Serve) -> None:
     feed = rxws.WebSocketSubject(f"ws://127.0.0.1:{port}/", backoff=SOON)
     with pytest.raises(rxws.ConnectError) as caught:
         await until(feed, bool)
-    assert "ws://elsewhere.invalid/ - redirects go to http:// or https:// only" in str(caught.value)
+    assert "ws://elsewhere.invalid/ - a redirect must be to http:// or https://" in str(
+        caught.value
+    )
     assert any("Not retried" in note for note in caught.value.__notes__)
 
 

@@ -117,10 +117,10 @@ def test_an_unknown_scheme_has_no_default_port() -> None:
     ("origins", "hint"),
     [
         ("https://example.org", r"use a list, \['https://example.org'\]"),
-        (["example.org"], "'example.org': write it as 'https://example.org'"),
-        (["https://example.org/"], "write it as"),
-        (["null"], "write it as"),
-        (["*"], "write it as"),
+        (["example.org"], "'example.org': use 'https://example.org'"),
+        (["https://example.org/"], "use 'https://example.org'"),
+        (["null"], "use 'https://example.org'"),
+        (["*"], "use 'https://example.org'"),
         ([], "omit it for the same host"),
     ],
 )
