@@ -78,7 +78,7 @@ class _Lock:
 
 
 class Stream(Observable[T]):
-    """A hot Observable. Subscribers receive later values; those who are too late receive the end.
+    """A hot Observable. New subscribers miss earlier values, but never the end.
 
     It calls `fault` with every exception that a subscriber raises.
     """

@@ -1,7 +1,7 @@
 """A session's transport on aiohttp's WebSockets, for both clients and servers.
 
-aiohttp parses and writes frames, including masks and compression. It must not answer close frames
-and pings, because only the session decides when and how a connection ends.
+aiohttp parses and writes frames, including masks and compression. Its own answers to close frames
+and pings are switched off, because only the session decides when and how a connection ends.
 """
 
 from __future__ import annotations

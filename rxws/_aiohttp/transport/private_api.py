@@ -102,7 +102,7 @@ except ImportError:  # pragma: no cover # a later aiohttp
     WebSocketDataQueue = cast(Any, object)
 
 
-# aiohttp's queue counts each message with so many bytes in addition to its own.
+# Bytes that aiohttp's queue adds to the size of each message.
 _OVERHEAD = 128
 
 # The parser stops when more bytes than this are queued: as many as asyncio reads at once.

@@ -150,7 +150,7 @@ class PushReader(Reader):
                 writer.flush()
 
     def _parse(self, data: bytes) -> None:
-        """Feed a chunk to the parser, and deliver its messages unless `_stalled` is set."""
+        """Feed a chunk to the parser, and deliver its messages until `_stalled` is set."""
         parser, on_message = self._parser, self._on_message
         messages = parser.messages
         self._flush_due = monotonic() + _FLUSH_AFTER
@@ -182,7 +182,7 @@ class PushReader(Reader):
                 return
 
     def _yield_if_slow(self) -> None:
-        """If the pipeline is slow, flush what it has sent, and yield to the loop if it is due."""
+        """If the pipeline is slow, flush what it has sent; after `_YIELD_AFTER`, also stall."""
         now = monotonic()
         late = now - self._flush_due
         if late <= 0:

@@ -38,7 +38,7 @@ class TransportInfo:
 
 
 def choose(wanted: str | None, lack: str | None) -> tuple[Literal["push", "pull"], str]:
-    """Return the path to take and the reason, by `RXWS_TRANSPORT` and by what aiohttp lacks."""
+    """Return the path to take and the reason. `wanted` is the value of `RXWS_TRANSPORT`."""
     if wanted not in (None, "", "push", "pull"):
         raise ValueError(f"{_VARIABLE}={wanted!r} is unknown: use 'push' or 'pull', or unset it")
     if wanted == "pull":

@@ -60,7 +60,7 @@ def dispatch_control(message: Any, receiver: Receiver) -> bool:
 
 
 def dispatch_failure(error: object, receiver: Receiver) -> None:
-    """Dispatch an error of aiohttp: the peer broke the protocol, or TCP has ended (also None)."""
+    """Dispatch aiohttp's error: the peer broke the protocol, or TCP has ended, as None means."""
     if error is None or isinstance(error, _LOST):
         receiver.on_lost()
     else:
