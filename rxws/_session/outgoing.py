@@ -115,7 +115,7 @@ class Outgoing(Stream[T], Subject[T]):
         self._sink = sink
         self._call_soon_threadsafe = call_soon_threadsafe
         self._bound = bound
-        self._policy = policy
+        self._policy: Overflow = policy
         self._thread = get_ident()
         self._thread_calls: _ThreadCalls | None = None  # None while there are none
 
