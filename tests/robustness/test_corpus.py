@@ -22,7 +22,7 @@ def test_the_index_matches_the_files() -> None:
 @pytest.mark.parametrize("end", ["server", "client"])
 @pytest.mark.usefixtures("read_path")
 async def test_each_stream_ends_as_indexed(end: str, serve: Serve) -> None:
-    """Each byte stream gives the messages and the close code that the index lists for it."""
+    """Each recorded byte stream gives the messages and the close code that are listed for it."""
     wrong: list[object] = []
     async with open_links(end, serve) as link:
         for entry in entries():

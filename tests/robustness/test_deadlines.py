@@ -206,7 +206,7 @@ async def test_reading_resumes_after_the_last_pause(link: Links) -> None:
 
 @pytest.mark.promise("memory-out")
 async def test_an_echo_stops_reading_a_peer_that_does_not_read(link: Links) -> None:
-    """An echo above `high_water` stops reading, until the peer reads again."""
+    """If a peer does not read its echoes, reading pauses until the peer reads again."""
     one = await link(lambda conn: conn.incoming, receive_buffer=4096, heartbeat=None)
     await one.peer.stop_reading()
     size, sent = 64 * KIB, 0

@@ -117,7 +117,7 @@ async def endless_trickle(peer: Peer) -> None:
 @pytest.mark.promise("half-open")
 @pytest.mark.parametrize("answer", [no_response, endless_trickle])
 async def test_a_handshake_that_never_finishes(answer: Respond) -> None:
-    """A handshake that takes longer than `open_timeout` is a `ConnectError`."""
+    """If a handshake takes longer than `open_timeout`, `connect` raises a `ConnectError`."""
     async with RawServer() as server:
         connecting = asyncio.ensure_future(rxws.connect(server.url, open_timeout=0.5))
         peer = await server.accept_tcp()

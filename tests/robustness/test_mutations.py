@@ -27,7 +27,7 @@ COUNTS = {
 @pytest.mark.promise("fire")
 @pytest.mark.parametrize(("end", "path"), COUNTS)
 async def test_mutated_sessions_end_as_documented(end: str, path: str) -> None:
-    """Whatever bytes a peer sends, the connection ends as the close table says.
+    """Whatever bytes a peer sends, the connection ends as the docs on close codes say.
 
     Messages before the first wrong byte are delivered. Each connection ends once and sends whole
     frames only. Nothing is logged, RSS grows by less than 32 MiB, and no callback of the loop takes

@@ -150,7 +150,7 @@ async def test_leaving_connect_can_be_cancelled() -> None:
 
 @pytest.mark.promise("leaving")
 async def test_a_cancelled_connect_body_closes_with_1011() -> None:
-    """Cancelling the body of `async with connect(...)` closes with 1011 and stays cancelled."""
+    """Cancelling a task inside `async with connect(...)` closes with 1011 and cancels the task."""
     async with RawServer() as server:
         inside = asyncio.Event()
 

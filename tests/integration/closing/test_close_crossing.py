@@ -42,7 +42,7 @@ async def test_a_close_answered_by_the_end_of_tcp_keeps_its_code(link: Links, ho
 
 @pytest.mark.promise("crossing")
 async def test_a_close_that_crosses_ours_changes_nothing(link: Links) -> None:
-    """A peer's close that crosses ours counts as its answer, whatever its code."""
+    """Once we have sent a close, a close from the peer changes nothing, whatever its code."""
     one = await link()
     one.conn.outgoing.on_completed()
     await one.peer.closing()

@@ -63,7 +63,7 @@ async def test_fin_at_any_byte_is_1006(link: Links) -> None:
 
 @pytest.mark.promise("cut")
 async def test_rst_at_any_byte_is_1006(link: Links) -> None:
-    """RST at any byte is reported as 1006; every delivered message was sent."""
+    """RST at any byte is reported as 1006, and only complete messages are delivered, in order."""
     places = random.Random(1006)
     for number in range(CUTS):
         one = await link()

@@ -153,7 +153,7 @@ def raises(_: object) -> None:
 async def test_an_unobserved_fault_ends_incoming(
     link: Links, compose: Callable[[AnyConnection], None], code: int, cause: type[Exception]
 ) -> None:
-    """An error without a subscriber to `errors` fails `incoming`, and is its `__cause__`."""
+    """Without a subscriber to `errors`, `incoming` fails, with the error as its `__cause__`."""
     one = await link(compose)
     await one.peer.text("go")
     await one.ended(code, by="local", error=Closed)
@@ -185,7 +185,7 @@ async def test_an_unobserved_undecodable_frame_ends_incoming(
 
 @pytest.mark.promise("codes")
 async def test_completes_decides_which_closes_complete(link: Links) -> None:
-    """`completes` decides about `incoming`, except after a close that `outgoing` caused."""
+    """`completes` decides whether a close by the peer or a loss completes `incoming`."""
     strict = await link(completes=lambda close: False)
     await strict.peer.close(1000)
     await strict.ended(1000, by="peer", error=Closed)

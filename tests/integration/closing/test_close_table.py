@@ -261,7 +261,7 @@ async def test_an_awaited_connection_is_closed_by_completing_outgoing() -> None:
 
 @pytest.mark.promise("secrets")
 async def test_client_leaves_by_an_exception() -> None:
-    """Leaving `async with connect(...)` by an exception closes with 1011, without its text."""
+    """An exception in `async with connect(...)` closes with 1011; the peer never gets its text."""
     seen: list[ConnectionSubscriber] = []
 
     async def fail(url: str) -> None:

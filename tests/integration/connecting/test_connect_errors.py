@@ -160,7 +160,7 @@ async def test_a_page_instead_of_a_websocket() -> None:
     ids=["another protocol", "binary", "broken HTTP", "EOF"],
 )
 async def test_a_server_that_does_not_speak_http(reply: bytes) -> None:
-    """A TCP server that does not speak HTTP is a `ConnectError` with its cause."""
+    """If a server does not speak HTTP, `connect` raises a `ConnectError` that has a `__cause__`."""
     async with answering(reply) as url:
         with pytest.raises(rxws.ConnectError, match=r"127\.0\.0\.1") as caught:
             await dial(url)
@@ -186,7 +186,7 @@ async def test_an_invalid_101_response(headers: dict[str, str | None]) -> None:
 
 @pytest.mark.promise("opening")
 async def test_a_server_that_does_not_answer() -> None:
-    """A server that accepts TCP and never answers is a `ConnectError` after `open_timeout`."""
+    """If a server accepts TCP and never answers, `connect` fails after `open_timeout`."""
     async with RawServer() as server:
         with pytest.raises(rxws.ConnectError, match="open_timeout") as caught:
             await dial(server.url, open_timeout=0.2)

@@ -139,7 +139,6 @@ AFTER_OPENING = [accepts_and_drops, accepts_and_hangs_up, closes_with_1001]
 @pytest.mark.parametrize(
     "fault", [*BEFORE_OPENING, *AFTER_OPENING], ids=lambda fault: fault.__name__
 )
-@pytest.mark.promise("final")
 async def test_a_transient_fault_is_retried(fault: Fault) -> None:
     """After three transient errors, the fourth attempt opens a connection."""
     async with RawServer() as server:
@@ -178,8 +177,9 @@ async def test_a_restarted_server_is_dialled_again() -> None:
 
 
 @pytest.mark.parametrize("line", ["401 Unauthorized", "403 Forbidden", "404 Not Found", "200 OK"])
+@pytest.mark.promise("final")
 async def test_a_refusal_is_final(line: str) -> None:
-    """A final HTTP status fails with a `HandshakeError`; no redial follows."""
+    """A 401, 403, 404 or 200 fails with a `HandshakeError` and a note; nothing is retried."""
     async with RawServer() as server:
         recorder = ConnectionsRecorder(server.url)
         await server.accept(reply=response(line))
@@ -191,8 +191,9 @@ async def test_a_refusal_is_final(line: str) -> None:
 
 
 @pytest.mark.parametrize("code", [1008, 4003])
+@pytest.mark.promise("final")
 async def test_a_final_close_code_fails(code: int) -> None:
-    """A final close code, such as 1008 or an application's own, fails with `ConnectionClosed`."""
+    """A close with 1008 or 4003 fails with a `ConnectionClosed` that has the code and a note."""
     async with RawServer() as server:
         recorder = ConnectionsRecorder(server.url)
         peer = await server.accept()
@@ -513,7 +514,7 @@ async def test_dispose_during_the_handshake() -> None:
 
 @pytest.mark.promise("left")
 async def test_dispose_at_any_turn_of_the_dial(serve: Serve) -> None:
-    """Disposing after any number of loop turns leaves nothing open."""
+    """Disposing at any time while a connection opens leaves nothing open."""
 
     @rxws.websocket
     def accept(connection: rxws.Connection) -> None:

@@ -229,7 +229,7 @@ async def test_map_async_pauses_the_current_connection(serve: Serve) -> None:
 
 @pytest.mark.promise("left")
 async def test_dispose_at_any_turn_leaves_nothing_open(serve: Serve) -> None:
-    """Disposing after any number of loop turns leaves nothing open; the subject stays usable."""
+    """Disposing while it connects leaves no connection open, and the subject stays usable."""
 
     def handler(conn: rxws.Connection) -> None:
         conn.incoming.subscribe(conn.outgoing)

@@ -350,7 +350,7 @@ def test_a_row_is_made_once() -> None:
 
 @pytest.mark.promise("bounded")
 def test_a_table_is_bounded() -> None:
-    """A table of 200 short frames has less than 150 kB, one of long frames 250 kB."""
+    """A table of 200 frames has less than 150 kB if they are short, and 250 kB if they are long."""
     recording = blank()
     for i in range(100):
         add(recording, "incoming", json.dumps({"i": i, "price": 99.5, "venue": "XETR"}), i)
