@@ -54,7 +54,8 @@ def transport() -> str | None:
     if transport_info is None:
         return None
     info = transport_info()
-    return ", ".join(f"{name} {getattr(info, name, '?')}" for name in ("path", "parser"))
+    path, parser = (getattr(info, name, "unknown") for name in ("path", "parser"))
+    return f"{path} path, {parser} aiohttp parser"
 
 
 if __name__ == "__main__":
