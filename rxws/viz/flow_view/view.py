@@ -48,7 +48,7 @@ class View:
         window: float | None,
         rate: float,
         hint: Callable[[], str] = str,
-        is_over: Callable[[], bool] | None = None,
+        over: Callable[[], bool] | None = None,
     ) -> None:
         self.recording = recording
         self.state: ViewState = "running"
@@ -57,7 +57,7 @@ class View:
         self.run = notebook.current_run()
         self._window = window
         self._hint: Callable[[], str] = hint
-        self._is_over = is_over
+        self._is_over = over
         self._interval = 1 / rate
         self._failure: Failure | None = None
         self._subscription = SingleAssignmentDisposable()

@@ -144,7 +144,7 @@ def _watch_recording(
 ) -> View:
     if title is not None:
         recording.title = title
-    view = View(recording, window=window, rate=rate, is_over=lambda: all_ended(recording))
+    view = View(recording, window=window, rate=rate, over=lambda: all_ended(recording))
     view.begin(Disposable)
     return view
 

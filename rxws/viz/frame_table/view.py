@@ -47,9 +47,9 @@ class FramesView(View):
         rows: Rows,
         rate: float,
         hint: Callable[[], str] = str,
-        is_over: Callable[[], bool] | None = None,
+        over: Callable[[], bool] | None = None,
     ) -> None:
-        super().__init__(rows.recording, window=None, rate=rate, hint=hint, is_over=is_over)
+        super().__init__(rows.recording, window=None, rate=rate, hint=hint, over=over)
         self._rows = rows
 
     def html(self) -> str:
@@ -137,7 +137,7 @@ def frames(
         raise ValueError(f"keep={keep!r} must be a whole number of rows: use 1 or more")
     if isinstance(source, Recording):
         rows = Rows(source, keep, title)
-        view = FramesView(rows, rate, is_over=lambda: all_ended(source))
+        view = FramesView(rows, rate, over=lambda: all_ended(source))
         view.begin(Disposable)
         return view
     if not isinstance(cast(object, source), Connection):
