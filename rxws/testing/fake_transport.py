@@ -173,13 +173,13 @@ class FakeTransport:
         if self._finishing is not None and (self.writable or self.send_lost):
             self._end(linger=self._finishing)
 
-    def write(self, kind: Opcode, payload: bytes) -> bool:
+    def write(self, opcode: Opcode, payload: bytes) -> bool:
         """Write a message at once; return False after TCP has ended and before `attach`."""
         if self.send_lost or self._receiver is None:
             return False
         assert self.writable
         assert not self._writing
-        self._write(Frame(kind, payload))
+        self._write(Frame(opcode, payload))
         return True
 
     def _write(self, frame: Frame) -> None:
