@@ -126,10 +126,10 @@ class Handshake:
     """
 
     url: URL
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(hash=False)  # not hashable, but compared, as is the request
     subprotocol: str | None = None
     remote: Address = None
-    request: web.Request | None = None
+    request: web.Request | None = field(default=None, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ class Stats:
     received_bytes: int = 0
     sent_messages: int = 0
     sent_bytes: int = 0
-    dropped: Mapping[str, int] = field(default_factory=dict[str, int])
+    dropped: Mapping[str, int] = field(default_factory=dict[str, int], hash=False)
     paused: float = 0.0
 
 
@@ -218,9 +218,12 @@ class Flow(Pausable, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Connection(Generic[In, Out]):
     """One WebSocket connection as three streams; the same on the server and the client.
+
+    Connections are compared and hashed by identity, and may be weakly referenced. So you can keep
+    them in a `set`, a `WeakSet` or as keys of a `dict`.
 
     Args:
         incoming: The received messages. The close code decides whether it completes or fails with

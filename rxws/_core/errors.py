@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
+import reprlib
 from collections.abc import Mapping
+from typing import Any
 
 from .connection import Close
 
@@ -18,12 +21,32 @@ __all__ = [
     "SendTimeout",
 ]
 
+_short = reprlib.Repr()  # survives a `__repr__` that fails, and a value that is nested too deeply
+_short.maxother = _short.maxstring = 200
+
 
 class RxwsError(Exception):
-    """Base class of all exceptions of rxws."""
+    """Base class of all exceptions of rxws.
+
+    You can pickle and copy them. The copy keeps the attributes, the notes, and the `__cause__` if
+    that can be pickled.
+    """
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = dict(vars(self))
+        if self.__cause__ is not None and _is_picklable(self.__cause__):
+            state["__cause__"] = self.__cause__  # BaseException.__setstate__ sets attributes
+        return type(self), self.args, state
+
+    def _reduce_with(self, **changed: object) -> tuple[Any, ...]:
+        """Reduce with other values of some attributes, which are arguments of `__init__`, too."""
+        kind, args, state = RxwsError.__reduce__(self)
+        for name, value in changed.items():
+            args = tuple(value if arg is state[name] else arg for arg in args)
+        return kind, args, {**state, **changed}
 
 
 class ConnectionClosed(RxwsError):
@@ -93,6 +116,12 @@ class HandshakeError(ConnectError):
         self.headers = headers
         self.body = body
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # aiohttp's headers are a proxy, which cannot be pickled; the copy of a proxy can.
+        copy = getattr(self.headers, "copy", None)
+        headers = copy() if copy is not None else dict(self.headers)
+        return self._reduce_with(headers=headers)
+
 
 class OpeningError(RxwsError):
     """The `opening=` callback of a `WebSocketSubject` raised; `__cause__` is its exception."""
@@ -119,9 +148,22 @@ class EncodeError(RxwsError):
 
     Args:
         message: What is wrong with the value, and what you can send instead.
-        value: The value.
+        value: The value. If it cannot be pickled, a pickled or copied error has its `repr`.
     """
 
     def __init__(self, message: str, value: object) -> None:
         super().__init__(message, value)
         self.value = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if _is_picklable(self.value):
+            return super().__reduce__()
+        return self._reduce_with(value=_short.repr(self.value))
+
+
+def _is_picklable(value: object) -> bool:
+    try:
+        pickle.dumps(value)
+    except Exception:
+        return False
+    return True

@@ -76,7 +76,7 @@ class SubjectStats:
     sent: int = 0
     queued: int = 0
     queued_bytes: int = 0
-    dropped: Mapping[str, int] = field(default_factory=dict[str, int])
+    dropped: Mapping[str, int] = field(default_factory=dict[str, int], hash=False)
 
 
 @dataclass(slots=True, eq=False)

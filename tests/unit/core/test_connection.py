@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import re
+import weakref
 from typing import Any
 
 import pytest
+from multidict import CIMultiDict
 from reactivex import Observable
 from reactivex.abc import SchedulerBase
 from reactivex.subject import Subject
@@ -44,6 +47,52 @@ def test_a_connection_is_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         conn.outgoing = None
     assert not hasattr(conn, "__dict__")
+
+
+def test_a_connection_has_an_identity() -> None:
+    """A Connection is hashed and compared by identity, in sets, dicts and lists."""
+    one, other = VirtualSession().conn, VirtualSession().conn
+    room = {one, other}
+    assert room == {other, one}
+    room.discard(one)
+    assert room == {other}
+    assert {one: "ann"}[one] == "ann"
+    assert one != dataclasses.replace(one)
+    assert [other, one].index(one) == 1
+
+
+def test_a_connection_may_be_weakly_referenced() -> None:
+    """A WeakSet keeps a Connection as long as others do."""
+    virtual = VirtualSession()
+    room = weakref.WeakSet([virtual.conn])
+    assert virtual.conn in room
+    assert weakref.ref(virtual.conn)() is virtual.conn
+    virtual.peer.close(1000)
+    del virtual
+    gc.collect()
+    assert not room
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Close(4001, "why"),
+        Handshake(URL("ws://peer.example/"), CIMultiDict({"a": "b"}), None, ("::1", 1, 0, 0)),
+        Stats(dropped={"closed": 1}),
+        rxws.SubjectStats(dropped={"closed": 1}),
+        rxws.Dropped("x", "expired"),
+        rxws.status.Open(Handshake(URL("ws://peer.example/"), {})),
+        rxws.status.Waiting(1.0, ValueError()),
+        rxws.status.Closed(Close()),
+        rxws.codecs.json,
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_every_value_is_hashable(value: Any) -> None:
+    """Each frozen value of rxws can be in a set, and equal values have equal hashes."""
+    again = dataclasses.replace(value)
+    assert again == value
+    assert {value, again} == {value}
 
 
 def test_repr_of_the_streams() -> None:

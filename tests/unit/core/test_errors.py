@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import pickle
+import threading
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import Any
 
 import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
 
 import rxws
 from rxws import (
@@ -22,6 +28,9 @@ from rxws import (
 )
 from rxws._core import errors
 from rxws._core.log import logger
+from rxws._recording.jsonl import RecordedError
+from rxws.operators._map_async import Backlog
+from rxws.testing.fake_transport import NeedsEventLoop
 
 CLOSE = Close(4001, "why", by="peer")
 EVERY: list[RxwsError] = [
@@ -79,12 +88,86 @@ def test_an_encode_error_has_the_value() -> None:
     assert str(error) == "text"
 
 
-@pytest.mark.parametrize("error", EVERY, ids=lambda error: type(error).__name__)
-def test_errors_survive_pickling(error: RxwsError) -> None:
-    """Errors can be pickled, so that they pass between processes."""
-    again = pickle.loads(pickle.dumps(error))
+COPIES = pytest.mark.parametrize(
+    "copied",
+    [lambda error: pickle.loads(pickle.dumps(error)), copy.deepcopy, copy.copy],
+    ids=["pickle", "deepcopy", "copy"],
+)
+Copy = Callable[[Any], Any]
+
+
+def every_class(base: type[RxwsError] = RxwsError) -> list[type[RxwsError]]:
+    return [base, *(kind for sub in base.__subclasses__() for kind in every_class(sub))]
+
+
+ELSEWHERE = [Backlog(1024), RecordedError("ValueError: x"), NeedsEventLoop("text")]
+
+
+@COPIES
+@pytest.mark.parametrize("error", [*EVERY, *ELSEWHERE], ids=lambda error: type(error).__name__)
+def test_errors_survive_pickling(error: RxwsError, copied: Copy) -> None:
+    """Errors can be pickled and copied with their data, so that they pass between processes."""
+    again = copied(error)
     assert type(again) is type(error)
-    assert (str(again), vars(again)) == (str(error), vars(error))
+    assert (str(again), vars(again), again.args) == (str(error), vars(error), error.args)
+
+
+def test_every_class_of_errors_is_tested() -> None:
+    """The tests above have an instance of each exception class of rxws."""
+    kinds = {kind for kind in every_class() if kind.__module__.startswith("rxws.")}
+    assert kinds == {type(error) for error in [*EVERY, *ELSEWHERE]}
+
+
+@COPIES
+def test_a_copy_of_an_error_keeps_notes_and_cause(copied: Copy) -> None:
+    """A pickled or copied error keeps its notes, `by` of its `Close`, and its cause."""
+    error = ConnectionClosed(CLOSE)
+    error.add_note("not retried")
+    error.__cause__ = DecodeError("text", b"\xff", 1003)
+    again = copied(error)
+    assert again.__notes__ == ["not retried"]
+    assert again.close.by == "peer"
+    assert (again.__cause__.raw, again.__cause__.code) == (b"\xff", 1003)
+
+
+@COPIES
+def test_a_cause_that_cannot_be_pickled_is_left_out(copied: Copy) -> None:
+    """A cause that cannot be pickled does not prevent its error from being pickled."""
+    error = ConnectError("text")
+    error.__cause__ = OSError(threading.Lock())
+    assert copied(error).__cause__ is None
+
+
+@COPIES
+@pytest.mark.parametrize("frozen", [CIMultiDictProxy, MappingProxyType])
+def test_the_headers_of_a_response_can_be_pickled(frozen: Any, copied: Copy) -> None:
+    """The headers of a HandshakeError keep repeated names and ignore case in a pickled copy."""
+    headers = CIMultiDict([("Set-Cookie", "a"), ("Set-Cookie", "b")])
+    again = copied(HandshakeError("text", 401, frozen(headers), b"no"))
+    assert (str(again), again.status, again.body) == ("text", 401, b"no")
+    assert again.headers == headers
+    assert again.headers["set-cookie"] == "a"
+    assert again.headers is again.args[2]
+
+
+class Headers(dict[str, str]):
+    copy: Any = None
+
+
+def test_headers_without_a_method_copy_can_be_pickled() -> None:
+    """Headers of any other type become a dict in a pickled copy."""
+    again = pickle.loads(pickle.dumps(HandshakeError("text", 401, Headers(a="b"))))
+    assert again.headers == {"a": "b"}
+
+
+@COPIES
+def test_a_value_that_cannot_be_pickled_becomes_its_repr(copied: Copy) -> None:
+    """An EncodeError can be pickled even if its value cannot: the copy has the value's repr."""
+    value = threading.Lock()
+    again = copied(EncodeError("text", value))
+    assert str(again) == "text"
+    assert again.value == again.args[1]
+    assert again.value.startswith("<unlocked _thread.lock")
 
 
 # --- the logger --------------------------------------------------------------------------------
