@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any
 
 from aiohttp import HttpVersion11, hdrs, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.web import BaseRequest
 
 from rxws import codecs
-from rxws._core.connection import Handler, Handshake
+from rxws._core.connection import Address, Handler, Handshake
 from rxws._core.log import logger
 from rxws._core.loop_scheduler import LoopScheduler
 from rxws._session.handler import run_handler
@@ -16,7 +19,7 @@ from rxws._session.options import Options
 from rxws._session.session import Session
 from rxws.codecs import Codec
 
-from .handshake import may_deflate, request_violation
+from .handshake import complete_answer, may_deflate, request_violation
 from .origins import is_allowed, parse_origins
 from .shutdown import connections_of
 from .transport.adapter import AiohttpTransport
@@ -34,7 +37,19 @@ _ASCII = (
 )
 
 
-class _PullSocket(web.WebSocketResponse):
+class _Answer(web.StreamResponse):
+    """Completes the headers of the answer: aiohttp has set its own when it calls `prepare`."""
+
+    async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
+        """See aiohttp."""
+        if answer := self.headers.get(hdrs.SEC_WEBSOCKET_EXTENSIONS):
+            completed = complete_answer(request.headers, answer)
+            self.headers[hdrs.SEC_WEBSOCKET_EXTENSIONS] = completed
+        return await super().prepare(request)
+
+
+# `_Answer` comes second, so that the method `prepare` of WebSocketResponse calls that of `_Answer`.
+class _PullSocket(web.WebSocketResponse, _Answer):
     """A server's WebSocket for the pull path."""
 
     async def close(self, *_: Any, **__: Any) -> bool:
@@ -82,7 +97,7 @@ class Acceptor:
         if transport is None:  # pragma: no cover # lost during the handshake
             return ws
         adapter = AiohttpTransport(ws, transport, options.max_message_size)
-        remote = transport.get_extra_info("peername")
+        remote = _remote_of(request, transport)
         handshake = Handshake(request.url, request.headers, ws.ws_protocol, remote, request)
         session: Session[Any, Any] = Session(adapter, LoopScheduler.running(), options, handshake)
         if connections is not None:
@@ -109,11 +124,18 @@ class Acceptor:
             raise _upgrade_required("this address speaks WebSocket version 13", version)
         if not all(headers.get(name, "").isascii() for name in _ASCII) or not _has_url(request):
             raise web.HTTPBadRequest(text="a header of the handshake is malformed\n")
-        if not is_allowed(headers.getall(hdrs.ORIGIN, []), headers.get(hdrs.HOST), self._origins):
+        if not is_allowed(headers.getall(hdrs.ORIGIN, []), request.host, self._origins):
             logger.info("refused origin %r", headers.get(hdrs.ORIGIN))
             raise web.HTTPForbidden(text="this origin may not connect\n")
         if violation := request_violation(headers):
             raise web.HTTPBadRequest(text=f"{violation}\n")
+
+
+def _remote_of(request: web.Request, transport: asyncio.Transport) -> Address:
+    """Return the peer's address, or what a middleware has set with `request.clone(remote=…)`."""
+    address: Address = transport.get_extra_info("peername")
+    host = str(address[0]) if isinstance(address, tuple) else address
+    return address if request.remote in (host, None) else request.remote
 
 
 def _upgrade_required(text: str, headers: dict[Any, str] | None = None) -> Exception:

@@ -6,7 +6,7 @@ import re
 
 from multidict import MultiMapping
 
-__all__ = ["may_deflate", "request_violation", "response_violation"]
+__all__ = ["complete_answer", "may_deflate", "request_violation", "response_violation"]
 
 _Headers = MultiMapping[str]
 
@@ -60,6 +60,33 @@ def may_deflate(headers: _Headers) -> bool:
         for name, parameters in _parse_extensions(headers.getall(_EXTENSIONS, [])) or ()
         if _DEFLATE in name
     )
+
+
+def complete_answer(headers: _Headers, answer: str) -> str:
+    """Return a server's answer to an offer of permessage-deflate, with the window's size.
+
+    A server accepts an offer that limits its window by repeating the limit (RFC 7692, section
+    7.1.2.1). aiohttp omits it if it is 15, the default. A server may state it for any offer.
+
+    Args:
+        headers: The headers of the request.
+        answer: The extensions that aiohttp answers with.
+
+    Examples:
+        >>> from multidict import CIMultiDict
+        >>> offer = "permessage-deflate; server_max_window_bits=15"
+        >>> complete_answer(
+        ...     CIMultiDict({"Sec-WebSocket-Extensions": offer}), "permessage-deflate"
+        ... )
+        'permessage-deflate; server_max_window_bits=15'
+    """
+    window = ("server_max_window_bits", "15")
+    if window[0] not in answer and any(
+        name == _DEFLATE and window in parameters
+        for name, parameters in _parse_extensions(headers.getall(_EXTENSIONS, [])) or ()
+    ):
+        return f"{answer}; {'='.join(window)}"
+    return answer
 
 
 def response_violation(request: _Headers, response: _Headers) -> str | None:

@@ -61,7 +61,8 @@ def websocket(handler: Handler[Any, Any] | None = None, **options: Any) -> Any:
         codec: Converts between messages and values; by default `rxws.codecs.raw`, which passes
             `str` and `bytes`.
         origins: The web pages that may connect: None (the default) for pages from the same host and
-            port, a list of `scheme://host[:port]`, or `"*"` for any page. Clients other than
+            port, a list of `scheme://host[:port]`, or `"*"` for any page. The host of an entry may
+            begin with `*.`, for all subdomains. `"null"` and `"file://"` may be listed, too. Clients other than
             browsers send no origin and may always connect.
         **options: See `rxws.ConnectionOptions`.
 

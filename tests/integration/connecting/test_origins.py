@@ -151,3 +151,60 @@ def test_an_invalid_list_of_origins_is_refused(origins: object) -> None:
     """A route with an `origins` that no Origin can match is refused."""
     with pytest.raises((TypeError, ValueError), match="origins"):
         rxws.websocket(lambda conn: None, origins=origins)  # type: ignore[call-overload]  # on purpose
+
+
+@pytest.mark.promise("origin")
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("https://a.good.example", 101),
+        ("https://a.b.good.example", 101),
+        ("https://good.example", 403),
+        ("https://evilgood.example", 403),
+        ("https://a.good.example.evil", 403),
+        ("https://*.good.example", 403),
+        ("file://", 101),
+        ("null", 403),
+    ],
+)
+async def test_a_list_may_have_wildcards_and_files(
+    probe: OriginProbe, origin: str, status: int
+) -> None:
+    """A listed `https://*.good.example` accepts subdomains only; `file://` accepts local files."""
+    assert await probe.status(origin, origins=["https://*.good.example", "file://"]) == status
+
+
+@pytest.mark.parametrize(("origin", "status"), [("null", 101), ("file://", 403)])
+async def test_null_can_be_listed(probe: OriginProbe, origin: str, status: int) -> None:
+    """A listed `null` accepts sandboxed frames and local files."""
+    assert await probe.status(origin, "null", origins=["null"]) == status
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [("https://public.example", 101), ("http://internal.example", 403)],
+)
+async def test_a_cloned_request_has_its_own_host(
+    serve: Serve, raw_client: Dial, origin: str, status: int
+) -> None:
+    """A middleware may replace host, scheme and remote address: `request.clone(host=…)`."""
+    seen: list[rxws.Handshake] = []
+
+    def handler(conn: AnyConnection) -> None:
+        seen.append(conn.handshake)
+        conn.outgoing.on_completed()
+
+    async def route(request: web.Request) -> web.StreamResponse:
+        forwarded = request.clone(scheme="https", host="public.example", remote="203.0.113.7")
+        return await rxws.upgrade(forwarded, handler)
+
+    port = await serve(route)
+    client = await raw_client(port, headers={"Host": "internal.example", "Origin": origin})
+    assert client.head.status == status
+    if status == 101:
+        await client.answer_close()
+        await client.until_ended()
+        assert str(seen[0].url) == "https://public.example/"
+        assert seen[0].remote == "203.0.113.7"
+    else:
+        assert not seen

@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 from multidict import CIMultiDict
 
-from rxws._aiohttp.handshake import may_deflate, request_violation, response_violation
+from rxws._aiohttp.handshake import (
+    complete_answer,
+    may_deflate,
+    request_violation,
+    response_violation,
+)
 
 KEY = ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
 PROTOCOL, EXTENSIONS = "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"
@@ -74,3 +79,26 @@ def test_an_extension_offered_by_headers_may_be_answered() -> None:
 def test_an_invalid_offer_of_compression_is_declined(offer: str, may: bool) -> None:
     """One invalid offer of permessage-deflate declines all, as aiohttp chooses among them."""
     assert may_deflate(headers((EXTENSIONS, offer))) is may
+
+
+@pytest.mark.parametrize(
+    ("offer", "answer", "completed"),
+    [
+        ("; server_max_window_bits=15", "", "; server_max_window_bits=15"),
+        ("; a; server_max_window_bits=15", "; a", "; a; server_max_window_bits=15"),
+        (
+            ";server_max_window_bits=10",
+            "; server_max_window_bits=10",
+            "; server_max_window_bits=10",
+        ),
+        ("; client_max_window_bits=15", "", ""),
+        ("", "", ""),
+    ],
+)
+def test_the_answer_repeats_the_limit_of_the_servers_window(
+    offer: str, answer: str, completed: str
+) -> None:
+    """An answer repeats `server_max_window_bits=15` (RFC 7692, section 7.1.2.1)."""
+    name = "permessage-deflate"
+    offered = headers((EXTENSIONS, f"x-unheard, {name}{offer}"))
+    assert complete_answer(offered, f"{name}{answer}") == f"{name}{completed}"

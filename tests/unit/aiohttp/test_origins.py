@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import pytest
 
 from rxws._aiohttp.origins import SAME_HOST, is_allowed, parse_origins
@@ -107,6 +110,135 @@ def test_a_star_allows_every_origin() -> None:
     assert is_allowed(["null"], None, parse_origins("*"))
 
 
+@pytest.mark.parametrize(
+    ("origin", "passes"),
+    [
+        ("https://a.example.com", True),
+        ("https://a.b.example.com", True),
+        ("https://A.Example.COM", True),
+        ("https://a.example.com:443", True),
+        ("https://example.com", False),  # not a subdomain
+        ("https://evilexample.com", False),
+        ("https://a.example.com.evil", False),
+        ("https://.example.com", False),
+        ("https://*.example.com", False),
+        ("http://a.example.com", False),
+        ("https://a.example.com:8443", False),
+        ("https://evil.example/.example.com", False),
+        ("https://evil.example#.example.com", False),
+        ("https://evil.example\\.example.com", False),
+        ("https://evil.example%2f.example.com", False),
+        ("https://user@a.example.com", False),
+        ("null", False),
+        ("file://", False),
+    ],
+)
+def test_a_wildcard_matches_all_subdomains(origin: str, passes: bool) -> None:
+    """`https://*.example.com` matches subdomains of any depth, with its scheme and port only."""
+    assert passes_list(origin, "https://other.example", "https://*.EXAMPLE.com") is passes
+
+
+def test_a_wildcard_may_have_a_port_and_any_scheme() -> None:
+    """A wildcard may have a port, and a scheme other than http."""
+    assert passes_list("http://a.example:81", "http://*.example:81")
+    assert not passes_list("http://a.example", "http://*.example:81")
+    assert passes_list("app://a.example", "app://*.example")
+    assert passes_list("http://a.localhost:3000", "http://*.localhost:3000")
+
+
+def test_null_and_file_can_be_listed() -> None:
+    """`null` and `file://`, the origins of local files, can be listed, and match only themselves.
+
+    Without being listed, they do not pass, whatever the host is.
+    """
+    for origin, other in [("null", "file://"), ("file://", "null")]:
+        assert passes_list(origin, "https://a.example", origin)
+        assert not passes_list(other, origin)
+        assert not passes_list("https://a.example", origin)
+        for host in ["", "null", "file", "example.org"]:
+            assert not passes_same_host(origin, host)
+
+
+@pytest.mark.parametrize(
+    ("entry", "origin"),
+    [
+        ("http://[0:0:0:0:0:0:0:1]:80", "http://[::1]"),
+        ("http://[::FFFF:1.2.3.4]", "http://[::ffff:102:304]"),
+        ("HTTP://127.0.0.1:080", "http://127.0.0.1"),
+        ("chrome-extension://abcdef", "chrome-extension://abcdef"),
+        ("https://a_b.example", "https://a_b.example"),
+        ("https://example.org.", "https://example.org."),
+        ("https://xn--bcher-kva.example", "https://xn--bcher-kva.example"),
+    ],
+)
+def test_an_entry_matches_the_form_that_a_browser_sends(entry: str, origin: str) -> None:
+    """An entry in another form than a browser sends matches nevertheless."""
+    assert passes_list(origin, entry)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "https://*",
+        "https://*.",
+        "https://*.*.example.com",
+        "https://a.*.example.com",
+        "https://*a.example.com",
+        "https://*.127.0.0.1",
+        "https://*.[::1]",
+        "*://example.com",
+        "http*://example.com",
+        "*.example.com",
+        ".example.com",
+        "https://.example.com",
+        "https://a..example.com",
+        "https://example.com:*",
+        "https://example.com:0",
+        "https://example.com:65536",
+        "https://example.com:",
+        "https://user@example.com",
+        "https://example.com/",
+        "https://example.com/*",
+        "https://example.com?",
+        "https://exam ple.com",
+        "https://exam\nple.com",
+        "https://example.com ",
+        "https://ex%61mple.com",
+        "https://127.1",
+        "https://127.0.0.01",
+        "https://0x7f.0.0.1",
+        "https://1.2.3.4.5",
+        "https://[::1",
+        "https://[fe80::1%eth0]",
+        "https:example.com",
+        "https:///example.com",
+        "file:///",
+        "file://*.",
+        "null://*.",
+        "NULL",
+        "",
+        "localhost",
+        "localhost:8080",
+        "about:blank",
+        "data:",
+        "ws://example.com",
+        "wss://*.example.com",
+        "https://bücher.example",
+    ],
+)
+def test_an_entry_that_can_never_match_is_refused(entry: str) -> None:
+    """An entry that no browser sends raises a ValueError that shows it and a form to use."""
+    with pytest.raises(ValueError, match=re.escape(f"origins has {entry!r}: ") + "use|http"):
+        parse_origins(["https://a.example", entry])
+
+
+@pytest.mark.parametrize("entry", [b"https://example.org", None, 7])
+def test_an_entry_that_is_no_str_is_refused(entry: Any) -> None:
+    """An entry that is no str raises a TypeError that shows it."""
+    with pytest.raises(TypeError, match=re.escape(f"origins has {entry!r}: use a str")):
+        parse_origins([entry])
+
+
 def test_an_unknown_scheme_has_no_default_port() -> None:
     """An unknown scheme has no default port."""
     assert passes_list("app://a.example", "app://a.example")
@@ -119,7 +251,10 @@ def test_an_unknown_scheme_has_no_default_port() -> None:
         ("https://example.org", r"use a list, \['https://example.org'\]"),
         (["example.org"], "'example.org': use 'https://example.org'"),
         (["https://example.org/"], "use 'https://example.org'"),
-        (["null"], "use 'https://example.org'"),
+        (["https://good.example", "*"], r"'\*': .*origins='\*' for any page"),
+        (["wss://example.org"], "scheme http or https, so use 'https://example.org'"),
+        (["ws://*.example.org:81"], r"so use 'http://\*.example.org:81'"),
+        (["https://bücher.example"], "'https://xn--bcher-kva.example'"),
         (["*"], "use 'https://example.org'"),
         ([], "omit it for the same host"),
     ],

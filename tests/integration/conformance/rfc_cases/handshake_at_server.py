@@ -189,6 +189,19 @@ REQUESTS = [
         section="7692 7.1.2.1",
     ),
     _offer(
+        "`server_max_window_bits=15`",
+        OK,
+        f"{DEFLATE}; server_max_window_bits=15",
+        f"{DEFLATE}; server_max_window_bits=15",
+        section="7692 7.1.2.1",
+    ),
+    _offer(
+        "`server_max_window_bits=8`: declined",
+        REFUSED,
+        f"{DEFLATE}; server_max_window_bits=8",
+        section="7692 7.1.2.1",
+    ),
+    _offer(
         "`client_max_window_bits=9`",
         OK,
         f"{DEFLATE}; client_max_window_bits=9",
