@@ -49,7 +49,9 @@ class _Answer(web.StreamResponse):
 
 
 # `_Answer` comes second, so that the method `prepare` of WebSocketResponse calls that of `_Answer`.
-class _PullSocket(web.WebSocketResponse, _Answer):
+class _PullSocket(  # pyright: ignore[reportIncompatibleMethodOverride] # aiohttp's `write_eof`
+    web.WebSocketResponse, _Answer
+):
     """A server's WebSocket for the pull path."""
 
     async def close(self, *_: Any, **__: Any) -> bool:

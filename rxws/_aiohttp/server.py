@@ -62,8 +62,8 @@ def websocket(handler: Handler[Any, Any] | None = None, **options: Any) -> Any:
             `str` and `bytes`.
         origins: The web pages that may connect: None (the default) for pages from the same host and
             port, a list of `scheme://host[:port]`, or `"*"` for any page. The host of an entry may
-            begin with `*.`, for all subdomains. `"null"` and `"file://"` may be listed, too. Clients other than
-            browsers send no origin and may always connect.
+            begin with `*.`, for all subdomains; `"null"` and `"file://"` are entries, too. Clients
+            other than browsers send no origin and may always connect.
         **options: See `rxws.ConnectionOptions`.
 
     Returns:

@@ -41,11 +41,15 @@ def offers() -> Iterator[list[str]]:
                 yield offer[::-1]
 
 
+def values(parameters: list[str]) -> dict[str, str]:
+    """Return the values of parameters by name; without a value it is empty."""
+    return {one.partition("=")[0]: one.partition("=")[2] for one in parameters}
+
+
 def check_answer(offer: list[str], answer: list[str]) -> int:
     """Check an answer by RFC 7692, section 7.1; return the size of the server's window."""
     names = [one.partition("=")[0] for one in answer]
-    given = dict(one.partition("=")[::2] for one in answer)
-    asked = dict(one.partition("=")[::2] for one in offer)
+    given, asked = values(answer), values(offer)
     assert len(set(names)) == len(names)
     if "server_no_context_takeover" in asked:
         assert given.get("server_no_context_takeover") == ""
