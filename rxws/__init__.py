@@ -14,6 +14,7 @@ Examples:
 """
 
 from rxws._aiohttp.client import ClientOptions, ConnectCall, connect
+from rxws._aiohttp.route import RouteHandler
 from rxws._aiohttp.server import setup, upgrade, websocket
 from rxws._aiohttp.transport.read_path import TransportInfo, transport_info
 from rxws._core.async_iteration import iterate
@@ -65,6 +66,7 @@ __all__ = [
     "OpeningError",
     "ReconnectOptions",
     "Recording",
+    "RouteHandler",
     "RxwsError",
     "SendTimeout",
     "Stats",

@@ -8,21 +8,20 @@ from typing import Any, TypeVar, Unpack, overload
 
 from aiohttp import web
 
-from rxws._core.connection import Handler
+from rxws._core.connection import Connection, Handler, HandlerResult
 from rxws._session.handler import check_handler
 from rxws._session.options import ConnectionOptions
 from rxws.codecs import Codec
 
 from .acceptor import Acceptor
+from .route import MethodRoute, RouteDecorator, RouteHandler, frozen, handler_and_options
 from .shutdown import setup
 
-__all__ = ["RouteHandler", "setup", "upgrade", "websocket"]
+__all__ = ["setup", "upgrade", "websocket"]
 
 In = TypeVar("In")
 Out = TypeVar("Out")
-
-RouteHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-"""A route handler as aiohttp expects it."""
+Owner = TypeVar("Owner")
 
 
 @overload
@@ -31,7 +30,7 @@ def websocket(
     *,
     origins: str | Iterable[str] | None = None,
     **options: Unpack[ConnectionOptions],
-) -> RouteHandler: ...
+) -> RouteHandler[str | bytes, str | bytes]: ...
 @overload
 def websocket(
     handler: Handler[In, Out],
@@ -39,21 +38,27 @@ def websocket(
     codec: Codec[In, Out],
     origins: str | Iterable[str] | None = None,
     **options: Unpack[ConnectionOptions],
-) -> RouteHandler: ...
+) -> RouteHandler[In, Out]: ...
+@overload
+def websocket(
+    handler: Callable[
+        [Owner, Connection[str | bytes, str | bytes]], HandlerResult | Awaitable[HandlerResult]
+    ],
+) -> MethodRoute[Owner, str | bytes, str | bytes]: ...
 @overload
 def websocket(
     *,
     origins: str | Iterable[str] | None = None,
     **options: Unpack[ConnectionOptions],
-) -> Callable[[Handler[str | bytes, str | bytes]], RouteHandler]: ...
+) -> RouteDecorator[str | bytes, str | bytes]: ...
 @overload
 def websocket(
     *,
     codec: Codec[In, Out],
     origins: str | Iterable[str] | None = None,
     **options: Unpack[ConnectionOptions],
-) -> Callable[[Handler[In, Out]], RouteHandler]: ...
-def websocket(handler: Handler[Any, Any] | None = None, **options: Any) -> Any:
+) -> RouteDecorator[In, Out]: ...
+def websocket(handler: Any = None, **options: Any) -> Any:
     """Turn a handler into an aiohttp route handler. You may use it as a decorator.
 
     Args:
@@ -67,7 +72,8 @@ def websocket(handler: Handler[Any, Any] | None = None, **options: Any) -> Any:
         **options: See `rxws.ConnectionOptions`.
 
     Returns:
-        A route handler for `web.get`; without `handler`, a decorator that returns one.
+        A route handler for `web.get`; without `handler`, a decorator that returns one. It keeps the
+        handler and the options, so that you can test it: `simulate(shout, "a")`.
 
     Raises:
         TypeError: The handler is not callable, or an option is unknown or has the wrong type.
@@ -83,21 +89,20 @@ def websocket(handler: Handler[Any, Any] | None = None, **options: Any) -> Any:
         app.router.add_get("/shout", shout)
         ```
     """
-    acceptor = Acceptor(**options)
     if handler is None:
-        return functools.partial(_route, acceptor=acceptor)
-    return _route(handler, acceptor)
+        given = frozen(options)
+        return functools.partial(RouteHandler, acceptor=Acceptor(**given), options=given)
+    return RouteHandler[Any, Any].of(*handler_and_options(handler, options))
 
 
-def _route(handler: Handler[Any, Any], acceptor: Acceptor) -> RouteHandler:
-    check_handler(handler)
-
-    # A partial, because a coroutine function that awaits `accept` would keep one more frame in
-    # memory for each open connection.
-    route = functools.partial(acceptor.accept, handler=handler)
-    return functools.update_wrapper(route, handler)
-
-
+@overload
+async def upgrade(
+    request: web.Request,
+    handler: RouteHandler[Any, Any],
+    *,
+    origins: str | Iterable[str] | None = None,
+    **options: Unpack[ConnectionOptions],
+) -> web.StreamResponse: ...
 @overload
 async def upgrade(
     request: web.Request,
@@ -115,16 +120,15 @@ async def upgrade(
     origins: str | Iterable[str] | None = None,
     **options: Unpack[ConnectionOptions],
 ) -> web.StreamResponse: ...
-async def upgrade(
-    request: web.Request, handler: Handler[Any, Any], **options: Any
-) -> web.StreamResponse:
+async def upgrade(request: web.Request, handler: Any, **options: Any) -> web.StreamResponse:
     """Upgrade a request in your own aiohttp handler, and run the connection until it ends.
 
     Use it instead of `websocket` if you want to check a request before the upgrade.
 
     Args:
         request: The request.
-        handler: Called with the connection, to compose its pipeline. See `rxws.Handler`.
+        handler: Called with the connection, to compose its pipeline. See `rxws.Handler`. Or what
+            `websocket` returned; then the options given to it are the defaults.
         codec: Converts between messages and values; by default `rxws.codecs.raw`.
         origins: The web pages that may connect; see `websocket`.
         **options: See `rxws.ConnectionOptions`.
@@ -150,5 +154,6 @@ async def upgrade(
             return await rxws.upgrade(request, handler)
         ```
     """
+    handler, options = handler_and_options(handler, options)
     check_handler(handler)
     return await Acceptor(**options).accept(request, handler)

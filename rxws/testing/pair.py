@@ -15,6 +15,7 @@ from typing_extensions import Unpack
 from yarl import URL
 
 from rxws import codecs
+from rxws._aiohttp.route import RouteHandler, handler_and_options
 from rxws._core.connection import Close, Connection, Handler, Handshake
 from rxws._core.frames import Opcode
 from rxws._core.loop_scheduler import LoopScheduler
@@ -206,6 +207,17 @@ class Pair(  # noqa: SLOT001 # few exist at a time
 
 @overload
 def pair(
+    handler: RouteHandler[In, Out], **options: Unpack[ConnectionOptions]
+) -> Pair[In, Out, In, Out]: ...
+@overload
+def pair(
+    handler: RouteHandler[In, Out],
+    *,
+    peer_codec: Codec[PeerIn, PeerOut],
+    **options: Unpack[ConnectionOptions],
+) -> Pair[In, Out, PeerIn, PeerOut]: ...
+@overload
+def pair(
     handler: Handler[str | bytes, str | bytes] | None = None,
     **options: Unpack[ConnectionOptions],
 ) -> Pair[str | bytes, str | bytes, str | bytes, str | bytes]: ...
@@ -225,17 +237,17 @@ def pair(
     **options: Unpack[ConnectionOptions],
 ) -> Pair[In, Out, PeerIn, PeerOut]: ...
 def pair(
-    handler: Handler[Any, Any] | None = None,
+    handler: Any = None,
     *,
-    codec: Codec[Any, Any] = codecs.raw,
     peer_codec: Codec[Any, Any] | None = None,
     **options: Any,
 ) -> Pair[Any, Any, Any, Any]:
     """Connect a server and a client on the running event loop, without sockets.
 
     Args:
-        handler: Runs on the server's connection, as with `rxws.websocket`.
-        codec: The server's codec.
+        handler: Runs on the server's connection, as with `rxws.websocket`. Or what `websocket`
+            returned; then the options given to it are the defaults of the server's connection.
+        codec: The server's codec; by default `rxws.codecs.raw`.
         peer_codec: The client's codec; by default `codec`.
         **options: The options of both connections; see `rxws.ConnectionOptions`.
 
@@ -256,15 +268,17 @@ def pair(
                 assert await replies == "HEY"
         ```
     """
+    handler, server = handler_and_options(handler, options, without="origins")
     if handler is not None:
         check_handler(handler)
+    client: dict[str, Any] = {**options, "codec": peer_codec or server.get("codec", codecs.raw)}
     scheduler = LoopScheduler.running()
     ends = _End(scheduler), _End(scheduler)
     ends[0].other, ends[1].other = ends[1], ends[0]
     handshake = Handshake(URL("ws://localhost/"), {})
     sessions: tuple[Session[Any, Any], Session[Any, Any]] = (
-        Session(ends[0], scheduler, Options(codec=codec, **options), handshake),
-        Session(ends[1], scheduler, Options(codec=peer_codec or codec, **options), handshake),
+        Session(ends[0], scheduler, Options(**server), handshake),
+        Session(ends[1], scheduler, Options(**client), handshake),
     )
     if handler is not None:
         run_handler(handler, sessions[0])

@@ -9,7 +9,8 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import TestServer as AiohttpServer
 
-from rxws._aiohttp.server import setup, websocket
+from rxws._aiohttp.route import RouteHandler, handler_and_options
+from rxws._aiohttp.server import setup
 from rxws._core.connection import Handler
 
 __all__ = ["TestServer", "serve"]
@@ -35,12 +36,12 @@ class TestServer:
 
 @asynccontextmanager
 async def serve(
-    handler: Handler[Any, Any], path: str = "/", **options: Any
+    handler: Handler[Any, Any] | RouteHandler[Any, Any], path: str = "/", **options: Any
 ) -> AsyncGenerator[TestServer]:
     """Serve a handler on a free port of 127.0.0.1 until the context ends.
 
     Args:
-        handler: As for `rxws.websocket`.
+        handler: As for `rxws.websocket`, or what it returned.
         path: The path of the handler's URL.
         **options: As for `rxws.websocket`.
 
@@ -55,7 +56,8 @@ async def serve(
     """
     app = web.Application()
     setup(app)
-    app.router.add_get(path, websocket(handler, **options))
+    route = RouteHandler[Any, Any].of(*handler_and_options(handler, options))
+    app.router.add_get(path, route)
     async with AiohttpServer(app, host="127.0.0.1") as running:
         url = running.make_url(path).with_scheme("ws")
         yield TestServer(app, str(url))

@@ -16,6 +16,7 @@ from typing_extensions import Unpack
 from yarl import URL
 
 from rxws import codecs
+from rxws._aiohttp.route import RouteHandler, handler_and_options
 from rxws._core.connection import Close, Handler, Handshake, Stats
 from rxws._core.frames import Opcode
 from rxws._core.schedulers import call_later, is_call_later
@@ -74,6 +75,18 @@ class Simulation(Generic[In, Out]):
 
 @overload
 def simulate(
+    handler: RouteHandler[In, Out],
+    incoming: str | Recording = "",
+    *,
+    step: float = 1.0,
+    values: Mapping[Any, Any] | None = None,
+    until: float | None = None,
+    peer_codec: Codec[Any, Any] | None = None,
+    handshake: Handshake | None = None,
+    **options: Unpack[ConnectionOptions],
+) -> Simulation[In, Out]: ...
+@overload
+def simulate(
     handler: Handler[str | bytes, str | bytes],
     incoming: str | Recording = "",
     *,
@@ -98,10 +111,9 @@ def simulate(
     **options: Unpack[ConnectionOptions],
 ) -> Simulation[In, Out]: ...
 def simulate(
-    handler: Handler[Any, Any],
+    handler: Any,
     incoming: str | Recording = "",
     *,
-    codec: Codec[Any, Any] = codecs.raw,
     step: float = 1.0,
     values: Mapping[Any, Any] | None = None,
     until: float | None = None,
@@ -115,12 +127,13 @@ def simulate(
     pings and close frames at once, unless it has stopped reading.
 
     Args:
-        handler: As for `rxws.websocket`. It is called once, before the first frame.
+        handler: As for `rxws.websocket`, or what it returned; then the options given to it are the
+            defaults. It is called once, before the first frame.
         incoming: The peer's actions as marbles: a name is a message, `|` closes with 1000,
             `{4001 reason}` closes with another code, `#` loses the TCP connection, `<` stops
             reading and `>` reads again. Or a recording of a connection, to repeat its peer's
             actions.
-        codec: The handler's codec.
+        codec: The handler's codec; by default `rxws.codecs.raw`.
         step: Seconds per character.
         values: The messages by name, which `peer_codec` encodes. A name that is not listed is sent
             as a text message.
@@ -144,10 +157,11 @@ def simulate(
             assert sim.closed.code == 1000
         ```
     """
+    handler, options = handler_and_options(handler, options, without="origins")
     check_handler(handler)
     names = by_name(values)
     runner = _Runner(
-        Options(codec=codec, **options),
+        Options(**options),
         handshake or Handshake(URL("ws://localhost/"), {}),
         Simulation(step, names),
     )
@@ -157,7 +171,7 @@ def simulate(
         else Scenario.from_marbles(incoming, step, names)
     )
     for action in scenario.actions:
-        runner.schedule(action, peer_codec or codec)
+        runner.schedule(action, peer_codec or options.get("codec", codecs.raw))
     return runner.run(handler, scenario.seconds if until is None else until)
 
 

@@ -19,9 +19,11 @@ from reactivex.abc import DisposableBase, SchedulerBase
 from reactivex.subject import Subject
 
 import rxws
-from rxws import Close, Codec, Connection, Flow, Handshake
+from rxws import Close, Codec, Connection, Flow, Handshake, RouteHandler
 
-Route = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Route = RouteHandler[str | bytes, str | bytes]
+TextRoute = RouteHandler[str, str]
+AiohttpRoute = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass
@@ -150,17 +152,52 @@ async def own(conn: Connection[int, float]) -> Observable[float]:
 
 
 def routes() -> None:
-    """With any codec the result is an aiohttp route handler."""
+    """With any codec the result is an aiohttp route handler, which has the types of the codec."""
     assert_type(bare, Route)
     assert_type(called, Route)
     assert_type(raw, Route)
-    assert_type(text, Route)
-    assert_type(binary, Route)
-    assert_type(json, Route)
-    assert_type(json_with_types, Route)
-    assert_type(typed, Route)
-    assert_type(own, Route)
+    assert_type(text, TextRoute)
+    assert_type(binary, RouteHandler[bytes, bytes])
+    assert_type(json, RouteHandler[Any, Any])
+    assert_type(json_with_types, RouteHandler[Any, Any])
+    assert_type(typed, RouteHandler[Question, Any])
+    assert_type(own, RouteHandler[int, float])
+    any_of_them: list[AiohttpRoute] = [bare, called, raw, text, binary, json, typed, own]
+    web.get("/", any_of_them[0])
     web.get("/", text)
+    assert_type(text.handler, rxws.Handler[str, str])
+    assert_type(text.options["codec"], Any)
+
+
+# --- as a decorator of methods ----------------------------------------------------------------
+
+
+class Chat:
+    @rxws.websocket
+    def bare(self, conn: Connection) -> Observable[str | bytes]:
+        return conn.incoming
+
+    @rxws.websocket(codec=rxws.codecs.text, heartbeat=5)
+    def text(self, conn: Connection[str, str]) -> Observable[str]:
+        return conn.incoming
+
+    @rxws.websocket(codec=rxws.codecs.text)
+    async def later(self, conn: Connection[str, str]) -> None: ...
+
+    @staticmethod
+    @rxws.websocket(codec=rxws.codecs.text)
+    def static(conn: Connection[str, str]) -> Observable[str]:
+        return conn.incoming
+
+
+def methods(chat: Chat) -> None:
+    """A method of an instance is a route handler."""
+    assert_type(chat.bare, Route)
+    assert_type(chat.text, TextRoute)
+    assert_type(chat.later, TextRoute)
+    assert_type(chat.static, TextRoute)
+    assert_type(Chat.static, TextRoute)
+    web.get("/", chat.text)
 
 
 # --- as a function, with each codec: the parameter of a lambda --------------------------------
@@ -177,11 +214,19 @@ def gets_questions(conn: Connection[Question, Any]) -> None: ...
 def lambdas() -> None:
     assert_type(rxws.websocket(lambda conn: gets_both(conn)), Route)
     assert_type(rxws.websocket(lambda conn: gets_both(conn), codec=rxws.codecs.raw), Route)
-    assert_type(rxws.websocket(lambda conn: gets_text(conn), codec=rxws.codecs.text), Route)
-    assert_type(rxws.websocket(lambda conn: gets_bytes(conn), codec=rxws.codecs.binary), Route)
-    assert_type(rxws.websocket(lambda conn: gets_text(conn), codec=rxws.codecs.json), Route)
+    assert_type(rxws.websocket(lambda conn: gets_text(conn), codec=rxws.codecs.text), TextRoute)
+    assert_type(
+        rxws.websocket(lambda conn: gets_bytes(conn), codec=rxws.codecs.binary),
+        RouteHandler[bytes, bytes],
+    )
+    assert_type(
+        rxws.websocket(lambda conn: gets_text(conn), codec=rxws.codecs.json), RouteHandler[Any, Any]
+    )
     questions = rxws.codecs.typed(Question)
-    assert_type(rxws.websocket(lambda conn: gets_questions(conn), codec=questions), Route)
+    assert_type(
+        rxws.websocket(lambda conn: gets_questions(conn), codec=questions),
+        RouteHandler[Question, Any],
+    )
     rxws.websocket(lambda conn: conn.incoming, codec=rxws.codecs.text, origins="*", heartbeat=None)
     rxws.websocket(lambda conn: conn.outgoing.on_next("hello"), codec=rxws.codecs.text)
     rxws.websocket(lambda conn: conn.outgoing.on_next(Close(4001)), codec=rxws.codecs.text)
@@ -194,6 +239,7 @@ async def private(request: web.Request) -> web.StreamResponse:
     if "token" not in request.query:
         raise web.HTTPUnauthorized
     assert_type(await rxws.upgrade(request, plain), web.StreamResponse)
+    assert_type(await rxws.upgrade(request, text, heartbeat=None), web.StreamResponse)
     assert_type(
         await rxws.upgrade(request, text_handler, codec=rxws.codecs.text, max_buffer=1024),
         web.StreamResponse,

@@ -44,6 +44,11 @@ def numbers(conn: Connection[int, float]) -> Observable[float]:
     return conn.incoming.pipe(ops.map(float))
 
 
+@rxws.websocket(codec=codecs.text, heartbeat=None)
+def decorated(conn: Connection[str, str]) -> Observable[str]:
+    return conn.incoming
+
+
 async def coroutine(conn: Connection[str, str]) -> None: ...
 
 
@@ -56,6 +61,8 @@ def simulations() -> None:
     assert_type(simulate(text, "a", codec=codecs.text), Simulation[str, str])
     assert_type(simulate(coroutine, "a", codec=codecs.text), Simulation[str, str])
     assert_type(simulate(numbers, "1", codec=NUMBERS), Simulation[int, float])
+    assert_type(simulate(decorated, "a"), Simulation[str, str])
+    assert_type(simulate(decorated, "a", max_buffer=10), Simulation[str, str])
     simulate(text, "a", codec=codecs.json, values={"a": [1], 2: 3})
     simulate(lambda conn: gets_text(conn), "a", codec=codecs.text, max_buffer=10, until=5, step=0.1)
     simulate(plain, Recording(), heartbeat=None)
