@@ -17,7 +17,7 @@ from rxws._aiohttp.client import ClientOptions, ConnectCall, connect
 from rxws._aiohttp.route import RouteHandler
 from rxws._aiohttp.server import setup, upgrade, websocket
 from rxws._aiohttp.transport.read_path import TransportInfo, transport_info
-from rxws._core.async_iteration import iterate
+from rxws._core.async_iteration import Iteration, iterate
 from rxws._core.connection import Close, Connection, Flow, Handler, Handshake, Stats
 from rxws._core.errors import (
     BufferOverflow,
@@ -63,6 +63,7 @@ __all__ = [
     "Handler",
     "Handshake",
     "HandshakeError",
+    "Iteration",
     "OpeningError",
     "ReconnectOptions",
     "Recording",

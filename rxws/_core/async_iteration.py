@@ -5,36 +5,41 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator
-from typing import TypeVar
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase
 
+from .connection import Pausable
 from .loop_scheduler import LoopScheduler
-from .upstream import collect_upstreams
+from .upstream import MessageSource, Upstreams, collect_upstreams
 
-__all__ = ["iterate"]
+__all__ = ["Iteration", "iterate"]
 
 T = TypeVar("T")
 
 
-async def iterate(observable: Observable[T]) -> AsyncGenerator[T, None]:
+def iterate(observable: Observable[T]) -> Iteration[T]:
     """Iterate over an Observable with `async for`.
 
     While the body of the loop runs, rxws does not read from the connection that the values come
     from, so a slow body slows down the peer. This works through any chain of operators. Values of
     an Observable that has no connection behind it are buffered in memory without limit.
 
+    Leaving the loop, however it happens, unsubscribes and ends the pause. Messages that arrive then
+    wait for the next subscriber, which may be another loop.
+
     Args:
         observable: `conn.incoming`, or an Observable derived from it.
 
-    Yields:
-        Each value, in order.
+    Returns:
+        An async iterator of the values, in order.
 
     Raises:
-        Exception: The Observable's error, after the values before it. For `conn.incoming` it is a
-            `ConnectionClosed`.
+        Exception: Raised by the loop: the Observable's error, after the values before it. For
+            `conn.incoming` it is a `ConnectionClosed`.
 
     Examples:
         ```python
@@ -42,52 +47,256 @@ async def iterate(observable: Observable[T]) -> AsyncGenerator[T, None]:
             await save(message)
         ```
     """
-    loop = asyncio.get_running_loop()
-    loop_thread = threading.get_ident()
-    values: deque[T] = deque()
-    holds: list[DisposableBase] = []  # pauses of the connections, while values are buffered
-    ended = False
-    error: Exception | None = None
-    wakeup: asyncio.Future[None] | None = None
+    return Iteration(observable)
 
-    def wake_on_loop() -> None:
-        if wakeup is not None and not wakeup.done():
-            wakeup.set_result(None)
 
-    def wake() -> None:
-        if threading.get_ident() == loop_thread:
-            wake_on_loop()
-        else:
-            loop.call_soon_threadsafe(wake_on_loop)
+class Iteration(AsyncGenerator[T, None]):
+    """An async iterator over an Observable, as `iterate` returns it.
 
-    def on_next(value: T) -> None:
-        nonlocal holds
-        if not holds:
-            holds = [flow.pause() for flow in flows]
-        values.append(value)
-        wake()
+    It subscribes when the first value is requested. If you cancel `anext`, for example by a
+    timeout, no value is lost, and you can call it again.
 
-    def end(exc: Exception | None = None) -> None:
-        nonlocal ended, error
-        ended, error = True, exc
-        wake()
+    If you call `anext` without a loop, the connection is also paused between two calls. To end
+    that, call `aclose()`, use `async with`, or drop the last reference to the iterator.
 
-    with collect_upstreams() as flows:
-        subscription = observable.subscribe(on_next, end, end, scheduler=LoopScheduler.running())
-    try:
-        while True:
-            while values:
-                yield values.popleft()
-            released, holds = holds, []
-            for hold in released:
-                hold.dispose()
-            if ended:
-                if error is not None:
+    Examples:
+        ```python
+        async with rxws.iterate(conn.incoming) as messages:
+            hello = await asyncio.wait_for(anext(messages), 5)
+            async for message in messages:
+                await save(message)
+        ```
+    """
+
+    __slots__ = ("_parent", "_values")
+
+    def __init__(self, observable: Observable[T], _parent: Iteration[T] | None = None) -> None:
+        # `async for` calls `__aiter__`, and is the only one to refer to the object that it gets.
+        # So that object is deleted when the loop is left. Its parent lives at least as long.
+        self._parent = _parent
+        self._values: _Values[T] = _Values(observable) if _parent is None else _parent._values
+        if _parent is not None:
+            self._values.loops += 1
+
+    def __aiter__(self) -> Iteration[T]:
+        return Iteration(self._values.observable, self)
+
+    def __anext__(self) -> Coroutine[Any, Any, T]:
+        # No coroutine function: its frame, which a traceback may keep, would refer to `self`.
+        return self._values.next()
+
+    async def asend(self, value: None) -> T:
+        """Do as `anext`."""
+        return await self._values.next()
+
+    async def athrow(self, typ: Any, val: Any = None, tb: Any = None) -> T:
+        """Close, and raise an exception."""
+        self._values.close()
+        error = typ if val is None else val
+        raise (error() if isinstance(error, type) else error).with_traceback(tb)
+
+    async def aclose(self) -> None:
+        """Unsubscribe and end the pause. The iterator has no more values then."""
+        self._values.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._values.close()
+
+    def __del__(self) -> None:
+        values = self._values
+        if self._parent is not None:
+            values.call_soon(values.leave_loop)
+        elif values.subscribed:
+            values.call_soon(values.close)
+
+
+class _Item(Generic[T]):
+    """A value, and the message that it was made from, if that is known."""
+
+    __slots__ = ("message", "value")
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+        self.message: tuple[MessageSource, Any] | None = None
+
+
+class _Values(Upstreams, Generic[T]):
+    """The values of a subscription that wait for the loop; it pauses the connection meanwhile."""
+
+    __slots__ = (
+        "_closed",
+        "_delivering",
+        "_end",
+        "_fresh",
+        "_idle",
+        "_items",
+        "_loop",
+        "_subscription",
+        "_thread",
+        "_waiter",
+        "loops",
+        "observable",
+    )
+
+    tracks_delivery = True
+
+    def __init__(self, observable: Observable[T]) -> None:
+        super().__init__()
+        self.observable = observable
+        self.loops = 0  # `async for` loops that have not been left
+        self._idle = False  # whether all loops have been left, and nothing was requested since
+        self._items: deque[_Item[T]] = deque()
+        self._delivering = False
+        self._fresh: _Item[T] | None = None  # the first of the message that is being delivered
+        self._end: tuple[Exception | None] | None = None
+        self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
+        self._subscription: DisposableBase | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def subscribed(self) -> bool:
+        return self._subscription is not None
+
+    async def next(self) -> T:
+        """Return the next value.
+
+        Raises:
+            StopAsyncIteration: There is none.
+            RuntimeError: Another task is waiting for it.
+        """
+        if self._waiter is not None:
+            raise RuntimeError("another task is waiting for the next value of this iterator")
+        self._idle = False
+        while not self._items:
+            if self._closed:
+                raise StopAsyncIteration
+            if self._end is not None:
+                [error] = self._end
+                self.close()
+                if error is None:
+                    raise StopAsyncIteration
+                try:
                     raise error
-                return
-            wakeup = loop.create_future()
-            await wakeup
-    finally:
-        subscription.dispose()
-        for hold in holds:
-            hold.dispose()
+                finally:
+                    del error  # it refers to this frame
+            await self._wait()
+        return self._items.popleft().value
+
+    async def _wait(self) -> None:
+        if self._subscription is None:
+            self._subscribe()
+        else:
+            self.resume()
+        if self._items or self._end is not None:
+            return
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _subscribe(self) -> None:
+        scheduler = LoopScheduler.running()
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        with collect_upstreams(self):
+            self._subscription = self.observable.subscribe(
+                self._on_next, self._on_end, self._on_end, scheduler=scheduler
+            )
+
+    # --- the subscription; also on other threads ----------------------------------------------
+
+    def _on_next(self, value: T) -> None:
+        item = _Item(value)
+        self._items.append(item)
+        if self._delivering and self._fresh is None:
+            self._fresh = item
+        self.pause()
+        self._wake()
+
+    def _on_end(self, error: Exception | None = None) -> None:
+        self._end = (error,)
+        self._wake()
+
+    def _wake(self) -> None:
+        if threading.get_ident() == self._thread:
+            self._wake_on_loop()
+        else:
+            self.call_soon(self._wake_on_loop)
+
+    def _wake_on_loop(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # --- Upstreams ----------------------------------------------------------------------------
+
+    def add(self, flow: Pausable) -> None:
+        super().add(flow)
+        if self._idle:  # a source that an operator subscribes to after the loop
+            self.call_soon(self._suspend_if_idle)
+
+    def begin_delivery(self) -> None:
+        self._delivering = True
+
+    def end_delivery(self, source: MessageSource, data: Any) -> None:
+        self._delivering = False
+        fresh, self._fresh = self._fresh, None
+        if fresh is not None:
+            fresh.message = source, data
+
+    # --- ends -----------------------------------------------------------------------------------
+
+    def leave_loop(self) -> None:
+        """A loop has been left: unless another one goes on, unsubscribe and end the pause."""
+        self.loops -= 1
+        self._idle = not self.loops
+        self._suspend_if_idle()
+
+    def _suspend_if_idle(self) -> None:
+        # A source without a connection has nothing to pause, and would start from the beginning.
+        if self._idle and len(self):
+            self._unsubscribe()
+        elif self._idle:
+            self.resume()
+
+    def close(self) -> None:
+        """Unsubscribe, end the pause and drop the values that cannot be put back."""
+        self._closed = True
+        self._unsubscribe()
+        self._items.clear()
+        self._wake_on_loop()
+
+    def _unsubscribe(self) -> None:
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            subscription.dispose()
+        for item in list(reversed(self._items)):
+            if item.message is not None:
+                source, data = item.message
+                source.put_back(data)
+                self._items.remove(item)
+        self.resume()
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Call back on the event loop, unless it is closed: the garbage collector may be running.
+
+        It may run at any point, also where the caller holds a lock.
+        """
+        if self._loop is None:  # nothing was requested
+            callback()
+        elif self._loop.is_closed():
+            return
+        elif threading.get_ident() == self._thread:
+            self._loop.call_soon(callback)
+        else:
+            self._loop.call_soon_threadsafe(callback)

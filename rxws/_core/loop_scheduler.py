@@ -7,8 +7,8 @@ import threading
 from typing import Any, TypeVar
 
 from reactivex import typing
-from reactivex.abc import DisposableBase
-from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
+from reactivex.abc import DisposableBase, SchedulerBase
+from reactivex.scheduler.eventloop import AsyncIOScheduler, AsyncIOThreadSafeScheduler
 
 __all__ = ["LoopScheduler"]
 
@@ -41,6 +41,24 @@ class LoopScheduler(AsyncIOThreadSafeScheduler):
         if latest is None or latest._loop is not loop:
             latest = LoopScheduler._latest = LoopScheduler(loop)
         return latest
+
+    @classmethod
+    def thread_safe(cls, scheduler: SchedulerBase | None) -> SchedulerBase:
+        """Return a scheduler that any thread may use; None stands for the running loop.
+
+        RxPY's `AsyncIOScheduler`, which its `await` passes, is replaced: an action that another
+        thread schedules with it does not wake the loop.
+
+        Raises:
+            RuntimeError: There is no scheduler, and no event loop is running.
+        """
+        if scheduler is None:
+            return cls.running()
+        if isinstance(scheduler, AsyncIOScheduler) and not isinstance(
+            scheduler, AsyncIOThreadSafeScheduler
+        ):
+            return AsyncIOThreadSafeScheduler(scheduler._loop)
+        return scheduler
 
     @property
     def on_thread(self) -> bool:

@@ -18,8 +18,10 @@ from reactivex.disposable import Disposable
 from reactivex.internal import default_error, noop
 
 from .cell_context import in_cell_context
+from .connection import Pausable
+from .upstream import UpstreamMembers, collectors
 
-__all__ = ["Dispatcher", "Fault", "ReplayStream", "RestartableStream", "Stream"]
+__all__ = ["Dispatcher", "Fault", "PausableStream", "ReplayStream", "RestartableStream", "Stream"]
 
 T = TypeVar("T")
 
@@ -317,7 +319,39 @@ class ReplayStream(Stream[T]):
                 self._fault(exc)
 
 
-class RestartableStream(Stream[T]):
+class PausableStream(Stream[T]):
+    """A stream that comes from a connection, which operators behind it can pause."""
+
+    __slots__ = ("_members",)
+
+    def __init__(self, dispatcher: Dispatcher, fault: Fault) -> None:
+        super().__init__(dispatcher, fault)
+        self._members: UpstreamMembers | None = None  # most connections never need it
+
+    @property
+    def _pausable(self) -> Pausable | None:
+        """What pauses the connection, if anything does."""
+        return None
+
+    def _on_subscribe(self, observer: ObserverBase[T]) -> None:
+        if collectors() and not self._ended and (flow := self._pausable) is not None:
+            if self._members is None:
+                self._members = UpstreamMembers(flow)
+            self._members.enter(observer)
+
+    def remove(self, observer: ObserverBase[T]) -> None:
+        super().remove(observer)
+        if self._members is not None:
+            self._members.leave(observer)
+
+    def detach_all(self) -> tuple[ObserverBase[T], ...]:
+        observers = super().detach_all()
+        if self._members is not None:
+            self._members.clear()
+        return observers
+
+
+class RestartableStream(PausableStream[T]):
     """A hot Observable that can end for its current subscribers and start again for new ones.
 
     It calls `on_changed` after each subscribe and unsubscribe, on the same thread. If that raises

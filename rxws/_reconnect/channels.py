@@ -15,7 +15,6 @@ from reactivex.subject import Subject
 
 from rxws._core.connection import Close, In, Pausable
 from rxws._core.streams import Dispatcher, RestartableStream
-from rxws._core.upstream import register_upstream
 
 __all__ = ["UNSET", "Channel", "ChannelRegistry", "Finish", "PendingMessage", "pluralize"]
 
@@ -127,8 +126,9 @@ class Channel(RestartableStream[In], Subject[Any]):
         name = unkeyed if self.key is UNSET else f"{self.key!r:.40}"
         return f"<Channel {name}, {pluralize(self.subscriptions, 'subscriber')}>"
 
-    def _on_subscribe(self, observer: ObserverBase[In]) -> None:
-        register_upstream(self._host.pauses)
+    @property
+    def _pausable(self) -> Pausable:
+        return self._host.pauses
 
     # --- for the registry ---------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ class LoopAffinity:
         self._thread = get_ident()
         # The monotonic clock is also that of asyncio's and uvloop's loops.
         self.seconds = time.monotonic if scheduler is None else seconds_of(scheduler)
-        self.scheduler = scheduler or _running()
+        self.scheduler = _running() if scheduler is None else LoopScheduler.thread_safe(scheduler)
 
     @property
     def on_thread(self) -> bool:

@@ -14,7 +14,6 @@ from rxws import codecs
 from rxws._core.connection import Close, Connection, In, Out, without_secrets
 from rxws._core.errors import EncodeError
 from rxws._core.streams import Dispatcher, RestartableStream
-from rxws._core.upstream import register_upstream
 from rxws.backoff import DEFAULT, Backoff, is_retryable
 from rxws.closing import check_sendable
 from rxws.codecs import Codec
@@ -23,6 +22,7 @@ from rxws.status import Status
 from .channels import UNSET, Channel, pluralize
 from .connections import factory_for
 from .lifecycle import SubjectLifecycle
+from .link import SharedPause
 from .loop_affinity import LoopAffinity
 from .offline_queue import Dropped, OfflineQueue, QueueOverflow, SubjectStats, payload_size
 from .options import SubjectOptions, Url
@@ -222,8 +222,9 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
         self._queue.clear()
         self._lifecycle.dispose()
 
-    def _on_subscribe(self, observer: ObserverBase[In]) -> None:
-        register_upstream(self._lifecycle.pauses)
+    @property
+    def _pausable(self) -> SharedPause:
+        return self._lifecycle.pauses
 
     def __repr__(self) -> str:
         connection, lifecycle = self.connection, self._lifecycle

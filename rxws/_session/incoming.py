@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
+from rxws._core.awaitable import AwaitableObservable
 from rxws._core.connection import Close
 from rxws._core.log import logger
 from rxws._core.schedulers import call_later
-from rxws._core.streams import Dispatcher, Fault, Stream
-from rxws._core.upstream import register_upstream
+from rxws._core.streams import Dispatcher, Fault, PausableStream
 
 from .encoding import decode_error, decoder
 from .flow import FlowControl
@@ -25,7 +25,7 @@ T = TypeVar("T")
 _KEPT_MESSAGES = "kept messages"  # pauses reading while messages wait for a subscriber
 
 
-class IncomingStream(Stream[T]):
+class IncomingStream(AwaitableObservable[T], PausableStream[T]):
     """The `incoming` of a connection.
 
     Without a subscriber, or while the flow is paused, a message is kept and reading pauses. So only
@@ -85,11 +85,15 @@ class IncomingStream(Stream[T]):
             except Exception as exc:
                 self._fault(decode_error(exc, data))
             else:
+                members = self._members
+                tracker = None if members is None else members.begin_delivery(observers)
                 for observer in self._all_observers:
                     try:
                         observer.on_next(value)
                     except Exception as exc:
                         self._fault(exc)
+                if tracker is not None:
+                    tracker.end_delivery(self, data)
             if dispatcher.waiting:
                 dispatcher.run_waiting()
         finally:
@@ -161,10 +165,30 @@ class IncomingStream(Stream[T]):
         except Exception as exc:
             self._fault(decode_error(exc, data))
         else:
+            members = self._members
+            tracker = None if members is None else members.begin_delivery(self._observers)
             self.deliver(value)
+            if tracker is not None:
+                tracker.end_delivery(self, data)
+
+    def put_back(self, data: str | bytes) -> None:
+        """Keep a message again that its only subscriber did not use, ahead of all others."""
+        if self._ended:
+            self.flow.count_dropped("unobserved")
+            return
+        if self._kept is None:
+            self._kept = deque()
+        self._kept.appendleft(data)
+        self.flow.gate.hold(_KEPT_MESSAGES)
+        self._start_hold_timer()
+        self.flush()
+
+    @property
+    def _pausable(self) -> FlowControl:
+        return self.flow
 
     def _on_subscribe(self, observer: ObserverBase[T]) -> None:
-        register_upstream(self.flow)
+        super()._on_subscribe(observer)
         self.ever_observed = True
         self._discarding = self.flow.gate.open_for_good
         self._stop_hold_timer()

@@ -13,11 +13,11 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import SingleAssignmentDisposable
 
-from rxws._core.connection import Flow, Pausable
+from rxws._core.connection import Flow
 from rxws._core.errors import RxwsError
 from rxws._core.loop_scheduler import LoopScheduler
 from rxws._core.schedulers import ConnectionScheduler
-from rxws._core.upstream import collect_upstreams, no_upstreams
+from rxws._core.upstream import Upstreams, collect_upstreams, no_upstreams
 
 __all__ = ["Backlog", "map_async"]
 
@@ -95,7 +95,7 @@ def map_async(
         ) -> DisposableBase:
             # Without this default, operators above may subscribe to a connection on RxPY's timer
             # threads, where `collect_upstreams` does not find it.
-            used = scheduler or LoopScheduler.running()
+            used = LoopScheduler.thread_safe(scheduler)
             subscription = _Subscription(fn, max_concurrent, ordered, observer, used)
             subscription.start(source, flow)
             return subscription
@@ -129,17 +129,16 @@ class _Subscription(DisposableBase, Generic[T, R]):
         self._scheduler = scheduler
         self._source = SingleAssignmentDisposable()
         self._state = _State.RUNNING
-        self._flows: list[Pausable] = []
-        self._pauses: list[DisposableBase] = []  # of the first len(_pauses) flows
+        self._upstreams = Upstreams()
         self._waiting: deque[T] = deque()
         # In the order of the values. True: the call has finished, its result is not emitted yet.
         self._calls: dict[asyncio.Task[R], bool] = {}
 
     def start(self, source: Observable[T], flow: Flow | None) -> None:
         """Subscribe to the source, and collect the flows behind it."""
-        with collect_upstreams() as self._flows:
-            if flow is not None:
-                self._flows.append(flow)
+        if flow is not None:
+            self._upstreams.add(flow)
+        with collect_upstreams(self._upstreams):
             self._source.disposable = source.subscribe(
                 self._on_next, self._on_error, self._on_completed, scheduler=self._scheduler
             )
@@ -150,13 +149,12 @@ class _Subscription(DisposableBase, Generic[T, R]):
         self._waiting.clear()
         for task in self._calls:
             task.cancel()
-        self._resume()
+        self._upstreams.resume()
         self._source.dispose()
 
     def _on_next(self, value: T) -> None:
         if self._over:
             return
-        self._pause_if_full()
         if not (self._is_full or self._waiting):
             self._call(value)
         elif len(self._waiting) < _MAX_WAITING:
@@ -189,7 +187,8 @@ class _Subscription(DisposableBase, Generic[T, R]):
             task = loop.create_task(_await(self._fn, value))
             task.add_done_callback(self._on_done)
         self._calls[task] = False
-        self._pause_if_full()
+        if self._is_full:
+            self._upstreams.pause()
 
     def _on_done(self, task: asyncio.Task[R]) -> None:
         error: Exception | None = None
@@ -208,7 +207,7 @@ class _Subscription(DisposableBase, Generic[T, R]):
         while self._waiting and not self._is_full and not self._over:
             self._call(self._waiting.popleft())
         if not self._is_full:
-            self._resume()
+            self._upstreams.resume()
         self._complete_if_done()
 
     def _emit_after(self, task: asyncio.Task[R]) -> None:
@@ -242,17 +241,6 @@ class _Subscription(DisposableBase, Generic[T, R]):
     @property
     def _is_full(self) -> bool:
         return len(self._calls) >= self._max_concurrent
-
-    def _pause_if_full(self) -> None:
-        """Pause all flows, including new ones: `concat` may have subscribed to another source."""
-        if self._is_full:
-            for flow in self._flows[len(self._pauses) :]:
-                self._pauses.append(flow.pause())
-
-    def _resume(self) -> None:
-        pauses, self._pauses = self._pauses, []
-        for pause in pauses:
-            pause.dispose()
 
 
 async def _await(fn: Callable[[T], Awaitable[R]], value: T) -> R:

@@ -9,6 +9,7 @@ from typing import TypeVar
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
+from rxws._core.awaitable import AwaitableObservable
 from rxws._core.loop_scheduler import LoopScheduler
 from rxws._core.schedulers import call_later
 
@@ -45,7 +46,7 @@ def on_loop() -> Callable[[Observable[T]], Observable[T]]:
         def subscribe(
             observer: ObserverBase[T], scheduler: SchedulerBase | None = None
         ) -> DisposableBase:
-            loop = scheduler or LoopScheduler.running()
+            loop = LoopScheduler.thread_safe(scheduler)
             thread = threading.get_ident()
 
             def run(call: Callable[[], None]) -> None:
@@ -61,6 +62,6 @@ def on_loop() -> Callable[[Observable[T]], Observable[T]]:
                 scheduler=loop,
             )
 
-        return Observable(subscribe)
+        return AwaitableObservable(subscribe)
 
     return operator

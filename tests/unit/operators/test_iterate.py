@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ PATIENCE = 30.0  # seconds to wait before the test fails
 
 
 def iterate(observable: rx.Observable[Any]) -> Any:
-    """Return `rxws.iterate`'s iterator, typed as the generator that it is."""
+    """Return `rxws.iterate`'s iterator, untyped."""
     return rxws.iterate(observable)
 
 
@@ -178,14 +179,312 @@ async def test_leaving_the_loop_unsubscribes_and_resumes() -> None:
     assert seen.values == ["b"]
 
 
-async def test_cancelling_a_request_unsubscribes() -> None:
-    """Cancelling a waiting request raises CancelledError and unsubscribes."""
+async def test_a_cancelled_request_can_be_repeated() -> None:
+    """After a cancelled request, the iterator is still subscribed, and yields the next message."""
     virtual = VirtualSession()
-    waiting = await request_next(iterate(virtual.conn.incoming))
+    values = iterate(virtual.conn.incoming)
+    for expected in "ab":
+        waiting = await request_next(values)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert waiting.cancelled()
+        assert virtual.transport.reading
+        virtual.peer.message(expected)
+        assert await next_value(values) == expected
+    await values.aclose()
+    assert virtual.session.incoming.observed is False
+
+
+@pytest.mark.promise("timeout")
+async def test_timed_out_requests_lose_nothing() -> None:
+    """However often a request for the next message times out, no message is lost."""
+    virtual = VirtualSession()
+    values = iterate(virtual.conn.incoming)
+    got: list[str] = []
+    for number in range(100):
+        virtual.peer.message(str(number))
+        try:
+            # The message and the time-out come in the same turn of the loop.
+            waiting = asyncio.ensure_future(anext(values))
+            await asyncio.sleep(0)
+            virtual.settle()
+            if number % 3:
+                waiting.cancel()
+            got.append(await waiting)
+        except asyncio.CancelledError:
+            pass
+    while len(got) < 100:
+        waiting = await request_next(values)
+        virtual.settle()
+        got.append(await waiting)
+    assert got == [str(number) for number in range(100)]
+    assert virtual.dropped == {}
+    await values.aclose()
+
+
+async def leave_after_one(virtual: VirtualSession, values: Any) -> list[str]:
+    """Leave a loop over an iterator after its first message."""
+    got: list[str] = []
+
+    async def loop() -> None:
+        async for value in values:
+            got.append(value)
+            break
+
+    task = asyncio.ensure_future(loop())
+    await asyncio.sleep(0)
+    virtual.settle()
+    await task
+    return got
+
+
+@pytest.mark.promise("timeout")
+async def test_leaving_a_loop_ends_the_pause_although_the_iterator_is_kept() -> None:
+    """`break` ends the pause, also while the iterator is referenced; the next subscriber reads."""
+    virtual = VirtualSession()
+    values = iterate(virtual.conn.incoming)
+    virtual.peer.message("a", "b")
+    assert await leave_after_one(virtual, values) == ["a"]
+    await asyncio.sleep(0)
+    assert virtual.session.incoming.observed is False
+    seen = virtual.watch(virtual.conn.incoming)
+    virtual.run(1)
+    virtual.peer.message("c")
+    assert seen.values == ["b", "c"]
+    seen.subscription.dispose()
+    virtual.peer.message("d")
+    assert await leave_after_one(virtual, values) == ["d"], "the iterator subscribes again"
+
+
+async def test_a_second_loop_continues() -> None:
+    """A second loop over the same iterator continues after the value where the first was left."""
+    source: Subject[int] = Subject()
+    for observable in (rx.of(1, 2, 3, 4), source.pipe(ops.take(4))):
+        values = iterate(observable)
+        waiting = await request_next(values)
+        for number in (1, 2, 3, 4):
+            source.on_next(number)
+        got = [await waiting]
+        async for value in values:
+            got.append(value)
+            break
+        await asyncio.sleep(0)
+        got += [value async for value in values]
+        assert got == [1, 2, 3, 4]
+        assert [value async for value in values] == []
+
+
+async def test_the_next_loop_keeps_the_subscription() -> None:
+    """If a loop follows at once, the operators keep their state."""
+    virtual = VirtualSession()
+    values = iterate(virtual.conn.incoming.pipe(ops.take(2)))
+    got: list[str] = []
+
+    async def loops() -> None:
+        async for value in values:
+            got.append(value)
+            break
+        got.extend([value async for value in values])
+
+    task = asyncio.ensure_future(loops())
+    virtual.peer.message("a", "b", "c")
+    for _ in range(5):
+        await asyncio.sleep(0)
+        virtual.settle()
+    await task
+    assert got == ["a", "b"]
+
+
+async def test_leaving_an_inner_loop_keeps_the_pause_of_the_outer() -> None:
+    """While the body of an outer loop runs, leaving an inner one does not end the pause."""
+    virtual = VirtualSession()
+    values = iterate(virtual.conn.incoming)
+    got: list[Any] = []
+
+    async def loops() -> None:
+        async for outer in values:
+            async for inner in values:
+                got.append((outer, inner))
+                break
+            await asyncio.sleep(0)
+            got.append(virtual.transport.reading)
+            break
+
+    task = asyncio.ensure_future(loops())
+    virtual.peer.message("a", "b", "c")
+    for _ in range(5):
+        await asyncio.sleep(0)
+        virtual.settle()
+    await task
+    assert got == [("a", "b"), False]
+    assert not virtual.session.incoming.observed
+
+
+async def test_a_message_that_a_cancelled_loop_did_not_get_is_kept() -> None:
+    """A message that arrives while a loop is being cancelled is kept for the next subscriber."""
+    virtual = VirtualSession()
+    for chain in (virtual.conn.incoming, virtual.conn.incoming.pipe(ops.map(str.upper))):
+
+        async def loop(values: rx.Observable[Any] = chain) -> None:
+            async for _ in rxws.iterate(values):
+                raise AssertionError
+
+        task = asyncio.ensure_future(loop())
+        await asyncio.sleep(0)
+        virtual.peer.message("a")  # the task has not resumed yet
+        task.cancel()
+        await asyncio.wait([task])
+        await asyncio.sleep(0)
+        seen = virtual.watch(virtual.conn.incoming)
+        virtual.peer.message("b")
+        virtual.settle()
+        assert seen.values == ["a", "b"]
+        seen.subscription.dispose()
+        assert virtual.dropped == {}
+
+
+async def test_a_kept_message_is_counted_when_the_connection_has_ended() -> None:
+    """If the connection ends meanwhile, a message that nobody gets is counted as dropped."""
+    virtual = VirtualSession()
+    values = iterate(virtual.conn.incoming)
+    waiting = asyncio.ensure_future(anext(values))
+    await asyncio.sleep(0)
+    virtual.peer.message("a")
     waiting.cancel()
     await asyncio.wait([waiting])
-    assert waiting.cancelled()
+    virtual.session.on_lost()
+    virtual.settle()
+    await values.aclose()
+    assert virtual.dropped == {"unobserved": 1}
+
+
+async def test_a_message_that_another_subscriber_got_is_not_kept() -> None:
+    """A message that another subscriber got, too, is not delivered again."""
+    virtual = VirtualSession(watch=True)
+    values = iterate(virtual.conn.incoming)
+    waiting = asyncio.ensure_future(anext(values))
+    await asyncio.sleep(0)
+    virtual.peer.message("a")
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    await values.aclose()
+    virtual.settle()
+    assert virtual.incoming.values == ["a"]
+
+
+async def test_async_with_closes_the_iterator() -> None:
+    """`async with` unsubscribes and ends the pause; the iterator has no more values."""
+    virtual = VirtualSession()
+    async with rxws.iterate(virtual.conn.incoming) as values:
+        waiting = await request_next(values)
+        virtual.peer.message("a", "b")
+        assert await waiting == "a"
+        assert not virtual.transport.reading
     assert virtual.session.incoming.observed is False
+    assert [value async for value in values] == []
+    assert virtual.watch(virtual.conn.incoming.pipe(ops.map(str))).values == []
+
+
+async def test_dropping_the_iterator_unsubscribes() -> None:
+    """Without a loop, dropping the last reference to the iterator unsubscribes."""
+    virtual = VirtualSession()
+    values = iterate(virtual.conn.incoming)
+    waiting = await request_next(values)
+    virtual.peer.message("a")
+    assert await waiting == "a"
+    del values, waiting
+    await asyncio.sleep(0)
+    assert virtual.session.incoming.observed is False
+    assert virtual.transport.reading
+
+
+async def test_the_iterator_is_an_async_generator() -> None:
+    """The iterator has the methods of an async generator."""
+    values: AsyncGenerator[int, None] = rxws.iterate(rx.of(1, 2))
+    assert await anext(values) == 1
+    assert await values.asend(None) == 2
+    with pytest.raises(ValueError, match="mine"):
+        await values.athrow(ValueError("mine"))
+    with pytest.raises(ValueError, match=r"^$"):
+        await values.athrow(ValueError)
+    with pytest.raises(StopAsyncIteration):
+        await anext(values)
+    aiter(rxws.iterate(rx.of(1)))  # a loop that never begins
+
+
+async def test_two_tasks_cannot_wait_for_the_next_value() -> None:
+    """A second request while one waits raises RuntimeError; closing ends the one that waits."""
+    values = iterate(rx.never())
+    waiting = await request_next(values)
+    with pytest.raises(RuntimeError, match="another task is waiting"):
+        await anext(values)
+    await values.aclose()
+    with pytest.raises(StopAsyncIteration):
+        await waiting
+
+
+def test_an_iterator_may_be_dropped_after_its_loop_is_closed() -> None:
+    """Dropping an iterator after its event loop is closed raises nothing."""
+
+    async def start() -> Any:
+        values = iterate(rx.concat(rx.of(1), rx.never()))
+        assert await anext(values) == 1
+        return values
+
+    with asyncio.Runner() as runner:
+        values = runner.run(start())
+    del values
+
+
+async def test_an_iterator_may_be_dropped_on_another_thread() -> None:
+    """An iterator that is dropped on another thread unsubscribes on the event loop."""
+    virtual = VirtualSession()
+    values = [iterate(virtual.conn.incoming)]
+    waiting = await request_next(values[0])
+    virtual.peer.message("a")
+    assert await waiting == "a"
+    del waiting
+    await asyncio.to_thread(values.clear)
+    await asyncio.sleep(0)
+    assert virtual.session.incoming.observed is False
+
+
+async def test_a_source_that_comes_after_the_loop_is_not_paused() -> None:
+    """A connection that an operator subscribes to after the loop was left is not paused."""
+    virtual = VirtualSession()
+    later = rx.timer(0.02).pipe(ops.ignore_elements())
+    values = iterate(rx.concat(rx.of("1"), later, virtual.conn.incoming))
+    async for value in values:
+        assert value == "1"
+        break
+    seen = virtual.watch(virtual.conn.incoming)
+    await asyncio.sleep(0.05)
+    virtual.peer.message("a", "b")
+    assert seen.values == ["a", "b"]
+    assert virtual.session.incoming.subscriptions == 1
+    await values.aclose()
+
+
+async def test_many_subscriptions_of_one_connection_are_one_upstream() -> None:
+    """A connection that is subscribed again and again is one upstream, not one for each time."""
+    virtual = VirtualSession()
+    chain = rx.interval(0.0005).pipe(
+        ops.flat_map(lambda _: virtual.conn.incoming.pipe(ops.first()))
+    )
+    values = iterate(chain)
+    most = 0
+    for number in range(600):
+        waiting = await request_next(values)
+        virtual.peer.message(str(number))
+        while not waiting.done():
+            virtual.settle()
+            await asyncio.sleep(0)
+            most = max(most, len(values._values))
+        await waiting
+    assert most == 1
+    await values.aclose()
+    assert len(values._values) == 0
+    assert virtual.transport.reading
 
 
 async def test_values_of_other_threads_wake_the_loop() -> None:

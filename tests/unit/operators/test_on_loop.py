@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import reactivex as rx
 from reactivex import operators as ops
+from reactivex.scheduler.eventloop import AsyncIOScheduler  # noqa: TID251 # what `await` passes
 from reactivex.subject import Subject
 
 from rxws.operators._on_loop import on_loop
@@ -109,3 +111,30 @@ def test_subscribing_without_a_loop_and_a_scheduler_raises() -> None:
     """Subscribing without a running loop and a scheduler raises RuntimeError."""
     with pytest.raises(RuntimeError, match="no running event loop"):
         rx.never().pipe(on_loop()).subscribe()
+
+
+@pytest.mark.parametrize("given", ["await", "scheduler"])
+async def test_a_value_of_another_thread_wakes_the_loop(given: str) -> None:
+    """A value of another thread wakes the loop, also with a scheduler that would not do that."""
+    loop = asyncio.get_running_loop()
+    source: Subject[str] = Subject()
+    chain = source.pipe(ops.first(), on_loop())
+    arrived: asyncio.Future[str] = loop.create_future()
+    if given == "await":
+        # RxPY's `await`, as `on_loop` is not the last operator.
+        task: Any = asyncio.ensure_future(last_of(rx.merge(chain)))
+        await asyncio.sleep(0)
+    else:
+        task = arrived
+        chain.subscribe(arrived.set_result, scheduler=AsyncIOScheduler(loop))
+    loop.call_later(2.0, lambda: None)  # wakes the loop, but too late
+    started = loop.time()
+    timer = threading.Timer(0.01, source.on_next, ["a"])
+    timer.start()
+    assert await task == "a"
+    assert loop.time() - started < 1.0
+    timer.join()
+
+
+async def last_of(observable: rx.Observable[Any]) -> Any:
+    return await observable

@@ -12,7 +12,7 @@ from reactivex import operators as ops
 from reactivex.disposable import Disposable
 
 from rxws import Close, ConnectionClosed, DecodeError, codecs
-from rxws._core.upstream import collect_upstreams
+from rxws._core.upstream import Upstreams, collect_upstreams
 from support.virtual.session import VirtualSession
 
 
@@ -252,10 +252,30 @@ def test_collect_upstreams_finds_the_flows_behind_a_chain() -> None:
     chain = one.conn.incoming.pipe(
         ops.map(str), ops.combine_latest(other.conn.incoming.pipe(ops.debounce(1.0)))
     )
-    with collect_upstreams() as flows:
-        chain.subscribe(scheduler=one.conn.scheduler)
+    flows = Upstreams()
+    with collect_upstreams(flows):
+        subscription = chain.subscribe(scheduler=one.conn.scheduler)
     one.conn.incoming.subscribe()
-    assert flows == [one.conn.flow, other.conn.flow]
+    assert list(flows) == [one.conn.flow, other.conn.flow]
+    subscription.dispose()
+    assert list(flows) == []
+
+
+def test_a_connection_is_collected_once_until_its_last_subscription_ends() -> None:
+    """A connection that is subscribed several times is listed once, until the last one ends."""
+    virtual = VirtualSession()
+    flows = Upstreams()
+    with collect_upstreams(flows):
+        subscriptions = [virtual.conn.incoming.subscribe() for _ in range(2)]
+    assert list(flows) == [virtual.conn.flow]
+    subscriptions[0].dispose()
+    assert list(flows) == [virtual.conn.flow]
+    virtual.peer.close(1000)
+    virtual.settle()
+    assert list(flows) == []
+    with collect_upstreams(flows):
+        virtual.conn.incoming.subscribe()
+    assert list(flows) == [], "it has ended"
 
 
 def test_a_pause_earlier_in_the_turn_does_not_deliver_too_early() -> None:

@@ -1,0 +1,110 @@
+"""Observables that a coroutine can await: if it is cancelled, no message is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar
+
+from reactivex import Observable
+from reactivex.internal import SequenceContainsNoElementsError, noop
+
+from .loop_scheduler import LoopScheduler
+from .upstream import MessageSource, Upstreams, collect_upstreams
+
+__all__ = ["AwaitableObservable"]
+
+T = TypeVar("T")
+
+
+class AwaitableObservable(Observable[T]):
+    """An Observable whose `await`, and that of all that is derived from it, can be cancelled.
+
+    RxPY's `await` loses a message that arrives while the coroutine is being cancelled. This one
+    gives it back to `conn.incoming`. It also passes a scheduler that other threads may use.
+    """
+
+    __slots__ = ()
+
+    def pipe(self, *operators: Any) -> Any:
+        derived: Any = super().pipe(*operators)
+        if type(derived) is Observable:
+            derived.__class__ = AwaitableObservable
+        return derived
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return _last_value(self).__await__()
+
+
+class _Waiter(asyncio.Future[None]):
+    """A future that unsubscribes when it is cancelled, and not a turn of the loop later."""
+
+    on_cancel: Callable[[], None] = noop
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        cancelled = super().cancel(msg)
+        if cancelled:
+            self.on_cancel()
+        return cancelled
+
+
+class _Last(Upstreams):
+    """The last value of an Observable, and the message that completed it."""
+
+    __slots__ = ("_thread", "_waiter", "error", "message", "values")
+
+    tracks_delivery = True
+
+    def __init__(self, waiter: _Waiter) -> None:
+        super().__init__()
+        self._waiter = waiter
+        self._thread = threading.get_ident()
+        self.values: tuple[Any, ...] = ()
+        self.error: Exception | None = None
+        self.message: tuple[MessageSource, Any] | None = None
+
+    def on_next(self, value: Any) -> None:
+        self.values = (value,)
+
+    def on_end(self, error: Exception | None = None) -> None:
+        self.error = error
+        if threading.get_ident() == self._thread:
+            self._wake()
+        else:
+            self._waiter.get_loop().call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        if not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def end_delivery(self, source: MessageSource, data: Any) -> None:
+        if self._waiter.done():
+            self.message = source, data
+
+
+async def _last_value(source: Observable[T]) -> T:
+    scheduler = LoopScheduler.running()
+    waiter = _Waiter(loop=asyncio.get_running_loop())
+    last = _Last(waiter)
+    with collect_upstreams(last):
+        subscription = source.subscribe(last.on_next, last.on_end, last.on_end, scheduler=scheduler)
+    waiter.on_cancel = subscription.dispose
+    unused = True
+    try:
+        await waiter
+        unused = False
+        error, last.error = last.error, None
+        if error is not None:
+            raise error
+        if not last.values:
+            raise SequenceContainsNoElementsError
+        value: T = last.values[0]
+        return value
+    finally:
+        error = None  # it refers to this frame
+        del waiter.on_cancel
+        subscription.dispose()
+        if unused and last.message is not None:
+            message_source, data = last.message
+            message_source.put_back(data)

@@ -1,0 +1,194 @@
+"""`await conn.incoming.pipe(...)`: cancelling it loses no message."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import weakref
+from typing import Any
+
+import pytest
+import reactivex as rx
+from reactivex import operators as ops
+from reactivex.abc import DisposableBase, ObserverBase
+from reactivex.disposable import Disposable
+from reactivex.internal import SequenceContainsNoElementsError
+from reactivex.subject import Subject
+
+import rxws
+from rxws._core.awaitable import AwaitableObservable
+from rxws.operators import on_loop
+from rxws.testing import serve
+from support.subscriber import PATIENCE
+from support.virtual.session import VirtualSession
+
+
+async def last_of(observable: rx.Observable[Any]) -> Any:
+    return await observable
+
+
+def awaitable(source: rx.Observable[Any]) -> AwaitableObservable[Any]:
+    return AwaitableObservable(
+        lambda observer, scheduler: source.subscribe(observer, scheduler=scheduler)
+    )
+
+
+async def awaiting(observable: rx.Observable[Any]) -> asyncio.Task[Any]:
+    """Await an Observable in a task, and let it subscribe."""
+    task = asyncio.ensure_future(last_of(observable))
+    await asyncio.sleep(0)
+    return task
+
+
+async def test_the_last_value_is_the_result() -> None:
+    """`await` returns the last value, raises the error, or SequenceContainsNoElementsError."""
+    virtual = VirtualSession()
+    incoming = virtual.conn.incoming
+    assert type(incoming.pipe(ops.map(str)).pipe(ops.filter(bool))) is AwaitableObservable
+    assert type(incoming.map(str)) is AwaitableObservable
+    two = await awaiting(incoming.pipe(ops.take(2)))
+    virtual.peer.message("a", "b")
+    assert await two == "b"
+    error = ValueError("mine")
+    failing = await awaiting(incoming.pipe(ops.flat_map(lambda _: rx.throw(error))))
+    virtual.peer.message("c")
+    with pytest.raises(ValueError, match="mine") as caught:
+        await failing
+    assert caught.value is error
+    none = await awaiting(incoming.pipe(ops.filter(lambda _: False)))
+    virtual.peer.close(1000)
+    virtual.settle()
+    with pytest.raises(SequenceContainsNoElementsError):
+        await none
+
+
+@pytest.mark.promise("timeout")
+@pytest.mark.parametrize("when", ["before", "same turn", "after"])
+async def test_a_message_that_a_cancelled_await_did_not_return_is_kept(when: str) -> None:
+    """A message that arrives while an `await` is cancelled is kept for the next subscriber."""
+    virtual = VirtualSession()
+    chains: list[Any] = [ops.first(), ops.take(1), rx.compose(ops.map(str), ops.take(1))]
+    for first in chains:
+        if when == "before":
+            virtual.peer.message("a")
+        task = await awaiting(virtual.conn.incoming.pipe(first))
+        if when == "same turn":
+            virtual.peer.message("a")  # the task has not resumed yet
+        task.cancel()
+        if when == "after":
+            virtual.peer.message("a")
+        virtual.settle()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert virtual.session.incoming.observed is False
+        seen = virtual.watch(virtual.conn.incoming)
+        virtual.settle()
+        virtual.peer.message("b")
+        assert seen.values == ["a", "b"]
+        seen.subscription.dispose()
+    assert virtual.dropped == {}
+
+
+@pytest.mark.promise("timeout")
+async def test_messages_survive_time_outs_in_a_loop() -> None:
+    """A loop of awaits with a time-out, most of which expire, gets each message once, in order."""
+    count = 25
+
+    async def handler(conn: rxws.Connection[str, str]) -> None:
+        for number in range(count):
+            await asyncio.sleep(0.002)
+            conn.outgoing.on_next(str(number))
+
+    got: list[str] = []
+    async with (
+        serve(handler, codec=rxws.codecs.text) as server,
+        rxws.connect(server.url, codec=rxws.codecs.text) as conn,
+        asyncio.timeout(PATIENCE),
+    ):
+        turn = 0
+        while len(got) < count:
+            turn += 1
+            try:
+                async with asyncio.timeout(0 if turn % 2 else 0.001):
+                    got.append(await conn.incoming.pipe(ops.first()))
+            except TimeoutError:
+                await asyncio.sleep(0.003)
+        assert conn.flow.stats.dropped == {}
+    assert got == [str(number) for number in range(count)]
+
+
+async def test_a_message_that_another_subscriber_got_is_not_kept() -> None:
+    """A message that another subscriber got, too, is not delivered again."""
+    virtual = VirtualSession(watch=True)
+    task = await awaiting(virtual.conn.incoming.pipe(ops.first()))
+    virtual.peer.message("a")
+    task.cancel()
+    await asyncio.wait([task])
+    virtual.settle()
+    assert virtual.incoming.values == ["a"]
+
+
+async def test_the_end_of_another_thread_wakes_the_loop() -> None:
+    """A value that another thread pushes ends the `await` at once."""
+    lasts: list[Any] = [ops.first(), ops.last()]
+    for last in lasts:
+        source: Subject[str] = Subject()
+        task = await awaiting(source.pipe(ops.take(1), last, on_loop()))
+        timer = threading.Timer(0.01, source.on_next, ["a"])
+        timer.start()
+        started = asyncio.get_running_loop().time()
+        asyncio.get_running_loop().call_later(2.0, lambda: None)  # wakes the loop, but too late
+        assert await task == "a"
+        assert asyncio.get_running_loop().time() - started < 1.0
+        timer.join()
+    source = Subject()
+    task = await awaiting(awaitable(source))
+    timer = threading.Timer(0.01, source.on_completed)
+    timer.start()
+    with pytest.raises(SequenceContainsNoElementsError):
+        await asyncio.wait_for(task, 1.0)
+    timer.join()
+
+
+async def test_time_operators_run_on_the_loop() -> None:
+    """Time operators behind `incoming` run on the loop's timers."""
+    virtual = VirtualSession()
+    before = set(threading.enumerate())
+    task = await awaiting(virtual.conn.incoming.pipe(ops.debounce(0.01), ops.first()))
+    virtual.peer.message("a")
+    assert set(threading.enumerate()) == before
+    assert await task == "a"
+
+
+async def test_an_await_leaves_no_cycle() -> None:
+    """What an `await` creates is freed by reference counting."""
+
+    class Value:
+        pass
+
+    class Mine(Exception):
+        pass
+
+    def fail(observer: ObserverBase[Any], _: object) -> DisposableBase:
+        observer.on_error(Mine())
+        return Disposable()
+
+    async def value() -> weakref.ref[Any]:
+        result = await awaitable(rx.of(Value()))
+        return weakref.ref(result)
+
+    async def error() -> weakref.ref[Any]:
+        try:
+            await AwaitableObservable[Any](fail)
+        except Mine as exc:
+            return weakref.ref(exc)
+        raise AssertionError
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert (await value())() is None
+        assert (await error())() is None
+    finally:
+        gc.enable()
