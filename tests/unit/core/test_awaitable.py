@@ -192,3 +192,17 @@ async def test_an_await_leaves_no_cycle() -> None:
         assert (await error())() is None
     finally:
         gc.enable()
+
+
+async def test_on_loop_keeps_the_message_of_a_merged_connection() -> None:
+    """`on_loop` at the end of a chain that begins with `merge` keeps the message, too."""
+    virtual = VirtualSession()
+    task = await awaiting(rx.merge(virtual.conn.incoming, rx.never()).pipe(ops.first(), on_loop()))
+    for _ in range(3):
+        await asyncio.sleep(0)  # `merge` subscribes in these turns of the loop
+    virtual.peer.message("a")
+    task.cancel()
+    await asyncio.wait([task])
+    seen = virtual.watch(virtual.conn.incoming)
+    virtual.settle()
+    assert seen.values == ["a"]
