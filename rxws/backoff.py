@@ -10,10 +10,20 @@ from email.utils import parsedate_to_datetime
 from itertools import repeat
 from typing import TypeAlias
 
+from aiohttp import ClientConnectionError, ClientPayloadError, ClientResponseError
+
 from rxws._core.checks import check_seconds
 from rxws._core.errors import ConnectError, ConnectionClosed, HandshakeError
 
-__all__ = ["DEFAULT", "Backoff", "constant", "exponential", "is_retryable", "retry_after"]
+__all__ = [
+    "DEFAULT",
+    "Backoff",
+    "constant",
+    "exponential",
+    "is_retryable",
+    "is_retryable_or_clean",
+    "retry_after",
+]
 
 Backoff: TypeAlias = Callable[[], Iterator[float]]
 """A function that returns the waits before each retry, in seconds.
@@ -23,6 +33,20 @@ When the iterator ends, the client gives up with the last error.
 
 # RFC 6455, section 7.4.1; IANA's registry for 1012 to 1014. 1006: lost TCP connection or heartbeat.
 _RETRYABLE_CLOSES = frozenset({1001, 1006, 1011, 1012, 1013, 1014})
+
+_CLEAN_CLOSES = frozenset({1000, 1005})  # 1005: no code
+
+# OSErrors that no network causes: of files and processes, and an invalid certificate (ValueError).
+_LOCAL_ERRORS = (
+    ValueError,
+    FileNotFoundError,
+    FileExistsError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+    ChildProcessError,
+    ProcessLookupError,
+)
 
 # Request Timeout, Too Early, Too Many Requests. All of 5xx are retryable, too.
 _RETRYABLE_STATUSES = frozenset({408, 425, 429})
@@ -109,8 +133,10 @@ def is_retryable(cause: Exception) -> bool:
 
     Network errors and timeouts (`ConnectError`), the HTTP statuses 408, 425, 429 and 5xx
     (`HandshakeError`), and the close codes 1001, 1006, 1011, 1012, 1013 and 1014
-    (`ConnectionClosed`) are retryable. Everything else is final, including an invalid URL and an
-    invalid certificate.
+    (`ConnectionClosed`) are retryable. So are the network errors and HTTP statuses that your own
+    functions for `url` and `headers` raise: aiohttp's `ClientConnectionError`, a `TimeoutError`, or
+    an `OSError` that is not about a file. Everything else is final, including an invalid URL and
+    an invalid certificate.
 
     Args:
         cause: The error that ended the attempt or the connection.
@@ -124,13 +150,55 @@ def is_retryable(cause: Exception) -> bool:
         (True, False)
         >>> is_retryable(HandshakeError("no", 503, {})), is_retryable(HandshakeError("no", 401, {}))
         (True, False)
+        >>> is_retryable(TimeoutError("of the ticket server")), is_retryable(KeyError("token"))
+        (True, False)
     """
     if isinstance(cause, HandshakeError):
-        return cause.status in _RETRYABLE_STATUSES or 500 <= cause.status < 600
+        return _is_retryable_status(cause.status)
     if isinstance(cause, ConnectError):
         # Invalid URLs and headers are ValueErrors, and so is ssl.SSLCertVerificationError.
         return not isinstance(cause.__cause__, ValueError)
-    return isinstance(cause, ConnectionClosed) and cause.close.code in _RETRYABLE_CLOSES
+    if isinstance(cause, ConnectionClosed):
+        return cause.close.code in _RETRYABLE_CLOSES
+    return _is_network_error(cause)
+
+
+def is_retryable_or_clean(cause: Exception) -> bool:
+    """Return whether to retry, as `is_retryable`, but also after a close with 1000 or no code.
+
+    Use it for a stream that should never end, if the server closes with 1000 when it restarts.
+    A close from your own side remains final.
+
+    Args:
+        cause: The error that ended the attempt or the connection.
+
+    Returns:
+        True for a temporary error, and if the peer closed with 1000 or without a code.
+
+    Examples:
+        ```python
+        retryable = rxws.backoff.is_retryable_or_clean
+        feed = rxws.WebSocketSubject("wss://example.com/prices", retryable=retryable)
+        ```
+    """
+    if isinstance(cause, ConnectionClosed) and cause.close.code in _CLEAN_CLOSES:
+        return cause.close.by == "peer"
+    return is_retryable(cause)
+
+
+def _is_retryable_status(status: int) -> bool:
+    return status in _RETRYABLE_STATUSES or 500 <= status < 600
+
+
+def _is_network_error(error: Exception) -> bool:
+    """Return whether an error of a user's own HTTP request is temporary."""
+    kinds = OSError | ClientConnectionError | ClientPayloadError | ClientResponseError
+    if not isinstance(error, kinds) or isinstance(error, _LOCAL_ERRORS):
+        return False
+    # Some HTTP clients raise an OSError for a status such as 401, as `urllib` and `requests` do.
+    response = getattr(error, "response", None)
+    status = getattr(error, "status", getattr(response, "status_code", None))
+    return _is_retryable_status(status) if isinstance(status, int) else True
 
 
 def retry_after(cause: Exception, now: float) -> float | None:
@@ -150,7 +218,9 @@ def retry_after(cause: Exception, now: float) -> float | None:
         >>> retry_after(HandshakeError("busy", 503, {"Retry-After": "120"}), 0.0)
         120.0
     """
-    if not isinstance(cause, HandshakeError) or cause.status not in _RETRY_AFTER_STATUSES:
+    if not isinstance(cause, HandshakeError | ClientResponseError):
+        return None
+    if cause.status not in _RETRY_AFTER_STATUSES or cause.headers is None:
         return None
     value = _header(cause.headers, "retry-after")
     if value.isascii() and value.isdigit():

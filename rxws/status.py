@@ -83,7 +83,7 @@ Status: TypeAlias = Connecting | Open | Waiting | Closed
 """The state of a reconnecting client."""
 
 TRANSITIONS: Mapping[type[Status], frozenset[type[Status]]] = {
-    Closed: frozenset({Connecting, Waiting}),  # Waiting: an open connection has ended
+    Closed: frozenset({Connecting, Waiting}),  # Waiting: an earlier connection has failed
     Connecting: frozenset({Open, Waiting, Closed}),
     Open: frozenset({Closed}),
     Waiting: frozenset({Connecting, Closed}),

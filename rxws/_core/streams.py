@@ -19,14 +19,26 @@ from reactivex.internal import default_error, noop
 
 from .cell_context import in_cell_context
 from .connection import Pausable
+from .log import logger
 from .upstream import UpstreamMembers, collectors
 
-__all__ = ["Dispatcher", "Fault", "PausableStream", "ReplayStream", "RestartableStream", "Stream"]
+__all__ = [
+    "Dispatcher",
+    "EndLimiter",
+    "Fault",
+    "PausableStream",
+    "ReplayStream",
+    "RestartableStream",
+    "Stream",
+]
 
 T = TypeVar("T")
 
 Fault = Callable[[Exception], None]
 """A callback that reports an exception which need not end the connection."""
+
+# Low enough for a subscriber that subscribes again within its own `on_error`, which recurses.
+_MAX_REPLAYS = 50
 
 # Guards the observers of all streams: subscribing is rare and quick, so one lock is enough.
 _OBSERVERS_LOCK = threading.Lock()
@@ -37,12 +49,16 @@ class Dispatcher:
 
     A notification that is posted while another runs is queued. So messages that a subscriber sends
     inside `on_next` stay in order, and nothing recurses.
+
+    Args:
+        scheduler: The scheduler of the streams, if they can end.
     """
 
-    __slots__ = ("busy", "waiting")
+    __slots__ = ("busy", "scheduler", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, scheduler: SchedulerBase | None = None) -> None:
         self.busy = False
+        self.scheduler = scheduler
         self.waiting: deque[tuple[Callable[..., None], tuple[Any, ...]]] | None = None
 
     def post(self, notify: Callable[..., None], *args: Any) -> None:
@@ -67,6 +83,32 @@ class Dispatcher:
         while self.waiting:
             notify, args = self.waiting.popleft()
             notify(*args)
+
+
+class EndLimiter:
+    """Detects that an operator such as `retry` subscribes again at each end, in an endless loop.
+
+    The first ends without a pause of `QUIET` seconds are notified at once. Each end after that must
+    wait for `DELAY` seconds, so that the event loop can run.
+    """
+
+    QUIET = 0.1
+    DELAY = 0.01
+
+    __slots__ = ("_count", "_latest", "_limit")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._count = 0
+        self._latest = 0.0
+
+    def must_wait(self, now: float, warning: str, stream: object) -> bool:
+        """Count an end, and return whether its notification must wait; then log once."""
+        self._count = 1 if now - self._latest > self.QUIET else self._count + 1
+        self._latest = now
+        if self._count == self._limit + 1:
+            logger.warning(warning, stream, self._limit)
+        return self._count > self._limit
 
 
 class _Lock:
@@ -97,6 +139,8 @@ class Stream(Observable[T]):
     )
 
     _latest: tuple[T, ...] = ()  # what a new subscriber receives at once
+
+    _replays: EndLimiter | None = None  # in the __dict__ from the first late subscriber on
 
     def __init__(self, dispatcher: Dispatcher, fault: Fault) -> None:
         # Without super().__init__(), which would create a lock for each stream.
@@ -217,10 +261,31 @@ class Stream(Observable[T]):
                 self._observers = (*self._observers, observer)
                 self._all_observers = (*self._watchers, *self._observers)
         self._on_subscribe(observer)
-        if ended:
+        return self._replay_end(observer) if ended else _Subscription(self, observer)
+
+    def _replay_end(self, observer: ObserverBase[T]) -> DisposableBase:
+        """Notify a late subscriber of the end: now, or soon if it subscribes in an endless loop."""
+        scheduler = self._dispatcher.scheduler
+        if scheduler is None or not self._must_wait(scheduler.to_seconds(scheduler.now)):
             self._notify_end(observer, self._error)
             return Disposable()
-        return _Subscription(self, observer)
+
+        def notify(*_: object) -> None:
+            self._notify_end(observer, self._error)
+
+        try:
+            return scheduler.schedule_relative(EndLimiter.DELAY, notify)
+        except RuntimeError:  # the loop is closed, and a notification now would bring the next
+            return Disposable()
+
+    def _must_wait(self, now: float) -> bool:
+        if self._replays is None:
+            self._replays = EndLimiter(_MAX_REPLAYS)
+        warning = (
+            "%r was subscribed %s times in a row after its end: ops.retry() and ops.repeat() "
+            "cannot reopen a connection, use rxws.connections or rxws.WebSocketSubject"
+        )
+        return self._replays.must_wait(now, warning, self)
 
     def _on_subscribe(self, observer: ObserverBase[T]) -> None:
         """Do nothing; subclasses may notify a new observer here, before anything else does."""

@@ -14,7 +14,7 @@ from reactivex.abc import ObserverBase
 from reactivex.subject import Subject
 
 from rxws._core.connection import Close, In, Pausable
-from rxws._core.streams import Dispatcher, RestartableStream
+from rxws._core.streams import Dispatcher, EndLimiter, RestartableStream
 
 __all__ = ["UNSET", "Channel", "ChannelRegistry", "Finish", "PendingMessage", "pluralize"]
 
@@ -48,12 +48,15 @@ class _ChannelHost(Protocol):
     def send_pinned(self, message: Any) -> PendingMessage | None: ...
     def on_channel_changed(self, channel: Channel[Any]) -> None: ...
     def on_channel_fault(self, error: Exception, repeated: bool) -> None: ...
+    def seconds(self) -> float: ...
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> None: ...
 
 
 class _AtServer(enum.Enum):
     UNSUBSCRIBED = enum.auto()
     SUBSCRIBED = enum.auto()
     UNSUBSCRIBING = enum.auto()  # the function that makes the unsubscribe message runs
+    FAILING = enum.auto()  # it cannot be subscribed; the subscribers get the error soon
 
 
 class Channel(RestartableStream[In], Subject[Any]):
@@ -90,6 +93,7 @@ class Channel(RestartableStream[In], Subject[Any]):
         self._subscribe_message, self._unsubscribe_message = messages
         self._pending: PendingMessage | None = None  # the subscribe message
         self._has_failed = False  # whether a fault was reported since it became active
+        self._failures = EndLimiter(10)  # a few only: each may call the next
 
     @property
     def observers(self) -> list[ObserverBase[In]]:  # type: ignore[override] # an attribute in Subject
@@ -174,14 +178,28 @@ class Channel(RestartableStream[In], Subject[Any]):
     def forget(self) -> None:
         """Note that the subscription at the server ended with the connection."""
         self._pending = None
-        if self.at_server is _AtServer.SUBSCRIBED:
+        if self.at_server is not _AtServer.UNSUBSCRIBING:
             self.at_server = _AtServer.UNSUBSCRIBED
 
     def _fail(self, error: Exception) -> None:
-        """Fail all subscribers: the server cannot be asked for their values."""
+        """Fail all subscribers, now or soon: the server cannot be asked for their values."""
+        self.at_server = _AtServer.FAILING
+        warning = "%r failed %s times in a row: ops.retry() subscribes to it again each time"
+        if self._failures.must_wait(self._host.seconds(), warning, self):
+            self._host.call_later(EndLimiter.DELAY, lambda: self._fail_now(error))
+        else:
+            self._fail_now(error)
+
+    def _fail_now(self, error: Exception) -> None:
+        if self.at_server is not _AtServer.FAILING:  # the connection was closed meanwhile
+            return
+        self.at_server = _AtServer.UNSUBSCRIBED
         if self.finish_subscribers()(error):
             self._on_fault(error)
         self._host.on_channel_changed(self)
+        # Somebody may have subscribed again when notified.
+        if self.active and self._host.sending and self.at_server is _AtServer.UNSUBSCRIBED:
+            self.subscribe_at_server()
 
     def _on_fault(self, error: Exception) -> None:
         repeated, self._has_failed = self._has_failed, self.active
@@ -243,7 +261,8 @@ class ChannelRegistry:
                     return
                 if channel.active:  # another channel's message function may have removed it
                     channel.subscribe_at_server()
-            waiting = [each for each in self._active if each.at_server is not _AtServer.SUBSCRIBED]
+            done = (_AtServer.SUBSCRIBED, _AtServer.FAILING)
+            waiting = [each for each in self._active if each.at_server not in done]
 
     def forget_all(self) -> None:
         for channel in self:

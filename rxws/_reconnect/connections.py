@@ -23,6 +23,7 @@ from rxws.status import Status
 
 from .options import Headers, ReconnectOptions, Url
 from .reconnector import (
+    FailurePacing,
     OnStatus,
     Reconnector,
     ReconnectorFactory,
@@ -65,7 +66,11 @@ def connections(
     Each subscription emits one connection after the other. It completes when a connection closes
     with 1000 or without a code. It fails when an attempt or a close is not `retryable`, or when
     `backoff` ends; a note on the error has the reason. Disposing it, which any thread may do,
-    closes the open connection with 1000 and stops reconnecting.
+    closes the open connection with 1000 and stops reconnecting. To reconnect after 1000, too, pass
+    `retryable=rxws.backoff.is_retryable_or_clean`.
+
+    Above this, `ops.retry()` ignores why the stream gave up. If several subscriptions fail in a
+    row, the next one waits as long as `backoff` says.
 
     If a subscriber raises in `on_next`, that connection closes with 1011.
 
@@ -76,7 +81,7 @@ def connections(
     Args:
         url: A `ws://` or `wss://` URL, or a function (or coroutine function) that returns one and
             is called before each attempt, for example to fetch a ticket that is valid once. If the
-            function raises, `retryable` decides.
+            function raises, `retryable` decides; by default network errors are retried.
         codec: Converts between frames and values; by default `rxws.codecs.raw`.
         backoff: Returns an iterator of waits in seconds before the next attempts. When the iterator
             ends, the stream fails with the last error. See `rxws.backoff`. If the server sends
@@ -130,6 +135,7 @@ def _factory_for_url(
     headers: Headers = options.pop("headers", None)
     ConnectCall("ws://unused.invalid/", **options)  # check the options now, not when subscribed
     open_timeout: float = options.get("open_timeout", 10.0)
+    pacing = FailurePacing(policy)
 
     def make(
         observer: ObserverBase[Connection[Any, Any]], on_status: OnStatus, _: SchedulerBase | None
@@ -148,7 +154,8 @@ def _factory_for_url(
         on_end = None
         if shared is not None:
             on_end = asyncio.get_running_loop().create_task(_keep_open(shared)).cancel
-        return Reconnector(_from_coroutine(dial), observer, policy, loop, on_status, on_end)
+        source = _from_coroutine(dial)
+        return Reconnector(source, observer, policy, pacing, loop, on_status, on_end)
 
     return make
 

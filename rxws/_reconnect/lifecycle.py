@@ -11,6 +11,7 @@ from reactivex import Observer
 from rxws._core.connection import Connection
 from rxws._core.errors import OpeningError
 from rxws._core.log import logger
+from rxws._core.schedulers import call_later
 from rxws._core.streams import Dispatcher, ReplayStream
 from rxws._core.upstream import no_upstreams
 from rxws.status import Closed, Open, Status
@@ -264,6 +265,15 @@ class SubjectLifecycle:
 
     def on_channel_fault(self, error: Exception, repeated: bool) -> None:
         self.faults.report_channel(error, repeated)
+
+    def seconds(self) -> float:
+        """Return the time."""
+        return self._affinity.seconds()
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> None:
+        """Call back after a delay, on the thread of the subject."""
+        assert self._affinity.scheduler is not None  # there is a connection
+        call_later(self._affinity.scheduler, seconds, callback)
 
     def _on_status(self, status: Status) -> None:
         if isinstance(status, Open):  # `_on_connection` emits it, once `connection` is set

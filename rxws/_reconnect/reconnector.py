@@ -27,6 +27,7 @@ from rxws.closing import is_clean
 from rxws.status import Closed, Connecting, Open, Status, Waiting, moved
 
 __all__ = [
+    "FailurePacing",
     "ReconnectPolicy",
     "Reconnector",
     "ReconnectorFactory",
@@ -38,6 +39,12 @@ OnStatus: TypeAlias = Callable[[Status], object] | None
 
 # If the last connection closes with one of these, the stream completes; otherwise it fails.
 _COMPLETES = frozenset({1000, 1005})
+
+# Seconds. A failure is forgotten if nobody subscribes for that long, or for `stable_after`.
+_QUIET = 1.0
+
+# Seconds in which a dial may fail without a turn of the loop, as a dial of a test does.
+_SAME_TURN = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +63,63 @@ class ReconnectPolicy:
         check_seconds("stable_after", self.stable_after, hint, zero=True)
 
 
+class FailurePacing:
+    """Delays new subscriptions to one Observable after earlier ones have failed.
+
+    `ops.retry()` subscribes again at once after a final error, such as a 401. The first time the
+    client dials at once, too. If that fails as well, it waits as long as the backoff says.
+    """
+
+    def __init__(self, policy: ReconnectPolicy) -> None:
+        self._policy = policy
+        self._failures = 0
+        self._delays: Iterator[float] | None = None
+        self._failed_at = 0.0
+        self._delay = 0.0  # from then on
+        self._cause: Exception | None = None
+
+    def failed(self, cause: Exception, now: float) -> None:
+        """Note that a subscription has failed."""
+        self._failures += 1
+        self._failed_at, self._cause = now, cause
+        self._delay = self._next_delay() if self._failures > 1 else 0.0
+
+    def reset(self) -> None:
+        """Forget all failures: a connection was stable."""
+        self._failures = 0
+        self._delays = None
+
+    def wait(self, now: float) -> Waiting | None:
+        """Return how long a new subscription has to wait; None if it may dial at once."""
+        elapsed = now - self._failed_at
+        if elapsed > max(self._delay, self._policy.stable_after, _QUIET):
+            self.reset()
+        if self._failures < 2 or elapsed > self._delay + _SAME_TURN:
+            return None
+        assert self._cause is not None
+        return Waiting(max(self._delay - elapsed, 0.0), self._cause)
+
+    def _next_delay(self) -> float:
+        """Return the backoff's next delay, or a default one if it gives up."""
+        try:
+            if self._delays is None:
+                self._delays = iter(self._policy.backoff())
+            delay = next(self._delays)
+            if 0 <= delay < math.inf:
+                return delay
+        except Exception:  # the user gets it from the run that needs a delay
+            pass
+        self._delays = DEFAULT()
+        return next(self._delays)
+
+
 class Reconnector(DisposableBase, Generic[In, Out]):
     """One subscription: dials, emits the connection, and dials again when it closes.
 
     Create and use it on the scheduler's thread; only `dispose` may be called on any thread.
 
     Args:
+        pacing: Shared by all subscriptions to the same Observable.
         scheduler: Runs the waits; by default the running event loop.
         on_status: Called with every status but the first, `Closed(None)`.
         on_end: Called once: by `dispose`, or at the end before the observer is notified.
@@ -72,6 +130,7 @@ class Reconnector(DisposableBase, Generic[In, Out]):
         dial: Observable[Connection[In, Out]],
         observer: ObserverBase[Connection[In, Out]],
         policy: ReconnectPolicy,
+        pacing: FailurePacing,
         scheduler: SchedulerBase | None,
         on_status: OnStatus = None,
         on_end: Callable[[], object] | None = None,
@@ -79,6 +138,7 @@ class Reconnector(DisposableBase, Generic[In, Out]):
         self._dial = dial
         self._observer: ObserverBase[Connection[In, Out]] | None = observer  # None after the end
         self._policy = policy
+        self._pacing = pacing
         self._scheduler = scheduler or LoopScheduler.running()
         self._on_status = on_status
         self._on_end = on_end
@@ -100,8 +160,15 @@ class Reconnector(DisposableBase, Generic[In, Out]):
         return self._observer is None
 
     def start(self) -> None:
-        """Dial, for the first time or after a wait."""
-        self._subscriptions = []
+        """Dial: at once, unless earlier subscriptions have failed."""
+        waiting = self._pacing.wait(self._seconds())
+        if waiting is None:
+            self._connect()
+        else:
+            self._wait(waiting)
+
+    def _connect(self) -> None:
+        self._subscriptions = []  # the timer has run
         self._attempt += 1
         self._set_status(Connecting(self._attempt))
         if self._ended:  # disposed by an observer of the status
@@ -175,6 +242,7 @@ class Reconnector(DisposableBase, Generic[In, Out]):
         if self._seconds() - self._opened_at >= self._policy.stable_after:
             self._attempt = 0
             self._delays = None
+            self._pacing.reset()
         self._retry(ConnectionClosed(close), close)
 
     # --- retries ------------------------------------------------------------------------------
@@ -200,10 +268,13 @@ class Reconnector(DisposableBase, Generic[In, Out]):
         if close is not None:
             self._set_status(Closed(close))
         if not self._ended:
-            self._set_status(Waiting(delay, cause))
+            self._wait(Waiting(delay, cause))
+
+    def _wait(self, waiting: Waiting) -> None:
+        self._set_status(waiting)
         if not self._ended:
             # A timer even for 0 seconds: otherwise dials that fail at once would recurse.
-            self._subscriptions = [call_later(self._scheduler, delay, self.start)]
+            self._subscriptions = [call_later(self._scheduler, waiting.delay, self._connect)]
 
     def _delay(self, cause: Exception) -> float | None:
         """Return the seconds to wait, or None to give up."""
@@ -229,6 +300,8 @@ class Reconnector(DisposableBase, Generic[In, Out]):
     # --- ends ---------------------------------------------------------------------------------
 
     def _end(self, close: Close | None, error: Exception | None) -> None:
+        if error is not None:
+            self._pacing.failed(error, self._seconds())
         observer = self._stop(Closed(close, error))
         if observer is None or self._disposed:  # a callback may have disposed
             return
@@ -289,8 +362,9 @@ def factory_for_dial(
     scheduler: SchedulerBase | None = None,
 ) -> ReconnectorFactory[In, Out]:
     """Return a factory for an Observable that dials once per subscription."""
+    pacing = FailurePacing(policy)
     return lambda observer, on_status, subscribed_on: Reconnector(
-        dial, observer, policy, scheduler or subscribed_on, on_status
+        dial, observer, policy, pacing, scheduler or subscribed_on, on_status
     )
 
 

@@ -40,8 +40,6 @@ class Event(NamedTuple):
         dir: `"in"` or `"out"` for a connection's messages, otherwise None.
         type: `"next"`, `"close"`, `"error"`, `"completed"` or `"disposed"`.
         data: The value, the `Close` or the exception; otherwise None.
-        frame: The frame of a connection's message if the codec made another value of it; otherwise
-            None.
     """
 
     t: float
@@ -49,19 +47,14 @@ class Event(NamedTuple):
     dir: Direction
     type: str
     data: Any
-    frame: str | bytes | None = None
 
 
 def write(path: str | os.PathLike[str], events: Iterable[Event]) -> None:
     with open(path, "w", encoding="utf-8") as file:
         for event in events:
             kind, data = _pack(event)
-            line: dict[str, Any] = {"t": round(event.t, 6), "lane": event.lane, "dir": event.dir}
-            line |= {"type": kind, "data": data}
-            if event.frame is not None:
-                frame_type, frame = _pack_frame(event.frame)
-                line["frame"] = {"type": frame_type, "data": frame}
-            file.write(json.dumps(line) + "\n")
+            line = {"t": round(event.t, 6), "lane": event.lane, "dir": event.dir}
+            file.write(json.dumps({**line, "type": kind, "data": data}) + "\n")
 
 
 def read(path: str | os.PathLike[str]) -> list[Event]:
@@ -92,13 +85,7 @@ def _parse(line: dict[str, Any]) -> Event:
         raise ValueError(f"dir={direction!r} must be 'in', 'out' or null")
     if not math.isfinite(line["t"]):
         raise ValueError(f"t={line['t']!r} must be a finite number of seconds")
-    frame = None
-    if "frame" in line:
-        frame_type, packed = line["frame"]["type"], line["frame"]["data"]
-        if frame_type not in ("text", "binary") or not isinstance(packed, str):
-            raise ValueError(f"frame={line['frame']!r:.80} must be text or binary")
-        _, frame = _unpack(frame_type, packed)
-    return Event(float(line["t"]), str(line["lane"]), direction, kind, data, frame)
+    return Event(float(line["t"]), str(line["lane"]), direction, kind, data)
 
 
 def _pack(event: Event) -> tuple[str, Any]:
@@ -113,15 +100,11 @@ def _pack(event: Event) -> tuple[str, Any]:
         return event.type, data
     if isinstance(data, RecordedValue):
         return "repr", str(data)
-    if isinstance(data, str | bytes):
-        return _pack_frame(data)
+    if isinstance(data, str):
+        return "text", data
+    if isinstance(data, bytes):
+        return "binary", base64.b64encode(data).decode()
     return ("json", data) if _is_json(data) else ("repr", _repr(data))
-
-
-def _pack_frame(frame: str | bytes) -> tuple[str, str]:
-    if isinstance(frame, str):
-        return "text", frame
-    return "binary", base64.b64encode(frame).decode()
 
 
 def _is_json(value: Any) -> bool:

@@ -11,8 +11,7 @@ from rxws._core.frames import Opcode
 from rxws.codecs import Codec, raw
 from rxws.overflow import Latest
 
-__all__ = ["DecodedFrames", "EncodedFrames", "Frames", "conflation_key", "decode_error", "decoder"]
-__all__ += ["encode", "encoder", "size"]
+__all__ = ["conflation_key", "decode_error", "decoder", "encode", "encoder", "size"]
 
 T = TypeVar("T")
 
@@ -55,42 +54,6 @@ def _encode_raw(value: Any) -> tuple[Opcode, bytes]:
 def decoder(codec: Codec[T, Any]) -> Callable[[str | bytes], T] | None:
     """Return the function that decodes a message, or None if there is nothing to decode."""
     return None if codec.decode is raw.decode else codec.decode
-
-
-class Frames:
-    """A codec's function that keeps its latest frame, for recordings."""
-
-    __slots__ = ("_run", "latest")
-
-    def __init__(self, run: Callable[[Any], Any]) -> None:
-        self._run = run
-        self.latest: str | bytes | None = None
-
-    def latest_unless(self, value: object) -> str | bytes | None:
-        """Return the latest frame, or None if the value is the frame itself."""
-        frame = self.latest
-        return None if value.__class__ is frame.__class__ and value == frame else frame
-
-
-class DecodedFrames(Frames):
-    """See `decoder`."""
-
-    __slots__ = ()
-
-    def __call__(self, frame: str | bytes) -> Any:
-        self.latest = frame
-        return self._run(frame)
-
-
-class EncodedFrames(Frames):
-    """See `encoder`."""
-
-    __slots__ = ()
-
-    def __call__(self, value: Any) -> tuple[Opcode, bytes]:
-        opcode, payload = self._run(value)
-        self.latest = payload.decode() if opcode is _TEXT else payload
-        return opcode, payload
 
 
 def conflation_key(policy: Latest, value: object) -> Hashable:

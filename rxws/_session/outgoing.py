@@ -8,16 +8,13 @@ from collections.abc import Callable
 from threading import get_ident
 from typing import Any, Protocol, TypeVar
 
-from reactivex.abc import DisposableBase, ObserverBase
-from reactivex.disposable import Disposable
+from reactivex.abc import ObserverBase
 from reactivex.subject import Subject
 
 from rxws._core.connection import Close
 from rxws._core.streams import Dispatcher, Fault, Stream
 from rxws.closing import check_sendable
 from rxws.overflow import OVERHEAD, REFUSING, Overflow
-
-from .encoding import Frames
 
 __all__ = ["Outgoing", "Sink"]
 
@@ -63,10 +60,6 @@ class Sink(Protocol):
         """
         ...
 
-    def keep_frames(self) -> Frames:
-        """Keep the frame of each message from now on, for recordings."""
-        ...
-
     def close(self, close: Close) -> bool:
         """Close after all queued messages; return False if the connection is closing already."""
         ...
@@ -107,7 +100,6 @@ class Outgoing(Stream[T], Subject[T]):
 
     is_disposed = False  # for Subject: messages pushed after the end are counted and never raise
     exception: Exception | None = None
-    _on_sent: tuple[Callable[[Any], None], ...] = ()  # kept in __dict__, as few connections need it
 
     def __init__(
         self,
@@ -131,28 +123,6 @@ class Outgoing(Stream[T], Subject[T]):
     def observers(self) -> list[ObserverBase[T]]:  # type: ignore[override] # an attribute in Subject
         """The subscribers."""
         return list(self._observers)
-
-    def watch_sent(self, on_sent: Callable[[Any, str | bytes | None], None]) -> DisposableBase:
-        """Call back when a message is sent or queued, with its frame unless that is the value.
-
-        At that time the message is what was encoded. When it is emitted, it may have changed.
-        """
-        frames = self._sink.keep_frames()
-
-        def call(value: Any) -> None:
-            on_sent(value, None if isinstance(value, Close) else frames.latest_unless(value))
-
-        def stop() -> None:
-            self._on_sent = tuple(each for each in self._on_sent if each is not call)
-
-        self._on_sent = (*self._on_sent, call)
-        return Disposable(stop)
-
-    def emit(self, value: T) -> None:
-        """See `Stream.emit`."""
-        for on_sent in self._on_sent:
-            on_sent(value)
-        super().emit(value)
 
     def on_next(self, value: T) -> None:
         """Send a message; a `Close` closes with its code after all messages.

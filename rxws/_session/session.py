@@ -22,7 +22,7 @@ from rxws._core.schedulers import ConnectionScheduler, Deadline
 from rxws._core.streams import Dispatcher, ReplayStream, Stream
 from rxws.overflow import Latest
 
-from .encoding import EncodedFrames, Frames, conflation_key, encoder
+from .encoding import conflation_key, encoder
 from .flow import FlowControl
 from .incoming import IncomingStream
 from .liveness import Heartbeat
@@ -88,14 +88,14 @@ class Session(Generic[In, Out]):
         self.state = State.OPEN
         self._own_close: Close | None = None  # how we close the connection, once we do
         self._deadline = Deadline(scheduler)
-        self._encode: Callable[[Any], tuple[Opcode, bytes]] = encoder(options.codec)
+        self._encode = encoder(options.codec)
         self._latest = options.overflow if isinstance(options.overflow, Latest) else None
         self._disposables: list[DisposableBase] | None = []
         self._heartbeat: Heartbeat | None = None
         if options.heartbeat is not None:
             self._heartbeat = Heartbeat(scheduler, options.heartbeat, self)
 
-        dispatcher = self._dispatcher = Dispatcher()
+        dispatcher = self._dispatcher = Dispatcher(scheduler)
         fault = self.report_fault  # bound once: each bound method takes 64 bytes
         gate = self.gate = ReadGate(transport, scheduler)
         self.scheduler = ConnectionScheduler(scheduler, fault)
@@ -185,11 +185,6 @@ class Session(Generic[In, Out]):
         except EncodeError as exc:
             self.report_fault(exc)
             return None
-
-    def keep_frames(self) -> Frames:
-        if not isinstance(self._encode, EncodedFrames):
-            self._encode = EncodedFrames(self._encode)
-        return self._encode
 
     def close(self, close: Close) -> bool:
         if self.state is not State.OPEN:

@@ -21,9 +21,7 @@ from rxws._core.connection import Close, Handler, Handshake, Stats
 from rxws._core.frames import Opcode
 from rxws._core.schedulers import call_later, is_call_later
 from rxws._core.streams import Stream
-from rxws._recording.messages import watch_messages
 from rxws._recording.recording import Recording
-from rxws._recording.snapshot import Snapshots
 from rxws._session.handler import check_handler, run_handler
 from rxws._session.options import ConnectionOptions, Options
 from rxws._session.session import Session, State
@@ -32,7 +30,6 @@ from rxws.codecs import Codec
 from .clock import Clock
 from .fake_transport import FakeTransport, NeedsEventLoop, Sent, needs_event_loop
 from .peer import Peer
-from .real_time import refuse_real_time
 from .scenario import PeerAction, Scenario, encode
 from .timeline import Timeline, by_name, recorded
 
@@ -141,8 +138,7 @@ def simulate(
         values: The messages by name, which `peer_codec` encodes. A name that is not listed is sent
             as a text message.
         until: Seconds to run; by default the length of the marbles.
-        peer_codec: The peer's codec; by default `codec`. A recording's frames are sent as they are,
-            unless you pass a codec for the recorded values.
+        peer_codec: The peer's codec; by default `codec`.
         handshake: The connection's handshake; by default with the URL `ws://localhost/`.
         **options: See `rxws.ConnectionOptions`.
 
@@ -151,7 +147,6 @@ def simulate(
 
     Raises:
         NeedsEventLoop: The handler awaits something that needs an event loop.
-        NotVirtualTime: An operator runs on a scheduler of its own, such as a thread pool.
         ValueError: The marbles are invalid, or an option is out of range.
 
     Examples:
@@ -171,7 +166,7 @@ def simulate(
         Simulation(step, names),
     )
     scenario = (
-        Scenario.from_recording(incoming, use_frames=peer_codec is None)
+        Scenario.from_recording(incoming)
         if isinstance(incoming, Recording)
         else Scenario.from_marbles(incoming, step, names)
     )
@@ -216,7 +211,6 @@ class _Runner:
         self._replies: list[Callable[[], None]] = []  # the peer's, not sent yet
         self._session = _Session(self._transport, self._clock, options, handshake)
         self._watched: list[tuple[Stream[Any], DisposableBase]] = []
-        self._snapshots = Snapshots(max_items=None)
         conn = self._session.connection
         self._record(conn.incoming, simulation.incoming)
         self._record(conn.outgoing, simulation.outgoing)
@@ -243,12 +237,10 @@ class _Runner:
 
     def run(self, handler: Handler[Any, Any], seconds: float) -> Simulation[Any, Any]:
         session, simulation, clock = self._session, self._simulation, self._clock
-        with _no_loop(), refuse_real_time() as real_time:
+        with _no_loop():
             run_handler(handler, session)
             self._transport.attach(session)
             clock.run(seconds)
-        if real_time.first is not None:
-            raise real_time.first
         for error in (session.failure, *simulation.errors.values):
             if isinstance(error, NeedsEventLoop):
                 raise needs_event_loop(handler) from error
@@ -274,15 +266,12 @@ class _Runner:
             if not (timeline and isinstance(getattr(timeline[-1].value, "value", None), Close)):
                 self._add(timeline, OnCompleted())
 
-        ends: Observer[Any] = Observer(
-            on_error=lambda error: self._add(timeline, OnError(error)), on_completed=complete
-        )
-        watching = watch_messages(
+        self._watch(
             stream,
-            lambda value, _: self._add(timeline, OnNext(self._snapshots.of(value))),
-            ends,
+            lambda value: self._add(timeline, OnNext(value)),
+            lambda error: self._add(timeline, OnError(error)),
+            complete,
         )
-        self._watched.append((stream, watching))
 
     def _watch(
         self,

@@ -8,17 +8,20 @@ import socket
 import ssl
 import threading
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
+from reactivex import operators as ops
+from reactivex.abc import DisposableBase
 
 import rxws
 from rxws import backoff
 from rxws._reconnect.connections import connections
 from support.fixtures import Serve
-from support.peers.raw import RawServer
+from support.peers.raw import RawClient, RawServer
 from support.peers.tls import PEM
 from support.subscriber import StatusSubscriber, Subscriber
 
@@ -332,8 +335,161 @@ async def test_open_timeout_includes_the_address_function() -> None:
     error = await recorder.end()
     assert type(error) is rxws.ConnectError
     assert "url() did not return in open_timeout=0.02 s" in str(error)
-    own = await ConnectionsRecorder(times_out).end()
+    own = await ConnectionsRecorder(times_out, backoff=lambda: iter(())).end()
     assert type(own) is TimeoutError
+
+
+class TicketServer:
+    """A server of tickets, and the functions of a client that fetch one."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self._session = session
+        self._url = url
+        self.asked = 0
+        self.answers: list[Callable[[], object]] = []
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+
+    async def start(self) -> web.AppRunner:
+        """Start it on its port."""
+
+        async def answer(request: web.Request) -> web.Response:
+            if self.answers:
+                self.answers.pop(0)()
+            return web.Response(text="t1")
+
+        app = web.Application()
+        app.router.add_post("/", answer)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", self.port).start()
+        return runner
+
+    async def fetch_url(self) -> str:
+        """Return the address with a ticket."""
+        return f"{self._url}?ticket={(await self.fetch_headers())['X-Ticket']}"
+
+    async def fetch_headers(self) -> dict[str, str]:
+        """Return headers with a ticket."""
+        self.asked += 1
+        address = f"http://127.0.0.1:{self.port}/"
+        timeout = aiohttp.ClientTimeout(total=0.5)
+        async with self._session.post(address, timeout=timeout) as response:
+            response.raise_for_status()
+            return {"X-Ticket": await response.text()}
+
+
+@pytest.mark.promise("ticket")
+@pytest.mark.parametrize("name", ["url", "headers"])
+async def test_a_ticket_server_that_is_down_is_asked_again(name: str) -> None:
+    """While the server that `url` or `headers` asks is down or busy, the client retries."""
+
+    def busy() -> None:
+        raise web.HTTPServiceUnavailable
+
+    async with RawServer() as server, aiohttp.ClientSession() as session:
+        tickets = TicketServer(session, server.url)
+        options: dict[str, Any] = {"url": server.url, "backoff": backoff.constant(0.01)}
+        options[name] = tickets.fetch_url if name == "url" else tickets.fetch_headers
+        recorder = ConnectionsRecorder(**options)
+        await recorder.waiting(3)
+        assert tickets.asked >= 3
+        tickets.answers = [busy]
+        runner = await tickets.start()
+        peer = await server.accept()
+        ticket = peer.head.headers.get("x-ticket") or peer.head.line
+        assert "t1" in ticket
+        await recorder.opened(1)
+        causes = [
+            each.cause for each in recorder.status.values if isinstance(each, rxws.status.Waiting)
+        ]
+        assert isinstance(causes[0], aiohttp.ClientConnectorError)
+        assert isinstance(causes[-1], aiohttp.ClientResponseError)
+        recorder.subscription.dispose()
+        await peer.answer_close()
+        await recorder.dispose()
+        await runner.cleanup()
+
+
+async def test_a_ticket_server_that_refuses_is_final() -> None:
+    """A 401 of the server that `url` asks is final."""
+
+    def refuse() -> None:
+        raise web.HTTPUnauthorized
+
+    async with aiohttp.ClientSession() as session:
+        tickets = TicketServer(session, "ws://unused.invalid/")
+        tickets.answers = [refuse]
+        runner = await tickets.start()
+        error = await ConnectionsRecorder(tickets.fetch_url).end()
+        assert isinstance(error, aiohttp.ClientResponseError)
+        assert error.status == 401
+        assert tickets.asked == 1
+        await runner.cleanup()
+
+
+# --- resubscribing --------------------------------------------------------------------------------
+
+
+@pytest.mark.promise("hammer")
+@pytest.mark.parametrize("kind", ["connections", "subject"])
+async def test_retry_above_a_refusal_does_not_hammer_the_server(serve: Serve, kind: str) -> None:
+    """`ops.retry()` above a 401 waits as the backoff says, except for the first time."""
+    asked: list[float] = []
+    fifth = asyncio.Event()
+
+    async def refuse(_: web.Request) -> web.StreamResponse:
+        asked.append(asyncio.get_running_loop().time())
+        if len(asked) == 5:
+            fifth.set()
+        raise web.HTTPUnauthorized
+
+    url = f"ws://127.0.0.1:{await serve(refuse)}/"
+    waits = backoff.exponential(first=0.1, random=lambda: 1.0)
+    feed: Any = (
+        connections(url, backoff=waits)
+        if kind == "connections"
+        else rxws.WebSocketSubject(url, backoff=waits)
+    )
+    subscription = feed.pipe(ops.retry()).subscribe()
+    await asyncio.wait_for(fifth.wait(), PATIENCE)
+    subscription.dispose()
+    gaps = [later - earlier for earlier, later in pairwise(asked)]
+    assert all(gap >= wait for gap, wait in zip(gaps, [0.0, 0.1, 0.2, 0.4], strict=False))
+
+
+@pytest.mark.promise("replay")
+async def test_retry_above_a_lost_connection_leaves_the_loop_running(serve: Serve) -> None:
+    """`conn.incoming.pipe(ops.retry())` does not block the loop after a loss, at either end."""
+    handled: list[rxws.Connection] = []
+    subscriptions: list[DisposableBase] = []
+
+    def retry(connection: AnyConnection) -> None:
+        subscriptions.append(connection.incoming.pipe(ops.retry()).subscribe())
+
+    @rxws.websocket(heartbeat=None)
+    def handler(connection: rxws.Connection) -> None:
+        handled.append(connection)
+        retry(connection)
+
+    port = await serve(handler)
+    peer = await RawClient.connect(port)
+    await asyncio.sleep(0)
+    await peer.rst()
+    async with RawServer() as server:
+        accepting = asyncio.create_task(server.accept())
+        connection = await rxws.connect(server.url)
+        retry(connection)
+        await (await accepting).rst()
+        for each in (connection, handled[0]):
+            close = await asyncio.wait_for(_as_coroutine(each.closed), PATIENCE)
+            assert close.code == 1006
+    late = connection.incoming.pipe(ops.retry()).subscribe()
+    began = asyncio.get_running_loop().time()
+    await asyncio.sleep(0.1)
+    assert asyncio.get_running_loop().time() - began < 2.0
+    for subscription in [late, *subscriptions]:
+        subscription.dispose()
 
 
 # --- the HTTP client ------------------------------------------------------------------------------

@@ -31,7 +31,6 @@ from rxws._core.log import logger
 from rxws._recording.jsonl import RecordedError
 from rxws.operators._map_async import Backlog
 from rxws.testing.fake_transport import NeedsEventLoop
-from rxws.testing.real_time import NotVirtualTime
 
 CLOSE = Close(4001, "why", by="peer")
 EVERY: list[RxwsError] = [
@@ -101,12 +100,7 @@ def every_class(base: type[RxwsError] = RxwsError) -> list[type[RxwsError]]:
     return [base, *(kind for sub in base.__subclasses__() for kind in every_class(sub))]
 
 
-ELSEWHERE = [
-    Backlog(1024),
-    RecordedError("ValueError: x"),
-    NeedsEventLoop("text"),
-    NotVirtualTime("text"),
-]
+ELSEWHERE = [Backlog(1024), RecordedError("ValueError: x"), NeedsEventLoop("text")]
 
 
 @COPIES

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import random
+import socket
+import ssl
 from collections.abc import Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, cast
+from urllib.error import HTTPError, URLError
 
+import aiohttp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -131,13 +135,84 @@ def test_which_statuses_are_dialled_again(status: int) -> None:
         (refusal(600), False),
         (DecodeError("no json", ""), False),
         (ValueError(), False),
-        (OSError(), False),
     ],
     ids=repr,
 )
 def test_which_errors_are_retried(error: Exception, expected: bool) -> None:
     """Network errors and timeouts are retried; an invalid URL and other exceptions are not."""
     assert backoff.is_retryable(error) is expected
+
+
+REQUEST = cast(Any, None)  # what aiohttp's errors have as the request
+
+
+class ResponseOfRequests:
+    """The response of an HTTP client that raises OSErrors, as `requests` does."""
+
+    def __init__(self, status_code: int) -> None:
+        self.status_code = status_code
+
+
+def with_response(status: int) -> OSError:
+    error = OSError(f"status {status}")
+    cast(Any, error).response = ResponseOfRequests(status)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (OSError(101, "network is unreachable"), True),
+        (ConnectionRefusedError(), True),
+        (TimeoutError(), True),
+        (socket.gaierror(-3, "try again"), True),
+        (ssl.SSLError("EOF"), True),
+        (URLError(ConnectionRefusedError()), True),
+        (aiohttp.ClientConnectionError("reset"), True),
+        (aiohttp.ClientOSError(104, "reset"), True),
+        (aiohttp.ServerDisconnectedError(), True),
+        (aiohttp.ServerTimeoutError(), True),
+        (aiohttp.ClientPayloadError("cut"), True),
+        (aiohttp.ClientResponseError(REQUEST, (), status=503), True),
+        (HTTPError("http://a/", 502, "", cast(Any, None), None), True),
+        (with_response(429), True),
+        (aiohttp.ClientResponseError(REQUEST, (), status=401), False),
+        (aiohttp.TooManyRedirects(REQUEST, ()), False),
+        (HTTPError("http://a/", 401, "", cast(Any, None), None), False),
+        (with_response(403), False),
+        (aiohttp.InvalidURL("nonsense"), False),
+        (ssl.SSLCertVerificationError(), False),
+        (FileNotFoundError("token"), False),
+        (PermissionError("token"), False),
+        (KeyError("token"), False),
+        (RuntimeError("Session is closed"), False),
+    ],
+    ids=repr,
+)
+@pytest.mark.promise("ticket")
+def test_which_errors_of_the_users_functions_are_retried(error: Exception, expected: bool) -> None:
+    """Network errors and temporary HTTP statuses of a `url` or `headers` function are retried."""
+    assert backoff.is_retryable(error) is expected
+    assert backoff.is_retryable_or_clean(error) is expected
+
+
+@pytest.mark.parametrize("code", [*range(1000, 1020), 3000, 4001])
+@pytest.mark.parametrize("by", ["peer", "network", "local"])
+def test_a_clean_close_may_be_retried(code: int, by: Any) -> None:
+    """`is_retryable_or_clean` also retries after 1000 or no code, if the peer closed."""
+    cause = ConnectionClosed(Close(code, by=by))
+    expected = by == "peer" if code in {1000, 1005} else code in RETRIED_CODES
+    assert backoff.is_retryable_or_clean(cause) == expected
+
+
+def test_retry_after_of_the_users_own_request() -> None:
+    """The `Retry-After` of an aiohttp error that a user's function raises counts, too."""
+    headers = cast(Any, {"Retry-After": "7"})
+    busy = aiohttp.ClientResponseError(REQUEST, (), status=503, headers=headers)
+    assert backoff.retry_after(busy, 0.0) == 7.0
+    assert backoff.retry_after(aiohttp.ClientResponseError(REQUEST, (), status=503), 0.0) is None
+    final = aiohttp.ClientResponseError(REQUEST, (), status=401, headers=headers)
+    assert backoff.retry_after(final, 0.0) is None
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import logging
 from typing import Any
 
 import pytest
+from reactivex import operators as ops
 
 import rxws
 from rxws._core.connection import Close
@@ -583,3 +584,70 @@ def test_subscribing_and_leaving_repeatedly_does_not_grow_the_queue() -> None:
     assert received_by(dial) == ["+a", "fills the buffer", "-a", "+a"]
     subscriber.subscription.dispose()
     client.check_nothing_left(keep.subscription.dispose)
+
+
+@pytest.mark.parametrize("opens", ["first", "later"])
+def test_retry_above_a_channel_that_cannot_subscribe(
+    opens: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If a subscribe function fails again and again, `retry` does not block the event loop."""
+    calls = 0
+
+    def fail() -> str:
+        nonlocal calls
+        calls += 1
+        raise LookupError("no token")
+
+    client = VirtualSubject()
+    other = client.subscribe() if opens == "first" else None
+    subscription = client.feed.channel(fail, None, bool).pipe(ops.retry()).subscribe()
+    if other is None:
+        other = client.subscribe()
+    assert calls < 20
+    client.run(1.0)
+    assert 50 <= calls <= 150
+    assert "failed 10 times in a row" in caplog.text
+    subscription.dispose()
+    client.check_nothing_left(other.subscription.dispose)
+
+
+def test_a_channel_that_subscribes_again_within_on_error_is_subscribed() -> None:
+    """A subscriber that comes back within `on_error` is subscribed at the server."""
+    answers: list[Any] = [LookupError("no token"), "+a"]
+
+    def subscribe_message() -> str:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return str(answer)
+
+    client = VirtualSubject()
+    other = client.subscribe()
+    a = client.feed.channel(subscribe_message, "-a", bool)
+    second: list[Any] = []
+    a.subscribe(on_error=lambda _: second.append(client.subscribe(a)))
+    assert received_by(client.dials[0]) == ["+a"]
+    second[0].subscription.dispose()
+    client.check_nothing_left(other.subscription.dispose)
+
+
+def test_a_channel_that_fails_while_the_connection_is_lost() -> None:
+    """If the connection is lost before a delayed failure, the channel subscribes on the next."""
+    broken = True
+
+    def subscribe_message() -> str:
+        if broken:
+            raise LookupError("no token")
+        return "+a"
+
+    client = VirtualSubject()
+    other = client.subscribe()
+    a = client.feed.channel(subscribe_message, "-a", bool)
+    retried = client.subscribe(a.pipe(ops.retry()))
+    broken = False
+    client.dials[0].peer.lost()
+    client.run(2.0)
+    assert received_by(client.dials[-1]) == ["+a"]
+    assert retried.ends == []
+    retried.subscription.dispose()
+    client.check_nothing_left(other.subscription.dispose)

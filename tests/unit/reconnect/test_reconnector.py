@@ -382,6 +382,162 @@ def test_invalid_options_are_refused(options: dict[str, Any], kind: type[Excepti
         reconnect(**options)
 
 
+@pytest.mark.parametrize("code", [1000, None])
+@pytest.mark.promise("clean-retry")
+def test_a_clean_close_is_retried_on_request(code: int | None) -> None:
+    """With `is_retryable_or_clean`, the client reconnects after 1000 or no code."""
+    client = ReconnectingClient(
+        open_for(2.0, code), open_for(), retryable=backoff.is_retryable_or_clean
+    )
+    client.clock.run(10)
+    assert client.times == [0.0, 3.0]
+    assert client.status.names[2:4] == ["Closed", "Waiting"]
+    assert client.subscriber.ends == []
+    client.servers.dials[1].peer.close(4001)
+    client.clock.run(1)
+    client.check_final(ConnectionClosed, "is_retryable_or_clean returned False")
+
+
+@pytest.mark.parametrize("policy", [backoff.is_retryable, backoff.is_retryable_or_clean])
+def test_your_own_close_is_final(policy: Callable[[Exception], bool]) -> None:
+    """If you close the connection with 1000, the subscriber completes."""
+    client = ReconnectingClient(open_for(), retryable=policy)
+    client.subscriber.values[0].outgoing.on_completed()
+    client.servers.dials[0].peer.close(1000)
+    client.clock.run(10)
+    assert client.subscriber.ends == [None]
+    assert client.times == [0.0]
+
+
+# --- subscribing again after a failure ----------------------------------------------------------
+
+
+class RetryingClient:
+    """A subscriber of `reconnect` below `ops.retry()`, with virtual servers of its own."""
+
+    def __init__(self, *meets: OnDial, **options: Any) -> None:
+        self.servers = VirtualServers(*meets)
+        self.status = StatusSubscriber()
+        options.setdefault("backoff", lambda: iter([1.0, 2.0, 4.0, 8.0]))
+        clock = self.clock = self.servers.clock
+        self.connections = self.servers.source.pipe(
+            reconnect(status=self.status, scheduler=clock, **options)
+        )
+        self.subscription = self.connections.pipe(ops.retry()).subscribe()
+
+    @property
+    def times(self) -> list[float]:
+        return self.servers.times
+
+    def check_disposable(self) -> None:
+        """Check that disposing ends it, whatever it waits for."""
+        self.subscription.dispose()
+        dials = len(self.times)
+        self.servers.check_nothing_left()
+        assert len(self.times) == dials
+        assert self.status.names[-1] == "Closed"
+
+
+REFUSED = HandshakeError("no", 401, {})
+
+
+@pytest.mark.promise("hammer")
+def test_retry_above_a_final_error_waits_for_the_backoff() -> None:
+    """`ops.retry()` above a 401 dials at once, once, and then after the backoff's delays."""
+    client = RetryingClient(fail_with(REFUSED))
+    client.clock.run(10)
+    assert client.times == [0.0, 0.0, 1.0, 3.0, 7.0]
+    waits = [status for status in client.status.values if isinstance(status, Waiting)]
+    assert [(each.delay, each.cause) for each in waits] == [
+        (1.0, REFUSED),
+        (2.0, REFUSED),
+        (4.0, REFUSED),
+        (8.0, REFUSED),
+    ]
+    client.check_disposable()
+
+
+@pytest.mark.promise("hammer")
+def test_retry_above_a_final_close_waits_for_the_backoff() -> None:
+    """`ops.retry()` above a server that closes at once with 4001 waits in the same way."""
+    client = RetryingClient(open_for(0.0, 4001))
+    client.clock.run(10)
+    assert client.times == [0.0, 0.0, 1.0, 3.0, 7.0]
+    client.check_disposable()
+
+
+@pytest.mark.parametrize(
+    "policy", [lambda: iter(()), lambda: iter([1.0]), raise_error, lambda: iter([-1.0])]
+)
+def test_retry_above_a_backoff_that_gives_up(policy: Any) -> None:
+    """If the backoff ends or fails, `ops.retry()` waits as long as the default backoff says."""
+    client = RetryingClient(fail_with(REFUSED), backoff=policy)
+    client.clock.run(600)
+    # Without any wait it would never return. 600 s are 10 waits of at most 60 s, and more.
+    assert 10 <= len(client.times) <= 100
+    assert client.times[2] - client.times[1] <= 1.0
+    client.check_disposable()
+
+
+def test_retry_without_any_delay_leaves_the_loop_running() -> None:
+    """With `constant(0)` even a dial that fails within `subscribe` does not block the loop."""
+    client = RetryingClient(fail_with(REFUSED), backoff=backoff.constant(0.0))
+    assert len(client.times) == 2
+    client.clock.turn()
+    assert len(client.times) == 3
+    client.check_disposable()
+
+
+def test_a_stable_connection_restarts_the_waits_of_retry() -> None:
+    """After a connection that was open for `stable_after`, `ops.retry()` dials at once again."""
+    client = RetryingClient(
+        fail_with(REFUSED), fail_with(REFUSED), open_for(15.0, 4001), fail_with(REFUSED)
+    )
+    client.clock.run(20)
+    assert client.times == [0.0, 0.0, 1.0, 16.0, 17.0, 19.0]
+    client.check_disposable()
+
+
+def test_a_late_resubscription_does_not_wait() -> None:
+    """Whoever subscribes after the wait, or long after the failures, dials at once."""
+    client = ReconnectingClient(fail_with(REFUSED))
+    for _ in range(2):
+        Subscriber(client.connections, client.clock)
+    client.clock.run(0.5)
+    assert len(client.times) == 2  # the third one waits for 1 s
+    client.clock.run(0.5)
+    assert len(client.times) == 3
+    client.clock.run(1.5)
+    Subscriber(client.connections, client.clock)
+    assert len(client.times) == 4
+    client.clock.run(60)
+    Subscriber(client.connections, client.clock)
+    Subscriber(client.connections, client.clock)
+    assert len(client.times) == 6
+    client.servers.check_nothing_left()
+
+
+def test_a_status_subscriber_may_dispose_before_a_wait_of_retry() -> None:
+    """If a subscriber of the status disposes at `Waiting`, nothing is left."""
+    client = RetryingClient(fail_with(REFUSED))
+    serial = SerialDisposable()
+
+    class Leaves(StatusSubscriber):
+        def on_next(self, value: Status) -> None:
+            super().on_next(value)
+            if isinstance(value, Waiting):
+                serial.dispose()
+
+    client.subscription.dispose()
+    source = client.servers.source.pipe(
+        reconnect(backoff.constant(1.0), status=Leaves(), scheduler=client.clock)
+    )
+    for _ in range(2):
+        Subscriber(source, client.clock)
+    serial.disposable = source.subscribe(scheduler=client.clock)
+    client.servers.check_nothing_left()
+
+
 # --- disposing ----------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from reactivex.disposable import Disposable
 
 from rxws import Close, ConnectionClosed, DecodeError, codecs
 from rxws._core.upstream import Upstreams, collect_upstreams
+from rxws.testing import Clock
 from support.virtual.session import VirtualSession
 
 
@@ -437,3 +438,100 @@ def test_hold_timeout_restarts_when_the_last_subscriber_leaves() -> None:
     assert virtual.dropped == {}
     virtual.run(0.2)
     assert virtual.dropped == {"unobserved": 1}
+
+
+# --- resubscribing after the end ----------------------------------------------------------------
+
+
+def ended_session(code: int | None) -> VirtualSession:
+    """Return a session that the peer has closed with a code, or lost if that is None."""
+    virtual = VirtualSession(watch=True)
+    if code is None:
+        virtual.peer.lost()
+    else:
+        virtual.peer.close(code)
+    virtual.settle()
+    return virtual
+
+
+@pytest.mark.promise("replay")
+@pytest.mark.parametrize("when", ["early", "late"])
+@pytest.mark.parametrize(
+    ("stream", "operator", "code"),
+    [
+        ("incoming", ops.retry, None),
+        ("incoming", ops.retry, 4001),
+        ("incoming", ops.repeat, 1000),
+        ("closed", ops.repeat, 1000),
+        ("outgoing", ops.repeat, 1000),
+        ("errors", ops.repeat, None),
+    ],
+)
+def test_resubscribing_after_the_end_does_not_block(
+    stream: str,
+    operator: Callable[[], Any],
+    code: int | None,
+    when: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """`retry` and `repeat` above a stream that has ended neither block the loop nor spin."""
+    subscribed = 0
+
+    def count(source: Any) -> Any:
+        nonlocal subscribed
+        subscribed += 1
+        return source
+
+    virtual = VirtualSession(watch=True) if when == "early" else ended_session(code)
+    source: Any = getattr(virtual.conn, stream)
+    endless = rx.defer(lambda _: count(source)).pipe(operator())
+    subscription = endless.subscribe(scheduler=virtual.conn.scheduler if when == "early" else None)
+    if when == "early":
+        if code is None:
+            virtual.peer.lost()
+        else:
+            virtual.peer.close(code)
+    virtual.run(1.0)
+    assert 50 <= subscribed <= 200
+    [warning] = caplog.records
+    assert "use rxws.connections or rxws.WebSocketSubject" in warning.message
+    subscription.dispose()
+    virtual.run(1.0)
+    after = subscribed
+    virtual.run(1.0)
+    assert subscribed == after
+
+
+@pytest.mark.parametrize("code", [None, 1000])
+def test_late_subscribers_get_the_end_at_once(
+    code: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Late subscribers get the end during `subscribe`; after fifty in a row, 10 ms later."""
+    virtual = ended_session(code)
+    late = [virtual.watch(virtual.conn.incoming) for _ in range(50)]
+    assert all(len(each.ends) == 1 for each in late)
+    assert caplog.records == []
+    more = [virtual.watch(virtual.conn.incoming) for _ in range(50)]
+    disposed = virtual.watch(virtual.conn.incoming)
+    disposed.subscription.dispose()
+    assert not any(each.ends for each in more)
+    virtual.run(0.01)
+    assert all(each.ends == late[0].ends for each in more)
+    assert not disposed.ends
+    virtual.run(0.2)
+    assert virtual.watch(virtual.conn.incoming).ends == late[0].ends
+    assert len(caplog.records) == 1
+
+
+def test_resubscribing_after_the_loop_is_closed_ends(caplog: pytest.LogCaptureFixture) -> None:
+    """If the loop is closed, `retry` above the ended stream stops, with a warning."""
+    virtual = ended_session(None)
+    dispatcher = virtual.session.incoming._dispatcher
+
+    class ClosedClock(Clock):
+        def schedule_relative(self, duetime: Any, action: Any, state: Any = None) -> NoReturn:
+            raise RuntimeError("the loop is closed")
+
+    dispatcher.scheduler = ClosedClock()
+    virtual.conn.incoming.pipe(ops.retry()).subscribe()
+    assert "in a row after its end" in caplog.text
