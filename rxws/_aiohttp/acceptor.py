@@ -15,7 +15,7 @@ from rxws._core.connection import Address, Handler, Handshake
 from rxws._core.log import logger
 from rxws._core.loop_scheduler import LoopScheduler
 from rxws._session.handler import run_handler
-from rxws._session.options import Options
+from rxws._session.options import OPTION_NAMES, Options
 from rxws._session.session import Session
 from rxws.codecs import Codec
 
@@ -26,7 +26,10 @@ from .transport.adapter import AiohttpTransport
 from .transport.private_api import PushServerSocket, parser_limit
 from .transport.read_path import transport_info
 
-__all__ = ["Acceptor"]
+__all__ = ["SERVER_OPTIONS", "Acceptor"]
+
+SERVER_OPTIONS = OPTION_NAMES | {"origins"}
+"""The names of all options of a server's connection."""
 
 # aiohttp answers with a 500 and logs a traceback if one of these is not ASCII.
 _ASCII = (

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Mapping
+import inspect
+import warnings
+from collections.abc import Generator, Iterable, Mapping
 from http import HTTPStatus
 from ssl import SSLContext
 from types import TracebackType
-from typing import Any, Generic, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, Unpack, cast, overload
 
 import aiohttp
 from aiohttp import (
@@ -26,7 +28,8 @@ from rxws._core.checks import check_seconds
 from rxws._core.connection import Close, Connection, Handshake, without_secrets
 from rxws._core.errors import ConnectError, HandshakeError
 from rxws._core.loop_scheduler import LoopScheduler
-from rxws._session.options import ConnectionOptions, Options
+from rxws._session.option_names import check_names
+from rxws._session.options import OPTION_NAMES, ConnectionOptions, Options
 from rxws._session.session import Session
 from rxws.codecs import Codec
 
@@ -42,20 +45,26 @@ from .transport.private_api import (
 )
 from .transport.read_path import transport_info
 
-__all__ = ["ClientOptions", "ConnectCall", "DialOptions", "connect"]
+__all__ = ["ClientOptions", "ConnectCall", "DialOptions", "check_client_options", "connect"]
+
+_USE = "use 'await rxws.connect(…)' or 'async with rxws.connect(…) as conn'"
 
 In = TypeVar("In")
 Out = TypeVar("Out")
 
-# The options of aiohttp's `ws_connect` that rxws does not allow, and the reason or alternative.
+# The options of aiohttp's `ws_connect` that rxws does not allow; `option_names` has the reasons.
 _REFUSED = {
-    "autoclose": "rxws answers close frames itself",
-    "autoping": "rxws answers pings itself",
-    "decode_text": "use codec=",
-    "max_msg_size": "use max_message_size=",
-    "receive_timeout": "use heartbeat=, or ops.timeout() in the pipeline",
-    "timeout": "use open_timeout= and close_timeout=",
+    "autoclose",
+    "autoping",
+    "decode_text",
+    "max_msg_size",
+    "receive_timeout",
+    "timeout",
 }
+
+_WS_CONNECT = inspect.signature(ClientSession.ws_connect).parameters.keys() - {"self", "url"}
+
+_CLIENT_OPTIONS = (OPTION_NAMES | _WS_CONNECT | {"session", "open_timeout"}) - _REFUSED
 
 
 class DialOptions(ConnectionOptions, total=False):
@@ -135,11 +144,15 @@ def connect(url: str | URL, **options: Any) -> ConnectCall[Any, Any]:
             conn.outgoing.on_next("hello")
         ```
     """
-    return ConnectCall(url, **options)
+    call: ConnectCall[Any, Any] = ConnectCall(url, **options)
+    call.warn_if_unused()
+    return call
 
 
 class ConnectCall(Generic[In, Out]):
     """A connection to be opened by `await` or `async with`; `connect` returns it."""
+
+    _is_used = True  # whether it need not be awaited any more
 
     def __init__(
         self,
@@ -150,11 +163,9 @@ class ConnectCall(Generic[In, Out]):
         open_timeout: float = 10.0,
         **options: Any,
     ) -> None:
-        for name, remedy in _REFUSED.items():
-            if name in options:
-                raise TypeError(f"{name}= is not an option of rxws.connect: {remedy}")
         if session is not None and not isinstance(session, ClientSession):
             raise TypeError(f"session={session!r} is not an aiohttp.ClientSession")
+        check_client_options("rxws.connect", {**options, "session": session})
         check_seconds("open_timeout", open_timeout)
         names = options.keys() & ConnectionOptions.__annotations__
         self._url = url
@@ -171,10 +182,16 @@ class ConnectCall(Generic[In, Out]):
         self._shared = shared
         return self
 
+    def warn_if_unused(self) -> None:
+        """Warn if the call is deleted before it is awaited, as Python does for a coroutine."""
+        self._is_used = False
+
     def __await__(self) -> Generator[Any, Any, Connection[In, Out]]:
+        self._is_used = True
         return self._open().__await__()
 
     async def __aenter__(self) -> Connection[In, Out]:
+        self._is_used = True
         return await self._open()
 
     async def __aexit__(
@@ -183,6 +200,7 @@ class ConnectCall(Generic[In, Out]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._is_used = True
         if self._session is None:
             return
         self._session.outgoing.on_next(Close() if exc is None else closing.UNEXPECTED)
@@ -192,6 +210,34 @@ class ConnectCall(Generic[In, Out]):
             self._session.terminate()
             await self._running
             raise
+
+    def __del__(self) -> None:
+        if not self._is_used:
+            warnings.warn(
+                f"rxws.connect({_where(self._url)!r}) was never awaited: {_USE}",
+                RuntimeWarning,
+                stacklevel=2,
+                source=self,
+            )
+
+    if not TYPE_CHECKING:  # type checkers report these mistakes themselves
+
+        def __getattr__(self, name: str) -> NoReturn:
+            hint = f": {_USE}" if name in Connection.__dataclass_fields__ else ""
+            raise AttributeError(f"'ConnectCall' object has no attribute {name!r}{hint}")
+
+        def __enter__(self) -> NoReturn:
+            self._is_used = True
+            raise TypeError("rxws.connect needs 'async with' instead of 'with'")
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def __aiter__(self) -> NoReturn:
+            self._is_used = True
+            raise TypeError(
+                "rxws.connect opens one connection: use rxws.connections for one after the other, "
+                "and rxws.iterate(conn.incoming) for messages"
+            )
 
     async def _open(self) -> Connection[In, Out]:
         if self._session is not None:
@@ -270,6 +316,26 @@ class ConnectCall(Generic[In, Out]):
         if isinstance(exc, aiohttp.ClientError | OSError | ValueError):  # ValueError: a bad URL
             return ConnectError(f"cannot connect to {where!r}: {_reason(exc)}")
         return None
+
+
+def check_client_options(
+    function: str, options: Mapping[str, Any], others: Iterable[str] = ()
+) -> None:
+    """Check the names of a client's options.
+
+    Args:
+        function: The function that was called.
+        options: Its options.
+        others: The names of options that it has in addition to those of `connect`.
+
+    Raises:
+        TypeError: One is unknown, or one that rxws sets itself.
+    """
+    known = {*_CLIENT_OPTIONS, *others}
+    ws_connect = getattr(options.get("session"), "ws_connect", ClientSession.ws_connect)
+    if getattr(ws_connect, "__func__", ws_connect) is not ClientSession.ws_connect:
+        known |= options.keys() - _REFUSED  # a method of the user may take other options
+    check_names(function, options, known)
 
 
 def _where(url: str | URL) -> str:

@@ -10,10 +10,11 @@ from aiohttp import web
 
 from rxws._core.connection import Connection, Handler, HandlerResult
 from rxws._session.handler import check_handler
+from rxws._session.option_names import check_names
 from rxws._session.options import ConnectionOptions
 from rxws.codecs import Codec
 
-from .acceptor import Acceptor
+from .acceptor import SERVER_OPTIONS, Acceptor
 from .route import MethodRoute, RouteDecorator, RouteHandler, frozen, handler_and_options
 from .shutdown import setup
 
@@ -89,6 +90,7 @@ def websocket(handler: Any = None, **options: Any) -> Any:
         app.router.add_get("/shout", shout)
         ```
     """
+    check_names("rxws.websocket", options, SERVER_OPTIONS)
     if handler is None:
         given = frozen(options)
         return functools.partial(RouteHandler, acceptor=Acceptor(**given), options=given)
@@ -154,6 +156,7 @@ async def upgrade(request: web.Request, handler: Any, **options: Any) -> web.Str
             return await rxws.upgrade(request, handler)
         ```
     """
+    check_names("rxws.upgrade", options, SERVER_OPTIONS)
     handler, options = handler_and_options(handler, options)
     check_handler(handler)
     return await Acceptor(**options).accept(request, handler)

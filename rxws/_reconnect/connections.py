@@ -12,7 +12,7 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import Disposable
 
 from rxws import codecs
-from rxws._aiohttp.client import ConnectCall
+from rxws._aiohttp.client import ConnectCall, check_client_options
 from rxws._aiohttp.http_session import SharedClientSession
 from rxws._core.connection import Connection, In, Out
 from rxws._core.errors import ConnectError, RxwsError
@@ -109,6 +109,7 @@ def connections(
         feed.pipe(ops.flat_map(lambda conn: conn.incoming.pipe(ops.catch(rx.empty()))))
         ```
     """
+    check_client_options("rxws.connections", options, {*ReconnectOptions.__annotations__, "status"})
     policy = ReconnectPolicy(backoff, retryable, stable_after)
     return to_observable(_factory_for_url(url, policy, options), status)
 

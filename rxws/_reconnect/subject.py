@@ -11,6 +11,7 @@ from reactivex.subject import Subject
 from yarl import URL
 
 from rxws import codecs
+from rxws._aiohttp.client import check_client_options
 from rxws._core.connection import Close, Connection, In, Out, without_secrets
 from rxws._core.errors import EncodeError
 from rxws._core.streams import Dispatcher, RestartableStream
@@ -108,6 +109,7 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
     ) -> None:
         if opening is not None and not callable(opening):
             raise TypeError(f"opening={opening!r} is not callable: use a function of a connection")
+        check_client_options("rxws.WebSocketSubject", options, SubjectOptions.__annotations__)
         self._url = url
         self._codec = codecs.raw if codec is None else codec
         affinity = LoopAffinity(scheduler)

@@ -12,7 +12,7 @@ from rxws._core.connection import Close
 from rxws._core.log import logger
 from rxws.codecs import Codec
 
-__all__ = ["ConnectionOptions", "Options"]
+__all__ = ["OPTION_NAMES", "ConnectionOptions", "Options"]
 
 
 class ConnectionOptions(TypedDict, total=False):
@@ -102,3 +102,7 @@ class Options:
                 "completes= raised for %s; using closing.is_clean instead", close, exc_info=exc
             )
             return closing.is_clean(close)
+
+
+OPTION_NAMES = frozenset(Options.__dataclass_fields__)
+"""The names of all options of a connection."""

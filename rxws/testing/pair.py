@@ -21,7 +21,8 @@ from rxws._core.frames import Opcode
 from rxws._core.loop_scheduler import LoopScheduler
 from rxws._session.encoding import size
 from rxws._session.handler import check_handler, run_handler
-from rxws._session.options import ConnectionOptions, Options
+from rxws._session.option_names import check_names
+from rxws._session.options import OPTION_NAMES, ConnectionOptions, Options
 from rxws._session.session import Session, State
 from rxws._session.transport import Receiver
 from rxws.closing import UNEXPECTED
@@ -268,6 +269,7 @@ def pair(
                 assert await replies == "HEY"
         ```
     """
+    check_names("rxws.testing.pair", options, {*OPTION_NAMES, "peer_codec"})
     handler, server = handler_and_options(handler, options, without="origins")
     if handler is not None:
         check_handler(handler)

@@ -9,9 +9,11 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import TestServer as AiohttpServer
 
+from rxws._aiohttp.acceptor import SERVER_OPTIONS
 from rxws._aiohttp.route import RouteHandler, handler_and_options
 from rxws._aiohttp.server import setup
 from rxws._core.connection import Handler
+from rxws._session.option_names import check_names
 
 __all__ = ["TestServer", "serve"]
 
@@ -54,6 +56,7 @@ async def serve(
             conn.outgoing.on_next("hey")
         ```
     """
+    check_names("rxws.testing.serve", options, SERVER_OPTIONS)
     app = web.Application()
     setup(app)
     route = RouteHandler[Any, Any].of(*handler_and_options(handler, options))

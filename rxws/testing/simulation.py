@@ -23,7 +23,8 @@ from rxws._core.schedulers import call_later, is_call_later
 from rxws._core.streams import Stream
 from rxws._recording.recording import Recording
 from rxws._session.handler import check_handler, run_handler
-from rxws._session.options import ConnectionOptions, Options
+from rxws._session.option_names import check_names
+from rxws._session.options import OPTION_NAMES, ConnectionOptions, Options
 from rxws._session.session import Session, State
 from rxws.codecs import Codec
 
@@ -157,6 +158,7 @@ def simulate(
             assert sim.closed.code == 1000
         ```
     """
+    check_names("rxws.testing.simulate", options, {*OPTION_NAMES, *_ARGUMENTS})
     handler, options = handler_and_options(handler, options, without="origins")
     check_handler(handler)
     names = by_name(values)
@@ -173,6 +175,9 @@ def simulate(
     for action in scenario.actions:
         runner.schedule(action, peer_codec or options.get("codec", codecs.raw))
     return runner.run(handler, scenario.seconds if until is None else until)
+
+
+_ARGUMENTS = ("handshake", "incoming", "peer_codec", "step", "until", "values")
 
 
 class _Session(Session[Any, Any]):
