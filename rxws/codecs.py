@@ -25,7 +25,8 @@ class Codec(Generic[In, Out]):
     """A pair of functions that convert between frames and values.
 
     Args:
-        encode: Returns a value's frame: `str` for a text frame, `bytes` for a binary frame.
+        encode: Returns a value's frame: `str` for a text frame, `bytes` for a binary frame. Called
+            by each thread that pushes values, within `on_next`.
         decode: Returns a frame's value. If it raises, `errors` emits a `DecodeError`.
 
     Examples:

@@ -37,6 +37,7 @@ PROMISES: dict[str, dict[str, str]] = {
         "queued": "A close is sent after all queued messages.",
         "counted": "No message is dropped silently: each is counted, by reason.",
         "first": "No message is lost before the first subscription: rxws does not read until then.",
+        "pushed": "A value is sent as it was when you pushed it, even if you change it afterwards.",
         "timeout": "If you cancel an `await` of a message, or leave a loop, no message is lost.",
         "starve": "If a subscriber raises, the others still get every message.",
         "faults": "Without a subscriber to `errors`, an error closes the connection and is logged.",

@@ -29,7 +29,8 @@ class AwaitableObservable(Observable[T]):
 
     def pipe(self, *operators: Any) -> Any:
         derived: Any = super().pipe(*operators)
-        if type(derived) is Observable:
+        kind: object = type(derived)
+        if kind is Observable:
             derived.__class__ = AwaitableObservable
         return derived
 

@@ -18,12 +18,13 @@ from reactivex.internal import noop
 from rxws._core.connection import Close, Connection, Pausable
 from rxws._core.schedulers import call_later
 from rxws._core.upstream import no_upstreams
+from rxws._session.encoding import Encoded
 from rxws._session.flow import FlowControl
 from rxws._session.outgoing import Outgoing
 from rxws._session.read_gate import Hold
 
 from .diagnostics import FaultStream
-from .offline_queue import OfflineQueue
+from .offline_queue import OfflineQueue, Snapshot
 
 __all__ = ["Link", "PinnedMessage", "SharedPause"]
 
@@ -73,6 +74,7 @@ class PinnedMessage:
 
     message: Any
     position: int
+    encoded: Encoded | None
     state: _Pinned = _Pinned.WAITING
 
     def withdraw(self) -> bool:
@@ -148,7 +150,8 @@ class Link:
         # Withdrawn messages must not pile up while the peer reads nothing.
         while self._pinned and self._pinned[-1].state is _Pinned.WITHDRAWN:
             self._pinned.pop()
-        pinned = PinnedMessage(message, self._queue.next_position() if self.active else _FIRST)
+        position = self._queue.next_position() if self.active else _FIRST
+        pinned = PinnedMessage(message, position, self._outgoing.encode(message))
         self._pinned.append(pinned)
         return pinned
 
@@ -187,13 +190,13 @@ class Link:
             pinned = self._next_pinned()
             if pinned is not None:
                 pinned.state = _Pinned.SENT
-                if self._outgoing.try_send(pinned.message) is False:
+                if self._outgoing.try_send(pinned.message, pinned.encoded) is False:
                     pinned.state = _Pinned.WAITING
                     self._pinned.appendleft(pinned)
                     return False
                 continue
             queued = self._queue.take()
-            if queued is not None and self._send(queued.value) is False:
+            if queued is not None and self._send(queued.value, queued.snapshot) is False:
                 self._queue.put_back(queued)
                 return False
         return True
@@ -212,9 +215,12 @@ class Link:
         is_next = queued is None or self._pinned[0].position < queued
         return self._pinned.popleft() if is_next else None
 
-    def _send(self, value: Any) -> bool | None:
+    def _send(self, value: Any, snapshot: Snapshot | None = None) -> bool | None:
         """Count what `Outgoing.try_send` did with a message, and return its result."""
-        sent = self._outgoing.try_send(value)
+        if snapshot is None:
+            sent = self._outgoing.try_send(value)
+        else:
+            sent = self._outgoing.try_send(snapshot.value, snapshot.encoded)
         if sent:
             self._queue.sent += 1
         elif sent is None:

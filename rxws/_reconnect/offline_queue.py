@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import sys
 import threading
@@ -9,17 +10,25 @@ from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, Generic, Literal, TypeAlias, get_args
+from typing import Any, Generic, Literal, NamedTuple, TypeAlias, get_args
 
 from rxws._core.checks import check_bytes, check_seconds
 from rxws._core.connection import Close, Out
 from rxws._core.errors import EncodeError
 from rxws._session.bounded_queue import BoundedQueue, make_queue
-from rxws._session.encoding import conflation_key, encode, size
+from rxws._session.encoding import IMMUTABLE, Encoded, conflation_key, encode, size
 from rxws.codecs import Codec
 from rxws.overflow import OVERHEAD, Latest
 
-__all__ = ["Dropped", "Ending", "OfflineQueue", "QueueOverflow", "SubjectStats", "payload_size"]
+__all__ = [
+    "Dropped",
+    "Ending",
+    "OfflineQueue",
+    "QueueOverflow",
+    "Snapshot",
+    "SubjectStats",
+    "snapshot_of",
+]
 
 Reason = Literal["expired", "overflow", "conflated", "closed", "fault"]
 """Why a message was dropped; see `Dropped`."""
@@ -79,13 +88,25 @@ class SubjectStats:
     dropped: Mapping[str, int] = field(default_factory=dict[str, int], hash=False)
 
 
+class Snapshot(NamedTuple):
+    """A message that later changes of the pushed value do not affect."""
+
+    value: Any
+    size: int  # of the payload in bytes, or an estimate if the codec cannot encode the value
+    encoded: Encoded | None = None  # the frame, if it can be sent on all connections
+
+
 @dataclass(slots=True, eq=False)
 class _QueuedMessage:
-    value: Any
-    size: int
+    value: Any  # as it was pushed; the caller may have changed it since
+    snapshot: Snapshot
     key: Hashable
     queued_at: float
     position: int  # in the order in which messages were pushed
+
+    @property
+    def size(self) -> int:
+        return self.snapshot.size
 
 
 class OfflineQueue:
@@ -146,7 +167,7 @@ class OfflineQueue:
         """Return a position after all messages that were queued so far."""
         return next(self._positions)
 
-    def put(self, value: Any, size: int) -> None:
+    def put(self, value: Any, snapshot: Snapshot) -> None:
         """Queue a message; if the queue is full, drop one as the policy says.
 
         Raises:
@@ -162,10 +183,10 @@ class OfflineQueue:
             queue = self._queue
             if self._policy == "drop_newest":
                 self._drop_expired(now)
-                if len(queue) and queue.cost + size + OVERHEAD > self._bound:
+                if len(queue) and queue.cost + snapshot.size + OVERHEAD > self._bound:
                     self._drop(value, "overflow")
                     return
-            message = _QueuedMessage(value, size, key, now, next(self._positions))
+            message = _QueuedMessage(value, snapshot, key, now, next(self._positions))
             replaced = queue.put(message, key)
             if replaced is not None:
                 self._drop(replaced.value, "conflated")
@@ -224,11 +245,32 @@ class OfflineQueue:
         self._unreported.append(Dropped(value, reason))
 
 
-def payload_size(codec: Codec[Any, Any], value: Any) -> int:
-    """Return a payload's size in bytes, or an estimate if the codec cannot encode it."""
+def snapshot_of(codec: Codec[Any, Any], value: Any, is_used: bool) -> Snapshot:
+    """Encode or copy a value that is being pushed.
+
+    Args:
+        codec: Measures the message.
+        value: The message.
+        is_used: Whether all connections use this codec. Otherwise the value must be copied.
+    """
     if isinstance(value, str | bytes):
-        return size(value)
+        return Snapshot(value, size(value))
     try:
-        return len(encode(codec, value)[1])
+        opcode, payload = encode(codec, value)
     except EncodeError:  # `try_send` reports it, unless the connection's own codec works
-        return sys.getsizeof(value)
+        copied = _copy(value)
+        return Snapshot(copied, len(copied) if isinstance(copied, bytes) else sys.getsizeof(copied))
+    if is_used:
+        return Snapshot(value, len(payload), Encoded(opcode, payload))
+    return Snapshot(_copy(value), len(payload))
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, IMMUTABLE):
+        return value
+    if isinstance(value, bytearray | memoryview):
+        return bytes(value)
+    try:
+        return copy.deepcopy(value)
+    except Exception:  # such as an object with a lock
+        return value

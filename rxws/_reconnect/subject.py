@@ -25,7 +25,7 @@ from .connections import factory_for
 from .lifecycle import SubjectLifecycle
 from .link import SharedPause
 from .loop_affinity import LoopAffinity
-from .offline_queue import Dropped, OfflineQueue, QueueOverflow, SubjectStats, payload_size
+from .offline_queue import Dropped, OfflineQueue, QueueOverflow, SubjectStats, snapshot_of
 from .options import SubjectOptions, Url
 from .reconnector import ReconnectPolicy
 
@@ -112,6 +112,7 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
         check_client_options("rxws.WebSocketSubject", options, SubjectOptions.__annotations__)
         self._url = url
         self._codec = codecs.raw if codec is None else codec
+        self._codec_is_used = not isinstance(url, Observable)
         affinity = LoopAffinity(scheduler)
         self._queue = OfflineQueue(queue, queue_overflow, ttl, affinity.seconds)
         policy = ReconnectPolicy(backoff, retryable, stable_after)
@@ -204,7 +205,7 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
             lifecycle.end(check_sendable(value))
         elif not lifecycle.try_send(value):
             try:
-                self._queue.put(value, payload_size(self._codec, value))
+                self._queue.put(value, snapshot_of(self._codec, value, self._codec_is_used))
             except EncodeError as exc:  # by the key function of `queue_overflow`
                 self._queue.drop(value, "fault")
                 lifecycle.report_fault(exc)

@@ -4,18 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from rxws._core.errors import DecodeError, EncodeError
 from rxws._core.frames import Opcode
 from rxws.codecs import Codec, raw
 from rxws.overflow import Latest
 
-__all__ = ["conflation_key", "decode_error", "decoder", "encode", "encoder", "size"]
+__all__ = [
+    "IMMUTABLE",
+    "Encoded",
+    "conflation_key",
+    "decode_error",
+    "decoder",
+    "encode",
+    "encoder",
+    "size",
+]
 
 T = TypeVar("T")
 
 _TEXT, _BINARY = Opcode.TEXT, Opcode.BINARY
+
+IMMUTABLE = (str, bytes, int, float, type(None))
+"""Types of values that nobody can change after they were pushed."""
+
+
+class Encoded(NamedTuple):
+    """The frame of a value, encoded when it was pushed, so that later changes do not matter."""
+
+    opcode: Opcode
+    payload: bytes
+    key: Hashable = None
+    """The value's key, for the policy `overflow.latest`."""
 
 
 def encode(codec: Codec[Any, T], value: T) -> tuple[Opcode, bytes]:

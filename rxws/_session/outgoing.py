@@ -12,9 +12,12 @@ from reactivex.abc import ObserverBase
 from reactivex.subject import Subject
 
 from rxws._core.connection import Close
+from rxws._core.errors import EncodeError
 from rxws._core.streams import Dispatcher, Fault, Stream
 from rxws.closing import check_sendable
 from rxws.overflow import OVERHEAD, REFUSING, Overflow
+
+from .encoding import IMMUTABLE, Encoded, size
 
 __all__ = ["Outgoing", "Sink"]
 
@@ -46,14 +49,26 @@ class _ThreadCalls:
 
 
 class Sink(Protocol):
-    """Where `outgoing` sends; called on the session's thread only."""
+    """Where `outgoing` sends; called on the session's thread only, but for `encode`."""
+
+    def encode(self, value: Any) -> Encoded:
+        """Encode a message that is to be sent later, on any thread.
+
+        Raises:
+            EncodeError: The message cannot be encoded.
+        """
+        ...
+
+    def send_encoded(self, encoded: Encoded | EncodeError) -> bool:
+        """Do as `send` with what `encode` has returned or raised."""
+        ...
 
     def send(self, value: Any) -> bool:
         """Send or queue a message; return whether the connection takes it."""
         ...
 
-    def try_send(self, value: Any) -> bool | None:
-        """Send a message if the wire takes it now.
+    def try_send(self, value: Any, encoded: Encoded | None = None) -> bool | None:
+        """Send a message if the wire takes it now; `encoded` saves encoding it.
 
         Returns:
             False if it does not; None if the message cannot be encoded, which is reported.
@@ -141,8 +156,7 @@ class Outgoing(Stream[T], Subject[T]):
             if self._sink.send(value) and self._all_observers:
                 self.emit(value)
         elif not isinstance(value, Close):
-            size = len(value) if isinstance(value, str | bytes) else 0
-            self._call_on_session_thread(lambda: self.push(value), OVERHEAD + size)
+            self._push_from_thread(value)
         else:
             try:
                 check_sendable(value)
@@ -151,7 +165,39 @@ class Outgoing(Stream[T], Subject[T]):
             else:
                 self._close(value)
 
-    def try_send(self, value: T) -> bool | None:
+    def _push_from_thread(self, value: T) -> None:
+        """Push on the session's thread; the caller may change the value meanwhile."""
+        if isinstance(value, IMMUTABLE):
+            cost = size(value) if isinstance(value, str | bytes) else 0
+            self._call_on_session_thread(lambda: self.push(value), OVERHEAD + cost)
+            return
+        encoded: Encoded | EncodeError
+        try:
+            encoded = self._sink.encode(value)
+        except EncodeError as exc:
+            encoded = exc
+        cost = len(encoded.payload) if isinstance(encoded, Encoded) else 0
+
+        def push() -> None:
+            if self._sink.send_encoded(encoded) and self._all_observers:
+                self.emit(value)
+
+        self._call_on_session_thread(push, OVERHEAD + cost)
+
+    def encode(self, value: T) -> Encoded | None:
+        """Encode a message that is to be sent later if it may change until then.
+
+        Returns:
+            None if it cannot change or cannot be encoded, which is reported when it is sent.
+        """
+        if isinstance(value, IMMUTABLE):
+            return None
+        try:
+            return self._sink.encode(value)
+        except EncodeError:
+            return None
+
+    def try_send(self, value: T, encoded: Encoded | None = None) -> bool | None:
         """Send a message if the wire takes it now, on the session's thread.
 
         It serves callers that keep their own queue, such as a `WebSocketSubject`.
@@ -159,7 +205,7 @@ class Outgoing(Stream[T], Subject[T]):
         Returns:
             False if the wire does not take it; None if it cannot be encoded, which is reported.
         """
-        sent = self._sink.try_send(value)
+        sent = self._sink.try_send(value, encoded)
         if sent and self._all_observers:
             self.emit(value)
         return sent

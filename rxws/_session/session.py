@@ -22,7 +22,7 @@ from rxws._core.schedulers import ConnectionScheduler, Deadline
 from rxws._core.streams import Dispatcher, ReplayStream, Stream
 from rxws.overflow import Latest
 
-from .encoding import conflation_key, encoder
+from .encoding import Encoded, conflation_key, encoder
 from .flow import FlowControl
 from .incoming import IncomingStream
 from .liveness import Heartbeat
@@ -177,11 +177,29 @@ class Session(Generic[In, Out]):
             self.report_fault(exc)
             return False
 
-    def try_send(self, value: Any) -> bool | None:
+    def encode(self, value: Any) -> Encoded:
+        opcode, payload = self._encode(value)
+        return Encoded(opcode, payload, self._latest and conflation_key(self._latest, value))
+
+    def send_encoded(self, encoded: Encoded | EncodeError) -> bool:
+        if self.state is not _OPEN or self._is_send_lost():
+            self.flow.count_dropped("closed")
+            return False
+        if isinstance(encoded, EncodeError):
+            self.report_fault(encoded)
+            return False
+        try:
+            return self.send_buffer.offer(*encoded)
+        except EncodeError as exc:
+            self.report_fault(exc)
+            return False
+
+    def try_send(self, value: Any, encoded: Encoded | None = None) -> bool | None:
         if self.state is not _OPEN or self._is_send_lost():
             return False
         try:
-            return self.send_buffer.try_send(*self._encode(value))
+            opcode, payload = encoded[:2] if encoded is not None else self._encode(value)
+            return self.send_buffer.try_send(opcode, payload)
         except EncodeError as exc:
             self.report_fault(exc)
             return None

@@ -9,7 +9,7 @@ import pytest
 from rxws import overflow
 from rxws._core.connection import Close
 from rxws._core.errors import EncodeError
-from rxws._reconnect.offline_queue import Dropped, OfflineQueue
+from rxws._reconnect.offline_queue import Dropped, OfflineQueue, Snapshot
 
 
 class QueueAtTime(OfflineQueue):
@@ -21,7 +21,7 @@ class QueueAtTime(OfflineQueue):
 
     def push(self, *values: str) -> None:
         for value in values:
-            self.put(value, len(value))
+            self.put(value, Snapshot(value, len(value)))
 
     def take_all(self) -> list[Any]:
         taken = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import threading
 from typing import Any
@@ -10,9 +11,11 @@ import pytest
 from reactivex import operators as ops
 
 import rxws
+import rxws.testing
 from rxws import overflow
 from rxws._core.connection import Close
 from rxws._core.errors import ConnectError, EncodeError
+from support.subscriber import Subscriber
 from support.virtual.servers import fail_with
 from support.virtual.subject import (
     VirtualSubject,
@@ -513,3 +516,104 @@ def test_over_random_faults_messages_are_sent_once_and_in_order(seed: int) -> No
     assert client.dropped == []
     subscriber.subscription.dispose()
     client.check_nothing_left(other.subscription.dispose)
+
+
+@pytest.mark.promise("pushed")
+def test_changes_of_a_queued_value_do_not_matter() -> None:
+    """A value that is changed while it waits in the queue is sent as it was when pushed."""
+    for codec, value in (
+        (rxws.codecs.raw, bytearray(b"0")),
+        (rxws.codecs.raw, memoryview(bytearray(b"0"))),
+        (rxws.codecs.json, [0]),
+    ):
+        client = VirtualSubject(open_at_once(codec=codec), codec=codec)
+        for number in range(3):
+            value[0] = number if isinstance(value, list) else ord(f"{number}")
+            client.feed.on_next(value)
+        subscriber = client.subscribe()
+        expected = ["[0]", "[1]", "[2]"] if isinstance(value, list) else [b"0", b"1", b"2"]
+        assert received_by(client.dials[0]) == expected
+        client.check_nothing_left(subscriber.subscription.dispose)
+
+
+def test_a_value_that_cannot_be_copied_is_sent_as_it_is_then() -> None:
+    """A value that cannot be copied is sent as it is when the connection opens."""
+
+    class Locked:
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+
+    codec: Any = rxws.Codec[Any, Any](lambda value: type(value).__name__, str)
+    client = VirtualSubject(open_at_once(codec=codec), codec=codec)
+    for value in (Locked(), 7, None):
+        client.feed.on_next(value)
+    subscriber = client.subscribe()
+    assert received_by(client.dials[0]) == ["Locked", "int", "NoneType"]
+    client.check_nothing_left(subscriber.subscription.dispose)
+
+
+def test_changes_of_a_message_of_opening_do_not_matter() -> None:
+    """A message of `opening` that waits for the socket is sent as it was returned."""
+    login = {"token": 1}
+    client = VirtualSubject(
+        open_at_once(begun=False, codec=rxws.codecs.json), opening=lambda _: [login, object()]
+    )
+    subscriber = client.subscribe()
+    faults = Subscriber(client.feed.errors)
+    login["token"] = 2
+    dial = client.dials[0]
+    assert dial.session is not None
+    dial.transport.attach(dial.session)
+    client.run()
+    assert received_by(dial) == ['{"token":1}']
+    assert [type(fault) for fault in faults.values] == [EncodeError]
+    faults.subscription.dispose()
+    client.check_nothing_left(subscriber.subscription.dispose)
+
+
+@pytest.mark.parametrize("make", [bytearray, lambda size: memoryview(bytes(size))])
+@pytest.mark.parametrize("codec", [rxws.codecs.raw, rxws.codecs.text])
+def test_the_queue_is_bounded_for_all_types_of_bytes(make: Any, codec: Any) -> None:
+    """Queued messages count with the size of their payload, whatever their type."""
+    client = VirtualSubject(codec=codec, queue=(1 << 20) + 1024)
+    client.watch_drops()
+    for _ in range(64):
+        client.feed.on_next(make(1 << 20))
+    assert client.feed.stats.queued == 1
+    assert len(client.dropped) == 63
+    client.feed.dispose()
+
+
+@pytest.mark.promise("pushed")
+@pytest.mark.parametrize("where", ["loop", "thread"])
+async def test_changes_before_a_subject_opens_do_not_matter(where: str) -> None:
+    """What is pushed before the socket opens is sent as it was, and encoded once."""
+    encoded: list[Any] = []
+
+    def encode(value: Any) -> str | bytes:
+        encoded.append(dict(value))
+        return rxws.codecs.json.encode(value)
+
+    def push() -> None:
+        for number in range(4):
+            value["n"] = number
+            feed.on_next(value)
+
+    value = {"n": 0}
+    codec = rxws.Codec[Any, Any](encode, rxws.codecs.json.decode)
+    received: list[Any] = []
+
+    async def handler(conn: rxws.Connection[Any, Any]) -> None:
+        messages = rxws.iterate(conn.incoming.pipe(ops.take(4)))
+        received.extend([message async for message in messages])
+        conn.outgoing.on_completed()
+
+    async with rxws.testing.serve(handler, codec=rxws.codecs.json) as server:
+        feed = rxws.WebSocketSubject[Any, Any](server.url, codec=codec)
+        if where == "loop":
+            push()
+        else:
+            await asyncio.to_thread(push)
+        await Subscriber(feed).end()
+    assert received == [{"n": number} for number in range(4)]
+    assert encoded == received

@@ -256,6 +256,122 @@ def test_messages_from_threads_are_bounded() -> None:
     assert virtual.dropped == {"overflow": 2}
 
 
+@pytest.mark.promise("pushed")
+@pytest.mark.parametrize("kind", ["bytearray", "memoryview", "dict", "list"])
+def test_changes_after_a_push_from_a_thread_do_not_matter(kind: str) -> None:
+    """A value that a thread pushes and then changes is sent as it was when pushed."""
+    virtual = VirtualSession(
+        watch=True, codec=codecs.json if kind in ("dict", "list") else codecs.raw
+    )
+    payload = bytearray(b"0")
+    value: Any = {
+        "bytearray": payload,
+        "memoryview": memoryview(payload),
+        "dict": {"n": 0},
+        "list": [0],
+    }[kind]
+
+    def push_and_change() -> None:
+        for number in range(4):
+            if kind == "dict":
+                value["n"] = number
+            else:
+                value[0] = number if kind == "list" else ord(f"{number}")
+            virtual.conn.outgoing.on_next(value)
+
+    emitted = virtual.watch(virtual.conn.outgoing)
+    in_thread((push_and_change,))
+    virtual.run(0)
+    assert (
+        virtual.messages
+        == {
+            "bytearray": [b"0", b"1", b"2", b"3"],
+            "memoryview": [b"0", b"1", b"2", b"3"],
+            "dict": ['{"n":0}', '{"n":1}', '{"n":2}', '{"n":3}'],
+            "list": ["[0]", "[1]", "[2]", "[3]"],
+        }[kind]
+    )
+    assert len(emitted.values) == 4
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: bytearray(1 << 20),
+        lambda: memoryview(bytes(1 << 20)),
+        lambda: memoryview(bytes(1 << 20)).cast("Q"),
+        lambda: "\u00e9" * (1 << 19),
+        lambda: ["x" * (1 << 20)],
+    ],
+    ids=["bytearray", "memoryview", "memoryview of integers", "non-ASCII text", "JSON"],
+)
+def test_messages_of_every_type_count_with_their_size(make: Callable[[], Any]) -> None:
+    """Messages that threads push count with the size of their payload, whatever their type."""
+    codec: Any = codecs.json if isinstance(make(), list) else codecs.raw
+    virtual = VirtualSession(
+        watch=True, codec=codec, max_buffer=(1 << 20) + 1024, overflow="drop_newest"
+    )
+    in_thread(*[(virtual.conn.outgoing.on_next, make()) for _ in range(64)])
+    virtual.run(0)
+    assert len(virtual.messages) == 1
+    assert virtual.dropped == {"overflow": 63}
+
+
+def test_with_latest_the_key_of_a_pushed_value_counts() -> None:
+    """The key of a value that a thread pushes is that of the moment when it was pushed."""
+    virtual = VirtualSession(
+        watch=True, codec=codecs.json, overflow=latest(lambda value: value["key"])
+    )
+    virtual.peer.stop()
+    virtual.conn.outgoing.on_next({"key": "wire"})
+    value = {"key": "a"}
+
+    def push_and_change() -> None:
+        for key in "aba":
+            value["key"] = key
+            virtual.conn.outgoing.on_next(value)
+
+    in_thread((push_and_change,))
+    virtual.run(0)
+    assert virtual.queued == 2
+    assert virtual.dropped == {"conflated": 1}
+
+
+def test_a_value_from_a_thread_that_cannot_be_encoded_is_a_fault() -> None:
+    """A value from a thread that cannot be encoded is a fault; after the end it is counted."""
+    virtual = VirtualSession(watch=True)
+    faults = virtual.watch(virtual.conn.errors)
+    in_thread((virtual.conn.outgoing.on_next, object()), (virtual.conn.outgoing.on_next, "a"))
+    virtual.run(0)
+    assert [type(fault) for fault in faults.values] == [EncodeError]
+    assert virtual.messages == ["a"]
+    virtual.conn.outgoing.on_completed()
+    in_thread((virtual.conn.outgoing.on_next, object()))
+    virtual.run(0)
+    assert virtual.dropped == {"closed": 1}
+
+
+def test_a_key_that_cannot_be_compared_is_a_fault_also_from_a_thread() -> None:
+    """A key that cannot be compared with the others is a fault, also from a thread."""
+
+    class Key:
+        def __init__(self, value: object) -> None:
+            pass
+
+        def __hash__(self) -> int:
+            return 1
+
+        def __eq__(self, _: object) -> NoReturn:
+            raise ValueError("mine")
+
+    virtual = VirtualSession(watch=True, codec=codecs.json, overflow=latest(Key))
+    virtual.peer.stop()
+    faults = virtual.watch(virtual.conn.errors)
+    in_thread(*[(virtual.conn.outgoing.on_next, [number]) for number in range(3)])
+    virtual.run(0)
+    assert [type(fault) for fault in faults.values] == [EncodeError]
+
+
 def test_the_end_from_a_thread_is_not_bounded() -> None:
     """The completion from a thread is accepted even if the buffer is full."""
     virtual = VirtualSession(watch=True, max_buffer=1024)
