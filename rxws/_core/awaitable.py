@@ -29,8 +29,7 @@ class AwaitableObservable(Observable[T]):
 
     def pipe(self, *operators: Any) -> Any:
         derived: Any = super().pipe(*operators)
-        kind: object = type(derived)
-        if kind is Observable:
+        if derived.__class__ is Observable:
             derived.__class__ = AwaitableObservable
         return derived
 

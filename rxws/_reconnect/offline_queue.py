@@ -259,7 +259,7 @@ def snapshot_of(codec: Codec[Any, Any], value: Any, is_used: bool) -> Snapshot:
         opcode, payload = encode(codec, value)
     except EncodeError:  # `try_send` reports it, unless the connection's own codec works
         copied = _copy(value)
-        return Snapshot(copied, len(copied) if isinstance(copied, bytes) else sys.getsizeof(copied))
+        return Snapshot(copied, sys.getsizeof(copied))
     if is_used:
         return Snapshot(value, len(payload), Encoded(opcode, payload))
     return Snapshot(_copy(value), len(payload))
@@ -268,9 +268,7 @@ def snapshot_of(codec: Codec[Any, Any], value: Any, is_used: bool) -> Snapshot:
 def _copy(value: Any) -> Any:
     if isinstance(value, IMMUTABLE):
         return value
-    if isinstance(value, bytearray | memoryview):
-        return bytes(value)
     try:
-        return copy.deepcopy(value)
+        return bytes(value) if type(value) is memoryview else copy.deepcopy(value)
     except Exception:  # such as an object with a lock
         return value
