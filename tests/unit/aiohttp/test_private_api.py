@@ -614,7 +614,17 @@ async def test_a_client_that_disconnects_before_the_101(
 ) -> None:
     """A client that disconnects before the 101 makes no connection; the next one is served."""
     seen: list[ConnectionSubscriber] = []
-    port = await serve(rxws.websocket(lambda conn: seen.append(ConnectionSubscriber(conn))))
+    accept = rxws.websocket(lambda conn: seen.append(ConnectionSubscriber(conn)))
+    disconnected = asyncio.Event()
+
+    async def upgrade(request: web.Request) -> web.StreamResponse:
+        # aiohttp starts the handler before it reads the end of TCP from Python 3.12 on.
+        while not disconnected.is_set() and request.transport is not None:
+            await asyncio.sleep(0)
+        disconnected.set()
+        return await accept(request)
+
+    port = await serve(upgrade)
     sock = socket.socket()
     disconnecting = Peer(sock, masks=True)
     try:
@@ -628,6 +638,8 @@ async def test_a_client_that_disconnects_before_the_101(
         }
         await disconnecting.send(encode_head("GET / HTTP/1.1", headers) + early_frames(new_mask()))
         disconnecting.fin() if how == "fin" else await disconnecting.rst()
+        async with asyncio.timeout(5):
+            await disconnected.wait()
         peer = await raw_client(port)
         await peer.text("here")
         await seen[0].until(lambda: seen[0].values)
