@@ -40,6 +40,8 @@ class Event(NamedTuple):
         dir: `"in"` or `"out"` for a connection's messages, otherwise None.
         type: `"next"`, `"close"`, `"error"`, `"completed"` or `"disposed"`.
         data: The value, the `Close` or the exception; otherwise None.
+        frame: The frame of a connection's message if the codec made another value of it; otherwise
+            None.
     """
 
     t: float
@@ -47,6 +49,7 @@ class Event(NamedTuple):
     dir: Direction
     type: str
     data: Any
+    frame: str | bytes | None = None
 
 
 def write(path: str | os.PathLike[str], events: Iterable[Event]) -> None:
@@ -54,7 +57,11 @@ def write(path: str | os.PathLike[str], events: Iterable[Event]) -> None:
         for event in events:
             kind, data = _pack(event)
             line = {"t": round(event.t, 6), "lane": event.lane, "dir": event.dir}
-            file.write(json.dumps({**line, "type": kind, "data": data}) + "\n")
+            line |= {"type": kind, "data": data}
+            if event.frame is not None:
+                frame_type, frame = _pack_frame(event.frame)
+                line["frame"] = {"type": frame_type, "data": frame}
+            file.write(json.dumps(line) + "\n")
 
 
 def read(path: str | os.PathLike[str]) -> list[Event]:
@@ -85,7 +92,13 @@ def _parse(line: dict[str, Any]) -> Event:
         raise ValueError(f"dir={direction!r} must be 'in', 'out' or null")
     if not math.isfinite(line["t"]):
         raise ValueError(f"t={line['t']!r} must be a finite number of seconds")
-    return Event(float(line["t"]), str(line["lane"]), direction, kind, data)
+    frame = None
+    if "frame" in line:
+        frame_type, packed = line["frame"]["type"], line["frame"]["data"]
+        if frame_type not in ("text", "binary") or not isinstance(packed, str):
+            raise ValueError(f"frame={line['frame']!r:.80} must be text or binary")
+        _, frame = _unpack(frame_type, packed)
+    return Event(float(line["t"]), str(line["lane"]), direction, kind, data, frame)
 
 
 def _pack(event: Event) -> tuple[str, Any]:
@@ -100,11 +113,15 @@ def _pack(event: Event) -> tuple[str, Any]:
         return event.type, data
     if isinstance(data, RecordedValue):
         return "repr", str(data)
-    if isinstance(data, str):
-        return "text", data
-    if isinstance(data, bytes):
-        return "binary", base64.b64encode(data).decode()
+    if isinstance(data, str | bytes):
+        return _pack_frame(data)
     return ("json", data) if _is_json(data) else ("repr", _repr(data))
+
+
+def _pack_frame(frame: str | bytes) -> tuple[str, str]:
+    if isinstance(frame, str):
+        return "text", frame
+    return "binary", base64.b64encode(frame).decode()
 
 
 def _is_json(value: Any) -> bool:

@@ -13,6 +13,7 @@ from rxws._core.connection import Close
 from rxws._core.schedulers import seconds_of
 
 from .jsonl import Direction, Event
+from .snapshot import IMMUTABLE, Snapshots
 
 __all__ = ["Lane", "LaneEntry", "RecordingClock"]
 
@@ -48,6 +49,7 @@ class LaneEntry(NamedTuple):
     order: int  # position in the recording: orders events that happen at the same time
     type: str
     data: Any
+    frame: str | bytes | None = None  # see `Event`
 
 
 # Takes half the time of LaneEntry(...).
@@ -65,7 +67,17 @@ class Lane:
         passing: While a tap passes a value on: that value, in a tuple. Otherwise None.
     """
 
-    __slots__ = ("_clock", "_entries", "_keep", "detail", "dir", "dropped", "name", "passing")
+    __slots__ = (
+        "_clock",
+        "_entries",
+        "_keep",
+        "_snapshots",
+        "detail",
+        "dir",
+        "dropped",
+        "name",
+        "passing",
+    )
 
     def __init__(self, clock: RecordingClock, name: str, keep: int) -> None:
         self.name = name
@@ -76,18 +88,33 @@ class Lane:
         self._clock = clock
         self._keep = keep
         self._entries: deque[LaneEntry] = deque(maxlen=keep)
+        self._snapshots = Snapshots()
 
-    def record(self, type: str, data: Any = None) -> None:  # noqa: A002 # as the format has it
+    def record(
+        self,
+        type: str,  # noqa: A002 # as the format has it
+        data: Any = None,
+        frame: str | bytes | None = None,
+    ) -> None:
+        """Record an event now, with a snapshot of its data."""
+        if data.__class__ not in IMMUTABLE:
+            data = self._snapshots.of(data)
         entries, clock = self._entries, self._clock
         if len(entries) == self._keep:
             self.dropped += 1
         clock.count = count = clock.count + 1
-        entries.append(_new_entry(LaneEntry, (clock.seconds() - clock.began, count, type, data)))
+        entries.append(
+            _new_entry(LaneEntry, (clock.seconds() - clock.began, count, type, data, frame))
+        )
+
+    def record_message(self, value: Any, frame: str | bytes | None) -> None:
+        """Record a message now, with its frame if there is one."""
+        self.record("next", value, frame)
 
     def add(self, event: Event) -> None:
         """Add an event that was recorded elsewhere."""
         self._clock.count += 1
-        self._entries.append(LaneEntry(event.t, self._clock.count, event.type, event.data))
+        self._entries.append(LaneEntry(event.t, self._clock.count, *event[3:]))
 
     @property
     def entries(self) -> tuple[LaneEntry, ...]:
@@ -106,7 +133,7 @@ class Lane:
 
     def event(self, entry: LaneEntry) -> Event:
         kind = "close" if isinstance(entry.data, Close) else entry.type
-        return Event(entry.t, self.name, self.dir, kind, entry.data)
+        return Event(entry.t, self.name, self.dir, kind, entry.data, entry.frame)
 
     def __len__(self) -> int:
         return len(self._entries)

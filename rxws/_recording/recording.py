@@ -12,10 +12,12 @@ from reactivex.disposable import CompositeDisposable
 
 from rxws._core.connection import Close, Connection, without_secrets
 from rxws._core.streams import Stream
+from rxws.codecs import Codec
 
 from .diagram import Diagram, Track, svg, text
 from .jsonl import Event, read, write
 from .lane import Lane, RecordingClock
+from .messages import watch_messages
 from .replay import replay
 from .tap import LaneObserver, tap
 
@@ -39,6 +41,11 @@ class Recording:
     """The latest events of a connection, or of streams that you tap.
 
     A recording is not a subscriber: it changes neither which messages are delivered nor when.
+
+    It keeps snapshots: if you change a list, a dict or another object with an `__eq__` after it was
+    sent or has passed a tap, the record stays the same. Values with more than 2000 items, objects
+    without an `__eq__`, and those that `copy.deepcopy` cannot copy are kept as they are. If a codec
+    made a message's value, the message's frame is kept beside it.
 
     Args:
         keep: Number of events to keep of each stream. Older ones are dropped and counted.
@@ -107,7 +114,8 @@ class Recording:
             stream: Any = getattr(conn, name)
             if not isinstance(cast(object, stream), Stream):
                 raise TypeError(f"{stream!r} is not a stream of rxws: record it with tap() instead")
-            recording._watches.add(stream.watch(LaneObserver(recording.lane(name))))
+            lane = recording.lane(name)
+            recording._watches.add(watch_messages(stream, lane.record_message, LaneObserver(lane)))
         recording.title = str(without_secrets(conn.handshake.url))
         return recording
 
@@ -169,7 +177,8 @@ class Recording:
     def events(self) -> list[Event]:
         """The kept events of all lanes, in the order in which they happened.
 
-        Each has `t` (seconds since the recording began), `lane`, `dir`, `type` and `data`.
+        Each has `t` (seconds since the recording began), `lane`, `dir`, `type`, `data` and `frame`:
+        the frame of a message that the codec decoded or encoded, else None.
         """
         entries = [(entry, lane) for lane in self.lanes.values() for entry in lane.entries]
         entries.sort(key=lambda pair: (pair[0].t, pair[0].order))
@@ -182,8 +191,9 @@ class Recording:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the recording as a file with one JSON object per event.
 
-        Each line has the keys `t` (seconds), `lane`, `dir`, `type` and `data`. A value that does
-        not survive the round trip through JSON is saved as its `repr`.
+        Each line has the keys `t` (seconds), `lane`, `dir`, `type` and `data`, and `frame` for a
+        message that the codec decoded or encoded. A value that does not survive the round trip
+        through JSON is saved as its `repr`, but `replay` and `simulate` use its frame.
 
         Args:
             path: The file; it is overwritten.
@@ -208,7 +218,8 @@ class Recording:
             path: The file.
 
         Returns:
-            The recording. Values that were saved as their `repr` are strings.
+            The recording. Values that were saved as their `repr` are strings, which `replay` and
+            `simulate` replace if the file has their frames.
 
         Raises:
             ValueError: A line is not an event of a recording; the message quotes it.
@@ -235,6 +246,7 @@ class Recording:
         speed: float = 1.0,
         *,
         lane: str = "incoming",
+        codec: Codec[Any, Any] | None = None,
         scheduler: SchedulerBase | None = None,
     ) -> Observable[Any]:
         """Make an Observable that emits the events of a lane again, at their times.
@@ -243,14 +255,17 @@ class Recording:
             speed: Factor by which it is faster than the recording: 2 takes half the time, and
                 `math.inf` removes all delays.
             lane: The name of the lane.
+            codec: Decodes the recorded frames again; by default the recorded values are emitted.
+                You need it for a loaded recording with values that JSON cannot represent.
             scheduler: The scheduler for the delays; defaults to the subscriber's.
 
         Returns:
-            A cold Observable. If the lane had not ended, it completes after the last event.
+            A cold Observable. If the lane had not ended, it completes after the last event. It
+            fails if the codec cannot decode a frame.
 
         Raises:
             KeyError: There is no lane with this name.
-            ValueError: `speed` is not above 0.
+            ValueError: `speed` is not above 0, or a value needs `codec`.
 
         Examples:
             >>> import math
@@ -265,7 +280,7 @@ class Recording:
             raise KeyError(f"no lane {lane!r}: the recording has {sorted(self.lanes)}")
         # If events were dropped, skip the time before the first that is left.
         start = min((each.events[0].t for each in self.lanes.values() if each.dropped), default=0.0)
-        return replay(self.lanes[lane].events, start, speed, scheduler)
+        return replay(self.lanes[lane].events, start, speed, scheduler, codec)
 
     def picture(self) -> Diagram:
         """Return the recording as a diagram, before it is rendered.

@@ -13,12 +13,14 @@ from rxws.overflow import Latest
 
 __all__ = [
     "IMMUTABLE",
+    "DecodedFrames",
     "Encoded",
     "conflation_key",
     "decode_error",
     "decoder",
     "encode",
     "encoder",
+    "frame_unless",
     "size",
 ]
 
@@ -75,6 +77,25 @@ def _encode_raw(value: Any) -> tuple[Opcode, bytes]:
 def decoder(codec: Codec[T, Any]) -> Callable[[str | bytes], T] | None:
     """Return the function that decodes a message, or None if there is nothing to decode."""
     return None if codec.decode is raw.decode else codec.decode
+
+
+class DecodedFrames:
+    """A codec's `decode` that keeps its latest frame, for recordings."""
+
+    __slots__ = ("_decode", "latest")
+
+    def __init__(self, decode: Callable[[str | bytes], Any]) -> None:
+        self._decode = decode
+        self.latest: str | bytes | None = None
+
+    def __call__(self, frame: str | bytes) -> Any:
+        self.latest = frame
+        return self._decode(frame)
+
+
+def frame_unless(value: object, frame: str | bytes | None) -> str | bytes | None:
+    """Return the frame, or None if the value is the frame itself."""
+    return None if value.__class__ is frame.__class__ and value == frame else frame
 
 
 def conflation_key(policy: Latest, value: object) -> Hashable:

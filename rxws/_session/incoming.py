@@ -14,7 +14,7 @@ from rxws._core.log import logger
 from rxws._core.schedulers import call_later
 from rxws._core.streams import Dispatcher, Fault, PausableStream
 
-from .encoding import decode_error, decoder
+from .encoding import DecodedFrames, decode_error, decoder
 from .flow import FlowControl
 from .options import Options
 
@@ -104,6 +104,12 @@ class IncomingStream(AwaitableObservable[T], PausableStream[T]):
             self.flow.count_dropped("closed")
         else:
             self._dispatcher.post(self._arrive, data)
+
+    def keep_frames(self) -> DecodedFrames | None:
+        """Keep the frame of the value that is emitted; return None if the value is the frame."""
+        if self._decode is not None and not isinstance(self._decode, DecodedFrames):
+            self._decode = DecodedFrames(self._decode)
+        return self._decode
 
     def flush(self) -> None:
         """Deliver the kept messages in the next turn of the loop, if there are subscribers.

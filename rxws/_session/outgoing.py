@@ -8,16 +8,18 @@ from collections.abc import Callable
 from threading import get_ident
 from typing import Any, Protocol, TypeVar
 
-from reactivex.abc import ObserverBase
+from reactivex.abc import DisposableBase, ObserverBase
+from reactivex.disposable import Disposable
 from reactivex.subject import Subject
 
 from rxws._core.connection import Close
 from rxws._core.errors import EncodeError
+from rxws._core.frames import Opcode
 from rxws._core.streams import Dispatcher, Fault, Stream
 from rxws.closing import check_sendable
 from rxws.overflow import OVERHEAD, REFUSING, Overflow
 
-from .encoding import IMMUTABLE, Encoded, size
+from .encoding import IMMUTABLE, Encoded, frame_unless, size
 
 __all__ = ["Outgoing", "Sink"]
 
@@ -88,6 +90,62 @@ class Sink(Protocol):
         ...
 
 
+class _Copied(Encoded):
+    """A frame with a copy of its value, made when it was encoded."""
+
+    value: Any
+
+
+class _RecordingSink:
+    """A sink that keeps the latest frame and its value as it was then, for recordings."""
+
+    def __init__(self, sink: Sink, copy: Callable[[Any], Any]) -> None:
+        self.sink = sink
+        self.copy = copy
+        self.value: Any = None
+        self.frame: str | bytes | None = None
+        self.on_thread_overflow = sink.on_thread_overflow
+        self.close_with_error = sink.close_with_error
+
+    def encode(self, value: Any) -> Encoded:
+        copied = _Copied(*self.sink.encode(value))
+        copied.value = self.copy(value)
+        return copied
+
+    def send_encoded(self, encoded: Encoded | EncodeError) -> bool:
+        self._keep(encoded, None)
+        return self.sink.send_encoded(encoded)
+
+    def send(self, value: Any) -> bool:
+        encoded: Encoded | EncodeError
+        try:
+            encoded = self.sink.encode(value)
+        except EncodeError as exc:
+            encoded = exc
+        self._keep(encoded, value)
+        return self.sink.send_encoded(encoded)
+
+    def try_send(self, value: Any, encoded: Encoded | None = None) -> bool | None:
+        if encoded is None:
+            try:
+                encoded = self.sink.encode(value)
+            except EncodeError:
+                return self.sink.try_send(value)  # reports it
+        self._keep(encoded, value)
+        return self.sink.try_send(value, encoded)
+
+    def close(self, close: Close) -> bool:
+        self.value = self.frame = None
+        return self.sink.close(close)
+
+    def _keep(self, encoded: Encoded | EncodeError, value: Any) -> None:
+        self.frame = None
+        if isinstance(encoded, Encoded):
+            payload = encoded.payload
+            self.frame = payload.decode() if encoded.opcode is Opcode.TEXT else payload
+        self.value = encoded.value if isinstance(encoded, _Copied) else value
+
+
 class Outgoing(Stream[T], Subject[T]):
     """A Subject whose observer side sends messages, and whose observable side emits sent messages.
 
@@ -115,6 +173,8 @@ class Outgoing(Stream[T], Subject[T]):
 
     is_disposed = False  # for Subject: messages pushed after the end are counted and never raise
     exception: Exception | None = None
+    # In __dict__, as few connections are recorded.
+    _on_sent: tuple[Callable[[Any, str | bytes | None], None], ...] = ()
 
     def __init__(
         self,
@@ -138,6 +198,37 @@ class Outgoing(Stream[T], Subject[T]):
     def observers(self) -> list[ObserverBase[T]]:  # type: ignore[override] # an attribute in Subject
         """The subscribers."""
         return list(self._observers)
+
+    def watch_sent(
+        self, on_sent: Callable[[Any, str | bytes | None], None], copy: Callable[[Any], Any]
+    ) -> DisposableBase:
+        """Call back when a message is sent or queued, before it is emitted and may change.
+
+        Args:
+            on_sent: Called with the value and its frame, or None if the value is the frame.
+            copy: Copies a value that another thread has pushed, and may change until it is sent.
+        """
+        if not isinstance(self._sink, _RecordingSink):
+            self._sink = _RecordingSink(self._sink, copy)
+
+        def call(value: Any, frame: str | bytes | None) -> None:
+            on_sent(value, frame)
+
+        def stop() -> None:
+            self._on_sent = tuple(each for each in self._on_sent if each is not call)
+            if not self._on_sent and isinstance(self._sink, _RecordingSink):
+                self._sink = self._sink.sink
+
+        self._on_sent = (*self._on_sent, call)
+        return Disposable(stop)
+
+    def emit(self, value: T) -> None:
+        """See `Stream.emit`."""
+        if self._on_sent and isinstance(self._sink, _RecordingSink):
+            sent = value if isinstance(value, Close) else self._sink.value
+            for on_sent in self._on_sent:
+                on_sent(sent, frame_unless(sent, self._sink.frame))
+        super().emit(value)
 
     def on_next(self, value: T) -> None:
         """Send a message; a `Close` closes with its code after all messages.

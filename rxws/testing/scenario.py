@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from rxws._recording.jsonl import Event, RecordedValue
 from rxws._recording.recording import Recording
 from rxws.closing import is_wire_code
 from rxws.codecs import Codec
@@ -44,14 +45,17 @@ class Scenario(NamedTuple):
         return cls(actions, seconds)
 
     @classmethod
-    def from_recording(cls, recording: Recording) -> Scenario:
-        """Repeat the messages and the close of a recorded connection's peer."""
+    def from_recording(cls, recording: Recording, use_frames: bool) -> Scenario:
+        """Repeat the messages and the close of a recorded connection's peer.
+
+        Without `use_frames`, the peer encodes the values instead, where they are known.
+        """
         if "incoming" not in recording.lanes:
             raise ValueError(
                 f"{recording!r} has no lane 'incoming': use a recording of a connection"
             )
         events = recording.lanes["incoming"].events
-        actions = [PeerAction(event.t, "", event.data) for event in events if event.type == "next"]
+        actions = [_message(event, use_frames) for event in events if event.type == "next"]
         closes = recording.lanes["closed"].events if "closed" in recording.lanes else []
         for event in closes:
             if event.type == "close" and event.data.by != "local":
@@ -60,6 +64,18 @@ class Scenario(NamedTuple):
                     PeerAction(event.t, "#") if lost else PeerAction(event.t, "{", event.data)
                 )
         return cls(actions, max((action.at for action in actions), default=0.0))
+
+
+def _message(event: Event, use_frames: bool) -> PeerAction:
+    lost = isinstance(event.data, RecordedValue)
+    if event.frame is not None and (use_frames or lost):
+        return PeerAction(event.t, "", event.frame, encoded=True)
+    if lost:
+        raise ValueError(
+            f"the recording has neither the value nor the frame of {event.data!r:.80}: it was "
+            "saved by an older version; record the connection again"
+        )
+    return PeerAction(event.t, "", event.data)
 
 
 def encode(value: Any, codec: Codec[Any, Any]) -> str | bytes:

@@ -21,7 +21,9 @@ from rxws._core.connection import Close, Handler, Handshake, Stats
 from rxws._core.frames import Opcode
 from rxws._core.schedulers import call_later, is_call_later
 from rxws._core.streams import Stream
+from rxws._recording.messages import watch_messages
 from rxws._recording.recording import Recording
+from rxws._recording.snapshot import Snapshots
 from rxws._session.handler import check_handler, run_handler
 from rxws._session.option_names import check_names
 from rxws._session.options import OPTION_NAMES, ConnectionOptions, Options
@@ -139,7 +141,8 @@ def simulate(
         values: The messages by name, which `peer_codec` encodes. A name that is not listed is sent
             as a text message.
         until: Seconds to run; by default the length of the marbles.
-        peer_codec: The peer's codec; by default `codec`.
+        peer_codec: The peer's codec; by default `codec`. A recording's frames are sent as they are,
+            unless you pass a codec for the recorded values.
         handshake: The connection's handshake; by default with the URL `ws://localhost/`.
         **options: See `rxws.ConnectionOptions`.
 
@@ -168,7 +171,7 @@ def simulate(
         Simulation(step, names),
     )
     scenario = (
-        Scenario.from_recording(incoming)
+        Scenario.from_recording(incoming, use_frames=peer_codec is None)
         if isinstance(incoming, Recording)
         else Scenario.from_marbles(incoming, step, names)
     )
@@ -216,6 +219,7 @@ class _Runner:
         self._replies: list[Callable[[], None]] = []  # the peer's, not sent yet
         self._session = _Session(self._transport, self._clock, options, handshake)
         self._watched: list[tuple[Stream[Any], DisposableBase]] = []
+        self._snapshots = Snapshots(max_items=None)
         conn = self._session.connection
         self._record(conn.incoming, simulation.incoming)
         self._record(conn.outgoing, simulation.outgoing)
@@ -271,12 +275,15 @@ class _Runner:
             if not (timeline and isinstance(getattr(timeline[-1].value, "value", None), Close)):
                 self._add(timeline, OnCompleted())
 
-        self._watch(
-            stream,
-            lambda value: self._add(timeline, OnNext(value)),
-            lambda error: self._add(timeline, OnError(error)),
-            complete,
+        ends: Observer[Any] = Observer(
+            on_error=lambda error: self._add(timeline, OnError(error)), on_completed=complete
         )
+        watching = watch_messages(
+            stream,
+            lambda value, _: self._add(timeline, OnNext(self._snapshots.of(value))),
+            ends,
+        )
+        self._watched.append((stream, watching))
 
     def _watch(
         self,

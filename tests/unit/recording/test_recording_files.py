@@ -6,17 +6,25 @@ import asyncio
 import json
 import math
 from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reactivex import operators as ops
 
-from rxws import Close, ConnectionClosed, Recording
+import rxws
+from rxws import Close, ConnectionClosed, Recording, codecs
 from rxws._core.loop_scheduler import LoopScheduler
 from rxws._recording.jsonl import Event, RecordedError, RecordedValue
-from rxws.testing import Clock, Timeline, marbles
+from rxws.codecs import Codec
+from rxws.testing import Clock, Timeline, marbles, simulate
+from support.fixtures import Serve
+from support.virtual.session import VirtualSession
 
 
 def recorded(*events: tuple[float, str, Any], lane: str = "incoming", keep: int = 99) -> Recording:
@@ -163,6 +171,10 @@ GOOD = '{"t": 0, "lane": "a", "dir": null, "type": "text", "data": "x"}\n'
         (b'{"type": "close", "t": 0, "lane": "a", "data": {"kode": 7}}', ""),
         (b'{"type": "error", "t": 0, "lane": "a", "data": null}', ""),
         (b'{"type": "dropped", "t": 0, "lane": "a", "data": "x"}', ""),
+        (b'{"type": "json", "t": 0, "lane": "a", "frame": {"type": "json"}}', "'data'"),
+        (b'{"type": "json", "t": 0, "lane": "a", "frame": {"type": "json", "data": 1}}', "must be"),
+        (b'{"type": "json", "t": 0, "lane": "a", "frame": {"type": "text", "data": 1}}', "must be"),
+        (b'{"type": "json", "t": 0, "lane": "a", "frame": {"type": "binary", "data": "%"}}', ""),
         (b"\xff\xfe", "utf-8"),
         (b"[" * 100_000, ""),
     ],
@@ -297,9 +309,173 @@ def test_without_a_scheduler_a_replay_runs_on_a_thread() -> None:
     assert recorded(*FLOW).replay(speed=1000).run() == "c"
 
 
+# --- frames ---------------------------------------------------------------------------------------
+
+
+class Tick(msgspec.Struct, tag=True):
+    """A price at a time."""
+
+    at: datetime
+    price: Decimal
+
+
+TICK = '{"type":"Tick","at":"2026-01-02T03:04:05Z","price":"9.50"}'
+ticks = codecs.typed(Tick)
+dates: Codec[Any, Any] = Codec(
+    encode=lambda value: json.dumps(value, default=str),
+    decode=lambda frame: {"at": datetime.fromisoformat(json.loads(frame)["at"])},
+)
+packed: Codec[Any, Any] = Codec(msgspec.msgpack.encode, msgspec.msgpack.decode)
+only_in: Codec[Tick, str] = Codec(encode=str.upper, decode=ticks.decode)
+
+CODECS = pytest.mark.parametrize(
+    ("codec", "frame"),
+    [
+        (ticks, TICK),
+        (only_in, TICK),
+        (dates, '{"at": "2026-01-02T03:04:05"}'),
+        (packed, msgspec.msgpack.encode({"a": b"bytes"})),
+        (codecs.json, '"text"'),
+        (codecs.json, "1e2"),
+    ],
+    ids=["typed", "asymmetric", "default", "msgpack", "json-text", "json-number"],
+)
+
+
+def record_one(codec: Any, frame: str | bytes) -> tuple[Recording, Any]:
+    """Record a session that receives one frame; return its value, too."""
+    recordings: list[Recording] = []
+    virtual = VirtualSession(codec=codec)
+    recordings.append(Recording.of(virtual.conn))
+    incoming = virtual.watch(virtual.conn.incoming)
+    virtual.peer.message(frame)
+    virtual.run(1)
+    virtual.peer.close(1000)
+    virtual.run(1)
+    return recordings[0], incoming.values[0]
+
+
+@pytest.mark.promise("frames")
+@CODECS
+@pytest.mark.parametrize("loaded", [False, True])
+def test_a_recorded_frame_is_decoded_again(
+    tmp_path: Path, codec: Any, frame: str | bytes, loaded: bool
+) -> None:
+    """A recording keeps frames: `replay` and `simulate` decode them again, from a file, too."""
+    recording, value = record_one(codec, frame)
+    if loaded:
+        recording.save(tmp_path / "x")
+        recording = Recording.load(tmp_path / "x")
+    clock = Clock()
+    seen: list[Any] = []
+    recording.replay(codec=codec, scheduler=clock).subscribe(seen.append)
+    clock.run(5)
+    assert seen == [value]
+    assert type(seen[0]) is type(value)
+    sim = simulate(lambda conn: conn.incoming.subscribe(), recording, codec=codec)
+    assert sim.incoming.values == [value]
+    assert (sim.closed, sim.failure) == (Close(1000), None)
+
+
+def test_the_frames_of_both_directions_are_in_the_file(tmp_path: Path) -> None:
+    """A line has the frame, as text or as base64, unless the value is the frame."""
+    virtual = VirtualSession(lambda conn: conn.incoming, codec=packed)
+    recording = Recording.of(virtual.conn)
+    virtual.peer.message(b"\x91\x01")
+    virtual.conn.outgoing.on_next("é")
+    virtual.run(1)
+    recording.save(tmp_path / "x")
+    lines = [json.loads(line) for line in (tmp_path / "x").read_text().splitlines()]
+    assert [(line["lane"], line["type"], line.get("frame")) for line in lines if line["dir"]] == [
+        ("incoming", "json", {"type": "binary", "data": "kQE="}),
+        ("outgoing", "json", {"type": "binary", "data": "kQE="}),
+        ("outgoing", "text", {"type": "binary", "data": "osOp"}),
+    ]
+    assert Recording.load(tmp_path / "x").events == recording.events
+    recording, _ = record_one(codecs.text, "the frame")
+    recording.save(tmp_path / "x")
+    assert '"frame"' not in (tmp_path / "x").read_text()
+    assert [event.frame for event in record_one(codecs.json, '"a"')[0].events][0] == '"a"'
+
+
+@pytest.mark.usefixtures("read_path")
+async def test_both_ends_record_the_frames_of_a_real_connection(
+    serve: Serve, tmp_path: Path
+) -> None:
+    """The client's and the server's recordings have the same frames, on both read paths."""
+    recordings: list[Recording] = []
+
+    def echo(conn: Any) -> Any:
+        recordings.append(Recording.of(conn))
+        return conn.incoming
+
+    port = await serve(rxws.websocket(echo, codec=ticks))
+    async with rxws.connect(f"ws://127.0.0.1:{port}/", codec=ticks) as conn:
+        recordings.append(Recording.of(conn))
+        conn.outgoing.on_next(ticks.decode(TICK))
+        await conn.incoming.pipe(ops.first())
+    for recording in recordings:
+        recording.save(tmp_path / "x")
+        for lane in ("incoming", "outgoing"):
+            loaded = Recording.load(tmp_path / "x")
+            assert [event.frame for event in loaded.lanes[lane].events][:1] == [TICK]
+            replay = loaded.replay(math.inf, lane=lane, codec=ticks).pipe(ops.first())
+            assert replay.run() == ticks.decode(TICK)
+
+
+def test_a_value_that_needs_a_codec_is_not_replayed_as_text(tmp_path: Path) -> None:
+    """A loaded value that JSON cannot represent needs the codec; the error says so."""
+    record_one(ticks, TICK)[0].save(tmp_path / "x")
+    loaded = Recording.load(tmp_path / "x")
+    with pytest.raises(ValueError, match=r"has only the repr and the frame of Tick.*codec=\.\.\."):
+        loaded.replay()
+    errors: list[Exception] = []
+    clock = Clock()
+    loaded.replay(codec=codecs.binary, scheduler=clock).subscribe(on_error=errors.append)
+    clock.run(5)
+    assert [type(error) for error in errors] == [rxws.DecodeError]
+
+
+def test_another_peer_codec_encodes_the_recorded_values(tmp_path: Path) -> None:
+    """`simulate` with a `peer_codec` encodes the recorded values, if it has them."""
+    recording, value = record_one(codecs.json, '{"a":  [1]}')
+
+    def handler(conn: Any) -> None:
+        conn.incoming.subscribe()
+
+    sim = simulate(handler, recording, codec=packed, peer_codec=packed)
+    assert sim.incoming.values == [value]
+    record_one(ticks, TICK)[0].save(tmp_path / "x")
+    sim = simulate(handler, Recording.load(tmp_path / "x"), peer_codec=codecs.json)
+    assert sim.incoming.values == [TICK]
+
+
+def test_a_file_without_frames_is_loaded(tmp_path: Path) -> None:
+    """A file of an older version has no frames: its values are replayed, but not simulated."""
+    line = '{"t": 0, "lane": "incoming", "dir": "in", "type": "repr", "data": "Tick(1)"}'
+    (tmp_path / "x").write_text(line)
+    loaded = Recording.load(tmp_path / "x")
+    assert loaded.replay(math.inf).run() == "Tick(1)"
+    with pytest.raises(ValueError, match=r"neither the value nor the frame of Tick\(1\)"):
+        simulate(lambda conn: conn.incoming, loaded)
+
+
+def test_a_replay_emits_copies() -> None:
+    """A subscriber that changes a replayed value changes neither the record nor another replay."""
+    recording = recorded((1, "next", [1]), (2, "next", [2]))
+    for _ in range(2):
+        clock = Clock()
+        seen: list[list[int]] = []
+        recording.replay(scheduler=clock).pipe(
+            ops.do_action(lambda value: value.append(9))
+        ).subscribe(seen.append)
+        clock.run(3)
+        assert seen == [[1, 9], [2, 9]]
+
+
 def test_an_event_is_a_named_tuple() -> None:
-    """An event compares as a tuple with five fields."""
+    """An event compares as a tuple with six fields."""
     recording = recorded((1, "next", "a"))
-    assert recording.events == [Event(1, "incoming", "in", "next", "a")]
+    assert recording.events == [Event(1, "incoming", "in", "next", "a", None)]
     kinds: Callable[[Event], str] = lambda event: event.type  # noqa: E731 # typed
     assert list(map(kinds, recording.events)) == ["next"]
