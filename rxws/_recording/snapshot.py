@@ -54,8 +54,9 @@ class Snapshots:
         if kind in IMMUTABLE:
             return value
         if kind in _CONTAINERS:
-            known = memo[id(value)] if id(value) in memo else None
-            return self._copy_items(value, kind, memo) if known is None else known
+            if id(value) in memo:
+                return memo[id(value)]
+            return self._copy_items(value, kind, memo)
         if kind in self._not_copied or not _is_data(value, kind):
             return value
         if memo.limit is not None and _array_bytes(value) > _MAX_BYTES:

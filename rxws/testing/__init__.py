@@ -5,6 +5,7 @@ from .diff import difference
 from .fake_transport import FakeTransport, NeedsEventLoop, Sent
 from .pair import Pair, pair
 from .peer import Peer
+from .real_time import NotVirtualTime
 from .server import TestServer, serve
 from .simulation import Simulation, simulate
 from .timeline import Timeline, marbles
@@ -13,6 +14,7 @@ __all__ = [
     "Clock",
     "FakeTransport",
     "NeedsEventLoop",
+    "NotVirtualTime",
     "Pair",
     "Peer",
     "Sent",

@@ -33,6 +33,7 @@ from rxws.codecs import Codec
 from .clock import Clock
 from .fake_transport import FakeTransport, NeedsEventLoop, Sent, needs_event_loop
 from .peer import Peer
+from .real_time import refuse_real_time
 from .scenario import PeerAction, Scenario, encode
 from .timeline import Timeline, by_name, recorded
 
@@ -151,6 +152,7 @@ def simulate(
 
     Raises:
         NeedsEventLoop: The handler awaits something that needs an event loop.
+        NotVirtualTime: An operator runs on a scheduler of its own, such as a thread pool.
         ValueError: The marbles are invalid, or an option is out of range.
 
     Examples:
@@ -246,10 +248,12 @@ class _Runner:
 
     def run(self, handler: Handler[Any, Any], seconds: float) -> Simulation[Any, Any]:
         session, simulation, clock = self._session, self._simulation, self._clock
-        with _no_loop():
+        with _no_loop(), refuse_real_time() as real_time:
             run_handler(handler, session)
             self._transport.attach(session)
             clock.run(seconds)
+        if real_time.first is not None:
+            raise real_time.first
         for error in (session.failure, *simulation.errors.values):
             if isinstance(error, NeedsEventLoop):
                 raise needs_event_loop(handler) from error

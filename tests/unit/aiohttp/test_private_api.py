@@ -619,7 +619,7 @@ async def test_a_client_that_disconnects_before_the_101(
 
     async def upgrade(request: web.Request) -> web.StreamResponse:
         # aiohttp starts the handler before it reads the end of TCP from Python 3.12 on.
-        while not disconnected.is_set() and request.transport is not None:
+        while not disconnected.is_set() and request.transport is not None:  # noqa: ASYNC110
             await asyncio.sleep(0)
         disconnected.set()
         return await accept(request)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 import time
 import weakref
 from typing import Any
@@ -12,13 +13,30 @@ import pytest
 import reactivex as rx
 from msgspec import Struct
 from reactivex import operators as ops
+from reactivex.scheduler import (
+    CurrentThreadScheduler,
+    EventLoopScheduler,
+    ImmediateScheduler,
+    NewThreadScheduler,
+    ThreadPoolScheduler,
+    TimeoutScheduler,
+)
+from reactivex.scheduler.eventloop import AsyncIOScheduler  # noqa: TID251
 from yarl import URL
 
 import rxws
 from rxws import Close, Handshake, codecs
 from rxws._core.frames import Opcode
 from rxws.operators import map_async
-from rxws.testing import NeedsEventLoop, Simulation, Timeline, marbles, simulate
+from rxws.testing import (
+    Clock,
+    NeedsEventLoop,
+    NotVirtualTime,
+    Simulation,
+    Timeline,
+    marbles,
+    simulate,
+)
 from support.callbacks import raising
 
 AnyConnection = rxws.Connection[Any, Any]
@@ -408,6 +426,154 @@ def test_a_handler_that_needs_an_event_loop_is_refused(handler: Any, in_a_loop: 
 
     with pytest.raises(NeedsEventLoop, match=r"rxws\.testing\.pair or on a server"):
         run()
+
+
+timeout_scheduler = TimeoutScheduler.singleton()
+
+
+class OwnScheduler(NewThreadScheduler):
+    """A scheduler of the user."""
+
+    def schedule(self, action: Any, state: Any = None) -> Any:
+        return super().schedule(action, state)
+
+
+def asyncio_scheduler() -> AsyncIOScheduler:
+    loop = asyncio.new_event_loop()
+    loop.close()
+    return AsyncIOScheduler(loop)
+
+
+@pytest.mark.promise("real-time")
+@pytest.mark.parametrize(
+    ("scheduler", "name"),
+    [
+        (timeout_scheduler, "TimeoutScheduler"),
+        (NewThreadScheduler(), "NewThreadScheduler"),
+        (ThreadPoolScheduler(1), "ThreadPoolScheduler"),
+        (EventLoopScheduler(), "EventLoopScheduler"),
+        (OwnScheduler(), "OwnScheduler"),
+        (asyncio_scheduler(), "AsyncIOScheduler"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("operator", "said"),
+    [
+        (lambda on: ops.debounce(0.1, on), "debounce"),
+        (lambda on: ops.delay(0.1, on), "delay"),
+        (lambda on: ops.timeout(10.0, None, on), "timeout"),
+        (lambda on: ops.observe_on(on), "observe_on"),
+        (lambda on: ops.subscribe_on(on), "subscribe_on"),
+        (lambda on: ops.sample(1.0, on), r"timer \(or interval, sample\)"),
+        (
+            lambda on: ops.buffer_with_time(1.0, None, on),
+            r"window_with_time \(or buffer_with_time\)",
+        ),
+        (lambda on: ops.throttle_first(1.0, on), "throttle_first"),  # only reads the time
+        (lambda on: ops.timestamp(on), "timestamp"),
+        (lambda on: lambda _: rx.interval(1.0, scheduler=on), r"timer \(or interval"),
+    ],
+)
+def test_an_operator_in_real_time_is_named(
+    scheduler: Any, name: str, operator: Any, said: str
+) -> None:
+    """An operator with a scheduler of its own is refused by name; no thread starts."""
+    threads = threading.active_count()
+
+    def handler(conn: AnyConnection) -> rx.Observable[Any]:
+        return conn.incoming.pipe(operator(scheduler), ops.map(str))
+
+    with pytest.raises(
+        NotVirtualTime, match=f"^{said}.* runs on its own {name}, whose time is not virtual: pass"
+    ):
+        simulate(handler, "a-b-c|")
+    assert threading.active_count() == threads
+
+
+def subscribe_without_a_scheduler(conn: AnyConnection) -> None:
+    conn.incoming.pipe(ops.debounce(0.1)).subscribe(conn.outgoing)
+
+
+def swallow_the_error(conn: AnyConnection) -> Any:
+    slow = conn.incoming.pipe(ops.debounce(0.1, timeout_scheduler))
+    return slow.pipe(ops.catch(rx.of("instead")))
+
+
+def block(conn: AnyConnection) -> Any:
+    return rx.timer(5.0, scheduler=CurrentThreadScheduler()).pipe(ops.map(str))
+
+
+def run_within(conn: AnyConnection) -> Any:
+    return rx.of(rx.of("a").run())
+
+
+def use_it_directly(conn: AnyConnection) -> None:
+    timeout_scheduler.schedule_relative(1.0, lambda *_: None)
+
+
+def start_a_function(conn: AnyConnection) -> Any:
+    return rx.start(lambda: "a")
+
+
+@pytest.mark.parametrize(
+    ("handler", "said"),
+    [
+        (subscribe_without_a_scheduler, "debounce runs on its own TimeoutScheduler"),
+        (swallow_the_error, "debounce runs on its own TimeoutScheduler"),
+        (block, r"timer \(or interval, sample\) runs on its own CurrentThreadScheduler"),
+        (run_within, "from_iterable runs on its own NewThreadScheduler"),
+        (use_it_directly, "a handler uses TimeoutScheduler"),
+        (start_a_function, r"to_async \(or start\) runs on its own TimeoutScheduler"),
+    ],
+)
+def test_other_ways_to_real_time_are_refused(handler: Any, said: str) -> None:
+    """Real time is refused where a scheduler was forgotten, or blocks, or is used directly."""
+    with pytest.raises(NotVirtualTime, match=f"^{said}"):
+        simulate(handler, "a-b-c|")
+
+
+def test_virtual_schedulers_are_not_refused() -> None:
+    """Operators that need no time, and schedulers in virtual time, are not refused."""
+    own = Clock()
+
+    def handler(conn: AnyConnection) -> rx.Observable[Any]:
+        timeout_scheduler.now  # noqa: B018 # reading the time oneself is no operator
+        return rx.concat(
+            rx.return_value("a", ImmediateScheduler()),
+            rx.return_value("b", CurrentThreadScheduler()),
+            conn.incoming.pipe(ops.start_with("c"), ops.debounce(0.1), ops.delay(1.0, own)),
+        )
+
+    sim = simulate(handler, "d-e|")
+    assert sim.outgoing.values == ["a", "b"]
+    assert own.pending
+
+
+async def test_real_time_elsewhere_is_not_affected() -> None:
+    """Other threads keep real time during a simulation, and this one gets it back after it."""
+    done: list[float] = []
+
+    def handler(conn: AnyConnection) -> rx.Observable[Any]:
+        def run() -> None:
+            done.append(rx.timer(0.001, scheduler=TimeoutScheduler()).run())
+            simulate(shout, "a")
+            with pytest.raises(NotVirtualTime):
+                simulate(subscribe_without_a_scheduler, "a")
+            done.append(rx.timer(0.001, scheduler=TimeoutScheduler()).run())
+
+        other = threading.Thread(target=run)
+        other.start()
+        other.join()
+        with pytest.raises(NotVirtualTime):
+            simulate(subscribe_without_a_scheduler, "a")
+        return conn.incoming.pipe(ops.debounce(0.3, timeout_scheduler))
+
+    methods = {kind: dict(vars(kind)) for kind in (TimeoutScheduler, NewThreadScheduler)}
+    with pytest.raises(NotVirtualTime, match="debounce"):
+        simulate(handler, "a")
+    assert done == [0, 0]
+    assert await asyncio.to_thread(rx.timer(0.001).run) == 0
+    assert {kind: dict(vars(kind)) for kind in methods} == methods
 
 
 async def test_simulate_within_a_coroutine() -> None:
