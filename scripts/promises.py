@@ -90,6 +90,12 @@ PROMISES: dict[str, dict[str, str]] = {
         "independent": "rxws works with aiohttp, `websockets` and browsers.",
         "tls": "Connections over TLS behave in the same way.",
     },
+    "Test tools and recordings": {
+        "snapshots": "A record keeps a value as it was, whatever you do to the value afterwards.",
+        "frames": "A saved session can be replayed with any codec, from its frames.",
+        "real-time": "`simulate` names an operator whose time is not virtual.",
+        "equal": "Timelines compare arrays, tables and NaN as testing tools do.",
+    },
     "Diagrams and tables": {
         "watched": "Watching a stream does not change which messages are received or dropped.",
         "red": "In diagrams and tables, errors are red, and nothing else is.",
@@ -98,6 +104,7 @@ PROMISES: dict[str, dict[str, str]] = {
         "runs-on": "A view leaves no task or timer running after you stop it or its stream ends.",
         "shown": "A notebook never executes received data that it shows.",
         "bounded": "However long a stream is, its diagram and its table stay small.",
+        "large": "However large its values are, drawing them does not block the event loop.",
     },
 }
 

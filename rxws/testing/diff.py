@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from reactivex.notification import Notification, OnCompleted, OnError
 
+from .same import same
 from .timeline import AnyError, Timeline, close_of
 
 __all__ = ["difference"]
@@ -124,7 +125,7 @@ class _Names:
 
     def of(self, value: Any) -> str:
         for name, known in self._names:
-            if type(known) is type(value) and known == value:
+            if type(known) is type(value) and same(known, value):
                 self.used[name] = value
                 return name
         text = str(value)

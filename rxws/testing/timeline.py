@@ -14,6 +14,7 @@ from rxws._recording.jsonl import Event
 from rxws._recording.lane import Lane
 
 from .notation import Token, parse
+from .same import same
 
 __all__ = ["AnyError", "ClosedWith", "Timeline", "by_name", "close_of", "marbles", "recorded"]
 
@@ -66,7 +67,8 @@ class Timeline(list["Recorded[Any]"]):
     """A list of notifications with their times in seconds.
 
     It equals another timeline, or a list of RxPY's `Recorded`, with the same notifications at the
-    same times. When a comparison fails, pytest shows both as marble diagrams.
+    same times. NaN equals NaN, and arrays of NumPy and tables of pandas are equal if all their
+    elements are. When a comparison fails, pytest shows both as marble diagrams.
 
     Args:
         events: The notifications, as RxPY's `Recorded`.
@@ -176,6 +178,8 @@ def _same(one: Recorded[Any], two: Recorded[Any]) -> bool:
         types: set[Any] = {type(first.exception), type(second.exception)}
         same_type = len(types) == 1 or Exception in types
         return same_type and str(first.exception) == str(second.exception)
+    if type(first) is type(second) is OnNext:
+        return same(first.value, second.value)
     # Let the expectation compare, as it may match several notifications.
     if not isinstance(first, _PATTERNS) and (
         isinstance(second, _PATTERNS) or not isinstance(second, Notification)

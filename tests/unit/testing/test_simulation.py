@@ -544,7 +544,7 @@ def test_virtual_schedulers_are_not_refused() -> None:
             conn.incoming.pipe(ops.start_with("c"), ops.debounce(0.1), ops.delay(1.0, own)),
         )
 
-    sim = simulate(handler, "d-e|")
+    sim = simulate(handler, "d-e-")
     assert sim.outgoing.values == ["a", "b"]
     assert own.pending
 
