@@ -56,7 +56,7 @@ def write(path: str | os.PathLike[str], events: Iterable[Event]) -> None:
     with open(path, "w", encoding="utf-8") as file:
         for event in events:
             kind, data = _pack(event)
-            line = {"t": round(event.t, 6), "lane": event.lane, "dir": event.dir}
+            line: dict[str, Any] = {"t": round(event.t, 6), "lane": event.lane, "dir": event.dir}
             line |= {"type": kind, "data": data}
             if event.frame is not None:
                 frame_type, frame = _pack_frame(event.frame)

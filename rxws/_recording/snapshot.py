@@ -10,6 +10,8 @@ from reactivex.abc import DisposableBase, ObservableBase, ObserverBase
 
 from rxws._core.connection import Close, Connection
 
+from .diagram.labels import kind_of
+
 __all__ = ["IMMUTABLE", "Snapshots"]
 
 IMMUTABLE = frozenset({str, bytes, int, float, bool, complex, type(None), Close})
@@ -50,7 +52,7 @@ class Snapshots:
             return value
 
     def _copy(self, value: Any, memo: _Memo) -> Any:
-        kind: type[Any] = type(value)
+        kind = kind_of(value)
         if kind in IMMUTABLE:
             return value
         if kind in _CONTAINERS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import inspect
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -99,7 +99,7 @@ def _operator() -> str:
 
 def _callers() -> Iterator[FrameType]:
     """Yield the frames that called a scheduler, without those of this module."""
-    frame: FrameType | None = sys._getframe(1)
+    frame: FrameType | None = inspect.currentframe()
     while frame is not None:
         if frame.f_code.co_filename != __file__:
             yield frame

@@ -8,6 +8,8 @@ from itertools import starmap
 from numbers import Number
 from typing import Any, cast
 
+from rxws._recording.diagram.labels import kind_of
+
 __all__ = ["same"]
 
 
@@ -41,7 +43,7 @@ def same(one: Any, two: Any) -> bool:
 
 def _both_nan(one: Any, two: Any) -> bool:
     """Whether both are numbers or times that do not equal themselves, as NaN and NaT."""
-    kind: type[Any] = type(one)
+    kind = kind_of(one)
     is_scalar = issubclass(kind, Number) or hasattr(kind, "dtype")
     return is_scalar and type(two) is kind and one != one and two != two
 
@@ -64,7 +66,7 @@ def _same_arrays(one: Any, two: Any) -> bool:
 
 def _same_parts(one: Any, two: Any) -> bool:
     """Whether two values have the same type and the same parts; False if they have no parts."""
-    kind: type[Any] = type(one)
+    kind = kind_of(one)
     if type(two) is not kind:
         return False
     if issubclass(kind, Mapping):

@@ -31,6 +31,7 @@ from rxws._core.log import logger
 from rxws._recording.jsonl import RecordedError
 from rxws.operators._map_async import Backlog
 from rxws.testing.fake_transport import NeedsEventLoop
+from rxws.testing.real_time import NotVirtualTime
 
 CLOSE = Close(4001, "why", by="peer")
 EVERY: list[RxwsError] = [
@@ -100,7 +101,12 @@ def every_class(base: type[RxwsError] = RxwsError) -> list[type[RxwsError]]:
     return [base, *(kind for sub in base.__subclasses__() for kind in every_class(sub))]
 
 
-ELSEWHERE = [Backlog(1024), RecordedError("ValueError: x"), NeedsEventLoop("text")]
+ELSEWHERE = [
+    Backlog(1024),
+    RecordedError("ValueError: x"),
+    NeedsEventLoop("text"),
+    NotVirtualTime("text"),
+]
 
 
 @COPIES

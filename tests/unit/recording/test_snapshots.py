@@ -131,6 +131,8 @@ def change(value: Any) -> None:
             value.clear()
         case Book() | Order() | SimpleNamespace():
             change(vars(value)["bids"] if not isinstance(value, Order) else value.items)
+        case _:
+            raise AssertionError(value)
 
 
 @pytest.mark.parametrize(
