@@ -102,7 +102,7 @@ class _RecordingSink:
     def __init__(self, sink: Sink, copy: Callable[[Any], Any]) -> None:
         self.sink = sink
         self.copy = copy
-        self.value: Any = None
+        self.copied: _Copied | None = None
         self.frame: str | bytes | None = None
         self.on_thread_overflow = sink.on_thread_overflow
         self.close_with_error = sink.close_with_error
@@ -113,7 +113,7 @@ class _RecordingSink:
         return copied
 
     def send_encoded(self, encoded: Encoded | EncodeError) -> bool:
-        self._keep(encoded, None)
+        self._keep(encoded)
         return self.sink.send_encoded(encoded)
 
     def send(self, value: Any) -> bool:
@@ -122,7 +122,7 @@ class _RecordingSink:
             encoded = self.sink.encode(value)
         except EncodeError as exc:
             encoded = exc
-        self._keep(encoded, value)
+        self._keep(encoded)
         return self.sink.send_encoded(encoded)
 
     def try_send(self, value: Any, encoded: Encoded | None = None) -> bool | None:
@@ -131,19 +131,19 @@ class _RecordingSink:
                 encoded = self.sink.encode(value)
             except EncodeError:
                 return self.sink.try_send(value)  # reports it
-        self._keep(encoded, value)
+        self._keep(encoded)
         return self.sink.try_send(value, encoded)
 
     def close(self, close: Close) -> bool:
-        self.value = self.frame = None
+        self.copied = self.frame = None
         return self.sink.close(close)
 
-    def _keep(self, encoded: Encoded | EncodeError, value: Any) -> None:
+    def _keep(self, encoded: Encoded | EncodeError) -> None:
         self.frame = None
         if isinstance(encoded, Encoded):
             payload = encoded.payload
             self.frame = payload.decode() if encoded.opcode is Opcode.TEXT else payload
-        self.value = encoded.value if isinstance(encoded, _Copied) else value
+        self.copied = encoded if isinstance(encoded, _Copied) else None
 
 
 class Outgoing(Stream[T], Subject[T]):
@@ -225,7 +225,7 @@ class Outgoing(Stream[T], Subject[T]):
     def emit(self, value: T) -> None:
         """See `Stream.emit`."""
         if self._on_sent and isinstance(self._sink, _RecordingSink):
-            sent = value if isinstance(value, Close) else self._sink.value
+            sent: Any = value if self._sink.copied is None else self._sink.copied.value
             for on_sent in self._on_sent:
                 on_sent(sent, frame_unless(sent, self._sink.frame))
         super().emit(value)

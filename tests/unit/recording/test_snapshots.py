@@ -16,6 +16,7 @@ from reactivex.subject import Subject
 
 import rxws
 from rxws import Recording, codecs
+from rxws._core.frames import Opcode
 from rxws._recording.snapshot import Snapshots
 from rxws.testing import simulate
 from support.virtual.session import VirtualSession
@@ -90,6 +91,62 @@ def test_a_value_that_is_changed_while_a_message_is_delivered() -> None:
     sim = simulate(handler, "(a,a)", codec=codecs.json, values={"a": 1})
     assert sim.outgoing.values == [{"n": [1]}, {"n": [102]}]
     assert values_of(of_conn[0], "outgoing") == [{"n": [1]}, {"n": [102]}]
+
+
+def test_a_value_that_another_thread_changes_after_a_push() -> None:
+    """A value that another thread pushes, and changes at once, is recorded as it was pushed."""
+    virtual = VirtualSession(codec=codecs.json)
+    recordings = [Recording.of(virtual.conn) for _ in range(2)]
+
+    def push() -> None:
+        value = [1]
+        virtual.conn.outgoing.on_next(value)
+        value.append(2)
+        virtual.conn.outgoing.on_next(value)
+        value.append(3)
+        virtual.conn.outgoing.on_next({1: object()})  # cannot be encoded
+
+    virtual.conn.errors.subscribe()
+    thread = threading.Thread(target=push)
+    thread.start()
+    thread.join()
+    virtual.run(1)
+    virtual.conn.outgoing.on_next(rxws.Close(4000))
+    virtual.run(1)
+    assert [sent.message for sent in virtual.transport.sent if sent.kind is Opcode.TEXT] == [
+        "[1]",
+        "[1,2]",
+    ]
+    for recording in recordings:
+        assert values_of(recording, "outgoing") == [[1], [1, 2]]
+        frames = [event.frame for event in recording.lanes["outgoing"].events]
+        assert frames[:3] == ["[1]", "[1,2]", None]
+
+
+def test_a_value_pushed_before_the_recording_began() -> None:
+    """A message that was pushed from a thread before the recording began is recorded."""
+    virtual = VirtualSession(codec=codecs.json)
+    thread = threading.Thread(target=lambda: virtual.conn.outgoing.on_next([1]))
+    thread.start()
+    thread.join()
+    recording = Recording.of(virtual.conn)
+    virtual.run(1)
+    assert values_of(recording, "outgoing") == [[1]]
+
+
+def test_a_recorded_connection_reports_what_it_cannot_encode() -> None:
+    """A message that cannot be encoded is reported once, and not recorded."""
+    virtual = VirtualSession(codec=codecs.json)
+    recording = Recording.of(virtual.conn)
+    errors = virtual.watch(virtual.conn.errors)
+    outgoing: Any = virtual.conn.outgoing
+    outgoing.on_next(object())
+    assert outgoing.try_send(object()) is None
+    assert outgoing.try_send([1]) is True
+    assert outgoing.try_send([2], outgoing.encode([2])) is True
+    virtual.run(1)
+    assert [type(error) for error in errors.values] == [rxws.EncodeError] * 2
+    assert values_of(recording, "outgoing") == [[1], [2]]
 
 
 def test_a_received_value_that_a_subscriber_changes() -> None:
