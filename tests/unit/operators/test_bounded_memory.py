@@ -201,7 +201,7 @@ async def test_a_delay_by_map_async_is_bounded() -> None:
 
 async def test_work_in_a_thread_by_map_async_is_bounded() -> None:
     """`map_async` with `asyncio.to_thread` keeps few messages, where `observe_on` keeps all."""
-    scheduler = EventLoopScheduler()
+    scheduler = EventLoopScheduler(exit_if_empty=True)
     messages, release = Messages(), threading.Event()
     chain: rx.Observable[Any] = messages.incoming_stream.pipe(
         ops.observe_on(scheduler), ops.map(lambda _: release.wait())
@@ -209,8 +209,9 @@ async def test_work_in_a_thread_by_map_async_is_bounded() -> None:
     subscription = await messages.send(chain)
     assert messages.alive >= COUNT - 1
     release.set()
+    while messages.got < COUNT:
+        await asyncio.sleep(0.001)
     subscription.dispose()
-    scheduler.dispose()
     messages, release = Messages(), threading.Event()
     chain = messages.incoming_stream.pipe(
         map_async(lambda _: asyncio.to_thread(release.wait), max_concurrent=2), on_loop()
