@@ -70,6 +70,15 @@ class Messages(VirtualSession):
             await asyncio.sleep(0)
             self.settle()
 
+    async def until_got(self, count: int) -> None:
+        """Wait until the chain has emitted so many values."""
+        for _ in range(10_000):
+            if self.got >= count:
+                return
+            await asyncio.sleep(0.001)
+            self.settle()
+        raise TimeoutError
+
     async def send(self, chain: rx.Observable[Any]) -> DisposableBase:
         """Send all messages into a chain, and return its subscription."""
         subscription = chain.subscribe(self.count, scheduler=self.conn.scheduler)
@@ -209,8 +218,7 @@ async def test_work_in_a_thread_by_map_async_is_bounded() -> None:
     subscription = await messages.send(chain)
     assert messages.alive >= COUNT - 1
     release.set()
-    while messages.got < COUNT:
-        await asyncio.sleep(0.001)
+    await messages.until_got(COUNT)
     subscription.dispose()
     messages, release = Messages(), threading.Event()
     chain = messages.incoming_stream.pipe(
@@ -219,9 +227,7 @@ async def test_work_in_a_thread_by_map_async_is_bounded() -> None:
     subscription = await messages.send(chain)
     assert messages.alive <= 3
     release.set()
-    while messages.got < 4:
-        await asyncio.sleep(0.001)
-        messages.settle()
+    await messages.until_got(4)
     subscription.dispose()
     await messages.settle_all()
 
