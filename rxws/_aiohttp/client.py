@@ -9,18 +9,21 @@ from collections.abc import Generator, Iterable, Mapping
 from http import HTTPStatus
 from ssl import SSLContext
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, Unpack, overload
 
 import aiohttp
 from aiohttp import (
     ClientHttpProxyError,
+    ClientResponse,
+    ClientResponseError,
     ClientSession,
     ClientWebSocketResponse,
     InvalidURL,
     NonHttpUrlClientError,
-    NonHttpUrlRedirectClientError,
-    WSServerHandshakeError,
+    RedirectClientError,
+    TooManyRedirects,
 )
+from aiohttp.http import HttpProcessingError
 from yarl import URL
 
 from rxws import closing, codecs
@@ -34,14 +37,14 @@ from rxws._session.session import Session
 from rxws.codecs import Codec
 
 from .handshake import response_violation
-from .http_session import SharedClientSession
+from .http_session import RequestMonitor, SharedClientSession
 from .transport.adapter import AiohttpTransport
 from .transport.private_api import (
     client_response,
     client_transport,
     disable_auto_close,
     parser_limit,
-    with_push,
+    ws_connect_of,
 )
 from .transport.read_path import transport_info
 
@@ -247,11 +250,13 @@ class ConnectCall(Generic[In, Out]):
             shared = self._shared or SharedClientSession()
             client = shared.session_for_dial()
             shared.acquire()
+        monitor = RequestMonitor()
         try:
             async with asyncio.timeout(self._open_timeout):
-                self._session = await self._dial(client, shared)
+                self._session = await self._dial(client, shared, monitor)
         except BaseException as exc:
-            error = self._translate(exc, b"" if shared is None else shared.refusal_body)
+            body = b"" if shared is None else shared.refusal_body
+            error = self._translate(exc, body, monitor.response)
             if shared is not None:
                 await shared.release()
             if error is None:
@@ -260,12 +265,10 @@ class ConnectCall(Generic[In, Out]):
         return self._session.connection
 
     async def _dial(
-        self, client: ClientSession, shared: SharedClientSession | None
+        self, client: ClientSession, shared: SharedClientSession | None, monitor: RequestMonitor
     ) -> Session[Any, Any]:
         options = self._options
-        is_push = transport_info().path == "push"
-        # cast, because the overloads of `ws_connect` do not accept **options
-        ws_connect = with_push(client) if is_push else cast(Any, client.ws_connect)
+        ws_connect = ws_connect_of(client, monitor, push=transport_info().path == "push")
         try:
             ws: ClientWebSocketResponse[Any] = await ws_connect(
                 self._url,
@@ -277,10 +280,12 @@ class ConnectCall(Generic[In, Out]):
                 **self._aiohttp_options,
             )
         except NonHttpUrlClientError as exc:
-            # Use InvalidURL instead. It is a ValueError, which `connections` does not retry.
-            if isinstance(exc, NonHttpUrlRedirectClientError):
+            if not isinstance(exc, RedirectClientError):
+                # Use InvalidURL instead. It is a ValueError, which `connections` does not retry.
+                raise InvalidURL(str(self._url), "use ws:// or wss://") from exc
+            if monitor.response is None:  # the user's own `ws_connect`
                 raise InvalidURL(str(exc), "a redirect must be to http:// or https://") from exc
-            raise InvalidURL(str(self._url), "use ws:// or wss://") from exc
+            raise
         transport = client_transport(ws)
         if transport is None:
             await ws.close()
@@ -303,11 +308,27 @@ class ConnectCall(Generic[In, Out]):
         self._running = asyncio.get_running_loop().create_task(running)
         return session
 
-    def _translate(self, exc: BaseException, body: bytes) -> ConnectError | None:
+    def _translate(
+        self, exc: BaseException, body: bytes, response: ClientResponse | None
+    ) -> ConnectError | None:
         """Return the `ConnectError` to raise from an exception; None to raise it unchanged."""
         where = _where(self._url)
-        if isinstance(exc, WSServerHandshakeError | ClientHttpProxyError):
-            refuser = where if isinstance(exc, WSServerHandshakeError) else "the proxy"
+        if isinstance(exc, RedirectClientError | TooManyRedirects):
+            if isinstance(exc, TooManyRedirects):
+                response = exc.history[-1]
+                message = f"{where} redirected {len(exc.history)} times"
+            else:
+                message = (
+                    f"{where} redirected to {_where(exc.args[0])!r}, but aiohttp only follows "
+                    "redirects to http:// and https://: connect to that address instead"
+                )
+            if response is not None:
+                return HandshakeError(message, response.status, response.headers, body)
+        # aiohttp's parser raises the same class for a response that it cannot parse.
+        elif isinstance(exc, ClientResponseError) and not isinstance(
+            exc.__cause__, HttpProcessingError
+        ):
+            refuser = "the proxy" if isinstance(exc, ClientHttpProxyError) else where
             message = f"{refuser} refused the WebSocket: HTTP status {exc.status}"
             message += _phrase(exc.status)
             return HandshakeError(message, exc.status, exc.headers or {}, body)

@@ -17,11 +17,35 @@ from aiohttp import (
     TCPConnector,
 )
 
-__all__ = ["SharedClientSession"]
+__all__ = ["RequestMonitor", "SharedClientSession"]
 
 # Limits for reading the body of a response that is not an upgrade.
 _MAX_BODY = 64 << 10  # bytes
 _BODY_TIMEOUT = 1.0  # seconds
+
+
+class RequestMonitor:
+    """A client middleware for one dial.
+
+    Attributes:
+        response: The latest response, if any.
+    """
+
+    response: ClientResponse | None = None
+
+    async def __call__(
+        self, request: ClientRequest, handler: Callable[[ClientRequest], Awaitable[ClientResponse]]
+    ) -> ClientResponse:
+        """Refuse a request that cannot succeed, and keep the response to any other."""
+        if request.proxy is not None and request.url.scheme == "ws":
+            # aiohttp would send "GET ws://..." to the proxy, which expects CONNECT.
+            raise ValueError(
+                "aiohttp cannot open a tunnel through an HTTP proxy for ws://, only for wss://. "
+                "Use wss://, or a session whose connector opens the tunnel, such as "
+                "aiohttp_socks.ProxyConnector"
+            )
+        self.response = await handler(request)
+        return self.response
 
 
 class SharedClientSession:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from aiohttp import (
+    ClientMiddlewareType,
     ClientResponse,
     ClientSession,
     ClientWebSocketResponse,
@@ -22,6 +23,7 @@ from aiohttp import (
     web,
 )
 from aiohttp.http import WebSocketReader, WebSocketWriter
+from yarl import URL
 
 __all__ = [
     "EarlyBytes",
@@ -38,7 +40,7 @@ __all__ = [
     "parser_limit",
     "redirect_frames",
     "why_not_push",
-    "with_push",
+    "ws_connect_of",
 ]
 
 WriteFrame = Callable[[bytes, int, int], None]
@@ -212,32 +214,70 @@ class PushClientSocket(ClientWebSocketResponse[Any]):
         pass
 
 
-class _WithPush:
-    """A user's `ClientSession`, except that its WebSockets are `PushClientSocket`s."""
+class _DialSession:
+    """A `ClientSession` for one dial: another class of WebSockets, and one more middleware.
 
-    _ws_response_class = PushClientSocket
+    Its requests do not raise for a status, whatever the session's `raise_for_status`.
+    """
 
-    def __init__(self, session: ClientSession) -> None:
+    def __init__(
+        self,
+        session: Any,
+        response_class: type[ClientWebSocketResponse[Any]],
+        middleware: ClientMiddlewareType,
+    ) -> None:
         self._session = session
+        self._ws_response_class = response_class
+        self._middleware = middleware
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)
 
+    def request(self, method: str, url: str | URL, **options: Any) -> Any:
+        """Request as the session does."""
+        middlewares = (*self._session._middlewares, self._middleware)
+        return self._session.request(
+            method, url, raise_for_status=False, middlewares=middlewares, **options
+        )
 
-def with_push(session: ClientSession) -> Callable[..., Any]:
-    """Return a `ws_connect` that creates WebSockets for the push path.
 
-    If the user has replaced `ws_connect` or the WebSocket class, return the user's `ws_connect`.
+def ws_connect_of(
+    session: ClientSession, middleware: ClientMiddlewareType, *, push: bool
+) -> Callable[..., Any]:
+    """Return a session's `ws_connect` with one more middleware, after the session's own.
+
+    If the user has replaced `ws_connect` or the WebSocket class, or this aiohttp has no such
+    hooks, return the session's own `ws_connect`.
+
+    Args:
+        session: The session of the user or of rxws.
+        middleware: Called with each request, also after a redirect.
+        push: Whether to create WebSockets for the push path.
     """
     users, original = cast(Any, session), cast(Any, ClientSession)
     users_class = cast(Any, type(session))
     if (
-        getattr(users.ws_connect, "__func__", None) is not original.ws_connect
+        not _session_has_hooks()
+        or getattr(users.ws_connect, "__func__", None) is not original.ws_connect
         or users_class._ws_connect is not original._ws_connect
         or users._ws_response_class is not ClientWebSocketResponse
     ):
         return cast(Callable[..., Any], users.ws_connect)
-    return functools.partial(original._ws_connect, _WithPush(session))
+    response_class = PushClientSocket if push else ClientWebSocketResponse
+    return functools.partial(
+        original._ws_connect, _DialSession(session, response_class, middleware)
+    )
+
+
+@functools.cache
+def _session_has_hooks() -> bool:
+    """Return whether `_DialSession` can replace a session."""
+    session = cast(Any, ClientSession)
+    try:
+        names = {*session._ws_connect.__code__.co_names, *session._request.__code__.co_names}
+    except AttributeError:
+        return False
+    return {"request", "_ws_response_class", "_middlewares"} <= names
 
 
 def early_bytes_of(ws: object) -> EarlyBytes | None:

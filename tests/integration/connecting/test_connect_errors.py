@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from reactivex import operators as ops
 
 import rxws
 from support.fixtures import Dial, Serve
@@ -307,3 +309,203 @@ async def test_an_invalid_address_is_named(url: str) -> None:
     with pytest.raises((ValueError, rxws.ConnectError)) as caught:
         await dial(url)
     assert url in str(caught.value)
+
+
+# --- sessions, redirects and proxies ------------------------------------------------------------
+
+
+async def raise_client_error(response: aiohttp.ClientResponse) -> None:
+    if not response.ok:
+        raise aiohttp.ClientResponseError(
+            response.request_info, response.history, status=response.status
+        )
+
+
+async def raise_own_error(response: aiohttp.ClientResponse) -> None:
+    raise LookupError(response.status)
+
+
+RAISE_FOR_STATUS: list[Any] = [True, raise_client_error, raise_own_error]
+
+
+@pytest.mark.usefixtures("read_path")
+@pytest.mark.promise("garbage")
+@pytest.mark.parametrize("raise_for_status", RAISE_FOR_STATUS)
+@pytest.mark.parametrize("status", [401, 503])
+async def test_a_refusal_does_not_depend_on_raise_for_status(
+    serve: Serve, raise_for_status: Any, status: int
+) -> None:
+    """A session with `raise_for_status` gets the same `HandshakeError` as any other."""
+    asked = 0
+
+    async def refuse(request: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        return web.Response(status=status, headers={"X-Why": "because"})
+
+    url = f"ws://127.0.0.1:{await serve(refuse)}/"
+    async with aiohttp.ClientSession(raise_for_status=raise_for_status) as session:
+        with pytest.raises(rxws.HandshakeError, match=f"status {status}") as caught:
+            await dial(url, session=session)
+        assert (caught.value.status, caught.value.headers["x-why"]) == (status, "because")
+        feed = rxws.connections(url, session=session, backoff=lambda: iter([0.0]))
+        with pytest.raises(rxws.HandshakeError) as caught:
+            await feed
+    assert asked == (3 if status == 503 else 2)
+
+
+@pytest.mark.usefixtures("read_path")
+@pytest.mark.parametrize("raise_for_status", RAISE_FOR_STATUS)
+async def test_a_session_that_raises_for_a_status_connects(
+    serve: Serve, raise_for_status: Any
+) -> None:
+    """A session with `raise_for_status` opens a connection."""
+
+    @rxws.websocket
+    def handler(conn: AnyConnection) -> None:
+        conn.incoming.subscribe(conn.outgoing)
+
+    url = f"ws://127.0.0.1:{await serve(handler)}/"
+    async with (
+        aiohttp.ClientSession(raise_for_status=raise_for_status) as session,
+        rxws.connect(url, session=session) as conn,
+    ):
+        conn.outgoing.on_next("hello")
+        assert await conn.incoming.pipe(ops.first()) == "hello"
+
+
+async def test_a_refusal_through_a_subclass_of_the_session(serve: Serve) -> None:
+    """A subclass with its own `ws_connect` gets a `HandshakeError` for a refusal, too."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # aiohttp warns about subclasses
+
+        class OwnSession(aiohttp.ClientSession):
+            def ws_connect(self, *args: Any, **options: Any) -> Any:
+                return super().ws_connect(*args, **options)
+
+    async def refuse(request: web.Request) -> web.Response:
+        return web.Response(status=401)
+
+    async def redirect(request: web.Request) -> web.Response:
+        raise web.HTTPFound("ws://elsewhere.invalid/")
+
+    async with OwnSession(raise_for_status=True) as session:
+        with pytest.raises(rxws.HandshakeError) as caught:
+            await dial(f"ws://127.0.0.1:{await serve(refuse)}/", session=session)
+        assert caught.value.status == 401
+        with pytest.raises(rxws.ConnectError, match=r"ws://elsewhere\.invalid/") as other:
+            await dial(f"ws://127.0.0.1:{await serve(redirect)}/", session=session)
+        assert isinstance(other.value.__cause__, ValueError)
+
+
+async def test_a_middleware_of_the_users_session_sees_each_request(serve: Serve) -> None:
+    """The session's own middlewares run, before the one of rxws."""
+    seen: list[tuple[str, int]] = []
+
+    async def middleware(request: aiohttp.ClientRequest, handler: Any) -> aiohttp.ClientResponse:
+        response: aiohttp.ClientResponse = await handler(request)
+        seen.append((request.url.path, response.status))
+        return response
+
+    async def redirect(request: web.Request) -> web.Response:
+        raise web.HTTPFound("/there")
+
+    app = web.Application()
+    app.router.add_get("/here", redirect)
+    app.router.add_get("/there", rxws.websocket(lambda conn: None))
+    rxws.setup(app)
+    url = f"ws://127.0.0.1:{await serve(app)}/here"
+    async with (
+        aiohttp.ClientSession(middlewares=[middleware]) as session,
+        rxws.connect(url, session=session) as conn,
+    ):
+        assert conn.handshake.url.path == "/there"
+    assert seen == [("/here", 302), ("/there", 101)]
+
+
+@pytest.mark.usefixtures("read_path")
+@pytest.mark.parametrize("given", [False, True], ids=["rxws's session", "the user's session"])
+@pytest.mark.parametrize(
+    ("status", "location", "named"),
+    [
+        (302, "ws://other.invalid/x?key=secret", "'ws://other.invalid/x'"),
+        (307, "wss://other.invalid/", "'wss://other.invalid/'"),
+        (301, "ftp://other.invalid/", "'ftp://other.invalid/'"),
+        (308, "http://", "'http://'"),
+        (302, "/again", "10 times"),
+    ],
+)
+async def test_a_redirect_that_cannot_be_followed(
+    serve: Serve, status: int, location: str, named: str, given: bool
+) -> None:
+    """A redirect that cannot be followed is a `HandshakeError` that names its target."""
+
+    async def redirect(request: web.Request) -> web.Response:
+        return web.Response(status=status, headers={"Location": location}, text="moved")
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", redirect)
+    url = f"ws://127.0.0.1:{await serve(app)}/"
+    async with aiohttp.ClientSession() as session:
+        options: dict[str, Any] = {"session": session} if given else {}
+        with pytest.raises(rxws.HandshakeError, match="redirected") as caught:
+            await dial(url, **options)
+        error = caught.value
+        assert (error.status, error.headers["Location"]) == (status, location)
+        assert named in str(error)
+        assert "secret" not in str(error)
+        assert error.body == (b"" if given else b"moved")
+        with pytest.raises(rxws.HandshakeError) as caught:
+            await rxws.connections(url, **options)
+        assert "returned False" in caught.value.__notes__[-1]
+
+
+@asynccontextmanager
+async def unused_proxy() -> AsyncIterator[str]:
+    """Yield the address of a proxy; at the end nobody may have connected to it."""
+    async with RawServer() as server:
+        yield f"http://127.0.0.1:{server.port}"
+        with pytest.raises(BlockingIOError):
+            server.sock.accept()
+
+
+@pytest.mark.usefixtures("read_path")
+@pytest.mark.parametrize("source", ["option", "option with a session", "session", "environment"])
+async def test_a_proxy_for_an_unencrypted_connection(
+    source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`ws://` through an HTTP proxy fails before dialing, and the error names the remedy."""
+    async with unused_proxy() as proxy:
+        options: dict[str, Any] = {}
+        if source == "session":
+            options["session"] = aiohttp.ClientSession(proxy=proxy)
+        elif source == "environment":
+            monkeypatch.setenv("ws_proxy", proxy)
+            options["session"] = aiohttp.ClientSession(trust_env=True)
+        else:
+            options["proxy"] = proxy
+            if source != "option":
+                options["session"] = aiohttp.ClientSession()
+        with pytest.raises(rxws.ConnectError, match=r"Use wss://, or a session") as caught:
+            await dial("ws://peer.invalid/", **options)
+        assert not isinstance(caught.value, rxws.HandshakeError)
+        with pytest.raises(rxws.ConnectError) as caught:
+            await rxws.connections("ws://peer.invalid/", **options)
+        assert "returned False" in caught.value.__notes__[-1]
+        if "session" in options:
+            await options["session"].close()
+
+
+@pytest.mark.parametrize("variable", ["wss_proxy", "https_proxy"])
+async def test_the_proxy_of_the_environment(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `trust_env=True` aiohttp uses `WSS_PROXY` for `wss://`, but not `HTTPS_PROXY`."""
+    refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
+    async with RawServer() as proxy, aiohttp.ClientSession(trust_env=True) as session:
+        monkeypatch.setenv(variable, f"http://127.0.0.1:{proxy.port}")
+        dialing = asyncio.create_task(dial("wss://peer.invalid/", session=session))
+        if variable == "wss_proxy":
+            peer = await proxy.accept(reply=refusal)
+            assert peer.head.line.startswith("CONNECT peer.invalid:443 ")
+        with pytest.raises(rxws.ConnectError) as caught:
+            await dialing
+        assert isinstance(caught.value, rxws.HandshakeError) == (variable == "wss_proxy")

@@ -613,14 +613,14 @@ async def test_a_refusal_by_a_proxy(status: str) -> None:
         assert status.startswith(str(error.status))
 
 
-async def test_a_connection_through_a_proxy() -> None:
-    """A connection through a forwarding proxy opens."""
+async def test_a_connection_through_a_forwarding_proxy() -> None:
+    """With an `http://` address, a connection through a forwarding proxy opens."""
     async with RawServer() as proxy:
         recorder = ConnectionsRecorder(
-            "ws://peer.invalid/x", proxy=f"http://127.0.0.1:{proxy.port}"
+            "http://peer.invalid/x", proxy=f"http://127.0.0.1:{proxy.port}"
         )
         peer = await proxy.accept()
-        assert peer.head.line.startswith("GET ws://peer.invalid/x ")
+        assert peer.head.line.startswith("GET http://peer.invalid/x ")
         await recorder.opened(1)
         recorder.subscription.dispose()
         await peer.answer_close()
