@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, Unpack, overl
 import aiohttp
 from aiohttp import (
     ClientHttpProxyError,
+    ClientProxyConnectionError,
     ClientResponse,
     ClientResponseError,
     ClientSession,
@@ -334,6 +335,9 @@ class ConnectCall(Generic[In, Out]):
             return HandshakeError(message, exc.status, exc.headers or {}, body)
         if isinstance(exc, TimeoutError):
             return ConnectError(f"{where}: no answer in open_timeout={self._open_timeout} s")
+        if isinstance(exc, ClientProxyConnectionError):
+            proxy = f"the proxy {exc.host}:{exc.port}"
+            return ConnectError(f"cannot connect to {proxy} for {where!r}: {_reason(exc)}")
         if isinstance(exc, aiohttp.ClientError | OSError | ValueError):  # ValueError: a bad URL
             return ConnectError(f"cannot connect to {where!r}: {_reason(exc)}")
         return None

@@ -16,6 +16,7 @@ from aiohttp import (
     ServerDisconnectedError,
     TCPConnector,
 )
+from yarl import URL
 
 __all__ = ["RequestMonitor", "SharedClientSession"]
 
@@ -37,15 +38,25 @@ class RequestMonitor:
         self, request: ClientRequest, handler: Callable[[ClientRequest], Awaitable[ClientResponse]]
     ) -> ClientResponse:
         """Refuse a request that cannot succeed, and keep the response to any other."""
-        if request.proxy is not None and request.url.scheme == "ws":
-            # aiohttp would send "GET ws://..." to the proxy, which expects CONNECT.
-            raise ValueError(
-                "aiohttp cannot open a tunnel through an HTTP proxy for ws://, only for wss://. "
-                "Use wss://, or a session whose connector opens the tunnel, such as "
-                "aiohttp_socks.ProxyConnector"
-            )
+        if request.proxy is not None:
+            _check_proxy(request.proxy, request.url)
         self.response = await handler(request)
         return self.response
+
+
+def _check_proxy(proxy: URL, url: URL) -> None:
+    """Raise `ValueError` if aiohttp would send a proxy what that does not understand."""
+    if proxy.scheme not in ("http", "https"):
+        raise ValueError(
+            f"aiohttp has no support for {proxy.scheme}:// proxies. Use an http:// proxy, or a "
+            "session with another connector, such as aiohttp_socks.ProxyConnector"
+        )
+    if url.scheme == "ws":  # aiohttp would send "GET ws://...", but proxies expect CONNECT
+        raise ValueError(
+            "aiohttp cannot open a tunnel through an HTTP proxy for ws://, only for wss://. "
+            "Use wss://, or a session whose connector opens the tunnel, such as "
+            "aiohttp_socks.ProxyConnector"
+        )
 
 
 class SharedClientSession:

@@ -81,13 +81,14 @@ class FailurePacing:
     def failed(self, cause: Exception, now: float) -> None:
         """Note that a subscription has failed."""
         self._failures += 1
-        self._failed_at, self._cause = now, cause
-        self._delay = self._next_delay() if self._failures > 1 else 0.0
+        self._failed_at, self._delay = now, 0.0
+        if self._failures > 1:
+            self._cause, self._delay = cause, self._next_delay()
 
     def reset(self) -> None:
         """Forget all failures: a connection was stable."""
         self._failures = 0
-        self._delays = None
+        self._delays = self._cause = None
 
     def wait(self, now: float) -> Waiting | None:
         """Return how long a new subscription has to wait; None if it may dial at once."""

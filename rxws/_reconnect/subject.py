@@ -39,6 +39,8 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
     one unsubscribes. If the connection is lost, the subject reconnects, as `connections` does.
     Subscribers receive the messages of all connections as one stream. When the subject gives up,
     that stream completes or fails; if you then subscribe again, the subject connects again.
+    If several subscriptions fail in a row, as with `ops.retry()`, the next one waits as long as
+    `backoff` says.
 
     `on_next` sends a message, or queues it until there is a connection. Each message is sent at
     most once: after a loss, only messages that were not yet written to the socket are sent on the

@@ -34,6 +34,9 @@ def reconnect(
     ends; a note on the error has the reason. Disposing it closes the open connection with 1000 and
     stops reconnecting.
 
+    `ops.retry()` has neither a backoff nor these rules. Above the result, it ignores why the result
+    failed; if several subscriptions fail in a row, the next one waits as long as `backoff` says.
+
     ```
     source    --c#   --X         ---c|     three subscriptions; # is 1006, X a ConnectError,
     reconnect --c------------------c|      | is 1000

@@ -496,6 +496,28 @@ async def test_a_proxy_for_an_unencrypted_connection(
             await options["session"].close()
 
 
+@pytest.mark.usefixtures("read_path")
+@pytest.mark.parametrize("scheme", ["socks5", "ftp"])
+async def test_a_proxy_that_does_not_speak_http(scheme: str) -> None:
+    """A proxy with another scheme than HTTP fails before dialing, and the error names it."""
+    async with unused_proxy() as proxy:
+        with pytest.raises(
+            rxws.ConnectError, match=f"no support for {scheme}:// proxies"
+        ) as caught:
+            await dial("wss://peer.invalid/", proxy=proxy.replace("http", scheme))
+        assert not rxws.backoff.is_retryable(caught.value)
+
+
+async def test_a_proxy_that_is_down() -> None:
+    """If a proxy refuses the TCP connection, the error blames the proxy; it is retried."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        with pytest.raises(rxws.ConnectError, match=f"to the proxy 127.0.0.1:{port} for") as caught:
+            await dial("wss://peer.invalid/", proxy=f"http://127.0.0.1:{port}")
+        assert rxws.backoff.is_retryable(caught.value)
+
+
 @pytest.mark.parametrize("variable", ["wss_proxy", "https_proxy"])
 async def test_the_proxy_of_the_environment(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With `trust_env=True` aiohttp uses `WSS_PROXY` for `wss://`, but not `HTTPS_PROXY`."""

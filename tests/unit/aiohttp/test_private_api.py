@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import os
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from aiohttp._websocket.reader import WebSocketDataQueue
 from aiohttp.http import WebSocketReader, WebSocketWriter
 
 import rxws
+from rxws._aiohttp.http_session import RequestMonitor
 from rxws._aiohttp.transport import private_api
 from rxws._aiohttp.transport.private_api import (
     EarlyBytes,
@@ -25,6 +27,7 @@ from rxws._aiohttp.transport.private_api import (
     PushClientSocket,
     early_bytes_of,
     why_not_push,
+    ws_connect_of,
 )
 from support import ROOT
 from support.fixtures import Dial, Serve
@@ -646,3 +649,23 @@ async def test_a_client_that_disconnects_before_the_101(
         assert [each.values for each in seen] == [["here"]]
     finally:
         sock.close()
+
+
+@pytest.mark.parametrize("lack", ["name", "function"])
+async def test_a_session_without_hooks_uses_its_own_ws_connect(
+    lack: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If aiohttp's session has changed, the session's public `ws_connect` is used as it is."""
+
+    def changed() -> None: ...
+
+    private_api._session_has_hooks.cache_clear()
+    monkeypatch.setattr(
+        ClientSession, "_ws_connect", changed if lack == "name" else functools.partial(changed)
+    )
+    async with ClientSession() as session:
+        assert ws_connect_of(session, RequestMonitor(), push=True) == session.ws_connect
+    monkeypatch.undo()
+    private_api._session_has_hooks.cache_clear()
+    async with ClientSession() as session:
+        assert ws_connect_of(session, RequestMonitor(), push=True) != session.ws_connect
