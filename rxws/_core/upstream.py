@@ -96,10 +96,9 @@ class UpstreamMembers:
 
     def enter(self, observer: ObserverBase[Any]) -> None:
         """Add the flow to the active collections until the observer leaves."""
-        if collections := collectors():
-            self._of[observer] = collections
-            for upstreams in collections:
-                upstreams.add(self._flow)
+        collections = self._of[observer] = collectors()
+        for upstreams in collections:
+            upstreams.add(self._flow)
 
     def leave(self, observer: ObserverBase[Any]) -> None:
         for upstreams in self._of.pop(observer, ()):

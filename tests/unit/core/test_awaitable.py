@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 import weakref
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -90,32 +91,80 @@ async def test_a_message_that_a_cancelled_await_did_not_return_is_kept(when: str
     assert virtual.dropped == {}
 
 
-@pytest.mark.promise("timeout")
-async def test_messages_survive_time_outs_in_a_loop() -> None:
-    """A loop of awaits with a time-out, most of which expire, gets each message once, in order."""
-    count = 25
+COUNT = 25
 
-    async def handler(conn: rxws.Connection[str, str]) -> None:
-        for number in range(count):
-            await asyncio.sleep(0.002)
-            conn.outgoing.on_next(str(number))
 
+async def send_slowly(conn: rxws.Connection[str, str]) -> None:
+    for number in range(COUNT):
+        await asyncio.sleep(0.002)
+        conn.outgoing.on_next(str(number))
+
+
+async def receive_impatiently(conn: rxws.Connection[str, str]) -> list[str]:
+    """Receive all messages by awaits most of which time out."""
     got: list[str] = []
-    async with (
-        serve(handler, codec=rxws.codecs.text) as server,
-        rxws.connect(server.url, codec=rxws.codecs.text) as conn,
-        asyncio.timeout(PATIENCE),
-    ):
-        turn = 0
-        while len(got) < count:
-            turn += 1
-            try:
-                async with asyncio.timeout(0 if turn % 2 else 0.001):
-                    got.append(await conn.incoming.pipe(ops.first()))
-            except TimeoutError:
-                await asyncio.sleep(0.003)
+    turn = 0
+    while len(got) < COUNT:
+        turn += 1
+        try:
+            async with asyncio.timeout(0 if turn % 2 else 0.001):
+                got.append(await conn.incoming.pipe(ops.first()))
+        except TimeoutError:
+            await asyncio.sleep(0.003)
+    return got
+
+
+async def receive_by_impatient_loops(conn: rxws.Connection[str, str]) -> list[str]:
+    """Receive all messages by loops that time out, and that are left after each message."""
+    got: list[str] = []
+    kept: list[Any] = []
+    while len(got) < COUNT:
+        try:
+            async with asyncio.timeout(0.001 + len(got) % 3 / 1000):
+                kept.append(rxws.iterate(conn.incoming))
+                async for message in kept[-1]:
+                    got.append(message)
+                    if len(got) % 2:
+                        break
+        except TimeoutError:
+            await asyncio.sleep(0.001)
+    return got
+
+
+@pytest.mark.promise("timeout")
+@pytest.mark.usefixtures("read_path")
+@pytest.mark.parametrize("end", ["server", "client"])
+@pytest.mark.parametrize("receive", [receive_impatiently, receive_by_impatient_loops])
+async def test_messages_survive_time_outs_in_a_loop(
+    end: str, receive: Callable[[rxws.Connection[str, str]], Awaitable[list[str]]]
+) -> None:
+    """Awaits and loops with a time-out, most of which expire, get each message once, in order."""
+    result: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
+
+    async def receiver(conn: rxws.Connection[str, str]) -> None:
+        got = await receive(conn)
         assert conn.flow.stats.dropped == {}
-    assert got == [str(number) for number in range(count)]
+        result.set_result(got)
+
+    async with (
+        asyncio.timeout(PATIENCE),
+        serve(receiver if end == "server" else send_slowly, codec=rxws.codecs.text) as server,
+        rxws.connect(server.url, codec=rxws.codecs.text) as conn,
+    ):
+        await (send_slowly if end == "server" else receiver)(conn)
+        assert await result == [str(number) for number in range(COUNT)]
+
+
+async def test_the_end_from_a_thread_after_the_cancellation_is_ignored() -> None:
+    """If a thread ends the Observable while the `await` is cancelled, nothing happens."""
+    source: Subject[str] = Subject()
+    task = await awaiting(awaitable(source))
+    thread = threading.Thread(target=source.on_completed)
+    thread.start()
+    thread.join()
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
 
 
 async def test_a_message_that_another_subscriber_got_is_not_kept() -> None:

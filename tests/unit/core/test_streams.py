@@ -11,7 +11,8 @@ from reactivex import Observer
 from reactivex import operators as ops
 
 from rxws._core import streams
-from rxws._core.streams import Dispatcher, ReplayStream, Stream
+from rxws._core.streams import Dispatcher, ReplayStream, RestartableStream, Stream
+from rxws._core.upstream import Upstreams, collect_upstreams
 from support.callbacks import raising
 from support.subscriber import Subscriber
 
@@ -359,3 +360,12 @@ def test_subscribing_within_a_notification_replays_the_value_once() -> None:
     recorded.stream.emit(1)
     recorded.stream.emit(2)
     assert came[0].notifications == [1, 2]
+
+
+def test_a_stream_without_a_connection_is_not_collected_upstream() -> None:
+    """A stream that comes from no connection adds nothing to the connections upstream."""
+    stream: RestartableStream[int] = RestartableStream(Dispatcher(), print, lambda: None)
+    upstreams = Upstreams()
+    with collect_upstreams(upstreams):
+        stream.subscribe()
+    assert list(upstreams) == []

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import reactivex as rx
 from reactivex import operators as ops
+from reactivex.scheduler import ImmediateScheduler
 from reactivex.subject import Subject
 
 import rxws
@@ -410,6 +411,27 @@ async def test_the_iterator_is_an_async_generator() -> None:
     with pytest.raises(StopAsyncIteration):
         await anext(values)
     aiter(rxws.iterate(rx.of(1)))  # a loop that never begins
+
+
+async def test_values_within_subscribe_are_yielded() -> None:
+    """Values that an Observable emits within `subscribe` are yielded."""
+    observable = rx.from_list([1, 2, 3], scheduler=ImmediateScheduler())
+    assert [value async for value in iterate(observable)] == [1, 2, 3]
+
+
+async def test_a_message_that_an_operator_drops_is_not_put_back() -> None:
+    """A message that an operator has dropped is not delivered to the next subscriber."""
+    virtual = VirtualSession()
+    values = iterate(virtual.conn.incoming.pipe(ops.filter(lambda message: message != "a")))
+    waiting = asyncio.ensure_future(anext(values))
+    await asyncio.sleep(0)
+    virtual.peer.message("a", "b")
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    await values.aclose()
+    seen = virtual.watch(virtual.conn.incoming)
+    virtual.settle()
+    assert seen.values == ["b"]
 
 
 async def test_two_tasks_cannot_wait_for_the_next_value() -> None:

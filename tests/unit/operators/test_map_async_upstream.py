@@ -15,6 +15,7 @@ from reactivex.subject import Subject
 
 import rxws
 from rxws._core.loop_scheduler import LoopScheduler
+from rxws._core.upstream import Upstreams, collect_upstreams
 from rxws.operators import map_async
 from rxws.testing.clock import Clock
 from support.fixtures import Serve
@@ -372,3 +373,27 @@ async def test_on_a_server_a_burst_is_answered_in_order(serve: Serve) -> None:
         await peer.send_str("last")
         await receive_text(peer)
         await peer.close(code=1000)
+
+
+async def test_a_connection_that_has_left_is_no_longer_upstream() -> None:
+    """A connection that a chain subscribes to again and again is listed once, and then removed."""
+    virtual, calls = VirtualSession(watch=True), ManualCalls()
+    chain = rx.interval(0.0005).pipe(
+        ops.take(200),
+        ops.flat_map(lambda _: virtual.conn.incoming.pipe(ops.first())),
+        map_async(calls, max_concurrent=1000),
+    )
+    upstreams = Upstreams()
+    with collect_upstreams(upstreams):  # as `map_async` does
+        out = subscribed(chain)
+    listed: set[int] = set()
+    while not virtual.stats.received_messages >= 200:
+        virtual.peer.message("a")
+        await settle(virtual)
+        listed.add(len(upstreams))
+        await asyncio.sleep(0.0005)
+    assert listed == {0, 1}
+    assert len(upstreams) == 0
+    out.subscription.dispose()
+    await settle(virtual)
+    assert not is_paused(virtual)
