@@ -387,15 +387,17 @@ async def test_a_refusal_through_a_subclass_of_the_session(serve: Serve) -> None
         return web.Response(status=401)
 
     async def redirect(request: web.Request) -> web.Response:
-        raise web.HTTPFound("ws://elsewhere.invalid/")
+        return web.Response(status=302, headers={"Location": request.query["to"]})
 
     async with OwnSession(raise_for_status=True) as session:
         with pytest.raises(rxws.HandshakeError) as caught:
             await dial(f"ws://127.0.0.1:{await serve(refuse)}/", session=session)
         assert caught.value.status == 401
-        with pytest.raises(rxws.ConnectError, match=r"ws://elsewhere\.invalid/") as other:
-            await dial(f"ws://127.0.0.1:{await serve(redirect)}/", session=session)
-        assert isinstance(other.value.__cause__, ValueError)
+        port = await serve(redirect)
+        for target in ("ws://elsewhere.invalid/", "http://"):
+            with pytest.raises(rxws.ConnectError, match=target) as other:
+                await dial(f"ws://127.0.0.1:{port}/?to={target}", session=session)
+            assert isinstance(other.value.__cause__, ValueError)
 
 
 async def test_a_middleware_of_the_users_session_sees_each_request(serve: Serve) -> None:

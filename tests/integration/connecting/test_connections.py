@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -490,6 +491,49 @@ async def test_retry_above_a_lost_connection_leaves_the_loop_running(serve: Serv
     assert asyncio.get_running_loop().time() - began < 2.0
     for subscription in [late, *subscriptions]:
         subscription.dispose()
+
+
+async def ask_first(connection: AnyConnection) -> None:
+    with suppress(rxws.ConnectionClosed):
+        await connection.incoming.pipe(ops.first())
+
+
+async def ask_iterate(connection: AnyConnection) -> None:
+    with suppress(rxws.ConnectionClosed):
+        async for _ in rxws.iterate(connection.incoming):
+            pass
+
+
+async def ask_closed(connection: AnyConnection) -> None:
+    await connection.closed
+
+
+@pytest.mark.promise("replay")
+@pytest.mark.parametrize("ask", [ask_first, ask_iterate, ask_closed])
+async def test_an_endless_loop_after_the_end_leaves_the_loop_running(
+    ask: Callable[[AnyConnection], Awaitable[None]],
+) -> None:
+    """A coroutine that awaits an ended stream in an endless loop does not block other tasks."""
+    asked = 0
+
+    async def ask_for_ever(connection: AnyConnection) -> None:
+        nonlocal asked
+        while True:
+            asked += 1
+            await ask(connection)
+
+    async with RawServer() as server:
+        accepting = asyncio.create_task(server.accept())
+        connection = await rxws.connect(server.url)
+        await (await accepting).rst()
+        connection.incoming.subscribe(on_error=_ignore)
+        await connection.closed
+        task = asyncio.create_task(ask_for_ever(connection))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+    assert 50 <= asked <= 100
 
 
 # --- the HTTP client ------------------------------------------------------------------------------
