@@ -104,6 +104,7 @@ PROMISES: dict[str, dict[str, str]] = {
         "runs-on": "A view leaves no task or timer running after you stop it or its stream ends.",
         "shown": "A notebook never executes received data that it shows.",
         "bounded": "However long a stream is, its diagram and its table stay small.",
+        "large": "However large its values are, drawing them does not block the event loop.",
     },
 }
 

@@ -12,6 +12,7 @@ from reactivex.abc import SchedulerBase
 from rxws._core.connection import Close
 from rxws._core.schedulers import seconds_of
 
+from .diagram.tooltips import Texts
 from .jsonl import Direction, Event
 from .snapshot import IMMUTABLE, Snapshots
 
@@ -64,6 +65,7 @@ class Lane:
         dir: `"in"` or `"out"` for a connection's messages, otherwise None.
         detail: Text that a diagram shows below the name.
         dropped: Number of older events that are no longer kept.
+        texts: The texts of the events in a diagram.
         passing: While a tap passes a value on: that value, in a tuple. Otherwise None.
     """
 
@@ -77,6 +79,7 @@ class Lane:
         "dropped",
         "name",
         "passing",
+        "texts",
     )
 
     def __init__(self, clock: RecordingClock, name: str, keep: int) -> None:
@@ -85,6 +88,7 @@ class Lane:
         self.detail = ""
         self.dropped = 0
         self.passing: tuple[Any] | None = None
+        self.texts = Texts()
         self._clock = clock
         self._keep = keep
         self._entries: deque[LaneEntry] = deque(maxlen=keep)

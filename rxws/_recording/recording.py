@@ -291,7 +291,7 @@ class Recording:
         closed = self.lanes.get("closed")
         ends = [each for each in closed.entries if isinstance(each.data, Close)] if closed else []
         tracks = tuple(
-            Track(lane.name, lane.detail, lane.dir, lane.entries, lane.dropped)
+            Track(lane.name, lane.detail, lane.dir, lane.entries, lane.dropped, lane.texts)
             for lane in sorted(self.lanes.values(), key=lambda lane: _POSITIONS.get(lane.name, 1))
             if not _is_hidden(lane)
         )

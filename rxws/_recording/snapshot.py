@@ -61,7 +61,7 @@ class Snapshots:
             return self._copy_items(value, kind, memo)
         if kind in self._not_copied or not _is_data(value, kind):
             return value
-        if memo.limit is not None and _array_bytes(value) > _MAX_BYTES:
+        if memo.limit is not None and _is_large(value, memo.limit):
             raise _TooLargeError
         try:
             copied = copy.deepcopy(value, memo)
@@ -122,9 +122,9 @@ def _is_data(value: Any, kind: type[Any]) -> bool:
     )
 
 
-def _array_bytes(value: Any) -> int:
-    """Return the size of an array or a table of NumPy, pandas or a similar library, else 0."""
-    size: Any = getattr(value, "nbytes", None)
-    if size is None and hasattr(value, "shape"):
-        size = 8 * getattr(value, "size", 0)
-    return size if isinstance(size, int) else 0
+def _is_large(value: Any, max_items: int) -> bool:
+    """Whether a value is large, without looking at its items; arrays may have more of them."""
+    if hasattr(value, "shape"):  # an array or a table of NumPy, pandas or a similar library
+        size: Any = getattr(value, "nbytes", None) or 8 * getattr(value, "size", 0)
+        return isinstance(size, int) and size > _MAX_BYTES
+    return hasattr(kind_of(value), "__len__") and len(value) > max_items

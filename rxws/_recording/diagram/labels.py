@@ -7,22 +7,28 @@ import enum
 import json
 import math
 import re
+import time
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
+from types import WrapperDescriptorType
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 from reactivex.notification import OnCompleted, OnError, OnNext
 
 from rxws._core.connection import Close
 from rxws._core.errors import ConnectionClosed
 
-__all__ = ["CONTROL", "cells", "cut", "escape", "full", "kind_of", "number", "plain", "short"]
-__all__ += ["safe_repr", "with_codes"]
+__all__ = ["CONTROL", "array_label", "brackets", "cells", "cut", "escape", "fields_of", "kind_of"]
+__all__ += ["number", "own_repr", "plain", "short", "with_codes"]
 
-_MAX_TEXT = 300  # characters of a tooltip
+_MAX_TEXT = 300  # characters of a repr
 _MAX_ITEMS = 8  # items of a container that are shown
 _MAX_DEPTH = 3
+_MAX_SIZED = 1000  # items of a value of a type written in C, whose repr would list all of them
+_SLOW = 0.003  # seconds of CPU time that a repr may take
+_TRIES = 2  # a garbage collection may slow down one repr, but hardly two
 _MAX_JSON = 2048  # characters: longer text is not parsed as JSON
 _TIMES = "\N{MULTIPLICATION SIGN}"
 _DIGITS = 6  # digits of whole numbers that are shown in full
@@ -52,19 +58,6 @@ def short(value: object, limit: int = 24) -> str:
         return cut(type(value).__name__, limit)
 
 
-def full(value: object) -> str:
-    """Return the text of a value's tooltip: one line, bounded in length.
-
-    Examples:
-        >>> full({"i": 0, "name": "a"}), full(range(1000))
-        ("{'i': 0, 'name': 'a'}", 'range(0, 1000)')
-    """
-    try:
-        return cut(plain(_full(value, 0)), _MAX_TEXT)
-    except Exception:  # the methods of a user's value may raise anything
-        return f"<{type(value).__name__}>"
-
-
 def plain(text: str) -> str:
     r"""Replace control characters, and characters that hide or reorder text, by visible signs.
 
@@ -92,14 +85,6 @@ def with_codes(text: str, keep: str = "") -> str:
         return _SIGNS.get(character, escaped)
 
     return text if text.isprintable() else _INVISIBLE.sub(code, text)
-
-
-def safe_repr(value: object, form: Callable[[Any], str] = repr) -> str:
-    """Return the `repr` or `str` of a value, or a substitute if that raises."""
-    try:
-        return form(value)
-    except Exception as exc:  # the methods of a user's value may raise anything
-        return f"<{type(value).__name__}: its {form.__name__} raised {type(exc).__name__}>"
 
 
 def escape(text: str) -> str:
@@ -180,7 +165,7 @@ def _short(value: Any, depth: int, limit: int) -> str:
         return text
     if depth >= _MAX_DEPTH:
         return "…"
-    fields = _fields(value)
+    fields = fields_of(value)
     if fields is not None:
         inside = " ".join(
             f"{_short(key, depth + 1, limit)}:{_short(item, depth + 1, limit)}"
@@ -188,13 +173,13 @@ def _short(value: Any, depth: int, limit: int) -> str:
         )
         return f"{{{inside}}}" if depth or not inside else inside
     if issubclass(kind, (list, tuple, set, frozenset)):
-        around = _brackets(value)
+        around = brackets(value)
         if len(value) <= _MAX_ITEMS:
             inside = " ".join(_short(item, depth + 1, limit) for item in value)
             if cells(inside) + 2 <= limit:
                 return f"{around[0]}{inside}{around[1]}"
         return f"{around[0]}{len(value)}{around[1]}"
-    return repr(value)[:_MAX_TEXT]
+    return own_repr(value, _MAX_TEXT)
 
 
 def _text(value: str, depth: int, limit: int) -> str:
@@ -225,7 +210,7 @@ def _scalar(value: Any) -> str | None:
         return kind.__name__
     if issubclass(kind, type):
         return str(value.__name__)
-    return _notification(value) or _array(value)
+    return _notification(value) or array_label(value)
 
 
 def _binary(start: bytes, length: int) -> str:
@@ -243,18 +228,19 @@ def _notification(value: Any) -> str | None:
     return "completed" if issubclass(kind, OnCompleted) else None
 
 
-def _array(value: Any) -> str | None:
-    """Return the label of an array or number of NumPy or a similar library, or None."""
+def array_label(value: Any) -> str | None:
+    """Return the label of an array, number or table of NumPy, pandas or such, or None."""
     kind = kind_of(value)
-    if not hasattr(kind, "shape") or not hasattr(kind, "dtype"):
+    if not hasattr(kind, "shape") or not (hasattr(kind, "dtype") or hasattr(kind, "columns")):
         return None
     shape: tuple[int, ...] = value.shape
     if not shape:
         return _scalar(value.item()) or str(value)
-    return f"{_TIMES.join(map(str, shape))} {value.dtype}"
+    dtype = value.dtype if hasattr(kind, "dtype") else kind.__name__
+    return f"{_TIMES.join(map(str, shape))} {dtype}"
 
 
-def _fields(value: Any) -> Iterable[tuple[Any, Any]] | None:
+def fields_of(value: Any) -> Iterable[tuple[Any, Any]] | None:
     """Return the names and values of a mapping's or record's fields, or None."""
     kind = kind_of(value)
     if issubclass(kind, Mapping):
@@ -264,48 +250,32 @@ def _fields(value: Any) -> Iterable[tuple[Any, Any]] | None:
         names = [each.name for each in dataclasses.fields(kind)]
     else:  # named tuples and msgspec's structs
         names = getattr(kind, "_fields", None) or getattr(kind, "__struct_fields__", None)
-    return None if names is None else [(name, getattr(value, name)) for name in names]
+    return None if names is None else ((name, getattr(value, name)) for name in names)
 
 
-# --- texts ----------------------------------------------------------------------------------------
+def own_repr(value: Any, limit: int, form: Callable[[Any], str] = repr) -> str:
+    """Return the start of the `repr` or `str` that a type defines, unless that takes long.
 
-
-def _full(value: Any, depth: int) -> str:
+    A call cannot be interrupted, so the values of a type that was slow twice get a short text.
+    """
     kind = kind_of(value)
-    if issubclass(kind, str) and kind.__repr__ is str.__repr__:
-        return repr(value[:_MAX_TEXT]) if depth else value[: _MAX_TEXT + 1] or "''"
-    if issubclass(kind, int) and not issubclass(kind, (bool, enum.Enum)):
-        return repr(value) if value.bit_length() < 256 else number(value)
-    if issubclass(kind, (bytes, bytearray)):
-        more = f"… {len(value)} bytes" if len(value) > 64 else ""
-        return f"{bytes(value[:64])!r}{more}"
-    if issubclass(kind, BaseException):
-        message = plain(str(value))
-        return f"{kind.__name__}: {message}" if message else kind.__name__
-    if kind in (dict, list, tuple, set, frozenset):
-        return _items(value, depth)
-    return repr(value)[: _MAX_TEXT + 1]
+    if form is repr and isinstance(kind.__repr__, WrapperDescriptorType):
+        length = len(value) if hasattr(kind, "__len__") else 0
+        if length > _MAX_SIZED and kind is not range:  # such as array.array or a view of a dict
+            return f"<{kind.__name__} of {length} items>"
+    if _slow.get(kind, 0) >= _TRIES:
+        return f"<{kind.__name__}: its {form.__name__} is slow>"
+    began = time.thread_time()
+    text = form(value)
+    if time.thread_time() - began > _SLOW and kind.__module__ != "builtins":
+        _slow[kind] = _slow.get(kind, 0) + 1
+    return text[: limit + 1]
 
 
-def _items(value: Any, depth: int) -> str:
-    kind = kind_of(value)
-    if depth >= _MAX_DEPTH:
-        return "…"
-    if issubclass(kind, dict):
-        items = [
-            f"{_full(key, depth + 1)}: {_full(item, depth + 1)}"
-            for key, item in islice(value.items(), _MAX_ITEMS)
-        ]
-    else:
-        items = [_full(item, depth + 1) for item in islice(value, _MAX_ITEMS)]
-    if len(value) > _MAX_ITEMS:
-        items.append(f"… {len(value)} items")
-    comma = "," if issubclass(kind, tuple) and len(items) == 1 else ""
-    around = _brackets(value)
-    return f"{around[0]}{', '.join(items)}{comma}{around[1]}"
+_slow: WeakKeyDictionary[type[Any], int] = WeakKeyDictionary()
 
 
-def _brackets(value: Any) -> str:
+def brackets(value: Any) -> str:
     kind = kind_of(value)
     return "[]" if issubclass(kind, list) else "()" if issubclass(kind, tuple) else "{}"
 

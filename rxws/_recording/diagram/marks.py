@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from .labels import cells, escape, short
+from .labels import cells, escape
 from .model import Mark
 from .plots import bars, numbers_of, sparkline
 from .scale import Drawn, TimeScale, group_tooltip, tooltip
+from .tooltips import Texts
 from .visible import VisibleTrack
 
 __all__ = ["CHAR", "draw"]
@@ -24,32 +25,32 @@ _NEAR = {"dots": 3.0, "crosses": 8.0}  # pixels: marks that are closer become on
 
 def draw(track: VisibleTrack, scale: TimeScale, y: float) -> Drawn:
     """Draw the values of a lane, whose middle is at `y`, in the most detailed form that fits."""
-    values, width = track.values, scale.right - scale.left
+    values, width, texts = track.values, scale.right - scale.left, track.track.texts
     if not values:
         return Drawn("none", [])
     if len(values) <= width / 8:
         if track.only_errors:
             return _dots(track, scale, y, "crosses")
-        return _inside(values, scale, y) or _dots(track, scale, y, "dots")
+        return _inside(values, scale, y, texts) or _dots(track, scale, y, "dots")
     if not track.only_errors and (numbers := numbers_of(values)) is not None:
-        return sparkline(values, numbers, scale, y)
-    return bars(values, scale, y)
+        return sparkline(values, numbers, scale, y, texts)
+    return bars(values, scale, y, texts)
 
 
 # --- circles and pills: the value inside ----------------------------------------------------------
 
 
-def _inside(values: Sequence[Mark], scale: TimeScale, y: float) -> Drawn | None:
+def _inside(values: Sequence[Mark], scale: TimeScale, y: float, texts: Texts) -> Drawn | None:
     places = [scale.x(mark.t) for mark in values]
     nearest = min((right - left for left, right in pairwise(places)), default=math.inf)
     if nearest < 2 * _ROUND[-1][0] * 0.9:
         return None
-    labels = [short(mark.data, _PILL + 1) for mark in values]
+    labels = [texts.short(mark, _PILL + 1) for mark in values]
     sizes = [cells(label) for label in labels]
     if max(sizes) <= 3:
         for radius, kind in _ROUND:
             if nearest >= 2 * radius * 0.9 and (radius > 10 or max(sizes) <= 2):
-                return _circles(values, labels, places, y, (radius, kind))
+                return _circles(values, labels, places, y, (radius, kind), texts)
     if max(sizes) > _PILL or any(label.endswith("…") for label in labels):
         return None  # labels above dots have more room
     widths = [max(24.0, size * CHAR + 14) for size in sizes]
@@ -60,8 +61,9 @@ def _inside(values: Sequence[Mark], scale: TimeScale, y: float) -> Drawn | None:
     if any(lefts[i] + widths[i] + 1 > lefts[i + 1] for i in range(len(lefts) - 1)):
         return None
     parts = [
-        f'<g>{tooltip(mark)}<rect class="m" x="{left:.1f}" y="{y - 11:g}" width="{width:.1f}" '
-        f'height="22" rx="11"/><text class="p" x="{left + width / 2:.1f}" y="{y + 3.5:g}">'
+        f'<g>{tooltip(mark, texts)}<rect class="m" x="{left:.1f}" y="{y - 11:g}" '
+        f'width="{width:.1f}" height="22" rx="11"/>'
+        f'<text class="p" x="{left + width / 2:.1f}" y="{y + 3.5:g}">'
         f"{escape(label)}</text></g>"
         for mark, label, left, width in zip(values, labels, lefts, widths, strict=True)
     ]
@@ -74,10 +76,11 @@ def _circles(
     places: list[float],
     y: float,
     size: tuple[float, str],
+    texts: Texts,
 ) -> Drawn:
     radius, kind = size
     parts = [
-        f'<g>{tooltip(mark)}<circle class="m" cx="{x:.1f}" cy="{y:g}" r="{radius:g}"/>'
+        f'<g>{tooltip(mark, texts)}<circle class="m" cx="{x:.1f}" cy="{y:g}" r="{radius:g}"/>'
         f'<text class="{kind}{" t" if cells(label) > 2 else ""}" x="{x:.1f}" y="{y + 4:g}">'
         f"{escape(label)}</text></g>"
         for mark, label, x in zip(values, labels, places, strict=True)
@@ -89,6 +92,7 @@ def _circles(
 
 
 def _dots(track: VisibleTrack, scale: TimeScale, y: float, form: str) -> Drawn:
+    texts = track.track.texts
     groups: list[tuple[float, list[Mark]]] = []
     for mark in track.values:
         x = scale.x(mark.t)
@@ -99,14 +103,18 @@ def _dots(track: VisibleTrack, scale: TimeScale, y: float, form: str) -> Drawn:
     right = groups[-1][0] + 6
     # Labels must not touch the bar at the end.
     limit = scale.right if track.last is None else max(scale.x(track.last.t), right + 4) - 4
-    labels = _labels(groups, scale.left, min(limit, scale.right))
+    labels = _labels(groups, scale.left, min(limit, scale.right), texts)
     parts: list[str] = []
     for (x, marks), label in zip(groups, labels, strict=True):
         if form == "dots":
             shape = f'<circle class="m" cx="{x:.1f}" cy="{y:g}" r="{5 if len(marks) == 1 else 6}"/>'
         else:
             shape = f'<path class="x f" d="{_cross(x, y, 4)}"/>'
-        title = tooltip(marks[0]) if len(marks) == 1 else f"<title>{group_tooltip(marks)}</title>"
+        title = (
+            tooltip(marks[0], texts)
+            if len(marks) == 1
+            else f"<title>{group_tooltip(marks, texts)}</title>"
+        )
         parts.append(f"<g>{title}{shape}{_label(label, y) if label else ''}</g>")
     return Drawn(form, parts, right)
 
@@ -121,23 +129,23 @@ def _cross(x: float, y: float, size: float) -> str:
 
 
 def _labels(
-    groups: list[tuple[float, list[Mark]]], left: float, right: float
+    groups: list[tuple[float, list[Mark]]], left: float, right: float, texts: Texts
 ) -> Sequence[tuple[str, float] | None]:
     """Return the label above each dot and its position, or None if there is no room for it."""
     placed: list[tuple[str, float] | None] = []
     for limit in _LABELS:
-        placed = list(_place(groups, left, right, limit))
+        placed = list(_place(groups, left, right, limit, texts))
         if None not in placed:
             break
     return placed
 
 
 def _place(
-    groups: list[tuple[float, list[Mark]]], left: float, right: float, limit: int
+    groups: list[tuple[float, list[Mark]]], left: float, right: float, limit: int, texts: Texts
 ) -> Iterator[tuple[str, float] | None]:
     free = left
     for x, marks in groups:
-        text = short(marks[0].data, limit) if len(marks) == 1 else f"{_TIMES}{len(marks)}"
+        text = texts.short(marks[0], limit) if len(marks) == 1 else f"{_TIMES}{len(marks)}"
         width = cells(text) * CHAR * 0.95
         middle = min(max(x, left + width / 2), right - width / 2)
         if middle - width / 2 < free - 0.01:

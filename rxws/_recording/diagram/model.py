@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from rxws._core.connection import Close
+
+from .tooltips import Texts
 
 __all__ = ["Diagram", "Mark", "Track"]
 
@@ -31,6 +33,7 @@ class Track:
     dir: Literal["in", "out"] | None = None  # the direction of a connection's messages
     marks: Sequence[Mark] = ()  # ordered by time
     dropped: int = 0  # number of older events that are no longer kept
+    texts: Texts = field(default_factory=Texts, compare=False)  # of the marks, for the next drawing
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from .axis import duration, nice, rate
 from .labels import kind_of, number
 from .model import Mark
 from .scale import BOTTOM, TOP, Drawn, TimeScale, group_tooltip
+from .tooltips import Texts
 
 __all__ = ["bars", "numbers_of", "sparkline"]
 
@@ -59,14 +60,17 @@ def _buckets(
     return size, parts()
 
 
-def _tooltip_areas(values: Sequence[Mark], scale: TimeScale, y: float) -> Iterator[str]:
+def _tooltip_areas(
+    values: Sequence[Mark], scale: TimeScale, y: float, texts: Texts
+) -> Iterator[str]:
     """Yield invisible rectangles that have the tooltips of a sparkline."""
     size, buckets = _buckets(values, scale)
     for start, first, stop in buckets:
         left, right = _extent(start, size, scale)
+        title = group_tooltip(values[first:stop], texts)
         yield (
             f'<rect class="h" x="{left:.1f}" y="{y + TOP:g}" width="{right - left:.1f}" '
-            f'height="{BOTTOM - TOP:g}"><title>{group_tooltip(values[first:stop])}</title></rect>'
+            f'height="{BOTTOM - TOP:g}"><title>{title}</title></rect>'
         )
 
 
@@ -75,7 +79,7 @@ def _extent(start: float, size: float, scale: TimeScale) -> tuple[float, float]:
     return max(left, scale.left), min(max(right, left + 1), scale.right)
 
 
-def bars(values: Sequence[Mark], scale: TimeScale, y: float) -> Drawn:
+def bars(values: Sequence[Mark], scale: TimeScale, y: float, texts: Texts) -> Drawn:
     """Draw a bar for each bucket of time; its height is the number of values."""
     size, buckets = _buckets(values, scale)
     counted = list(buckets)
@@ -89,7 +93,7 @@ def bars(values: Sequence[Mark], scale: TimeScale, y: float) -> Drawn:
         parts.append(
             f'<rect class="b" x="{left:.1f}" y="{y + BOTTOM - height:.1f}" '
             f'width="{right - left - gap:.1f}" height="{height:.1f}" rx="1.5">'
-            f"<title>{group_tooltip(values[first:stop])}</title></rect>"
+            f"<title>{group_tooltip(values[first:stop], texts)}</title></rect>"
         )
     return Drawn(
         "bars",
@@ -101,7 +105,9 @@ def bars(values: Sequence[Mark], scale: TimeScale, y: float) -> Drawn:
     )
 
 
-def sparkline(values: Sequence[Mark], numbers: list[float], scale: TimeScale, y: float) -> Drawn:
+def sparkline(
+    values: Sequence[Mark], numbers: list[float], scale: TimeScale, y: float, texts: Texts
+) -> Drawn:
     """Draw numbers as a line that has gaps where they are not finite."""
     finite = [value for value in numbers if math.isfinite(value)]
     low, high = (min(finite), max(finite)) if finite else (0.0, 0.0)
@@ -132,7 +138,7 @@ def sparkline(values: Sequence[Mark], numbers: list[float], scale: TimeScale, y:
         )
         if not dense or len(points) == 1:
             parts += [f'<circle class="d" cx="{x:.1f}" cy="{z:.1f}" r="2"/>' for x, z in points]
-    parts += _tooltip_areas(values, scale, y)
+    parts += _tooltip_areas(values, scale, y, texts)
     not_finite = len(numbers) - len(finite)
     extent = f"{number(low)} to {number(high)}" if finite else "no number"
     note = f"{number(low)}…{number(high)}" if finite else ""

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .axis import duration
-from .labels import escape, full
+from .labels import escape
 from .model import Mark
+from .tooltips import Texts
 
 __all__ = ["BOTTOM", "TOP", "Drawn", "TimeScale", "group_tooltip", "tooltip"]
 
@@ -45,14 +46,14 @@ class Drawn:
     note_tooltip: str = ""
 
 
-def tooltip(mark: Mark) -> str:
-    return f"<title>{duration(mark.t)}\n{escape(full(mark.data))}</title>"
+def tooltip(mark: Mark, texts: Texts) -> str:
+    return f"<title>{duration(mark.t)}\n{escape(texts.full(mark))}</title>"
 
 
-def group_tooltip(marks: Sequence[Mark]) -> str:
+def group_tooltip(marks: Sequence[Mark], texts: Texts) -> str:
     """Return the text of the tooltip for several marks."""
     first, last = marks[0], marks[-1]
     return (
         f"{len(marks)} events, {duration(first.t)} to {duration(last.t)}\n"
-        f"first {escape(full(first.data)[:100])}\nlast {escape(full(last.data)[:100])}"
+        f"first {escape(texts.full(first)[:100])}\nlast {escape(texts.full(last)[:100])}"
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from .axis import ticks
-from .labels import cells, cut, number, plain, short
+from .labels import cells, cut, number, plain
 from .model import Diagram
 from .plots import numbers_of
 from .visible import End, TimeSpan, VisibleTrack, time_span, visible_part
@@ -104,7 +104,7 @@ def _values(line: list[str], lane: VisibleTrack, at: _Columns) -> None:
         line[column] = "✗" if lane.only_errors else "•"
     if lane.only_errors:
         return
-    labels = [short(mark.data, _LABEL + 1) for mark in values]
+    labels = [lane.track.texts.short(mark, _LABEL + 1) for mark in values]
     room = [right - left for left, right in pairwise([*columns, at.width])]
     if lane.last is not None and lane.last.t >= at.time.start:
         room[-1] = max(at(lane.last.t) - columns[-1], 1)

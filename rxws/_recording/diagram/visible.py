@@ -14,8 +14,9 @@ from rxws._core.errors import ConnectionClosed
 from rxws.closing import is_clean
 
 from .axis import duration
-from .labels import full, short
+from .labels import short
 from .model import Diagram, Mark, Track
+from .tooltips import full
 
 __all__ = ["End", "Segment", "TimeSpan", "VisibleTrack", "time_span", "visible_part"]
 

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import reactivex
 
-from rxws._recording.diagram.labels import cut, safe_repr
+from rxws._recording.diagram.labels import cut
+from rxws._recording.diagram.tooltips import message, safe_repr
 from rxws.viz import notebook
 
 __all__ = ["Failure", "Remark", "describe_errors", "describe_failure", "remark"]
@@ -56,7 +57,7 @@ def describe_failure(failure: Failure) -> Remark:
         html.append(f" <code>{escape(failure.detail)}</code>")
         text.append(f" ({failure.detail})")
     if failure.value is not None:
-        value = cut(safe_repr(failure.value[0]), _LONG)
+        value = cut(safe_repr(failure.value[0], _LONG), _LONG)
         short = cut(value, _SHORT)
         html.append(f', at the value <code title="{escape(value)}">{escape(short)}</code>')
         text.append(f", at the value {short}")
@@ -86,11 +87,11 @@ def describe_errors(errors: Sequence[Exception]) -> Remark:
 
 def _headline(error: Exception) -> Remark:
     """Return the type of an error and its message."""
-    name, message = type(error).__name__, cut(safe_repr(error, str), _LONG)
-    short = cut(message, _SHORT * 2)
+    name, said = type(error).__name__, cut(message(error, _LONG), _LONG)
+    short = cut(said, _SHORT * 2)
     html = f"<b>{escape(name)}</b>"
     if short:
-        html += f': <span title="{escape(message)}">{escape(short)}</span>'
+        html += f': <span title="{escape(said)}">{escape(short)}</span>'
     return Remark(html, f"✗ {name}: {short}" if short else f"✗ {name}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple, cast
 
-from rxws._recording.diagram.labels import safe_repr
+from rxws._recording.diagram.tooltips import safe_repr
 
 from .text import MAX_BLOCK, cut_note, escape, one_line
 
@@ -51,7 +51,7 @@ class _TreeBuilder:
         for key, each in _pairs(value):
             if self.room < 0:
                 break
-            name = one_line(key if isinstance(key, str) else safe_repr(key), 80)
+            name = one_line(key if isinstance(key, str) else safe_repr(key, 80), 80)
             self.room -= len(name) + 10  # with an allowance for the HTML tags
             named.append((name, self._node(each, depth)))
         return named

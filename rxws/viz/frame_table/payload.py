@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, cast
 
-from rxws._recording.diagram.labels import safe_repr
+from rxws._recording.diagram.tooltips import safe_repr
 
 from .json_tree import is_tree, tree
 from .text import MAX_LINE, hex_dump, one_line, printable, text_block
@@ -15,6 +15,8 @@ from .text import MAX_LINE, hex_dump, one_line, printable, text_block
 __all__ = ["Payload", "payload"]
 
 MAX_PARSED = 100_000  # characters: longer text is not parsed as JSON
+MAX_SIZED = 5000  # items: the size of a larger value as JSON is not measured
+MAX_DEPTH = 100  # levels that are written as JSON
 MAX_BYTES = 16  # bytes that the line shows
 
 
@@ -52,8 +54,18 @@ class Payload:
         return self._whole
 
 
-def payload(value: Any) -> Payload:
-    """Describe a value. It never raises, even if the value's own methods do."""
+def payload(value: Any, frame: str | bytes | None = None) -> Payload:
+    """Describe a value, with the size of its frame if that is known.
+
+    It never raises, even if the value's own methods do.
+    """
+    made = _payload(value)
+    if frame is not None:
+        made.size = _bytes(len(frame) if isinstance(frame, bytes) else _length(frame))
+    return made
+
+
+def _payload(value: Any) -> Payload:
     try:
         if isinstance(value, str):
             return _text(value)
@@ -69,8 +81,7 @@ def payload(value: Any) -> Payload:
 
 
 def _text(value: str) -> Payload:
-    ascii_only = value.isascii()
-    size = _bytes(len(value) if ascii_only else len(value.encode("utf-8", "surrogatepass")))
+    size = _bytes(_length(value))
     if value.lstrip()[:1] in ("{", "[") and 2 < len(value) <= MAX_PARSED:
         return Payload("json", size, one_line(value), partial(_parsed, value))
     return Payload("text", size, one_line(value), _block(value))
@@ -85,11 +96,55 @@ def _binary(value: bytes) -> Payload:
 
 def _json(value: Any) -> Payload:
     try:
-        written = json.dumps(value, ensure_ascii=False)
-        size = f"≈ {_bytes(len(written.encode('utf-8', 'surrogatepass')))}"
+        written, size = _start_of_json(value)
     except (TypeError, ValueError, RecursionError):  # JSON cannot represent it
         written, size = safe_repr(value), ""
     return Payload("json", size, one_line(written), partial(_tree, value) if value else None)
+
+
+def _start_of_json(value: Any) -> tuple[str, str]:
+    """Return a value's JSON and its size, or the start of it and a lower limit.
+
+    Raises:
+        ValueError: JSON cannot represent the value, or it is nested too deeply.
+    """
+    if _is_small(value):
+        written = _encoder.encode(value)
+        return written, f"≈ {_bytes(_length(written))}"
+    parts: list[str] = []
+    room = MAX_LINE
+    for part in _encoder.iterencode(value):
+        parts.append(part)
+        room -= len(part)
+        if room < 0:
+            break
+    return "".join(parts), f"> {_bytes(2 * MAX_SIZED)}"  # an item takes two bytes or more
+
+
+def _is_small(value: Any) -> bool:
+    """Whether a list or an object has at most `MAX_SIZED` items, with those inside."""
+    level: list[Any] = [value]
+    count = 0
+    for _ in range(MAX_DEPTH):
+        count += sum(map(len, level))
+        if count > MAX_SIZED:
+            return False
+        level = [item for each in level for item in _items(each) if is_tree(item)]
+        if not level:
+            return True
+    raise ValueError("nested too deeply")
+
+
+def _items(value: Any) -> Iterable[Any]:
+    is_object: bool = isinstance(value, dict)
+    return value.values() if is_object else value
+
+
+_encoder = json.JSONEncoder(ensure_ascii=False)
+
+
+def _length(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def _parsed(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 from rxws._core.close_codes import CLOSE_CODES
 from rxws._core.connection import Close
 from rxws._core.errors import ConnectionClosed, DecodeError, EncodeError
-from rxws._recording.diagram.labels import safe_repr
+from rxws._recording.diagram.tooltips import message
 from rxws._recording.lane import Lane, LaneEntry
 from rxws._recording.recording import Recording
 
@@ -80,7 +80,10 @@ class Rows:
             error = self._final_error()
             return Row(entry.order, entry.t, "end", _end(entry.data, error), error is not None)
         return Row(
-            entry.order, entry.t, "in" if lane.name == "incoming" else "out", payload(entry.data)
+            entry.order,
+            entry.t,
+            "in" if lane.name == "incoming" else "out",
+            payload(entry.data, entry.frame),
         )
 
     def _final_error(self) -> BaseException | None:
@@ -153,4 +156,4 @@ def _error(error: Any) -> Payload:
 
 
 def _headline(error: object) -> str:
-    return f"{type(error).__name__}: {safe_repr(error, str)}"
+    return f"{type(error).__name__}: {message(error)}"

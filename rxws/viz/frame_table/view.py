@@ -110,7 +110,7 @@ def frames(
 
     `frames` does not subscribe: messages stay buffered until you subscribe to `incoming`, and they
     appear when they are delivered. If the connection has a codec, the table shows decoded values
-    with their approximate size as JSON, because the frames themselves are not recorded.
+    with the sizes of their frames.
 
     Args:
         source: A connection, or the `Recording` of one.

@@ -6,8 +6,13 @@ import dataclasses
 import enum
 import math
 import re
+import time
+from array import array
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable
 from decimal import Decimal
 from itertools import pairwise
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
@@ -20,11 +25,13 @@ from reactivex.notification import OnCompleted, OnError, OnNext
 from rxws import Close, ConnectionClosed, Recording
 from rxws._recording.diagram import Diagram, Track, svg, text
 from rxws._recording.diagram.axis import duration, ticks
-from rxws._recording.diagram.labels import CONTROL, cells, cut, escape, full, number, short
+from rxws._recording.diagram.labels import CONTROL, cells, cut, escape, number, short
 from rxws._recording.diagram.marks import draw
 from rxws._recording.diagram.scale import TimeScale
+from rxws._recording.diagram.tooltips import Texts, full, message, safe_repr
 from rxws._recording.diagram.visible import time_span, visible_part
 from rxws.testing import Clock
+from rxws.viz.frame_table.payload import payload
 from support.pictures.scenes import SCENES, Event, faults, few, kinds, nexts, running
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -461,6 +468,207 @@ def test_a_value_has_a_label(value: Any, label: str) -> None:
 def test_a_tooltip_has_the_value(value: Any, expected: str) -> None:
     """A tooltip shows the whole value, up to a limit."""
     assert full(value) == expected
+
+
+class Slow:
+    """Its repr takes long."""
+
+    calls = 0
+
+    def __repr__(self) -> str:
+        Slow.calls += 1
+        began = time.thread_time()
+        while time.thread_time() < began + 0.01:
+            pass
+        return "slow"
+
+    def __str__(self) -> str:
+        return repr(self)
+
+
+class SlowError(Exception):
+    """Its message takes long."""
+
+    def __str__(self) -> str:
+        return repr(Slow())
+
+
+@dataclasses.dataclass
+class Node:
+    next: Any = None
+    hidden: int = dataclasses.field(default=0, repr=False)
+
+
+@dataclasses.dataclass(repr=False)
+class Plain:
+    secret: str = "s"
+
+
+class Link(msgspec.Struct):
+    next: Any = None
+
+
+class Pair(NamedTuple):
+    next: Any
+
+
+class Own(NamedTuple):
+    x: int
+
+    def __repr__(self) -> str:
+        return "own"
+
+
+class Table:
+    """Like a table of pandas or polars."""
+
+    def __init__(self, rows: int) -> None:
+        self.shape = rows, 3
+        self.size = 3 * rows
+
+    shape = (0, 0)
+    columns = ("a", "b", 1)
+
+    def __repr__(self) -> str:
+        raise AssertionError("the repr of a table takes long")
+
+
+class Matrix(Array):
+    size = 12
+
+    def __repr__(self) -> str:
+        return "Matrix()"
+
+
+class LargeMatrix(Matrix):
+    size = 10_000
+
+
+def chained(make: Callable[[Any], Any], count: int = 5000) -> Any:
+    """Return values that are nested very deeply."""
+    value: Any = None
+    for _ in range(count):
+        value = make(value)
+    return value
+
+
+MANY_ITEMS = {number: number for number in range(100_000)}
+EIGHT = ", ".join(f"{number}: {number}" for number in range(8))
+MANY = "0, 1, 2, 3, 4, 5, 6, 7, … 100000 items"
+
+LARGE = [
+    (MANY_ITEMS, f"{{{EIGHT}, … 100000 items}}"),
+    (defaultdict(int, MANY_ITEMS), f"defaultdict({{{EIGHT}, … 100000 items}})"),
+    (OrderedDict(MANY_ITEMS), f"OrderedDict({{{EIGHT}, … 100000 items}})"),
+    (Counter(MANY_ITEMS), f"Counter({{{EIGHT}, … 100000 items}})"),
+    (MappingProxyType(MANY_ITEMS), f"mappingproxy({{{EIGHT}, … 100000 items}})"),
+    (SimpleNamespace(a=MANY_ITEMS), f"namespace(a={{{EIGHT}, … 100000 items}})"),
+    (list(MANY_ITEMS), f"[{MANY}]"),
+    (tuple(MANY_ITEMS), f"({MANY})"),
+    (set(MANY_ITEMS), f"{{{MANY}}}"),
+    (deque(MANY_ITEMS), f"deque([{MANY}])"),
+    (MANY_ITEMS.keys(), "<dict_keys of 100000 items>"),
+    (array("d", [1.5]) * 100_000, "<array of 100000 items>"),
+    (KeyError(MANY_ITEMS), f"KeyError: {{{EIGHT}, … 100000 items}}"),
+    (ValueError(MANY_ITEMS, 1), f"ValueError: ({{{EIGHT}, … 100000 items}}, 1)"),
+    (ValueError("x" * 10_000_000), f"ValueError: {'x' * 287}…"),
+    ("x" * 10_000_000, "x" * 299 + "…"),
+    (bytearray(10_000_000), f"{bytes(64)!r}… 10000000 bytes"),
+    ([MANY_ITEMS] * 3, None),
+    (chained(Node), "Node(next=Node(next=Node(next=…)))"),
+    (chained(Link), "Link(next=Link(next=Link(next=…)))"),
+    (chained(Pair), "Pair(next=Pair(next=Pair(next=…)))"),
+    (chained(lambda inner: [inner]), "[[[…]]]"),
+    (Table(100_000), f"<100000{TIMES}3 Table: 'a', 'b', 1>"),
+    (LargeMatrix(100, 100), f"<LargeMatrix 100{TIMES}100 float64>"),
+]
+
+
+@pytest.mark.promise("large")
+@pytest.mark.parametrize(("value", "expected"), LARGE, ids=lambda each: type(each).__name__)
+def test_the_texts_of_a_large_value_are_made_quickly(value: Any, expected: str | None) -> None:
+    """However large or deep a value is, its label, tooltip and row take a few milliseconds."""
+    assert expected in (None, full(value).replace("SimpleNamespace", "namespace"))
+    for make in (short, full, safe_repr, payload):
+        times: list[float] = []
+        for _ in range(3):
+            began = time.thread_time()
+            make(value)
+            times.append(time.thread_time() - began)
+        assert min(times) < 0.02, make
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (Node(Node()), "Node(next=Node(next=None))"),
+        (Own(1), "own"),
+        (Counter("aab"), "Counter({'a': 2, 'b': 1})"),
+        (frozenset({1}), "{1}"),
+        (SimpleNamespace(a=1), "SimpleNamespace(a=1)"),
+        (Matrix(3, 4), "Matrix()"),
+        (Color.RED, "<Color.RED: 1>"),
+        (OSError(2, "no"), "OSError: [Errno 2] no"),
+        (range(2000), "range(0, 2000)"),
+    ],
+)
+def test_a_tooltip_looks_like_the_repr(value: Any, expected: str) -> None:
+    """Containers and records look as Python shows them; a repr of one's own is used."""
+    shown = full(value).replace("FileNotFoundError", "OSError")
+    assert shown == expected
+    assert "Plain object at" in full(Plain())
+
+
+def test_a_slow_repr_is_called_twice_at_most() -> None:
+    """A type whose repr is slow gets a short text after two calls."""
+    Slow.calls = 0
+    texts = [full(Slow()) for _ in range(5)]
+    assert texts == ["slow"] * 2 + ["<Slow: its repr is slow>"] * 3
+    assert Slow.calls == 2
+    assert short([Slow()], 40) == "[<Slow: its repr is slow>]"
+    assert [message(SlowError()) for _ in range(3)][2] == "<SlowError: its str is slow>"
+    assert message(BrokenStr()) == "<BrokenStr: its str raised RuntimeError>"
+
+
+class BrokenStr(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+class Counted:
+    """It counts how often its repr is made."""
+
+    calls = 0
+
+    def __repr__(self) -> str:
+        self.calls += 1
+        return "counted"
+
+
+def test_a_text_is_made_once_while_a_value_is_kept() -> None:
+    """Drawing again makes no text again, whatever else is recorded meanwhile."""
+    recording = Recording(scheduler=Clock())
+    values = [Counted() for _ in range(3)]
+    for value in values:
+        recording.lane("a").record("next", value)
+    drawn = [recording.svg() + recording.text() for _ in range(3)]
+    assert drawn[0].count("counted") == drawn[1].count("counted") > 0
+    calls = [value.calls for value in values]
+    assert max(calls) <= 5  # of some widths
+    recording.lane("a").record("next", 1)
+    recording.svg()
+    assert [value.calls for value in values] == calls
+
+
+def test_texts_of_dropped_values_are_forgotten() -> None:
+    """The texts of a lane are bounded, also if each value is drawn."""
+    texts = Texts()
+    marks = [Event(0, "next", number) for number in range(10_000)]
+    assert [texts.full(mark) for mark in marks] == [str(number) for number in range(10_000)]
+    assert len(texts._made) <= 4096
+    mark = Event(0, "next", "another")
+    texts._made[id(mark), 0] = (Event(0, "next", "dropped"), "dropped")  # had the same id
+    assert texts.full(mark) == "another"
 
 
 @pytest.mark.parametrize(

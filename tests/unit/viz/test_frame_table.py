@@ -114,6 +114,41 @@ def test_a_value_has_a_kind_a_size_and_a_line(value: Any, kind: str, size: str, 
     assert (made.kind, made.size, made.line) == (kind, size, line)
 
 
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "frame", "size"),
+    [
+        ({"a": 1}, '{"a":1}', "7 B"),
+        ({"a": 1}, b"\x81\xa1a\x01", "4 B"),
+        ("é", '"é"', "4 B"),
+        (object, "x" * 2000, "2.0 kB"),
+        (list(range(6000)), None, "> 10.0 kB"),
+        ([[1] * 100] * 100, None, "> 10.0 kB"),
+        (list(range(4000)), None, "≈ 22.9 kB"),
+        (nested(50), None, "≈ 101 B"),
+        (nested(5000), None, ""),
+    ],
+)
+def test_a_size_is_that_of_the_frame(value: Any, frame: str | bytes | None, size: str) -> None:
+    """If the frame is known, its size is shown; a very large value is not measured."""
+    assert payload(value, frame).size == size
+
+
+def test_a_row_of_a_recording_has_the_size_of_its_frame() -> None:
+    """The rows of a connection with a codec have the sizes of the frames."""
+    virtual = VirtualSession(lambda conn: conn.incoming, codec=codecs.json)
+    recording = Recording.of(virtual.conn)
+    virtual.peer.message('{"a":    1}')
+    virtual.run(1)
+    assert [row.payload.size for row in Rows(recording, 9).content().rows] == ["11 B", "7 B"]
+
+
 def test_only_long_values_unfold() -> None:
     """Long values and JSON unfold; short text and few bytes do not."""
     values: list[object] = ["hello", b"hello", 1, [], ""]
