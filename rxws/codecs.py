@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, TypeVar, overload
 
-from rxws._core.errors import DecodeError, EncodeError
+from rxws._core.errors import DecodeError, EncodeError, short_repr
 
 __all__ = ["Codec", "binary", "json", "raw", "text", "typed"]
 
@@ -40,7 +40,7 @@ class Codec(Generic[In, Out]):
 
 
 def _cannot_send(value: object, accepted: str) -> EncodeError:
-    what = f"{type(value).__name__} {value!r:.80}"
+    what = f"{type(value).__name__} {short_repr(value)}"
     return EncodeError(f"cannot send {what}: this codec accepts {accepted}", value)
 
 
@@ -100,12 +100,28 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON (RFC 8259, section 6)")
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if number - number != 0:  # infinite, which is quicker to find out so than by `isinf`
+        raise ValueError(f"{text:.40} is too large for a float")
+    return number
+
+
 # RFC 8259 has no NaN and no Infinity, and a browser's JSON.parse fails on them.
 _encode_json = _json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-_decode_json = _json.JSONDecoder(parse_constant=_no_constant).decode
+_parse_json = _json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite).decode
 
 
-json: Codec[Any, Any] = Codec(_encode_json, lambda frame: _decode_json(_text_only(frame)))
+def _decode_json(frame: str | bytes) -> Any:
+    """Decode only what can be encoded again: a room sends to all what one peer has sent."""
+    text = _text_only(frame)
+    value = _parse_json(text)
+    if "\\ud" in text or "\\uD" in text:  # perhaps a half of a surrogate pair, which has no UTF-8
+        _encode_json(value).encode()
+    return value
+
+
+json: Codec[Any, Any] = Codec(_encode_json, _decode_json)
 """JSON in text frames, with the standard library. A binary frame is a `DecodeError` (1003)."""
 
 

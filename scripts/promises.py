@@ -40,6 +40,7 @@ PROMISES: dict[str, dict[str, str]] = {
         "pushed": "A value is sent as it was when you pushed it, even if you change it afterwards.",
         "timeout": "If you cancel an `await` of a message, or leave a loop, no message is lost.",
         "starve": "If a subscriber raises, the others still get every message.",
+        "shared": "A value that one peer sends never ends the connections of the others.",
         "faults": "Without a subscriber to `errors`, an error closes the connection and is logged.",
     },
     "Limits": {

@@ -11,7 +11,8 @@ from typing import Any, Generic, Protocol, TypeVar, overload
 from aiohttp import web
 
 from rxws._core.connection import Connection, Handler, HandlerResult
-from rxws._session.handler import check_handler, name_of
+from rxws._core.log import name_of
+from rxws._session.handler import check_handler
 
 from .acceptor import Acceptor
 

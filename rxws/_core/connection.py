@@ -143,7 +143,8 @@ class Stats:
         sent_bytes: Bytes of their payloads.
         dropped: Number of dropped messages by reason: `"closed"` (sent after the end, or still
             buffered at the end), `"overflow"` (dropped by the overflow policy), `"conflated"`
-            (replaced by a newer one) and `"unobserved"` (received while nobody subscribed).
+            (replaced by a newer one), `"fault"` (a shared value that could not be encoded, see
+            `EncodeError`) and `"unobserved"` (received while nobody subscribed).
         paused: Seconds for which reading was paused.
     """
 

@@ -21,8 +21,16 @@ __all__ = [
     "SendTimeout",
 ]
 
-_short = reprlib.Repr()  # survives a `__repr__` that fails, and a value that is nested too deeply
-_short.maxother = _short.maxstring = 200
+_safe = reprlib.Repr()  # survives a `__repr__` that fails, and a value that is nested too deeply
+_safe.maxother = _safe.maxstring = 200
+
+
+def short_repr(value: object) -> str:
+    """Return the first 80 characters of a value's `repr`, also if that fails."""
+    try:
+        return f"{value!r:.80}"
+    except Exception:
+        return f"{_safe.repr(value):.80}"
 
 
 class RxwsError(Exception):
@@ -149,7 +157,16 @@ class EncodeError(RxwsError):
     Args:
         message: What is wrong with the value, and what you can send instead.
         value: The value. If it cannot be pickled, a pickled or copied error has its `repr`.
+
+    Attributes:
+        pushed_at: The line that pushed the value, such as `app.py:12 in room`; empty if unknown.
+        shared: Whether the value came from outside this connection: from another connection, from
+            another HTTP request, or from a Subject that has other subscribers, too. Such a value
+            never closes the connection.
     """
+
+    pushed_at: str = ""
+    shared: bool = False
 
     def __init__(self, message: str, value: object) -> None:
         super().__init__(message, value)
@@ -158,7 +175,7 @@ class EncodeError(RxwsError):
     def __reduce__(self) -> tuple[Any, ...]:
         if _is_picklable(self.value):
             return super().__reduce__()
-        return self._reduce_with(value=_short.repr(self.value))
+        return self._reduce_with(value=_safe.repr(self.value))
 
 
 def _is_picklable(value: object) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from rxws._core.errors import DecodeError, EncodeError
+from rxws._core.errors import DecodeError, EncodeError, short_repr
 from rxws._core.frames import Opcode
 from rxws.codecs import Codec, raw
 from rxws.overflow import Latest
@@ -21,6 +21,7 @@ __all__ = [
     "encode",
     "encoder",
     "frame_unless",
+    "is_unicode",
     "size",
 ]
 
@@ -57,7 +58,7 @@ def encode(codec: Codec[Any, T], value: T) -> tuple[Opcode, bytes]:
     except EncodeError:
         raise
     except Exception as exc:
-        raise EncodeError(f"cannot encode {value!r:.80}: {exc}", value) from exc
+        raise EncodeError(f"cannot encode {short_repr(value)}: {exc}", value) from exc
 
 
 def encoder(codec: Codec[Any, T]) -> Callable[[T], tuple[Opcode, bytes]]:
@@ -108,7 +109,9 @@ def conflation_key(policy: Latest, value: object) -> Hashable:
         key = policy.of(value)
         hash(key)
     except Exception as exc:
-        raise EncodeError(f"the key of overflow.latest failed for {value!r:.80}", value) from exc
+        raise EncodeError(
+            f"the key of overflow.latest failed for {short_repr(value)}", value
+        ) from exc
     return key
 
 
@@ -119,6 +122,14 @@ def decode_error(error: Exception, data: str | bytes) -> DecodeError:
     wrapped = DecodeError(f"cannot decode {data!r:.80}: {error}", data)
     wrapped.__cause__ = error
     return wrapped
+
+
+def is_unicode(text: str) -> bool:
+    """Return whether a text has no lone surrogate, which UTF-8 cannot encode."""
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def size(data: str | bytes) -> int:

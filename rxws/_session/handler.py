@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
@@ -15,7 +14,7 @@ from rxws._core.errors import RxwsError
 
 from .session import Session, State
 
-__all__ = ["check_handler", "listener", "name_of", "pipeline", "run_handler"]
+__all__ = ["check_handler", "listener", "pipeline", "run_handler"]
 
 _RESULTS = "an Observable, a Disposable, None, or a coroutine of one of these"
 
@@ -32,16 +31,9 @@ def check_handler(handler: object) -> None:
         )
 
 
-def name_of(handler: object) -> str:
-    """Return a handler's name for logs: `module.qualname` of its function or class."""
-    while isinstance(handler, functools.partial):
-        handler = handler.func  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    named: Any = handler if hasattr(handler, "__qualname__") else type(handler)
-    return f"{named.__module__}.{named.__qualname__}"
-
-
 def run_handler(handler: Handler[Any, Any], session: Session[Any, Any]) -> None:
     """Call a handler and use its result; an exception closes as `outgoing.on_error` does."""
+    session.handler = handler
     try:
         result = handler(session.connection)
         if isinstance(result, Awaitable) and not isinstance(result, Observable):

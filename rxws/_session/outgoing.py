@@ -19,7 +19,7 @@ from rxws._core.streams import Dispatcher, Fault, Stream
 from rxws.closing import check_sendable
 from rxws.overflow import OVERHEAD, REFUSING, Overflow
 
-from .encoding import IMMUTABLE, Encoded, frame_unless, size
+from .encoding import IMMUTABLE, Encoded, frame_unless, is_unicode, size
 
 __all__ = ["Outgoing", "Sink"]
 
@@ -258,9 +258,8 @@ class Outgoing(Stream[T], Subject[T]):
 
     def _push_from_thread(self, value: T) -> None:
         """Push on the session's thread; the caller may change the value meanwhile."""
-        if isinstance(value, IMMUTABLE):
-            cost = size(value) if isinstance(value, str | bytes) else 0
-            self._call_on_session_thread(lambda: self.push(value), OVERHEAD + cost)
+        if isinstance(value, bytes) or (isinstance(value, str) and is_unicode(value)):
+            self._call_on_session_thread(lambda: self.push(value), OVERHEAD + size(value))
             return
         encoded: Encoded | EncodeError
         try:

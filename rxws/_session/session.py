@@ -7,6 +7,7 @@ from it; a scheduler provides the time.
 from __future__ import annotations
 
 import enum
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
@@ -14,14 +15,21 @@ from reactivex.abc import DisposableBase, SchedulerBase
 
 from rxws import closing
 from rxws._core.close_codes import CLOSE_CODES
-from rxws._core.connection import Close, Connection, Handshake
-from rxws._core.errors import BufferOverflow, ConnectionClosed, EncodeError, SendTimeout
+from rxws._core.connection import Close, Connection, Handshake, without_secrets
+from rxws._core.errors import (
+    BufferOverflow,
+    ConnectionClosed,
+    DecodeError,
+    EncodeError,
+    SendTimeout,
+)
 from rxws._core.frames import Frame, Opcode
-from rxws._core.log import logger
-from rxws._core.schedulers import ConnectionScheduler, Deadline
+from rxws._core.log import logger, name_of, one_line
+from rxws._core.schedulers import ConnectionScheduler, Deadline, call_later
 from rxws._core.streams import Dispatcher, ReplayStream, Stream
 from rxws.overflow import Latest
 
+from .blame import blame
 from .encoding import Encoded, conflation_key, encoder
 from .flow import FlowControl
 from .incoming import IncomingStream
@@ -51,6 +59,7 @@ class State(enum.Enum):
     """`incoming` and `closed` have ended. The close frame may still be on its way."""
 
 
+_LOGGED: set[tuple[int, str]] = set()  # values that several connections could not send, this turn
 _OPEN = State.OPEN  # a global name is faster to look up than a member of an enum
 
 
@@ -73,6 +82,7 @@ class Session(Generic[In, Out]):
         "errors",
         "flow",
         "gate",
+        "handler",
         "incoming",
         "outgoing",
         "scheduler",
@@ -85,6 +95,7 @@ class Session(Generic[In, Out]):
     ) -> None:
         self._transport = transport
         self._options = options
+        self.handler: object = None  # for its name in logs
         self.state = State.OPEN
         self._own_close: Close | None = None  # how we close the connection, once we do
         self._deadline = Deadline(scheduler)
@@ -155,12 +166,59 @@ class Session(Generic[In, Out]):
             self._on_unobserved_fault(error)
 
     def _on_unobserved_fault(self, error: Exception) -> None:
-        logger.error("an error without a subscriber on conn.errors: %s", error, exc_info=error)
+        if isinstance(error, DecodeError):
+            self._log_decode_error(error)
+        else:
+            logger.error(
+                "an error without a subscriber on conn.errors, %s: %s",
+                self._where(),
+                _detail(error),
+                exc_info=error,
+            )
         if self.state is State.OPEN:
             close = closing.for_fault(error)
             ended = ConnectionClosed(close)
             ended.__cause__ = error
             self._fail(ended)
+
+    def _on_encode_error(self, error: EncodeError) -> None:
+        """Report it; without a subscriber to `errors`, only a value of our own closes."""
+        if not error.shared or self.errors.observed:
+            self.report_fault(error)
+            return
+        self.flow.count_dropped("fault")
+        self.errors.emit(error)  # for watchers, which do not count as subscribers
+        shared = (id(error.value), error.pushed_at)
+        if shared not in _LOGGED:  # by another connection that was to send it
+            _LOGGED.add(shared)
+            call_later(self.scheduler, 0, lambda: _LOGGED.discard(shared))
+            logger.error("dropped a message, %s: %s", self._where(), _detail(error), exc_info=error)
+
+    def _log_decode_error(self, error: DecodeError) -> None:
+        """Log in one line, with the traceback at the level DEBUG only: it is the peer's fault."""
+        cause = f" ({type(error.__cause__).__name__})" if error.__cause__ is not None else ""
+        is_open = self.state is State.OPEN
+        outcome = f"closing with {closing.for_fault(error).code}" if is_open else "after the end"
+        logger.warning(
+            "%s, %s: %s%s",
+            outcome,
+            self._where(),
+            one_line(error),
+            cause,
+            exc_info=error if logger.isEnabledFor(logging.DEBUG) else None,
+        )
+
+    def _where(self) -> str:
+        """Return URL, peer and handler for a log."""
+        handshake = self.connection.handshake
+        parts = [f"{without_secrets(handshake.url)}"]
+        if handshake.remote:
+            remote = handshake.remote
+            peer = remote if isinstance(remote, str) else ":".join(map(str, remote[:2]))
+            parts.append(f"peer {peer}")
+        if self.handler is not None:
+            parts.append(f"handler {name_of(self.handler)}")
+        return ", ".join(parts)
 
     # --- Sink: called by `outgoing` ---------------------------------------------------------
 
@@ -174,24 +232,29 @@ class Session(Generic[In, Out]):
             key = self._latest and conflation_key(self._latest, value)
             return send_buffer.offer(opcode, payload, key)
         except EncodeError as exc:
-            self.report_fault(exc)
+            blame(exc, self.incoming)
+            self._on_encode_error(exc)
             return False
 
     def encode(self, value: Any) -> Encoded:
-        opcode, payload = self._encode(value)
-        return Encoded(opcode, payload, self._latest and conflation_key(self._latest, value))
+        try:
+            opcode, payload = self._encode(value)
+            return Encoded(opcode, payload, self._latest and conflation_key(self._latest, value))
+        except EncodeError as exc:
+            blame(exc, self.incoming)
+            raise
 
     def send_encoded(self, encoded: Encoded | EncodeError) -> bool:
         if self.state is not _OPEN or self._is_send_lost():
             self.flow.count_dropped("closed")
             return False
         if isinstance(encoded, EncodeError):
-            self.report_fault(encoded)
+            self._on_encode_error(encoded)
             return False
         try:
             return self.send_buffer.offer(*encoded)
         except EncodeError as exc:
-            self.report_fault(exc)
+            self._on_encode_error(exc)
             return False
 
     def try_send(self, value: Any, encoded: Encoded | None = None) -> bool | None:
@@ -201,7 +264,8 @@ class Session(Generic[In, Out]):
             opcode, payload = encoded[:2] if encoded is not None else self._encode(value)
             return self.send_buffer.try_send(opcode, payload)
         except EncodeError as exc:
-            self.report_fault(exc)
+            blame(exc, self.incoming)
+            self._on_encode_error(exc)
             return None
 
     def close(self, close: Close) -> bool:
@@ -225,7 +289,11 @@ class Session(Generic[In, Out]):
             return
         close = closing.for_exception(error)
         if close.code == closing.UNEXPECTED.code:
-            logger.error("a handler's pipeline failed: closing with 1011", exc_info=error)
+            logger.error(
+                "the handler or its pipeline failed: closing with 1011, %s",
+                self._where(),
+                exc_info=error,
+            )
         self.close(close)
 
     def on_thread_overflow(self, dropped: int) -> None:
@@ -418,3 +486,9 @@ class Session(Generic[In, Out]):
         if self.send_buffer.send_lost and self.gate.held:
             self.on_lost()
         return self.send_buffer.send_lost
+
+
+def _detail(error: Exception) -> str:
+    """Return what is wrong, and the line that pushed the value if it is known."""
+    pushed_at = getattr(error, "pushed_at", "")
+    return one_line(error) + (f"; pushed at {pushed_at}" if pushed_at else "")

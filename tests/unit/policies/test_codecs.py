@@ -25,6 +25,14 @@ JSON = st.recursive(
     max_leaves=5,
 )
 
+HEX = st.text("dD89abcdefABCDEF0", min_size=4, max_size=4)
+JSON_TEXT = st.one_of(
+    st.lists(st.one_of(st.just("a"), HEX.map(r"\u{}".format), st.just(r"\\")))
+    .map("".join)
+    .map('"{}"'.format),
+    st.tuples(st.integers(), st.integers(-400, 400)).map(lambda pair: "{}e{}".format(*pair)),
+)
+
 
 @dataclass
 class Point:
@@ -106,6 +114,68 @@ def test_json_refuses_invalid_frames(frame: str) -> None:
     """`json` refuses invalid JSON, also NaN and Infinity (RFC 8259)."""
     with pytest.raises(ValueError):
         json.decode(frame)
+
+
+TYPED = typed(Any)
+
+
+@pytest.mark.promise("shared")
+@pytest.mark.parametrize("codec", [json, TYPED], ids=["json", "typed"])
+@pytest.mark.parametrize(
+    "frame",
+    [
+        r'{"text":"\ud83d"}',
+        r'"\uD83D"',
+        r'"\ude00\ud83d"',
+        r'{"\udc00": 1}',
+        r'["\ud83d\u0041"]',
+        '{"n":1e999}',
+        "-1e400",
+        "[1E+309]",
+        "1" * 400 + ".0",
+        "NaN",
+    ],
+)
+def test_json_refuses_what_it_cannot_send(codec: Codec[Any, Any], frame: str) -> None:
+    """What `json` and `typed` could not send again, they do not decode: a room sends it to all."""
+    with pytest.raises(ValueError):
+        codec.decode(frame)
+
+
+@pytest.mark.parametrize("codec", [json, TYPED], ids=["json", "typed"])
+@pytest.mark.parametrize(
+    ("frame", "value"),
+    [
+        (r'"\ud83d\ude00"', "😀"),
+        (r'"\uD83D\uDE00 \u00e9"', "😀 é"),
+        (r'"\\ud83d"', "\\ud83d"),
+        ("1.7976931348623157e308", 1.7976931348623157e308),
+        ("1e-999", 0.0),
+        ("[1.5,-0.0]", [1.5, -0.0]),
+    ],
+)
+def test_json_decodes_what_it_can_send(codec: Codec[Any, Any], frame: str, value: Any) -> None:
+    """Pairs of surrogates, the largest numbers and tiny ones are decoded, and can be sent."""
+    assert codec.decode(frame) == value
+    assert codec.decode(codec.encode(value)) == value
+    codec.encode(value).encode()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("digits", [400, 4000])
+def test_json_decodes_large_integers(digits: int) -> None:
+    """`json` decodes an integer of any size that it can send."""
+    assert json.encode(json.decode("9" * digits)) == "9" * digits
+
+
+@CHECKED
+@given(st.recursive(JSON_TEXT, lambda inner: st.lists(inner).map(", ".join).map("[{}]".format)))
+def test_json_can_send_whatever_it_decodes(frame: str) -> None:
+    """Whatever `json` decodes, it can encode to a text frame again, for any frame."""
+    try:
+        value = json.decode(frame)
+    except ValueError:
+        return
+    json.encode(value).encode()  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {"x": -float("inf")}])
