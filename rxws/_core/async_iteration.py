@@ -81,13 +81,15 @@ class Iteration(AsyncGenerator[T, None]):
     def __aiter__(self) -> Iteration[T]:
         return Iteration(self._values.observable, self)
 
-    def __anext__(self) -> Coroutine[Any, Any, T]:
-        # No coroutine function: its frame, which a traceback may keep, would refer to `self`.
-        return self._values.next()
+    async def __anext__(self) -> T:
+        try:
+            return await self._values.next()
+        finally:
+            del self  # otherwise a traceback that refers to this frame would keep the iterator
 
-    async def asend(self, value: None) -> T:
+    def asend(self, value: None) -> Coroutine[Any, Any, T]:
         """Do as `anext`."""
-        return await self._values.next()
+        return self.__anext__()
 
     async def athrow(self, typ: Any, val: Any = None, tb: Any = None) -> T:
         """Close, and raise an exception."""

@@ -386,6 +386,26 @@ async def test_async_with_closes_the_iterator() -> None:
     assert virtual.watch(virtual.conn.incoming.pipe(ops.map(str))).values == []
 
 
+async def test_an_iterator_may_be_used_for_one_message() -> None:
+    """`await anext(iterate(...))` returns one message, and pauses nothing afterwards."""
+    virtual = VirtualSession()
+    for message in "abc":
+        virtual.peer.message(message)
+        waiting = asyncio.ensure_future(anext(iterate(virtual.conn.incoming)))
+        await asyncio.sleep(0)
+        virtual.settle()
+        assert await waiting == message
+        await asyncio.sleep(0)
+        assert virtual.session.incoming.observed is False
+        assert virtual.transport.reading
+        expired = asyncio.ensure_future(anext(iterate(virtual.conn.incoming)))
+        await asyncio.sleep(0)
+        expired.cancel()
+        await asyncio.wait([expired])
+        await asyncio.sleep(0)
+        assert virtual.session.incoming.observed is False
+
+
 async def test_dropping_the_iterator_unsubscribes() -> None:
     """Without a loop, dropping the last reference to the iterator unsubscribes."""
     virtual = VirtualSession()
