@@ -46,6 +46,7 @@ PROMISES: dict[str, dict[str, str]] = {
     "Limits": {
         "memory-in": "If a peer sends faster than you read, TCP slows it down.",
         "memory-out": "Unsent data for a peer that does not read is limited.",
+        "kernel": "What exceeds `kernel_buffer` waits where the `overflow` policy applies.",
         "small": "Many tiny messages are limited, too.",
         "size": "A message above `max_message_size` is refused, compressed or not.",
         "bomb": "A deflate bomb is refused before more than `max_message_size` is inflated.",
@@ -57,6 +58,7 @@ PROMISES: dict[str, dict[str, str]] = {
     },
     "Liveness": {
         "dead": "A dead peer is detected within 1.5 times the heartbeat.",
+        "taking": "A peer that takes what was sent before a ping, however slowly, is not lost.",
         "pause": "Heartbeats do not close a connection while it is paused or its handler is busy.",
         "pings": "Pings are answered, and a flood of pings does not use up memory.",
     },

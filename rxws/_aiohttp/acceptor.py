@@ -23,6 +23,7 @@ from .handshake import complete_answer, may_deflate, request_violation
 from .origins import is_allowed, parse_origins
 from .shutdown import connections_of
 from .transport.adapter import AiohttpTransport
+from .transport.kernel import limit_send_buffer
 from .transport.private_api import PushServerSocket, parser_limit
 from .transport.read_path import transport_info
 
@@ -102,6 +103,8 @@ class Acceptor:
         if transport is None:  # pragma: no cover # lost during the handshake
             return ws
         adapter = AiohttpTransport(ws, transport, options.max_message_size)
+        if options.kernel_buffer is not None:
+            limit_send_buffer(transport, options.kernel_buffer)
         remote = _remote_of(request, transport)
         handshake = Handshake(request.url, request.headers, ws.ws_protocol, remote, request)
         session: Session[Any, Any] = Session(adapter, LoopScheduler.running(), options, handshake)

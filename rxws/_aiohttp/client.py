@@ -40,6 +40,7 @@ from rxws.codecs import Codec
 from .handshake import response_violation
 from .http_session import RequestMonitor, SharedClientSession
 from .transport.adapter import AiohttpTransport
+from .transport.kernel import limit_send_buffer
 from .transport.private_api import (
     client_response,
     client_transport,
@@ -301,6 +302,8 @@ class ConnectCall(Generic[In, Out]):
                 response.headers,
             )
         adapter = AiohttpTransport(ws, transport, options.max_message_size)
+        if options.kernel_buffer is not None:
+            limit_send_buffer(transport, options.kernel_buffer)
         handshake = Handshake(
             response.url, response.headers, ws.protocol, transport.get_extra_info("peername")
         )

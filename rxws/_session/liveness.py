@@ -10,11 +10,16 @@ from reactivex.abc import DisposableBase, SchedulerBase
 
 from rxws._core.schedulers import call_later
 
+from .transport import Delivery
+
 __all__ = ["Heartbeat", "HeartbeatOwner", "KeepAlive", "SendDeadline"]
 
 # Seconds. aiohttp's heartbeat pings after an interval of silence and gives up half an interval
 # later. An interval of 1 s is the shortest in common use, and this period satisfies it.
 _KEEP_ALIVE_PERIOD = 0.25
+# While a ping waits behind earlier data, the peer may take nothing for this number of half
+# intervals. The first one has begun before the last progress, so 1.5 intervals pass at most.
+_PATIENCE = 2
 # A timer that fires this many seconds late shows that the loop is busy.
 _LATE = 0.02
 
@@ -24,6 +29,7 @@ class HeartbeatOwner(Protocol):
 
     def send_ping(self, payload: bytes) -> None: ...
     def signs_of_life(self) -> tuple[float, ...]: ...
+    def delivery(self) -> Delivery: ...
     def on_latency(self, seconds: float) -> None: ...
     def on_dead(self) -> None: ...
 
@@ -32,16 +38,18 @@ class Heartbeat:
     """Pings every `interval` seconds; a peer that stays silent for half an interval is dead.
 
     Any received byte counts as a sign of life, because a pong may wait behind a large message.
-    While reading is paused or deferred, the peer is assumed to be alive.
+    While reading is paused or deferred, the peer is assumed to be alive. A ping may wait, too: no
+    answer is due while the data before it is being delivered; see `_Backlog`.
     """
 
-    __slots__ = ("_count", "_interval", "_owner", "_scheduler", "_sent_at", "_timer")
+    __slots__ = ("_count", "_delivered", "_interval", "_owner", "_scheduler", "_sent_at", "_timer")
 
     def __init__(self, scheduler: SchedulerBase, interval: float, owner: HeartbeatOwner) -> None:
         self._scheduler = scheduler
         self._interval = interval
         self._owner = owner
         self._count = 0
+        self._delivered: int | None = None  # half an interval before each ping but the first
         self._sent_at: datetime | None = None
         self._timer: DisposableBase = call_later(scheduler, interval, self._beat)
 
@@ -62,15 +70,47 @@ class Heartbeat:
         self._count += 1
         self._sent_at = self._scheduler.now
         before = self._owner.signs_of_life()
+        delivery = self._owner.delivery()
+        backlog = _Backlog(delivery, self._delivered) if delivery.pending else None
 
         def check() -> None:
-            if self._owner.signs_of_life() == before:
-                self._owner.on_dead()
-            else:
+            delivery = self._owner.delivery()
+            if self._owner.signs_of_life() != before:
+                self._delivered = delivery.delivered
                 self._timer = call_later(self._scheduler, self._interval / 2, self._beat)
+            elif backlog is not None and backlog.may_hold_up_the_ping(delivery):
+                self._timer = call_later(self._scheduler, self._interval / 2, check)
+            else:
+                self._owner.on_dead()
 
         self._timer = call_later(self._scheduler, self._interval / 2, check)
         self._owner.send_ping(self._payload())
+
+
+class _Backlog:
+    """The data that was written before a ping and is not delivered yet.
+
+    A peer that takes this data is alive, although it cannot answer the ping yet. But a process that
+    hangs does not stop its kernel from taking data. So delivered data counts only if it had to wait
+    on this side, or if the ping is still behind it half an interval later; and data that is written
+    after the ping never counts.
+    """
+
+    def __init__(self, delivery: Delivery, delivered_before: int | None) -> None:
+        self._delivered, pending, self._blocked = delivery
+        self._end = self._delivered + pending
+        progressed = delivered_before is not None and self._delivered > delivered_before
+        self._patience = _PATIENCE if self._blocked and progressed else 0
+
+    def may_hold_up_the_ping(self, delivery: Delivery) -> bool:
+        """Return whether the peer may not have the ping yet; called every half interval."""
+        before, self._delivered = self._delivered, delivery.delivered
+        counts = self._blocked or self._delivered < self._end
+        if counts and before < min(self._delivered, self._end):
+            self._patience = _PATIENCE
+        else:
+            self._patience -= 1
+        return self._patience > 0
 
 
 class KeepAlive:

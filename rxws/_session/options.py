@@ -15,6 +15,11 @@ from rxws.codecs import Codec
 __all__ = ["OPTION_NAMES", "ConnectionOptions", "Options"]
 
 
+# What waits in the kernel cannot be conflated, so it is outdated when it leaves. Smaller values are
+# hardly fresher: the kernel fills whole packets. See benchmarks/staleness.py.
+_KERNEL_BUFFER_OF_LATEST = 16 << 10
+
+
 class ConnectionOptions(TypedDict, total=False):
     """The keyword arguments that every entry point takes in addition to `codec`.
 
@@ -29,6 +34,10 @@ class ConnectionOptions(TypedDict, total=False):
     `high_water`: reading pauses while more than this number of bytes is unsent.
     `max_buffer`: the limit of unsent data in bytes; a message's size is its payload plus 128.
     `overflow`: what happens to messages above `max_buffer`.
+    `kernel_buffer`: the number of unsent bytes above which the operating system accepts no more
+        data, on Linux and macOS. The rest stays in the buffer that `max_buffer` and `overflow`
+        control. With None, the default, it is 16 KiB for `overflow.latest`; otherwise the
+        operating system decides, and may take several MiB.
     `send_timeout`: seconds in which buffered data must be sent; otherwise the connection is
         aborted.
     `close_timeout`: seconds to wait for the peer's close frame.
@@ -43,6 +52,7 @@ class ConnectionOptions(TypedDict, total=False):
     high_water: int
     max_buffer: int
     overflow: overflow.Overflow
+    kernel_buffer: int | None
     send_timeout: float
     close_timeout: float
     hold_timeout: float
@@ -66,6 +76,7 @@ class Options:
     high_water: int = 64 << 10
     max_buffer: int = 1 << 20
     overflow: overflow.Overflow = "close"
+    kernel_buffer: int | None = None
     send_timeout: float = 20.0
     close_timeout: float = 5.0
     hold_timeout: float = 30.0
@@ -92,6 +103,11 @@ class Options:
         for name in ("max_message_size", "high_water", "max_buffer"):
             check_bytes(name, getattr(self, name))
         overflow.check(self.overflow)
+        if self.kernel_buffer is None:
+            if isinstance(self.overflow, overflow.Latest):
+                object.__setattr__(self, "kernel_buffer", _KERNEL_BUFFER_OF_LATEST)
+        else:
+            check_bytes("kernel_buffer", self.kernel_buffer)
 
     def is_clean(self, close: Close) -> bool:
         """Return what `completes` says, or `closing.is_clean` if `completes` raises."""

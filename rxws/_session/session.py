@@ -38,7 +38,7 @@ from .options import Options
 from .outgoing import Outgoing
 from .read_gate import ReadGate
 from .send_buffer import SendBuffer
-from .transport import Transport
+from .transport import Delivery, Transport
 
 __all__ = ["Session", "State"]
 
@@ -400,6 +400,9 @@ class Session(Generic[In, Out]):
     def signs_of_life(self) -> tuple[float, ...]:
         """Return counters; one of them changes when data arrives, or while none can be read."""
         return self._transport.received, self._transport.deferred, self.gate.paused
+
+    def delivery(self) -> Delivery:
+        return self._transport.delivery()
 
     def on_latency(self, seconds: float) -> None:
         self.flow.emit_latency(seconds)

@@ -7,13 +7,27 @@ as a `Receiver`. All calls happen on one thread, except `call_soon_threadsafe`.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from reactivex.abc import DisposableBase
 
 from rxws._core.frames import Frame, Opcode
 
-__all__ = ["Receiver", "Transport"]
+__all__ = ["Delivery", "Receiver", "Transport"]
+
+
+class Delivery(NamedTuple):
+    """How much of the data that a transport has taken is delivered to the peer's kernel.
+
+    Args:
+        delivered: A counter of delivered bytes; only differences have a meaning.
+        pending: The bytes that are not delivered yet.
+        blocked: Whether some of them wait on this side: the peer or the network is too slow.
+    """
+
+    delivered: int
+    pending: int
+    blocked: bool
 
 
 class Transport(Protocol):
@@ -39,6 +53,10 @@ class Transport(Protocol):
     @property
     def deferred(self) -> int:
         """A counter that grows while received frames wait because the loop has other work."""
+        ...
+
+    def delivery(self) -> Delivery:
+        """Return how much is delivered. It may cost system calls: don't ask for each message."""
         ...
 
     def write(self, opcode: Opcode, payload: bytes, /) -> bool:

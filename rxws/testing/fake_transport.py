@@ -11,7 +11,7 @@ from reactivex.disposable import Disposable
 from rxws._core.errors import RxwsError
 from rxws._core.frames import Frame, Opcode
 from rxws._core.schedulers import call_later
-from rxws._session.transport import Receiver
+from rxws._session.transport import Delivery, Receiver
 
 __all__ = ["Call", "FakeTransport", "NeedsEventLoop", "Sent", "needs_event_loop"]
 
@@ -99,6 +99,7 @@ class FakeTransport:
         reading: Whether the session accepts incoming frames.
         writable: Whether the transport accepts outgoing frames.
         buffered: Bytes that were written while the peer does not read.
+        delivered: A counter of the bytes that were written and did not stay in `buffered`.
         received: A counter that grows with everything the peer sends.
         send_lost: Whether nothing more can be sent over TCP.
         over: Whether TCP has ended and everything before its end was delivered.
@@ -115,6 +116,7 @@ class FakeTransport:
         self.reading = True
         self.writable = True
         self.buffered = 0
+        self.delivered = 0
         self.received = 0
         self.deferred = 0
         self.send_lost = False
@@ -184,15 +186,26 @@ class FakeTransport:
 
     def _write(self, frame: Frame) -> None:
         self._carry(Sent(self.time, *frame))
-        if self.room is None:
-            return
-        if self.room:
-            self.room -= 1
-        else:
+        if self.room == 0:
             self.set_writable(False, len(frame.payload))
+            return
+        self.delivered += len(frame.payload)
+        if self.room is not None:
+            self.room -= 1
+
+    def delivery(self) -> Delivery:
+        """Return how many bytes are delivered, and how many the peer has not taken."""
+        return Delivery(self.delivered, self.buffered, self.buffered > 0)
+
+    def drain(self, size: int) -> None:
+        """Deliver this many of the buffered bytes; the transport stays full."""
+        self.delivered += size
+        self.buffered -= size
 
     def set_writable(self, writable: bool, buffered: int = 0) -> None:
         """Become writable, or full with this many bytes buffered."""
+        if writable:
+            self.delivered += self.buffered
         self.writable = writable
         self.buffered = buffered
         self.receiver.on_writable(writable)

@@ -24,7 +24,7 @@ from rxws._session.handler import check_handler, run_handler
 from rxws._session.option_names import check_names
 from rxws._session.options import OPTION_NAMES, ConnectionOptions, Options
 from rxws._session.session import Session, State
-from rxws._session.transport import Receiver
+from rxws._session.transport import Delivery, Receiver
 from rxws.closing import UNEXPECTED
 from rxws.codecs import Codec
 
@@ -54,6 +54,7 @@ class _End(FakeTransport):
         self.tasks: set[asyncio.Task[None]] = set()
         self._in_flight: deque[Sent | None] = deque()  # None is the end of TCP
         self._in_flight_bytes = 0
+        self._delivered_bytes = 0
         self._delivery_scheduled = False
         self._close_delivered = False
         self.ended = asyncio.Event()
@@ -89,7 +90,9 @@ class _End(FakeTransport):
             if sent is None:
                 other.lose()
                 continue
-            self._in_flight_bytes -= _FRAME_OVERHEAD + len(sent.payload)
+            size = _FRAME_OVERHEAD + len(sent.payload)
+            self._in_flight_bytes -= size
+            self._delivered_bytes += size
             other.received += 1
             if not other.lingering and not self._close_delivered:
                 self._close_delivered = sent.kind is Opcode.CLOSE
@@ -98,6 +101,11 @@ class _End(FakeTransport):
             self.buffered = self._in_flight_bytes
             if not self._in_flight and not self.send_lost:
                 self.set_writable(True)
+
+    def delivery(self) -> Delivery:
+        """Return how many bytes the other end has received, and how many are in flight."""
+        in_flight = self._in_flight_bytes
+        return Delivery(self._delivered_bytes, in_flight, in_flight > 0)
 
     def _end(self, *, linger: bool) -> None:
         super()._end(linger=linger)

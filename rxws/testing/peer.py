@@ -63,6 +63,10 @@ class Peer:
         """Stop reading: the next frame that the session writes fills the transport."""
         self._transport.room = 0
 
+    def take(self, size: int) -> None:
+        """Read this many of the buffered bytes, which must be less than all, and stop again."""
+        self._transport.drain(size)
+
     def go(self, frames: int | None = None) -> None:
         """Read the buffered data and then this number of frames, or all if None."""
         self._transport.room = frames

@@ -16,7 +16,7 @@ from reactivex.disposable import Disposable
 
 from rxws._core.frames import Opcode
 from rxws._core.log import logger
-from rxws._session.transport import Receiver, Transport
+from rxws._session.transport import Delivery, Receiver, Transport
 
 from .frame_writer import FrameSender, FrameWriter
 from .private_api import early_bytes_of
@@ -92,6 +92,9 @@ class AiohttpTransport(Transport, SocketListener):
     @property
     def received(self) -> int:
         return self._protocol.received
+
+    def delivery(self) -> Delivery:
+        return self._protocol.delivery()
 
     def pause_reading(self) -> None:
         self._reader.pause()

@@ -8,6 +8,10 @@ import struct
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
+from rxws._session.transport import Delivery
+
+from .kernel import progress
+
 __all__ = ["SocketListener", "SocketProtocol"]
 
 # SO_LINGER switched on with zero seconds: closing the socket sends a reset.
@@ -58,6 +62,7 @@ class SocketProtocol(asyncio.Protocol):
         "_loop",
         "_lost",
         "_quiet_timer",
+        "_waited",
         "finishing",
         "is_lost",
         "on_data",
@@ -74,6 +79,7 @@ class SocketProtocol(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self.is_lost = transport.is_closing()
         self._lost: asyncio.Future[None] | None = None  # see `lost`
+        self._waited = 0  # bytes that had to wait for the kernel so far
         self._listener = listener
         self._quiet_timer: asyncio.TimerHandle | None = None
         self._aiohttp_protocol = cast(Any, transport.get_protocol())
@@ -102,6 +108,15 @@ class SocketProtocol(asyncio.Protocol):
         """Bytes that the kernel has not taken yet."""
         # get_write_buffer_size() raises if a TLS transport was closed twice, and aiohttp does that.
         return 0 if self.transport.is_closing() else self.transport.get_write_buffer_size()
+
+    def delivery(self) -> Delivery:
+        """See `Transport.delivery`; if the kernel reports nothing, its data counts as delivered."""
+        buffered = self.buffered
+        in_kernel = progress(self.transport)
+        if in_kernel is None:
+            return Delivery(self._waited - buffered, buffered, buffered > 0)
+        delivered, pending, unsent = in_kernel
+        return Delivery(delivered, pending + buffered, unsent + buffered > 0)
 
     @property
     def is_ending(self) -> bool:
@@ -174,6 +189,7 @@ class SocketProtocol(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.writable = False
+        self._waited += self.buffered
         self._listener.on_writable()
 
     def resume_writing(self) -> None:

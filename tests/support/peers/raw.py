@@ -90,6 +90,10 @@ class Peer:
             await asyncio.wait([self._reader])
             self._reader = None
 
+    async def read_some(self, size: int) -> None:
+        """Read at most this number of bytes, while this peer does not read in the background."""
+        self._feed(await asyncio.get_running_loop().sock_recv(self.sock, size))
+
     async def _read(self) -> None:
         loop = asyncio.get_running_loop()
         while self.ended is None:

@@ -10,6 +10,7 @@ import pytest
 from rxws import Close, ConnectionClosed
 from rxws._core.frames import Opcode
 from rxws._session.liveness import KeepAlive
+from rxws._session.transport import Delivery
 from rxws.testing.clock import Clock
 from support.virtual.session import VirtualSession
 
@@ -177,6 +178,86 @@ def test_a_failing_ping_detects_a_lost_connection_during_a_pause() -> None:
     assert virtual.closed.values == []
     virtual.run(2)
     virtual.check_over(Close(1006, by="network"), ConnectionClosed)
+
+
+# --- a ping that waits behind earlier data ------------------------------------------------------
+
+
+def with_backlog(size: int, **options: Any) -> VirtualSession:
+    """Return a session that has sent a message of this size, of which the peer has read nothing."""
+    virtual = with_heartbeat(send_timeout=1000.0, **options)
+    virtual.peer.stop()
+    virtual.conn.outgoing.on_next(bytes(size))
+    return virtual
+
+
+@pytest.mark.promise("taking")
+@pytest.mark.parametrize("every", [1.0, INTERVAL])
+def test_a_peer_that_takes_a_backlog_is_alive(every: float) -> None:
+    """A peer that takes earlier data, once per interval or more often, need not answer a ping."""
+    virtual = with_backlog(1000)
+    virtual.run(0.5)
+    for _ in range(int(10 * INTERVAL / every)):
+        virtual.run(every)
+        virtual.peer.take(1)
+    assert virtual.closed.values == []
+    assert virtual.frames(Opcode.PING) == []
+    virtual.peer.go()
+    answer_ping(virtual)
+    virtual.run(INTERVAL)
+    assert virtual.closed.values == []
+    assert len(virtual.frames(Opcode.PING)) == 2
+
+
+@pytest.mark.promise("dead")
+@pytest.mark.parametrize("last", [1, 9, 11, 14, 16, 19, 22, 31])
+def test_a_peer_that_takes_nothing_more_is_dead_within_one_and_a_half_intervals(last: int) -> None:
+    """A peer that stops taking a backlog is detected within 1.5 intervals of its last progress."""
+    virtual = with_backlog(1000)
+    for _ in range(last):
+        virtual.run(1)
+        virtual.peer.take(1)
+    assert virtual.closed.values == []
+    virtual.run(100)
+    [at] = virtual.closed.times
+    assert at <= max(last, 0) + 1.5 * INTERVAL
+    virtual.check_over(Close(1006, by="network"), ConnectionClosed)
+
+
+@pytest.mark.promise("dead")
+def test_a_peer_that_takes_all_but_answers_nothing_is_dead() -> None:
+    """A peer that takes the whole backlog and then the ping, but does not answer, is detected."""
+    virtual = with_backlog(1000)
+    virtual.run(12)
+    virtual.peer.go()
+    assert len(virtual.frames(Opcode.PING)) == 1
+    while virtual.closed.values == []:  # data that is written after the ping does not count
+        virtual.conn.outgoing.on_next("more")
+        virtual.run(1)
+        assert virtual.clock.time < 100
+    assert virtual.closed.times == [25], "the progress at 12 s is seen at 15 s"
+
+
+@pytest.mark.promise("dead")
+def test_data_in_flight_is_no_sign_of_life() -> None:
+    """Data that the peer's kernel takes at once does not prolong the wait for a pong."""
+    virtual = with_heartbeat()
+    virtual.transport.delivery = lambda: Delivery(  # as if 1 byte were always in flight
+        int(virtual.clock.time * 100), 1, False
+    )
+    virtual.run(100)
+    assert virtual.closed.times == [15]
+
+
+def test_a_ping_in_flight_behind_a_large_message_may_take_its_time() -> None:
+    """A large message in flight counts as a backlog while the ping behind it is not delivered."""
+    virtual = with_heartbeat()
+    end = 3000
+    virtual.transport.delivery = lambda: Delivery(
+        (sent := min(end, int(virtual.clock.time * 100))), end - sent, False
+    )
+    virtual.run(100)
+    assert virtual.closed.times == [35], "2500 at 25 s, the last progress; patience for 10 s more"
 
 
 # --- keep-alive: unsolicited pongs while reading is paused ------------------------------------

@@ -13,6 +13,7 @@ from rxws._core.frames import Opcode
 from rxws._session.encoding import decode_error, encode, size
 from rxws._session.options import Options
 from rxws.codecs import raw, text
+from rxws.overflow import latest
 from support.callbacks import raising
 
 
@@ -29,6 +30,7 @@ def test_defaults() -> None:
         "high_water": 64 * 1024,
         "max_buffer": 1024 * 1024,
         "overflow": "close",
+        "kernel_buffer": None,
         "send_timeout": 20.0,
         "close_timeout": 5.0,
         "hold_timeout": 30.0,
@@ -88,6 +90,24 @@ def test_sizes_are_positive_integers(name: str) -> None:
     for value in (1.5, "1", None, True):
         with pytest.raises(TypeError, match=rf"{name}={value!r} is not a number of bytes"):
             Options(**{name: value})
+
+
+def test_kernel_buffer_is_a_size_or_none() -> None:
+    """`kernel_buffer` must be None or an integer of 1 or more."""
+    assert Options(kernel_buffer=1).kernel_buffer == 1
+    for value in (0, -1):
+        with pytest.raises(ValueError, match=rf"kernel_buffer={value} .* use 1 byte or more"):
+            Options(kernel_buffer=value)
+    wrong: Any
+    for wrong in (1.5, "1", True):
+        with pytest.raises(TypeError, match=rf"kernel_buffer={wrong!r} is not a number of bytes"):
+            Options(kernel_buffer=wrong)
+
+
+def test_latest_limits_the_kernel_buffer_by_default() -> None:
+    """`overflow.latest` sets `kernel_buffer` to 16 KiB, unless it is given."""
+    assert Options(overflow=latest()).kernel_buffer == 16 * 1024
+    assert Options(overflow=latest(), kernel_buffer=1 << 20).kernel_buffer == 1 << 20
 
 
 @pytest.mark.parametrize(
