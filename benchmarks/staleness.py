@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import signal
 import sys
@@ -18,6 +19,14 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 import rxws
+
+KIB = 1 << 10
+BUFFERS: dict[str, dict[str, Any]] = {
+    "unlimited": {"kernel_buffer": 1 << 30},
+    "64 KiB": {"kernel_buffer": 64 * KIB},
+    "16 KiB, the default of `latest`": {},
+    "1 byte": {"kernel_buffer": 1},
+}
 
 KEYS = 50
 RATE = 1000  # values per second
@@ -29,13 +38,14 @@ CURRENT = 0.1  # seconds; a younger value is current
 
 CLIENT = """
 import asyncio, json, sys, time
+import aiohttp
 
 async def main(url):
     received = []
     async with aiohttp.ClientSession() as session, session.ws_connect(url) as ws:
-        print(flush=True)
         async for message in ws:
-            received.append((time.monotonic(), json.loads(message.data)["at"]))
+            at, size = json.loads(message.data)["at"], len(message.data)
+            received.append((time.monotonic(), at, size))
     json.dump(received, sys.stdout)
 
 asyncio.run(main(sys.argv[1]))
@@ -45,8 +55,8 @@ asyncio.run(main(sys.argv[1]))
 class Staleness(NamedTuple):
     """What a client got after a pause."""
 
-    oldest: float  # seconds; the age of the first value
     outdated: int  # values that were not current, before the first one that was
+    outdated_bytes: int  # their size
     seconds: float  # until the first value that was current
     conflated: int  # values that were not sent, as newer ones replaced them
 
@@ -77,6 +87,7 @@ async def staleness(seconds: float, **options: Any) -> Staleness:
         feed, codec=rxws.codecs.json, overflow=latest, send_timeout=60.0, **options
     )
     app.add_routes([web.get("/", route)])
+    rxws.setup(app)
     runner = web.AppRunner(app)
     await runner.setup()
     try:
@@ -90,7 +101,8 @@ async def staleness(seconds: float, **options: Any) -> Staleness:
             f"http://127.0.0.1:{port}/",
             stdout=asyncio.subprocess.PIPE,
         )
-        conn = await connected
+        async with asyncio.timeout(10):
+            conn = await connected
         await asyncio.sleep(WARM_UP)
         client.send_signal(signal.SIGSTOP)
         await asyncio.sleep(seconds)
@@ -102,18 +114,32 @@ async def staleness(seconds: float, **options: Any) -> Staleness:
         output, _ = await client.communicate()
     finally:
         await runner.cleanup()
-    received = [(at, at - sent) for at, sent in json.loads(output) if at > resumed]
-    outdated = next(n for n, (_, age) in enumerate(received) if age < CURRENT)
-    return Staleness(received[0][1], outdated, received[outdated][0] - resumed, conflated)
+    received = [(at, at - sent, size) for at, sent, size in json.loads(output) if at > resumed]
+    outdated = list(itertools.takewhile(lambda one: one[1] > CURRENT, received))
+    return Staleness(
+        len(outdated),
+        sum(size for _, _, size in outdated),
+        received[len(outdated)][0] - resumed,
+        conflated,
+    )
 
 
 async def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Print a table."""
+    parser = argparse.ArgumentParser(
+        description="Measure how old a client's data is after a pause."
+    )
     parser.add_argument("--seconds", type=float, default=6.0, help="of the pause (default: 6)")
     seconds = parser.parse_args().seconds
-    for name, options in (("default", {}),):
-        print(name, await staleness(seconds, **options), flush=True)
+    print("| `kernel_buffer` | outdated values sent | amount | current again after | conflated |")
+    print("|---|---|---|---|---|")
+    for name, options in BUFFERS.items():
+        result = await staleness(seconds, **options)
+        print(
+            f"| {name} | {result.outdated:,} | {result.outdated_bytes / KIB:.0f} KiB "
+            f"| {result.seconds * 1e3:.0f} ms | {result.conflated:,} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -82,10 +82,11 @@ async def slow_relay(port: int) -> AsyncIterator[int]:
         sock.setblocking(False)
 
     async def copy(source: socket.socket, target: socket.socket, pause: float) -> None:
-        with suppress(ConnectionError):
+        with suppress(OSError):
             while data := await loop.sock_recv(source, 32 * KIB):
                 await loop.sock_sendall(target, data)
                 await asyncio.sleep(pause)
+        with suppress(OSError):
             target.shutdown(socket.SHUT_WR)
 
     async def relay() -> None:
@@ -132,9 +133,10 @@ async def test_a_tls_peer_that_reads_steadily_is_alive() -> None:
             options: dict[str, Any] = {
                 "ssl": theirs,
                 "heartbeat": None,
+                "compress": False,
                 "max_message_size": 4 * MIB,
             }
-            async with rxws.connect(url, **options) as conn:
+            async with asyncio.timeout(PATIENCE), rxws.connect(url, **options) as conn:
                 assert await conn.incoming.pipe(ops.first()) == LARGE
                 conn.outgoing.on_next(rxws.Close(4001))
                 assert await closed == rxws.Close(4001)
