@@ -22,7 +22,7 @@ import rxws
 
 KIB = 1 << 10
 BUFFERS: dict[str, dict[str, Any]] = {
-    "unlimited": {"kernel_buffer": 1 << 30},
+    "no limit": {"kernel_buffer": 1 << 30},
     "64 KiB": {"kernel_buffer": 64 * KIB},
     "16 KiB, the default of `latest`": {},
     "1 byte": {"kernel_buffer": 1},
@@ -131,13 +131,13 @@ async def main() -> None:
     )
     parser.add_argument("--seconds", type=float, default=6.0, help="of the pause (default: 6)")
     seconds = parser.parse_args().seconds
-    print("| `kernel_buffer` | outdated values sent | amount | current again after | conflated |")
-    print("|---|---|---|---|---|")
+    print("| `kernel_buffer` | outdated values that the client got | amount ", end="")
+    print("| values replaced by newer ones | current again after |\n|---|---|---|---|---|")
     for name, options in BUFFERS.items():
         result = await staleness(seconds, **options)
         print(
             f"| {name} | {result.outdated:,} | {result.outdated_bytes / KIB:.0f} KiB "
-            f"| {result.seconds * 1e3:.0f} ms | {result.conflated:,} |",
+            f"| {result.conflated:,} | {result.seconds * 1e3:.0f} ms |",
             flush=True,
         )
 

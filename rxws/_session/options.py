@@ -26,7 +26,7 @@ class ConnectionOptions(TypedDict, total=False):
     `protocols`: subprotocols (RFC 6455, section 1.9). A client offers them in order of preference.
     A server chooses the first offered one that it lists.
     `heartbeat`: seconds between pings, or None for no pings. If nothing arrives for 1.5 times
-        this time, the connection is lost.
+        this time, the connection is lost, unless the peer is still taking data sent before a ping.
     `max_message_size`: the size in bytes of the largest accepted message, after decompression.
     `compress`: whether to offer or accept permessage-deflate (RFC 7692).
     `completes`: a function of a `Close` that returns whether `incoming` completes; otherwise it

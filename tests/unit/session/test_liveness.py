@@ -239,25 +239,31 @@ def test_a_peer_that_takes_all_but_answers_nothing_is_dead() -> None:
 
 
 @pytest.mark.promise("dead")
-def test_data_in_flight_is_no_sign_of_life() -> None:
+def test_data_in_flight_is_no_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
     """Data that the peer's kernel takes at once does not prolong the wait for a pong."""
     virtual = with_heartbeat()
-    virtual.transport.delivery = lambda: Delivery(  # as if 1 byte were always in flight
-        int(virtual.clock.time * 100), 1, False
-    )
+
+    def one_byte_in_flight() -> Delivery:
+        return Delivery(int(virtual.clock.time * 100), 1, False)
+
+    monkeypatch.setattr(virtual.transport, "delivery", one_byte_in_flight)
     virtual.run(100)
     assert virtual.closed.times == [15]
 
 
-def test_a_ping_in_flight_behind_a_large_message_may_take_its_time() -> None:
+def test_a_ping_in_flight_behind_a_large_message_may_take_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A large message in flight counts as a backlog while the ping behind it is not delivered."""
     virtual = with_heartbeat()
-    end = 3000
-    virtual.transport.delivery = lambda: Delivery(
-        (sent := min(end, int(virtual.clock.time * 100))), end - sent, False
-    )
+
+    def large_message_in_flight() -> Delivery:
+        delivered = min(3000, int(virtual.clock.time * 100))
+        return Delivery(delivered, 3000 - delivered, False)
+
+    monkeypatch.setattr(virtual.transport, "delivery", large_message_in_flight)
     virtual.run(100)
-    assert virtual.closed.times == [35], "2500 at 25 s, the last progress; patience for 10 s more"
+    assert virtual.closed.times == [35], "it is delivered at 30 s; seen at 25 s, it counts for 10 s"
 
 
 # --- keep-alive: unsolicited pongs while reading is paused ------------------------------------
