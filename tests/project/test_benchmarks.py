@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import channels, viz_cost
+from benchmarks import channels, staleness, viz_cost
 from benchmarks.harness import results
 from benchmarks.harness.cases import CASES, PEERS, PINGPONG, Goal
 from benchmarks.harness.load import Messages, PeerFailed, ReplyChecker, ReplyCounter
@@ -341,3 +341,13 @@ def test_channels_prints_its_table(
     channels.main()
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("|")[1].strip() for line in lines[2:]] == ["10", "1000"]
+
+
+async def test_the_staleness_of_data_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stopped client gets outdated values first, and then current ones."""
+    monkeypatch.setattr(staleness, "WARM_UP", 0.2)
+    monkeypatch.setattr(staleness, "AFTER", 1.0)
+    measured = await staleness.staleness(0.5)
+    assert measured.outdated > 0
+    assert measured.outdated_bytes > 100 * measured.outdated
+    assert measured.seconds > 0
