@@ -140,7 +140,7 @@ class Reconnector(DisposableBase, Generic[In, Out]):
         self._observer: ObserverBase[Connection[In, Out]] | None = observer  # None after the end
         self._policy = policy
         self._pacing = pacing
-        self._scheduler = scheduler or LoopScheduler.running()
+        self._scheduler = LoopScheduler.thread_safe(scheduler)
         self._on_status = on_status
         self._on_end = on_end
         self._seconds = seconds_of(self._scheduler)
