@@ -54,6 +54,7 @@ PROMISES: dict[str, dict[str, str]] = {
         "opening": "`open_timeout` covers the whole opening of a connection.",
         "idle": "An idle connection needs at most 6 KiB more memory than one of aiohttp.",
         "leaks": "A connection that has ended leaves no task, socket, timer or observer.",
+        "freed": "A closed connection is freed at once, without a garbage collection.",
         "turns": "A burst of messages does not block the event loop for long.",
     },
     "Liveness": {

@@ -180,6 +180,7 @@ class ConnectCall(Generic[In, Out]):
         self._aiohttp_options = options
         self._shared: SharedClientSession | None = None
         self._session: Session[Any, Any] | None = None  # set once the connection is open
+        self._connection: Connection[In, Out] | None = None
         self._running: asyncio.Task[None]  # runs the session
 
     def through(self, shared: SharedClientSession) -> ConnectCall[In, Out]:
@@ -206,9 +207,9 @@ class ConnectCall(Generic[In, Out]):
         traceback: TracebackType | None,
     ) -> None:
         self._is_used = True
-        if self._session is None:
+        if self._session is None or self._connection is None:
             return
-        self._session.outgoing.on_next(Close() if exc is None else closing.UNEXPECTED)
+        self._connection.outgoing.on_next(Close() if exc is None else closing.UNEXPECTED)
         try:
             await asyncio.shield(self._running)
         except asyncio.CancelledError:  # don't wait for the peer's close frame any longer
@@ -263,8 +264,12 @@ class ConnectCall(Generic[In, Out]):
                 await shared.release()
             if error is None:
                 raise
-            raise error from exc
-        return self._session.connection
+            try:
+                raise error from exc
+            finally:
+                error = None  # its traceback refers to this frame: a reference cycle
+        self._connection = self._session.connection
+        return self._connection
 
     async def _dial(
         self, client: ClientSession, shared: SharedClientSession | None, monitor: RequestMonitor

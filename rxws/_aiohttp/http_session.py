@@ -79,7 +79,9 @@ class SharedClientSession:
         """Undo one `acquire`; close the session if that was the last one."""
         self._users -= 1
         if not self._users and self._session is not None:
-            await self._session.close()
+            # aiohttp's session refers to this object by its middleware: a reference cycle.
+            session, self._session = self._session, None
+            await session.close()
 
     def session_for_dial(self) -> ClientSession:
         self.refusal_body = b""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import reprlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from .connection import Close
 
@@ -20,6 +21,8 @@ __all__ = [
     "RxwsError",
     "SendTimeout",
 ]
+
+E = TypeVar("E", bound=BaseException)
 
 _safe = reprlib.Repr()  # survives a `__repr__` that fails, and a value that is nested too deeply
 _safe.maxother = _safe.maxstring = 200
@@ -184,3 +187,25 @@ def _is_picklable(value: object) -> bool:
     except Exception:
         return False
     return True
+
+
+def without_traceback(error: E) -> E:
+    """Return an equal exception without a traceback, and with such a `__cause__`.
+
+    A traceback keeps all local variables of its functions. The given exception is not changed. An
+    exception that cannot be copied is returned itself.
+    """
+    cause = error.__cause__
+    if error.__traceback__ is None and cause is None:
+        return error
+    copied: E
+    if isinstance(error, RxwsError):  # not `copy`, which may replace a value by its repr
+        copied = type(error).__new__(type(error), *error.args)
+        vars(copied).update(vars(error))
+    else:
+        try:
+            copied = copy.copy(error)
+        except Exception:
+            return error
+    copied.__cause__ = None if cause is None else without_traceback(cause)
+    return copied

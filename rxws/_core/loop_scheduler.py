@@ -104,9 +104,10 @@ class _Scheduled(DisposableBase):
         self._state = state
         self._result: DisposableBase | None = None
         self._disposed = False
-        self.handle: asyncio.Handle  # set by `schedule` right after construction
+        self.handle: asyncio.Handle | None = None  # set by `schedule` after construction
 
     def run(self) -> None:
+        self.handle = None  # it refers to this method: a reference cycle
         result = self._action(self._scheduler, self._state)
         if result is None:
             return
@@ -118,7 +119,10 @@ class _Scheduled(DisposableBase):
     def dispose(self) -> None:
         """Cancel the action, or dispose what it returned."""
         self._disposed = True
-        self.handle.cancel()
+        self._state = None  # often a method of the object that keeps this one
+        if self.handle is not None:
+            self.handle.cancel()
+            self.handle = None
         result, self._result = self._result, None
         if result is not None:
             result.dispose()

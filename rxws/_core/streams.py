@@ -19,6 +19,7 @@ from reactivex.internal import default_error, noop
 
 from .cell_context import in_cell_context
 from .connection import Pausable
+from .errors import without_traceback
 from .log import logger
 from .upstream import UpstreamMembers, collectors
 
@@ -216,6 +217,7 @@ class Stream(Observable[T]):
         RxPY raises it for a subscriber that has no `on_error`. Users may omit `on_error`, so this
         is not reported as a fault.
         """
+        traceback = None if error is None else error.__traceback__
         try:
             if error is None:
                 observer.on_completed()
@@ -223,6 +225,7 @@ class Stream(Observable[T]):
                 observer.on_error(error)
         except Exception as exc:
             if exc is error:
+                exc.__traceback__ = traceback  # not that of RxPY's raise, a reference cycle
                 return True
             self._fault(exc)
         return False
@@ -296,6 +299,11 @@ class Stream(Observable[T]):
             observers, self._all_observers = self._all_observers, ()
             self._observers = self._watchers = ()
         return observers
+
+    def drop_traceback(self) -> None:
+        """Keep the error for late subscribers, but not its traceback, which may refer to this."""
+        if self._error is not None:
+            self._error = without_traceback(self._error)
 
     def remove(self, observer: ObserverBase[T]) -> None:
         """Remove an observer or a watcher."""

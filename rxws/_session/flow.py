@@ -30,13 +30,13 @@ class FlowControl:
         "_closed",
         "_deferred",
         "_dispatcher",
-        "_dropped",
         "_fault",
         "_latency",
         "_scheduler",
         "_thread",
         "_transport",
         "_writable",
+        "drop_counts",
         "gate",
         "keep_alive",
         "received_bytes",
@@ -66,7 +66,7 @@ class FlowControl:
         self._writable: ReplayStream[bool] | None = None
         self._latency: Stream[float] | None = None
         self.received_messages = self.received_bytes = 0
-        self._dropped: dict[str, int] = {}
+        self.drop_counts: dict[str, int] = {}
         self._closed: Close | None = None
 
     # --- what users see ---------------------------------------------------------------------
@@ -122,7 +122,7 @@ class FlowControl:
             self.received_bytes,
             self.send_buffer.sent_messages,
             self.send_buffer.sent_bytes,
-            dict(self._dropped),
+            dict(self.drop_counts),
             round(self.gate.paused, 6),  # a sum of whole microseconds
         )
 
@@ -139,7 +139,7 @@ class FlowControl:
 
     def count_dropped(self, reason: str, count: int = 1) -> None:
         """Count dropped messages."""
-        self._dropped[reason] = self._dropped.get(reason, 0) + count
+        self.drop_counts[reason] = self.drop_counts.get(reason, 0) + count
 
     def emit_latency(self, seconds: float) -> None:
         """Emit the time between a ping and its pong."""
@@ -169,6 +169,7 @@ class FlowControl:
         """End the streams and stop the timers."""
         self._closed = close
         self.keep_alive.stop()
+        self.keep_alive = _NO_KEEP_ALIVE
         for stream in (self._writable, self._latency):
             if stream is not None:
                 stream.end()

@@ -325,6 +325,10 @@ class Outgoing(Stream[T], Subject[T]):
             self.exception = error
             self.end(error)
 
+    def drop_traceback(self) -> None:
+        super().drop_traceback()
+        self.exception = self._error
+
     def _close(self, close: Any) -> None:
         if get_ident() != self._thread:
             self._call_on_session_thread(lambda: self._close(close))

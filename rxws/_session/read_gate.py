@@ -82,6 +82,10 @@ class ReadGate:
             self.holds = _NO_HOLDS
             self._resume()
 
+    def release_callbacks(self) -> None:
+        """Drop the callbacks, because nothing is read any more."""
+        self.on_paused = self.on_released = noop
+
     def _resume(self) -> None:
         self._paused = self.paused
         self._paused_since = None

@@ -236,3 +236,4 @@ class SendBuffer:
         """Stop the timer of `send_timeout`."""
         if self._deadline is not None:
             self._deadline.stop()
+            self._deadline = None

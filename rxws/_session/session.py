@@ -71,11 +71,14 @@ class Session(Generic[In, Out]):
         "_deadline",
         "_dispatcher",
         "_disposables",
+        "_drop_counts",
         "_encode",
+        "_handshake",
         "_heartbeat",
         "_latest",
         "_options",
         "_own_close",
+        "_released",
         "_transport",
         "closed",
         "connection",
@@ -95,6 +98,8 @@ class Session(Generic[In, Out]):
     ) -> None:
         self._transport = transport
         self._options = options
+        self._handshake = handshake
+        self._released = False  # see `on_released`
         self.handler: object = None  # for its name in logs
         self.state = State.OPEN
         self._own_close: Close | None = None  # how we close the connection, once we do
@@ -112,6 +117,7 @@ class Session(Generic[In, Out]):
         self.scheduler = ConnectionScheduler(scheduler, fault)
         self.send_buffer = SendBuffer(transport, scheduler, options, gate, self)
         self.flow = FlowControl(transport, scheduler, dispatcher, fault, gate, self.send_buffer)
+        self._drop_counts = self.flow.drop_counts
         self.incoming: IncomingStream[In] = IncomingStream(
             dispatcher, fault, options, self.flow, scheduler
         )
@@ -153,7 +159,9 @@ class Session(Generic[In, Out]):
 
     def report_fault(self, error: Exception) -> None:
         """Emit an exception on `errors`; if nobody subscribes to `errors`, close the connection."""
-        if self.errors.observed:
+        if self._released:
+            self._on_unobserved_fault(error)
+        elif self.errors.observed:
             self._dispatcher.post(self._emit_fault, error)
         else:
             self.errors.emit(error)  # for watchers, which do not count as subscribers
@@ -186,7 +194,7 @@ class Session(Generic[In, Out]):
         if not error.shared or self.errors.observed:
             self.report_fault(error)
             return
-        self.flow.count_dropped("fault")
+        self.count_dropped("fault")
         self.errors.emit(error)  # for watchers, which do not count as subscribers
         shared = (id(error.value), error.pushed_at)
         if shared not in _LOGGED:  # by another connection that was to send it
@@ -210,7 +218,7 @@ class Session(Generic[In, Out]):
 
     def _where(self) -> str:
         """Return URL, peer and handler for a log."""
-        handshake = self.connection.handshake
+        handshake = self._handshake
         parts = [f"{without_secrets(handshake.url)}"]
         if handshake.remote:
             remote = handshake.remote
@@ -223,9 +231,10 @@ class Session(Generic[In, Out]):
     # --- Sink: called by `outgoing` ---------------------------------------------------------
 
     def send(self, value: Any) -> bool:
-        send_buffer = self.send_buffer
-        if self.state is not _OPEN or (send_buffer.send_lost and self._is_send_lost()):
-            self.flow.count_dropped("closed")
+        if self.state is not _OPEN or (
+            (send_buffer := self.send_buffer).send_lost and self._is_send_lost()
+        ):
+            self.count_dropped("closed")
             return False
         try:
             opcode, payload = self._encode(value)
@@ -241,12 +250,13 @@ class Session(Generic[In, Out]):
             opcode, payload = self._encode(value)
             return Encoded(opcode, payload, self._latest and conflation_key(self._latest, value))
         except EncodeError as exc:
-            blame(exc, self.incoming)
+            if not self._released:
+                blame(exc, self.incoming)
             raise
 
     def send_encoded(self, encoded: Encoded | EncodeError) -> bool:
         if self.state is not _OPEN or self._is_send_lost():
-            self.flow.count_dropped("closed")
+            self.count_dropped("closed")
             return False
         if isinstance(encoded, EncodeError):
             self._on_encode_error(encoded)
@@ -372,10 +382,25 @@ class Session(Generic[In, Out]):
         """End as a server does that goes away."""
         self.shutdown()
 
+    def on_released(self) -> None:
+        """Drop the parts of the connection, which refer to this session, and what else is cyclic.
+
+        Without reference cycles, Python frees a closed connection at once, with its zlib
+        compressors. The parts can still use this session to log faults and to count messages.
+        """
+        self._released = True
+        handshake = self._handshake
+        self._handshake = Handshake(handshake.url, {}, remote=handshake.remote)  # for logs
+        self.incoming.drop_traceback()
+        self.outgoing.drop_traceback()
+        self.gate.release_callbacks()
+        del self.connection, self.incoming, self.outgoing, self.errors, self.closed
+        del self.flow, self.gate, self.send_buffer, self.scheduler, self._deadline
+
     # --- SendBufferOwner and HeartbeatOwner -------------------------------------------------
 
     def count_dropped(self, reason: str, count: int = 1) -> None:
-        self.flow.count_dropped(reason, count)
+        self._drop_counts[reason] = self._drop_counts.get(reason, 0) + count
 
     def on_overflow(self) -> None:
         """End with 1013 and drop queued messages: one did not fit, and the policy is `"close"`."""
@@ -425,7 +450,8 @@ class Session(Generic[In, Out]):
         """End and abort TCP at once, without waiting for the peer."""
         if self.state is not State.CLOSED:
             self._end_as_requested()
-        self._abort()
+        if not self._released:
+            self._abort()
 
     def _end_as_requested(self) -> Close:
         """End with the `Close` that the handler sent, or else with 1001."""
@@ -447,6 +473,7 @@ class Session(Generic[In, Out]):
         self._deadline.clear()
         if self._heartbeat is not None:
             self._heartbeat.stop()
+            self._heartbeat = None
         if requested or self._options.is_clean(close):
             error = None
         elif error is None:

@@ -148,3 +148,7 @@ class Receiver(Protocol):
     def on_lost(self) -> None:
         """TCP has ended."""
         ...
+
+    def on_released(self) -> None:
+        """The transport has released the receiver, and calls it no more."""
+        ...

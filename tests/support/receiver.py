@@ -74,3 +74,6 @@ class RecordingReceiver:
 
     def on_lost(self) -> None:
         self.notifications.append(("lost",))
+
+    def on_released(self) -> None:
+        """Do nothing: a transport calls this after its last notification."""

@@ -139,6 +139,18 @@ class AiohttpTransport(Transport, SocketListener):
             compression = self._writer.compression
             if tasks := [*self._tasks, *([compression] if compression else [])]:
                 await asyncio.wait(tasks)
+            if self._protocol.is_lost:
+                self._release(receiver)
+            else:
+                self._protocol.lost.add_done_callback(lambda _: self._release(receiver))
+
+    def _release(self, receiver: Receiver) -> None:
+        """Cut all reference cycles; see `Session.on_released`."""
+        self._receiver = None
+        self._reader.release()
+        self._writer.release()
+        self._protocol.release()
+        receiver.on_released()
 
     def finish(self, linger: bool) -> bool:
         self._protocol.finishing = True

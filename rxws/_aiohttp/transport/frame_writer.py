@@ -213,6 +213,11 @@ class FrameWriter:
             self.wake()
             self._resuming = False
 
+    def release(self) -> None:
+        """Drop the receiver and aiohttp's WebSocket with its compressor, after the end."""
+        self._receiver = self._write_frame = self._direct_write = self._end_tcp = None
+        del self._ws
+
     def _report_writable(self) -> None:
         if self._receiver is not None:
             writable = self._protocol.writable and self._state is not _COMPRESSING

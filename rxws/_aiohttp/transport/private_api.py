@@ -158,6 +158,10 @@ class Parser:
                 pass
         return stalled
 
+    def release(self) -> None:
+        """Drop aiohttp's parser and queue, which refer to this object."""
+        del self._queue, self._reader, self.feed
+
     @property
     def error(self) -> BaseException | None:
         """How the data broke the protocol, after the messages that are queued."""

@@ -59,6 +59,9 @@ class PullReader(Reader):
     def on_lost(self) -> None:
         """Do nothing: aiohttp's protocol is notified as well, and then `receive()` returns."""
 
+    def release(self) -> None:
+        del self._ws
+
     async def run(self, receiver: Receiver, context: Context) -> None:
         del context  # the caller's task already runs in it
         until = monotonic() + _YIELD_AFTER
@@ -79,7 +82,11 @@ class PullReader(Reader):
                     return
                 receiver.on_message(message.data, length)
             elif kind not in _CONTROL:
-                dispatch_failure(message.data if kind is WSMsgType.ERROR else None, receiver)
+                error = message.data if kind is WSMsgType.ERROR else None
+                dispatch_failure(error, receiver)
+                if error is not None:
+                    # aiohttp's reader keeps the error, whose traceback refers to the WebSocket.
+                    error.__traceback__ = None
                 return
             elif not dispatch_control(message, receiver):
                 return

@@ -116,6 +116,10 @@ class PushReader(Reader):
         self._resume()
         return self._done
 
+    def release(self) -> None:
+        self._parser.release()
+        del self._receiver, self._on_message, self._context, self._early_bytes
+
     def pause(self) -> None:
         self._paused = self._stalled = True
 

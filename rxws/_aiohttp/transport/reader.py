@@ -44,6 +44,10 @@ class Reader(Protocol):
         """Call a receiver in this context, until the end has been reported to it."""
         ...
 
+    def release(self) -> None:
+        """Drop the parser and the receiver, after the end."""
+        ...
+
 
 def dispatch_control(message: Any, receiver: Receiver) -> bool:
     """Dispatch a ping, a pong or a close frame; return whether more frames may follow."""

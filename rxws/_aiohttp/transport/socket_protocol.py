@@ -8,6 +8,8 @@ import struct
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
+from reactivex.internal import noop
+
 from rxws._session.transport import Delivery
 
 from .kernel import progress
@@ -169,6 +171,12 @@ class SocketProtocol(asyncio.Protocol):
         else:
             check = self._close_when_quiet
             self._quiet_timer = self._loop.call_later(_QUIET, check, self.received)
+
+    def release(self) -> None:
+        """Drop everything that is notified, after TCP is lost."""
+        self.on_data = noop
+        self._lost = None
+        del self._listener, self._aiohttp_protocol
 
     def data_received(self, data: bytes) -> None:
         self.received += len(data)

@@ -409,6 +409,9 @@ class LedgerReceiver:
         self.ledger.drop_waiting()
         self.session.on_lost()
 
+    def on_released(self) -> None:
+        self.session.on_released()
+
     def on_cancelled(self) -> None:
         self.ledger.happens("shutdown")
         self.session.on_cancelled()

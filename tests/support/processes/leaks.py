@@ -15,8 +15,9 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from itertools import repeat
 from types import FunctionType
 from typing import Any
 
@@ -325,6 +326,11 @@ async def waits(conn: rxws.Connection[Any, Any]) -> None:
     await conn.closed
 
 
+def at_once() -> Iterator[float]:
+    """Reconnect without a wait."""
+    return repeat(0.0)
+
+
 async def answers(peer: Peer) -> None:
     """Answer a message and the close."""
     await peer.messages(1)
@@ -398,8 +404,12 @@ def client_ways(server: RawServer, session: aiohttp.ClientSession) -> dict[str, 
             serving, dialling = asyncio.create_task(served()), asyncio.create_task(dialled())
             await asyncio.wait([serving, dialling])
             serving.result()
-            with suppress(Refusal, rxws.RxwsError, asyncio.CancelledError):
+            try:
                 dialling.result()
+            except (Refusal, rxws.RxwsError, asyncio.CancelledError):
+                pass
+            finally:
+                del serving, dialling  # the traceback refers to this frame: a reference cycle
 
         return once
 
@@ -427,7 +437,50 @@ def client_ways(server: RawServer, session: aiohttp.ClientSession) -> dict[str, 
         with suppress(rxws.ConnectError):
             await rxws.connect("ws://127.0.0.1:1/")
 
+    def reconnecting(open_feed: Callable[[str, Callable[[object], None]], Any]) -> Way:
+        """Lose a connection, open another one, and close that by disposing."""
+
+        async def served() -> None:
+            async with accepted(server) as peer:
+                await then_half_closes(peer)
+            async with accepted(server) as peer:
+                await answers(peer)
+
+        async def once() -> None:
+            serving = asyncio.create_task(served())
+            answered = 0
+            done = asyncio.Event()
+
+            def hear(_: object) -> None:
+                nonlocal answered
+                answered += 1
+                if answered == 2:
+                    done.set()
+
+            subscription = open_feed(server.url, hear)
+            async with asyncio.timeout(patience):
+                await done.wait()
+            subscription.dispose()
+            await serving
+
+        return once
+
+    def by_connections(url: str, hear: Callable[[object], None]) -> Any:
+        def asks(conn: rxws.Connection[Any, Any]) -> None:
+            conn.outgoing.on_next("word")
+            conn.incoming.subscribe(hear)
+
+        return rxws.connections(url, backoff=at_once).subscribe(asks)
+
+    def by_subject(url: str, hear: Callable[[object], None]) -> Any:
+        subject: rxws.WebSocketSubject[Any, Any] = rxws.WebSocketSubject(
+            url, opening=lambda _: ["word"], backoff=at_once
+        )
+        return subject.subscribe(hear)
+
     ways = {name: way(body, play, None) for name, (body, play) in CLIENT.items()}
+    ways["connections() reconnects"] = reconnecting(by_connections)
+    ways["a WebSocketSubject reconnects"] = reconnecting(by_subject)
     ways["with a session of the user's"] = way(talks, answers, session)
     ways["no answer"] = unopened(None)
     ways["nobody listens"] = nobody
