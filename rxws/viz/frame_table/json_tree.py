@@ -9,7 +9,7 @@ from rxws._recording.diagram.tooltips import safe_repr
 
 from .text import MAX_BLOCK, cut_note, escape, one_line
 
-__all__ = ["is_tree", "tree"]
+__all__ = ["is_tree", "pairs_of", "tree"]
 
 MAX_DEPTH = 8  # levels that unfold
 MAX_INLINE = 60  # characters: a longer list or object is folded
@@ -48,7 +48,7 @@ class _TreeBuilder:
     def items(self, value: Any, depth: int) -> _Items:
         """Return the items of a list or an object with their names, until no room is left."""
         named: _Items = []
-        for key, each in _pairs(value):
+        for key, each in pairs_of(value):
             if self.room < 0:
                 break
             name = one_line(key if isinstance(key, str) else safe_repr(key, 80), 80)
@@ -105,7 +105,8 @@ def _summary(value: Any, items: _Items) -> str:
     return _bracketed(value, ", ".join(parts))
 
 
-def _pairs(value: Any) -> Iterable[tuple[Any, Any]]:
+def pairs_of(value: Any) -> Iterable[tuple[Any, Any]]:
+    """Return the keys and values of an object, or the indices and items of a list."""
     pairs = value.items() if _is_object(value) else enumerate(value)
     return cast("Iterable[tuple[Any, Any]]", pairs)
 

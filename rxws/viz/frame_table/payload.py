@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
 from rxws._recording.diagram.tooltips import safe_repr
 
-from .json_tree import is_tree, tree
+from .json_tree import is_tree, pairs_of, tree
 from .text import MAX_LINE, hex_dump, one_line, printable, text_block
 
 __all__ = ["Payload", "payload"]
@@ -123,21 +123,16 @@ def _start_of_json(value: Any) -> tuple[str, str]:
 
 def _is_small(value: Any) -> bool:
     """Whether a list or an object has at most `MAX_SIZED` items, with those inside."""
-    level: list[Any] = [value]
+    level = [value]
     count = 0
     for _ in range(MAX_DEPTH):
         count += sum(map(len, level))
         if count > MAX_SIZED:
             return False
-        level = [item for each in level for item in _items(each) if is_tree(item)]
+        level = [item for each in level for _, item in pairs_of(each) if is_tree(item)]
         if not level:
             return True
     raise ValueError("nested too deeply")
-
-
-def _items(value: Any) -> Iterable[Any]:
-    is_object: bool = isinstance(value, dict)
-    return value.values() if is_object else value
 
 
 _encoder = json.JSONEncoder(ensure_ascii=False)
