@@ -14,7 +14,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 # Otherwise mkdocs-material prints an advertisement for its successor.
 export NO_MKDOCS_2_WARNING = 1
 
-.PHONY: help demo test lint types unit debug soak pictures docs bench clean venv
+.PHONY: help demo test lint types unit half debug soak pictures docs bench clean venv
 
 help:
 	@echo 'make demo    serve the examples on http://127.0.0.1:8765, with a page to try them; PORT=...'
@@ -64,6 +64,10 @@ ifeq ($(strip $(ARGS)),)
 else
 	$(BIN)/python -m pytest $(ARGS)
 endif
+
+# For .ci/run, which runs the same halves on another Python.
+half:
+	@echo $(HALF)
 
 # Without the benchmarks: they measure other processes, which do not run in debug mode.
 debug: .dev
