@@ -144,6 +144,7 @@ def test_a_recorded_connection_reports_what_it_cannot_encode() -> None:
     assert outgoing.try_send(object()) is None
     assert outgoing.try_send([1]) is True
     assert outgoing.try_send([2], outgoing.encode([2])) is True
+    assert outgoing.encode(object()) is None
     virtual.run(1)
     assert [type(error) for error in errors.values] == [rxws.EncodeError] * 2
     assert values_of(recording, "outgoing") == [[1], [2]]
