@@ -393,7 +393,7 @@ async def test_a_connection_that_has_left_is_no_longer_upstream() -> None:
         await asyncio.sleep(0.0005)
         listed.add(len(upstreams))
     out.subscription.dispose()
-    assert max(listed) == 1
+    assert listed <= {0, 1}
     assert len(upstreams) == 0
     await settle(virtual)
     assert not is_paused(virtual)
