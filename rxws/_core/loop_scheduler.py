@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from reactivex import typing
 from reactivex.abc import DisposableBase, SchedulerBase
+from reactivex.internal import noop
 from reactivex.scheduler.eventloop import AsyncIOScheduler, AsyncIOThreadSafeScheduler
 
 __all__ = ["LoopScheduler"]
@@ -32,6 +35,7 @@ class LoopScheduler(AsyncIOThreadSafeScheduler):
         super().__init__(loop)
         self._thread = threading.get_ident()
         self.seconds = loop.time
+        self._shared_timers: dict[float, _SharedTimer] = {}
 
     @classmethod
     def running(cls) -> LoopScheduler:
@@ -70,6 +74,13 @@ class LoopScheduler(AsyncIOThreadSafeScheduler):
         """Whether the loop will never run again."""
         return self._loop.is_closed()
 
+    def call_later_shared(self, seconds: float, callback: Callable[[], Any]) -> DisposableBase:
+        """Call back after a delay, on this thread; all calls with the same delay share a timer."""
+        timer = self._shared_timers.get(seconds)
+        if timer is None:
+            timer = self._shared_timers[seconds] = _SharedTimer(self._loop, seconds)
+        return timer.add(callback)
+
     def schedule(self, action: typing.ScheduledAction[S], state: S | None = None) -> DisposableBase:
         if not self.on_thread:
             return super().schedule(action, state)
@@ -91,6 +102,83 @@ class LoopScheduler(AsyncIOThreadSafeScheduler):
         scheduled = _Scheduled(self, action, state)
         scheduled.handle = self._loop.call_later(seconds, scheduled.run)
         return scheduled
+
+
+class _SharedTimer:
+    """One timer of an event loop for any number of calls with the same delay.
+
+    The calls are a linked list, the earliest first: adding and removing one costs the same however
+    many there are, and leaves no garbage.
+    """
+
+    __slots__ = ("_first", "_handle", "_last", "_loop", "_seconds")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        self._loop = loop
+        self._seconds = seconds
+        self._first: _SharedCall | None = None
+        self._last: _SharedCall | None = None
+        self._handle: asyncio.TimerHandle | None = None  # set while there are calls
+
+    def add(self, callback: Callable[[], Any]) -> DisposableBase:
+        call = _SharedCall(self, self._loop.time() + self._seconds, callback)
+        last = call.previous = self._last
+        self._last = call
+        if last is None:
+            self._first = call
+            self._handle = self._loop.call_at(call.due, self._run)
+        else:
+            last.next = call
+        return call
+
+    def remove(self, call: _SharedCall) -> None:
+        before, after = call.previous, call.next
+        call.previous = call.next = call.timer = None
+        if before is None:
+            self._first = after
+        else:
+            before.next = after
+        if after is None:
+            self._last = before
+        else:
+            after.previous = before
+        if self._first is None and self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _run(self) -> None:
+        now, self._handle = self._loop.time(), None
+        while (call := self._first) is not None:
+            if call.due > now:
+                self._handle = self._loop.call_at(call.due, self._run)
+                return
+            self.remove(call)
+            call.handle = self._loop.call_soon(call.run, context=call.context)
+
+
+class _SharedCall(DisposableBase):
+    __slots__ = ("callback", "context", "due", "handle", "next", "previous", "timer")
+
+    def __init__(self, timer: _SharedTimer, due: float, callback: Callable[[], Any]) -> None:
+        self.timer: _SharedTimer | None = timer  # None once it is due or disposed
+        self.due = due
+        self.callback = callback
+        self.context = contextvars.copy_context()
+        self.previous: _SharedCall | None = None
+        self.next: _SharedCall | None = None
+        self.handle: asyncio.Handle | None = None  # set when it is due
+
+    def run(self) -> None:
+        self.handle = None  # it refers to this method: a reference cycle
+        self.callback()
+
+    def dispose(self) -> None:
+        self.callback = noop  # often a method of the object that keeps this one
+        if self.timer is not None:
+            self.timer.remove(self)
+        elif self.handle is not None:
+            self.handle.cancel()
+            self.handle = None
 
 
 class _Scheduled(DisposableBase):

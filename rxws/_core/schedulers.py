@@ -12,7 +12,14 @@ from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
 from .streams import Fault
 
-__all__ = ["ConnectionScheduler", "Deadline", "call_later", "is_call_later", "seconds_of"]
+__all__ = [
+    "ConnectionScheduler",
+    "Deadline",
+    "call_later",
+    "call_later_shared",
+    "is_call_later",
+    "seconds_of",
+]
 
 S = TypeVar("S")
 
@@ -91,6 +98,17 @@ def call_later(
 ) -> DisposableBase:
     """Call back after a delay in seconds, unless the result is disposed before."""
     return scheduler.schedule_relative(seconds, _call, callback)
+
+
+def call_later_shared(
+    scheduler: SchedulerBase, seconds: float, callback: Callable[[], Any]
+) -> DisposableBase:
+    """Do as `call_later`; on an event loop, all calls with the same delay share one timer."""
+    share: Any = getattr(scheduler, "call_later_shared", None)
+    if share is None:
+        return call_later(scheduler, seconds, callback)
+    timer: DisposableBase = share(seconds, callback)
+    return timer
 
 
 def _call(_: SchedulerBase, callback: Any = None) -> None:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from reactivex.abc import DisposableBase, SchedulerBase
 
-from rxws._core.schedulers import call_later
+from rxws._core.schedulers import call_later, call_later_shared
 
 from .transport import Delivery
 
@@ -51,7 +51,8 @@ class Heartbeat:
         self._count = 0
         self._delivered: int | None = None  # half an interval before each ping but the first
         self._sent_at: datetime | None = None
-        self._timer: DisposableBase = call_later(scheduler, interval, self._beat)
+        # Most connections end before their first ping, so this timer must be cheap.
+        self._timer: DisposableBase = call_later_shared(scheduler, interval, self._beat)
 
     def stop(self) -> None:
         """Stop pinging."""

@@ -25,6 +25,8 @@ __all__ = ["Outgoing", "Sink"]
 
 T = TypeVar("T")
 
+_NORMAL = Close()
+
 # Guards the calls from other threads, in all connections: it is held for an append or a swap only.
 _LOCK = threading.Lock()
 
@@ -345,7 +347,7 @@ class Outgoing(Stream[T], Subject[T]):
 
     def _complete(self) -> None:
         if not self.is_stopped:
-            self._sink.close(Close())
+            self._sink.close(_NORMAL)
             self.stop()
 
     def _call_on_session_thread(self, run: Callable[[], None], cost: int = 0) -> None:

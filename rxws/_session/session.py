@@ -68,12 +68,12 @@ class Session(Generic[In, Out]):
 
     __slots__ = (
         "__weakref__",
+        "_address",
         "_deadline",
         "_dispatcher",
         "_disposables",
         "_drop_counts",
         "_encode",
-        "_handshake",
         "_heartbeat",
         "_latest",
         "_options",
@@ -98,7 +98,7 @@ class Session(Generic[In, Out]):
     ) -> None:
         self._transport = transport
         self._options = options
-        self._handshake = handshake
+        self._address = (handshake.url, handshake.remote)  # for logs
         self._released = False  # see `on_released`
         self.handler: object = None  # for its name in logs
         self.state = State.OPEN
@@ -218,10 +218,9 @@ class Session(Generic[In, Out]):
 
     def _where(self) -> str:
         """Return URL, peer and handler for a log."""
-        handshake = self._handshake
-        parts = [f"{without_secrets(handshake.url)}"]
-        if handshake.remote:
-            remote = handshake.remote
+        url, remote = self._address
+        parts = [f"{without_secrets(url)}"]
+        if remote:
             peer = remote if isinstance(remote, str) else ":".join(map(str, remote[:2]))
             parts.append(f"peer {peer}")
         if self.handler is not None:
@@ -389,8 +388,6 @@ class Session(Generic[In, Out]):
         compressors. The parts can still use this session to log faults and to count messages.
         """
         self._released = True
-        handshake = self._handshake
-        self._handshake = Handshake(handshake.url, {}, remote=handshake.remote)  # for logs
         self.incoming.drop_traceback()
         self.outgoing.drop_traceback()
         self.gate.release_callbacks()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -166,3 +168,70 @@ async def test_an_action_that_disposes_itself_disposes_what_it_returns() -> None
 async def test_a_loop_has_one_scheduler_while_it_runs() -> None:
     """`LoopScheduler.running()` returns the same scheduler for a loop."""
     assert LoopScheduler.running() is LoopScheduler.running()
+
+
+async def test_calls_with_the_same_delay_share_one_timer() -> None:
+    """Shared calls run in order, each after its delay, with one timer of the loop for all."""
+    loop = asyncio.get_running_loop()
+    scheduler = LoopScheduler(loop)
+    called: list[str] = []
+    done = asyncio.Event()
+    before = timers()
+    began = loop.time()
+    first = scheduler.call_later_shared(0.02, lambda: called.append("first"))
+    second = scheduler.call_later_shared(0.02, lambda: called.append("second"))
+    scheduler.call_later_shared(0.02, lambda: called.append("third"))
+    assert timers() == before + 1
+    second.dispose()
+    second.dispose()
+    await asyncio.sleep(0.01)
+    scheduler.call_later_shared(0.02, done.set)
+    async with asyncio.timeout(PATIENCE):
+        await done.wait()
+    assert called == ["first", "third"]
+    assert loop.time() - began >= 0.03
+    first.dispose()
+    assert timers() == before
+
+
+async def test_shared_calls_are_removed_from_both_ends() -> None:
+    """A disposed shared call is not called, and the last one also cancels the timer."""
+    scheduler = LoopScheduler(asyncio.get_running_loop())
+    before = timers()
+    calls = [scheduler.call_later_shared(30.0, pytest.fail) for _ in range(4)]
+    for index in (3, 0, 1, 2):
+        assert timers() == before + 1
+        calls[index].dispose()
+    assert timers() == before
+
+
+async def test_a_shared_call_can_be_disposed_by_another_one() -> None:
+    """A shared call that is due does not run if it is disposed before its turn."""
+    scheduler = LoopScheduler(asyncio.get_running_loop())
+    done = asyncio.Event()
+    scheduler.call_later_shared(0.001, lambda: second.dispose())
+    second = scheduler.call_later_shared(0.001, pytest.fail)
+    block(0.005)  # both are due in the same turn
+    asyncio.get_running_loop().call_later(0.02, done.set)
+    await done.wait()
+
+
+async def test_a_shared_call_runs_in_its_own_context() -> None:
+    """A shared call sees the context variables of the code that asked for it."""
+    scheduler = LoopScheduler(asyncio.get_running_loop())
+    variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable")
+    seen: list[int] = []
+    for value in (1, 2):
+        variable.set(value)
+        scheduler.call_later_shared(0.001, lambda: seen.append(variable.get()))
+    await asyncio.sleep(0.02)
+    assert seen == [1, 2]
+
+
+def block(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def timers() -> int:
+    loop: Any = asyncio.get_running_loop()
+    return sum(not handle.cancelled() for handle in loop._scheduled)
