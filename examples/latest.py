@@ -13,6 +13,8 @@ from reactivex import operators as ops
 import rxws
 
 SYMBOLS = ("ACME", "INIT", "HOOL")
+# Without `overflow`, rxws closes a connection with 1013 once 1 MiB is buffered.
+newest = rxws.overflow.latest(lambda message: message["symbol"])
 
 
 def tick(number: int) -> dict[str, object]:
@@ -20,8 +22,7 @@ def tick(number: int) -> dict[str, object]:
     return {"symbol": SYMBOLS[number % 3], "number": number, "price": price}
 
 
-# Without `overflow`, rxws closes a connection with 1013 once 1 MiB is buffered.
-@rxws.websocket(codec=rxws.codecs.json, overflow=rxws.overflow.latest(lambda m: m["symbol"]))
+@rxws.websocket(codec=rxws.codecs.json, overflow=newest, incoming="discard")  # only sends
 def latest(conn: rxws.Connection[object, object]) -> Observable[object]:
     return rx.interval(0.001).pipe(ops.map(tick))
 

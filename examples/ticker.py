@@ -17,7 +17,7 @@ def walk(price: float, _: int) -> float:
     return round(price + random.gauss(0, 0.05), 2)
 
 
-@rxws.websocket(codec=rxws.codecs.json)
+@rxws.websocket(codec=rxws.codecs.json, incoming="discard")  # this handler only sends
 def ticker(conn: rxws.Connection[object, object]) -> Observable[object]:
     # No scheduler needed: rxws subscribes with its own, so both timers run on the event loop.
     return rx.interval(0.005).pipe(

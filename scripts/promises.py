@@ -21,6 +21,7 @@ PAGE = ROOT / "docs" / "quality" / "promises.md"
 PROMISES: dict[str, dict[str, str]] = {
     "How a connection ended": {
         "cut": "If a connection is lost without a close frame, `closed` reports 1006.",
+        "verdict": "Up to `high_water` bytes of messages hide no close of the peer from `closed`.",
         "clean": "A peer that closes with 1000, 1001 or without a code completes `incoming`.",
         "codes": "Any other close code fails `incoming`, with the code and the reason.",
         "ours": "If you close, `closed` emits your code, whether the peer answers or not.",
@@ -36,7 +37,7 @@ PROMISES: dict[str, dict[str, str]] = {
         "order": "Messages keep their order, also when they are sent from threads.",
         "queued": "A close is sent after all queued messages.",
         "counted": "No message is dropped silently: each is counted, by reason.",
-        "first": "No message is lost before the first subscription: rxws does not read until then.",
+        "first": "Within `hold_timeout`, no message is lost before the first subscription.",
         "pushed": "A value is sent as it was when you pushed it, even if you change it afterwards.",
         "timeout": "If you cancel an `await` of a message, or leave a loop, no message is lost.",
         "starve": "If a subscriber raises, the others still get every message.",
@@ -44,7 +45,7 @@ PROMISES: dict[str, dict[str, str]] = {
         "faults": "Without a subscriber to `errors`, an error closes the connection and is logged.",
     },
     "Limits": {
-        "memory-in": "If a peer sends faster than you read, TCP slows it down.",
+        "memory-in": "If a peer sends faster than you read, TCP slows it down above `high_water`.",
         "memory-out": "Unsent data for a peer that does not read is limited.",
         "kernel": "What exceeds `kernel_buffer` waits where the `overflow` policy applies.",
         "small": "Many tiny messages are limited, too.",
@@ -61,7 +62,7 @@ PROMISES: dict[str, dict[str, str]] = {
         "dead": "A dead peer is detected within 1.5 times the heartbeat.",
         "taking": "A peer that takes what was sent before a ping, however slowly, is not lost.",
         "pause": "Heartbeats do not close a connection while it is paused or its handler is busy.",
-        "pings": "Pings are answered, and a flood of pings does not use up memory.",
+        "pings": "Pings are answered behind `high_water` bytes of messages; a flood is harmless.",
     },
     "Reconnecting": {
         "jitter": "Clients that lose a server at the same time spread their retries over the wait.",

@@ -29,7 +29,7 @@ from .transport.read_path import transport_info
 
 __all__ = ["SERVER_OPTIONS", "Acceptor"]
 
-SERVER_OPTIONS = OPTION_NAMES | {"origins"}
+SERVER_OPTIONS = OPTION_NAMES | {"origins", "incoming"}
 """The names of all options of a server's connection."""
 
 # aiohttp answers with a 500 and logs a traceback if one of these is not ASCII.

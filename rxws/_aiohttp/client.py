@@ -210,6 +210,7 @@ class ConnectCall(Generic[In, Out]):
         if self._session is None or self._connection is None:
             return
         self._connection.outgoing.on_next(Close() if exc is None else closing.UNEXPECTED)
+        self._session.stop_waiting()  # if the peer has already closed
         try:
             await asyncio.shield(self._running)
         except asyncio.CancelledError:  # don't wait for the peer's close frame any longer

@@ -11,7 +11,7 @@ from aiohttp import web
 from rxws._core.connection import Connection, Handler, HandlerResult
 from rxws._session.handler import check_handler
 from rxws._session.option_names import check_names
-from rxws._session.options import ConnectionOptions
+from rxws._session.options import ConnectionOptions, Unread
 from rxws.codecs import Codec
 
 from .acceptor import SERVER_OPTIONS, Acceptor
@@ -30,6 +30,7 @@ def websocket(
     handler: Handler[str | bytes, str | bytes],
     *,
     origins: str | Iterable[str] | None = None,
+    incoming: Unread = "hold",
     **options: Unpack[ConnectionOptions],
 ) -> RouteHandler[str | bytes, str | bytes]: ...
 @overload
@@ -38,6 +39,7 @@ def websocket(
     *,
     codec: Codec[In, Out],
     origins: str | Iterable[str] | None = None,
+    incoming: Unread = "hold",
     **options: Unpack[ConnectionOptions],
 ) -> RouteHandler[In, Out]: ...
 @overload
@@ -50,6 +52,7 @@ def websocket(
 def websocket(
     *,
     origins: str | Iterable[str] | None = None,
+    incoming: Unread = "hold",
     **options: Unpack[ConnectionOptions],
 ) -> RouteDecorator[str | bytes, str | bytes]: ...
 @overload
@@ -57,6 +60,7 @@ def websocket(
     *,
     codec: Codec[In, Out],
     origins: str | Iterable[str] | None = None,
+    incoming: Unread = "hold",
     **options: Unpack[ConnectionOptions],
 ) -> RouteDecorator[In, Out]: ...
 def websocket(handler: Any = None, **options: Any) -> Any:
@@ -70,6 +74,9 @@ def websocket(handler: Any = None, **options: Any) -> Any:
             port, a list of `scheme://host[:port]`, or `"*"` for any page. The host of an entry may
             begin with `*.`, for all subdomains; `"null"` and `"file://"` are entries, too. Clients
             other than browsers send no origin and may always connect.
+        incoming: What happens to messages while nobody subscribes to `conn.incoming`: `"hold"` (the
+            default) keeps them for a later subscriber, `"discard"` drops and counts them. Use
+            `"discard"` for a handler that only sends.
         **options: See `rxws.ConnectionOptions`.
 
     Returns:
@@ -111,6 +118,7 @@ async def upgrade(
     handler: Handler[str | bytes, str | bytes],
     *,
     origins: str | Iterable[str] | None = None,
+    incoming: Unread = "hold",
     **options: Unpack[ConnectionOptions],
 ) -> web.StreamResponse: ...
 @overload
@@ -120,6 +128,7 @@ async def upgrade(
     *,
     codec: Codec[In, Out],
     origins: str | Iterable[str] | None = None,
+    incoming: Unread = "hold",
     **options: Unpack[ConnectionOptions],
 ) -> web.StreamResponse: ...
 async def upgrade(request: web.Request, handler: Any, **options: Any) -> web.StreamResponse:
@@ -133,6 +142,7 @@ async def upgrade(request: web.Request, handler: Any, **options: Any) -> web.Str
             `websocket` returned; then the options given to it are the defaults.
         codec: Converts between messages and values; by default `rxws.codecs.raw`.
         origins: The web pages that may connect; see `websocket`.
+        incoming: `"discard"` for a handler that only sends; see `websocket`.
         **options: See `rxws.ConnectionOptions`.
 
     Returns:

@@ -24,8 +24,8 @@ T = TypeVar("T")
 def iterate(observable: Observable[T]) -> Iteration[T]:
     """Iterate over an Observable with `async for`.
 
-    While the body of the loop runs, rxws does not read from the connection that the values come
-    from, so a slow body slows down the peer. This works through any chain of operators. Values of
+    While the body of the loop runs, the connection that the values come from is paused, so a slow
+    body slows down the peer. This works through any chain of operators. Values of
     an Observable that has no connection behind it are buffered in memory without limit.
 
     Leaving the loop, however it happens, unsubscribes and ends the pause. Messages that arrive then

@@ -137,7 +137,7 @@ class Stats:
     """A snapshot of one connection's counters.
 
     Args:
-        received_messages: Number of messages received.
+        received_messages: Number of messages received, including those that wait for your code.
         received_bytes: Bytes of their payloads.
         sent_messages: Number of messages handed to the socket.
         sent_bytes: Bytes of their payloads.
@@ -145,7 +145,8 @@ class Stats:
             buffered at the end), `"overflow"` (dropped by the overflow policy), `"conflated"`
             (replaced by a newer one), `"fault"` (a shared value that could not be encoded, see
             `EncodeError`) and `"unobserved"` (received while nobody subscribed).
-        paused: Seconds for which reading was paused.
+        paused: Seconds for which delivery was held: by a pause, without a subscriber, or because
+            too much was unsent.
     """
 
     received_messages: int = 0
@@ -168,9 +169,11 @@ class Flow(Pausable, Protocol):
     """Flow control of one connection, in both directions. `conn.flow` is one."""
 
     def pause(self) -> DisposableBase:
-        """Pause reading, and deliver no message until you dispose the returned pause.
+        """Deliver no message until you dispose the returned pause.
 
-        There may be several pauses. Reading resumes when all are disposed.
+        There may be several pauses. Delivery resumes when all are disposed. During a pause, pings
+        are answered, and a close waits behind the messages. If more than `high_water` bytes of
+        messages are waiting, reading pauses, too.
 
         Returns:
             The pause, also a context manager. You may dispose it from any thread, and repeatedly.

@@ -35,7 +35,6 @@ class ConnectionScheduler(PeriodicScheduler):
         super().__init__()
         self._scheduler = scheduler
         self.fault = fault
-        self._schedule_calls = 0
 
     @property
     def now(self) -> datetime:
@@ -47,7 +46,6 @@ class ConnectionScheduler(PeriodicScheduler):
         return seconds_of(self._scheduler)
 
     def schedule(self, action: typing.ScheduledAction[S], state: S | None = None) -> DisposableBase:
-        self._schedule_calls += 1
         return self._scheduler.schedule(self._guard(action), state)
 
     def schedule_relative(
@@ -65,22 +63,6 @@ class ConnectionScheduler(PeriodicScheduler):
         state: S | None = None,
     ) -> DisposableBase:
         return self._scheduler.schedule_absolute(duetime, self._guard(action), state)
-
-    def when_settled(self, callback: Callable[[], Any]) -> None:
-        """Call back once a pipeline that was just subscribed has subscribed to all its sources.
-
-        Operators such as `start_with` and `concat` call `schedule` to subscribe to their next
-        source. So this waits for a turn of the loop without such a call.
-        """
-        calls = self._schedule_calls
-
-        def check() -> None:
-            if self._schedule_calls == calls:
-                callback()
-            else:
-                self.when_settled(callback)
-
-        call_later(self._scheduler, 0, check)
 
     def _guard(self, action: typing.ScheduledAction[S]) -> typing.ScheduledAction[S]:
         def run(_: SchedulerBase, state: S | None = None) -> DisposableBase | None:

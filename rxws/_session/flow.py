@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from reactivex import Observable
 from reactivex import operators as ops
@@ -123,7 +124,7 @@ class FlowControl:
             self.send_buffer.sent_messages,
             self.send_buffer.sent_bytes,
             dict(self.drop_counts),
-            round(self.gate.paused, 6),  # a sum of whole microseconds
+            round(self.gate.held_seconds, 6),  # a sum of whole microseconds
         )
 
     def __repr__(self) -> str:
@@ -136,6 +137,10 @@ class FlowControl:
         )
 
     # --- what the session does --------------------------------------------------------------
+
+    def call_soon(self, deliver: Callable[[], None]) -> DisposableBase:
+        """See `Transport.call_soon`."""
+        return self._transport.call_soon(deliver)
 
     def count_dropped(self, reason: str, count: int = 1) -> None:
         """Count dropped messages."""
@@ -163,7 +168,7 @@ class FlowControl:
     def _is_behind(self) -> bool:
         """Whether reading is paused, or was deferred since the last call."""
         before, self._deferred = self._deferred, self._transport.deferred
-        return self.gate.held or self._deferred != before
+        return self.gate.paused or self._deferred != before
 
     def close(self, close: Close) -> None:
         """End the streams and stop the timers."""

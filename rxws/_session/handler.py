@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase
@@ -12,6 +12,7 @@ from reactivex.abc import DisposableBase, ObserverBase
 from rxws._core.connection import Connection, Handler, HandlerResult
 from rxws._core.errors import RxwsError
 
+from .incoming import IncomingStream
 from .session import Session, State
 
 __all__ = ["check_handler", "listener", "pipeline", "run_handler"]
@@ -61,8 +62,6 @@ def _use_result(result: object, session: Session[Any, Any]) -> None:
     if isinstance(result, Observable):
         source: Observable[Any] = result  # pyright: ignore[reportUnknownVariableType] # of whatever
         session.dispose_at_end(_send_all(source, session))
-        if not session.incoming.ever_observed:
-            session.scheduler.when_settled(session.incoming.discard_unobserved)
     elif isinstance(result, DisposableBase):
         session.dispose_at_end(result)
     else:
@@ -103,14 +102,15 @@ def pipeline(*operators: Callable[[Any], Any]) -> Handler[Any, Any]:
 
 
 def listener(
-    incoming: ObserverBase[Any],
+    incoming: ObserverBase[Any] | Literal["discard"],
     outgoing: Observable[Any],
     errors: ObserverBase[Exception] | None = None,
 ) -> Handler[Any, Any]:
     """Make a handler from your own streams, for one connection.
 
     Args:
-        incoming: Observes the received messages and the end.
+        incoming: Observes the received messages and the end. Pass `"discard"` if you only send:
+            received messages are then dropped and counted.
         outgoing: Emits the messages to send; its end closes the connection.
         errors: Observes the errors that don't end the connection.
 
@@ -136,7 +136,10 @@ def listener(
         used = True
         if errors is not None:
             conn.errors.subscribe(errors, scheduler=conn.scheduler)
-        conn.incoming.subscribe(incoming, scheduler=conn.scheduler)
+        if incoming != "discard":
+            conn.incoming.subscribe(incoming, scheduler=conn.scheduler)
+        elif isinstance(conn.incoming, IncomingStream):
+            conn.incoming.discard_always()
         return outgoing
 
     return handler

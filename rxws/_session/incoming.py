@@ -1,49 +1,53 @@
-"""The stream of received messages: decoded, and kept while nobody subscribes."""
+"""The stream of received messages: decoded, and kept while they cannot be delivered."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, NoReturn, TypeVar
 
-from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
+from reactivex.abc import ObserverBase, SchedulerBase
 
 from rxws._core.awaitable import AwaitableObservable
 from rxws._core.connection import Close
 from rxws._core.log import logger
-from rxws._core.schedulers import call_later
+from rxws._core.schedulers import call_later, seconds_of
 from rxws._core.streams import Dispatcher, Fault, PausableStream
 
-from .encoding import DecodedFrames, decode_error, decoder
+from .encoding import DecodedFrames, decode_error, decoder, size
 from .flow import FlowControl
 from .options import Options
+from .read_ahead import ReadAhead
+from .read_gate import UNDELIVERED
 
 __all__ = ["IncomingStream"]
 
 T = TypeVar("T")
 
-_KEPT_MESSAGES = "kept messages"  # pauses reading while messages wait for a subscriber
+# After the delivery of kept messages has taken this long, in seconds, the loop gets a turn.
+_YIELD_AFTER = 0.01
 
 
 class IncomingStream(AwaitableObservable[T], PausableStream[T]):
     """The `incoming` of a connection.
 
-    Without a subscriber, or while the flow is paused, a message is kept and reading pauses. So only
-    the message that was already received is kept, or a few if the wire cannot stop at once.
+    Without a subscriber, or while delivery is held, messages are kept in a `ReadAhead`. Reading
+    goes on, so that pings are answered and the peer's close is seen, until the `ReadAhead` is full.
     """
 
     __slots__ = (
+        "_ahead",
         "_decode",
         "_discarding",
-        "_flush_timer",
+        "_discards",
         "_hold_timeout",
-        "_hold_timer",
-        "_kept",
+        "_limit",
         "_scheduler",
         "close",
-        "ever_observed",
         "flow",
     )
+
+    end_awaited = 0  # how many await `closed`
 
     def __init__(
         self,
@@ -58,12 +62,11 @@ class IncomingStream(AwaitableObservable[T], PausableStream[T]):
         self.flow = flow
         self._scheduler = scheduler
         self._hold_timeout = options.hold_timeout
-        self._kept: deque[str | bytes] | None = None
-        self.ever_observed = False
-        self._discarding = False
+        self._limit = options.high_water
+        self._ahead: ReadAhead | None = None  # None while nothing waits
+        self._discards = options.incoming == "discard"  # instead of keeping messages, ever
+        self._discarding = self._discards
         self.close: Close | None = None  # how the connection ended
-        self._hold_timer: DisposableBase | None = None
-        self._flush_timer: DisposableBase | None = None
 
     def receive(self, data: str | bytes, size: int) -> None:
         """Deliver a message of `size` bytes, or keep it until it can be delivered.
@@ -75,8 +78,8 @@ class IncomingStream(AwaitableObservable[T], PausableStream[T]):
         flow.received_bytes += size
         if not flow.keep_alive.watching:
             flow.watch()
-        if dispatcher.busy or dispatcher.waiting or not observers or self._kept or flow.gate.holds:
-            self._receive_later(data)
+        if dispatcher.busy or dispatcher.waiting or not observers or self._ahead or flow.gate.holds:
+            self._receive_later(data, size)
             return
         dispatcher.busy = True
         try:
@@ -99,11 +102,16 @@ class IncomingStream(AwaitableObservable[T], PausableStream[T]):
         finally:
             dispatcher.busy = False
 
-    def _receive_later(self, data: str | bytes) -> None:
+    def _receive_later(self, data: str | bytes, size: int) -> None:
         if self.close is not None:
             self.flow.count_dropped("closed")
         else:
-            self._dispatcher.post(self._arrive, data)
+            self._dispatcher.post(self._arrive, data, size)
+
+    @property
+    def waiting(self) -> int:
+        """How many messages wait for a subscriber, or for the end of a hold."""
+        return 0 if self._ahead is None else self._ahead.count
 
     def keep_frames(self) -> DecodedFrames | None:
         """Keep the frame of the value that is emitted; return None if the value is the frame."""
@@ -112,58 +120,177 @@ class IncomingStream(AwaitableObservable[T], PausableStream[T]):
         return self._decode
 
     def flush(self) -> None:
-        """Deliver the kept messages in the next turn of the loop, if there are subscribers.
+        """Deliver what waits in the next turn of the loop, if it can be delivered.
 
         By then, all who subscribe in this turn get the first message. And the code that releases a
-        pause does not call subscribers.
+        hold does not call subscribers.
         """
-        if self._kept and self._flush_timer is None:
-            self._flush_timer = call_later(self._scheduler, 0, self._flush_now)
+        ahead = self._ahead
+        if ahead is not None and ahead.flush_timer is None:
+            ahead.flush_timer = self.flow.call_soon(self._flush_now)
 
-    def discard_unobserved(self) -> None:
-        """Drop messages from now on if nobody has ever subscribed: the handler only sends."""
-        if not self.ever_observed:
-            self.discard_from_now()
+    def discard_always(self) -> None:
+        """Drop messages whenever there is no subscriber, and never keep them."""
+        self._discards = True
+        self.discard_from_now()
 
     def discard_from_now(self) -> None:
         """Drop messages without a subscriber from now on, instead of keeping them."""
         self._discarding = True
-        self.flush()
+        if self.close is None:
+            self.flush()
+        else:
+            self._dispatcher.post(self._flush)
+
+    # --- the end ----------------------------------------------------------------------------
+
+    def defer(self, end: Callable[[], None]) -> bool:
+        """Run `end`, which ends the connection, after what waits; False if it need not wait.
+
+        A subscriber that holds delivery gets its messages first. If nobody subscribes, only the
+        code that is about to run may still subscribe, or send its answer: `end` runs one turn of
+        the loop later, and the messages and the end of the stream wait for a later subscriber.
+        """
+        gate = self.flow.gate
+        if gate.open_for_good or (self._discarding and not self._observers):
+            return False
+        ahead = self._ahead
+        if ahead is None:
+            if not (gate.holds if self._observers else gate.held_by_user):
+                return False
+            ahead = self._ahead = ReadAhead(self._limit)
+        if ahead.end is None:  # what ended the connection first is how it ended
+            ahead.end = end
+            gate.pause()
+            self.flush()
+        return True
+
+    @property
+    def end_deferred(self) -> bool:
+        """Whether the end of the connection waits behind messages."""
+        return self._ahead is not None and self._ahead.end is not None
+
+    def end_now(self) -> bool:
+        """Run the deferred end of the connection without waiting; False if there is none."""
+        ahead = self._ahead
+        if ahead is None or ahead.end is None:
+            return False
+        end, ahead.end = ahead.end, None
+        end()
+        return True
 
     def finish(self, close: Close, error: Exception | None) -> None:
-        """End, after the kept messages are delivered or dropped."""
+        """End, after the messages that wait are delivered or dropped."""
         self.close = close
-        self._discarding = True
-        self._dispatcher.post(self._flush)
-        self.end(error)
+        if self._ahead is not None:
+            self._ahead.end = None
+        self._dispatcher.post(self._end_after_messages, error)
 
-    def _arrive(self, data: str | bytes) -> None:
-        if self._observers and not self._kept and not self.flow.gate.holds:
+    def when_ended(self, callback: Callable[[], None]) -> bool:
+        """Call back once the messages that wait after `finish` are gone; False if none do."""
+        if self._ahead is None:
+            return False
+        self._ahead.on_delivered = callback
+        return True
+
+    def _end_after_messages(self, error: Exception | None) -> None:
+        ahead = self._ahead
+        if ahead is None:
+            self._finish(error)
+        else:
+            ahead.terminal = (error,)
+            try:
+                self._flush()
+            except BaseException as exc:  # raised later, as the caller has more to end
+                self.flow.call_soon(partial(_raise, exc))
+
+    # --- keeping messages -------------------------------------------------------------------
+
+    def _arrive(self, data: str | bytes, size: int) -> None:
+        gate = self.flow.gate
+        if self._observers and self._ahead is None and not gate.holds:
             self._deliver(data)
         elif self._discarding and not self._observers:
             self.flow.count_dropped("unobserved")
         else:
-            if self._kept is None:  # most connections never need it
-                self._kept = deque()
-            self._kept.append(data)
-            self.flow.gate.hold(_KEPT_MESSAGES)
-            self._start_hold_timer()
+            ahead = self._ahead
+            if ahead is None:
+                ahead = self._ahead = ReadAhead(self._limit)
+            ahead.put(data, size)
+            gate.hold(UNDELIVERED)
+            if ahead.full:
+                gate.pause()
+            self._start_hold_timer(ahead)
+            if self.end_awaited:
+                self.warn_if_unobserved()
 
     def _flush_now(self) -> None:
-        self._flush_timer = None
+        if self._ahead is not None:
+            self._ahead.flush_timer = None
         self._dispatcher.post(self._flush)
 
     def _flush(self) -> None:
-        while self._kept and self._observers and not self.flow.gate.held_besides(_KEPT_MESSAGES):
-            self._deliver(self._kept.popleft())
-        if self._kept and self._discarding and not self._observers:
-            self.flow.count_dropped("unobserved", len(self._kept))
-            self._kept.clear()
-        if self._kept:
-            self._start_hold_timer()
+        """Deliver the messages that can be delivered, then end if that is due."""
+        ahead = self._ahead
+        if ahead is None:
+            return
+        gate = self.flow.gate
+        before = ahead.count
+        try:
+            self._deliver_messages(ahead)
+        except BaseException:  # such as a KeyboardInterrupt in a subscriber, which ends all
+            if ahead.count:
+                self.flow.count_dropped("closed", ahead.clear())
+            self.flush()
+            raise
+        delivered = before - ahead.count
+        if ahead.count and self._discarding and not self._observers:
+            self.flow.count_dropped("unobserved", ahead.clear())
+        if ahead.count:
+            self._start_hold_timer(ahead)
         else:
-            self._stop_hold_timer()
-            self.flow.gate.release(_KEPT_MESSAGES)
+            ahead.stop_hold_timer()
+            if ahead.terminal is not None:
+                if delivered and not self._observers:
+                    self.flush()  # a coroutine that is cancelled now may put its message back
+                else:
+                    self._end_stream(ahead, *ahead.terminal)
+                return
+            if ahead.end is None:
+                self._ahead = None
+                ahead.stop_timers()
+            if UNDELIVERED in gate.holds:  # as `release` calls `flush`
+                gate.release(UNDELIVERED)
+        if ahead.end is not None:
+            if delivered:
+                self.flush()  # code that a message has woken may still answer in this turn
+            elif self._is_end_due(ahead):
+                self.end_now()
+        elif ahead.half_empty:
+            gate.resume()
+
+    def _deliver_messages(self, ahead: ReadAhead) -> None:
+        gate = self.flow.gate
+        seconds = seconds_of(self._scheduler)
+        until = seconds() + _YIELD_AFTER
+        while ahead.count and self._observers and not gate.held_besides(UNDELIVERED):
+            self._deliver(ahead.pop())
+            if self.close is None and seconds() > until:
+                self.flush()
+                return
+
+    def _is_end_due(self, ahead: ReadAhead) -> bool:
+        gate = self.flow.gate
+        if self._observers:
+            return not ahead.count and not gate.held_besides(UNDELIVERED)
+        return not gate.held_by_user
+
+    def _end_stream(self, ahead: ReadAhead, error: Exception | None) -> None:
+        self._ahead = None
+        ahead.stop_timers()
+        self._finish(error)
+        if ahead.on_delivered is not None:
+            ahead.on_delivered()
 
     def _deliver(self, data: str | bytes) -> None:
         try:
@@ -182,11 +309,12 @@ class IncomingStream(AwaitableObservable[T], PausableStream[T]):
         if self._ended:
             self.flow.count_dropped("unobserved")
             return
-        if self._kept is None:
-            self._kept = deque()
-        self._kept.appendleft(data)
-        self.flow.gate.hold(_KEPT_MESSAGES)
-        self._start_hold_timer()
+        ahead = self._ahead
+        if ahead is None:
+            ahead = self._ahead = ReadAhead(self._limit)
+        ahead.put_first(data, size(data))
+        self.flow.gate.hold(UNDELIVERED)
+        self._start_hold_timer(ahead)
         self.flush()
 
     @property
@@ -195,22 +323,43 @@ class IncomingStream(AwaitableObservable[T], PausableStream[T]):
 
     def _on_subscribe(self, observer: ObserverBase[T]) -> None:
         super()._on_subscribe(observer)
-        self.ever_observed = True
-        self._discarding = self.flow.gate.open_for_good
-        self._stop_hold_timer()
-        if self._flush_timer is not None:  # due in this turn: postpone it for further subscribers
-            self._flush_timer.dispose()
-            self._flush_timer = None
-        self.flush()
+        self._discarding = self._discards or (self.flow.gate.open_for_good and self.close is None)
+        ahead = self._ahead
+        if ahead is not None:
+            ahead.stop_timers()  # also if delivery is due in this turn: others may subscribe in it
+            self.flush()
 
     def remove(self, observer: ObserverBase[T]) -> None:
         """See `Stream.remove`; kept messages wait for a subscriber again."""
         super().remove(observer)
-        if self._kept:
-            self._start_hold_timer()
+        ahead = self._ahead
+        if ahead is not None and ahead.count:
+            self._start_hold_timer(ahead)
+            if ahead.end is not None:
+                self.flush()
 
-    def _on_timeout(self) -> None:
-        self._hold_timer = None
+    # --- waiting for a subscriber -----------------------------------------------------------
+
+    def warn_if_unobserved(self) -> None:
+        """Log a warning if messages still wait for a subscriber in the next turn of the loop."""
+        ahead = self._ahead
+        if ahead is not None and ahead.count and not self._observers and not ahead.warned:
+            ahead.warned = True
+            call_later(self._scheduler, 0, self._warn)
+
+    def _warn(self) -> None:
+        ahead = self._ahead
+        if ahead is not None and ahead.count and not self._observers:
+            logger.warning(
+                "conn.closed is awaited or observed, but received messages wait for a subscriber "
+                "of conn.incoming: subscribe to it, or call conn.incoming.subscribe() if you "
+                "don't need them"
+            )
+        elif ahead is not None:
+            ahead.warned = False
+
+    def _on_timeout(self, ahead: ReadAhead) -> None:
+        ahead.hold_timer = None
         logger.warning(
             "conn.incoming has had no subscriber for %s s: its messages are dropped and counted "
             "from now on; call conn.incoming.subscribe() if you don't need them",
@@ -218,11 +367,12 @@ class IncomingStream(AwaitableObservable[T], PausableStream[T]):
         )
         self.discard_from_now()
 
-    def _start_hold_timer(self) -> None:
-        if not self._observers and self._hold_timer is None:
-            self._hold_timer = call_later(self._scheduler, self._hold_timeout, self._on_timeout)
+    def _start_hold_timer(self, ahead: ReadAhead) -> None:
+        if not self._observers and ahead.hold_timer is None:
+            ahead.hold_timer = call_later(
+                self._scheduler, self._hold_timeout, lambda: self._on_timeout(ahead)
+            )
 
-    def _stop_hold_timer(self) -> None:
-        if self._hold_timer is not None:
-            self._hold_timer.dispose()
-            self._hold_timer = None
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error

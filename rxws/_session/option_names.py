@@ -73,6 +73,7 @@ _REMEDIES = {
 # Where the options belong that not all functions have.
 OWNERS = {
     "origins": "rxws.websocket and rxws.upgrade",
+    "incoming": "rxws.websocket and rxws.upgrade",
     "session": "rxws.connect",
     "open_timeout": "rxws.connect",
     "headers": "rxws.connect",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from rxws import closing, codecs, overflow
 from rxws._core.checks import check_bytes, check_seconds
@@ -12,7 +12,10 @@ from rxws._core.connection import Close
 from rxws._core.log import logger
 from rxws.codecs import Codec
 
-__all__ = ["OPTION_NAMES", "ConnectionOptions", "Options"]
+__all__ = ["OPTION_NAMES", "ConnectionOptions", "Options", "Unread"]
+
+Unread = Literal["hold", "discard"]
+"""What happens to messages while `incoming` has no subscriber."""
 
 
 # What waits in the kernel cannot be conflated, so it is outdated when it leaves. Smaller values are
@@ -31,7 +34,8 @@ class ConnectionOptions(TypedDict, total=False):
     `compress`: whether to offer or accept permessage-deflate (RFC 7692).
     `completes`: a function of a `Close` that returns whether `incoming` completes; otherwise it
         fails. If `outgoing` caused the end, it always completes.
-    `high_water`: reading pauses while more than this number of bytes is unsent.
+    `high_water`: no message is delivered while more than this number of bytes is unsent. Reading
+        pauses when received messages of this size wait for your code.
     `max_buffer`: the limit of unsent data in bytes; a message's size is its payload plus 128.
     `overflow`: what happens to messages above `max_buffer`.
     `kernel_buffer`: the number of unsent bytes above which the operating system accepts no more
@@ -80,6 +84,7 @@ class Options:
     send_timeout: float = 20.0
     close_timeout: float = 5.0
     hold_timeout: float = 30.0
+    incoming: Unread = "hold"
 
     def __post_init__(self) -> None:
         if not isinstance(self.codec, Codec):
@@ -108,6 +113,8 @@ class Options:
                 object.__setattr__(self, "kernel_buffer", _KERNEL_BUFFER_OF_LATEST)
         else:
             check_bytes("kernel_buffer", self.kernel_buffer)
+        if self.incoming not in ("hold", "discard"):
+            raise ValueError(f'incoming={self.incoming!r} is unknown: use "hold" or "discard"')
 
     def is_clean(self, close: Close) -> bool:
         """Return what `completes` says, or `closing.is_clean` if `completes` raises."""
@@ -120,5 +127,5 @@ class Options:
             return closing.is_clean(close)
 
 
-OPTION_NAMES = frozenset(Options.__dataclass_fields__)
-"""The names of all options of a connection."""
+OPTION_NAMES = frozenset(Options.__dataclass_fields__) - {"incoming"}
+"""The names of all options that both servers and clients have."""

@@ -1,4 +1,4 @@
-"""Pauses reading while at least one holder wants it paused."""
+"""Holds the delivery of messages while somebody wants that, and pauses reading."""
 
 from __future__ import annotations
 
@@ -10,19 +10,52 @@ from reactivex.internal import noop
 
 from .transport import Transport
 
-__all__ = ["Hold", "ReadGate"]
+__all__ = ["HIGH_WATER", "UNDELIVERED", "Hold", "ReadGate"]
 
+HIGH_WATER = "high water"  # holds delivery while the peer is behind
+UNDELIVERED = "undelivered messages"  # holds delivery while earlier messages wait
 
-# Shared, because most connections are not paused and an empty set of their own takes 0.2 KiB each.
+# Shared, because most connections are not held and an empty set of their own takes 0.2 KiB each.
 _NO_HOLDS: frozenset[object] = frozenset()
 
 
+class _Stopwatch:
+    """Measures the total time between `start` and `stop`."""
+
+    __slots__ = ("_scheduler", "_since", "_total")
+
+    def __init__(self, scheduler: SchedulerBase) -> None:
+        self._scheduler = scheduler
+        self._since: datetime | None = None
+        self._total = 0.0
+
+    @property
+    def running(self) -> bool:
+        return self._since is not None
+
+    @property
+    def seconds(self) -> float:
+        if self._since is None:
+            return self._total
+        return self._total + (self._scheduler.now - self._since).total_seconds()
+
+    def start(self) -> None:
+        self._since = self._scheduler.now
+
+    def stop(self) -> None:
+        self._total, self._since = self.seconds, None
+
+
 class ReadGate:
-    """Pauses a transport with the first hold, and resumes it with the last release."""
+    """Holds delivery from the first hold to the last release; pauses the transport separately.
+
+    A hold does not pause reading: pings and the peer's close must still be seen. Messages that
+    arrive meanwhile wait in the read-ahead of `incoming`, which pauses reading when it is full.
+    """
 
     __slots__ = (
-        "_paused",
-        "_paused_since",
+        "_hold_time",
+        "_pause_time",
         "_scheduler",
         "_transport",
         "holds",
@@ -37,30 +70,43 @@ class ReadGate:
         self.on_paused: Callable[[], None] = noop  # called when reading is paused
         self.on_released: Callable[[], None] = noop  # called after each release
         self.holds = _NO_HOLDS
-        self.open_for_good = False  # whether holds are ignored
-        self._paused_since: datetime | None = None
-        self._paused = 0.0
+        self.open_for_good = False  # whether holds and pauses are ignored
+        self._hold_time: _Stopwatch | None = None  # these two are made when they are first needed
+        self._pause_time: _Stopwatch | None = None
 
     @property
     def held(self) -> bool:
-        """Whether reading is paused."""
+        """Whether delivery is held."""
         return bool(self.holds)
 
     @property
-    def paused(self) -> float:
-        """Seconds that reading has been paused so far."""
-        if self._paused_since is None:
-            return self._paused
-        return self._paused + (self._scheduler.now - self._paused_since).total_seconds()
+    def held_by_user(self) -> bool:
+        """Whether a user's pause holds delivery."""
+        return bool(self.holds - {HIGH_WATER, UNDELIVERED})
+
+    @property
+    def held_seconds(self) -> float:
+        """Seconds for which delivery has been held so far."""
+        return 0.0 if self._hold_time is None else self._hold_time.seconds
+
+    @property
+    def paused(self) -> bool:
+        """Whether reading is paused."""
+        return self._pause_time is not None and self._pause_time.running
+
+    @property
+    def paused_seconds(self) -> float:
+        """Seconds for which reading has been paused so far."""
+        return 0.0 if self._pause_time is None else self._pause_time.seconds
 
     def hold(self, by: object) -> None:
-        """Pause reading until `by` releases it."""
+        """Hold delivery until `by` releases it."""
         if self.open_for_good:
             return
         if not self.holds:
-            self._paused_since = self._scheduler.now
-            self._transport.pause_reading()
-            self.on_paused()
+            if self._hold_time is None:
+                self._hold_time = _Stopwatch(self._scheduler)
+            self._hold_time.start()
         self.holds |= {by}
 
     def held_besides(self, by: object) -> bool:
@@ -68,28 +114,40 @@ class ReadGate:
         return bool(self.holds - {by})
 
     def release(self, by: object) -> None:
-        """Release a hold; reading resumes with the last one."""
+        """Release a hold."""
         if by in self.holds:
             self.holds -= {by}
-            if not self.holds:
-                self._resume()
+            if not self.holds and self._hold_time is not None:
+                self._hold_time.stop()
         self.on_released()
 
+    def pause(self) -> None:
+        """Pause reading."""
+        if self.open_for_good or self.paused:
+            return
+        if self._pause_time is None:
+            self._pause_time = _Stopwatch(self._scheduler)
+        self._pause_time.start()
+        self._transport.pause_reading()
+        self.on_paused()
+
+    def resume(self) -> None:
+        """Resume reading."""
+        if self._pause_time is not None and self._pause_time.running:
+            self._pause_time.stop()
+            self._transport.resume_reading()
+
     def open_permanently(self) -> None:
-        """Resume reading and ignore all holds from now on, to receive the peer's close frame."""
+        """Resume reading, and ignore all holds and pauses from now on."""
         self.open_for_good = True
-        if self.holds:
+        if self.holds and self._hold_time is not None:
             self.holds = _NO_HOLDS
-            self._resume()
+            self._hold_time.stop()
+        self.resume()
 
     def release_callbacks(self) -> None:
         """Drop the callbacks, because nothing is read any more."""
         self.on_paused = self.on_released = noop
-
-    def _resume(self) -> None:
-        self._paused = self.paused
-        self._paused_since = None
-        self._transport.resume_reading()
 
 
 class Hold(DisposableBase):

@@ -14,12 +14,10 @@ from rxws.overflow import OVERHEAD, REFUSING
 from .bounded_queue import BoundedQueue, make_queue
 from .liveness import SendDeadline
 from .options import Options
-from .read_gate import ReadGate
+from .read_gate import HIGH_WATER, ReadGate
 from .transport import Transport
 
 __all__ = ["SendBuffer", "SendBufferOwner"]
-
-_HIGH_WATER = "high water"  # pauses reading while the peer is behind
 
 
 class SendBufferOwner(Protocol):
@@ -202,9 +200,9 @@ class SendBuffer:
     def _check_high_water(self) -> None:
         buffered = self.buffered
         if buffered > self._options.high_water:
-            self._gate.hold(_HIGH_WATER)
+            self._gate.hold(HIGH_WATER)
         elif buffered <= self._options.high_water // 2:
-            self._gate.release(_HIGH_WATER)
+            self._gate.release(HIGH_WATER)
 
     def _get_deadline(self) -> SendDeadline:
         if self._deadline is None:
@@ -230,7 +228,7 @@ class SendBuffer:
         self.external_backlog = 0
         self.clear()
         self.stop_deadline()
-        self._gate.release(_HIGH_WATER)
+        self._gate.release(HIGH_WATER)
 
     def stop_deadline(self) -> None:
         """Stop the timer of `send_timeout`."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 import enum
 import logging
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from reactivex.abc import DisposableBase, SchedulerBase
+from reactivex.disposable import Disposable
 
 from rxws import closing
 from rxws._core.close_codes import CLOSE_CODES
@@ -26,10 +28,11 @@ from rxws._core.errors import (
 from rxws._core.frames import Frame, Opcode
 from rxws._core.log import logger, name_of, one_line
 from rxws._core.schedulers import ConnectionScheduler, Deadline, call_later
-from rxws._core.streams import Dispatcher, ReplayStream, Stream
+from rxws._core.streams import Dispatcher, Stream
 from rxws.overflow import Latest
 
 from .blame import blame
+from .closed import ClosedStream
 from .encoding import Encoded, conflation_key, encoder
 from .flow import FlowControl
 from .incoming import IncomingStream
@@ -133,7 +136,7 @@ class Session(Generic[In, Out]):
         )
         # A subscriber of `errors` that raises cannot be notified of its own exception.
         self.errors: Stream[Exception] = Stream(dispatcher, self._on_unobserved_fault)
-        self.closed: ReplayStream[Close] = ReplayStream(dispatcher, fault)
+        self.closed = ClosedStream(dispatcher, fault, self.incoming)
         self.connection: Connection[In, Out] = Connection(
             self.incoming,
             self.outgoing,
@@ -343,10 +346,14 @@ class Session(Generic[In, Out]):
 
     def on_close(self, code: int | None, reason: str) -> None:
         """End: the peer closes the connection, or answers our close frame."""
-        if self.state is State.CLOSED:
-            return
+        if self.state is not State.CLOSED and not self.incoming.defer(
+            partial(self._on_close, code, reason)
+        ):
+            self._on_close(code, reason)
+
+    def _on_close(self, code: int | None, reason: str) -> None:
         if code is not None and not closing.is_wire_code(code):
-            self.on_violation(1002)
+            self._on_violation(1002)
         elif self.state is State.CLOSING:
             self._end_as_requested()
             self._finish(linger=False)
@@ -359,14 +366,28 @@ class Session(Generic[In, Out]):
 
     def on_violation(self, code: int) -> None:
         """End: the peer broke the protocol. It gets a close frame (RFC 6455, section 7.1.7)."""
+        if self.state is not State.CLOSED and not self.incoming.defer(
+            partial(self._on_violation, code)
+        ):
+            self._on_violation(code)
+
+    def _on_violation(self, code: int) -> None:
         if self.state is State.CLOSING:
             self._end_as_requested()
             self._finish(linger=True)
-        elif self.state is not State.CLOSED:
+        else:
             self._fail(ConnectionClosed(closing.violation(code)))
 
     def on_lost(self) -> None:
         """End: TCP is gone."""
+        if self.state is State.CLOSED or not self.incoming.defer(self._on_lost_later):
+            self._on_lost()
+
+    def _on_lost_later(self) -> None:
+        self._on_lost()
+        self._finish(linger=False)  # if the peer has only half-closed, our side is still open
+
+    def _on_lost(self) -> None:
         # While the wire is full, the kernel may not have taken our close frame: the peer never
         # saw it, and the connection did not end by it.
         if self.state is State.CLOSING and self.send_buffer.wire_writable:
@@ -380,6 +401,17 @@ class Session(Generic[In, Out]):
     def on_cancelled(self) -> None:
         """End as a server does that goes away."""
         self.shutdown()
+
+    @property
+    def end_deferred(self) -> bool:
+        return self.incoming.end_deferred
+
+    @property
+    def over(self) -> bool:
+        return self._disposables is None
+
+    def when_over(self, callback: Callable[[], None]) -> None:
+        self.dispose_at_end(Disposable(callback))
 
     def on_released(self) -> None:
         """Drop the parts of the connection, which refer to this session, and what else is cyclic.
@@ -409,9 +441,13 @@ class Session(Generic[In, Out]):
             self._finish(linger=True)
 
     def on_send_timeout(self) -> None:
-        """Abort with 1006: the peer has not taken the queued messages in time."""
-        close = Close(1006)
-        self._end(close, error=SendTimeout(close))
+        """Abort with 1006: the peer has not taken the queued messages in time.
+
+        If its close frame has arrived, the connection ends by that.
+        """
+        if not self.incoming.end_now():
+            close = Close(1006)
+            self._end(close, error=SendTimeout(close))
         self._abort()
 
     def send_ping(self, payload: bytes) -> None:
@@ -421,7 +457,7 @@ class Session(Generic[In, Out]):
 
     def signs_of_life(self) -> tuple[float, ...]:
         """Return counters; one of them changes when data arrives, or while none can be read."""
-        return self._transport.received, self._transport.deferred, self.gate.paused
+        return self._transport.received, self._transport.deferred, self.gate.paused_seconds
 
     def delivery(self) -> Delivery:
         return self._transport.delivery()
@@ -439,16 +475,24 @@ class Session(Generic[In, Out]):
 
     def shutdown(self, within: float | None = None) -> None:
         """End because the application stops, and abort TCP after `within` seconds."""
+        self.stop_waiting()
         if self.state is not State.CLOSED:
             self._queue_close_frame(self._end_as_requested())
             self._finish(linger=True, within=within)
 
     def terminate(self) -> None:
         """End and abort TCP at once, without waiting for the peer."""
+        self.stop_waiting()
         if self.state is not State.CLOSED:
             self._end_as_requested()
         if not self._released:
             self._abort()
+
+    def stop_waiting(self) -> None:
+        """End now if the peer has ended the connection; drop messages without a subscriber."""
+        if not self._released:
+            self.incoming.end_now()
+            self.incoming.discard_from_now()
 
     def _end_as_requested(self) -> Close:
         """End with the `Close` that the handler sent, or else with 1001."""
@@ -465,7 +509,11 @@ class Session(Generic[In, Out]):
     def _end(
         self, close: Close, *, requested: bool = False, error: ConnectionClosed | None = None
     ) -> None:
-        """Complete or fail all streams; an end that the handler requested always completes."""
+        """Complete or fail all streams; an end that the handler requested always completes.
+
+        If messages wait for a subscriber, only `closed` reports the end now. `incoming` ends after
+        these messages, and everything of the handler after `incoming`.
+        """
         self.state = State.CLOSED  # first, so that messages that operators flush now are not sent
         self._deadline.clear()
         if self._heartbeat is not None:
@@ -481,8 +529,13 @@ class Session(Generic[In, Out]):
         self.flow.close(close)
         self.closed.emit(close)
         self.closed.end()
-        self.errors.end()
-        self._dispatcher.post(self._dispose_all)
+        self._dispatcher.post(self._end_handler)
+
+    def _end_handler(self) -> None:
+        """End what belongs to the handler, after `incoming` has ended."""
+        if not self.incoming.when_ended(self._end_handler):
+            self.errors.end()
+            self._dispatcher.post(self._dispose_all)
 
     def _dispose_all(self) -> None:
         disposables, self._disposables = self._disposables or [], None
@@ -509,9 +562,9 @@ class Session(Generic[In, Out]):
 
     def _is_send_lost(self) -> bool:
         """Whether TCP is lost for sending; ends the connection if a pause has hidden the loss."""
-        # Without a pause, data received before the loss is being delivered, and the end follows.
-        if self.send_buffer.send_lost and self.gate.held:
-            self.on_lost()
+        # Without a pause, data received before the loss is being read, and the end follows.
+        if self.send_buffer.send_lost and self.gate.paused and not self.incoming.end_now():
+            self._on_lost()
         return self.send_buffer.send_lost
 
 

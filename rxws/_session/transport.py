@@ -72,7 +72,7 @@ class Transport(Protocol):
         ...
 
     def pause_reading(self) -> None:
-        """Deliver no more frames, except the one that is being delivered."""
+        """Deliver no more frames, except the one that is being delivered, and no end."""
         ...
 
     def resume_reading(self) -> None:
@@ -94,6 +94,13 @@ class Transport(Protocol):
 
     def abort(self) -> None:
         """End TCP now and discard unsent data."""
+        ...
+
+    def call_soon(self, deliver: Callable[[], None]) -> DisposableBase:
+        """Call back in the next turn to deliver messages that waited; disposing prevents that.
+
+        A subscriber that raises CancelledError ends the connection, as with a frame's delivery.
+        """
         ...
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> DisposableBase:
@@ -147,6 +154,20 @@ class Receiver(Protocol):
 
     def on_lost(self) -> None:
         """TCP has ended."""
+        ...
+
+    @property
+    def end_deferred(self) -> bool:
+        """Whether the reported end waits behind messages; the receiver then ends TCP itself."""
+        ...
+
+    @property
+    def over(self) -> bool:
+        """Whether all streams have ended and everything of the handler is disposed."""
+        ...
+
+    def when_over(self, callback: Callable[[], None]) -> None:
+        """Call back once it is over, at once if it already is."""
         ...
 
     def on_released(self) -> None:

@@ -53,8 +53,8 @@ def map_async(
 ) -> Callable[[Observable[T]], Observable[R]]:
     """Map each value with a coroutine function, and pause the source while too many calls run.
 
-    While `max_concurrent` calls are running, rxws does not read from the connection that the values
-    come from, so a slow `fn` slows down the peer instead of filling memory. `map_async` finds the
+    While `max_concurrent` calls are running, the connection that the values come from is paused, so
+    a slow `fn` slows down the peer instead of filling memory. `map_async` finds the
     connection through any chain of operators. Values of another source, such as a timer, are
     queued. If more than 1024 are waiting, the stream fails with a `Backlog`.
 

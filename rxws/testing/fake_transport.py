@@ -254,6 +254,10 @@ class FakeTransport:
             self.over = True
             self._schedule(self.receiver.on_lost)
 
+    def call_soon(self, deliver: Callable[[], None]) -> DisposableBase:
+        """Call back in a later turn."""
+        return self._schedule(deliver)
+
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> DisposableBase:
         """Run a coroutine in a later turn; it must not suspend."""
         self._log_call("spawn")

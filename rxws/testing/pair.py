@@ -187,17 +187,19 @@ class Pair(  # noqa: SLOT001 # few exist at a time
         server, client = self._sessions
         if client.state is State.OPEN:
             client.outgoing.on_next(close)
-        server.incoming.discard_unobserved()
         try:
             ended = asyncio.gather(*(end.ended.wait() for end in self._ends))
             await asyncio.wait([ended], timeout=_READ_CLOSE_TIMEOUT)
             server.gate.open_permanently()
+            server.stop_waiting()
             await ended
         except asyncio.CancelledError:
             for session in self._sessions:
                 session.terminate()
             raise
         finally:
+            for session in self._sessions:
+                session.stop_waiting()
             tasks = [task for end in self._ends for task in end.tasks]
             for task in tasks:
                 if not task.cancelling():  # otherwise it is cleaning up

@@ -75,5 +75,11 @@ class RecordingReceiver:
     def on_lost(self) -> None:
         self.notifications.append(("lost",))
 
+    end_deferred = False
+    over = True
+
+    def when_over(self, callback: Callable[[], None]) -> None:
+        callback()
+
     def on_released(self) -> None:
         """Do nothing: a transport calls this after its last notification."""

@@ -121,13 +121,16 @@ class AiohttpTransport(Transport, SocketListener):
         try:
             self._writer.start(receiver)
             await self._reader.run(receiver, self._context)
-            if not self._protocol.finishing:
+            if not self._protocol.finishing and not receiver.end_deferred:
                 self._protocol.close_or_abort()
             await self._protocol.lost
             receiver.on_lost()
+            if not receiver.over:
+                await self._wait_until_over(receiver)
         except asyncio.CancelledError:
             if self._protocol.is_lost:  # aiohttp can cancel a handler when its connection is lost
                 receiver.on_lost()
+                receiver.on_cancelled()  # messages may still wait for a subscriber
             else:
                 receiver.on_cancelled()
                 self._protocol.lost.add_done_callback(lambda _: receiver.on_lost())
@@ -152,6 +155,13 @@ class AiohttpTransport(Transport, SocketListener):
         self._protocol.release()
         receiver.on_released()
 
+    async def _wait_until_over(self, receiver: Receiver) -> None:
+        """Wait until all received messages are delivered or dropped."""
+        over = asyncio.Event()
+        receiver.when_over(over.set)
+        await over.wait()
+        receiver.on_lost()
+
     def finish(self, linger: bool) -> bool:
         self._protocol.finishing = True
         self._writer.finish(self._protocol.linger if linger else self._protocol.transport.close)
@@ -159,6 +169,19 @@ class AiohttpTransport(Transport, SocketListener):
 
     def abort(self) -> None:
         self._protocol.abort()
+
+    def call_soon(self, deliver: Callable[[], None]) -> DisposableBase:
+        handle = self._loop.call_soon(self._deliver, deliver, context=self._context)
+        return Disposable(handle.cancel)
+
+    def _deliver(self, deliver: Callable[[], None]) -> None:
+        try:
+            deliver()
+        except BaseException as exc:
+            if self._receiver is not None:
+                self._receiver.on_cancelled()
+            if not isinstance(exc, asyncio.CancelledError):
+                raise  # such as a KeyboardInterrupt in a subscriber
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> DisposableBase:
         task = self._loop.create_task(coroutine)

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from rxws._core.errors import DecodeError
 from rxws._core.frames import Opcode
-from rxws._session.transport import Receiver
+from rxws._session.session import Session
 from rxws.codecs import Codec
 from rxws.testing.clock import Clock
 from rxws.testing.fake_transport import FakeTransport, Sent
@@ -83,6 +84,7 @@ class Ledger:
         self.faults: list[str] = []
         self.errors_reported: list[tuple[str, bool]] = []  # whether `errors` must emit it
         self.send_lost = False  # whether the session was notified
+        self.pending: tuple[Any, ...] | None = None  # the end that waits behind messages
         self.holds: list[Any] = []  # pauses of the flow that are not disposed
         # The send deadline, and whether the transport became writable since it was set.
         self.due: float | None = None
@@ -111,6 +113,8 @@ class Ledger:
     def happens(self, *event: Any) -> None:
         """Apply an event."""
         self.catch_up()
+        if event[0] in ("shutdown", "kill") and self.pending is not None:
+            event = self.pending  # what the peer did first is how it ended
         before = self.phase
         self.state = next_state(self.state, event, self.terms.completes)
         if before is not self.phase:
@@ -121,7 +125,14 @@ class Ledger:
                     self.closing_since = self.clock.time
                 case _:
                     self.ended_at = round(self.clock.time, 6)
-                    self.due = None
+                    self.due = self.pending = None
+
+    def resolve(self) -> None:
+        """Apply the end that waited: the session acts on it now."""
+        if self.pending is not None:
+            assert not (self.holds and self.phase is Phase.OPEN), "an end passes a hold"
+            event, self.pending = self.pending, None
+            self.happens(*event)
 
     def catch_up(self) -> None:
         """Apply the deadlines that have passed, the earliest first."""
@@ -150,8 +161,10 @@ class Ledger:
                     self.beat_at = None
                     continue
             event = (what, self.wire.writable) if what == "lost" else (what,)
+            if what in ("lost", "a send is stuck") and self.pending is not None:
+                event = self.pending
             self.state = next_state(self.state, event, self.terms.completes)
-            self.ended_at, self.due = at, None
+            self.ended_at, self.due, self.pending = at, None, None
 
     def _deadlines(self) -> list[tuple[float, str]]:
         found: list[tuple[float | None, str]] = [
@@ -193,7 +206,7 @@ class Ledger:
         self.catch_up()
         if self.phase is Phase.OPEN and self.send_lost and not self.wire.reading:
             # While reading is paused, a send that fails reveals the loss.
-            self.happens("lost", self.wire.writable)
+            self.happens(*(self.pending or ("lost", self.wire.writable)))
         self.pushed += 1
         self.offered.append(value)
 
@@ -310,6 +323,7 @@ class Ledger:
     def decode(self, text: str | bytes) -> str:
         """Decode a message and record it; the codec of the session."""
         assert isinstance(text, str)
+        self.catch_up()
         assert not (self.holds and self.phase is Phase.OPEN), f"{text!r} passes a hold"
         if text.startswith("undecodable"):
             self.undecodable += 1
@@ -363,6 +377,10 @@ class LedgerTransport(FakeTransport):
         self.ledger.reading(True)
         super().resume_reading()
 
+    def finish(self, linger: bool) -> bool:
+        self.ledger.resolve()
+        return super().finish(linger)
+
     def abort(self) -> None:
         self.ledger.catch_up()
         self.ledger.drop_waiting()
@@ -378,25 +396,44 @@ class LedgerTransport(FakeTransport):
 class LedgerReceiver:
     """A receiver that reports to the ledger what the transport delivers."""
 
-    def __init__(self, session: Receiver, ledger: Ledger) -> None:
+    def __init__(self, session: Session[Any, Any], ledger: Ledger) -> None:
         self.session = session
         self.ledger = ledger
         self.take = session.take
         self.on_writable = session.on_writable
         self.on_ping = session.on_ping
         self.on_pong = session.on_pong
+        self.when_over = session.when_over
+
+    @property
+    def end_deferred(self) -> bool:
+        return self.session.end_deferred
+
+    @property
+    def over(self) -> bool:
+        return self.session.over
 
     def on_message(self, data: str | bytes, size: int) -> None:
         self.ledger.arrive(str(data))
         self.session.on_message(data, size)
 
     def on_close(self, code: int | None, reason: str) -> None:
-        self.ledger.happens("peer closes", code, reason)
-        self.session.on_close(code, reason)
+        self._end(("peer closes", code, reason), partial(self.session.on_close, code, reason))
 
     def on_violation(self, code: int) -> None:
-        self.ledger.happens("violation", code)
-        self.session.on_violation(code)
+        self._end(("violation", code), partial(self.session.on_violation, code))
+
+    def _end(self, event: tuple[Any, ...], report: Callable[[], None]) -> None:
+        """Report an end; it waits if messages or a pause of the user come before it."""
+        ledger = self.ledger
+        waits = self.session.incoming.waiting or self.session.gate.holds
+        if waits and ledger.phase is Phase.OPEN:
+            ledger.pending = ledger.pending or event
+        else:
+            ledger.happens(*event)
+        report()
+        if not self.end_deferred:
+            ledger.resolve()
 
     def on_unsendable(self) -> None:
         self.ledger.catch_up()
@@ -405,9 +442,8 @@ class LedgerReceiver:
         self.session.on_unsendable()
 
     def on_lost(self) -> None:
-        self.ledger.happens("lost", self.ledger.wire.writable)
         self.ledger.drop_waiting()
-        self.session.on_lost()
+        self._end(("lost", self.ledger.wire.writable), self.session.on_lost)
 
     def on_released(self) -> None:
         self.session.on_released()

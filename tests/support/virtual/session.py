@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from reactivex import Observable
+from reactivex.abc import DisposableBase
 from yarl import URL
 
 from rxws._core.connection import Close, Connection, Handshake, Stats
@@ -68,6 +69,13 @@ class VirtualSession:
         """Run turns until nothing more happens without time passing."""
         for _ in range(10):
             self.clock.turn()
+
+    def pause_reading(self) -> DisposableBase:
+        """Pause the flow, and fill the read-ahead, so that reading is really paused."""
+        pause = self.conn.flow.pause()
+        self.peer.message("x" * self.session._options.high_water)
+        assert not self.transport.reading
+        return pause
 
     @property
     def messages(self) -> list[str | bytes]:

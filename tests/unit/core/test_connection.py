@@ -105,7 +105,7 @@ def test_repr_of_the_streams() -> None:
         virtual.conn.closed,
     ]
     assert [repr(stream).split()[0] for stream in streams] == [
-        "<IncomingStream", "<Outgoing", "<Stream", "<ReplayStream",
+        "<IncomingStream", "<Outgoing", "<Stream", "<ClosedStream",
     ]  # fmt: skip
     subscription = virtual.conn.incoming.subscribe()
     assert repr(virtual.conn.incoming) == "<IncomingStream subscribers=1>"
@@ -113,7 +113,7 @@ def test_repr_of_the_streams() -> None:
     assert repr(virtual.conn.incoming) == "<IncomingStream subscribers=0>"
     virtual.peer.lost()
     virtual.settle()
-    assert repr(virtual.conn.closed) == "<ReplayStream ended subscribers=0>"
+    assert repr(virtual.conn.closed) == "<ClosedStream ended subscribers=0>"
 
 
 def test_repr_of_a_connection_has_no_secrets() -> None:

@@ -68,7 +68,7 @@ def test_a_recording_is_not_a_subscriber() -> None:
     virtual.peer.message("a")
     virtual.run(5)
     assert events_of(recording, "incoming") == []
-    assert not virtual.transport.reading
+    assert virtual.session.incoming.waiting == 1
     subscriber = virtual.watch(virtual.conn.incoming)
     virtual.settle()
     assert subscriber.values == ["a"]
@@ -77,7 +77,7 @@ def test_a_recording_is_not_a_subscriber() -> None:
 
 def test_unobserved_messages_are_dropped_as_without_a_recording() -> None:
     """A recording does not change that unobserved messages are dropped and counted."""
-    virtual = VirtualSession(lambda conn: rx.never())
+    virtual = VirtualSession(lambda conn: rx.never(), incoming="discard")
     recording = Recording.of(virtual.conn)
     virtual.settle()
     virtual.peer.message("a", "b")

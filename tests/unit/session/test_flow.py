@@ -14,7 +14,7 @@ from rxws import Close, ConnectionClosed
 from rxws._core.streams import Dispatcher
 from rxws._session.flow import FlowControl
 from rxws._session.options import Options
-from rxws._session.read_gate import Hold, ReadGate
+from rxws._session.read_gate import HIGH_WATER, UNDELIVERED, Hold, ReadGate
 from rxws._session.send_buffer import SendBuffer
 from rxws.overflow import Overflow, latest
 from rxws.testing.clock import Clock
@@ -28,8 +28,8 @@ def raise_error(*_: object) -> NoReturn:
     raise ValueError("mine")
 
 
-def test_a_pause_stops_reading_until_it_is_disposed() -> None:
-    """Reading stops until every pause is disposed; disposing one twice ends no other."""
+def test_a_pause_stops_delivery_until_it_is_disposed() -> None:
+    """Delivery stops until every pause is disposed; disposing one twice ends no other."""
     virtual = VirtualSession(watch=True)
     first, second = virtual.conn.flow.pause(), virtual.conn.flow.pause()
     virtual.peer.message("a")
@@ -40,7 +40,7 @@ def test_a_pause_stops_reading_until_it_is_disposed() -> None:
     second.dispose()
     virtual.settle()
     assert virtual.incoming.values == ["a"]
-    assert [call.name for call in virtual.transport.calls] == ["pause", "resume"]
+    assert virtual.transport.calls == [], "reading goes on"
 
 
 def test_a_pause_takes_effect_before_the_next_frame() -> None:
@@ -73,8 +73,8 @@ def test_a_pause_is_a_context_manager() -> None:
     """A pause can be used in a `with` statement."""
     virtual = VirtualSession(watch=True)
     with virtual.conn.flow.pause():
-        assert not virtual.transport.reading
-    assert virtual.transport.reading
+        assert virtual.session.gate.held
+    assert not virtual.session.gate.held
 
 
 def test_a_pause_may_be_disposed_from_any_thread() -> None:
@@ -84,9 +84,9 @@ def test_a_pause_may_be_disposed_from_any_thread() -> None:
     thread = threading.Thread(target=pause.dispose)
     thread.start()
     thread.join()
-    assert not virtual.transport.reading
+    assert virtual.session.gate.held
     virtual.settle()
-    assert virtual.transport.reading
+    assert not virtual.session.gate.held
 
 
 def test_stats_count_the_seconds_paused() -> None:
@@ -144,24 +144,23 @@ def test_buffered_counts_bytes_here_and_in_the_transport() -> None:
     assert virtual.conn.flow.buffered == 0
 
 
-def test_reading_pauses_above_high_water_and_resumes_at_half_of_it() -> None:
-    """Reading pauses above `high_water` and resumes at half of it."""
+def test_delivery_is_held_above_high_water_until_half_of_it() -> None:
+    """Delivery is held above `high_water`, and resumes at half of it."""
     virtual = VirtualSession(watch=True, high_water=4 * KIB)
     virtual.peer.stop()
     for _ in range(4):
         virtual.conn.outgoing.on_next("x" * KIB)
-    assert virtual.transport.reading, "at the mark, not above it"
+    assert not virtual.session.gate.held, "at the mark, not above it"
     virtual.conn.outgoing.on_next("x" * KIB)
-    assert not virtual.transport.reading
+    assert virtual.session.gate.held
     for _ in range(3):
         virtual.peer.go(0)
     assert virtual.conn.flow.buffered == 2 * KIB
-    assert virtual.transport.times("resume") == [0]
-    assert [call.name for call in virtual.transport.calls] == ["pause", "resume"]
+    assert not virtual.session.gate.held
 
 
 def test_between_half_and_high_water_nothing_changes() -> None:
-    """Between half of `high_water` and `high_water` reading neither pauses nor resumes."""
+    """Between half of `high_water` and `high_water` delivery is neither held nor resumed."""
     virtual = VirtualSession(watch=True, high_water=4 * KIB)
     virtual.peer.stop()
     for _ in range(5):
@@ -169,17 +168,17 @@ def test_between_half_and_high_water_nothing_changes() -> None:
     virtual.peer.go(0)
     virtual.peer.go(0)
     assert virtual.conn.flow.buffered == 3 * KIB
-    assert not virtual.transport.reading
+    assert virtual.session.gate.held
     virtual.peer.go(0)
-    assert virtual.transport.reading
+    assert not virtual.session.gate.held
     virtual.conn.outgoing.on_next("x" * KIB)
     virtual.conn.outgoing.on_next("x" * KIB)
     assert virtual.conn.flow.buffered == 4 * KIB
-    assert virtual.transport.reading
+    assert not virtual.session.gate.held
 
 
 def test_a_message_that_arrives_above_high_water_is_delivered_later() -> None:
-    """A message that arrives while reading is paused is delivered when the peer catches up."""
+    """A message that arrives above `high_water` is delivered when the peer catches up."""
     virtual = VirtualSession(watch=True, high_water=KIB, overrun=1)
     virtual.peer.stop()
     virtual.conn.outgoing.on_next("x" * 2 * KIB)
@@ -260,11 +259,10 @@ def test_a_gate_notifies_once_per_pause() -> None:
     """A gate calls `on_paused` once per pause, when reading is paused already."""
     setup = PausingGate()
     for _ in range(2):
-        setup.gate.hold("a")
-        setup.gate.hold("a")
-        setup.gate.hold("b")
-        setup.gate.release("a")
-        setup.gate.release("b")
+        setup.gate.pause()
+        setup.gate.pause()
+        setup.gate.resume()
+        setup.gate.resume()
     assert setup.pauses == 2
     assert setup.calls == ["pause", "resume"] * 2
 
@@ -285,13 +283,15 @@ def test_a_permanently_open_gate_cannot_be_paused() -> None:
     setup = PausingGate()
     setup.gate.open_permanently()
     setup.gate.hold("a")
+    setup.gate.pause()
     assert not setup.gate.held
-    assert (setup.pauses, setup.calls, setup.gate.paused) == (0, [], 0.0)
+    assert not setup.gate.paused
+    assert (setup.pauses, setup.calls, setup.gate.held_seconds) == (0, [], 0.0)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_high_water_has_hysteresis_with_every_policy(policy: Overflow) -> None:
-    """With every policy reading pauses above `high_water` and resumes at half of it."""
+    """With every policy delivery is held above `high_water`, and resumes at half of it."""
     virtual = VirtualSession(watch=True, high_water=4 * KIB, max_buffer=100 * KIB, overflow=policy)
     virtual.session.on_writable(False)
     for buffered, reading in (
@@ -309,23 +309,23 @@ def test_high_water_has_hysteresis_with_every_policy(policy: Overflow) -> None:
         virtual.transport.buffered = buffered - (queue.bytes if queue else 0)
         virtual.transport.writable = False
         virtual.conn.outgoing.on_next("")  # each send compares `buffered` with `high_water`
-        assert virtual.transport.reading is reading, buffered
+        assert virtual.session.gate.held is not reading, buffered
 
 
-def test_reading_resumes_after_both_a_pause_and_high_water() -> None:
-    """Reading stays paused while there is a pause or the peer is behind."""
+def test_delivery_resumes_after_both_a_pause_and_high_water() -> None:
+    """Delivery is held while there is a pause or the peer is behind."""
     virtual = VirtualSession(watch=True, high_water=KIB)
     virtual.peer.stop()
     virtual.conn.outgoing.on_next("x" * 2 * KIB)
     pause = virtual.conn.flow.pause()
     virtual.peer.go()
-    assert not virtual.transport.reading
+    assert virtual.session.gate.held
     virtual.peer.stop()
     virtual.conn.outgoing.on_next("x" * 2 * KIB)
     pause.dispose()
-    assert not virtual.transport.reading
+    assert virtual.session.gate.held
     virtual.peer.go()
-    assert virtual.transport.reading
+    assert not virtual.session.gate.held
 
 
 def test_an_echo_stops_reading_a_peer_that_never_reads() -> None:
@@ -335,7 +335,7 @@ def test_an_echo_stops_reading_a_peer_that_never_reads() -> None:
     for _ in range(1000):
         virtual.peer.message("x" * KIB)
     assert virtual.conn.flow.buffered == 5 * KIB
-    assert virtual.stats.received_messages == 5
+    assert virtual.stats.received_messages == 9, "five that it has sent, four in the read-ahead"
     virtual.peer.go()
     virtual.settle()
     virtual.run(1)
@@ -344,29 +344,29 @@ def test_an_echo_stops_reading_a_peer_that_never_reads() -> None:
 
 
 def test_a_conflated_message_lowers_buffered() -> None:
-    """Replacing a large message by a small one resumes reading."""
+    """Replacing a large message by a small one resumes delivery."""
     virtual = VirtualSession(watch=True, high_water=KIB, overflow=latest())
     virtual.peer.stop()
     virtual.conn.outgoing.on_next("x")
     virtual.conn.outgoing.on_next("x" * 2 * KIB)
-    assert not virtual.transport.reading
+    assert virtual.session.gate.held
     virtual.conn.outgoing.on_next("x")
-    assert virtual.transport.reading
+    assert not virtual.session.gate.held
 
 
-def test_neither_high_water_nor_pauses_stop_reading_while_closing() -> None:
-    """Once we close, neither `high_water` nor a pause stops reading."""
+def test_neither_high_water_nor_pauses_stop_delivery_while_closing() -> None:
+    """Once we close, neither `high_water` nor a pause stops delivery."""
     virtual = VirtualSession(watch=True, high_water=KIB)
     virtual.peer.stop()
     for _ in range(4):
         virtual.conn.outgoing.on_next("x" * KIB)
     pause = virtual.conn.flow.pause()
-    assert not virtual.transport.reading
+    assert virtual.session.gate.held
     virtual.conn.outgoing.on_next(Close(4001))
-    assert virtual.transport.reading
+    assert not virtual.session.gate.held
     pause.dispose()
     virtual.conn.flow.pause()
-    assert virtual.transport.reading
+    assert not virtual.session.gate.held
 
 
 def test_pauses_have_no_effect_after_the_end() -> None:
@@ -383,7 +383,7 @@ def test_pauses_have_no_effect_after_the_end() -> None:
         thread.join()
         pause.dispose()
     virtual.settle()
-    assert virtual.transport.reading
+    assert not virtual.session.gate.held
     assert virtual.stats.paused == 0
 
 
@@ -397,8 +397,8 @@ def test_a_pause_ends_without_a_release_callback() -> None:
         transport, transport.scheduler, Dispatcher(), raise_assertion, gate, send_buffer
     )
     with flow.pause():
-        assert not transport.reading
-    assert transport.reading
+        assert gate.held
+    assert not gate.held
 
 
 def test_writable_and_latency_complete_after_the_end() -> None:
@@ -523,16 +523,15 @@ def setup() -> GateSetup:
     return GateSetup()
 
 
-def test_reading_pauses_with_the_first_hold_and_resumes_with_the_last(setup: GateSetup) -> None:
-    """Reading pauses with the first hold and resumes with the last release."""
+def test_delivery_is_held_from_the_first_hold_to_the_last_release(setup: GateSetup) -> None:
+    """Delivery is held from the first hold to the last release, while reading goes on."""
     setup.gate.hold("a")
     setup.gate.hold("b")
-    assert setup.calls == ["pause"]
     setup.gate.release("a")
     assert setup.gate.held
     setup.gate.release("b")
     assert not setup.gate.held
-    assert setup.calls == ["pause", "resume"]
+    assert setup.calls == []
 
 
 def test_holding_twice_needs_one_release(setup: GateSetup) -> None:
@@ -542,7 +541,7 @@ def test_holding_twice_needs_one_release(setup: GateSetup) -> None:
     setup.gate.release("a")
     assert not setup.gate.held
     setup.gate.release("a")
-    assert setup.calls == ["pause", "resume"]
+    assert not setup.gate.held
 
 
 def test_held_besides_ignores_ones_own_hold(setup: GateSetup) -> None:
@@ -555,34 +554,60 @@ def test_held_besides_ignores_ones_own_hold(setup: GateSetup) -> None:
 
 
 def test_open_permanently_ends_all_holds(setup: GateSetup) -> None:
-    """`open_permanently` ends all holds; later ones have no effect."""
+    """`open_permanently` ends all holds and pauses; later ones have no effect."""
     setup.gate.hold("a")
+    setup.gate.pause()
     setup.gate.open_permanently()
     assert setup.calls == ["pause", "resume"]
     setup.gate.hold("b")
+    setup.gate.pause()
     setup.gate.release("a")
     setup.gate.open_permanently()
     assert not setup.gate.held
     assert setup.calls == ["pause", "resume"]
 
 
-def test_paused_adds_up_the_seconds(setup: GateSetup) -> None:
-    """`paused` adds up the seconds of all pauses, the current one included."""
-    assert setup.gate.paused == 0
+def test_held_seconds_adds_up(setup: GateSetup) -> None:
+    """`held_seconds` adds up the seconds of all holds, the current one included."""
+    assert setup.gate.held_seconds == 0
     setup.gate.hold("a")
     setup.clock.run(2)
     setup.gate.hold("b")
     setup.clock.run(1)
-    assert setup.gate.paused == 3
+    assert setup.gate.held_seconds == 3
     setup.gate.release("a")
     setup.gate.release("b")
     setup.clock.run(10)
-    assert setup.gate.paused == 3
+    assert setup.gate.held_seconds == 3
     setup.gate.hold("a")
     setup.clock.run(0.5)
     setup.gate.open_permanently()
     setup.clock.run(10)
-    assert setup.gate.paused == 3.5
+    assert setup.gate.held_seconds == 3.5
+
+
+def test_paused_seconds_adds_up(setup: GateSetup) -> None:
+    """`paused_seconds` adds up the seconds for which reading was paused."""
+    assert setup.gate.paused_seconds == 0
+    setup.gate.pause()
+    setup.clock.run(2)
+    assert setup.gate.paused_seconds == 2
+    setup.gate.resume()
+    setup.clock.run(10)
+    setup.gate.pause()
+    setup.clock.run(1)
+    setup.gate.open_permanently()
+    setup.clock.run(10)
+    assert setup.gate.paused_seconds == 3
+
+
+def test_held_by_user_ignores_the_holds_of_rxws(setup: GateSetup) -> None:
+    """`held_by_user` ignores the hold of a full send buffer, and that of waiting messages."""
+    setup.gate.hold(HIGH_WATER)
+    setup.gate.hold(UNDELIVERED)
+    assert not setup.gate.held_by_user
+    setup.gate.hold("a")
+    assert setup.gate.held_by_user
 
 
 def test_a_hold_is_released_when_disposed() -> None:

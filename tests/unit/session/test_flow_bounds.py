@@ -218,7 +218,7 @@ def test_a_peer_that_reads_no_pings_is_aborted() -> None:
     """A peer that reads nothing is aborted even if only pings and pongs were sent."""
     virtual = VirtualSession(watch=True, heartbeat=5.0, send_timeout=20.0)
     virtual.peer.stop()
-    virtual.conn.flow.pause()
+    virtual.pause_reading()
     virtual.run(60)
     [ended] = virtual.closed.times
     assert ended <= 0.25 + 20

@@ -20,10 +20,14 @@ from support.virtual.session import VirtualSession
 @pytest.mark.promise("first")
 @pytest.mark.parametrize("overrun", [0, 1, 3])
 def test_messages_are_held_for_the_first_subscriber(overrun: int) -> None:
-    """Reading pauses until the first subscriber, which gets the earlier messages in order."""
-    virtual = VirtualSession(overrun=overrun)
+    """Messages wait for the first subscriber, which gets them in order; a full queue stops reading.
+
+    A message counts 128 bytes more than its payload.
+    """
+    virtual = VirtualSession(overrun=overrun, high_water=2 * 129)
     virtual.peer.message("a", "b", "c", "d", "e")
     assert virtual.transport.times("pause") == [0]
+    assert virtual.session.incoming.waiting == 2 + overrun
     seen = virtual.watch(virtual.conn.incoming)
     assert seen.values == []
     virtual.run(1)
@@ -139,13 +143,13 @@ def test_a_subscriber_that_pauses_gets_one_message_at_a_time() -> None:
 
 
 def test_the_end_is_delivered_after_held_messages() -> None:
-    """A late subscriber gets the held messages and then the end."""
+    """A late subscriber gets the held messages and then the end; `closed` reports it at once."""
     virtual = VirtualSession()
     virtual.peer.message("a", "b")
     virtual.peer.close(4001)
     closed = virtual.watch(virtual.conn.closed)
     virtual.run(10)
-    assert closed.values == []
+    assert closed.times == [0]
     seen = virtual.watch(virtual.conn.incoming)
     virtual.run(1)
     assert seen.values == ["a", "b"]
@@ -174,9 +178,36 @@ def test_messages_are_held_for_a_handler_that_returns_no_observable(result: obje
     assert seen.values == ["a"]
 
 
-def test_a_pipeline_without_a_subscriber_to_incoming_drops_messages() -> None:
-    """If a pipeline does not subscribe to `incoming`, messages are dropped and counted."""
-    virtual = VirtualSession(lambda _: rx.never())
+@pytest.mark.parametrize("wait", [0.0, 29.0])
+def test_a_pipeline_that_subscribes_late_loses_nothing(wait: float) -> None:
+    """If a pipeline subscribes to `incoming` later, it gets all messages from the first on."""
+
+    def handler(conn: Any) -> rx.Observable[Any]:
+        return rx.concat(rx.timer(wait).pipe(ops.ignore_elements()), conn.incoming)
+
+    virtual = VirtualSession(handler)
+    virtual.peer.message("ONE", "TWO")
+    virtual.run(wait + 0.1)
+    assert virtual.messages == ["ONE", "TWO"]
+    assert virtual.dropped == {}
+
+
+def test_a_pipeline_that_never_subscribes_holds_messages(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """If a pipeline does not subscribe to `incoming`, `hold_timeout` logs that and drops them."""
+    virtual = VirtualSession(lambda _: rx.never(), hold_timeout=30.0)
+    virtual.peer.message("a", "b")
+    virtual.run(29.9)
+    assert virtual.dropped == {}
+    virtual.run(0.2)
+    assert virtual.dropped == {"unobserved": 2}
+    assert len(caplog.records) == 1
+
+
+def test_incoming_discard_drops_messages() -> None:
+    """With `incoming="discard"` unobserved messages are dropped and counted."""
+    virtual = VirtualSession(lambda _: rx.never(), incoming="discard")
     closed = virtual.watch(virtual.conn.closed)
     virtual.peer.message("a", "b")
     virtual.peer.close(1000)
@@ -324,17 +355,23 @@ def test_a_subscriber_that_raises_on_a_held_message_is_a_fault() -> None:
 def test_after_hold_timeout_held_messages_are_dropped(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """After `hold_timeout` held messages are dropped, with one warning, and the end is seen."""
+    """After `hold_timeout` held messages are dropped, with one warning, and `incoming` ends.
+
+    `closed` has reported the end at once.
+    """
     virtual = VirtualSession(hold_timeout=30.0)
     closed = virtual.watch(virtual.conn.closed)
     virtual.run(5)
     virtual.peer.message("a", "b", "c")
     virtual.peer.close(1000)
+    ended = virtual.session.over
     virtual.run(29.9)
-    assert closed.values == []
+    assert closed.times == [5]
     assert caplog.records == []
+    assert not ended
+    assert not virtual.session.over
     virtual.run(1)
-    assert closed.times == [35]
+    assert virtual.session.over
     [record] = caplog.records
     assert (record.name, record.levelno) == ("rxws", logging.WARNING)
     assert "conn.incoming.subscribe()" in record.getMessage()

@@ -107,7 +107,7 @@ def test_latency_is_the_time_between_ping_and_pong() -> None:
 def test_no_pong_is_required_while_reading_is_paused() -> None:
     """While reading is paused, pings are sent but no pong is required."""
     virtual = with_heartbeat()
-    pause = virtual.conn.flow.pause()
+    pause = virtual.pause_reading()
     virtual.run(100)
     assert [ping.at for ping in virtual.frames(Opcode.PING)] == [10 * n for n in range(1, 11)]
     assert virtual.closed.values == []
@@ -121,7 +121,7 @@ def test_a_pause_while_a_pong_is_awaited_is_not_a_dead_peer(start: float, second
     """A pause while a pong is awaited does not make the peer dead, wherever it lies."""
     virtual = with_heartbeat()
     virtual.run(start)
-    pause = virtual.conn.flow.pause()
+    pause = virtual.pause_reading()
     virtual.run(seconds)
     pause.dispose()
     virtual.run(max(15.5 - virtual.clock.time, 0.5))
@@ -129,10 +129,10 @@ def test_a_pause_while_a_pong_is_awaited_is_not_a_dead_peer(start: float, second
 
 
 def test_a_missing_subscriber_counts_as_a_pause() -> None:
-    """While messages wait for a first subscriber, the peer does not count as dead."""
+    """While reading is paused for want of a subscriber, the peer does not count as dead."""
     virtual = VirtualSession(heartbeat=INTERVAL, hold_timeout=1000.0)
     closed = virtual.watch(virtual.conn.closed)
-    virtual.peer.message("kept")
+    virtual.peer.message("x" * (64 << 10))
     virtual.run(200)
     assert closed.values == []
 
@@ -172,7 +172,7 @@ def test_only_the_latest_ping_is_buffered() -> None:
 def test_a_failing_ping_detects_a_lost_connection_during_a_pause() -> None:
     """A ping that cannot be written detects a lost connection while reading is paused."""
     virtual = with_heartbeat()
-    virtual.conn.flow.pause()
+    virtual.pause_reading()
     virtual.peer.lost()
     virtual.run(9)
     assert virtual.closed.values == []
@@ -350,7 +350,7 @@ def test_a_paused_connection_sends_pongs_until_the_last_pause_ends() -> None:
     virtual = VirtualSession(watch=True)
     virtual.run(1)
     assert pongs(virtual) == []
-    first, second = virtual.conn.flow.pause(), virtual.conn.flow.pause()
+    first, second = virtual.pause_reading(), virtual.conn.flow.pause()
     virtual.run(0.5)
     first.dispose()
     virtual.run(0.5)
@@ -361,9 +361,9 @@ def test_a_paused_connection_sends_pongs_until_the_last_pause_ends() -> None:
 
 
 def test_keep_alive_counts_a_missing_subscriber_as_a_pause() -> None:
-    """Pongs are sent while messages are held for a first subscriber."""
+    """Pongs are sent while reading is paused for want of a subscriber."""
     virtual = VirtualSession()
-    virtual.peer.message("kept")
+    virtual.peer.message("x" * (64 << 10))
     virtual.run(1)
     assert pongs(virtual) == [0.25, 0.5, 0.75, 1]
     virtual.conn.incoming.subscribe(scheduler=virtual.conn.scheduler)
@@ -376,6 +376,7 @@ def test_at_most_one_pong_is_buffered_for_a_stalled_peer() -> None:
     virtual = VirtualSession(watch=True, high_water=1, send_timeout=1000.0)
     virtual.peer.stop()
     virtual.conn.outgoing.on_next("more than high water")
+    virtual.peer.message("fills the read-ahead")
     virtual.run(10)
     assert pongs(virtual) == []
     virtual.peer.go()
@@ -414,14 +415,15 @@ def test_the_answer_to_a_ping_replaces_a_buffered_keep_alive_pong() -> None:
 def test_no_pongs_after_the_end(end: str) -> None:
     """No pong is sent after the end, even if a pause is never disposed."""
     virtual = VirtualSession(watch=True, max_buffer=200, send_timeout=5.0, close_timeout=1.0)
-    virtual.conn.flow.pause()
+    virtual.pause_reading()
     virtual.run(0.6)
     assert len(pongs(virtual)) == 2
     if end == "close":
         virtual.conn.outgoing.on_next(Close(4001))
     elif end == "lost":
         virtual.peer.lost()
-        virtual.session.on_lost()
+        virtual.settle()
+        virtual.conn.outgoing.on_next("reveals the loss")
     else:
         virtual.peer.stop()
         for _ in range(9 if end == "overflow" else 1):
@@ -439,7 +441,7 @@ def test_no_pongs_after_the_end(end: str) -> None:
 def test_no_pong_follows_our_close_frame() -> None:
     """No pong follows our close frame (RFC 6455, section 5.5.1), and pauses have no effect."""
     virtual = VirtualSession(watch=True, close_timeout=100.0)
-    virtual.conn.flow.pause()
+    virtual.pause_reading()
     virtual.run(0.3)
     virtual.conn.outgoing.on_next(Close(4001))
     virtual.conn.flow.pause()
@@ -451,7 +453,7 @@ def test_no_pong_follows_our_close_frame() -> None:
 def test_pongs_are_not_counted_as_messages() -> None:
     """Pongs are not counted in `stats` and take no room in the buffer."""
     virtual = VirtualSession(watch=True)
-    virtual.conn.flow.pause()
+    virtual.pause_reading()
     virtual.run(10)
     assert len(pongs(virtual)) == 40
     assert (virtual.stats.sent_messages, virtual.stats.sent_bytes, virtual.conn.flow.buffered) == (
@@ -464,7 +466,7 @@ def test_pongs_are_not_counted_as_messages() -> None:
 def test_heartbeat_pings_and_keep_alive_pongs_coexist() -> None:
     """While paused, both pings and pongs are sent, and no pong is required of the peer."""
     virtual = VirtualSession(watch=True, heartbeat=1.0)
-    virtual.conn.flow.pause()
+    virtual.pause_reading()
     virtual.run(4.1)
     assert [frame.at for frame in virtual.frames(Opcode.PING)] == [1, 2, 3, 4]
     assert len(pongs(virtual)) == 16

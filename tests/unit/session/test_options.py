@@ -34,12 +34,13 @@ def test_defaults() -> None:
         "send_timeout": 20.0,
         "close_timeout": 5.0,
         "hold_timeout": 30.0,
+        "incoming": "hold",
     }
 
 
 def test_connection_options_type_all_options_but_codec() -> None:
-    """`ConnectionOptions` types every option but `codec`."""
-    names = {field.name for field in dataclasses.fields(Options)} - {"codec"}
+    """`ConnectionOptions` types every option but `codec`, and `incoming`, which servers have."""
+    names = {field.name for field in dataclasses.fields(Options)} - {"codec", "incoming"}
     assert set(ConnectionOptions.__annotations__) == names
 
 

@@ -306,15 +306,12 @@ def test_only_the_latest_unanswered_ping_is_answered() -> None:
     assert [sent.payload for sent in virtual.frames(Opcode.PONG)] == [b"99"]
 
 
-def test_without_a_subscriber_pings_are_answered_up_to_the_first_message() -> None:
-    """Without a subscriber, pings are answered until the first message pauses reading."""
+def test_without_a_subscriber_pings_are_answered() -> None:
+    """Without a subscriber, pings are answered, also behind messages that wait for one."""
     virtual = VirtualSession()
     virtual.peer.ping(b"before")
     virtual.peer.message("held")
     virtual.peer.ping(b"after")
-    assert [sent.payload for sent in virtual.frames(Opcode.PONG)] == [b"before"]
-    virtual.watch(virtual.conn.incoming)
-    virtual.run(1)
     assert [sent.payload for sent in virtual.frames(Opcode.PONG)] == [b"before", b"after"]
 
 

@@ -431,7 +431,7 @@ def test_a_table_is_not_a_subscriber_and_ends_with_the_connection() -> None:
     assert views() == [view]
     virtual.peer.message("a")
     virtual.run(5)
-    assert not virtual.transport.reading
+    assert virtual.session.incoming.waiting == 1
     assert "nobody is subscribed to incoming" in view.text()
     assert "nobody is subscribed to incoming" in view.html()
     assert view._repr_mimebundle_() == {"text/html": view.html(), "text/plain": view.text()}

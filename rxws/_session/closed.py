@@ -1,0 +1,43 @@
+"""The stream that reports how a connection ended."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
+
+from rxws._core.connection import Close
+from rxws._core.streams import Dispatcher, Fault, ReplayStream
+
+from .incoming import IncomingStream
+
+__all__ = ["ClosedStream"]
+
+
+class ClosedStream(ReplayStream[Close]):
+    """The `closed` of a connection.
+
+    Code that waits for the end, while messages wait for a subscriber of `incoming`, gets a warning:
+    messages beyond the read-ahead would delay the peer's close frame.
+    """
+
+    __slots__ = ("_incoming",)
+
+    def __init__(self, dispatcher: Dispatcher, fault: Fault, incoming: IncomingStream[Any]) -> None:
+        super().__init__(dispatcher, fault)
+        self._incoming = incoming
+
+    def _subscribe_core(
+        self, observer: ObserverBase[Close], scheduler: SchedulerBase | None = None
+    ) -> DisposableBase:
+        if not self._latest:
+            self._incoming.warn_if_unobserved()
+        return super()._subscribe_core(observer, scheduler)
+
+    def __await__(self) -> Generator[Any, None, Close]:
+        self._incoming.end_awaited += 1
+        try:
+            return (yield from super().__await__())
+        finally:
+            self._incoming.end_awaited -= 1
