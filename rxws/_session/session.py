@@ -319,8 +319,25 @@ class Session(Generic[In, Out]):
         frame = self.send_buffer.take()
         if frame is not None and frame.opcode is Opcode.CLOSE and self.state is State.DRAINING:
             self.state = State.CLOSING
-            self._deadline.set(self._options.close_timeout, self.terminate)
+            self._await_answer(self._transport.delivery(), self._options.send_timeout)
         return frame
+
+    def _await_answer(self, before: Delivery, seconds: float) -> None:
+        """Wait `close_timeout` for the peer's close frame.
+
+        Ours may wait behind data in the kernel. While the peer takes that data, wait longer, but no
+        more than about `seconds`: a reset would discard it.
+        """
+        timeout = self._options.close_timeout
+
+        def check() -> None:
+            now = self._transport.delivery() if before.pending and seconds > timeout else before
+            if now.delivered > before.delivered:
+                self._await_answer(now, seconds - timeout)
+            else:
+                self.terminate()
+
+        self._deadline.set(timeout, check)
 
     def on_writable(self, writable: bool) -> None:
         if self.state is not State.CLOSED and self.send_buffer.on_writable(writable):

@@ -59,6 +59,20 @@ async def test_a_peer_that_reads_steadily_is_alive(link: Links) -> None:
     await one.ended(4001, by="local", error=None)
 
 
+@pytest.mark.promise("queued")
+async def test_our_close_waits_for_data_in_the_kernel(link: Links) -> None:
+    """`close_timeout` does not reset a peer that still reads what was sent before the close."""
+    one = await link(receive_buffer=256 * KIB, heartbeat=None, send_timeout=60.0, close_timeout=0.5)
+    await one.peer.stop_reading()
+    one.conn.outgoing.on_next(LARGE)
+    one.conn.outgoing.on_next(rxws.Close(4001))
+    await read_steadily(one, until=lambda: one.peer.closes)
+    assert one.peer.data[0].payload == LARGE
+    one.peer.start_reading()
+    assert (await one.peer.answer_close()).code == 4001
+    await one.ended(4001, by="local", error=None)
+
+
 @pytest.mark.promise("dead")
 @pytest.mark.usefixtures("read_path")
 async def test_a_peer_that_stops_reading_is_lost(link: Links) -> None:

@@ -8,6 +8,7 @@ from reactivex import operators as ops
 
 from rxws import Close, ConnectionClosed
 from rxws._session.session import State
+from rxws._session.transport import Delivery
 from support.virtual.session import VirtualSession
 
 
@@ -190,3 +191,21 @@ def test_a_pipeline_is_disposed_at_the_end() -> None:
     virtual = VirtualSession(push, watch=True)
     virtual.peer.close(1000)
     assert disposed == [1]
+
+
+@pytest.mark.promise("queued")
+@pytest.mark.parametrize(("taking", "at"), [(0, 5.0), (1, 10.0), (8, 15.0), (100, 20.0)])
+def test_close_timeout_waits_while_the_peer_takes_earlier_data(
+    monkeypatch: pytest.MonkeyPatch, taking: float, at: float
+) -> None:
+    """While the peer takes data before our close frame, `send_timeout` limits the wait."""
+    virtual = VirtualSession(watch=True)
+
+    def delivery() -> Delivery:
+        return Delivery(int(min(virtual.clock.time, taking) * 10), 1000, True)
+
+    monkeypatch.setattr(virtual.transport, "delivery", delivery)
+    virtual.conn.outgoing.on_next(Close(4001))
+    virtual.run(50)
+    assert virtual.transport.times("abort") == [at]
+    assert virtual.closed.values == [Close(4001)]
