@@ -130,7 +130,8 @@ class Acceptor:
         if headers.getall(hdrs.SEC_WEBSOCKET_VERSION, []) != ["13"]:  # RFC 6455, section 4.4
             version = {hdrs.SEC_WEBSOCKET_VERSION: "13"}
             raise _upgrade_required("this address speaks WebSocket version 13", version)
-        if not all(headers.get(name, "").isascii() for name in _ASCII) or not _has_url(request):
+        ascii_only = "".join([headers.get(name, "") for name in _ASCII]).isascii()
+        if not ascii_only or not _has_url(request):
             raise web.HTTPBadRequest(text="a header of the handshake is malformed\n")
         if not is_allowed(headers.getall(hdrs.ORIGIN, []), request.host, self._origins):
             logger.info("refused origin %r", headers.get(hdrs.ORIGIN))

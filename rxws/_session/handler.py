@@ -37,7 +37,7 @@ def run_handler(handler: Handler[Any, Any], session: Session[Any, Any]) -> None:
     session.handler = handler
     try:
         result = handler(session.connection)
-        if isinstance(result, Awaitable) and not isinstance(result, Observable):
+        if not isinstance(result, Observable) and isinstance(result, Awaitable):
             session.spawn(_await_result(result, session))
         else:
             _use_result(result, session)
