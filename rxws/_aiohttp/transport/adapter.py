@@ -149,6 +149,8 @@ class AiohttpTransport(Transport, SocketListener):
 
     def _release(self, receiver: Receiver) -> None:
         """Cut all reference cycles; see `Session.on_released`."""
+        if not receiver.over:  # after a cancellation, messages may still wait for a subscriber
+            return
         self._receiver = None
         self._reader.release()
         self._writer.release()
