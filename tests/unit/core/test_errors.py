@@ -27,6 +27,7 @@ from rxws import (
     SendTimeout,
 )
 from rxws._core import errors
+from rxws._core.errors import without_traceback
 from rxws._core.log import logger
 from rxws._recording.jsonl import RecordedError
 from rxws.operators._map_async import Backlog
@@ -184,3 +185,36 @@ def test_the_logger_is_rxws_without_handler_and_level() -> None:
     assert logger is logging.getLogger("rxws")
     assert logger.handlers == []
     assert logger.level == logging.NOTSET
+
+
+class Uncopyable(Exception):
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(first)
+
+
+def test_a_copy_without_a_traceback_keeps_everything_else() -> None:
+    """The copy has the attributes and the cause of the error, which itself keeps its traceback."""
+    try:
+        try:
+            raise ValueError("cause")
+        except ValueError as cause:
+            raise rxws.DecodeError("bad", b"raw", 1003) from cause
+    except rxws.DecodeError as exc:
+        error = exc
+    copied = without_traceback(error)
+    assert type(copied) is rxws.DecodeError
+    assert (copied.args, copied.raw, copied.code) == (error.args, b"raw", 1003)
+    assert copied.__traceback__ is None
+    assert isinstance(copied.__cause__, ValueError)
+    assert copied.__cause__.__traceback__ is None
+    assert error.__traceback__ is not None
+    assert error.__cause__ is not copied.__cause__
+
+
+def test_an_error_that_cannot_be_copied_stays_as_it_is() -> None:
+    """An exception whose class cannot copy it, or that has no traceback, is returned itself."""
+    with pytest.raises(Uncopyable) as raised:
+        raise Uncopyable("first", "second")
+    assert without_traceback(raised.value) is raised.value
+    plain = OSError("never raised")
+    assert without_traceback(plain) is plain

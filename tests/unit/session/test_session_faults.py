@@ -290,3 +290,19 @@ def test_all_notifications_of_a_connection_are_queued() -> None:
     virtual.peer.message("a")
     assert order == ["writable=True", "a(", ")", "writable=False", "fault", "x", "1006"]
     assert isinstance(virtual.watch(virtual.conn.incoming).error, ConnectionClosed)
+
+
+def test_a_released_session_still_counts_and_cannot_be_aborted_again() -> None:
+    """Once a session has dropped its parts, they can still count messages with it."""
+    virtual = VirtualSession()
+    conn, session, transport = virtual.conn, virtual.session, virtual.transport
+    session.on_lost()
+    session.on_released()
+    aborted = len(transport.times("abort"))
+    session.terminate()
+    session.shutdown()
+    assert len(transport.times("abort")) == aborted
+    with pytest.raises(EncodeError):
+        session.encode(object())
+    conn.outgoing.on_next("late")
+    assert conn.flow.stats.dropped == {"closed": 1}
