@@ -127,7 +127,7 @@ class IncomingStream(AwaitableObservable[T], PausableStream[T]):
         """
         ahead = self._ahead
         if ahead is not None and ahead.flush_timer is None:
-            ahead.flush_timer = self.flow.call_soon(self._flush_now)
+            ahead.flush_timer = self.flow.call_soon(partial(self._flush_now, ahead))
 
     def discard_always(self) -> None:
         """Drop messages whenever there is no subscriber, and never keep them."""
@@ -224,9 +224,8 @@ class IncomingStream(AwaitableObservable[T], PausableStream[T]):
             if self.end_awaited:
                 self.warn_if_unobserved()
 
-    def _flush_now(self) -> None:
-        if self._ahead is not None:
-            self._ahead.flush_timer = None
+    def _flush_now(self, ahead: ReadAhead) -> None:
+        ahead.flush_timer = None
         self._dispatcher.post(self._flush)
 
     def _flush(self) -> None:
@@ -355,7 +354,7 @@ class IncomingStream(AwaitableObservable[T], PausableStream[T]):
                 "of conn.incoming: subscribe to it, or call conn.incoming.subscribe() if you "
                 "don't need them"
             )
-        elif ahead is not None:
+        elif ahead is not None:  # it may be needed later
             ahead.warned = False
 
     def _on_timeout(self, ahead: ReadAhead) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -239,6 +240,7 @@ def test_the_end_waits_for_a_subscriber_that_pauses(end: str, waiting: int) -> N
     end_connection(virtual, end)
     virtual.run(10)
     assert virtual.closed.values == []
+    assert virtual.session.end_deferred
     if end != "lost":
         virtual.conn.outgoing.on_next("answer")
         assert virtual.messages == ["answer"]
@@ -420,6 +422,13 @@ def test_a_listener_may_discard() -> None:
     assert virtual.watch(virtual.conn.closed).values == [Close(1000)]
 
 
+def test_a_listener_discards_nothing_of_another_stream() -> None:
+    """`listener("discard", outgoing)` leaves an `incoming` that is no connection's alone."""
+    conn = dataclasses.replace(VirtualSession().conn, incoming=Subject())
+    outgoing: Subject[str] = Subject()
+    assert listener("discard", outgoing)(conn) is outgoing
+
+
 def test_incoming_takes_hold_or_discard() -> None:
     """Another value of `incoming` is refused."""
     bad: Any = "drop"
@@ -477,6 +486,22 @@ def test_no_warning_if_incoming_is_subscribed_in_the_same_turn(
         getattr(virtual.conn, stream).subscribe()
     virtual.settle()
     virtual.conn.closed.subscribe()
+    assert caplog.records == []
+
+
+def test_no_warning_if_the_messages_are_gone_in_the_next_turn(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Messages that are delivered before the warning is due log nothing."""
+    virtual = VirtualSession()
+    virtual.peer.message("a")
+    virtual.conn.incoming.subscribe()
+    virtual.clock.turn()
+    subscription = virtual.conn.incoming.subscribe()
+    subscription.dispose()
+    virtual.conn.closed.subscribe()
+    virtual.peer.message("b")
+    virtual.settle()
     assert caplog.records == []
 
 
@@ -546,6 +571,29 @@ def test_a_base_exception_ends_the_delivery() -> None:
     virtual.peer.message("d")
     virtual.settle()
     assert seen.values == ["d"]
+
+
+def test_a_base_exception_of_the_last_message_drops_nothing() -> None:
+    """A KeyboardInterrupt in the delivery of the last message leaves nothing to count."""
+    virtual = VirtualSession()
+    virtual.peer.message("a")
+
+    def fail(_: str) -> None:
+        raise KeyboardInterrupt
+
+    virtual.conn.incoming.subscribe(fail)
+    with pytest.raises(KeyboardInterrupt):
+        virtual.settle()
+    assert virtual.dropped == {}
+
+
+def test_a_message_that_is_put_back_after_the_end_is_counted() -> None:
+    """A message that is put back when `incoming` has ended is dropped and counted."""
+    virtual = VirtualSession(watch=True)
+    virtual.peer.message("a")
+    virtual.peer.close(1000)
+    virtual.session.incoming.put_back("a")
+    assert virtual.dropped == {"unobserved": 1}
 
 
 def test_a_base_exception_at_the_end_goes_on_after_it() -> None:
