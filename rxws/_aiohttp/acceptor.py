@@ -111,8 +111,10 @@ class Acceptor:
         if connections is not None:
             connections.add(session)
         try:
-            run_handler(handler, session)
-            await adapter.run(session)
+            try:
+                run_handler(handler, session)
+            finally:  # also after a CancelledError of the handler: send the close frame
+                await adapter.run(session)
         finally:
             if connections is not None:
                 connections.remove(session)

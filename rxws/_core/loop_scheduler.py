@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import threading
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any, TypeVar
 
 from reactivex import typing
@@ -13,9 +13,40 @@ from reactivex.abc import DisposableBase, SchedulerBase
 from reactivex.internal import noop
 from reactivex.scheduler.eventloop import AsyncIOScheduler, AsyncIOThreadSafeScheduler
 
-__all__ = ["LoopScheduler"]
+__all__ = ["LoopScheduler", "may_run_here", "running_loop"]
 
 S = TypeVar("S")
+
+running_loop = asyncio._get_running_loop
+"""Return the running event loop, or None; cheaper than `asyncio.get_running_loop`."""
+
+
+def may_run_here(loop: asyncio.AbstractEventLoop, thread: int, what: str) -> bool:
+    """Return whether code of an event loop may run now although the loop does not run.
+
+    Call it if the running loop is another one, or none.
+
+    Args:
+        loop: The loop.
+        thread: The thread that `what` was made in.
+        what: The object that belongs to the loop, for the error's message.
+
+    Returns:
+        True if no loop runs in this thread, and `loop` in no other: nothing else uses `what`. False
+        if `loop` runs in another thread or may do so later: use `call_soon_threadsafe`.
+
+    Raises:
+        RuntimeError: Another loop runs in this thread, so that `loop` cannot run.
+    """
+    running = running_loop()
+    if running is loop or get_ident() != thread or loop.is_running():
+        return False
+    if running is not None:
+        raise RuntimeError(
+            f"{what} belongs to the event loop {loop!r}, but {running!r} is running: use {what} "
+            "only in the loop that it was made in, and make one for each loop"
+        )
+    return True
 
 
 class LoopScheduler(AsyncIOThreadSafeScheduler):
@@ -27,13 +58,17 @@ class LoopScheduler(AsyncIOThreadSafeScheduler):
 
     Args:
         loop: The loop; it must belong to the current thread.
+
+    Raises:
+        RuntimeError: Raised by `schedule` and `schedule_relative` in another event loop that runs
+            in the same thread, so that this one cannot run.
     """
 
     _latest: LoopScheduler | None = None
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
-        self._thread = threading.get_ident()
+        self._thread = get_ident()
         self.seconds = loop.time
         self._shared_timers: dict[float, _SharedTimer] = {}
 
@@ -66,8 +101,15 @@ class LoopScheduler(AsyncIOThreadSafeScheduler):
 
     @property
     def on_thread(self) -> bool:
-        """Whether the caller is on the loop's thread."""
-        return threading.get_ident() == self._thread
+        """Whether the caller runs on the loop, or on its thread while no loop runs."""
+        running = running_loop()
+        if running is not None:
+            return running is self._loop
+        return get_ident() == self._thread and not self._loop.is_running()
+
+    def check(self, what: str = "this scheduler") -> None:
+        """Raise the error of `may_run_here` if another loop runs in the loop's thread."""
+        may_run_here(self._loop, self._thread, what)
 
     @property
     def closed(self) -> bool:
@@ -83,6 +125,7 @@ class LoopScheduler(AsyncIOThreadSafeScheduler):
 
     def schedule(self, action: typing.ScheduledAction[S], state: S | None = None) -> DisposableBase:
         if not self.on_thread:
+            self.check()
             return super().schedule(action, state)
         scheduled = _Scheduled(self, action, state)
         scheduled.handle = self._loop.call_soon(scheduled.run)
@@ -95,6 +138,7 @@ class LoopScheduler(AsyncIOThreadSafeScheduler):
         state: S | None = None,
     ) -> DisposableBase:
         if not self.on_thread:
+            self.check()
             return super().schedule_relative(duetime, action, state)
         seconds = self.to_seconds(duetime)
         if seconds <= 0:

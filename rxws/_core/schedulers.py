@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from reactivex import typing
 from reactivex.abc import DisposableBase, SchedulerBase
+from reactivex.internal import noop
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
 from .streams import Fault
@@ -29,12 +30,20 @@ class ConnectionScheduler(PeriodicScheduler):
 
     Operators such as `debounce` and `delay` call their subscriber from a timer. If the subscriber
     raises, the exception must go to `conn.errors`, not to the event loop's exception handler.
+    `on_interrupt` gets what is not an `Exception`, such as a KeyboardInterrupt, before it
+    propagates.
     """
 
-    def __init__(self, scheduler: SchedulerBase, fault: Fault) -> None:
+    def __init__(
+        self,
+        scheduler: SchedulerBase,
+        fault: Fault,
+        on_interrupt: Callable[[BaseException], object] = noop,
+    ) -> None:
         super().__init__()
         self._scheduler = scheduler
         self.fault = fault
+        self._on_interrupt = on_interrupt
 
     @property
     def now(self) -> datetime:
@@ -71,6 +80,9 @@ class ConnectionScheduler(PeriodicScheduler):
             except Exception as exc:
                 self.fault(exc)
                 return None
+            except BaseException as exc:
+                self._on_interrupt(exc)
+                raise
 
         return run
 

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, OnCompleted, OnError, OnNext, SchedulerBase
@@ -25,6 +25,7 @@ from .upstream import UpstreamMembers, collectors
 
 __all__ = [
     "Dispatcher",
+    "DispatcherOwner",
     "EndLimiter",
     "Fault",
     "PausableStream",
@@ -41,8 +42,23 @@ Fault = Callable[[Exception], None]
 # Low enough for a subscriber that subscribes again within its own `on_error`, which recurses.
 _MAX_REPLAYS = 50
 
-# Guards the observers of all streams: subscribing is rare and quick, so one lock is enough.
-_OBSERVERS_LOCK = threading.Lock()
+# Guards the observers of all streams: subscribing is rare and quick, so one lock is enough. It is
+# reentrant, because a signal handler may subscribe while it interrupts the code that holds the
+# lock. CPython runs signal handlers only after calls and at backward jumps: an assignment that
+# calls nothing is never interrupted.
+_OBSERVERS_LOCK = threading.RLock()
+
+
+class DispatcherOwner(Protocol):
+    """The connection whose streams share a `Dispatcher`; see `Session`."""
+
+    def on_interrupt(self, error: BaseException) -> None:
+        """A subscriber raised an exception that is no fault, such as a KeyboardInterrupt."""
+        ...
+
+    def may_run_here(self) -> bool:
+        """See `rxws._core.loop_scheduler.may_run_here`."""
+        ...
 
 
 class Dispatcher:
@@ -51,31 +67,36 @@ class Dispatcher:
     A notification that is posted while another runs is queued. So messages that a subscriber sends
     inside `on_next` stay in order, and nothing recurses.
 
+    If a notification raises, such as a KeyboardInterrupt, the owner is notified and the queued
+    notifications run. Then the exception propagates.
+
     Args:
         scheduler: The scheduler of the streams, if they can end.
     """
 
-    __slots__ = ("busy", "scheduler", "waiting")
+    __slots__ = ("busy", "owner", "scheduler", "waiting")
 
     def __init__(self, scheduler: SchedulerBase | None = None) -> None:
         self.busy = False
         self.scheduler = scheduler
         self.waiting: deque[tuple[Callable[..., None], tuple[Any, ...]]] | None = None
+        self.owner: DispatcherOwner | None = None
 
     def post(self, notify: Callable[..., None], *args: Any) -> None:
         """Run `notify(*args)` now, or after the notifications that are running or queued."""
-        if self.busy or self.waiting:  # after a KeyboardInterrupt, the queue may not be empty
+        if self.busy:
             if self.waiting is None:  # most connections never need the queue
                 self.waiting = deque()
             self.waiting.append((notify, args))
-            if self.busy:
-                return
-            notify, args = self.waiting.popleft()
+            return
         self.busy = True
         try:
             notify(*args)
             if self.waiting:
                 self.run_waiting()
+        except BaseException as exc:
+            self.run_interrupted(exc)
+            raise
         finally:
             self.busy = False
 
@@ -84,6 +105,16 @@ class Dispatcher:
         while self.waiting:
             notify, args = self.waiting.popleft()
             notify(*args)
+
+    def run_interrupted(self, error: BaseException) -> None:
+        """Run the queued notifications although one has raised; the caller re-raises its error."""
+        if self.owner is not None:
+            self.owner.on_interrupt(error)
+        while self.waiting:
+            try:
+                self.run_waiting()
+            except BaseException as exc:
+                logger.error("a subscriber raised after %r: %r", error, exc, exc_info=exc)
 
 
 class EndLimiter:
@@ -196,11 +227,16 @@ class Stream(Observable[T]):
 
     def deliver(self, value: T) -> None:
         """Deliver a value to all observers now; call this only as the dispatcher's notification."""
+        interrupt: BaseException | None = None
         for observer in self._all_observers:
             try:
                 observer.on_next(value)
             except Exception as exc:
                 self._fault(exc)
+            except BaseException as exc:  # such as a KeyboardInterrupt: the others get the value
+                interrupt = interrupt or exc
+        if interrupt is not None:
+            raise interrupt
 
     def _finish(self, error: Exception | None) -> None:
         if self._ended:
@@ -208,8 +244,14 @@ class Stream(Observable[T]):
         # Set these first: another thread that subscribes meanwhile then either adds its observer
         # before `detach_all`, or sees that the stream has ended.
         self._error, self._ended = error, True
+        interrupt: BaseException | None = None
         for observer in self.detach_all():
-            self._notify_end(observer, error)
+            try:
+                self._notify_end(observer, error)
+            except BaseException as exc:
+                interrupt = interrupt or exc
+        if interrupt is not None:
+            raise interrupt
 
     def _notify_end(self, observer: ObserverBase[T], error: Exception | None) -> bool:
         """Complete or fail an observer, and return whether it raised `error` itself.
@@ -258,6 +300,8 @@ class Stream(Observable[T]):
     def _subscribe_core(
         self, observer: ObserverBase[T], scheduler: SchedulerBase | None = None
     ) -> DisposableBase:
+        if self._dispatcher.owner is not None:
+            self._dispatcher.owner.may_run_here()  # or raise
         with _OBSERVERS_LOCK:
             ended = self._ended
             if not ended:
@@ -308,9 +352,15 @@ class Stream(Observable[T]):
     def remove(self, observer: ObserverBase[T]) -> None:
         """Remove an observer or a watcher."""
         with _OBSERVERS_LOCK:
-            self._observers = tuple(each for each in self._observers if each is not observer)
-            self._watchers = tuple(each for each in self._watchers if each is not observer)
-            self._all_observers = (*self._watchers, *self._observers)
+            while True:
+                observers, watchers = self._observers, self._watchers
+                others = tuple(each for each in observers if each is not observer)
+                other_watchers = tuple(each for each in watchers if each is not observer)
+                # A signal handler may have changed them meanwhile.
+                if observers is self._observers and watchers is self._watchers:
+                    self._observers, self._watchers = others, other_watchers
+                    self._all_observers = (*self._watchers, *self._observers)
+                    return
 
 
 class _Subscription(DisposableBase):
@@ -461,7 +511,15 @@ class RestartableStream(PausableStream[T]):
         observers = self.detach_all()
 
         def finish(error: Exception | None) -> bool:
-            raised = [self._notify_end(observer, error) for observer in observers]
-            return any(raised)  # not a generator, where `any` would stop at the first True
+            raised = False
+            interrupt: BaseException | None = None
+            for observer in observers:
+                try:
+                    raised |= self._notify_end(observer, error)
+                except BaseException as exc:
+                    interrupt = interrupt or exc
+            if interrupt is not None:
+                raise interrupt
+            return raised
 
         return finish

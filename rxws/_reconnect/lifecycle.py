@@ -100,13 +100,11 @@ class SubjectLifecycle:
 
     def try_send(self, value: Any) -> bool:
         """Send a message now, or return False if it must be queued."""
+        if not self._affinity.on_thread:
+            self._check_loop()
+            return False
         link = self._link
-        return (
-            link is not None
-            and self._affinity.on_thread
-            and self.queue.end is None
-            and link.try_send(value)
-        )
+        return link is not None and self.queue.end is None and link.try_send(value)
 
     def pump_soon(self) -> None:
         """Send the queue and report drops: now if on the thread, else soon."""
@@ -141,6 +139,20 @@ class SubjectLifecycle:
         if self._affinity.closed:
             self._detach_from_loop()
         if wanted and self._phase is _Phase.IDLE:
+            self._affinity.bind()
+        else:
+            self._check_loop()
+
+    def _check_loop(self) -> None:
+        """Move to the running event loop if it keeps the old one from running, and nothing is open.
+
+        Raises:
+            RuntimeError: A connection is open, or is being opened, in the old loop.
+        """
+        if self._phase is not _Phase.IDLE:
+            self._affinity.check()
+        elif self._affinity.is_elsewhere:
+            self._pump_scheduled = False
             self._affinity.bind()
 
     # --- opening and closing ------------------------------------------------------------------

@@ -33,7 +33,7 @@ class SharedPause:
     """Pauses reading on the current connection and on those that follow; on any thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may pause, too
         self._pauses: dict[object, DisposableBase | None] = {}
         self._flow: Pausable | None = None
 
@@ -49,8 +49,12 @@ class SharedPause:
         with self._lock:
             self._flow = flow
             # The previous connection is closing, so its own pauses need no release.
-            for hold in self._pauses:
-                self._pauses[hold] = None if flow is None else flow.pause()
+            for hold in list(self._pauses):
+                pause = None if flow is None else flow.pause()
+                if hold in self._pauses:
+                    self._pauses[hold] = pause
+                elif pause is not None:  # disposed meanwhile by a signal handler
+                    pause.dispose()
 
     def _resume(self, hold: object) -> None:
         with self._lock:

@@ -37,6 +37,24 @@ class LoopAffinity:
         return self.scheduler is None or get_ident() == self._thread
 
     @property
+    def is_elsewhere(self) -> bool:
+        """Whether another event loop runs in this thread, so that the own one cannot run."""
+        try:
+            self.check()
+        except RuntimeError:
+            return True
+        return False
+
+    def check(self) -> None:
+        """Check that no other event loop keeps the own one from running; a closed one is no error.
+
+        Raises:
+            RuntimeError: Another event loop runs in this thread.
+        """
+        if isinstance(self.scheduler, LoopScheduler) and not self.closed:
+            self.scheduler.check("this subject")
+
+    @property
     def closed(self) -> bool:
         """Whether the event loop is closed, so that nothing can run on it any more."""
         return isinstance(self.scheduler, LoopScheduler) and self.scheduler.closed
@@ -58,10 +76,15 @@ class LoopAffinity:
             )
 
     def run(self, action: Callable[[], object]) -> None:
-        """Call now if on the thread, else soon; do nothing if its loop is closed."""
+        """Call now if on the thread, else soon; do nothing if its loop is closed.
+
+        Raises:
+            RuntimeError: See `check`.
+        """
         if self.on_thread:
             action()
             return
+        self.check()
         assert self.scheduler is not None
         try:
             call_later(self.scheduler, 0, action)

@@ -132,7 +132,8 @@ class OfflineQueue:
         self._policy = policy
         self._ttl = ttl
         self._seconds = seconds
-        self._lock = threading.Lock()
+        # Reentrant: a signal handler may push while it interrupts a push.
+        self._lock = threading.RLock()
         self._positions = count()
         self._queue: BoundedQueue[_QueuedMessage] = make_queue(policy)
         self._dropped: dict[str, int] = {}

@@ -192,9 +192,16 @@ class Reconnector(DisposableBase, Generic[In, Out]):
 
     def dispose(self) -> None:
         """Close an open connection with 1000, and stop dialing and waiting; on any thread."""
-        if get_ident() == self._thread:
+        scheduler = self._scheduler
+        if isinstance(scheduler, LoopScheduler):
+            on_thread = scheduler.on_thread
+        else:
+            on_thread = get_ident() == self._thread
+        if on_thread:
             self._dispose()
             return
+        if isinstance(scheduler, LoopScheduler) and not scheduler.closed:
+            scheduler.check("this subscription")
         try:
             call_later(self._scheduler, 0, self._dispose)
         except RuntimeError:  # the connection ended with its loop

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 from reactivex import Observable
@@ -32,9 +31,9 @@ class FlowControl:
         "_deferred",
         "_dispatcher",
         "_fault",
+        "_home",
         "_latency",
         "_scheduler",
-        "_thread",
         "_transport",
         "_writable",
         "drop_counts",
@@ -60,7 +59,7 @@ class FlowControl:
         self._fault = fault
         self.gate = gate
         self.send_buffer = send_buffer
-        self._thread = threading.get_ident()
+        self._home = transport.locate()
         self._deferred = 0  # `Transport.deferred` when `_is_behind` was last called
         # These three are made when they are first needed.
         self.keep_alive = _NO_KEEP_ALIVE
@@ -79,7 +78,8 @@ class FlowControl:
         return hold
 
     def _release(self, hold: object) -> None:
-        if threading.get_ident() == self._thread:
+        owner = self._dispatcher.owner
+        if self._transport.locate() == self._home or (owner is not None and owner.may_run_here()):
             self.gate.release(hold)
         else:
             self._transport.call_soon_threadsafe(lambda: self._release(hold))

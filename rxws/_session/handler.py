@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, cast
@@ -33,7 +34,12 @@ def check_handler(handler: object) -> None:
 
 
 def run_handler(handler: Handler[Any, Any], session: Session[Any, Any]) -> None:
-    """Call a handler and use its result; an exception closes as `outgoing.on_error` does."""
+    """Call a handler and use its result; an exception closes as `outgoing.on_error` does.
+
+    Raises:
+        BaseException: What the handler raised if it is no `Exception`, such as a CancelledError.
+            The connection has then ended with 1011; run its transport to send the close frame.
+    """
     session.handler = handler
     try:
         result = handler(session.connection)
@@ -43,6 +49,9 @@ def run_handler(handler: Handler[Any, Any], session: Session[Any, Any]) -> None:
             _use_result(result, session)
     except Exception as exc:
         session.outgoing.on_error(exc)
+    except BaseException as exc:
+        session.on_interrupt(exc)
+        raise
 
 
 async def _await_result(result: Awaitable[HandlerResult], session: Session[Any, Any]) -> None:
@@ -50,9 +59,12 @@ async def _await_result(result: Awaitable[HandlerResult], session: Session[Any, 
         _use_result(await result, session)
     except Exception as exc:
         session.outgoing.on_error(exc)
-    except BaseException:  # cancelled by the end of the connection, or by the user
+    except asyncio.CancelledError:  # by the end of the connection, or by the user
         if session.state is State.OPEN:
             session.outgoing.on_error(RxwsError("the handler's coroutine was cancelled"))
+        raise
+    except BaseException as exc:
+        session.on_interrupt(exc)
         raise
 
 

@@ -78,7 +78,7 @@ class IncomingStream(AwaitableObservable[T], PausableStream[T]):
         flow.received_bytes += size
         if not flow.keep_alive.watching:
             flow.watch()
-        if dispatcher.busy or dispatcher.waiting or not observers or self._ahead or flow.gate.holds:
+        if dispatcher.busy or not observers or self._ahead or flow.gate.holds:
             self._receive_later(data, size)
             return
         dispatcher.busy = True
@@ -90,15 +90,23 @@ class IncomingStream(AwaitableObservable[T], PausableStream[T]):
             else:
                 members = self._members
                 tracker = None if members is None else members.begin_delivery(observers)
+                interrupt: BaseException | None = None
                 for observer in self._all_observers:
                     try:
                         observer.on_next(value)
                     except Exception as exc:
                         self._fault(exc)
+                    except BaseException as exc:
+                        interrupt = interrupt or exc
                 if tracker is not None:
                     tracker.end_delivery(self, data)
+                if interrupt is not None:
+                    raise interrupt
             if dispatcher.waiting:
                 dispatcher.run_waiting()
+        except BaseException as exc:
+            dispatcher.run_interrupted(exc)
+            raise
         finally:
             dispatcher.busy = False
 

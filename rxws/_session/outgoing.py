@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from threading import get_ident
 from typing import Any, Protocol, TypeVar
 
 from reactivex.abc import DisposableBase, ObserverBase
@@ -20,6 +19,7 @@ from rxws.closing import check_sendable
 from rxws.overflow import OVERHEAD, REFUSING, Overflow
 
 from .encoding import IMMUTABLE, Encoded, frame_unless, is_unicode, size
+from .transport import Transport
 
 __all__ = ["Outgoing", "Sink"]
 
@@ -28,7 +28,8 @@ T = TypeVar("T")
 _NORMAL = Close()
 
 # Guards the calls from other threads, in all connections: it is held for an append or a swap only.
-_LOCK = threading.Lock()
+# It is reentrant for the same reason as the lock of `rxws._core.streams`.
+_LOCK = threading.RLock()
 
 
 class _ThreadCalls:
@@ -158,18 +159,19 @@ class Outgoing(Stream[T], Subject[T]):
         dispatcher: The dispatcher of the connection.
         fault: Called with each exception that a subscriber raises.
         sink: Where messages go.
-        call_soon_threadsafe: Calls back on the session's thread, from any thread.
+        transport: Calls back on the session's thread, from any thread.
         bound: Bytes that other threads may push before the session's thread runs.
         policy: The overflow policy for these bytes.
     """
 
     __slots__ = (
         "_bound",
-        "_call_soon_threadsafe",
+        "_home",
+        "_locate",
         "_policy",
         "_sink",
-        "_thread",
         "_thread_calls",
+        "_transport",
         "is_stopped",
     )
 
@@ -183,17 +185,18 @@ class Outgoing(Stream[T], Subject[T]):
         dispatcher: Dispatcher,
         fault: Fault,
         sink: Sink,
-        call_soon_threadsafe: Callable[[Callable[[], object]], None],
+        transport: Transport,
         bound: int,
         policy: Overflow = "close",
     ) -> None:
         super().__init__(dispatcher, fault)
         self.is_stopped = False
         self._sink = sink
-        self._call_soon_threadsafe = call_soon_threadsafe
+        self._transport = transport
         self._bound = bound
         self._policy: Overflow = policy
-        self._thread = get_ident()
+        self._locate = transport.locate
+        self._home = transport.locate()
         self._thread_calls: _ThreadCalls | None = None  # None while there are none
 
     @property
@@ -244,7 +247,7 @@ class Outgoing(Stream[T], Subject[T]):
 
     def push(self, value: T) -> None:
         """Do as `on_next`, but report a `Close` that must not be sent instead of raising."""
-        if get_ident() == self._thread and not isinstance(value, Close):
+        if self._locate() == self._home and not isinstance(value, Close):
             # Send first, then emit: a subscriber may send, and its message comes second.
             if self._sink.send(value) and self._all_observers:
                 self.emit(value)
@@ -261,7 +264,7 @@ class Outgoing(Stream[T], Subject[T]):
     def _push_from_thread(self, value: T) -> None:
         """Push on the session's thread; the caller may change the value meanwhile."""
         if isinstance(value, bytes) or (isinstance(value, str) and is_unicode(value)):
-            self._call_on_session_thread(lambda: self.push(value), OVERHEAD + size(value))
+            self._call_on_session_thread(lambda: self._send(value), OVERHEAD + size(value))
             return
         encoded: Encoded | EncodeError
         try:
@@ -289,6 +292,10 @@ class Outgoing(Stream[T], Subject[T]):
         except EncodeError:
             return None
 
+    def _send(self, value: T) -> None:
+        if self._sink.send(value) and self._all_observers:
+            self.emit(value)
+
     def try_send(self, value: T, encoded: Encoded | None = None) -> bool | None:
         """Send a message if the wire takes it now, on the session's thread.
 
@@ -304,14 +311,14 @@ class Outgoing(Stream[T], Subject[T]):
 
     def on_error(self, error: Exception) -> None:
         """Close with 1011, or with the code of a `ConnectionClosed`."""
-        if get_ident() == self._thread:
+        if self._locate() == self._home:
             self._fail(error)
         else:
             self._call_on_session_thread(lambda: self._fail(error))
 
     def on_completed(self) -> None:
         """Close with 1000 after all messages."""
-        if get_ident() == self._thread:
+        if self._locate() == self._home:
             self._complete()
         else:
             self._call_on_session_thread(self._complete)
@@ -332,9 +339,12 @@ class Outgoing(Stream[T], Subject[T]):
         self.exception = self._error
 
     def _close(self, close: Any) -> None:
-        if get_ident() != self._thread:
-            self._call_on_session_thread(lambda: self._close(close))
-            return
+        if self._locate() == self._home:
+            self._close_here(close)
+        else:
+            self._call_on_session_thread(lambda: self._close_here(close))
+
+    def _close_here(self, close: Any) -> None:
         if self._sink.close(close):
             self.emit(close)
         self.stop()
@@ -352,19 +362,24 @@ class Outgoing(Stream[T], Subject[T]):
 
     def _call_on_session_thread(self, run: Callable[[], None], cost: int = 0) -> None:
         """Call on the session's thread; `cost` is 0 for an end, which is never dropped."""
+        owner = self._dispatcher.owner
+        if owner is not None and owner.may_run_here() and self._thread_calls is None:
+            run()
+            return
+        new = _ThreadCalls()
         with _LOCK:
-            waiting = self._thread_calls
-            idle = waiting is None
-            if waiting is None:
-                waiting = self._thread_calls = _ThreadCalls()
+            idle = self._thread_calls is None
+            if idle:
+                self._thread_calls = new
+            waiting = self._thread_calls or new
             if cost and not waiting.make_room(cost, self._bound, self._policy):
                 waiting.dropped += 1
-                return
-            waiting.bytes += cost
-            waiting.ending = waiting.ending or not cost
-            waiting.calls.append((run, cost))
+            else:
+                waiting.bytes += cost
+                waiting.ending = waiting.ending or not cost
+                waiting.calls.append((run, cost))
         if idle:  # one callback runs all calls that are made until then
-            self._call_soon_threadsafe(self._run_thread_calls)
+            self._transport.call_soon_threadsafe(self._run_thread_calls)
 
     def _run_thread_calls(self) -> None:
         with _LOCK:

@@ -115,9 +115,10 @@ class Session(Generic[In, Out]):
             self._heartbeat = Heartbeat(scheduler, options.heartbeat, self)
 
         dispatcher = self._dispatcher = Dispatcher(scheduler)
+        dispatcher.owner = self
         fault = self.report_fault  # bound once: each bound method takes 64 bytes
         gate = self.gate = ReadGate(transport, scheduler)
-        self.scheduler = ConnectionScheduler(scheduler, fault)
+        self.scheduler = ConnectionScheduler(scheduler, fault, self.on_interrupt)
         self.send_buffer = SendBuffer(transport, scheduler, options, gate, self)
         self.flow = FlowControl(transport, scheduler, dispatcher, fault, gate, self.send_buffer)
         self._drop_counts = self.flow.drop_counts
@@ -130,7 +131,7 @@ class Session(Generic[In, Out]):
             dispatcher,
             fault,
             self,
-            transport.call_soon_threadsafe,
+            transport,
             options.max_buffer,
             options.overflow,
         )
@@ -230,6 +231,21 @@ class Session(Generic[In, Out]):
             parts.append(f"handler {name_of(self.handler)}")
         return ", ".join(parts)
 
+    # --- DispatcherOwner --------------------------------------------------------------------
+
+    def on_interrupt(self, error: BaseException) -> None:
+        """End with 1011, unless the connection is closing; the caller re-raises the error."""
+        if self.state is State.OPEN:
+            ended = ConnectionClosed(closing.UNEXPECTED)
+            ended.__cause__ = error
+            self._fail(ended)
+        else:
+            self.shutdown()
+
+    def may_run_here(self) -> bool:
+        """See `Transport.may_run_here`."""
+        return self._transport.may_run_here()
+
     # --- Sink: called by `outgoing` ---------------------------------------------------------
 
     def send(self, value: Any) -> bool:
@@ -246,6 +262,9 @@ class Session(Generic[In, Out]):
             blame(exc, self.incoming)
             self._on_encode_error(exc)
             return False
+        except BaseException as exc:
+            self.on_interrupt(exc)
+            raise
 
     def encode(self, value: Any) -> Encoded:
         try:
@@ -279,6 +298,9 @@ class Session(Generic[In, Out]):
             blame(exc, self.incoming)
             self._on_encode_error(exc)
             return None
+        except BaseException as exc:
+            self.on_interrupt(exc)
+            raise
 
     def close(self, close: Close) -> bool:
         if self.state is not State.OPEN:
@@ -474,7 +496,9 @@ class Session(Generic[In, Out]):
 
     def signs_of_life(self) -> tuple[float, ...]:
         """Return counters; one of them changes when data arrives, or while none can be read."""
-        return self._transport.received, self._transport.deferred, self.gate.paused_seconds
+        # While a subscriber runs a nested event loop, nothing is read.
+        nested = self.scheduler.seconds() if self._dispatcher.busy else 0.0
+        return self._transport.received, self._transport.deferred, self.gate.paused_seconds, nested
 
     def delivery(self) -> Delivery:
         return self._transport.delivery()
@@ -536,31 +560,54 @@ class Session(Generic[In, Out]):
         if self._heartbeat is not None:
             self._heartbeat.stop()
             self._heartbeat = None
-        if requested or self._options.is_clean(close):
+        try:
+            clean = requested or self._options.is_clean(close)
+        except BaseException as exc:
+            self._raise_soon(exc)
+            clean = closing.is_clean(close)
+        if clean:
             error = None
         elif error is None:
             error = ConnectionClosed(close)
         self.gate.open_permanently()
-        self.incoming.finish(close, error)
-        self.outgoing.stop()
-        self.flow.close(close)
-        self.closed.emit(close)
-        self.closed.end()
-        self._dispatcher.post(self._end_handler)
+        self._guard(self.incoming.finish, close, error)
+        self._guard(self.outgoing.stop)
+        self._guard(self.flow.close, close)
+        self._guard(self.closed.emit, close)
+        self._guard(self.closed.end)
+        self._guard(self._dispatcher.post, self._end_handler)
 
     def _end_handler(self) -> None:
         """End what belongs to the handler, after `incoming` has ended."""
         if not self.incoming.when_ended(self._end_handler):
-            self.errors.end()
+            self._guard(self.errors.end)
             self._dispatcher.post(self._dispose_all)
+
+    def _guard(self, step: Callable[..., None], *args: Any) -> None:
+        """Take a step of the end; if a subscriber raises in it, the other steps follow."""
+        try:
+            step(*args)
+        except BaseException as exc:
+            self._raise_soon(exc)
+
+    def _raise_soon(self, error: BaseException) -> None:
+        """Raise an error in the loop's next turn, once the connection has ended."""
+
+        def raise_error() -> None:
+            raise error
+
+        call_later(self.scheduler, 0, raise_error)
 
     def _dispose_all(self) -> None:
         disposables, self._disposables = self._disposables or [], None
+        self._dispatcher.owner = None
         for disposable in disposables:
             try:
                 disposable.dispose()
             except Exception as exc:
                 self.report_fault(exc)
+            except BaseException as exc:
+                self._raise_soon(exc)
 
     def _queue_close_frame(self, close: Close | None) -> None:
         """Queue the close frame; the caller wakes the transport."""

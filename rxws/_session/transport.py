@@ -107,6 +107,18 @@ class Transport(Protocol):
         """Run a coroutine; disposing cancels it."""
         ...
 
+    @staticmethod
+    def locate() -> object:
+        """Return the running event loop, or the thread for a transport without an event loop.
+
+        A session compares it with the value from its creation: if equal, calls may be direct.
+        """
+        ...
+
+    def may_run_here(self) -> bool:
+        """See `rxws._core.loop_scheduler.may_run_here`; False without an event loop."""
+        ...
+
     def call_soon_threadsafe(self, callback: Callable[[], object]) -> None:
         """Call back on the session's thread, from any thread; do nothing if the loop is closed."""
         ...

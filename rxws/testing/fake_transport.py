@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from threading import get_ident
 from typing import Any, NamedTuple
 
 from reactivex.abc import DisposableBase, SchedulerBase
@@ -269,6 +270,15 @@ class FakeTransport:
             coroutine.close()
 
         return Disposable(cancel)
+
+    @staticmethod
+    def locate() -> object:
+        """Return the thread."""
+        return get_ident()
+
+    def may_run_here(self) -> bool:
+        """Return False: there is no event loop."""
+        return False
 
     def call_soon_threadsafe(self, callback: Callable[[], object]) -> None:
         """Call back in a later turn."""

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from threading import get_ident
 from types import TracebackType
 from typing import Any, Generic, TypeVar, overload
 
@@ -18,7 +19,7 @@ from rxws import codecs
 from rxws._aiohttp.route import RouteHandler, handler_and_options
 from rxws._core.connection import Close, Connection, Handler, Handshake
 from rxws._core.frames import Opcode
-from rxws._core.loop_scheduler import LoopScheduler
+from rxws._core.loop_scheduler import LoopScheduler, may_run_here, running_loop
 from rxws._session.encoding import size
 from rxws._session.handler import check_handler, run_handler
 from rxws._session.option_names import check_names
@@ -50,6 +51,7 @@ class _End(FakeTransport):
     def __init__(self, scheduler: SchedulerBase) -> None:
         super().__init__(scheduler, self._send)
         self._loop = asyncio.get_running_loop()
+        self._thread = get_ident()
         self.other: _End
         self.tasks: set[asyncio.Task[None]] = set()
         self._in_flight: deque[Sent | None] = deque()  # None is the end of TCP
@@ -124,6 +126,15 @@ class _End(FakeTransport):
         super().lose()
         self._put(None)
         self._schedule(self.ended.set)
+
+    @staticmethod
+    def locate() -> object:
+        """Return the running event loop."""
+        return running_loop()
+
+    def may_run_here(self) -> bool:
+        """See `rxws._core.loop_scheduler.may_run_here`."""
+        return may_run_here(self._loop, self._thread, "this connection")
 
     def call_soon_threadsafe(self, callback: Callable[[], object]) -> None:
         """Call back in a later turn, unless the loop is closed by then."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine
+from threading import get_ident
 from typing import Any, Protocol
 
 from reactivex.abc import DisposableBase
@@ -16,6 +17,7 @@ from reactivex.disposable import Disposable
 
 from rxws._core.frames import Opcode
 from rxws._core.log import logger
+from rxws._core.loop_scheduler import may_run_here, running_loop
 from rxws._session.transport import Delivery, Receiver, Transport
 
 from .frame_writer import FrameSender, FrameWriter
@@ -51,6 +53,7 @@ class AiohttpTransport(Transport, SocketListener):
         "_reader",
         "_receiver",
         "_tasks",
+        "_thread",
         "_writer",
         "wake",
         "write",
@@ -63,6 +66,7 @@ class AiohttpTransport(Transport, SocketListener):
 
     def __init__(self, ws: WebSocket, transport: asyncio.Transport, max_size: int) -> None:
         self._loop = asyncio.get_running_loop()
+        self._thread = get_ident()
         self._context = contextvars.copy_context()
         self._receiver: Receiver | None = None
         self._tasks: dict[asyncio.Task[None], None] = {}  # an empty set would take more memory
@@ -196,8 +200,15 @@ class AiohttpTransport(Transport, SocketListener):
 
         return Disposable(cancel)
 
+    locate = staticmethod(running_loop)
+
+    def may_run_here(self) -> bool:
+        return may_run_here(self._loop, self._thread, "this connection")
+
     def call_soon_threadsafe(self, callback: Callable[[], object]) -> None:
         try:
-            self._loop.call_soon_threadsafe(callback, context=self._context)
+            # A copy, because a context cannot be entered twice: a subscriber that runs in it may
+            # run a nested event loop.
+            self._loop.call_soon_threadsafe(callback, context=self._context.copy())
         except RuntimeError:
             logger.debug("dropped a call from another thread: the event loop is closed")

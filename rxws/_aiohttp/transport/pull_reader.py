@@ -13,7 +13,7 @@ from rxws._session.encoding import size
 from rxws._session.transport import Receiver
 
 from .private_api import feed_eof
-from .reader import Reader, dispatch_control, dispatch_failure
+from .reader import Reader, dispatch_control, dispatch_failure, pass_on
 
 __all__ = ["MessageSource", "PullReader"]
 
@@ -74,19 +74,29 @@ class PullReader(Reader):
             while self._gate is not None:
                 await self._gate
             message = await self._ws.receive()
-            kind = message.type
-            if kind is WSMsgType.TEXT or kind is WSMsgType.BINARY:
-                length = size(message.data)
-                if length > self._max_size:  # see `parser_limit`
-                    receiver.on_violation(WSCloseCode.MESSAGE_TOO_BIG)
+            try:
+                if not self._dispatch(message, receiver):
                     return
-                receiver.on_message(message.data, length)
-            elif kind not in _CONTROL:
-                error = message.data if kind is WSMsgType.ERROR else None
-                dispatch_failure(error, receiver)
-                if error is not None:
-                    # aiohttp's reader keeps the error, whose traceback refers to the WebSocket.
-                    error.__traceback__ = None
+            except BaseException as exc:  # such as a CancelledError of a subscriber
+                receiver.on_cancelled()  # unless the session has ended the connection already
+                pass_on(exc)
                 return
-            elif not dispatch_control(message, receiver):
-                return
+
+    def _dispatch(self, message: Any, receiver: Receiver) -> bool:
+        """Dispatch a message; return whether more messages may follow."""
+        kind = message.type
+        if kind is WSMsgType.TEXT or kind is WSMsgType.BINARY:
+            length = size(message.data)
+            if length > self._max_size:  # see `parser_limit`
+                receiver.on_violation(WSCloseCode.MESSAGE_TOO_BIG)
+                return False
+            receiver.on_message(message.data, length)
+            return True
+        if kind not in _CONTROL:
+            error = message.data if kind is WSMsgType.ERROR else None
+            dispatch_failure(error, receiver)
+            if error is not None:
+                # aiohttp's reader keeps the error, whose traceback refers to the WebSocket.
+                error.__traceback__ = None
+            return False
+        return dispatch_control(message, receiver)

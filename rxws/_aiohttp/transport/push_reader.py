@@ -18,7 +18,7 @@ from rxws._session.transport import Receiver
 
 from .frame_writer import FrameWriter
 from .private_api import EarlyBytes, Parser
-from .reader import Reader, dispatch_control, dispatch_failure
+from .reader import Reader, dispatch_control, dispatch_failure, pass_on
 from .socket_protocol import SocketProtocol
 
 __all__ = ["PushReader"]
@@ -53,17 +53,21 @@ class PushReader(Reader):
     | to continue in the loop's next turn,    | yes      | no      | yes               |
     | after a pause or after a slow pipeline  |          |         |                   |
 
-    Two more booleans are independent: `_tcp_paused` says that asyncio does not read, `_eof` that
-    TCP has ended. The end is reported after all messages.
+    Four more booleans are independent: `_tcp_paused` says that asyncio does not read, `_eof` that
+    TCP has ended. The end is reported after all messages. `_delivering` is set while a chunk's
+    messages are delivered. A subscriber may run a nested event loop then: what the reader is called
+    with meanwhile has to wait, and `_interrupted` says that something does.
     """
 
     __slots__ = (
         "_busy_seconds",
         "_context",
+        "_delivering",
         "_done",
         "_early_bytes",
         "_eof",
         "_flush_due",
+        "_interrupted",
         "_loop",
         "_max_size",
         "_on_message",
@@ -102,6 +106,8 @@ class PushReader(Reader):
         self._stalled = True
         self._tcp_paused = False
         self._eof = protocol.is_lost
+        self._delivering = False
+        self._interrupted = False
         self._flush_due = 0.0  # from this time on, the pipeline is slow
         self._busy_seconds = 0.0  # of a slow pipeline, in this turn of the loop
         protocol.on_data = early_bytes.feed_data
@@ -129,7 +135,9 @@ class PushReader(Reader):
 
     def on_eof(self) -> None:
         self._eof = True
-        if not self._stalled:
+        if self._delivering:
+            self._on_nested()
+        elif not self._stalled:
             self._context.run(self._fail, None)
 
     on_lost = on_eof
@@ -141,17 +149,42 @@ class PushReader(Reader):
             self._tcp_paused = True
             self._protocol.transport.pause_reading()
         writer = self._writer
-        writer.corked = True
+        if self._delivering:
+            self._on_nested_data(data)
+            return
+        self._delivering = writer.corked = True
         try:
             self._context.run(self._parse, data)
-        except BaseException:  # such as a KeyboardInterrupt in a subscriber
-            self._receiver.on_cancelled()
+        except BaseException as exc:  # such as a CancelledError or KeyboardInterrupt
+            self._receiver.on_cancelled()  # unless the session has ended the connection already
             self._end()
-            raise
+            pass_on(exc)
         finally:
-            writer.corked = False
+            self._delivering = writer.corked = False
             if writer.chunks:
                 writer.flush()
+            if self._interrupted:
+                self._interrupted = False
+                self._stalled = True
+                self._resume_soon()
+
+    def _on_nested_data(self, data: bytes) -> None:
+        """Parse a chunk that arrives in a nested event loop, and read no more until that ends.
+
+        The messages follow those of the chunk that is being delivered.
+        """
+        self._parser.feed(data)
+        if not self._tcp_paused:
+            self._tcp_paused = True
+            self._protocol.transport.pause_reading()
+        self.deferred += 1
+        self._on_nested()
+
+    def _on_nested(self) -> None:
+        """Continue after the nested event loop; until then, send without collecting."""
+        self._interrupted = True
+        self._writer.corked = False
+        self._writer.flush()
 
     def _parse(self, data: bytes) -> None:
         """Feed a chunk to the parser, and deliver its messages until `_stalled` is set."""
@@ -164,17 +197,14 @@ class PushReader(Reader):
             if messages:
                 message, size = messages.popleft()
                 kind = message[0]
-                try:
-                    if kind is _TEXT or kind is _BINARY:
-                        if size > self._max_size:  # see `parser_limit`
-                            self._receiver.on_violation(WSCloseCode.MESSAGE_TOO_BIG)
-                            self._end()
-                        else:
-                            on_message(message[1], size)
-                    elif not dispatch_control(message, self._receiver):
+                if kind is _TEXT or kind is _BINARY:
+                    if size > self._max_size:  # see `parser_limit`
+                        self._receiver.on_violation(WSCloseCode.MESSAGE_TOO_BIG)
                         self._end()
-                except asyncio.CancelledError:  # from a subscriber; there is no task to cancel
-                    self._receiver.on_cancelled()
+                    else:
+                        on_message(message[1], size)
+                elif not dispatch_control(message, self._receiver):
+                    self._end()
                 if messages and monotonic() > self._flush_due:
                     self._yield_if_slow()
             elif (parser.full or len(data) > _LARGE) and parser.resume():
@@ -206,6 +236,9 @@ class PushReader(Reader):
 
     def _resume(self) -> None:
         self._resume_scheduled = False
+        if self._delivering:  # in a nested event loop
+            self._on_nested()
+            return
         if self._paused or not self._stalled or self._done.done():
             return
         self._stalled = False
@@ -221,6 +254,9 @@ class PushReader(Reader):
     def _fail(self, error: BaseException | None) -> None:
         """End without a close frame from the peer: it broke the protocol, or TCP has ended."""
         if not self._done.done():
+            # First, because a subscriber that is notified may run a nested event loop.
+            self._stalled = True
+            self._protocol.on_data = noop
             dispatch_failure(error, self._receiver)
             self._end()
 

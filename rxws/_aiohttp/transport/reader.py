@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from contextvars import Context
 from typing import Any, Protocol
@@ -10,7 +11,7 @@ from aiohttp import ClientError, WSCloseCode, WSMsgType
 
 from rxws._session.transport import Receiver
 
-__all__ = ["Reader", "dispatch_control", "dispatch_failure"]
+__all__ = ["Reader", "dispatch_control", "dispatch_failure", "pass_on"]
 
 # The errors of aiohttp and asyncio that mean that TCP has ended.
 _LOST = (OSError, ClientError, EOFError)
@@ -70,3 +71,18 @@ def dispatch_failure(error: object, receiver: Receiver) -> None:
     else:
         # aiohttp's errors have a close code. zlib's errors, for broken compressed data, have none.
         receiver.on_violation(getattr(error, "code", WSCloseCode.INVALID_TEXT))
+
+
+def pass_on(error: BaseException) -> None:
+    """Pass on what a subscriber raised, once it has ended the connection with 1011.
+
+    asyncio would abort TCP if a protocol raised it, and the close frame would be lost. So only what
+    stops the loop is raised. The loop's exception handler gets the rest.
+    """
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        raise error
+
+    def raise_error() -> None:
+        raise error
+
+    asyncio.get_running_loop().call_soon(raise_error)

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from reactivex.abc import DisposableBase
 
 import rxws
+from rxws import closing
 from support import ROOT
+from support.nested_loop import elapsed, run_nested
 from support.peers.fake_tcp import PushConnection, loop_turns, push_connection
 from support.peers.frames import Decoder, Op, close_body, deflate, frame
 from support.peers.raw import PATIENCE
@@ -876,7 +878,7 @@ async def test_nothing_is_delivered_after_a_slow_close_handler(
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 async def test_an_interrupt_is_not_swallowed(error: type[BaseException]) -> None:
-    """KeyboardInterrupt and SystemExit pass through the parser; the connection ends with 1001."""
+    """KeyboardInterrupt and SystemExit pass through the parser; the connection ends with 1011."""
     one = PushConnection()
     session = one.session()
     ended: list[rxws.Close] = []
@@ -892,7 +894,7 @@ async def test_an_interrupt_is_not_swallowed(error: type[BaseException]) -> None
     with pytest.raises(error):
         one.line.arrive(texts("ab"))
     assert one.line.texts == ["a"]
-    assert ended == [rxws.Close(1001, "Going Away")]
+    assert ended == [closing.UNEXPECTED]
     one.line.arrive(texts("c"))  # ignored after the end
     one.line.reset()
     async with asyncio.timeout(PATIENCE):
@@ -901,7 +903,7 @@ async def test_an_interrupt_is_not_swallowed(error: type[BaseException]) -> None
 
 @pytest.mark.parametrize("when", ["within a chunk", "after a pause"])
 async def test_a_subscriber_that_raises_cancelled_error(when: str) -> None:
-    """A CancelledError of a subscriber ends with 1001, as on the pull path."""
+    """A CancelledError of a subscriber ends with 1011, and goes to the loop's handler."""
     one = PushConnection()
     session = one.session()
     ended: list[rxws.Close] = []
@@ -933,8 +935,8 @@ async def test_a_subscriber_that_raises_cancelled_error(when: str) -> None:
         one.line.reset()
         async with asyncio.timeout(PATIENCE):
             await asyncio.wait([running])
-    assert not unhandled
-    assert ended == [rxws.Close(1001, "Going Away")]
+    assert [type(context["exception"]) for context in unhandled] == [asyncio.CancelledError]
+    assert ended == [closing.UNEXPECTED]
     assert [each.opcode for each in one.line.frames] == [Op.CLOSE]
 
 
@@ -957,3 +959,76 @@ def test_this_module_passes_with_the_pure_python_parser() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+# --- nested event loops ------------------------------------------------------------------------
+
+
+async def test_chunks_within_a_notification_follow_it() -> None:
+    """Chunks and the end that arrive while a message is delivered follow in order."""
+    async with push_connection() as one:
+        log: list[Any] = []
+
+        def nest(data: object) -> None:
+            log.append(data)
+            if data == "a":
+                one.reply("before")
+                one.line.arrive(texts("cd"))
+                assert one.line.texts == ["before"]  # written at once
+                one.reply("after")
+                assert one.line.texts == ["before", "after"]
+                one.line.arrive(texts("e"))
+                one.line.eof()
+                assert not one.line.reading
+                log.append("a ends")
+
+        one.receiver.react = nest
+        one.line.arrive(texts("ab"))
+        await loop_turns()
+        assert log == ["a", "a ends", "b", "c", "d", "e"]
+        assert one.receiver.others[0] == ("lost",)
+        assert one.adapter.deferred == 1
+
+
+async def test_the_end_of_tcp_within_a_notification_follows_the_messages() -> None:
+    """The end of TCP that is reported while a message is delivered follows its chunk."""
+    async with push_connection() as one:
+        one.receiver.react = lambda data: one.adapter.on_eof() if data == "a" else None
+        one.line.arrive(texts("ab"))
+        await loop_turns()
+        assert one.receiver.messages == ["a", "b"]
+        assert one.receiver.notifications.index("b") < one.receiver.notifications.index(("lost",))
+
+
+@pytest.mark.skipif(
+    os.environ.get("RXWS_TEST_LOOP") == "uvloop", reason="only asyncio's own loop can run nested"
+)
+async def test_a_pause_may_end_within_a_notification() -> None:
+    """A pause that begins and ends in a nested event loop stops nothing."""
+    async with push_connection() as one:
+
+        def nest(data: object) -> None:
+            if data == "a":
+                one.adapter.pause_reading()
+                one.adapter.resume_reading()
+                run_nested(elapsed(0.02))
+
+        one.receiver.react = nest
+        one.line.arrive(texts("ab"))
+        await loop_turns()
+        assert one.receiver.messages == ["a", "b"]
+
+
+async def test_broken_data_within_a_notification_is_reported_after_it() -> None:
+    """Broken data that arrives while a message is delivered ends the connection after it."""
+    async with push_connection() as one:
+
+        def nest(data: object) -> None:
+            if data == "a":
+                one.line.arrive(frame(3, mask=MASK))
+
+        one.receiver.react = nest
+        one.line.arrive(texts("ab"))
+        await loop_turns()
+        assert one.receiver.messages == ["a", "b"]
+        assert one.receiver.others[0] == ("violation", 1002)
