@@ -111,6 +111,10 @@ class LoopScheduler(AsyncIOThreadSafeScheduler):
         """Raise the error of `may_run_here` if another loop runs in the loop's thread."""
         may_run_here(self._loop, self._thread, what)
 
+    def post(self, action: Callable[[], object]) -> None:
+        """Call soon, from any thread and any loop; raise a RuntimeError if the loop is closed."""
+        self._loop.call_soon_threadsafe(action)
+
     @property
     def closed(self) -> bool:
         """Whether the loop will never run again."""

@@ -120,6 +120,7 @@ class SubjectLifecycle:
     def end(self, end: Ending) -> None:
         """End after the queue is sent, unless the subject is idle and empty, or ends already."""
         self._bind(wanted=False)
+        self._check_loop()
         if (self._phase is _Phase.IDLE and not len(self.queue)) or not self.queue.seal(end):
             _log_if_error(end)
         else:
@@ -140,8 +141,8 @@ class SubjectLifecycle:
             self._detach_from_loop()
         if wanted and self._phase is _Phase.IDLE:
             self._affinity.bind()
-        else:
-            self._check_loop()
+        elif wanted:
+            self._affinity.check()
 
     def _check_loop(self) -> None:
         """Move to the running event loop if it keeps the old one from running, and nothing is open.

@@ -76,18 +76,16 @@ class LoopAffinity:
             )
 
     def run(self, action: Callable[[], object]) -> None:
-        """Call now if on the thread, else soon; do nothing if its loop is closed.
-
-        Raises:
-            RuntimeError: See `check`.
-        """
+        """Call now if on the thread, else soon; do nothing if its loop is closed."""
         if self.on_thread:
             action()
             return
-        self.check()
         assert self.scheduler is not None
         try:
-            call_later(self.scheduler, 0, action)
+            if isinstance(self.scheduler, LoopScheduler):
+                self.scheduler.post(action)
+            else:
+                call_later(self.scheduler, 0, action)
         except RuntimeError:
             logger.debug("dropped a call from another thread: the loop is closed")
 

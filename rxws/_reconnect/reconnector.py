@@ -200,10 +200,11 @@ class Reconnector(DisposableBase, Generic[In, Out]):
         if on_thread:
             self._dispose()
             return
-        if isinstance(scheduler, LoopScheduler) and not scheduler.closed:
-            scheduler.check("this subscription")
         try:
-            call_later(self._scheduler, 0, self._dispose)
+            if isinstance(scheduler, LoopScheduler):
+                scheduler.post(self._dispose)
+            else:
+                call_later(scheduler, 0, self._dispose)
         except RuntimeError:  # the connection ended with its loop
             logger.debug("dropped a call from another thread: the loop is closed")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, cast
@@ -59,12 +58,10 @@ async def _await_result(result: Awaitable[HandlerResult], session: Session[Any, 
         _use_result(await result, session)
     except Exception as exc:
         session.outgoing.on_error(exc)
-    except asyncio.CancelledError:  # by the end of the connection, or by the user
+    except BaseException as exc:  # cancelled by the end of the connection, or by the user
         if session.state is State.OPEN:
-            session.outgoing.on_error(RxwsError("the handler's coroutine was cancelled"))
-        raise
-    except BaseException as exc:
-        session.on_interrupt(exc)
+            what = "was cancelled" if type(exc).__name__ == "CancelledError" else f"raised {exc!r}"
+            session.outgoing.on_error(RxwsError(f"the handler's coroutine {what}"))
         raise
 
 
