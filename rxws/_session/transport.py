@@ -99,7 +99,7 @@ class Transport(Protocol):
     def call_soon(self, deliver: Callable[[], None]) -> DisposableBase:
         """Call back in the next turn to deliver messages that waited; disposing prevents that.
 
-        A subscriber that raises CancelledError ends the connection, as with a frame's delivery.
+        A subscriber that raises a `BaseException` ends the connection, as when a frame is read.
         """
         ...
 

@@ -24,7 +24,7 @@ from .frame_writer import FrameSender, FrameWriter
 from .private_api import early_bytes_of
 from .pull_reader import MessageSource, PullReader
 from .push_reader import PushReader
-from .reader import Reader
+from .reader import Reader, pass_on
 from .socket_protocol import SocketListener, SocketProtocol
 
 __all__ = ["AiohttpTransport", "WebSocket"]
@@ -177,7 +177,7 @@ class AiohttpTransport(Transport, SocketListener):
         self._protocol.abort()
 
     def call_soon(self, deliver: Callable[[], None]) -> DisposableBase:
-        handle = self._loop.call_soon(self._deliver, deliver, context=self._context)
+        handle = self._loop.call_soon(self._deliver, deliver, context=self._context.copy())
         return Disposable(handle.cancel)
 
     def _deliver(self, deliver: Callable[[], None]) -> None:
@@ -185,9 +185,8 @@ class AiohttpTransport(Transport, SocketListener):
             deliver()
         except BaseException as exc:
             if self._receiver is not None:
-                self._receiver.on_cancelled()
-            if not isinstance(exc, asyncio.CancelledError):
-                raise  # such as a KeyboardInterrupt in a subscriber
+                self._receiver.on_cancelled()  # unless the session has ended already
+            pass_on(exc)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> DisposableBase:
         task = self._loop.create_task(coroutine)
@@ -207,8 +206,8 @@ class AiohttpTransport(Transport, SocketListener):
 
     def call_soon_threadsafe(self, callback: Callable[[], object]) -> None:
         try:
-            # A copy, because a context cannot be entered twice: a subscriber that runs in it may
-            # run a nested event loop.
+            # A copy, as in `call_soon`: a context cannot be entered twice, and a subscriber that
+            # runs in it may run a nested event loop.
             self._loop.call_soon_threadsafe(callback, context=self._context.copy())
         except RuntimeError:
             logger.debug("dropped a call from another thread: the event loop is closed")

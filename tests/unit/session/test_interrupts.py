@@ -153,8 +153,13 @@ async def interrupted_coroutine(_: object) -> None:
 
 def test_a_coroutine_handler_that_raises_a_base_exception() -> None:
     """A coroutine handler that raises a `BaseException` closes with 1011."""
-    virtual = VirtualSession(interrupted_coroutine)
-    check_interrupted(virtual, virtual.settle)
+    virtual = VirtualSession(interrupted_coroutine, watch=True)
+    with pytest.raises(Interrupt):
+        virtual.settle()
+    assert virtual.close_frame.code == 1011
+    virtual.peer.close(1011)
+    virtual.settle()
+    assert virtual.closed.values == [closing.UNEXPECTED]
 
 
 @pytest.mark.parametrize("stream", ["incoming", "outgoing", "closed", "errors", "disposable"])
