@@ -53,7 +53,7 @@ asyncio.run(main(sys.argv[1]))
 
 
 class Staleness(NamedTuple):
-    """What a client got after a pause."""
+    """The values that a client got after a pause."""
 
     outdated: int  # values that were not current, before the first one that was
     outdated_bytes: int  # their size

@@ -128,7 +128,7 @@ class IncomingStream(AwaitableObservable[T], PausableStream[T]):
         return self._decode
 
     def flush(self) -> None:
-        """Deliver what waits in the next turn of the loop, if it can be delivered.
+        """Deliver waiting messages in the next turn of the loop, if possible.
 
         By then, all who subscribe in this turn get the first message. And the code that releases a
         hold does not call subscribers.
@@ -153,7 +153,7 @@ class IncomingStream(AwaitableObservable[T], PausableStream[T]):
     # --- the end ----------------------------------------------------------------------------
 
     def defer(self, end: Callable[[], None]) -> bool:
-        """Run `end`, which ends the connection, after what waits; False if it need not wait.
+        """Run `end`, which ends the connection, after waiting messages; False if none wait.
 
         A subscriber that holds delivery gets its messages first. If nobody subscribes, only the
         code that is about to run may still subscribe, or send its answer: `end` runs one turn of

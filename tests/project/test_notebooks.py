@@ -57,7 +57,7 @@ class Executed:
 
     Attributes:
         cells: Its code cells with their outputs.
-        left: What the cell after the last one found.
+        left: The finding of the cell after the last one.
     """
 
     def __init__(self, cells: list[Any]) -> None:

@@ -1,4 +1,4 @@
-"""What the kernel knows about a socket's send buffer, and how to limit it."""
+"""Read and limit the kernel's send buffer of a socket."""
 
 from __future__ import annotations
 

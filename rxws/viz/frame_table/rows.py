@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TableContent:
-    """What the table shows."""
+    """The content of the table."""
 
     title: str
     rows: tuple[Row, ...]  # oldest first

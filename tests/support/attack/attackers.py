@@ -89,7 +89,7 @@ class Target:
     async def calm(self) -> dict[str, Any]:
         """Wait until no client is left, and return the report."""
         async with asyncio.timeout(PATIENCE):
-            # Nothing tells when another process has let go of a socket.
+            # There is no event for a socket that another process closes.
             while (said := await self.report())["dialling"]:  # noqa: ASYNC110 # see above
                 await asyncio.sleep(0.02)
         return said

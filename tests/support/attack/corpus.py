@@ -175,7 +175,7 @@ def make_deflated() -> None:
         (bytes(LIMIT),),
     )
     add_entry("deflate-beyond-limit", message(over, Op.BINARY), 1009)
-    # What does not compress is larger on the wire than the limit; it was refused once.
+    # Random data grows when compressed, above the limit; an older version refused it.
     noise = next(each for each in mutant(176, masks=True, deflate=True).due if len(each) == LIMIT)
     assert isinstance(noise, bytes)
     add_entry("deflate-noise", message(deflate(noise), Op.BINARY) + BYE, 1000, "peer", (noise,))

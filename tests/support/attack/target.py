@@ -40,7 +40,7 @@ class Report:
     def __init__(self) -> None:
         self.faults: list[str] = []  # what no document says
         self.logged: Counter[str] = Counter()
-        self.unheard: Counter[str] = Counter()  # what the loop's exception handler was told
+        self.unheard: Counter[str] = Counter()  # calls of the loop's exception handler
         self.ends: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.decode_errors = 0
@@ -130,7 +130,7 @@ class ConnectionCheck:
             self._wrong(repr(error))
 
     def _check(self) -> None:
-        asyncio.get_running_loop().call_soon(self._check_all)  # `incoming` may be told after this
+        asyncio.get_running_loop().call_soon(self._check_all)  # `incoming` may end after this
 
     def _check_all(self) -> None:
         if len(self._closes) != 1 or len(self._ends) != 1:
@@ -258,7 +258,7 @@ async def reset_report(_: web.Request) -> web.Response:
         global report
         report = Report()
 
-    gc.collect()  # what is forgotten unclosed says so, and is not taken for what comes
+    gc.collect()  # unclosed objects report themselves now, not during the next input
     asyncio.get_running_loop().call_soon(begin)  # not within a callback that took so long
     return web.Response()
 

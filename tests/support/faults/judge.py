@@ -140,7 +140,7 @@ class Trial:
 
     @property
     def delivered(self) -> Decoded:
-        """What the proxy forwarded to rxws."""
+        """The messages that the proxy forwarded to rxws."""
         return self.proxy.lanes[self.script.way_in].passed(self.proxy.extension)
 
     @property
@@ -158,9 +158,9 @@ class Trial:
         self._judge_close(delivered, sent)
         values = self.seen.values
         if self.is_reset:
-            assert values == delivered.messages[: len(values)], "what was told is no prefix"
+            assert values == delivered.messages[: len(values)], "not a prefix"
         else:
-            assert values == delivered.messages, "what was told is not what was delivered"
+            assert values == delivered.messages, "received and delivered differ"
         assert sent.messages == self.said[: len(sent.messages)], "what was sent has gaps"
         heard = self.script_peer.heard
         assert heard == passed.messages[: len(heard)], "the peer heard what was not sent"

@@ -142,7 +142,7 @@ class Proxy:
                 lane.take(data)
                 await self._forward(lane, sink)
             sink.shutdown(socket.SHUT_WR)
-        except OSError:  # an end has reset: the other shall see it, and nothing else does
+        except OSError:  # one end has reset the connection; only the other end must see it
             if self.how is None:
                 self.resets = True
             if self.how != "fin":  # both are to drain what an end still says

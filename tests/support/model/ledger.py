@@ -53,7 +53,7 @@ class LedgerOptions:
 
 
 class Ledger:
-    """What was sent, received and dropped, and how the connection ended.
+    """The messages that were sent, received and dropped, and the end of the connection.
 
     Attributes:
         state: The state of the connection.

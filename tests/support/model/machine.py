@@ -54,7 +54,7 @@ POLICIES: list[Any] = [
     rxws.overflow.latest(),
     rxws.overflow.latest(len),
 ]
-# What a message makes its subscriber do; most do nothing.
+# The action that a message triggers in its subscriber; most trigger none.
 KINDS = ["plain"] * 4 + [
     "undecodable",
     "undecodable kind",
@@ -572,7 +572,7 @@ class SessionMachine(RuleBasedStateMachine):
             assert not self.kept
             assert ledger.pending is None, "an end is withheld from a subscriber"
         elif not self.taken and not held:
-            assert ledger.pending is None, "an end is withheld for want of a subscriber"
+            assert ledger.pending is None, "an end is pending although nothing holds it"
         self.was_untaken = not self.taken
         if self.taken:
             self.untaken_since = self.clock.time
@@ -615,7 +615,7 @@ class SessionMachine(RuleBasedStateMachine):
                 if told[:1] == [name]:
                     told.pop(0)
                 else:
-                    assert not must, f"{name} was not told, but {one.values}"
+                    assert not must, f"{name} was not emitted, but {one.values}"
             assert not told
 
     @invariant()
@@ -657,7 +657,7 @@ class SessionMachine(RuleBasedStateMachine):
         self.peer.lost()
         self.clock.run(60)
         self.settle()
-        if not self.wire.over:  # nobody takes what came before the end of TCP
+        if not self.wire.over:  # data from before the end of TCP is lost
             self.take()
             self.clock.run(60)
             self.settle()

@@ -203,6 +203,6 @@ async def open_links(end: str, serve: Serve) -> AsyncIterator[Links]:
         finally:
             for link in links.links:
                 await link.peer.rst()
-    for link in links.links:  # "nothing after": whatever the teardown still did was not told
+    for link in links.links:  # "nothing after": the teardown emits nothing more
         if link.seen.ends:
             link.seen.check()
