@@ -15,6 +15,7 @@ from typing import Any
 from rxws._core.errors import DecodeError
 from rxws._core.frames import Opcode
 from rxws._session.session import Session
+from rxws._session.transport import Delivery
 from rxws.codecs import Codec
 from rxws.testing.clock import Clock
 from rxws.testing.fake_transport import FakeTransport, Sent
@@ -50,6 +51,36 @@ class LedgerOptions:
     send_timeout: float = 10.0
     close_timeout: float = 3.1
     hold_timeout: float = 13.7
+
+
+@dataclass
+class Backlog:
+    """The data before a ping; while the peer takes it, the ping needs no answer.
+
+    The peer may take nothing for two half intervals in a row, the first of which has begun before
+    it last took something.
+    """
+
+    taken: int
+    end: int
+    blocked: bool  # whether the data waits on this side, not in the kernel
+    idle: int  # checks until the peer is dead
+
+    @classmethod
+    def before_ping(cls, delivery: Delivery, taken_before: int | None) -> Backlog | None:
+        """Return the data before a ping, if there is any."""
+        taken, pending, blocked = delivery
+        progressed = taken_before is not None and taken > taken_before
+        idle = 2 if blocked and progressed else 0
+        return cls(taken, taken + pending, blocked, idle) if pending else None
+
+    def excuses(self, taken: int) -> bool:
+        """Return whether the peer may be silent for another half interval."""
+        progressed = self.taken < min(taken, self.end)
+        counts = self.blocked or taken < self.end
+        self.taken = taken
+        self.idle = 2 if counts and progressed else self.idle - 1
+        return self.idle > 0
 
 
 class Ledger:
@@ -95,6 +126,9 @@ class Ledger:
         self.beat_at = terms.heartbeat
         self.look_at: float | None = None
         self.seen: tuple[int, float] = (0, 0.0)
+        # What the transport had delivered half an interval before a ping, and the data before it.
+        self.taken_before: int | None = None
+        self.backlog: Backlog | None = None
         self.paused = 0.0
         self.paused_since: float | None = None
 
@@ -149,16 +183,22 @@ class Ledger:
             elif what == "ping":
                 self.beat_at, self.look_at = None, at + (self.terms.heartbeat or 0) / 2
                 self.seen = self._signs(at)
+                self.backlog = Backlog.before_ping(self.wire.delivery(), self.taken_before)
                 if not (self.send_lost and not self.wire.reading):
                     continue
                 what = "lost"
             elif what == "look":
-                self.beat_at, self.look_at = at + (self.terms.heartbeat or 0) / 2, None
+                later = at + (self.terms.heartbeat or 0) / 2
                 if self._signs(at) != self.seen:
+                    self.beat_at, self.look_at = later, None
+                    self.taken_before = self.wire.delivered
                     continue
+                if self.backlog is not None and self.backlog.excuses(self.wire.delivered):
+                    self.look_at = later
+                    continue
+                self.look_at = None
                 what = "no sign of life"
                 if self.phase is not Phase.OPEN:  # the answer has its own deadline
-                    self.beat_at = None
                     continue
             event = (what, self.wire.writable) if what == "lost" else (what,)
             if what in ("lost", "a send is stuck") and self.pending is not None:
