@@ -436,8 +436,11 @@ class LedgerTransport(FakeTransport):
 class LedgerReceiver:
     """A receiver that reports to the ledger what the transport delivers."""
 
-    def __init__(self, session: Session[Any, Any], ledger: Ledger) -> None:
+    def __init__(
+        self, session: Session[Any, Any], ledger: Ledger, drops: Callable[[], bool]
+    ) -> None:
         self.session = session
+        self.drops = drops
         self.ledger = ledger
         self.take = session.take
         self.on_writable = session.on_writable
@@ -464,10 +467,13 @@ class LedgerReceiver:
         self._end(("violation", code), partial(self.session.on_violation, code))
 
     def _end(self, event: tuple[Any, ...], report: Callable[[], None]) -> None:
-        """Report an end; it waits if messages or a pause of the user come before it."""
+        """Report an end; it waits if messages or a pause of the user come before it.
+
+        Where messages would be dropped, it waits for nothing.
+        """
         ledger = self.ledger
         waits = self.session.incoming.waiting or self.session.gate.holds
-        if waits and ledger.phase is Phase.OPEN:
+        if waits and not self.drops() and ledger.phase is Phase.OPEN:
             ledger.pending = ledger.pending or event
         else:
             ledger.happens(*event)

@@ -222,6 +222,7 @@ class SessionMachine(RuleBasedStateMachine):
         self.handler = handler
         self.discards = unread == "discard"
         self.unobserved = 0
+        self.unobserved_before = 0  # when `incoming` was last subscribed
         self.untaken_since = 0.0
         self.kept_since: float | None = None
         self.late = LateSubscribers(self.clock)  # of `incoming`
@@ -232,7 +233,7 @@ class SessionMachine(RuleBasedStateMachine):
         if takes:
             self.take()
         run_handler(self.handle, self.session)
-        self.wire.attach(LedgerReceiver(self.session, self.ledger))
+        self.wire.attach(LedgerReceiver(self.session, self.ledger, self.drops))
         self.settle()
 
     def handle(self, conn: rxws.Connection[Any, Any]) -> Any:
@@ -297,6 +298,7 @@ class SessionMachine(RuleBasedStateMachine):
             self.ledger.happens("we fail")
 
     def take(self) -> None:
+        self.unobserved_before = self.dropped_unobserved
         ended = self.ledger.phase is Phase.CLOSED and not self.kept
         self.takers.append(MessageSubscriber(self))
         if ended:
@@ -546,6 +548,16 @@ class SessionMachine(RuleBasedStateMachine):
         return 0 if ahead is None else ahead._size
 
     @property
+    def dropped_unobserved(self) -> int:
+        """The messages that were dropped for want of a subscriber."""
+        return (self.conn.flow.stats.dropped or {}).get("unobserved", 0)
+
+    def drops(self) -> bool:
+        """Return whether a message that arrives now is dropped for want of a subscriber."""
+        timed_out = self.dropped_unobserved > self.unobserved_before
+        return not self.taken and (self.discards or timed_out)
+
+    @property
     def taken(self) -> bool:
         """Whether `incoming` has a subscriber."""
         return self.mapping or any(taker.last is None for taker in self.takers)
@@ -588,7 +600,7 @@ class SessionMachine(RuleBasedStateMachine):
     @invariant()
     def each_message_that_came_is_accounted_for(self) -> None:
         ledger, stats = self.ledger, self.conn.flow.stats
-        unobserved = (stats.dropped or {}).get("unobserved", 0)
+        unobserved = self.dropped_unobserved
         assert stats.received_messages == len(ledger.came)
         assert stats.received_bytes == sum(len(text) for text in ledger.came)
         told = [text for text in ledger.came if not text.startswith("undecodable")]
