@@ -228,7 +228,7 @@ class FakeTransport:
         self._log_call("linger" if linger else "finish")
         self._finishing = linger
         self.wake()
-        return self.send_lost and not linger
+        return self.over or (self.send_lost and not linger)
 
     def _end(self, *, linger: bool) -> None:
         self._finishing = None

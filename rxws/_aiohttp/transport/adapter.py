@@ -171,7 +171,7 @@ class AiohttpTransport(Transport, SocketListener):
     def finish(self, linger: bool) -> bool:
         self._protocol.finishing = True
         self._writer.finish(self._protocol.linger if linger else self._protocol.transport.close)
-        return not linger and self._protocol.is_ending
+        return self._protocol.is_lost or (not linger and self._protocol.is_ending)
 
     def abort(self) -> None:
         self._protocol.abort()

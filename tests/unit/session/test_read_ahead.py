@@ -367,6 +367,22 @@ def test_our_close_does_not_wait_for_a_pause() -> None:
     virtual.check_over(Close(4002))
 
 
+def test_an_end_that_waited_until_tcp_was_lost_leaves_no_timer() -> None:
+    """If TCP is lost while an invalid frame waits behind a pause, the end waits for nothing."""
+    virtual = VirtualSession()
+    incoming = virtual.watch(virtual.conn.incoming)
+    pause = virtual.conn.flow.pause()
+    virtual.peer.violation(1009)
+    virtual.transport.lose()
+    virtual.settle()
+    assert not incoming.ends
+    pause.dispose()
+    virtual.settle()
+    assert isinstance(incoming.error, ConnectionClosed)
+    assert incoming.error.close.code == 1009
+    assert virtual.clock.pending == 0
+
+
 # --- a server push: incoming="discard" ----------------------------------------------------------
 
 
