@@ -22,8 +22,8 @@ from support.peers.raw import PATIENCE
 from support.peers.tls import PEM
 
 KIB, MIB = 1 << 10, 1 << 20
-HEARTBEAT = 0.5  # seconds
-LARGE = bytes(2 * MIB)  # takes several heartbeats at 1 MiB/s
+HEARTBEAT = 1.0  # seconds
+LARGE = bytes(3 * MIB)  # takes several heartbeats at 1 MiB/s
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="other kernels do not report what the peer has taken"
@@ -46,7 +46,7 @@ async def read_steadily(one: Link, until: Callable[[], object]) -> None:
 @pytest.mark.promise("taking")
 @pytest.mark.usefixtures("read_path")
 async def test_a_peer_that_reads_steadily_is_alive(link: Links) -> None:
-    """A ping may wait behind 2 MiB for longer than the heartbeat, while the peer reads them."""
+    """A ping may wait behind 3 MiB for longer than the heartbeat, while the peer reads them."""
     one = await link(receive_buffer=256 * KIB, heartbeat=HEARTBEAT, send_timeout=60.0)
     await one.peer.stop_reading()
     one.conn.outgoing.on_next(LARGE)
