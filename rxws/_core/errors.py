@@ -142,7 +142,7 @@ class DecodeError(RxwsError):
     """The codec cannot decode a received message.
 
     Args:
-        message: What is wrong with the received message.
+        message: The problem with the received message.
         raw: The message as received.
         code: The close code to use if nobody subscribes to `conn.errors` (RFC 6455, section 7.4.1):
             1003 if the codec expects text and got binary, or the reverse; otherwise 1007.
@@ -158,7 +158,7 @@ class EncodeError(RxwsError):
     """The codec cannot encode a value.
 
     Args:
-        message: What is wrong with the value, and what you can send instead.
+        message: The problem with the value, and what you can send instead.
         value: The value. If it cannot be pickled, a pickled or copied error has its `repr`.
 
     Attributes:

@@ -549,11 +549,11 @@ class SessionMachine(RuleBasedStateMachine):
 
     @property
     def dropped_unobserved(self) -> int:
-        """The messages that were dropped for want of a subscriber."""
+        """The messages that were dropped because nobody subscribed."""
         return (self.conn.flow.stats.dropped or {}).get("unobserved", 0)
 
     def drops(self) -> bool:
-        """Return whether a message that arrives now is dropped for want of a subscriber."""
+        """Return whether a message that arrives now is dropped because nobody subscribes."""
         timed_out = self.dropped_unobserved > self.unobserved_before
         return not self.taken and (self.discards or timed_out)
 

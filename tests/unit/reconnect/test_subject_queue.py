@@ -586,7 +586,7 @@ def test_the_queue_is_bounded_for_all_types_of_bytes(make: Any, codec: Any) -> N
 @pytest.mark.promise("pushed")
 @pytest.mark.parametrize("where", ["loop", "thread"])
 async def test_changes_before_a_subject_opens_do_not_matter(where: str) -> None:
-    """What is pushed before the socket opens is sent as it was, and encoded once."""
+    """A value pushed before the socket opens is sent as it was then, and encoded once."""
     encoded: list[Any] = []
 
     def encode(value: Any) -> str | bytes:

@@ -613,7 +613,7 @@ def test_the_texts_of_a_large_value_are_made_quickly(value: Any, expected: str |
     ],
 )
 def test_a_tooltip_looks_like_the_repr(value: Any, expected: str) -> None:
-    """Containers and records look as Python shows them; a repr of one's own is used."""
+    """Containers and records look as in Python; a class's own `__repr__` is used."""
     shown = full(value).replace("FileNotFoundError", "OSError")
     assert shown == expected
     assert "Plain object at" in full(Plain())

@@ -129,7 +129,7 @@ def test_a_pause_while_a_pong_is_awaited_is_not_a_dead_peer(start: float, second
 
 
 def test_a_missing_subscriber_counts_as_a_pause() -> None:
-    """While reading is paused for want of a subscriber, the peer does not count as dead."""
+    """While reading is paused because nobody subscribes, the peer does not count as dead."""
     virtual = VirtualSession(heartbeat=INTERVAL, hold_timeout=1000.0)
     closed = virtual.watch(virtual.conn.closed)
     virtual.peer.message("x" * (64 << 10))
@@ -361,7 +361,7 @@ def test_a_paused_connection_sends_pongs_until_the_last_pause_ends() -> None:
 
 
 def test_keep_alive_counts_a_missing_subscriber_as_a_pause() -> None:
-    """Pongs are sent while reading is paused for want of a subscriber."""
+    """Pongs are sent while reading is paused because nobody subscribes."""
     virtual = VirtualSession()
     virtual.peer.message("x" * (64 << 10))
     virtual.run(1)
