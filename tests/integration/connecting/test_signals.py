@@ -64,6 +64,8 @@ def interrupted_at(index: int, handler: Callable[[], object]) -> Iterator[list[s
     previous_alarm = signal.signal(signal.SIGALRM, fail_deadlocked)
     signal.setitimer(signal.ITIMER_REAL, PATIENCE)
     previous_trace = sys.gettrace()
+    # CPython 3.12 traces opcodes only if some frame asked for them before `settrace`.
+    sys._getframe().f_trace_opcodes = True
     sys.settrace(trace)
     try:
         yield place
