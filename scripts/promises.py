@@ -21,13 +21,13 @@ PAGE = ROOT / "docs" / "quality" / "promises.md"
 PROMISES: dict[str, dict[str, str]] = {
     "How a connection ended": {
         "cut": "If a connection is lost without a close frame, `closed` reports 1006.",
-        "verdict": "Up to `high_water` bytes of messages hide no close of the peer from `closed`.",
+        "verdict": "`closed` reports a close while up to `high_water` bytes wait for a subscriber.",
         "clean": "A peer that closes with 1000, 1001 or without a code completes `incoming`.",
         "codes": "Any other close code fails `incoming`, with the code and the reason.",
         "ours": "If you close, `closed` emits your code, whether the peer answers or not.",
         "crossing": "If both sides close at the same time, the close that was sent first counts.",
         "once": "Each connection ends exactly once, and emits nothing afterwards.",
-        "replay": "Subscribing again after the end, as `retry` does, does not block the loop.",
+        "replay": "A `retry` or `repeat` after the end does not block the event loop.",
         "secrets": "The peer never sees the text of your exceptions.",
         "leaving": "Leaving `async with connect(...)` closes the connection; nothing stays open.",
         "shutdown": "A shutdown closes all connections with 1001, within a time limit.",
@@ -47,7 +47,7 @@ PROMISES: dict[str, dict[str, str]] = {
     "Limits": {
         "memory-in": "If a peer sends faster than you read, TCP slows it down above `high_water`.",
         "memory-out": "Unsent data for a peer that does not read is limited.",
-        "kernel": "What exceeds `kernel_buffer` waits where the `overflow` policy applies.",
+        "kernel": "Data beyond `kernel_buffer` waits in rxws, where the `overflow` policy applies.",
         "small": "Many tiny messages are limited, too.",
         "size": "A message above `max_message_size` is refused, compressed or not.",
         "bomb": "A deflate bomb is refused before more than `max_message_size` is inflated.",
@@ -60,12 +60,12 @@ PROMISES: dict[str, dict[str, str]] = {
     },
     "Liveness": {
         "dead": "A dead peer is detected within 1.5 times the heartbeat.",
-        "taking": "A peer that takes what was sent before a ping, however slowly, is not lost.",
+        "taking": "A peer that reads the data sent before a ping, however slowly, stays connected.",
         "pause": "Heartbeats do not close a connection while it is paused or its handler is busy.",
-        "pings": "Pings are answered behind `high_water` bytes of messages; a flood is harmless.",
+        "pings": "Pings are answered while up to `high_water` bytes wait; floods are harmless.",
     },
     "Reconnecting": {
-        "jitter": "Clients that lose a server at the same time spread their retries over the wait.",
+        "jitter": "Clients that lose a server at the same time retry at different, random times.",
         "hammer": "If a server closes immediately, a client tries at most 10 times in 10 s.",
         "final": "An error that is not retried ends the stream, with a note that says why.",
         "ticket": "Network errors of your own `url` and `headers` functions are retried, too.",

@@ -46,7 +46,7 @@ async def read_steadily(one: Link, until: Callable[[], object]) -> None:
 @pytest.mark.promise("taking")
 @pytest.mark.usefixtures("read_path")
 async def test_a_peer_that_reads_steadily_is_alive(link: Links) -> None:
-    """A ping may wait behind 3 MiB for longer than the heartbeat, while the peer reads them."""
+    """A ping may wait longer than the heartbeat while the peer reads the 3 MiB sent before it."""
     one = await link(receive_buffer=256 * KIB, heartbeat=HEARTBEAT, send_timeout=60.0)
     await one.peer.stop_reading()
     one.conn.outgoing.on_next(LARGE)
@@ -76,7 +76,7 @@ async def test_our_close_waits_for_data_in_the_kernel(link: Links) -> None:
 @pytest.mark.promise("dead")
 @pytest.mark.usefixtures("read_path")
 async def test_a_peer_that_stops_reading_is_lost(link: Links) -> None:
-    """A peer that stops reading is lost by the heartbeat, although much waits before the ping."""
+    """The heartbeat detects a peer that stops reading, even if much data waits before the ping."""
     one = await link(receive_buffer=256 * KIB, heartbeat=HEARTBEAT, send_timeout=60.0)
     await one.peer.stop_reading()
     one.conn.outgoing.on_next(LARGE)

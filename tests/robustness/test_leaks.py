@@ -97,7 +97,7 @@ def test_a_closed_connection_is_freed_without_a_garbage_collection(ways: dict[st
 
 @pytest.mark.promise("freed")
 def test_even_a_cycle_of_the_user_keeps_no_compressor(ways: dict[str, Any]) -> None:
-    """A reference cycle in a program keeps small objects only, neither aiohttp's nor zlib's."""
+    """A program's reference cycle keeps only small objects alive, none of aiohttp or zlib."""
     for name, found in ways.items():
         if "in a ring" in name:
             assert not [kind for kind in found["to collect"] if kind.startswith("aiohttp")], name

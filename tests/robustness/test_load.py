@@ -44,7 +44,7 @@ async def server() -> AsyncIterator[Server]:
 @pytest.mark.soak
 @pytest.mark.parametrize("handler", ["echo", "slow"])
 async def test_a_flood_leaves_memory_flat(server: Server, handler: str) -> None:
-    """A flood costs less than 16 MiB, from a peer that does not read or to a slow subscriber."""
+    """A flood uses less than 16 MiB, even if the peer does not read or the subscriber is slow."""
     grown, taken = await flood(server, handler, 20.0 if SOAK else 3.0)
     assert grown < 16 * MIB
     assert taken > 1000, "the peer did not flood"

@@ -112,7 +112,7 @@ async def test_a_failing_handler_is_a_1011_logged_once(
     caplog: pytest.LogCaptureFixture,
     handler: Callable[[AnyConnection], Any],
 ) -> None:
-    """A handler that fails closes with 1011, hides its error from the peer and logs it once."""
+    """If a handler raises, the peer gets 1011 and no error text; the error is logged once."""
     seen: list[ConnectionSubscriber] = []
 
     def watched(conn: AnyConnection) -> Any:
@@ -185,7 +185,7 @@ async def test_an_unobserved_undecodable_frame_ends_incoming(
 
 @pytest.mark.promise("codes")
 async def test_completes_decides_which_closes_complete(link: Links) -> None:
-    """`completes` decides whether a close by the peer or a loss completes `incoming`."""
+    """The option `completes=` decides whether a peer's close or a loss completes `incoming`."""
     strict = await link(completes=lambda close: False)
     await strict.peer.close(1000)
     await strict.ended(1000, by="peer", error=Closed)

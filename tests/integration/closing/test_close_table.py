@@ -236,7 +236,7 @@ async def accept_and_answer_close(server: RawServer) -> Peer:
 
 @pytest.mark.promise("leaving")
 async def test_client_leaves() -> None:
-    """Leaving `async with connect(...)` sends queued messages, closes with 1000 and waits."""
+    """Leaving `async with connect(...)` sends queued messages, and waits for a close with 1000."""
     async with RawServer() as server:
         peer = asyncio.create_task(accept_and_answer_close(server))
         async with rxws.connect(server.url) as conn:

@@ -71,7 +71,7 @@ async def test_a_client_that_awaits_closed_sees_the_servers_close(
 async def test_a_handler_that_awaits_closed_sees_the_clients_close(
     serve: Serve, raw_client: Dial
 ) -> None:
-    """A handler that only awaits `closed` gets the client's code, and the client an answer."""
+    """A handler that only awaits `closed` gets the client's code, and the client gets an answer."""
     closes: asyncio.Queue[rxws.Close] = asyncio.Queue()
 
     async def handler(conn: AnyConnection) -> None:
@@ -121,7 +121,7 @@ async def test_a_loss_behind_held_messages_is_reported_at_once(link: Links) -> N
 @pytest.mark.promise("before-end")
 @pytest.mark.parametrize("end", ["close", "fin"])
 async def test_a_subscriber_that_pauses_answers_before_the_end(link: Links, end: str) -> None:
-    """Messages, and a close or a FIN, in one write: after a pause each is answered, in order."""
+    """A subscriber that pauses can answer all messages that came before a close or a FIN."""
     one = await link(lambda conn: conn.incoming.pipe(map_async(answer_slowly)))
     data = b"".join(one.peer.build(Op.TEXT, b"%d" % number) for number in range(3))
     if end == "close":
@@ -195,7 +195,7 @@ async def test_a_conversation_answers_all_messages_of_one_write(
 async def test_a_pipeline_that_subscribes_late_loses_nothing(
     serve: Serve, raw_client: Dial, compose: Callable[[Any], rx.Observable[Any]]
 ) -> None:
-    """A returned pipeline that subscribes to `incoming` only later gets all messages."""
+    """A returned pipeline gets all messages, even if it subscribes to `incoming` late."""
     peer = await raw_client(await serve(rxws.websocket(lambda conn: compose(conn.incoming))))
     await peer.text("ONE")
     await peer.text("TWO")

@@ -66,7 +66,7 @@ WAYS = [peer_closes, peer_resets, we_close, subscriber_raises]
 async def test_a_kept_connection_keeps_no_compressor(
     link: Links, end: Callable[[Link], Awaitable[None]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A connection that a program keeps after its end holds no compressor of aiohttp."""
+    """An ended connection that a program still refers to holds no compressor of aiohttp."""
     # pytest keeps log records, and with a traceback the frames that were running.
     caplog.set_level(logging.CRITICAL + 1, "rxws")
     gc.collect()

@@ -63,7 +63,7 @@ def check_answer(offer: list[str], answer: list[str]) -> int:
 async def test_every_offer_of_compression_is_answered_by_the_rfc(
     serve: Serve, raw_client: Dial
 ) -> None:
-    """An offer of compression is accepted with the asked window, or declined."""
+    """An offer of compression is accepted with the window size that it asks for, or declined."""
 
     async def send(request: web.Request) -> web.StreamResponse:
         def handler(conn: rxws.Connection) -> None:

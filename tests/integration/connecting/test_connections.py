@@ -435,7 +435,7 @@ async def test_a_ticket_server_that_refuses_is_final() -> None:
 @pytest.mark.promise("hammer")
 @pytest.mark.parametrize("kind", ["connections", "subject"])
 async def test_retry_above_a_refusal_does_not_hammer_the_server(serve: Serve, kind: str) -> None:
-    """`ops.retry()` above a 401 waits as the backoff says, except for the first time."""
+    """After a 401, `ops.retry()` retries at once the first time, then waits as the backoff says."""
     asked: list[float] = []
     fifth = asyncio.Event()
 

@@ -28,7 +28,7 @@ HOSTILE = [
 async def test_a_hostile_message_ends_its_own_connection_only(
     serve: Serve, raw_client: Dial, caplog: pytest.LogCaptureFixture, message: str, code: int
 ) -> None:
-    """A message that could not be sent on closes its sender with 1007; one line is logged."""
+    """A message that cannot be passed on closes its sender's connection with 1007, logged once."""
     room: Subject[Any] = Subject()
     route = rxws.websocket(room_of(room), codec=rxws.codecs.json)
     app = web.Application()
@@ -62,7 +62,7 @@ async def test_a_hostile_message_ends_its_own_connection_only(
 async def test_a_posted_value_ends_no_connection(
     serve: Serve, raw_client: Dial, caplog: pytest.LogCaptureFixture, path: str
 ) -> None:
-    """A value that another HTTP request pushes, and that cannot be sent, closes nobody."""
+    """A value from another HTTP request that cannot be encoded does not close any connection."""
     room: Subject[Any] = Subject()
     members: set[AnyConnection] = set()
 

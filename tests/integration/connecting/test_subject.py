@@ -230,7 +230,7 @@ async def test_map_async_pauses_the_current_connection(serve: Serve) -> None:
 
 @pytest.mark.promise("left")
 async def test_dispose_at_any_turn_leaves_nothing_open(serve: Serve) -> None:
-    """Disposing while it connects leaves no connection open, and the subject stays usable."""
+    """Unsubscribing while a subject connects leaves no connection open; it stays usable."""
 
     def handler(conn: rxws.Connection) -> None:
         conn.incoming.subscribe(conn.outgoing)

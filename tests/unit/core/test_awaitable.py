@@ -138,7 +138,7 @@ async def receive_by_impatient_loops(conn: rxws.Connection[str, str]) -> list[st
 async def test_messages_survive_time_outs_in_a_loop(
     end: str, receive: Callable[[rxws.Connection[str, str]], Awaitable[list[str]]]
 ) -> None:
-    """Awaits and loops with a time-out, most of which expire, get each message once, in order."""
+    """Even if most awaits or loops time out, each message is received once, in order."""
     result: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
 
     async def receiver(conn: rxws.Connection[str, str]) -> None:

@@ -173,7 +173,7 @@ async def test_these_operators_keep_all_messages(name: str) -> None:
 @pytest.mark.promise("memory-in")
 @pytest.mark.parametrize("name", BOUNDED)
 async def test_these_ways_to_write_them_keep_few(name: str) -> None:
-    """The bounded ways to write such a chain keep a fixed number of messages."""
+    """Bounded operators, such as `buffer_with_count`, keep at most a fixed number of messages."""
     chain, bound = BOUNDED[name]
     assert await held(chain) <= bound + 1
 

@@ -241,7 +241,7 @@ async def leave_after_one(virtual: VirtualSession, values: Any) -> list[str]:
 
 @pytest.mark.promise("timeout")
 async def test_leaving_a_loop_ends_the_pause_although_the_iterator_is_kept() -> None:
-    """`break` ends the pause, also while the iterator is referenced; the next subscriber reads."""
+    """After `break`, the next subscriber gets the messages, even if the iterator is kept."""
     virtual = VirtualSession()
     values = iterate(virtual.conn.incoming)
     virtual.peer.message("a", "b")

@@ -137,7 +137,7 @@ TYPED = typed(Any)
     ],
 )
 def test_json_refuses_what_it_cannot_send(codec: Codec[Any, Any], frame: str) -> None:
-    """What `json` and `typed` could not send again, they do not decode: a room sends it to all."""
+    """`json` and `typed` refuse to decode a value that they could not encode again for others."""
     with pytest.raises(ValueError):
         codec.decode(frame)
 

@@ -36,7 +36,7 @@ def channel(client: VirtualSubject, key: str, **options: Any) -> Channel[Any]:
 
 @pytest.mark.promise("channel")
 def test_subscribers_share_one_subscribe_message() -> None:
-    """The first subscriber sends the subscribe message, the last the unsubscribe message."""
+    """A channel subscribes for its first subscriber, and unsubscribes when the last one leaves."""
     client = VirtualSubject()
     keep = client.subscribe()
     a = channel(client, "a")

@@ -257,7 +257,7 @@ def test_a_close_with_1000_or_without_a_code_completes(code: int | None) -> None
 @pytest.mark.parametrize("code", [1002, 1003, 1007, 1008, 1009, 1010, 3000, 4000, 4001, 4999])
 @pytest.mark.promise("final")
 def test_other_closes_are_final(code: int) -> None:
-    """Other closes fail with a `ConnectionClosed` and a note that it is not retryable."""
+    """A close with a code such as 1008 or 4001 fails with a note that it is not retryable."""
     client = ReconnectingClient(open_for(2.0, code))
     client.clock.run(10)
     error = client.check_final(ConnectionClosed, "is_retryable returned False")
@@ -269,7 +269,7 @@ def test_other_closes_are_final(code: int) -> None:
 @pytest.mark.parametrize("status", [101, 200, 400, 401, 403, 404, 410])
 @pytest.mark.promise("final")
 def test_other_http_statuses_are_final(status: int) -> None:
-    """Other HTTP statuses fail with the `HandshakeError` and a note that says why."""
+    """A status such as 400, 401 or 404 fails with the `HandshakeError` and a note that says why."""
     refusal = HandshakeError("no", status, {})
     client = ReconnectingClient(fail_with(refusal))
     client.clock.run(10)
@@ -443,7 +443,7 @@ REFUSED = HandshakeError("no", 401, {})
 
 @pytest.mark.promise("hammer")
 def test_retry_above_a_final_error_waits_for_the_backoff() -> None:
-    """`ops.retry()` above a 401 dials at once, once, and then after the backoff's delays."""
+    """After a 401, `ops.retry()` dials once without a wait, then after the backoff's delays."""
     client = RetryingClient(fail_with(REFUSED))
     client.clock.run(10)
     assert client.times == [0.0, 0.0, 1.0, 3.0, 7.0]
@@ -459,7 +459,7 @@ def test_retry_above_a_final_error_waits_for_the_backoff() -> None:
 
 @pytest.mark.promise("hammer")
 def test_retry_above_a_final_close_waits_for_the_backoff() -> None:
-    """`ops.retry()` above a server that closes at once with 4001 waits in the same way."""
+    """If a server closes immediately with 4001, `ops.retry()` follows the backoff, too."""
     client = RetryingClient(open_for(0.0, 4001))
     client.clock.run(10)
     assert client.times == [0.0, 0.0, 1.0, 3.0, 7.0]

@@ -28,7 +28,7 @@ from support.virtual.subject import (
 
 @pytest.mark.promise("at-most-once")
 def test_unsent_messages_go_to_the_next_connection_and_none_twice() -> None:
-    """Messages not yet sent when a connection is lost go to the next one; no message twice."""
+    """Unsent messages of a lost connection are sent on the next one; no message is sent twice."""
     client = VirtualSubject()
     subscriber = client.subscribe()
     client.dials[0].peer.stop()

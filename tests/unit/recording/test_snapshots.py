@@ -50,7 +50,7 @@ def values_of(recording: Recording, lane: str) -> list[Any]:
 @pytest.mark.promise("snapshots")
 @pytest.mark.parametrize("codec", [codecs.json, codecs.typed(Any)], ids=["json", "typed"])
 def test_a_value_that_is_changed_after_it_was_sent(codec: Any) -> None:
-    """A list that grows after each send is recorded as it was on the wire, by all recorders."""
+    """If a list grows after each send, every recording shows it as it was when sent."""
     recording = Recording()
     of_conn: list[Recording] = []
 

@@ -63,7 +63,7 @@ def receivers(receive: Receive, room: Subject[Any], count: int) -> list[VirtualS
 def test_a_shared_value_closes_no_receiver(
     receive: Receive, count: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A value of a room that cannot be encoded is dropped, counted and logged once."""
+    """If a value of a shared Subject cannot be encoded, it is dropped, counted and logged once."""
     room: Subject[Any] = Subject()
     members = receivers(receive, room, count)
     for member in members:
@@ -87,7 +87,7 @@ def test_a_shared_value_closes_no_receiver(
 
 @pytest.mark.promise("shared")
 def test_what_one_peer_sends_closes_no_other(caplog: pytest.LogCaptureFixture) -> None:
-    """A value that one peer sends, and that cannot be encoded, closes none of the room."""
+    """If a value from one peer cannot be encoded for the others, all connections stay open."""
     room: Subject[Any] = Subject()
 
     def handler(conn: AnyConnection) -> Subject[Any]:
@@ -104,7 +104,7 @@ def test_what_one_peer_sends_closes_no_other(caplog: pytest.LogCaptureFixture) -
 
 @pytest.mark.promise("shared")
 def test_a_set_of_connections_is_a_room(caplog: pytest.LogCaptureFixture) -> None:
-    """The same holds if a handler pushes to each connection of a set."""
+    """If a value pushed to a set of connections cannot be encoded, all of them stay open."""
     room: list[AnyConnection] = []
 
     def handler(conn: AnyConnection) -> None:

@@ -42,7 +42,7 @@ def check_interrupted(virtual: VirtualSession, act: Callable[[], object]) -> Non
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.promise("faults")
 def test_a_handler_that_raises_a_base_exception(kind: type[BaseException]) -> None:
-    """A handler that raises a `BaseException` closes with 1011, and the exception goes on."""
+    """If a handler raises a `BaseException`, the peer gets 1011, and the exception propagates."""
     closes: list[Close] = []
     seen: list[VirtualSession] = []
 

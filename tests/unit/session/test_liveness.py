@@ -194,7 +194,7 @@ def with_backlog(size: int, **options: Any) -> VirtualSession:
 @pytest.mark.promise("taking")
 @pytest.mark.parametrize("every", [1.0, INTERVAL])
 def test_a_peer_that_takes_a_backlog_is_alive(every: float) -> None:
-    """A peer that takes earlier data, once per interval or more often, need not answer a ping."""
+    """A peer that reads some earlier data in every interval need not answer the ping yet."""
     virtual = with_backlog(1000)
     virtual.run(0.5)
     for _ in range(int(10 * INTERVAL / every)):
@@ -212,7 +212,7 @@ def test_a_peer_that_takes_a_backlog_is_alive(every: float) -> None:
 @pytest.mark.promise("dead")
 @pytest.mark.parametrize("last", [1, 9, 11, 14, 16, 19, 22, 31])
 def test_a_peer_that_takes_nothing_more_is_dead_within_one_and_a_half_intervals(last: int) -> None:
-    """A peer that stops taking a backlog is detected within 1.5 intervals of its last progress."""
+    """A peer that stops reading buffered data is detected within 1.5 heartbeat intervals."""
     virtual = with_backlog(1000)
     for _ in range(last):
         virtual.run(1)
@@ -226,7 +226,7 @@ def test_a_peer_that_takes_nothing_more_is_dead_within_one_and_a_half_intervals(
 
 @pytest.mark.promise("dead")
 def test_a_peer_that_takes_all_but_answers_nothing_is_dead() -> None:
-    """A peer that takes the whole backlog and then the ping, but does not answer, is detected."""
+    """A peer that reads all buffered data and the ping, but does not answer, is detected."""
     virtual = with_backlog(1000)
     virtual.run(12)
     virtual.peer.go()

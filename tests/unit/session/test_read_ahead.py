@@ -94,7 +94,7 @@ def test_the_messages_and_the_end_stay_for_a_later_subscriber(end: str) -> None:
 def test_after_hold_timeout_the_messages_are_dropped(
     end: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """After the end, messages that nobody takes are dropped after `hold_timeout`, and counted."""
+    """When `hold_timeout` has passed since the end, waiting messages are dropped and counted."""
     virtual = VirtualSession(hold_timeout=30.0)
     virtual.peer.message("a", "b")
     end_connection(virtual, end)
@@ -190,7 +190,7 @@ def test_pings_are_answered_behind_messages_that_wait(held: str) -> None:
 
 @pytest.mark.promise("memory-in")
 def test_beyond_the_read_ahead_tcp_holds_the_peer_back() -> None:
-    """Above `high_water` bytes of waiting messages reading stops, until half of it is taken."""
+    """Reading stops above `high_water` bytes of waiting messages, and resumes at half of that."""
     virtual = VirtualSession(watch=True, high_water=10 * 1128)
     with virtual.conn.flow.pause():
         for number in range(20):
@@ -314,7 +314,7 @@ def test_a_loss_behind_a_close_frame_does_not_hide_it() -> None:
 
 @pytest.mark.promise("verdict")
 def test_a_send_timeout_behind_a_close_frame_does_not_hide_it() -> None:
-    """If an answer cannot be sent, but the peer's close has arrived, `closed` reports that."""
+    """If a send timeout follows the peer's close frame, `closed` reports the close frame."""
     virtual = VirtualSession(watch=True, send_timeout=20.0)
     virtual.peer.stop()
     virtual.conn.flow.pause()
@@ -553,7 +553,7 @@ def test_a_warning_that_proved_needless_may_come_later(
 
 @pytest.mark.promise("turns")
 def test_slow_delivery_of_waiting_messages_leaves_turns_to_the_loop() -> None:
-    """If subscribers are slow, the loop gets a turn every 10 ms while waiting messages leave."""
+    """If subscribers are slow to take waiting messages, the loop gets a turn every 10 ms."""
     virtual = VirtualSession()
     virtual.peer.message(*"abcdefgh")
     seen: list[str] = []

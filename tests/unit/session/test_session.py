@@ -333,7 +333,7 @@ ENDS: dict[str, Any] = {
 @pytest.mark.parametrize("second", ENDS)
 @pytest.mark.parametrize("where", ["on_next", "on_error", "on_completed", "closed"])
 def test_an_end_within_an_end_is_reported_once(first: str, second: str, where: str) -> None:
-    """If an end triggers another end, there is one terminal notification and one `Close`."""
+    """If something ends a connection that is ending, each stream still reports only one end."""
     virtual = VirtualSession(watch=True)
 
     def end_again(*_: object) -> None:

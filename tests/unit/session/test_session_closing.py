@@ -198,7 +198,7 @@ def test_a_pipeline_is_disposed_at_the_end() -> None:
 def test_close_timeout_waits_while_the_peer_takes_earlier_data(
     monkeypatch: pytest.MonkeyPatch, taking: float, at: float
 ) -> None:
-    """While the peer takes data before our close frame, `send_timeout` limits the wait."""
+    """While the peer reads data sent before our close, rxws waits for up to `send_timeout`."""
     virtual = VirtualSession(watch=True)
 
     def delivery() -> Delivery:

@@ -477,7 +477,7 @@ def asyncio_scheduler() -> AsyncIOScheduler:
 def test_an_operator_in_real_time_is_named(
     scheduler: Any, name: str, operator: Any, said: str
 ) -> None:
-    """An operator with a scheduler of its own is refused by name; no thread starts."""
+    """`simulate` refuses an operator with its own scheduler, and names it; no thread starts."""
     threads = threading.active_count()
 
     def handler(conn: AnyConnection) -> rx.Observable[Any]:

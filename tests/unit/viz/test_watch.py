@@ -168,7 +168,7 @@ def test_watching_a_stream_is_not_a_subscription() -> None:
 
 @pytest.mark.promise("watched")
 def test_watching_a_connection_is_not_a_subscription() -> None:
-    """Messages of a watched connection wait for a subscriber; its lines and end are drawn."""
+    """Messages of a watched connection wait for a subscriber; a view shows its streams and end."""
     virtual = VirtualSession()
     view = watch(virtual.conn)
     virtual.peer.message("a")
