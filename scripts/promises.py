@@ -62,7 +62,7 @@ PROMISES: dict[str, dict[str, str]] = {
         "dead": "A dead peer is detected within 1.5 times the heartbeat.",
         "taking": "A peer that reads the data sent before a ping, however slowly, stays connected.",
         "pause": "Heartbeats do not close a connection while it is paused or its handler is busy.",
-        "pings": "Pings are answered while up to `high_water` bytes wait; floods are harmless.",
+        "pings": "Below `high_water` waiting bytes, pings are answered; ping floods are harmless.",
     },
     "Reconnecting": {
         "jitter": "Clients that lose a server at the same time retry at different, random times.",

@@ -33,7 +33,7 @@ async def test_peer_closes_with_1000_or_1001(link: Links, code: int) -> None:
 
 @pytest.mark.promise("clean")
 async def test_peer_closes_without_a_code(link: Links) -> None:
-    """A close without a code is a 1005, completes `incoming`, and is echoed without a code."""
+    """A close without a code counts as 1005, completes `incoming`, and is echoed without a code."""
     one = await link()
     await one.peer.close()
     await one.ended(1005, "", by="peer", error=None)
