@@ -232,7 +232,7 @@ class Stream(Observable[T]):
             try:
                 observer.on_next(value)
             except Exception as exc:
-                self._fault(exc)
+                self._on_fault(exc)
             except BaseException as exc:  # such as a KeyboardInterrupt: the others get the value
                 interrupt = interrupt or exc
         if interrupt is not None:
@@ -269,8 +269,12 @@ class Stream(Observable[T]):
             if exc is error:
                 exc.__traceback__ = traceback  # not that of RxPY's raise, a reference cycle
                 return True
-            self._fault(exc)
+            self._on_fault(exc)
         return False
+
+    def _on_fault(self, error: Exception) -> None:
+        """Report what an observer has raised."""
+        self._fault(error)
 
     def subscribe(
         self,
@@ -439,7 +443,7 @@ class ReplayStream(Stream[T]):
             try:
                 observer.on_next(value)
             except Exception as exc:
-                self._fault(exc)
+                self._on_fault(exc)
 
 
 class PausableStream(Stream[T]):

@@ -39,7 +39,7 @@ def run_handler(handler: Handler[Any, Any], session: Session[Any, Any]) -> None:
         BaseException: What the handler raised if it is no `Exception`, such as a CancelledError.
             The connection has then ended with 1011; run its transport to send the close frame.
     """
-    session.handler = handler
+    session.errors.handler = handler
     try:
         result = handler(session.connection)
         if not isinstance(result, Observable) and isinstance(result, Awaitable):

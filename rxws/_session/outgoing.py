@@ -12,7 +12,7 @@ from reactivex.disposable import Disposable
 from reactivex.subject import Subject
 
 from rxws._core.connection import Close
-from rxws._core.errors import EncodeError
+from rxws._core.errors import ConnectionClosed, EncodeError
 from rxws._core.frames import Opcode
 from rxws._core.streams import Dispatcher, Fault, Stream
 from rxws.closing import check_sendable
@@ -84,8 +84,8 @@ class Sink(Protocol):
         """Close after all queued messages; return False if the connection is closing already."""
         ...
 
-    def close_with_error(self, error: Exception) -> None:
-        """Close because of an exception: `outgoing` failed, or a handler raised."""
+    def close_with_error(self, error: Exception) -> bool:
+        """Do as `close` because of an exception: `outgoing` failed, or a handler raised."""
         ...
 
     def on_thread_overflow(self, dropped: int) -> None:
@@ -351,7 +351,9 @@ class Outgoing(Stream[T], Subject[T]):
 
     def _fail(self, error: Exception) -> None:
         stopped = self.is_stopped
-        self._sink.close_with_error(error)  # even if stopped: the exception is still reported
+        # A `ConnectionClosed` is the end itself, which a pipeline passed on.
+        if not self._sink.close_with_error(error) and not isinstance(error, ConnectionClosed):
+            self._fault(error)
         if not stopped:
             self.stop(error)
 

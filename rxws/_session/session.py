@@ -7,7 +7,6 @@ from it; a scheduler provides the time.
 from __future__ import annotations
 
 import enum
-import logging
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -17,23 +16,22 @@ from reactivex.disposable import Disposable
 
 from rxws import closing
 from rxws._core.close_codes import CLOSE_CODES
-from rxws._core.connection import Close, Connection, Handshake, without_secrets
+from rxws._core.connection import Close, Connection, Handshake
 from rxws._core.errors import (
     BufferOverflow,
     ConnectionClosed,
-    DecodeError,
     EncodeError,
     SendTimeout,
 )
 from rxws._core.frames import Frame, Opcode
-from rxws._core.log import logger, name_of, one_line
 from rxws._core.schedulers import ConnectionScheduler, Deadline, call_later
-from rxws._core.streams import Dispatcher, Stream
+from rxws._core.streams import Dispatcher
 from rxws.overflow import Latest
 
 from .blame import blame
 from .closed import ClosedStream
 from .encoding import Encoded, conflation_key, encoder
+from .errors import ErrorStream
 from .flow import FlowControl
 from .incoming import IncomingStream
 from .liveness import Heartbeat
@@ -62,7 +60,6 @@ class State(enum.Enum):
     """`incoming` and `closed` have ended. The close frame may still be on its way."""
 
 
-_LOGGED: set[tuple[int, str]] = set()  # values that several connections could not send, this turn
 _OPEN = State.OPEN  # a global name is faster to look up than a member of an enum
 
 
@@ -71,7 +68,6 @@ class Session(Generic[In, Out]):
 
     __slots__ = (
         "__weakref__",
-        "_address",
         "_deadline",
         "_dispatcher",
         "_disposables",
@@ -88,7 +84,6 @@ class Session(Generic[In, Out]):
         "errors",
         "flow",
         "gate",
-        "handler",
         "incoming",
         "outgoing",
         "scheduler",
@@ -101,9 +96,7 @@ class Session(Generic[In, Out]):
     ) -> None:
         self._transport = transport
         self._options = options
-        self._address = (handshake.url, handshake.remote)  # for logs
         self._released = False  # see `on_released`
-        self.handler: object = None  # for its name in logs
         self.state = State.OPEN
         self._own_close: Close | None = None  # how we close the connection, once we do
         self._deadline = Deadline(scheduler)
@@ -116,7 +109,8 @@ class Session(Generic[In, Out]):
 
         dispatcher = self._dispatcher = Dispatcher(scheduler)
         dispatcher.owner = self
-        fault = self.report_fault  # bound once: each bound method takes 64 bytes
+        errors = self.errors = ErrorStream(dispatcher, self, handshake)
+        fault = errors.report  # bound once: each bound method takes 64 bytes
         gate = self.gate = ReadGate(transport, scheduler)
         self.scheduler = ConnectionScheduler(scheduler, fault, self.on_interrupt)
         self.send_buffer = SendBuffer(transport, scheduler, options, gate, self)
@@ -135,13 +129,11 @@ class Session(Generic[In, Out]):
             options.max_buffer,
             options.overflow,
         )
-        # A subscriber of `errors` that raises cannot be notified of its own exception.
-        self.errors: Stream[Exception] = Stream(dispatcher, self._on_unobserved_fault)
         self.closed = ClosedStream(dispatcher, fault, self.incoming)
         self.connection: Connection[In, Out] = Connection(
             self.incoming,
             self.outgoing,
-            self.errors,
+            errors,
             self.closed,
             self.flow,
             handshake,
@@ -161,84 +153,12 @@ class Session(Generic[In, Out]):
         else:
             self._disposables.append(disposable)
 
-    def report_fault(self, error: Exception) -> None:
-        """Emit an exception on `errors`; if nobody subscribes to `errors`, close the connection."""
-        if self._released:
-            self._on_unobserved_fault(error)
-        elif self.errors.observed:
-            self._dispatcher.post(self._emit_fault, error)
-        else:
-            self.errors.emit(error)  # for watchers, which do not count as subscribers
-            self._on_unobserved_fault(error)
-
-    def _emit_fault(self, error: Exception) -> None:
-        if self.errors.observed:
-            self.errors.deliver(error)
-        else:  # the connection has ended since
-            self._on_unobserved_fault(error)
-
-    def _on_unobserved_fault(self, error: Exception) -> None:
-        if isinstance(error, DecodeError):
-            self._log_decode_error(error)
-        else:
-            logger.error(
-                "an error without a subscriber on conn.errors, %s: %s",
-                self._where(),
-                _detail(error),
-                exc_info=error,
-            )
-        if self.state is State.OPEN:
-            close = closing.for_fault(error)
-            ended = ConnectionClosed(close)
-            ended.__cause__ = error
-            self._fail(ended)
-
-    def _on_encode_error(self, error: EncodeError) -> None:
-        """Report it; without a subscriber to `errors`, only a value of our own closes."""
-        if not error.shared or self.errors.observed:
-            self.report_fault(error)
-            return
-        self.count_dropped("fault")
-        self.errors.emit(error)  # for watchers, which do not count as subscribers
-        shared = (id(error.value), error.pushed_at)
-        if shared not in _LOGGED:  # by another connection that was to send it
-            _LOGGED.add(shared)
-            call_later(self.scheduler, 0, lambda: _LOGGED.discard(shared))
-            logger.error("dropped a message, %s: %s", self._where(), _detail(error), exc_info=error)
-
-    def _log_decode_error(self, error: DecodeError) -> None:
-        """Log in one line, with the traceback at the level DEBUG only: it is the peer's fault."""
-        cause = f" ({type(error.__cause__).__name__})" if error.__cause__ is not None else ""
-        is_open = self.state is State.OPEN
-        outcome = f"closing with {closing.for_fault(error).code}" if is_open else "after the end"
-        logger.warning(
-            "%s, %s: %s%s",
-            outcome,
-            self._where(),
-            one_line(error),
-            cause,
-            exc_info=error if logger.isEnabledFor(logging.DEBUG) else None,
-        )
-
-    def _where(self) -> str:
-        """Return URL, peer and handler for a log."""
-        url, remote = self._address
-        parts = [f"{without_secrets(url)}"]
-        if remote:
-            peer = remote if isinstance(remote, str) else ":".join(map(str, remote[:2]))
-            parts.append(f"peer {peer}")
-        if self.handler is not None:
-            parts.append(f"handler {name_of(self.handler)}")
-        return ", ".join(parts)
-
     # --- DispatcherOwner --------------------------------------------------------------------
 
     def on_interrupt(self, error: BaseException) -> None:
         """End with 1011, unless the connection is closing; the caller re-raises the error."""
         if self.state is State.OPEN:
-            ended = ConnectionClosed(closing.UNEXPECTED)
-            ended.__cause__ = error
-            self._fail(ended)
+            self._fail(closing.UNEXPECTED, error)
         else:
             self.shutdown()
 
@@ -260,7 +180,7 @@ class Session(Generic[In, Out]):
             return send_buffer.offer(opcode, payload, key)
         except EncodeError as exc:
             blame(exc, self.incoming)
-            self._on_encode_error(exc)
+            self.errors.report_encode_error(exc)
             return False
         except BaseException as exc:
             self.on_interrupt(exc)
@@ -280,12 +200,12 @@ class Session(Generic[In, Out]):
             self.count_dropped("closed")
             return False
         if isinstance(encoded, EncodeError):
-            self._on_encode_error(encoded)
+            self.errors.report_encode_error(encoded)
             return False
         try:
             return self.send_buffer.offer(*encoded)
         except EncodeError as exc:
-            self._on_encode_error(exc)
+            self.errors.report_encode_error(exc)
             return False
 
     def try_send(self, value: Any, encoded: Encoded | None = None) -> bool | None:
@@ -296,7 +216,7 @@ class Session(Generic[In, Out]):
             return self.send_buffer.try_send(opcode, payload)
         except EncodeError as exc:
             blame(exc, self.incoming)
-            self._on_encode_error(exc)
+            self.errors.report_encode_error(exc)
             return None
         except BaseException as exc:
             self.on_interrupt(exc)
@@ -315,20 +235,13 @@ class Session(Generic[In, Out]):
         self._transport.wake()
         return True
 
-    def close_with_error(self, error: Exception) -> None:
+    def close_with_error(self, error: Exception) -> bool:
         if self.state is not State.OPEN:
-            # A `ConnectionClosed` is the end itself, which a pipeline passed on.
-            if not isinstance(error, ConnectionClosed):
-                self.report_fault(error)
-            return
+            return False
         close = closing.for_exception(error)
         if close.code == closing.UNEXPECTED.code:
-            logger.error(
-                "the handler or its pipeline failed: closing with 1011, %s",
-                self._where(),
-                exc_info=error,
-            )
-        self.close(close)
+            self.errors.log_failure(error)
+        return self.close(close)
 
     def on_thread_overflow(self, dropped: int) -> None:
         self.count_dropped("overflow", dropped)
@@ -415,7 +328,7 @@ class Session(Generic[In, Out]):
             self._end_as_requested()
             self._finish(linger=True)
         else:
-            self._fail(ConnectionClosed(closing.violation(code)))
+            self._fail(closing.violation(code))
 
     def on_lost(self) -> None:
         """End: TCP is gone."""
@@ -465,7 +378,15 @@ class Session(Generic[In, Out]):
         del self.connection, self.incoming, self.outgoing, self.errors, self.closed
         del self.flow, self.gate, self.send_buffer, self.scheduler, self._deadline
 
-    # --- SendBufferOwner and HeartbeatOwner -------------------------------------------------
+    # --- ErrorStreamOwner, SendBufferOwner and HeartbeatOwner -------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        return self.state is State.OPEN
+
+    def close_after_fault(self, error: Exception) -> None:
+        if self.state is State.OPEN:
+            self._fail(closing.for_fault(error), error)
 
     def count_dropped(self, reason: str, count: int = 1) -> None:
         self._drop_counts[reason] = self._drop_counts.get(reason, 0) + count
@@ -541,10 +462,12 @@ class Session(Generic[In, Out]):
         self._end(close, requested=self._own_close is not None)
         return close
 
-    def _fail(self, error: ConnectionClosed) -> None:
+    def _fail(self, close: Close, cause: BaseException | None = None) -> None:
         """End with an error, and send the close frame."""
-        self._end(error.close, error=error)
-        self._queue_close_frame(error.close)
+        error = ConnectionClosed(close)
+        error.__cause__ = cause
+        self._end(close, error=error)
+        self._queue_close_frame(close)
         self._finish(linger=True)
 
     def _end(
@@ -605,7 +528,7 @@ class Session(Generic[In, Out]):
             try:
                 disposable.dispose()
             except Exception as exc:
-                self.report_fault(exc)
+                self.errors.report(exc)
             except BaseException as exc:
                 self._raise_soon(exc)
 
@@ -630,9 +553,3 @@ class Session(Generic[In, Out]):
         if self.send_buffer.send_lost and self.gate.paused and not self.incoming.end_now():
             self._on_lost()
         return self.send_buffer.send_lost
-
-
-def _detail(error: Exception) -> str:
-    """Return what is wrong, and the line that pushed the value if it is known."""
-    pushed_at = getattr(error, "pushed_at", "")
-    return one_line(error) + (f"; pushed at {pushed_at}" if pushed_at else "")

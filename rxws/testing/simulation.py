@@ -194,13 +194,13 @@ class _Session(Session[Any, Any]):
         self.failure: Exception | None = None
         super().__init__(*args)
 
-    def close_with_error(self, error: Exception) -> None:
+    def close_with_error(self, error: Exception) -> bool:
         self._remember(error)
-        super().close_with_error(error)
+        return super().close_with_error(error)
 
-    def _on_unobserved_fault(self, error: Exception) -> None:
+    def close_after_fault(self, error: Exception) -> None:
         self._remember(error)
-        super()._on_unobserved_fault(error)
+        super().close_after_fault(error)
 
     def _remember(self, error: Exception) -> None:
         if self.state is State.OPEN:

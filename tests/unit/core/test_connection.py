@@ -105,7 +105,7 @@ def test_repr_of_the_streams() -> None:
         virtual.conn.closed,
     ]
     assert [repr(stream).split()[0] for stream in streams] == [
-        "<IncomingStream", "<Outgoing", "<Stream", "<ClosedStream",
+        "<IncomingStream", "<Outgoing", "<ErrorStream", "<ClosedStream",
     ]  # fmt: skip
     subscription = virtual.conn.incoming.subscribe()
     assert repr(virtual.conn.incoming) == "<IncomingStream subscribers=1>"

@@ -279,7 +279,7 @@ def test_all_notifications_of_a_connection_are_queued() -> None:
     def on_next(value: str) -> None:
         order.append(f"{value}(")
         virtual.session.on_writable(False)
-        virtual.session.report_fault(ValueError("x"))
+        virtual.session.errors.report(ValueError("x"))
         virtual.session.on_lost()
         order.append(")")
 
