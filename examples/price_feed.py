@@ -56,7 +56,7 @@ async def watch(url: str, *symbols: str) -> None:
         backoff=rxws.backoff.exponential(first=0.5, cap=5.0),
     )
     feed.status.subscribe(lambda status: logging.info("%r", status))
-    async for tick in rxws.iterate(feed):
+    async for tick in feed:
         print(f"{tick['symbol']:<6}{tick['price']:8.2f}", flush=True)
 
 

@@ -243,7 +243,7 @@ class ConnectCall(Generic[In, Out]):
             self._is_used = True
             raise TypeError(
                 "rxws.connect opens one connection: use rxws.connections for one after the other, "
-                "and rxws.iterate(conn.incoming) for messages"
+                "and 'async for message in conn.incoming' for messages"
             )
 
     async def _open(self) -> Connection[In, Out]:

@@ -12,17 +12,18 @@ from typing import Any, Generic, Self, TypeVar
 from reactivex import Observable
 from reactivex.abc import DisposableBase
 
-from .connection import Pausable
 from .loop_scheduler import LoopScheduler
-from .upstream import MessageSource, Upstreams, collect_upstreams
+from .upstream import MessageSource, Pausable, Upstreams, collect_upstreams
 
-__all__ = ["Iteration", "iterate"]
+__all__ = ["AsyncIterableObservable", "Iteration", "iterate"]
 
 T = TypeVar("T")
 
 
 def iterate(observable: Observable[T]) -> Iteration[T]:
-    """Iterate over an Observable with `async for`.
+    """Iterate over any Observable with `async for`.
+
+    The streams of rxws need no `iterate`: `async for message in conn.incoming` does the same.
 
     While the body of the loop runs, the connection that the values come from is paused, so a slow
     body slows down the peer. This works through any chain of operators. Values of
@@ -43,8 +44,8 @@ def iterate(observable: Observable[T]) -> Iteration[T]:
 
     Examples:
         ```python
-        async for message in rxws.iterate(conn.incoming):
-            await save(message)
+        async for word in rxws.iterate(conn.incoming.pipe(ops.map(str.strip))):
+            await save(word)
         ```
     """
     return Iteration(observable)
@@ -118,6 +119,15 @@ class Iteration(AsyncGenerator[T, None]):
             values.call_soon(values.leave_loop)
         elif values.subscribed:
             values.call_soon(values.close)
+
+
+class AsyncIterableObservable(Observable[T]):
+    """An Observable that `async for` iterates over, as `iterate` does."""
+
+    __slots__ = ()
+
+    def __aiter__(self) -> Iteration[T]:
+        return Iteration(self)
 
 
 class _Item(Generic[T]):

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from reactivex import Observable
 from reactivex.internal import SequenceContainsNoElementsError, noop
 
+from .async_iteration import AsyncIterableObservable
 from .loop_scheduler import LoopScheduler
 from .upstream import MessageSource, Upstreams, collect_upstreams
 
@@ -18,7 +19,7 @@ __all__ = ["AwaitableObservable"]
 T = TypeVar("T")
 
 
-class AwaitableObservable(Observable[T]):
+class AwaitableObservable(AsyncIterableObservable[T]):
     """An Observable whose `await`, and that of all that is derived from it, can be cancelled.
 
     RxPY's `await` loses a message that arrives while the coroutine is being cancelled. This one

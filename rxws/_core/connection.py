@@ -11,7 +11,9 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase, SchedulerBase
 from reactivex.subject import Subject
 
+from .async_iteration import AsyncIterableObservable
 from .close_codes import CLOSE_CODES
+from .upstream import Pausable
 
 if sys.version_info >= (3, 13):  # pragma: no cover # each Python takes one of the two
     from typing import TypeVar
@@ -31,7 +33,6 @@ __all__ = [
     "Handler",
     "HandlerResult",
     "Handshake",
-    "Pausable",
     "Stats",
     "without_secrets",
 ]
@@ -157,14 +158,6 @@ class Stats:
     paused: float = 0.0
 
 
-class Pausable(Protocol):
-    """A source that can be paused: a `Flow`, or whichever connection a `WebSocketSubject` has."""
-
-    def pause(self) -> DisposableBase:
-        """Pause reading until the returned hold is disposed."""
-        ...
-
-
 class Flow(Pausable, Protocol):
     """Flow control of one connection, in both directions. `conn.flow` is one."""
 
@@ -231,7 +224,7 @@ class Connection(Generic[In, Out]):
 
     Args:
         incoming: The received messages. The close code decides whether it completes or fails with
-            `ConnectionClosed`.
+            `ConnectionClosed`. You may also loop over it: `async for message in conn.incoming`.
         outgoing: The messages to send. Push values to it; push a `Close`, complete it or fail it
             to close the connection.
         errors: Exceptions that need not end the connection, such as one raised by a subscriber. If
@@ -250,7 +243,7 @@ class Connection(Generic[In, Out]):
         ```
     """
 
-    incoming: Observable[In]
+    incoming: AsyncIterableObservable[In]
     outgoing: Subject[Out | Close]
     errors: Observable[Exception]
     closed: Observable[Close]

@@ -12,16 +12,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, OnCompleted, OnError, OnNext, SchedulerBase
 from reactivex.disposable import Disposable
 from reactivex.internal import default_error, noop
 
+from .async_iteration import AsyncIterableObservable
 from .cell_context import in_cell_context
-from .connection import Pausable
 from .errors import without_traceback
 from .log import logger
-from .upstream import UpstreamMembers, collectors
+from .upstream import Pausable, UpstreamMembers, collectors
 
 __all__ = [
     "Dispatcher",
@@ -153,7 +152,7 @@ class _Lock:
             return vars(stream).setdefault("lock", threading.RLock())
 
 
-class Stream(Observable[T]):
+class Stream(AsyncIterableObservable[T]):
     """A hot Observable. New subscribers miss earlier values, but never the end.
 
     It calls `fault` with every exception that a subscriber raises.

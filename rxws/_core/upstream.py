@@ -9,10 +9,9 @@ from typing import Any, Protocol
 
 from reactivex.abc import DisposableBase, ObserverBase
 
-from .connection import Pausable
-
 __all__ = [
     "MessageSource",
+    "Pausable",
     "UpstreamMembers",
     "Upstreams",
     "collect_upstreams",
@@ -20,6 +19,14 @@ __all__ = [
     "forget_upstreams",
     "no_upstreams",
 ]
+
+
+class Pausable(Protocol):
+    """A source that can be paused: a `Flow`, or whichever connection a `WebSocketSubject` has."""
+
+    def pause(self) -> DisposableBase:
+        """Pause reading until the returned hold is disposed."""
+        ...
 
 
 class MessageSource(Protocol):

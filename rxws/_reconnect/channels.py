@@ -13,8 +13,9 @@ from typing import Any, Final, Protocol
 from reactivex.abc import ObserverBase
 from reactivex.subject import Subject
 
-from rxws._core.connection import Close, In, Pausable
+from rxws._core.connection import Close, In
 from rxws._core.streams import Dispatcher, EndLimiter, RestartableStream
+from rxws._core.upstream import Pausable
 
 __all__ = ["UNSET", "Channel", "ChannelRegistry", "Finish", "PendingMessage", "pluralize"]
 

@@ -15,9 +15,9 @@ from typing import Any, Protocol
 from reactivex.abc import DisposableBase
 from reactivex.internal import noop
 
-from rxws._core.connection import Close, Connection, Pausable
+from rxws._core.connection import Close, Connection
 from rxws._core.schedulers import call_later
-from rxws._core.upstream import no_upstreams
+from rxws._core.upstream import Pausable, no_upstreams
 from rxws._session.encoding import Encoded
 from rxws._session.flow import FlowControl
 from rxws._session.outgoing import Outgoing

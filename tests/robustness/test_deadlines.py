@@ -106,7 +106,7 @@ async def test_a_paused_peer_stays_connected(serve: Serve) -> None:
     paused: list[float] = []
 
     async def echo_with_pause(conn: AnyConnection) -> None:
-        async for message in rxws.iterate(conn.incoming):
+        async for message in conn.incoming:
             if message == "pause":
                 with conn.flow.pause():
                     await asyncio.sleep(PAUSE)
@@ -241,7 +241,7 @@ async def test_iterate_pauses_while_the_body_is_busy(link: Links) -> None:
     free = asyncio.Event()
 
     async def body() -> None:
-        async for message in rxws.iterate(one.conn.incoming):
+        async for message in one.conn.incoming:
             seen.append(message)
             busy.set()
             await free.wait()

@@ -13,6 +13,7 @@ from typing import Any, assert_type
 
 import aiohttp
 from reactivex import Observable
+from reactivex import operators as ops
 from reactivex.subject import Subject
 from yarl import URL
 
@@ -31,7 +32,7 @@ async def by_async_with() -> None:
     """`async with connect(...)` gives a connection with the codec's types."""
     async with rxws.connect(URL_) as conn:
         assert_type(conn, Connection[str | bytes, str | bytes])
-        assert_type(conn.incoming, Observable[str | bytes])
+        assert_type(conn.incoming.pipe(ops.first()), Observable[str | bytes])
     async with rxws.connect(URL_, codec=rxws.codecs.raw) as conn_of_raw:
         assert_type(conn_of_raw, Connection[str | bytes, str | bytes])
     async with rxws.connect(URL_, codec=rxws.codecs.text) as conn_of_text:
@@ -41,10 +42,15 @@ async def by_async_with() -> None:
         conn_of_text.outgoing.on_next(Close(4001))
         async for message in rxws.iterate(conn_of_text.incoming):
             assert_type(message, str)
+        async for message in conn_of_text.incoming:
+            assert_type(message, str)
+        assert_type([text async for text in conn_of_text.incoming], list[str])
     async with rxws.connect(URL_, codec=rxws.codecs.binary) as conn_of_binary:
         assert_type(conn_of_binary, Connection[bytes, bytes])
     async with rxws.connect(URL_, codec=rxws.codecs.json) as conn_of_json:
         assert_type(conn_of_json, Connection[Any, Any])
+        async for _ in conn_of_json.outgoing:  # type: ignore[attr-defined] # messages go out
+            pass
     async with rxws.connect(URL_, codec=rxws.codecs.typed(Answer)) as conn_of_typed:
         assert_type(conn_of_typed, Connection[Answer, Any])
 

@@ -37,7 +37,7 @@ class Question:
 def plain(conn: Connection) -> None:
     """Without parameters a connection has text and binary messages."""
     assert_type(conn, Connection[str | bytes, str | bytes])
-    assert_type(conn.incoming, Observable[str | bytes])
+    assert_type(conn.incoming.pipe(ops.first()), Observable[str | bytes])
     assert_type(conn.outgoing, Subject[str | bytes | Close])
     assert_type(conn.errors, Observable[Exception])
     assert_type(conn.closed, Observable[Close])
@@ -49,7 +49,7 @@ def plain(conn: Connection) -> None:
 
 def one_parameter(conn: Connection[int]) -> None:
     """The type of outgoing messages has a default."""
-    assert_type(conn.incoming, Observable[int])
+    assert_type(conn.incoming.pipe(ops.first()), Observable[int])
     assert_type(conn.outgoing, Subject[str | bytes | Close])
 
 

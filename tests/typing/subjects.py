@@ -23,6 +23,14 @@ def of_an_address() -> None:
     assert_type(text.channel("+", None, str.upper, key="A"), Channel[str])
 
 
+async def in_loops(feed: rxws.WebSocketSubject[str, str], channel: Channel[int]) -> None:
+    """`async for` yields messages of the codec's type."""
+    async for message in feed:
+        assert_type(message, str)
+    async for number in channel:
+        assert_type(number, int)
+
+
 def of_connections(connections: "Observable[rxws.Connection[int, Any]]") -> None:
     """A subject of an Observable has the types of its connections."""
     assert_type(rxws.WebSocketSubject(connections), rxws.WebSocketSubject[int, Any])

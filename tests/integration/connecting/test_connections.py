@@ -500,7 +500,7 @@ async def ask_first(connection: AnyConnection) -> None:
 
 async def ask_iterate(connection: AnyConnection) -> None:
     with suppress(rxws.ConnectionClosed):
-        async for _ in rxws.iterate(connection.incoming):
+        async for _ in connection.incoming:
             pass
 
 

@@ -49,7 +49,7 @@ def test_with_instead_of_async_with() -> None:
         call: Any = rxws.connect(URL)
         with pytest.raises(TypeError, match="'async with' instead of 'with'"), call:
             pass
-        with pytest.raises(TypeError, match=r"rxws\.connections .* rxws\.iterate"):
+        with pytest.raises(TypeError, match=r"rxws\.connections .* 'async for message in"):
             aiter(call)
         del call
         gc.collect()

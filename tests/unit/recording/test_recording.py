@@ -136,13 +136,8 @@ def test_stop_ends_the_recording_only() -> None:
 
 def test_another_connection_is_refused() -> None:
     """A connection that rxws did not open raises `TypeError` and points to `tap`."""
-    conn: Any = rxws.Connection(
-        rx.never(),
-        Subject(),
-        rx.never(),
-        rx.never(),
-        *[None] * 3,  # type: ignore[arg-type] # unused
-    )
+    unused: list[Any] = [None] * 4
+    conn: Any = rxws.Connection(unused[0], Subject(), rx.never(), rx.never(), *unused[1:])
     with pytest.raises(TypeError, match=r"record it with tap\(\)"):
         Recording.of(conn)
 

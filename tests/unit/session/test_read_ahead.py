@@ -440,7 +440,8 @@ def test_a_listener_may_discard() -> None:
 
 def test_a_listener_discards_nothing_of_another_stream() -> None:
     """`listener("discard", outgoing)` leaves an `incoming` that is no connection's alone."""
-    conn = dataclasses.replace(VirtualSession().conn, incoming=Subject())
+    incoming: Any = Subject()
+    conn = dataclasses.replace(VirtualSession().conn, incoming=incoming)
     outgoing: Subject[str] = Subject()
     assert listener("discard", outgoing)(conn) is outgoing
 

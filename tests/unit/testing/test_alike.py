@@ -58,7 +58,7 @@ async def composed(conn: AnyConnection) -> Any:
 
 
 async def iterated(conn: AnyConnection) -> None:
-    async for message in rxws.iterate(conn.incoming):
+    async for message in conn.incoming:
         conn.outgoing.on_next(message * 2)
         if message == "end":
             conn.outgoing.on_next(Close(4002))

@@ -281,7 +281,7 @@ async def test_a_handler_s_coroutine_runs_and_is_cancelled_at_the_end() -> None:
 
     async def handler(conn: AnyConnection) -> None:
         try:
-            async for message in rxws.iterate(conn.incoming):
+            async for message in conn.incoming:
                 conn.outgoing.on_next(message)
                 await asyncio.sleep(3600)
         finally:

@@ -374,7 +374,7 @@ async def await_sleep_zero(conn: AnyConnection) -> None:
 
 
 async def await_iterate(conn: AnyConnection) -> None:
-    async for message in rxws.iterate(conn.incoming):
+    async for message in conn.incoming:
         conn.outgoing.on_next(message)
 
 
