@@ -133,11 +133,12 @@ class AsyncIterableObservable(Observable[T]):
 class _Item(Generic[T]):
     """A value, and the message that it was made from, if that is known."""
 
-    __slots__ = ("message", "value")
+    __slots__ = ("is_first", "message", "value")
 
     def __init__(self, value: T) -> None:
         self.value = value
         self.message: tuple[MessageSource, Any] | None = None
+        self.is_first = False  # of the values of the message
 
 
 class _Values(Upstreams, Generic[T]):
@@ -145,9 +146,8 @@ class _Values(Upstreams, Generic[T]):
 
     __slots__ = (
         "_closed",
-        "_delivering",
+        "_delivered",
         "_end",
-        "_fresh",
         "_idle",
         "_items",
         "_loop",
@@ -166,8 +166,7 @@ class _Values(Upstreams, Generic[T]):
         self.loops = 0  # `async for` loops that have not been left
         self._idle = False  # whether all loops have been left, and nothing was requested since
         self._items: deque[_Item[T]] = deque()
-        self._delivering = False
-        self._fresh: _Item[T] | None = None  # the first of the message that is being delivered
+        self._delivered: list[_Item[T]] | None = None  # of the message that is being delivered
         self._end: tuple[Exception | None] | None = None
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -231,8 +230,8 @@ class _Values(Upstreams, Generic[T]):
     def _on_next(self, value: T) -> None:
         item = _Item(value)
         self._items.append(item)
-        if self._delivering and self._fresh is None:
-            self._fresh = item
+        if self._delivered is not None:
+            self._delivered.append(item)
         self.pause()
         self._wake()
 
@@ -258,13 +257,14 @@ class _Values(Upstreams, Generic[T]):
             self.call_soon(self._suspend_if_idle)
 
     def begin_delivery(self) -> None:
-        self._delivering = True
+        self._delivered = []
 
     def end_delivery(self, source: MessageSource, data: Any) -> None:
-        self._delivering = False
-        fresh, self._fresh = self._fresh, None
-        if fresh is not None:
-            fresh.message = source, data
+        items, self._delivered = self._delivered or [], None
+        message = source, data
+        for item in items:
+            item.message = message
+            item.is_first = item is items[0]
 
     # --- ends -----------------------------------------------------------------------------------
 
@@ -292,12 +292,19 @@ class _Values(Upstreams, Generic[T]):
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
             subscription.dispose()
-        for item in list(reversed(self._items)):
-            if item.message is not None:
-                source, data = item.message
-                source.put_back(data)
-                self._items.remove(item)
+        self._put_back()
         self.resume()
+
+    def _put_back(self) -> None:
+        """Put back the messages of which no value was taken, and drop their values."""
+        untouched: list[tuple[MessageSource, Any]] = []
+        for item in list(self._items):  # a copy, as other threads may append
+            if item.is_first and item.message is not None:
+                untouched.append(item.message)
+            if untouched and item.message is untouched[-1]:
+                self._items.remove(item)
+        for source, data in reversed(untouched):
+            source.put_back(data)
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Call back on the event loop, unless it is closed: the garbage collector may be running.

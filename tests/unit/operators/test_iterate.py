@@ -344,6 +344,38 @@ async def test_a_message_that_a_cancelled_loop_did_not_get_is_kept() -> None:
         assert virtual.dropped == {}
 
 
+@pytest.mark.parametrize("taken", [0, 1])
+async def test_a_message_of_several_values_is_kept_whole(taken: int) -> None:
+    """A message is kept only if none of its values was taken; then none of them comes twice."""
+    virtual = VirtualSession()
+    now = ImmediateScheduler()
+    chain = virtual.conn.incoming.pipe(
+        ops.flat_map(lambda text: rx.from_iterable(text.split(), scheduler=now))
+    )
+    values = iterate(chain)
+    got: list[str] = []
+
+    async def loop() -> None:
+        async for value in values:
+            got.append(value)
+            return
+
+    task = asyncio.ensure_future(loop())
+    await asyncio.sleep(0)
+    virtual.peer.message("a1 a2")
+    if not taken:
+        task.cancel()
+    await asyncio.wait([task])
+    await asyncio.sleep(0)
+    virtual.peer.message("b1")
+    while len(got) < 3:
+        waiting = await request_next(values)
+        virtual.settle()
+        got.append(await waiting)
+    assert got == ["a1", "a2", "b1"]
+    await values.aclose()
+
+
 async def test_a_kept_message_waits_for_a_subscriber_when_the_connection_has_ended() -> None:
     """If the connection ends meanwhile, a later subscriber gets the message, then the end."""
     virtual = VirtualSession()
