@@ -31,8 +31,8 @@ class FlowControl:
         "_deferred",
         "_dispatcher",
         "_fault",
-        "_home",
         "_latency",
+        "_location",
         "_scheduler",
         "_transport",
         "_writable",
@@ -59,7 +59,7 @@ class FlowControl:
         self._fault = fault
         self.gate = gate
         self.send_buffer = send_buffer
-        self._home = transport.locate()
+        self._location = transport.locate()
         self._deferred = 0  # `Transport.deferred` when `_is_behind` was last called
         # These three are made when they are first needed.
         self.keep_alive = _NO_KEEP_ALIVE
@@ -79,7 +79,9 @@ class FlowControl:
 
     def _release(self, hold: object) -> None:
         owner = self._dispatcher.owner
-        if self._transport.locate() == self._home or (owner is not None and owner.may_run_here()):
+        if self._transport.locate() == self._location or (
+            owner is not None and owner.may_run_here()
+        ):
             self.gate.release(hold)
         else:
             self._transport.call_soon_threadsafe(lambda: self._release(hold))

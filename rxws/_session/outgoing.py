@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from reactivex.abc import DisposableBase, ObserverBase
@@ -166,8 +167,8 @@ class Outgoing(Stream[T], Subject[T]):
 
     __slots__ = (
         "_bound",
-        "_home",
         "_locate",
+        "_location",
         "_policy",
         "_sink",
         "_thread_calls",
@@ -196,7 +197,7 @@ class Outgoing(Stream[T], Subject[T]):
         self._bound = bound
         self._policy: Overflow = policy
         self._locate = transport.locate
-        self._home = transport.locate()
+        self._location = transport.locate()
         self._thread_calls: _ThreadCalls | None = None  # None while there are none
 
     @property
@@ -247,19 +248,14 @@ class Outgoing(Stream[T], Subject[T]):
 
     def push(self, value: T) -> None:
         """Do as `on_next`, but report a `Close` that must not be sent instead of raising."""
-        if self._locate() == self._home and not isinstance(value, Close):
+        if self._locate() == self._location and not isinstance(value, Close):
             # Send first, then emit: a subscriber may send, and its message comes second.
             if self._sink.send(value) and self._all_observers:
                 self.emit(value)
         elif not isinstance(value, Close):
             self._push_from_thread(value)
         else:
-            try:
-                check_sendable(value)
-            except ValueError as exc:
-                self._fault(exc)
-            else:
-                self._close(value)
+            self._end_on_session_thread(self._close, value)
 
     def _push_from_thread(self, value: T) -> None:
         """Push on the session's thread; the caller may change the value meanwhile."""
@@ -311,17 +307,11 @@ class Outgoing(Stream[T], Subject[T]):
 
     def on_error(self, error: Exception) -> None:
         """Close with 1011, or with the code of a `ConnectionClosed`."""
-        if self._locate() == self._home:
-            self._fail(error)
-        else:
-            self._call_on_session_thread(lambda: self._fail(error))
+        self._end_on_session_thread(self._fail, error)
 
     def on_completed(self) -> None:
         """Close with 1000 after all messages."""
-        if self._locate() == self._home:
-            self._complete()
-        else:
-            self._call_on_session_thread(self._complete)
+        self._end_on_session_thread(self._complete)
 
     def dispose(self) -> None:
         """Complete."""
@@ -338,13 +328,19 @@ class Outgoing(Stream[T], Subject[T]):
         super().drop_traceback()
         self.exception = self._error
 
-    def _close(self, close: Any) -> None:
-        if self._locate() == self._home:
-            self._close_here(close)
+    def _end_on_session_thread(self, end: Callable[..., None], *args: Any) -> None:
+        """Call `end` on the session's thread: now, or after all calls from other threads."""
+        if self._locate() == self._location:
+            end(*args)
         else:
-            self._call_on_session_thread(lambda: self._close_here(close))
+            self._call_on_session_thread(partial(end, *args))
 
-    def _close_here(self, close: Any) -> None:
+    def _close(self, close: Any) -> None:
+        try:
+            check_sendable(close)
+        except ValueError as exc:
+            self._fault(exc)
+            return
         if self._sink.close(close):
             self.emit(close)
         self.stop()
@@ -387,7 +383,15 @@ class Outgoing(Stream[T], Subject[T]):
         with _LOCK:
             waiting, self._thread_calls = self._thread_calls, None
         assert waiting is not None
-        for run, _ in waiting.calls:
-            run()
+        self._run_calls(waiting)
+
+    def _run_calls(self, waiting: _ThreadCalls) -> None:
+        try:
+            while waiting.calls:
+                run, _ = waiting.calls.popleft()
+                run()
+        except BaseException:  # has ended the connection: the other messages are only counted
+            self._run_calls(waiting)
+            raise
         if waiting.dropped:
             self._sink.on_thread_overflow(waiting.dropped)

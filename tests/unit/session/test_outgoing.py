@@ -153,6 +153,22 @@ def test_an_unsendable_close_raises_in_the_caller(code: int) -> None:
     assert virtual.messages == ["still open"]
 
 
+def test_an_unsendable_close_of_a_pipeline_is_a_fault_on_the_sessions_thread() -> None:
+    """If a thread emits such a `Close` in a pipeline, `errors` gets it on the session's thread."""
+    source: Subject[Close] = Subject()
+    virtual = VirtualSession(lambda _: source)
+    seen: list[tuple[int, Exception]] = []
+    virtual.conn.errors.subscribe(lambda error: seen.append((threading.get_ident(), error)))
+    in_thread((source.on_next, Close(1006)))
+    assert seen == []
+    virtual.settle()
+    [(thread, error)] = seen
+    assert thread == threading.get_ident()
+    assert str(error).startswith("close code 1006 must not be sent")
+    virtual.conn.outgoing.on_next("still open")
+    assert virtual.messages == ["still open"]
+
+
 @pytest.mark.parametrize(
     "end",
     [
@@ -243,6 +259,22 @@ def test_an_error_from_another_thread_ends_the_connection() -> None:
     in_thread((virtual.conn.outgoing.on_error, ConnectionClosed(Close(4003, "no"))))
     virtual.settle()
     assert virtual.close_frame.code == 4003
+
+
+@pytest.mark.promise("counted")
+def test_messages_from_a_thread_are_counted_after_a_base_exception() -> None:
+    """If a subscriber raises a `BaseException`, the thread's other messages are counted."""
+    virtual = VirtualSession(max_buffer=1024, overflow="drop_newest")
+
+    def interrupt(_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    virtual.conn.outgoing.subscribe(interrupt)
+    in_thread(*[(virtual.conn.outgoing.on_next, "x" * 128)] * 6)
+    with pytest.raises(KeyboardInterrupt):
+        virtual.settle()
+    assert virtual.stats.sent_messages == 1
+    assert virtual.dropped == {"closed": 3, "overflow": 2}
 
 
 def test_messages_from_threads_are_bounded() -> None:
