@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from reactivex.abc import ObserverBase, SchedulerBase
 
@@ -28,6 +29,20 @@ T = TypeVar("T")
 _YIELD_AFTER = 0.01
 
 
+class _Unobserved(enum.Enum):
+    """What happens to messages while nobody subscribes."""
+
+    KEPT = enum.auto()
+    """They wait for a subscriber."""
+    DROPPED = enum.auto()
+    """They are dropped until somebody subscribes."""
+    ALWAYS_DROPPED = enum.auto()
+    """They are dropped, also after a subscriber has left again."""
+
+
+_KEPT = _Unobserved.KEPT  # a global name is faster to look up than a member of an enum
+
+
 class IncomingStream(AwaitableObservable[T], PausableStream[T]):
     """The `incoming` of a connection.
 
@@ -38,16 +53,17 @@ class IncomingStream(AwaitableObservable[T], PausableStream[T]):
     __slots__ = (
         "_ahead",
         "_decode",
-        "_discarding",
-        "_discards",
         "_hold_timeout",
         "_limit",
         "_scheduler",
+        "_unobserved",
         "close",
         "flow",
     )
 
-    end_awaited = 0  # how many await `closed`
+    end_awaited = (
+        0  # how many coroutines await `closed`; in __dict__, as most connections have none
+    )
 
     def __init__(
         self,
@@ -64,8 +80,7 @@ class IncomingStream(AwaitableObservable[T], PausableStream[T]):
         self._hold_timeout = options.hold_timeout
         self._limit = options.high_water
         self._ahead: ReadAhead | None = None  # None while nothing waits
-        self._discards = options.incoming == "discard"  # instead of keeping messages, ever
-        self._discarding = self._discards
+        self._unobserved = _KEPT if options.incoming == "hold" else _Unobserved.ALWAYS_DROPPED
         self.close: Close | None = None  # how the connection ended
 
     def receive(self, data: str | bytes, size: int) -> None:
@@ -139,15 +154,16 @@ class IncomingStream(AwaitableObservable[T], PausableStream[T]):
 
     def discard_always(self) -> None:
         """Drop messages whenever there is no subscriber, and never keep them."""
-        self._discards = True
-        self.discard_from_now()
+        self._unobserved = _Unobserved.ALWAYS_DROPPED
+        self.flush()
 
-    def discard_from_now(self) -> None:
-        """Drop messages without a subscriber from now on, instead of keeping them."""
-        self._discarding = True
+    def discard_until_subscribed(self) -> None:
+        """Drop the kept messages, and further ones until somebody subscribes."""
+        if self._unobserved is _KEPT:
+            self._unobserved = _Unobserved.DROPPED
         if self.close is None:
             self.flush()
-        else:
+        else:  # the caller may free the connection now
             self._dispatcher.post(self._flush)
 
     # --- the end ----------------------------------------------------------------------------
@@ -160,13 +176,11 @@ class IncomingStream(AwaitableObservable[T], PausableStream[T]):
         the loop later, and the messages and the end of the stream wait for a later subscriber.
         """
         gate = self.flow.gate
-        if gate.open_for_good or (self._discarding and not self._observers):
+        if gate.open_for_good or self._drops:
             return False
-        ahead = self._ahead
-        if ahead is None:
-            if not (gate.holds if self._observers else gate.held_by_user):
-                return False
-            ahead = self._ahead = ReadAhead(self._limit)
+        if self._ahead is None and not (gate.holds if self._observers else gate.held_by_user):
+            return False
+        ahead = self._read_ahead()
         if ahead.end is None:  # what ended the connection first is how it ended
             ahead.end = end
             gate.pause()
@@ -207,23 +221,28 @@ class IncomingStream(AwaitableObservable[T], PausableStream[T]):
             self._finish(error)
         else:
             ahead.terminal = (error,)
-            try:
-                self._flush()
-            except BaseException as exc:  # raised later, as the caller has more to end
-                self.flow.call_soon(partial(_raise, exc))
+            self._flush()
 
     # --- keeping messages -------------------------------------------------------------------
+
+    @property
+    def _drops(self) -> bool:
+        """Whether messages that cannot be delivered now are dropped."""
+        return not self._observers and self._unobserved is not _KEPT
+
+    def _read_ahead(self) -> ReadAhead:
+        if self._ahead is None:
+            self._ahead = ReadAhead(self._limit)
+        return self._ahead
 
     def _arrive(self, data: str | bytes, size: int) -> None:
         gate = self.flow.gate
         if self._observers and self._ahead is None and not gate.holds:
             self._deliver(data)
-        elif self._discarding and not self._observers:
+        elif self._drops:
             self.flow.count_dropped("unobserved")
         else:
-            ahead = self._ahead
-            if ahead is None:
-                ahead = self._ahead = ReadAhead(self._limit)
+            ahead = self._read_ahead()
             ahead.put(data, size)
             gate.hold(UNDELIVERED)
             if ahead.full:
@@ -251,11 +270,10 @@ class IncomingStream(AwaitableObservable[T], PausableStream[T]):
             self.flush()
             raise
         delivered = before - ahead.count
-        if ahead.count and self._discarding and not self._observers:
+        if ahead.count and self._drops:
             self.flow.count_dropped("unobserved", ahead.clear())
-        if ahead.count:
-            self._start_hold_timer(ahead)
-        else:
+        self._start_hold_timer(ahead)
+        if not ahead.count:
             ahead.stop_hold_timer()
             if ahead.terminal is not None:
                 if delivered and not self._observers:
@@ -282,7 +300,8 @@ class IncomingStream(AwaitableObservable[T], PausableStream[T]):
         until = seconds() + _YIELD_AFTER
         while ahead.count and self._observers and not gate.held_besides(UNDELIVERED):
             self._deliver(ahead.pop())
-            if self.close is None and seconds() > until:
+            # At a shutdown, the loop may have no further turn.
+            if (self.close is None or self._unobserved is _KEPT) and seconds() > until:
                 self.flush()
                 return
 
@@ -290,7 +309,7 @@ class IncomingStream(AwaitableObservable[T], PausableStream[T]):
         gate = self.flow.gate
         if self._observers:
             return not ahead.count and not gate.held_besides(UNDELIVERED)
-        return not gate.held_by_user
+        return self._drops or not gate.held_by_user
 
     def _end_stream(self, ahead: ReadAhead, error: Exception | None) -> None:
         self._ahead = None
@@ -316,9 +335,7 @@ class IncomingStream(AwaitableObservable[T], PausableStream[T]):
         if self._ended:
             self.flow.count_dropped("unobserved")
             return
-        ahead = self._ahead
-        if ahead is None:
-            ahead = self._ahead = ReadAhead(self._limit)
+        ahead = self._read_ahead()
         ahead.put_first(data, size(data))
         self.flow.gate.hold(UNDELIVERED)
         self._start_hold_timer(ahead)
@@ -330,7 +347,8 @@ class IncomingStream(AwaitableObservable[T], PausableStream[T]):
 
     def _on_subscribe(self, observer: ObserverBase[T]) -> None:
         super()._on_subscribe(observer)
-        self._discarding = self._discards or (self.flow.gate.open_for_good and self.close is None)
+        if self._unobserved is _Unobserved.DROPPED:
+            self._unobserved = _KEPT
         ahead = self._ahead
         if ahead is not None:
             ahead.stop_timers()  # also if delivery is due in this turn: others may subscribe in it
@@ -340,7 +358,7 @@ class IncomingStream(AwaitableObservable[T], PausableStream[T]):
         """See `Stream.remove`; kept messages wait for a subscriber again."""
         super().remove(observer)
         ahead = self._ahead
-        if ahead is not None and ahead.count:
+        if ahead is not None:
             self._start_hold_timer(ahead)
             if ahead.end is not None:
                 self.flush()
@@ -372,14 +390,10 @@ class IncomingStream(AwaitableObservable[T], PausableStream[T]):
             "from now on; call conn.incoming.subscribe() if you don't need them",
             self._hold_timeout,
         )
-        self.discard_from_now()
+        self.discard_until_subscribed()
 
     def _start_hold_timer(self, ahead: ReadAhead) -> None:
-        if not self._observers and ahead.hold_timer is None:
+        if ahead.count and not self._observers and ahead.hold_timer is None:
             ahead.hold_timer = call_later(
                 self._scheduler, self._hold_timeout, lambda: self._on_timeout(ahead)
             )
-
-
-def _raise(error: BaseException) -> NoReturn:
-    raise error

@@ -228,7 +228,7 @@ class Session(Generic[In, Out]):
         self.state = State.DRAINING
         self._own_close = Close(close.code, close.reason)
         self.gate.open_permanently()
-        self.incoming.discard_from_now()
+        self.incoming.discard_always()
         # The time limit of all queued messages together; `take` starts the one of the answer.
         self._deadline.set(self._options.send_timeout, self.on_send_timeout)
         self._queue_close_frame(self._own_close)
@@ -453,8 +453,8 @@ class Session(Generic[In, Out]):
     def stop_waiting(self) -> None:
         """End now if the peer has ended the connection; drop messages without a subscriber."""
         if not self._released:
+            self.incoming.discard_until_subscribed()
             self.incoming.end_now()
-            self.incoming.discard_from_now()
 
     def _end_as_requested(self) -> Close:
         """End with the `Close` that the handler sent, or else with 1001."""

@@ -283,6 +283,21 @@ def test_the_end_waits_until_the_last_subscriber_leaves() -> None:
     assert seen.values == []
 
 
+def test_an_end_without_messages_waits_for_no_subscriber_that_left() -> None:
+    """If the last subscriber leaves while the peer is slow, an end without messages is reported."""
+    virtual = VirtualSession(high_water=200, send_timeout=1000.0)
+    seen = virtual.watch(virtual.conn.incoming)
+    closed = virtual.watch(virtual.conn.closed)
+    virtual.peer.stop()
+    virtual.conn.outgoing.on_next("x" * 300)
+    virtual.peer.close(4001)
+    virtual.run(5)
+    assert closed.values == []
+    seen.subscription.dispose()
+    virtual.run(1)
+    assert closed.times == [5]
+
+
 def test_a_send_into_a_lost_connection_ends_the_wait() -> None:
     """A send that fails reveals a loss during a pause: the messages come first, then the end."""
     virtual = VirtualSession(watch=True)
@@ -426,6 +441,23 @@ def test_a_subscriber_gets_messages_despite_discard() -> None:
     assert virtual.dropped == {"unobserved": 2}
 
 
+@pytest.mark.parametrize("waiting", [0, 2])
+def test_with_discard_the_end_does_not_wait_for_a_subscriber_that_left(waiting: int) -> None:
+    """With `incoming="discard"` an end that waited is seen when the last subscriber leaves."""
+    virtual = VirtualSession(incoming="discard")
+    seen = virtual.watch(virtual.conn.incoming)
+    closed = virtual.watch(virtual.conn.closed)
+    virtual.conn.flow.pause()
+    virtual.peer.message(*"ab"[:waiting])
+    virtual.peer.close(4001)
+    virtual.run(5)
+    assert closed.values == []
+    seen.subscription.dispose()
+    virtual.settle()
+    assert closed.times == [5]
+    assert virtual.stats.dropped == ({"unobserved": waiting} if waiting else {})
+
+
 def test_a_listener_may_discard() -> None:
     """`listener("discard", outgoing)` only sends."""
     outgoing: Subject[str] = Subject()
@@ -553,10 +585,15 @@ def test_a_warning_that_proved_needless_may_come_later(
 
 
 @pytest.mark.promise("turns")
-def test_slow_delivery_of_waiting_messages_leaves_turns_to_the_loop() -> None:
+@pytest.mark.parametrize("ended", [False, True])
+def test_slow_delivery_of_waiting_messages_leaves_turns_to_the_loop(ended: bool) -> None:
     """If subscribers are slow to take waiting messages, the loop gets a turn every 10 ms."""
     virtual = VirtualSession()
     virtual.peer.message(*"abcdefgh")
+    if ended:
+        virtual.peer.close(1000)
+        virtual.settle()
+        assert virtual.watch(virtual.conn.closed).values == [Close(1000)]
     seen: list[str] = []
 
     def take(message: str) -> None:
@@ -568,6 +605,24 @@ def test_slow_delivery_of_waiting_messages_leaves_turns_to_the_loop() -> None:
         virtual.clock.turn()
         assert len(seen) == count
     assert seen == list("abcdefgh")
+
+
+def test_a_shutdown_delivers_all_waiting_messages_at_once() -> None:
+    """At a shutdown a slow subscriber gets all messages now, as the loop may not run again."""
+    virtual = VirtualSession()
+    seen: list[str] = []
+
+    def take(message: str) -> None:
+        seen.append(message)
+        virtual.clock.sleep(0.004)
+
+    virtual.conn.incoming.subscribe(take)
+    virtual.conn.flow.pause()
+    virtual.peer.message(*"abcdefgh")
+    virtual.peer.close(1000)
+    virtual.session.shutdown()
+    assert seen == list("abcdefgh")
+    assert virtual.session.over
 
 
 def test_a_base_exception_ends_the_delivery() -> None:
