@@ -10,6 +10,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from reactivex.abc import DisposableBase, ObserverBase, OnCompleted, OnError, OnNext, SchedulerBase
@@ -243,14 +244,20 @@ class Stream(AsyncIterableObservable[T]):
         # Set these first: another thread that subscribes meanwhile then either adds its observer
         # before `detach_all`, or sees that the stream has ended.
         self._error, self._ended = error, True
+        self._notify_ends(self.detach_all(), error)
+
+    def _notify_ends(self, observers: tuple[ObserverBase[T], ...], error: Exception | None) -> bool:
+        """Complete or fail observers, and return whether one raised `error` itself."""
+        raised = False
         interrupt: BaseException | None = None
-        for observer in self.detach_all():
+        for observer in observers:
             try:
-                self._notify_end(observer, error)
+                raised |= self._notify_end(observer, error)
             except BaseException as exc:
                 interrupt = interrupt or exc
         if interrupt is not None:
             raise interrupt
+        return raised
 
     def _notify_end(self, observer: ObserverBase[T], error: Exception | None) -> bool:
         """Complete or fail an observer, and return whether it raised `error` itself.
@@ -511,18 +518,4 @@ class RestartableStream(PausableStream[T]):
         The two steps are separate because an observer may subscribe again when notified. The
         function returns whether an observer raised the error that it got (see `_notify_end`).
         """
-        observers = self.detach_all()
-
-        def finish(error: Exception | None) -> bool:
-            raised = False
-            interrupt: BaseException | None = None
-            for observer in observers:
-                try:
-                    raised |= self._notify_end(observer, error)
-                except BaseException as exc:
-                    interrupt = interrupt or exc
-            if interrupt is not None:
-                raise interrupt
-            return raised
-
-        return finish
+        return partial(self._notify_ends, self.detach_all())

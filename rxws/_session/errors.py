@@ -83,7 +83,7 @@ class ErrorStream(Stream[Exception]):
     def _emit_or_log(self, error: Exception) -> None:
         if self._observers:
             self.deliver(error)
-        else:  # the connection has ended since
+        else:  # they have left, or the connection has ended since
             self._on_fault(error)
 
     def _on_fault(self, error: Exception) -> None:

@@ -370,17 +370,16 @@ class IncomingStream(AwaitableObservable[T], PausableStream[T]):
         ahead = self._ahead
         if ahead is not None and ahead.count and not self._observers and not ahead.warned:
             ahead.warned = True
-            call_later(self._scheduler, 0, self._warn)
+            call_later(self._scheduler, 0, lambda: self._warn(ahead))
 
-    def _warn(self) -> None:
-        ahead = self._ahead
-        if ahead is not None and ahead.count and not self._observers:
+    def _warn(self, ahead: ReadAhead) -> None:
+        if ahead.count and not self._observers:
             logger.warning(
                 "conn.closed is awaited or observed, but received messages wait for a subscriber "
                 "of conn.incoming: subscribe to it, or call conn.incoming.subscribe() if you "
                 "don't need them"
             )
-        elif ahead is not None:  # it may be needed later
+        else:  # it may be needed later
             ahead.warned = False
 
     def _on_timeout(self, ahead: ReadAhead) -> None:

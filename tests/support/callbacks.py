@@ -9,7 +9,7 @@ from typing import NoReturn
 import pytest
 
 
-def raising(kind: type[Exception], *args: object) -> Callable[..., NoReturn]:
+def raising(kind: type[BaseException], *args: object) -> Callable[..., NoReturn]:
     """Return a callback that raises a new `kind(*args)` at each call."""
 
     def fail(*_: object) -> NoReturn:

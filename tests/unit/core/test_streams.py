@@ -193,6 +193,39 @@ def test_a_keyboard_interrupt_passes_through() -> None:
     assert (seen.notifications, recorded.faults) == ([2], [])
 
 
+def test_all_observers_get_an_end_that_one_of_them_interrupts() -> None:
+    """A KeyboardInterrupt at the end of a restartable stream is raised after all got the end."""
+    stream: RestartableStream[int] = RestartableStream(Dispatcher(), raise_error, lambda: None)
+    stream.subscribe(on_completed=raising(KeyboardInterrupt))
+    seen = Subscriber(stream)
+    finish = stream.finish_subscribers()
+    with pytest.raises(KeyboardInterrupt):
+        finish(None)
+    assert seen.ends == [None]
+
+
+def test_a_signal_handler_may_subscribe_while_a_subscription_ends() -> None:
+    """A subscription that a signal handler makes while another one is disposed is kept."""
+    recorded = FaultRecordingStream()
+    first = Subscriber(recorded.stream)
+    made: list[Subscriber[Any]] = []
+
+    class Interrupted(tuple[Any, ...]):
+        """Calls a signal handler when it is iterated over."""
+
+        __slots__ = ()
+
+        def __iter__(self) -> Any:
+            recorded.stream._observers = tuple(super().__iter__())
+            made.append(Subscriber(recorded.stream))
+            return super().__iter__()
+
+    recorded.stream._observers = Interrupted(recorded.stream._observers)
+    first.subscription.dispose()
+    recorded.stream.emit(1)
+    assert [seen.values for seen in (first, *made)] == [[], [1]]
+
+
 def test_the_order_is_kept_after_a_keyboard_interrupt() -> None:
     """After a KeyboardInterrupt queued notifications are delivered first."""
     recorded = FaultRecordingStream()

@@ -349,10 +349,11 @@ async def test_a_message_of_several_values_is_kept_whole(taken: int) -> None:
     """A message is kept only if none of its values was taken; then none of them comes twice."""
     virtual = VirtualSession()
     now = ImmediateScheduler()
-    chain = virtual.conn.incoming.pipe(
-        ops.flat_map(lambda text: rx.from_iterable(text.split(), scheduler=now))
-    )
-    values = iterate(chain)
+
+    def split(text: str) -> rx.Observable[str]:
+        return rx.from_iterable(text.split(), now)
+
+    values = iterate(virtual.conn.incoming.pipe(ops.map(split), ops.merge_all()))
     got: list[str] = []
 
     async def loop() -> None:

@@ -666,6 +666,25 @@ def test_a_message_that_is_put_back_after_the_end_is_counted() -> None:
     assert virtual.dropped == {"unobserved": 1}
 
 
+def test_the_last_message_may_be_put_back_in_the_turn_of_its_delivery() -> None:
+    """If nobody is left after the last message, `incoming` ends a turn later: it may come back."""
+    virtual = VirtualSession()
+    virtual.peer.message("a")
+    virtual.peer.close(1000)
+    virtual.settle()
+    first = virtual.watch(virtual.conn.incoming.pipe(ops.take(1)))
+    virtual.clock.turn()
+    assert first.values == ["a"]
+    assert not virtual.session.over
+    virtual.session.incoming.put_back("a")  # as a cancelled coroutine does
+    virtual.settle()
+    later = virtual.watch(virtual.conn.incoming)
+    virtual.settle()
+    assert (later.values, later.ends) == (["a"], [None])
+    assert virtual.session.over
+    assert virtual.dropped == {}
+
+
 def test_a_base_exception_at_the_end_goes_on_after_it() -> None:
     """A KeyboardInterrupt in a subscriber at the end is raised after all streams have ended."""
     virtual = VirtualSession()

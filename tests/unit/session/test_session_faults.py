@@ -9,7 +9,7 @@ import pytest
 from reactivex import operators as ops
 from reactivex.disposable import Disposable
 
-from rxws import Close, ConnectionClosed, DecodeError, EncodeError, codecs
+from rxws import Close, ConnectionClosed, DecodeError, EncodeError, closing, codecs
 from rxws._session.session import State
 from support.callbacks import one_error, raising
 from support.virtual.session import VirtualSession
@@ -269,6 +269,17 @@ def test_a_subscriber_of_errors_may_unsubscribe_after_the_first() -> None:
     virtual.peer.message("a")
     assert len(errors.values) == 1
     assert virtual.closed.values == []
+
+
+def test_an_error_closes_if_the_subscriber_of_errors_leaves_before_it_gets_it() -> None:
+    """An error counts as unobserved if its only subscriber leaves before the delivery."""
+    virtual = VirtualSession(watch=True)
+    errors = virtual.watch(virtual.conn.errors)
+    virtual.conn.incoming.subscribe(raise_error)
+    virtual.conn.incoming.subscribe(lambda _: errors.subscription.dispose())
+    virtual.peer.message("a")
+    assert errors.values == []
+    virtual.check_over(closing.UNEXPECTED, ConnectionClosed)
 
 
 def test_all_notifications_of_a_connection_are_queued() -> None:
