@@ -2,7 +2,8 @@
 
 Run `python benchmarks/profile_instructions.py --peers aiohttp push` from the root of the
 repository, on Linux. Each peer runs twice, with N and with 2N messages; the difference excludes
-startup and shutdown. It includes neither the work of the kernel nor the cost of cache misses.
+startup and shutdown. It includes neither the work of the kernel nor the cost of cache misses. With
+`--case cycles`, it counts connections that are opened and closed instead of messages.
 
 Run it on an idle machine: the less time a peer gets, the fewer connections are ready in each turn
 of the event loop, and the more turns a message costs. `--against REF` counts an older commit in
@@ -27,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.harness.cases import CASES, PEERS, Case, Peer
+from benchmarks.harness.churn import churn
 from benchmarks.harness.drive import ECHO_CASES, loaded_peer, serve_arguments
 from benchmarks.harness.feed import FeedServer
 from benchmarks.harness.load import Messages, PeerFailed
@@ -42,7 +44,7 @@ TOTALS = re.compile(r"^(?:totals|summary): (\d+)", re.MULTILINE)
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
-    parser.add_argument("--case", choices=[*ECHO_CASES, "client"], default="pingpong")
+    parser.add_argument("--case", choices=[*ECHO_CASES, "client", "cycles"], default="pingpong")
     parser.add_argument(
         "--messages", type=int, default=200, help="N, per connection (default: 200)"
     )
@@ -68,7 +70,7 @@ def main() -> None:
                 rows.append([peer.title, f"{each:,.0f}"])
     except (PeerFailed, CheckoutError) as error:
         sys.exit(f"no results: {error}")
-    print(f"`{args.case}`, asyncio: instructions per message, without the kernel\n")
+    print(f"`{args.case}`, asyncio: instructions per {case.unit}, without the kernel\n")
     print(markdown_table(["peer", "instructions"], rows))
 
 
@@ -82,7 +84,7 @@ def count(peer: Peer, case: Case, each: int) -> int:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "callgrind.out"
         prefix = [valgrind, "--quiet", "--tool=callgrind", f"--callgrind-out-file={out}"]
-        (feed_client if case.kind == "client" else load_server)(case, peer, prefix, each)
+        LOADS[case.kind](case, peer, prefix, each)
         totals = TOTALS.findall(out.read_text("utf-8", errors="replace")) if out.exists() else []
     if not totals:
         raise PeerFailed(f"callgrind wrote no result for {peer.title}")
@@ -106,6 +108,14 @@ def feed_client(case: Case, peer: Peer, prefix: Sequence[str], count: int) -> No
             with contextlib.closing(feed.accept()) as connection:
                 connection.send(count)
 
+
+def churn_server(case: Case, peer: Peer, prefix: Sequence[str], each: int) -> None:
+    """Open and close connections to a server; `each` for each that is open at the same time."""
+    with running([process := PeerProcess(peer, serve_arguments(case, "asyncio"), prefix)]):
+        churn(process.port, each * case.connections, case.connections)
+
+
+LOADS = {"echo": load_server, "client": feed_client, "cycles": churn_server}
 
 if __name__ == "__main__":
     main()

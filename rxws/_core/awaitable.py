@@ -8,10 +8,12 @@ from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
 from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, OnCompleted, OnError, OnNext, SchedulerBase
 from reactivex.internal import SequenceContainsNoElementsError, noop
 
 from .async_iteration import AsyncIterableObservable
 from .loop_scheduler import LoopScheduler
+from .subscriber import DerivedSubscriber
 from .upstream import MessageSource, Upstreams, collect_upstreams
 
 __all__ = ["AwaitableObservable"]
@@ -24,6 +26,7 @@ class AwaitableObservable(AsyncIterableObservable[T]):
 
     RxPY's `await` loses a message that arrives while the coroutine is being cancelled. This one
     gives it back to `conn.incoming`. It also passes a scheduler that other threads may use.
+    Its `subscribe` does as RxPY's, with fewer objects.
     """
 
     __slots__ = ()
@@ -33,6 +36,19 @@ class AwaitableObservable(AsyncIterableObservable[T]):
         if derived.__class__ is Observable:
             derived.__class__ = AwaitableObservable
         return derived
+
+    def subscribe(
+        self,
+        on_next: ObserverBase[T] | OnNext[T] | None = None,
+        on_error: OnError | None = None,
+        on_completed: OnCompleted | None = None,
+        *,
+        scheduler: SchedulerBase | None = None,
+    ) -> DisposableBase:
+        """See RxPY."""
+        subscriber = DerivedSubscriber(on_next, on_error, on_completed)
+        subscriber.subscribe_to(self._subscribe_core, scheduler)
+        return subscriber
 
     def __await__(self) -> Generator[Any, None, T]:
         return _last_value(self).__await__()

@@ -15,12 +15,12 @@ from typing import Any, Protocol, TypeVar
 
 from reactivex.abc import DisposableBase, ObserverBase, OnCompleted, OnError, OnNext, SchedulerBase
 from reactivex.disposable import Disposable
-from reactivex.internal import default_error, noop
 
 from .async_iteration import AsyncIterableObservable
 from .cell_context import in_cell_context
 from .errors import without_traceback
 from .log import logger
+from .subscriber import Subscriber
 from .upstream import Pausable, UpstreamMembers, collectors
 
 __all__ = [
@@ -299,11 +299,8 @@ class Stream(AsyncIterableObservable[T]):
             on_next, on_error, on_completed = in_cell_context(on_next, on_error, on_completed)
         if self._ended or self._latest:
             return super().subscribe(on_next, on_error, on_completed, scheduler=scheduler)
-        observer: Any = on_next
-        if callable(getattr(observer, "on_next", None)):
-            on_error, on_completed = observer.on_error, observer.on_completed
-            observer = observer.on_next
-        subscriber = _Subscriber(self, observer, on_error, on_completed)
+        subscriber = _Subscriber(on_next, on_error, on_completed)
+        subscriber.stream = self
         self._subscribe_core(subscriber, scheduler)
         return subscriber
 
@@ -386,45 +383,17 @@ class _Subscription(DisposableBase):
         self._stream.remove(self._observer)
 
 
-class _Subscriber(ObserverBase[T], DisposableBase):
-    """A subscriber: the observer and its subscription in one object."""
+class _Subscriber(Subscriber[T]):
+    """A subscriber of a stream."""
 
-    __slots__ = ("_on_completed", "_on_error", "_on_next", "_stopped", "_stream")
+    __slots__ = ("stream",)
 
-    def __init__(
-        self,
-        stream: Stream[T],
-        on_next: OnNext[T] | None,
-        on_error: OnError | None,
-        on_completed: OnCompleted | None,
-    ) -> None:
-        self._stream = stream
-        self._on_next: OnNext[T] = on_next or noop
-        self._on_error: OnError = on_error or default_error
-        self._on_completed: OnCompleted = on_completed or noop
-        self._stopped = False
-
-    def on_next(self, value: T) -> None:
-        if not self._stopped:
-            self._on_next(value)
-
-    def on_error(self, error: Exception) -> None:
-        if not self._stopped:
-            self._stopped = True
-            self._on_error(error)
-
-    def on_completed(self) -> None:
-        if not self._stopped:
-            self._stopped = True
-            self._on_completed()
+    stream: Stream[T]
 
     def dispose(self) -> None:
-        if not self._stopped:
-            self._stopped = True
-            self._stream.remove(self)
-
-    def __repr__(self) -> str:
-        return f"<Subscription {'over' if self._stopped else 'active'}>"
+        if not self.stopped:
+            self.stopped = True
+            self.stream.remove(self)
 
 
 class ReplayStream(Stream[T]):

@@ -43,7 +43,7 @@ class _Unobserved(enum.Enum):
 _KEPT = _Unobserved.KEPT  # a global name is faster to look up than a member of an enum
 
 
-class IncomingStream(AwaitableObservable[T], PausableStream[T]):
+class IncomingStream(PausableStream[T], AwaitableObservable[T]):
     """The `incoming` of a connection.
 
     Without a subscriber, or while delivery is held, messages are kept in a `ReadAhead`. Reading

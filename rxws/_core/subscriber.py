@@ -1,0 +1,137 @@
+"""Subscribers: one object instead of the ten that RxPY creates for each subscription."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from reactivex.abc import DisposableBase, ObserverBase, OnCompleted, OnError, OnNext, SchedulerBase
+from reactivex.disposable import Disposable
+from reactivex.internal import default_error, noop
+from reactivex.internal.constants import UTC_ZERO
+from reactivex.scheduler import CurrentThreadScheduler
+from reactivex.scheduler.scheduleditem import ScheduledItem
+
+__all__ = ["DerivedSubscriber", "Subscriber"]
+
+T = TypeVar("T")
+
+_Source = Callable[[ObserverBase[T], SchedulerBase | None], DisposableBase]
+"""The `_subscribe_core` of an Observable."""
+
+# Each thread has a trampoline of its own behind this one object.
+_CURRENT_THREAD = CurrentThreadScheduler.singleton()
+
+
+class Subscriber(ObserverBase[T], DisposableBase):
+    """Calls the callbacks of a subscriber until the end or until it is disposed."""
+
+    __slots__ = ("_on_completed", "_on_error", "_on_next", "stopped")
+
+    def __init__(
+        self,
+        on_next: ObserverBase[T] | OnNext[T] | None,
+        on_error: OnError | None,
+        on_completed: OnCompleted | None,
+    ) -> None:
+        observer: Any = on_next
+        if callable(getattr(observer, "on_next", None)):
+            on_error, on_completed = observer.on_error, observer.on_completed
+            observer = observer.on_next
+        self._on_next: OnNext[T] = observer or noop
+        self._on_error: OnError = on_error or default_error
+        self._on_completed: OnCompleted = on_completed or noop
+        self.stopped = False
+
+    def on_next(self, value: T) -> None:
+        if not self.stopped:
+            self._on_next(value)
+
+    def on_error(self, error: Exception) -> None:
+        if not self.stopped:
+            self.stopped = True
+            self._on_error(error)
+
+    def on_completed(self) -> None:
+        if not self.stopped:
+            self.stopped = True
+            self._on_completed()
+
+    def __repr__(self) -> str:
+        return f"<Subscription {'over' if self.stopped else 'active'}>"
+
+
+class DerivedSubscriber(Subscriber[T]):
+    """A subscriber behind operators: it unsubscribes from its source at the end."""
+
+    __slots__ = ("_subscription",)
+
+    def subscribe_to(self, source: _Source[T], scheduler: SchedulerBase | None) -> None:
+        """Subscribe as RxPY's `subscribe` does; call it once."""
+        self._subscription: DisposableBase | None = None
+        trampoline = _CURRENT_THREAD.get_trampoline()
+        item = _Subscribe(self, source, scheduler)
+        if trampoline.idle():
+            # What the source emits on a CurrentThreadScheduler then waits until all operators are
+            # subscribed.
+            trampoline.run(item)
+        else:
+            item.invoke()
+
+    def on_subscribed(self, subscription: Any) -> None:
+        """Keep a subscription, which may also be a function or None."""
+        if not hasattr(subscription, "dispose"):
+            subscription = Disposable(subscription)
+        self._subscription = subscription
+        if self.stopped:  # meanwhile
+            self.dispose()
+
+    def on_error(self, error: Exception) -> None:
+        try:
+            super().on_error(error)
+        finally:
+            self.dispose()
+
+    def on_completed(self) -> None:
+        try:
+            super().on_completed()
+        finally:
+            self.dispose()
+
+    def dispose(self) -> None:
+        """Unsubscribe."""
+        self.stopped = True
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            subscription.dispose()
+
+
+class _Subscribe(ScheduledItem):
+    """An item of a trampoline that subscribes; it cannot be cancelled."""
+
+    scheduler = _CURRENT_THREAD
+    duetime = UTC_ZERO
+
+    def __init__(
+        self,
+        subscriber: DerivedSubscriber[Any],
+        source: _Source[Any],
+        scheduler: SchedulerBase | None,
+    ) -> None:
+        self._subscriber = subscriber
+        self._source = source
+        self._scheduler = scheduler
+
+    def is_cancelled(self) -> bool:
+        return False
+
+    def invoke(self) -> None:
+        subscriber = self._subscriber
+        try:
+            subscription = self._source(subscriber, self._scheduler)
+        except Exception as exc:
+            if subscriber.stopped:
+                raise
+            subscriber.on_error(exc)
+        else:
+            subscriber.on_subscribed(subscription)
