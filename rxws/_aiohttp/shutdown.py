@@ -93,8 +93,8 @@ def connections_of(request: web.Request) -> OpenConnections | None:
     """Return the open connections of a request's application; warn once if it has no `setup`."""
     apps = request.match_info.apps
     for app in reversed(apps):
-        if _CONNECTIONS in app:
-            return app[_CONNECTIONS]
+        if (connections := app.get(_CONNECTIONS)) is not None:
+            return connections
     if apps and apps[-1] not in _WARNED:
         _WARNED.add(apps[-1])
         logger.warning(

@@ -42,7 +42,9 @@ def run_handler(handler: Handler[Any, Any], session: Session[Any, Any]) -> None:
     session.errors.handler = handler
     try:
         result = handler(session.connection)
-        if not isinstance(result, Observable) and isinstance(result, Awaitable):
+        if isinstance(result, Observable):
+            session.dispose_at_end(_send_all(result, session))
+        elif isinstance(result, Awaitable):
             session.spawn(_await_result(result, session))
         else:
             _use_result(result, session)

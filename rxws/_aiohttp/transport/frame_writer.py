@@ -157,16 +157,23 @@ class FrameWriter:
         `send_frame` is a coroutine that suspends only to compress a large message in an executor.
         It is run without a task, because a task for each message would cost more than the message.
         """
-        coroutine = self._ws.send_frame(payload, _OPCODES[opcode])
+        coroutine: Coroutine[Any, Any, None] | None = None
+        awaited: Any = None
         try:
-            awaited = coroutine.send(None)
+            if self._write_frame is not None:
+                self._write_frame(payload, opcode, 0)
+            else:
+                coroutine = self._ws.send_frame(payload, _OPCODES[opcode])
+                awaited = coroutine.send(None)
         except StopIteration:
+            coroutine = None  # it has written the frame
+        except ConnectionError:
+            return True  # TCP is lost, which the reader reports
+        if coroutine is None:
             self._collected += len(payload)
             if self._collected > _MAX_COLLECTED:
                 self.flush()
             return True
-        except ConnectionError:
-            return True  # TCP is lost, which the reader reports
         self._state = _COMPRESSING
         self.flush()  # earlier frames need not wait for the compression
         self._report_writable()

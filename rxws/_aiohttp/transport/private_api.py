@@ -98,10 +98,11 @@ def parser_limit(max_size: int, compress: bool) -> int:
 
 # --- the frame parser -------------------------------------------------------------------------
 
+WebSocketDataQueue: Any
 try:
     from aiohttp._websocket.reader import WebSocketDataQueue
 except ImportError:  # pragma: no cover # a later aiohttp
-    WebSocketDataQueue = cast(Any, object)
+    WebSocketDataQueue = object
 
 
 # Bytes that aiohttp's queue adds to the size of each message.
@@ -130,7 +131,7 @@ class Parser:
     def __init__(self, max_size: int, compress: bool, ahead: int = _AHEAD) -> None:
         # Not a subclass of aiohttp's queue, because the compiled parser calls an overridden method
         # more slowly. The queue doubles the limit that it gets.
-        queue = self._queue = cast(Any, WebSocketDataQueue)(self, ahead // 2, loop=None)
+        queue = self._queue = WebSocketDataQueue(self, ahead // 2, loop=None)
         limit = parser_limit(max_size, compress)
         self._reader = WebSocketReader(queue, limit, compress, decode_text=True)
         self.feed: Callable[[bytes], tuple[bool, bytes]] = self._reader.feed_data
@@ -286,7 +287,9 @@ def _session_has_hooks() -> bool:
 
 def early_bytes_of(ws: object) -> EarlyBytes | None:
     """Return the early bytes of a WebSocket on the push path; None on the pull path."""
-    return ws.early_bytes if isinstance(ws, PushServerSocket | PushClientSocket) else None
+    # aiohttp's server socket is a MutableMapping, so isinstance would be slow.
+    early_bytes = getattr(ws, "early_bytes", None)
+    return early_bytes if isinstance(early_bytes, EarlyBytes) else None
 
 
 # --- the frame writer -------------------------------------------------------------------------
@@ -310,7 +313,8 @@ def redirect_frames(ws: Any, collector: WriteCollector) -> WriteFrame | None:
     """
     writer = ws._writer
     writer.transport = collector
-    return None if writer.compress else cast(WriteFrame, writer._write_websocket_frame)
+    write_frame: WriteFrame = writer._write_websocket_frame
+    return None if writer.compress else write_frame
 
 
 # --- does this aiohttp support the push path? -------------------------------------------------

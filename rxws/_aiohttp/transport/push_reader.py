@@ -118,8 +118,11 @@ class PushReader(Reader):
         self._context = context
         self._protocol.on_data = self._on_data
         data, self._early_bytes.data = self._early_bytes.data, b""  # free the memory
-        self._parser.feed(data)
-        self._resume()
+        self._stalled = self._paused
+        if data or self._eof:
+            self._stalled = True
+            self._parser.feed(data)
+            self._resume()
         return self._done
 
     def release(self) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from reactivex.internal import noop
 
@@ -84,8 +84,9 @@ class SocketProtocol(asyncio.Protocol):
         self._waited = 0  # bytes that had to wait for the kernel so far
         self._listener = listener
         self._quiet_timer: asyncio.TimerHandle | None = None
-        self._aiohttp_protocol = cast(Any, transport.get_protocol())
-        self.on_data: Callable[[bytes], object] = self._aiohttp_protocol.data_received
+        protocol: Any = transport.get_protocol()
+        self._aiohttp_protocol = protocol
+        self.on_data: Callable[[bytes], object] = protocol.data_received
         self._discarding = False
         self._eof = False  # whether the peer has half-closed
         if self.is_lost:  # asyncio notifies aiohttp's protocol of the loss, or has done so

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientConnectionResetError
+from aiohttp.http import WebSocketWriter
 
 import rxws
 from rxws._aiohttp.transport.frame_writer import finish_coroutine
@@ -392,16 +393,17 @@ async def test_a_write_before_the_run_is_refused() -> None:
         assert one.line.texts == ["early"]
 
 
+@pytest.mark.parametrize("compress", [False, True])
 async def test_a_frame_that_aiohttp_refuses_is_dropped(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, compress: bool
 ) -> None:
     """A frame that aiohttp refuses to write is dropped, as one lost on its way."""
-    async with push_connection() as one:
 
-        async def refuse(*_: object) -> None:
-            raise ClientConnectionResetError("Cannot write to closing transport")
+    def refuse(*_: object) -> None:
+        raise ClientConnectionResetError("Cannot write to closing transport")
 
-        monkeypatch.setattr(one.socket, "send_frame", refuse)
+    monkeypatch.setattr(WebSocketWriter, "_write_websocket_frame", refuse)
+    async with push_connection(compress=compress) as one:
         one.receiver.frames.extend([Outgoing(Opcode.TEXT, b"a"), Outgoing(Opcode.TEXT, b"b")])
         one.adapter.wake()
         assert not one.receiver.frames
