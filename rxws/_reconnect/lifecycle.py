@@ -81,6 +81,11 @@ class SubjectLifecycle:
     def connection(self) -> Connection[Any, Any] | None:
         return None if self._link is None else self._link.connection
 
+    @property
+    def active(self) -> bool:
+        """Whether a connection is open, or is being opened."""
+        return self._phase is not _Phase.IDLE
+
     # --- on any thread ------------------------------------------------------------------------
 
     def on_subscribers_changed(self) -> None:

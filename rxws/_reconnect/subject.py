@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import weakref
 from collections.abc import Callable, Hashable, Iterable
-from typing import Any, Generic, Unpack, overload
+from types import TracebackType
+from typing import Any, Generic, Self, Unpack, overload
 
 from reactivex import Observable
-from reactivex.abc import ObserverBase, SchedulerBase
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.subject import Subject
 from yarl import URL
 
-from rxws import codecs
+from rxws import closing, codecs
 from rxws._aiohttp.client import check_client_options
 from rxws._core.connection import Close, Connection, In, Out, without_secrets
 from rxws._core.errors import EncodeError
 from rxws._core.streams import Dispatcher, RestartableStream
+from rxws._session.options import Options
 from rxws.backoff import DEFAULT, Backoff, is_retryable
 from rxws.closing import check_sendable
 from rxws.codecs import Codec
-from rxws.status import Status
+from rxws.status import Open, Status
 
 from .channels import UNSET, Channel, pluralize
 from .connections import factory_for
@@ -30,6 +34,8 @@ from .options import SubjectOptions, Url
 from .reconnector import ReconnectPolicy
 
 __all__ = ["WebSocketSubject"]
+
+_CLOSE_TIMEOUT = Options().close_timeout
 
 
 class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
@@ -50,6 +56,10 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
     `on_completed`, or a `Close` given to `on_next`, closes the connection after the queue is sent;
     subscribers then complete. `on_error` does the same with code 1011. You may call all of these
     from any thread.
+
+    At its end, `async with` closes with 1000, or with 1011 if the body raised, and waits until the
+    connection is closed. Queued messages are sent first; after `close_timeout` seconds they are
+    dropped. Entering the block does not connect.
 
     Args:
         url: A `ws://` or `wss://` URL, or a function that returns one for each attempt, as for
@@ -75,6 +85,12 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
         feed.status.subscribe(print)
         feed.on_next({"subscribe": "ACME"})  # waits until there is a connection
         feed.pipe(ops.filter(lambda tick: tick["symbol"] == "ACME")).subscribe(show)
+        ```
+
+        ```python
+        async with rxws.WebSocketSubject("wss://example.com/prices") as feed:
+            async for message in feed:  # goes on after a reconnect
+                print(message)
         ```
     """
 
@@ -113,6 +129,9 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
             raise TypeError(f"opening={opening!r} is not callable: use a function of a connection")
         check_client_options("rxws.WebSocketSubject", options, SubjectOptions.__annotations__)
         self._url = url
+        self._close_timeout: float = options.get("close_timeout", _CLOSE_TIMEOUT)
+        self._opened: weakref.WeakSet[Connection[Any, Any]] = weakref.WeakSet()
+        self._tracking: DisposableBase | None = None  # while `async with` adds to `_opened`
         self._codec = codecs.raw if codec is None else codec
         self._codec_is_used = not isinstance(url, Observable)
         affinity = LoopAffinity(scheduler)
@@ -226,6 +245,46 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
         self.detach_all()
         self._queue.clear()
         self._lifecycle.dispose()
+
+    async def __aenter__(self) -> Self:
+        def on_status(status: Status) -> None:
+            if isinstance(status, Open) and self.connection is not None:
+                self._opened.add(self.connection)
+
+        self._tracking = self.status.subscribe(on_status)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if self._lifecycle.active or len(self._queue):
+                await self._send_all_and_end(Close() if exc is None else closing.UNEXPECTED)
+        finally:
+            self.dispose()  # what is still queued was not sent in time
+            self._lifecycle.drops.log_unobserved()
+            if self._tracking is not None:
+                self._tracking.dispose()
+        for connection in list(self._opened):
+            await connection.closed
+
+    async def _send_all_and_end(self, end: Close) -> None:
+        """Send the queue and close; stop waiting after `close_timeout` seconds."""
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+        def on_end(_: Exception | None = None) -> None:
+            loop.call_soon_threadsafe(ended.set)
+
+        self.subscribe(on_error=on_end, on_completed=on_end)  # connects if it must
+        self.on_next(end)
+        try:
+            async with asyncio.timeout(self._close_timeout):
+                await ended.wait()
+        except TimeoutError:
+            pass
 
     @property
     def _pausable(self) -> SharedPause:

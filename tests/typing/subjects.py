@@ -29,6 +29,8 @@ async def in_loops(feed: rxws.WebSocketSubject[str, str], channel: Channel[int])
         assert_type(message, str)
     async for number in channel:
         assert_type(number, int)
+    async with rxws.WebSocketSubject("ws://peer.example/", codec=rxws.codecs.text) as texts:
+        assert_type(texts, rxws.WebSocketSubject[str, str])
 
 
 def of_connections(connections: "Observable[rxws.Connection[int, Any]]") -> None:
