@@ -13,7 +13,7 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase
 
 from .loop_scheduler import LoopScheduler
-from .upstream import MessageSource, Pausable, Upstreams, collect_upstreams
+from .upstream import MessageSource, Upstream, Upstreams, collect_upstreams
 
 __all__ = ["AsyncIterableObservable", "Iteration", "iterate"]
 
@@ -251,7 +251,7 @@ class _Values(Upstreams, Generic[T]):
 
     # --- Upstreams ----------------------------------------------------------------------------
 
-    def add(self, flow: Pausable) -> None:
+    def add(self, flow: Upstream) -> None:
         super().add(flow)
         if self._idle:  # a source that an operator subscribes to after the loop
             self.call_soon(self._suspend_if_idle)

@@ -21,7 +21,7 @@ from .cell_context import in_cell_context
 from .errors import without_traceback
 from .log import logger
 from .subscriber import Subscriber
-from .upstream import Pausable, UpstreamMembers, collectors
+from .upstream import Upstream, UpstreamMembers, collectors
 
 __all__ = [
     "Dispatcher",
@@ -51,6 +51,10 @@ _OBSERVERS_LOCK = threading.RLock()
 
 class DispatcherOwner(Protocol):
     """The connection whose streams share a `Dispatcher`; see `Session`."""
+
+    def fail(self, error: ConnectionClosed) -> None:
+        """End with an error, unless the connection is closing."""
+        ...
 
     def on_interrupt(self, error: BaseException) -> None:
         """A subscriber raised an exception that is no fault, such as a KeyboardInterrupt."""
@@ -431,7 +435,7 @@ class PausableStream(Stream[T]):
         self._members: UpstreamMembers | None = None  # most connections never need it
 
     @property
-    def _pausable(self) -> Pausable | None:
+    def _pausable(self) -> Upstream | None:
         """What pauses the connection, if anything does."""
         return None
 

@@ -12,6 +12,7 @@ from reactivex.abc import DisposableBase, ObserverBase
 __all__ = [
     "MessageSource",
     "Pausable",
+    "Upstream",
     "UpstreamMembers",
     "Upstreams",
     "collect_upstreams",
@@ -37,16 +38,34 @@ class MessageSource(Protocol):
         ...
 
 
+class Upstream(Pausable, Protocol):
+    """What operators do with a connection, or with whichever one a `WebSocketSubject` has."""
+
+    @property
+    def closing(self) -> bool:
+        """Whether pauses are ignored, because the connection is closing or has ended."""
+        ...
+
+    def count_dropped(self, reason: str, count: int = 1) -> None:
+        """Count dropped messages."""
+        ...
+
+    def fail(self, code: int, reason: str) -> None:
+        """Close the connection, and fail its streams with the error; on any thread."""
+        ...
+
+
 class Upstreams:
     """The connections behind one subscription; each is listed while it is subscribed."""
 
-    __slots__ = ("_counts", "_pauses")
+    __slots__ = ("_counts", "_latest", "_pauses")
 
     tracks_delivery = False  # whether `begin_delivery` and `end_delivery` do anything
 
     def __init__(self) -> None:
-        self._counts: dict[Pausable, int] = {}  # by flow, how often it is subscribed
-        self._pauses: dict[Pausable, DisposableBase] | None = None  # None unless paused
+        self._counts: dict[Upstream, int] = {}  # by flow, how often it is subscribed
+        self._latest: Upstream | None = None  # the last one added; it counts what is dropped
+        self._pauses: dict[Upstream, DisposableBase] | None = None  # None unless paused
 
     def __len__(self) -> int:
         return len(self._counts)
@@ -54,12 +73,13 @@ class Upstreams:
     def __iter__(self) -> Iterator[Pausable]:
         return iter(self._counts)
 
-    def add(self, flow: Pausable) -> None:
+    def add(self, flow: Upstream) -> None:
         self._counts[flow] = self._counts.get(flow, 0) + 1
+        self._latest = flow
         if self._pauses is not None and flow not in self._pauses:
             self._pauses[flow] = flow.pause()
 
-    def discard(self, flow: Pausable) -> None:
+    def discard(self, flow: Upstream) -> None:
         """Undo an `add`; a pause lasts until `resume`, as a value of the flow may be in use."""
         self._counts[flow] -= 1
         if not self._counts[flow]:
@@ -75,6 +95,22 @@ class Upstreams:
         pauses, self._pauses = self._pauses, None
         for pause in (pauses or {}).values():
             pause.dispose()
+
+    @property
+    def closing(self) -> bool:
+        """Whether one of the connections is closing."""
+        return any(flow.closing for flow in self._counts)
+
+    def count_dropped(self, reason: str, count: int = 1) -> None:
+        """Count dropped messages, also after the connection has left."""
+        if self._latest is not None:
+            self._latest.count_dropped(reason, count)
+
+    def fail(self, code: int, reason: str) -> bool:
+        """Close the connections with an error; return False if there is none."""
+        for flow in tuple(self._counts):
+            flow.fail(code, reason)
+        return bool(self._counts)
 
     def begin_delivery(self) -> None:
         """A message is about to be delivered, to this subscription only."""
@@ -97,7 +133,7 @@ class UpstreamMembers:
 
     __slots__ = ("_flow", "_of")
 
-    def __init__(self, flow: Pausable) -> None:
+    def __init__(self, flow: Upstream) -> None:
         self._flow = flow
         self._of: dict[ObserverBase[Any], tuple[Upstreams, ...]] = {}
 

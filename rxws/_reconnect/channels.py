@@ -15,7 +15,7 @@ from reactivex.subject import Subject
 
 from rxws._core.connection import Close, In
 from rxws._core.streams import Dispatcher, EndLimiter, RestartableStream
-from rxws._core.upstream import Pausable
+from rxws._core.upstream import Upstream
 
 __all__ = ["UNSET", "Channel", "ChannelRegistry", "Finish", "PendingMessage", "pluralize"]
 
@@ -40,7 +40,7 @@ class _ChannelHost(Protocol):
     dispatcher: Dispatcher
 
     @property
-    def pauses(self) -> Pausable: ...
+    def pauses(self) -> Upstream: ...
     @property
     def connection(self) -> object: ...
     @property
@@ -132,7 +132,7 @@ class Channel(RestartableStream[In], Subject[Any]):
         return f"<Channel {name}, {pluralize(self.subscriptions, 'subscriber')}>"
 
     @property
-    def _pausable(self) -> Pausable:
+    def _pausable(self) -> Upstream:
         return self._host.pauses
 
     # --- for the registry ---------------------------------------------------------------------

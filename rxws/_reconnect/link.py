@@ -17,7 +17,7 @@ from reactivex.internal import noop
 
 from rxws._core.connection import Close, Connection
 from rxws._core.schedulers import call_later
-from rxws._core.upstream import Pausable, no_upstreams
+from rxws._core.upstream import no_upstreams
 from rxws._session.encoding import Encoded
 from rxws._session.flow import FlowControl
 from rxws._session.outgoing import Outgoing
@@ -35,7 +35,7 @@ class SharedPause:
     def __init__(self) -> None:
         self._lock = threading.RLock()  # a signal handler may pause, too
         self._pauses: dict[object, DisposableBase | None] = {}
-        self._flow: Pausable | None = None
+        self._flow: FlowControl | None = None
 
     def pause(self) -> DisposableBase:
         """Pause reading until the result is disposed."""
@@ -44,7 +44,23 @@ class SharedPause:
             self._pauses[hold] = None if self._flow is None else self._flow.pause()
         return hold
 
-    def switch_to(self, flow: Pausable | None) -> None:
+    @property
+    def closing(self) -> bool:
+        """See `Upstream.closing`."""
+        flow = self._flow
+        return flow is not None and flow.closing
+
+    def count_dropped(self, reason: str, count: int = 1) -> None:
+        """See `Upstream.count_dropped`."""
+        if (flow := self._flow) is not None:
+            flow.count_dropped(reason, count)
+
+    def fail(self, error: ConnectionClosed) -> None:
+        """See `Upstream.fail`."""
+        if (flow := self._flow) is not None:
+            flow.fail(error)
+
+    def switch_to(self, flow: FlowControl | None) -> None:
         """Apply the pauses to a new connection; None if there is none."""
         with self._lock:
             self._flow = flow
@@ -113,6 +129,7 @@ class Link:
         self.active = False  # between `start` and `stop`
         self.closing = False  # whether `close` was called
         self._outgoing: Outgoing[Any] = outgoing
+        self._flow = flow
         self._send_buffer = flow.send_buffer
         self._owner = owner
         self._queue = owner.queue
@@ -128,7 +145,7 @@ class Link:
             self._incoming = connection.incoming.subscribe(
                 self._owner.on_value, noop, noop, scheduler=connection.scheduler
             )
-        self._owner.pauses.switch_to(connection.flow)
+        self._owner.pauses.switch_to(self._flow)
         self._owner.faults.switch_to(connection)
 
     def start(self) -> None:

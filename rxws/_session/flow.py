@@ -78,13 +78,16 @@ class FlowControl:
         return hold
 
     def _release(self, hold: object) -> None:
+        self._run_on_session_thread(lambda: self.gate.release(hold))
+
+    def _run_on_session_thread(self, run: Callable[[], None]) -> None:
         owner = self._dispatcher.owner
         if self._transport.locate() == self._location or (
             owner is not None and owner.may_run_here()
         ):
-            self.gate.release(hold)
+            run()
         else:
-            self._transport.call_soon_threadsafe(lambda: self._release(hold))
+            self._transport.call_soon_threadsafe(run)
 
     @property
     def writable(self) -> Observable[bool]:
@@ -137,6 +140,18 @@ class FlowControl:
             f"<Flow {state} in={self.received_messages} out={self.send_buffer.sent_messages} "
             f"buffered={self.buffered}>"
         )
+
+    # --- what operators do ------------------------------------------------------------------
+
+    @property
+    def closing(self) -> bool:
+        """See `Upstream.closing`."""
+        return self.gate.open_for_good
+
+    def fail(self, error: ConnectionClosed) -> None:
+        """See `Upstream.fail`."""
+        if (owner := self._dispatcher.owner) is not None:
+            self._run_on_session_thread(lambda: owner.fail(error))
 
     # --- what the session does --------------------------------------------------------------
 

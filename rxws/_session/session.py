@@ -155,6 +155,11 @@ class Session(Generic[In, Out]):
 
     # --- DispatcherOwner --------------------------------------------------------------------
 
+    def fail(self, error: ConnectionClosed) -> None:
+        """See `DispatcherOwner.fail`."""
+        if self.state is State.OPEN:
+            self._fail(error)
+
     def on_interrupt(self, error: BaseException) -> None:
         """End with 1011, unless the connection is closing; the caller re-raises the error."""
         if self.state is State.OPEN:

@@ -3,46 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import enum
 import inspect
-from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
-from reactivex.disposable import SingleAssignmentDisposable
 
 from rxws._core.connection import Flow
 from rxws._core.errors import RxwsError
 from rxws._core.loop_scheduler import LoopScheduler
 from rxws._core.schedulers import ConnectionScheduler
-from rxws._core.upstream import Upstreams, collect_upstreams, no_upstreams
+from rxws._core.upstream import no_upstreams
 
-__all__ = ["Backlog", "map_async"]
+from ._backlog import BacklogSubscription, State
+
+__all__ = ["map_async"]
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-_MAX_WAITING = 1024
-
-
-class Backlog(RxwsError):
-    """Too many values are waiting for `map_async`, whose source cannot be paused.
-
-    Args:
-        waiting: The number of values that are waiting.
-    """
-
-    def __init__(self, waiting: int) -> None:
-        super().__init__(waiting)
-        self.waiting = waiting
-
-    def __str__(self) -> str:
-        return (
-            f"{self.waiting} values are waiting for map_async, whose source cannot be paused: pass "
-            "flow=conn.flow, raise max_concurrent, or reduce them first (ops.sample, ops.debounce)"
-        )
 
 
 def map_async(
@@ -105,14 +84,10 @@ def map_async(
     return operator
 
 
-class _State(enum.Enum):
-    RUNNING = enum.auto()
-    SOURCE_COMPLETED = enum.auto()
-    OVER = enum.auto()
-
-
-class _Subscription(DisposableBase, Generic[T, R]):
+class _Subscription(BacklogSubscription[T, R]):
     """One subscription of `map_async`."""
+
+    operator = "map_async"
 
     def __init__(
         self,
@@ -122,73 +97,53 @@ class _Subscription(DisposableBase, Generic[T, R]):
         observer: ObserverBase[R],
         scheduler: SchedulerBase,
     ) -> None:
+        super().__init__(observer, scheduler)
         self._fn = fn
         self._max_concurrent = max_concurrent
         self._ordered = ordered
-        self._observer = observer
-        self._scheduler = scheduler
-        self._source = SingleAssignmentDisposable()
-        self._state = _State.RUNNING
-        self._upstreams = Upstreams()
-        self._waiting: deque[T] = deque()
         # In the order of the values. True: the call has finished, its result is not emitted yet.
         self._calls: dict[asyncio.Task[R], bool] = {}
 
-    def start(self, source: Observable[T], flow: Flow | None) -> None:
-        """Subscribe to the source, and collect the flows behind it."""
-        if flow is not None:
-            self._upstreams.add(flow)
-        with collect_upstreams(self._upstreams):
-            self._source.disposable = source.subscribe(
-                self._on_next, self._on_error, self._on_completed, scheduler=self._scheduler
-            )
-
     def dispose(self) -> None:
         """Cancel the calls that are running, and release the flows."""
-        self._state = _State.OVER
-        self._waiting.clear()
+        self.state = State.OVER
         for task in self._calls:
             task.cancel()
-        self._upstreams.resume()
-        self._source.dispose()
+        super().dispose()
 
-    def _on_next(self, value: T) -> None:
-        if self._over:
+    def on_next(self, value: T) -> None:
+        if self.over:
             return
-        if not (self._is_full or self._waiting):
-            self._call(value)
-        elif len(self._waiting) < _MAX_WAITING:
-            self._waiting.append(value)
+        if self._is_full or self.waiting:
+            self.keep(value)
         else:
-            self._on_error(Backlog(len(self._waiting)))
+            self._call(value)
 
-    def _on_error(self, error: Exception) -> None:
-        if not self._over:
-            self.dispose()
-            self._observer.on_error(error)
+    def on_error(self, error: Exception) -> None:
+        self.fail(error)
 
-    def _on_completed(self) -> None:
-        if self._state is _State.RUNNING:
-            self._state = _State.SOURCE_COMPLETED
+    def on_completed(self) -> None:
+        if self.state is State.RUNNING:
+            self.state = State.SOURCE_ENDED
             self._complete_if_done()
 
     def _complete_if_done(self) -> None:
-        if self._state is _State.SOURCE_COMPLETED and not (self._calls or self._waiting):
-            self._state = _State.OVER
-            self._observer.on_completed()
+        if self.state is State.SOURCE_ENDED and not (self._calls or self.waiting):
+            self.state = State.OVER
+            self.observer.on_completed()
 
     def _call(self, value: T) -> None:
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError as exc:
-            self._on_error(exc)
+            self.fail(exc)
             return
         with no_upstreams():  # a connection that fn subscribes to is not behind this source
             task = loop.create_task(_await(self._fn, value))
             task.add_done_callback(self._on_done)
         self._calls[task] = False
         if self._is_full:
-            self._upstreams.pause()
+            self.upstreams.pause()
 
     def _on_done(self, task: asyncio.Task[R]) -> None:
         error: Exception | None = None
@@ -197,17 +152,17 @@ class _Subscription(DisposableBase, Generic[T, R]):
         elif (raised := task.exception()) is not None:
             # asyncio has also raised a KeyboardInterrupt or SystemExit from the event loop.
             error = raised if isinstance(raised, Exception) else RxwsError(repr(raised))
-        if error is not None or self._over:
+        if error is not None or self.over:
             del self._calls[task]
             if error is not None:
-                self._on_error(error)
+                self.fail(error)
             return
         self._calls[task] = True
         self._emit_after(task)
-        while self._waiting and not self._is_full and not self._over:
-            self._call(self._waiting.popleft())
+        while self.waiting and not self._is_full and not self.over:
+            self._call(self.waiting.popleft())
         if not self._is_full:
-            self._upstreams.resume()
+            self.upstreams.resume()
         self._complete_if_done()
 
     def _emit_after(self, task: asyncio.Task[R]) -> None:
@@ -215,7 +170,7 @@ class _Subscription(DisposableBase, Generic[T, R]):
         if not self._ordered:
             self._emit(task)
             return
-        while self._calls and not self._over:
+        while self._calls and not self.over:
             first = next(iter(self._calls))
             if not self._calls[first]:
                 return
@@ -225,18 +180,14 @@ class _Subscription(DisposableBase, Generic[T, R]):
         """Emit a result. An exception of the subscriber is a fault of the connection, if any."""
         del self._calls[task]
         try:
-            self._observer.on_next(task.result())
+            self.observer.on_next(task.result())
         except Exception as exc:
-            if isinstance(self._scheduler, ConnectionScheduler):
-                self._scheduler.fault(exc)
+            if isinstance(self.scheduler, ConnectionScheduler):
+                self.scheduler.fault(exc)
             else:
                 asyncio.get_running_loop().call_exception_handler(
                     {"message": "a subscriber of map_async raised", "exception": exc}
                 )
-
-    @property
-    def _over(self) -> bool:
-        return self._state is _State.OVER
 
     @property
     def _is_full(self) -> bool:

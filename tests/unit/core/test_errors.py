@@ -30,7 +30,7 @@ from rxws._core import errors
 from rxws._core.errors import without_traceback
 from rxws._core.log import logger
 from rxws._recording.jsonl import RecordedError
-from rxws.operators._map_async import Backlog
+from rxws.operators import Backlog
 from rxws.testing.fake_transport import NeedsEventLoop
 from rxws.testing.real_time import NotVirtualTime
 

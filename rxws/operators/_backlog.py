@@ -1,0 +1,119 @@
+"""Subscriptions that keep values for later, and pause the connection that these come from."""
+
+from __future__ import annotations
+
+import enum
+from abc import abstractmethod
+from collections import deque
+from typing import Generic, TypeVar, cast
+
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
+from reactivex.disposable import SingleAssignmentDisposable
+
+from rxws._core.connection import Flow
+from rxws._core.errors import RxwsError
+from rxws._core.upstream import Upstream, Upstreams, collect_upstreams
+
+__all__ = ["Backlog", "BacklogSubscription", "State"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_MAX_WAITING = 1024
+
+_REMEDIES = {
+    "map_async": "raise max_concurrent, or reduce them first (ops.sample, ops.debounce)",
+    "rate_limit": 'raise count, or pass excess="drop"',
+}
+
+
+class Backlog(RxwsError):
+    """Too many values are waiting for `map_async` or `rate_limit`: the source cannot be paused.
+
+    Args:
+        waiting: The number of values that are waiting.
+        operator: The operator that they are waiting for.
+    """
+
+    def __init__(self, waiting: int, operator: str = "map_async") -> None:
+        super().__init__(waiting, operator)
+        self.waiting = waiting
+        self.operator = operator
+
+    def __str__(self) -> str:
+        return (
+            f"{self.waiting} values are waiting for {self.operator}, whose source cannot be "
+            f"paused: pass flow=conn.flow, {_REMEDIES[self.operator]}"
+        )
+
+
+class State(enum.Enum):
+    """The state of a subscription. It only changes to a state further down."""
+
+    RUNNING = enum.auto()
+    SOURCE_ENDED = enum.auto()
+    OVER = enum.auto()
+
+
+class BacklogSubscription(DisposableBase, Generic[T, R]):
+    """A subscription with values that wait."""
+
+    operator: str
+
+    def __init__(self, observer: ObserverBase[R], scheduler: SchedulerBase) -> None:
+        self.state = State.RUNNING
+        self.observer = observer
+        self.scheduler = scheduler
+        self.upstreams = Upstreams()
+        self.waiting: deque[T] = deque()
+        self._source = SingleAssignmentDisposable()
+
+    def start(self, source: Observable[T], flow: Flow | None) -> None:
+        """Subscribe to the source, and collect the flows behind it."""
+        if flow is not None:
+            self.upstreams.add(cast(Upstream, flow))
+        with collect_upstreams(self.upstreams):
+            self._source.disposable = source.subscribe(
+                self.on_next, self.on_error, self.on_completed, scheduler=self.scheduler
+            )
+
+    def dispose(self) -> None:
+        """Drop and count the values that wait, and release the flows."""
+        self.state = State.OVER
+        if self.waiting:
+            self.upstreams.count_dropped("unobserved", len(self.waiting))
+            self.waiting.clear()
+        self.upstreams.resume()
+        self._source.dispose()
+
+    def fail(self, error: Exception) -> None:
+        """Fail at once, and unsubscribe."""
+        if not self.over:
+            self.dispose()
+            self.observer.on_error(error)
+
+    def keep(self, value: T) -> None:
+        """Let a value wait.
+
+        A connection that is closing ignores pauses. It delivers at once what it has kept, so the
+        values above the limit are dropped and counted. Of another source, they are an error.
+        """
+        if len(self.waiting) < _MAX_WAITING:
+            self.waiting.append(value)
+        elif self.upstreams.closing:
+            self.upstreams.count_dropped("closed")
+        else:
+            self.fail(Backlog(len(self.waiting), self.operator))
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more may be emitted."""
+        return self.state is State.OVER
+
+    @abstractmethod
+    def on_next(self, value: T) -> None: ...
+    @abstractmethod
+    def on_error(self, error: Exception) -> None: ...
+    @abstractmethod
+    def on_completed(self) -> None: ...
