@@ -145,7 +145,8 @@ class Stats:
         dropped: Number of dropped messages by reason: `"closed"` (sent after the end, or still
             buffered at the end), `"overflow"` (dropped by the overflow policy), `"conflated"`
             (replaced by a newer one), `"fault"` (a shared value that could not be encoded, see
-            `EncodeError`) and `"unobserved"` (received while nobody subscribed).
+            `EncodeError`), `"rate_limit"` (dropped by `rxws.operators.rate_limit`) and
+            `"unobserved"` (received while nobody subscribed).
         paused: Seconds for which delivery was held: by a pause, without a subscriber, or because
             too much was unsent.
     """

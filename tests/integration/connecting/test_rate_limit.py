@@ -52,7 +52,12 @@ async def test_a_held_connection_slows_down_its_peer(link: Links) -> None:
     one = await link(lambda conn: conn.incoming.pipe(rate_limit(1, 60.0)), high_water=high_water)
     flow: Any = one.conn.flow
     paused, on_paused = asyncio.Event(), flow.gate.on_paused
-    flow.gate.on_paused = lambda: (on_paused(), paused.set())
+
+    def pause() -> None:
+        on_paused()
+        paused.set()
+
+    flow.gate.on_paused = pause
     flooding = asyncio.create_task(one.peer.flood(one.peer.build(Op.BINARY, chunk)))
     async with asyncio.timeout(PATIENCE):
         await paused.wait()

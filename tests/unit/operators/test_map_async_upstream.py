@@ -227,6 +227,20 @@ async def test_any_number_of_messages_is_answered_in_order(overrun: int) -> None
     assert virtual.messages == [f"N{number}" for number in range(count)]
 
 
+async def test_our_close_drops_and_counts_what_cannot_wait() -> None:
+    """A connection that we close ignores pauses: of what it kept, 1024 wait, the rest counts."""
+    virtual, calls = VirtualSession(high_water=1 << 20), ManualCalls()
+    out = subscribed(virtual.conn.incoming.pipe(map_async(calls)))
+    virtual.peer.message(*map(str, range(3000)))
+    virtual.conn.outgoing.on_completed()
+    await settle(virtual)
+    assert out.ends == []
+    assert virtual.dropped == {"closed": 3000 - 1 - 1024}
+    out.subscription.dispose()
+    await settle(virtual)
+    assert virtual.dropped == {"closed": 3000 - 1 - 1024, "unobserved": 1024}
+
+
 async def test_the_messages_before_a_close_are_answered_first() -> None:
     """A close is not read before the messages before it are answered."""
     calls = ManualCalls()

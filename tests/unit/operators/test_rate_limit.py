@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from itertools import accumulate
 from typing import Any
 
@@ -12,6 +11,7 @@ import reactivex as rx
 from hypothesis import given
 from hypothesis import strategies as st
 from reactivex import operators as ops
+from reactivex.disposable import Disposable
 from reactivex.subject import Subject
 
 import rxws
@@ -159,22 +159,21 @@ def test_no_window_passes_more_than_the_bucket_allows(
 ) -> None:
     """In any window at most `burst` plus the rate times its length pass; "hold" loses none."""
     virtual = VirtualSession()
-    virtual.clock.__class__ = LateClock
+    clock: Any = virtual.clock
+    clock.__class__, clock.late = LateClock, late
     out = virtual.watch(virtual.conn.incoming.pipe(rate_limit(count, per, burst, excess)))
     for number, pause in enumerate(pauses):
         virtual.clock.run(pause)
-        LateClock.late = late
         virtual.peer.message(str(number))
-        LateClock.late = 0.0
     virtual.run(60 * (per / count + late) + 1)
     for first, start in enumerate(out.times):
         for last in range(first, len(out.times)):
             window = out.times[last] - start + late + 2e-6  # with the clock's rounding
             assert last - first + 1 <= (burst or count) + count * window / per
     sent = [str(number) for number in range(len(pauses))]
-    assert out.values == (
-        sent if excess == "hold" else [each for each in sent if each in out.values]
-    )
+    if excess == "hold":
+        assert out.values == sent
+    assert out.values == [each for each in sent if each in out.values], "in order"
     dropped = len(sent) - len(out.values)
     assert virtual.dropped == ({"rate_limit": dropped} if dropped else {})
     arrivals = list(accumulate(pauses))
@@ -287,6 +286,36 @@ def test_a_source_that_cannot_be_paused_fails_with_a_backlog() -> None:
         'pass flow=conn.flow, raise count, or pass excess="drop"'
     )
     assert values.clock.pending == 0
+
+
+@pytest.mark.parametrize("end", ["completed", "failed"])
+def test_a_source_that_floods_within_subscribe_fails_once(end: str) -> None:
+    """A source that floods within `subscribe`, and then ends, fails with one Backlog."""
+
+    def flood(observer: Any, _: Any = None) -> Disposable:
+        for number in range(2000):
+            observer.on_next(number)
+        if end == "completed":
+            observer.on_completed()
+        else:
+            observer.on_error(ValueError("mine"))
+        return Disposable()
+
+    clock = Clock()
+    limited = rx.create(flood).pipe(rate_limit(1, 1.0))
+    out: Subscriber[Any] = Subscriber(limited, clock, scheduler=clock)
+    assert isinstance(out.error, Backlog)
+    assert clock.pending == 0
+
+
+def test_values_that_wait_behind_a_late_timer_leave_together() -> None:
+    """If the loop was busy, the values whose time has passed leave at once, up to the burst."""
+    values = Values(1, 1.0, burst=2)
+    values.push(*"abcdef")
+    values.clock.sleep(10.0)
+    values.clock.run(1.0)
+    assert values.out.values == [*"abcdef"]
+    assert values.out.times == [0.0, 0.0, 10.0, 10.0, 10.0, 11.0]
 
 
 def test_flow_names_the_connection_behind_a_subject() -> None:
@@ -515,32 +544,25 @@ def test_without_a_loop_and_a_scheduler_subscribing_raises() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "error", "says"),
+    ("arguments", "error", "says"),
     [
-        (lambda: rate_limit(0, 1), ValueError, "count=0: use 1 or more"),
-        (
-            lambda: rate_limit(1.5, 1),
-            TypeError,
-            r"count=1\.5 is not a number of values: use an int",
-        ),
-        (lambda: rate_limit(True, 1), TypeError, "count=True is not a number of values"),
-        (lambda: rate_limit(1, 0), ValueError, "per=0 is not a duration.*use a number above 0"),
-        (lambda: rate_limit(1, float("inf")), ValueError, "per=inf"),
-        (lambda: rate_limit(1, "1s"), TypeError, "per='1s' is not a number of seconds"),
-        (lambda: rate_limit(1, 1, burst=0), ValueError, "burst=0: use 1 or more"),
-        (lambda: rate_limit(1, 1, burst="2"), TypeError, "burst='2' is not a number of values"),
-        (
-            lambda: rate_limit(1, 1, excess="close"),
-            ValueError,
-            'use "hold", "drop" or a rxws.Close',
-        ),
-        (lambda: rate_limit(1, 1, excess=1008), ValueError, "excess=1008 is unknown"),
-        (lambda: rate_limit(1, 1, excess=Close(1006)), ValueError, "1006 must not be sent"),
+        ({"count": 0}, ValueError, "count=0: use 1 or more"),
+        ({"count": 1.5}, TypeError, r"count=1\.5 is not a number of values: use an int"),
+        ({"count": True}, TypeError, "count=True is not a number of values"),
+        ({"per": 0}, ValueError, "per=0 is not a duration.*use a number above 0"),
+        ({"per": float("inf")}, ValueError, "per=inf is not a duration"),
+        ({"per": "1s"}, TypeError, "per='1s' is not a number of seconds"),
+        ({"burst": 0}, ValueError, "burst=0: use 1 or more"),
+        ({"burst": "2"}, TypeError, "burst='2' is not a number of values: use an int"),
+        ({"excess": "close"}, ValueError, "excess='close' is unknown: use .* or a rxws.Close"),
+        ({"excess": 1008}, ValueError, "excess=1008 is unknown"),
+        ({"excess": Close(1006)}, ValueError, "close code 1006 must not be sent"),
     ],
 )
 def test_a_bad_argument_raises_at_once(
-    make: Callable[[], Any], error: type[Exception], says: str
+    arguments: dict[str, Any], error: type[Exception], says: str
 ) -> None:
     """A bad argument raises an error that names it, its value and what to use."""
+    used: dict[str, Any] = {"count": 1, "per": 1.0, **arguments}
     with pytest.raises(error, match=says):
-        make()
+        rate_limit(**used)
