@@ -52,8 +52,8 @@ _OBSERVERS_LOCK = threading.RLock()
 class DispatcherOwner(Protocol):
     """The connection whose streams share a `Dispatcher`; see `Session`."""
 
-    def fail(self, error: ConnectionClosed) -> None:
-        """End with an error, unless the connection is closing."""
+    def fail(self, code: int, reason: str) -> None:
+        """End with a `ConnectionClosed`, and send its close, unless the connection is closing."""
         ...
 
     def on_interrupt(self, error: BaseException) -> None:

@@ -51,7 +51,7 @@ class Upstream(Pausable, Protocol):
         ...
 
     def fail(self, code: int, reason: str) -> None:
-        """Close the connection, and fail its streams with the error; on any thread."""
+        """Close the connection, and fail its streams with `ConnectionClosed`; on any thread."""
         ...
 
 
@@ -107,7 +107,7 @@ class Upstreams:
             self._latest.count_dropped(reason, count)
 
     def fail(self, code: int, reason: str) -> bool:
-        """Close the connections with an error; return False if there is none."""
+        """Close the connections, and fail their streams; return False if there is none."""
         for flow in tuple(self._counts):
             flow.fail(code, reason)
         return bool(self._counts)

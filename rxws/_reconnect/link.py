@@ -55,10 +55,10 @@ class SharedPause:
         if (flow := self._flow) is not None:
             flow.count_dropped(reason, count)
 
-    def fail(self, error: ConnectionClosed) -> None:
+    def fail(self, code: int, reason: str) -> None:
         """See `Upstream.fail`."""
         if (flow := self._flow) is not None:
-            flow.fail(error)
+            flow.fail(code, reason)
 
     def switch_to(self, flow: FlowControl | None) -> None:
         """Apply the pauses to a new connection; None if there is none."""

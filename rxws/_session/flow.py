@@ -148,10 +148,10 @@ class FlowControl:
         """See `Upstream.closing`."""
         return self.gate.open_for_good
 
-    def fail(self, error: ConnectionClosed) -> None:
+    def fail(self, code: int, reason: str) -> None:
         """See `Upstream.fail`."""
         if (owner := self._dispatcher.owner) is not None:
-            self._run_on_session_thread(lambda: owner.fail(error))
+            self._run_on_session_thread(lambda: owner.fail(code, reason))
 
     # --- what the session does --------------------------------------------------------------
 

@@ -155,10 +155,10 @@ class Session(Generic[In, Out]):
 
     # --- DispatcherOwner --------------------------------------------------------------------
 
-    def fail(self, error: ConnectionClosed) -> None:
+    def fail(self, code: int, reason: str) -> None:
         """See `DispatcherOwner.fail`."""
         if self.state is State.OPEN:
-            self._fail(error)
+            self._fail(Close(code, reason))
 
     def on_interrupt(self, error: BaseException) -> None:
         """End with 1011, unless the connection is closing; the caller re-raises the error."""

@@ -200,10 +200,10 @@ class _Subscription(BacklogSubscription[T, T]):
     def _refuse(self) -> None:
         self.upstreams.count_dropped("rate_limit")
         if isinstance(self._excess, Close):
-            error = ConnectionClosed(Close(self._excess.code, self._excess.reason))
+            code, reason = self._excess.code, self._excess.reason
             # The stream then ends as the connection does.
-            if not self.upstreams.fail(error):
-                self.fail(error)
+            if not self.upstreams.fail(code, reason):
+                self.fail(ConnectionClosed(Close(code, reason)))
 
     def _release(self) -> None:
         """Emit the first value that waits, and those that find a token, too."""

@@ -1,4 +1,4 @@
-"""The types that type checkers infer for `map_async` and the overflow policies.
+"""The types that type checkers infer for `map_async`, `rate_limit` and the overflow policies.
 
 Nothing here runs: `make types` checks it with mypy and pyright.
 """
@@ -17,7 +17,7 @@ from reactivex import operators as ops
 
 import rxws
 from rxws import Connection, Flow, overflow
-from rxws.operators import Backlog, map_async
+from rxws.operators import Backlog, map_async, rate_limit
 from rxws.overflow import Latest, Overflow
 
 
@@ -101,6 +101,22 @@ def mistakes(conn: Connection[str, str], other: Connection[bytes, bytes]) -> Non
     map_async(look_up, max_concurrent="8")  # type: ignore[arg-type]
     map_async(look_up, flow=conn)  # type: ignore[arg-type]
     map_async(look_up, concurrency=8)  # type: ignore[call-arg]
+
+
+# --- rate_limit ------------------------------------------------------------------------------
+
+
+def rates(conn: Connection[str, str]) -> None:
+    """`rate_limit` keeps the type of its source."""
+    assert_type(conn.incoming.pipe(rate_limit(10, per=1)), Observable[str])
+    ticks = conn.incoming.pipe(rate_limit(10, 0.5, 20, "drop"), map_async(look_up))
+    assert_type(ticks, Observable[Tick])
+    rxws.pipeline(rate_limit(10, per=1, excess=rxws.Close(1008), flow=conn.flow))
+
+    rate_limit(1.5, per=1)  # type: ignore[arg-type]
+    rate_limit(10, per="1s")  # type: ignore[arg-type]
+    rate_limit(10, per=1, excess="close")  # type: ignore[arg-type]
+    rate_limit(10)  # type: ignore[call-arg]
 
 
 # --- overflow --------------------------------------------------------------------------------
