@@ -7,10 +7,12 @@ import json
 import math
 import os
 from collections.abc import Iterable
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from rxws._core.connection import Close
 from rxws._core.errors import ConnectionClosed, RxwsError
+
+from .diagram import Nesting, RecordedObservable, Role
 
 __all__ = ["Direction", "Event", "RecordedError", "RecordedValue", "read", "write"]
 
@@ -38,8 +40,10 @@ class Event(NamedTuple):
         t: Seconds since the recording began.
         lane: The name of the lane.
         dir: `"in"` or `"out"` for a connection's messages, otherwise None.
-        type: `"next"`, `"close"`, `"error"`, `"completed"` or `"disposed"`.
-        data: The value, the `Close` or the exception; otherwise None.
+        type: `"next"`, `"close"`, `"error"`, `"completed"` or `"disposed"`; or `"subscribed"` where
+            an inner Observable begins.
+        data: The value, the `Close` or the exception; for an Observable and for `"subscribed"` the
+            label of the Observable; otherwise None.
         frame: The frame of a connection's message if the codec made another value of it; otherwise
             None.
     """
@@ -109,8 +113,13 @@ def _pack(event: Event) -> tuple[str, Any]:
         close = data.close if isinstance(data, ConnectionClosed) else None
         error = {"type": type(data).__name__, "message": str(data)}
         return "error", {**error, "close": _close_fields(close)} if close else error
+    if event.type == "nested":
+        nesting, inners = data
+        return "nested", {**nesting._asdict(), "inners": inners}
     if event.type != "next":
         return event.type, data
+    if isinstance(data, RecordedObservable):
+        return "observable", str(data)
     if isinstance(data, RecordedValue):
         return "repr", str(data)
     if isinstance(data, str | bytes):
@@ -154,6 +163,15 @@ def _unpack(kind: str, data: Any) -> tuple[str, Any]:
         return kind, None
     if kind == "dropped":
         return kind, int(data)
+    if kind == "nested":
+        role, inners = data["role"], int(data["inners"])
+        if role not in get_args(Role):
+            raise ValueError(f"role={role!r} must be one of {get_args(Role)}")
+        return kind, (Nesting(str(data["outer"]), role, bool(data["rest"])), inners)
+    if kind == "subscribed":
+        return kind, str(data)
+    if kind == "observable":
+        return "next", RecordedObservable(data)
     if kind not in ("text", "binary", "json", "repr"):
         raise ValueError(f"unknown type {kind!r}")
     if kind == "binary":

@@ -7,12 +7,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
-from reactivex.abc import SchedulerBase
+from reactivex.abc import ObservableBase, SchedulerBase
 
 from rxws._core.connection import Close
 from rxws._core.schedulers import seconds_of
 
+from .diagram import Nesting, RecordedObservable, Track
+from .diagram.labels import short
 from .diagram.tooltips import Texts
+from .followed import label_of
 from .jsonl import Direction, Event
 from .snapshot import IMMUTABLE, Snapshots
 
@@ -65,8 +68,11 @@ class Lane:
         dir: `"in"` or `"out"` for a connection's messages, otherwise None.
         detail: Text that a diagram shows below the name.
         dropped: Number of older events that are no longer kept.
+        nesting: The place of a lane of inner Observables; None for other lanes.
+        inners: How many inner Observables were recorded in the lane.
         texts: The texts of the events in a diagram.
         passing: While a tap passes a value on: that value, in a tuple. Otherwise None.
+        above: The lane of the stream from which this one is made, if known.
     """
 
     __slots__ = (
@@ -74,10 +80,13 @@ class Lane:
         "_entries",
         "_keep",
         "_snapshots",
+        "above",
         "detail",
         "dir",
         "dropped",
+        "inners",
         "name",
+        "nesting",
         "passing",
         "texts",
     )
@@ -87,7 +96,10 @@ class Lane:
         self.dir: Direction = _DIRECTIONS.get(name)
         self.detail = ""
         self.dropped = 0
+        self.nesting: Nesting | None = None
+        self.inners = 0
         self.passing: tuple[Any] | None = None
+        self.above: Lane | None = None
         self.texts = Texts()
         self._clock = clock
         self._keep = keep
@@ -102,7 +114,8 @@ class Lane:
     ) -> None:
         """Record an event now, with a snapshot of its data."""
         if data.__class__ not in IMMUTABLE:
-            data = self._snapshots.of(data)
+            is_stream = isinstance(data, ObservableBase)
+            data = _observable(data) if is_stream else self._snapshots.of(data)
         entries, clock = self._entries, self._clock
         if len(entries) == self._keep:
             self.dropped += 1
@@ -133,7 +146,21 @@ class Lane:
     @property
     def ended(self) -> bool:
         """Whether the stream has ended, or its subscription was disposed."""
-        return bool(self._entries) and self._entries[-1].type != "next"
+        return bool(self._entries) and self._entries[-1].type not in ("next", "subscribed")
+
+    @property
+    def track(self) -> Track:
+        """The lane as a line of a diagram."""
+        return Track(
+            self.name,
+            self.detail,
+            self.dir,
+            self.entries,
+            self.dropped,
+            self.texts,
+            self.nesting,
+            self.inners,
+        )
 
     def event(self, entry: LaneEntry) -> Event:
         kind = "close" if isinstance(entry.data, Close) else entry.type
@@ -144,3 +171,8 @@ class Lane:
 
     def __repr__(self) -> str:
         return f"<Lane {self.name!r}: {len(self)} events>"
+
+
+def _observable(value: Any) -> RecordedObservable:
+    """Return what is kept of an Observable, which may hold much else in memory."""
+    return RecordedObservable(label_of(value) or short(value))

@@ -14,7 +14,9 @@ from rxws._core.connection import Close, Connection, without_secrets
 from rxws._core.streams import Stream
 from rxws.codecs import Codec
 
-from .diagram import Diagram, Track, svg, text
+from .diagram import Diagram, in_order, svg, text
+from .followed import derived
+from .inner import InnerLanes
 from .jsonl import Event, read, write
 from .lane import Lane, RecordingClock
 from .messages import watch_messages
@@ -122,7 +124,9 @@ class Recording:
     def tap(self, label: str, detail: str = "") -> Callable[[Observable[T]], Observable[T]]:
         """Make an operator that records the values that pass through it, unchanged.
 
-        You may use taps in a recorded connection's chain: all lanes share one clock.
+        You may use taps in a recorded connection's chain: all lanes share one clock. If a value is
+        an Observable, such as a group, its own values are recorded, too, in lanes of their own. An
+        Observable that behaves the same and is equal to it takes its place in the chain.
 
         Args:
             label: The name of the lane.
@@ -144,14 +148,16 @@ class Recording:
         if detail:
             lane.detail = detail
 
+        inner = InnerLanes(self, label, "inner")
+
         def operator(source: Observable[T]) -> Observable[T]:
             def subscribe(
                 observer: ObserverBase[T], scheduler: SchedulerBase | None = None
             ) -> DisposableBase:
                 self._clock.start(scheduler)
-                return tap(source, lane, observer, scheduler)
+                return tap(source, lane, inner, observer, scheduler)
 
-            return Observable(subscribe)
+            return derived(source, subscribe)
 
         return operator
 
@@ -208,7 +214,12 @@ class Recording:
             if lane.dropped
         ]
         empty = [Event(0.0, each.name, each.dir, "empty", None) for each in lanes if not len(each)]
-        write(path, [*empty, *dropped, *self.events])
+        nested = [
+            Event(0.0, each.name, each.dir, "nested", (each.nesting, each.inners))
+            for each in lanes
+            if each.nesting is not None
+        ]
+        write(path, [*empty, *nested, *dropped, *self.events])
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Recording:
@@ -237,6 +248,8 @@ class Recording:
             lane.dir = event.dir
             if event.type == "dropped":
                 lane.dropped = event.data
+            elif event.type == "nested":
+                lane.nesting, lane.inners = event.data
             elif event.type != "empty":
                 lane.add(event)
         return recording
@@ -280,21 +293,20 @@ class Recording:
             raise KeyError(f"no lane {lane!r}: the recording has {sorted(self.lanes)}")
         # If events were dropped, skip the time before the first that is left.
         start = min((each.events[0].t for each in self.lanes.values() if each.dropped), default=0.0)
-        return replay(self.lanes[lane].events, start, speed, scheduler, codec)
+        events = [event for event in self.lanes[lane].events if event.type != "subscribed"]
+        return replay(events, start, speed, scheduler, codec)
 
     def picture(self) -> Diagram:
         """Return the recording as a diagram, before it is rendered.
 
-        The lines are, from top to bottom: incoming messages, taps, outgoing messages, errors. A
-        connection's close is drawn at the end of its lines.
+        The lines are, from top to bottom: incoming messages, taps, outgoing messages, errors. The
+        lines of inner Observables are next to that of their stream. A connection's close is drawn
+        at the end of its lines.
         """
         closed = self.lanes.get("closed")
         ends = [each for each in closed.entries if isinstance(each.data, Close)] if closed else []
-        tracks = tuple(
-            Track(lane.name, lane.detail, lane.dir, lane.entries, lane.dropped, lane.texts)
-            for lane in sorted(self.lanes.values(), key=lambda lane: _POSITIONS.get(lane.name, 1))
-            if not _is_hidden(lane)
-        )
+        lanes = sorted(self.lanes.values(), key=lambda lane: _POSITIONS.get(lane.name, 1))
+        tracks = in_order(lane.track for lane in lanes if not _is_hidden(lane))
         if not ends:
             return Diagram(self.title, tracks)
         return Diagram(self.title, tracks, ends[-1].data, ends[-1].t)

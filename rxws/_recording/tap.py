@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import CompositeDisposable, Disposable
 
+from .inner import InnerLanes
 from .lane import Lane
+from .snapshot import IMMUTABLE
 
 __all__ = ["LaneObserver", "tap"]
 
@@ -32,13 +34,23 @@ class LaneObserver(ObserverBase[Any]):
 
 
 def tap(
-    source: Observable[T], lane: Lane, observer: ObserverBase[T], scheduler: SchedulerBase | None
+    source: Observable[T],
+    lane: Lane,
+    inner: InnerLanes,
+    observer: ObserverBase[T],
+    scheduler: SchedulerBase | None,
 ) -> DisposableBase:
-    """Subscribe an observer to a source, and record its notifications in a lane."""
+    """Subscribe an observer to a source, and record its notifications in a lane.
+
+    Values that are Observables are replaced by those that record their values in inner lanes.
+    """
     ended = False
     record, pass_on = lane.record, observer.on_next
 
     def on_next(value: T) -> None:
+        if value.__class__ not in IMMUTABLE and isinstance(value, Observable):
+            origin = None if lane.above is None else lane.above.passing
+            value = cast("T", inner.follow(cast("Observable[Any]", value), origin))
         record("next", value)
         lane.passing = (value,)  # if an operator below raises, this value caused it
         try:

@@ -1,7 +1,18 @@
 """Marble diagrams: what streams emit over time, drawn as SVG or text."""
 
-from .model import Diagram, Mark, Track
+from .labels import RecordedObservable
+from .model import Diagram, Mark, Nesting, Role, Track, in_order
 from .svg import svg
 from .text import text
 
-__all__ = ["Diagram", "Mark", "Track", "svg", "text"]
+__all__ = [
+    "Diagram",
+    "Mark",
+    "Nesting",
+    "RecordedObservable",
+    "Role",
+    "Track",
+    "in_order",
+    "svg",
+    "text",
+]

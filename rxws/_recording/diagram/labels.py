@@ -15,13 +15,28 @@ from types import WrapperDescriptorType
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
+from reactivex import GroupedObservable
+from reactivex.abc import ObservableBase
 from reactivex.notification import OnCompleted, OnError, OnNext
 
 from rxws._core.connection import Close
 from rxws._core.errors import ConnectionClosed
 
-__all__ = ["CONTROL", "array_label", "brackets", "cells", "cut", "escape", "fields_of", "kind_of"]
-__all__ += ["number", "own_repr", "plain", "short", "with_codes"]
+__all__ = [
+    "CONTROL",
+    "FROM",
+    "RecordedObservable",
+    "array_label",
+    "brackets",
+    "cells",
+    "cut",
+    "escape",
+    "fields_of",
+    "key_label",
+]
+__all__ += ["kind_of", "number", "own_repr", "plain", "short", "with_codes"]
+
+FROM = "from "  # the start of the label of an Observable that a function made from a value
 
 _MAX_TEXT = 300  # characters of a repr
 _MAX_ITEMS = 8  # items of a container that are shown
@@ -43,6 +58,15 @@ _INVISIBLE = re.compile(f"[{_CONTROL}\u200c]")
 _ENTITIES = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;", ord('"'): "&quot;"}
 _SIGNS = {**{chr(code): chr(0x2400 + code) for code in range(0x20)}, "\n": "↵", "\x7f": "␡"}
 _LABEL_SIGNS = {**_SIGNS, "\r": "", "\t": "→"}
+
+
+class RecordedObservable(str):
+    """The label of a value that was an Observable, such as the key of a group."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 def short(value: object, limit: int = 24) -> str:
@@ -210,7 +234,16 @@ def _scalar(value: Any) -> str | None:
         return kind.__name__
     if issubclass(kind, type):
         return str(value.__name__)
+    if issubclass(kind, ObservableBase):
+        return key_label(value) or kind.__name__
     return _notification(value) or array_label(value)
+
+
+def key_label(value: Any) -> str | None:
+    """Return the label of an Observable's key, such as that of a group; None without a key."""
+    key = getattr(value, "key", None) if issubclass(kind_of(value), ObservableBase) else None
+    is_key = isinstance(value, GroupedObservable) or isinstance(key, str | int)
+    return short(key) if is_key else None
 
 
 def _binary(start: bytes, length: int) -> str:

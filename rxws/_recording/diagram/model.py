@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from rxws._core.connection import Close
 
 from .tooltips import Texts
 
-__all__ = ["Diagram", "Mark", "Track"]
+__all__ = ["Diagram", "Mark", "Nesting", "Role", "Track", "in_order"]
+
+Role: TypeAlias = Literal["inner", "input"]
+"""Whether a stream emits an inner Observable, or its operator subscribes to it."""
 
 
 class Mark(Protocol):
@@ -24,6 +27,14 @@ class Mark(Protocol):
     def data(self) -> Any: ...
 
 
+class Nesting(NamedTuple):
+    """The place of a lane of inner Observables."""
+
+    outer: str  # the name of the stream's lane
+    role: Role
+    rest: bool = False  # whether it is the lane of those that have none of their own
+
+
 @dataclass(frozen=True, slots=True)
 class Track:
     """One lane of a diagram."""
@@ -34,6 +45,8 @@ class Track:
     marks: Sequence[Mark] = ()  # ordered by time
     dropped: int = 0  # number of older events that are no longer kept
     texts: Texts = field(default_factory=Texts, compare=False)  # of the marks, for the next drawing
+    nesting: Nesting | None = None  # None unless it is a lane of inner Observables
+    inners: int = 0  # how many of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +59,23 @@ class Diagram:
     closed_at: float | None = None  # by default the time of the last mark
     began: float = 0.0  # the time at the left edge
     until: float | None = None  # the current time if streams are still running; else the last mark
+
+
+def in_order(tracks: Iterable[Track]) -> tuple[Track, ...]:
+    """Put the lanes of inner Observables next to that of their stream: what is input above it."""
+    nested: dict[tuple[str, Role], list[Track]] = {}
+    outer: list[Track] = []
+    for track in tracks:
+        if track.nesting is None:
+            outer.append(track)
+        else:
+            nested.setdefault(track.nesting[:2], []).append(track)
+    return tuple(
+        each
+        for track in outer
+        for each in (
+            *nested.get((track.name, "input"), ()),
+            track,
+            *nested.get((track.name, "inner"), ()),
+        )
+    )

@@ -9,8 +9,8 @@ from itertools import pairwise
 from .axis import ticks
 from .labels import cells, cut, number, plain
 from .model import Diagram
-from .plots import numbers_of
-from .visible import End, TimeSpan, VisibleTrack, time_span, visible_part
+from .svg.plots import numbers_of
+from .visible import End, TimeSpan, VisibleTrack, time_span, visible_tracks
 
 __all__ = ["text"]
 
@@ -20,7 +20,9 @@ _MIN_COLUMNS = 12  # for the time
 _MIN_NUMBERS = 12  # fewer numbers are shown without their range
 _LEVELS = "▁▂▃▄▅▆▇█"
 _LINES = {"runs": "─", "open": "─", "disposed": "╌", "lost": "┈"}
-_ENDS = {"completed": "┤", "error": "✗", "disposed": "╌"}
+_BRANCHES: dict[str, str] = {"inner": "└ ", "input": "┌ "}
+_BEGIN = "├"  # of an inner Observable
+_ENDS = {"completed": "┤", "error": "✗", "disposed": "╎"}
 
 
 def text(diagram: Diagram, cols: int = 48, window: float | None = None) -> str:
@@ -35,8 +37,8 @@ def text(diagram: Diagram, cols: int = 48, window: float | None = None) -> str:
     if cols < 24:
         raise ValueError(f"cols={cols!r} leaves no room to draw: use 24 or more")
     time = time_span(diagram, window)
-    lanes = [visible_part(track, diagram, time) for track in diagram.tracks]
-    names = [cut(plain(lane.title), _NAME) for lane in lanes]
+    lanes = visible_tracks(diagram, time)
+    names = [cut(_branch(lane) + plain(lane.title), _NAME) for lane in lanes]
     notes = [_note(lane) for lane in lanes]
     left = max(map(cells, names), default=0) + 1
     right = max(map(cells, notes), default=0) + 1
@@ -53,6 +55,12 @@ def text(diagram: Diagram, cols: int = 48, window: float | None = None) -> str:
     if lanes:
         lines.append((" " * left + _axis(at)).rstrip())
     return "\n".join(lines)
+
+
+def _branch(lane: VisibleTrack) -> str:
+    """Return the start of an inner lane's name: it points to the line of its stream."""
+    nesting = lane.track.nesting
+    return "" if nesting is None else _BRANCHES[nesting.role]
 
 
 class _Columns:
@@ -85,12 +93,18 @@ def _lane(lane: VisibleTrack, at: _Columns) -> list[str]:
             line[column] = _LINES[segment.kind]
         if segment.kind == "open":
             line[stop] = "→"
+        if segment.began is not None:
+            line[at(segment.start)] = _BEGIN
     if lane.ended_before:
         _put(line, 0, cut(lane.ended_before, at.width))
     if lane.values:
         _values(line, lane, at)
     for end in lane.ends:
-        _end(line, end, at(end.t), lane.last is end)
+        column = at(end.t)
+        if lane.track.nesting is not None and end is not lane.last:
+            _inner_end(line, end, column)
+        elif end.kind != "disposed" or lane.track.nesting is not None:
+            _end(line, end, column, lane.last is end)
     return line
 
 
@@ -102,7 +116,7 @@ def _values(line: list[str], lane: VisibleTrack, at: _Columns) -> None:
         return
     for column in columns:
         line[column] = "✗" if lane.only_errors else "•"
-    if lane.only_errors:
+    if lane.only_errors or lane.is_rest:
         return
     labels = [lane.track.texts.short(mark, _LABEL + 1) for mark in values]
     room = [right - left for left, right in pairwise([*columns, at.width])]
@@ -140,9 +154,15 @@ def _blocks(line: list[str], lane: VisibleTrack, columns: Sequence[int]) -> None
         line[column] = _LEVELS[min(int(part * len(_LEVELS)), len(_LEVELS) - 1)]
 
 
+def _inner_end(line: list[str], end: End, column: int) -> None:
+    """Draw an end before others, next to a value at the same time, unless there is no room."""
+    if end.kind != "disposed" and line[column] not in "─ ":
+        column += 1
+    if column < len(line) and line[column] in "─ ":
+        line[column] = _ENDS[end.kind]
+
+
 def _end(line: list[str], end: End, column: int, last: bool) -> None:
-    if end.kind == "disposed":
-        return
     if last:
         # Move right, past values at the same time.
         while column < len(line) - 1 and line[column] not in "─┈→ ":

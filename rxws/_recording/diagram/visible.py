@@ -18,10 +18,19 @@ from .labels import short
 from .model import Diagram, Mark, Track
 from .tooltips import full
 
-__all__ = ["End", "Segment", "TimeSpan", "VisibleTrack", "time_span", "visible_part"]
+__all__ = [
+    "End",
+    "Segment",
+    "TimeSpan",
+    "VisibleTrack",
+    "has_one_label",
+    "time_span",
+    "visible_tracks",
+]
 
 _AT_ONCE = 0.01  # seconds: a shorter flow probably ran within one turn of the event loop
 _END_LABEL = 14  # columns
+_TIMES = "\N{MULTIPLICATION SIGN}"
 _time = attrgetter("t")
 
 
@@ -51,6 +60,7 @@ class Segment:
     start: float
     stop: float
     kind: Literal["runs", "open", "disposed", "lost"]  # open: continues; lost: no longer kept
+    began: str | None = None  # the label of the inner Observable that begins with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +79,8 @@ class VisibleTrack:
     @property
     def title(self) -> str:
         """The name with an arrow for the direction."""
+        if self.track.nesting is not None:
+            return _inner_title(self.track)
         return {"in": "↓ ", "out": "↑ "}.get(self.track.dir or "", "") + self.track.name
 
     @property
@@ -82,7 +94,40 @@ class VisibleTrack:
         """The track in words, for its tooltip."""
         kept = f", the last {self.total - self.track.dropped} kept" if self.track.dropped else ""
         events = f"{self.total} event{'' if self.total == 1 else 's'}{kept}"
-        return f"{self.track.name}: {events}{f', {self.last.description}' if self.last else ''}"
+        inners = f"{self.track.inners} inner streams, " if self.track.inners > 1 else ""
+        return f"{self._name}: {inners}{events}{f', {self.last.description}' if self.last else ''}"
+
+    @property
+    def _name(self) -> str:
+        nesting = self.track.nesting
+        return self.track.name if nesting is None else f"{self.title} of {nesting.outer}"
+
+    @property
+    def is_rest(self) -> bool:
+        """Whether it has the values of several inner Observables at the same time."""
+        return self.track.nesting is not None and self.track.nesting.rest
+
+    @property
+    def shown(self) -> bool:
+        """Whether there is anything to draw; an inner track may begin later or have ended."""
+        return self.track.nesting is None or bool(self.values or self.segments)
+
+
+def _inner_title(track: Track) -> str:
+    """Return the name of a lane of inner Observables: the label that all of them share, or none."""
+    if track.nesting is not None and track.nesting.rest:
+        return f"{_TIMES}{track.inners} more"
+    labels = _labels(track)
+    return f"{labels.pop()}" if len(labels) == 1 else f"{track.inners} streams"
+
+
+def has_one_label(track: Track) -> bool:
+    """Whether all inner Observables of a lane have the same label."""
+    return len(_labels(track)) == 1
+
+
+def _labels(track: Track) -> set[Any]:
+    return {mark.data for mark in track.marks if mark.type == "subscribed"}
 
 
 def time_span(diagram: Diagram, window: float | None) -> TimeSpan:
@@ -109,21 +154,28 @@ def time_span(diagram: Diagram, window: float | None) -> TimeSpan:
 
 
 def _is_running(track: Track) -> bool:
-    return not track.marks or _kind(track.marks[-1]) == "next"
+    return not track.marks or _kind(track.marks[-1]) in ("next", "subscribed")
 
 
 def _kind(mark: Mark) -> str:
     return "close" if isinstance(mark.data, Close) else mark.type
 
 
-def visible_part(track: Track, diagram: Diagram, time: TimeSpan) -> VisibleTrack:
+def visible_tracks(diagram: Diagram, time: TimeSpan) -> list[VisibleTrack]:
+    """Return the tracks to draw within a span of time, from top to bottom."""
+    parts = [_visible_part(track, diagram, time) for track in diagram.tracks]
+    return [part for part in parts if part.shown]
+
+
+def _visible_part(track: Track, diagram: Diagram, time: TimeSpan) -> VisibleTrack:
     """Return the part of a track within a span of time."""
     marks = track.marks
     values = [mark for mark in marks if mark.type == "next" and not isinstance(mark.data, Close)]
     ends = [] if len(values) == len(marks) else _ends(track, diagram)
     if diagram.close is not None and track.dir and not ends:
         ends = [_end_at_close(diagram, diagram.close, time)]
-    segments, last = _segments(track, values, ends, time)
+    find = _segments if track.nesting is None else _inner_segments
+    segments, last = find(track, values, ends, time)
     first = bisect_left(values, time.start, key=_time)
     return VisibleTrack(
         track,
@@ -214,9 +266,40 @@ def _segments(
         start = resumed
     if last is None:
         segments.append(Segment(start, time.now, "open"))
+    return _within(segments, time), last
+
+
+def _inner_segments(
+    track: Track, _: Sequence[Mark], ends: list[End], time: TimeSpan
+) -> tuple[tuple[Segment, ...], End | None]:
+    """Do as `_segments`, for a lane of inner Observables: each begins somewhere."""
+    segments: list[Segment] = []
+    remaining = iter(ends)
+    # The oldest start may be among the events that are no longer kept.
+    start = track.marks[0].t if track.dropped and track.marks else None
+    label: str | None = None
+    last: End | None = None
+    for mark in track.marks:
+        if mark.type == "subscribed" and label is None:
+            start, label, last = mark.t, mark.data, None
+        elif mark.type not in ("next", "subscribed") and start is not None:
+            last = next(remaining)
+            segments.append(Segment(start, last.t, "runs", label))
+            start = label = None
+    if start is not None:
+        segments.append(Segment(start, time.now, "open", label))
+    return _within(segments, time), last
+
+
+def _within(segments: list[Segment], time: TimeSpan) -> tuple[Segment, ...]:
     visible = [
-        Segment(max(each.start, time.start), min(each.stop, time.stop), each.kind)
+        Segment(
+            max(each.start, time.start),
+            min(each.stop, time.stop),
+            each.kind,
+            each.began if each.start >= time.start else None,
+        )
         for each in segments
         if each.stop >= time.start and each.start <= time.stop
     ]
-    return tuple(each for each in visible if each.stop > each.start or each.kind != "lost"), last
+    return tuple(each for each in visible if each.stop > each.start or each.kind != "lost")

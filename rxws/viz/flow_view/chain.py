@@ -10,10 +10,13 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from rxws._core.cell_context import in_cell_context
 from rxws._core.streams import Stream
+from rxws._recording.followed import derived
+from rxws._recording.inner import InnerLanes
 from rxws._recording.lane import Lane
 from rxws._recording.recording import Recording
 
 from .failures import Failure
+from .inputs import follow_inputs
 
 __all__ = ["Chain", "Operator", "watch_only"]
 
@@ -53,12 +56,14 @@ class Chain:
         above = first
         for number, (name, detail, operator) in enumerate(steps, 1):
             step = _Step(self._on_failure, name, detail, recording.lane(above))
-            result: object = operator(step.wrap_input(composed))
+            follow = follow_inputs(operator, InnerLanes(recording, name, "input"))
+            result: object = follow(step.wrap_input(composed))
             if not isinstance(result, Observable):
                 raise TypeError(
                     f"step {number}, {name!r}, returned {result!r} instead of an Observable: a "
                     "step must be an operator, so use ops.map(fn) for a function fn"
                 )
+            recording.lane(name).above = recording.lane(above)
             composed = recording.tap(name, detail)(step.wrap_output(result))
             above = name
         self.observable: Observable[Any] = composed
@@ -115,7 +120,7 @@ class _Step:
                 scheduler=scheduler,
             )
 
-        return Observable(subscribe)
+        return derived(source, subscribe)
 
     def wrap_output(self, output: Observable[Any]) -> Observable[Any]:
         """Emit the output of the step, and report its error."""
@@ -133,7 +138,7 @@ class _Step:
                 observer.on_next, on_error, observer.on_completed, scheduler=scheduler
             )
 
-        return Observable(subscribe)
+        return derived(output, subscribe)
 
     def _report(self, error: Exception, value: tuple[Any, ...] | None) -> None:
         self._on_failure(Failure(error, self._name, self._detail, value))

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from rxws._recording.diagram.labels import cut
 
-__all__ = ["label", "source_of"]
+__all__ = ["is_from", "label", "name_of", "source_of"]
 
 MAX_DETAIL = 18  # columns
 MAX_NAME = 22  # columns: the longest name in RxPY is distinct_until_changed
@@ -59,6 +59,13 @@ def label(operator: Callable[..., Any], number: int) -> tuple[str, str]:
     return f"step {number}", ""
 
 
+def name_of(operator: Any) -> str:
+    """Return the name of an operator, or an empty string."""
+    with suppress(Exception):
+        return _inspect(operator)[0]
+    return ""
+
+
 def _inspect(operator: Any) -> tuple[str, Iterable[tuple[str, Any]]]:
     """Return the name of an operator, or an empty string, and its arguments."""
     if isinstance(operator, functools.partial):
@@ -72,9 +79,9 @@ def _inspect(operator: Any) -> tuple[str, Iterable[tuple[str, Any]]]:
     if operator.__module__ == "reactivex.pipe":
         return " · ".join(_inspect(each)[0] for each in closure["operators"]), ()
     outer = operator.__qualname__.split(_LOCALS)[0].rpartition(".")[2]
-    if _is_from(operator, "reactivex"):
+    if is_from(operator, "reactivex"):
         return _public_name(outer), closure.items()
-    if _is_from(operator, "rxws"):
+    if is_from(operator, "rxws"):
         return outer, [("fn", closure["fn"])] if "fn" in closure else ()
     if operator.__name__ == "<lambda>":
         return "", [("", operator)]
@@ -97,7 +104,8 @@ def _arguments(
     return list(bound.items())[1:]  # without the source
 
 
-def _is_from(function: Any, package: str) -> bool:
+def is_from(function: Any, package: str) -> bool:
+    """Whether a function or class is defined in a package."""
     return str(getattr(function, "__module__", "")).partition(".")[0] == package
 
 
@@ -109,11 +117,7 @@ def _public_name(name: str) -> str:
 
 def _detail(name: str, value: Any) -> str:
     """Return an argument as text, or an empty string if users would not recognise it."""
-    if (
-        isinstance(value, bool)
-        or _is_from(value, "reactivex")
-        or _is_from(type(value), "reactivex")
-    ):
+    if isinstance(value, bool) or is_from(value, "reactivex") or is_from(type(value), "reactivex"):
         return ""
     seconds = name.strip("_") in _SECONDS
     if isinstance(value, timedelta):

@@ -134,7 +134,9 @@ class View:
         lanes = "".join(
             f" {lane.name} {lane.dropped + sum(each.type == 'next' for each in lane.entries)},"
             for lane in self.recording.lanes.values()
-            if lane.name != "closed" and (lane.name != "errors" or self._errors())
+            if lane.nesting is None
+            and lane.name != "closed"
+            and (lane.name != "errors" or self._errors())
         )
         return f"<View{title}{lanes} {self._state_text()}>"
 
@@ -233,7 +235,7 @@ def _release(waiter: asyncio.Future[None]) -> None:
 
 def all_ended(recording: Recording) -> bool:
     """Whether all streams of a recording have ended, and there is at least one."""
-    lanes = recording.lanes.values()
+    lanes = [lane for lane in recording.lanes.values() if lane.nesting is None]
     return bool(lanes) and all(lane.ended for lane in lanes)
 
 

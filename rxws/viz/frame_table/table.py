@@ -6,7 +6,7 @@ import html
 from importlib.resources import files
 from typing import Final
 
-from rxws._recording.diagram.theme import CSS, MONO, SANS
+from rxws._recording.diagram.svg.theme import CSS, MONO, SANS
 
 from .rows import Row, TableContent
 from .text import escape, one_line

@@ -26,10 +26,10 @@ from rxws import Close, ConnectionClosed, Recording
 from rxws._recording.diagram import Diagram, Track, svg, text
 from rxws._recording.diagram.axis import duration, ticks
 from rxws._recording.diagram.labels import CONTROL, cells, cut, escape, number, short
-from rxws._recording.diagram.marks import draw
-from rxws._recording.diagram.scale import TimeScale
+from rxws._recording.diagram.svg.marks import draw
+from rxws._recording.diagram.svg.scale import TimeScale
 from rxws._recording.diagram.tooltips import Texts, full, message, safe_repr
-from rxws._recording.diagram.visible import time_span, visible_part
+from rxws._recording.diagram.visible import time_span, visible_tracks
 from rxws.testing import Clock
 from rxws.viz.frame_table.payload import payload
 from support.pictures.scenes import SCENES, Event, faults, few, kinds, nexts, running
@@ -48,7 +48,7 @@ def form(values: list[Any], seconds: float = 10.0, width: float = 400) -> str:
     picture = lane(nexts((i * step, value) for i, value in enumerate(values)))
     time = time_span(picture, None)
     scale = TimeScale(time.start, time.stop, 100, 100 + width)
-    return draw(visible_part(picture.tracks[0], picture, time), scale, 50).form
+    return draw(visible_tracks(picture, time)[0], scale, 50).form
 
 
 def elements(drawn: str, kind: str) -> list[ElementTree.Element]:

@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .axis import duration, nice, rate
-from .labels import kind_of, number
-from .model import Mark
+from rxws._recording.diagram.axis import duration, nice, rate
+from rxws._recording.diagram.labels import kind_of, number
+from rxws._recording.diagram.model import Mark
+from rxws._recording.diagram.tooltips import Texts
+
 from .scale import BOTTOM, TOP, Drawn, TimeScale, group_tooltip
-from .tooltips import Texts
 
 __all__ = ["bars", "numbers_of", "sparkline"]
 

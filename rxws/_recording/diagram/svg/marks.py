@@ -6,16 +6,16 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from .labels import cells, escape
-from .model import Mark
+from rxws._recording.diagram.labels import RecordedObservable, cells, escape
+from rxws._recording.diagram.model import Mark
+from rxws._recording.diagram.tooltips import Texts
+from rxws._recording.diagram.visible import VisibleTrack
+
 from .plots import bars, numbers_of, sparkline
-from .scale import Drawn, TimeScale, group_tooltip, tooltip
-from .tooltips import Texts
-from .visible import VisibleTrack
+from .scale import CHAR, Drawn, TimeScale, group_tooltip, tooltip
 
-__all__ = ["CHAR", "draw"]
+__all__ = ["draw"]
 
-CHAR = 6.02  # pixels: a character of the monospaced font at 10 px
 _PILL = 14  # characters that fit
 _LABELS = (24, 14, 9)  # limits to try for labels above dots, in characters, until all labels fit
 _ROUND = ((12.0, "r"), (9.5, "s"))  # radius of a circle, and the CSS class of its text
@@ -31,7 +31,8 @@ def draw(track: VisibleTrack, scale: TimeScale, y: float) -> Drawn:
     if len(values) <= width / 8:
         if track.only_errors:
             return _dots(track, scale, y, "crosses")
-        return _inside(values, scale, y, texts) or _dots(track, scale, y, "dots")
+        inside = None if track.is_rest else _inside(values, scale, y, texts)
+        return inside or _dots(track, scale, y, "dots")
     if not track.only_errors and (numbers := numbers_of(values)) is not None:
         return sparkline(values, numbers, scale, y, texts)
     return bars(values, scale, y, texts)
@@ -61,7 +62,7 @@ def _inside(values: Sequence[Mark], scale: TimeScale, y: float, texts: Texts) ->
     if any(lefts[i] + widths[i] + 1 > lefts[i + 1] for i in range(len(lefts) - 1)):
         return None
     parts = [
-        f'<g>{tooltip(mark, texts)}<rect class="m" x="{left:.1f}" y="{y - 11:g}" '
+        f'<g{_hollow(mark)}>{tooltip(mark, texts)}<rect class="m" x="{left:.1f}" y="{y - 11:g}" '
         f'width="{width:.1f}" height="22" rx="11"/>'
         f'<text class="p" x="{left + width / 2:.1f}" y="{y + 3.5:g}">'
         f"{escape(label)}</text></g>"
@@ -80,12 +81,18 @@ def _circles(
 ) -> Drawn:
     radius, kind = size
     parts = [
-        f'<g>{tooltip(mark, texts)}<circle class="m" cx="{x:.1f}" cy="{y:g}" r="{radius:g}"/>'
+        f"<g{_hollow(mark)}>{tooltip(mark, texts)}"
+        f'<circle class="m" cx="{x:.1f}" cy="{y:g}" r="{radius:g}"/>'
         f'<text class="{kind}{" t" if cells(label) > 2 else ""}" x="{x:.1f}" y="{y + 4:g}">'
         f"{escape(label)}</text></g>"
         for mark, label, x in zip(values, labels, places, strict=True)
     ]
     return Drawn("circles", parts, places[-1] + radius)
+
+
+def _hollow(mark: Mark) -> str:
+    """Return the attribute that draws an Observable as a ring, unlike a value."""
+    return ' class="ob"' if isinstance(mark.data, RecordedObservable) else ""
 
 
 # --- dots and crosses: the value above ------------------------------------------------------------
@@ -103,7 +110,9 @@ def _dots(track: VisibleTrack, scale: TimeScale, y: float, form: str) -> Drawn:
     right = groups[-1][0] + 6
     # Labels must not touch the bar at the end.
     limit = scale.right if track.last is None else max(scale.x(track.last.t), right + 4) - 4
-    labels = _labels(groups, scale.left, min(limit, scale.right), texts)
+    labels: Sequence[tuple[str, float] | None] = [None] * len(groups)
+    if not track.is_rest:
+        labels = _labels(groups, scale.left, min(limit, scale.right), texts)
     parts: list[str] = []
     for (x, marks), label in zip(groups, labels, strict=True):
         if form == "dots":
@@ -115,7 +124,7 @@ def _dots(track: VisibleTrack, scale: TimeScale, y: float, form: str) -> Drawn:
             if len(marks) == 1
             else f"<title>{group_tooltip(marks, texts)}</title>"
         )
-        parts.append(f"<g>{title}{shape}{_label(label, y) if label else ''}</g>")
+        parts.append(f"<g{_hollow(marks[0])}>{title}{shape}{_label(label, y) if label else ''}</g>")
     return Drawn(form, parts, right)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .axis import duration
-from .labels import escape
-from .model import Mark
-from .tooltips import Texts
+from rxws._recording.diagram.axis import duration
+from rxws._recording.diagram.labels import escape
+from rxws._recording.diagram.model import Mark
+from rxws._recording.diagram.tooltips import Texts
 
-__all__ = ["BOTTOM", "TOP", "Drawn", "TimeScale", "group_tooltip", "tooltip"]
+__all__ = ["BOTTOM", "CHAR", "TOP", "Drawn", "TimeScale", "group_tooltip", "tooltip"]
 
+CHAR = 6.02  # pixels: a character of the monospaced font at 10 px
 TOP, BOTTOM = -17.0, 14.0  # y of bars and sparklines, in pixels from the middle of the lane
 
 

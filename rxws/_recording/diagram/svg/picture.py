@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from rxws._recording.diagram.axis import duration, ticks
+from rxws._recording.diagram.labels import cells, cut, escape
+from rxws._recording.diagram.model import Diagram
+from rxws._recording.diagram.visible import VisibleTrack, time_span, visible_tracks
 
-from .axis import duration, ticks
-from .labels import cells, cut, escape
-from .marks import CHAR, draw
-from .model import Diagram
-from .scale import Drawn, TimeScale
+from .inner_lanes import connectors, inner_ends, inner_starts
+from .layout import END_CHAR, INDENT, LEGEND, NAME, Page, lay_out
+from .legend import legend
+from .marks import draw
+from .scale import CHAR, Drawn
 from .theme import CSS, LIGHT, MONO, SANS
-from .visible import TimeSpan, VisibleTrack, time_span, visible_part
 
 __all__ = ["svg"]
 
-_PITCH = 54.0  # pixels from lane to lane
 _OPERATORS = 6  # number of colours for operators
 _DENSE = 40  # a lane with more values is likely to have a note
 _NOTE = 11  # characters: most notes are not longer
-_NARROW = 480  # pixels: a narrower diagram has smaller names
-_SMALL, _CODE, _TITLE = 6.1, 7.2, 8.4  # pixels per character
-_NAME = 0.64  # width of a character of a name, as a share of its font size
+_TITLE = 8.4  # pixels per character
 
 
 def _colour(attribute: str, colour: str) -> str:
@@ -62,25 +61,19 @@ _STYLE = CSS + "".join(
         " .ke": f"font-size:11px;font-weight:700;{_colour('fill', 'good')}",
         " .x": f"fill:none;stroke-width:3;stroke-linecap:round;{_colour('stroke', 'bad')}",
         " .f": "stroke-width:2",
+        " .ob .m": f"stroke:currentColor;stroke-width:2;{_colour('fill', 'page')}",
+        " .ob .p,svg.rxws .ob .r,svg.rxws .ob .s": "fill:currentColor",
+        " .tr": f"fill:none;{_colour('stroke', 'line')}",
+        " .sp": "fill:none;stroke:currentColor;opacity:.45;stroke-dasharray:2 3",
+        " .st": f"stroke:currentColor;stroke-width:1.5;{_colour('fill', 'page')}",
+        " .lk": _colour("stroke", "muted"),
+        " .lg": _colour("fill", "muted"),
+        " .sl": f"font:9px {MONO};{_colour('fill', 'muted')}",
+        " .di": f"stroke-width:2;stroke-linecap:round;{_colour('stroke', 'line')}",
         " .xe": f"font-size:11px;font-weight:700;{_colour('fill', 'bad')}",
         **{f" .{kind}": _colour("color", name) for kind, name in _LANES.items()},
     }.items()
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Page:
-    """The layout, in pixels."""
-
-    width: int
-    box: float  # the width of the boxes
-    font: float  # the font size of the names in them
-    top: float  # y of the first lane's top
-    bottom: float  # y of the last lane's bottom
-    scale: TimeScale
-
-    def middle(self, index: int) -> float:
-        return self.top + _PITCH * (index + 0.5)
 
 
 def svg(diagram: Diagram, width: int = 760, window: float | None = None) -> str:
@@ -94,17 +87,18 @@ def svg(diagram: Diagram, width: int = 760, window: float | None = None) -> str:
     if width < 200:
         raise ValueError(f"width={width!r} leaves no room to draw: use 200 pixels or more")
     time = time_span(diagram, window)
-    lanes = [visible_part(track, diagram, time) for track in diagram.tracks]
+    lanes = visible_tracks(diagram, time)
     dense = any(len(lane.values) > _DENSE for lane in lanes)
     # Guess the width of the notes, which are made with the marks; draw again if it was too small.
-    page = _page(diagram, lanes, width, time, _NOTE if dense else 0)
+    page = lay_out(diagram, lanes, width, time, _NOTE if dense else 0)
     drawn = _draw_all(lanes, page)
     widest = max((cells(each.note) for each in drawn), default=0)
     if widest > _NOTE:
-        page = _page(diagram, lanes, width, time, widest)
+        page = lay_out(diagram, lanes, width, time, widest)
         drawn = _draw_all(lanes, page)
     end_xs = _end_xs(lanes, drawn, page)
-    height = page.bottom + (26 if lanes else 6)
+    key = legend(lanes, page)
+    height = page.bottom + (26 if lanes else 6) + (LEGEND if key else 0)
     summary = "; ".join([diagram.title or "marble diagram", *(lane.summary for lane in lanes)])
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="rxws" role="img" '
@@ -119,41 +113,39 @@ def svg(diagram: Diagram, width: int = 760, window: float | None = None) -> str:
         )
     if lanes:
         parts += _axis(page)
-    colour = 0
+    colours = _colours(lanes)
+    for index, colour in enumerate(colours):
+        if behind := connectors(index, lanes, page):
+            parts.append(f'<g class="{colour}">{"".join(behind)}</g>')
     for index, lane in enumerate(lanes):
-        css_class = {"in": "i", "out": "o"}.get(lane.track.dir or "", "")
-        if not css_class and not lane.only_errors:
-            css_class = f"c{colour % _OPERATORS + 1}"
-            colour += 1
-        parts.append(f'<g class="{css_class or "e"}">')
-        parts += _lane(lane, drawn[index], page, page.middle(index), end_xs[index])
+        parts.append(f'<g class="{colours[index]}">')
+        parts += _lane(lane, drawn[index], page, page.middles[index], end_xs[index])
         parts.append("</g>")
-    parts.append("</svg>")
+    parts += [*key, "</svg>"]
     return "".join(parts)
 
 
-def _draw_all(lanes: list[VisibleTrack], page: _Page) -> list[Drawn]:
-    return [draw(lane, page.scale, page.middle(index)) for index, lane in enumerate(lanes)]
+def _colours(lanes: list[VisibleTrack]) -> list[str]:
+    """Return the CSS class of each lane; an inner lane has that of its stream."""
+    colours: dict[str, str] = {}
+    operators = 0
+    for lane in lanes:
+        css_class = {"in": "i", "out": "o"}.get(lane.track.dir or "", "")
+        if lane.track.nesting is not None:
+            continue
+        if not css_class and not lane.only_errors:
+            css_class = f"c{operators % _OPERATORS + 1}"
+            operators += 1
+        colours[lane.track.name] = css_class or "e"
+    tracks = (lane.track for lane in lanes)
+    return [colours[each.nesting.outer if each.nesting else each.name] for each in tracks]
 
 
-def _page(
-    diagram: Diagram, lanes: list[VisibleTrack], width: int, time: TimeSpan, note: int
-) -> _Page:
-    """Lay out the page, with room for notes of `note` characters at the right."""
-    font = 10.5 if width < _NARROW else 12.0
-    names = [cells(lane.title) * _NAME * font for lane in lanes]
-    details = [cells(lane.track.detail) * CHAR for lane in lanes]
-    box = min(22 + max([50.0, *names, *details]), max(90.0, width * 0.24))
-    texts = [cells(lane.count) * _SMALL for lane in lanes]
-    # An end is drawn in the last pixels of the plot; its label may extend beyond it.
-    texts += [cells(end.label) * _CODE + 12 for lane in lanes for end in lane.ends]
-    right = 8 * -(-(max([30.0, note * _SMALL, *texts]) + 6) // 8)
-    top = 34.0 if diagram.title else 6.0
-    scale = TimeScale(time.start, time.stop, box + 14, width - min(right, width * 0.3))
-    return _Page(width, box, font, top, top + _PITCH * len(lanes), scale)
+def _draw_all(lanes: list[VisibleTrack], page: Page) -> list[Drawn]:
+    return [draw(lane, page.scale, page.middles[index]) for index, lane in enumerate(lanes)]
 
 
-def _axis(page: _Page) -> list[str]:
+def _axis(page: Page) -> list[str]:
     scale = page.scale
     parts: list[str] = []
     for time, label in ticks(
@@ -167,7 +159,7 @@ def _axis(page: _Page) -> list[str]:
     return parts
 
 
-def _end_xs(lanes: list[VisibleTrack], drawn: list[Drawn], page: _Page) -> list[float]:
+def _end_xs(lanes: list[VisibleTrack], drawn: list[Drawn], page: Page) -> list[float]:
     """Return the x of each lane's final end: right of its marks, and equal for equal times."""
     xs = [page.scale.x(lane.last.t) if lane.last else 0.0 for lane in lanes]
     free = [max(x, each.right + 4) for x, each in zip(xs, drawn, strict=True)]
@@ -176,19 +168,22 @@ def _end_xs(lanes: list[VisibleTrack], drawn: list[Drawn], page: _Page) -> list[
     ]
 
 
-def _lane(lane: VisibleTrack, drawn: Drawn, page: _Page, y: float, end_x: float) -> list[str]:
+def _lane(lane: VisibleTrack, drawn: Drawn, page: Page, y: float, end_x: float) -> list[str]:
     return [
         _box(lane, page, y),
         *_time_line(lane, drawn, page, y + drawn.baseline, end_x),
+        *inner_starts(lane, drawn, page, y),
         *drawn.parts,
         *_ends(lane, drawn, page, y, end_x),
         *_notes(lane, drawn, page, y),
     ]
 
 
-def _box(lane: VisibleTrack, page: _Page, y: float) -> str:
+def _box(lane: VisibleTrack, page: Page, y: float) -> str:
     track = lane.track
-    name = escape(cut(lane.title, int((page.box - 20) / (_NAME * page.font) + 0.01)))
+    if track.nesting is not None:
+        return _inner_box(lane, page, y)
+    name = escape(cut(lane.title, int((page.box - 20) / (NAME * page.font) + 0.01)))
     detail = escape(cut(track.detail, int((page.box - 16) / CHAR)))
     named = f'class="na" font-size="{page.font:g}" x="16"'
     lines = (
@@ -205,11 +200,23 @@ def _box(lane: VisibleTrack, page: _Page, y: float) -> str:
     )
 
 
-def _time_line(lane: VisibleTrack, drawn: Drawn, page: _Page, y: float, end_x: float) -> list[str]:
+def _inner_box(lane: VisibleTrack, page: Page, y: float) -> str:
+    left, size = 4 + INDENT, page.font - 1
+    name = escape(cut(lane.title, int((page.box - INDENT - 14) / (NAME * size) + 0.01)))
+    return (
+        f'<g><title>{escape(lane.summary)}</title><rect class="bx" x="{left + 0.5:g}" '
+        f'y="{y - 11:g}" width="{page.box - INDENT:g}" height="22" rx="5"/><rect class="co" '
+        f'x="{left:g}" y="{y - 11:g}" width="3" height="22" rx="1.5"/>'
+        f'<text font-size="{size:g}" x="{left + 9:g}" y="{y + 4:g}">{name}</text></g>'
+    )
+
+
+def _time_line(lane: VisibleTrack, drawn: Drawn, page: Page, y: float, end_x: float) -> list[str]:
     scale = page.scale
     parts: list[str] = []
     for segment in lane.segments:
-        left = scale.left if segment.start <= scale.start else scale.x(segment.start)
+        before = segment.start <= scale.start and segment.began is None
+        left = scale.left if before else scale.x(segment.start)
         to_edge = segment.stop >= scale.stop and segment.kind in ("open", "disposed")
         right = scale.right if to_edge else scale.x(segment.stop)
         if lane.last and lane.last.kind != "disposed" and segment.stop == lane.last.t:
@@ -222,7 +229,9 @@ def _time_line(lane: VisibleTrack, drawn: Drawn, page: _Page, y: float, end_x: f
     return parts
 
 
-def _ends(lane: VisibleTrack, drawn: Drawn, page: _Page, y: float, end_x: float) -> list[str]:
+def _ends(lane: VisibleTrack, drawn: Drawn, page: Page, y: float, end_x: float) -> list[str]:
+    if lane.track.nesting is not None:
+        return inner_ends(lane, drawn, page, y, end_x)
     parts: list[str] = []
     for end in lane.ends:
         label = end.label
@@ -231,7 +240,9 @@ def _ends(lane: VisibleTrack, drawn: Drawn, page: _Page, y: float, end_x: float)
         x = page.scale.x(end.t)
         if end is lane.last:
             x = end_x
-        elif any(0 < page.scale.x(mark.t) - x < 26 + cells(label) * _CODE for mark in lane.values):
+        elif any(
+            0 < page.scale.x(mark.t) - x < 26 + cells(label) * END_CHAR for mark in lane.values
+        ):
             label = ""  # no room before the values of the next subscription
         base = y + drawn.baseline
         title = f"<title>{duration(end.t)}\n{escape(end.description)}</title>"
@@ -247,10 +258,10 @@ def _ends(lane: VisibleTrack, drawn: Drawn, page: _Page, y: float, end_x: float)
     return parts
 
 
-def _notes(lane: VisibleTrack, drawn: Drawn, page: _Page, y: float) -> list[str]:
+def _notes(lane: VisibleTrack, drawn: Drawn, page: Page, y: float) -> list[str]:
     x = page.width - 4
     texts = [(y - 12, lane.count, lane.summary)]
-    if drawn.note:
+    if drawn.note and lane.track.nesting is None:
         texts.append((y + 2, drawn.note, drawn.note_tooltip))
     parts = [
         f'<text class="no" x="{x}" y="{top:g}"><title>{escape(title)}</title>{escape(text)}</text>'
