@@ -60,6 +60,30 @@ def chain() -> rxws.Recording:
     return found[0].recording
 
 
+def groups() -> rxws.Recording:
+    """Record the groups of docs/howto/jupyter.md."""
+    found: list[viz.View] = []
+
+    def look(conn: rxws.Connection[Any, Any]) -> None:
+        view = viz.watch(
+            conn.incoming,
+            ops.group_by(lambda tick: "even" if tick["n"] % 2 == 0 else "odd"),
+            ops.flat_map(sums),
+            ops.merge(conn.incoming.pipe(ops.count())),
+            scheduler=conn.scheduler,
+        )
+        found.append(view)
+        conn.incoming.subscribe()
+
+    def sums(group: Any) -> Observable[int]:
+        return group.pipe(ops.map(lambda tick: tick["n"]), ops.scan(int.__add__))
+
+    ticks = {letter: {"n": n} for n, letter in enumerate("abcdefgh")}
+    flow = "--a-b-c-d-e-f-g-(h,|)"
+    simulate(look, flow, step=0.01, values=ticks, codec=rxws.codecs.json)
+    return found[0].recording
+
+
 def settled() -> rxws.Recording:
     """Record the search of docs/tutorial.md."""
     recording = rxws.Recording(title="a search")
@@ -78,7 +102,7 @@ def pictures() -> dict[str, str]:
     """Return the text of each SVG file, by file name."""
     return {
         f"{flow.__name__}{kind}.svg": flow().svg(width=width)
-        for flow in (landing, chain, settled)
+        for flow in (landing, chain, groups, settled)
         for kind, width in WIDTHS.items()
     }
 

@@ -10,8 +10,13 @@ from collections.abc import Callable, Iterable
 from functools import reduce
 from typing import Any, NamedTuple
 
-from rxws import Close, ConnectionClosed, DecodeError
+import reactivex as rx
+from reactivex import operators as ops
+from reactivex.subject import Subject
+
+from rxws import Close, ConnectionClosed, DecodeError, viz
 from rxws._recording.diagram import Diagram, Track
+from rxws.testing import Clock
 
 
 class Event(NamedTuple):
@@ -256,6 +261,50 @@ def hours() -> Diagram:
     )
 
 
+def groups() -> Diagram:
+    """Groups, what is made from them, a second source, and streams that replace each other."""
+    clock, source = Clock(), Subject[Any]()
+    view = viz.watch(
+        source,
+        ops.group_by(lambda tick: tick[0]),
+        ops.flat_map(lambda group: group.pipe(ops.debounce(0.5))),
+        ops.merge(rx.timer(1.0, 1.5).pipe(ops.map(lambda n: f"beat {n}"))),
+        ops.map(lambda text: rx.of(text, text.lower()).pipe(ops.delay(0.2))),
+        ops.switch_latest(),
+        title="prices",
+        scheduler=clock,
+    )
+    clock.run(0)
+    chance = random.Random(4)
+    for number in range(16):
+        source.on_next(f"{chance.choice('ABC')} {90 + number}")
+        clock.run(0.33)
+    source.on_completed()
+    clock.run(0.3)
+    view.stop()
+    return view.recording.picture()
+
+
+def turns() -> Diagram:
+    """Streams that wait for their turn, more of them than lanes, and one that fails."""
+    clock, source = Clock(), Subject[int]()
+    view = viz.watch(
+        source,
+        ("jobs", ops.map(lambda n: rx.timer(0.3).pipe(ops.map(lambda _: n * n)))),
+        ("one at a time", ops.merge(max_concurrent=1)),
+        ("all at once", ops.flat_map(lambda n: rx.timer(0.5 + n / 10, 1.5))),
+        ("division", ops.flat_map(lambda n: rx.timer(0.2).pipe(ops.map(lambda _: 6 // (2 - n))))),
+        title="jobs",
+        scheduler=clock,
+    )
+    for number in range(9):
+        source.on_next(number)
+        clock.run(0.15)
+    source.on_completed()
+    clock.run(4.0)
+    return view.recording.picture()
+
+
 class Scene(NamedTuple):
     """A diagram, and how to draw it."""
 
@@ -279,4 +328,7 @@ SCENES: dict[str, Scene] = {
     "sudden": Scene(sudden, 600),
     "hours": Scene(hours, 600),
     "small": Scene(small, 600),
+    "groups": Scene(groups, 1200),
+    "groups-390-dark": Scene(groups, 390, dark=True),
+    "turns": Scene(turns),
 }
