@@ -5,6 +5,7 @@ Each function runs a pipeline of one page in virtual time.
 
 from __future__ import annotations
 
+import operator
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,8 @@ def groups() -> rxws.Recording:
         conn.incoming.subscribe()
 
     def sums(group: Any) -> Observable[int]:
-        return group.pipe(ops.map(lambda tick: tick["n"]), ops.scan(int.__add__))
+        numbers: Observable[int] = group.pipe(ops.map(operator.itemgetter("n")))
+        return numbers.pipe(ops.scan(int.__add__))
 
     ticks = {letter: {"n": n} for n, letter in enumerate("abcdefgh")}
     flow = "--a-b-c-d-e-f-g-(h,|)"

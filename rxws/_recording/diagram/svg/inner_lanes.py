@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import pairwise
 from operator import attrgetter
 
 from rxws._recording.diagram.axis import duration
@@ -71,7 +72,8 @@ def inner_starts(lane: VisibleTrack, drawn: Drawn, page: Page, y: float) -> list
     begun = [each for each in lane.segments if each.began is not None]
     places = [page.scale.x(each.start) for each in begun]
     parts: list[str] = []
-    for segment, x, following in zip(begun, places, [*places[1:], page.scale.right], strict=True):
+    rooms = pairwise([*places, page.scale.right])
+    for segment, (x, following) in zip(begun, rooms, strict=True):
         name = segment.began or ""
         parts.append(
             f"<g><title>{duration(segment.start)}\n{escape(name)} begins</title>"
