@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from types import TracebackType
@@ -12,7 +11,7 @@ from typing import Any, Generic, Self, TypeVar
 from reactivex import Observable
 from reactivex.abc import DisposableBase
 
-from .loop_scheduler import LoopScheduler
+from .loop_scheduler import LoopScheduler, running_loop, wrong_loop
 from .upstream import MessageSource, Upstream, Upstreams, collect_upstreams
 
 __all__ = ["AsyncIterableObservable", "Iteration", "iterate"]
@@ -152,7 +151,6 @@ class _Values(Upstreams, Generic[T]):
         "_items",
         "_loop",
         "_subscription",
-        "_thread",
         "_waiter",
         "loops",
         "observable",
@@ -170,7 +168,6 @@ class _Values(Upstreams, Generic[T]):
         self._end: tuple[Exception | None] | None = None
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = 0
         self._subscription: DisposableBase | None = None
         self._waiter: asyncio.Future[None] | None = None
 
@@ -183,7 +180,8 @@ class _Values(Upstreams, Generic[T]):
 
         Raises:
             StopAsyncIteration: There is none.
-            RuntimeError: Another task is waiting for it.
+            RuntimeError: Another task is waiting for it, or the subscription belongs to another
+                event loop.
         """
         if self._waiter is not None:
             raise RuntimeError("another task is waiting for the next value of this iterator")
@@ -204,13 +202,16 @@ class _Values(Upstreams, Generic[T]):
         return self._items.popleft().value
 
     async def _wait(self) -> None:
+        running = asyncio.get_running_loop()
         if self._subscription is None:
             self._subscribe()
+        elif self._loop is not None and self._loop is not running:
+            raise wrong_loop(self._loop, running, "this iterator")
         else:
             self.resume()
         if self._items or self._end is not None:
             return
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = running.create_future()
         try:
             await self._waiter
         finally:
@@ -219,7 +220,6 @@ class _Values(Upstreams, Generic[T]):
     def _subscribe(self) -> None:
         scheduler = LoopScheduler.running()
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.get_ident()
         with collect_upstreams(self):
             self._subscription = self.observable.subscribe(
                 self._on_next, self._on_end, self._on_end, scheduler=scheduler
@@ -240,7 +240,7 @@ class _Values(Upstreams, Generic[T]):
         self._wake()
 
     def _wake(self) -> None:
-        if threading.get_ident() == self._thread:
+        if running_loop() is self._loop:
             self._wake_on_loop()
         else:
             self.call_soon(self._wake_on_loop)
@@ -315,7 +315,7 @@ class _Values(Upstreams, Generic[T]):
             callback()
         elif self._loop.is_closed():
             return
-        elif threading.get_ident() == self._thread:
+        elif running_loop() is self._loop:
             self._loop.call_soon(callback)
         else:
             self._loop.call_soon_threadsafe(callback)

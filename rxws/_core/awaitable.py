@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
@@ -12,7 +11,7 @@ from reactivex.abc import DisposableBase, ObserverBase, OnCompleted, OnError, On
 from reactivex.internal import SequenceContainsNoElementsError, noop
 
 from .async_iteration import AsyncIterableObservable
-from .loop_scheduler import LoopScheduler
+from .loop_scheduler import LoopScheduler, running_loop
 from .subscriber import DerivedSubscriber
 from .upstream import MessageSource, Upstreams, collect_upstreams
 
@@ -69,14 +68,13 @@ class _Waiter(asyncio.Future[None]):
 class _Last(Upstreams):
     """The last value of an Observable, and the message that completed it."""
 
-    __slots__ = ("_thread", "_waiter", "error", "message", "values")
+    __slots__ = ("_waiter", "error", "message", "values")
 
     tracks_delivery = True
 
     def __init__(self, waiter: _Waiter) -> None:
         super().__init__()
         self._waiter = waiter
-        self._thread = threading.get_ident()
         self.values: tuple[Any, ...] = ()
         self.error: Exception | None = None
         self.message: tuple[MessageSource, Any] | None = None
@@ -86,10 +84,11 @@ class _Last(Upstreams):
 
     def on_end(self, error: Exception | None = None) -> None:
         self.error = error
-        if threading.get_ident() == self._thread:
+        loop = self._waiter.get_loop()
+        if running_loop() is loop:
             self._wake()
-        else:
-            self._waiter.get_loop().call_soon_threadsafe(self._wake)
+        elif not loop.is_closed():
+            loop.call_soon_threadsafe(self._wake)
 
     def _wake(self) -> None:
         if not self._waiter.done():

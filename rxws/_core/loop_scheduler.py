@@ -13,7 +13,7 @@ from reactivex.abc import DisposableBase, SchedulerBase
 from reactivex.internal import noop
 from reactivex.scheduler.eventloop import AsyncIOScheduler, AsyncIOThreadSafeScheduler
 
-__all__ = ["LoopScheduler", "may_run_here", "running_loop"]
+__all__ = ["LoopScheduler", "may_run_here", "running_loop", "wrong_loop"]
 
 S = TypeVar("S")
 
@@ -42,11 +42,18 @@ def may_run_here(loop: asyncio.AbstractEventLoop, thread: int, what: str) -> boo
     if running is loop or get_ident() != thread or loop.is_running():
         return False
     if running is not None:
-        raise RuntimeError(
-            f"{what} belongs to the event loop {loop!r}, but {running!r} is running: use {what} "
-            "only in the loop that it was made in, and make one for each loop"
-        )
+        raise wrong_loop(loop, running, what)
     return True
+
+
+def wrong_loop(
+    loop: asyncio.AbstractEventLoop, running: asyncio.AbstractEventLoop, what: str
+) -> RuntimeError:
+    """Return the error for an object that is used in another loop than its own."""
+    return RuntimeError(
+        f"{what} belongs to the event loop {loop!r}, but {running!r} is running: use {what} "
+        "only in the loop that it was made in, and make one for each loop"
+    )
 
 
 class LoopScheduler(AsyncIOThreadSafeScheduler):

@@ -11,14 +11,17 @@ from reactivex.abc import DisposableBase, SchedulerBase
 from reactivex.internal import noop
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
+from .errors import RxwsError
 from .streams import Fault
 
 __all__ = [
     "ConnectionScheduler",
     "Deadline",
+    "as_exception",
     "call_later",
     "call_later_shared",
     "is_call_later",
+    "raise_soon",
     "seconds_of",
 ]
 
@@ -41,21 +44,21 @@ class ConnectionScheduler(PeriodicScheduler):
         on_interrupt: Callable[[BaseException], object] = noop,
     ) -> None:
         super().__init__()
-        self._scheduler = scheduler
+        self.inner = scheduler
         self.fault = fault
         self._on_interrupt = on_interrupt
 
     @property
     def now(self) -> datetime:
-        return self._scheduler.now
+        return self.inner.now
 
     @property
     def seconds(self) -> Callable[[], float]:
         """See `seconds_of`."""
-        return seconds_of(self._scheduler)
+        return seconds_of(self.inner)
 
     def schedule(self, action: typing.ScheduledAction[S], state: S | None = None) -> DisposableBase:
-        return self._scheduler.schedule(self._guard(action), state)
+        return self.inner.schedule(self._guard(action), state)
 
     def schedule_relative(
         self,
@@ -63,7 +66,7 @@ class ConnectionScheduler(PeriodicScheduler):
         action: typing.ScheduledAction[S],
         state: S | None = None,
     ) -> DisposableBase:
-        return self._scheduler.schedule_relative(duetime, self._guard(action), state)
+        return self.inner.schedule_relative(duetime, self._guard(action), state)
 
     def schedule_absolute(
         self,
@@ -71,7 +74,7 @@ class ConnectionScheduler(PeriodicScheduler):
         action: typing.ScheduledAction[S],
         state: S | None = None,
     ) -> DisposableBase:
-        return self._scheduler.schedule_absolute(duetime, self._guard(action), state)
+        return self.inner.schedule_absolute(duetime, self._guard(action), state)
 
     def _guard(self, action: typing.ScheduledAction[S]) -> typing.ScheduledAction[S]:
         def run(_: SchedulerBase, state: S | None = None) -> DisposableBase | None:
@@ -107,6 +110,29 @@ def call_later_shared(
 
 def _call(_: SchedulerBase, callback: Any = None) -> None:
     callback()
+
+
+def raise_soon(scheduler: SchedulerBase, error: BaseException) -> None:
+    """Raise an error in the scheduler's next turn, so that the caller can finish its work."""
+
+    def raise_error() -> None:
+        raise error
+
+    call_later(scheduler, 0, raise_error)
+
+
+def as_exception(scheduler: SchedulerBase, error: BaseException) -> Exception:
+    """Return what user code raised, as an error that a stream may fail with.
+
+    What is no `Exception`, such as a KeyboardInterrupt, is also raised in the scheduler's next
+    turn.
+    """
+    if isinstance(error, Exception):
+        return error
+    raise_soon(scheduler, error)
+    wrapped = RxwsError(f"a callback raised {error!r}")
+    wrapped.__cause__ = error
+    return wrapped
 
 
 def is_call_later(action: object) -> bool:

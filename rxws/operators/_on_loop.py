@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+from threading import get_ident
 from typing import TypeVar
 
 from reactivex import Observable
@@ -12,6 +12,7 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from rxws._core.awaitable import AwaitableObservable
 from rxws._core.loop_scheduler import LoopScheduler
 from rxws._core.schedulers import call_later
+from rxws._core.threads import runs_here
 
 __all__ = ["on_loop"]
 
@@ -47,10 +48,10 @@ def on_loop() -> Callable[[Observable[T]], Observable[T]]:
             observer: ObserverBase[T], scheduler: SchedulerBase | None = None
         ) -> DisposableBase:
             loop = LoopScheduler.thread_safe(scheduler)
-            thread = threading.get_ident()
+            thread = get_ident()
 
             def run(call: Callable[[], None]) -> None:
-                if threading.get_ident() == thread:
+                if runs_here(loop, thread):
                     call()
                 else:
                     call_later(loop, 0, call)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import threading
 import uuid
 from collections.abc import Callable
 
 from rxws._core.log import logger
+from rxws._core.loop_scheduler import running_loop
 
 from . import notebook
 
@@ -37,7 +37,6 @@ class Display:
         self._drawn_state: object = None
         self._interval = 1 / rate
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = 0
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
 
@@ -61,7 +60,6 @@ class Display:
             self._loop = asyncio.get_running_loop()
         except RuntimeError:
             return
-        self._thread = threading.get_ident()
         self._schedule(self._loop)
 
     def update(self, force: bool = False) -> None:
@@ -74,7 +72,7 @@ class Display:
         if self._stopped:
             return
         self._stopped = True
-        if self._loop is None or threading.get_ident() == self._thread:
+        if self._loop is None or running_loop() is self._loop:
             self._finish()
         else:
             try:

@@ -21,6 +21,7 @@ import rxws
 from rxws._core.awaitable import AwaitableObservable
 from rxws.operators import on_loop
 from rxws.testing import serve
+from support.loops import running_in_thread
 from support.subscriber import PATIENCE
 from support.virtual.session import VirtualSession
 
@@ -255,3 +256,29 @@ async def test_on_loop_keeps_the_message_of_a_merged_connection() -> None:
     seen = virtual.watch(virtual.conn.incoming)
     virtual.settle()
     assert seen.values == ["a"]
+
+
+def test_the_end_of_an_await_in_a_loop_that_moves_to_another_thread() -> None:
+    """An `await` ends also if its loop runs in another thread than when it began."""
+    source: Subject[str] = Subject()
+    loop = asyncio.new_event_loop()
+    task = loop.run_until_complete(awaiting(awaitable(source)))
+    loop.set_debug(True)  # raises if another thread uses the loop as its own
+    loop.slow_callback_duration = PATIENCE
+    with running_in_thread(loop):
+        source.on_next("a")
+        source.on_completed()
+        asyncio.run_coroutine_threadsafe(asyncio.wait([task]), loop).result(PATIENCE)
+    assert task.result() == "a"
+    loop.close()
+
+
+def test_the_end_of_an_await_after_its_loop() -> None:
+    """If the Observable ends after the loop of an `await` was closed, nothing happens."""
+    source: Subject[str] = Subject()
+    loop = asyncio.new_event_loop()
+    task = loop.run_until_complete(awaiting(awaitable(source)))
+    loop.close()
+    source.on_completed()
+    assert not task.done()
+    task._log_destroy_pending = False  # type: ignore[attr-defined] # asyncio would log it

@@ -15,6 +15,7 @@ from reactivex.subject import Subject
 
 import rxws
 from rxws import Close, ConnectionClosed
+from support.loops import running_in_thread
 from support.virtual.session import VirtualSession
 
 PATIENCE = 30.0  # seconds to wait before the test fails
@@ -601,3 +602,38 @@ async def test_values_of_other_sources_are_buffered_while_the_body_runs() -> Non
     assert virtual.session.gate.held
     await values.aclose()
     assert not virtual.session.gate.held
+
+
+def test_iterate_in_another_loop() -> None:
+    """An iterator that goes on in another loop returns waiting values, then names both loops."""
+    source: Subject[str] = Subject()
+    values = iterate(source)
+    loop = asyncio.new_event_loop()
+
+    async def first() -> Any:
+        waiting = await request_next(values)
+        source.on_next("a")
+        source.on_next("b")
+        return await waiting
+
+    assert loop.run_until_complete(first()) == "a"
+    assert asyncio.run(next_value(values)) == "b"
+    with pytest.raises(RuntimeError, match="this iterator belongs to the event loop") as raised:
+        asyncio.run(next_value(values))
+    assert repr(loop)[:60] in str(raised.value)
+    loop.close()
+
+
+def test_iterate_in_a_loop_that_moves_to_another_thread() -> None:
+    """`iterate` gets a value that the loop's first thread pushes once the loop runs in another."""
+    source: Subject[str] = Subject()
+    values = iterate(source)
+    loop = asyncio.new_event_loop()
+    loop.set_debug(True)  # raises if another thread uses the loop as its own
+    loop.slow_callback_duration = PATIENCE
+    waiting = loop.run_until_complete(request_next(values))
+    with running_in_thread(loop):
+        source.on_next("a")
+        asyncio.run_coroutine_threadsafe(asyncio.wait([waiting]), loop).result(PATIENCE)
+    assert waiting.result() == "a"
+    loop.close()

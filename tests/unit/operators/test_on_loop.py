@@ -10,10 +10,17 @@ from typing import Any
 import pytest
 import reactivex as rx
 from reactivex import operators as ops
-from reactivex.scheduler.eventloop import AsyncIOScheduler  # noqa: TID251 # what `await` passes
+from reactivex.internal import noop
+from reactivex.scheduler.eventloop import (  # noqa: TID251 # the first is what `await` passes
+    AsyncIOScheduler,
+    AsyncIOThreadSafeScheduler,
+)
 from reactivex.subject import Subject
 
+from rxws._core.loop_scheduler import LoopScheduler
+from rxws._core.schedulers import ConnectionScheduler
 from rxws.operators._on_loop import on_loop
+from support.loops import running_in_thread
 from support.subscriber import PATIENCE, Subscriber
 from support.virtual.session import VirtualSession
 
@@ -138,3 +145,51 @@ async def test_a_value_of_another_thread_wakes_the_loop(given: str) -> None:
 
 async def last_of(observable: rx.Observable[Any]) -> Any:
     return await observable
+
+
+@pytest.mark.parametrize("kind", ["running", "connection", "rxpy"])
+def test_a_loop_that_moves_to_another_thread(kind: str) -> None:
+    """Values arrive on the loop also if it runs in another thread than at the subscription."""
+    loop = asyncio.new_event_loop()
+    source: Subject[str] = Subject()
+    seen: list[int] = []
+    arrived = threading.Event()
+
+    def notify(_: str) -> None:
+        seen.append(threading.get_ident())
+        arrived.set()
+
+    async def subscribe() -> None:
+        schedulers: dict[str, Any] = {
+            "running": None,
+            "connection": ConnectionScheduler(LoopScheduler(loop), noop),
+            "rxpy": AsyncIOThreadSafeScheduler(loop),
+        }
+        source.pipe(on_loop()).subscribe(notify, scheduler=schedulers[kind])
+
+    loop.run_until_complete(subscribe())
+    with running_in_thread(loop) as thread:
+        source.on_next("a")
+        assert arrived.wait(PATIENCE)
+        assert seen == [thread.ident]
+    loop.close()
+
+
+def test_a_value_in_another_loop_of_the_thread() -> None:
+    """A value that is pushed in another loop of the thread raises, and names both loops."""
+    own, other = asyncio.new_event_loop(), asyncio.new_event_loop()
+    source: Subject[str] = Subject()
+    seen: list[str] = []
+
+    async def subscribe() -> None:
+        source.pipe(on_loop()).subscribe(seen.append)
+
+    async def push() -> None:
+        source.on_next("a")
+
+    own.run_until_complete(subscribe())
+    with pytest.raises(RuntimeError, match="belongs to the event loop"):
+        other.run_until_complete(push())
+    assert seen == []
+    for loop in (own, other):
+        loop.close()

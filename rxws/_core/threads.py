@@ -1,0 +1,44 @@
+"""Which scheduler's code may run on the current thread, and how other threads call it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import get_ident
+
+from reactivex.abc import SchedulerBase
+from reactivex.scheduler.eventloop import AsyncIOScheduler  # noqa: TID251 # users may pass it
+
+from .log import logger
+from .loop_scheduler import LoopScheduler, running_loop
+from .schedulers import ConnectionScheduler, call_later
+
+__all__ = ["run_on", "runs_here"]
+
+
+def runs_here(scheduler: SchedulerBase, thread: int) -> bool:
+    """Return whether the caller may run code of a scheduler now.
+
+    It may on the scheduler's event loop, or on `thread` if the scheduler has no loop.
+    """
+    if isinstance(scheduler, ConnectionScheduler):
+        scheduler = scheduler.inner
+    if isinstance(scheduler, LoopScheduler):
+        return scheduler.on_thread
+    if isinstance(scheduler, AsyncIOScheduler):
+        loop = scheduler._loop  # pyright: ignore[reportPrivateUsage]
+        return running_loop() is loop
+    return get_ident() == thread
+
+
+def run_on(scheduler: SchedulerBase, thread: int, action: Callable[[], object]) -> None:
+    """Call now if `runs_here` is true, else soon; do nothing if the loop is closed."""
+    if runs_here(scheduler, thread):
+        action()
+        return
+    try:
+        if isinstance(scheduler, LoopScheduler):
+            scheduler.post(action)
+        else:
+            call_later(scheduler, 0, action)
+    except RuntimeError:
+        logger.debug("dropped a call from another thread: the loop is closed")
