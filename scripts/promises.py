@@ -66,6 +66,7 @@ PROMISES: dict[str, dict[str, str]] = {
     },
     "Reconnecting": {
         "jitter": "Clients that lose a server at the same time retry at different, random times.",
+        "transient": "Temporary errors, such as a lost connection or a 503, are retried.",
         "hammer": "If a server closes immediately, a client tries at most 10 times in 10 s.",
         "final": "An error that is not retried ends the stream, with a note that says why.",
         "ticket": "Network errors of your own `url` and `headers` functions are retried, too.",

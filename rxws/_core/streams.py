@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -32,9 +32,11 @@ __all__ = [
     "ReplayStream",
     "RestartableStream",
     "Stream",
+    "call_each",
 ]
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 Fault = Callable[[Exception], None]
 """A callback that reports an exception which need not end the connection."""
@@ -47,6 +49,20 @@ _MAX_REPLAYS = 50
 # lock. CPython runs signal handlers only after calls and at backward jumps: an assignment that
 # calls nothing is never interrupted.
 _OBSERVERS_LOCK = threading.RLock()
+
+
+def call_each(call: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """Call with each item and return the results; if calls raise, raise the first error at last."""
+    results: list[R] = []
+    interrupt: BaseException | None = None
+    for item in items:
+        try:
+            results.append(call(item))
+        except BaseException as exc:
+            interrupt = interrupt or exc
+    if interrupt is not None:
+        raise interrupt
+    return results
 
 
 class DispatcherOwner(Protocol):
@@ -252,16 +268,7 @@ class Stream(AsyncIterableObservable[T]):
 
     def _notify_ends(self, observers: tuple[ObserverBase[T], ...], error: Exception | None) -> bool:
         """Complete or fail observers, and return whether one raised `error` itself."""
-        raised = False
-        interrupt: BaseException | None = None
-        for observer in observers:
-            try:
-                raised |= self._notify_end(observer, error)
-            except BaseException as exc:
-                interrupt = interrupt or exc
-        if interrupt is not None:
-            raise interrupt
-        return raised
+        return any(call_each(lambda observer: self._notify_end(observer, error), observers))
 
     def _notify_end(self, observer: ObserverBase[T], error: Exception | None) -> bool:
         """Complete or fail an observer, and return whether it raised `error` itself.

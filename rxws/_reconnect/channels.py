@@ -10,11 +10,12 @@ import enum
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any, Final, Protocol
 
-from reactivex.abc import ObserverBase
+from reactivex.abc import ObserverBase, SchedulerBase
 from reactivex.subject import Subject
 
 from rxws._core.connection import Close, In
-from rxws._core.streams import Dispatcher, EndLimiter, RestartableStream
+from rxws._core.schedulers import as_exception, call_later, raise_soon
+from rxws._core.streams import Dispatcher, EndLimiter, RestartableStream, call_each
 from rxws._core.upstream import Upstream
 
 __all__ = ["UNSET", "Channel", "ChannelRegistry", "Finish", "PendingMessage", "pluralize"]
@@ -44,13 +45,14 @@ class _ChannelHost(Protocol):
     @property
     def connection(self) -> object: ...
     @property
+    def scheduler(self) -> SchedulerBase: ...
+    @property
     def sending(self) -> bool: ...
     def send(self, message: Any) -> None: ...
     def send_pinned(self, message: Any) -> PendingMessage | None: ...
     def on_channel_changed(self, channel: Channel[Any]) -> None: ...
     def on_channel_fault(self, error: Exception, repeated: bool) -> None: ...
     def seconds(self) -> float: ...
-    def call_later(self, seconds: float, callback: Callable[[], object]) -> None: ...
 
 
 class _AtServer(enum.Enum):
@@ -145,8 +147,8 @@ class Channel(RestartableStream[In], Subject[Any]):
         connection = self._host.connection
         try:
             message = _resolve(self._subscribe_message)
-        except Exception as exc:
-            self._fail(exc)
+        except BaseException as exc:
+            self._fail(as_exception(self._host.scheduler, exc))
             return
         # The function that made the message may have unsubscribed, or closed the connection.
         if (
@@ -167,8 +169,8 @@ class Channel(RestartableStream[In], Subject[Any]):
         self.at_server = _AtServer.UNSUBSCRIBING
         try:
             message = _resolve(self._unsubscribe_message)
-        except Exception as exc:
-            self._on_fault(exc)
+        except BaseException as exc:
+            self._on_fault(as_exception(self._host.scheduler, exc))
             return
         finally:
             if self.at_server is _AtServer.UNSUBSCRIBING:
@@ -187,7 +189,7 @@ class Channel(RestartableStream[In], Subject[Any]):
         self.at_server = _AtServer.FAILING
         warning = "%r failed %s times in a row: ops.retry() subscribes to it again each time"
         if self._failures.must_wait(self._host.seconds(), warning, self):
-            self._host.call_later(EndLimiter.DELAY, lambda: self._fail_now(error))
+            call_later(self._host.scheduler, EndLimiter.DELAY, lambda: self._fail_now(error))
         else:
             self._fail_now(error)
 
@@ -195,8 +197,11 @@ class Channel(RestartableStream[In], Subject[Any]):
         if self.at_server is not _AtServer.FAILING:  # the connection was closed meanwhile
             return
         self.at_server = _AtServer.UNSUBSCRIBED
-        if self.finish_subscribers()(error):
-            self._on_fault(error)
+        try:
+            if self.finish_subscribers()(error):
+                self._on_fault(error)
+        except BaseException as exc:
+            raise_soon(self._host.scheduler, exc)
         self._host.on_channel_changed(self)
         # Somebody may have subscribed again when notified.
         if self.active and self._host.sending and self.at_server is _AtServer.UNSUBSCRIBED:
@@ -279,27 +284,29 @@ class ChannelRegistry:
         return finish
 
     def deliver(self, value: Any) -> None:
+        call_each(lambda channel: channel.deliver(value), self._channels_of(value))
+
+    def _channels_of(self, value: Any) -> Iterator[Channel[Any]]:
         for match, by_key in tuple(self._keyed.items()) if self._keyed else ():
             try:
                 channels = by_key.get(match(value), ())
-            except Exception as exc:
+            except BaseException as exc:
                 self._on_fault(match, exc)
             else:
-                for channel in channels:
-                    channel.deliver(value)
+                yield from channels
         for channel in self._unkeyed:
             try:
                 matches = channel.match(value)
-            except Exception as exc:
+            except BaseException as exc:
                 self._on_fault(channel, exc)
             else:
                 if matches:
-                    channel.deliver(value)
+                    yield channel
 
-    def _on_fault(self, origin: object, error: Exception) -> None:
+    def _on_fault(self, origin: object, error: BaseException) -> None:
         repeated = origin in self._failed
         self._failed.add(origin)
-        self._host.on_channel_fault(error, repeated)
+        self._host.on_channel_fault(as_exception(self._host.scheduler, error), repeated)
 
     def _remove(self, channel: Channel[Any]) -> None:
         channel.active = False

@@ -17,6 +17,7 @@ from rxws._aiohttp.http_session import SharedClientSession
 from rxws._core.connection import Connection, In, Out
 from rxws._core.errors import ConnectError, RxwsError
 from rxws._core.loop_scheduler import LoopScheduler
+from rxws._core.schedulers import as_exception
 from rxws.backoff import DEFAULT, Backoff, is_retryable
 from rxws.codecs import Codec
 from rxws.status import Status
@@ -176,8 +177,10 @@ def _from_coroutine(function: Callable[[], Awaitable[T]]) -> Observable[T]:
         async def run() -> None:
             try:
                 value = await function()
-            except Exception as exc:
-                observer.on_error(exc)
+            except asyncio.CancelledError:  # `on_done` reports it
+                raise
+            except BaseException as exc:
+                observer.on_error(as_exception(LoopScheduler.running(), exc))
             else:
                 observer.on_next(value)
 

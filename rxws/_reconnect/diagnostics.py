@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from reactivex.abc import DisposableBase
 
 from rxws._core.connection import Connection
 from rxws._core.log import logger
-from rxws._core.schedulers import ConnectionScheduler
+from rxws._core.schedulers import ConnectionScheduler, raise_soon
 from rxws._core.streams import Dispatcher, Fault, RestartableStream, Stream
 
 from .loop_affinity import LoopAffinity
 from .offline_queue import Dropped, OfflineQueue
 
-__all__ = ["DropStream", "FaultStream", "log_fault"]
+__all__ = ["DropStream", "FaultStream", "SubjectDispatcher", "log_fault"]
+
+
+class SubjectDispatcher(Dispatcher):
+    """The dispatcher of `status`, `errors` and `drops`: no subscriber of theirs stops the subject.
+
+    What they raise that is no `Exception` is raised in the loop's next turn.
+    """
+
+    __slots__ = ("_affinity",)
+
+    def __init__(self, affinity: LoopAffinity) -> None:
+        super().__init__()
+        self._affinity = affinity
+
+    def post(self, notify: Callable[..., None], *args: Any) -> None:
+        try:
+            super().post(notify, *args)
+        except BaseException as exc:
+            if self._affinity.scheduler is None or self._affinity.closed:
+                raise
+            raise_soon(self._affinity.scheduler, exc)
 
 
 class DropStream(Stream[Dropped[Any]]):
@@ -25,18 +47,23 @@ class DropStream(Stream[Dropped[Any]]):
         self._queue = queue
         self._reported: dict[str, int] = {}  # by reason: emitted to subscribers, or logged
 
-    def report_new(self) -> None:
-        """Emit the messages that were dropped since the last call."""
-        observed = self.observed
-        for dropped in self._queue.take_dropped():
-            if observed:
-                self._reported[dropped.reason] = self._reported.get(dropped.reason, 0) + 1
+    def report_new(self) -> dict[str, int]:
+        """Emit the messages dropped since the last call; return the counts of all by reason."""
+        messages, counts = self._queue.take_dropped()
+        for dropped in messages:
             self.emit(dropped)
+        return counts
+
+    def deliver(self, value: Dropped[Any]) -> None:
+        if self.observed:
+            self._reported[value.reason] = self._reported.get(value.reason, 0) + 1
+        super().deliver(value)
 
     def log_unobserved(self) -> None:
         """Log the number of messages dropped since the last call that no subscriber received."""
-        self.report_new()
-        dropped = self._queue.dropped
+        self._dispatcher.post(self._log_unobserved, self.report_new())  # once they are delivered
+
+    def _log_unobserved(self, dropped: dict[str, int]) -> None:
         unreported = {why: count - self._reported.get(why, 0) for why, count in dropped.items()}
         self._reported = dropped
         counts = ", ".join(f"{count} {why}" for why, count in unreported.items() if count > 0)

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from reactivex import Observer
+from reactivex.abc import SchedulerBase
 
 from rxws._core.connection import Connection
 from rxws._core.errors import OpeningError
 from rxws._core.log import logger
-from rxws._core.schedulers import call_later
-from rxws._core.streams import Dispatcher, ReplayStream
+from rxws._core.schedulers import as_exception
+from rxws._core.streams import Dispatcher, ReplayStream, call_each
 from rxws._core.upstream import no_upstreams
 from rxws.status import Closed, Open, Status
 
@@ -136,6 +137,7 @@ class SubjectLifecycle:
             for channel in self.channels:
                 channel.dispose()
             self._reconcile()
+            self.drops.log_unobserved()
 
         self._bind(wanted=False)
         self._affinity.run(dispose)
@@ -278,8 +280,7 @@ class SubjectLifecycle:
     # --- called by the link, the channels and the reconnector ---------------------------------
 
     def on_value(self, value: Any) -> None:
-        self._owner.deliver(value)
-        self.channels.deliver(value)
+        call_each(lambda deliver: deliver(value), (self._owner.deliver, self.channels.deliver))
 
     def on_channel_fault(self, error: Exception, repeated: bool) -> None:
         self.faults.report_channel(error, repeated)
@@ -288,10 +289,11 @@ class SubjectLifecycle:
         """Return the time."""
         return self._affinity.seconds()
 
-    def call_later(self, seconds: float, callback: Callable[[], object]) -> None:
-        """Call back after a delay, on the thread of the subject."""
-        assert self._affinity.scheduler is not None  # there is a connection
-        call_later(self._affinity.scheduler, seconds, callback)
+    @property
+    def scheduler(self) -> SchedulerBase:
+        """The scheduler of the subject; only while there is a connection."""
+        assert self._affinity.scheduler is not None
+        return self._affinity.scheduler
 
     def _on_status(self, status: Status) -> None:
         if isinstance(status, Open):  # `_on_connection` emits it, once `connection` is set
@@ -319,9 +321,9 @@ class SubjectLifecycle:
             return
         try:
             first = list(self._opening(connection)) if self._opening is not None else []
-        except Exception as exc:
+        except BaseException as exc:
             error = OpeningError(f"opening= failed on a new connection: {exc!r}")
-            error.__cause__ = exc
+            error.__cause__ = as_exception(self.scheduler, exc)
             assert self._reconnector is not None
             self._reconnector.stop_redialing(error)
             connection.outgoing.on_error(error)
@@ -354,8 +356,7 @@ class SubjectLifecycle:
 
 
 def _finish(detached: list[Finish], error: Exception | None) -> None:
-    unhandled = [finish(error) for finish in detached]  # a list: `any` would stop at the first
-    if any(unhandled):
+    if any(call_each(lambda finish: finish(error), detached)):
         logger.error(
             "a WebSocketSubject failed, and no on_error handles it: %s", error, exc_info=error
         )

@@ -238,10 +238,18 @@ class Link:
 
     def _send(self, value: Any, snapshot: Snapshot | None = None) -> bool | None:
         """Count what `Outgoing.try_send` did with a message, and return its result."""
-        if snapshot is None:
-            sent = self._outgoing.try_send(value)
-        else:
-            sent = self._outgoing.try_send(snapshot.value, snapshot.encoded)
+        before = self._send_buffer.sent_messages
+        try:
+            if snapshot is None:
+                sent = self._outgoing.try_send(value)
+            else:
+                sent = self._outgoing.try_send(snapshot.value, snapshot.encoded)
+        except BaseException:  # raised by the codec, or by a subscriber of `outgoing`
+            if self._send_buffer.sent_messages == before:
+                self._queue.drop(value, "fault")
+            else:
+                self._queue.sent += 1
+            raise
         if sent:
             self._queue.sent += 1
         elif sent is None:

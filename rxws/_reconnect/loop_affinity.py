@@ -8,9 +8,9 @@ from threading import get_ident
 
 from reactivex.abc import SchedulerBase
 
-from rxws._core.log import logger
 from rxws._core.loop_scheduler import LoopScheduler
-from rxws._core.schedulers import call_later, seconds_of
+from rxws._core.schedulers import seconds_of
+from rxws._core.threads import run_on, runs_here
 
 __all__ = ["LoopAffinity"]
 
@@ -32,9 +32,7 @@ class LoopAffinity:
     @property
     def on_thread(self) -> bool:
         """Whether `run` calls directly: on the thread, or before there is a scheduler."""
-        if isinstance(self.scheduler, LoopScheduler):
-            return self.scheduler.on_thread
-        return self.scheduler is None or get_ident() == self._thread
+        return self.scheduler is None or runs_here(self.scheduler, self._thread)
 
     @property
     def is_elsewhere(self) -> bool:
@@ -77,17 +75,10 @@ class LoopAffinity:
 
     def run(self, action: Callable[[], object]) -> None:
         """Call now if on the thread, else soon; do nothing if its loop is closed."""
-        if self.on_thread:
+        if self.scheduler is None:
             action()
-            return
-        assert self.scheduler is not None
-        try:
-            if isinstance(self.scheduler, LoopScheduler):
-                self.scheduler.post(action)
-            else:
-                call_later(self.scheduler, 0, action)
-        except RuntimeError:
-            logger.debug("dropped a call from another thread: the loop is closed")
+        else:
+            run_on(self.scheduler, self._thread, action)
 
 
 def _running() -> LoopScheduler | None:

@@ -157,12 +157,12 @@ class OfflineQueue:
     def stats(self) -> SubjectStats:
         return SubjectStats(self.sent, len(self), self.bytes, self.dropped)
 
-    def take_dropped(self) -> list[Dropped[Any]]:
-        """Return the messages dropped since the last call, but at most the latest 1000."""
+    def take_dropped(self) -> tuple[list[Dropped[Any]], dict[str, int]]:
+        """Return at most 1000 messages dropped since the last call, and `dropped`."""
         with self._lock:
             dropped = list(self._unreported)
             self._unreported.clear()
-            return dropped
+            return dropped, self.dropped
 
     def next_position(self) -> int:
         """Return a position after all messages that were queued so far."""

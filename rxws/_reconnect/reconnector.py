@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from threading import get_ident
-from typing import Generic, TypeAlias
+from typing import Any, Generic, TypeAlias
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
@@ -21,9 +21,9 @@ from rxws._core.connection import Close, Connection, In, Out
 from rxws._core.errors import ConnectionClosed
 from rxws._core.log import logger
 from rxws._core.loop_scheduler import LoopScheduler
-from rxws._core.schedulers import call_later, seconds_of
+from rxws._core.schedulers import as_exception, call_later, raise_soon, seconds_of
+from rxws._core.threads import run_on
 from rxws.backoff import DEFAULT, Backoff, is_retryable, retry_after
-from rxws.closing import is_clean
 from rxws.status import Closed, Connecting, Open, Status, Waiting, moved
 
 __all__ = [
@@ -83,7 +83,8 @@ class FailurePacing:
         self._failures += 1
         self._failed_at, self._delay = now, 0.0
         if self._failures > 1:
-            self._cause, self._delay = cause, self._next_delay()
+            self._cause = cause
+            self._delay = self._next_delay()
 
     def reset(self) -> None:
         """Forget all failures: a connection was stable."""
@@ -177,36 +178,26 @@ class Reconnector(DisposableBase, Generic[In, Out]):
         # A dial may emit or fail before `subscribe` returns.
         dialing = SingleAssignmentDisposable()
         self._subscriptions = [dialing]
-        dialing.disposable = self._dial.subscribe(
-            self._on_open, self._on_dial_failed, self._on_dial_completed, scheduler=self._scheduler
-        )
+        on_failed, on_completed = self._on_dial_failed, self._on_dial_completed
+        try:
+            dialing.disposable = self._dial.subscribe(
+                self._on_open, on_failed, on_completed, scheduler=self._scheduler
+            )
+        except BaseException as exc:  # RxPY passes on what is no Exception
+            self._on_dial_failed(as_exception(self._scheduler, exc))
 
     def stop_redialing(self, error: Exception | None = None) -> None:
         """Do not dial again after the open connection, which the caller is about to close.
 
-        The stream then fails with `error`. Without an error, it completes if this side closed first
-        or the close is clean, and fails with a `ConnectionClosed` otherwise.
+        The stream then fails with `error`. Without an error, it completes if this side closed
+        first, or after a close with 1000 or no code, and fails with a `ConnectionClosed` otherwise.
         """
         self._redials = False
         self._final_error = error
 
     def dispose(self) -> None:
         """Close an open connection with 1000, and stop dialing and waiting; on any thread."""
-        scheduler = self._scheduler
-        if isinstance(scheduler, LoopScheduler):
-            on_thread = scheduler.on_thread
-        else:
-            on_thread = get_ident() == self._thread
-        if on_thread:
-            self._dispose()
-            return
-        try:
-            if isinstance(scheduler, LoopScheduler):
-                scheduler.post(self._dispose)
-            else:
-                call_later(scheduler, 0, self._dispose)
-        except RuntimeError:  # the connection ended with its loop
-            logger.debug("dropped a call from another thread: the loop is closed")
+        run_on(self._scheduler, self._thread, self._dispose)
 
     # --- called by the dial and the connection ------------------------------------------------
 
@@ -221,13 +212,15 @@ class Reconnector(DisposableBase, Generic[In, Out]):
         if self._observer is not None:
             try:
                 self._observer.on_next(connection)
-            except Exception as exc:
-                failed = exc
+            except BaseException as exc:
+                failed = as_exception(self._scheduler, exc)
         # `_connection` is not set yet: if the observer disposes and then raises, 1011 is sent.
         if failed is not None:
-            connection.outgoing.on_error(failed)  # 1011 and a log entry, as for a handler
+            self._guard(
+                connection.outgoing.on_error, failed
+            )  # 1011 and a log entry, as for a handler
         elif self._observer is None:
-            connection.outgoing.on_next(Close())
+            self._guard(connection.outgoing.on_next, Close())
         if self._observer is not None:
             self._connection = connection
             # If the connection is closed already, `subscribe` calls `_on_closed` before it returns.
@@ -261,13 +254,13 @@ class Reconnector(DisposableBase, Generic[In, Out]):
         self._release()
         if close is not None and not self._redials:
             _add_note_once(cause, "Not retried: this side closed the connection.")
-            completes = close.by == "local" or is_clean(close)
+            completes = close.by == "local" or close.code in _COMPLETES
             self._end(close, self._final_error or (None if completes else cause))
             return
         try:
             delay = self._delay(cause)
-        except Exception as exc:  # raised by the policy
-            self._end(close, exc)
+        except BaseException as exc:  # raised by the policy
+            self._end(close, as_exception(self._scheduler, exc))
             return
         if self._ended:  # disposed by the policy
             return
@@ -310,7 +303,7 @@ class Reconnector(DisposableBase, Generic[In, Out]):
 
     def _end(self, close: Close | None, error: Exception | None) -> None:
         if error is not None:
-            self._pacing.failed(error, self._seconds())
+            self._guard(self._pacing.failed, error, self._seconds())
         observer = self._stop(Closed(close, error))
         if observer is None or self._disposed:  # a callback may have disposed
             return
@@ -324,6 +317,8 @@ class Reconnector(DisposableBase, Generic[In, Out]):
             unhandled = "the connections failed, and no on_error handles it"
             what = unhandled if exc is error else "a subscriber raised when the connections ended"
             logger.error("%s: %s", what, exc, exc_info=exc)
+        except BaseException as exc:
+            raise_soon(self._scheduler, exc)
 
     def _dispose(self) -> None:
         self._disposed = True
@@ -336,7 +331,7 @@ class Reconnector(DisposableBase, Generic[In, Out]):
             return None
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.outgoing.on_next(Close())
+            self._guard(connection.outgoing.on_next, Close())
         self._release()
         if not isinstance(self._status, Closed):
             self._set_status(status)
@@ -348,7 +343,14 @@ class Reconnector(DisposableBase, Generic[In, Out]):
         self._connection = None
         subscriptions, self._subscriptions = self._subscriptions, []
         for subscription in subscriptions:
-            subscription.dispose()
+            self._guard(subscription.dispose)
+
+    def _guard(self, step: Callable[..., object], *args: Any) -> None:
+        """Take a step; if a callback raises in it, raise that in the scheduler's next turn."""
+        try:
+            step(*args)
+        except BaseException as exc:
+            raise_soon(self._scheduler, exc)
 
     def _set_status(self, status: Status) -> None:
         self._status = moved(self._status, status)
@@ -357,6 +359,8 @@ class Reconnector(DisposableBase, Generic[In, Out]):
                 self._on_status(status)
             except Exception as exc:
                 logger.error("a subscriber of the status raised: %s", exc, exc_info=exc)
+            except BaseException as exc:
+                raise_soon(self._scheduler, exc)
 
 
 ReconnectorFactory: TypeAlias = Callable[

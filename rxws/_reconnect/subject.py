@@ -17,7 +17,7 @@ from rxws import closing, codecs
 from rxws._aiohttp.client import check_client_options
 from rxws._core.connection import Close, Connection, In, Out, without_secrets
 from rxws._core.errors import EncodeError
-from rxws._core.streams import Dispatcher, RestartableStream
+from rxws._core.streams import RestartableStream
 from rxws._session.options import Options
 from rxws.backoff import DEFAULT, Backoff, is_retryable
 from rxws.closing import check_sendable
@@ -26,6 +26,7 @@ from rxws.status import Open, Status
 
 from .channels import UNSET, Channel, pluralize
 from .connections import factory_for
+from .diagnostics import SubjectDispatcher
 from .lifecycle import SubjectLifecycle
 from .link import SharedPause
 from .loop_affinity import LoopAffinity
@@ -138,7 +139,7 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
         self._queue = OfflineQueue(queue, queue_overflow, ttl, affinity.seconds)
         policy = ReconnectPolicy(backoff, retryable, stable_after)
         factory = factory_for(url, policy, codec, scheduler, options)
-        dispatcher = Dispatcher()
+        dispatcher = SubjectDispatcher(affinity)
         lifecycle = self._lifecycle = SubjectLifecycle(
             self, dispatcher, affinity, self._queue, factory, opening
         )

@@ -255,7 +255,7 @@ class Outgoing(Stream[T], Subject[T]):
         elif not isinstance(value, Close):
             self._push_from_thread(value)
         else:
-            self._end_on_session_thread(self._close, value)
+            self.end_on_session_thread(self._close, value)
 
     def _push_from_thread(self, value: T) -> None:
         """Push on the session's thread; the caller may change the value meanwhile."""
@@ -307,11 +307,11 @@ class Outgoing(Stream[T], Subject[T]):
 
     def on_error(self, error: Exception) -> None:
         """Close with 1011, or with the code of a `ConnectionClosed`."""
-        self._end_on_session_thread(self._fail, error)
+        self.end_on_session_thread(self._fail, error)
 
     def on_completed(self) -> None:
         """Close with 1000 after all messages."""
-        self._end_on_session_thread(self._complete)
+        self.end_on_session_thread(self._complete)
 
     def dispose(self) -> None:
         """Complete."""
@@ -328,7 +328,7 @@ class Outgoing(Stream[T], Subject[T]):
         super().drop_traceback()
         self.exception = self._error
 
-    def _end_on_session_thread(self, end: Callable[..., None], *args: Any) -> None:
+    def end_on_session_thread(self, end: Callable[..., None], *args: Any) -> None:
         """Call `end` on the session's thread: now, or after all calls from other threads."""
         if self._locate() == self._location:
             end(*args)

@@ -24,7 +24,7 @@ from rxws._core.errors import (
     SendTimeout,
 )
 from rxws._core.frames import Frame, Opcode
-from rxws._core.schedulers import ConnectionScheduler, Deadline, call_later
+from rxws._core.schedulers import ConnectionScheduler, Deadline, raise_soon
 from rxws._core.streams import Dispatcher
 from rxws.overflow import Latest
 
@@ -198,6 +198,10 @@ class Session(Generic[In, Out]):
         except EncodeError as exc:
             if not self._released:
                 blame(exc, self.incoming)
+            raise
+        except BaseException as exc:
+            if not self._released:
+                self.outgoing.end_on_session_thread(self.on_interrupt, exc)
             raise
 
     def send_encoded(self, encoded: Encoded | EncodeError) -> bool:
@@ -491,7 +495,7 @@ class Session(Generic[In, Out]):
         try:
             clean = requested or self._options.is_clean(close)
         except BaseException as exc:
-            self._raise_soon(exc)
+            raise_soon(self.scheduler, exc)
             clean = closing.is_clean(close)
         if clean:
             error = None
@@ -516,15 +520,7 @@ class Session(Generic[In, Out]):
         try:
             step(*args)
         except BaseException as exc:
-            self._raise_soon(exc)
-
-    def _raise_soon(self, error: BaseException) -> None:
-        """Raise an error in the loop's next turn, once the connection has ended."""
-
-        def raise_error() -> None:
-            raise error
-
-        call_later(self.scheduler, 0, raise_error)
+            raise_soon(self.scheduler, exc)
 
     def _dispose_all(self) -> None:
         disposables, self._disposables = self._disposables or [], None
@@ -535,7 +531,7 @@ class Session(Generic[In, Out]):
             except Exception as exc:
                 self.errors.report(exc)
             except BaseException as exc:
-                self._raise_soon(exc)
+                raise_soon(self.scheduler, exc)
 
     def _queue_close_frame(self, close: Close | None) -> None:
         """Queue the close frame; the caller wakes the transport."""

@@ -68,6 +68,52 @@ async def until_written(conn: AnyConnection) -> None:
             await asyncio.sleep(0.01)
 
 
+class Interrupt(BaseException):
+    """An exception that `except Exception` does not catch, such as pytest's `Failed`."""
+
+
+@pytest.mark.promise("faults")
+@pytest.mark.usefixtures("read_path")
+@pytest.mark.parametrize("kind", [Interrupt, asyncio.CancelledError])
+async def test_a_handler_that_raises_a_base_exception(
+    raw_client: Dial, kind: type[BaseException]
+) -> None:
+    """A function as handler that raises a `BaseException` closes with 1011, and it goes on."""
+    seen: asyncio.Queue[ConnectionSubscriber] = asyncio.Queue()
+    raised: asyncio.Queue[BaseException] = asyncio.Queue()
+
+    def handler(conn: AnyConnection) -> None:
+        seen.put_nowait(ConnectionSubscriber(conn))
+        raise kind
+
+    async def route(request: web.Request) -> web.StreamResponse:
+        try:
+            return await rxws.upgrade(request, handler)
+        except BaseException as exc:
+            raised.put_nowait(exc)
+            raise asyncio.CancelledError from exc  # aiohttp logs nothing
+
+    app = web.Application()
+    app.router.add_get("/", route)
+    runner = web.AppRunner(app, access_log=None)
+    rxws.setup(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        client = await raw_client(runner.addresses[0][1])
+        assert (await client.closing()).code == 1011
+        close = await (await seen.get()).end()
+        assert (close.code, close.by) == (1011, "local")
+        await client.close(1011)
+        client.fin()
+        await client.until_ended()
+        async with asyncio.timeout(PATIENCE):
+            assert type(await raised.get()) is kind
+        assert [one.code for one in client.closes] == [1011]
+    finally:
+        await runner.cleanup()
+
+
 @pytest.mark.parametrize("paused", [False, True], ids=["reading", "paused"])
 async def test_a_route_that_aiohttp_cancels_reports_1001(raw_client: Dial, paused: bool) -> None:
     """Without `setup`, a route that aiohttp cancels at shutdown reports 1001."""

@@ -140,6 +140,7 @@ BEFORE_OPENING = [
 AFTER_OPENING = [accepts_and_drops, accepts_and_hangs_up, closes_with_1001]
 
 
+@pytest.mark.promise("transient")
 @pytest.mark.parametrize(
     "fault", [*BEFORE_OPENING, *AFTER_OPENING], ids=lambda fault: fault.__name__
 )
@@ -831,6 +832,33 @@ async def test_a_cancelled_dial_is_an_error() -> None:
         error = await recorder.end()
         assert isinstance(error, rxws.RxwsError)
         assert "was cancelled" in str(error)
+
+
+class Interrupt(BaseException):
+    """An exception that `except Exception` does not catch."""
+
+
+async def raise_interrupt() -> Any:
+    await asyncio.sleep(0)
+    raise Interrupt
+
+
+@pytest.mark.promise("faults")
+@pytest.mark.parametrize("option", ["url", "headers"])
+async def test_a_base_exception_of_a_function(option: str) -> None:
+    """If `url=` or `headers=` raises a `BaseException`, the client fails; the loop reports it."""
+    loop = asyncio.get_running_loop()
+    unhandled: list[Any] = []
+    loop.set_exception_handler(lambda _, context: unhandled.append(context["exception"]))
+    options: dict[str, Any] = {"url": "ws://127.0.0.1:9/", option: raise_interrupt}
+    feed = rxws.WebSocketSubject(options.pop("url"), **options)
+    status = StatusSubscriber(feed.status)
+    error = await Subscriber(feed).end()
+    assert isinstance(error, rxws.RxwsError)
+    assert isinstance(error.__cause__, Interrupt)
+    assert status.names[-1] == "Closed"
+    await asyncio.sleep(0)
+    assert [type(each) for each in unhandled] == [Interrupt]
 
 
 async def test_each_subscription_has_its_own_connection() -> None:

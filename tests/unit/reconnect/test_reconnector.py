@@ -99,6 +99,7 @@ def test_a_lost_connection_is_dialled_again() -> None:
     ]
 
 
+@pytest.mark.promise("transient")
 @pytest.mark.parametrize("code", [1001, 1011, 1012, 1013, 1014])
 def test_a_retryable_close_is_followed_by_another_dial(code: int) -> None:
     """A close with 1001, 1011, 1012, 1013 or 1014 is followed by another dial."""

@@ -124,6 +124,26 @@ def test_a_completion_or_a_close_is_final(pushed: Close | None, code: int) -> No
     client.check_nothing_left()
 
 
+@pytest.mark.parametrize("code", [1000, None, 1001, 4000])
+@pytest.mark.parametrize("why", ["ended", "backoff"])
+def test_a_final_close_of_the_peer(why: str, code: int | None) -> None:
+    """The peer's final close completes with 1000 or no code, else it fails: one rule."""
+    waits: list[float] = [] if why == "backoff" else [1.0] * 9
+    client = VirtualSubject(backoff=lambda: iter(waits))
+    subscriber = client.subscribe()
+    [dial] = client.dials
+    dial.peer.stop()
+    client.feed.on_next("fills")
+    if why == "ended":
+        client.feed.on_completed()  # our close frame waits behind the message
+    dial.peer.close(code)
+    client.run(1.0)
+    assert [type(end) for end in subscriber.ends] == [
+        type(None) if code in (1000, None) else ConnectionClosed
+    ]
+    client.check_nothing_left()
+
+
 @pytest.mark.parametrize(
     ("error", "code"), [(ValueError("x"), 1011), (ConnectionClosed(Close(4003)), 4003)]
 )

@@ -332,6 +332,54 @@ def test_unobserved_drops_are_logged_once_per_connection(
     client.check_nothing_left(subscriber.subscription.dispose)
 
 
+@pytest.mark.parametrize("leaves", ["at a drop", "before a drop"])
+def test_drops_are_logged_if_their_subscriber_leaves(
+    leaves: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A drop that no subscriber of `drops` got is logged, whenever the last one has left."""
+    client = VirtualSubject(never_open, queue=1)
+    seen: list[str] = []
+    leave = client.feed.drops.subscribe(lambda drop: seen.append(drop.value))
+    if leaves == "at a drop":
+        leave.dispose()
+        client.feed.drops.pipe(ops.take(1)).subscribe(lambda drop: seen.append(drop.value))
+        thread = threading.Thread(target=lambda: any(map(client.feed.on_next, "abcd")))
+        thread.start()
+        thread.join()
+    else:
+
+        def push_and_leave(_: object) -> None:
+            for each in "abc":
+                client.feed.on_next(each)  # reported after this call
+            leave.dispose()
+
+        client.feed.on_next("x")
+        client.feed.status.pipe(ops.skip(1), ops.take(1)).subscribe(push_and_leave)
+    subscriber = client.subscribe()
+    client.run()
+    assert seen == (["a"] if leaves == "at a drop" else [])
+    open_at_once()(client.dials[0])
+    [record] = caplog.records
+    assert record.getMessage().endswith(f": {3 - len(seen)} overflow")
+    client.check_nothing_left(subscriber.subscription.dispose)
+
+
+@pytest.mark.parametrize("observed", [False, True])
+def test_disposing_an_idle_subject_reports_its_queue(
+    observed: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`dispose` of a subject that is not connected emits or logs the messages that it drops."""
+    client = VirtualSubject()
+    if observed:
+        client.watch_drops()
+    client.feed.on_next("a")
+    client.feed.dispose()
+    assert client.dropped == [("a", "closed")] * observed
+    assert [": 1 closed" in record.getMessage() for record in caplog.records] == [True] * (
+        not observed
+    )
+
+
 def test_drops_above_the_bound_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     """Of the drops by a thread, the latest 1000 are emitted and the rest are logged as a count."""
     client = VirtualSubject(never_open, queue=1)

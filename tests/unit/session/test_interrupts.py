@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
 import pytest
 from reactivex import operators as ops
 from reactivex.disposable import Disposable
 
+import rxws
 from rxws import Close, Codec, closing, codecs, overflow
 from rxws._session.session import State
 from support.virtual.session import VirtualSession
@@ -145,6 +148,70 @@ def test_try_send_is_guarded() -> None:
     virtual = VirtualSession(codec=raising_codec(encode=interrupt))
     outgoing: Any = virtual.conn.outgoing
     check_interrupted(virtual, lambda: outgoing.try_send("a"))
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("place", ["codec", "key"])
+def test_an_encoder_in_another_thread_is_guarded(place: str, recorded: bool) -> None:
+    """An encoder that raises in the thread of a push ends the connection; the thread gets it."""
+    virtual = VirtualSession(
+        codec=codecs.json if place == "key" else raising_codec(encode=interrupt),
+        overflow=overflow.latest(interrupt) if place == "key" else "close",
+    )
+    closed = virtual.watch(virtual.conn.closed)
+    recording = rxws.Recording.of(virtual.conn) if recorded else None
+    raised: list[BaseException] = []
+
+    def push() -> None:
+        try:
+            virtual.conn.outgoing.on_next([])
+        except BaseException as exc:
+            raised.append(exc)
+
+    thread = threading.Thread(target=push)
+    thread.start()
+    thread.join()
+    assert closed.values == [], "nothing happens on the other thread"
+    virtual.settle()
+    assert [type(error) for error in raised] == [Interrupt]
+    assert closed.values == [closing.UNEXPECTED]
+    assert virtual.close_frame.code == 1011
+    assert recording is None or len(recording.lanes["closed"].events)
+
+
+def test_a_recorded_encoder_is_guarded() -> None:
+    """An encoder of a recorded connection is guarded, too."""
+    virtual = VirtualSession(codec=raising_codec(encode=interrupt))
+    recording = rxws.Recording.of(virtual.conn)
+    check_interrupted(virtual, lambda: virtual.conn.outgoing.on_next("a"))
+    assert recording.lanes["closed"].events
+
+
+def test_an_encoder_after_the_end_changes_nothing() -> None:
+    """An encoder that raises for a connection that is gone raises in the thread of the push."""
+    virtual = VirtualSession(watch=True, codec=raising_codec(encode=interrupt))
+    outgoing = virtual.conn.outgoing
+    virtual.peer.close(4001)
+    virtual.settle()
+    virtual.session.on_released()
+    threads = ThreadPoolExecutor(1)
+    with pytest.raises(Interrupt), threads:
+        threads.submit(outgoing.on_next, []).result()
+    assert virtual.closed.values == [Close(4001)]
+
+
+def test_messages_of_a_thread_after_an_interrupt_are_counted() -> None:
+    """Messages of a thread behind one whose delivery raised are dropped and counted."""
+    virtual = VirtualSession(max_buffer=1000)
+    virtual.conn.outgoing.subscribe(interrupt)
+    threads = ThreadPoolExecutor(1)
+    with threads:
+        for value in "abc":
+            threads.submit(virtual.conn.outgoing.on_next, value).result()
+        threads.submit(virtual.conn.outgoing.on_next, "x" * 1000).result()
+    check_interrupted(virtual, lambda: virtual.clock.turn())
+    assert virtual.messages == ["a"]
+    assert virtual.dropped == {"closed": 2, "overflow": 1}
 
 
 async def interrupted_coroutine(_: object) -> None:
