@@ -14,6 +14,7 @@ Examples:
 """
 
 from rxws._aiohttp.client import ClientOptions, ConnectCall, connect
+from rxws._aiohttp.http_server import Server, ServerOptions, serve
 from rxws._aiohttp.route import RouteHandler
 from rxws._aiohttp.server import setup, upgrade, websocket
 from rxws._aiohttp.transport.read_path import TransportInfo, transport_info
@@ -70,6 +71,8 @@ __all__ = [
     "RouteHandler",
     "RxwsError",
     "SendTimeout",
+    "Server",
+    "ServerOptions",
     "Stats",
     "Status",
     "SubjectOptions",
@@ -86,6 +89,7 @@ __all__ = [
     "operators",
     "overflow",
     "pipeline",
+    "serve",
     "setup",
     "status",
     "transport_info",

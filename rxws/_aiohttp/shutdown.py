@@ -12,7 +12,7 @@ from rxws._core.checks import check_seconds
 from rxws._core.log import logger
 from rxws._session.session import Session
 
-__all__ = ["OpenConnections", "connections_of", "setup"]
+__all__ = ["CONNECTIONS", "OpenConnections", "connections_of", "setup"]
 
 
 def setup(app: web.Application, drain: float = 2.0) -> None:
@@ -40,11 +40,11 @@ def setup(app: web.Application, drain: float = 2.0) -> None:
         ```
     """
     check_seconds("drain", drain, "use a number of seconds, 0 or more", zero=True)
-    if _CONNECTIONS in app:
+    if CONNECTIONS in app:
         raise RuntimeError("rxws.setup was already called for this application")
     connections = OpenConnections(drain)
     app.on_shutdown.append(connections.shut_down)  # this raises if the application is running
-    app[_CONNECTIONS] = connections
+    app[CONNECTIONS] = connections
 
 
 class OpenConnections:
@@ -70,9 +70,12 @@ class OpenConnections:
         for session in list(self._open):
             session.shutdown(within=self._drain)
         if not await self._wait_until_empty(self._drain):
-            for session in list(self._open):
-                session.terminate()
+            self.abort()
             await self._wait_until_empty(1.0)  # aborting takes a few turns of the loop
+
+    def abort(self) -> None:
+        for session in list(self._open):
+            session.terminate()
 
     async def _wait_until_empty(self, seconds: float) -> bool:
         if self._open:
@@ -85,7 +88,7 @@ class OpenConnections:
         return True
 
 
-_CONNECTIONS = web.AppKey("rxws.connections", OpenConnections)
+CONNECTIONS = web.AppKey("rxws.connections", OpenConnections)
 _WARNED: weakref.WeakSet[web.Application] = weakref.WeakSet()
 
 
@@ -93,7 +96,7 @@ def connections_of(request: web.Request) -> OpenConnections | None:
     """Return the open connections of a request's application; warn once if it has no `setup`."""
     apps = request.match_info.apps
     for app in reversed(apps):
-        if (connections := app.get(_CONNECTIONS)) is not None:
+        if (connections := app.get(CONNECTIONS)) is not None:
             return connections
     if apps and apps[-1] not in _WARNED:
         _WARNED.add(apps[-1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["check_bytes", "check_seconds"]
+__all__ = ["check_bytes", "check_port", "check_seconds"]
 
 
 def check_seconds(
@@ -26,3 +26,11 @@ def check_bytes(name: str, value: object) -> None:
         raise TypeError(f"{name}={value!r} is not a number of bytes: use an int")
     if value < 1:
         raise ValueError(f"{name}={value!r} is not a limit in bytes: use 1 byte or more")
+
+
+def check_port(port: object) -> None:
+    """Raise unless this is the number of a TCP port, or 0."""
+    if not isinstance(port, int) or isinstance(port, bool):
+        raise TypeError(f"port={port!r} is not a port: use an int, or 0 for a free port")
+    if not 0 <= port <= 65535:
+        raise ValueError(f"port={port!r} is not a port: use 1 to 65535, or 0 for a free port")

@@ -72,8 +72,10 @@ _REMEDIES = {
 
 # Where the options belong that not all functions have.
 OWNERS = {
-    "origins": "rxws.websocket and rxws.upgrade",
-    "incoming": "rxws.websocket and rxws.upgrade",
+    "origins": "rxws.websocket, rxws.upgrade and rxws.serve",
+    "incoming": "rxws.websocket, rxws.upgrade and rxws.serve",
+    "path": "rxws.serve",
+    "drain": "rxws.setup and rxws.serve",
     "session": "rxws.connect",
     "open_timeout": "rxws.connect",
     "headers": "rxws.connect",
@@ -108,6 +110,9 @@ def check_names(function: str, given: Iterable[str], known: Collection[str]) -> 
 
 
 def _hint(name: str, known: Collection[str]) -> str:
+    for alias, meaning in ALIASES.items():
+        if meaning == name and alias in known:
+            return f": use {alias}="
     if name in OWNERS:
         return f", but of {OWNERS[name]}"
     if name in _REMEDIES:

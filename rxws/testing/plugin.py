@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Generator
 from typing import Any, cast
 
 import pytest
@@ -51,18 +50,16 @@ def pairing() -> Generator[Callable[..., Pair[Any, Any, Any, Any]]]:
         )
 
 
-def serving() -> Generator[Callable[..., AbstractAsyncContextManager[TestServer]]]:
+def serving() -> Generator[Callable[..., TestServer]]:
     """Provide `rxws.testing.serve`; fail if a server is left running."""
-    running: list[TestServer] = []
+    servers: list[TestServer] = []
 
-    @asynccontextmanager
-    async def start(*args: Any, **kwargs: Any) -> AsyncGenerator[TestServer]:
-        async with serve(*args, **kwargs) as server:
-            running.append(server)
-            yield server
-        running.remove(server)
+    def start(*args: Any, **kwargs: Any) -> TestServer:
+        servers.append(serve(*args, **kwargs))
+        return servers[-1]
 
     yield start
+    running = [each for each in servers if each.is_serving()]
     if running:
         pytest.fail(
             f"{running[0]!r} is still running: use `async with rxws_server(...) as server:`",

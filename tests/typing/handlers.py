@@ -7,6 +7,7 @@ Nothing here runs: `make types` checks it with mypy and pyright.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, assert_type
@@ -80,8 +81,23 @@ async def a_coroutine(conn: Connection[str, str]) -> Observable[str]:
 
 
 async def a_coroutine_of_nothing(conn: Connection[str, str]) -> None:
-    async for message in rxws.iterate(conn.incoming):
+    async for message in conn.incoming:
         assert_type(message, str)
+
+
+async def served(context: ssl.SSLContext) -> None:
+    """`serve` takes a handler of the codec's types, a route handler, or a dict of both."""
+    async with rxws.serve(plain) as server:
+        assert_type(server, rxws.Server)
+        assert_type(server.url, str)
+        assert_type(server.port, int)
+    assert_type(await rxws.serve(an_observable, codec=rxws.codecs.text), rxws.Server)
+    await rxws.serve(rxws.websocket(an_observable, codec=rxws.codecs.text), "0.0.0.0", 8080)
+    await rxws.serve({"/a": a_disposable, "/b": text}, codec=rxws.codecs.text, port=8080)
+    await rxws.serve({"/b": text, "/r": raw})
+    await rxws.serve(plain, origins=["https://a.example"], incoming="discard", heartbeat=None)
+    options: rxws.ServerOptions = {"path": "/a", "drain": 1, "ssl_context": context}
+    await rxws.serve(plain, **options)
 
 
 any_of_them: list[rxws.Handler[str, str]] = [

@@ -36,9 +36,14 @@ async def mistakes(request: web.Request) -> None:
     await rxws.upgrade(request, of_bytes, codec=rxws.codecs.text)  # type: ignore[arg-type]
     await rxws.upgrade(request, of_text)  # type: ignore[arg-type]
 
+    await rxws.serve(of_bytes, codec=rxws.codecs.text)  # type: ignore[arg-type]
+    await rxws.serve(of_text)  # type: ignore[arg-type]
+
     # A handler that returns another type, or no handler.
     rxws.websocket(of_number)  # type: ignore[arg-type]
     rxws.websocket("of_text")  # type: ignore[call-overload]
+    await rxws.serve(of_number)  # type: ignore[arg-type]
+    await rxws.serve({"/": 7})  # type: ignore[dict-item]
     rxws.websocket(lambda conn: 7)  # type: ignore[arg-type, return-value]
 
     # A lambda that expects another type of connection.
@@ -53,6 +58,9 @@ async def mistakes(request: web.Request) -> None:
     rxws.websocket(of_text, codec=rxws.codecs.text, overflow="explode")  # type: ignore[call-overload]
     rxws.websocket(of_text, codec="text")  # type: ignore[call-overload]
     rxws.websocket(of_text, codec=rxws.codecs.text, open_timeout=5.0)  # type: ignore[call-overload]
+    await rxws.serve(of_text, codec=rxws.codecs.text, pth="/")  # type: ignore[call-overload]
+    await rxws.serve(of_text, codec=rxws.codecs.text, open_timeout=5.0)  # type: ignore[call-overload]
+    await rxws.serve({"/": of_text}, port="80")  # type: ignore[call-overload]
     rxws.connect("ws://peer.example/", heartbeats=5)  # type: ignore[call-overload]
     rxws.connect("ws://peer.example/", max_message_size="1 MiB")  # type: ignore[call-overload]
     rxws.connect("ws://peer.example/", completes=1000)  # type: ignore[call-overload]

@@ -15,7 +15,7 @@ from typing import Any
 from aiohttp import web
 
 import rxws
-from rxws._aiohttp.shutdown import _CONNECTIONS
+from rxws._aiohttp.shutdown import CONNECTIONS
 from rxws._core.frames import Opcode
 from rxws._session.options import Options
 from rxws._session.session import Session
@@ -319,7 +319,7 @@ class DriverServer:
     @property
     def sessions(self) -> set[Session[Any, Any]]:
         """The open sessions."""
-        return self.app[_CONNECTIONS]._open
+        return self.app[CONNECTIONS]._open
 
 
 class SocketDriver(Driver):

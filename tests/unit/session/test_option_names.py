@@ -47,7 +47,11 @@ def paired(**options: Any) -> Any:
     return pair(handler, **options)
 
 
-SERVERS = [websocket, decorator, simulated, paired]
+def served(**options: Any) -> Any:
+    return rxws.serve(handler, **options)
+
+
+SERVERS = [websocket, decorator, simulated, paired, served]
 CLIENTS = [connect, connections, subject]
 
 call = pytest.mark.parametrize("call", [*SERVERS, *CLIENTS])
@@ -101,12 +105,13 @@ def test_a_clients_option_has_another_name(call: Callable[..., Any], given: str)
 @pytest.mark.parametrize(
     ("call", "given", "owner"),
     [
-        (connect, "origins", "rxws.websocket and rxws.upgrade"),
+        (connect, "origins", "rxws.websocket, rxws.upgrade and rxws.serve"),
         (connect, "backoff", "rxws.connections and rxws.WebSocketSubject"),
         (connections, "ttl", "rxws.WebSocketSubject"),
         (websocket, "open_timeout", "rxws.connect"),
         (websocket, "headers", "rxws.connect"),
-        (simulated, "origins", "rxws.websocket and rxws.upgrade"),
+        (websocket, "path", "rxws.serve"),
+        (simulated, "origins", "rxws.websocket, rxws.upgrade and rxws.serve"),
     ],
 )
 def test_an_option_of_another_function_names_it(
@@ -172,7 +177,7 @@ def test_every_suggestion_is_an_option_of_some_function(call: Callable[..., Any]
     """Every suggested name is accepted by the function that the message names."""
     accepted = {"ssl_context", "verify_ssl"} if call in CLIENTS else set()  # by aiohttp, too
     for given, ours in ALIASES.items():
-        if given in accepted:
+        if given in accepted or (call is served and given == "ssl_context"):
             continue
         with pytest.raises(TypeError, match=rf"^{given}= .*(: use {ours}=|; {ours}= is one of)"):
             call(**{given: None})
