@@ -13,7 +13,7 @@ from reactivex.disposable import CompositeDisposable, Disposable
 
 __all__ = ["Begin", "SubscriptionRecord", "derived", "followed", "label_of"]
 
-O = TypeVar("O", bound=Observable[Any])  # noqa: E741
+S = TypeVar("S", bound=Observable[Any])
 
 
 class SubscriptionRecord(Protocol):
@@ -92,7 +92,7 @@ def label_of(source: Observable[Any]) -> str | None:
     return getattr(source, "_rxws_label", None)
 
 
-def followed(source: O, label: str, begin: Begin) -> O:
+def followed(source: S, label: str, begin: Begin) -> S:
     """Return an Observable like `source` whose subscriptions are recorded.
 
     It has the source's type, attributes and methods, is equal to it, and shares its state. A
@@ -107,7 +107,7 @@ def followed(source: O, label: str, begin: Begin) -> O:
         made._rxws_source, made._rxws_label, made._rxws_begin = source, label, begin
     except Exception:  # a metaclass or a base that refuses subclasses may raise anything
         return source
-    return cast("O", made)
+    return cast("S", made)
 
 
 def derived(source: Any, subscribe: Subscribe) -> Observable[Any]:

@@ -88,8 +88,10 @@ class InnerLanes:
         with self._lock:
             row = self._choose(label, keyed)
             row.label, row.live = label, row.live + 1
-            row.lane.inners += 1
-            row.lane.record("subscribed", label)
+            lane = row.lane
+            lane.label = label if lane.inners == 0 or label == lane.label else ""
+            lane.inners += 1
+            lane.record("subscribed", label)
         return _Subscription(row, self._lock)
 
     def _choose(self, label: str, keyed: bool) -> _Row:

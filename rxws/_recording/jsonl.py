@@ -114,8 +114,8 @@ def _pack(event: Event) -> tuple[str, Any]:
         error = {"type": type(data).__name__, "message": str(data)}
         return "error", {**error, "close": _close_fields(close)} if close else error
     if event.type == "nested":
-        nesting, inners = data
-        return "nested", {**nesting._asdict(), "inners": inners}
+        nesting, inners, label = data
+        return "nested", {**nesting._asdict(), "inners": inners, "label": label}
     if event.type != "next":
         return event.type, data
     if isinstance(data, RecordedObservable):
@@ -164,10 +164,10 @@ def _unpack(kind: str, data: Any) -> tuple[str, Any]:
     if kind == "dropped":
         return kind, int(data)
     if kind == "nested":
-        role, inners = data["role"], int(data["inners"])
+        role, inners, label = data["role"], int(data["inners"]), str(data["label"])
         if role not in get_args(Role):
             raise ValueError(f"role={role!r} must be one of {get_args(Role)}")
-        return kind, (Nesting(str(data["outer"]), role, bool(data["rest"])), inners)
+        return kind, (Nesting(str(data["outer"]), role, bool(data["rest"])), inners, label)
     if kind == "subscribed":
         return kind, str(data)
     if kind == "observable":

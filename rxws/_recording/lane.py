@@ -70,6 +70,7 @@ class Lane:
         dropped: Number of older events that are no longer kept.
         nesting: The place of a lane of inner Observables; None for other lanes.
         inners: How many inner Observables were recorded in the lane.
+        label: The label of all inner Observables of the lane; empty if they have several.
         texts: The texts of the events in a diagram.
         passing: While a tap passes a value on: that value, in a tuple. Otherwise None.
         above: The lane of the stream from which this one is made, if known.
@@ -85,6 +86,7 @@ class Lane:
         "dir",
         "dropped",
         "inners",
+        "label",
         "name",
         "nesting",
         "passing",
@@ -98,6 +100,7 @@ class Lane:
         self.dropped = 0
         self.nesting: Nesting | None = None
         self.inners = 0
+        self.label = ""
         self.passing: tuple[Any] | None = None
         self.above: Lane | None = None
         self.texts = Texts()
@@ -160,6 +163,7 @@ class Lane:
             self.texts,
             self.nesting,
             self.inners,
+            self.label,
         )
 
     def event(self, entry: LaneEntry) -> Event:

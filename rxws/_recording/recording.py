@@ -215,7 +215,7 @@ class Recording:
         ]
         empty = [Event(0.0, each.name, each.dir, "empty", None) for each in lanes if not len(each)]
         nested = [
-            Event(0.0, each.name, each.dir, "nested", (each.nesting, each.inners))
+            Event(0.0, each.name, each.dir, "nested", (each.nesting, each.inners, each.label))
             for each in lanes
             if each.nesting is not None
         ]
@@ -249,7 +249,7 @@ class Recording:
             if event.type == "dropped":
                 lane.dropped = event.data
             elif event.type == "nested":
-                lane.nesting, lane.inners = event.data
+                lane.nesting, lane.inners, lane.label = event.data
             elif event.type != "empty":
                 lane.add(event)
         return recording

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from rxws._core.connection import Close
@@ -47,6 +47,7 @@ class Track:
     texts: Texts = field(default_factory=Texts, compare=False)  # of the marks, for the next drawing
     nesting: Nesting | None = None  # None unless it is a lane of inner Observables
     inners: int = 0  # how many of them
+    label: str = ""  # the label of all of them, or "" if they have several
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +64,13 @@ class Diagram:
 
 def in_order(tracks: Iterable[Track]) -> tuple[Track, ...]:
     """Put the lanes of inner Observables next to that of their stream: what is input above it."""
+    tracks = tuple(tracks)
+    names = {track.name for track in tracks if track.nesting is None}
     nested: dict[tuple[str, Role], list[Track]] = {}
     outer: list[Track] = []
     for track in tracks:
-        if track.nesting is None:
-            outer.append(track)
+        if track.nesting is None or track.nesting.outer not in names:
+            outer.append(replace(track, nesting=None))
         else:
             nested.setdefault(track.nesting[:2], []).append(track)
     return tuple(

@@ -23,7 +23,6 @@ __all__ = [
     "Segment",
     "TimeSpan",
     "VisibleTrack",
-    "has_one_label",
     "time_span",
     "visible_tracks",
 ]
@@ -117,17 +116,7 @@ def _inner_title(track: Track) -> str:
     """Return the name of a lane of inner Observables: the label that all of them share, or none."""
     if track.nesting is not None and track.nesting.rest:
         return f"{_TIMES}{track.inners} more"
-    labels = _labels(track)
-    return f"{labels.pop()}" if len(labels) == 1 else f"{track.inners} streams"
-
-
-def has_one_label(track: Track) -> bool:
-    """Whether all inner Observables of a lane have the same label."""
-    return len(_labels(track)) == 1
-
-
-def _labels(track: Track) -> set[Any]:
-    return {mark.data for mark in track.marks if mark.type == "subscribed"}
+    return track.label or f"{track.inners} streams"
 
 
 def time_span(diagram: Diagram, window: float | None) -> TimeSpan:

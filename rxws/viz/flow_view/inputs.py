@@ -70,7 +70,7 @@ def _followed(operator: _Operator, inner: InnerLanes, numbers: Iterator[int], wi
     maps = name in _MAP or (within and name in _MAP_WITHIN)
 
     def replaced(value: Any) -> Any:
-        """Return a variable's value with all that the operator subscribes to replaced."""
+        """Return a value with all Observables that the operator subscribes to replaced."""
         if issubclass(kind_of(value), Observable):
             return inner.follow_source(value, next(numbers)) if name in _COMBINE else value
         make, is_dict = _CONTAINERS.get(kind_of(value)), kind_of(value) is dict
@@ -87,9 +87,14 @@ def _followed(operator: _Operator, inner: InnerLanes, numbers: Iterator[int], wi
             return _followed(value, inner, numbers, within=True)
         return _following(value, inner) if maps and callable(value) else replaced(value)
 
+    def variable(value: Any) -> Any:
+        # Some versions of RxPY keep the user's function in a variable, beside RxPY's own.
+        is_users = callable(value) and not is_from(value, "reactivex")
+        return argument(value) if is_users else replaced(value)
+
     cells = operator.__closure__ or ()
     values = [cell.cell_contents for cell in cells]
-    made = [replaced(value) for value in values]
+    made = [variable(value) for value in values]
     if all(map(is_, made, values)):
         return operator
     # An operator may keep its state in a variable, so cells that need no change are shared.

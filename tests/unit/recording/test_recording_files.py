@@ -171,6 +171,14 @@ GOOD = '{"t": 0, "lane": "a", "dir": null, "type": "text", "data": "x"}\n'
         (b'{"type": "close", "t": 0, "lane": "a", "data": {"kode": 7}}', ""),
         (b'{"type": "error", "t": 0, "lane": "a", "data": null}', ""),
         (b'{"type": "dropped", "t": 0, "lane": "a", "data": "x"}', ""),
+        (b'{"type": "nested", "t": 0, "lane": "a", "data": {"outer": "b"}}', "'role'"),
+        (
+            (
+                b'{"type": "nested", "t": 0, "lane": "a", "data": {"outer": "b", "role": "up", '
+                b'"rest": false, "inners": 1, "label": "x"}}'
+            ),
+            "role='up' must be one of ('inner', 'input')",
+        ),
         (b'{"type": "json", "t": 0, "lane": "a", "frame": {"type": "json"}}', "'data'"),
         (b'{"type": "json", "t": 0, "lane": "a", "frame": {"type": "json", "data": 1}}', "must be"),
         (b'{"type": "json", "t": 0, "lane": "a", "frame": {"type": "text", "data": 1}}', "must be"),

@@ -10,7 +10,7 @@ from operator import attrgetter
 from rxws._recording.diagram.axis import duration
 from rxws._recording.diagram.labels import FROM, cells, cut, escape
 from rxws._recording.diagram.model import Mark
-from rxws._recording.diagram.visible import Segment, VisibleTrack, has_one_label
+from rxws._recording.diagram.visible import Segment, VisibleTrack
 
 from .layout import INDENT, Page
 from .scale import CHAR, Drawn
@@ -68,7 +68,7 @@ def inner_starts(lane: VisibleTrack, drawn: Drawn, page: Page, y: float) -> list
     """Draw a small ring where an inner Observable begins, and its label if it is not the lane's."""
     if drawn.baseline or lane.track.nesting is None:
         return []  # there are too many values for such details
-    is_labelled = not (has_one_label(lane.track) or lane.is_rest or has_connectors(lane, page))
+    is_labelled = not (lane.track.label or lane.is_rest or has_connectors(lane, page))
     begun = [each for each in lane.segments if each.began is not None]
     places = [page.scale.x(each.start) for each in begun]
     parts: list[str] = []

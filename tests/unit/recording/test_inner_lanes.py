@@ -1,0 +1,166 @@
+"""Inner lanes in a diagram: where they are, where their streams begin and end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from rxws._recording.diagram import (
+    Diagram,
+    Nesting,
+    RecordedObservable,
+    Role,
+    Track,
+    in_order,
+    svg,
+    text,
+)
+from support.pictures.scenes import Event, nexts
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+def stream(label: str, start: float, *values: float, end: str = "", at: float = 0) -> list[Event]:
+    """Return the events of an inner stream."""
+    ends = [Event(at, end)] if end else []
+    return [Event(start, "subscribed", label), *nexts((t, round(t)) for t in values), *ends]
+
+
+def inner(*events: list[Event], role: Role = "inner", rest: bool = False, **more: Any) -> Track:
+    """Return a lane of inner streams."""
+    marks = [each for part in events for each in part]
+    labels = [each.data for each in marks if each.type == "subscribed"]
+    return Track(
+        "made inner 1",
+        marks=marks,
+        nesting=Nesting("made", role, rest),
+        inners=len(labels),
+        label=labels[0] if len(set(labels)) == 1 else "",
+        **more,
+    )
+
+
+def diagram(*tracks: Track, times: tuple[float, ...] = (0, 4), **more: Any) -> Diagram:
+    """Return a diagram of a lane that emits streams `a`, `b`, …, with these inner lanes."""
+    labels = map(RecordedObservable, "abcdefghijklmnopqrstuvwxyz")
+    outer = Track("made", marks=nexts(zip(times, labels, strict=False)))
+    return Diagram("", in_order([outer, *tracks]), **more)
+
+
+def classes(picture: Diagram, kind: str, **options: Any) -> list[ElementTree.Element]:
+    """Return the elements of a drawing that have this CSS class."""
+    root = ElementTree.fromstring(svg(picture, **options))
+    return [each for each in root.iter() if kind in each.get("class", "").split()]
+
+
+def texts(picture: Diagram, kind: str, **options: Any) -> list[str]:
+    """Return the texts of a drawing that have this CSS class."""
+    return ["".join(each.itertext()) for each in classes(picture, kind, **options)]
+
+
+A = stream("a", 0, 1, 2, end="completed", at=3)
+B = stream("b", 4, 6, end="disposed", at=7)
+
+
+def test_inner_lanes_are_next_to_their_stream() -> None:
+    """What is input is above the line of its operator, and what it emits is below."""
+    inputs = inner(stream("source 2", 0), role="input")
+    assert text(diagram(inner(A), inputs), 40).splitlines() == [
+        "┌ source 2 ├─────────────────────────────────→ 0 ev",
+        "made       a────────────────────────────────b→ 2 ev",
+        "└ a        ├───────1────────2───────┤          2 ev",
+        "           ╵0 s    ╵1 s     ╵2 s    ╵3 s",
+    ]
+
+
+def test_observables_are_rings() -> None:
+    """An Observable is drawn as a ring, and a value as a disc."""
+    picture = diagram(inner(A))
+    rings = [each for each in classes(picture, "m") if each.tag.endswith("circle")]
+    assert len(rings) == 4
+    assert len(classes(picture, "ob")) == 2
+
+
+def test_each_stream_of_a_lane_has_a_start_and_an_end() -> None:
+    """A lane shows where each of its streams begins, completes or is disposed."""
+    picture = diagram(inner(A, B))
+    _, *starts = [each.get("cx") for each in classes(picture, "st")][::-1]
+    bars = [each.get("class") for each in classes(picture, "en") + classes(picture, "di")]
+    assert len(starts) == 2
+    assert bars == ["en f", "en f", "di", "di"]  # one of each is in the legend
+    assert text(diagram(inner(A, B)), 40).splitlines()[1] == (
+        "└ 2 streams ├────1───2────┤    ├────────6────╎  3 ev"
+    )
+
+
+def test_an_error_of_a_stream_is_a_cross() -> None:
+    """A stream that fails ends with a small red cross."""
+    failed = inner([*stream("a", 0, 1), Event(2, "error", ValueError("no"))])
+    [cross] = classes(diagram(failed), "x")
+    assert cross.get("class") == "x f"
+    assert "✗" in text(diagram(failed))
+
+
+def test_dotted_lines_show_which_stream_is_meant() -> None:
+    """A line leads from each ring to where its stream begins, unless there are too many."""
+    picture = diagram(inner(A, stream("b", 6)))
+    paths = [each.get("d", "") for each in classes(picture, "sp")]
+    (left, top, begin, _), (late, _, late_begin, _) = (
+        tuple(float(part) for part in path[1:].replace("L", " ").split()) for path in paths
+    )
+    assert (left == begin, late < late_begin, top > 0) == (True, True, True)
+    many = [stream(f"{n}", n / 10, end="completed", at=n / 10 + 0.05) for n in range(100)]
+    assert classes(diagram(inner(*many)), "sp") == []
+
+
+def test_streams_of_a_shared_lane_are_labelled() -> None:
+    """If a lane has several streams and no rings above it, each has its label below its start."""
+    one, two = stream("from a", 0, end="completed", at=3), stream("from b", 4)
+    assert texts(diagram(inner(one, two, role="input")), "sl") == ["a", "b"]
+    assert texts(diagram(inner(one, role="input")), "sl") == []
+    assert texts(diagram(inner(one, two)), "sl") == []
+
+
+def test_the_rest_shares_a_lane() -> None:
+    """The lane of the other streams has their number, and values without labels."""
+    rest = inner([*stream("c", 0, 1), *stream("d", 1.5, 2, 3)], rest=True)
+    assert text(diagram(rest), 40).splitlines()[1].startswith(f"└ {TIMES}2 more ├")
+    assert texts(diagram(rest), "l") == []
+    assert len(classes(diagram(rest), "p")) == 0
+
+
+def test_a_lane_outside_the_window_is_left_out() -> None:
+    """A lane whose streams have ended before the window, or begin after it, is not drawn."""
+    assert "└" not in text(diagram(inner(A), times=(0, 20)), window=5)
+    assert "└" in text(diagram(inner(A), times=(0, 20)), window=18)
+    assert texts(diagram(inner(A), times=(0, 20)), "lg", window=5) == []
+    assert len(texts(diagram(inner(A), times=(0, 20)), "lg")) == 3
+
+
+@pytest.mark.parametrize("first", [B[1:], B])
+def test_an_old_start_need_not_be_kept(first: list[Event]) -> None:
+    """A lane whose oldest events were dropped begins with the oldest that is kept."""
+    [lane] = diagram(inner(first, dropped=3)).tracks[1:]
+    picture = diagram(replace(lane, label="busy"))
+    shown = text(picture, 40).splitlines()[1]
+    assert shown.removeprefix("└ busy").lstrip().startswith("├──" if first is B else "6──")
+    assert "╎" in shown
+    assert svg(picture)
+
+
+def test_many_values_of_a_lane_are_bars() -> None:
+    """A lane with many values shows bars, without the marks of single streams."""
+    many = [stream("a", n / 10, n / 10, end="completed", at=n / 10) for n in range(200)]
+    picture = diagram(inner(*many, stream("x", 21)))
+    assert len(classes(picture, "w") + classes(picture, "b")) > 0
+    assert len(classes(picture, "st")) == 1  # in the legend
+
+
+def test_a_lane_without_its_stream_is_an_ordinary_one() -> None:
+    """If the line of the stream is missing in a file, its inner lanes are drawn by themselves."""
+    [alone] = in_order([inner(A)])
+    assert alone.nesting is None
+    assert "made inner 1" in text(Diagram("", (alone,)))
