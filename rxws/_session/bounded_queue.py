@@ -101,8 +101,9 @@ class KeyedQueue(BoundedQueue[T]):
         return message  # type: ignore[no-any-return]
 
     def _pop_except(self, key: Hashable) -> T:
-        if next(iter(self.messages)) == key:
-            self.messages.move_to_end(key)
+        oldest, message = next(iter(self.messages.items()))
+        if message is self.messages.get(key):  # not `==`, which may raise if the hashes differ
+            self.messages.move_to_end(oldest)
         return self.pop()
 
 

@@ -89,6 +89,10 @@ class Sink(Protocol):
         """Do as `close` because of an exception: `outgoing` failed, or a handler raised."""
         ...
 
+    def on_interrupt(self, error: BaseException) -> None:
+        """A codec raised an exception that is no fault; see `DispatcherOwner`."""
+        ...
+
     def on_thread_overflow(self, dropped: int) -> None:
         """Other threads pushed messages beyond the bound, and some were dropped."""
         ...
@@ -110,6 +114,7 @@ class _RecordingSink:
         self.frame: str | bytes | None = None
         self.on_thread_overflow = sink.on_thread_overflow
         self.close_with_error = sink.close_with_error
+        self.on_interrupt = sink.on_interrupt
 
     def encode(self, value: Any) -> Encoded:
         copied = _Copied(*self.sink.encode(value))
@@ -126,6 +131,9 @@ class _RecordingSink:
             encoded = self.sink.encode(value)
         except EncodeError as exc:
             encoded = exc
+        except BaseException as exc:
+            self.on_interrupt(exc)
+            raise
         self._keep(encoded)
         return self.sink.send_encoded(encoded)
 

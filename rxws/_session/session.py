@@ -183,13 +183,9 @@ class Session(Generic[In, Out]):
             opcode, payload = self._encode(value)
             key = self._latest and conflation_key(self._latest, value)
             return send_buffer.offer(opcode, payload, key)
-        except EncodeError as exc:
-            blame(exc, self.incoming)
-            self.errors.report_encode_error(exc)
-            return False
         except BaseException as exc:
-            self.on_interrupt(exc)
-            raise
+            self._on_unsent(exc)
+            return False
 
     def encode(self, value: Any) -> Encoded:
         try:
@@ -213,8 +209,8 @@ class Session(Generic[In, Out]):
             return False
         try:
             return self.send_buffer.offer(*encoded)
-        except EncodeError as exc:
-            self.errors.report_encode_error(exc)
+        except BaseException as exc:
+            self._on_unsent(exc)
             return False
 
     def try_send(self, value: Any, encoded: Encoded | None = None) -> bool | None:
@@ -223,13 +219,17 @@ class Session(Generic[In, Out]):
         try:
             opcode, payload = encoded[:2] if encoded is not None else self._encode(value)
             return self.send_buffer.try_send(opcode, payload)
-        except EncodeError as exc:
-            blame(exc, self.incoming)
-            self.errors.report_encode_error(exc)
-            return None
         except BaseException as exc:
-            self.on_interrupt(exc)
-            raise
+            self._on_unsent(exc)
+            return None
+
+    def _on_unsent(self, error: BaseException) -> None:
+        """Report that a value cannot be encoded; any other exception ends the connection."""
+        if not isinstance(error, EncodeError):
+            self.on_interrupt(error)
+            raise error
+        blame(error, self.incoming)
+        self.errors.report_encode_error(error)
 
     def close(self, close: Close) -> bool:
         if self.state is not State.OPEN:

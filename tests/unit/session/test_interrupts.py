@@ -13,7 +13,7 @@ from reactivex import operators as ops
 from reactivex.disposable import Disposable
 
 import rxws
-from rxws import Close, Codec, closing, codecs, overflow
+from rxws import Close, Codec, Recording, closing, codecs, overflow
 from rxws._session.session import State
 from support.virtual.session import VirtualSession
 
@@ -141,6 +141,39 @@ def test_every_call_into_user_code_is_guarded(place: str) -> None:
     options, act = PLACES[place]
     virtual = VirtualSession(**options)
     check_interrupted(virtual, lambda: act(virtual))
+
+
+def test_a_recorded_connection_is_guarded() -> None:
+    """An encoder that raises a `BaseException` ends a connection that is recorded, too."""
+    virtual = VirtualSession(codec=raising_codec(encode=interrupt))
+    Recording.of(virtual.conn)
+    check_interrupted(virtual, lambda: virtual.conn.outgoing.on_next("a"))
+
+
+def test_the_comparison_of_keys_is_guarded_after_a_push_from_a_thread() -> None:
+    """A key that raises a `BaseException` when it is compared ends the connection, too."""
+
+    class Key:
+        def __hash__(self) -> int:
+            return 1
+
+        def __eq__(self, _: object) -> NoReturn:
+            raise Interrupt
+
+    virtual = VirtualSession(codec=codecs.json, overflow=overflow.latest(lambda _: Key()))
+    virtual.peer.stop()
+
+    def push() -> None:
+        for number in range(3):
+            virtual.conn.outgoing.on_next([number])
+
+    thread = threading.Thread(target=push)
+    thread.start()
+    thread.join()
+    closed = virtual.watch(virtual.conn.closed)
+    with pytest.raises(Interrupt):
+        virtual.settle()
+    assert closed.values == [closing.UNEXPECTED]
 
 
 def test_try_send_is_guarded() -> None:

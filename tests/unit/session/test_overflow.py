@@ -317,6 +317,25 @@ def test_a_key_that_cannot_be_compared_is_a_fault() -> None:
     assert [type(error) for error in errors.values] == [EncodeError]
 
 
+def test_keys_are_not_compared_if_their_hashes_differ() -> None:
+    """Dropping the oldest message compares no keys, so a key whose `==` raises can be used."""
+
+    class Key:
+        def __eq__(self, other: object) -> bool:
+            raise ArithmeticError("not comparable")
+
+        __hash__ = object.__hash__
+
+    keys = [Key() for _ in range(3)]  # kept, so that the hashes differ
+    policy = latest(lambda text: keys[int(text[0])] if text[0].isdigit() else text)
+    virtual = stalled(policy, max_buffer=1024)
+    for number in range(3):
+        virtual.conn.outgoing.on_next(str(number) * 600)
+    virtual.peer.go()
+    assert [str(message)[0] for message in virtual.messages[1:]] == ["2"]
+    assert virtual.dropped == {"overflow": 2}
+
+
 def test_a_message_that_cannot_be_encoded_replaces_nothing() -> None:
     """A message that cannot be encoded does not replace the buffered one of its key."""
     virtual = stalled(latest(), codec=codecs.text)
