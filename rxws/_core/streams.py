@@ -192,7 +192,7 @@ class Stream(AsyncIterableObservable[T]):
 
     _latest: tuple[T, ...] = ()  # what a new subscriber receives at once
 
-    _replays: EndLimiter | None = None  # in the __dict__ from the first late subscriber on
+    _end_limiter: EndLimiter | None = None  # in the __dict__ from the first late subscriber on
 
     def __init__(self, dispatcher: Dispatcher, fault: Fault) -> None:
         # Without super().__init__(), which would create a lock for each stream.
@@ -344,13 +344,13 @@ class Stream(AsyncIterableObservable[T]):
             return Disposable()
 
     def _must_wait(self, now: float) -> bool:
-        if self._replays is None:
-            self._replays = EndLimiter(_MAX_REPLAYS)
+        if self._end_limiter is None:
+            self._end_limiter = EndLimiter(_MAX_REPLAYS)
         warning = (
             "%r was subscribed %s times in a row after its end: ops.retry() and ops.repeat() "
             "cannot reopen a connection, use rxws.connections or rxws.WebSocketSubject"
         )
-        return self._replays.must_wait(now, warning, self)
+        return self._end_limiter.must_wait(now, warning, self)
 
     def _on_subscribe(self, observer: ObserverBase[T]) -> None:
         """Do nothing; subclasses may notify a new observer here, before anything else does."""
@@ -363,7 +363,7 @@ class Stream(AsyncIterableObservable[T]):
         return observers
 
     def drop_traceback(self) -> None:
-        """Keep the error for late subscribers, but not its traceback, which may refer to this."""
+        """Keep the error for late subscribers without its traceback, which may refer to them."""
         if self._error is not None:
             self._error = without_traceback(self._error)
 

@@ -9,7 +9,7 @@ from reactivex.abc import DisposableBase, ObserverBase
 from reactivex.disposable import CompositeDisposable
 
 from rxws._core.streams import Stream
-from rxws._session.encoding import DecodedFrames, frame_unless
+from rxws._session.encoding import DecodedFrames, frame_if_different
 from rxws._session.incoming import IncomingStream
 from rxws._session.outgoing import Outgoing
 
@@ -32,7 +32,7 @@ class _Watcher(ObserverBase[Any]):
     def on_next(self, value: Any) -> None:
         if self._on_message is not None:
             frame = None if self._frames is None else self._frames.latest
-            self._on_message(value, frame_unless(value, frame))
+            self._on_message(value, frame_if_different(value, frame))
 
     def on_error(self, error: Exception) -> None:
         self._ends.on_error(error)

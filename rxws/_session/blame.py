@@ -1,6 +1,6 @@
-"""Finds the line that pushed a value that cannot be encoded, and whose value it is.
+"""Finds the line that pushed a value that cannot be encoded, and whether others got it, too.
 
-Only a failure costs time: the calls that led to it are still on the stack.
+It looks at the stack, where the calls that led to the failure are. So only a failure costs time.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ __all__ = ["ClosedStream"]
 class ClosedStream(ReplayStream[Close]):
     """The `closed` of a connection.
 
-    Code that waits for the end, while messages wait for a subscriber of `incoming`, gets a warning:
-    messages beyond the read-ahead would delay the peer's close frame.
+    If you wait for the end while messages wait for a subscriber of `incoming`, a warning is logged:
+    when the read-ahead is full, nothing more is read, not even the peer's close frame.
     """
 
     __slots__ = ("_incoming",)

@@ -20,7 +20,7 @@ __all__ = [
     "decoder",
     "encode",
     "encoder",
-    "frame_unless",
+    "frame_if_different",
     "is_unicode",
     "size",
 ]
@@ -81,7 +81,7 @@ def decoder(codec: Codec[T, Any]) -> Callable[[str | bytes], T] | None:
 
 
 class DecodedFrames:
-    """A codec's `decode` that keeps its latest frame, for recordings."""
+    """A codec's `decode` that remembers the latest frame: a recording keeps it with the value."""
 
     __slots__ = ("_decode", "latest")
 
@@ -94,7 +94,7 @@ class DecodedFrames:
         return self._decode(frame)
 
 
-def frame_unless(value: object, frame: str | bytes | None) -> str | bytes | None:
+def frame_if_different(value: object, frame: str | bytes | None) -> str | bytes | None:
     """Return the frame, or None if the value is the frame itself."""
     return None if value.__class__ is frame.__class__ and value == frame else frame
 

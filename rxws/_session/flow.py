@@ -69,7 +69,7 @@ class FlowControl:
         self.drop_counts: dict[str, int] = {}
         self._closed: Close | None = None
 
-    # --- what users see ---------------------------------------------------------------------
+    # --- called by users: `Flow` ------------------------------------------------------------
 
     def pause(self) -> DisposableBase:
         """See `Flow.pause`."""
@@ -141,19 +141,19 @@ class FlowControl:
             f"buffered={self.buffered}>"
         )
 
-    # --- what operators do ------------------------------------------------------------------
+    # --- called by operators: `Upstream` ----------------------------------------------------
 
     @property
     def closing(self) -> bool:
         """See `Upstream.closing`."""
-        return self.gate.open_for_good
+        return self.gate.permanently_open
 
     def fail(self, code: int, reason: str) -> None:
         """See `Upstream.fail`."""
         if (owner := self._dispatcher.owner) is not None:
             self._run_on_session_thread(lambda: owner.fail(code, reason))
 
-    # --- what the session does --------------------------------------------------------------
+    # --- called by the session --------------------------------------------------------------
 
     def call_soon(self, deliver: Callable[[], None]) -> DisposableBase:
         """See `Transport.call_soon`."""
@@ -169,18 +169,18 @@ class FlowControl:
             self._latency.emit(seconds)
 
     def emit_writable(self, writable: bool) -> None:
-        """Emit that the wire is full or ready."""
+        """Emit whether the wire is ready for messages."""
         if self._writable is not None:
             self._writable.emit(writable)
 
-    def watch(self) -> None:
-        """Let the keep-alive watch for a while whether the peer needs signs of life."""
+    def start_keep_alive(self) -> None:
+        """Start the keep-alive, which runs for a while."""
         if self._closed is None:
             if self.keep_alive is _NO_KEEP_ALIVE:
                 self.keep_alive = KeepAlive(
                     self._scheduler, self._is_behind, self.send_buffer.send_unsolicited_pong
                 )
-            self.keep_alive.watch()
+            self.keep_alive.start()
 
     def _is_behind(self) -> bool:
         """Whether reading is paused, or was deferred since the last call."""

@@ -91,8 +91,8 @@ class IncomingStream(PausableStream[T], AwaitableObservable[T]):
         flow, dispatcher, observers = self.flow, self._dispatcher, self._observers
         flow.received_messages += 1
         flow.received_bytes += size
-        if not flow.keep_alive.watching:
-            flow.watch()
+        if not flow.keep_alive.running:
+            flow.start_keep_alive()
         if dispatcher.busy or not observers or self._ahead or flow.gate.holds:
             self._receive_later(data, size)
             return
@@ -129,7 +129,7 @@ class IncomingStream(PausableStream[T], AwaitableObservable[T]):
         if self.close is not None:
             self.flow.count_dropped("closed")
         else:
-            self._dispatcher.post(self._arrive, data, size)
+            self._dispatcher.post(self._deliver_or_keep, data, size)
 
     @property
     def waiting(self) -> int:
@@ -150,7 +150,7 @@ class IncomingStream(PausableStream[T], AwaitableObservable[T]):
         """
         ahead = self._ahead
         if ahead is not None and ahead.flush_timer is None:
-            ahead.flush_timer = self.flow.call_soon(partial(self._flush_now, ahead))
+            ahead.flush_timer = self.flow.call_soon(partial(self._on_flush_timer, ahead))
 
     def discard_always(self) -> None:
         """Drop messages whenever there is no subscriber, and never keep them."""
@@ -169,19 +169,19 @@ class IncomingStream(PausableStream[T], AwaitableObservable[T]):
     # --- the end ----------------------------------------------------------------------------
 
     def defer(self, end: Callable[[], None]) -> bool:
-        """Run `end`, which ends the connection, after waiting messages; False if none wait.
+        """Call `end`, which ends the connection, later; return False if nothing is in its way.
 
-        A subscriber that holds delivery gets its messages first. If nobody subscribes, only the
-        code that is about to run may still subscribe, or send its answer: `end` runs one turn of
-        the loop later, and the messages and the end of the stream wait for a later subscriber.
+        A subscriber that holds delivery gets the waiting messages before the end. If nobody
+        subscribes, the end comes in the next turn of the loop: code that runs in this turn may
+        subscribe, or send an answer. After that, the messages still wait for a subscriber.
         """
         gate = self.flow.gate
-        if gate.open_for_good or self._drops:
+        if gate.permanently_open or self._drops:
             return False
         if self._ahead is None and not (gate.holds if self._observers else gate.held_by_user):
             return False
         ahead = self._read_ahead()
-        if ahead.end is None:  # what ended the connection first is how it ended
+        if ahead.end is None:  # the first end counts
             ahead.end = end
             gate.pause()
             self.flush()
@@ -192,8 +192,8 @@ class IncomingStream(PausableStream[T], AwaitableObservable[T]):
         """Whether the end of the connection waits behind messages."""
         return self._ahead is not None and self._ahead.end is not None
 
-    def end_now(self) -> bool:
-        """Run the deferred end of the connection without waiting; False if there is none."""
+    def run_deferred_end(self) -> bool:
+        """End the connection now if its end was deferred; return whether it was."""
         ahead = self._ahead
         if ahead is None or ahead.end is None:
             return False
@@ -202,14 +202,14 @@ class IncomingStream(PausableStream[T], AwaitableObservable[T]):
         return True
 
     def finish(self, close: Close, error: Exception | None) -> None:
-        """End, after the messages that wait are delivered or dropped."""
+        """End the stream, once the messages that wait are delivered or dropped."""
         self.close = close
         if self._ahead is not None:
             self._ahead.end = None
         self._dispatcher.post(self._end_after_messages, error)
 
     def when_ended(self, callback: Callable[[], None]) -> bool:
-        """Call back once the messages that wait after `finish` are gone; False if none do."""
+        """Call back when the stream ends after `finish`; return False if it has ended already."""
         if self._ahead is None:
             return False
         self._ahead.on_delivered = callback
@@ -235,7 +235,7 @@ class IncomingStream(PausableStream[T], AwaitableObservable[T]):
             self._ahead = ReadAhead(self._limit)
         return self._ahead
 
-    def _arrive(self, data: str | bytes, size: int) -> None:
+    def _deliver_or_keep(self, data: str | bytes, size: int) -> None:
         gate = self.flow.gate
         if self._observers and self._ahead is None and not gate.holds:
             self._deliver(data)
@@ -251,19 +251,19 @@ class IncomingStream(PausableStream[T], AwaitableObservable[T]):
             if self.end_awaited:
                 self.warn_if_unobserved()
 
-    def _flush_now(self, ahead: ReadAhead) -> None:
+    def _on_flush_timer(self, ahead: ReadAhead) -> None:
         ahead.flush_timer = None
         self._dispatcher.post(self._flush)
 
     def _flush(self) -> None:
-        """Deliver the messages that can be delivered, then end if that is due."""
+        """Deliver or drop the messages for which that is possible, then end if that is due."""
         ahead = self._ahead
         if ahead is None:
             return
         gate = self.flow.gate
         before = ahead.count
         try:
-            self._deliver_messages(ahead)
+            self._deliver_kept(ahead)
         except BaseException:  # such as a KeyboardInterrupt in a subscriber, which ends all
             if ahead.count:
                 self.flow.count_dropped("closed", ahead.clear())
@@ -277,7 +277,7 @@ class IncomingStream(PausableStream[T], AwaitableObservable[T]):
             ahead.stop_hold_timer()
             if ahead.terminal is not None:
                 if delivered and not self._observers:
-                    self.flush()  # a coroutine that is cancelled now may put its message back
+                    self.flush()  # a coroutine that is cancelled in this turn puts it back
                 else:
                     self._end_stream(ahead, *ahead.terminal)
                 return
@@ -288,13 +288,13 @@ class IncomingStream(PausableStream[T], AwaitableObservable[T]):
                 gate.release(UNDELIVERED)
         if ahead.end is not None:
             if delivered:
-                self.flush()  # code that a message has woken may still answer in this turn
+                self.flush()  # a coroutine that got a message may answer in this turn
             elif self._is_end_due(ahead):
-                self.end_now()
+                self.run_deferred_end()
         elif ahead.half_empty:
             gate.resume()
 
-    def _deliver_messages(self, ahead: ReadAhead) -> None:
+    def _deliver_kept(self, ahead: ReadAhead) -> None:
         gate = self.flow.gate
         seconds = seconds_of(self._scheduler)
         until = seconds() + _YIELD_AFTER
@@ -379,7 +379,7 @@ class IncomingStream(PausableStream[T], AwaitableObservable[T]):
                 "of conn.incoming: subscribe to it, or call conn.incoming.subscribe() if you "
                 "don't need them"
             )
-        else:  # it may be needed later
+        else:  # messages may wait again later
             ahead.warned = False
 
     def _on_timeout(self, ahead: ReadAhead) -> None:

@@ -17,9 +17,9 @@ __all__ = ["Heartbeat", "HeartbeatOwner", "KeepAlive", "SendDeadline"]
 # Seconds. aiohttp's heartbeat pings after an interval of silence and gives up half an interval
 # later. An interval of 1 s is the shortest in common use, and this period satisfies it.
 _KEEP_ALIVE_PERIOD = 0.25
-# While a ping waits behind earlier data, the peer may take nothing for this number of half
-# intervals. The first one has begun before the last progress, so 1.5 intervals pass at most.
-_PATIENCE = 2
+# While a ping waits behind earlier data, this number of checks, one each half interval, may find
+# that the peer has taken none of it: the peer is dead after 1.5 intervals at most.
+_MAX_CHECKS = 2
 # A timer that fires this many seconds late shows that the loop is busy.
 _LATE = 0.02
 
@@ -99,19 +99,19 @@ class _Backlog:
 
     def __init__(self, delivery: Delivery, delivered_before: int | None) -> None:
         self._delivered, pending, self._blocked = delivery
-        self._end = self._delivered + pending
+        self._target = self._delivered + pending  # the counter's value once all is delivered
         progressed = delivered_before is not None and self._delivered > delivered_before
-        self._patience = _PATIENCE if self._blocked and progressed else 0
+        self._checks_left = _MAX_CHECKS if self._blocked and progressed else 0
 
     def may_hold_up_the_ping(self, delivery: Delivery) -> bool:
         """Return whether the peer may not have the ping yet; called every half interval."""
         before, self._delivered = self._delivered, delivery.delivered
-        counts = self._blocked or self._delivered < self._end
-        if counts and before < min(self._delivered, self._end):
-            self._patience = _PATIENCE
+        counts = self._blocked or self._delivered < self._target
+        if counts and before < min(self._delivered, self._target):
+            self._checks_left = _MAX_CHECKS
         else:
-            self._patience -= 1
-        return self._patience > 0
+            self._checks_left -= 1
+        return self._checks_left > 0
 
 
 class KeepAlive:
@@ -122,7 +122,7 @@ class KeepAlive:
     A peer that counts any traffic as a sign of life then keeps the connection.
     """
 
-    __slots__ = ("_due", "_is_behind", "_scheduler", "_send_pong", "_timer", "watching")
+    __slots__ = ("_due", "_is_behind", "_scheduler", "_send_pong", "_timer", "running")
 
     def __init__(
         self,
@@ -134,29 +134,29 @@ class KeepAlive:
         self._is_behind = is_behind
         self._send_pong = send_pong
         self._timer: DisposableBase | None = None
-        self.watching = False  # whether the timer runs
+        self.running = False  # whether the timer runs
         self._due = scheduler.now
 
-    def watch(self) -> None:
-        """Start the timer if it does not run; most pauses are over before it fires."""
-        if not self.watching:
-            self.watching = True
+    def start(self) -> None:
+        """Watch for a while whether the peer needs a pong; most pauses are over before."""
+        if not self.running:
+            self.running = True
             self._due = self._scheduler.now + timedelta(seconds=_KEEP_ALIVE_PERIOD)
             self._timer = call_later(self._scheduler, _KEEP_ALIVE_PERIOD, self._on_timer)
 
     def stop(self) -> None:
         """Stop the timer."""
-        self.watching = False
+        self.running = False
         if self._timer is not None:
             self._timer.dispose()
             self._timer = None
 
     def _on_timer(self) -> None:
         self._timer = None
-        self.watching = False
+        self.running = False
         late = (self._scheduler.now - self._due).total_seconds()
         if self._is_behind() or late > _LATE:
-            self.watch()
+            self.start()
             self._send_pong()
 
 

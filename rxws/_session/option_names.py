@@ -61,10 +61,10 @@ _REMEDIES = {
     "loop": "rxws uses the running event loop",
     "logger": "use logging.getLogger('rxws')",
     "max_msg_size": "use max_message_size=",
-    "max_queue": "rxws queues no received messages; see conn.flow and operators.map_async",
+    "max_queue": "high_water= limits the received messages that wait; see also conn.flow",
     "openObserver": "use the subject's status",
     "process_request": "use rxws.upgrade after your own checks",
-    "read_limit": "rxws queues no received messages; see conn.flow and operators.map_async",
+    "read_limit": "high_water= limits the received messages that wait; see also conn.flow",
     "receive_timeout": "use heartbeat=, or ops.timeout() in the pipeline",
     "timeout": "use open_timeout= and close_timeout=",
     "user_agent_header": "use headers={'User-Agent': …}",
@@ -119,7 +119,7 @@ def _hint(name: str, known: Collection[str]) -> str:
         return f": {_REMEDIES[name]}"
     ours = ALIASES.get(name)
     if ours is None:  # misspelled; perhaps the name of another library
-        names = {one.lower(): one for one in [*ALIASES, *OWNERS, *known]}  # ours count most
+        names = {one.lower(): one for one in [*ALIASES, *OWNERS, *known]}  # ours replace equal ones
         matches = difflib.get_close_matches(name.lower(), names, n=1)
         if not matches:
             return f"; its options are {', '.join(sorted(known))}"

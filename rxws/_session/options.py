@@ -17,7 +17,6 @@ __all__ = ["OPTION_NAMES", "ConnectionOptions", "Options", "Unread"]
 Unread = Literal["hold", "discard"]
 """What happens to messages while `incoming` has no subscriber."""
 
-
 # Data in the kernel cannot be conflated, so it is outdated when it leaves. Smaller values are
 # hardly fresher: the kernel fills whole packets. See benchmarks/staleness.py.
 _KERNEL_BUFFER_OF_LATEST = 16 << 10

@@ -19,7 +19,7 @@ from rxws._core.streams import Dispatcher, Fault, Stream
 from rxws.closing import check_sendable
 from rxws.overflow import OVERHEAD, REFUSING, Overflow
 
-from .encoding import IMMUTABLE, Encoded, frame_unless, is_unicode, size
+from .encoding import IMMUTABLE, Encoded, frame_if_different, is_unicode, size
 from .transport import Transport
 
 __all__ = ["Outgoing", "Sink"]
@@ -36,18 +36,18 @@ _LOCK = threading.RLock()
 class _ThreadCalls:
     """Calls from other threads that the session's thread has yet to run."""
 
-    __slots__ = ("bytes", "calls", "dropped", "ending")
+    __slots__ = ("bytes", "calls", "dropped", "has_end")
 
     def __init__(self) -> None:
         self.calls: deque[tuple[Callable[[], None], int]] = deque()  # with the bytes of each
         self.bytes = 0
         self.dropped = 0
-        self.ending = False  # whether one of them ends the stream
+        self.has_end = False  # whether one of them ends the stream
 
     def make_room(self, cost: int, bound: int, policy: Overflow) -> bool:
         """Drop the oldest messages if the policy allows; a lone message always fits."""
         while self.calls and self.bytes + cost > bound:
-            if policy in REFUSING or self.ending:  # a message after the end is too late
+            if policy in REFUSING or self.has_end:  # a message after the end is too late
                 return False
             self.bytes -= self.calls.popleft()[1]
             self.dropped += 1
@@ -241,7 +241,7 @@ class Outgoing(Stream[T], Subject[T]):
         if self._on_sent and isinstance(self._sink, _RecordingSink):
             sent: Any = value if self._sink.copied is None else self._sink.copied.value
             for on_sent in self._on_sent:
-                on_sent(sent, frame_unless(sent, self._sink.frame))
+                on_sent(sent, frame_if_different(sent, self._sink.frame))
         super().emit(value)
 
     def on_next(self, value: T) -> None:
@@ -382,7 +382,7 @@ class Outgoing(Stream[T], Subject[T]):
                 waiting.dropped += 1
             else:
                 waiting.bytes += cost
-                waiting.ending = waiting.ending or not cost
+                waiting.has_end = waiting.has_end or not cost
                 waiting.calls.append((run, cost))
         if idle:  # one callback runs all calls that are made until then
             self._transport.call_soon_threadsafe(self._run_thread_calls)

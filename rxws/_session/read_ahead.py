@@ -39,7 +39,7 @@ class ReadAhead:
         self._messages: deque[tuple[str | bytes, int]] = deque()
         self._size = 0
         self.end: Callable[[], None] | None = None  # ends the connection, after the messages
-        # Once the connection has ended: the error for `incoming`, and who wants to know.
+        # Once the connection has ended: the error of `incoming`, and a callback for its end.
         self.terminal: tuple[Exception | None] | None = None
         self.on_delivered: Callable[[], None] | None = None
         self.flush_timer: DisposableBase | None = None

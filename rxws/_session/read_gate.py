@@ -1,4 +1,4 @@
-"""Holds the delivery of messages while somebody wants that, and pauses reading."""
+"""Decides whether messages are delivered, and whether the transport reads."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class ReadGate:
         "holds",
         "on_paused",
         "on_released",
-        "open_for_good",
+        "permanently_open",
     )
 
     def __init__(self, transport: Transport, scheduler: SchedulerBase) -> None:
@@ -70,7 +70,7 @@ class ReadGate:
         self.on_paused: Callable[[], None] = noop  # called when reading is paused
         self.on_released: Callable[[], None] = noop  # called after each release
         self.holds = _NO_HOLDS
-        self.open_for_good = False  # whether holds and pauses are ignored
+        self.permanently_open = False  # from then on, holds and pauses are ignored
         self._hold_time: _Stopwatch | None = None  # these two are made when they are first needed
         self._pause_time: _Stopwatch | None = None
 
@@ -101,7 +101,7 @@ class ReadGate:
 
     def hold(self, by: object) -> None:
         """Hold delivery until `by` releases it."""
-        if self.open_for_good:
+        if self.permanently_open:
             return
         if not self.holds:
             if self._hold_time is None:
@@ -123,7 +123,7 @@ class ReadGate:
 
     def pause(self) -> None:
         """Pause reading."""
-        if self.open_for_good or self.paused:
+        if self.permanently_open or self.paused:
             return
         if self._pause_time is None:
             self._pause_time = _Stopwatch(self._scheduler)
@@ -139,14 +139,14 @@ class ReadGate:
 
     def open_permanently(self) -> None:
         """Resume reading, and ignore all holds and pauses from now on."""
-        self.open_for_good = True
+        self.permanently_open = True
         if self.holds and self._hold_time is not None:
             self.holds = _NO_HOLDS
             self._hold_time.stop()
         self.resume()
 
-    def release_callbacks(self) -> None:
-        """Drop the callbacks, because nothing is read any more."""
+    def drop_callbacks(self) -> None:
+        """Cut the reference cycles: nothing is read any more."""
         self.on_paused = self.on_released = noop
 
 

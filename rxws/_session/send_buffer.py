@@ -112,7 +112,7 @@ class SendBuffer:
 
     @property
     def ready(self) -> bool:
-        """Whether `try_send` is worth a call: it would send, or notice that TCP is lost."""
+        """Whether `try_send` would send a message, or notice that TCP is lost."""
         return self.send_lost or (
             self.wire_writable and self.queue is None and self._transport.running
         )
@@ -141,7 +141,7 @@ class SendBuffer:
         return True
 
     def set_close(self, close: Frame) -> None:
-        """Queue the close frame behind all messages; it replaces one that is still queued."""
+        """Queue the close frame behind all messages, instead of another one that is queued."""
         if not self._close_taken:
             self._close = close
 

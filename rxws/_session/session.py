@@ -1,7 +1,7 @@
-"""The protocol of one connection: frames in, frames out, and one end.
+"""How one connection works: what it does with frames and messages, and how it ends.
 
-A session knows no socket, event loop or aiohttp. A transport calls it with frames and takes frames
-from it; a scheduler provides the time.
+A session knows no socket, event loop or aiohttp. A transport passes received frames to it and takes
+frames from it; a scheduler provides the time.
 """
 
 from __future__ import annotations
@@ -17,12 +17,7 @@ from reactivex.disposable import Disposable
 from rxws import closing
 from rxws._core.close_codes import CLOSE_CODES
 from rxws._core.connection import Close, Connection, Handshake
-from rxws._core.errors import (
-    BufferOverflow,
-    ConnectionClosed,
-    EncodeError,
-    SendTimeout,
-)
+from rxws._core.errors import BufferOverflow, ConnectionClosed, EncodeError, SendTimeout
 from rxws._core.frames import Frame, Opcode
 from rxws._core.schedulers import ConnectionScheduler, Deadline, raise_soon
 from rxws._core.streams import Dispatcher
@@ -119,15 +114,10 @@ class Session(Generic[In, Out]):
         self.incoming: IncomingStream[In] = IncomingStream(
             dispatcher, fault, options, self.flow, scheduler
         )
-        gate.on_paused = self.flow.watch
+        gate.on_paused = self.flow.start_keep_alive
         gate.on_released = self.incoming.flush
         self.outgoing: Outgoing[Out | Close] = Outgoing(
-            dispatcher,
-            fault,
-            self,
-            transport,
-            options.max_buffer,
-            options.overflow,
+            dispatcher, fault, self, transport, options.max_buffer, options.overflow
         )
         self.closed = ClosedStream(dispatcher, fault, self.incoming)
         self.connection: Connection[In, Out] = Connection(
@@ -153,29 +143,11 @@ class Session(Generic[In, Out]):
         else:
             self._disposables.append(disposable)
 
-    # --- DispatcherOwner --------------------------------------------------------------------
-
-    def fail(self, code: int, reason: str) -> None:
-        """See `DispatcherOwner.fail`."""
-        if self.state is State.OPEN:
-            self._fail(Close(code, reason))
-
-    def on_interrupt(self, error: BaseException) -> None:
-        """End with 1011, unless the connection is closing; the caller re-raises the error."""
-        if self.state is State.OPEN:
-            self._fail(closing.UNEXPECTED, error)
-        else:
-            self.shutdown()
-
-    def may_run_here(self) -> bool:
-        """See `Transport.may_run_here`."""
-        return self._transport.may_run_here()
-
     # --- Sink: called by `outgoing` ---------------------------------------------------------
 
     def send(self, value: Any) -> bool:
         if self.state is not _OPEN or (
-            (send_buffer := self.send_buffer).send_lost and self._is_send_lost()
+            (send_buffer := self.send_buffer).send_lost and self._check_for_loss()
         ):
             self.count_dropped("closed")
             return False
@@ -201,7 +173,7 @@ class Session(Generic[In, Out]):
             raise
 
     def send_encoded(self, encoded: Encoded | EncodeError) -> bool:
-        if self.state is not _OPEN or self._is_send_lost():
+        if self.state is not _OPEN or self._check_for_loss():
             self.count_dropped("closed")
             return False
         if isinstance(encoded, EncodeError):
@@ -214,7 +186,7 @@ class Session(Generic[In, Out]):
             return False
 
     def try_send(self, value: Any, encoded: Encoded | None = None) -> bool | None:
-        if self.state is not _OPEN or self._is_send_lost():
+        if self.state is not _OPEN or self._check_for_loss():
             return False
         try:
             opcode, payload = encoded[:2] if encoded is not None else self._encode(value)
@@ -230,6 +202,13 @@ class Session(Generic[In, Out]):
             raise error
         blame(error, self.incoming)
         self.errors.report_encode_error(error)
+
+    def _check_for_loss(self) -> bool:
+        """Return whether TCP is lost for sending; end the connection if a pause hid the loss."""
+        # Without a pause, the data that came before the loss is being read, and the end follows.
+        if self.send_buffer.send_lost and self.gate.paused and not self.incoming.run_deferred_end():
+            self._on_lost()
+        return self.send_buffer.send_lost
 
     def close(self, close: Close) -> bool:
         if self.state is not State.OPEN:
@@ -266,18 +245,19 @@ class Session(Generic[In, Out]):
             self._await_answer(self._transport.delivery(), self._options.send_timeout)
         return frame
 
-    def _await_answer(self, before: Delivery, seconds: float) -> None:
+    def _await_answer(self, delivery: Delivery, at_most: float) -> None:
         """Wait `close_timeout` for the peer's close frame.
 
-        Ours may wait behind data in the kernel. While the peer takes that data, wait longer, but no
-        more than about `seconds`: a reset would discard it.
+        Our close frame may be in the kernel behind other data, which a reset would discard. While
+        the peer takes that data, wait longer, but no more than about `at_most` seconds.
         """
         timeout = self._options.close_timeout
 
         def check() -> None:
-            now = self._transport.delivery() if before.pending and seconds > timeout else before
-            if now.delivered > before.delivered:
-                self._await_answer(now, seconds - timeout)
+            may_wait = delivery.pending and at_most > timeout
+            now = self._transport.delivery() if may_wait else delivery
+            if now.delivered > delivery.delivered:
+                self._await_answer(now, at_most - timeout)
             else:
                 self.terminate()
 
@@ -305,12 +285,14 @@ class Session(Generic[In, Out]):
         if self._heartbeat is not None:
             self._heartbeat.on_pong(payload)
 
+    def _after_messages(self, end: Callable[[], None]) -> None:
+        """End the connection once the messages before its end are delivered."""
+        if self.state is not State.CLOSED and not self.incoming.defer(end):
+            end()
+
     def on_close(self, code: int | None, reason: str) -> None:
         """End: the peer closes the connection, or answers our close frame."""
-        if self.state is not State.CLOSED and not self.incoming.defer(
-            partial(self._on_close, code, reason)
-        ):
-            self._on_close(code, reason)
+        self._after_messages(partial(self._on_close, code, reason))
 
     def _on_close(self, code: int | None, reason: str) -> None:
         if code is not None and not closing.is_wire_code(code):
@@ -327,10 +309,7 @@ class Session(Generic[In, Out]):
 
     def on_violation(self, code: int) -> None:
         """End: the peer broke the protocol. It gets a close frame (RFC 6455, section 7.1.7)."""
-        if self.state is not State.CLOSED and not self.incoming.defer(
-            partial(self._on_violation, code)
-        ):
-            self._on_violation(code)
+        self._after_messages(partial(self._on_violation, code))
 
     def _on_violation(self, code: int) -> None:
         if self.state is State.CLOSING:
@@ -341,10 +320,10 @@ class Session(Generic[In, Out]):
 
     def on_lost(self) -> None:
         """End: TCP is gone."""
-        if self.state is State.CLOSED or not self.incoming.defer(self._on_lost_later):
+        if self.state is State.CLOSED or not self.incoming.defer(self._on_deferred_loss):
             self._on_lost()
 
-    def _on_lost_later(self) -> None:
+    def _on_deferred_loss(self) -> None:
         self._on_lost()
         self._finish(linger=False)  # if the peer has only half-closed, our side is still open
 
@@ -375,19 +354,35 @@ class Session(Generic[In, Out]):
         self.dispose_at_end(Disposable(callback))
 
     def on_released(self) -> None:
-        """Drop the parts of the connection, which refer to this session, and what else is cyclic.
+        """Cut the reference cycles, so that Python frees a closed connection at once.
 
-        Without reference cycles, Python frees a closed connection at once, with its zlib
-        compressors. The parts can still use this session to log faults and to count messages.
+        The parts of the connection, which a user may keep, still refer to this session: it counts
+        dropped messages. It no longer refers to them.
         """
         self._released = True
         self.incoming.drop_traceback()
         self.outgoing.drop_traceback()
-        self.gate.release_callbacks()
+        self.gate.drop_callbacks()
         del self.connection, self.incoming, self.outgoing, self.errors, self.closed
         del self.flow, self.gate, self.send_buffer, self.scheduler, self._deadline
 
-    # --- ErrorStreamOwner, SendBufferOwner and HeartbeatOwner -------------------------------
+    # --- DispatcherOwner, ErrorStreamOwner, SendBufferOwner and HeartbeatOwner --------------
+
+    def fail(self, code: int, reason: str) -> None:
+        """See `DispatcherOwner.fail`."""
+        if self.state is State.OPEN:
+            self._fail(Close(code, reason))
+
+    def on_interrupt(self, error: BaseException) -> None:
+        """End with 1011, unless the connection is closing; the caller re-raises the error."""
+        if self.state is State.OPEN:
+            self._fail(closing.UNEXPECTED, error)
+        else:
+            self.shutdown()
+
+    def may_run_here(self) -> bool:
+        """See `Transport.may_run_here`."""
+        return self._transport.may_run_here()
 
     @property
     def is_open(self) -> bool:
@@ -414,13 +409,13 @@ class Session(Generic[In, Out]):
 
         If its close frame has arrived, the connection ends by that.
         """
-        if not self.incoming.end_now():
+        if not self.incoming.run_deferred_end():
             close = Close(1006)
             self._end(close, error=SendTimeout(close))
         self._abort()
 
     def send_ping(self, payload: bytes) -> None:
-        if not self._is_send_lost():
+        if not self._check_for_loss():
             self.send_buffer.ping = payload
             self._transport.wake()
 
@@ -443,6 +438,8 @@ class Session(Generic[In, Out]):
             self._abort()
 
     # --- ends -------------------------------------------------------------------------------
+    #
+    # `_end` ends the streams. Then `_finish` ends TCP after the queued frames, or `_abort` at once.
 
     def shutdown(self, within: float | None = None) -> None:
         """End because the application stops, and abort TCP after `within` seconds."""
@@ -463,7 +460,7 @@ class Session(Generic[In, Out]):
         """End now if the peer has ended the connection; drop messages without a subscriber."""
         if not self._released:
             self.incoming.discard_until_subscribed()
-            self.incoming.end_now()
+            self.incoming.run_deferred_end()
 
     def _end_as_requested(self) -> Close:
         """End with the `Close` that the handler sent, or else with 1001."""
@@ -516,9 +513,11 @@ class Session(Generic[In, Out]):
             self._dispatcher.post(self._dispose_all)
 
     def _guard(self, step: Callable[..., None], *args: Any) -> None:
-        """Take a step of the end; if a subscriber raises in it, the other steps follow."""
+        """Take a step of the end; if user code raises in it, the other steps follow."""
         try:
             step(*args)
+        except Exception as exc:
+            self.errors.report(exc)
         except BaseException as exc:
             raise_soon(self.scheduler, exc)
 
@@ -526,12 +525,7 @@ class Session(Generic[In, Out]):
         disposables, self._disposables = self._disposables or [], None
         self._dispatcher.owner = None
         for disposable in disposables:
-            try:
-                disposable.dispose()
-            except Exception as exc:
-                self.errors.report(exc)
-            except BaseException as exc:
-                raise_soon(self.scheduler, exc)
+            self._guard(disposable.dispose)
 
     def _queue_close_frame(self, close: Close | None) -> None:
         """Queue the close frame; the caller wakes the transport."""
@@ -547,10 +541,3 @@ class Session(Generic[In, Out]):
         self._deadline.clear()
         self.send_buffer.abandon()
         self._transport.abort()
-
-    def _is_send_lost(self) -> bool:
-        """Whether TCP is lost for sending; ends the connection if a pause has hidden the loss."""
-        # Without a pause, data received before the loss is being read, and the end follows.
-        if self.send_buffer.send_lost and self.gate.paused and not self.incoming.end_now():
-            self._on_lost()
-        return self.send_buffer.send_lost

@@ -1,4 +1,4 @@
-"""The port between a session and the wire: which methods each may call on the other.
+"""The interface between a session and the wire: which methods each may call on the other.
 
 A session knows no socket, event loop or aiohttp. It calls a `Transport`, and the transport calls it
 as a `Receiver`. All calls happen on one thread, except `call_soon_threadsafe`.

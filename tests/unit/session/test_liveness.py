@@ -290,7 +290,7 @@ def pongs(virtual: VirtualSession) -> list[float]:
 def test_pongs_are_sent_every_quarter_second_while_paused() -> None:
     """While reading is paused a pong is sent every quarter second, and none after it."""
     setup = KeepAliveSetup()
-    setup.keep_alive.watch()
+    setup.keep_alive.start()
     setup.clock.run(1.1)
     assert setup.pongs == [0.25, 0.5, 0.75, 1]
     setup.paused = False
@@ -301,7 +301,7 @@ def test_pongs_are_sent_every_quarter_second_while_paused() -> None:
 def test_a_short_pause_sends_no_pong() -> None:
     """A pause shorter than a quarter second sends no pong."""
     setup = KeepAliveSetup()
-    setup.keep_alive.watch()
+    setup.keep_alive.start()
     setup.clock.run(0.2)
     setup.paused = False
     setup.clock.run(10)
@@ -311,16 +311,16 @@ def test_a_short_pause_sends_no_pong() -> None:
 def test_keep_alive_restarts_with_the_next_pause() -> None:
     """Keep-alive starts again with the next pause, also after `stop`."""
     setup = KeepAliveSetup(paused=False)
-    setup.keep_alive.watch()
+    setup.keep_alive.start()
     setup.clock.run(1)
     setup.paused = True
-    setup.keep_alive.watch()
+    setup.keep_alive.start()
     setup.clock.run(0.3)
     assert setup.pongs == [1.25]
     setup.keep_alive.stop()
     setup.clock.run(1)
     assert setup.pongs == [1.25]
-    setup.keep_alive.watch()
+    setup.keep_alive.start()
     setup.clock.run(0.3)
     assert setup.pongs == [1.25, 2.55]
 
@@ -329,7 +329,7 @@ def test_consecutive_pauses_share_one_timer() -> None:
     """Consecutive pauses share one timer."""
     setup = KeepAliveSetup()
     for _ in range(10):
-        setup.keep_alive.watch()
+        setup.keep_alive.start()
         setup.clock.run(0.1)
     assert setup.pongs == [0.25, 0.5, 0.75, 1]
 
@@ -338,7 +338,7 @@ def test_stopping_twice_does_nothing() -> None:
     """`stop` does nothing if keep-alive is not running."""
     setup = KeepAliveSetup()
     setup.keep_alive.stop()
-    setup.keep_alive.watch()
+    setup.keep_alive.start()
     setup.keep_alive.stop()
     setup.keep_alive.stop()
     setup.clock.run(10)
@@ -477,7 +477,7 @@ def test_heartbeat_pings_and_keep_alive_pongs_coexist() -> None:
 def test_a_busy_loop_sends_a_keep_alive_pong(lateness: float, expected: int) -> None:
     """A busy loop sends a pong, as the answer to a ping may be delayed behind messages."""
     setup = KeepAliveSetup(paused=False)
-    setup.keep_alive.watch()
+    setup.keep_alive.start()
     setup.clock.sleep(0.25 + lateness)  # no due action runs meanwhile
     setup.clock.turn()
     assert len(setup.pongs) == expected
