@@ -1,7 +1,4 @@
-"""The stream of exceptions that need not end a connection, and what happens if nobody observes it.
-
-The exceptions themselves are in `rxws._core.errors`.
-"""
+"""The stream of exceptions that need not end a connection; `rxws._core.errors` defines them."""
 
 from __future__ import annotations
 
@@ -53,19 +50,16 @@ class ErrorStream(Stream[Exception]):
         if self._observers:
             self._dispatcher.post(self._emit_or_log, error)
         else:
-            self.emit(error)  # for watchers, which do not count as subscribers
+            self.emit(error)  # for watchers, which are no subscribers
             self._on_fault(error)
 
     def report_encode_error(self, error: EncodeError) -> None:
-        """Report that a value could not be sent; without a subscriber, a shared one only counts.
-
-        Several connections may be about to send a shared value. It is logged once.
-        """
+        """Report a value that cannot be sent; a shared one never closes, and is logged once."""
         if not error.shared or self._observers:
             self.report(error)
             return
         self._owner.count_dropped("fault")
-        self.emit(error)  # for watchers
+        self.emit(error)
         shared = (id(error.value), error.pushed_at)
         if shared not in _LOGGED:
             _LOGGED.add(shared)
@@ -74,11 +68,7 @@ class ErrorStream(Stream[Exception]):
 
     def log_failure(self, error: Exception) -> None:
         """Log that the handler or its pipeline has failed, which closes the connection."""
-        logger.error(
-            "the handler or its pipeline failed: closing with 1011, %s",
-            self._where(),
-            exc_info=error,
-        )
+        self._log("the handler or its pipeline failed: closing with 1011", error)
 
     def _emit_or_log(self, error: Exception) -> None:
         if self._observers:
@@ -103,14 +93,10 @@ class ErrorStream(Stream[Exception]):
         """Log in one line, with the traceback at the level DEBUG only: it is the peer's fault."""
         cause = f" ({type(error.__cause__).__name__})" if error.__cause__ is not None else ""
         code = closing.for_fault(error).code
-        logger.warning(
-            "%s, %s: %s%s",
-            f"closing with {code}" if self._owner.is_open else "after the end",
-            self._where(),
-            one_line(error),
-            cause,
-            exc_info=error if logger.isEnabledFor(logging.DEBUG) else None,
-        )
+        what = f"closing with {code}" if self._owner.is_open else "after the end"
+        traceback = error if logger.isEnabledFor(logging.DEBUG) else None
+        where, text = self._where(), one_line(error)
+        logger.warning("%s, %s: %s%s", what, where, text, cause, exc_info=traceback)
 
     def _where(self) -> str:
         """Return URL, peer and handler for a log."""

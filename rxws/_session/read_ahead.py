@@ -88,11 +88,7 @@ class ReadAhead:
 
     def stop_timers(self) -> None:
         """Stop both timers."""
-        self.stop_flush_timer()
         self.stop_hold_timer()
-
-    def stop_flush_timer(self) -> None:
-        """Stop the timer that delivers the messages."""
         if self.flush_timer is not None:
             self.flush_timer.dispose()
             self.flush_timer = None

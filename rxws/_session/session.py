@@ -121,13 +121,7 @@ class Session(Generic[In, Out]):
         )
         self.closed = ClosedStream(dispatcher, fault, self.incoming)
         self.connection: Connection[In, Out] = Connection(
-            self.incoming,
-            self.outgoing,
-            errors,
-            self.closed,
-            self.flow,
-            handshake,
-            self.scheduler,
+            self.incoming, self.outgoing, errors, self.closed, self.flow, handshake, self.scheduler
         )
 
     # --- for the handler --------------------------------------------------------------------

@@ -399,5 +399,5 @@ def test_a_failure_of_a_handler_names_it(caplog: pytest.LogCaptureFixture) -> No
     VirtualSession(fails)
     assert one_error(caplog).getMessage() == (
         "the handler or its pipeline failed: closing with 1011, ws://peer.example/, "
-        f"handler {__name__}.test_a_failure_of_a_handler_names_it.<locals>.fails"
+        f"handler {__name__}.test_a_failure_of_a_handler_names_it.<locals>.fails: mine"
     )
