@@ -1,56 +1,20 @@
-"""Observables that a coroutine can await: if it is cancelled, no message is lost."""
+"""Await the last value of an Observable: if the coroutine is cancelled, no message is lost."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from reactivex import Observable
-from reactivex.abc import DisposableBase, ObserverBase, OnCompleted, OnError, OnNext, SchedulerBase
 from reactivex.internal import SequenceContainsNoElementsError, noop
 
-from .async_iteration import AsyncIterableObservable
-from .loop_scheduler import LoopScheduler, running_loop
-from .subscriber import DerivedSubscriber
+from .loop_scheduler import running_loop
 from .upstream import MessageSource, Upstreams, collect_upstreams
 
-__all__ = ["AwaitableObservable"]
+__all__ = ["last_value"]
 
 T = TypeVar("T")
-
-
-class AwaitableObservable(AsyncIterableObservable[T]):
-    """An Observable whose `await`, and that of all that is derived from it, can be cancelled.
-
-    RxPY's `await` loses a message that arrives while the coroutine is being cancelled. This one
-    gives it back to `conn.incoming`. It also passes a scheduler that other threads may use.
-    Its `subscribe` does as RxPY's, with fewer objects.
-    """
-
-    __slots__ = ()
-
-    def pipe(self, *operators: Any) -> Any:
-        derived: Any = super().pipe(*operators)
-        if derived.__class__ is Observable:
-            derived.__class__ = AwaitableObservable
-        return derived
-
-    def subscribe(
-        self,
-        on_next: ObserverBase[T] | OnNext[T] | None = None,
-        on_error: OnError | None = None,
-        on_completed: OnCompleted | None = None,
-        *,
-        scheduler: SchedulerBase | None = None,
-    ) -> DisposableBase:
-        """See RxPY."""
-        subscriber = DerivedSubscriber(on_next, on_error, on_completed)
-        subscriber.subscribe_to(self._subscribe_core, scheduler)
-        return subscriber
-
-    def __await__(self) -> Generator[Any, None, T]:
-        return _last_value(self).__await__()
 
 
 class _Waiter(asyncio.Future[None]):
@@ -99,12 +63,12 @@ class _Last(Upstreams):
             self.message = source, data
 
 
-async def _last_value(source: Observable[T]) -> T:
-    scheduler = LoopScheduler.running()
+async def last_value(source: Observable[T]) -> T:
+    """Return the last value, or raise the error that the Observable fails with."""
     waiter = _Waiter(loop=asyncio.get_running_loop())
     last = _Last(waiter)
     with collect_upstreams(last):
-        subscription = source.subscribe(last.on_next, last.on_end, last.on_end, scheduler=scheduler)
+        subscription = source.subscribe(last.on_next, last.on_end, last.on_end)
     waiter.on_cancel = subscription.dispose
     unused = True
     try:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable
+from datetime import datetime
 from threading import get_ident
 from typing import Any, TypeVar
 
 from reactivex import typing
 from reactivex.abc import DisposableBase, SchedulerBase
 from reactivex.internal import noop
+from reactivex.internal.basic import default_now
 from reactivex.scheduler.eventloop import AsyncIOScheduler, AsyncIOThreadSafeScheduler
 
 __all__ = ["LoopScheduler", "may_run_here", "running_loop", "wrong_loop"]
@@ -113,6 +115,11 @@ class LoopScheduler(AsyncIOThreadSafeScheduler):
         if running is not None:
             return running is self._loop
         return get_ident() == self._thread and not self._loop.is_running()
+
+    @property
+    def now(self) -> datetime:
+        """The time in UTC; reactivex 4.1 takes the loop's time, which starts when the OS does."""
+        return default_now()
 
     def check(self, what: str = "this scheduler") -> None:
         """Raise the error of `may_run_here` if another loop runs in the loop's thread."""

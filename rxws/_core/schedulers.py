@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import copy_context
 from datetime import datetime
 from typing import Any, TypeVar
 
 from reactivex import typing
 from reactivex.abc import DisposableBase, SchedulerBase
 from reactivex.internal import noop
+from reactivex.scheduler import CurrentThreadScheduler
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
 from .errors import RxwsError
-from .streams import Fault
+from .loop_scheduler import LoopScheduler
 
 __all__ = [
     "ConnectionScheduler",
     "Deadline",
+    "DefaultScheduler",
+    "Fault",
     "as_exception",
     "call_later",
     "call_later_shared",
@@ -26,6 +30,9 @@ __all__ = [
 ]
 
 S = TypeVar("S")
+
+Fault = Callable[[Exception], None]
+"""A callback that reports an exception which need not end the connection."""
 
 
 class ConnectionScheduler(PeriodicScheduler):
@@ -56,6 +63,10 @@ class ConnectionScheduler(PeriodicScheduler):
     def seconds(self) -> Callable[[], float]:
         """See `seconds_of`."""
         return seconds_of(self.inner)
+
+    def as_default(self) -> DefaultScheduler:
+        """Return the same as the default scheduler of a chain."""
+        return DefaultScheduler(self.inner, self.fault, self._on_interrupt)
 
     def schedule(self, action: typing.ScheduledAction[S], state: S | None = None) -> DisposableBase:
         return self.inner.schedule(self._guard(action), state)
@@ -88,6 +99,35 @@ class ConnectionScheduler(PeriodicScheduler):
                 raise
 
         return run
+
+
+class DefaultScheduler(ConnectionScheduler):
+    """What the operators of a chain get if `subscribe` gets no scheduler.
+
+    Actions without a delay run as they do without a scheduler in RxPY: at once, or when the
+    actions that are running on this thread have returned. So `rx.of`, `start_with` or `concat` emit
+    during `subscribe`. All other actions run on another scheduler.
+    """
+
+    @classmethod
+    def of_loop(cls, scheduler: SchedulerBase | None = None) -> DefaultScheduler:
+        """Return one that uses an event loop, by default the running one.
+
+        The loop gets the exceptions of subscribers.
+        """
+        return cls(LoopScheduler.thread_safe(scheduler), _raise)
+
+    def schedule(self, action: typing.ScheduledAction[S], state: S | None = None) -> DisposableBase:
+        context = copy_context()  # as asyncio does: see `collect_upstreams`
+
+        def run(_: SchedulerBase, state: S | None = None) -> DisposableBase | None:
+            return context.run(action, self, state)
+
+        return CurrentThreadScheduler.singleton().schedule(run, state)
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 def call_later(

@@ -16,10 +16,11 @@ from typing import Any, Protocol, TypeVar
 from reactivex.abc import DisposableBase, ObserverBase, OnCompleted, OnError, OnNext, SchedulerBase
 from reactivex.disposable import Disposable
 
-from .async_iteration import AsyncIterableObservable
 from .cell_context import in_cell_context
 from .errors import without_traceback
 from .log import logger
+from .scheduled import SchedulerCarrier
+from .schedulers import DefaultScheduler, Fault
 from .subscriber import Subscriber
 from .upstream import Upstream, UpstreamMembers, collectors
 
@@ -37,9 +38,6 @@ __all__ = [
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-Fault = Callable[[Exception], None]
-"""A callback that reports an exception which need not end the connection."""
 
 # Low enough for a subscriber that subscribes again within its own `on_error`, which recurses.
 _MAX_REPLAYS = 50
@@ -91,7 +89,7 @@ class Dispatcher:
     notifications run. Then the exception propagates.
 
     Args:
-        scheduler: The scheduler of the streams, if they can end.
+        scheduler: The scheduler of the streams, and of the chains that begin with them.
     """
 
     __slots__ = ("busy", "owner", "scheduler", "waiting")
@@ -101,6 +99,14 @@ class Dispatcher:
         self.scheduler = scheduler
         self.waiting: deque[tuple[Callable[..., None], tuple[Any, ...]]] | None = None
         self.owner: DispatcherOwner | None = None
+
+    def default_scheduler(self, fault: Fault) -> SchedulerBase | None:
+        """Return the default scheduler of chains, which calls `fault` with what they raise."""
+        if self.scheduler is None:
+            return None
+        if self.owner is None:
+            return DefaultScheduler(self.scheduler, fault)
+        return DefaultScheduler(self.scheduler, fault, self.owner.on_interrupt)
 
     def post(self, notify: Callable[..., None], *args: Any) -> None:
         """Run `notify(*args)` now, or after the notifications that are running or queued."""
@@ -173,7 +179,7 @@ class _Lock:
             return vars(stream).setdefault("lock", threading.RLock())
 
 
-class Stream(AsyncIterableObservable[T]):
+class Stream(SchedulerCarrier[T]):
     """A hot Observable. New subscribers miss earlier values, but never the end.
 
     It calls `fault` with every exception that a subscriber raises.
@@ -205,6 +211,9 @@ class Stream(AsyncIterableObservable[T]):
         self._error: Exception | None = None
 
     lock: Any = _Lock()
+
+    def _default_scheduler(self) -> SchedulerBase | None:
+        return self._dispatcher.default_scheduler(self._fault)
 
     def __repr__(self) -> str:
         ended = " ended" if self._ended else ""

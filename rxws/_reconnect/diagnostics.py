@@ -27,7 +27,7 @@ class SubjectDispatcher(Dispatcher):
     __slots__ = ("_affinity",)
 
     def __init__(self, affinity: LoopAffinity) -> None:
-        super().__init__()
+        super().__init__(affinity)
         self._affinity = affinity
 
     def post(self, notify: Callable[..., None], *args: Any) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import datetime
 from threading import get_ident
+from typing import TypeVar
 
-from reactivex.abc import SchedulerBase
+from reactivex import typing
+from reactivex.abc import DisposableBase, SchedulerBase
+from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
 from rxws._core.loop_scheduler import LoopScheduler
 from rxws._core.schedulers import seconds_of
@@ -14,15 +18,20 @@ from rxws._core.threads import run_on, runs_here
 
 __all__ = ["LoopAffinity"]
 
+S = TypeVar("S")
 
-class LoopAffinity:
+_NO_LOOP = "no event loop is running: create the subject, or subscribe to it, on one"
+
+
+class LoopAffinity(PeriodicScheduler):
     """Runs calls on one thread: the current one if you pass a scheduler, else the event loop's.
 
     The event loop is the one that is running now, or else the one that is running when `bind` is
-    called. Until then `scheduler` is None.
+    called. Until then `scheduler` is None. Actions are scheduled on the event loop of that time.
     """
 
     def __init__(self, scheduler: SchedulerBase | None) -> None:
+        super().__init__()
         self._fixed = scheduler is not None
         self._thread = get_ident()
         # The monotonic clock is also that of asyncio's and uvloop's loops.
@@ -69,9 +78,36 @@ class LoopAffinity:
         if running is not None:
             self.scheduler = running
         elif self.scheduler is None or self.closed:
-            raise RuntimeError(
-                "no event loop is running: create the subject, or subscribe to it, on one"
-            )
+            raise RuntimeError(_NO_LOOP)
+
+    @property
+    def now(self) -> datetime:
+        return super().now if self.scheduler is None else self.scheduler.now
+
+    def schedule(self, action: typing.ScheduledAction[S], state: S | None = None) -> DisposableBase:
+        return self._current().schedule(action, state)
+
+    def schedule_relative(
+        self,
+        duetime: typing.RelativeTime,
+        action: typing.ScheduledAction[S],
+        state: S | None = None,
+    ) -> DisposableBase:
+        return self._current().schedule_relative(duetime, action, state)
+
+    def schedule_absolute(
+        self,
+        duetime: typing.AbsoluteTime,
+        action: typing.ScheduledAction[S],
+        state: S | None = None,
+    ) -> DisposableBase:
+        return self._current().schedule_absolute(duetime, action, state)
+
+    def _current(self) -> SchedulerBase:
+        scheduler = _running() if self.scheduler is None or self.closed else self.scheduler
+        if scheduler is None:
+            raise RuntimeError(_NO_LOOP)
+        return scheduler
 
     def run(self, action: Callable[[], object]) -> None:
         """Call now if on the thread, else soon; do nothing if its loop is closed."""

@@ -21,6 +21,7 @@ from rxws._core.connection import Close, Connection, In, Out
 from rxws._core.errors import ConnectionClosed
 from rxws._core.log import logger
 from rxws._core.loop_scheduler import LoopScheduler
+from rxws._core.scheduled import LoopObservable
 from rxws._core.schedulers import as_exception, call_later, raise_soon, seconds_of
 from rxws._core.threads import run_on
 from rxws.backoff import DEFAULT, Backoff, is_retryable, retry_after
@@ -382,9 +383,17 @@ def factory_for_dial(
 
 
 def to_observable(
-    factory: ReconnectorFactory[In, Out], status: ObserverBase[Status] | None
+    factory: ReconnectorFactory[In, Out],
+    status: ObserverBase[Status] | None,
+    default: SchedulerBase | None = None,
 ) -> Observable[Connection[In, Out]]:
-    """Return a cold Observable of connections, with one reconnector per subscription."""
+    """Return a cold Observable of connections, with one reconnector per subscription.
+
+    Args:
+        factory: Makes the reconnectors.
+        status: An observer of the status.
+        default: The default scheduler of chains; by default the running event loop.
+    """
 
     def subscribe(
         observer: ObserverBase[Connection[In, Out]], scheduler: SchedulerBase | None = None
@@ -393,7 +402,7 @@ def to_observable(
         reconnector.start()
         return reconnector
 
-    return Observable(subscribe)
+    return LoopObservable(subscribe, default)
 
 
 def _add_note_once(error: Exception, note: str) -> None:

@@ -11,6 +11,7 @@ from reactivex.abc import DisposableBase, ObserverBase
 
 from rxws._core.connection import Connection, Handler, HandlerResult
 from rxws._core.errors import RxwsError
+from rxws._core.scheduled import SchedulerCarrier
 
 from .incoming import IncomingStream
 from .session import Session, State
@@ -83,9 +84,11 @@ def _use_result(result: object, session: Session[Any, Any]) -> None:
 
 
 def _send_all(source: Observable[Any], session: Session[Any, Any]) -> DisposableBase:
-    outgoing = session.outgoing
+    outgoing, scheduler = session.outgoing, session.scheduler
+    if isinstance(source, SchedulerCarrier):  # as if the handler had subscribed `outgoing` to it
+        scheduler = scheduler.as_default()
     return source.subscribe(
-        outgoing.push, outgoing.on_error, outgoing.on_completed, scheduler=session.scheduler
+        outgoing.push, outgoing.on_error, outgoing.on_completed, scheduler=scheduler
     )
 
 

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 from reactivex.abc import ObserverBase, SchedulerBase
 
-from rxws._core.awaitable import AwaitableObservable
 from rxws._core.connection import Close
 from rxws._core.log import logger
 from rxws._core.schedulers import call_later, seconds_of
@@ -43,7 +42,7 @@ class _Unobserved(enum.Enum):
 _KEPT = _Unobserved.KEPT  # a global name is faster to look up than a member of an enum
 
 
-class IncomingStream(PausableStream[T], AwaitableObservable[T]):
+class IncomingStream(PausableStream[T]):
     """The `incoming` of a connection.
 
     Without a subscriber, or while delivery is held, messages are kept in a `ReadAhead`. Reading

@@ -9,9 +9,9 @@ from typing import TypeVar
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
-from rxws._core.awaitable import AwaitableObservable
 from rxws._core.loop_scheduler import LoopScheduler
-from rxws._core.schedulers import call_later
+from rxws._core.scheduled import LoopObservable
+from rxws._core.schedulers import DefaultScheduler, call_later
 from rxws._core.threads import runs_here
 
 __all__ = ["on_loop"]
@@ -47,7 +47,11 @@ def on_loop() -> Callable[[Observable[T]], Observable[T]]:
         def subscribe(
             observer: ObserverBase[T], scheduler: SchedulerBase | None = None
         ) -> DisposableBase:
-            loop = LoopScheduler.thread_safe(scheduler)
+            loop = (
+                DefaultScheduler.of_loop()
+                if scheduler is None
+                else LoopScheduler.thread_safe(scheduler)
+            )
             thread = get_ident()
 
             def run(call: Callable[[], None]) -> None:
@@ -63,6 +67,6 @@ def on_loop() -> Callable[[Observable[T]], Observable[T]]:
                 scheduler=loop,
             )
 
-        return AwaitableObservable(subscribe)
+        return LoopObservable(subscribe)
 
     return operator

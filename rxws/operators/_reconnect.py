@@ -68,4 +68,6 @@ def reconnect(
         ```
     """
     policy = ReconnectPolicy(backoff, retryable, stable_after)
-    return lambda source: to_observable(factory_for_dial(source, policy, scheduler), status)
+    return lambda source: to_observable(
+        factory_for_dial(source, policy, scheduler), status, scheduler
+    )

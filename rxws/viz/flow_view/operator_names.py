@@ -15,6 +15,7 @@ from datetime import timedelta
 from types import CodeType, FunctionType
 from typing import Any, cast
 
+from rxws._core.scheduled import closure_of
 from rxws._recording.diagram.labels import cut
 
 __all__ = ["is_from", "label", "name_of", "source_of"]
@@ -72,7 +73,7 @@ def _inspect(operator: Any) -> tuple[str, Iterable[tuple[str, Any]]]:
         return _inspect(cast(Any, operator).func)
     if not isinstance(operator, FunctionType):
         return getattr(operator, "__name__", type(operator).__name__), ()
-    closure = _closure(operator)
+    closure = closure_of(operator)
     if operator.__module__ == "reactivex.internal.curry":
         fun = closure["fun"]
         return _public_name(fun.__name__), _arguments(fun, closure["args"], closure["kwargs"])
@@ -87,14 +88,6 @@ def _inspect(operator: Any) -> tuple[str, Iterable[tuple[str, Any]]]:
         return "", [("", operator)]
     factory = operator.__qualname__.rpartition(_LOCALS)[0].rpartition(".")[2]
     return factory if operator.__name__ in _INNER and factory else operator.__name__, ()
-
-
-def _closure(function: FunctionType) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        with suppress(ValueError):  # not set yet, or deleted
-            found[name] = cell.cell_contents
-    return found
 
 
 def _arguments(

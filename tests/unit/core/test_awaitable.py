@@ -18,7 +18,7 @@ from reactivex.internal import SequenceContainsNoElementsError
 from reactivex.subject import Subject
 
 import rxws
-from rxws._core.awaitable import AwaitableObservable
+from rxws._core.scheduled import LoopObservable
 from rxws.operators import on_loop
 from rxws.testing import serve
 from support.loops import running_in_thread
@@ -30,8 +30,8 @@ async def last_of(observable: rx.Observable[Any]) -> Any:
     return await observable
 
 
-def awaitable(source: rx.Observable[Any]) -> AwaitableObservable[Any]:
-    return AwaitableObservable(
+def awaitable(source: rx.Observable[Any]) -> LoopObservable[Any]:
+    return LoopObservable(
         lambda observer, scheduler: source.subscribe(observer, scheduler=scheduler)
     )
 
@@ -47,8 +47,6 @@ async def test_the_last_value_is_the_result() -> None:
     """`await` returns the last value, raises the error, or SequenceContainsNoElementsError."""
     virtual = VirtualSession()
     incoming = virtual.conn.incoming
-    assert type(incoming.pipe(ops.map(str)).pipe(ops.filter(bool))) is AwaitableObservable
-    assert type(incoming.map(str)) is AwaitableObservable
     two = await awaiting(incoming.pipe(ops.take(2)))
     virtual.peer.message("a", "b")
     assert await two == "b"
@@ -201,13 +199,14 @@ async def test_the_end_of_another_thread_wakes_the_loop() -> None:
     timer.join()
 
 
-async def test_time_operators_run_on_the_loop() -> None:
-    """Time operators behind `incoming` run on the loop's timers."""
+async def test_time_operators_use_the_scheduler_of_the_connection() -> None:
+    """Time operators behind `incoming` use the scheduler of the connection."""
     virtual = VirtualSession()
     before = set(threading.enumerate())
-    task = await awaiting(virtual.conn.incoming.pipe(ops.debounce(0.01), ops.first()))
+    task = await awaiting(virtual.conn.incoming.pipe(ops.debounce(60), ops.first()))
     virtual.peer.message("a")
     assert set(threading.enumerate()) == before
+    virtual.run(60)
     assert await task == "a"
 
 
@@ -230,7 +229,7 @@ async def test_an_await_leaves_no_cycle() -> None:
 
     async def error() -> weakref.ref[Any]:
         try:
-            await AwaitableObservable[Any](fail)
+            await LoopObservable[Any](fail)
         except Mine as exc:
             return weakref.ref(exc)
         raise AssertionError

@@ -12,12 +12,12 @@ from reactivex.disposable import Disposable
 from reactivex.scheduler import CurrentThreadScheduler
 from reactivex.subject import Subject
 
-from rxws._core.awaitable import AwaitableObservable
+from rxws._core.scheduled import LoopObservable
 
 Make = Callable[[Callable[..., Any]], rx.Observable[Any]]
 
 
-@pytest.fixture(params=[rx.Observable, AwaitableObservable], ids=["RxPY", "rxws"])
+@pytest.fixture(params=[rx.Observable, LoopObservable], ids=["RxPY", "rxws"])
 def make(request: pytest.FixtureRequest) -> Make:
     """Make an Observable of a subscribe function."""
     made: Make = request.param

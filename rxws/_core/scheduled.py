@@ -1,0 +1,252 @@
+"""Observables whose chains of operators carry the scheduler of the stream that they begin with.
+
+RxPY's time operators use timer threads unless `subscribe` gets a scheduler. A chain that begins
+with a stream of rxws passes the scheduler of that stream.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import suppress
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from reactivex import ConnectableObservable, GroupedObservable, Observable
+from reactivex import operators as ops
+from reactivex.abc import (
+    DisposableBase,
+    ObserverBase,
+    OnCompleted,
+    OnError,
+    OnNext,
+    SchedulerBase,
+    SubjectBase,
+    Subscription,
+)
+from reactivex.scheduler import CurrentThreadScheduler
+from reactivex.subject import ReplaySubject
+
+from .async_iteration import AsyncIterableObservable
+from .awaitable import last_value
+from .schedulers import DefaultScheduler
+from .subscriber import DerivedSubscriber
+
+__all__ = ["LoopObservable", "ScheduledObservable", "SchedulerCarrier", "closure_of"]
+
+T = TypeVar("T")
+
+# RxPY's operators that emit Observables, or tuples with one.
+_EMITS_OBSERVABLES = {
+    f"reactivex.operators.{name}"
+    for name in (
+        "_groupby",
+        "_groupbyuntil",
+        "_groupjoin",
+        "_window",
+        "_windowwithcount",
+        "_windowwithtime",
+        "_windowwithtimeorcount",
+    )
+}
+
+
+def closure_of(function: FunctionType) -> dict[str, Any]:
+    """Return the variables of the enclosing functions that a function uses."""
+    found: dict[str, Any] = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):  # not set yet, or deleted
+            found[name] = cell.cell_contents
+    return found
+
+
+def _flatten(operators: Iterable[Any]) -> Iterator[Any]:
+    """Yield operators one by one, also those that `reactivex.compose` has combined."""
+    for operator in operators:
+        if _module(operator) == "reactivex.pipe":
+            yield from _flatten(closure_of(operator)["operators"])
+        else:
+            yield operator
+
+
+def _module(operator: Any) -> str:
+    """Return the name of the module that an operator comes from."""
+    module: str = getattr(operator, "__module__", "")
+    if module == "reactivex.internal.curry":
+        module = closure_of(operator)["fun"].__module__
+    return module
+
+
+_RX_SUBSCRIBE: Any = Observable.subscribe
+
+
+class SchedulerCarrier(AsyncIterableObservable[T]):
+    """An Observable with a default scheduler, which everything derived from it uses, too.
+
+    Its `subscribe` does as RxPY's, with fewer objects.
+
+    Its `await`, and that of all that is derived from it, can be cancelled. RxPY's `await` loses a
+    message that arrives while the coroutine is being cancelled. This one gives it back to
+    `conn.incoming`.
+    """
+
+    __slots__ = ()
+
+    def _default_scheduler(self) -> SchedulerBase | None:
+        """Return the scheduler for a chain that gets none; None stands for RxPY's own."""
+        raise NotImplementedError
+
+    def subscribe(
+        self,
+        on_next: ObserverBase[T] | OnNext[T] | None = None,
+        on_error: OnError | None = None,
+        on_completed: OnCompleted | None = None,
+        *,
+        scheduler: SchedulerBase | None = None,
+    ) -> DisposableBase:
+        """See RxPY."""
+        subscriber = DerivedSubscriber(on_next, on_error, on_completed)
+        subscriber.subscribe_to(self._subscribe_core, scheduler)
+        return subscriber
+
+    def _carry(self, derived: Any) -> Any:
+        """Return an Observable that uses the default scheduler; return other values unchanged."""
+        kind: Any = type(derived)
+        if kind in (list, tuple):  # of `partition` and `group_join`
+            return kind(map(self._carry, derived))
+        if issubclass(kind, SchedulerCarrier | SubjectBase):
+            return derived
+        if issubclass(kind, ConnectableObservable):
+            return _ScheduledConnectable(derived, self)
+        if issubclass(kind, GroupedObservable):
+            return _ScheduledGroup(derived, self)
+        if issubclass(kind, Observable) and kind.subscribe is _RX_SUBSCRIBE:
+            return ScheduledObservable(derived, self)
+        return derived
+
+    if not TYPE_CHECKING:  # which see the overloads of Observable
+
+        def pipe(self, *operators):
+            result = self
+            for operator in _flatten(operators):
+                result = self._carry(operator(result))
+                if _module(operator) in _EMITS_OBSERVABLES:
+                    result = self._carry(ops.map(self._carry)(result))
+            return result
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return last_value(self).__await__()
+
+
+def _carrying(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def carrying(self: SchedulerCarrier[Any], *args: Any, **kwargs: Any) -> Any:
+        return self._carry(method(self, *args, **kwargs))  # pyright: ignore[reportPrivateUsage]
+
+    return carrying
+
+
+# RxPY's methods of an Observable that do not call `pipe`; reactivex 4 has only the first three.
+for _name in (
+    "__add__",
+    "__iadd__",
+    "__getitem__",
+    "dematerialize",
+    "exclusive",
+    "partition_indexed",
+    "pluck",
+    "ref_count",
+    "sum",
+    "switch_latest",
+):
+    if hasattr(Observable, _name):
+        setattr(SchedulerCarrier, _name, _carrying(getattr(Observable, _name)))
+
+
+class LoopObservable(SchedulerCarrier[T]):
+    """An Observable whose chains use a scheduler, by default that of the running event loop."""
+
+    __slots__ = ("_scheduler",)
+
+    def __init__(self, subscribe: Subscription[T], scheduler: SchedulerBase | None = None) -> None:
+        super().__init__(subscribe)
+        self._scheduler = scheduler
+
+    def _default_scheduler(self) -> SchedulerBase:
+        return DefaultScheduler.of_loop(self._scheduler)
+
+
+class ScheduledObservable(SchedulerCarrier[T]):
+    """Subscribes to another Observable, by default with the scheduler of a carrier."""
+
+    __slots__ = ("_carrier", "_source")
+
+    def __init__(self, source: Observable[T], carrier: SchedulerCarrier[Any]) -> None:
+        # Without super().__init__(), which would create a lock.
+        self._source = source
+        self._carrier = carrier
+
+    def _default_scheduler(self) -> SchedulerBase | None:
+        return self._carrier._default_scheduler()
+
+    def _carry(self, derived: Any) -> Any:
+        return self._carrier._carry(derived)
+
+    def subscribe(
+        self,
+        on_next: ObserverBase[T] | OnNext[T] | None = None,
+        on_error: OnError | None = None,
+        on_completed: OnCompleted | None = None,
+        *,
+        scheduler: SchedulerBase | None = None,
+    ) -> DisposableBase:
+        if scheduler is None:
+            scheduler = self._default_scheduler()
+        return super().subscribe(on_next, on_error, on_completed, scheduler=scheduler)
+
+    def _subscribe_core(
+        self, observer: ObserverBase[T], scheduler: SchedulerBase | None = None
+    ) -> DisposableBase:
+        return self._source._subscribe_core(observer, scheduler)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the source's attribute, such as `lock`, or the `key` of a group."""
+        if name.startswith("_"):  # also while this is being copied, without a source
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self._source, name)
+
+
+class _ScheduledGroup(ScheduledObservable[T], GroupedObservable[Any, T]):
+    __slots__ = ()
+
+
+class _ScheduledConnectable(ScheduledObservable[T], ConnectableObservable[T]):
+    __slots__ = ()
+
+    def subscribe(
+        self,
+        on_next: ObserverBase[T] | OnNext[T] | None = None,
+        on_error: OnError | None = None,
+        on_completed: OnCompleted | None = None,
+        *,
+        scheduler: SchedulerBase | None = None,
+    ) -> DisposableBase:
+        self._set_time_of_replay()
+        return super().subscribe(on_next, on_error, on_completed, scheduler=scheduler)
+
+    def connect(self, scheduler: SchedulerBase | None = None) -> DisposableBase | None:
+        self._set_time_of_replay()
+        source = cast(ConnectableObservable[T], self._source)
+        return source.connect(self._default_scheduler() if scheduler is None else scheduler)
+
+    def auto_connect(self, subscriber_count: int = 1) -> Observable[T]:
+        connected: Observable[T] = self._carry(super().auto_connect(subscriber_count))
+        return connected
+
+    def _set_time_of_replay(self) -> None:
+        """Let a `ReplaySubject` that was made without a scheduler measure its window with ours."""
+        subject: Any = self.subject
+        if isinstance(subject, ReplaySubject):
+            replay = cast("ReplaySubject[T]", subject)
+            if isinstance(replay.scheduler, CurrentThreadScheduler):
+                replay.scheduler = self._default_scheduler() or replay.scheduler
