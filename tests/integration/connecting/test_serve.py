@@ -24,6 +24,7 @@ from websockets.exceptions import InvalidStatus
 
 import rxws
 from rxws import Close, codecs, testing
+from rxws._aiohttp.shutdown import CONNECTIONS
 from support import ROOT
 from support.fixtures import Dial
 from support.peers.tls import PEM
@@ -114,6 +115,7 @@ async def test_open_connections_get_1001(leave: str) -> None:
 async def test_a_peer_that_does_not_answer_is_aborted(raw_client: Dial) -> None:
     """`drain` limits how long the end waits for a peer that does not answer the close frame."""
     server = await rxws.serve(lambda conn: None, drain=0.05)
+    assert server.app[CONNECTIONS]._drain == 0.05
     peer = await raw_client(server.port)
     await server.aclose()
     assert (await peer.closing()).code == 1001
