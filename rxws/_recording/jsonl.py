@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 from rxws._core.connection import Close
 from rxws._core.errors import ConnectionClosed, RxwsError
 
-from .diagram import Nesting, RecordedObservable, Role
+from .diagram import Nesting, RecordedObservable, Role, Step
 
 __all__ = ["Direction", "Event", "RecordedError", "RecordedValue", "read", "write"]
 
@@ -113,6 +113,8 @@ def _pack(event: Event) -> tuple[str, Any]:
         close = data.close if isinstance(data, ConnectionClosed) else None
         error = {"type": type(data).__name__, "message": str(data)}
         return "error", {**error, "close": _close_fields(close)} if close else error
+    if event.type == "step":
+        return "step", data._asdict()
     if event.type == "nested":
         nesting, inners, label = data
         return "nested", {**nesting._asdict(), "inners": inners, "label": label}
@@ -152,6 +154,12 @@ def _close_fields(close: Close) -> dict[str, Any]:
     return {"code": close.code, "reason": close.reason, "by": close.by}
 
 
+def _unpack_step(above: str, operator: str, seconds: float | None) -> Step:
+    if not isinstance(above + operator, str) or not (seconds is None or math.isfinite(seconds)):
+        raise ValueError(f"seconds={seconds!r} must be a finite number or null")
+    return Step(above, operator, seconds)
+
+
 def _unpack(kind: str, data: Any) -> tuple[str, Any]:
     if kind == "close":
         return kind, Close(**data)
@@ -163,6 +171,8 @@ def _unpack(kind: str, data: Any) -> tuple[str, Any]:
         return kind, None
     if kind == "dropped":
         return kind, int(data)
+    if kind == "step":
+        return kind, _unpack_step(**data)
     if kind == "nested":
         role, inners, label = data["role"], int(data["inners"]), str(data["label"])
         if role not in get_args(Role):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
 from reactivex.abc import ObservableBase, SchedulerBase
@@ -14,9 +14,11 @@ from rxws._core.schedulers import seconds_of
 
 from .diagram import Nesting, RecordedObservable, Track
 from .diagram.labels import short
+from .diagram.records import Labels
 from .diagram.tooltips import Texts
 from .followed import label_of
 from .jsonl import Direction, Event
+from .passage import Passage
 from .snapshot import IMMUTABLE, Snapshots
 
 __all__ = ["Lane", "LaneEntry", "RecordingClock"]
@@ -72,6 +74,7 @@ class Lane:
         inners: How many inner Observables were recorded in the lane.
         label: The label of all inner Observables of the lane; empty if they have several.
         texts: The texts of the events in a diagram.
+        passage: What is known about the step whose output the lane records; otherwise None.
         passing: While a tap passes a value on: that value, in a tuple. Otherwise None.
         above: The lane of the stream from which this one is made, if known.
     """
@@ -89,6 +92,7 @@ class Lane:
         "label",
         "name",
         "nesting",
+        "passage",
         "passing",
         "texts",
     )
@@ -101,6 +105,7 @@ class Lane:
         self.nesting: Nesting | None = None
         self.inners = 0
         self.label = ""
+        self.passage: Passage | None = None
         self.passing: tuple[Any] | None = None
         self.above: Lane | None = None
         self.texts = Texts()
@@ -151,9 +156,15 @@ class Lane:
         """Whether the stream has ended, or its subscription was disposed."""
         return bool(self._entries) and self._entries[-1].type not in ("next", "subscribed")
 
-    @property
-    def track(self) -> Track:
-        """The lane as a line of a diagram."""
+    def track(self, labels: Labels, drops: Mapping[int, str]) -> Track:
+        """Return the lane as a line of a diagram.
+
+        Args:
+            labels: The labels that all lanes of the diagram share.
+            drops: See `Track`.
+        """
+        self.texts.use(labels)
+        passage = self.passage
         return Track(
             self.name,
             self.detail,
@@ -164,6 +175,9 @@ class Lane:
             self.nesting,
             self.inners,
             self.label,
+            None if passage is None else passage.step,
+            () if passage is None else tuple(passage.waits),
+            drops,
         )
 
     def event(self, entry: LaneEntry) -> Event:

@@ -15,11 +15,14 @@ from rxws._core.streams import Stream
 from rxws.codecs import Codec
 
 from .diagram import Diagram, in_order, svg, text
+from .diagram.records import Label, Labels, check_label
 from .followed import derived
 from .inner import InnerLanes
 from .jsonl import Event, read, write
 from .lane import Lane, RecordingClock
+from .links import Links
 from .messages import watch_messages
+from .passage import Passage, dropped_values
 from .replay import replay
 from .tap import LaneObserver, tap
 
@@ -54,6 +57,9 @@ class Recording:
         scheduler: The scheduler whose clock times the events; by default the first subscriber's,
             or else the system clock.
         title: The title of diagrams.
+        label: What diagrams show of a value: the name of a field of dicts and records, or a
+            function that returns a label for a value. Values for which it raises or returns None
+            have the default label: of records that is the fields that change from value to value.
 
     Attributes:
         lanes: The recorded streams by name, each a lane with `events`, `detail` and `dropped`.
@@ -61,6 +67,7 @@ class Recording:
 
     Raises:
         ValueError: `keep` is not a whole number above 0.
+        TypeError: `label` is neither a string nor a function.
 
     Examples:
         ```python
@@ -73,20 +80,39 @@ class Recording:
     """
 
     def __init__(
-        self, *, keep: int = 2000, scheduler: SchedulerBase | None = None, title: str = ""
+        self,
+        *,
+        keep: int = 2000,
+        scheduler: SchedulerBase | None = None,
+        title: str = "",
+        label: Label | None = None,
     ) -> None:
         if not isinstance(keep, int) or keep < 1:
             raise ValueError(f"keep={keep!r} must be a whole number of events: use 1 or more")
         self.lanes: dict[str, Lane] = {}
         self.title = title
+        self.label = label
         self._keep = keep
         self._watches = CompositeDisposable()
         self._clock = RecordingClock()
+        self._links = Links()
         if scheduler is not None:
             self._clock.start(scheduler)
 
+    @property
+    def label(self) -> Label | None:
+        """What diagrams show of a value; you may change it, also of a loaded recording."""
+        return self._labels.label
+
+    @label.setter
+    def label(self, label: Label | None) -> None:
+        check_label(label)
+        self._labels = Labels(label)
+
     @classmethod
-    def of(cls, conn: Connection[Any, Any], *, keep: int = 2000) -> Recording:
+    def of(
+        cls, conn: Connection[Any, Any], *, keep: int = 2000, label: Label | None = None
+    ) -> Recording:
         """Record a connection: its messages in both directions, its errors and its close.
 
         Messages are recorded when they are delivered. Without a subscriber to `conn.incoming`, they
@@ -95,12 +121,13 @@ class Recording:
         Args:
             conn: The connection.
             keep: Number of events to keep of each stream. Older ones are dropped and counted.
+            label: What diagrams show of a value; see `Recording`.
 
         Returns:
             A recording with the lanes `incoming`, `outgoing`, `errors` and `closed`.
 
         Raises:
-            TypeError: `conn` was not opened by rxws.
+            TypeError: `conn` was not opened by rxws, or `label` is neither a string nor a function.
             ValueError: `keep` is not a whole number above 0.
 
         Examples:
@@ -111,12 +138,14 @@ class Recording:
             print(recording.text())
             ```
         """
-        recording = cls(keep=keep, scheduler=conn.scheduler)
+        recording = cls(keep=keep, scheduler=conn.scheduler, label=label)
         for name in ("incoming", "outgoing", "errors", "closed"):
             stream: Any = getattr(conn, name)
             if not isinstance(cast(object, stream), Stream):
                 raise TypeError(f"{stream!r} is not a stream of rxws: record it with tap() instead")
             lane = recording.lane(name)
+            if name == "incoming":
+                recording._links.observe(lane, stream)
             recording._watches.add(watch_messages(stream, lane.record_message, LaneObserver(lane)))
         recording.title = str(without_secrets(conn.handshake.url))
         return recording
@@ -155,7 +184,8 @@ class Recording:
                 observer: ObserverBase[T], scheduler: SchedulerBase | None = None
             ) -> DisposableBase:
                 self._clock.start(scheduler)
-                return tap(source, lane, inner, observer, scheduler)
+                with self._links.subscribing(lane):
+                    return tap(source, lane, inner, observer, scheduler)
 
             return derived(source, subscribe)
 
@@ -219,7 +249,12 @@ class Recording:
             for each in lanes
             if each.nesting is not None
         ]
-        write(path, [*empty, *nested, *dropped, *self.events])
+        steps = [
+            Event(0.0, lane.name, lane.dir, "step", lane.passage.step)
+            for lane in lanes
+            if lane.passage is not None
+        ]
+        write(path, [*empty, *nested, *dropped, *self.events, *steps])
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Recording:
@@ -248,6 +283,8 @@ class Recording:
             lane.dir = event.dir
             if event.type == "dropped":
                 lane.dropped = event.data
+            elif event.type == "step":
+                lane.passage = Passage(event.data)
             elif event.type == "nested":
                 lane.nesting, lane.inners, lane.label = event.data
             elif event.type != "empty":
@@ -306,7 +343,12 @@ class Recording:
         closed = self.lanes.get("closed")
         ends = [each for each in closed.entries if isinstance(each.data, Close)] if closed else []
         lanes = sorted(self.lanes.values(), key=lambda lane: _POSITIONS.get(lane.name, 1))
-        tracks = in_order(lane.track for lane in lanes if not _is_hidden(lane))
+        drops = dropped_values(self.lanes)
+        tracks = in_order(
+            lane.track(self._labels, drops.get(lane.name, {}))
+            for lane in lanes
+            if not _is_hidden(lane)
+        )
         if not ends:
             return Diagram(self.title, tracks)
         return Diagram(self.title, tracks, ends[-1].data, ends[-1].t)

@@ -1,7 +1,7 @@
 """Marble diagrams: what streams emit over time, drawn as SVG or text."""
 
 from .labels import RecordedObservable
-from .model import Diagram, Mark, Nesting, Role, Track, in_order
+from .model import Diagram, Mark, Nesting, Role, Step, Track, Wait, in_order
 from .svg import svg
 from .text import text
 
@@ -11,7 +11,9 @@ __all__ = [
     "Nesting",
     "RecordedObservable",
     "Role",
+    "Step",
     "Track",
+    "Wait",
     "in_order",
     "svg",
     "text",

@@ -34,7 +34,7 @@ __all__ = [
     "fields_of",
     "key_label",
 ]
-__all__ += ["kind_of", "number", "own_repr", "plain", "short", "with_codes"]
+__all__ += ["kind_of", "number", "own_repr", "parsed_json", "plain", "short", "with_codes"]
 
 FROM = "from "  # the start of the label of an Observable that a function made from a value
 
@@ -207,12 +207,21 @@ def _short(value: Any, depth: int, limit: int) -> str:
 
 
 def _text(value: str, depth: int, limit: int) -> str:
-    if value[:1] in ("{", "[") and not depth and len(value) <= _MAX_JSON:
-        try:
-            return _short(json.loads(value), 1 if value[0] == "[" else 0, limit)
-        except (ValueError, RecursionError):
-            pass
+    if not depth and value[:1] in ("{", "["):
+        parsed = parsed_json(value)
+        if parsed is not None:
+            return _short(parsed, 1 if value[0] == "[" else 0, limit)
     return value[: 3 * limit + 1] or "''"
+
+
+def parsed_json(text: str) -> Any:
+    """Parse a short JSON text; return None for other texts."""
+    if len(text) > _MAX_JSON:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _scalar(value: Any) -> str | None:
@@ -281,9 +290,15 @@ def fields_of(value: Any) -> Iterable[tuple[Any, Any]] | None:
     names: Iterable[str] | None
     if dataclasses.is_dataclass(kind):
         names = [each.name for each in dataclasses.fields(kind)]
-    else:  # named tuples and msgspec's structs
-        names = getattr(kind, "_fields", None) or getattr(kind, "__struct_fields__", None)
+    elif hasattr(kind, "__attrs_attrs__"):
+        names = [each.name for each in cast(Any, kind).__attrs_attrs__]
+    else:  # named tuples, msgspec's structs, pydantic's models
+        found = (getattr(kind, each, None) for each in _FIELD_LISTS)
+        names = next((each for each in found if each), None)
     return None if names is None else ((name, getattr(value, name)) for name in names)
+
+
+_FIELD_LISTS = ("_fields", "__struct_fields__", "__pydantic_fields__")
 
 
 def own_repr(value: Any, limit: int, form: Callable[[Any], str] = repr) -> str:

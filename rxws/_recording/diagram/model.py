@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
@@ -10,10 +10,23 @@ from rxws._core.connection import Close
 
 from .tooltips import Texts
 
-__all__ = ["Diagram", "Mark", "Nesting", "Role", "Track", "in_order"]
+__all__ = [
+    "Diagram",
+    "Mark",
+    "Nesting",
+    "Role",
+    "Step",
+    "Track",
+    "Wait",
+    "WaitKind",
+    "in_order",
+]
 
 Role: TypeAlias = Literal["inner", "input"]
 """Whether a stream emits an inner Observable, or its operator subscribes to it."""
+
+WaitKind: TypeAlias = Literal["silence", "restarted", "flushed", "window", "closed", "held"]
+"""How a wait ended, or what a step does meanwhile."""
 
 
 class Mark(Protocol):
@@ -35,9 +48,29 @@ class Nesting(NamedTuple):
     rest: bool = False  # whether it is the lane of those that have none of their own
 
 
+class Step(NamedTuple):
+    """What leads from one lane to another."""
+
+    above: str  # the name of the lane of its input
+    operator: str = ""  # its name; several are separated by " · "; empty if it is unknown
+    seconds: float | None = None  # the time that the operator got
+
+
+class Wait(NamedTuple):
+    """A time that a step spent waiting."""
+
+    start: float
+    stop: float
+    kind: WaitKind
+
+
 @dataclass(frozen=True, slots=True)
 class Track:
-    """One lane of a diagram."""
+    """One lane of a diagram.
+
+    `drops` has the id of each mark whose value the next step dropped, and the reason: a relative
+    clause such as "that debounce dropped".
+    """
 
     name: str
     detail: str = ""  # text below the name
@@ -48,6 +81,9 @@ class Track:
     nesting: Nesting | None = None  # None unless it is a lane of inner Observables
     inners: int = 0  # how many of them
     label: str = ""  # the label of all of them, or "" if they have several
+    step: Step | None = None  # whose output the lane is, if known
+    waits: Sequence[Wait] = ()  # of the step
+    drops: Mapping[int, str] = field(default_factory=dict[int, str])
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from itertools import pairwise
 
 from .axis import ticks
+from .explanations import explanations
 from .labels import cells, cut, number, plain
 from .model import Diagram
 from .svg.plots import numbers_of
@@ -18,6 +20,8 @@ _NAME = 20  # columns at most
 _LABEL = 12  # columns of a value
 _MIN_COLUMNS = 12  # for the time
 _MIN_NUMBERS = 12  # fewer numbers are shown without their range
+_DENSE = 0.6  # values per column: more of them are drawn as blocks
+_WAITS = {"restarted": "┄"}  # other waits are ░
 _LEVELS = "▁▂▃▄▅▆▇█"
 _LINES = {"runs": "─", "open": "─", "disposed": "╌", "lost": "┈"}
 _BRANCHES: dict[str, str] = {"inner": "└ ", "input": "┌ "}
@@ -54,6 +58,10 @@ def text(diagram: Diagram, cols: int = 48, window: float | None = None) -> str:
         lines.append(f"{name}{' ' * (left - cells(name))}{drawn} {cut(note, right - 1)}".rstrip())
     if lanes:
         lines.append((" " * left + _axis(at)).rstrip())
+    for kind, said, _ in explanations([lane.track for lane in lanes]):
+        sign = "○" if kind == "dropped" else _WAITS.get(kind, "░") * 3
+        rows = textwrap.wrap(plain(said), left + cols - 4)
+        lines += [f"{sign if row is rows[0] else '':3} {row}" for row in rows]
     return "\n".join(lines)
 
 
@@ -97,6 +105,8 @@ def _lane(lane: VisibleTrack, at: _Columns) -> list[str]:
             line[at(segment.start)] = _BEGIN
     if lane.ended_before:
         _put(line, 0, cut(lane.ended_before, at.width))
+    if len(lane.values) <= at.width * _DENSE:
+        _waits(line, lane, at)
     if lane.values:
         _values(line, lane, at)
     for end in lane.ends:
@@ -108,24 +118,44 @@ def _lane(lane: VisibleTrack, at: _Columns) -> list[str]:
     return line
 
 
+def _waits(line: list[str], lane: VisibleTrack, at: _Columns) -> None:
+    for wait in lane.track.waits:
+        if wait.stop > at.time.start and wait.start < at.time.stop:
+            for column in range(at(wait.start), at(wait.stop)):
+                line[column] = _WAITS.get(wait.kind, "░")
+
+
 def _values(line: list[str], lane: VisibleTrack, at: _Columns) -> None:
     values = lane.values
     columns = [at(mark.t) for mark in values]
-    if len(values) > at.width * 0.6:
+    if len(values) > at.width * _DENSE:
         _blocks(line, lane, columns)
         return
-    for column in columns:
-        line[column] = "✗" if lane.only_errors else "•"
+    drops = lane.track.drops
+    for column, mark in zip(columns, values, strict=True):
+        if id(mark) not in drops:
+            line[column] = "✗" if lane.only_errors else "•"
+        elif line[column] != "•":
+            line[column] = "○"
     if lane.only_errors or lane.is_rest:
         return
-    labels = [lane.track.texts.short(mark, _LABEL + 1) for mark in values]
-    room = [right - left for left, right in pairwise([*columns, at.width])]
-    if lane.last is not None and lane.last.t >= at.time.start:
-        room[-1] = max(at(lane.last.t) - columns[-1], 1)
+    lane.track.texts.learn(lane.track.marks)
+    short = zip(values, lane.track.texts.short(values, _LABEL + 1), strict=True)
+    labels = [f"○{label}" if id(mark) in drops else label for mark, label in short]
+    stops = [(end.t, at(end.t)) for end in lane.ends]
+    begun = [(each.start, at(each.start)) for each in lane.segments if each.began is not None]
+    room: list[int] = []
+    for mark, (left, right) in zip(values, pairwise([*columns, at.width]), strict=True):
+        limits = [column for t, column in stops if t >= mark.t]
+        limits += [column for t, column in begun if t > mark.t]
+        room.append(max(min([right, *limits]) - left, 1))
     sizes = [cells(label) for label in labels]
     # Adjacent labels run together, unless each is a single character.
-    if all(size < space or size == space == 1 for size, space in zip(sizes, room, strict=True)):
-        for column, label in zip(columns, labels, strict=True):
+    single = all(
+        size < space or size == space == 1 for size, space in zip(sizes, room, strict=True)
+    )
+    for column, label, size, space in zip(columns, labels, sizes, room, strict=True):
+        if single or size < space:
             _put(line, column, label)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import collections
 import dataclasses
 import enum
-from collections.abc import Iterable, Mapping
-from itertools import islice
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice, takewhile
 from types import SimpleNamespace, WrapperDescriptorType
 from typing import Any, Protocol
 
-from .labels import array_label, brackets, cut, fields_of, kind_of, number, own_repr, plain, short
+from .labels import array_label, brackets, cells, cut, fields_of, kind_of, number, own_repr, plain
+from .records import Labels
 
 __all__ = ["Texts", "full", "message", "safe_repr"]
 
@@ -58,27 +59,53 @@ class _Mark(Protocol):
 class Texts:
     """The texts of a lane's marks. Each is made once, as a live diagram is drawn often."""
 
-    __slots__ = ("_made",)
+    __slots__ = ("_labels", "_latest", "_made", "_version")
 
     def __init__(self) -> None:
         self._made: dict[tuple[int, int], tuple[_Mark, str]] = {}
+        self._labels = Labels()
+        self._latest: _Mark | None = None
+        self._version = 0
 
-    def short(self, mark: _Mark, limit: int) -> str:
-        """See `short`."""
-        return self._get(mark, limit)
+    def use(self, labels: Labels) -> None:
+        """Use labels that several lanes share."""
+        if labels is not self._labels:
+            self._made.clear()
+            self._labels = labels
+            self._latest = None
+
+    def learn(self, marks: Sequence[_Mark]) -> None:
+        """Compare the values of marks that are new since the last call, before labels are made."""
+        new = list(takewhile(lambda mark: mark is not self._latest, reversed(marks)))
+        if new:
+            self._latest = new[0]
+        for mark in reversed(new):
+            self._labels.learn(mark.data)
+        if self._version != self._labels.version:
+            self._version = self._labels.version
+            self._made.clear()
+
+    def short(self, marks: Sequence[_Mark], limit: int) -> list[str]:
+        """Return the labels of marks; all with the names of fields, if they fit, or all without."""
+        named = [self._get(mark, limit) for mark in marks]
+        if all(cells(text) <= limit for text in named):
+            return named
+        return [self._get(mark, -limit) for mark in marks]
 
     def full(self, mark: _Mark) -> str:
         """See `full`."""
         return self._get(mark, 0)
 
     def _get(self, mark: _Mark, limit: int) -> str:
+        """Return a text: the label with names, or without them for a negative limit; or all."""
         key = id(mark), limit
         made = self._made.get(key)
         if made is None or made[0] is not mark:
             if len(self._made) >= _MAX_MADE:  # most are of marks that the lane no longer keeps
                 self._made.clear()
-            made = mark, short(mark.data, limit) if limit else full(mark.data)
-            self._made[key] = made
+            data = mark.data
+            text = self._labels.of(data, abs(limit), named=limit > 0) if limit else full(data)
+            self._made[key] = made = mark, text
         return made[1]
 
 

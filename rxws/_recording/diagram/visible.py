@@ -89,10 +89,17 @@ class VisibleTrack:
         return f"{kept} of {self.total} ev" if self.track.dropped else f"{self.total} ev"
 
     @property
+    def drops(self) -> str:
+        """The number of values that the next step dropped, as shown below the count."""
+        return f"{len(self.track.drops)} dropped" if self.track.drops else ""
+
+    @property
     def summary(self) -> str:
         """The track in words, for its tooltip."""
         kept = f", the last {self.total - self.track.dropped} kept" if self.track.dropped else ""
         events = f"{self.total} event{'' if self.total == 1 else 's'}{kept}"
+        if self.drops:
+            events += f", {self.drops}"
         inners = f"{self.track.inners} inner streams, " if self.track.inners > 1 else ""
         return f"{self._name}: {inners}{events}{f', {self.last.description}' if self.last else ''}"
 

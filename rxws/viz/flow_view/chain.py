@@ -13,10 +13,12 @@ from rxws._core.streams import Stream
 from rxws._recording.followed import derived
 from rxws._recording.inner import InnerLanes
 from rxws._recording.lane import Lane
+from rxws._recording.passage import Passage
 from rxws._recording.recording import Recording
 
 from .failures import Failure
 from .inputs import follow_inputs
+from .operator_names import step_of
 
 __all__ = ["Chain", "Operator", "watch_only"]
 
@@ -64,6 +66,7 @@ class Chain:
                     "step must be an operator, so use ops.map(fn) for a function fn"
                 )
             recording.lane(name).above = recording.lane(above)
+            recording.lane(name).passage = Passage(step_of(operator, above))
             composed = recording.tap(name, detail)(step.wrap_output(result))
             above = name
         self.observable: Observable[Any] = composed

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import linecache
+import math
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import timedelta
@@ -17,8 +18,9 @@ from typing import Any, cast
 
 from rxws._core.scheduled import closure_of
 from rxws._recording.diagram.labels import cut
+from rxws._recording.diagram.model import Step
 
-__all__ = ["is_from", "label", "name_of", "source_of"]
+__all__ = ["is_from", "label", "name_of", "source_of", "step_of"]
 
 MAX_DETAIL = 18  # columns
 MAX_NAME = 22  # columns: the longest name in RxPY is distinct_until_changed
@@ -67,6 +69,16 @@ def name_of(operator: Any) -> str:
     return ""
 
 
+def step_of(operator: Callable[..., Any], above: str) -> Step:
+    """Return what is known about an operator whose input is the lane `above`. It never raises."""
+    with suppress(Exception):
+        if is_from(operator, "reactivex") or is_from(operator, "rxws"):
+            name, arguments = _inspect(operator)
+            times = (_seconds(value) for key, value in arguments if key.strip("_") in _SECONDS)
+            return Step(above, name, next((time for time in times if time is not None), None))
+    return Step(above)
+
+
 def _inspect(operator: Any) -> tuple[str, Iterable[tuple[str, Any]]]:
     """Return the name of an operator, or an empty string, and its arguments."""
     if isinstance(operator, functools.partial):
@@ -106,6 +118,13 @@ def _public_name(name: str) -> str:
     """Return the public name of one of RxPY's operators."""
     name = name.strip("_").removesuffix("_async").removesuffix("_or_default")
     return {"find_value": "find"}.get(name, name)
+
+
+def _seconds(value: Any) -> float | None:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and math.isfinite(value) else None
 
 
 def _detail(name: str, value: Any) -> str:

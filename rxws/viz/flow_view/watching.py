@@ -15,6 +15,7 @@ from rxws._core.loop_scheduler import LoopScheduler
 from rxws._core.streams import Stream
 from rxws._reconnect.channels import UNSET, Channel
 from rxws._reconnect.subject import WebSocketSubject
+from rxws._recording.diagram.records import Label
 from rxws._recording.recording import Recording
 from rxws._session.incoming import IncomingStream
 from rxws._session.outgoing import Outgoing
@@ -41,6 +42,7 @@ def watch(
     source: Connection[Any, Any] | Recording | Observable[Any],
     *steps: Operator | tuple[str, Operator],
     title: str | None = None,
+    label: Label | None = None,
     window: float | None = 10.0,
     rate: float = 8,
     scheduler: SchedulerBase | None = None,
@@ -57,6 +59,9 @@ def watch(
             `Recording` to see the taps in a running handler.
         *steps: Operators, or pairs `("name", operator)`, to apply to an Observable.
         title: The title above the diagram. For a connection the default is its address.
+        label: What the diagram shows of a value: the name of a field of dicts and records, or a
+            function that returns a label for a value. Values for which it raises or returns None
+            have the default label: of records that is the fields that change from value to value.
         window: How many of the latest seconds the diagram shows; None for everything.
         rate: How often per second the diagram is redrawn, if something changed.
         scheduler: The scheduler for the steps and for the times; by default the running event loop.
@@ -65,7 +70,7 @@ def watch(
         The view. It stops when its cell runs again.
 
     Raises:
-        TypeError: `source` or a step has the wrong type.
+        TypeError: `source`, `label` or a step has the wrong type.
         ValueError: `window` or `rate` is not above 0.
 
     Examples:
@@ -94,14 +99,14 @@ def watch(
                 "watch a Recording with taps"
             )
         if isinstance(source, Recording):
-            return _watch_recording(source, title, window, rate)
-        return _watch_connection(source, title, window, rate)
+            return _watch_recording(source, title, label, window, rate)
+        return _watch_connection(source, title, label, window, rate)
     if not isinstance(cast(object, source), Observable):
         raise TypeError(
             f"watch() takes a connection, a Recording or an Observable, not {source!r}"
             + (": await it first" if hasattr(source, "__aenter__") else "")
         )
-    return _watch_chain(source, _name_steps(source, steps), title, window, rate, scheduler)
+    return _watch_chain(source, _name_steps(source, steps), title, label, window, rate, scheduler)
 
 
 def views() -> list[View]:
@@ -120,9 +125,13 @@ def views() -> list[View]:
 
 
 def _watch_connection(
-    conn: Connection[Any, Any], title: str | None, window: float | None, rate: float
+    conn: Connection[Any, Any],
+    title: str | None,
+    label: Label | None,
+    window: float | None,
+    rate: float,
 ) -> View:
-    recording = Recording.of(conn)
+    recording = Recording.of(conn, label=label)
     recording.title = recording.title if title is None else title
     view = View(recording, window=window, rate=rate, hint=_hint(conn.incoming))
 
@@ -140,10 +149,16 @@ def _watch_connection(
 
 
 def _watch_recording(
-    recording: Recording, title: str | None, window: float | None, rate: float
+    recording: Recording,
+    title: str | None,
+    label: Label | None,
+    window: float | None,
+    rate: float,
 ) -> View:
     if title is not None:
         recording.title = title
+    if label is not None:
+        recording.label = label
     view = View(recording, window=window, rate=rate, over=lambda: all_ended(recording))
     view.begin(Disposable)
     return view
@@ -153,6 +168,7 @@ def _watch_chain(
     source: Observable[Any],
     steps: list[tuple[str, str, Operator]],
     title: str | None,
+    label: Label | None,
     window: float | None,
     rate: float,
     scheduler: SchedulerBase | None,
@@ -160,7 +176,7 @@ def _watch_chain(
     if scheduler is None:
         with suppress(RuntimeError):  # no loop is running
             scheduler = LoopScheduler.running()
-    recording = Recording(scheduler=scheduler, title=title or "")
+    recording = Recording(scheduler=scheduler, title=title or "", label=label)
     chain = Chain(watch_only(source), _source_lane(source), steps, recording)
     view = View(recording, window=window, rate=rate, hint=_hint(source))
 

@@ -305,6 +305,45 @@ def turns() -> Diagram:
     return view.recording.picture()
 
 
+def played(title: str, items: list[tuple[float, Any]], rest: float, *steps: Any) -> Diagram:
+    """A watched chain, with these values at these times."""
+    clock, source = Clock(), Subject[Any]()
+    view = viz.watch(source, *steps, title=title, scheduler=clock)
+    for t, value in items:
+        clock.run(t - clock.time)
+        source.on_next(value)
+    clock.run(rest)
+    source.on_completed()
+    return view.recording.picture()
+
+
+def typing() -> Diagram:
+    """Words that come too fast for debounce."""
+    times = [0.1, 0.2, 0.3, 0.9, 1.0, 1.7]
+    words = ["r", "re", "rea", "reac", "react", "reacti"]
+    return played("typing", list(zip(times, words, strict=True)), 0.6, ops.debounce(0.3))
+
+
+def _is_abc(tick: dict[str, Any]) -> bool:
+    return bool(tick["symbol"] == "ABC")
+
+
+def prices() -> Diagram:
+    """Records of which two fields change; a filter, a window of time, and a silence."""
+    ticks = [("ABC", 10.5), ("DEF", 7.25), ("ABC", 10.75), ("ABC", 11), ("DEF", 7.5), ("ABC", 12)]
+    return played(
+        "prices",
+        [
+            (0.3 * (at + 1), {"type": "price", "symbol": symbol, "price": price})
+            for at, (symbol, price) in enumerate(ticks)
+        ],
+        2.0,
+        ops.filter(_is_abc),
+        ops.throttle_first(0.5),
+        ops.timeout(1.5),
+    )
+
+
 class Scene(NamedTuple):
     """A diagram, and how to draw it."""
 
@@ -331,4 +370,7 @@ SCENES: dict[str, Scene] = {
     "groups": Scene(groups, 1200),
     "groups-390-dark": Scene(groups, 390, dark=True),
     "turns": Scene(turns),
+    "typing": Scene(typing),
+    "typing-390-dark": Scene(typing, 390, dark=True),
+    "prices": Scene(prices),
 }

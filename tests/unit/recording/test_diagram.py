@@ -723,10 +723,10 @@ def test_text_shows_values_at_their_times() -> None:
     """Text has names at the left, values in their columns, ends and counts at the right."""
     assert text(few()).splitlines() == [
         "ws://127.0.0.1:8765/ticks — 7 messages",
-        "↓ incoming •─•─••─•─•───────────────────────•───┤1000  7 ev",
+        "↓ incoming •─•─••─•─i:5 p:100.1─────────────•───┤1000  7 ev",
         "map        0─1─23─4─5───────────────────────6───┤      7 ev",
         "debounce   ─────────────────5─────────────────6─┤      2 ev",
-        "↑ outgoing ─────────────────•─────────────────•─┤1000  2 ev",
+        "↑ outgoing ─────────────────ack 5─────────────•─┤1000  2 ev",
         "           ╵0 s       ╵0.2 s     ╵0.4 s     ╵0.6 s",
     ]
 

@@ -658,7 +658,7 @@ def test_text_shows_inner_lanes(nested: View) -> None:
         "merge         a1──────────b1───tick────a2──────────┤  4 ev",
         "map           a1──────────b1───tick────a2──────────┤  4 ev",
         "└ 4 streams   ├─────────•┤├────├───────├─────────•┤   2 ev",
-        "switch_latest ──────────•────────────────────────•─┤  2 ev",
+        "switch_latest ──────────A1───────────────────────•─┤  2 ev",
         "              ╵0 s        ╵0.5 s       ╵1.0 s",
     ]
 

@@ -49,7 +49,7 @@ def lay_out(
     ]
     details = [cells(lane.track.detail) * CHAR for lane in lanes]
     box = min(22 + max([50.0, *names, *details]), max(90.0, width * 0.24))
-    texts = [cells(lane.count) * _SMALL for lane in lanes]
+    texts = [cells(text) * _SMALL for lane in lanes for text in (lane.count, lane.drops)]
     # An end is drawn in the last pixels of the plot; its label may extend beyond it.
     texts += [cells(end.label) * END_CHAR + 12 for lane in lanes for end in lane.ends]
     right = 8 * -(-(max([30.0, note * _SMALL, *texts]) + 6) // 8)

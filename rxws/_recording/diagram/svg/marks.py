@@ -29,9 +29,10 @@ def draw(track: VisibleTrack, scale: TimeScale, y: float) -> Drawn:
     if not values:
         return Drawn("none", [])
     if len(values) <= width / 8:
+        texts.learn(track.track.marks)
         if track.only_errors:
             return _dots(track, scale, y, "crosses")
-        inside = None if track.is_rest else _inside(values, scale, y, texts)
+        inside = None if track.is_rest else _inside(track, scale, y)
         return inside or _dots(track, scale, y, "dots")
     if not track.only_errors and (numbers := numbers_of(values)) is not None:
         return sparkline(values, numbers, scale, y, texts)
@@ -41,17 +42,18 @@ def draw(track: VisibleTrack, scale: TimeScale, y: float) -> Drawn:
 # --- circles and pills: the value inside ----------------------------------------------------------
 
 
-def _inside(values: Sequence[Mark], scale: TimeScale, y: float, texts: Texts) -> Drawn | None:
+def _inside(track: VisibleTrack, scale: TimeScale, y: float) -> Drawn | None:
+    values, texts = track.values, track.track.texts
     places = [scale.x(mark.t) for mark in values]
     nearest = min((right - left for left, right in pairwise(places)), default=math.inf)
     if nearest < 2 * _ROUND[-1][0] * 0.9:
         return None
-    labels = [texts.short(mark, _PILL + 1) for mark in values]
+    labels = texts.short(values, _PILL + 1)
     sizes = [cells(label) for label in labels]
     if max(sizes) <= 3:
         for radius, kind in _ROUND:
             if nearest >= 2 * radius * 0.9 and (radius > 10 or max(sizes) <= 2):
-                return _circles(values, labels, places, y, (radius, kind), texts)
+                return _circles(track, labels, places, y, (radius, kind))
     if max(sizes) > _PILL or any(label.endswith("…") for label in labels):
         return None  # labels above dots have more room
     widths = [max(24.0, size * CHAR + 14) for size in sizes]
@@ -62,7 +64,7 @@ def _inside(values: Sequence[Mark], scale: TimeScale, y: float, texts: Texts) ->
     if any(lefts[i] + widths[i] + 1 > lefts[i + 1] for i in range(len(lefts) - 1)):
         return None
     parts = [
-        f'<g{_hollow(mark)}>{tooltip(mark, texts)}<rect class="m" x="{left:.1f}" y="{y - 11:g}" '
+        f'{_group([mark], track)}<rect class="m" x="{left:.1f}" y="{y - 11:g}" '
         f'width="{width:.1f}" height="22" rx="11"/>'
         f'<text class="p" x="{left + width / 2:.1f}" y="{y + 3.5:g}">'
         f"{escape(label)}</text></g>"
@@ -72,27 +74,34 @@ def _inside(values: Sequence[Mark], scale: TimeScale, y: float, texts: Texts) ->
 
 
 def _circles(
-    values: Sequence[Mark],
+    track: VisibleTrack,
     labels: list[str],
     places: list[float],
     y: float,
     size: tuple[float, str],
-    texts: Texts,
 ) -> Drawn:
     radius, kind = size
     parts = [
-        f"<g{_hollow(mark)}>{tooltip(mark, texts)}"
-        f'<circle class="m" cx="{x:.1f}" cy="{y:g}" r="{radius:g}"/>'
+        f'{_group([mark], track)}<circle class="m" cx="{x:.1f}" cy="{y:g}" r="{radius:g}"/>'
         f'<text class="{kind}{" t" if cells(label) > 2 else ""}" x="{x:.1f}" y="{y + 4:g}">'
         f"{escape(label)}</text></g>"
-        for mark, label, x in zip(values, labels, places, strict=True)
+        for mark, label, x in zip(track.values, labels, places, strict=True)
     ]
     return Drawn("circles", parts, places[-1] + radius)
 
 
-def _hollow(mark: Mark) -> str:
-    """Return the attribute that draws an Observable as a ring, unlike a value."""
-    return ' class="ob"' if isinstance(mark.data, RecordedObservable) else ""
+def _group(marks: Sequence[Mark], track: VisibleTrack) -> str:
+    """Return the start of the group of marks at one place, with its tooltip.
+
+    An Observable is a ring, unlike a value. Dropped values are grey rings.
+    """
+    drops = [track.track.drops[id(mark)] for mark in marks if id(mark) in track.track.drops]
+    is_observable = isinstance(marks[0].data, RecordedObservable)
+    kind = ' class="q"' if len(drops) == len(marks) else ' class="ob"' if is_observable else ""
+    if len(marks) == 1:
+        return f"<g{kind}>{tooltip(marks[0], track.track.texts, *drops)}"
+    note = f"\n{len(drops)} dropped" if drops else ""
+    return f"<g{kind}><title>{group_tooltip(marks, track.track.texts)}{note}</title>"
 
 
 # --- dots and crosses: the value above ------------------------------------------------------------
@@ -114,18 +123,15 @@ def _dots(track: VisibleTrack, scale: TimeScale, y: float, form: str) -> Drawn:
     if not track.is_rest:
         labels = _labels(groups, scale.left, min(limit, scale.right), texts)
     parts: list[str] = []
+    behind: list[str] = []  # dropped values
     for (x, marks), label in zip(groups, labels, strict=True):
         if form == "dots":
             shape = f'<circle class="m" cx="{x:.1f}" cy="{y:g}" r="{5 if len(marks) == 1 else 6}"/>'
         else:
             shape = f'<path class="x f" d="{_cross(x, y, 4)}"/>'
-        title = (
-            tooltip(marks[0], texts)
-            if len(marks) == 1
-            else f"<title>{group_tooltip(marks, texts)}</title>"
-        )
-        parts.append(f"<g{_hollow(marks[0])}>{title}{shape}{_label(label, y) if label else ''}</g>")
-    return Drawn(form, parts, right)
+        into = behind if all(id(mark) in track.track.drops for mark in marks) else parts
+        into.append(f"{_group(marks, track)}{shape}{_label(label, y) if label else ''}</g>")
+    return Drawn(form, behind + parts, right)
 
 
 def _label(label: tuple[str, float], y: float) -> str:
@@ -153,8 +159,9 @@ def _place(
     groups: list[tuple[float, list[Mark]]], left: float, right: float, limit: int, texts: Texts
 ) -> Iterator[tuple[str, float] | None]:
     free = left
+    single = iter(texts.short([marks[0] for _, marks in groups if len(marks) == 1], limit))
     for x, marks in groups:
-        text = texts.short(marks[0], limit) if len(marks) == 1 else f"{_TIMES}{len(marks)}"
+        text = next(single) if len(marks) == 1 else f"{_TIMES}{len(marks)}"
         width = cells(text) * CHAR * 0.95
         middle = min(max(x, left + width / 2), right - width / 2)
         if middle - width / 2 < free - 0.01:

@@ -13,6 +13,7 @@ from .legend import legend
 from .marks import draw
 from .scale import CHAR, Drawn
 from .theme import CSS, LIGHT, MONO, SANS
+from .waits import LINE, draw_explanations, draw_waits, explanation_lines
 
 __all__ = ["svg"]
 
@@ -69,6 +70,13 @@ _STYLE = CSS + "".join(
         " .lk": _colour("stroke", "muted"),
         " .lg": _colour("fill", "muted"),
         " .sl": f"font:9px {MONO};{_colour('fill', 'muted')}",
+        " .q .m": f"stroke-width:1.5;{_colour('fill', 'page')};{_colour('stroke', 'muted')}",
+        " .q text": _colour("fill", "muted"),
+        " .wk": f"stroke-width:1.5;{_colour('fill', 'page')};{_colour('stroke', 'muted')}",
+        " .wp": _colour("fill", "page"),
+        " .wt": "fill:currentColor;fill-opacity:.28",
+        " .wr": f"{_colour('fill', 'page')};stroke:currentColor;stroke-dasharray:2.5 2",
+        " .wl": f"font-size:9px;text-anchor:middle;{_colour('fill', 'muted')}",
         " .di": f"stroke-width:2;stroke-linecap:round;{_colour('stroke', 'line')}",
         " .xe": f"font-size:11px;font-weight:700;{_colour('fill', 'bad')}",
         **{f" .{kind}": _colour("color", name) for kind, name in _LANES.items()},
@@ -98,7 +106,9 @@ def svg(diagram: Diagram, width: int = 760, window: float | None = None) -> str:
         drawn = _draw_all(lanes, page)
     end_xs = _end_xs(lanes, drawn, page)
     key = legend(lanes, page)
-    height = page.bottom + (26 if lanes else 6) + (LEGEND if key else 0)
+    top = page.bottom + (26 if lanes else 6) + (LEGEND if key else 0)
+    explained = explanation_lines(lanes, width)
+    height = top + LINE * sum(len(lines) for _, lines, _ in explained)
     summary = "; ".join([diagram.title or "marble diagram", *(lane.summary for lane in lanes)])
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="rxws" role="img" '
@@ -121,7 +131,7 @@ def svg(diagram: Diagram, width: int = 760, window: float | None = None) -> str:
         parts.append(f'<g class="{colours[index]}">')
         parts += _lane(lane, drawn[index], page, page.middles[index], end_xs[index])
         parts.append("</g>")
-    parts += [*key, "</svg>"]
+    parts += [*key, *draw_explanations(explained, colours, top), "</svg>"]
     return "".join(parts)
 
 
@@ -172,6 +182,7 @@ def _lane(lane: VisibleTrack, drawn: Drawn, page: Page, y: float, end_x: float) 
     return [
         _box(lane, page, y),
         *_time_line(lane, drawn, page, y + drawn.baseline, end_x),
+        *draw_waits(lane, drawn, page.scale, y),
         *inner_starts(lane, drawn, page, y),
         *drawn.parts,
         *_ends(lane, drawn, page, y, end_x),
@@ -261,6 +272,9 @@ def _ends(lane: VisibleTrack, drawn: Drawn, page: Page, y: float, end_x: float) 
 def _notes(lane: VisibleTrack, drawn: Drawn, page: Page, y: float) -> list[str]:
     x = page.width - 4
     texts = [(y - 12, lane.count, lane.summary)]
+    if lane.drops:
+        # Below the label of an end, which is next to the time line.
+        texts.append((y + drawn.baseline + 16, lane.drops, lane.summary))
     if drawn.note and lane.track.nesting is None:
         texts.append((y + 2, drawn.note, drawn.note_tooltip))
     parts = [

@@ -47,8 +47,9 @@ class Drawn:
     note_tooltip: str = ""
 
 
-def tooltip(mark: Mark, texts: Texts) -> str:
-    return f"<title>{duration(mark.t)}\n{escape(texts.full(mark))}</title>"
+def tooltip(mark: Mark, texts: Texts, dropped: str | None = None) -> str:
+    note = f"\na value {escape(dropped)}" if dropped else ""
+    return f"<title>{duration(mark.t)}\n{escape(texts.full(mark))}{note}</title>"
 
 
 def group_tooltip(marks: Sequence[Mark], texts: Texts) -> str:
