@@ -15,7 +15,7 @@ from typing import IO, Any
 from benchmarks.harness.cases import ROOT, Peer
 from benchmarks.harness.load import PeerFailed
 
-START_TIMEOUT = 60.0  # seconds; under valgrind, peers start slowly
+START_TIMEOUT = 180.0  # seconds; under valgrind, peers start slowly
 STOP_TIMEOUT = 20.0
 
 

@@ -273,7 +273,8 @@ class Stream(SchedulerCarrier[T]):
         # Set these first: another thread that subscribes meanwhile then either adds its observer
         # before `detach_all`, or sees that the stream has ended.
         self._error, self._ended = error, True
-        self._notify_ends(self.detach_all(), error)
+        if observers := self.detach_all():
+            self._notify_ends(observers, error)
 
     def _notify_ends(self, observers: tuple[ObserverBase[T], ...], error: Exception | None) -> bool:
         """Complete or fail observers, and return whether one raised `error` itself."""

@@ -87,16 +87,20 @@ class DerivedSubscriber(Subscriber[T]):
             self.dispose()
 
     def on_error(self, error: Exception) -> None:
-        try:
-            super().on_error(error)
-        finally:
-            self.dispose()
+        if not self.stopped:
+            self.stopped = True
+            try:
+                self._on_error(error)
+            finally:
+                self.dispose()
 
     def on_completed(self) -> None:
-        try:
-            super().on_completed()
-        finally:
-            self.dispose()
+        if not self.stopped:
+            self.stopped = True
+            try:
+                self._on_completed()
+            finally:
+                self.dispose()
 
     def dispose(self) -> None:
         """Unsubscribe."""

@@ -28,6 +28,16 @@ class ClosedStream(ReplayStream[Close]):
         super().__init__(dispatcher, fault)
         self._incoming = incoming
 
+    def report(self, close: Close) -> None:
+        """Emit how the connection ended, and complete."""
+        self._dispatcher.post(self._report, close)
+
+    def _report(self, close: Close) -> None:
+        try:
+            self.deliver(close)
+        finally:
+            self._finish(None)
+
     def _subscribe_core(
         self, observer: ObserverBase[Close], scheduler: SchedulerBase | None = None
     ) -> DisposableBase:

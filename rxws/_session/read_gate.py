@@ -115,10 +115,11 @@ class ReadGate:
 
     def release(self, by: object) -> None:
         """Release a hold."""
-        if by in self.holds:
-            self.holds -= {by}
-            if not self.holds and self._hold_time is not None:
-                self._hold_time.stop()
+        if by not in self.holds:
+            return
+        self.holds -= {by}
+        if not self.holds and self._hold_time is not None:
+            self._hold_time.stop()
         self.on_released()
 
     def pause(self) -> None:

@@ -161,7 +161,7 @@ class SendBuffer:
         # RFC 6455, section 5.5.1: nothing follows a close frame.
         frame = None if self._close_taken else self._next_frame()
         if frame is None:
-            if self._gate.held:
+            if self._gate.holds:
                 self._check_high_water()
             self.on_drained()
         return frame

@@ -493,33 +493,34 @@ class Session(Generic[In, Out]):
         elif error is None:
             error = ConnectionClosed(close)
         self.gate.open_permanently()
-        self._guard(self.incoming.finish, close, error)
-        self._guard(self.outgoing.stop)
-        self._guard(self.flow.close, close)
-        self._guard(self.closed.emit, close)
-        self._guard(self.closed.end)
-        self._guard(self._dispatcher.post, self._end_handler)
+        self._take_steps(
+            partial(self.incoming.finish, close, error),
+            self.outgoing.stop,
+            partial(self.flow.close, close),
+            partial(self.closed.report, close),
+            partial(self._dispatcher.post, self._end_handler),
+        )
 
     def _end_handler(self) -> None:
         """End what belongs to the handler, after `incoming` has ended."""
         if not self.incoming.when_ended(self._end_handler):
-            self._guard(self.errors.end)
+            self._take_steps(self.errors.end)
             self._dispatcher.post(self._dispose_all)
 
-    def _guard(self, step: Callable[..., None], *args: Any) -> None:
-        """Take a step of the end; if user code raises in it, the other steps follow."""
-        try:
-            step(*args)
-        except Exception as exc:
-            self.errors.report(exc)
-        except BaseException as exc:
-            raise_soon(self.scheduler, exc)
+    def _take_steps(self, *steps: Callable[[], None]) -> None:
+        """Take the steps of an end; if user code raises in one, the others follow."""
+        for step in steps:
+            try:
+                step()
+            except Exception as exc:
+                self.errors.report(exc)
+            except BaseException as exc:
+                raise_soon(self.scheduler, exc)
 
     def _dispose_all(self) -> None:
         disposables, self._disposables = self._disposables or [], None
         self._dispatcher.owner = None
-        for disposable in disposables:
-            self._guard(disposable.dispose)
+        self._take_steps(*[disposable.dispose for disposable in disposables])
 
     def _queue_close_frame(self, close: Close | None) -> None:
         """Queue the close frame; the caller wakes the transport."""

@@ -127,7 +127,8 @@ class AiohttpTransport(Transport, SocketListener):
             await self._reader.run(receiver, self._context)
             if not self._protocol.finishing and not receiver.end_deferred:
                 self._protocol.close_or_abort()
-            await self._protocol.lost
+            if not self._protocol.is_lost:
+                await self._protocol.lost
             receiver.on_lost()
             if not receiver.over:
                 await self._wait_until_over(receiver)
