@@ -157,7 +157,7 @@ class Link:
         """Undo `attach` and `start`; the connection is closed or closing."""
         if self.active:
             self.active = False
-            self._send_buffer.on_drained = noop
+            self._send_buffer.on_drained = None
             self._send_buffer.set_external_backlog(0)
         self._pinned.clear()
         for subscription in (self._next_pump, self._incoming):

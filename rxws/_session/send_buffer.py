@@ -6,7 +6,6 @@ from collections.abc import Callable, Hashable
 from typing import Protocol
 
 from reactivex.abc import SchedulerBase
-from reactivex.internal import noop
 
 from rxws._core.frames import Frame, Opcode
 from rxws.overflow import OVERHEAD, REFUSING
@@ -76,7 +75,8 @@ class SendBuffer:
         self._close_taken = False
         self._deadline: SendDeadline | None = None  # made when the first message has to wait
         self.external_backlog = 0  # bytes that another queue keeps for `try_send`
-        self.on_drained: Callable[[], None] = noop  # called when the wire is ready and all is sent
+        # Called when the wire is ready and all is sent.
+        self.on_drained: Callable[[], None] | None = None
         self.sent_messages = self.sent_bytes = 0
 
     @property
@@ -163,7 +163,8 @@ class SendBuffer:
         if frame is None:
             if self._gate.holds:
                 self._check_high_water()
-            self.on_drained()
+            if self.on_drained is not None:
+                self.on_drained()
         return frame
 
     def _next_frame(self) -> Frame | None:
