@@ -24,26 +24,9 @@ __all__ = ["follow_inputs"]
 
 _Operator: TypeAlias = Callable[[Observable[Any]], Observable[Any]]
 
-# Operators that subscribe to Observables among their arguments. Others may use them as observers.
-_COMBINE = {
-    "amb",
-    "buffer",
-    "catch",
-    "combine_latest",
-    "concat",
-    "flat_map",
-    "fork_join",
-    "merge",
-    "on_error_resume_next",
-    "sample",
-    "sequence_equal",
-    "skip_until",
-    "take_until",
-    "window",
-    "with_latest_from",
-    "zip",
-    "zip_latest",
-}
+# Operators that use a Subject among their arguments to publish their source. `do` does not
+# subscribe to it either, so it needs no exception.
+_PUBLISH = {"multicast", "publish", "publish_value", "replay"}
 # Operators that subscribe to the Observables that their function returns.
 _MAP = {"catch", "expand", "flat_map", "flat_map_indexed", "flat_map_latest"}
 _CONTAINERS: dict[Any, Any] = {
@@ -72,7 +55,7 @@ def _followed(operator: _Operator, inner: InnerLanes, numbers: Iterator[int], wi
     def replaced(value: Any) -> Any:
         """Return a value with all Observables that the operator subscribes to replaced."""
         if issubclass(kind_of(value), Observable):
-            return inner.follow_source(value, next(numbers)) if name in _COMBINE else value
+            return inner.follow_source(value, next(numbers)) if name not in _PUBLISH else value
         make, is_dict = _CONTAINERS.get(kind_of(value)), kind_of(value) is dict
         if make is None:
             return value

@@ -96,6 +96,16 @@ def test_each_stream_of_a_lane_has_a_start_and_an_end() -> None:
     )
 
 
+def test_an_end_is_next_to_a_value_at_the_same_time() -> None:
+    """The bar of a stream that completes with its last value is to the right of that value."""
+    pair = inner(stream("a", 0, 1, end="completed", at=1), stream("b", 2, 3, 3))
+    picture = diagram(pair)
+    value = next(each for each in classes(picture, "m") if each.get("r") == "5")
+    [bar, _] = classes(picture, "en")
+    left = float(bar.get("d", "").split()[0].removeprefix("M"))
+    assert left == float(value.get("cx", "")) + 7
+
+
 def test_an_error_of_a_stream_is_a_cross() -> None:
     """A stream that fails ends with a small red cross."""
     failed = inner([*stream("a", 0, 1), Event(2, "error", ValueError("no"))])

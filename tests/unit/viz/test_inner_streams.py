@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import weakref
 from collections.abc import Callable
 from itertools import chain
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from reactivex import operators as ops
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import CompositeDisposable, Disposable
-from reactivex.subject import BehaviorSubject, Subject
+from reactivex.subject import BehaviorSubject, ReplaySubject, Subject
 
 from rxws import Recording
 from rxws._recording.followed import followed, label_of
@@ -226,6 +227,13 @@ def test_sources_are_numbered_and_channels_named() -> None:
     assert acme.subscriptions == 0
 
 
+@pytest.mark.parametrize("operator", [ops.publish(), ops.replay(1), ops.do(Subject[int]())])
+def test_a_subject_that_an_operator_pushes_into_has_no_lane(operator: Step) -> None:
+    """A Subject that an operator pushes into is no source of it."""
+    recording = watch(rx.of(1), operator, ("end", ops.filter(bool)), scheduler=Clock()).recording
+    assert lanes(recording, "input") == {}
+
+
 def test_lanes_are_bounded() -> None:
     """Six streams have lanes of their own at a time; the rest shares one, and is counted."""
     clock, source = Clock(), Subject[int]()
@@ -350,7 +358,7 @@ def shown(value: Any) -> str:
     """Return a text that is the same for the same value in another run."""
     if isinstance(value, rx.GroupedObservable):
         return f"group {value.key}"
-    return "stream" if isinstance(value, rx.Observable) else repr(value)
+    return "stream" if isinstance(value, rx.Observable) else re.sub(" at 0x\\w+", "", repr(value))
 
 
 def failing(value: Any) -> rx.Observable[Any]:
@@ -563,6 +571,33 @@ def test_a_followed_stream_of_a_connection_counts_as_one_subscriber() -> None:
     assert not virtual.conn.incoming.observed  # type: ignore[attr-defined] # streams of rxws have it
 
 
+def test_an_observer_of_a_followed_observable_gets_all() -> None:
+    """Values and the end reach an observer that is an object, and one that has no callbacks."""
+    log, got = Log(), ReplaySubject[int]()
+    other = followed(rx.of(1, 2), "", lambda: log)
+    other.subscribe(got)
+    assert got.pipe(ops.to_list()).run() == [1, 2]
+    assert log.seen == [1, 2, "end", "completed"]
+    other.subscribe()
+    assert log.seen[4:] == [1, 2]
+
+
+def test_a_group_that_passes_two_taps_has_one_lane() -> None:
+    """An Observable is followed from the first tap on that it passes; both taps label it."""
+    recording, source = Recording(), Subject[str]()
+    chain_of: Any = (
+        ops.group_by(lambda s: s),
+        recording.tap("groups"),
+        ops.filter(lambda group: bool(group)),
+        recording.tap("kept"),
+        ops.merge_all(),
+    )
+    rx.pipe(source, *chain_of).subscribe()
+    source.on_next("a")
+    assert [str(recording.lanes[name].events[0].data) for name in ("groups", "kept")] == ["a", "a"]
+    assert list(recording.lanes) == ["groups", "kept", "groups inner 1"]
+
+
 def test_an_error_without_a_subscriber_for_it_is_raised() -> None:
     """Without `on_error`, a followed Observable raises an error as others do."""
     with pytest.raises(ValueError, match="nobody"):
@@ -620,6 +655,30 @@ def test_an_operator_that_is_built_in_another_way_is_unchanged() -> None:
     del other
     assert follow_inputs(own, inner) is own
     assert follow_inputs(unset, inner) is unset
+
+
+def test_an_operator_keeps_its_state() -> None:
+    """An operator that keeps state between chains does so if one of them is watched."""
+    counts: list[int] = []
+
+    def make(other: rx.Observable[Any]) -> Step:
+        count = 0
+
+        def merge(source: rx.Observable[Any]) -> rx.Observable[Any]:
+            nonlocal count
+            count += 1
+            counts.append(count)
+            return rx.merge(source, other)
+
+        merge.__module__, merge.__qualname__ = "reactivex.operators", "merge_.<locals>.merge"
+        return merge
+
+    operator = make(rx.never())
+    followed_operator = follow_inputs(operator, InnerLanes(Recording(), "merge", "input"))
+    assert followed_operator is not operator
+    for each in (operator, followed_operator, operator):
+        each(rx.never())
+    assert counts == [1, 2, 3]
 
 
 # --- files and pictures ---------------------------------------------------------------------------

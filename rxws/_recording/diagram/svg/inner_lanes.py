@@ -71,14 +71,17 @@ def inner_starts(lane: VisibleTrack, drawn: Drawn, page: Page, y: float) -> list
     is_labelled = not (lane.track.label or lane.is_rest or has_connectors(lane, page))
     begun = [each for each in lane.segments if each.began is not None]
     places = [page.scale.x(each.start) for each in begun]
+    values = [page.scale.x(mark.t) for mark in lane.values]
+    covered = _RADIUS.get(drawn.form, 0.0) + 1  # pixels: a value hides a part of the ring
     parts: list[str] = []
     rooms = pairwise([*places, page.scale.right])
     for segment, (x, following) in zip(begun, rooms, strict=True):
         name = segment.began or ""
-        parts.append(
-            f"<g><title>{duration(segment.start)}\n{escape(name)} begins</title>"
-            f'<circle class="st" cx="{x:.1f}" cy="{y:g}" r="3"/></g>'
-        )
+        if not any(abs(value - x) < covered for value in values):
+            parts.append(
+                f"<g><title>{duration(segment.start)}\n{escape(name)} begins</title>"
+                f'<circle class="st" cx="{x:.1f}" cy="{y:g}" r="3"/></g>'
+            )
         label = cut(name.removeprefix(FROM), _LABEL)
         if is_labelled and cells(label) * CHAR * 0.9 + 4 < following - x:
             parts.append(f'<text class="sl" x="{x - 3:.1f}" y="{y + 13:g}">{escape(label)}</text>')
