@@ -16,8 +16,6 @@ import sys
 import time
 from typing import Any, NamedTuple
 
-from aiohttp import web
-
 import rxws
 
 KIB = 1 << 10
@@ -82,23 +80,13 @@ async def staleness(seconds: float, **options: Any) -> Staleness:
         await _send(conn)
 
     latest = rxws.overflow.latest(lambda value: value["key"])
-    app = web.Application()
-    route = rxws.websocket(
-        feed, codec=rxws.codecs.json, overflow=latest, send_timeout=60.0, **options
-    )
-    app.add_routes([web.get("/", route)])
-    rxws.setup(app)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        port = runner.addresses[0][1]
+    options |= {"codec": rxws.codecs.json, "overflow": latest, "send_timeout": 60.0}
+    async with rxws.serve(feed, **options) as server:
         client = await asyncio.create_subprocess_exec(
             sys.executable,
             "-c",
             CLIENT,
-            f"http://127.0.0.1:{port}/",
+            f"http://127.0.0.1:{server.port}/",
             stdout=asyncio.subprocess.PIPE,
         )
         async with asyncio.timeout(10):
@@ -112,8 +100,6 @@ async def staleness(seconds: float, **options: Any) -> Staleness:
         conflated = conn.flow.stats.dropped.get("conflated", 0)
         conn.outgoing.on_completed()
         output, _ = await client.communicate()
-    finally:
-        await runner.cleanup()
     received = [(at, at - sent, size) for at, sent, size in json.loads(output) if at > resumed]
     outdated = list(itertools.takewhile(lambda one: one[1] > CURRENT, received))
     return Staleness(

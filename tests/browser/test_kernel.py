@@ -13,28 +13,20 @@ import asyncio, json, threading
 import reactivex as rx
 from reactivex import operators as ops
 from reactivex.subject import Subject
-from aiohttp import web
 import rxws
 from rxws import viz
 
-@rxws.websocket
 def echo(conn):
     return conn.incoming
 
-app = web.Application()
-app.add_routes([web.get("/", echo)])
-rxws.setup(app)
-runner = web.AppRunner(app)
-await runner.setup()
-await web.TCPSite(runner, "127.0.0.1", 0).start()
-url = f"ws://127.0.0.1:{runner.addresses[0][1]}/"
-conn = await rxws.connect(url)
+server = await rxws.serve(echo)
+conn = await rxws.connect(server.url)
 """
 
 CLOSE = """
 conn.outgoing.on_next(rxws.Close(4001, "enough"))
 print(await conn.closed)
-await runner.cleanup()
+await server.aclose()
 """
 
 

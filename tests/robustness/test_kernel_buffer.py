@@ -9,10 +9,8 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 import pytest
-from aiohttp import web
 from reactivex import operators as ops
 
 import rxws
@@ -126,36 +124,31 @@ async def test_a_tls_peer_that_reads_steadily_is_alive() -> None:
     """Over TLS, a ping may also wait while the peer reads what was sent before it."""
     closed: asyncio.Future[rxws.Close] = asyncio.Future()
 
-    @rxws.websocket(heartbeat=HEARTBEAT, send_timeout=60.0, max_buffer=4 * MIB)
     def send_large(conn: AnyConnection) -> None:
         conn.incoming.subscribe(on_error=lambda _: None)
         conn.closed.subscribe(closed.set_result)
         conn.outgoing.on_next(LARGE)
 
-    app = web.Application()
-    app.router.add_get("/", send_large)
-    rxws.setup(app)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(PEM)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
-        async with slow_relay(runner.addresses[0][1]) as port:
-            theirs = ssl.create_default_context(cafile=str(PEM))
-            url = f"wss://127.0.0.1:{port}/"
-            options: dict[str, Any] = {
-                "ssl": theirs,
-                "heartbeat": None,
-                "compress": False,
-                "max_message_size": 4 * MIB,
-            }
-            async with asyncio.timeout(PATIENCE), rxws.connect(url, **options) as conn:
-                assert await conn.incoming.pipe(ops.first()) == LARGE
-                conn.outgoing.on_next(rxws.Close(4001))
-                assert await closed == rxws.Close(4001)
-    finally:
-        await runner.cleanup()
+    ours: rxws.ServerOptions = {
+        "ssl_context": context,
+        "heartbeat": HEARTBEAT,
+        "send_timeout": 60.0,
+        "max_buffer": 4 * MIB,
+    }
+    theirs: rxws.ClientOptions = {
+        "ssl": ssl.create_default_context(cafile=str(PEM)),
+        "heartbeat": None,
+        "compress": False,
+        "max_message_size": 4 * MIB,
+    }
+    async with rxws.serve(send_large, **ours) as server, slow_relay(server.port) as port:
+        url = f"wss://127.0.0.1:{port}/"
+        async with asyncio.timeout(PATIENCE), rxws.connect(url, **theirs) as conn:
+            assert await conn.incoming.pipe(ops.first()) == LARGE
+            conn.outgoing.on_next(rxws.Close(4001))
+            assert await closed == rxws.Close(4001)
 
 
 async def send_until_conflated(one: Link, most: int) -> int:

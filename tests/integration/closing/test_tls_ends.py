@@ -14,7 +14,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 import rxws
 from support.peers.endpoints import AnyConnection, ConnectionSubscriber
@@ -129,26 +128,19 @@ async def secure_link(
     def handler(conn: AnyConnection) -> None:
         ready.set_result(ConnectionSubscriber(conn))
 
-    app = web.Application()
-    app.router.add_get("/", rxws.websocket(handler, **options))
-    rxws.setup(app, drain=1.0)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(PEM)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
+    serving = rxws.serve(handler, drain=1.0, ssl_context=context, **options)
     with socket.socket() as sock:
         sock.setblocking(False)
         if receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        try:
-            await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+        async with serving as server:
             peer = SecurePeer(sock)
             async with asyncio.timeout(PATIENCE):
-                await peer.open(runner.addresses[0][1])
+                await peer.open(server.port)
                 seen = await ready
             yield peer, seen
-        finally:
-            await runner.cleanup()
 
 
 async def test_close_notify_while_messages_are_queued() -> None:

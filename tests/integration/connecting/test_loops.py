@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 import pytest
-from aiohttp import web
 from reactivex import operators as ops
 
 import rxws
@@ -38,16 +37,10 @@ class EchoServer:
     def __init__(self) -> None:
         self.url = ""
         self._loop = asyncio.new_event_loop()
-        self._runner: web.AppRunner
+        self._server = rxws.serve(lambda conn: conn.incoming, drain=0.1)
 
     async def _start(self) -> None:
-        app = web.Application()
-        app.router.add_get("/", rxws.websocket(lambda conn: conn.incoming))
-        rxws.setup(app, drain=0.1)
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"ws://127.0.0.1:{self._runner.addresses[0][1]}/"
+        self.url = (await self._server).url
 
     def __enter__(self) -> EchoServer:
         self._context = running_in_thread(self._loop)
@@ -56,7 +49,7 @@ class EchoServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        stopping = self._runner.cleanup()
+        stopping = self._server.aclose()
         asyncio.run_coroutine_threadsafe(stopping, self._loop).result(PATIENCE)
         self._context.__exit__(None, None, None)
         self._loop.close()

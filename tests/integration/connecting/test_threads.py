@@ -232,15 +232,8 @@ async def test_messages_after_the_loop_closed_are_dropped() -> None:
     kept: list[AnyConnection] = []
 
     async def life() -> None:
-        runner = web.AppRunner(app := web.Application())
-        app.router.add_get("/", rxws.websocket(kept.append))
-        rxws.setup(app)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        port = runner.addresses[0][1]
-        async with rxws.connect(f"ws://127.0.0.1:{port}/") as conn:
+        async with rxws.serve(kept.append) as server, rxws.connect(server.url) as conn:
             kept.append(conn)
-        await runner.cleanup()
 
     await in_thread(lambda: asyncio.run(life()))
     assert len(kept) == 2
