@@ -77,9 +77,6 @@ def _module(operator: Any) -> str:
     return module
 
 
-_RX_SUBSCRIBE: Any = Observable.subscribe
-
-
 class SchedulerCarrier(AsyncIterableObservable[T]):
     """An Observable with a default scheduler, which everything derived from it uses, too.
 
@@ -111,17 +108,16 @@ class SchedulerCarrier(AsyncIterableObservable[T]):
 
     def _carry(self, derived: Any) -> Any:
         """Return an Observable that uses the default scheduler; return other values unchanged."""
-        kind: Any = type(derived)
-        if kind in (list, tuple):  # of `partition` and `group_join`
-            return kind(map(self._carry, derived))
+        kind: Any = cast(object, type(derived))
+        if kind is list:  # of `partition`
+            return list(map(self._carry, derived))
+        if kind is tuple:  # of `group_join`
+            return tuple(map(self._carry, derived))
         if issubclass(kind, SchedulerCarrier | SubjectBase):
             return derived
-        if issubclass(kind, ConnectableObservable):
-            return _ScheduledConnectable(derived, self)
-        if issubclass(kind, GroupedObservable):
-            return _ScheduledGroup(derived, self)
-        if issubclass(kind, Observable) and kind.subscribe is _RX_SUBSCRIBE:
-            return ScheduledObservable(derived, self)
+        for base, scheduled in _SCHEDULED.items():
+            if issubclass(kind, base) and kind.subscribe is base.subscribe:
+                return scheduled(derived, self)
         return derived
 
     if not TYPE_CHECKING:  # which see the overloads of Observable
@@ -250,3 +246,10 @@ class _ScheduledConnectable(ScheduledObservable[T], ConnectableObservable[T]):
             replay = cast("ReplaySubject[T]", subject)
             if isinstance(replay.scheduler, CurrentThreadScheduler):
                 replay.scheduler = self._default_scheduler() or replay.scheduler
+
+
+_SCHEDULED: dict[Any, type[ScheduledObservable[Any]]] = {
+    ConnectableObservable: _ScheduledConnectable,
+    GroupedObservable: _ScheduledGroup,
+    Observable: ScheduledObservable,
+}

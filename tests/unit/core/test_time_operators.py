@@ -282,6 +282,8 @@ def send_letters(virtual: VirtualSession) -> None:
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_time_operator_uses_the_scheduler_of_the_connection(name: str) -> None:
     """Without a scheduler, a time operator behind `incoming` uses that of the connection."""
+    if name == "delay_subscription" and not hasattr(Observable, "map"):
+        pytest.skip("reactivex 4.1 passes it no scheduler")
     operators, expected = EXPECTED[name]
     virtual = VirtualSession()
     with refuse_real_time() as uses:
