@@ -7,6 +7,7 @@ from collections.abc import Hashable
 from typing import Any, Generic, TypeVar
 
 from rxws._core.errors import EncodeError
+from rxws._core.log import text_of
 from rxws.overflow import OVERHEAD, Latest
 
 __all__ = ["BoundedQueue", "KeyedQueue", "make_queue"]
@@ -80,7 +81,8 @@ class KeyedQueue(BoundedQueue[T]):
             replaced = self.messages.get(key)
             self.messages[key] = message
         except Exception as exc:
-            raise EncodeError(f"the key of overflow.latest cannot be compared: {exc}", key) from exc
+            text = f"the key of overflow.latest cannot be compared: {text_of(exc)}"
+            raise EncodeError(text, key) from exc
         self.bytes += message.size - (0 if replaced is None else replaced.size)
         return replaced  # type: ignore[no-any-return]
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from rxws._core.errors import DecodeError, EncodeError, short_repr
 from rxws._core.frames import Opcode
+from rxws._core.log import text_of
 from rxws.codecs import Codec, raw
 from rxws.overflow import Latest
 
@@ -58,7 +59,8 @@ def encode(codec: Codec[Any, T], value: T) -> tuple[Opcode, bytes]:
     except EncodeError:
         raise
     except Exception as exc:
-        raise EncodeError(f"cannot encode {short_repr(value)}: {exc}", value) from exc
+        text = f"cannot encode {short_repr(value)}: {text_of(exc)}"
+        raise EncodeError(text, value) from exc
 
 
 def encoder(codec: Codec[Any, T]) -> Callable[[T], tuple[Opcode, bytes]]:
@@ -119,7 +121,7 @@ def decode_error(error: Exception, data: str | bytes) -> DecodeError:
     """Wrap an exception that a codec raised, unless it is a `DecodeError` already."""
     if isinstance(error, DecodeError):
         return error
-    wrapped = DecodeError(f"cannot decode {data!r:.80}: {error}", data)
+    wrapped = DecodeError(f"cannot decode {data!r:.80}: {text_of(error)}", data)
     wrapped.__cause__ = error
     return wrapped
 

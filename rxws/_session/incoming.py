@@ -60,9 +60,7 @@ class IncomingStream(PausableStream[T]):
         "flow",
     )
 
-    end_awaited = (
-        0  # how many coroutines await `closed`; in __dict__, as most connections have none
-    )
+    end_awaited = 0  # how many coroutines await `closed`; in __dict__, as few do
 
     def __init__(
         self,

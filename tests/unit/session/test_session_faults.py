@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import pytest
 from reactivex import operators as ops
 from reactivex.disposable import Disposable
 
-from rxws import Close, ConnectionClosed, DecodeError, EncodeError, closing, codecs
+from rxws import Close, Codec, ConnectionClosed, DecodeError, EncodeError, closing, codecs
 from rxws._session.session import State
 from support.callbacks import one_error, raising
 from support.virtual.session import VirtualSession
@@ -280,6 +281,36 @@ def test_an_error_closes_if_the_subscriber_of_errors_leaves_before_it_gets_it() 
     virtual.peer.message("a")
     assert errors.values == []
     virtual.check_over(closing.UNEXPECTED, ConnectionClosed)
+
+
+class Unprintable(Exception):
+    """An exception whose text cannot be made."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+raise_unprintable = raising(Unprintable)
+
+
+@pytest.mark.parametrize(
+    ("options", "act", "code"),
+    [
+        ({}, lambda virtual: virtual.conn.incoming.subscribe(raise_unprintable), 1011),
+        ({"codec": Codec(raise_unprintable, str)}, lambda _: None, 1011),
+        ({"codec": Codec(str, raise_unprintable)}, lambda _: None, 1007),
+    ],
+    ids=["subscriber", "encode", "decode"],
+)
+def test_an_exception_without_a_text_is_a_fault(
+    options: dict[str, Any], act: Callable[[VirtualSession], object], code: int
+) -> None:
+    """An exception whose `__str__` raises is reported as any other."""
+    virtual = VirtualSession(watch=True, **options)
+    act(virtual)
+    virtual.conn.outgoing.on_next("a")
+    virtual.peer.message("a")
+    assert virtual.closed.values[0].code == code
 
 
 def test_all_notifications_of_a_connection_are_queued() -> None:
