@@ -190,7 +190,7 @@ class Session(Generic[In, Out]):
             return None
 
     def _on_unsent(self, error: BaseException) -> None:
-        """Report that a value cannot be encoded; any other exception ends the connection."""
+        """Report a value that cannot be encoded; any other exception ends the connection."""
         if not isinstance(error, EncodeError):
             self.on_interrupt(error)
             raise error
