@@ -46,7 +46,7 @@ class InnerLanes:
         self._rows: list[_Row] = []
         self._rest: _Row | None = None
         self._count = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may push while it interrupts a push
 
     def follow(
         self, source: Observable[Any], origin: tuple[Any, ...] | None = None
@@ -131,7 +131,7 @@ class _Subscription:
 
     __slots__ = ("_lock", "_row", "ended")
 
-    def __init__(self, row: _Row, lock: threading.Lock) -> None:
+    def __init__(self, row: _Row, lock: threading.RLock) -> None:
         self._row = row
         self._lock = lock
         self.ended = False
