@@ -2,9 +2,8 @@
 
 from .clock import Clock
 from .diff import difference
-from .fake_transport import FakeTransport, NeedsEventLoop, Sent
+from .fake_transport import NeedsEventLoop, Sent
 from .pair import Pair, pair
-from .peer import Peer
 from .real_time import NotVirtualTime
 from .server import TestServer, serve
 from .simulation import Simulation, simulate
@@ -12,11 +11,9 @@ from .timeline import Timeline, marbles
 
 __all__ = [
     "Clock",
-    "FakeTransport",
     "NeedsEventLoop",
     "NotVirtualTime",
     "Pair",
-    "Peer",
     "Sent",
     "Simulation",
     "TestServer",

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import weakref
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
+import reactivex as rx
 from aiohttp.compression_utils import ZLibCompressor
 from reactivex import operators as ops
 
 import rxws
+from rxws.testing import serve
 from support.peers.endpoints import Link, Links
 from support.peers.raw import PATIENCE
 from support.subscriber import Subscriber
@@ -123,3 +127,68 @@ async def test_a_kept_connection_can_be_used(
         "division by zero",
         "late error",
     ]
+
+
+# Operators of RxPY that form reference cycles; docs/concepts/flow.md lists them.
+CYCLIC: dict[str, Callable[[], Any]] = {
+    "catch": lambda: ops.catch(rx.empty()),
+    "concat": lambda: ops.concat(rx.empty()),
+    "concat_map": lambda: ops.concat_map(rx.of),
+    "retry": lambda: ops.retry(2),
+    "repeat": lambda: ops.repeat(2),
+    "start_with": lambda: ops.start_with("word"),
+    "while_do": lambda: ops.while_do(lambda _: False),
+    "do_while": lambda: ops.do_while(lambda _: False),
+    "delay": lambda: ops.delay(0.001),
+    "buffer_with_time": lambda: ops.buffer_with_time(0.01),
+    "window_with_time": lambda: ops.window_with_time(0.01),
+    "skip_until": lambda: ops.skip_until(rx.empty()),
+}
+ACYCLIC: dict[str, Callable[[], Any]] = {
+    "map": lambda: ops.map(str),
+    "debounce": lambda: ops.debounce(0.001),
+    "flat_map": lambda: ops.flat_map(rx.of),
+    "switch_map": lambda: rx.compose(ops.map(rx.of), ops.switch_latest()),
+    "group_by": lambda: rx.compose(ops.group_by(str), ops.merge_all()),
+    "timeout": lambda: ops.timeout(10.0),
+    "share": ops.share,
+}
+
+
+@pytest.mark.promise("freed")
+@pytest.mark.usefixtures("read_path")
+@pytest.mark.parametrize("name", [*CYCLIC, *ACYCLIC])
+@pytest.mark.parametrize("code", [1000, 4000])
+async def test_operators_that_form_cycles_keep_only_the_stream(name: str, code: int) -> None:
+    """Behind any operator a closed connection is freed; some of RxPY keep the ended stream."""
+    kept: list[weakref.ref[Any]] = []
+    streams: list[weakref.ref[Any]] = []
+
+    def handler(conn: rxws.Connection[Any, Any]) -> None:
+        kept.extend(weakref.ref(part) for part in (conn, conn.outgoing))
+        streams.append(weakref.ref(conn.incoming))
+        chain = conn.incoming.pipe((CYCLIC | ACYCLIC)[name]())
+        chain.subscribe(on_error=lambda _: None, scheduler=conn.scheduler)
+
+    gc.collect()
+    before = compressors()
+    gc.disable()
+    try:
+        async with serve(handler) as server, rxws.connect(server.url) as conn:
+            conn.incoming.subscribe()
+            conn.outgoing.on_next("word")
+            conn.outgoing.on_next(rxws.Close(code))
+            await conn.closed
+        del conn
+        async with asyncio.timeout(PATIENCE):
+            while any(each() for each in kept):  # noqa: ASYNC110 # nothing reports the end
+                await asyncio.sleep(0.005)
+        assert compressors() == before
+        if name in ACYCLIC:
+            assert streams[0]() is None
+    finally:
+        gc.enable()
+    async with asyncio.timeout(PATIENCE):
+        while streams[0]() is not None:  # until a timer of the operator has run
+            await asyncio.sleep(0.005)
+            gc.collect()

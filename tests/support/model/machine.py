@@ -25,7 +25,9 @@ from rxws._core.frames import Opcode
 from rxws._session.handler import run_handler
 from rxws._session.options import Options
 from rxws._session.session import Session
-from rxws.testing import Clock, FakeTransport, Peer, Sent
+from rxws.testing import Clock, Sent
+from rxws.testing.fake_transport import FakeTransport
+from rxws.testing.peer import Peer
 from support.model.close_table import Completes, Phase
 from support.model.ledger import (
     REFUSED,

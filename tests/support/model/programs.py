@@ -20,7 +20,9 @@ from rxws._core.frames import Opcode
 from rxws._session.options import Options
 from rxws._session.session import Session
 from rxws.codecs import Codec
-from rxws.testing import Clock, FakeTransport, Peer, Sent, pair
+from rxws.testing import Clock, Sent, pair
+from rxws.testing.fake_transport import FakeTransport
+from rxws.testing.peer import Peer
 from support.peers.frames import Op, close_body
 from support.peers.raw import PATIENCE, RawClient
 from support.virtual.session import HANDSHAKE

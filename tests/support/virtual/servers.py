@@ -13,7 +13,9 @@ from rxws._core.connection import Connection
 from rxws._core.schedulers import call_later
 from rxws._session.options import Options
 from rxws._session.session import Session, State
-from rxws.testing import Clock, FakeTransport, Peer
+from rxws.testing import Clock
+from rxws.testing.fake_transport import FakeTransport
+from rxws.testing.peer import Peer
 from support.virtual.session import HANDSHAKE
 
 AnyConnection = Connection[Any, Any]
