@@ -29,7 +29,7 @@ PROMISES: dict[str, dict[str, str]] = {
         "once": "Each connection ends exactly once, and emits nothing afterwards.",
         "replay": "A `retry` or `repeat` after the end does not block the event loop.",
         "secrets": "The peer never sees the text of your exceptions.",
-        "leaving": "Leaving `async with connect(...)` closes the connection; nothing stays open.",
+        "leaving": "Leaving an `async with` of a client closes the connection; nothing stays open.",
         "shutdown": "A shutdown closes all connections with 1001, within a time limit.",
     },
     "Messages": {

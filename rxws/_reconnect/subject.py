@@ -267,8 +267,8 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
         finally:
             self.dispose()  # what is still queued was not sent in time
             self._lifecycle.drops.log_unobserved()
-            if self._tracking is not None:
-                self._tracking.dispose()
+            assert self._tracking is not None
+            self._tracking.dispose()
         for connection in list(self._opened):
             await connection.closed
 

@@ -89,6 +89,7 @@ async def test_a_started_server_may_be_used_in_async_with() -> None:
     assert not server.is_serving()
 
 
+@pytest.mark.promise("shutdown")
 @pytest.mark.parametrize("leave", ["aclose", "async with"])
 async def test_open_connections_get_1001(leave: str) -> None:
     """At the end each client gets 1001, and the end waits for its answer."""

@@ -76,6 +76,7 @@ async def test_a_block_closes_with_1000_and_waits() -> None:
     assert echo.codes == [1000]
 
 
+@pytest.mark.promise("leaving")
 async def test_a_loop_that_was_left_before_the_end_of_the_block() -> None:
     """If the last subscriber has left, the connection is closing; the block waits for that, too."""
     echo = EchoServer()

@@ -140,6 +140,7 @@ async def test_two_loops_in_one_coroutine_share_the_messages_in_order() -> None:
     assert got == list("abcd")
 
 
+@pytest.mark.promise("timeout")
 async def test_a_cancelled_loop_loses_no_message() -> None:
     """A message that arrives while the loop is being cancelled stays for the next subscriber."""
     virtual = VirtualSession()
