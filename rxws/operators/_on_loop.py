@@ -22,8 +22,10 @@ T = TypeVar("T")
 def on_loop() -> Callable[[Observable[T]], Observable[T]]:
     """Run a chain of operators on the event loop; place it at the end of the chain.
 
-    Time operators above it (`debounce`, `delay`, `interval`) use the loop's timers instead of
-    RxPY's timer threads. Values that another thread emits are moved to the loop, in order.
+    A chain that begins with a stream of rxws, such as `conn.incoming`, does not need it. In a chain
+    that begins with `rx.merge` or `rx.interval`, the time operators above `on_loop` use the loop's
+    timers instead of RxPY's timer threads. Values that another thread emits are moved to the loop,
+    in order.
 
     ```
     thread  --1-----2--|
@@ -39,7 +41,8 @@ def on_loop() -> Callable[[Observable[T]], Observable[T]]:
 
     Examples:
         ```python
-        conn.incoming.pipe(ops.debounce(0.3), rxws.operators.on_loop()).subscribe(print)
+        both = rx.merge(first.incoming, second.incoming)
+        both.pipe(ops.debounce(0.3), rxws.operators.on_loop()).subscribe(print)
         ```
     """
 

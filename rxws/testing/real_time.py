@@ -28,8 +28,8 @@ __all__ = ["NotVirtualTime", "RealTimeUses", "refuse_real_time"]
 class NotVirtualTime(RxwsError):
     """An operator of a handler runs on a scheduler of its own, so its time is not virtual.
 
-    Pass `scheduler=conn.scheduler` to the operator or to `subscribe`, which you need on a server,
-    too. Or test the handler with `rxws.testing.pair` or on a server.
+    This happens if a chain begins with `rx.merge` or `rx.interval`, not with a stream of rxws. Pass
+    `scheduler=conn.scheduler` to the operator or to `subscribe`. Or test the handler with `rxws.testing.pair` or on a server.
     """
 
 
