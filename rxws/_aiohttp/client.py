@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import warnings
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Coroutine, Generator, Iterable, Mapping
 from http import HTTPStatus
 from ssl import SSLContext
 from types import TracebackType
@@ -154,8 +154,11 @@ def connect(url: str | URL, **options: Any) -> ConnectCall[Any, Any]:
     return call
 
 
-class ConnectCall(Generic[In, Out]):
-    """A connection to be opened by `await` or `async with`; `connect` returns it."""
+class ConnectCall(Coroutine[Any, Any, Connection[In, Out]], Generic[In, Out]):
+    """A connection to be opened by `await` or `async with`; `connect` returns it.
+
+    It is a coroutine, so you may also pass it to `asyncio.create_task` and `asyncio.gather`.
+    """
 
     _is_used = True  # whether it need not be awaited any more
 
@@ -173,6 +176,7 @@ class ConnectCall(Generic[In, Out]):
         check_client_options("rxws.connect", {**options, "session": session})
         check_seconds("open_timeout", open_timeout)
         names = options.keys() & ConnectionOptions.__annotations__
+        self.__name__ = "rxws.connect"  # for the `repr` of a task
         self._url = url
         self._users_client = session
         self._open_timeout = open_timeout
@@ -182,6 +186,7 @@ class ConnectCall(Generic[In, Out]):
         self._session: Session[Any, Any] | None = None  # set once the connection is open
         self._connection: Connection[In, Out] | None = None
         self._running: asyncio.Task[None]  # runs the session
+        self._opening: Generator[Any, Any, Connection[In, Out]] | None = None  # if a task awaits it
 
     def through(self, shared: SharedClientSession) -> ConnectCall[In, Out]:
         """Dial with this client session; `connections` uses one for all of its dials."""
@@ -195,6 +200,26 @@ class ConnectCall(Generic[In, Out]):
     def __await__(self) -> Generator[Any, Any, Connection[In, Out]]:
         self._is_used = True
         return self._open().__await__()
+
+    def send(self, value: None, /) -> Any:
+        """See `Coroutine.send`; asyncio's tasks call it."""
+        if self._opening is None:
+            self._opening = self.__await__()
+        return self._opening.send(value)
+
+    def throw(self, typ: Any, val: Any = None, tb: Any = None, /) -> Any:
+        """See `Coroutine.throw`."""
+        if self._opening is None:
+            self._opening = self.__await__()
+        error = typ if val is None else val
+        raise_in = error() if isinstance(error, type) else error
+        return self._opening.throw(raise_in if tb is None else raise_in.with_traceback(tb))
+
+    def close(self) -> None:
+        """See `Coroutine.close`."""
+        self._is_used = True
+        if self._opening is not None:
+            self._opening.close()
 
     async def __aenter__(self) -> Connection[In, Out]:
         self._is_used = True

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from .coroutines import check_callbacks
+from .subscriber import callbacks_of
 from .upstream import forget_upstreams
 
 __all__ = ["in_cell_context", "in_current_context", "shell"]
@@ -46,7 +48,7 @@ def in_cell_context(
     """Bind a subscriber's callbacks to the current context if a notebook cell is running."""
     if shell() is None:
         return on_next, on_error, on_completed
-    if callable(getattr(on_next, "on_next", None)):
-        on_next, on_error, on_completed = on_next.on_next, on_next.on_error, on_next.on_completed
+    on_next, on_error, on_completed = callbacks_of(on_next, on_error, on_completed)
+    check_callbacks(on_next, on_error, on_completed)
     bind = in_current_context
     return bind(on_next), bind(on_error), bind(on_completed)

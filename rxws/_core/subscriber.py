@@ -12,15 +12,29 @@ from reactivex.internal.constants import UTC_ZERO
 from reactivex.scheduler import CurrentThreadScheduler
 from reactivex.scheduler.scheduleditem import ScheduledItem
 
-__all__ = ["DerivedSubscriber", "Subscriber"]
+from .coroutines import check_callbacks, is_coroutine, never_awaited
+
+__all__ = ["DerivedSubscriber", "Subscriber", "callbacks_of"]
 
 T = TypeVar("T")
 
 _Source = Callable[[ObserverBase[T], SchedulerBase | None], DisposableBase]
 """The `_subscribe_core` of an Observable."""
 
+# An operator of these subscribes to what it gets; it may take coroutines.
+_LIBRARIES = ("reactivex.", "rxws.")
+
 # Each thread has a trampoline of its own behind this one object.
 _CURRENT_THREAD = CurrentThreadScheduler.singleton()
+
+
+def callbacks_of(
+    on_next: Any, on_error: OnError | None, on_completed: OnCompleted | None
+) -> tuple[OnNext[Any] | None, OnError | None, OnCompleted | None]:
+    """Return the callbacks of a subscriber, which may be an observer."""
+    if callable(getattr(on_next, "on_next", None)):
+        return on_next.on_next, on_next.on_error, on_next.on_completed
+    return on_next, on_error, on_completed
 
 
 class Subscriber(ObserverBase[T], DisposableBase):
@@ -34,11 +48,9 @@ class Subscriber(ObserverBase[T], DisposableBase):
         on_error: OnError | None,
         on_completed: OnCompleted | None,
     ) -> None:
-        observer: Any = on_next
-        if callable(getattr(observer, "on_next", None)):
-            on_error, on_completed = observer.on_error, observer.on_completed
-            observer = observer.on_next
-        self._on_next: OnNext[T] = observer or noop
+        on_next, on_error, on_completed = callbacks_of(on_next, on_error, on_completed)
+        check_callbacks(on_next, on_error, on_completed)
+        self._on_next: OnNext[T] = on_next or noop
         self._on_error: OnError = on_error or default_error
         self._on_completed: OnCompleted = on_completed or noop
         self.stopped = False
@@ -69,6 +81,10 @@ class DerivedSubscriber(Subscriber[T]):
     def subscribe_to(self, source: _Source[T], scheduler: SchedulerBase | None) -> None:
         """Subscribe as RxPY's `subscribe` does; call it once."""
         self._subscription: DisposableBase | None = None
+        module = str(getattr(self._on_next, "__module__", ""))
+        if self._on_next is noop or not module.startswith(_LIBRARIES):
+            this: Any = self
+            this.__class__ = _LastSubscriber
         trampoline = _CURRENT_THREAD.get_trampoline()
         item = _Subscribe(self, source, scheduler)
         if trampoline.idle():
@@ -108,6 +124,25 @@ class DerivedSubscriber(Subscriber[T]):
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
             subscription.dispose()
+
+
+class _LastSubscriber(DerivedSubscriber[T]):
+    """A subscriber at the end of a chain, in the user's code, until its first value.
+
+    A chain with a coroutine function in `ops.map` emits coroutines only. So the first value shows
+    the mistake, and the others cost nothing.
+    """
+
+    __slots__ = ()
+
+    def on_next(self, value: T) -> None:
+        if self.stopped:
+            return
+        if is_coroutine(value):
+            raise TypeError(never_awaited(value))
+        this: Any = self
+        this.__class__ = DerivedSubscriber
+        self._on_next(value)
 
 
 class _Subscribe(ScheduledItem):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
+from rxws._core.coroutines import never_awaited
 from rxws._core.errors import DecodeError, EncodeError, short_repr
 from rxws._core.frames import Opcode
 from rxws._core.log import text_of
@@ -56,9 +57,11 @@ def encode(codec: Codec[Any, T], value: T) -> tuple[Opcode, bytes]:
         if isinstance(encoded, bytes):
             return _BINARY, encoded
         raise TypeError(f"the codec returned {type(encoded).__name__}, not str or bytes")
-    except EncodeError:
-        raise
     except Exception as exc:
+        if problem := never_awaited(value):
+            raise EncodeError(f"cannot send {type(value).__name__}: {problem}", value) from exc
+        if isinstance(exc, EncodeError):
+            raise
         text = f"cannot encode {short_repr(value)}: {text_of(exc)}"
         raise EncodeError(text, value) from exc
 
