@@ -21,7 +21,8 @@ T = TypeVar("T")
 _Source = Callable[[ObserverBase[T], SchedulerBase | None], DisposableBase]
 """The `_subscribe_core` of an Observable."""
 
-# An operator of these subscribes to what it gets; it may take coroutines.
+# Their operators may take coroutines. An operator mostly subscribes while the trampoline runs, but
+# some do so later.
 _LIBRARIES = ("reactivex.", "rxws.")
 
 # Each thread has a trampoline of its own behind this one object.
@@ -35,6 +36,10 @@ def callbacks_of(
     if callable(getattr(on_next, "on_next", None)):
         return on_next.on_next, on_next.on_error, on_next.on_completed
     return on_next, on_error, on_completed
+
+
+def _module_of(callback: Any) -> str:
+    return getattr(callback, "__module__", None) or ""
 
 
 class Subscriber(ObserverBase[T], DisposableBase):
@@ -81,13 +86,12 @@ class DerivedSubscriber(Subscriber[T]):
     def subscribe_to(self, source: _Source[T], scheduler: SchedulerBase | None) -> None:
         """Subscribe as RxPY's `subscribe` does; call it once."""
         self._subscription: DisposableBase | None = None
-        module = str(getattr(self._on_next, "__module__", ""))
-        if self._on_next is noop or not module.startswith(_LIBRARIES):
-            this: Any = self
-            this.__class__ = _LastSubscriber
         trampoline = _CURRENT_THREAD.get_trampoline()
         item = _Subscribe(self, source, scheduler)
         if trampoline.idle():
+            if self._on_next is noop or not _module_of(self._on_next).startswith(_LIBRARIES):
+                this: Any = self
+                this.__class__ = _LastSubscriber
             # What the source emits on a CurrentThreadScheduler then waits until all operators are
             # subscribed.
             trampoline.run(item)

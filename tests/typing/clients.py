@@ -7,6 +7,7 @@ Nothing here runs: `make types` checks it with mypy and pyright.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from dataclasses import dataclass
 from typing import Any, assert_type
@@ -53,6 +54,18 @@ async def by_async_with() -> None:
             pass
     async with rxws.connect(URL_, codec=rxws.codecs.typed(Answer)) as conn_of_typed:
         assert_type(conn_of_typed, Connection[Answer, Any])
+
+
+async def by_task() -> None:
+    """`connect(...)` is a coroutine, so asyncio's functions keep the types of the connection."""
+    call = rxws.connect(URL_, codec=rxws.codecs.text)
+    assert_type(asyncio.create_task(call), asyncio.Task[Connection[str, str]])
+    assert_type(await asyncio.wait_for(rxws.connect(URL_), 5), Connection[str | bytes, str | bytes])
+    one, other = await asyncio.gather(call, rxws.connect(URL_, codec=rxws.codecs.binary))
+    assert_type(one, Connection[str, str])
+    assert_type(other, Connection[bytes, bytes])
+    async with asyncio.TaskGroup() as group:
+        assert_type(await group.create_task(call), Connection[str, str])
 
 
 async def by_await() -> None:

@@ -27,6 +27,9 @@ def of_number(conn: Connection) -> int:
     return 7
 
 
+async def save(_: object) -> None: ...
+
+
 async def mistakes(request: web.Request) -> None:
     # A handler for other messages than the codec decodes.
     rxws.websocket(of_bytes, codec=rxws.codecs.text)  # type: ignore[arg-type]
@@ -51,6 +54,12 @@ async def mistakes(request: web.Request) -> None:
     rxws.websocket(lambda conn: of_text(conn))  # type: ignore[arg-type]
     rxws.websocket(lambda conn: conn.outgoing.on_next(7), codec=rxws.codecs.text)  # type: ignore[arg-type]
     rxws.websocket(lambda conn: conn.closes, codec=rxws.codecs.text)  # type: ignore[attr-defined]
+
+    # A coroutine function that subscribes: use map_async. A forgotten await.
+    conn = await rxws.connect("ws://peer.example/", codec=rxws.codecs.text)
+    conn.incoming.subscribe(save)  # type: ignore[arg-type]
+    conn.incoming.subscribe(print, on_error=save)  # type: ignore[arg-type]
+    print(rxws.connect("ws://peer.example/").incoming)  # type: ignore[attr-defined]
 
     # Unknown options and options of the wrong type.
     rxws.websocket(of_text, codec=rxws.codecs.text, heartbeats=5)  # type: ignore[call-overload]
