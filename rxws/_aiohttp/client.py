@@ -203,6 +203,8 @@ class ConnectCall(Coroutine[Any, Any, Connection[In, Out]], Generic[In, Out]):
 
     def send(self, value: None, /) -> Any:
         """See `Coroutine.send`; asyncio's tasks call it."""
+        if value is not None:  # meant for the peer
+            raise TypeError(f"the connection is not open yet: {_USE}, and conn.outgoing.on_next(…)")
         if self._opening is None:
             self._opening = self.__await__()
         return self._opening.send(value)
@@ -255,7 +257,8 @@ class ConnectCall(Coroutine[Any, Any, Connection[In, Out]], Generic[In, Out]):
     if not TYPE_CHECKING:  # type checkers report these mistakes themselves
 
         def __getattr__(self, name: str) -> NoReturn:
-            hint = f": {_USE}" if name in Connection.__dataclass_fields__ else ""
+            is_known = name in Connection.__dataclass_fields__
+            hint = f": the connection is not open yet, {_USE}" if is_known else ""
             raise AttributeError(f"'ConnectCall' object has no attribute {name!r}{hint}")
 
         def __enter__(self) -> NoReturn:

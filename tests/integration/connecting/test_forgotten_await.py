@@ -33,11 +33,13 @@ def test_a_call_that_is_never_awaited_warns() -> None:
 def test_an_attribute_of_a_connection_that_is_not_open(name: str) -> None:
     """The attributes of a Connection raise an AttributeError that says to await it first."""
     call: Any = rxws.connect(URL)
-    with pytest.raises(AttributeError, match=f"'{name}': use 'await rxws.connect"):
+    with pytest.raises(AttributeError, match=f"'{name}': .* not open yet, use 'await rxws.connect"):
         getattr(call, name)
     with pytest.raises(AttributeError, match=r"no attribute 'other'$"):
         _ = call.other
     assert not hasattr(call, name)
+    with pytest.raises(TypeError, match=r"not open yet: use 'await .* outgoing\.on_next"):
+        call.send("hello")
     with pytest.warns(RuntimeWarning, match="never awaited"):
         del call
 

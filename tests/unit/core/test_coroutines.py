@@ -252,8 +252,26 @@ def as_stream(coroutine: Any) -> rx.Observable[Any]:
     return rx.from_future(asyncio.ensure_future(coroutine))
 
 
+def await_each(source: rx.Observable[Any]) -> rx.Observable[Any]:
+    """Await coroutines, as an operator that a user writes does."""
+
+    def subscribe(observer: Any, scheduler: Any = None) -> Any:
+        async def emit(coroutine: Any) -> None:
+            observer.on_next(await coroutine)
+
+        def on_next(coroutine: Any) -> None:
+            tasks.append(asyncio.ensure_future(emit(coroutine)))
+
+        tasks: list[Any] = []
+        return source.subscribe(on_next, observer.on_error, scheduler=scheduler)
+
+    return rx.Observable(subscribe)
+
+
 @pytest.mark.parametrize(
-    "awaiting", [map_async(unchanged), ops.flat_map(as_stream)], ids=["map_async", "flat_map"]
+    "awaiting",
+    [map_async(unchanged), ops.flat_map(as_stream), await_each],
+    ids=["map_async", "flat_map", "own operator"],
 )
 async def test_operators_may_take_coroutines(awaiting: Any) -> None:
     """Operators that await coroutines get them, also from a chain that was composed before."""
