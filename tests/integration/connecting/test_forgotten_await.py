@@ -38,7 +38,9 @@ def test_an_attribute_of_a_connection_that_is_not_open(name: str) -> None:
     with pytest.raises(AttributeError, match=r"no attribute 'other'$"):
         _ = call.other
     assert not hasattr(call, name)
-    with pytest.raises(TypeError, match=r"not open yet: use 'await .* outgoing\.on_next"):
+    with pytest.raises(
+        TypeError, match=r"not open yet: use 'await .*, and conn\.outgoing\.on_next"
+    ):
         call.send("hello")
     with pytest.warns(RuntimeWarning, match="never awaited"):
         del call
