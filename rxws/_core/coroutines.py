@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Awaitable, Coroutine
-from types import BuiltinFunctionType, FunctionType, MethodType
+from collections.abc import Awaitable
+from types import BuiltinFunctionType, CoroutineType, FunctionType, MethodType
 from typing import Any
 
 __all__ = ["check_callbacks", "is_async", "is_coroutine", "never_awaited"]
@@ -59,9 +59,9 @@ def check_callbacks(on_next: Any, on_error: Any, on_completed: Any) -> None:
     )
 
 
-def never_awaited(value: object) -> str | None:
-    """Return what is wrong with a value that is awaitable, and close it if it is a coroutine."""
-    if isinstance(value, Coroutine):
+def never_awaited(value: Any) -> str | None:
+    """Return what is wrong with a value that is awaitable; close a coroutine that has not begun."""
+    if isinstance(value, CoroutineType) and inspect.getcoroutinestate(value) == "CORO_CREATED":
         value.close()  # otherwise Python warns, and names neither the chain nor the remedy
     if not isinstance(value, Awaitable):
         return None

@@ -345,6 +345,18 @@ async def test_another_awaitable_is_named_but_not_cancelled() -> None:
     assert await task == "A"
 
 
+async def test_a_coroutine_that_runs_is_not_closed() -> None:
+    """A coroutine that a task awaits is named in the error, and goes on."""
+    virtual = VirtualSession()
+    errors = virtual.watch(virtual.conn.errors)
+    coroutine = fetch("a")
+    task = asyncio.ensure_future(coroutine)
+    await asyncio.sleep(0)
+    virtual.conn.outgoing.on_next(coroutine)
+    assert "cannot send coroutine" in str(errors.values[0])
+    assert await task == "A"
+
+
 @pytest.mark.parametrize("online", [True, False])
 def test_a_coroutine_pushed_into_a_subject_is_a_fault(online: bool) -> None:
     """`WebSocketSubject.on_next` closes a coroutine, and `errors` names `map_async`."""
