@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 from collections.abc import Awaitable
 from types import BuiltinFunctionType, CoroutineType, FunctionType, MethodType
 from typing import Any
 
-__all__ = ["check_callbacks", "is_async", "is_coroutine", "never_awaited"]
+__all__ = ["check_callbacks", "is_async", "never_awaited"]
 
 _ASYNC = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
-
-
-is_coroutine = asyncio.iscoroutine
 
 
 def is_async(fn: Any) -> bool:
@@ -61,7 +57,7 @@ def check_callbacks(on_next: Any, on_error: Any, on_completed: Any) -> None:
 
 def never_awaited(value: Any) -> str | None:
     """Return what is wrong with a value that is awaitable; close a coroutine that has not begun."""
-    if isinstance(value, CoroutineType) and inspect.getcoroutinestate(value) == "CORO_CREATED":
+    if type(value) is CoroutineType and inspect.getcoroutinestate(value) == "CORO_CREATED":
         value.close()  # otherwise Python warns, and names neither the chain nor the remedy
     if not isinstance(value, Awaitable):
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import CoroutineType
 from typing import Any, TypeVar
 
 from reactivex.abc import DisposableBase, ObserverBase, OnCompleted, OnError, OnNext, SchedulerBase
@@ -12,7 +13,7 @@ from reactivex.internal.constants import UTC_ZERO
 from reactivex.scheduler import CurrentThreadScheduler
 from reactivex.scheduler.scheduleditem import ScheduledItem
 
-from .coroutines import check_callbacks, is_coroutine, never_awaited
+from .coroutines import check_callbacks, never_awaited
 
 __all__ = ["DerivedSubscriber", "Subscriber", "callbacks_of"]
 
@@ -142,7 +143,7 @@ class _LastSubscriber(DerivedSubscriber[T]):
     def on_next(self, value: T) -> None:
         if self.stopped:
             return
-        if is_coroutine(value):
+        if type(value) is CoroutineType:
             raise TypeError(never_awaited(value))
         this: Any = self
         this.__class__ = DerivedSubscriber
