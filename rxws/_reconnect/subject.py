@@ -131,8 +131,8 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
         check_client_options("rxws.WebSocketSubject", options, SubjectOptions.__annotations__)
         self._url = url
         self._close_timeout: float = options.get("close_timeout", _CLOSE_TIMEOUT)
-        self._opened: weakref.WeakSet[Connection[Any, Any]] = weakref.WeakSet()
-        self._tracking: DisposableBase | None = None  # while `async with` adds to `_opened`
+        # The connections that were opened in an `async with`, and what adds them.
+        self._block: tuple[weakref.WeakSet[Connection[Any, Any]], DisposableBase] | None = None
         self._codec = codecs.raw if codec is None else codec
         self._codec_is_used = not isinstance(url, Observable)
         affinity = LoopAffinity(scheduler)
@@ -248,11 +248,13 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
         self._lifecycle.dispose()
 
     async def __aenter__(self) -> Self:
+        opened: weakref.WeakSet[Connection[Any, Any]] = weakref.WeakSet()
+
         def on_status(status: Status) -> None:
             if isinstance(status, Open) and self.connection is not None:
-                self._opened.add(self.connection)
+                opened.add(self.connection)
 
-        self._tracking = self.status.subscribe(on_status)
+        self._block = opened, self.status.subscribe(on_status)
         return self
 
     async def __aexit__(
@@ -261,15 +263,16 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        assert self._block is not None
+        opened, tracking = self._block
         try:
             if self._lifecycle.active or len(self._queue):
                 await self._send_all_and_end(Close() if exc is None else closing.UNEXPECTED)
         finally:
             self.dispose()  # what is still queued was not sent in time
             self._lifecycle.drops.log_unobserved()
-            assert self._tracking is not None
-            self._tracking.dispose()
-        for connection in list(self._opened):
+            tracking.dispose()
+        for connection in list(opened):
             await connection.closed
 
     async def _send_all_and_end(self, end: Close) -> None:

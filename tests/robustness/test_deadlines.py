@@ -233,7 +233,7 @@ async def test_an_echo_stops_reading_a_peer_that_does_not_read(link: Links) -> N
 
 
 @pytest.mark.promise("memory-in")
-async def test_iterate_pauses_while_the_body_is_busy(link: Links) -> None:
+async def test_a_loop_pauses_while_its_body_is_busy(link: Links) -> None:
     """While the body of `async for` is busy, few messages are read; the others follow in order."""
     one = await link(high_water=1000)
     one.seen.values.clear()

@@ -113,7 +113,7 @@ async def test_an_exception_closes_with_1011() -> None:
 
 @pytest.mark.parametrize("subscribed", [True, False])
 async def test_queued_messages_are_sent_first(subscribed: bool) -> None:
-    """What was pushed is sent before the close, also if nobody has subscribed."""
+    """Pushed messages are sent before the close, also if nobody has subscribed."""
     echo = EchoServer()
     numbers = [f"{number}" for number in range(100)]
     async with asyncio.timeout(PATIENCE), echo.running() as url:  # noqa: SIM117 # one ends first
