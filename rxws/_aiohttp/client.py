@@ -283,12 +283,17 @@ class ConnectCall(Coroutine[Any, Any, Connection[In, Out]], Generic[In, Out]):
             client = shared.session_for_dial()
             shared.acquire()
         monitor = RequestMonitor()
+        deadline = asyncio.timeout(self._open_timeout)
         try:
-            async with asyncio.timeout(self._open_timeout):
+            async with deadline:
                 self._session = await self._dial(client, shared, monitor)
         except BaseException as exc:
             body = b"" if shared is None else shared.refusal_body
-            error = self._translate(exc, body, monitor.response)
+            if isinstance(exc, TimeoutError) and deadline.expired():
+                text = f"{_where(self._url)}: no answer in open_timeout={self._open_timeout} s"
+                error: ConnectError | None = ConnectError(text)
+            else:
+                error = self._translate(exc, body, monitor.response)
             if shared is not None:
                 await shared.release()
             if error is None:
@@ -370,8 +375,6 @@ class ConnectCall(Coroutine[Any, Any, Connection[In, Out]], Generic[In, Out]):
             message = f"{refuser} refused the WebSocket: HTTP status {exc.status}"
             message += _phrase(exc.status)
             return HandshakeError(message, exc.status, exc.headers or {}, body)
-        if isinstance(exc, TimeoutError):
-            return ConnectError(f"{where}: no answer in open_timeout={self._open_timeout} s")
         if isinstance(exc, ClientProxyConnectionError):
             proxy = f"the proxy {exc.host}:{exc.port}"
             return ConnectError(f"cannot connect to {proxy} for {where!r}: {_reason(exc)}")

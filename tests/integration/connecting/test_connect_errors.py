@@ -63,6 +63,17 @@ async def test_a_status_without_a_name() -> None:
             await dial(url)
 
 
+async def test_a_timeout_of_the_users_session() -> None:
+    """If the user's session times out before `open_timeout`, the error does not name that."""
+    limit = aiohttp.ClientTimeout(total=0.05)
+    async with RawServer() as server, aiohttp.ClientSession(timeout=limit) as session:
+        with pytest.raises(rxws.ConnectError) as caught:
+            await dial(server.url, session=session)
+    assert isinstance(caught.value.__cause__, TimeoutError)
+    assert "open_timeout" not in str(caught.value)
+    assert type(caught.value.__cause__).__name__ in str(caught.value)
+
+
 async def test_an_error_without_a_message() -> None:
     """An error without a message is reported by its type."""
 

@@ -86,6 +86,12 @@ class VirtualSubject:
     def run(self, seconds: float = 0.0) -> None:
         self.clock.run(seconds)
 
+    def queue_behind_full_wire(self, message: str) -> None:
+        """Stop the first server from reading, push "fills" for the wire, then push a message."""
+        self.dials[0].peer.stop()
+        self.feed.on_next("fills")
+        self.feed.on_next(message)
+
     def answer_close(self, dial: Dial) -> None:
         """Answer the client's close frame."""
         dial.peer.close(close_code_of(dial))

@@ -88,13 +88,16 @@ def test_each_connection_gets_subscribe_messages_before_the_queue() -> None:
     client.check_nothing_left(a.subscription.dispose)
 
 
-def test_a_channel_left_between_two_connections_sends_nothing() -> None:
-    """A channel left between two connections sends nothing on the next one."""
-    client = VirtualSubject(open_at_once(), open_at_once())
+@pytest.mark.parametrize("before", ["the first", "the next"])
+def test_a_channel_left_without_a_connection_sends_nothing(before: str) -> None:
+    """A channel left before the first connection, or between two, sends nothing."""
+    fails = fail_with(ConnectError("nobody"))
+    client = VirtualSubject(fails if before == "the first" else open_at_once(), open_at_once())
     keep = client.subscribe()
     subscriber = client.subscribe(channel(client, "a"))
-    client.dials[0].peer.lost()
-    client.run()
+    if before == "the next":
+        client.dials[0].peer.lost()
+        client.run()
     subscriber.subscription.dispose()
     client.run(1.0)
     assert received_by(client.dials[1]) == []
@@ -125,9 +128,7 @@ def test_channel_messages_of_a_lost_connection_are_not_sent_on_the_next() -> Non
     keep = client.subscribe()
     subscriber = client.subscribe(channel(client, "a"))
     [dial] = client.dials
-    dial.peer.stop()
-    client.feed.on_next("fills")
-    client.feed.on_next("x")
+    client.queue_behind_full_wire("x")
     subscriber.subscription.dispose()
     b = client.subscribe(channel(client, "b"))
     dial.peer.lost()
@@ -143,9 +144,7 @@ def test_the_unsubscribe_message_precedes_the_close_to_a_slow_peer() -> None:
     client = VirtualSubject()
     subscriber = client.subscribe(channel(client, "a"))
     [dial] = client.dials
-    dial.peer.stop()
-    client.feed.on_next("fills")
-    client.feed.on_next("x")
+    client.queue_behind_full_wire("x")
     subscriber.subscription.dispose()
     assert client.names[-1] == "Open"
     dial.peer.go()
@@ -160,9 +159,7 @@ def test_a_subscriber_while_draining_keeps_the_connection() -> None:
     client = VirtualSubject()
     subscriber = client.subscribe()
     [dial] = client.dials
-    dial.peer.stop()
-    client.feed.on_next("fills")
-    client.feed.on_next("x")
+    client.queue_behind_full_wire("x")
     subscriber.subscription.dispose()
     again = client.subscribe()
     dial.peer.go()
@@ -178,9 +175,7 @@ def test_a_loss_while_draining_keeps_the_queue_and_dials_nothing() -> None:
     """If the connection is lost while draining, nothing is dialled and the queue is kept."""
     client = VirtualSubject()
     subscriber = client.subscribe()
-    client.dials[0].peer.stop()
-    client.feed.on_next("fills")
-    client.feed.on_next("x")
+    client.queue_behind_full_wire("x")
     subscriber.subscription.dispose()
     client.dials[0].peer.lost()
     client.run(100.0)
@@ -454,17 +449,6 @@ def test_values_go_through_a_codec() -> None:
         {"unsub": "a"},
     ]
     client.check_nothing_left()
-
-
-def test_subscribing_and_leaving_without_a_connection_sends_nothing() -> None:
-    """Subscribing and leaving a channel without a connection sends nothing."""
-    client = VirtualSubject(fail_with(ConnectError("nobody")), open_at_once())
-    keep = client.subscribe()
-    subscriber = client.subscribe(channel(client, "a"))
-    subscriber.subscription.dispose()
-    client.run(1.0)
-    assert received_by(client.dials[1]) == []
-    client.check_nothing_left(keep.subscription.dispose)
 
 
 def test_leaving_within_the_subscribe_function_sends_nothing() -> None:

@@ -548,9 +548,7 @@ def test_an_end_behind_queued_messages_dials_again_after_a_loss() -> None:
     """If messages are queued before the end, a lost connection is dialled again."""
     client = VirtualSubject()
     subscriber = client.subscribe()
-    client.dials[0].peer.stop()
-    client.feed.on_next("fills")
-    client.feed.on_next("x")
+    client.queue_behind_full_wire("x")
     client.feed.on_completed()
     client.dials[0].peer.lost()
     client.run(1.0)
