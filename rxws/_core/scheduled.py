@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import suppress
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -55,18 +54,21 @@ def closure_of(function: FunctionType) -> dict[str, Any]:
     """Return the variables of the enclosing functions that a function uses."""
     found: dict[str, Any] = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        with suppress(ValueError):  # not set yet, or deleted
+        try:
             found[name] = cell.cell_contents
+        except ValueError:  # not set yet, or deleted
+            continue
     return found
 
 
-def _flatten(operators: Iterable[Any]) -> Iterator[Any]:
-    """Yield operators one by one, also those that `reactivex.compose` has combined."""
+def _flatten(operators: Iterable[Any]) -> Iterator[tuple[Any, str]]:
+    """Yield operators with their modules, also those that `reactivex.compose` has combined."""
     for operator in operators:
-        if _module(operator) == "reactivex.pipe":
+        module = _module(operator)
+        if module == "reactivex.pipe":
             yield from _flatten(closure_of(operator)["operators"])
         else:
-            yield operator
+            yield operator, module
 
 
 def _module(operator: Any) -> str:
@@ -109,6 +111,8 @@ class SchedulerCarrier(AsyncIterableObservable[T]):
     def _carry(self, derived: Any) -> Any:
         """Return an Observable that uses the default scheduler; return other values unchanged."""
         kind: Any = cast(object, type(derived))
+        if exact := _SCHEDULED.get(kind):  # in most cases; the checks below are slow
+            return exact(derived, self)
         if kind is list:  # of `partition`
             return list(map(self._carry, derived))
         if kind is tuple:  # of `group_join`
@@ -124,9 +128,9 @@ class SchedulerCarrier(AsyncIterableObservable[T]):
 
         def pipe(self, *operators):
             result = self
-            for operator in _flatten(operators):
+            for operator, module in _flatten(operators):
                 result = self._carry(operator(result))
-                if _module(operator) in _EMITS_OBSERVABLES:
+                if module in _EMITS_OBSERVABLES:
                     result = self._carry(ops.map(self._carry)(result))
             return result
 
