@@ -189,6 +189,8 @@ class Passage:
             self.waits.append(Wait(t, t + seconds, "closed"))
         elif operator == "sample" and seconds:
             self.waits.append(Wait(max(t - seconds, 0.0), t, "window"))
+        elif self._rule == "at once":
+            return  # a slow function does not hold values
         elif source is not None and operator not in ("delay", "last") and t - source.t >= _VISIBLE:
             kind: WaitKind = "held"
             if operator in _RESTARTS:

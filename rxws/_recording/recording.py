@@ -62,7 +62,8 @@ class Recording:
             have the default label: of records that is the fields that change from value to value.
 
     Attributes:
-        lanes: The recorded streams by name, each a lane with `events`, `detail` and `dropped`.
+        lanes: The recorded streams by name, each a lane with `events`, `detail` and `dropped`. The
+            inner Observables of a stream are in lanes such as `"groups inner 1"`.
         title: The title of diagrams.
 
     Raises:

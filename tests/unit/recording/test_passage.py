@@ -191,6 +191,19 @@ def test_the_silence_before_a_timeout() -> None:
     assert waits(watched(ops.timeout(5.0))) == []
 
 
+def test_a_slow_function_is_no_wait() -> None:
+    """The time that a function of `map` takes is not drawn as a wait."""
+    clock, source = Clock(), Subject[str]()
+
+    def slow(value: str) -> str:
+        clock.run(0.1)
+        return value
+
+    view = watch(source, ops.map(slow), scheduler=clock)
+    play(view.recording, clock, source, KEYS[:1])
+    assert waits(view.recording) == []
+
+
 def test_taps_are_compared_by_value() -> None:
     """Between taps a value that comes out is known, and those before it were dropped."""
     recording = tapped(ops.debounce(0.3))

@@ -681,6 +681,44 @@ def test_an_operator_keeps_its_state() -> None:
     assert counts == [1, 2, 3]
 
 
+def test_inner_streams_of_a_connection_keep_its_scheduler() -> None:
+    """Groups of a connection that pass a tap run time operators in the connection's time."""
+    virtual, got = VirtualSession(), list[str]()
+    recording = Recording.of(virtual.conn)
+    steps: list[Any] = [
+        ops.group_by(lambda text: text[0]),
+        recording.tap("groups"),
+        ops.flat_map(debounced),
+        ops.publish(),
+        recording.tap("published"),
+        ops.ref_count(),
+    ]
+    virtual.conn.incoming.pipe(*steps).subscribe(got.append)
+    for text in ("a1", "a2", "b1"):
+        virtual.peer.message(text)
+    virtual.run(1)
+    assert got == ["a2", "b1"]
+    assert [event.t for event in recording.lanes["published"].events] == [0.15, 0.15]
+    assert [events[1:] for events in lanes(recording, "inner").values()] == [
+        [(0, "next", "a1"), (0, "next", "a2")],
+        [(0, "next", "b1")],
+    ]
+
+
+def test_a_second_source_keeps_its_scheduler() -> None:
+    """A stream of a connection that is a second source runs in the connection's time."""
+    virtual = VirtualSession()
+    calm: Any = virtual.conn.incoming.pipe(ops.debounce(0.15))
+    view = watch(rx.never(), ops.merge(calm), scheduler=virtual.clock)
+    virtual.settle()
+    virtual.peer.message("a")
+    virtual.run(1)
+    assert [kind for _, kind, _ in lanes(view.recording, "input")["merge input 1"]] == [
+        "subscribed",
+        "next",
+    ]
+
+
 # --- files and pictures ---------------------------------------------------------------------------
 
 
