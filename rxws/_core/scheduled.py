@@ -93,7 +93,7 @@ class SchedulerCarrier(AsyncIterableObservable[T]):
 
     def _default_scheduler(self) -> SchedulerBase | None:
         """Return the scheduler for a chain that gets none; None stands for RxPY's own."""
-        raise NotImplementedError
+        return None
 
     def subscribe(
         self,
@@ -124,7 +124,7 @@ class SchedulerCarrier(AsyncIterableObservable[T]):
                 return scheduled(derived, self)
         return derived
 
-    if not TYPE_CHECKING:  # which see the overloads of Observable
+    if not TYPE_CHECKING:  # pragma: no branch # type checkers see the overloads of Observable
 
         def pipe(self, *operators):
             result = self
@@ -159,7 +159,7 @@ for _name in (
     "sum",
     "switch_latest",
 ):
-    if hasattr(Observable, _name):
+    if hasattr(Observable, _name):  # pragma: no branch
         setattr(SchedulerCarrier, _name, _carrying(getattr(Observable, _name)))
 
 

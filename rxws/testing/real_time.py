@@ -29,7 +29,8 @@ class NotVirtualTime(RxwsError):
     """An operator of a handler runs on a scheduler of its own, so its time is not virtual.
 
     This happens if a chain begins with `rx.merge` or `rx.interval`, not with a stream of rxws. Pass
-    `scheduler=conn.scheduler` to the operator or to `subscribe`. Or test the handler with `rxws.testing.pair` or on a server.
+    `scheduler=conn.scheduler` to the operator or to `subscribe`. Or test the handler with
+    `rxws.testing.pair` or on a server.
     """
 
 
