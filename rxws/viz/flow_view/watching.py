@@ -51,10 +51,11 @@ def watch(
 
     `watch` does not subscribe to a connection, its streams, a `WebSocketSubject` or its channels:
     messages stay buffered until you subscribe, and a client does not connect. It subscribes once to
-    any other Observable, such as `conn.incoming.pipe(…)`. If a step emits Observables, or
-    subscribes to others, as `group_by`, `flat_map` and `merge` do, each of them has a line, too. If
-    a step raises an exception, the diagram shows it; the source and its subscribers are not
-    affected.
+    any other Observable, such as `conn.incoming.pipe(…)`. If a step raises an exception, the
+    diagram shows it; the source and its subscribers are not affected.
+
+    If a step emits Observables, or subscribes to others, as `group_by`, `flat_map` and `merge` do,
+    each of them has a line, too.
 
     Args:
         source: A connection, a `Recording`, or any Observable such as `conn.incoming`. Watch a

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import operator
 import re
 import weakref
 from collections.abc import Callable
@@ -685,8 +686,9 @@ def test_inner_streams_of_a_connection_keep_its_scheduler() -> None:
     """Groups of a connection that pass a tap run time operators in the connection's time."""
     virtual, got = VirtualSession(), list[str]()
     recording = Recording.of(virtual.conn)
+    first = operator.itemgetter(0)
     steps: list[Any] = [
-        ops.group_by(lambda text: text[0]),
+        ops.group_by(first),
         recording.tap("groups"),
         ops.flat_map(debounced),
         ops.publish(),
