@@ -13,6 +13,7 @@ from rxws._core.connection import Close
 from rxws._core.errors import ConnectionClosed, RxwsError
 
 from .diagram import Nesting, RecordedObservable, Role, Step
+from .diagram.statuses import RecordedStatus, State
 
 __all__ = ["Direction", "Event", "RecordedError", "RecordedValue", "read", "write"]
 
@@ -120,6 +121,8 @@ def _pack(event: Event) -> tuple[str, Any]:
         return "nested", {**nesting._asdict(), "inners": inners, "label": label}
     if event.type != "next":
         return event.type, data
+    if isinstance(data, RecordedStatus):
+        return "status", data._asdict()
     if isinstance(data, RecordedObservable):
         return "observable", str(data)
     if isinstance(data, RecordedValue):
@@ -160,6 +163,16 @@ def _unpack_step(above: str, operator: str, seconds: float | None) -> Step:
     return Step(above, operator, seconds)
 
 
+def _unpack_status(
+    state: State, label: str, text: str, seconds: float | None, failed: bool
+) -> RecordedStatus:
+    if state not in get_args(State):
+        raise ValueError(f"state={state!r} must be one of {get_args(State)}")
+    if not isinstance(label + text, str) or not (seconds is None or math.isfinite(seconds)):
+        raise ValueError(f"seconds={seconds!r} must be a finite number or null")
+    return RecordedStatus(state, label, text, seconds, bool(failed))
+
+
 def _unpack(kind: str, data: Any) -> tuple[str, Any]:
     if kind == "close":
         return kind, Close(**data)
@@ -173,6 +186,8 @@ def _unpack(kind: str, data: Any) -> tuple[str, Any]:
         return kind, int(data)
     if kind == "step":
         return kind, _unpack_step(**data)
+    if kind == "status":
+        return "next", _unpack_status(**data)
     if kind == "nested":
         role, inners, label = data["role"], int(data["inners"]), str(data["label"])
         if role not in get_args(Role):

@@ -16,6 +16,7 @@ from rxws.codecs import Codec
 
 from .diagram import Diagram, in_order, svg, text
 from .diagram.records import Label, Labels, check_label
+from .diagram.statuses import RecordedStatus
 from .followed import derived
 from .inner import InnerLanes
 from .jsonl import Event, read, write
@@ -26,12 +27,19 @@ from .passage import Passage, dropped_values
 from .replay import replay
 from .tap import LaneObserver, tap
 
-__all__ = ["Recording"]
+__all__ = ["STATUS", "Recording"]
 
 T = TypeVar("T")
 
-
+STATUS = "status"  # the lane of a reconnecting client's states
 _POSITIONS = {"incoming": 0, "outgoing": 2, "errors": 3}  # in a diagram; taps are at 1
+
+
+def _position(lane: Lane) -> int:
+    """Return the position of a lane in diagrams; a reconnecting client's states are at the top."""
+    if any(isinstance(entry.data, RecordedStatus) for entry in lane.entries[-1:]):
+        return -1
+    return _POSITIONS.get(lane.name, 1)
 
 
 def _is_hidden(lane: Lane) -> bool:
@@ -334,8 +342,16 @@ class Recording:
         events = [event for event in self.lanes[lane].events if event.type != "subscribed"]
         return replay(events, start, speed, scheduler, codec)
 
-    def picture(self) -> Diagram:
+    @property
+    def now(self) -> float:
+        """The current time, in seconds since the recording began."""
+        return self._clock.seconds() - self._clock.began
+
+    def picture(self, until: float | None = None) -> Diagram:
         """Return the recording as a diagram, before it is rendered.
+
+        Args:
+            until: The current time, such as `now`, if streams are still running.
 
         The lines are, from top to bottom: incoming messages, taps, outgoing messages, errors. The
         lines of inner Observables are next to that of their stream. A connection's close is drawn
@@ -343,7 +359,7 @@ class Recording:
         """
         closed = self.lanes.get("closed")
         ends = [each for each in closed.entries if isinstance(each.data, Close)] if closed else []
-        lanes = sorted(self.lanes.values(), key=lambda lane: _POSITIONS.get(lane.name, 1))
+        lanes = sorted(self.lanes.values(), key=_position)
         drops = dropped_values(self.lanes)
         tracks = in_order(
             lane.track(self._labels, drops.get(lane.name, {}))
@@ -351,7 +367,7 @@ class Recording:
             if not _is_hidden(lane)
         )
         if not ends:
-            return Diagram(self.title, tracks)
+            return Diagram(self.title, tracks, until=until)
         return Diagram(self.title, tracks, ends[-1].data, ends[-1].t)
 
     def svg(self, width: int = 760, window: float | None = None) -> str:

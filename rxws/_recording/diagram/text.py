@@ -22,6 +22,7 @@ _MIN_COLUMNS = 12  # for the time
 _MIN_NUMBERS = 12  # fewer numbers are shown without their range
 _DENSE = 0.6  # values per column: more of them are drawn as blocks
 _WAITS = {"restarted": "┄"}  # other waits are ░
+_STATES = {"connecting": "╍", "open": "━", "waiting": "┄", "closed": "·"}
 _LEVELS = "▁▂▃▄▅▆▇█"
 _LINES = {"runs": "─", "open": "─", "disposed": "╌", "lost": "┈"}
 _BRANCHES: dict[str, str] = {"inner": "└ ", "input": "┌ "}
@@ -58,6 +59,8 @@ def text(diagram: Diagram, cols: int = 48, window: float | None = None) -> str:
         lines.append(f"{name}{' ' * (left - cells(name))}{drawn} {cut(note, right - 1)}".rstrip())
     if lanes:
         lines.append((" " * left + _axis(at)).rstrip())
+    if any(lane.statuses for lane in lanes):
+        lines.append("  ".join(f"{sign} {state}" for state, sign in _STATES.items()))
     for kind, said, _ in explanations([lane.track for lane in lanes]):
         sign = "○" if kind == "dropped" else _WAITS.get(kind, "░") * 3
         rows = textwrap.wrap(plain(said), left + cols - 4)
@@ -89,7 +92,7 @@ def _note(lane: VisibleTrack) -> str:
     numbers = None if few else numbers_of(lane.values)
     finite = [value for value in numbers or () if math.isfinite(value)]
     between = f" {number(min(finite))}…{number(max(finite))}" if finite else ""
-    return f"{lane.total} ev{between}"
+    return lane.count if lane.statuses else f"{lane.total} ev{between}"
 
 
 def _lane(lane: VisibleTrack, at: _Columns) -> list[str]:
@@ -107,7 +110,9 @@ def _lane(lane: VisibleTrack, at: _Columns) -> list[str]:
         _put(line, 0, cut(lane.ended_before, at.width))
     if len(lane.values) <= at.width * _DENSE:
         _waits(line, lane, at)
-    if lane.values:
+    if lane.statuses:
+        _states(line, lane, at)
+    elif lane.values:
         _values(line, lane, at)
     for end in lane.ends:
         column = at(end.t)
@@ -116,6 +121,16 @@ def _lane(lane: VisibleTrack, at: _Columns) -> list[str]:
         elif end.kind != "disposed" or lane.track.nesting is not None:
             _end(line, end, column, lane.last is end)
     return line
+
+
+def _states(line: list[str], lane: VisibleTrack, at: _Columns) -> None:
+    for span in lane.statuses:
+        first, stop = at(max(span.start, at.time.start)), at(span.stop)
+        for column in range(first, stop + 1):
+            line[column] = _STATES[span.status.state]
+        label = next((each for each in span.labels if cells(each) <= stop - first), "")
+        if label:
+            _put(line, first, label)
 
 
 def _waits(line: list[str], lane: VisibleTrack, at: _Columns) -> None:

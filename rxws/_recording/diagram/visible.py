@@ -16,6 +16,7 @@ from rxws.closing import is_clean
 from .axis import duration
 from .labels import short
 from .model import Diagram, Mark, Track
+from .statuses import RecordedStatus, StatusSpan, status_spans
 from .tooltips import full
 
 __all__ = [
@@ -74,6 +75,7 @@ class VisibleTrack:
     last: End | None  # the final end, within the span or before it
     ended_before: str  # describes the final end if it is before the span
     only_errors: bool  # whether all values are exceptions
+    statuses: tuple[StatusSpan, ...] = ()  # if it is the lane of a client's states
 
     @property
     def title(self) -> str:
@@ -86,6 +88,8 @@ class VisibleTrack:
     def count(self) -> str:
         """The number of values, as shown to the right of the lane."""
         kept = self.total - self.track.dropped
+        if self.statuses:
+            return f"{max(self.total - 1, 0)} changes"
         return f"{kept} of {self.total} ev" if self.track.dropped else f"{self.total} ev"
 
     @property
@@ -182,6 +186,9 @@ def _visible_part(track: Track, diagram: Diagram, time: TimeSpan) -> VisibleTrac
         last,
         _ended_before(last, time),
         bool(values) and all(isinstance(mark.data, BaseException) for mark in values),
+        tuple(status_spans(marks, time.start, time.now))
+        if values and isinstance(values[-1].data, RecordedStatus)
+        else (),
     )
 
 

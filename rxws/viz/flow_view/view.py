@@ -12,7 +12,9 @@ from reactivex.disposable import SingleAssignmentDisposable
 
 from rxws._core.connection import Connection
 from rxws._core.streams import Stream
-from rxws._recording.recording import Recording
+from rxws._recording.diagram import Diagram, svg, text
+from rxws._recording.diagram.statuses import RecordedStatus
+from rxws._recording.recording import STATUS, Recording
 from rxws.viz import notebook, running
 from rxws.viz.display import Display
 
@@ -105,7 +107,7 @@ class View:
             Path("flow.svg").write_text(view.svg(), encoding="utf-8")
             ```
         """
-        return self.recording.svg(width, self._window)
+        return svg(self._picture(), width, self._window)
 
     def text(self, cols: int = 48) -> str:
         """Draw the diagram as text, with the remarks below it.
@@ -124,7 +126,7 @@ class View:
             print(view.text())
             ```
         """
-        return "\n".join([self.recording.text(cols), *(each.text for each in self._remarks())])
+        return "\n".join([text(self._picture(), cols), *(each.text for each in self._remarks())])
 
     def __await__(self) -> Generator[Any, None, None]:
         return self._wait().__await__()
@@ -153,6 +155,20 @@ class View:
             self._show()
 
     # --- internals --------------------------------------------------------------------------
+
+    def _picture(self) -> Diagram:
+        # The state of a client lasts until now, although nothing happens meanwhile.
+        live = self.state == "running" and STATUS in self.recording.lanes
+        return self.recording.picture(self.recording.now if live else None)
+
+    def _countdown(self) -> int:
+        """Return the tenths of a second that a client still waits; 0 if it does not wait."""
+        lane = self.recording.lanes.get(STATUS)
+        if lane is None or not lane.entries or self.state != "running":
+            return 0
+        latest = lane.entries[-1]
+        seconds = latest.data.seconds if isinstance(latest.data, RecordedStatus) else None
+        return max(round(10 * (latest.t + (seconds or 0.0) - self.recording.now)), 0)
 
     def _show(self) -> None:
         self._shown_in.add(notebook.current_run())
@@ -195,7 +211,7 @@ class View:
         """End the view if its source is over; return a value that changes with the diagram."""
         if self._is_over is not None and self._is_over():
             self.end()
-        return self.recording.count, self.state, self._hint()
+        return self.recording.count, self.state, self._hint(), self._countdown()
 
     def _bundle(self) -> dict[str, str]:
         remarks = "".join(each.html for each in self._remarks())

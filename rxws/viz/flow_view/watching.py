@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, cast
 
-from reactivex import Observable
+from reactivex import Observable, Observer
 from reactivex.abc import DisposableBase, SchedulerBase
 from reactivex.disposable import CompositeDisposable, Disposable
 
@@ -16,9 +16,11 @@ from rxws._core.streams import Stream
 from rxws._reconnect.channels import UNSET, Channel
 from rxws._reconnect.subject import WebSocketSubject
 from rxws._recording.diagram.records import Label
-from rxws._recording.recording import Recording
+from rxws._recording.diagram.statuses import recorded
+from rxws._recording.recording import STATUS, Recording
 from rxws._session.incoming import IncomingStream
 from rxws._session.outgoing import Outgoing
+from rxws.status import Status
 from rxws.viz import running
 
 from .chain import Chain, Operator, watch_only
@@ -182,6 +184,9 @@ def _watch_chain(
     recording = Recording(scheduler=scheduler, title=title or "", label=label)
     chain = Chain(watch_only(source), _source_lane(source), steps, recording)
     view = View(recording, window=window, rate=rate, hint=_hint(source))
+    watches = CompositeDisposable()
+    if isinstance(source, WebSocketSubject):
+        watches.add(_watch_status(cast(Any, source), recording))
 
     def end(failure: Failure | None = None) -> None:
         if isinstance(source, IncomingStream) and source.close is not None:
@@ -189,14 +194,26 @@ def _watch_chain(
             recording.lane("closed").record("next", source.close)
         view.end(failure)
 
-    view.begin(
-        lambda: chain.observable.subscribe(
-            on_error=lambda error: end(chain.failure(error)),
-            on_completed=end,
-            scheduler=scheduler,
+    def begin() -> DisposableBase:
+        watches.add(
+            chain.observable.subscribe(
+                on_error=lambda error: end(chain.failure(error)),
+                on_completed=end,
+                scheduler=scheduler,
+            )
         )
-    )
+        return watches
+
+    view.begin(begin)
     return view
+
+
+def _watch_status(feed: WebSocketSubject[Any, Any], recording: Recording) -> DisposableBase:
+    """Record the current status of a client, and those that follow."""
+    lane = recording.lane(STATUS)
+    observer = Observer[Status](lambda status: lane.record("next", recorded(status)))
+    subscription = cast("Stream[Status]", feed.status).watch(observer)
+    return CompositeDisposable(subscription, Disposable(lambda: lane.record("disposed")))
 
 
 def _source_lane(source: Observable[Any]) -> str:
@@ -225,6 +242,8 @@ def _name_steps(
     """Return the unique name, the detail and the operator of each step."""
     named: list[tuple[str, str, Operator]] = []
     taken = {_source_lane(source)}
+    if isinstance(source, WebSocketSubject):
+        taken.add(STATUS)
     for number, step in enumerate(steps, 1):
         given = cast("tuple[object, ...]", step if isinstance(step, tuple) else ("", step))
         if len(given) != 2 or not isinstance(given[0], str) or not callable(given[1]):

@@ -16,6 +16,8 @@ from reactivex.subject import Subject
 
 from rxws import Close, ConnectionClosed, DecodeError, viz
 from rxws._recording.diagram import Diagram, Track
+from rxws._recording.diagram.statuses import RecordedStatus, recorded
+from rxws.status import Closed, Connecting
 from rxws.testing import Clock
 
 
@@ -344,6 +346,27 @@ def prices() -> Diagram:
     )
 
 
+def feed() -> Diagram:
+    """A client that waits, connects, and loses its connection; it waits again now."""
+    refused = RecordedStatus("waiting", "Waiting", "Waiting 1.0 s: OSError(refused)", 1.0)
+    lost = RecordedStatus("waiting", "Waiting", "Waiting 2.0 s: ConnectionClosed(1006)", 2.0)
+    connecting = [recorded(Connecting(attempt)) for attempt in (1, 2)]
+    opened = RecordedStatus("open", "Open", "Open wss://example.org/")
+    statuses = [
+        *[(0.0, recorded(Closed(None))), (0.3, connecting[0]), (0.5, refused)],
+        *[(1.5, connecting[1]), (1.8, opened), (5.0, recorded(Closed(Close(1006))))],
+        (5.0, lost),
+    ]
+    return Diagram(
+        "feed",
+        (
+            Track("status", "", None, nexts(statuses)),
+            Track("incoming", "", "in", nexts([(2.2, "a"), (3.1, "b"), (4.6, "c")])),
+        ),
+        until=5.8,
+    )
+
+
 class Scene(NamedTuple):
     """A diagram, and how to draw it."""
 
@@ -373,4 +396,6 @@ SCENES: dict[str, Scene] = {
     "typing": Scene(typing),
     "typing-390-dark": Scene(typing, 390, dark=True),
     "prices": Scene(prices),
+    "feed": Scene(feed, window=10.0),
+    "feed-390-dark": Scene(feed, 390, dark=True),
 }

@@ -13,6 +13,7 @@ from rxws._recording.diagram.visible import VisibleTrack
 
 from .plots import bars, numbers_of, sparkline
 from .scale import CHAR, Drawn, TimeScale, group_tooltip, tooltip
+from .states import states
 
 __all__ = ["draw"]
 
@@ -26,6 +27,8 @@ _NEAR = {"dots": 3.0, "crosses": 8.0}  # pixels: marks that are closer become on
 def draw(track: VisibleTrack, scale: TimeScale, y: float) -> Drawn:
     """Draw the values of a lane, whose middle is at `y`, in the most detailed form that fits."""
     values, width, texts = track.values, scale.right - scale.left, track.track.texts
+    if track.statuses:
+        return states(track, scale, y)
     if not values:
         return Drawn("none", [])
     if len(values) <= width / 8:

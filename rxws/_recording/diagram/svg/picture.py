@@ -12,6 +12,7 @@ from .layout import END_CHAR, INDENT, LEGEND, NAME, Page, lay_out
 from .legend import legend
 from .marks import draw
 from .scale import CHAR, Drawn
+from .states import states_legend
 from .theme import CSS, LIGHT, MONO, SANS
 from .waits import LINE, draw_explanations, draw_waits, explanation_lines
 
@@ -28,7 +29,13 @@ def _colour(attribute: str, colour: str) -> str:
     return f"{attribute}:{LIGHT[colour]};{attribute}:var(--rxws-{colour})"
 
 
-_LANES = {"i": "in", "o": "out", "e": "bad", **{f"c{n}": str(n) for n in range(1, _OPERATORS + 1)}}
+_LANES = {
+    "sn": "muted",
+    "i": "in",
+    "o": "out",
+    "e": "bad",
+    **{f"c{n}": str(n) for n in range(1, _OPERATORS + 1)},
+}
 _STYLE = CSS + "".join(
     f"svg.rxws{selector}{{{rules}}}"
     for selector, rules in {
@@ -77,6 +84,15 @@ _STYLE = CSS + "".join(
         " .wt": "fill:currentColor;fill-opacity:.28",
         " .wr": f"{_colour('fill', 'page')};stroke:currentColor;stroke-dasharray:2.5 2",
         " .wl": f"font-size:9px;text-anchor:middle;{_colour('fill', 'muted')}",
+        " [class^=s-] text": f"font-weight:600;text-anchor:middle;{_colour('fill', 'on')}",
+        " .s-open rect": _colour("fill", "good"),
+        " .s-connecting rect": f"{_colour('fill', '1')}",
+        " .s-waiting rect": f"stroke-dasharray:3 3;{_colour('fill', 'page')};"
+        f"{_colour('stroke', 'muted')}",
+        " .s-waiting text,svg.rxws .s-closed text": _colour("fill", "muted"),
+        " .s-closed rect": _colour("fill", "grid"),
+        " .s-failed rect": _colour("fill", "bad"),
+        " .s-failed text": _colour("fill", "on"),
         " .di": f"stroke-width:2;stroke-linecap:round;{_colour('stroke', 'line')}",
         " .xe": f"font-size:11px;font-weight:700;{_colour('fill', 'bad')}",
         **{f" .{kind}": _colour("color", name) for kind, name in _LANES.items()},
@@ -108,7 +124,11 @@ def svg(diagram: Diagram, width: int = 760, window: float | None = None) -> str:
     key = legend(lanes, page)
     top = page.bottom + (26 if lanes else 6) + (LEGEND if key else 0)
     explained = explanation_lines(lanes, width)
-    height = top + LINE * sum(len(lines) for _, lines, _ in explained)
+    rows = sum(len(lines) for _, lines, _ in explained)
+    if any(lane.statuses for lane in lanes):
+        key.append(states_legend(top))
+        top += LEGEND
+    height = top + LINE * rows
     summary = "; ".join([diagram.title or "marble diagram", *(lane.summary for lane in lanes)])
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="rxws" role="img" '
@@ -143,6 +163,8 @@ def _colours(lanes: list[VisibleTrack]) -> list[str]:
         css_class = {"in": "i", "out": "o"}.get(lane.track.dir or "", "")
         if lane.track.nesting is not None:
             continue
+        if lane.statuses:
+            css_class = "sn"
         if not css_class and not lane.only_errors:
             css_class = f"c{operators % _OPERATORS + 1}"
             operators += 1
