@@ -211,9 +211,11 @@ def dropped_values(lanes: Mapping[str, _Lane]) -> dict[str, dict[int, str]]:
     for above, steps in below.items():
         first, *others = (passage.dropped for _, passage in steps)
         dropped = first.intersection(*others)
-        names = " and ".join(name for name, _ in steps)
+        names = " and ".join(
+            name if name == passage.step.operator else f'"{name}"' for name, passage in steps
+        )
         known = all(passage.step.operator for _, passage in steps)
-        why = f"that {names} dropped" if known else f'that did not reach "{names}"'
+        why = f"that {names} dropped" if known else f"that did not reach {names}"
         found[above] = {id(e): why for e in lanes[above].entries if e.order in dropped}
     return found
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Sequence
 from itertools import pairwise
 
 from rxws._recording.diagram.labels import RecordedObservable, cells, escape
 from rxws._recording.diagram.model import Mark
-from rxws._recording.diagram.tooltips import Texts
 from rxws._recording.diagram.visible import VisibleTrack
 
 from .plots import bars, numbers_of, sparkline
@@ -21,6 +21,7 @@ _PILL = 14  # characters that fit
 _LABELS = (24, 14, 9)  # limits to try for labels above dots, in characters, until all labels fit
 _ROUND = ((12.0, "r"), (9.5, "s"))  # radius of a circle, and the CSS class of its text
 _TIMES = "\N{MULTIPLICATION SIGN}"
+_SPACE = 7.0  # pixels between labels
 _NEAR = {"dots": 3.0, "crosses": 8.0}  # pixels: marks that are closer become one
 
 
@@ -111,7 +112,6 @@ def _group(marks: Sequence[Mark], track: VisibleTrack) -> str:
 
 
 def _dots(track: VisibleTrack, scale: TimeScale, y: float, form: str) -> Drawn:
-    texts = track.track.texts
     groups: list[tuple[float, list[Mark]]] = []
     for mark in track.values:
         x = scale.x(mark.t)
@@ -122,9 +122,9 @@ def _dots(track: VisibleTrack, scale: TimeScale, y: float, form: str) -> Drawn:
     right = groups[-1][0] + 6
     # Labels must not touch the bar at the end.
     limit = scale.right if track.last is None else max(scale.x(track.last.t), right + 4) - 4
-    labels: Sequence[tuple[str, float] | None] = [None] * len(groups)
+    labels: list[tuple[str, float] | None] = [None] * len(groups)
     if not track.is_rest:
-        labels = _labels(groups, scale.left, min(limit, scale.right), texts)
+        labels = _labels(track, groups, scale.left, min(limit, scale.right))
     parts: list[str] = []
     behind: list[str] = []  # dropped values
     for (x, marks), label in zip(groups, labels, strict=True):
@@ -147,28 +147,43 @@ def _cross(x: float, y: float, size: float) -> str:
 
 
 def _labels(
-    groups: list[tuple[float, list[Mark]]], left: float, right: float, texts: Texts
-) -> Sequence[tuple[str, float] | None]:
+    track: VisibleTrack, groups: list[tuple[float, list[Mark]]], left: float, right: float
+) -> list[tuple[str, float] | None]:
     """Return the label above each dot and its position, or None if there is no room for it."""
-    placed: list[tuple[str, float] | None] = []
+    best: list[tuple[str, float] | None] = []
+    most = -1
     for limit in _LABELS:
-        placed = list(_place(groups, left, right, limit, texts))
+        placed = _place(track, groups, left, right, limit)
         if None not in placed:
-            break
-    return placed
+            return placed
+        whole = sum(each is not None and not each[0].endswith("…") for each in placed)
+        if whole >= most:
+            best, most = placed, whole
+    return best
 
 
 def _place(
-    groups: list[tuple[float, list[Mark]]], left: float, right: float, limit: int, texts: Texts
-) -> Iterator[tuple[str, float] | None]:
-    free = left
+    track: VisibleTrack,
+    groups: list[tuple[float, list[Mark]]],
+    left: float,
+    right: float,
+    limit: int,
+) -> list[tuple[str, float] | None]:
+    texts, drops = track.track.texts, track.track.drops
     single = iter(texts.short([marks[0] for _, marks in groups if len(marks) == 1], limit))
-    for x, marks in groups:
-        text = next(single) if len(marks) == 1 else f"{_TIMES}{len(marks)}"
-        width = cells(text) * CHAR * 0.95
-        middle = min(max(x, left + width / 2), right - width / 2)
-        if middle - width / 2 < free - 0.01:
-            yield None
-            continue
-        free = middle + width / 2 + 7
-        yield text, middle
+    labels = [next(single) if len(marks) == 1 else f"{_TIMES}{len(marks)}" for _, marks in groups]
+    placed: list[tuple[str, float] | None] = [None] * len(groups)
+    taken: list[tuple[float, float]] = []
+    # Dropped values get the room that others leave.
+    dropped = [all(id(mark) in drops for mark in marks) for _, marks in groups]
+    for index in sorted(range(len(groups)), key=dropped.__getitem__):
+        half = cells(labels[index]) * CHAR * 0.95 / 2
+        middle = min(max(groups[index][0], left + half), right - half)
+        start, stop = middle - half, middle + half
+        at = bisect_left(taken, (start, stop))
+        before = taken[at - 1][1] + _SPACE if at else left
+        after = taken[at][0] - _SPACE if at < len(taken) else math.inf
+        if before - 0.01 <= start and stop <= after + 0.01:
+            taken.insert(at, (start, stop))
+            placed[index] = labels[index], middle
+    return placed

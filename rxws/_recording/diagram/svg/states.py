@@ -36,10 +36,10 @@ def _label(span: StatusSpan, left: float, right: float, scale: TimeScale, y: flo
     """Return the longest label that has room in a bar; below it, what the client waits for now."""
     room = right - left - 8
     label = next((each for each in span.labels if cells(each) * _CHAR <= room), "")
-    if span.current and label != span.labels[0]:
+    if span.current and span.status.state == "waiting" and label != span.labels[0]:
         x = max(right, scale.left + cells(span.labels[0]) * _CHAR)
         text = escape(span.labels[0].lower())
-        return f'<text class="be" style="text-anchor:end" x="{x:.1f}" y="{y + 22:g}">{text}</text>'
+        return f'<text class="sb" x="{x:.1f}" y="{y + 22:g}">{text}</text>'
     middle = (left + right) / 2
     return f'<text x="{middle:.1f}" y="{y + 3.5:g}">{escape(label)}</text>' if label else ""
 
