@@ -209,13 +209,11 @@ class ConnectCall(Coroutine[Any, Any, Connection[In, Out]], Generic[In, Out]):
             self._opening = self.__await__()
         return self._opening.send(value)
 
-    def throw(self, typ: Any, val: Any = None, tb: Any = None, /) -> Any:
+    def throw(self, typ: Any, val: Any = None, _: Any = None, /) -> Any:
         """See `Coroutine.throw`."""
         if self._opening is None:
             self._opening = self.__await__()
-        error = typ if val is None else val
-        raise_in = error() if isinstance(error, type) else error
-        return self._opening.throw(raise_in if tb is None else raise_in.with_traceback(tb))
+        return self._opening.throw(typ if val is None else val)
 
     def close(self) -> None:
         """See `Coroutine.close`."""

@@ -57,8 +57,10 @@ def check_callbacks(on_next: Any, on_error: Any, on_completed: Any) -> None:
 
 def never_awaited(value: Any) -> str | None:
     """Return what is wrong with a value that is awaitable; close a coroutine that has not begun."""
-    if type(value) is CoroutineType and inspect.getcoroutinestate(value) == "CORO_CREATED":
-        value.close()  # otherwise Python warns, and names neither the chain nor the remedy
+    if isinstance(value, CoroutineType):
+        state = inspect.getcoroutinestate(value)  # pyright: ignore[reportUnknownArgumentType]
+        if state == inspect.CORO_CREATED:
+            value.close()  # otherwise Python warns, and names neither the chain nor the remedy
     if not isinstance(value, Awaitable):
         return None
     return (

@@ -107,6 +107,7 @@ async def test_a_call_is_a_coroutine_for_asyncio(start: Any) -> None:
             await conn.closed
             with pytest.raises(RuntimeError, match="already"):
                 await call
+            call.close()  # does nothing any more
         del call
         gc.collect()
 

@@ -132,6 +132,16 @@ def test_each_wait_takes_one_timer() -> None:
     assert values.clock._count == 9
 
 
+def test_a_value_that_arrives_with_its_token_needs_no_timer() -> None:
+    """A value passes at once if its token comes within the clock's resolution, a microsecond."""
+    values = Values(3, 1.0, burst=1)
+    for number in range(4):
+        values.push(number)
+        assert values.clock.pending == 0
+        values.clock.run(1 / 3)
+    assert values.out.values == [0, 1, 2, 3]
+
+
 class LateClock(Clock):
     """A clock whose timers run late, as those of a busy loop do."""
 
