@@ -169,6 +169,17 @@ def test_many_values_of_a_lane_are_bars() -> None:
     assert len(classes(picture, "st")) == 1  # in the legend
 
 
+def test_many_streams_of_a_lane_are_one_line() -> None:
+    """A lane with many short streams shows when there were some, not each of them."""
+    times = [n / 100 for n in range(1000) if not 300 < n < 600]
+    many = [stream(f"{t}", t, end="completed", at=t + 0.005) for t in times]
+    picture = diagram(inner(*many))
+    lines = [each.get("d") for each in classes(picture, "ln")]
+    assert len(lines) == 1 + 2
+    assert len(classes(picture, "st")) == 1  # in the legend
+    assert len(classes(picture, "en")) == 2
+
+
 def test_a_lane_without_its_stream_is_an_ordinary_one() -> None:
     """If the line of the stream is missing in a file, its inner lanes are drawn by themselves."""
     [alone] = in_order([inner(A)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from operator import attrgetter
 
@@ -15,8 +16,9 @@ from rxws._recording.diagram.visible import Segment, VisibleTrack
 from .layout import INDENT, Page
 from .scale import CHAR, Drawn
 
-__all__ = ["connectors", "inner_ends", "inner_starts"]
+__all__ = ["connectors", "inner_ends", "inner_starts", "segments_to_draw"]
 
+_MIN_LENGTH = 6.0  # pixels of a stream: shorter ones are drawn as one line
 _MIN_SPACE = 12.0  # pixels between two connectors: more of them would hide the values
 _RADIUS = {"dots": 7.0, "circles": 13.0}  # pixels: half of a mark and a margin
 _LABEL = 10  # characters
@@ -64,10 +66,28 @@ def _mark_of(segment: Segment, marks: Sequence[Mark]) -> Mark | None:
     return next((each for each in reversed(before) if each.data == segment.began), None)
 
 
+def segments_to_draw(lane: VisibleTrack, drawn: Drawn, page: Page) -> Sequence[Segment]:
+    """Return the segments of a lane; one for all that follow each other where they are many."""
+    if lane.track.nesting is None or not _is_crowded(lane, drawn, page):
+        return lane.segments
+    joined: list[Segment] = []
+    for segment in lane.segments:
+        if joined and page.scale.x(segment.start) - page.scale.x(joined[-1].stop) < _MIN_LENGTH:
+            segment = replace(joined.pop(), stop=segment.stop, kind=segment.kind)
+        joined.append(segment)
+    return joined
+
+
+def _is_crowded(lane: VisibleTrack, drawn: Drawn, page: Page) -> bool:
+    """Whether there are too many values or streams to show where each stream begins and ends."""
+    room = page.scale.right - page.scale.left
+    return drawn.baseline > 0 or len(lane.segments) * _MIN_LENGTH > room
+
+
 def inner_starts(lane: VisibleTrack, drawn: Drawn, page: Page, y: float) -> list[str]:
     """Draw a small ring where an inner Observable begins, and its label if it is not the lane's."""
-    if drawn.baseline or lane.track.nesting is None:
-        return []  # there are too many values for such details
+    if lane.track.nesting is None or _is_crowded(lane, drawn, page):
+        return []
     is_labelled = not (lane.track.label or lane.is_rest or has_connectors(lane, page))
     begun = [each for each in lane.segments if each.began is not None]
     places = [page.scale.x(each.start) for each in begun]
@@ -92,12 +112,13 @@ def inner_ends(lane: VisibleTrack, drawn: Drawn, page: Page, y: float, end_x: fl
     """Draw a bar where an inner Observable ends: grey if it was disposed."""
     base = y + drawn.baseline
     values = [page.scale.x(mark.t) for mark in lane.values]
+    is_crowded = _is_crowded(lane, drawn, page)
     parts: list[str] = []
     for end in lane.ends:
         x = page.scale.x(end.t)
         if end is lane.last:
             x = end_x
-        elif drawn.baseline:
+        elif is_crowded:
             continue
         elif end.kind != "disposed" and any(abs(value - x) < 1 for value in values):
             x += _RADIUS.get(drawn.form, 0.0)

@@ -7,7 +7,7 @@ from rxws._recording.diagram.labels import cells, cut, escape
 from rxws._recording.diagram.model import Diagram
 from rxws._recording.diagram.visible import VisibleTrack, time_span, visible_tracks
 
-from .inner_lanes import connectors, inner_ends, inner_starts
+from .inner_lanes import connectors, inner_ends, inner_starts, segments_to_draw
 from .layout import END_CHAR, INDENT, LEGEND, NAME, Page, lay_out
 from .legend import legend
 from .marks import draw
@@ -248,7 +248,7 @@ def _inner_box(lane: VisibleTrack, page: Page, y: float) -> str:
 def _time_line(lane: VisibleTrack, drawn: Drawn, page: Page, y: float, end_x: float) -> list[str]:
     scale = page.scale
     parts: list[str] = []
-    for segment in lane.segments:
+    for segment in segments_to_draw(lane, drawn, page):
         before = segment.start <= scale.start and segment.began is None
         left = scale.left if before else scale.x(segment.start)
         to_edge = segment.stop >= scale.stop and segment.kind in ("open", "disposed")
