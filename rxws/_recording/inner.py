@@ -88,10 +88,10 @@ class InnerLanes:
         with self._lock:
             row = self._choose(label, keyed)
             row.label, row.live = label, row.live + 1
-            lane = row.lane
-            lane.label = label if lane.inners == 0 or label == lane.label else ""
-            lane.inners += 1
-            lane.record("subscribed", label)
+            nesting = row.nesting
+            nesting.label = label if nesting.inners == 0 or label == nesting.label else ""
+            nesting.inners += 1
+            row.lane.record("subscribed", label)
         return _Subscription(row, self._lock)
 
     def _choose(self, label: str, keyed: bool) -> _Row:
@@ -111,17 +111,18 @@ class InnerLanes:
     def _row(self, rest: bool = False) -> _Row:
         names = (f"{self._outer} {self._role} {number}" for number in count(1))
         lane = self._lanes.lane(next(name for name in names if name not in self._lanes.lanes))
-        lane.nesting = Nesting(self._outer, self._role, rest)
-        return _Row(lane)
+        lane.nesting = nesting = Nesting(self._outer, self._role, rest)
+        return _Row(lane, nesting)
 
 
 class _Row:
     """A lane, and how many inner Observables are recorded in it at present."""
 
-    __slots__ = ("label", "lane", "live")
+    __slots__ = ("label", "lane", "live", "nesting")
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, lane: Lane, nesting: Nesting) -> None:
         self.lane = lane
+        self.nesting = nesting
         self.label = ""
         self.live = 0
 
@@ -137,6 +138,7 @@ class _Subscription:
         self.ended = False
 
     def next(self, value: Any) -> None:
+        self._row.nesting.values += 1
         self._row.lane.record("next", value)
 
     def end(self, kind: str, error: Exception | None = None) -> None:

@@ -7,6 +7,7 @@ import json
 import math
 import os
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from rxws._core.connection import Close
@@ -117,8 +118,7 @@ def _pack(event: Event) -> tuple[str, Any]:
     if event.type == "step":
         return "step", data._asdict()
     if event.type == "nested":
-        nesting, inners, label = data
-        return "nested", {**nesting._asdict(), "inners": inners, "label": label}
+        return "nested", asdict(data)
     if event.type != "next":
         return event.type, data
     if isinstance(data, RecordedStatus):
@@ -189,10 +189,11 @@ def _unpack(kind: str, data: Any) -> tuple[str, Any]:
     if kind == "status":
         return "next", _unpack_status(**data)
     if kind == "nested":
-        role, inners, label = data["role"], int(data["inners"]), str(data["label"])
+        role = data["role"]
         if role not in get_args(Role):
             raise ValueError(f"role={role!r} must be one of {get_args(Role)}")
-        return kind, (Nesting(str(data["outer"]), role, bool(data["rest"])), inners, label)
+        counts = int(data["inners"]), int(data["values"])
+        return kind, Nesting(str(data["outer"]), role, bool(data["rest"]), *counts, data["label"])
     if kind == "subscribed":
         return kind, str(data)
     if kind == "observable":

@@ -71,8 +71,6 @@ class Lane:
         detail: Text that a diagram shows below the name.
         dropped: Number of older events that are no longer kept.
         nesting: The place of a lane of inner Observables; None for other lanes.
-        inners: How many inner Observables were recorded in the lane.
-        label: The label of all inner Observables of the lane; empty if they have several.
         texts: The texts of the events in a diagram.
         passage: What is known about the step whose output the lane records; otherwise None.
         passing: While a tap passes a value on: that value, in a tuple. Otherwise None.
@@ -88,8 +86,6 @@ class Lane:
         "detail",
         "dir",
         "dropped",
-        "inners",
-        "label",
         "name",
         "nesting",
         "passage",
@@ -103,8 +99,6 @@ class Lane:
         self.detail = ""
         self.dropped = 0
         self.nesting: Nesting | None = None
-        self.inners = 0
-        self.label = ""
         self.passage: Passage | None = None
         self.passing: tuple[Any] | None = None
         self.above: Lane | None = None
@@ -173,8 +167,6 @@ class Lane:
             self.dropped,
             self.texts,
             self.nesting,
-            self.inners,
-            self.label,
             None if passage is None else passage.step,
             () if passage is None else tuple(passage.waits),
             drops,

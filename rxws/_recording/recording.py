@@ -254,7 +254,7 @@ class Recording:
         ]
         empty = [Event(0.0, each.name, each.dir, "empty", None) for each in lanes if not len(each)]
         nested = [
-            Event(0.0, each.name, each.dir, "nested", (each.nesting, each.inners, each.label))
+            Event(0.0, each.name, each.dir, "nested", each.nesting)
             for each in lanes
             if each.nesting is not None
         ]
@@ -295,7 +295,7 @@ class Recording:
             elif event.type == "step":
                 lane.passage = Passage(event.data)
             elif event.type == "nested":
-                lane.nesting, lane.inners, lane.label = event.data
+                lane.nesting = event.data
             elif event.type != "empty":
                 lane.add(event)
         return recording

@@ -40,12 +40,21 @@ class Mark(Protocol):
     def data(self) -> Any: ...
 
 
-class Nesting(NamedTuple):
-    """The place of a lane of inner Observables."""
+@dataclass(slots=True)
+class Nesting:
+    """What only a lane of inner Observables has: its place, and what was recorded in it so far."""
 
     outer: str  # the name of the stream's lane
     role: Role
     rest: bool = False  # whether it is the lane of those that have none of their own
+    inners: int = 0  # the number of inner Observables
+    values: int = 0  # the number of their values
+    label: str = ""  # the label of all of them, or "" if they have several
+
+    @property
+    def place(self) -> tuple[str, Role]:
+        """The same for all lanes next to each other."""
+        return self.outer, self.role
 
 
 class Step(NamedTuple):
@@ -79,8 +88,6 @@ class Track:
     dropped: int = 0  # number of older events that are no longer kept
     texts: Texts = field(default_factory=Texts, compare=False)  # of the marks, for the next drawing
     nesting: Nesting | None = None  # None unless it is a lane of inner Observables
-    inners: int = 0  # how many of them
-    label: str = ""  # the label of all of them, or "" if they have several
     step: Step | None = None  # whose output the lane is, if known
     waits: Sequence[Wait] = ()  # of the step
     drops: Mapping[int, str] = field(default_factory=dict[int, str])
@@ -108,7 +115,7 @@ def in_order(tracks: Iterable[Track]) -> tuple[Track, ...]:
         if track.nesting is None or track.nesting.outer not in names:
             outer.append(replace(track, nesting=None))
         else:
-            nested.setdefault(track.nesting[:2], []).append(track)
+            nested.setdefault(track.nesting.place, []).append(track)
     return tuple(
         each
         for track in outer

@@ -15,7 +15,7 @@ from rxws.closing import is_clean
 
 from .axis import duration
 from .labels import short
-from .model import Diagram, Mark, Track
+from .model import Diagram, Mark, Nesting, Track
 from .statuses import RecordedStatus, StatusSpan, status_spans
 from .tooltips import full
 
@@ -69,7 +69,8 @@ class VisibleTrack:
 
     track: Track
     values: Sequence[Mark]  # within the span
-    total: int  # all values, also those outside the span or no longer kept
+    kept: int  # how many values are kept, also those outside the span
+    total: int  # all values, also those no longer kept
     ends: tuple[End, ...]  # within the span
     segments: tuple[Segment, ...]
     last: End | None  # the final end, within the span or before it
@@ -81,16 +82,15 @@ class VisibleTrack:
     def title(self) -> str:
         """The name with an arrow for the direction."""
         if self.track.nesting is not None:
-            return _inner_title(self.track)
+            return _inner_title(self.track.nesting)
         return {"in": "↓ ", "out": "↑ "}.get(self.track.dir or "", "") + self.track.name
 
     @property
     def count(self) -> str:
         """The number of values, as shown to the right of the lane."""
-        kept = self.total - self.track.dropped
         if self.statuses:
             return f"{max(self.total - 1, 0)} changes"
-        return f"{kept} of {self.total} ev" if self.track.dropped else f"{self.total} ev"
+        return f"{self.kept} of {self.total} ev" if self.kept < self.total else f"{self.total} ev"
 
     @property
     def drops(self) -> str:
@@ -100,11 +100,12 @@ class VisibleTrack:
     @property
     def summary(self) -> str:
         """The track in words, for its tooltip."""
-        kept = f", the last {self.total - self.track.dropped} kept" if self.track.dropped else ""
+        kept = f", the last {self.kept} kept" if self.kept < self.total else ""
         events = f"{self.total} event{'' if self.total == 1 else 's'}{kept}"
         if self.drops:
             events += f", {self.drops}"
-        inners = f"{self.track.inners} inner streams, " if self.track.inners > 1 else ""
+        count = self.track.nesting.inners if self.track.nesting else 0
+        inners = f"{count} inner streams, " if count > 1 else ""
         return f"{self._name}: {inners}{events}{f', {self.last.description}' if self.last else ''}"
 
     @property
@@ -123,11 +124,11 @@ class VisibleTrack:
         return self.track.nesting is None or bool(self.values or self.segments)
 
 
-def _inner_title(track: Track) -> str:
+def _inner_title(nesting: Nesting) -> str:
     """Return the name of a lane of inner Observables: the label that all of them share, or none."""
-    if track.nesting is not None and track.nesting.rest:
-        return f"{_TIMES}{track.inners} more"
-    return track.label or f"{track.inners} streams"
+    if nesting.rest:
+        return f"{_TIMES}{nesting.inners} more"
+    return nesting.label or f"{nesting.inners} streams"
 
 
 def time_span(diagram: Diagram, window: float | None) -> TimeSpan:
@@ -180,7 +181,8 @@ def _visible_part(track: Track, diagram: Diagram, time: TimeSpan) -> VisibleTrac
     return VisibleTrack(
         track,
         values[first : bisect_right(values, time.stop, key=_time)] if values else values,
-        len(values) + track.dropped,
+        len(values),
+        len(values) + track.dropped if track.nesting is None else track.nesting.values,
         tuple(end for end in ends if time.start <= end.t <= time.stop),
         segments,
         last,

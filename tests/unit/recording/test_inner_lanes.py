@@ -33,12 +33,12 @@ def inner(*events: list[Event], role: Role = "inner", rest: bool = False, **more
     """Return a lane of inner streams."""
     marks = [each for part in events for each in part]
     labels = [each.data for each in marks if each.type == "subscribed"]
+    label = labels[0] if len(set(labels)) == 1 else ""
+    values = sum(each.type == "next" for each in marks)
     return Track(
         "made inner 1",
         marks=marks,
-        nesting=Nesting("made", role, rest),
-        inners=len(labels),
-        label=labels[0] if len(set(labels)) == 1 else "",
+        nesting=Nesting("made", role, rest, len(labels), values, label),
         **more,
     )
 
@@ -154,7 +154,7 @@ def test_a_lane_outside_the_window_is_left_out() -> None:
 def test_an_old_start_need_not_be_kept(first: list[Event]) -> None:
     """A lane whose oldest events were dropped begins with the oldest that is kept."""
     [lane] = diagram(inner(first, dropped=3)).tracks[1:]
-    picture = diagram(replace(lane, label="busy"))
+    picture = diagram(replace(lane, nesting=Nesting("made", "inner", False, 3, 9, "busy")))
     shown = text(picture, 40).splitlines()[1]
     assert shown.removeprefix("└ busy").lstrip().startswith("├──" if first is B else "6──")
     assert "╎" in shown

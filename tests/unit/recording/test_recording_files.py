@@ -175,7 +175,7 @@ GOOD = '{"t": 0, "lane": "a", "dir": null, "type": "text", "data": "x"}\n'
         (
             (
                 b'{"type": "nested", "t": 0, "lane": "a", "data": {"outer": "b", "role": "up", '
-                b'"rest": false, "inners": 1, "label": "x"}}'
+                b'"rest": false, "inners": 1, "values": 1, "label": "x"}}'
             ),
             "role='up' must be one of ('inner', 'input')",
         ),

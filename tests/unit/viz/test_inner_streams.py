@@ -241,7 +241,7 @@ def test_lanes_are_bounded() -> None:
     view = watch(source, ops.group_by(lambda n: n % 500), ops.merge_all(), scheduler=clock)
     run(clock, source, *range(1000), each=0.01, end=False)
     found = [lane for lane in view.recording.lanes.values() if lane.nesting is not None]
-    assert [lane.inners for lane in found] == [1] * 6 + [494]
+    assert [lane.nesting.inners for lane in found if lane.nesting] == [1] * 6 + [494]
     assert "\N{MULTIPLICATION SIGN}494 more" in view.recording.svg()
     assert "\N{MULTIPLICATION SIGN}494 more" in view.recording.text()
     source.on_completed()
@@ -256,8 +256,9 @@ def test_many_short_streams_need_one_lane() -> None:
     source.pipe(*steps).subscribe(scheduler=clock)
     run(clock, source, *range(1000), each=0.01, end=False)
     [name] = lanes(recording, "inner")
-    assert (len(recording.lanes[name]), recording.lanes[name].inners) == (10, 1000)
+    assert len(recording.lanes[name]) == 10
     assert "1000 streams" in recording.text()
+    assert "of 1000 ev" in recording.svg()
 
 
 def test_a_busy_group_keeps_its_label() -> None:

@@ -88,7 +88,8 @@ def inner_starts(lane: VisibleTrack, drawn: Drawn, page: Page, y: float) -> list
     """Draw a small ring where an inner Observable begins, and its label if it is not the lane's."""
     if lane.track.nesting is None or _is_crowded(lane, drawn, page):
         return []
-    is_labelled = not (lane.track.label or lane.is_rest or has_connectors(lane, page))
+    nesting = lane.track.nesting
+    is_labelled = not (nesting.label or nesting.rest or has_connectors(lane, page))
     begun = [each for each in lane.segments if each.began is not None]
     places = [page.scale.x(each.start) for each in begun]
     values = [page.scale.x(mark.t) for mark in lane.values]

@@ -59,7 +59,7 @@ def lay_out(
     for lane in lanes:
         nesting = lane.track.nesting
         inner = nesting is not None
-        if nesting is not None and above is not None and nesting[:2] != above[:2]:
+        if nesting is not None and above is not None and nesting.place != above.place:
             bottom += _GAP
         above = nesting
         middles.append(bottom + (_INNER_MIDDLE if inner else _PITCH / 2))
