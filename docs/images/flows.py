@@ -53,7 +53,6 @@ def chain() -> rxws.Recording:
             conn.incoming,
             ops.map(lambda tick: tick["n"]),
             ("even", ops.filter(lambda n: n % 2 == 0)),
-            scheduler=conn.scheduler,
         )
         found.append(view)
         conn.incoming.subscribe()
@@ -74,7 +73,6 @@ def groups() -> rxws.Recording:
             ops.group_by(lambda tick: "even" if tick["n"] % 2 == 0 else "odd"),
             ops.flat_map(sums),
             ops.merge(conn.incoming.pipe(ops.count())),
-            scheduler=conn.scheduler,
         )
         found.append(view)
         conn.incoming.subscribe()

@@ -28,10 +28,16 @@ from reactivex.subject import ReplaySubject
 
 from .async_iteration import AsyncIterableObservable
 from .awaitable import last_value
-from .schedulers import DefaultScheduler
+from .schedulers import ConnectionScheduler, DefaultScheduler
 from .subscriber import DerivedSubscriber
 
-__all__ = ["LoopObservable", "ScheduledObservable", "SchedulerCarrier", "closure_of"]
+__all__ = [
+    "LoopObservable",
+    "ScheduledObservable",
+    "SchedulerCarrier",
+    "closure_of",
+    "scheduler_of",
+]
 
 T = TypeVar("T")
 
@@ -136,6 +142,18 @@ class SchedulerCarrier(AsyncIterableObservable[T]):
 
     def __await__(self) -> Generator[Any, None, T]:
         return last_value(self).__await__()
+
+
+def scheduler_of(source: Observable[Any]) -> SchedulerBase:
+    """Return a scheduler with the time of an Observable, or else of the running event loop.
+
+    What a subscriber raises in a timer is no fault of a connection.
+    """
+    inner = None
+    if isinstance(source, SchedulerCarrier):
+        default = source._default_scheduler()  # pyright: ignore[reportPrivateUsage]
+        inner = default.inner if isinstance(default, ConnectionScheduler) else None
+    return DefaultScheduler.of_loop(inner)
 
 
 def _carrying(method: Callable[..., Any]) -> Callable[..., Any]:

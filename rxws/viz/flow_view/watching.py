@@ -11,7 +11,7 @@ from reactivex.abc import DisposableBase, SchedulerBase
 from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxws._core.connection import Connection
-from rxws._core.loop_scheduler import LoopScheduler
+from rxws._core.scheduled import scheduler_of
 from rxws._core.streams import Stream
 from rxws._reconnect.channels import UNSET, Channel
 from rxws._reconnect.subject import WebSocketSubject
@@ -69,7 +69,8 @@ def watch(
             have the default label: of records that is the fields that change from value to value.
         window: How many of the latest seconds the diagram shows; None for everything.
         rate: How often per second the diagram is redrawn, if something changed.
-        scheduler: The scheduler for the steps and for the times; by default the running event loop.
+        scheduler: The scheduler for the steps and for the times; by default that of the source, or
+            the running event loop.
 
     Returns:
         The view. It stops when its cell runs again.
@@ -180,7 +181,7 @@ def _watch_chain(
 ) -> View:
     if scheduler is None:
         with suppress(RuntimeError):  # no loop is running
-            scheduler = LoopScheduler.running()
+            scheduler = scheduler_of(source)
     recording = Recording(scheduler=scheduler, title=title or "", label=label)
     chain = Chain(watch_only(source), _source_lane(source), steps, recording)
     view = View(recording, window=window, rate=rate, hint=_hint(source))

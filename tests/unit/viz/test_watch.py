@@ -18,6 +18,7 @@ from reactivex.subject import Subject
 import rxws
 from rxws import Close
 from rxws.testing import Clock
+from rxws.testing.real_time import refuse_real_time
 from rxws.viz import View, stop_all, views, watch
 from support.virtual.session import VirtualSession
 from support.virtual.subject import VirtualSubject, received_by
@@ -455,3 +456,17 @@ def test_a_notebook_shows_the_meaning_of_a_close_code() -> None:
     closes = [Close(1000), Close(1001)]
     assert pretty(closes, max_width=200) == repr(closes)
     assert pretty(closes[0]) == f"{closes[0]!r}  # normal closure"
+
+
+def test_steps_use_the_time_of_the_source() -> None:
+    """Without a scheduler, the steps and the times of a view are those of the watched stream."""
+    virtual = VirtualSession()
+    view = watch(virtual.conn.incoming, ops.debounce(0.5))
+    virtual.conn.incoming.subscribe()
+    with refuse_real_time() as uses:
+        virtual.peer.message("a")
+        virtual.run(1)
+    view.stop()
+    assert uses.first is None
+    [debounced] = [each for each in view.recording.lanes["debounce"].events if each.type == "next"]
+    assert (debounced.t, debounced.data) == (0.5, "a")
