@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import heapq
 from datetime import datetime
 from typing import Any, TypeVar
@@ -21,7 +22,8 @@ _ENDLESS = 1_000_000  # `run` takes more actions at one instant for an endless l
 class Clock(PeriodicScheduler):
     """A scheduler with virtual time: it starts at 0 seconds and advances only when you call `run`.
 
-    As on an event loop, an action that is scheduled for now runs in the next turn. RxPY's
+    As on an event loop, an action that is scheduled for now runs in the next turn, and each action
+    runs in a copy of the context in which it was scheduled. RxPY's
     `VirtualTimeScheduler` differs: it advances by a second when more than 100 actions are due at
     once, and hangs when an action keeps rescheduling itself.
 
@@ -126,7 +128,7 @@ class Clock(PeriodicScheduler):
     def _run_next(self) -> None:
         due = heapq.heappop(self._queue)
         if not due.is_disposed:
-            due.disposable = self.invoke_action(due.action, due.state)
+            due.disposable = due.context.run(self.invoke_action, due.action, due.state)
 
 
 class _Due(SingleAssignmentDisposable):
@@ -140,6 +142,7 @@ class _Due(SingleAssignmentDisposable):
         self.count = count
         self.action = action
         self.state = state
+        self.context = contextvars.copy_context()  # as asyncio does: see `collect_upstreams`
 
     def __lt__(self, other: _Due) -> bool:
         return (self.at, self.count) < (other.at, other.count)

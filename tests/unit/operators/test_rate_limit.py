@@ -538,6 +538,17 @@ async def test_merged_connections_share_a_bucket_and_are_both_paused() -> None:
     assert not one.session.gate.held
 
 
+def test_a_connection_behind_merge_is_found_in_virtual_time() -> None:
+    """Behind `merge`, the connection is paused in virtual time, too."""
+    virtual = VirtualSession()
+    merged = rx.merge(virtual.conn.incoming, rx.never()).pipe(rate_limit(1, 1.0))
+    subscription = merged.subscribe(scheduler=virtual.clock)
+    virtual.clock.run(0)
+    virtual.peer.message("a", "b")
+    assert virtual.session.gate.held
+    subscription.dispose()
+
+
 def test_it_runs_in_simulate() -> None:
     """`simulate` shows the times."""
     sim = simulate(rxws.pipeline(rate_limit(1, per=0.3)), "-(a,b,c)----", step=0.1)

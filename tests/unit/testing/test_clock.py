@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any
 
@@ -49,6 +50,16 @@ def test_times_may_be_seconds_timedeltas_and_datetimes() -> None:
     clock.run(9)
     assert log.ran == [(1, "passed"), (3, "relative"), (4, "absolute")]
     assert clock.seconds() == clock.time == 10
+
+
+def test_actions_run_in_the_context_that_scheduled_them() -> None:
+    """An action sees the context variables as they were when it was scheduled, as on a loop."""
+    clock, variable, seen = Clock(), ContextVar("variable", default="unset"), []
+    variable.set("scheduled")
+    clock.schedule(lambda *_: seen.append(variable.get()))
+    variable.set("running")
+    clock.run(0)
+    assert seen == ["scheduled"]
 
 
 def test_a_thousand_actions_take_no_virtual_time() -> None:
