@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -420,3 +421,28 @@ def test_an_error_behind_connections_goes_to_the_loop() -> None:
     chain.subscribe(fail)
     with pytest.raises(ValueError, match="mine"):
         clock.run(1)
+
+
+def test_a_message_costs_no_more_calls_than_in_rxpy() -> None:
+    """Carrying the scheduler adds no call for a message to those that RxPY's operators make."""
+
+    def calls(chain: Callable[[Observable[str]], Observable[Any]]) -> int:
+        virtual = VirtualSession()
+        chain(virtual.conn.incoming).subscribe([].append)
+        virtual.peer.message("a")
+        count = 0
+
+        def trace(_: Any, event: str, __: Any) -> None:
+            nonlocal count
+            count += event in ("call", "c_call")
+
+        sys.setprofile(trace)
+        try:
+            virtual.peer.message("b")
+        finally:
+            sys.setprofile(None)
+        return count
+
+    by_hand = calls(lambda source: ops.filter(bool)(ops.map(str)(source)))
+    assert calls(lambda source: source.pipe(ops.map(str), ops.filter(bool))) == by_hand
+    assert calls(lambda source: source.pipe(ops.map(str)).pipe(ops.filter(bool))) == by_hand
