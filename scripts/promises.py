@@ -21,11 +21,11 @@ PAGE = ROOT / "docs" / "quality" / "promises.md"
 PROMISES: dict[str, dict[str, str]] = {
     "How a connection ended": {
         "cut": "If a connection is lost without a close frame, `closed` reports 1006.",
-        "verdict": "`closed` reports a close while up to `high_water` bytes wait for a subscriber.",
+        "verdict": "`closed` reports a close at once, unless more than `high_water` bytes wait.",
         "clean": "A peer that closes with 1000, 1001 or without a code completes `incoming`.",
         "codes": "Any other close code fails `incoming`, with the code and the reason.",
         "ours": "If you close, `closed` emits your code, whether the peer answers or not.",
-        "crossing": "If both sides close at the same time, the close that was sent first counts.",
+        "crossing": "If both sides close at the same time, our close counts once it is sent.",
         "once": "Each connection ends exactly once, and emits nothing afterwards.",
         "replay": "A `retry` or `repeat` after the end does not block the event loop.",
         "secrets": "The peer never sees the text of your exceptions.",
@@ -156,7 +156,8 @@ def page() -> str:
         "",
         "Each promise of rxws is proved by tests. Where it makes sense, they run against raw",
         "sockets and other WebSocket libraries, on the server and on the client, and on both read",
-        "paths. `make test` runs them all.",
+        "paths. `make test` runs them all. [Flow control](../concepts/flow.md#limits) explains the",
+        "options that set limits, such as `high_water`.",
     ]
     for subject, promises in PROMISES.items():
         lines += ["", f"## {subject}"]

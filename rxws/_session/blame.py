@@ -24,10 +24,10 @@ _HANDLERS = "rxws._session.handler"
 
 
 def blame(error: EncodeError, incoming: IncomingStream[Any]) -> None:
-    """Set `pushed_at` and `shared` of an error, if the value was pushed just now.
+    """Set `pushed_at` and `shared` of an error, if the call that pushed the value is on the stack.
 
     A value is shared if it comes from another connection, from another HTTP request, or from a
-    Subject that also has other subscribers. Then it says nothing about this connection.
+    Subject that also has other subscribers. Then the fault is not that of this connection.
 
     Args:
         error: The error that the codec has raised.

@@ -57,7 +57,7 @@ class BoundedQueue(Generic[T]):
         return message  # type: ignore[no-any-return]
 
     def trim(self, bound: int, keep: Hashable) -> list[T]:
-        """Remove and return the oldest messages above the bound, but not the one of a key."""
+        """Remove and return the oldest messages above the bound, except that with key `keep`."""
         removed: list[T] = []
         while self.cost > bound and len(self.messages) > 1:
             removed.append(self._pop_except(keep))

@@ -77,7 +77,7 @@ class ErrorStream(Stream[Exception]):
             self._on_fault(error)
 
     def _on_fault(self, error: Exception) -> None:
-        # A subscriber of `errors` that raises cannot be notified of its own exception.
+        # Also called if a subscriber of `errors` raises: that exception is not emitted again.
         if isinstance(error, DecodeError):
             self._log_decode_error(error)
         else:

@@ -72,7 +72,7 @@ def _use_result(result: object, session: Session[Any, Any]) -> None:
     if result is None:
         return
     if isinstance(result, Observable):
-        source: Observable[Any] = result  # pyright: ignore[reportUnknownVariableType] # of whatever
+        source: Observable[Any] = result  # pyright: ignore[reportUnknownVariableType] # any value type
         session.dispose_at_end(_send_all(source, session))
     elif isinstance(result, DisposableBase):
         session.dispose_at_end(result)

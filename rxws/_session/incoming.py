@@ -142,8 +142,8 @@ class IncomingStream(PausableStream[T]):
     def flush(self) -> None:
         """Deliver waiting messages in the next turn of the loop, if possible.
 
-        By then, all who subscribe in this turn get the first message. And the code that releases a
-        hold does not call subscribers.
+        So all observers that subscribe in this turn get the first message, and a call that releases
+        a hold does not run subscribers.
         """
         ahead = self._ahead
         if ahead is not None and ahead.flush_timer is None:
@@ -274,15 +274,14 @@ class IncomingStream(PausableStream[T]):
             ahead.stop_hold_timer()
             if ahead.terminal is not None:
                 if delivered and not self._observers:
-                    self.flush()  # a coroutine that is cancelled in this turn puts it back
+                    self.flush()  # a cancelled coroutine may put back its message in this turn
                 else:
                     self._end_stream(ahead, *ahead.terminal)
                 return
             if ahead.end is None:
                 self._ahead = None
                 ahead.stop_timers()
-            if UNDELIVERED in gate.holds:  # as `release` calls `flush`
-                gate.release(UNDELIVERED)
+            gate.release(UNDELIVERED)
         if ahead.end is not None:
             if delivered:
                 self.flush()  # a coroutine that got a message may answer in this turn

@@ -17,8 +17,9 @@ __all__ = ["Heartbeat", "HeartbeatOwner", "KeepAlive", "SendDeadline"]
 # Seconds. aiohttp's heartbeat pings after an interval of silence and gives up half an interval
 # later. An interval of 1 s is the shortest in common use, and this period satisfies it.
 _KEEP_ALIVE_PERIOD = 0.25
-# While a ping waits behind earlier data, this number of checks, one each half interval, may find
-# that the peer has taken none of it: the peer is dead after 1.5 intervals at most.
+# While a ping waits behind earlier data, a check each half interval looks for progress. After this
+# number of checks in a row without any, the peer is dead. It took the last byte at most half an
+# interval before an earlier check, so at most 1.5 intervals before the last one.
 _MAX_CHECKS = 2
 # A timer that fires this many seconds late shows that the loop is busy.
 _LATE = 0.02
@@ -49,7 +50,7 @@ class Heartbeat:
         self._interval = interval
         self._owner = owner
         self._count = 0
-        self._delivered: int | None = None  # half an interval before each ping but the first
+        self._delivered: int | None = None  # half an interval before the ping; None for the first
         self._sent_at: datetime | None = None
         # Most connections end before their first ping, so this timer must be cheap.
         self._timer: DisposableBase = call_later_shared(scheduler, interval, self._beat)
@@ -138,7 +139,7 @@ class KeepAlive:
         self._due = scheduler.now
 
     def start(self) -> None:
-        """Watch for a while whether the peer needs a pong; most pauses are over before."""
+        """Start the timer, unless it runs; most pauses end before it fires and cost no pong."""
         if not self.running:
             self.running = True
             self._due = self._scheduler.now + timedelta(seconds=_KEEP_ALIVE_PERIOD)

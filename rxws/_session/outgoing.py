@@ -255,7 +255,7 @@ class Outgoing(Stream[T], Subject[T]):
         self.push(value)
 
     def push(self, value: T) -> None:
-        """Do as `on_next`, but report a `Close` that must not be sent instead of raising."""
+        """Do as `on_next`, but report an illegal `Close` to `errors` instead of raising."""
         if self._locate() == self._location and not isinstance(value, Close):
             # Send first, then emit: a subscriber may send, and its message comes second.
             if self._sink.send(value) and self._all_observers:

@@ -152,7 +152,7 @@ class SendBuffer:
             self._transport.wake()
 
     def set_external_backlog(self, waiting: int) -> None:
-        """Count bytes that wait elsewhere for `try_send`: they pause reading like queued bytes."""
+        """Count bytes that wait elsewhere for `try_send`: like queued bytes, they hold delivery."""
         self.external_backlog = 0 if self.send_lost else waiting
         self._check_high_water()
 

@@ -475,8 +475,8 @@ class Session(Generic[In, Out]):
     ) -> None:
         """Complete or fail all streams; an end that the handler requested always completes.
 
-        If messages wait for a subscriber, only `closed` reports the end now. `incoming` ends after
-        these messages, and everything of the handler after `incoming`.
+        If messages wait for a subscriber, `incoming` ends after these messages, then `errors` and
+        everything of the handler. All other streams end now.
         """
         self.state = State.CLOSED  # first, so that messages that operators flush now are not sent
         self._deadline.clear()

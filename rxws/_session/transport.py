@@ -72,7 +72,7 @@ class Transport(Protocol):
         ...
 
     def pause_reading(self) -> None:
-        """Deliver no more frames, except the one that is being delivered, and no end."""
+        """Stop delivering frames and the end of TCP; the frame being delivered is completed."""
         ...
 
     def resume_reading(self) -> None:

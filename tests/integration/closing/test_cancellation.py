@@ -78,7 +78,7 @@ class Interrupt(BaseException):
 async def test_a_handler_that_raises_a_base_exception(
     raw_client: Dial, kind: type[BaseException]
 ) -> None:
-    """A function as handler that raises a `BaseException` closes with 1011, and it goes on."""
+    """If a handler raises a `BaseException`, the peer gets 1011, and the exception propagates."""
     seen: asyncio.Queue[ConnectionSubscriber] = asyncio.Queue()
     raised: asyncio.Queue[BaseException] = asyncio.Queue()
 

@@ -47,7 +47,7 @@ async def test_pipelined_messages_are_held_and_all_answered_before_the_end(
 
 @pytest.mark.promise("memory-in")
 async def test_a_held_connection_slows_down_its_peer(link: Links) -> None:
-    """TCP holds a peer back that exceeds its rate, above `high_water` and the kernel's buffers."""
+    """If a peer exceeds `rate_limit`, TCP slows it down once `high_water` bytes wait."""
     high_water, chunk = 64 << 10, bytes(16 << 10)
     one = await link(lambda conn: conn.incoming.pipe(rate_limit(1, 60.0)), high_water=high_water)
     flow: Any = one.conn.flow

@@ -92,7 +92,7 @@ async def test_a_started_server_may_be_used_in_async_with() -> None:
 @pytest.mark.promise("shutdown")
 @pytest.mark.parametrize("leave", ["aclose", "async with"])
 async def test_open_connections_get_1001(leave: str) -> None:
-    """At the end each client gets 1001, and the end waits for its answer."""
+    """When a server stops, it closes each connection with 1001 and waits for the answer."""
     closes: list[Close] = []
 
     def handler(conn: AnyConnection) -> None:

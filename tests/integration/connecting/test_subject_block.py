@@ -78,7 +78,7 @@ async def test_a_block_closes_with_1000_and_waits() -> None:
 
 @pytest.mark.promise("leaving")
 async def test_a_loop_that_was_left_before_the_end_of_the_block() -> None:
-    """If the last subscriber has left, the connection is closing; the block waits for that, too."""
+    """The end of `async with` also waits for a connection that its last subscriber has left."""
     echo = EchoServer()
     closes: list[rxws.Close] = []
     async with asyncio.timeout(PATIENCE), echo.running() as url:

@@ -1,4 +1,4 @@
-"""A `BaseException` of a callback: as an `Exception` in the same place, then it goes on."""
+"""A `BaseException` of a callback acts as an `Exception` there; then the event loop raises it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def interrupted_waits() -> Iterator[float]:
 
 
 def run_interrupted(client: VirtualSubject) -> None:
-    """Check that the exception goes on in the next turn."""
+    """Check that the event loop raises the exception in the next turn."""
     with pytest.raises(Interrupt):
         client.run()
 
@@ -63,7 +63,7 @@ POLICIES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("lost", [False, True], ids=["refused", "lost"])
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_policy(policy: str, lost: bool) -> None:
-    """If a policy raises a `BaseException`, the subject fails, and the exception goes on."""
+    """A `BaseException` of `backoff=` or `retryable=` fails the subject; the loop raises it."""
     client = VirtualSubject(
         open_at_once() if lost else fail_with(ConnectError("nobody")), **POLICIES[policy]
     )
@@ -87,7 +87,7 @@ def test_a_policy(policy: str, lost: bool) -> None:
 
 @pytest.mark.promise("faults")
 def test_opening() -> None:
-    """If `opening=` raises a `BaseException`, 1011 is sent and the subject fails; it goes on."""
+    """A `BaseException` of `opening=` sends 1011 and fails the subject; the loop raises it."""
     client = VirtualSubject(opening=interrupt)
     subscriber = client.subscribe()
     run_interrupted(client)
@@ -169,7 +169,7 @@ def test_the_status_observer_of_reconnect(status: str) -> None:
 @pytest.mark.promise("faults")
 @pytest.mark.parametrize("disposes", [False, True])
 def test_a_subscriber_of_the_connections(disposes: bool) -> None:
-    """If a subscriber of the connections raises a `BaseException`, 1011 is sent; it goes on."""
+    """A `BaseException` of a subscriber of `connections` sends 1011; the loop raises it."""
     servers = VirtualServers(open_for(), open_for())
     connections = servers.source.pipe(reconnect(backoff.constant(1.0), scheduler=servers.clock))
     subscription = SerialDisposable()
@@ -195,7 +195,7 @@ def test_a_subscriber_of_the_connections(disposes: bool) -> None:
 
 @pytest.mark.parametrize("end", ["complete", "fail"])
 def test_a_subscriber_at_the_end(end: str) -> None:
-    """If a subscriber raises a `BaseException` at the end, the others get the end; it goes on."""
+    """If a subscriber raises a `BaseException` at the end, the others still get the end."""
     client = VirtualSubject()
     client.feed.subscribe(on_error=interrupt, on_completed=interrupt)
     channel = client.feed.channel(None, None, bool)
@@ -348,7 +348,7 @@ def test_a_subscriber_of_outgoing() -> None:
 
 @pytest.mark.parametrize("kind", [Interrupt, ValueError])
 def test_what_disposing_a_dial_raises(kind: type[BaseException]) -> None:
-    """If disposing the dial raises, the client still ends, and the exception goes on."""
+    """If disposing the dial raises, the client still ends, and the loop raises the exception."""
 
     def raise_it() -> NoReturn:
         raise kind
