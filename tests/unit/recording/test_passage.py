@@ -16,8 +16,11 @@ from reactivex import operators as ops
 from reactivex.subject import Subject
 
 from rxws import Recording
+from rxws._recording.diagram import Step
+from rxws._recording.passage import Passage
 from rxws.testing import Clock
 from rxws.viz import stop_all, watch
+from rxws.viz.flow_view.operator_names import step_of
 from support.virtual.session import VirtualSession
 
 KEYS = [(0.1, "r"), (0.2, "re"), (0.3, "rea"), (0.9, "reac"), (1.0, "react"), (1.7, "reacti")]
@@ -368,3 +371,84 @@ def test_memory_is_bounded_and_missing_events_make_no_claims(
     assert len(passage.dropped) <= 2 * keep + 256
     assert len(passage.waits) <= 2000
     assert len(recording.picture().tracks[0].drops) <= keep
+
+
+@pytest.mark.parametrize(
+    "operator", [ops.debounce(0.3), ops.filter(odd), ops.throttle_first(0.3), smooth]
+)
+@pytest.mark.parametrize("draw_first", [True, False])
+def test_events_that_were_dropped_before_the_first_drawing(
+    operator: Operator, draw_first: bool
+) -> None:
+    """Of a recording that has lost its oldest events, the rest is known."""
+    clock, source = Clock(), Subject[str]()
+    recording, came_out = Recording(keep=6, scheduler=clock), list[str]()
+    source.pipe(
+        recording.tap("before"), operator, ops.do_action(came_out.append), recording.tap("after")
+    ).subscribe(scheduler=clock)
+    recording.lanes["after"].passage = Passage(step_of(operator, "before"))
+    words = ["x" * length for length in range(1, 40)]
+    for number, word in enumerate(words):
+        source.on_next(word)
+        clock.run(0.1 if number % 4 else 0.5)
+        if draw_first and number == 3:
+            recording.svg()
+    clock.run(1.0)
+    kept = words[-6:]
+    assert drops(recording) == [word for word in kept if word not in came_out]
+    source.on_next("y")
+    source.on_completed()
+    assert drops(recording) == [word for word in kept[2:] if word not in came_out]
+
+
+def late_and_odd(source: Observable[str]) -> Observable[str]:
+    """Emit some of the words later."""
+    return source.pipe(ops.delay(0.35), ops.filter(odd))
+
+
+def test_values_whose_input_is_missing_do_not_end_the_claims() -> None:
+    """An output whose input is no longer kept proves nothing about the operator."""
+    clock, source = Clock(), Subject[str]()
+    recording = Recording(keep=3, scheduler=clock)
+    source.pipe(recording.tap("before"), late_and_odd, recording.tap("after")).subscribe(
+        scheduler=clock
+    )
+    for length in range(1, 12):
+        source.on_next("x" * length)
+        clock.run(0.1)
+    recording.svg()
+    clock.run(1.0)
+    assert [len(word) for word in drops(recording)] == [10]
+
+
+def test_values_whose_output_is_missing_are_not_dropped() -> None:
+    """Nothing is claimed about inputs from before the first output that is kept."""
+    recording = Recording(keep=4)
+    above, below = recording.lane("before"), recording.lane("after")
+    below.passage = Passage(Step("before", "map"))
+    for word in "abcdefgh":
+        above.record("next", word)
+        for _ in range(2):  # two subscribers
+            below.record("next", word)
+    assert drops(recording) == []
+
+
+def test_many_values_may_be_inside_a_step() -> None:
+    """However many values wait in a step, a bounded number is compared, and none is wrong."""
+    recording = tapped(ops.delay(100.0), [(0.001 * n, str(n)) for n in range(1000)])
+    assert drops(recording) == []
+    recording = tapped(ops.delay(0.9), [(0.001 * n, str(n)) for n in range(1000)])
+    assert drops(recording) == []
+
+
+def test_dropped_values_that_are_no_longer_kept_are_forgotten() -> None:
+    """The memory for dropped values is bounded."""
+    clock, source = Clock(), Subject[int]()
+    view = watch(source, ops.filter(lambda _: False), scheduler=clock)
+    for n in range(5000):
+        source.on_next(n)
+        if n % 50 == 0:
+            view.recording.picture()
+    passage = view.recording.lanes["filter"].passage
+    assert passage is not None
+    assert 2000 <= len(passage.dropped) <= 2 * 2000 + 256

@@ -32,6 +32,8 @@ def draw_waits(lane: VisibleTrack, drawn: Drawn, scale: TimeScale, y: float) -> 
         return
     end = math.inf if lane.last is None else lane.last.t
     for wait in lane.track.waits:
+        if wait.stop < scale.start:
+            continue
         left = max(scale.x(wait.start), scale.left)
         right = min(scale.x(min(wait.stop, end)), scale.right)
         if right - left < 1.5:
