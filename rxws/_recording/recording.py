@@ -37,7 +37,8 @@ _POSITIONS = {"incoming": 0, "outgoing": 2, "errors": 3}  # in a diagram; taps a
 
 def _position(lane: Lane) -> int:
     """Return the position of a lane in diagrams; a reconnecting client's states are at the top."""
-    if any(isinstance(entry.data, RecordedStatus) for entry in lane.entries[-1:]):
+    latest = next((each.data for each in reversed(lane.entries) if each.type == "next"), None)
+    if isinstance(latest, RecordedStatus):
         return -1
     return _POSITIONS.get(lane.name, 1)
 

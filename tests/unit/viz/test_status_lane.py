@@ -114,6 +114,7 @@ def test_a_file_keeps_the_states(tmp_path: Path) -> None:
     loaded = Recording.load(tmp_path / "feed.jsonl")
     assert states(loaded) == states(view)
     assert loaded.svg() == view.recording.svg()
+    assert [track.name for track in loaded.picture().tracks] == ["status", "incoming"]
     assert "headers" not in (tmp_path / "feed.jsonl").read_text()
 
 

@@ -38,7 +38,9 @@ def draw_waits(lane: VisibleTrack, drawn: Drawn, scale: TimeScale, y: float) -> 
         right = min(scale.x(min(wait.stop, end)), scale.right)
         if right - left < 1.5:
             continue
-        label = "" if wait.kind == "restarted" else brief(wait.stop - wait.start)
+        # Timers are late by about a millisecond; the tooltip has the exact times.
+        seconds = float(f"{wait.stop - wait.start:.2g}")
+        label = "" if wait.kind == "restarted" else brief(seconds)
         text = f"{duration(wait.start)} to {duration(wait.stop)}\n{explain(lane.track, wait.kind)}"
         yield f"<g><title>{escape(text)}</title>{_bar(wait.kind, left, right, y)}"
         if label and cells(label) * _SMALL + 2 <= right - left:
