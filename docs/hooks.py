@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import nbformat
+import page_html
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.plugins import event_priority
@@ -18,15 +18,6 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).parents[1]
 EXECUTED = TemporaryDirectory(prefix="rxws-notebooks-")  # removed at exit
 CONCURRENT_NOTEBOOKS = 3
-
-# What a browser loads by itself: scripts, images, frames, style sheets, fonts, CSS imports.
-EXTERNAL = re.compile(
-    r"""<(?:script|img|iframe|source|object|embed)\b[^>]*\s(?:src|data)=["']?(?:https?:)?//[^>]*>"""
-    r"""|<link\b(?=[^>]*rel=["']?(?:stylesheet|preload|preconnect))[^>]*href=["']?(?:https?:)?//[^>]*>"""
-    r"""|@import\s+(?:url\()?["']?(?:https?:)?//[^;]*|url\(["']?(?:https?:)?//[^)]*\)"""
-)
-# mkdocs-jupyter loads MathJax from another host. Our notebooks have no formulas.
-MATHJAX = re.compile(r"(?is)<script\b(?:(?!</script>).)*?mathjax.*?</script>\s*")
 
 
 def notebooks() -> list[Path]:
@@ -82,8 +73,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Remove the fixed theme of notebooks, so that their pictures follow the site's palette."""
-    return re.sub(r' data-jp-theme-(?:light|name)="[^"]*"', "", html)
+    """Adapt the notebooks to the site's palette, and keep pictures out of the search index."""
+    return page_html.exclude_pictures_from_search(page_html.follow_the_palette(html))
 
 
 @event_priority(-50)  # after the plugins
@@ -93,7 +84,7 @@ def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
     Raises:
         PluginError: The page loads something else from another host.
     """
-    output = MATHJAX.sub("", output)
-    if external := EXTERNAL.search(output):
-        raise PluginError(f"{page.file.src_uri} loads from another host: {external[0]}")
+    output = page_html.without_mathjax(output)
+    if external := page_html.loaded_from_another_host(output):
+        raise PluginError(f"{page.file.src_uri} loads from another host: {external}")
     return output
