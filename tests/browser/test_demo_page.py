@@ -77,7 +77,7 @@ async def test_a_user_sends_receives_and_closes(page: Page, demo: Demo) -> None:
     await replace_text(page, "#close-reason", "enough")
     await click(page, "#close")
     closed = await log_row(page, "close")
-    assert (closed["code"], closed["clean"]) == ("4001", "true")
+    assert (closed["code"], closed["clean"], closed["by"]) == ("4001", "true", "by you")
     assert await page.evaluate("document.querySelector('#state').textContent") == "closed"
 
 
@@ -101,10 +101,32 @@ async def test_the_log_shows_the_servers_close(page: Page, demo: Demo) -> None:
     closed = await log_row(page, "close")
     assert (closed["code"], closed["clean"]) == ("4003", "true")
     assert closed["reason"] == "you may look, not open"
+    assert closed["by"] == "by the server"
     await click(page, "#addresses button:nth-of-type(2)")  # the address without the token
     await click(page, "#connect")
     closed = await log_row(page, "close", 1)
-    assert (closed["code"], closed["clean"]) == ("1006", "false")
+    assert (closed["code"], closed["clean"], closed["by"]) == ("1006", "false", "refused")
+
+
+async def test_the_time_line_shows_one_close(page: Page, demo: Demo) -> None:
+    """The time line has one bar for a close, through both lanes, with the code and who closed."""
+    await connect(page, demo, "private")
+    await replace_text(page, "#text", "open the box")
+    await click(page, "#send-text")
+    await log_row(page, "close")
+    texts, bars = await page.evaluate(
+        """(() => {
+            const texts = [], bars = [];
+            pen.fillText = (text) => texts.push(String(text));
+            pen.moveTo = (x, y) => bars.push([x, y]);
+            pen.lineTo = (x, y) => bars.at(-1).push(x, y);
+            draw();
+            return [texts, bars.filter(([x, top, x1, bottom]) => top < 36 && bottom > 84)];
+        })()"""
+    )
+    assert [text for text in texts if text in ("4003", "by server")] == ["4003", "by server"]
+    [(x, _, x1, _)] = [bar for bar in bars if bar[1] > 10]  # the others are the axis
+    assert x == x1
 
 
 async def test_the_log_shows_the_end_of_the_server(page: Page, demo: Demo) -> None:
@@ -119,7 +141,7 @@ async def test_the_log_shows_the_end_of_the_server(page: Page, demo: Demo) -> No
         await log_row(page, "received")
         await another.end(signal.SIGKILL)
         closed = await log_row(page, "close")
-        assert (closed["code"], closed["clean"]) == ("1006", "false")
+        assert (closed["code"], closed["clean"], closed["by"]) == ("1006", "false", "lost")
 
 
 async def test_suggested_messages_are_answered(page: Page, demo: Demo) -> None:
