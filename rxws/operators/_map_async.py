@@ -13,7 +13,7 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from rxws._core.connection import Flow
 from rxws._core.errors import RxwsError
 from rxws._core.loop_scheduler import LoopScheduler
-from rxws._core.schedulers import ConnectionScheduler
+from rxws._core.schedulers import raise_soon
 from rxws._core.upstream import no_upstreams
 
 from ._backlog import BacklogSubscription, State
@@ -155,7 +155,7 @@ class _Subscription(BacklogSubscription[T, R]):
         if error is not None or self.over:
             del self._calls[task]
             if error is not None:
-                self.fail(error)
+                self._notify(self.fail, error)
             return
         self._calls[task] = True
         self._emit_after(task)
@@ -163,7 +163,7 @@ class _Subscription(BacklogSubscription[T, R]):
             self._call(self.waiting.popleft())
         if not self._is_full:
             self.upstreams.resume()
-        self._complete_if_done()
+        self._notify(self._complete_if_done)
 
     def _emit_after(self, task: asyncio.Task[R]) -> None:
         """Emit a finished call's result; if ordered, all results up to the first running call."""
@@ -177,17 +177,15 @@ class _Subscription(BacklogSubscription[T, R]):
             self._emit(first)
 
     def _emit(self, task: asyncio.Task[R]) -> None:
-        """Emit a result. An exception of the subscriber is a fault of the connection, if any."""
         del self._calls[task]
+        self._notify(self.observer.on_next, task.result())
+
+    def _notify(self, notify: Callable[..., None], *args: Any) -> None:
+        """Notify the subscriber; the scheduler reports what it raises, and the calls go on."""
         try:
-            self.observer.on_next(task.result())
-        except Exception as exc:
-            if isinstance(self.scheduler, ConnectionScheduler):
-                self.scheduler.fault(exc)
-            else:
-                asyncio.get_running_loop().call_exception_handler(
-                    {"message": "a subscriber of map_async raised", "exception": exc}
-                )
+            notify(*args)
+        except BaseException as exc:
+            raise_soon(self.scheduler, exc)
 
     @property
     def _is_full(self) -> bool:

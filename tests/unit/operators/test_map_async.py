@@ -15,6 +15,7 @@ from reactivex.subject import Subject
 
 from rxws import Close, codecs
 from rxws.operators import map_async
+from rxws.testing import pair
 from rxws.testing.clock import Clock
 from support.callbacks import raising
 from support.subscriber import Subscriber
@@ -403,6 +404,45 @@ async def test_an_unobserved_exception_of_a_subscriber_closes_with_1011(
     await settle(virtual)
     assert virtual.close_frame.code == 1011
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_a_cancelled_error_of_a_subscriber_closes_with_1011(ordered: bool) -> None:
+    """A subscriber that raises a CancelledError ends the connection; the loop reports it."""
+    reported: list[Any] = []
+    loop = asyncio.get_running_loop()
+    before = loop.get_exception_handler()
+    loop.set_exception_handler(lambda _, context: reported.append(context["exception"]))
+    try:
+        calls = ManualCalls()
+
+        def handler(conn: Any) -> None:
+            mapped = conn.incoming.pipe(map_async(calls, ordered=ordered))
+            mapped.subscribe(raising(asyncio.CancelledError))
+
+        async with pair(handler) as (_, conn):
+            conn.outgoing.on_next("a")
+            conn.outgoing.on_next("b")
+            await settle()
+            calls.finish("a")
+            assert (await conn.closed).code == 1011
+            await settle()
+        assert calls.running == 0
+        assert [type(error) for error in reported] == [asyncio.CancelledError]
+    finally:
+        loop.set_exception_handler(before)
+
+
+async def test_an_exception_of_fn_that_nobody_handles_closes_with_1011(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An exception of `fn` is a fault of the connection if the subscriber has no `on_error`."""
+    virtual = VirtualSession()
+    virtual.conn.incoming.pipe(map_async(fail_awaited)).subscribe()
+    virtual.peer.message("a")
+    await settle(virtual)
+    assert virtual.close_frame.code == 1011
+    assert [str(record.exc_info[1]) for record in caplog.records if record.exc_info] == ["mine"]
 
 
 async def test_without_a_connection_the_loop_reports_a_subscribers_exception() -> None:
