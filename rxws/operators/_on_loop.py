@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from threading import get_ident
 from typing import TypeVar
@@ -57,11 +58,14 @@ def on_loop() -> Callable[[Observable[T]], Observable[T]]:
             )
             thread = get_ident()
 
+            waiting: deque[Callable[[], None]] = deque()  # calls of other threads
+
             def run(call: Callable[[], None]) -> None:
-                if runs_here(loop, thread):
+                if runs_here(loop, thread) and not waiting:
                     call()
                 else:
-                    call_later(loop, 0, call)
+                    waiting.append(call)
+                    call_later(loop, 0, lambda: waiting.popleft()())
 
             return source.subscribe(
                 lambda value: run(lambda: observer.on_next(value)),

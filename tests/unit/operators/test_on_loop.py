@@ -72,6 +72,23 @@ async def test_notifications_on_the_loop_pass_at_once() -> None:
     assert seen.notifications == ["a", "|"]
 
 
+async def test_a_value_of_another_thread_comes_before_what_the_loop_emits_later() -> None:
+    """What the loop emits later, such as the end, does not overtake a value of another thread."""
+    other: Subject[str] = Subject()
+    here: Subject[str] = Subject()
+    seen = Subscriber(rx.merge(other, here).pipe(on_loop()))
+
+    def emit() -> None:
+        other.on_next("a")
+        other.on_completed()
+
+    in_thread(emit)
+    here.on_next("b")
+    here.on_completed()
+    await seen.end()
+    assert seen.notifications == ["a", "b", "|"]
+
+
 async def test_time_operators_above_on_loop_start_no_threads() -> None:
     """Time operators above `on_loop` use the loop's timers instead of threads."""
     before = set(threading.enumerate())
