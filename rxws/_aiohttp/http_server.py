@@ -158,6 +158,7 @@ class Server:
         self._path = "" if isinstance(handler, Mapping) else path
         self._ssl_context = ssl_context
         self._runner = web.AppRunner(self.app, shutdown_timeout=drain)
+        self._starting: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._closed = asyncio.Event()
         self._state = _State.NEW
@@ -201,17 +202,17 @@ class Server:
 
         If you cancel this, the connections are aborted.
         """
-        if self._state is _State.STARTED:
-            self._state = _State.CLOSED
-            self._closing = asyncio.get_running_loop().create_task(self._runner.cleanup())
-            self._closing.add_done_callback(lambda _: self._closed.set())
         self._state = _State.CLOSED
+        if self._starting is not None and self._closing is None:
+            stopping = self._stop(self._starting)
+            self._closing = asyncio.get_running_loop().create_task(stopping)
+            self._closing.add_done_callback(lambda _: self._closed.set())
         if self._closing is not None:
             try:
                 await asyncio.shield(self._closing)
             except asyncio.CancelledError:
                 self.app[CONNECTIONS].abort()
-                await self._closing
+                await asyncio.wait([self._closing])  # which a second cancellation does not stop
                 raise
 
     def __await__(self) -> Generator[Any, Any, Self]:
@@ -231,14 +232,21 @@ class Server:
     async def _start(self) -> Self:
         if self._state is _State.CLOSED:
             raise RuntimeError(f"the server is closed: call {self._function} again")
-        if self._state is _State.NEW:
-            self._state = _State.STARTED
-            try:
-                await self._listen()
-            except BaseException:
-                await self.aclose()
-                raise
+        if self._starting is None:
+            self._starting = asyncio.get_running_loop().create_task(self._listen())
+        try:
+            # Cancelling `create_server` may leave its sockets open.
+            await asyncio.shield(self._starting)
+        except BaseException:
+            await self.aclose()
+            raise
+        if not self.is_serving():
+            raise RuntimeError("the server was closed while it was being started")
         return self
+
+    async def _stop(self, starting: asyncio.Task[None]) -> None:
+        await asyncio.wait([starting])
+        await self._runner.cleanup()
 
     async def _listen(self) -> None:
         await self._runner.setup()
@@ -251,6 +259,8 @@ class Server:
             raise
         address, self._port = self._runner.addresses[0][:2]
         self._host = _LOOPBACK.get(address, self._host)
+        if self._state is _State.NEW:  # not closed meanwhile
+            self._state = _State.STARTED
 
     @property
     def _use(self) -> str:
@@ -274,12 +284,12 @@ class Server:
 
 
 def _routes(function: str, handler: Any, path: str) -> _Routes:
-    if isinstance(handler, web.Application):
+    is_dict = isinstance(handler, Mapping)
+    routes: dict[str, Any] = dict(cast(_Routes, handler)) if is_dict else {path: handler}
+    if any(isinstance(one, web.Application) for one in (handler, *routes.values())):
         raise TypeError(f"{function} takes a handler: serve an application with web.run_app")
-    if not isinstance(handler, Mapping):
-        return {path: handler}
-    if path != "/":
+    if is_dict and path != "/":
         raise TypeError(f"path={path!r} is for a single handler: the keys of a dict are the paths")
-    if not handler:
+    if not routes:
         raise ValueError("there is no handler in the dict")
-    return cast(_Routes, handler)
+    return routes

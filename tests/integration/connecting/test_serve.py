@@ -317,15 +317,70 @@ async def test_an_unknown_host_is_named() -> None:
         await rxws.serve(echo, "nowhere.invalid")
 
 
-async def test_cancelling_the_start_leaves_nothing_open() -> None:
-    """If the start is cancelled, the server is closed."""
-    server = rxws.serve(echo, "localhost")
+def is_open(port: int) -> bool:
+    """Return whether a server listens on a port of 127.0.0.1."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize("turns", range(1, 6))
+@pytest.mark.parametrize("how", ["cancelled", "closed"])
+async def test_a_start_that_is_interrupted_leaves_nothing_open(how: str, turns: int) -> None:
+    """If the start is cancelled, or `aclose` is called meanwhile, the server is closed."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = rxws.serve(echo, port=port)
     starting = asyncio.ensure_future(server)
-    await asyncio.sleep(0)
-    starting.cancel()
-    await asyncio.wait([starting])
-    assert starting.cancelled()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    if how == "cancelled":
+        starting.cancel()
+    else:
+        await server.aclose()
+    done = (await asyncio.gather(starting, return_exceptions=True))[0]
+    if how == "closed":
+        await server.aclose()
+        assert done is server or "closed" in str(done)
+    elif not isinstance(done, asyncio.CancelledError):  # it had started by then
+        await server.aclose()
     assert not server.is_serving()
+    assert not is_open(port)
+
+
+async def test_two_tasks_may_start_a_server() -> None:
+    """A second `await` returns when the server has started, too."""
+    server = rxws.serve(echo)
+    with pytest.raises(RuntimeError, match="not been started"):
+        _ = server.url
+
+    async def start() -> str:
+        return (await server).url
+
+    first, second = await asyncio.gather(start(), start())
+    assert first == second == server.url
+    assert await ask(second, "hey") == "hey"
+    await server.aclose()
+
+
+async def test_a_handler_may_close_its_server() -> None:
+    """A handler may call `aclose`; the server is then closed, and its cleanup has run."""
+    cleaned: list[bool] = []
+
+    async def quit_(conn: AnyConnection) -> None:
+        async for _ in conn.incoming:
+            await server.aclose()
+
+    async def on_cleanup(_: web.Application) -> None:
+        cleaned.append(True)
+
+    server = rxws.serve(quit_)
+    server.app.on_cleanup.append(on_cleanup)
+    async with asyncio.timeout(PATIENCE), await server, rxws.connect(server.url) as conn:
+        conn.outgoing.on_next("quit")
+        assert (await conn.closed).code == 1001
+    assert cleaned == [True]
+    assert not is_open(server.port)
 
 
 @pytest.mark.parametrize(
@@ -333,6 +388,7 @@ async def test_cancelling_the_start_leaves_nothing_open() -> None:
     [
         (lambda serve: serve(None), TypeError, "None is not callable"),
         (lambda serve: serve({"/": 3}), TypeError, "3 is not callable"),
+        (lambda serve: serve({"/": web.Application()}), TypeError, "with web.run_app"),
         (lambda serve: serve(echo, pth="/"), TypeError, r"pth= is not an option .* use path="),
         (lambda serve: serve(echo, ssl=None), TypeError, "use ssl_context="),
         (lambda serve: serve(echo, codec=str), TypeError, "is not an rxws.Codec"),
