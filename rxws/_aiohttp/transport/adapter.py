@@ -123,7 +123,7 @@ class AiohttpTransport(Transport, SocketListener):
         # Copied again: subscribers must see the context variables that the handler has set.
         self._context = contextvars.copy_context()
         try:
-            self._writer.start(receiver)
+            self._deliver(lambda: self._writer.start(receiver))
             await self._reader.run(receiver, self._context)
             if not self._protocol.finishing and not receiver.end_deferred:
                 self._protocol.close_or_abort()

@@ -14,6 +14,7 @@ from rxws._core.frames import Opcode
 from rxws._session.transport import Receiver
 
 from .private_api import WriteCollector, WriteFrame, redirect_frames
+from .reader import pass_on
 from .socket_protocol import SocketProtocol
 
 __all__ = ["FrameSender", "FrameWriter"]
@@ -175,22 +176,29 @@ class FrameWriter:
                 self.flush()
             return True
         self._state = _COMPRESSING
-        self.flush()  # earlier frames need not wait for the compression
-        self._report_writable()
         rest = self._finish_compressing(finish_coroutine(coroutine, awaited))
         self.compression = self._loop.create_task(rest)
+        self.flush()  # earlier frames need not wait for the compression
+        self._report_writable()
         return False
 
     async def _finish_compressing(self, rest: Awaitable[None]) -> None:
         try:
-            await rest
-        except ConnectionError:
-            pass  # TCP is lost, which the reader reports
-        finally:
-            self._state = _IDLE
-        self.flush()
-        self._report_writable()
-        self.wake()
+            try:
+                await rest
+            except ConnectionError:
+                pass  # TCP is lost, which the reader reports
+            finally:
+                self._state = _IDLE
+            self.flush()
+            self._report_writable()
+            self.wake()
+        except BaseException as exc:  # such as a RuntimeError of an executor that is shut down
+            if self._receiver is not None:  # the message is lost, so the connection must end
+                self._receiver.on_cancelled()
+            if isinstance(exc, asyncio.CancelledError):
+                raise
+            pass_on(exc)
 
     def flush(self) -> None:
         """Write the collected frames."""

@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 from aiohttp import ClientConnectionResetError
 from aiohttp.http import WebSocketWriter
+from reactivex import operators as ops
 
 import rxws
 from rxws._aiohttp.transport.frame_writer import finish_coroutine
 from rxws._core.frames import Frame as Outgoing
 from rxws._core.frames import Opcode
+from support.callbacks import raising
 from support.fixtures import Serve
 from support.peers.endpoints import AnyConnection, Link, Links, open_links
 from support.peers.fake_tcp import (
@@ -169,6 +171,61 @@ async def test_a_close_waits_for_the_message_in_compression(link: Links) -> None
     await one.ended(1000, by="local", error=None)
     assert received(one) == [LARGE, ("CLOSE", b"\x03\xe8")]
     assert await one.peer.until_ended() == "eof"
+
+
+@pytest.mark.parametrize("turns", [0, 1])
+async def test_a_subscriber_of_writable_that_is_interrupted_closes(link: Links, turns: int) -> None:
+    """If one raises a CancelledError at a compression, the message and a 1011 are sent.
+
+    A client's first messages are sent in the next turn of the loop.
+    """
+    one = await link(deflate=True)
+    await loop_turns(turns)
+    one.conn.flow.writable.pipe(ops.skip(1)).subscribe(raising(asyncio.CancelledError))
+    with reported_errors() as errors:
+        try:
+            one.conn.outgoing.on_next(LARGE)
+        except asyncio.CancelledError as exc:
+            errors.append(exc)
+        await one.peer.answer_close()
+    await one.ended(1011, by="local", error=rxws.ConnectionClosed)
+    assert [type(error) for error in errors] == [asyncio.CancelledError]
+    assert received(one) == [LARGE, ("CLOSE", b"\x03\xf3Unexpected Error")]
+
+
+@pytest.mark.parametrize("how", ["shut down", "cancelled"])
+async def test_a_message_that_no_thread_compresses_closes(link: Links, how: str) -> None:
+    """If the executor is shut down, the message is lost, and the connection closes with 1001."""
+    one = await link(deflate=True)
+    busy = threading.Event()
+    pool = ThreadPoolExecutor(1)
+    pool.submit(busy.wait)
+    asyncio.get_running_loop().set_default_executor(pool)
+    with reported_errors() as errors:
+        if how == "cancelled":
+            one.conn.outgoing.on_next(LARGE)
+            await loop_turns()
+        pool.shutdown(wait=False, cancel_futures=True)
+        busy.set()
+        if how == "shut down":
+            one.conn.outgoing.on_next(LARGE)
+        await one.peer.answer_close()
+        await one.ended(1001, by="local", error=None)
+    assert [type(error) for error in errors] == ([RuntimeError] if how == "shut down" else [])
+    assert received(one) == [("CLOSE", b"\x03\xe9Going Away")]
+
+
+@contextlib.contextmanager
+def reported_errors() -> Iterator[list[Any]]:
+    """Collect what is reported to the loop's exception handler."""
+    errors: list[Any] = []
+    loop = asyncio.get_running_loop()
+    before = loop.get_exception_handler()
+    loop.set_exception_handler(lambda _, context: errors.append(context.get("exception")))
+    try:
+        yield errors
+    finally:
+        loop.set_exception_handler(before)
 
 
 async def test_small_messages_do_not_wait_for_a_large_one_behind_them(link: Links) -> None:
