@@ -14,7 +14,7 @@ from reactivex import Observable
 from reactivex import operators as ops
 
 import rxws
-from rxws import Close, Codec, Connection, Recording, Stats, codecs
+from rxws import Close, Codec, Connection, Recording, Stats, codecs, viz
 from rxws.testing import (
     Clock,
     Pair,
@@ -83,6 +83,16 @@ def results(sim: Simulation[str, str]) -> None:
     assert_type(sim.outgoing == marbles("a"), bool)
     assert_type(difference(sim.outgoing, marbles("a")), list[str])
     assert_type(Timeline.of(Recording().lane("x")), Timeline)
+
+
+def labels(feed: rxws.WebSocketSubject[Any, Any], conn: Connection[str, str]) -> None:
+    """A label is the name of a field, or a function of a value."""
+    recording = Recording(label="price")
+    recording.label = lambda value: value["price"]
+    Recording.of(conn, label=len)
+    assert_type(viz.watch(feed, ops.map(str), label=str.upper), viz.View)
+    Recording(label=5)  # type: ignore[arg-type] # neither
+    viz.watch(conn, label=["price"])  # type: ignore[arg-type] # two names
 
 
 async def pairs() -> None:
