@@ -131,8 +131,8 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
         check_client_options("rxws.WebSocketSubject", options, SubjectOptions.__annotations__)
         self._url = url
         self._close_timeout: float = options.get("close_timeout", _CLOSE_TIMEOUT)
-        # The connections that were opened in an `async with`, and what adds them.
-        self._block: tuple[weakref.WeakSet[Connection[Any, Any]], DisposableBase] | None = None
+        # For each `async with`: the connections that were opened in it, and what adds them.
+        self._blocks: list[tuple[weakref.WeakSet[Connection[Any, Any]], DisposableBase]] = []
         self._codec = codecs.raw if codec is None else codec
         self._codec_is_used = not isinstance(url, Observable)
         affinity = LoopAffinity(scheduler)
@@ -254,7 +254,7 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
             if isinstance(status, Open) and self.connection is not None:
                 opened.add(self.connection)
 
-        self._block = opened, self.status.subscribe(on_status)
+        self._blocks.append((opened, self.status.subscribe(on_status)))
         return self
 
     async def __aexit__(
@@ -263,8 +263,7 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        assert self._block is not None
-        opened, tracking = self._block
+        opened, tracking = self._blocks.pop()
         try:
             if self._lifecycle.active or len(self._queue):
                 await self._send_all_and_end(Close() if exc is None else closing.UNEXPECTED)

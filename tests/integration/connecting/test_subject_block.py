@@ -55,6 +55,20 @@ class EchoServer:
             yield f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}/"
 
 
+async def test_blocks_may_be_nested() -> None:
+    """The inner `async with` closes, and the outer one leaves nothing subscribed either."""
+    server = EchoServer()
+    async with server.running() as url:
+        feed: rxws.WebSocketSubject[Any, Any] = rxws.WebSocketSubject(url)
+        async with feed:
+            async with feed:
+                feed.on_next("a")
+                assert await feed.pipe(ops.first()) == "a"
+            assert feed.connection is None
+        assert "subscribers=0" in repr(feed.status)
+    assert server.codes == [1000]
+
+
 async def until_open(feed: rxws.WebSocketSubject[Any, Any]) -> rxws.Connection[Any, Any]:
     """Wait until a subject has a connection, and return it."""
     await feed.status.pipe(ops.first(lambda status: isinstance(status, Open)))
