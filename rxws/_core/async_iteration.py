@@ -116,7 +116,7 @@ class Iteration(AsyncGenerator[T, None]):
         values = self._values
         if self._parent is not None:
             values.call_soon(values.leave_loop)
-        elif values.subscribed:
+        elif values.in_use:
             values.call_soon(values.close)
 
 
@@ -172,8 +172,9 @@ class _Values(Upstreams, Generic[T]):
         self._waiter: asyncio.Future[None] | None = None
 
     @property
-    def subscribed(self) -> bool:
-        return self._subscription is not None
+    def in_use(self) -> bool:
+        """Whether there is something to close."""
+        return self._subscription is not None or bool(self._items)
 
     async def next(self) -> T:
         """Return the next value.
@@ -282,10 +283,12 @@ class _Values(Upstreams, Generic[T]):
             self.resume()
 
     def close(self) -> None:
-        """Unsubscribe, end the pause and drop the values that cannot be put back."""
+        """Unsubscribe, end the pause, and drop and count the values that cannot be put back."""
         self._closed = True
         self._unsubscribe()
-        self._items.clear()
+        if self._items:
+            self.count_dropped("unobserved", len(self._items))
+            self._items.clear()
         self._wake_on_loop()
 
     def _unsubscribe(self) -> None:

@@ -413,6 +413,27 @@ async def test_a_message_that_another_subscriber_got_is_not_kept() -> None:
     assert virtual.incoming.values == ["a"]
 
 
+@pytest.mark.parametrize("how", ["aclose", "break"])
+async def test_values_that_cannot_be_put_back_are_counted(how: str) -> None:
+    """The values behind a delay, which cannot be put back, are counted as dropped."""
+    virtual = VirtualSession()
+    values = iterate(virtual.conn.incoming.pipe(ops.delay(1.0, scheduler=virtual.clock)))
+    waiting = await request_next(values)
+    virtual.peer.message("a", "b", "c")
+    virtual.run(1.0)
+    assert await waiting == "a"
+    if how == "aclose":
+        await values.aclose()
+    else:
+        async for value in values:
+            assert value == "b"
+            break
+        del values
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert virtual.dropped == {"unobserved": 2 if how == "aclose" else 1}
+
+
 async def test_async_with_closes_the_iterator() -> None:
     """`async with` unsubscribes and ends the pause; the iterator has no more values."""
     virtual = VirtualSession()
