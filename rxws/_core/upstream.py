@@ -46,6 +46,11 @@ class Upstream(Pausable, Protocol):
         """Whether pauses are ignored, because the connection is closing or has ended."""
         ...
 
+    @property
+    def delivering(self) -> bool:
+        """Whether a message is being delivered."""
+        ...
+
     def count_dropped(self, reason: str, count: int = 1) -> None:
         """Count dropped messages."""
         ...
@@ -100,6 +105,11 @@ class Upstreams:
     def closing(self) -> bool:
         """Whether one of the connections is closing."""
         return any(flow.closing for flow in self._counts)
+
+    @property
+    def delivering(self) -> bool:
+        """Whether one of the connections is delivering a message."""
+        return any(flow.delivering for flow in self._counts)
 
     def count_dropped(self, reason: str, count: int = 1) -> None:
         """Count dropped messages, also after the connection has left."""

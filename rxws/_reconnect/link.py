@@ -50,6 +50,12 @@ class SharedPause:
         flow = self._flow
         return flow is not None and flow.closing
 
+    @property
+    def delivering(self) -> bool:
+        """See `Upstream.delivering`."""
+        flow = self._flow
+        return flow is not None and flow.delivering
+
     def count_dropped(self, reason: str, count: int = 1) -> None:
         """See `Upstream.count_dropped`."""
         if (flow := self._flow) is not None:

@@ -148,6 +148,11 @@ class FlowControl:
         """See `Upstream.closing`."""
         return self.gate.permanently_open
 
+    @property
+    def delivering(self) -> bool:
+        """See `Upstream.delivering`."""
+        return self._dispatcher.busy
+
     def fail(self, code: int, reason: str) -> None:
         """See `Upstream.fail`."""
         if (owner := self._dispatcher.owner) is not None:

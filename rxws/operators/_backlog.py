@@ -96,13 +96,15 @@ class BacklogSubscription(DisposableBase, Generic[T, R]):
     def keep(self, value: T) -> None:
         """Let a value wait.
 
-        A connection that is closing ignores pauses. It delivers at once what it has kept, so the
-        values above the limit are dropped and counted. Of another source, they are an error.
+        One message may become any number of values, such as the items of a list. A connection that
+        is closing ignores pauses. It delivers at once what it has kept, so the values above the
+        limit are dropped and counted. Of another source, they are an error.
         """
-        if len(self.waiting) < _MAX_WAITING:
+        upstreams = self.upstreams
+        if len(self.waiting) < _MAX_WAITING or (upstreams.delivering and not upstreams.closing):
             self.waiting.append(value)
-        elif self.upstreams.closing:
-            self.upstreams.count_dropped("closed")
+        elif upstreams.closing:
+            upstreams.count_dropped("closed")
         else:
             self.fail(Backlog(len(self.waiting), self.operator))
 

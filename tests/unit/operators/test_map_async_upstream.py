@@ -16,13 +16,17 @@ from reactivex.subject import Subject
 import rxws
 from rxws._core.loop_scheduler import LoopScheduler
 from rxws._core.upstream import Upstreams, collect_upstreams
-from rxws.operators import map_async
+from rxws.operators import map_async, rate_limit
 from rxws.testing.clock import Clock
 from support.fixtures import Serve
 from support.processes.examples import receive_text
 from support.subscriber import Subscriber
 from support.virtual.manual_calls import ManualCalls, settle
 from support.virtual.session import VirtualSession
+
+
+async def upper(text: str) -> str:
+    return text.upper()
 
 
 def is_paused(virtual: VirtualSession) -> bool:
@@ -50,6 +54,21 @@ async def test_the_connection_is_found_without_a_scheduler(how: str) -> None:
     out.subscription.dispose()
     await settle(virtual)
     assert paused
+
+
+@pytest.mark.parametrize("operator", [map_async(upper), rate_limit(1, per=1e-6)])
+async def test_a_message_may_become_many_values(operator: Any) -> None:
+    """A message that becomes more than 1024 values is no Backlog: the connection is paused."""
+    virtual = VirtualSession()
+    many = ops.flat_map(lambda text: rx.from_iterable(text * 3000, ImmediateScheduler()))
+    out = virtual.watch(virtual.conn.incoming.pipe(many, operator))
+    virtual.peer.message("a")
+    assert is_paused(virtual)
+    while len(out.values) < 3000 and not out.ends:
+        await asyncio.sleep(0)
+        virtual.run(1e-3)
+    assert out.ends == []
+    assert not is_paused(virtual)
 
 
 async def test_the_connection_is_found_behind_other_operators() -> None:
