@@ -21,7 +21,8 @@ PAGE = ROOT / "docs" / "quality" / "promises.md"
 PROMISES: dict[str, dict[str, str]] = {
     "How a connection ended": {
         "cut": "If a connection is lost without a close frame, `closed` reports 1006.",
-        "verdict": "`closed` reports a close at once, unless more than `high_water` bytes wait.",
+        "verdict": "If nobody subscribes to `incoming`, `closed` reports a close at once, as long "
+        "as at most `high_water` bytes of messages wait.",
         "clean": "A peer that closes with 1000, 1001 or without a code completes `incoming`.",
         "codes": "Any other close code fails `incoming`, with the code and the reason.",
         "ours": "If you close, `closed` emits your code, whether the peer answers or not.",
