@@ -60,8 +60,11 @@ async def test_the_connection_is_found_without_a_scheduler(how: str) -> None:
 async def test_a_message_may_become_many_values(operator: Any) -> None:
     """A message that becomes more than 1024 values is no Backlog: the connection is paused."""
     virtual = VirtualSession()
-    many = ops.flat_map(lambda text: rx.from_iterable(text * 3000, ImmediateScheduler()))
-    out = virtual.watch(virtual.conn.incoming.pipe(many, operator))
+
+    def repeat(text: str) -> rx.Observable[str]:
+        return rx.from_iterable(text * 3000, ImmediateScheduler())
+
+    out = virtual.watch(virtual.conn.incoming.pipe(ops.map(repeat), ops.merge_all(), operator))
     virtual.peer.message("a")
     assert is_paused(virtual)
     while len(out.values) < 3000 and not out.ends:
