@@ -15,6 +15,8 @@ from rxws._core.connection import Flow
 from rxws._core.errors import RxwsError
 from rxws._core.upstream import Upstream, Upstreams, collect_upstreams
 
+from ._on_loop import on_loop
+
 __all__ = ["Backlog", "BacklogSubscription", "State"]
 
 T = TypeVar("T")
@@ -70,11 +72,11 @@ class BacklogSubscription(DisposableBase, Generic[T, R]):
         self._source = SingleAssignmentDisposable()
 
     def start(self, source: Observable[T], flow: Flow | None) -> None:
-        """Subscribe to the source, and collect the flows behind it."""
+        """Subscribe to the source on the event loop, and collect the flows behind it."""
         if flow is not None:
             self.upstreams.add(cast(Upstream, flow))
         with collect_upstreams(self.upstreams):
-            self._source.disposable = source.subscribe(
+            self._source.disposable = source.pipe(on_loop()).subscribe(
                 self.on_next, self.on_error, self.on_completed, scheduler=self.scheduler
             )
 

@@ -146,6 +146,9 @@ class _Subscription(BacklogSubscription[T, R]):
             self.upstreams.pause()
 
     def _on_done(self, task: asyncio.Task[R]) -> None:
+        if self.over and task.cancelling():  # asyncio reports what else a cancelled call raises
+            del self._calls[task]
+            return
         error: Exception | None = None
         if task.cancelled():
             error = RxwsError(f"a call of {self._fn!r} was cancelled")

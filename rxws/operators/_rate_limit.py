@@ -16,7 +16,6 @@ from rxws._core.schedulers import Deadline, seconds_of
 from rxws.closing import check_sendable
 
 from ._backlog import BacklogSubscription, State
-from ._on_loop import on_loop
 
 __all__ = ["rate_limit"]
 
@@ -91,7 +90,7 @@ def rate_limit(
             used = LoopScheduler.thread_safe(scheduler)
             bucket = _TokenBucket(count, per, burst, seconds_of(used))
             subscription = _Subscription(bucket, excess, observer, used)
-            subscription.start(source.pipe(on_loop()), flow)
+            subscription.start(source, flow)
             return subscription
 
         return Observable(subscribe)

@@ -97,6 +97,29 @@ async def test_results_that_wait_for_their_turn_count_as_concurrent() -> None:
     assert started == ["a", "b"], "a's call and b's result count towards the two"
 
 
+async def test_values_of_another_thread_are_mapped_on_the_loop() -> None:
+    """The calls for values of another thread run on the event loop, in order."""
+    source: Subject[str] = Subject()
+    calls: list[tuple[str, int]] = []
+
+    async def note(value: str) -> str:
+        calls.append((value, threading.get_ident()))
+        return value
+
+    def emit() -> None:
+        for value in "abc":
+            source.on_next(value)
+        source.on_completed()
+
+    seen = Subscriber(source.pipe(map_async(note)))
+    thread = threading.Thread(target=emit)
+    thread.start()
+    thread.join()
+    await seen.end()
+    assert seen.notifications == ["a", "b", "c", "|"]
+    assert calls == [(value, threading.get_ident()) for value in "abc"]
+
+
 async def test_none_is_a_result() -> None:
     """None is a valid result."""
 

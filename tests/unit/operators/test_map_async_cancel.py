@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
@@ -41,6 +42,30 @@ async def test_disposing_before_a_call_starts_runs_nothing() -> None:
     mapping.out.subscription.dispose()
     await settle()
     assert mapping.calls.started == []
+
+
+async def test_what_a_cancelled_call_raises_is_reported() -> None:
+    """If a cancelled call raises another exception, asyncio reports it."""
+
+    async def fail_to_clean_up(_: object) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            raise KeyError("mine")
+
+    reported: list[Any] = []
+    loop = asyncio.get_running_loop()
+    before = loop.get_exception_handler()
+    loop.set_exception_handler(lambda _, context: reported.append(context["exception"]))
+    try:
+        subscription = rx.of("a").pipe(map_async(fail_to_clean_up)).subscribe()
+        await settle()
+        subscription.dispose()
+        await settle()
+        gc.collect()
+    finally:
+        loop.set_exception_handler(before)
+    assert [type(error) for error in reported] == [KeyError]
 
 
 async def test_a_result_that_is_ready_at_disposal_is_not_emitted() -> None:
