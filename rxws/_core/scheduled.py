@@ -111,8 +111,12 @@ class SchedulerCarrier(AsyncIterableObservable[T]):
     ) -> DisposableBase:
         """See RxPY."""
         subscriber = DerivedSubscriber(on_next, on_error, on_completed)
-        subscriber.subscribe_to(self._subscribe_core, scheduler)
+        subscriber.subscribe_to(self._subscribe_core, self._used(scheduler))
         return subscriber
+
+    def _used(self, scheduler: SchedulerBase | None) -> SchedulerBase | None:
+        """Return the scheduler to subscribe with, if `subscribe` gets this one."""
+        return scheduler
 
     def _carry(self, derived: Any) -> Any:
         """Return an Observable that uses the default scheduler; return other values unchanged."""
@@ -210,17 +214,8 @@ class ScheduledObservable(SchedulerCarrier[T]):
     def _carry(self, derived: Any) -> Any:
         return self._carrier._carry(derived)
 
-    def subscribe(
-        self,
-        on_next: ObserverBase[T] | OnNext[T] | None = None,
-        on_error: OnError | None = None,
-        on_completed: OnCompleted | None = None,
-        *,
-        scheduler: SchedulerBase | None = None,
-    ) -> DisposableBase:
-        if scheduler is None:
-            scheduler = self._default_scheduler()
-        return super().subscribe(on_next, on_error, on_completed, scheduler=scheduler)
+    def _used(self, scheduler: SchedulerBase | None) -> SchedulerBase | None:
+        return self._default_scheduler() if scheduler is None else scheduler
 
     def _subscribe_core(
         self, observer: ObserverBase[T], scheduler: SchedulerBase | None = None
@@ -241,33 +236,22 @@ class _ScheduledGroup(ScheduledObservable[T], GroupedObservable[Any, T]):
 class _ScheduledConnectable(ScheduledObservable[T], ConnectableObservable[T]):
     __slots__ = ()
 
-    def subscribe(
-        self,
-        on_next: ObserverBase[T] | OnNext[T] | None = None,
-        on_error: OnError | None = None,
-        on_completed: OnCompleted | None = None,
-        *,
-        scheduler: SchedulerBase | None = None,
-    ) -> DisposableBase:
-        self._set_time_of_replay()
-        return super().subscribe(on_next, on_error, on_completed, scheduler=scheduler)
-
     def connect(self, scheduler: SchedulerBase | None = None) -> DisposableBase | None:
-        self._set_time_of_replay()
         source = cast(ConnectableObservable[T], self._source)
-        return source.connect(self._default_scheduler() if scheduler is None else scheduler)
+        return source.connect(self._used(scheduler))
 
     def auto_connect(self, subscriber_count: int = 1) -> Observable[T]:
         connected: Observable[T] = self._carry(super().auto_connect(subscriber_count))
         return connected
 
-    def _set_time_of_replay(self) -> None:
-        """Let a `ReplaySubject` that was made without a scheduler measure its window with ours."""
+    def _used(self, scheduler: SchedulerBase | None) -> SchedulerBase | None:
+        """Also let a `ReplaySubject` that has no scheduler measure its window with the default."""
         subject: Any = self.subject
         if isinstance(subject, ReplaySubject):
             replay = cast("ReplaySubject[T]", subject)
             if isinstance(replay.scheduler, CurrentThreadScheduler):
                 replay.scheduler = self._default_scheduler() or replay.scheduler
+        return super()._used(scheduler)
 
 
 _SCHEDULED: dict[Any, type[ScheduledObservable[Any]]] = {
