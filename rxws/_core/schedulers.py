@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from contextvars import copy_context
 from datetime import datetime
@@ -21,6 +22,7 @@ __all__ = [
     "Deadline",
     "DefaultScheduler",
     "Fault",
+    "ForwardingScheduler",
     "as_exception",
     "call_later",
     "call_later_shared",
@@ -35,7 +37,38 @@ Fault = Callable[[Exception], None]
 """A callback that reports an exception which need not end the connection."""
 
 
-class ConnectionScheduler(PeriodicScheduler):
+class ForwardingScheduler(PeriodicScheduler):
+    """Runs actions on another scheduler."""
+
+    @abstractmethod
+    def _target(self) -> SchedulerBase:
+        """Return the scheduler for the next action."""
+
+    def _wrap(self, action: typing.ScheduledAction[S]) -> typing.ScheduledAction[S]:
+        """Return what to run for an action."""
+        return action
+
+    def schedule(self, action: typing.ScheduledAction[S], state: S | None = None) -> DisposableBase:
+        return self._target().schedule(self._wrap(action), state)
+
+    def schedule_relative(
+        self,
+        duetime: typing.RelativeTime,
+        action: typing.ScheduledAction[S],
+        state: S | None = None,
+    ) -> DisposableBase:
+        return self._target().schedule_relative(duetime, self._wrap(action), state)
+
+    def schedule_absolute(
+        self,
+        duetime: typing.AbsoluteTime,
+        action: typing.ScheduledAction[S],
+        state: S | None = None,
+    ) -> DisposableBase:
+        return self._target().schedule_absolute(duetime, self._wrap(action), state)
+
+
+class ConnectionScheduler(ForwardingScheduler):
     """Runs actions on another scheduler, and calls `fault` with the exceptions that they raise.
 
     Operators such as `debounce` and `delay` call their subscriber from a timer. If the subscriber
@@ -68,26 +101,10 @@ class ConnectionScheduler(PeriodicScheduler):
         """Return the same as the default scheduler of a chain."""
         return DefaultScheduler(self.inner, self.fault, self._on_interrupt)
 
-    def schedule(self, action: typing.ScheduledAction[S], state: S | None = None) -> DisposableBase:
-        return self.inner.schedule(self._guard(action), state)
+    def _target(self) -> SchedulerBase:
+        return self.inner
 
-    def schedule_relative(
-        self,
-        duetime: typing.RelativeTime,
-        action: typing.ScheduledAction[S],
-        state: S | None = None,
-    ) -> DisposableBase:
-        return self.inner.schedule_relative(duetime, self._guard(action), state)
-
-    def schedule_absolute(
-        self,
-        duetime: typing.AbsoluteTime,
-        action: typing.ScheduledAction[S],
-        state: S | None = None,
-    ) -> DisposableBase:
-        return self.inner.schedule_absolute(duetime, self._guard(action), state)
-
-    def _guard(self, action: typing.ScheduledAction[S]) -> typing.ScheduledAction[S]:
+    def _wrap(self, action: typing.ScheduledAction[S]) -> typing.ScheduledAction[S]:
         def run(_: SchedulerBase, state: S | None = None) -> DisposableBase | None:
             try:
                 return action(self, state)

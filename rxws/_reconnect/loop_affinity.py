@@ -6,24 +6,19 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from threading import get_ident
-from typing import TypeVar
 
-from reactivex import typing
-from reactivex.abc import DisposableBase, SchedulerBase
-from reactivex.scheduler.periodicscheduler import PeriodicScheduler
+from reactivex.abc import SchedulerBase
 
 from rxws._core.loop_scheduler import LoopScheduler
-from rxws._core.schedulers import seconds_of
+from rxws._core.schedulers import ForwardingScheduler, seconds_of
 from rxws._core.threads import run_on, runs_here
 
 __all__ = ["LoopAffinity"]
 
-S = TypeVar("S")
-
 _NO_LOOP = "no event loop is running: create the subject, or subscribe to it, on one"
 
 
-class LoopAffinity(PeriodicScheduler):
+class LoopAffinity(ForwardingScheduler):
     """Runs calls on one thread: the current one if you pass a scheduler, else the event loop's.
 
     The event loop is the one that is running now, or else the one that is running when `bind` is
@@ -84,26 +79,7 @@ class LoopAffinity(PeriodicScheduler):
     def now(self) -> datetime:
         return super().now if self.scheduler is None else self.scheduler.now
 
-    def schedule(self, action: typing.ScheduledAction[S], state: S | None = None) -> DisposableBase:
-        return self._current().schedule(action, state)
-
-    def schedule_relative(
-        self,
-        duetime: typing.RelativeTime,
-        action: typing.ScheduledAction[S],
-        state: S | None = None,
-    ) -> DisposableBase:
-        return self._current().schedule_relative(duetime, action, state)
-
-    def schedule_absolute(
-        self,
-        duetime: typing.AbsoluteTime,
-        action: typing.ScheduledAction[S],
-        state: S | None = None,
-    ) -> DisposableBase:
-        return self._current().schedule_absolute(duetime, action, state)
-
-    def _current(self) -> SchedulerBase:
+    def _target(self) -> SchedulerBase:
         scheduler = _running() if self.scheduler is None or self.closed else self.scheduler
         if scheduler is None:
             raise RuntimeError(_NO_LOOP)
