@@ -69,6 +69,7 @@ class BacklogSubscription(DisposableBase, Generic[T, R]):
         self.scheduler = scheduler
         self.upstreams = Upstreams()
         self.waiting: deque[T] = deque()
+        self._error: Exception | None = None  # with which the source has ended
         self._source = SingleAssignmentDisposable()
 
     def start(self, source: Observable[T], flow: Flow | None) -> None:
@@ -77,7 +78,7 @@ class BacklogSubscription(DisposableBase, Generic[T, R]):
             self.upstreams.add(cast(Upstream, flow))
         with collect_upstreams(self.upstreams):
             self._source.disposable = source.pipe(on_loop()).subscribe(
-                self.on_next, self.on_error, self.on_completed, scheduler=self.scheduler
+                self.on_next, self.on_error, self.end, scheduler=self.scheduler
             )
 
     def dispose(self) -> None:
@@ -89,8 +90,15 @@ class BacklogSubscription(DisposableBase, Generic[T, R]):
         self.upstreams.resume()
         self._source.dispose()
 
+    @abstractmethod
+    def on_next(self, value: T) -> None: ...
+
+    def on_error(self, error: Exception) -> None:
+        """Fail at once; or call `end` to fail after the values that wait."""
+        self.fail(error)
+
     def fail(self, error: Exception) -> None:
-        """Fail at once, and unsubscribe."""
+        """Fail, and unsubscribe."""
         if not self.over:
             self.dispose()
             self.observer.on_error(error)
@@ -110,14 +118,28 @@ class BacklogSubscription(DisposableBase, Generic[T, R]):
         else:
             self.fail(Backlog(len(self.waiting), self.operator))
 
+    def end(self, error: Exception | None = None) -> None:
+        """End as the source has ended, after the values before that."""
+        if self.state is State.RUNNING:
+            self.state = State.SOURCE_ENDED
+            self._error = error
+            self.end_if_done()
+
+    def end_if_done(self) -> None:
+        if self.state is not State.SOURCE_ENDED or self.waiting or self.busy:
+            return
+        self.state = State.OVER
+        if self._error is None:
+            self.observer.on_completed()
+        else:
+            self.observer.on_error(self._error)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a value that no longer waits is still to be emitted."""
+        return False
+
     @property
     def over(self) -> bool:
         """Whether nothing more may be emitted."""
         return self.state is State.OVER
-
-    @abstractmethod
-    def on_next(self, value: T) -> None: ...
-    @abstractmethod
-    def on_error(self, error: Exception) -> None: ...
-    @abstractmethod
-    def on_completed(self) -> None: ...

@@ -119,19 +119,6 @@ class _Subscription(BacklogSubscription[T, R]):
         else:
             self._call(value)
 
-    def on_error(self, error: Exception) -> None:
-        self.fail(error)
-
-    def on_completed(self) -> None:
-        if self.state is State.RUNNING:
-            self.state = State.SOURCE_ENDED
-            self._complete_if_done()
-
-    def _complete_if_done(self) -> None:
-        if self.state is State.SOURCE_ENDED and not (self._calls or self.waiting):
-            self.state = State.OVER
-            self.observer.on_completed()
-
     def _call(self, value: T) -> None:
         try:
             loop = asyncio.get_running_loop()
@@ -166,7 +153,7 @@ class _Subscription(BacklogSubscription[T, R]):
             self._call(self.waiting.popleft())
         if not self._is_full:
             self.upstreams.resume()
-        self._notify(self._complete_if_done)
+        self._notify(self.end_if_done)
 
     def _emit_after(self, task: asyncio.Task[R]) -> None:
         """Emit a finished call's result; if ordered, all results up to the first running call."""
@@ -189,6 +176,10 @@ class _Subscription(BacklogSubscription[T, R]):
             notify(*args)
         except BaseException as exc:
             raise_soon(self.scheduler, exc)
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._calls)
 
     @property
     def _is_full(self) -> bool:

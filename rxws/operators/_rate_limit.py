@@ -15,7 +15,7 @@ from rxws._core.loop_scheduler import LoopScheduler
 from rxws._core.schedulers import Deadline, seconds_of
 from rxws.closing import check_sendable
 
-from ._backlog import BacklogSubscription, State
+from ._backlog import BacklogSubscription
 
 __all__ = ["rate_limit"]
 
@@ -157,7 +157,6 @@ class _Subscription(BacklogSubscription[T, T]):
         self._bucket = bucket
         self._excess = excess
         self._timer = Deadline(scheduler)
-        self._error: Exception | None = None  # with which the source has ended
 
     def dispose(self) -> None:
         """Stop the timer, count the values that wait as dropped, and release the flows."""
@@ -179,22 +178,7 @@ class _Subscription(BacklogSubscription[T, T]):
             self._refuse()
 
     def on_error(self, error: Exception) -> None:
-        self._error = error
-        self.on_completed()
-
-    def on_completed(self) -> None:
-        if self.state is State.RUNNING:
-            self.state = State.SOURCE_ENDED
-            self._end_if_done()
-
-    def _end_if_done(self) -> None:
-        if self.state is not State.SOURCE_ENDED or self.waiting:
-            return
-        self.state = State.OVER
-        if self._error is None:
-            self.observer.on_completed()
-        else:
-            self.observer.on_error(self._error)
+        self.end(error)
 
     def _refuse(self) -> None:
         self.upstreams.count_dropped("rate_limit")
@@ -216,4 +200,4 @@ class _Subscription(BacklogSubscription[T, T]):
                 self._timer.set(self._bucket.wait(), self._release)
             else:
                 self.upstreams.resume()
-                self._end_if_done()
+                self.end_if_done()
