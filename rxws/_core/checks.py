@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["check_bytes", "check_port", "check_seconds"]
+__all__ = ["check_count", "check_port", "check_seconds"]
 
 
 def check_seconds(
@@ -20,12 +20,12 @@ def check_seconds(
         raise ValueError(f"{name}={value!r} is not a duration in seconds: {hint}")
 
 
-def check_bytes(name: str, value: object) -> None:
-    """Raise unless an option is an int of at least 1."""
+def check_count(name: str, value: object, unit: str) -> None:
+    """Raise unless an option is an int of at least 1; `unit` is what it counts, in the plural."""
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name}={value!r} is not a number of bytes: use an int")
+        raise TypeError(f"{name}={value!r} is not a number of {unit}: use an int")
     if value < 1:
-        raise ValueError(f"{name}={value!r} is not a limit in bytes: use 1 byte or more")
+        raise ValueError(f"{name}={value!r}: use 1 or more {unit}")
 
 
 def check_port(port: object) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Generic, Literal, NamedTuple, TypeAlias, get_args
 
-from rxws._core.checks import check_bytes, check_seconds
+from rxws._core.checks import check_count, check_seconds
 from rxws._core.connection import Close, Out
 from rxws._core.errors import EncodeError
 from rxws._session.bounded_queue import BoundedQueue, make_queue
@@ -118,7 +118,7 @@ class OfflineQueue:
     def __init__(
         self, bound: int, policy: QueueOverflow, ttl: float | None, seconds: Callable[[], float]
     ) -> None:
-        check_bytes("queue", bound)
+        check_count("queue", bound, "bytes")
         if not isinstance(policy, Latest) and policy not in get_args(_Named):
             raise ValueError(
                 f"queue_overflow={policy!r} is unknown: use one of {get_args(_Named)} or "

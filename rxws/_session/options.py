@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
 from rxws import closing, codecs, overflow
-from rxws._core.checks import check_bytes, check_seconds
+from rxws._core.checks import check_count, check_seconds
 from rxws._core.connection import Close
 from rxws._core.log import logger
 from rxws.codecs import Codec
@@ -105,13 +105,13 @@ class Options:
         for name in ("send_timeout", "close_timeout", "hold_timeout"):
             check_seconds(name, getattr(self, name))
         for name in ("max_message_size", "high_water", "max_buffer"):
-            check_bytes(name, getattr(self, name))
+            check_count(name, getattr(self, name), "bytes")
         overflow.check(self.overflow)
         if self.kernel_buffer is None:
             if isinstance(self.overflow, overflow.Latest):
                 object.__setattr__(self, "kernel_buffer", _KERNEL_BUFFER_OF_LATEST)
         else:
-            check_bytes("kernel_buffer", self.kernel_buffer)
+            check_count("kernel_buffer", self.kernel_buffer, "bytes")
         if self.incoming not in ("hold", "discard"):
             raise ValueError(f'incoming={self.incoming!r} is unknown: use "hold" or "discard"')
 

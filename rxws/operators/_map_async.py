@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
+from rxws._core.checks import check_count
 from rxws._core.connection import Flow
 from rxws._core.errors import RxwsError
 from rxws._core.loop_scheduler import LoopScheduler
@@ -55,7 +56,7 @@ def map_async(
         it cancels the calls that are running.
 
     Raises:
-        TypeError: `fn` is not callable.
+        TypeError: `fn` is not callable, or `max_concurrent` is not an int.
         ValueError: `max_concurrent` is less than 1.
 
     Examples:
@@ -65,8 +66,7 @@ def map_async(
     """
     if not callable(fn):
         raise TypeError(f"map_async takes a coroutine function, not {fn!r}")
-    if max_concurrent < 1:
-        raise ValueError(f"max_concurrent={max_concurrent!r}: use 1 or more")
+    check_count("max_concurrent", max_concurrent, "calls")
 
     def operator(source: Observable[T]) -> Observable[R]:
         def subscribe(

@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
-from rxws._core.checks import check_seconds
+from rxws._core.checks import check_count, check_seconds
 from rxws._core.connection import Close, Flow
 from rxws._core.errors import ConnectionClosed
 from rxws._core.loop_scheduler import LoopScheduler
@@ -73,11 +73,11 @@ def rate_limit(
         return conn.incoming.pipe(polite, ops.map(answer))
         ```
     """
-    _check_number("count", count)
+    check_count("count", count, "values")
     check_seconds("per", per)
     if burst is None:
         burst = count
-    _check_number("burst", burst)
+    check_count("burst", burst, "values")
     if isinstance(excess, Close):
         check_sendable(excess)
     elif excess not in ("hold", "drop"):
@@ -96,13 +96,6 @@ def rate_limit(
         return Observable(subscribe)
 
     return operator
-
-
-def _check_number(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name}={value!r} is not a number of values: use an int")
-    if value < 1:
-        raise ValueError(f"{name}={value!r}: use 1 or more")
 
 
 class _TokenBucket:

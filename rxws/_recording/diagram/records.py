@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 from rxws._core.connection import Close
+from rxws._core.coroutines import is_async
 
 from .labels import cut, fields_of, parsed_json, plain, short
 
@@ -32,7 +32,7 @@ def check_label(label: object) -> None:
             f"label={label!r} must be the name of a field, or a function that returns the label of "
             "a value"
         )
-    if inspect.iscoroutinefunction(label):
+    if is_async(label):
         raise TypeError(
             f"label={label!r} is a coroutine function: use a function that returns the label"
         )

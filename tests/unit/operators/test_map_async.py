@@ -248,6 +248,13 @@ def test_max_concurrent_below_one_is_refused(number: int) -> None:
         map_async(fail_awaited, max_concurrent=number)
 
 
+@pytest.mark.parametrize("number", [1.5, "2", None, True])
+def test_max_concurrent_of_another_type_is_refused(number: Any) -> None:
+    """`max_concurrent` that is not an int raises a TypeError."""
+    with pytest.raises(TypeError, match=r"max_concurrent=.* is not a number of calls: use an int"):
+        map_async(fail_awaited, max_concurrent=number)
+
+
 # --- subscribers that act within a notification ------------------------------------------------
 
 
