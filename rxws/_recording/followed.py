@@ -10,6 +10,9 @@ from typing import Any, Protocol, TypeAlias, TypeVar, cast
 from reactivex import ConnectableObservable, Observable
 from reactivex.abc import DisposableBase, ObserverBase, OnCompleted, OnError, OnNext, SchedulerBase
 from reactivex.disposable import CompositeDisposable, Disposable
+from reactivex.internal import default_error, noop
+
+from rxws._core.subscriber import callbacks_of
 
 __all__ = ["Begin", "SubscriptionRecord", "derived", "followed", "label_of"]
 
@@ -49,29 +52,24 @@ class _Followed(Observable[Any]):
         record = self._rxws_begin()
         if record is None:
             return super().subscribe(on_next, on_error, on_completed, scheduler=scheduler)
-        observer: Any = on_next
-        if callable(getattr(observer, "on_next", None)):
-            on_error, on_completed = observer.on_error, observer.on_completed
-            observer = observer.on_next
+        next_, error, completed = callbacks_of(on_next, on_error, on_completed)
 
-        def next_(value: Any) -> None:
+        def record_next(value: Any) -> None:
             record.next(value)
-            if observer is not None:
-                observer(value)
+            (next_ or noop)(value)
 
-        def error_(error: Exception) -> None:
-            record.end("error", error)
-            if on_error is None:
-                raise error  # as RxPY does for a subscriber without `on_error`
-            on_error(error)
+        def record_error(exception: Exception) -> None:
+            record.end("error", exception)
+            (error or default_error)(exception)
 
-        def completed_() -> None:
+        def record_completed() -> None:
             record.end("completed")
-            if on_completed is not None:
-                on_completed()
+            (completed or noop)()
 
         try:
-            subscription = super().subscribe(next_, error_, completed_, scheduler=scheduler)
+            subscription = super().subscribe(
+                record_next, record_error, record_completed, scheduler=scheduler
+            )
         except BaseException:
             record.end("disposed")
             raise

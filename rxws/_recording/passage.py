@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
 from .diagram.labels import kind_of
-from .diagram.model import Step, Wait, WaitKind
+from .diagram.model import Mark, Step, Wait, WaitKind
 
 __all__ = ["Passage", "dropped_values"]
 
@@ -36,15 +36,9 @@ _RESTARTS = frozenset(["debounce", "throttle_with_mapper"])  # of these: their w
 _IN_ORDER = frozenset(["delay", "observe_on", "on_loop", "rate_limit", "skip_last"])
 
 
-class _Entry(Protocol):
-    @property
-    def t(self) -> float: ...
+class _Entry(Mark, Protocol):
     @property
     def order(self) -> int: ...
-    @property
-    def type(self) -> str: ...
-    @property
-    def data(self) -> Any: ...
 
 
 class _Lane(Protocol):
