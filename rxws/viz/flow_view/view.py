@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
-from typing import Any, Literal, cast
+from typing import Any, Literal, Self, cast
 
 from reactivex import Observer
 from reactivex.abc import DisposableBase
-from reactivex.disposable import SingleAssignmentDisposable
+from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
 
 from rxws._core.connection import Connection
 from rxws._core.streams import Stream
@@ -20,7 +20,7 @@ from rxws.viz.display import Display
 
 from .failures import Failure, Remark, describe_errors, describe_failure, remark
 
-__all__ = ["View", "all_ended", "end_with"]
+__all__ = ["View"]
 
 ViewState = Literal["running", "ended", "failed", "stopped"]
 
@@ -46,11 +46,8 @@ class View:
     def __init__(
         self,
         recording: Recording,
-        *,
         window: float | None,
         rate: float,
-        hint: Callable[[], str] = str,
-        over: Callable[[], bool] | None = None,
     ) -> None:
         self.recording = recording
         self.state: ViewState = "running"
@@ -58,8 +55,8 @@ class View:
         self.cell = notebook.current_cell()
         self.run = notebook.current_run()
         self._window = window
-        self._hint: Callable[[], str] = hint
-        self._is_over = over
+        self._hint: Callable[[], str] = str
+        self._is_over: Callable[[], bool] | None = None
         self._interval = 1 / rate
         self._failure: Failure | None = None
         self._subscription = SingleAssignmentDisposable()
@@ -67,10 +64,42 @@ class View:
         self._shown_in: set[str | None] = set()
         self._waiters: list[asyncio.Future[None]] = []
 
-    # --- for watch --------------------------------------------------------------------------
+    # --- for watch and frames ---------------------------------------------------------------
 
-    def begin(self, subscribe: Callable[[], DisposableBase]) -> None:
-        """Show the diagram, then subscribe to the source."""
+    def begin_recording(self) -> Self:
+        """Show a recording until all its streams have ended."""
+        return self.begin(Disposable, over=lambda: _all_ended(self.recording))
+
+    def begin_connection(
+        self, conn: Connection[Any, Any], hint: str, stop: Callable[[], None]
+    ) -> Self:
+        """Show a connection until its end, with a hint while nobody is subscribed to `incoming`.
+
+        `stop` is called when the view ends.
+        """
+        incoming, errors = cast("Stream[Any]", conn.incoming), cast("Stream[Any]", conn.errors)
+
+        def subscribe() -> DisposableBase:
+            # `errors` is the connection's last stream to end.
+            observer: Observer[Any] = Observer(on_error=lambda _: self.end(), on_completed=self.end)
+            return CompositeDisposable(errors.watch(observer), Disposable(stop))
+
+        return self.begin(subscribe, lambda: "" if incoming.observed else hint)
+
+    def begin(
+        self,
+        subscribe: Callable[[], DisposableBase],
+        hint: Callable[[], str] = str,
+        over: Callable[[], bool] | None = None,
+    ) -> Self:
+        """Show the diagram, then subscribe to the source.
+
+        Args:
+            subscribe: Subscribes to the source.
+            hint: Returns a text to show below the diagram, or an empty string.
+            over: Returns whether the source has ended, if it does not call `end`.
+        """
+        self._hint, self._is_over = hint, over
         running.register(self)
         self._show()
         try:
@@ -79,6 +108,7 @@ class View:
             self.end(Failure(exc, "subscribe"))
         self._check()  # outside a notebook no timer does this
         self._display.update()
+        return self
 
     def end(self, failure: Failure | None = None) -> None:
         """Draw the end of the flow, and stop."""
@@ -249,13 +279,7 @@ def _release(waiter: asyncio.Future[None]) -> None:
         waiter.set_result(None)
 
 
-def all_ended(recording: Recording) -> bool:
+def _all_ended(recording: Recording) -> bool:
     """Whether all streams of a recording have ended, and there is at least one."""
     lanes = [lane for lane in recording.lanes.values() if lane.nesting is None]
     return bool(lanes) and all(lane.ended for lane in lanes)
-
-
-def end_with(view: View, conn: Connection[Any, Any]) -> DisposableBase:
-    """End a view when `conn.errors` ends, which is the connection's last stream to do so."""
-    observer: Observer[Any] = Observer(on_error=lambda _: view.end(), on_completed=view.end)
-    return cast("Stream[Any]", conn.errors).watch(observer)

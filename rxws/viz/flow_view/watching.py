@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, cast
 
 from reactivex import Observable, Observer
@@ -26,7 +27,7 @@ from rxws.viz import running
 from .chain import Chain, Operator, watch_only
 from .failures import Failure
 from .operator_names import label
-from .view import View, all_ended, end_with
+from .view import View
 
 __all__ = ["views", "watch"]
 
@@ -104,15 +105,27 @@ def watch(
                 f"the steps {steps!r} need an Observable: use watch(conn.incoming, *steps), or "
                 "watch a Recording with taps"
             )
-        if isinstance(source, Recording):
-            return _watch_recording(source, title, label, window, rate)
-        return _watch_connection(source, title, label, window, rate)
+        if isinstance(source, Connection):
+            recording = Recording.of(source, label=label)
+            recording.title = recording.title if title is None else title
+            view, stop = View(recording, window, rate), partial(_stop, recording)
+            return view.begin_connection(source, _UNOBSERVED_INCOMING, stop)
+        if title is not None:
+            source.title = title
+        if label is not None:
+            source.label = label
+        return View(source, window, rate).begin_recording()
     if not isinstance(cast(object, source), Observable):
         raise TypeError(
             f"watch() takes a connection, a Recording or an Observable, not {source!r}"
             + (": await it first" if hasattr(source, "__aenter__") else "")
         )
-    return _watch_chain(source, _name_steps(source, steps), title, label, window, rate, scheduler)
+    named = _name_steps(source, steps)
+    if scheduler is None:
+        with suppress(RuntimeError):  # no loop is running
+            scheduler = scheduler_of(source)
+    recording = Recording(scheduler=scheduler, title=title or "", label=label)
+    return _watch_chain(View(recording, window, rate), source, named, scheduler)
 
 
 def views() -> list[View]:
@@ -130,61 +143,21 @@ def views() -> list[View]:
     return running.of_type(View)
 
 
-def _watch_connection(
-    conn: Connection[Any, Any],
-    title: str | None,
-    label: Label | None,
-    window: float | None,
-    rate: float,
-) -> View:
-    recording = Recording.of(conn, label=label)
-    recording.title = recording.title if title is None else title
-    view = View(recording, window=window, rate=rate, hint=_hint(conn.incoming))
-
-    def begin() -> DisposableBase:
-        return CompositeDisposable(end_with(view, conn), Disposable(stop))
-
-    def stop() -> None:
-        recording.stop()
-        for lane in (recording.lane("incoming"), recording.lane("outgoing")):
-            if not lane.ended:
-                lane.record("disposed")
-
-    view.begin(begin)
-    return view
-
-
-def _watch_recording(
-    recording: Recording,
-    title: str | None,
-    label: Label | None,
-    window: float | None,
-    rate: float,
-) -> View:
-    if title is not None:
-        recording.title = title
-    if label is not None:
-        recording.label = label
-    view = View(recording, window=window, rate=rate, over=lambda: all_ended(recording))
-    view.begin(Disposable)
-    return view
+def _stop(recording: Recording) -> None:
+    recording.stop()
+    for lane in (recording.lane("incoming"), recording.lane("outgoing")):
+        if not lane.ended:
+            lane.record("disposed")
 
 
 def _watch_chain(
+    view: View,
     source: Observable[Any],
     steps: list[tuple[str, str, Operator]],
-    title: str | None,
-    label: Label | None,
-    window: float | None,
-    rate: float,
     scheduler: SchedulerBase | None,
 ) -> View:
-    if scheduler is None:
-        with suppress(RuntimeError):  # no loop is running
-            scheduler = scheduler_of(source)
-    recording = Recording(scheduler=scheduler, title=title or "", label=label)
+    recording = view.recording
     chain = Chain(watch_only(source), _source_lane(source), steps, recording)
-    view = View(recording, window=window, rate=rate, hint=_hint(source))
     watches = CompositeDisposable()
     if isinstance(source, WebSocketSubject):
         watches.add(_watch_status(cast(Any, source), recording))
@@ -205,8 +178,7 @@ def _watch_chain(
         )
         return watches
 
-    view.begin(begin)
-    return view
+    return view.begin(begin, _hint(source))
 
 
 def _watch_status(feed: WebSocketSubject[Any, Any], recording: Recording) -> DisposableBase:

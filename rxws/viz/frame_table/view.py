@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, cast
-
-from reactivex.abc import DisposableBase
-from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxws._core.connection import Connection
 from rxws._core.streams import Stream
 from rxws._recording.recording import Recording
-from rxws.viz.flow_view.view import View, all_ended, end_with
+from rxws.viz.flow_view.view import View
 
 from .rows import Rows
 from .table import table_html, table_text
@@ -42,14 +38,8 @@ class FramesView(View):
         >>> rxws.viz.stop_all()
     """
 
-    def __init__(
-        self,
-        rows: Rows,
-        rate: float,
-        hint: Callable[[], str] = str,
-        over: Callable[[], bool] | None = None,
-    ) -> None:
-        super().__init__(rows.recording, window=None, rate=rate, hint=hint, over=over)
+    def __init__(self, rows: Rows, rate: float) -> None:
+        super().__init__(rows.recording, None, rate)
         self._rows = rows
 
     def html(self) -> str:
@@ -136,10 +126,7 @@ def frames(
     if not isinstance(keep, int) or keep < 1:
         raise ValueError(f"keep={keep!r} must be a whole number of rows: use 1 or more")
     if isinstance(source, Recording):
-        rows = Rows(source, keep, title)
-        view = FramesView(rows, rate, over=lambda: all_ended(source))
-        view.begin(Disposable)
-        return view
+        return FramesView(Rows(source, keep, title), rate).begin_recording()
     if not isinstance(cast(object, source), Connection):
         raise TypeError(
             f"frames() takes a connection or a Recording of one, not {source!r}"
@@ -147,12 +134,5 @@ def frames(
             + (": pass the connection itself" if isinstance(source, Stream) else "")
         )
     recording = Recording.of(source, keep=keep)
-    incoming = cast("Stream[Any]", source.incoming)  # checked by Recording.of
-    rows = Rows(recording, keep, title)
-    view = FramesView(rows, rate, hint=lambda: "" if incoming.observed else _UNOBSERVED)
-
-    def begin() -> DisposableBase:
-        return CompositeDisposable(end_with(view, source), Disposable(recording.stop))
-
-    view.begin(begin)
-    return view
+    view = FramesView(Rows(recording, keep, title), rate)
+    return view.begin_connection(source, _UNOBSERVED, recording.stop)
