@@ -156,7 +156,7 @@ def _watch_chain(
     steps: list[tuple[str, str, Operator]],
     scheduler: SchedulerBase | None,
 ) -> View:
-    recording = view.recording
+    recording, hint = view.recording, _hint(source)
     chain = Chain(watch_only(source), _source_lane(source), steps, recording)
     watches = CompositeDisposable()
     if isinstance(source, WebSocketSubject):
@@ -178,7 +178,7 @@ def _watch_chain(
         )
         return watches
 
-    return view.begin(begin, _hint(source))
+    return view.begin(begin, hint)
 
 
 def _watch_status(feed: WebSocketSubject[Any, Any], recording: Recording) -> DisposableBase:

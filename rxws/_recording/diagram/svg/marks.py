@@ -25,20 +25,20 @@ _SPACE = 7.0  # pixels between labels
 _NEAR = {"dots": 3.0, "crosses": 8.0}  # pixels: marks that are closer become one
 
 
-def draw(track: VisibleTrack, scale: TimeScale, y: float) -> Drawn:
+def draw(lane: VisibleTrack, scale: TimeScale, y: float) -> Drawn:
     """Draw the values of a lane, whose middle is at `y`, in the most detailed form that fits."""
-    values, width, texts = track.values, scale.right - scale.left, track.track.texts
-    if track.statuses:
-        return states(track, scale, y)
+    values, width, texts = lane.values, scale.right - scale.left, lane.track.texts
+    if lane.statuses:
+        return states(lane, scale, y)
     if not values:
         return Drawn("none", [])
     if len(values) <= width / 8:
-        texts.learn(track.track.marks)
-        if track.only_errors:
-            return _dots(track, scale, y, "crosses")
-        inside = None if track.is_rest else _inside(track, scale, y)
-        return inside or _dots(track, scale, y, "dots")
-    if not track.only_errors and (numbers := numbers_of(values)) is not None:
+        texts.learn(lane.track.marks)
+        if lane.only_errors:
+            return _dots(lane, scale, y, "crosses")
+        inside = None if lane.is_rest else _inside(lane, scale, y)
+        return inside or _dots(lane, scale, y, "dots")
+    if not lane.only_errors and (numbers := numbers_of(values)) is not None:
         return sparkline(values, numbers, scale, y, texts)
     return bars(values, scale, y, texts)
 
@@ -46,8 +46,8 @@ def draw(track: VisibleTrack, scale: TimeScale, y: float) -> Drawn:
 # --- circles and pills: the value inside ----------------------------------------------------------
 
 
-def _inside(track: VisibleTrack, scale: TimeScale, y: float) -> Drawn | None:
-    values, texts = track.values, track.track.texts
+def _inside(lane: VisibleTrack, scale: TimeScale, y: float) -> Drawn | None:
+    values, texts = lane.values, lane.track.texts
     places = [scale.x(mark.t) for mark in values]
     nearest = min((right - left for left, right in pairwise(places)), default=math.inf)
     if nearest < 2 * _ROUND[-1][0] * 0.9:
@@ -57,7 +57,7 @@ def _inside(track: VisibleTrack, scale: TimeScale, y: float) -> Drawn | None:
     if max(sizes) <= 3:
         for radius, kind in _ROUND:
             if nearest >= 2 * radius * 0.9 and (radius > 10 or max(sizes) <= 2):
-                return _circles(track, labels, places, y, (radius, kind))
+                return _circles(lane, labels, places, y, (radius, kind))
     if max(sizes) > _PILL or any(label.endswith("…") for label in labels):
         return None  # labels above dots have more room
     widths = [max(24.0, size * CHAR + 14) for size in sizes]
@@ -68,7 +68,7 @@ def _inside(track: VisibleTrack, scale: TimeScale, y: float) -> Drawn | None:
     if any(lefts[i] + widths[i] + 1 > lefts[i + 1] for i in range(len(lefts) - 1)):
         return None
     parts = [
-        f'{_group([mark], track)}<rect class="m" x="{left:.1f}" y="{y - 11:g}" '
+        f'{_group([mark], lane)}<rect class="m" x="{left:.1f}" y="{y - 11:g}" '
         f'width="{width:.1f}" height="22" rx="11"/>'
         f'<text class="p" x="{left + width / 2:.1f}" y="{y + 3.5:g}">'
         f"{escape(label)}</text></g>"
@@ -78,7 +78,7 @@ def _inside(track: VisibleTrack, scale: TimeScale, y: float) -> Drawn | None:
 
 
 def _circles(
-    track: VisibleTrack,
+    lane: VisibleTrack,
     labels: list[str],
     places: list[float],
     y: float,
@@ -86,34 +86,34 @@ def _circles(
 ) -> Drawn:
     radius, kind = size
     parts = [
-        f'{_group([mark], track)}<circle class="m" cx="{x:.1f}" cy="{y:g}" r="{radius:g}"/>'
+        f'{_group([mark], lane)}<circle class="m" cx="{x:.1f}" cy="{y:g}" r="{radius:g}"/>'
         f'<text class="{kind}{" t" if cells(label) > 2 else ""}" x="{x:.1f}" y="{y + 4:g}">'
         f"{escape(label)}</text></g>"
-        for mark, label, x in zip(track.values, labels, places, strict=True)
+        for mark, label, x in zip(lane.values, labels, places, strict=True)
     ]
     return Drawn("circles", parts, places[-1] + radius)
 
 
-def _group(marks: Sequence[Mark], track: VisibleTrack) -> str:
+def _group(marks: Sequence[Mark], lane: VisibleTrack) -> str:
     """Return the start of the group of marks at one place, with its tooltip.
 
     An Observable is a ring, unlike a value. Dropped values are grey rings.
     """
-    drops = [track.track.drops[id(mark)] for mark in marks if id(mark) in track.track.drops]
+    drops = [lane.track.drops[id(mark)] for mark in marks if id(mark) in lane.track.drops]
     is_observable = isinstance(marks[0].data, RecordedObservable)
     kind = ' class="q"' if len(drops) == len(marks) else ' class="ob"' if is_observable else ""
     if len(marks) == 1:
-        return f"<g{kind}>{tooltip(marks[0], track.track.texts, *drops)}"
+        return f"<g{kind}>{tooltip(marks[0], lane.track.texts, *drops)}"
     note = f"\n{len(drops)} dropped" if drops else ""
-    return f"<g{kind}><title>{group_tooltip(marks, track.track.texts)}{note}</title>"
+    return f"<g{kind}><title>{group_tooltip(marks, lane.track.texts)}{note}</title>"
 
 
 # --- dots and crosses: the value above ------------------------------------------------------------
 
 
-def _dots(track: VisibleTrack, scale: TimeScale, y: float, form: str) -> Drawn:
+def _dots(lane: VisibleTrack, scale: TimeScale, y: float, form: str) -> Drawn:
     groups: list[tuple[float, list[Mark]]] = []
-    for mark in track.values:
+    for mark in lane.values:
         x = scale.x(mark.t)
         if groups and x - groups[-1][0] < _NEAR[form]:
             groups[-1][1].append(mark)
@@ -121,10 +121,10 @@ def _dots(track: VisibleTrack, scale: TimeScale, y: float, form: str) -> Drawn:
             groups.append((x, [mark]))
     right = groups[-1][0] + 6
     # Labels must not touch the bar at the end.
-    limit = scale.right if track.last is None else max(scale.x(track.last.t), right + 4) - 4
+    limit = scale.right if lane.last is None else max(scale.x(lane.last.t), right + 4) - 4
     labels: list[tuple[str, float] | None] = [None] * len(groups)
-    if not track.is_rest:
-        labels = _labels(track, groups, scale.left, min(limit, scale.right))
+    if not lane.is_rest:
+        labels = _labels(lane, groups, scale.left, min(limit, scale.right))
     parts: list[str] = []
     behind: list[str] = []  # dropped values
     for (x, marks), label in zip(groups, labels, strict=True):
@@ -132,8 +132,8 @@ def _dots(track: VisibleTrack, scale: TimeScale, y: float, form: str) -> Drawn:
             shape = f'<circle class="m" cx="{x:.1f}" cy="{y:g}" r="{5 if len(marks) == 1 else 6}"/>'
         else:
             shape = f'<path class="x f" d="{_cross(x, y, 4)}"/>'
-        into = behind if all(id(mark) in track.track.drops for mark in marks) else parts
-        into.append(f"{_group(marks, track)}{shape}{_label(label, y) if label else ''}</g>")
+        into = behind if all(id(mark) in lane.track.drops for mark in marks) else parts
+        into.append(f"{_group(marks, lane)}{shape}{_label(label, y) if label else ''}</g>")
     return Drawn(form, behind + parts, right)
 
 
@@ -147,13 +147,13 @@ def _cross(x: float, y: float, size: float) -> str:
 
 
 def _labels(
-    track: VisibleTrack, groups: list[tuple[float, list[Mark]]], left: float, right: float
+    lane: VisibleTrack, groups: list[tuple[float, list[Mark]]], left: float, right: float
 ) -> list[tuple[str, float] | None]:
     """Return the label above each dot and its position, or None if there is no room for it."""
     best: list[tuple[str, float] | None] = []
     most = -1
     for limit in _LABELS:
-        placed = _place(track, groups, left, right, limit)
+        placed = _place(lane, groups, left, right, limit)
         if None not in placed:
             return placed
         whole = sum(each is not None and not each[0].endswith("…") for each in placed)
@@ -163,13 +163,13 @@ def _labels(
 
 
 def _place(
-    track: VisibleTrack,
+    lane: VisibleTrack,
     groups: list[tuple[float, list[Mark]]],
     left: float,
     right: float,
     limit: int,
 ) -> list[tuple[str, float] | None]:
-    texts, drops = track.track.texts, track.track.drops
+    texts, drops = lane.track.texts, lane.track.drops
     single = iter(texts.short([marks[0] for _, marks in groups if len(marks) == 1], limit))
     labels = [next(single) if len(marks) == 1 else f"{_TIMES}{len(marks)}" for _, marks in groups]
     placed: list[tuple[str, float] | None] = [None] * len(groups)
