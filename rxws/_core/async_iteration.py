@@ -11,7 +11,8 @@ from typing import Any, Generic, Self, TypeVar
 from reactivex import Observable
 from reactivex.abc import DisposableBase
 
-from .loop_scheduler import LoopScheduler, running_loop, wrong_loop
+from .loop_scheduler import running_loop, wrong_loop
+from .schedulers import DefaultScheduler
 from .upstream import MessageSource, Upstream, Upstreams, collect_upstreams
 
 __all__ = ["AsyncIterableObservable", "Iteration", "iterate"]
@@ -219,7 +220,9 @@ class _Values(Upstreams, Generic[T]):
             self._waiter = None
 
     def _subscribe(self) -> None:
-        scheduler = LoopScheduler.running()
+        # It runs actions without a delay at once. Otherwise `rx.merge` within a `flat_map` would
+        # subscribe to a group too late for its first value.
+        scheduler = DefaultScheduler.of_loop()
         self._loop = asyncio.get_running_loop()
         with collect_upstreams(self):
             self._subscription = self.observable.subscribe(

@@ -28,6 +28,7 @@ __all__ = [
     "call_later_shared",
     "is_call_later",
     "raise_soon",
+    "scheduler_of_chain",
     "seconds_of",
 ]
 
@@ -145,6 +146,13 @@ class DefaultScheduler(ConnectionScheduler):
 
 def _raise(error: Exception) -> None:
     raise error
+
+
+def scheduler_of_chain(scheduler: SchedulerBase | None) -> SchedulerBase:
+    """Return a scheduler for the operators above: the one passed to `subscribe`, or a default."""
+    if scheduler is None:
+        return DefaultScheduler.of_loop()
+    return LoopScheduler.thread_safe(scheduler)
 
 
 def call_later(

@@ -13,8 +13,7 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from rxws._core.checks import check_count
 from rxws._core.connection import Flow
 from rxws._core.errors import RxwsError
-from rxws._core.loop_scheduler import LoopScheduler
-from rxws._core.schedulers import raise_soon
+from rxws._core.schedulers import raise_soon, scheduler_of_chain
 from rxws._core.upstream import no_upstreams
 
 from ._backlog import BacklogSubscription, State
@@ -74,7 +73,7 @@ def map_async(
         ) -> DisposableBase:
             # Without this default, operators above may subscribe to a connection on RxPY's timer
             # threads, where `collect_upstreams` does not find it.
-            used = LoopScheduler.thread_safe(scheduler)
+            used = scheduler_of_chain(scheduler)
             subscription = _Subscription(fn, max_concurrent, ordered, observer, used)
             subscription.start(source, flow)
             return subscription
@@ -189,8 +188,13 @@ class _Subscription(BacklogSubscription[T, R]):
 async def _await(fn: Callable[[T], Awaitable[R]], value: T) -> R:
     result: Any = fn(value)
     if not inspect.isawaitable(result):
+        remedy = (
+            "loop over it in a coroutine function that pushes its values to conn.outgoing"
+            if inspect.isasyncgen(result)
+            else "use ops.map for a plain function"
+        )
         raise TypeError(
             f"map_async takes a coroutine function: {fn!r} returned {type(result).__name__}; "
-            "use ops.map for a plain function"
+            f"{remedy}"
         )
     return await result  # type: ignore[no-any-return] # checked above

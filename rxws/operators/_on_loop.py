@@ -10,9 +10,8 @@ from typing import TypeVar
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
-from rxws._core.loop_scheduler import LoopScheduler
 from rxws._core.scheduled import LoopObservable
-from rxws._core.schedulers import DefaultScheduler, call_later
+from rxws._core.schedulers import call_later, scheduler_of_chain
 from rxws._core.threads import runs_here
 
 __all__ = ["on_loop"]
@@ -51,11 +50,7 @@ def on_loop() -> Callable[[Observable[T]], Observable[T]]:
         def subscribe(
             observer: ObserverBase[T], scheduler: SchedulerBase | None = None
         ) -> DisposableBase:
-            loop = (
-                DefaultScheduler.of_loop()
-                if scheduler is None
-                else LoopScheduler.thread_safe(scheduler)
-            )
+            loop = scheduler_of_chain(scheduler)
             thread = get_ident()
 
             waiting: deque[Callable[[], None]] = deque()  # calls of other threads

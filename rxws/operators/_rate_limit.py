@@ -11,8 +11,7 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from rxws._core.checks import check_count, check_seconds
 from rxws._core.connection import Close, Flow
 from rxws._core.errors import ConnectionClosed
-from rxws._core.loop_scheduler import LoopScheduler
-from rxws._core.schedulers import Deadline, seconds_of
+from rxws._core.schedulers import Deadline, scheduler_of_chain, seconds_of
 from rxws.closing import check_sendable
 
 from ._backlog import BacklogSubscription
@@ -87,7 +86,7 @@ def rate_limit(
         def subscribe(
             observer: ObserverBase[T], scheduler: SchedulerBase | None = None
         ) -> DisposableBase:
-            used = LoopScheduler.thread_safe(scheduler)
+            used = scheduler_of_chain(scheduler)
             bucket = _TokenBucket(count, per, burst, seconds_of(used))
             subscription = _Subscription(bucket, excess, observer, used)
             subscription.start(source, flow)
