@@ -11,6 +11,7 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase, SchedulerBase
 from reactivex.subject import Subject
 
+from .async_iteration import AsyncIterableObservable
 from .close_codes import CLOSE_CODES
 from .upstream import Pausable
 
@@ -22,8 +23,6 @@ else:  # for `default=`; reactivex requires typing_extensions anyway
 if TYPE_CHECKING:  # for annotations only: this layer must not import aiohttp
     from aiohttp import web
     from yarl import URL
-
-    from .async_iteration import AsyncIterableObservable  # it imports this module
 
 __all__ = [
     "Address",

@@ -8,7 +8,10 @@ import reprlib
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from reactivex.abc import SchedulerBase
+
 from .connection import Close
+from .schedulers import raise_soon
 
 __all__ = [
     "BufferOverflow",
@@ -209,3 +212,17 @@ def without_traceback(error: E) -> E:
             return error
     copied.__cause__ = None if cause is None else without_traceback(cause)
     return copied
+
+
+def as_exception(scheduler: SchedulerBase, error: BaseException) -> Exception:
+    """Return what user code raised, as an error that a stream may fail with.
+
+    What is no `Exception`, such as a KeyboardInterrupt, is also raised in the scheduler's next
+    turn.
+    """
+    if isinstance(error, Exception):
+        return error
+    raise_soon(scheduler, error)
+    wrapped = RxwsError(f"a callback raised {error!r}")
+    wrapped.__cause__ = error
+    return wrapped

@@ -14,7 +14,6 @@ from reactivex.internal import noop
 from reactivex.scheduler import CurrentThreadScheduler
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
-from .errors import RxwsError
 from .loop_scheduler import LoopScheduler
 
 __all__ = [
@@ -23,7 +22,6 @@ __all__ = [
     "DefaultScheduler",
     "Fault",
     "ForwardingScheduler",
-    "as_exception",
     "call_later",
     "call_later_shared",
     "is_call_later",
@@ -184,20 +182,6 @@ def raise_soon(scheduler: SchedulerBase, error: BaseException) -> None:
         raise error
 
     call_later(scheduler, 0, raise_error)
-
-
-def as_exception(scheduler: SchedulerBase, error: BaseException) -> Exception:
-    """Return what user code raised, as an error that a stream may fail with.
-
-    What is no `Exception`, such as a KeyboardInterrupt, is also raised in the scheduler's next
-    turn.
-    """
-    if isinstance(error, Exception):
-        return error
-    raise_soon(scheduler, error)
-    wrapped = RxwsError(f"a callback raised {error!r}")
-    wrapped.__cause__ = error
-    return wrapped
 
 
 def is_call_later(action: object) -> bool:

@@ -14,7 +14,8 @@ from reactivex.abc import ObserverBase, SchedulerBase
 from reactivex.subject import Subject
 
 from rxws._core.connection import Close, In
-from rxws._core.schedulers import as_exception, call_later, raise_soon
+from rxws._core.errors import as_exception
+from rxws._core.schedulers import call_later, raise_soon
 from rxws._core.streams import Dispatcher, EndLimiter, RestartableStream, call_each
 from rxws._core.upstream import Upstream
 
