@@ -10,9 +10,8 @@ from rxws._recording.diagram.visible import TimeSpan, VisibleTrack
 
 from .scale import CHAR, TimeScale
 
-__all__ = ["END_CHAR", "INDENT", "LEGEND", "NAME", "Page", "lay_out"]
+__all__ = ["END_CHAR", "INDENT", "NAME", "Page", "lay_out"]
 
-LEGEND = 18.0  # pixels: the height of the legend
 INDENT = 14.0  # pixels: how far the box of an inner lane is to the right of others
 END_CHAR = 7.2  # pixels per character of the label of an end
 NAME = 0.64  # width of a character of a name, as a share of its font size

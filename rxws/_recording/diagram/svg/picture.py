@@ -8,97 +8,18 @@ from rxws._recording.diagram.model import Diagram
 from rxws._recording.diagram.visible import VisibleTrack, time_span, visible_tracks
 
 from .inner_lanes import connectors, inner_ends, inner_starts, segments_to_draw
-from .layout import END_CHAR, INDENT, LEGEND, NAME, Page, lay_out
+from .layout import END_CHAR, INDENT, NAME, Page, lay_out
 from .legend import legend
 from .marks import draw
 from .scale import CHAR, Drawn
-from .states import states_legend
-from .theme import CSS, LIGHT, MONO, SANS
-from .waits import LINE, draw_explanations, draw_waits, explanation_lines
+from .style import OPERATORS, STYLE
+from .waits import draw_waits
 
 __all__ = ["svg"]
 
-_OPERATORS = 6  # number of colours for operators
 _DENSE = 40  # a lane with more values is likely to have a note
 _NOTE = 11  # characters: most notes are not longer
 _TITLE = 8.4  # pixels per character
-
-
-def _colour(attribute: str, colour: str) -> str:
-    """Return a CSS declaration with a fallback for viewers that do not support variables."""
-    return f"{attribute}:{LIGHT[colour]};{attribute}:var(--rxws-{colour})"
-
-
-_LANES = {
-    "sn": "muted",
-    "i": "in",
-    "o": "out",
-    "e": "bad",
-    **{f"c{n}": str(n) for n in range(1, _OPERATORS + 1)},
-}
-_STYLE = CSS + "".join(
-    f"svg.rxws{selector}{{{rules}}}"
-    for selector, rules in {
-        "": f"display:block;direction:ltr;max-width:100%;height:auto;font:10px {SANS}",
-        ":root": f"background:{LIGHT['page']};background:var(--rxws-page)",
-        " text": f"{_colour('fill', 'fg')};unicode-bidi:plaintext;white-space:pre",
-        " .ti": "font-size:13px;font-weight:600",
-        " .na": "font-weight:600",
-        " .de": f"font-size:10px;font-family:{MONO};{_colour('fill', 'muted')}",
-        " .no": f"text-anchor:end;{_colour('fill', 'muted')};font-variant-numeric:tabular-nums",
-        " .be": _colour("fill", "muted"),
-        " .ax": f"text-anchor:middle;{_colour('fill', 'muted')};font-variant-numeric:tabular-nums",
-        " .bx": f"{_colour('fill', 'box')};{_colour('stroke', 'edge')}",
-        " .co": "fill:currentColor",
-        " .gr": _colour("stroke", "grid"),
-        " .ln": f"fill:none;stroke-width:1.5;{_colour('stroke', 'line')}",
-        " .du": "stroke-dasharray:5 5",
-        " .dl": "stroke-dasharray:1 4",
-        " .m": f"fill:currentColor;stroke-width:1.5;{_colour('stroke', 'page')}",
-        " .b": "fill:currentColor;opacity:.8",
-        " .w": "fill:none;stroke:currentColor;stroke-width:1.5;stroke-linejoin:round",
-        " .a": "fill:currentColor;opacity:.13",
-        " .d": "fill:currentColor",
-        " .h": "fill:none;pointer-events:all",
-        " .p": f"font:600 10px {MONO};text-anchor:middle;{_colour('fill', 'on')}",
-        " .r": f"font-size:12px;font-weight:600;text-anchor:middle;{_colour('fill', 'on')}",
-        " .s": f"font-size:10px;font-weight:600;text-anchor:middle;{_colour('fill', 'on')}",
-        " .t": "font-size:9.5px",
-        " .l": f"font:9.5px {MONO};text-anchor:middle",
-        " .en": f"stroke-width:3;stroke-linecap:round;{_colour('stroke', 'good')}",
-        " .ke": f"font-size:11px;font-weight:700;{_colour('fill', 'good')}",
-        " .x": f"fill:none;stroke-width:3;stroke-linecap:round;{_colour('stroke', 'bad')}",
-        " .f": "stroke-width:2",
-        " .ob .m": f"stroke:currentColor;stroke-width:2;{_colour('fill', 'page')}",
-        " .ob .p,svg.rxws .ob .r,svg.rxws .ob .s": "fill:currentColor",
-        " .tr": f"fill:none;{_colour('stroke', 'line')}",
-        " .sp": "fill:none;stroke:currentColor;opacity:.45;stroke-dasharray:2 3",
-        " .st": f"stroke:currentColor;stroke-width:1.5;{_colour('fill', 'page')}",
-        " .lk": _colour("stroke", "muted"),
-        " .lg": _colour("fill", "muted"),
-        " .sl": f"font:9px {MONO};{_colour('fill', 'muted')}",
-        " .q .m": f"stroke-width:1.5;{_colour('fill', 'page')};{_colour('stroke', 'muted')}",
-        " .q text": _colour("fill", "muted"),
-        " .wk": f"stroke-width:1.5;{_colour('fill', 'page')};{_colour('stroke', 'muted')}",
-        " .wp": _colour("fill", "page"),
-        " .wt": "fill:currentColor;fill-opacity:.28",
-        " .wr": f"{_colour('fill', 'page')};stroke:currentColor;stroke-dasharray:2.5 2",
-        " .wl": f"font-size:9px;text-anchor:middle;{_colour('fill', 'muted')}",
-        " [class^=s-] text": f"font-weight:600;text-anchor:middle;{_colour('fill', 'on')}",
-        " [class^=s-] .sb": f"text-anchor:end;{_colour('fill', 'muted')}",
-        " .s-open rect": _colour("fill", "good"),
-        " .s-connecting rect": f"{_colour('fill', '1')}",
-        " .s-waiting rect": f"stroke-dasharray:3 3;{_colour('fill', 'page')};"
-        f"{_colour('stroke', 'muted')}",
-        " .s-waiting text,svg.rxws .s-closed text": _colour("fill", "muted"),
-        " .s-closed rect": _colour("fill", "edge"),
-        " .s-failed rect": _colour("fill", "bad"),
-        " .s-failed text": _colour("fill", "on"),
-        " .di": f"stroke-width:2;stroke-linecap:round;{_colour('stroke', 'line')}",
-        " .xe": f"font-size:11px;font-weight:700;{_colour('fill', 'bad')}",
-        **{f" .{kind}": _colour("color", name) for kind, name in _LANES.items()},
-    }.items()
-)
 
 
 def svg(diagram: Diagram, width: int = 760, window: float | None = None) -> str:
@@ -122,19 +43,13 @@ def svg(diagram: Diagram, width: int = 760, window: float | None = None) -> str:
         page = lay_out(diagram, lanes, width, time, widest)
         drawn = _draw_all(lanes, page)
     end_xs = _end_xs(lanes, drawn, page)
-    key = legend(lanes, page)
-    top = page.bottom + (26 if lanes else 6) + (LEGEND if key else 0)
-    explained = explanation_lines(lanes, width)
-    rows = sum(len(lines) for _, lines, _ in explained)
-    if any(lane.statuses for lane in lanes):
-        key.append(states_legend(top))
-        top += LEGEND
-    height = top + LINE * rows
+    colours = _colours(lanes)
+    key, height = legend(lanes, page, colours)
     summary = "; ".join([diagram.title or "marble diagram", *(lane.summary for lane in lanes)])
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="rxws" role="img" '
         f'aria-label="{escape(cut(summary, 600))}" width="{width}" height="{height:g}" '
-        f'viewBox="0 0 {width} {height:g}"><style>{_STYLE}</style>'
+        f'viewBox="0 0 {width} {height:g}"><style>{STYLE}</style>'
     )
     parts = [head]
     if diagram.title:
@@ -144,7 +59,6 @@ def svg(diagram: Diagram, width: int = 760, window: float | None = None) -> str:
         )
     if lanes:
         parts += _axis(page)
-    colours = _colours(lanes)
     for index, colour in enumerate(colours):
         if behind := connectors(index, lanes, page):
             parts.append(f'<g class="{colour}">{"".join(behind)}</g>')
@@ -152,8 +66,7 @@ def svg(diagram: Diagram, width: int = 760, window: float | None = None) -> str:
         parts.append(f'<g class="{colours[index]}">')
         parts += _lane(lane, drawn[index], page, page.middles[index], end_xs[index])
         parts.append("</g>")
-    parts += [*key, *draw_explanations(explained, colours, top), "</svg>"]
-    return "".join(parts)
+    return "".join([*parts, *key, "</svg>"])
 
 
 def _colours(lanes: list[VisibleTrack]) -> list[str]:
@@ -167,7 +80,7 @@ def _colours(lanes: list[VisibleTrack]) -> list[str]:
         if lane.statuses:
             css_class = "sn"
         if not css_class and not lane.only_errors:
-            css_class = f"c{operators % _OPERATORS + 1}"
+            css_class = f"c{operators % OPERATORS + 1}"
             operators += 1
         colours[lane.track.name] = css_class or "e"
     tracks = (lane.track for lane in lanes)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 from rxws._recording.diagram.labels import cells, escape
-from rxws._recording.diagram.statuses import State, StatusSpan
+from rxws._recording.diagram.statuses import StatusSpan
 from rxws._recording.diagram.visible import VisibleTrack
 
 from .scale import Drawn, TimeScale
 
-__all__ = ["states", "states_legend"]
+__all__ = ["states"]
 
 _CHAR = 6.4  # pixels: a character of a label
 _LEAST = 2.0  # pixels: the width of a bar
@@ -42,16 +40,3 @@ def _label(span: StatusSpan, left: float, right: float, scale: TimeScale, y: flo
         return f'<text class="sb" x="{x:.1f}" y="{y + 22:g}">{text}</text>'
     middle = (left + right) / 2
     return f'<text x="{middle:.1f}" y="{y + 3.5:g}">{escape(label)}</text>' if label else ""
-
-
-def states_legend(top: float) -> str:
-    """Draw what the colours of states mean."""
-    parts: list[str] = []
-    x = 6.0
-    for state in get_args(State):
-        parts.append(
-            f'<g class="s-{state}"><rect x="{x + 0.5:g}" y="{top + 0.5:g}" width="18" height="11" '
-            f'rx="2"/></g><text class="lg" x="{x + 24:g}" y="{top + 9.5:g}">{state}</text>'
-        )
-        x += 24 + len(state) * _CHAR + 12
-    return "".join(parts)
