@@ -156,18 +156,20 @@ async def test_suggested_messages_are_answered(page: Page, demo: Demo) -> None:
 
 
 async def test_two_sockets_share_a_chat_room(page: Page, demo: Demo) -> None:
-    """Two sockets of one browser share a chat room, and one sees the other leave."""
+    """Two sockets of one browser share a chat room, and one sees the other join and leave."""
     await connect(page, demo, "chat")
-    heard = await page.evaluate(
+    await click(page, "#tries button:nth-of-type(1)")
+    await click(page, "#send-text")
+    assert json.loads((await log_row(page, "received", 0))["text"])["joined"] == "ann"
+    await page.evaluate(
         """new Promise((resolve) => {
             const bob = new WebSocket(location.origin.replace("http", "ws") + "/chat?name=bob");
-            bob.onopen = () => bob.send("hello");
+            bob.onopen = () => bob.send('{"join": "kitchen"}');
             bob.onmessage = ({data}) => { bob.close(3001); resolve(data); };
         })"""
     )
-    assert heard == "bob: hello"
-    assert (await log_row(page, "received", 0))["text"] == "bob: hello"
-    assert (await log_row(page, "received", 1))["text"] == "* bob left (3001)"
+    heard = [json.loads((await log_row(page, "received", n))["text"]) for n in (1, 2)]
+    assert heard == [{"room": "kitchen", "joined": "bob"}, {"room": "kitchen", "left": "bob"}]
 
 
 async def test_a_large_compressed_message_and_a_close_without_a_code(

@@ -41,7 +41,7 @@ SERVERS = {
     "price_feed": "/prices",
 }
 CLIENTS = ("client", "dashboard")
-RECONNECTING = {"price_feed", "dashboard"}  # larger than the others
+LARGER = {"price_feed", "dashboard", "chat"}  # two programs, several channels, several rooms
 
 
 @pytest.fixture
@@ -59,9 +59,9 @@ def test_every_example_is_tested() -> None:
 
 @pytest.mark.parametrize("name", [*SERVERS, *CLIENTS])
 def test_example_is_small_and_says_how_to_run_it(name: str) -> None:
-    """An example has at most 40 lines (90 if it reconnects) and says how to run it."""
+    """An example has at most 40 lines (three have 90) and says how to run it."""
     source = (EXAMPLES / f"{name}.py").read_text()
-    assert len(source.splitlines()) < (90 if name in RECONNECTING else 40)
+    assert len(source.splitlines()) < (90 if name in LARGER else 40)
     assert "Run" in (ast.get_docstring(ast.parse(source)) or "")
 
 
@@ -157,51 +157,101 @@ async def test_latest_skips_old_values(serve: Serve) -> None:
 
 @asynccontextmanager
 async def joined_chat(client: aiohttp.ClientSession, port: int, name: str) -> AsyncIterator[Peer]:
-    """Join the chat and wait until the room is reachable."""
+    """Connect to the chat, and join the room "kitchen"."""
     async with client.ws_connect(f"ws://127.0.0.1:{port}/chat", params={"name": name}) as ws:
-        await ws.send_str("hello")
-        while await receive_text(ws) != f"{name}: hello":
-            pass
+        await ws.send_json({"join": "kitchen"})
+        assert await receive_json(ws) == {"room": "kitchen", "joined": name}
         yield ws
 
 
-async def test_chat_reaches_everybody(serve: Serve, client: aiohttp.ClientSession) -> None:
-    """A message reaches everybody in the room, with the name of its author."""
+async def receive_json(ws: Peer) -> object:
+    """Return the next message of a peer."""
+    return json.loads(await receive_text(ws))
+
+
+def said(room: str, name: str, text: str | None) -> dict[str, object]:
+    return {"room": room, "name": name, "text": text}
+
+
+async def test_chat_reaches_everybody_in_a_room(
+    serve: Serve, client: aiohttp.ClientSession
+) -> None:
+    """Everybody in a room gets its messages with the author's name, and nobody else does."""
     port = await serve(example("chat").make_app())
     async with joined_chat(client, port, "ann") as ann, joined_chat(client, port, "bob") as bob:
-        await bob.send_str("how are you?")
-        await ann.send_str("well")
-        assert [await receive_text(bob) for _ in range(2)] == ["bob: how are you?", "ann: well"]
-        heard = [await receive_text(ann) for _ in range(3)]
-        assert heard == ["bob: hello", "bob: how are you?", "ann: well"]
+        assert await receive_json(ann) == {"room": "kitchen", "joined": "bob"}
+        await bob.send_json({"join": "cellar"})
+        assert await receive_json(bob) == {"room": "cellar", "joined": "bob"}
+        await bob.send_json({"room": "cellar", "text": "only me"})
+        await bob.send_json({"room": "kitchen", "text": None})
+        await bob.send_json({"room": "kitchen", "text": "hello"})
+        kitchen = [said("kitchen", "bob", None), said("kitchen", "bob", "hello")]
+        assert [await receive_json(ann) for _ in range(2)] == kitchen
+        heard = [await receive_json(bob) for _ in range(3)]
+        assert heard == [said("cellar", "bob", "only me"), *kitchen]
+
+
+async def test_chat_refuses_what_a_member_may_not_do(
+    serve: Serve, client: aiohttp.ClientSession
+) -> None:
+    """A message to a room that was not joined, or was left, gets an error; so does a ninth room."""
+    port = await serve(example("chat").make_app())
+    async with joined_chat(client, port, "ann") as ann:
+        for bad in [
+            {"room": "cellar", "text": "?"},
+            {"leave": "cellar"},
+            {"join": "kitchen"},
+            {"join": 1},
+            [],
+        ]:
+            await ann.send_json(bad)
+            assert "cannot do that" in str(await receive_json(ann))
+        for number in range(7):
+            await ann.send_json({"join": str(number)})
+            assert await receive_json(ann) == {"room": str(number), "joined": "ann"}
+        await ann.send_json({"join": "7"})
+        assert "cannot do that" in str(await receive_json(ann))
+        await ann.send_json({"leave": "kitchen"})
+        await ann.send_json({"room": "kitchen", "text": "?"})
+        assert "cannot do that" in str(await receive_json(ann))
+        await ann.send_json({"join": "7"})
+        assert await receive_json(ann) == {"room": "7", "joined": "ann"}
 
 
 async def test_chat_continues_when_somebody_leaves(
     serve: Serve, client: aiohttp.ClientSession
 ) -> None:
-    """The room continues when a member closes, fails or is lost."""
-    port = await serve(example("chat").make_app())
+    """A room continues when a member leaves, closes, fails or is lost; an empty one is freed."""
+    module = example("chat")
+    port = await serve(module.make_app())
     async with joined_chat(client, port, "ann") as ann:
 
-        async def leaves(name: str, leave: Callable[[Peer], Awaitable[object]]) -> str:
+        async def leaves(name: str, leave: Callable[[Peer], Awaitable[object]]) -> object:
             async with joined_chat(client, port, name) as peer:
-                assert await receive_text(ann) == f"{name}: hello"
+                assert await receive_json(ann) == {"room": "kitchen", "joined": name}
                 await leave(peer)
-                return await receive_text(ann)
+                return await receive_json(ann)
 
-        assert await leaves("polite", lambda peer: peer.close()) == "* polite left (1000)"
-        assert await leaves("angry", lambda peer: peer.close(code=4002)) == "* angry left (4002)"
-        assert await leaves("binary", lambda peer: peer.send_bytes(b"?")) == "* binary left (1003)"
+        for name, leave in {
+            "member": lambda peer: peer.send_json({"leave": "kitchen"}),
+            "polite": lambda peer: peer.close(),
+            "angry": lambda peer: peer.close(code=4002),
+            "binary": lambda peer: peer.send_bytes(b"?"),
+        }.items():
+            assert await leaves(name, leave) == {"room": "kitchen", "left": name}
         lost = await RawClient.connect(port, "/chat?name=lost")
-        await lost.text("hello")
-        assert await receive_text(ann) == "lost: hello"
+        await lost.text('{"join": "kitchen"}')
+        assert await receive_json(ann) == {"room": "kitchen", "joined": "lost"}
         await lost.rst()
-        assert await receive_text(ann) == "* lost left (1006)"
+        assert await receive_json(ann) == {"room": "kitchen", "left": "lost"}
 
-        await ann.send_str("who is still here?")
-        assert await receive_text(ann) == "ann: who is still here?"
-        async with joined_chat(client, port, "bob"):
-            assert await receive_text(ann) == "bob: hello"
+        await ann.send_json({"room": "kitchen", "text": "who is still here?"})
+        assert await receive_json(ann) == said("kitchen", "ann", "who is still here?")
+        assert list(module.rooms) == ["kitchen"]
+        await ann.send_json({"leave": "kitchen"})
+        await ann.send_json([])
+        assert "cannot do that" in str(await receive_json(ann))
+        assert list(module.rooms) == []
 
 
 async def test_rpc_answers_bad_messages(serve: Serve, client: aiohttp.ClientSession) -> None:
