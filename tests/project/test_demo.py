@@ -83,8 +83,8 @@ async def test_stopping_the_demo_closes_with_1001(name: str) -> None:
         ):
             await shout.send_str("hello")
             assert await receive_text(shout) == "HELLO"
-            await chat.send_str("hello")
-            assert await receive_text(chat) == "somebody: hello"
+            await chat.send_str('{"join": "kitchen"}')
+            assert await receive_text(chat) == '{"room":"kitchen","joined":"somebody"}'
             ending = asyncio.create_task(demo.end(getattr(signal, name)))
             for ws in (shout, chat):
                 assert await receive_close(ws) == (1001, "Going Away")
