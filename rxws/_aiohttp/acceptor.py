@@ -13,7 +13,7 @@ from aiohttp.web import BaseRequest
 from rxws import codecs
 from rxws._core.connection import Address, Handler, Handshake
 from rxws._core.log import logger
-from rxws._core.loop_scheduler import LoopScheduler
+from rxws._core.schedulers.loop_scheduler import LoopScheduler
 from rxws._session.handler import run_handler
 from rxws._session.options import OPTION_NAMES, Options
 from rxws._session.session import Session

@@ -31,7 +31,7 @@ from rxws import closing, codecs
 from rxws._core.checks import check_seconds
 from rxws._core.connection import Close, Connection, Handshake, without_secrets
 from rxws._core.errors import ConnectError, HandshakeError
-from rxws._core.loop_scheduler import LoopScheduler
+from rxws._core.schedulers.loop_scheduler import LoopScheduler
 from rxws._session.option_names import check_names
 from rxws._session.options import OPTION_NAMES, ConnectionOptions, Options
 from rxws._session.session import Session

@@ -11,8 +11,8 @@ from typing import Any, Generic, Self, TypeVar
 from reactivex import Observable
 from reactivex.abc import DisposableBase
 
-from .loop_scheduler import running_loop, wrong_loop
-from .schedulers import DefaultScheduler
+from .schedulers.connection_scheduler import DefaultScheduler
+from .schedulers.loop_scheduler import running_loop, wrong_loop
 from .upstream import MessageSource, Upstream, Upstreams, collect_upstreams
 
 __all__ = ["AsyncIterableObservable", "Iteration", "iterate"]

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from reactivex.abc import SchedulerBase
 
 from .connection import Close
-from .schedulers import raise_soon
+from .schedulers.timers import raise_soon
 
 __all__ = [
     "BufferOverflow",

@@ -15,8 +15,8 @@ from reactivex.subject import Subject
 
 from rxws._core.connection import Close, In
 from rxws._core.errors import as_exception
-from rxws._core.schedulers import call_later, raise_soon
-from rxws._core.streams import Dispatcher, EndLimiter, RestartableStream, call_each
+from rxws._core.schedulers.timers import call_later, raise_soon
+from rxws._core.streams.stream import Dispatcher, EndLimiter, RestartableStream, call_each
 from rxws._core.upstream import Upstream
 
 __all__ = ["UNSET", "Channel", "ChannelRegistry", "Finish", "PendingMessage", "pluralize"]

@@ -16,7 +16,7 @@ from rxws._aiohttp.client import ConnectCall, check_client_options
 from rxws._aiohttp.http_session import SharedClientSession
 from rxws._core.connection import Connection, In, Out
 from rxws._core.errors import ConnectError, RxwsError, as_exception
-from rxws._core.loop_scheduler import LoopScheduler
+from rxws._core.schedulers.loop_scheduler import LoopScheduler
 from rxws.backoff import DEFAULT, Backoff, is_retryable
 from rxws.codecs import Codec
 from rxws.status import Status

@@ -9,8 +9,9 @@ from reactivex.abc import DisposableBase
 
 from rxws._core.connection import Connection
 from rxws._core.log import logger
-from rxws._core.schedulers import ConnectionScheduler, raise_soon
-from rxws._core.streams import Dispatcher, Fault, RestartableStream, Stream
+from rxws._core.schedulers.connection_scheduler import ConnectionScheduler
+from rxws._core.schedulers.timers import raise_soon
+from rxws._core.streams.stream import Dispatcher, Fault, RestartableStream, Stream
 
 from .loop_affinity import LoopAffinity
 from .offline_queue import Dropped, OfflineQueue

@@ -12,7 +12,7 @@ from reactivex.abc import SchedulerBase
 from rxws._core.connection import Connection
 from rxws._core.errors import OpeningError, as_exception
 from rxws._core.log import logger
-from rxws._core.streams import Dispatcher, ReplayStream, call_each
+from rxws._core.streams.stream import Dispatcher, ReplayStream, call_each
 from rxws._core.upstream import no_upstreams
 from rxws.status import Closed, Open, Status
 

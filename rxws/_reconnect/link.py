@@ -16,7 +16,7 @@ from reactivex.abc import DisposableBase
 from reactivex.internal import noop
 
 from rxws._core.connection import Close, Connection
-from rxws._core.schedulers import call_later
+from rxws._core.schedulers.timers import call_later
 from rxws._core.upstream import no_upstreams
 from rxws._session.encoding import Encoded
 from rxws._session.flow import FlowControl

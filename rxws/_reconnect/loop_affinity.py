@@ -9,9 +9,10 @@ from threading import get_ident
 
 from reactivex.abc import SchedulerBase
 
-from rxws._core.loop_scheduler import LoopScheduler
-from rxws._core.schedulers import ForwardingScheduler, seconds_of
-from rxws._core.threads import run_on, runs_here
+from rxws._core.schedulers.connection_scheduler import ForwardingScheduler
+from rxws._core.schedulers.loop_scheduler import LoopScheduler
+from rxws._core.schedulers.threads import run_on, runs_here
+from rxws._core.schedulers.timers import seconds_of
 
 __all__ = ["LoopAffinity"]
 

@@ -20,10 +20,10 @@ from rxws._core.checks import check_seconds
 from rxws._core.connection import Close, Connection, In, Out
 from rxws._core.errors import ConnectionClosed, as_exception
 from rxws._core.log import logger
-from rxws._core.loop_scheduler import LoopScheduler
-from rxws._core.scheduled import LoopObservable
-from rxws._core.schedulers import call_later, raise_soon, seconds_of
-from rxws._core.threads import run_on
+from rxws._core.schedulers.loop_scheduler import LoopScheduler
+from rxws._core.schedulers.threads import run_on
+from rxws._core.schedulers.timers import call_later, raise_soon, seconds_of
+from rxws._core.streams.scheduled import LoopObservable
 from rxws.backoff import DEFAULT, Backoff, is_retryable, retry_after
 from rxws.status import Closed, Connecting, Open, Status, Waiting, moved
 

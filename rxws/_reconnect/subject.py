@@ -17,7 +17,7 @@ from rxws import closing, codecs
 from rxws._aiohttp.client import check_client_options
 from rxws._core.connection import Close, Connection, In, Out, without_secrets
 from rxws._core.errors import EncodeError
-from rxws._core.streams import RestartableStream
+from rxws._core.streams.stream import RestartableStream
 from rxws._session.options import Options
 from rxws.backoff import DEFAULT, Backoff, is_retryable
 from rxws.closing import check_sendable

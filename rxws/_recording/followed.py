@@ -12,7 +12,7 @@ from reactivex.abc import DisposableBase, ObserverBase, OnCompleted, OnError, On
 from reactivex.disposable import CompositeDisposable, Disposable
 from reactivex.internal import default_error, noop
 
-from rxws._core.subscriber import callbacks_of
+from rxws._core.streams.subscriber import callbacks_of
 
 __all__ = ["Begin", "SubscriptionRecord", "derived", "followed", "label_of"]
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, cast
 from reactivex.abc import ObservableBase, SchedulerBase
 
 from rxws._core.connection import Close
-from rxws._core.schedulers import seconds_of
+from rxws._core.schedulers.timers import seconds_of
 
 from .diagram import Nesting, RecordedObservable, Track
 from .diagram.labels import short

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from rxws._core.streams import Stream
+from rxws._core.streams.stream import Stream
 
 from .diagram.model import Step
 from .lane import Lane

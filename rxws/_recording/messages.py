@@ -8,7 +8,7 @@ from typing import Any
 from reactivex.abc import DisposableBase, ObserverBase
 from reactivex.disposable import CompositeDisposable
 
-from rxws._core.streams import Stream
+from rxws._core.streams.stream import Stream
 from rxws._session.encoding import DecodedFrames, frame_if_different
 from rxws._session.incoming import IncomingStream
 from rxws._session.outgoing import Outgoing

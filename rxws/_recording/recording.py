@@ -11,7 +11,7 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import CompositeDisposable
 
 from rxws._core.connection import Close, Connection, without_secrets
-from rxws._core.streams import Stream
+from rxws._core.streams.stream import Stream
 from rxws.codecs import Codec
 
 from .diagram import Diagram, in_order, svg, text

@@ -10,7 +10,7 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import SerialDisposable
 from reactivex.scheduler import TimeoutScheduler
 
-from rxws._core.schedulers import call_later
+from rxws._core.schedulers.timers import call_later
 from rxws._session.encoding import decode_error
 from rxws.codecs import Codec
 

@@ -8,7 +8,7 @@ from typing import Any
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from rxws._core.connection import Close
-from rxws._core.streams import Dispatcher, Fault, ReplayStream
+from rxws._core.streams.stream import Dispatcher, Fault, ReplayStream
 
 from .incoming import IncomingStream
 

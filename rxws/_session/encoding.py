@@ -6,10 +6,10 @@ from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from rxws._core.coroutines import never_awaited
 from rxws._core.errors import DecodeError, EncodeError, short_repr
 from rxws._core.frames import Opcode
 from rxws._core.log import text_of
+from rxws._core.streams.coroutines import never_awaited
 from rxws.codecs import Codec, raw
 from rxws.overflow import Latest
 

@@ -12,8 +12,8 @@ from rxws import closing
 from rxws._core.connection import Handshake, without_secrets
 from rxws._core.errors import DecodeError, EncodeError
 from rxws._core.log import logger, name_of, one_line
-from rxws._core.schedulers import call_later
-from rxws._core.streams import Dispatcher, Stream
+from rxws._core.schedulers.timers import call_later
+from rxws._core.streams.stream import Dispatcher, Stream
 
 __all__ = ["ErrorStream", "ErrorStreamOwner"]
 

@@ -11,7 +11,7 @@ from reactivex.scheduler import ImmediateScheduler
 
 from rxws._core.connection import Close, Stats
 from rxws._core.errors import ConnectionClosed
-from rxws._core.streams import Dispatcher, Fault, ReplayStream, Stream
+from rxws._core.streams.stream import Dispatcher, Fault, ReplayStream, Stream
 
 from .liveness import KeepAlive
 from .read_gate import Hold, ReadGate

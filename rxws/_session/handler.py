@@ -11,7 +11,7 @@ from reactivex.abc import DisposableBase, ObserverBase
 
 from rxws._core.connection import Connection, Handler, HandlerResult
 from rxws._core.errors import RxwsError
-from rxws._core.scheduled import SchedulerCarrier
+from rxws._core.streams.scheduled import SchedulerCarrier
 
 from .incoming import IncomingStream
 from .session import Session, State

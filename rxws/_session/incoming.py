@@ -11,8 +11,8 @@ from reactivex.abc import ObserverBase, SchedulerBase
 
 from rxws._core.connection import Close
 from rxws._core.log import logger
-from rxws._core.schedulers import call_later, seconds_of
-from rxws._core.streams import Dispatcher, Fault, PausableStream
+from rxws._core.schedulers.timers import call_later, seconds_of
+from rxws._core.streams.stream import Dispatcher, Fault, PausableStream
 
 from .encoding import DecodedFrames, decode_error, decoder, size
 from .flow import FlowControl

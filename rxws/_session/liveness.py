@@ -8,7 +8,7 @@ from typing import Protocol
 
 from reactivex.abc import DisposableBase, SchedulerBase
 
-from rxws._core.schedulers import call_later, call_later_shared
+from rxws._core.schedulers.timers import call_later, call_later_shared
 
 from .transport import Delivery
 

@@ -15,7 +15,7 @@ from reactivex.subject import Subject
 from rxws._core.connection import Close
 from rxws._core.errors import ConnectionClosed, EncodeError
 from rxws._core.frames import Opcode
-from rxws._core.streams import Dispatcher, Fault, Stream
+from rxws._core.streams.stream import Dispatcher, Fault, Stream
 from rxws.closing import check_sendable
 from rxws.overflow import OVERHEAD, REFUSING, Overflow
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 _NORMAL = Close()
 
 # Guards the calls from other threads, in all connections: it is held for an append or a swap only.
-# It is reentrant for the same reason as the lock of `rxws._core.streams`.
+# It is reentrant for the same reason as the lock of `rxws._core.streams.stream`.
 _LOCK = threading.RLock()
 
 

@@ -19,8 +19,9 @@ from rxws._core.close_codes import CLOSE_CODES
 from rxws._core.connection import Close, Connection, Handshake
 from rxws._core.errors import BufferOverflow, ConnectionClosed, EncodeError, SendTimeout
 from rxws._core.frames import Frame, Opcode
-from rxws._core.schedulers import ConnectionScheduler, Deadline, raise_soon
-from rxws._core.streams import Dispatcher
+from rxws._core.schedulers.connection_scheduler import ConnectionScheduler
+from rxws._core.schedulers.timers import Deadline, raise_soon
+from rxws._core.streams.stream import Dispatcher
 from rxws.overflow import Latest
 
 from .blame import blame

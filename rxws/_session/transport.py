@@ -116,7 +116,7 @@ class Transport(Protocol):
         ...
 
     def may_run_here(self) -> bool:
-        """See `rxws._core.loop_scheduler.may_run_here`; False without an event loop."""
+        """See `rxws._core.schedulers.loop_scheduler.may_run_here`; False without an event loop."""
         ...
 
     def call_soon_threadsafe(self, callback: Callable[[], object]) -> None:

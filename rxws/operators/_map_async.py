@@ -13,7 +13,8 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from rxws._core.checks import check_count
 from rxws._core.connection import Flow
 from rxws._core.errors import RxwsError
-from rxws._core.schedulers import raise_soon, scheduler_of_chain
+from rxws._core.schedulers.connection_scheduler import scheduler_of_chain
+from rxws._core.schedulers.timers import raise_soon
 from rxws._core.upstream import no_upstreams
 
 from ._backlog import BacklogSubscription, State

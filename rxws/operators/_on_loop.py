@@ -10,9 +10,10 @@ from typing import TypeVar
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
-from rxws._core.scheduled import LoopObservable
-from rxws._core.schedulers import call_later, scheduler_of_chain
-from rxws._core.threads import runs_here
+from rxws._core.schedulers.connection_scheduler import scheduler_of_chain
+from rxws._core.schedulers.threads import runs_here
+from rxws._core.schedulers.timers import call_later
+from rxws._core.streams.scheduled import LoopObservable
 
 __all__ = ["on_loop"]
 

@@ -11,7 +11,8 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from rxws._core.checks import check_count, check_seconds
 from rxws._core.connection import Close, Flow
 from rxws._core.errors import ConnectionClosed
-from rxws._core.schedulers import Deadline, scheduler_of_chain, seconds_of
+from rxws._core.schedulers.connection_scheduler import scheduler_of_chain
+from rxws._core.schedulers.timers import Deadline, seconds_of
 from rxws.closing import check_sendable
 
 from ._backlog import BacklogSubscription

@@ -11,7 +11,7 @@ from reactivex.disposable import Disposable
 
 from rxws._core.errors import RxwsError
 from rxws._core.frames import Frame, Opcode
-from rxws._core.schedulers import call_later
+from rxws._core.schedulers.timers import call_later
 from rxws._session.transport import Delivery, Receiver
 
 __all__ = ["Call", "FakeTransport", "NeedsEventLoop", "Sent", "needs_event_loop"]

@@ -19,7 +19,7 @@ from rxws import codecs
 from rxws._aiohttp.route import RouteHandler, handler_and_options
 from rxws._core.connection import Close, Connection, Handler, Handshake
 from rxws._core.frames import Opcode
-from rxws._core.loop_scheduler import LoopScheduler, may_run_here, running_loop
+from rxws._core.schedulers.loop_scheduler import LoopScheduler, may_run_here, running_loop
 from rxws._session.encoding import size
 from rxws._session.handler import check_handler, run_handler
 from rxws._session.option_names import check_names
@@ -133,7 +133,7 @@ class _End(FakeTransport):
         return running_loop()
 
     def may_run_here(self) -> bool:
-        """See `rxws._core.loop_scheduler.may_run_here`."""
+        """See `rxws._core.schedulers.loop_scheduler.may_run_here`."""
         return may_run_here(self._loop, self._thread, "this connection")
 
     def call_soon_threadsafe(self, callback: Callable[[], object]) -> None:

@@ -19,8 +19,8 @@ from rxws import codecs
 from rxws._aiohttp.route import RouteHandler, handler_and_options
 from rxws._core.connection import Close, Handler, Handshake, Stats
 from rxws._core.frames import Opcode
-from rxws._core.schedulers import call_later, is_call_later
-from rxws._core.streams import Stream
+from rxws._core.schedulers.timers import call_later, is_call_later
+from rxws._core.streams.stream import Stream
 from rxws._recording.messages import watch_messages
 from rxws._recording.recording import Recording
 from rxws._recording.snapshot import Snapshots

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable
 
 from rxws._core.log import logger
-from rxws._core.loop_scheduler import running_loop
+from rxws._core.schedulers.loop_scheduler import running_loop
 
 from . import notebook
 

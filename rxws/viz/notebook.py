@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from rxws._core.cell_context import shell
+from rxws._core.streams.cell_context import shell
 
 __all__ = ["current_cell", "current_run", "in_kernel", "show", "traceback_name"]
 

@@ -17,7 +17,7 @@ from reactivex.disposable import Disposable
 
 from rxws._core.frames import Opcode
 from rxws._core.log import logger
-from rxws._core.loop_scheduler import may_run_here, running_loop
+from rxws._core.schedulers.loop_scheduler import may_run_here, running_loop
 from rxws._session.transport import Delivery, Receiver, Transport
 
 from .frame_writer import FrameSender, FrameWriter

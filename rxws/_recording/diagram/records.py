@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 from rxws._core.connection import Close
-from rxws._core.coroutines import is_async
+from rxws._core.streams.coroutines import is_async
 
 from .labels import cut, fields_of, parsed_json, plain, short
 

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 from reactivex import Observable, Observer
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
-from rxws._core.cell_context import in_cell_context
-from rxws._core.streams import Stream
+from rxws._core.streams.cell_context import in_cell_context
+from rxws._core.streams.stream import Stream
 from rxws._recording.followed import derived
 from rxws._recording.inner import InnerLanes
 from rxws._recording.lane import Lane

@@ -16,7 +16,7 @@ from datetime import timedelta
 from types import CodeType, FunctionType
 from typing import Any, cast
 
-from rxws._core.scheduled import closure_of
+from rxws._core.streams.scheduled import closure_of
 from rxws._recording.diagram.labels import cut
 from rxws._recording.diagram.model import Step
 

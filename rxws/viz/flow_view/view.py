@@ -11,7 +11,7 @@ from reactivex.abc import DisposableBase
 from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
 
 from rxws._core.connection import Connection
-from rxws._core.streams import Stream
+from rxws._core.streams.stream import Stream
 from rxws._recording.diagram import Diagram, svg, text
 from rxws._recording.diagram.statuses import RecordedStatus
 from rxws._recording.recording import STATUS, Recording

@@ -12,8 +12,8 @@ from reactivex.abc import DisposableBase, SchedulerBase
 from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxws._core.connection import Connection
-from rxws._core.scheduled import scheduler_of
-from rxws._core.streams import Stream
+from rxws._core.streams.scheduled import scheduler_of
+from rxws._core.streams.stream import Stream
 from rxws._reconnect.channels import UNSET, Channel
 from rxws._reconnect.subject import WebSocketSubject
 from rxws._recording.diagram.records import Label

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from rxws._core.connection import Connection
-from rxws._core.streams import Stream
+from rxws._core.streams.stream import Stream
 from rxws._recording.recording import Recording
 from rxws.viz.flow_view.view import View
 

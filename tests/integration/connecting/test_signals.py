@@ -17,7 +17,7 @@ import pytest
 
 import rxws
 from rxws import overflow
-from rxws._core.streams import Dispatcher, Stream
+from rxws._core.streams.stream import Dispatcher, Stream
 from rxws.testing import pair
 from support.loops import running_in_thread
 from support.peers.raw import PATIENCE

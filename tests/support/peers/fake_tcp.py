@@ -23,7 +23,7 @@ from rxws._aiohttp.transport.adapter import AiohttpTransport
 from rxws._aiohttp.transport.private_api import EarlyBytes, PushServerSocket
 from rxws._core.connection import Handshake
 from rxws._core.frames import Opcode
-from rxws._core.loop_scheduler import LoopScheduler
+from rxws._core.schedulers.loop_scheduler import LoopScheduler
 from rxws._session.options import Options
 from rxws._session.session import Session
 from rxws._session.transport import Receiver

@@ -10,7 +10,7 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import Disposable
 
 from rxws._core.connection import Connection
-from rxws._core.schedulers import call_later
+from rxws._core.schedulers.timers import call_later
 from rxws._session.options import Options
 from rxws._session.session import Session, State
 from rxws.testing import Clock

@@ -18,7 +18,7 @@ from reactivex.internal import SequenceContainsNoElementsError
 from reactivex.subject import Subject
 
 import rxws
-from rxws._core.scheduled import LoopObservable
+from rxws._core.streams.scheduled import LoopObservable
 from rxws.operators import on_loop
 from rxws.testing import serve
 from support.loops import running_in_thread

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from reactivex import Observer
 
-from rxws._core.cell_context import in_current_context, shell
+from rxws._core.streams.cell_context import in_current_context, shell
 from rxws._core.upstream import Upstreams, collect_upstreams
 from rxws.viz import notebook
 from support.virtual.session import VirtualSession

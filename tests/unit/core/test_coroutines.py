@@ -18,8 +18,8 @@ from reactivex import operators as ops
 from reactivex.subject import Subject
 
 import rxws
-from rxws._core.coroutines import is_async
-from rxws._core.subscriber import DerivedSubscriber
+from rxws._core.streams.coroutines import is_async
+from rxws._core.streams.subscriber import DerivedSubscriber
 from rxws.operators import map_async, on_loop, rate_limit
 from support.subscriber import Subscriber
 from support.virtual.manual_calls import settle

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from reactivex.disposable import Disposable
 
-from rxws._core.loop_scheduler import LoopScheduler
+from rxws._core.schedulers.loop_scheduler import LoopScheduler
 
 PATIENCE = 30.0  # seconds to wait before the test fails
 

@@ -18,7 +18,7 @@ from reactivex.disposable import Disposable
 from reactivex.subject import Subject
 
 import rxws
-from rxws._core.streams import Dispatcher, Stream
+from rxws._core.streams.stream import Dispatcher, Stream
 from rxws.testing import Clock, pair, simulate
 from rxws.testing.real_time import refuse_real_time
 from support.subscriber import Subscriber

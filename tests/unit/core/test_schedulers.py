@@ -11,7 +11,8 @@ import reactivex as rx
 from reactivex import operators as ops
 
 from rxws import Connection
-from rxws._core.schedulers import ConnectionScheduler, call_later
+from rxws._core.schedulers.connection_scheduler import ConnectionScheduler
+from rxws._core.schedulers.timers import call_later
 from rxws.testing.clock import Clock
 from support.callbacks import raising
 from support.virtual.session import VirtualSession

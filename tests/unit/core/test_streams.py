@@ -10,8 +10,8 @@ import reactivex as rx
 from reactivex import Observer
 from reactivex import operators as ops
 
-from rxws._core import streams
-from rxws._core.streams import Dispatcher, ReplayStream, RestartableStream, Stream
+from rxws._core.streams import stream as stream_module
+from rxws._core.streams.stream import Dispatcher, ReplayStream, RestartableStream, Stream
 from rxws._core.upstream import Upstreams, collect_upstreams
 from support.callbacks import raising
 from support.subscriber import Subscriber
@@ -270,7 +270,7 @@ def test_a_lock_made_by_another_thread_is_used(monkeypatch: pytest.MonkeyPatch) 
         def __exit__(self, *_: object) -> None:
             pass
 
-    monkeypatch.setattr(streams, "_OBSERVERS_LOCK", OtherThreadIsFirst())
+    monkeypatch.setattr(stream_module, "_OBSERVERS_LOCK", OtherThreadIsFirst())
     assert recorded.stream.lock is other_lock
 
 

@@ -12,7 +12,7 @@ from reactivex.disposable import Disposable
 from reactivex.scheduler import CurrentThreadScheduler
 from reactivex.subject import Subject
 
-from rxws._core.scheduled import LoopObservable
+from rxws._core.streams.scheduled import LoopObservable
 
 Make = Callable[[Callable[..., Any]], rx.Observable[Any]]
 

@@ -14,7 +14,7 @@ from reactivex.scheduler import ImmediateScheduler
 from reactivex.subject import Subject
 
 import rxws
-from rxws._core.loop_scheduler import LoopScheduler
+from rxws._core.schedulers.loop_scheduler import LoopScheduler
 from rxws._core.upstream import Upstreams, collect_upstreams
 from rxws.operators import map_async, rate_limit
 from rxws.testing.clock import Clock

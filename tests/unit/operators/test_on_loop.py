@@ -17,8 +17,8 @@ from reactivex.scheduler.eventloop import (  # noqa: TID251 # the first is what 
 )
 from reactivex.subject import Subject
 
-from rxws._core.loop_scheduler import LoopScheduler
-from rxws._core.schedulers import ConnectionScheduler
+from rxws._core.schedulers.connection_scheduler import ConnectionScheduler
+from rxws._core.schedulers.loop_scheduler import LoopScheduler
 from rxws.operators._on_loop import on_loop
 from support.loops import running_in_thread
 from support.subscriber import PATIENCE, Subscriber

@@ -21,7 +21,7 @@ from reactivex.subject import Subject
 from rxws import backoff
 from rxws._core.connection import Close
 from rxws._core.errors import ConnectError, ConnectionClosed, HandshakeError, RxwsError
-from rxws._core.schedulers import call_later
+from rxws._core.schedulers.timers import call_later
 from rxws.operators import reconnect
 from rxws.status import Closed, Connecting, Open, Status, Waiting
 from support.subscriber import StatusSubscriber, Subscriber

@@ -19,7 +19,7 @@ from reactivex import operators as ops
 
 import rxws
 from rxws import Close, ConnectionClosed, Recording, codecs
-from rxws._core.loop_scheduler import LoopScheduler
+from rxws._core.schedulers.loop_scheduler import LoopScheduler
 from rxws._recording.jsonl import Event, RecordedError, RecordedValue
 from rxws.codecs import Codec
 from rxws.testing import Clock, Timeline, marbles, simulate

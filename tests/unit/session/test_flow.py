@@ -11,7 +11,7 @@ import pytest
 from reactivex import operators as ops
 
 from rxws import Close, ConnectionClosed
-from rxws._core.streams import Dispatcher
+from rxws._core.streams.stream import Dispatcher
 from rxws._session.flow import FlowControl
 from rxws._session.options import Options
 from rxws._session.read_gate import HIGH_WATER, UNDELIVERED, Hold, ReadGate

@@ -13,8 +13,9 @@ from reactivex import operators as ops
 from reactivex.disposable import Disposable
 from reactivex.scheduler import TimeoutScheduler
 
-from rxws._core.loop_scheduler import LoopScheduler
-from rxws._core.schedulers import ConnectionScheduler, call_later, is_call_later, seconds_of
+from rxws._core.schedulers.connection_scheduler import ConnectionScheduler
+from rxws._core.schedulers.loop_scheduler import LoopScheduler
+from rxws._core.schedulers.timers import call_later, is_call_later, seconds_of
 from rxws.testing import Clock
 
 

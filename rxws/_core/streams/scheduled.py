@@ -26,9 +26,10 @@ from reactivex.abc import (
 from reactivex.scheduler import CurrentThreadScheduler
 from reactivex.subject import ReplaySubject
 
-from .async_iteration import AsyncIterableObservable
+from rxws._core.async_iteration import AsyncIterableObservable
+from rxws._core.schedulers.connection_scheduler import ConnectionScheduler, DefaultScheduler
+
 from .awaitable import last_value
-from .schedulers import ConnectionScheduler, DefaultScheduler
 from .subscriber import DerivedSubscriber
 
 __all__ = [

@@ -8,9 +8,11 @@ from threading import get_ident
 from reactivex.abc import SchedulerBase
 from reactivex.scheduler.eventloop import AsyncIOScheduler  # noqa: TID251 # users may pass it
 
-from .log import logger
+from rxws._core.log import logger
+
+from .connection_scheduler import ConnectionScheduler
 from .loop_scheduler import LoopScheduler, running_loop
-from .schedulers import ConnectionScheduler, call_later
+from .timers import call_later
 
 __all__ = ["run_on", "runs_here"]
 

@@ -1,4 +1,4 @@
-"""The scheduler of a connection, and helpers for timers."""
+"""The schedulers of a connection and of the chains of operators that begin with its streams."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from contextvars import copy_context
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from reactivex import typing
 from reactivex.abc import DisposableBase, SchedulerBase
@@ -15,19 +15,14 @@ from reactivex.scheduler import CurrentThreadScheduler
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
 from .loop_scheduler import LoopScheduler
+from .timers import seconds_of
 
 __all__ = [
     "ConnectionScheduler",
-    "Deadline",
     "DefaultScheduler",
     "Fault",
     "ForwardingScheduler",
-    "call_later",
-    "call_later_shared",
-    "is_call_later",
-    "raise_soon",
     "scheduler_of_chain",
-    "seconds_of",
 ]
 
 S = TypeVar("S")
@@ -151,69 +146,3 @@ def scheduler_of_chain(scheduler: SchedulerBase | None) -> SchedulerBase:
     if scheduler is None:
         return DefaultScheduler.of_loop()
     return LoopScheduler.thread_safe(scheduler)
-
-
-def call_later(
-    scheduler: SchedulerBase, seconds: float, callback: Callable[[], Any]
-) -> DisposableBase:
-    """Call back after a delay in seconds, unless the result is disposed before."""
-    return scheduler.schedule_relative(seconds, _call, callback)
-
-
-def call_later_shared(
-    scheduler: SchedulerBase, seconds: float, callback: Callable[[], Any]
-) -> DisposableBase:
-    """Do as `call_later`; on an event loop, all calls with the same delay share one timer."""
-    share: Any = getattr(scheduler, "call_later_shared", None)
-    if share is None:
-        return call_later(scheduler, seconds, callback)
-    timer: DisposableBase = share(seconds, callback)
-    return timer
-
-
-def _call(_: SchedulerBase, callback: Any = None) -> None:
-    callback()
-
-
-def raise_soon(scheduler: SchedulerBase, error: BaseException) -> None:
-    """Raise an error in the scheduler's next turn, so that the caller can finish its work."""
-
-    def raise_error() -> None:
-        raise error
-
-    call_later(scheduler, 0, raise_error)
-
-
-def is_call_later(action: object) -> bool:
-    """Whether an action was scheduled by `call_later`, not by an operator."""
-    return action is _call
-
-
-def seconds_of(scheduler: SchedulerBase) -> Callable[[], float]:
-    """Return a clock: a function that returns a scheduler's time in seconds.
-
-    The schedulers of rxws have such a clock as their attribute `seconds`. It is much cheaper than
-    `now`, which creates a `datetime`.
-    """
-    clock: Callable[[], float] | None = getattr(scheduler, "seconds", None)
-    return clock or (lambda: scheduler.to_seconds(scheduler.now))
-
-
-class Deadline:
-    """A timer that can be set again or cleared; a new callback replaces the old one."""
-
-    __slots__ = ("_scheduler", "_timer")
-
-    def __init__(self, scheduler: SchedulerBase) -> None:
-        self._scheduler = scheduler
-        self._timer: DisposableBase | None = None
-
-    def set(self, seconds: float, callback: Callable[[], Any]) -> None:
-        """Call back after a delay in seconds, unless `clear` or `set` is called before."""
-        self.clear()
-        self._timer = call_later(self._scheduler, seconds, callback)
-
-    def clear(self) -> None:
-        if self._timer is not None:
-            self._timer.dispose()
-            self._timer = None

@@ -12,9 +12,10 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from rxws._core.upstream import forget_upstreams
+
 from .coroutines import check_callbacks
 from .subscriber import callbacks_of
-from .upstream import forget_upstreams
 
 __all__ = ["in_cell_context", "in_current_context", "shell"]
 

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from reactivex import Observable
 from reactivex.internal import SequenceContainsNoElementsError, noop
 
-from .loop_scheduler import running_loop
-from .upstream import MessageSource, Upstreams, collect_upstreams
+from rxws._core.schedulers.loop_scheduler import running_loop
+from rxws._core.upstream import MessageSource, Upstreams, collect_upstreams
 
 __all__ = ["last_value"]
 

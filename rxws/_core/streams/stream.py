@@ -16,13 +16,14 @@ from typing import Any, Protocol, TypeVar
 from reactivex.abc import DisposableBase, ObserverBase, OnCompleted, OnError, OnNext, SchedulerBase
 from reactivex.disposable import Disposable
 
+from rxws._core.errors import without_traceback
+from rxws._core.log import logger
+from rxws._core.schedulers.connection_scheduler import DefaultScheduler, Fault
+from rxws._core.upstream import Upstream, UpstreamMembers, collectors
+
 from .cell_context import in_cell_context
-from .errors import without_traceback
-from .log import logger
 from .scheduled import SchedulerCarrier
-from .schedulers import DefaultScheduler, Fault
 from .subscriber import Subscriber
-from .upstream import Upstream, UpstreamMembers, collectors
 
 __all__ = [
     "Dispatcher",
@@ -75,7 +76,7 @@ class DispatcherOwner(Protocol):
         ...
 
     def may_run_here(self) -> bool:
-        """See `rxws._core.loop_scheduler.may_run_here`."""
+        """See `rxws._core.schedulers.loop_scheduler.may_run_here`."""
         ...
 
 

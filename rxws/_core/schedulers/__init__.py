@@ -1,0 +1,1 @@
+"""Schedulers: on which thread and at which time operators run."""

@@ -1,0 +1,1 @@
+"""Lightweight Observables, and the chains of operators that begin with them."""
