@@ -18,7 +18,7 @@ from reactivex.abc import DisposableBase
 from reactivex.scheduler import EventLoopScheduler
 
 import rxws
-from rxws.operators import map_async, on_loop
+from rxws.operators import map_async, on_loop, rate_limit
 from support.virtual.session import VirtualSession
 
 COUNT = 300  # messages that the peer sends
@@ -140,6 +140,11 @@ BOUNDED: dict[str, tuple[Chain, int]] = {
             ops.flat_map(rx.from_iterable),
         ),
         4,
+    ),
+    "rate_limit": (lambda m: m.incoming_stream.pipe(rate_limit(1, per=9.0)), 1),
+    "rate_limit that drops": (
+        lambda m: m.incoming_stream.pipe(rate_limit(1, per=9.0, excess="drop")),
+        1,
     ),
     "take and to_list": (lambda m: m.incoming_stream.pipe(ops.take(10), ops.to_list()), 10),
     "throttle_first": (lambda m: m.incoming_stream.pipe(ops.throttle_first(1.0)), 1),
