@@ -26,7 +26,8 @@ PROMISES: dict[str, dict[str, str]] = {
         "clean": "A peer that closes with 1000, 1001 or without a code completes `incoming`.",
         "codes": "Any other close code fails `incoming`, with the code and the reason.",
         "ours": "If you close, `closed` emits your code, whether the peer answers or not.",
-        "crossing": "If both sides close at the same time, our close counts once it is sent.",
+        "crossing": "If both sides close, `closed` reports the close that was sent or received "
+        "first.",
         "once": "Each connection ends exactly once, and emits nothing afterwards.",
         "replay": "A `retry` or `repeat` after the end does not block the event loop.",
         "secrets": "The peer never sees the text of your exceptions.",
@@ -40,9 +41,11 @@ PROMISES: dict[str, dict[str, str]] = {
         "counted": "No message is dropped silently: each is counted, by reason.",
         "first": "Within `hold_timeout`, no message is lost before the first subscription.",
         "pushed": "A value is sent as it was when you pushed it, even if you change it afterwards.",
-        "timeout": "If you cancel an `await` of a message, or leave a loop, no message is lost.",
+        "timeout": "If you cancel `await conn.incoming.pipe(ops.first())`, or leave a loop, no "
+        "message is lost.",
         "starve": "If a subscriber raises, the others still get every message.",
-        "shared": "A value that one peer sends never ends the connections of the others.",
+        "shared": "If a value from one peer cannot be encoded for others, their connections stay "
+        "open, unless it has passed an operator that waits, such as `delay`.",
         "faults": "Without a subscriber to `errors`, an error closes the connection and is logged.",
     },
     "Limits": {
@@ -100,8 +103,8 @@ PROMISES: dict[str, dict[str, str]] = {
     "Test tools and recordings": {
         "snapshots": "A record keeps a value as it was, whatever you do to the value afterwards.",
         "frames": "A saved session can be replayed with any codec, from its frames.",
-        "real-time": "`simulate` names an operator whose time is not virtual.",
-        "equal": "Timelines compare arrays, tables and NaN as testing tools do.",
+        "real-time": "`simulate` raises an error that names an operator whose time is not virtual.",
+        "equal": "Timelines compare arrays and tables by their elements; NaN equals NaN.",
     },
     "Diagrams and tables": {
         "watched": "Watching a stream does not change which messages are received or dropped.",
@@ -156,9 +159,10 @@ def page() -> str:
         "# Promises and their tests",
         "",
         "Each promise of rxws is proved by tests. Where it makes sense, they run against raw",
-        "sockets and other WebSocket libraries, on the server and on the client, and on both read",
-        "paths. `make test` runs them all. [Flow control](../concepts/flow.md#limits) explains the",
-        "options that set limits, such as `high_water`.",
+        "sockets and other WebSocket libraries, on the server and on the client, and on both",
+        "[read paths](../howto/production.md#the-read-path), push and pull. `make test` runs them",
+        "all. [Flow control](../concepts/flow.md#limits) explains the options that set limits,",
+        "such as `high_water`.",
     ]
     for subject, promises in PROMISES.items():
         lines += ["", f"## {subject}"]

@@ -160,7 +160,7 @@ ACYCLIC: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("name", [*CYCLIC, *ACYCLIC])
 @pytest.mark.parametrize("code", [1000, 4000])
 async def test_operators_that_form_cycles_keep_only_the_stream(name: str, code: int) -> None:
-    """Behind any operator a closed connection is freed; some of RxPY keep the ended stream."""
+    """Whatever operators you use, a closed connection is freed; some keep the ended stream."""
     kept: list[weakref.ref[Any]] = []
     streams: list[weakref.ref[Any]] = []
 

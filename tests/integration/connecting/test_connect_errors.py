@@ -211,7 +211,7 @@ async def test_a_server_that_does_not_answer() -> None:
 
 @pytest.mark.promise("opening")
 async def test_open_timeout_includes_the_body() -> None:
-    """`open_timeout` bounds the whole handshake, also a body that never ends."""
+    """`open_timeout` includes reading the body of an HTTP error response."""
     head = b"HTTP/1.1 503 Busy\r\nContent-Length: 100\r\n\r\nhalf"
     async with RawServer() as server:
         accepting = asyncio.create_task(server.accept(reply=head))

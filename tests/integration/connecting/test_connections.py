@@ -846,7 +846,7 @@ async def raise_interrupt() -> Any:
 @pytest.mark.promise("faults")
 @pytest.mark.parametrize("option", ["url", "headers"])
 async def test_a_base_exception_of_a_function(option: str) -> None:
-    """If `url=` or `headers=` raises a `BaseException`, the client fails; the loop reports it."""
+    """A `BaseException` of `url=` or `headers=` fails the client and reaches the loop."""
     loop = asyncio.get_running_loop()
     unhandled: list[Any] = []
     loop.set_exception_handler(lambda _, context: unhandled.append(context["exception"]))

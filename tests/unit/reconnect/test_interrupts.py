@@ -63,7 +63,7 @@ POLICIES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("lost", [False, True], ids=["refused", "lost"])
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_policy(policy: str, lost: bool) -> None:
-    """A `BaseException` of `backoff=` or `retryable=` fails the subject; the loop raises it."""
+    """A `BaseException` of `backoff=` or `retryable=` fails the subject and reaches the loop."""
     client = VirtualSubject(
         open_at_once() if lost else fail_with(ConnectError("nobody")), **POLICIES[policy]
     )
@@ -87,7 +87,7 @@ def test_a_policy(policy: str, lost: bool) -> None:
 
 @pytest.mark.promise("faults")
 def test_opening() -> None:
-    """A `BaseException` of `opening=` sends 1011 and fails the subject; the loop raises it."""
+    """A `BaseException` of `opening=` sends 1011, fails the subject and reaches the loop."""
     client = VirtualSubject(opening=interrupt)
     subscriber = client.subscribe()
     run_interrupted(client)
@@ -169,7 +169,7 @@ def test_the_status_observer_of_reconnect(status: str) -> None:
 @pytest.mark.promise("faults")
 @pytest.mark.parametrize("disposes", [False, True])
 def test_a_subscriber_of_the_connections(disposes: bool) -> None:
-    """A `BaseException` of a subscriber of `connections` sends 1011; the loop raises it."""
+    """A `BaseException` of a subscriber of `connections` sends 1011 and reaches the loop."""
     servers = VirtualServers(open_for(), open_for())
     connections = servers.source.pipe(reconnect(backoff.constant(1.0), scheduler=servers.clock))
     subscription = SerialDisposable()

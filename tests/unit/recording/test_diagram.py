@@ -698,7 +698,7 @@ anything = st.recursive(
 def test_any_value_makes_a_diagram(
     pairs: list[tuple[float, Any]], name: str, last: str, width: int
 ) -> None:
-    """Any value gives a valid SVG, which shows markup as text, and text of bounded width."""
+    """Any value gives a valid SVG that shows markup as text, and a text form of bounded width."""
     marks = nexts(sorted(pairs, key=lambda pair: pair[0]))
     end = Event(marks[-1].t if marks else 0.0, last, ValueError(name) if last == "error" else name)
     picture = Diagram(name, (Track(name, name, None, [*marks, end]), Track("x", marks=marks)))

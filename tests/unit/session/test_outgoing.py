@@ -263,7 +263,7 @@ def test_an_error_from_another_thread_ends_the_connection() -> None:
 
 @pytest.mark.promise("counted")
 def test_messages_from_a_thread_are_counted_after_a_base_exception() -> None:
-    """If a subscriber raises a `BaseException`, the thread's other messages are counted."""
+    """If a subscriber raises a `BaseException`, unsent messages of threads count as dropped."""
     virtual = VirtualSession(max_buffer=1024, overflow="drop_newest")
 
     def interrupt(_: object) -> NoReturn:

@@ -260,7 +260,7 @@ def test_the_handler_in_virtual_time(name: str) -> None:
 @pytest.mark.promise("same")
 @ALL
 async def test_the_handler_on_a_pair(name: str) -> None:
-    """The peer of a pair gets the expected messages and end."""
+    """The client of a `pair`, without sockets, gets the expected messages and end."""
     case = CASES[name]
     async with pair(case.handler, **case.options) as (_, client):
         check(case, *await exchange(client, case))
