@@ -51,6 +51,8 @@ def chat(conn: rxws.Connection[object, object]) -> Observable[object]:
             case _:
                 return rx.of({"error": f"cannot do that: {message!r:.100}"})
 
+    # Without this subscriber, a message that is not JSON would close the connection with 1007.
+    conn.errors.subscribe(lambda error: conn.outgoing.on_next({"error": str(error)}))
     return conn.incoming.pipe(ops.flat_map(answer))
 
 
