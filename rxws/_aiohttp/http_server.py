@@ -98,6 +98,7 @@ def serve(handler: Any, host: str = "127.0.0.1", port: int = 0, **options: Any) 
     Raises:
         OSError: The port is in use, or the host is not one of this machine. Raised by `await` and
             `async with`.
+        RuntimeError: The server was closed. Raised by `await` and `async with`.
         TypeError: A handler is not callable, or an option is unknown or has the wrong type.
         ValueError: An option is out of range.
 

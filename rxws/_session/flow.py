@@ -78,9 +78,10 @@ class FlowControl:
         return hold
 
     def _release(self, hold: object) -> None:
-        self._run_on_session_thread(lambda: self.gate.release(hold))
+        self.run_on_session_thread(lambda: self.gate.release(hold))
 
-    def _run_on_session_thread(self, run: Callable[[], None]) -> None:
+    def run_on_session_thread(self, run: Callable[[], None]) -> None:
+        """Call now if this thread runs the connection, else soon."""
         owner = self._dispatcher.owner
         if self._transport.locate() == self._location or (
             owner is not None and owner.may_run_here()
@@ -156,7 +157,7 @@ class FlowControl:
     def fail(self, code: int, reason: str) -> None:
         """See `Upstream.fail`."""
         if (owner := self._dispatcher.owner) is not None:
-            self._run_on_session_thread(lambda: owner.fail(code, reason))
+            self.run_on_session_thread(lambda: owner.fail(code, reason))
 
     # --- called by the session --------------------------------------------------------------
 

@@ -345,6 +345,10 @@ class IncomingStream(PausableStream[T]):
         super()._on_subscribe(observer)
         if self._unobserved is _Unobserved.DROPPED:
             self._unobserved = _KEPT
+        if self._ahead is not None:
+            self.flow.run_on_session_thread(self._on_subscribed)
+
+    def _on_subscribed(self) -> None:
         ahead = self._ahead
         if ahead is not None:
             ahead.stop_timers()  # also if delivery is due in this turn: others may subscribe in it
@@ -353,6 +357,10 @@ class IncomingStream(PausableStream[T]):
     def remove(self, observer: ObserverBase[T]) -> None:
         """See `Stream.remove`; kept messages wait for a subscriber again."""
         super().remove(observer)
+        if self._ahead is not None:
+            self.flow.run_on_session_thread(self._on_removed)
+
+    def _on_removed(self) -> None:
         ahead = self._ahead
         if ahead is not None:
             self._start_hold_timer(ahead)

@@ -267,3 +267,32 @@ async def test_drained_waits_for_compression_in_an_executor(
         while (received := await peer.receive(PATIENCE)).type is aiohttp.WSMsgType.TEXT:
             got += 1
         assert (got, received.data) == (count, 1000)
+
+
+async def test_another_thread_may_subscribe_to_kept_messages(
+    dial: Callable[..., Any], read_path: str
+) -> None:
+    """A subscription in another thread gets the kept messages on the loop, and may end there."""
+    del read_path
+    loop = asyncio.get_running_loop()
+    loop.set_debug(True)  # asyncio then raises if another thread does not wake the loop
+    got: asyncio.Future[tuple[str, int]] = loop.create_future()
+    async with dial() as (conn, peer):
+        await peer.send_str("a")
+        while not conn.flow.stats.received_messages:  # noqa: ASYNC110 # nobody subscribes yet
+            await asyncio.sleep(0)
+        subscription: Any = await in_thread(
+            lambda: conn.incoming.subscribe(
+                lambda text: got.set_result((text, threading.get_ident()))
+            )
+        )
+        assert await asyncio.wait_for(got, PATIENCE) == ("a", threading.get_ident())
+        hold = conn.flow.pause()
+        await peer.send_str("b")
+        closing = asyncio.ensure_future(peer.close())  # which waits behind the message
+        while not conn.incoming.end_deferred:  # noqa: ASYNC110 # nothing reports it
+            await asyncio.sleep(0)
+        await in_thread(subscription.dispose)
+        hold.dispose()
+        assert (await asyncio.wait_for(conn.closed, PATIENCE)).code == 1000
+        await closing
