@@ -48,6 +48,12 @@ PROMISES: dict[str, dict[str, str]] = {
         "open, unless it has passed an operator that waits, such as `delay`.",
         "faults": "Without a subscriber to `errors`, an error closes the connection and is logged.",
     },
+    "Chains and loops": {
+        "scheduler": "Behind a stream of rxws, time operators use its loop without `scheduler=`.",
+        "loop": "`async for` pauses the connection in its body, and raises the stream's error.",
+        "rate": "No more values pass `rate_limit` in any period than its bucket allows.",
+        "coroutine": "A coroutine that nobody awaits is an error or warning that names the remedy.",
+    },
     "Limits": {
         "memory-in": "If a peer sends faster than you read, TCP slows it down above `high_water`.",
         "memory-out": "Unsent data for a peer that does not read is limited.",

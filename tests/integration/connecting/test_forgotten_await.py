@@ -18,6 +18,7 @@ URL = "ws://me:secret@unused.invalid/?token=secret"
 def handler(conn: rxws.Connection) -> None: ...
 
 
+@pytest.mark.promise("coroutine")
 def test_a_call_that_is_never_awaited_warns() -> None:
     """A forgotten `await` gives a RuntimeWarning with the URL, as for a coroutine."""
     with pytest.warns(RuntimeWarning, match="never awaited: use 'await rxws.connect") as caught:
@@ -27,6 +28,7 @@ def test_a_call_that_is_never_awaited_warns() -> None:
     assert caught[0].filename == __file__
 
 
+@pytest.mark.promise("coroutine")
 @pytest.mark.parametrize(
     "name", ["incoming", "outgoing", "errors", "closed", "flow", "handshake", "scheduler"]
 )

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.usefixtures("read_path")
 COUNT, RATE, BURST = 60, 200, 10
 
 
+@pytest.mark.promise("rate")
 @pytest.mark.parametrize("end", ["close", "fin"])
 async def test_pipelined_messages_are_held_and_all_answered_before_the_end(
     link: Links, end: str
@@ -68,6 +69,7 @@ async def test_a_held_connection_slows_down_its_peer(link: Links) -> None:
     await one.peer.rst()
 
 
+@pytest.mark.promise("rate")
 async def test_a_peer_that_exceeds_the_limit_gets_the_close(link: Links) -> None:
     """With a `Close`, the peer gets the answers to its first messages, then the close frame."""
     limit = rate_limit(3, per=60.0, excess=rxws.Close(1008, "too fast"))

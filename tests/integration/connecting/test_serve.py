@@ -113,6 +113,7 @@ async def test_open_connections_get_1001(leave: str) -> None:
     assert closes == [Close(1001, "Going Away")]
 
 
+@pytest.mark.promise("shutdown")
 async def test_a_peer_that_does_not_answer_is_aborted(raw_client: Dial) -> None:
     """`drain` limits how long the end waits for a peer that does not answer the close frame."""
     server = await rxws.serve(lambda conn: None, drain=0.05)
@@ -182,6 +183,7 @@ asyncio.run(main(), debug=True)
 """
 
 
+@pytest.mark.promise("shutdown")
 async def test_ctrl_c_ends_a_program_with_1001() -> None:
     """Ctrl-C ends a program that serves forever: clients get 1001, nothing is left open."""
     process = await asyncio.create_subprocess_exec(

@@ -76,8 +76,9 @@ async def until_open(feed: rxws.WebSocketSubject[Any, Any]) -> rxws.Connection[A
     return feed.connection
 
 
+@pytest.mark.promise("leaving")
 async def test_a_block_closes_with_1000_and_waits() -> None:
-    """At the end of the block the connection is closed with 1000; subscribers complete."""
+    """`async with` a subject closes its connection with 1000 at the end; subscribers complete."""
     echo = EchoServer()
     seen: list[Any] = []
     async with asyncio.timeout(PATIENCE), echo.running() as url:
@@ -109,8 +110,9 @@ async def test_a_loop_that_was_left_before_the_end_of_the_block() -> None:
     assert echo.codes == [1000]
 
 
+@pytest.mark.promise("leaving")
 async def test_an_exception_closes_with_1011() -> None:
-    """If the body raises, the connection closes with 1011, and the exception goes on."""
+    """If the body of `async with` a subject raises, its connection closes with 1011."""
     echo = EchoServer()
 
     async def use(url: str) -> None:

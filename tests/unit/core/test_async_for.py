@@ -68,6 +68,7 @@ async def test_a_loop_over_incoming_ends_with_the_connection() -> None:
     assert loop.got == ["a", "b", "c"]
 
 
+@pytest.mark.promise("loop")
 async def test_a_loop_over_incoming_raises_its_error() -> None:
     """If the peer closes with an error, the loop raises ConnectionClosed after the messages."""
     virtual = VirtualSession()
@@ -81,6 +82,7 @@ async def test_a_loop_over_incoming_raises_its_error() -> None:
     assert loop.got == ["a"]
 
 
+@pytest.mark.promise("loop")
 async def test_the_connection_is_paused_while_the_body_runs() -> None:
     """While the body runs, no further message is delivered, and reading pauses when many wait."""
     virtual = VirtualSession(high_water=10)
@@ -205,6 +207,7 @@ async def test_a_loop_over_a_subject_opens_its_connection() -> None:
     virtual.check_nothing_left()
 
 
+@pytest.mark.promise("loop")
 async def test_a_loop_over_a_subject_continues_on_the_next_connection() -> None:
     """A loop goes on when the subject reconnects, and raises the error when it gives up."""
     virtual = VirtualSubject()
@@ -224,6 +227,7 @@ async def test_a_loop_over_a_subject_continues_on_the_next_connection() -> None:
     assert loop.got == ["a", "b"]
 
 
+@pytest.mark.promise("loop")
 async def test_a_loop_over_a_channel_pauses_the_connection() -> None:
     """A loop over a channel yields the channel's messages, and pauses the shared connection."""
     virtual = VirtualSubject()

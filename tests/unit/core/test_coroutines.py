@@ -132,6 +132,7 @@ def streams(virtual: VirtualSession) -> dict[str, rx.Observable[Any]]:
 STREAMS = list(streams(VirtualSession()))
 
 
+@pytest.mark.promise("coroutine")
 @pytest.mark.parametrize("name", STREAMS)
 @pytest.mark.parametrize("role", ["on_next", "on_error", "on_completed"])
 async def test_subscribing_a_coroutine_function_raises_at_once(name: str, role: str) -> None:
@@ -193,6 +194,7 @@ class Fetched:
         return [inspect.getcoroutinestate(each) == inspect.CORO_CLOSED for each in self.made]
 
 
+@pytest.mark.promise("coroutine")
 @pytest.mark.parametrize("callback", [None, print, lambda _: None])
 def test_a_coroutine_that_reaches_a_subscriber_is_a_fault(callback: Any) -> None:
     """A coroutine at the end of a chain is closed, and a fault names `map_async`."""
@@ -309,6 +311,7 @@ CODECS = {name: getattr(rxws.codecs, name) for name in ("raw", "text", "binary",
 }
 
 
+@pytest.mark.promise("coroutine")
 @pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
 @pytest.mark.parametrize("how", ["push", "handler"])
 def test_a_coroutine_that_reaches_outgoing_is_a_fault(
@@ -357,6 +360,7 @@ async def test_a_coroutine_that_runs_is_not_closed() -> None:
     assert await task == "A"
 
 
+@pytest.mark.promise("coroutine")
 @pytest.mark.parametrize("online", [True, False])
 def test_a_coroutine_pushed_into_a_subject_is_a_fault(online: bool) -> None:
     """`WebSocketSubject.on_next` closes a coroutine, and `errors` names `map_async`."""

@@ -75,6 +75,7 @@ if hasattr(Observable, "map"):  # reactivex 4 has no methods for operators
     CHAINS["map, switch_latest"] = lambda source: source.map(rx.of).switch_latest()
 
 
+@pytest.mark.promise("scheduler")
 @pytest.mark.parametrize("name", CHAINS)
 def test_a_chain_carries_the_scheduler_of_its_stream(name: str) -> None:
     """Whatever a chain consists of, a time operator at its end uses the connection's scheduler."""
@@ -114,6 +115,7 @@ def test_the_window_of_replay_is_measured_in_virtual_time() -> None:
     assert values_of(replayed) == ["b"]
 
 
+@pytest.mark.promise("scheduler")
 @pytest.mark.parametrize(
     "group",
     [
@@ -164,6 +166,7 @@ def test_the_values_of_group_join_carry_the_scheduler() -> None:
     assert uses.first is None
 
 
+@pytest.mark.promise("scheduler")
 @pytest.mark.parametrize(
     "operator",
     [
@@ -209,6 +212,7 @@ def test_operators_without_time_emit_what_they_emit_without_a_scheduler(operator
     assert notifications(lambda virtual: virtual.conn.incoming) == notifications(plain)
 
 
+@pytest.mark.promise("scheduler")
 def test_an_explicit_scheduler_wins() -> None:
     """`subscribe(scheduler=...)` and an operator's own scheduler come before the default."""
     virtual, own = VirtualSession(), Clock()
@@ -354,6 +358,7 @@ def test_a_handler_may_return_operators_without_time() -> None:
     assert sim.outgoing.values == ["('a', 9)"]
 
 
+@pytest.mark.promise("scheduler")
 async def test_callbacks_run_on_the_loop_that_is_subscribed_from() -> None:
     """On an event loop, time operators start no thread, and call back on the loop."""
     before = set(threading.enumerate())
@@ -423,6 +428,7 @@ def test_an_error_behind_connections_goes_to_the_loop() -> None:
         clock.run(1)
 
 
+@pytest.mark.promise("scheduler")
 def test_a_message_costs_no_more_calls_than_in_rxpy() -> None:
     """Carrying the scheduler adds no call for a message to those that RxPY's operators make."""
 

@@ -279,6 +279,7 @@ def send_letters(virtual: VirtualSession) -> None:
     virtual.run(0.5)
 
 
+@pytest.mark.promise("scheduler")
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_time_operator_uses_the_scheduler_of_the_connection(name: str) -> None:
     """Without a scheduler, a time operator behind `incoming` uses that of the connection."""

@@ -102,6 +102,7 @@ def test_a_wait_ends_exactly_when_a_token_comes() -> None:
         assert abs(time - number * 0.1 / 3) <= 1e-6
 
 
+@pytest.mark.promise("rate")
 def test_a_rate_does_not_drift_over_a_long_time() -> None:
     """After 100,000 values without a pause, the next one still leaves to the microsecond."""
     times: list[float] = []
@@ -151,6 +152,7 @@ class LateClock(Clock):
         return super().schedule_relative(duetime + self.late, action, state)
 
 
+@pytest.mark.promise("rate")
 @given(
     count=st.integers(1, 7),
     per=st.sampled_from([0.1, 0.3, 1.0, 7.0]),
@@ -429,6 +431,7 @@ def test_values_of_another_thread_move_to_the_scheduler() -> None:
 # --- drop and Close ---------------------------------------------------------------------------
 
 
+@pytest.mark.promise("rate")
 def test_drop_drops_and_counts() -> None:
     """With "drop", a message without a token is dropped and counted; nothing is paused."""
     limited = Limited(1, 1.0, excess="drop")
@@ -514,6 +517,7 @@ def test_a_close_without_a_connection_fails_the_stream() -> None:
 # --- buckets ----------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("rate")
 def test_each_connection_has_its_own_bucket() -> None:
     """Two connections that use one operator do not share a bucket."""
     polite = rate_limit(2, 1.0, excess="drop")
