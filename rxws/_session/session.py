@@ -27,7 +27,7 @@ from rxws.overflow import Latest
 from .blame import blame
 from .closed import ClosedStream
 from .encoding import Encoded, conflation_key, encoder
-from .errors import ErrorStream
+from .error_stream import ErrorStream
 from .flow import FlowControl
 from .incoming import IncomingStream
 from .liveness import Heartbeat

@@ -7,8 +7,7 @@ with a stream of rxws passes the scheduler of that stream.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Generator, Iterable, Iterator
-from types import FunctionType
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from reactivex import ConnectableObservable, GroupedObservable, Observable
@@ -30,60 +29,17 @@ from rxws._core.async_iteration import AsyncIterableObservable
 from rxws._core.schedulers.connection_scheduler import ConnectionScheduler, DefaultScheduler
 
 from .awaitable import last_value
+from .rxpy_operators import emits_observables, flatten
 from .subscriber import DerivedSubscriber
 
 __all__ = [
     "LoopObservable",
     "ScheduledObservable",
     "SchedulerCarrier",
-    "closure_of",
     "scheduler_of",
 ]
 
 T = TypeVar("T")
-
-# RxPY's operators that emit Observables, or tuples with one.
-_EMITS_OBSERVABLES = {
-    f"reactivex.operators.{name}"
-    for name in (
-        "_groupby",
-        "_groupbyuntil",
-        "_groupjoin",
-        "_window",
-        "_windowwithcount",
-        "_windowwithtime",
-        "_windowwithtimeorcount",
-    )
-}
-
-
-def closure_of(function: FunctionType) -> dict[str, Any]:
-    """Return the variables of the enclosing functions that a function uses."""
-    found: dict[str, Any] = {}
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            found[name] = cell.cell_contents
-        except ValueError:  # not set yet, or deleted
-            continue
-    return found
-
-
-def _flatten(operators: Iterable[Any]) -> Iterator[tuple[Any, str]]:
-    """Yield operators with their modules, also those that `reactivex.compose` has combined."""
-    for operator in operators:
-        module = _module(operator)
-        if module == "reactivex.pipe":
-            yield from _flatten(closure_of(operator)["operators"])
-        else:
-            yield operator, module
-
-
-def _module(operator: Any) -> str:
-    """Return the name of the module that an operator comes from."""
-    module: str = getattr(operator, "__module__", "")
-    if module == "reactivex.internal.curry":
-        module = closure_of(operator)["fun"].__module__
-    return module
 
 
 class SchedulerCarrier(AsyncIterableObservable[T]):
@@ -139,9 +95,9 @@ class SchedulerCarrier(AsyncIterableObservable[T]):
 
         def pipe(self, *operators):
             result = self
-            for operator, module in _flatten(operators):
+            for operator in flatten(operators):
                 result = self._carry(operator(result))
-                if module in _EMITS_OBSERVABLES:
+                if emits_observables(operator):
                     result = self._carry(ops.map(self._carry)(result))
             return result
 

@@ -11,7 +11,7 @@ from .axis import ticks
 from .explanations import explanations
 from .labels import cells, cut, number, plain
 from .model import Diagram
-from .svg.plots import numbers_of
+from .numbers import numbers_of
 from .visible import End, TimeSpan, VisibleTrack, time_span, visible_tracks
 
 __all__ = ["text"]

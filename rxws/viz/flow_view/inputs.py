@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from reactivex import Observable
 
+from rxws._core.streams.rxpy_operators import is_composed
 from rxws._recording.diagram.labels import kind_of
 from rxws._recording.inner import InnerLanes
 
@@ -29,9 +30,7 @@ _Operator: TypeAlias = Callable[[Observable[Any]], Observable[Any]]
 _PUBLISH = {"multicast", "publish", "publish_value", "replay"}
 # Operators that subscribe to the Observables that their function returns.
 _MAP = {"catch", "expand", "flat_map", "flat_map_indexed", "flat_map_latest"}
-_CONTAINERS: dict[Any, Any] = {
-    each: each for each in (tuple, list, dict)
-}  # in which RxPY keeps arguments
+_CONTAINERS: tuple[Any, ...] = (tuple, list, dict)  # in which RxPY keeps arguments
 # The first steps of `concat_map` and `switch_map`, which consist of two operators.
 _MAP_WITHIN = {"map", "map_indexed"}
 
@@ -54,19 +53,20 @@ def _followed(operator: _Operator, inner: InnerLanes, numbers: Iterator[int], wi
 
     def replaced(value: Any) -> Any:
         """Return a value with all Observables that the operator subscribes to replaced."""
-        if issubclass(kind_of(value), Observable):
+        kind = kind_of(value)
+        if issubclass(kind, Observable):
             return inner.follow_source(value, next(numbers)) if name not in _PUBLISH else value
-        make, is_dict = _CONTAINERS.get(kind_of(value)), kind_of(value) is dict
-        if make is None:
+        if kind not in _CONTAINERS:
             return value
+        is_dict = kind is dict
         old = list(value.values()) if is_dict else value
         new = [argument(each) for each in old]
         if all(map(is_, new, old)):
             return value
-        return make(zip(value, new, strict=True) if is_dict else new)
+        return kind(zip(value, new, strict=True) if is_dict else new)
 
     def argument(value: Any) -> Any:
-        if isinstance(value, FunctionType) and operator.__module__ == "reactivex.pipe":
+        if isinstance(value, FunctionType) and is_composed(operator):
             return _followed(value, inner, numbers, within=True)
         return _following(value, inner) if maps and callable(value) else replaced(value)
 

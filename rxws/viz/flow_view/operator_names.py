@@ -16,7 +16,7 @@ from datetime import timedelta
 from types import CodeType, FunctionType
 from typing import Any, cast
 
-from rxws._core.streams.scheduled import closure_of
+from rxws._core.streams.rxpy_operators import closure_of, is_composed, is_curried
 from rxws._recording.diagram.labels import cut
 from rxws._recording.diagram.model import Step
 
@@ -86,10 +86,10 @@ def _inspect(operator: Any) -> tuple[str, Iterable[tuple[str, Any]]]:
     if not isinstance(operator, FunctionType):
         return getattr(operator, "__name__", type(operator).__name__), ()
     closure = closure_of(operator)
-    if operator.__module__ == "reactivex.internal.curry":
+    if is_curried(operator):
         fun = closure["fun"]
         return _public_name(fun.__name__), _arguments(fun, closure["args"], closure["kwargs"])
-    if operator.__module__ == "reactivex.pipe":
+    if is_composed(operator):
         return " · ".join(_inspect(each)[0] for each in closure["operators"]), ()
     outer = operator.__qualname__.split(_LOCALS)[0].rpartition(".")[2]
     if is_from(operator, "reactivex"):

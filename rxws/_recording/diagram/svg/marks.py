@@ -9,9 +9,10 @@ from itertools import pairwise
 
 from rxws._recording.diagram.labels import RecordedObservable, cells, escape
 from rxws._recording.diagram.model import Mark
+from rxws._recording.diagram.numbers import numbers_of
 from rxws._recording.diagram.visible import VisibleTrack
 
-from .plots import bars, numbers_of, sparkline
+from .plots import bars, sparkline
 from .scale import CHAR, Drawn, TimeScale, group_tooltip, tooltip
 from .states import states
 

@@ -4,43 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from rxws._recording.diagram.axis import duration, nice, rate
-from rxws._recording.diagram.labels import kind_of, number
+from rxws._recording.diagram.labels import number
 from rxws._recording.diagram.model import Mark
 from rxws._recording.diagram.tooltips import Texts
 
 from .scale import BOTTOM, TOP, Drawn, TimeScale, group_tooltip
 
-__all__ = ["bars", "numbers_of", "sparkline"]
+__all__ = ["bars", "sparkline"]
 
 _MIN_BAR = 6.0  # pixels
-
-
-def numbers_of(values: Sequence[Mark]) -> list[float] | None:
-    """Return the values as numbers, or None if one of them is not a number."""
-    numbers: list[float] = []
-    for mark in values:
-        data = mark.data
-        kind = kind_of(data)
-        if kind is not float:
-            if kind is not int and not _is_number(data):
-                return None
-            try:
-                data = float(data)
-            except OverflowError:
-                data = math.inf if data > 0 else -math.inf
-            except (TypeError, ValueError):
-                return None
-        numbers.append(data)
-    return numbers
-
-
-def _is_number(data: Any) -> bool:
-    """Whether a value is a number, such as a `Decimal` or one of NumPy's; a bool is not."""
-    kind = kind_of(data)
-    return hasattr(kind, "__float__") and kind is not bool and not getattr(data, "shape", ())
 
 
 def _buckets(

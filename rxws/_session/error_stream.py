@@ -1,4 +1,4 @@
-"""The stream of exceptions that need not end a connection; `rxws._core.errors` defines them."""
+"""`conn.errors`: the exceptions that need not end a connection."""
 
 from __future__ import annotations
 
