@@ -13,7 +13,11 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from rxws._core.schedulers.connection_scheduler import scheduler_of_chain
 from rxws._core.schedulers.threads import runs_here
 from rxws._core.schedulers.timers import call_later
-from rxws._core.streams.scheduled import LoopObservable
+from rxws._core.streams.scheduled import (
+    LoopObservable,
+    ScheduledObservable,
+    SchedulerCarrier,
+)
 
 __all__ = ["on_loop"]
 
@@ -34,8 +38,8 @@ def on_loop() -> Callable[[Observable[T]], Observable[T]]:
     ```
 
     Returns:
-        An operator. It uses the scheduler passed to `subscribe`, or else the event loop that is
-        running at that time.
+        An operator. It uses the scheduler passed to `subscribe`, or else that of the connection at
+        the start of the chain, or else the event loop that is running at that time.
 
     Raises:
         RuntimeError: Raised by `subscribe` if no event loop is running and no scheduler is passed.
@@ -70,6 +74,8 @@ def on_loop() -> Callable[[Observable[T]], Observable[T]]:
                 scheduler=loop,
             )
 
+        if isinstance(source, SchedulerCarrier):  # it begins with a stream of rxws
+            return ScheduledObservable(Observable(subscribe), source)
         return LoopObservable(subscribe)
 
     return operator

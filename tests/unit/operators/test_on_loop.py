@@ -17,9 +17,11 @@ from reactivex.scheduler.eventloop import (  # noqa: TID251 # the first is what 
 )
 from reactivex.subject import Subject
 
+import rxws
 from rxws._core.schedulers.connection_scheduler import ConnectionScheduler
 from rxws._core.schedulers.loop_scheduler import LoopScheduler
 from rxws.operators._on_loop import on_loop
+from rxws.testing import marbles, simulate
 from support.loops import running_in_thread
 from support.subscriber import PATIENCE, Subscriber
 from support.virtual.session import VirtualSession
@@ -129,6 +131,16 @@ def test_the_scheduler_of_the_subscription_is_used() -> None:
     virtual.peer.message("a")
     virtual.run(3)
     assert seen == [2]
+
+
+def test_a_chain_of_a_connection_keeps_the_time_of_the_connection() -> None:
+    """Behind a stream of a connection `on_loop` changes no time: the chain runs in virtual time."""
+
+    def handler(conn: rxws.Connection[str | bytes, str | bytes]) -> None:
+        settled = conn.incoming.pipe(ops.debounce(0.2), on_loop())
+        settled.subscribe(conn.outgoing.on_next)
+
+    assert simulate(handler, "a-b-----", step=0.1).outgoing == marbles("----b---", step=0.1)
 
 
 def test_subscribing_without_a_loop_and_a_scheduler_raises() -> None:
