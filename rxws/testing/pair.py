@@ -13,11 +13,10 @@ from typing import Any, Generic, TypeVar, overload
 from reactivex.abc import DisposableBase, SchedulerBase
 from reactivex.disposable import Disposable
 from typing_extensions import Unpack
-from yarl import URL
 
 from rxws import codecs
 from rxws._aiohttp.route import RouteHandler, handler_and_options
-from rxws._core.connection import Close, Connection, Handler, Handshake
+from rxws._core.connection import Close, Connection, Handler
 from rxws._core.frames import Opcode
 from rxws._core.schedulers.loop_scheduler import LoopScheduler, may_run_here, running_loop
 from rxws._session.encoding import size
@@ -30,6 +29,7 @@ from rxws.closing import UNEXPECTED
 from rxws.codecs import Codec
 
 from .fake_transport import FakeTransport, Sent
+from .handshake import HandshakeLike, handshake_of
 
 __all__ = ["Pair", "pair"]
 
@@ -229,18 +229,24 @@ class Pair(  # noqa: SLOT001 # few exist at a time
 
 @overload
 def pair(
-    handler: RouteHandler[In, Out], **options: Unpack[ConnectionOptions]
+    handler: RouteHandler[In, Out],
+    *,
+    handshake: HandshakeLike | None = None,
+    **options: Unpack[ConnectionOptions],
 ) -> Pair[In, Out, In, Out]: ...
 @overload
 def pair(
     handler: RouteHandler[In, Out],
     *,
     peer_codec: Codec[PeerIn, PeerOut],
+    handshake: HandshakeLike | None = None,
     **options: Unpack[ConnectionOptions],
 ) -> Pair[In, Out, PeerIn, PeerOut]: ...
 @overload
 def pair(
     handler: Handler[str | bytes, str | bytes] | None = None,
+    *,
+    handshake: HandshakeLike | None = None,
     **options: Unpack[ConnectionOptions],
 ) -> Pair[str | bytes, str | bytes, str | bytes, str | bytes]: ...
 @overload
@@ -248,6 +254,7 @@ def pair(
     handler: Handler[In, Out] | None = None,
     *,
     codec: Codec[In, Out],
+    handshake: HandshakeLike | None = None,
     **options: Unpack[ConnectionOptions],
 ) -> Pair[In, Out, In, Out]: ...
 @overload
@@ -256,12 +263,14 @@ def pair(
     *,
     codec: Codec[In, Out],
     peer_codec: Codec[PeerIn, PeerOut],
+    handshake: HandshakeLike | None = None,
     **options: Unpack[ConnectionOptions],
 ) -> Pair[In, Out, PeerIn, PeerOut]: ...
 def pair(
     handler: Any = None,
     *,
     peer_codec: Codec[Any, Any] | None = None,
+    handshake: HandshakeLike | None = None,
     **options: Any,
 ) -> Pair[Any, Any, Any, Any]:
     """Connect a server and a client on the running event loop, without sockets.
@@ -271,6 +280,8 @@ def pair(
             returned; then the options given to it are the defaults of the server's connection.
         codec: The server's codec; by default `rxws.codecs.raw`.
         peer_codec: The client's codec; by default `codec`.
+        handshake: The URL of both connections, such as `"ws://localhost/?room=7"`, or their
+            `rxws.Handshake`; by default the URL `ws://localhost/`.
         **options: The options of both connections; see `rxws.ConnectionOptions`.
 
     Returns:
@@ -278,7 +289,7 @@ def pair(
 
     Raises:
         RuntimeError: No event loop is running.
-        TypeError: The handler is not callable.
+        TypeError: The handler is not callable, or `handshake` has the wrong type.
         ValueError: An option is out of range.
 
     Examples:
@@ -290,7 +301,7 @@ def pair(
                 assert await replies == "HEY"
         ```
     """
-    check_names("rxws.testing.pair", options, {*OPTION_NAMES, "peer_codec"})
+    check_names("rxws.testing.pair", options, {*OPTION_NAMES, "handshake", "peer_codec"})
     handler, server = handler_and_options(handler, options, without="origins")
     if handler is not None:
         check_handler(handler)
@@ -298,10 +309,10 @@ def pair(
     scheduler = LoopScheduler.running()
     ends = _End(scheduler), _End(scheduler)
     ends[0].other, ends[1].other = ends[1], ends[0]
-    handshake = Handshake(URL("ws://localhost/"), {})
+    shared = handshake_of(handshake)
     sessions: tuple[Session[Any, Any], Session[Any, Any]] = (
-        Session(ends[0], scheduler, Options(**server), handshake),
-        Session(ends[1], scheduler, Options(**client), handshake),
+        Session(ends[0], scheduler, Options(**server), shared),
+        Session(ends[1], scheduler, Options(**client), shared),
     )
     if handler is not None:
         run_handler(handler, sessions[0])

@@ -13,7 +13,6 @@ from reactivex.internal import noop
 from reactivex.notification import Notification, OnCompleted, OnError, OnNext
 from reactivex.observer import Observer
 from typing_extensions import Unpack
-from yarl import URL
 
 from rxws import codecs
 from rxws._aiohttp.route import RouteHandler, handler_and_options
@@ -32,6 +31,7 @@ from rxws.codecs import Codec
 
 from .clock import Clock
 from .fake_transport import FakeTransport, NeedsEventLoop, Sent, needs_event_loop
+from .handshake import HandshakeLike, handshake_of
 from .peer import Peer
 from .real_time import refuse_real_time
 from .scenario import PeerAction, Scenario, encode
@@ -86,7 +86,7 @@ def simulate(
     values: Mapping[Any, Any] | None = None,
     until: float | None = None,
     peer_codec: Codec[Any, Any] | None = None,
-    handshake: Handshake | None = None,
+    handshake: HandshakeLike | None = None,
     **options: Unpack[ConnectionOptions],
 ) -> Simulation[In, Out]: ...
 @overload
@@ -98,7 +98,7 @@ def simulate(
     values: Mapping[Any, Any] | None = None,
     until: float | None = None,
     peer_codec: Codec[Any, Any] | None = None,
-    handshake: Handshake | None = None,
+    handshake: HandshakeLike | None = None,
     **options: Unpack[ConnectionOptions],
 ) -> Simulation[str | bytes, str | bytes]: ...
 @overload
@@ -111,7 +111,7 @@ def simulate(
     values: Mapping[Any, Any] | None = None,
     until: float | None = None,
     peer_codec: Codec[Any, Any] | None = None,
-    handshake: Handshake | None = None,
+    handshake: HandshakeLike | None = None,
     **options: Unpack[ConnectionOptions],
 ) -> Simulation[In, Out]: ...
 def simulate(
@@ -122,7 +122,7 @@ def simulate(
     values: Mapping[Any, Any] | None = None,
     until: float | None = None,
     peer_codec: Codec[Any, Any] | None = None,
-    handshake: Handshake | None = None,
+    handshake: HandshakeLike | None = None,
     **options: Any,
 ) -> Simulation[Any, Any]:
     """Run a handler against a scripted peer in virtual time.
@@ -140,11 +140,12 @@ def simulate(
         codec: The handler's codec; by default `rxws.codecs.raw`.
         step: Seconds per character.
         values: The messages by name, which `peer_codec` encodes. A name that is not listed is sent
-            as a text message.
+            as a text message, unless it consists of listed names: `ab` is not `a` and `b`.
         until: Seconds to run; by default the length of the marbles.
         peer_codec: The peer's codec; by default `codec`. A recording's frames are sent as they are,
             unless you pass a codec for the recorded values.
-        handshake: The connection's handshake; by default with the URL `ws://localhost/`.
+        handshake: The connection's URL, such as `"ws://localhost/?room=7"`, or its
+            `rxws.Handshake`; by default the URL `ws://localhost/`.
         **options: See `rxws.ConnectionOptions`.
 
     Returns:
@@ -153,6 +154,7 @@ def simulate(
     Raises:
         NeedsEventLoop: The handler awaits something that needs an event loop.
         NotVirtualTime: An operator runs on a scheduler of its own, such as a thread pool.
+        TypeError: The handler is not callable, or `handshake` has the wrong type.
         ValueError: The marbles are invalid, or an option is out of range.
 
     Examples:
@@ -169,7 +171,7 @@ def simulate(
     names = by_name(values)
     runner = _Runner(
         Options(**options),
-        handshake or Handshake(URL("ws://localhost/"), {}),
+        handshake_of(handshake),
         Simulation(step, names),
     )
     scenario = (

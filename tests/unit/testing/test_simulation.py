@@ -7,7 +7,7 @@ import gc
 import threading
 import time
 import weakref
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import reactivex as rx
@@ -35,11 +35,13 @@ from rxws.testing import (
     Simulation,
     Timeline,
     marbles,
+    pair,
     simulate,
 )
 from support.callbacks import raising
 
 AnyConnection = rxws.Connection[Any, Any]
+ROOM_7 = "ws://localhost/?room=7"
 
 
 def echo(conn: AnyConnection) -> rx.Observable[Any]:
@@ -282,15 +284,29 @@ def test_a_peer_that_stays_stuck_is_aborted() -> None:
     assert isinstance(error.exception, rxws.SendTimeout)
 
 
-def test_the_handshake_may_be_given() -> None:
-    """The handler gets the `handshake` that the test passes."""
+@pytest.mark.parametrize(
+    "handshake",
+    [ROOM_7, URL(ROOM_7), Handshake(URL(ROOM_7), {})],
+    ids=["str", "URL", "Handshake"],
+)
+async def test_the_handshake_may_be_given(handshake: Any) -> None:
+    """The handler gets the URL or the `handshake` that the test passes."""
     found: list[Any] = []
-    simulate(
-        lambda conn: found.append(conn.handshake.url.query["room"]),
-        "",
-        handshake=Handshake(URL("ws://localhost/?room=7"), {}),
-    )
-    assert found == ["7"]
+
+    def handler(conn: rxws.Connection[Any, Any]) -> None:
+        found.append(conn.handshake.url.query["room"])
+
+    simulate(handler, handshake=handshake)
+    async with pair(handler, handshake=handshake):
+        assert found == ["7", "7"]
+
+
+@pytest.mark.parametrize("handshake", [7, Handshake(cast(Any, ROOM_7), {})])
+async def test_a_handshake_without_a_url_is_refused(handshake: Any) -> None:
+    """A handshake of another type, or with a text as its URL, raises a TypeError."""
+    for run in (simulate, pair):
+        with pytest.raises(TypeError, match=r"^handshake=.* pass one, such as 'ws://"):
+            run(echo, handshake=handshake)
 
 
 def test_options_are_those_of_a_connection() -> None:
