@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from rxws._core.connection import Close
 
-__all__ = ["Token", "parse"]
+__all__ = ["Token", "check_names", "parse"]
 
 # The order matters. Spaces are removed first, except within a close's reason.
 _TOKENS = re.compile(
@@ -83,6 +84,20 @@ def parse(text: str, step: float) -> tuple[list[Token], float]:
             tokens.append(token)
         column += len(found)
     return tokens, round(column * step, 6)
+
+
+def check_names(tokens: Iterable[Token], names: Collection[str]) -> None:
+    """Check that no token runs several names together, as in RxJS: here `ab` is one name.
+
+    Raises:
+        ValueError: A name is not in `names`, but each of its characters is.
+    """
+    for name in (token.name for token in tokens):
+        if len(name) > 1 and name not in names and all(each in names for each in name):
+            raise ValueError(
+                f"{name!r} is one name, and not a key of `values`: write ({','.join(name)}) for "
+                f"several values at once, or {'-'.join(name)} for one after the other"
+            )
 
 
 def _tokens(kind: str, found: str, at: float, text: str) -> list[Token]:

@@ -10,7 +10,7 @@ from rxws._recording.recording import Recording
 from rxws.closing import is_wire_code
 from rxws.codecs import Codec
 
-from .notation import parse
+from .notation import check_names, parse
 
 __all__ = ["PeerAction", "Scenario", "encode"]
 
@@ -34,6 +34,7 @@ class Scenario(NamedTuple):
     def from_marbles(cls, text: str, step: float, values: Mapping[str, Any]) -> Scenario:
         """Read marbles. A name that is not in `values` is a text frame."""
         tokens, seconds = parse(text, step)
+        check_names(tokens, values)
         actions = [
             PeerAction(token.at, token.sign, token.close)
             if token.sign

@@ -13,7 +13,7 @@ from rxws._core.errors import ConnectionClosed
 from rxws._recording.jsonl import Event
 from rxws._recording.lane import Lane
 
-from .notation import Token, parse
+from .notation import Token, check_names, parse
 from .same import same
 
 __all__ = ["AnyError", "ClosedWith", "Timeline", "by_name", "close_of", "marbles", "recorded"]
@@ -228,7 +228,8 @@ def marbles(
         A timeline to compare with.
 
     Raises:
-        ValueError: The text is not a marble diagram, or `step` is not above 0.
+        ValueError: The text is not a marble diagram, `step` is not above 0, or names of `values`
+            run together, as in `bc`.
 
     Examples:
         >>> marbles("a-(b,c)-|", values={"a": 1}).values
@@ -236,6 +237,7 @@ def marbles(
     """
     names = by_name(values)
     tokens, _ = parse(text, step)
+    check_names(tokens, names)
     events = [recorded(token.at, _expected(token, names, error)) for token in tokens]
     return Timeline(events, step, names, is_expected=True)
 

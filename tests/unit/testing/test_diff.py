@@ -163,10 +163,10 @@ ABC = timeline((0, "a"), (2, "b"), (4, "c"), (6, END))
         ),
         (
             timeline((0, {"k": 1}), (1, "a"), (2, "long enough")),
-            marbles("ab-", values={"a": {"k": 2}, "b": 5, "unused": 7}),
+            marbles("xy-", values={"a": {"k": 2}, "b": 5, "unused": 7}),
             """
-            differs at 0 s: expected 'ab' at 0 s, seen {'k': 1} at 0 s
-            expected  ab--
+            differs at 0 s: expected 'xy' at 0 s, seen {'k': 1} at 0 s
+            expected  xy--
             seen      c-de
                       ^
                       c = {'k': 1}

@@ -11,7 +11,7 @@ from reactivex.notification import OnCompleted, OnError, OnNext
 from reactivex.observable.marbles import parse as rxpy
 
 from rxws import Close
-from rxws.testing import Timeline, marbles
+from rxws.testing import Timeline, marbles, simulate
 from rxws.testing.notation import Token, parse
 
 STEP = 0.25  # all its multiples are exact floats
@@ -104,6 +104,23 @@ def test_marbles_refuses_actions_of_a_peer() -> None:
     """`marbles` refuses `<` and `>`, which are actions of a peer."""
     with pytest.raises(ValueError, match="'<' is an action of a peer"):
         marbles("a<")
+
+
+@pytest.mark.parametrize(
+    "create",
+    [
+        lambda text, values: marbles(text, values=values),
+        lambda text, values: simulate(lambda conn: None, text, values=values),
+    ],
+    ids=["marbles", "simulate"],
+)
+def test_names_that_run_together_are_refused(create: Any) -> None:
+    """A name that is not in `values`, but whose characters are, raises with both remedies."""
+    for text in ("--ab", "(ab)"):
+        with pytest.raises(ValueError, match=r"^'ab' is one name.*\(a,b\).* a-b "):
+            create(text, {"a": "1", "b": "2"})
+    for values in ({"a": "1"}, {"a": "1", "b": "2", "ab": "3"}):
+        create("--ab", values)
 
 
 NAMES = st.text("abcXYZ0123456789._~!ä", min_size=1, max_size=4)
