@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from rxws._core.errors import DecodeError, EncodeError, short_repr
 from rxws._core.frames import Opcode
 from rxws._core.log import text_of
-from rxws._core.streams.coroutines import never_awaited
+from rxws._core.streams.coroutines import never_used
 from rxws.codecs import Codec, raw
 from rxws.overflow import Latest
 
@@ -58,7 +58,7 @@ def encode(codec: Codec[Any, T], value: T) -> tuple[Opcode, bytes]:
             return _BINARY, encoded
         raise TypeError(f"the codec returned {type(encoded).__name__}, not str or bytes")
     except Exception as exc:
-        if problem := never_awaited(value):
+        if problem := never_used(value):
             raise EncodeError(f"cannot send {type(value).__name__}: {problem}", value) from exc
         if isinstance(exc, EncodeError):
             raise

@@ -81,7 +81,7 @@ class ErrorStream(Stream[Exception]):
         if isinstance(error, DecodeError):
             self._log_decode_error(error)
         else:
-            self._log("an error without a subscriber on conn.errors", error)
+            self._log("an error without a subscriber to `errors`", error)
         self._owner.close_after_fault(error)
 
     def _log(self, what: str, error: Exception) -> None:

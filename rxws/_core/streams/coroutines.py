@@ -1,14 +1,27 @@
-"""Finds coroutines where nothing would await them."""
+"""Finds coroutines, async generators and Observables where nothing would use them."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 from collections.abc import Awaitable
-from types import BuiltinFunctionType, CoroutineType, FunctionType, MethodType
+from types import (
+    AsyncGeneratorType,
+    BuiltinFunctionType,
+    CoroutineType,
+    FunctionType,
+    MethodType,
+)
 from typing import Any
 
-__all__ = ["check_callbacks", "is_async", "never_awaited"]
+from reactivex.abc import ObservableBase
+
+__all__ = ["check_callbacks", "is_async", "never_used"]
+
+_LOOP_OVER_IT = (
+    "write a coroutine function with `async for item in ...: conn.outgoing.on_next(item)`, and "
+    "call that with rxws.operators.map_async"
+)
 
 _ASYNC = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
@@ -48,6 +61,11 @@ def check_callbacks(on_next: Any, on_error: Any, on_completed: Any) -> None:
         return
     callbacks = {"on_next": on_next, "on_error": on_error, "on_completed": on_completed}
     name, callback = next(item for item in callbacks.items() if is_async(item[1]))
+    if inspect.isasyncgenfunction(callback):
+        raise TypeError(
+            f"{name}={callback!r:.100} is an async generator function, over whose items subscribe "
+            f"would never loop: {_LOOP_OVER_IT}"
+        )
     raise TypeError(
         f"{name}={callback!r:.100} is a coroutine function, which subscribe would never await: use "
         "a plain function, or call it for each value with "
@@ -55,12 +73,23 @@ def check_callbacks(on_next: Any, on_error: Any, on_completed: Any) -> None:
     )
 
 
-def never_awaited(value: Any) -> str | None:
-    """Return what is wrong with a value that is awaitable; close a coroutine that has not begun."""
+def never_used(value: Any) -> str | None:
+    """Return why a value cannot be a message: an Observable, an awaitable or an async generator.
+
+    A coroutine that has not begun is closed.
+    """
     if isinstance(value, CoroutineType):
         state = inspect.getcoroutinestate(value)  # pyright: ignore[reportUnknownArgumentType]
         if state == inspect.CORO_CREATED:
             value.close()  # otherwise Python warns, and names neither the chain nor the remedy
+    if isinstance(value, ObservableBase):  # before Awaitable, as it is one, too
+        return (
+            f"{value!r:.100} is a stream, not a message: to send the messages of such streams, use "
+            "ops.flat_map(function) instead of ops.map(function), or add ops.merge_all() after "
+            "operators such as group_by and window"
+        )
+    if isinstance(value, AsyncGeneratorType):
+        return f"{value!r:.100} was never looped over: {_LOOP_OVER_IT}"
     if not isinstance(value, Awaitable):
         return None
     return (

@@ -13,7 +13,7 @@ from reactivex.internal.constants import UTC_ZERO
 from reactivex.scheduler import CurrentThreadScheduler
 from reactivex.scheduler.scheduleditem import ScheduledItem
 
-from .coroutines import check_callbacks, never_awaited
+from .coroutines import check_callbacks, never_used
 
 __all__ = ["DerivedSubscriber", "Subscriber", "callbacks_of"]
 
@@ -144,7 +144,7 @@ class _LastSubscriber(DerivedSubscriber[T]):
         if self.stopped:
             return
         if type(value) is CoroutineType:
-            raise TypeError(never_awaited(value))
+            raise TypeError(never_used(value))
         this: Any = self
         this.__class__ = DerivedSubscriber
         self._on_next(value)

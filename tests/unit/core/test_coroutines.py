@@ -6,6 +6,7 @@ import asyncio
 import functools
 import gc
 import inspect
+import re
 import sys
 from collections.abc import AsyncIterator, Callable
 from types import ModuleType
@@ -336,6 +337,44 @@ def test_a_coroutine_that_reaches_outgoing_is_a_fault(
     assert "use rxws.operators.map_async instead of ops.map" in str(error)
     assert fetched.closed == [True]
     assert virtual.messages == []
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (rx.of(1), "is a stream, not a message: .* use ops.flat_map"),
+        (Subject[Any](), "is a stream, not a message: .* use ops.flat_map"),
+        (generate(None), "was never looped over: write a coroutine function with `async for"),
+    ],
+    ids=["Observable", "Subject", "async generator"],
+)
+@pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
+def test_a_stream_that_reaches_outgoing_is_a_fault(value: Any, text: str, codec: Any) -> None:
+    """An Observable or an async generator that is sent is an EncodeError with its own remedy."""
+    virtual = VirtualSession(codec=codec)
+    errors = virtual.watch(virtual.conn.errors)
+    virtual.conn.outgoing.on_next(value)
+    [error] = errors.values
+    assert re.match(f"cannot send {type(value).__name__}: .* {text}", str(error))
+    assert virtual.messages == []
+
+
+def test_groups_that_reach_outgoing_are_a_fault() -> None:
+    """The groups of `group_by` are streams, too; the error names the operator to add."""
+    virtual = VirtualSession(lambda conn: conn.incoming.pipe(ops.group_by(str)))
+    errors = virtual.watch(virtual.conn.errors)
+    virtual.peer.message("a")
+    virtual.settle()
+    [error] = errors.values
+    assert "add ops.merge_all() after operators such as group_by and window" in str(error)
+
+
+@pytest.mark.parametrize("role", ["on_next", "on_error", "on_completed"])
+def test_subscribing_an_async_generator_function_raises_at_once(role: str) -> None:
+    """`subscribe(async_generator_fn)` raises a TypeError that shows the loop to write."""
+    wrong: dict[str, Any] = {role: generate}
+    with pytest.raises(TypeError, match=rf"^{role}=<function generate at .* async generator"):
+        VirtualSession().conn.incoming.subscribe(**wrong)
 
 
 async def test_another_awaitable_is_named_but_not_cancelled() -> None:
