@@ -293,4 +293,7 @@ def _routes(function: str, handler: Any, path: str) -> _Routes:
         raise TypeError(f"path={path!r} is for a single handler: the keys of a dict are the paths")
     if not routes:
         raise ValueError("there is no handler in the dict")
+    for each in routes:
+        if not each.startswith("/"):
+            raise ValueError(f"path={each!r} does not start with a slash: use {'/' + each!r}")
     return routes

@@ -48,6 +48,12 @@ _QUIET = 1.0
 _SAME_TURN = 0.001
 
 
+_CALLABLE = {
+    "backoff": "a function that returns an iterator of seconds, such as rxws.backoff.constant(5)",
+    "retryable": "a function of an exception, such as rxws.backoff.is_retryable",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class ReconnectPolicy:
     """When to dial again; see `ReconnectOptions`."""
@@ -57,9 +63,9 @@ class ReconnectPolicy:
     stable_after: float = 10.0
 
     def __post_init__(self) -> None:
-        for name in ("backoff", "retryable"):
+        for name, remedy in _CALLABLE.items():
             if not callable(getattr(self, name)):
-                raise TypeError(f"{name}={getattr(self, name)!r} is not callable")
+                raise TypeError(f"{name}={getattr(self, name)!r} is not callable: use {remedy}")
         hint = "use a number of seconds, 0 or more"
         check_seconds("stable_after", self.stable_after, hint, zero=True)
 

@@ -397,7 +397,8 @@ async def test_a_handler_may_close_its_server() -> None:
         (lambda serve: serve(echo, heartbeat=-1), ValueError, "heartbeat=-1"),
         (lambda serve: serve(echo, origins="nonsense"), ValueError, "nonsense"),
         (lambda serve: serve(echo, drain="2"), TypeError, "drain='2' is not a number of seconds"),
-        (lambda serve: serve(echo, path="x"), ValueError, "should be started with /"),
+        (lambda serve: serve(echo, path="x"), ValueError, "path='x' does not .* use '/x'"),
+        (lambda serve: serve({"/a": echo, "b": echo}), ValueError, "path='b' .* use '/b'"),
     ],
 )
 @pytest.mark.parametrize("serve", [rxws.serve, testing.serve])

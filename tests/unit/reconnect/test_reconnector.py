@@ -369,17 +369,20 @@ def test_an_invalid_delay_is_a_value_error(wait: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "kind"),
+    ("options", "kind", "remedy"),
     [
-        ({"backoff": 5.0}, TypeError),
-        ({"retryable": True}, TypeError),
-        ({"stable_after": -1.0}, ValueError),
-        ({"stable_after": float("nan")}, ValueError),
+        ({"backoff": 5.0}, TypeError, r"use a function .* rxws\.backoff\.constant\(5\)"),
+        ({"backoff": iter([1.0])}, TypeError, "use a function that returns an iterator"),
+        ({"retryable": True}, TypeError, r"use a function .* rxws\.backoff\.is_retryable"),
+        ({"stable_after": -1.0}, ValueError, "0 or more"),
+        ({"stable_after": float("nan")}, ValueError, "0 or more"),
     ],
 )
-def test_invalid_options_are_refused(options: dict[str, Any], kind: type[Exception]) -> None:
-    """An invalid option raises at once, with its name."""
-    with pytest.raises(kind, match=next(iter(options))):
+def test_invalid_options_are_refused(
+    options: dict[str, Any], kind: type[Exception], remedy: str
+) -> None:
+    """An invalid option raises at once, with its name and a remedy."""
+    with pytest.raises(kind, match=f"^{next(iter(options))}=.*{remedy}"):
         reconnect(**options)
 
 
