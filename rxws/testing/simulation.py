@@ -220,6 +220,7 @@ class _Runner:
         self._transport = FakeTransport(self._clock, self._on_frame)
         self._peer = Peer(self._transport)
         self._peer_reads = True
+        self._actions: list[tuple[float, Callable[[], None]]] = []
         self._replies: list[Callable[[], None]] = []  # the peer's, not sent yet
         self._session = _Session(self._transport, self._clock, options, handshake)
         self._watched: list[tuple[Stream[Any], DisposableBase]] = []
@@ -246,13 +247,17 @@ class _Runner:
                 do = self._stop_reading
             case _:
                 do = self._resume_reading
-        call_later(self._clock, at, do)
+        self._actions.append((at, do))
 
     def run(self, handler: Handler[Any, Any], seconds: float) -> Simulation[Any, Any]:
         session, simulation, clock = self._session, self._simulation, self._clock
         with _no_loop(), refuse_real_time() as real_time:
             run_handler(handler, session)
             self._transport.attach(session)
+            # Now, as a message of a socket arrives after what the handler scheduled for the next
+            # turn: `rx.merge` subscribes then.
+            for at, do in self._actions:
+                call_later(clock, at, do)
             clock.run(seconds)
         if real_time.first is not None:
             raise real_time.first

@@ -27,7 +27,7 @@ from yarl import URL
 import rxws
 from rxws import Close, Handshake, codecs
 from rxws._core.frames import Opcode
-from rxws.operators import map_async
+from rxws.operators import map_async, on_loop
 from rxws.testing import (
     Clock,
     NeedsEventLoop,
@@ -307,6 +307,26 @@ async def test_a_handshake_without_a_url_is_refused(handshake: Any) -> None:
     for run in (simulate, pair):
         with pytest.raises(TypeError, match=r"^handshake=.* pass one, such as 'ws://"):
             run(echo, handshake=handshake)
+
+
+@pytest.mark.parametrize(
+    "compose",
+    [
+        lambda room: room,
+        lambda room: rx.merge(room, rx.never()),
+        lambda room: room.pipe(ops.start_with("hello"), ops.skip(1), on_loop()),
+    ],
+    ids=["room", "merge", "start_with"],
+)
+def test_the_first_message_arrives_after_the_handler_has_subscribed(compose: Any) -> None:
+    """A message at 0 s arrives after `merge` and `start_with` have subscribed."""
+    room: rx.Subject[Any] = rx.Subject()
+
+    def chat(conn: AnyConnection) -> rx.Observable[Any]:
+        conn.incoming.subscribe(room.on_next)
+        return compose(room)  # type: ignore[no-any-return]
+
+    assert simulate(chat, "a-b").outgoing == marbles("a-b")
 
 
 def test_options_are_those_of_a_connection() -> None:
