@@ -80,7 +80,7 @@ PROMISES: dict[str, dict[str, str]] = {
         "hammer": "If a server closes immediately, a client tries at most 10 times in 10 s.",
         "final": "An error that is not retried ends the stream, with a note that says why.",
         "ticket": "Network errors of your own `url` and `headers` functions are retried, too.",
-        "clean-retry": "One option makes the client reconnect after a close with 1000.",
+        "clean-retry": "`retryable` can make the client reconnect after a close with 1000, too.",
         "retry-after": "A client waits at least as long as the server asks with `Retry-After`.",
         "at-most-once": "No message is sent twice; unsent ones wait for the next connection.",
         "stale": "A message that expires, or is dropped from a full queue, is reported.",
@@ -107,7 +107,7 @@ PROMISES: dict[str, dict[str, str]] = {
         "tls": "Connections over TLS behave in the same way.",
     },
     "Test tools and recordings": {
-        "snapshots": "A record keeps a value as it was, whatever you do to the value afterwards.",
+        "snapshots": "A recording keeps a value as it was, whatever you do to it afterwards.",
         "frames": "A saved session can be replayed with any codec, from its frames.",
         "real-time": "`simulate` raises an error that names an operator whose time is not virtual.",
         "equal": "Timelines compare arrays and tables by their elements; NaN equals NaN.",

@@ -144,7 +144,7 @@ async def secure_link(
 
 
 async def test_close_notify_while_messages_are_queued() -> None:
-    """`close_notify` discards queued messages and is reported as 1006 by the network."""
+    """`close_notify` discards queued messages and is reported as 1006 with `by="network"`."""
     async with secure_link(receive_buffer=4096, max_buffer=64 << 20, send_timeout=600.0) as link:
         peer, seen = link
         for _ in range(16):
@@ -157,7 +157,7 @@ async def test_close_notify_while_messages_are_queued() -> None:
 
 @pytest.mark.promise("cut")
 async def test_close_notify_without_a_close_frame() -> None:
-    """`close_notify` without a close frame is reported as 1006 by the network."""
+    """`close_notify` without a close frame is reported as 1006 with `by="network"`."""
     async with secure_link() as (peer, seen):
         await peer.send_close_notify()
         close = await seen.end()

@@ -28,7 +28,7 @@ HOSTILE = [
 async def test_a_hostile_message_ends_its_own_connection_only(
     serve: Serve, raw_client: Dial, caplog: pytest.LogCaptureFixture, message: str, code: int
 ) -> None:
-    """A message that cannot be passed on ends its sender's connection (1007); it is logged once."""
+    """A message that `json` refuses closes only its sender's connection (1007), with a warning."""
     room: Subject[Any] = Subject()
     route = rxws.websocket(room_of(room), codec=rxws.codecs.json)
     app = web.Application()

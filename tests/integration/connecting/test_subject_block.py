@@ -93,7 +93,7 @@ async def test_a_block_closes_with_1000_and_waits() -> None:
 
 @pytest.mark.promise("leaving")
 async def test_a_loop_that_was_left_before_the_end_of_the_block() -> None:
-    """`async with` a subject also waits for the close of a connection without subscribers."""
+    """Leaving `async with` waits for a connection that closes as its last subscriber left."""
     echo = EchoServer()
     closes: list[rxws.Close] = []
     async with asyncio.timeout(PATIENCE), echo.running() as url:

@@ -87,7 +87,7 @@ def test_a_shared_value_closes_no_receiver(
 
 @pytest.mark.promise("shared")
 def test_what_one_peer_sends_closes_no_other(caplog: pytest.LogCaptureFixture) -> None:
-    """If a value from one peer cannot be encoded for the others, all connections stay open."""
+    """If a decoded value cannot be encoded for the others, all connections stay open."""
     room: Subject[Any] = Subject()
 
     def handler(conn: AnyConnection) -> Subject[Any]:

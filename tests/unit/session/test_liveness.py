@@ -240,7 +240,7 @@ def test_a_peer_that_takes_all_but_answers_nothing_is_dead() -> None:
 
 @pytest.mark.promise("dead")
 def test_data_in_flight_is_no_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Data that the peer's kernel takes at once does not prolong the wait for a pong."""
+    """Data that reaches the peer's kernel without waiting does not prolong the wait for a pong."""
     virtual = with_heartbeat()
 
     def one_byte_in_flight() -> Delivery:
