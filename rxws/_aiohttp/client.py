@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Coroutine, Generator, Iterable, Mapping
 from http import HTTPStatus
 from ssl import SSLContext
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, Unpack, overload
 
 import aiohttp
@@ -225,12 +224,7 @@ class ConnectCall(Coroutine[Any, Any, Connection[In, Out]], Generic[In, Out]):
         self._is_used = True
         return await self._open()
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, kind: object, exc: BaseException | None, traceback: object) -> None:
         self._is_used = True
         if self._session is None or self._connection is None:
             return

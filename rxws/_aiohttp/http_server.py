@@ -7,7 +7,6 @@ import enum
 import warnings
 from collections.abc import Generator, Iterable, Mapping
 from ssl import SSLContext
-from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar, Unpack, cast, overload
 
 from aiohttp import web
@@ -222,12 +221,7 @@ class Server:
     async def __aenter__(self) -> Self:
         return await self._start()
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def _start(self) -> Self:

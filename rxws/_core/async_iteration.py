@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from reactivex import Observable
@@ -105,12 +104,7 @@ class Iteration(AsyncGenerator[T, None]):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._values.close()
 
     def __del__(self) -> None:

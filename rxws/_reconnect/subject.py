@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Callable, Hashable, Iterable
-from types import TracebackType
 from typing import Any, Generic, Self, Unpack, overload
 
 from reactivex import Observable
@@ -257,12 +256,7 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
         self._blocks.append((opened, self.status.subscribe(on_status)))
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, kind: object, exc: BaseException | None, traceback: object) -> None:
         opened, tracking = self._blocks.pop()
         try:
             if self._lifecycle.active or len(self._queue):

@@ -126,10 +126,6 @@ class Lane:
             _new_entry(LaneEntry, (clock.seconds() - clock.began, count, type, data, frame))
         )
 
-    def record_message(self, value: Any, frame: str | bytes | None) -> None:
-        """Record a message now, with its frame if there is one."""
-        self.record("next", value, frame)
-
     def add(self, event: Event) -> None:
         """Add an event that was recorded elsewhere."""
         self._clock.count += 1

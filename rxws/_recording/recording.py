@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from reactivex import Observable
@@ -156,7 +157,8 @@ class Recording:
             lane = recording.lane(name)
             if name == "incoming":
                 recording._links.observe(lane, stream)
-            recording._watches.add(watch_messages(stream, lane.record_message, LaneObserver(lane)))
+            record = partial(lane.record, "next")
+            recording._watches.add(watch_messages(stream, record, LaneObserver(lane)))
         recording.title = str(without_secrets(conn.handshake.url))
         return recording
 
@@ -247,24 +249,19 @@ class Recording:
         Raises:
             OSError: The file cannot be written.
         """
-        lanes = self.lanes.values()
-        dropped = [
-            Event(lane.events[0].t, lane.name, lane.dir, "dropped", lane.dropped)
-            for lane in lanes
-            if lane.dropped
-        ]
-        empty = [Event(0.0, each.name, each.dir, "empty", None) for each in lanes if not len(each)]
-        nested = [
-            Event(0.0, each.name, each.dir, "nested", each.nesting)
-            for each in lanes
-            if each.nesting is not None
-        ]
-        steps = [
-            Event(0.0, lane.name, lane.dir, "step", lane.passage.step)
-            for lane in lanes
-            if lane.passage is not None
-        ]
-        write(path, [*empty, *nested, *dropped, *self.events, *steps])
+        before: list[Event] = []
+        after: list[Event] = []
+        for lane in self.lanes.values():
+            event = partial(Event, 0.0, lane.name, lane.dir)
+            if not len(lane):
+                before.append(event("empty", None))
+            if lane.nesting is not None:
+                before.append(event("nested", lane.nesting))
+            if lane.dropped:
+                before.append(event("dropped", lane.dropped)._replace(t=lane.events[0].t))
+            if lane.passage is not None:
+                after.append(event("step", lane.passage.step))
+        write(path, [*before, *self.events, *after])
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Recording:

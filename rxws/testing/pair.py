@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from threading import get_ident
-from types import TracebackType
 from typing import Any, Generic, TypeVar, overload
 
 from reactivex.abc import DisposableBase, SchedulerBase
@@ -221,9 +220,7 @@ class Pair(  # noqa: SLOT001 # few exist at a time
     async def __aenter__(self) -> Pair[In, Out, PeerIn, PeerOut]:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, _: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: object, exc: BaseException | None, traceback: object) -> None:
         await self._close(Close() if exc is None else UNEXPECTED)
 
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 from reactivex.abc import DisposableBase, ObserverBase, OnCompleted, OnError, OnNext, SchedulerBase
 from reactivex.disposable import Disposable
+from reactivex.internal import noop
 
 from rxws._core.errors import without_traceback
 from rxws._core.log import logger
@@ -105,9 +106,8 @@ class Dispatcher:
         """Return the default scheduler of chains, which calls `fault` with what they raise."""
         if self.scheduler is None:
             return None
-        if self.owner is None:
-            return DefaultScheduler(self.scheduler, fault)
-        return DefaultScheduler(self.scheduler, fault, self.owner.on_interrupt)
+        on_interrupt = noop if self.owner is None else self.owner.on_interrupt
+        return DefaultScheduler(self.scheduler, fault, on_interrupt)
 
     def post(self, notify: Callable[..., None], *args: Any) -> None:
         """Run `notify(*args)` now, or after the notifications that are running or queued."""

@@ -43,12 +43,7 @@ class View:
         <View source 2, ended>
     """
 
-    def __init__(
-        self,
-        recording: Recording,
-        window: float | None,
-        rate: float,
-    ) -> None:
+    def __init__(self, recording: Recording, window: float | None, rate: float) -> None:
         self.recording = recording
         self.state: ViewState = "running"
         self.error: Exception | None = None
