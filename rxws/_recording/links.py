@@ -10,7 +10,7 @@ from typing import Any
 
 from rxws._core.streams.stream import Stream
 
-from .diagram.model import Step
+from .diagram import Step
 from .lane import Lane
 from .passage import Passage
 

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
+from .diagram import Mark, Step, Wait, WaitKind
 from .diagram.labels import kind_of
-from .diagram.model import Mark, Step, Wait, WaitKind
 
 __all__ = ["Passage", "dropped_values"]
 
@@ -93,9 +93,9 @@ class Passage:
         """Read the new events of the step's input and output."""
         if self._rule == "none":
             return
-        inputs, no_input_before = self._new(0, above)
-        outputs, no_output_before = self._new(1, below)
-        begin = max(no_input_before, no_output_before)
+        inputs, inputs_begin = self._new(0, above)
+        outputs, outputs_begin = self._new(1, below)
+        begin = max(inputs_begin, outputs_begin)
         if begin:  # events are missing: begin where both lanes are complete
             self._pending.clear()
             self._unmatched_allowed = _MAX_PENDING
@@ -108,7 +108,7 @@ class Passage:
             self.dropped &= {entry.order for entry in above.entries}
 
     def _new(self, index: int, lane: _Lane) -> tuple[Sequence[_Entry], int]:
-        """Return the unread events; and the order of the first if some before it are missing."""
+        """Return the unread events, and the order of the first if events before it are missing."""
         entries, count = lane.entries, self._read[index]
         self._read[index] = lane.dropped + len(entries)
         unread = self._read[index] - count

@@ -68,11 +68,11 @@ class SchedulerCarrier(AsyncIterableObservable[T]):
     ) -> DisposableBase:
         """See RxPY."""
         subscriber = DerivedSubscriber(on_next, on_error, on_completed)
-        subscriber.subscribe_to(self._subscribe_core, self._used(scheduler))
+        subscriber.subscribe_to(self._subscribe_core, self._or_default(scheduler))
         return subscriber
 
-    def _used(self, scheduler: SchedulerBase | None) -> SchedulerBase | None:
-        """Return the scheduler to subscribe with, if `subscribe` gets this one."""
+    def _or_default(self, scheduler: SchedulerBase | None) -> SchedulerBase | None:
+        """Return the scheduler of a subscription; a chain replaces None by its default."""
         return scheduler
 
     def _carry(self, derived: Any) -> Any:
@@ -171,7 +171,7 @@ class ScheduledObservable(SchedulerCarrier[T]):
     def _carry(self, derived: Any) -> Any:
         return self._carrier._carry(derived)
 
-    def _used(self, scheduler: SchedulerBase | None) -> SchedulerBase | None:
+    def _or_default(self, scheduler: SchedulerBase | None) -> SchedulerBase | None:
         return self._default_scheduler() if scheduler is None else scheduler
 
     def _subscribe_core(
@@ -195,20 +195,20 @@ class _ScheduledConnectable(ScheduledObservable[T], ConnectableObservable[T]):
 
     def connect(self, scheduler: SchedulerBase | None = None) -> DisposableBase | None:
         source = cast(ConnectableObservable[T], self._source)
-        return source.connect(self._used(scheduler))
+        return source.connect(self._or_default(scheduler))
 
     def auto_connect(self, subscriber_count: int = 1) -> Observable[T]:
         connected: Observable[T] = self._carry(super().auto_connect(subscriber_count))
         return connected
 
-    def _used(self, scheduler: SchedulerBase | None) -> SchedulerBase | None:
+    def _or_default(self, scheduler: SchedulerBase | None) -> SchedulerBase | None:
         """Also let a `ReplaySubject` that has no scheduler measure its window with the default."""
         subject: Any = self.subject
         if isinstance(subject, ReplaySubject):
             replay = cast("ReplaySubject[T]", subject)
             if isinstance(replay.scheduler, CurrentThreadScheduler):
                 replay.scheduler = self._default_scheduler() or replay.scheduler
-        return super()._used(scheduler)
+        return super()._or_default(scheduler)
 
 
 _SCHEDULED: dict[Any, type[ScheduledObservable[Any]]] = {

@@ -1,7 +1,7 @@
 """Marble diagrams: what streams emit over time, drawn as SVG or text."""
 
 from .labels import RecordedObservable
-from .model import Diagram, Mark, Nesting, Role, Step, Track, Wait, in_order
+from .model import Diagram, Mark, Nesting, Role, Step, Track, Wait, WaitKind, in_order
 from .svg import svg
 from .text import text
 
@@ -14,6 +14,7 @@ __all__ = [
     "Step",
     "Track",
     "Wait",
+    "WaitKind",
     "in_order",
     "svg",
     "text",

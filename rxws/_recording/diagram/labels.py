@@ -33,8 +33,14 @@ __all__ = [
     "escape",
     "fields_of",
     "key_label",
+    "kind_of",
+    "number",
+    "own_repr",
+    "parsed_json",
+    "plain",
+    "short",
+    "with_codes",
 ]
-__all__ += ["kind_of", "number", "own_repr", "parsed_json", "plain", "short", "with_codes"]
 
 FROM = "from "  # the start of the label of an Observable that a function made from a value
 

@@ -17,8 +17,8 @@ from types import CodeType, FunctionType
 from typing import Any, cast
 
 from rxws._core.streams.rxpy_operators import closure_of, is_composed, is_curried
+from rxws._recording.diagram import Step
 from rxws._recording.diagram.labels import cut
-from rxws._recording.diagram.model import Step
 
 __all__ = ["is_from", "label", "name_of", "source_of", "step_of"]
 
