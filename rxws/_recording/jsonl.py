@@ -157,9 +157,15 @@ def _close_fields(close: Close) -> dict[str, Any]:
     return {"code": close.code, "reason": close.reason, "by": close.by}
 
 
-def _unpack_step(above: str, operator: str, seconds: float | None) -> Step:
-    if not isinstance(above + operator, str) or not (seconds is None or math.isfinite(seconds)):
+def _check(texts: tuple[object, ...], seconds: float | None) -> None:
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"{texts!r} must be strings")
+    if seconds is not None and not math.isfinite(seconds):
         raise ValueError(f"seconds={seconds!r} must be a finite number or null")
+
+
+def _unpack_step(above: str, operator: str, seconds: float | None) -> Step:
+    _check((above, operator), seconds)
     return Step(above, operator, seconds)
 
 
@@ -168,8 +174,7 @@ def _unpack_status(
 ) -> RecordedStatus:
     if state not in get_args(State):
         raise ValueError(f"state={state!r} must be one of {get_args(State)}")
-    if not isinstance(label + text, str) or not (seconds is None or math.isfinite(seconds)):
-        raise ValueError(f"seconds={seconds!r} must be a finite number or null")
+    _check((label, text), seconds)
     return RecordedStatus(state, label, text, seconds, bool(failed))
 
 

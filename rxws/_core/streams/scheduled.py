@@ -7,6 +7,7 @@ with a stream of rxws passes the scheduler of that stream.
 from __future__ import annotations
 
 import functools
+from abc import abstractmethod
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -54,9 +55,9 @@ class SchedulerCarrier(AsyncIterableObservable[T]):
 
     __slots__ = ()
 
+    @abstractmethod
     def _default_scheduler(self) -> SchedulerBase | None:
         """Return the scheduler for a chain that gets none; None stands for RxPY's own."""
-        return None
 
     def subscribe(
         self,
