@@ -1,6 +1,7 @@
 """Measure the time per incoming frame with 10 and 1000 channels, by key and by predicate.
 
-Run `python benchmarks/channels.py` from the root of the repository.
+Run `python benchmarks/channels.py` from the root of the repository. The results are in
+docs/quality/costs.md.
 """
 
 from __future__ import annotations

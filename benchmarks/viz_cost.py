@@ -1,6 +1,7 @@
 """Measure the CPU time of drawing a recording, of a table of frames, and of a tap.
 
-Run `python benchmarks/viz_cost.py` from the root of the repository.
+Run `python benchmarks/viz_cost.py` from the root of the repository. The results are in
+docs/quality/costs.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Which operators of RxPY keep messages without a bound, and how to write each with one.
 
-The table in docs/concepts/flow.md lists them.
+The table in docs/concepts/operators.md lists them.
 """
 
 from __future__ import annotations
