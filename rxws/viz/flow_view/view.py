@@ -79,22 +79,26 @@ class View:
             observer: Observer[Any] = Observer(on_error=lambda _: self.end(), on_completed=self.end)
             return CompositeDisposable(errors.watch(observer), Disposable(stop))
 
-        return self.begin(subscribe, lambda: "" if incoming.observed else hint)
+        return self.begin(subscribe, incoming, hint)
 
     def begin(
         self,
         subscribe: Callable[[], DisposableBase],
-        hint: Callable[[], str] = str,
+        stream: Stream[Any] | None = None,
+        hint: str = "",
         over: Callable[[], bool] | None = None,
     ) -> Self:
         """Show the diagram, then subscribe to the source.
 
         Args:
             subscribe: Subscribes to the source.
-            hint: Returns a text to show below the diagram, or an empty string.
+            stream: The stream that is watched, if its subscribers are known.
+            hint: A text to show below the diagram while `stream` has no subscriber.
             over: Returns whether the source has ended, if it does not call `end`.
         """
-        self._hint, self._is_over = hint, over
+        if stream is not None:
+            self._hint = lambda: "" if stream.observed else hint
+        self._is_over = over
         running.register(self)
         self._show()
         try:

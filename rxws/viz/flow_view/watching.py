@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any, cast
@@ -156,8 +155,9 @@ def _watch_chain(
     steps: list[tuple[str, str, Operator]],
     scheduler: SchedulerBase | None,
 ) -> View:
-    recording, hint = view.recording, _hint(source)
-    chain = Chain(watch_only(source), _source_lane(source), steps, recording)
+    recording, stream = view.recording, cast(Any, source)
+    name, hint = _lane_and_hint(source)
+    chain = Chain(watch_only(source), name, steps, recording)
     watches = CompositeDisposable()
     if isinstance(source, WebSocketSubject):
         watches.add(_watch_status(cast(Any, source), recording))
@@ -178,7 +178,7 @@ def _watch_chain(
         )
         return watches
 
-    return view.begin(begin, hint)
+    return view.begin(begin, stream if hint else None, hint)
 
 
 def _watch_status(feed: WebSocketSubject[Any, Any], recording: Recording) -> DisposableBase:
@@ -189,24 +189,15 @@ def _watch_status(feed: WebSocketSubject[Any, Any], recording: Recording) -> Dis
     return CompositeDisposable(subscription, Disposable(lambda: lane.record("disposed")))
 
 
-def _source_lane(source: Observable[Any]) -> str:
-    if isinstance(source, IncomingStream | WebSocketSubject):
-        return "incoming"
-    if isinstance(source, Channel):
-        return "channel" if source.key is UNSET else f"{source.key}"
-    return "outgoing" if isinstance(source, Outgoing) else "source"
-
-
-def _hint(source: Observable[Any]) -> Callable[[], str]:
-    """Return a function that returns a hint while nobody is subscribed to the source."""
+def _lane_and_hint(source: Observable[Any]) -> tuple[str, str]:
+    """Return the name of the source's lane, and a hint for the time without subscribers."""
     if isinstance(source, IncomingStream):
-        hint = _UNOBSERVED_INCOMING
-    elif isinstance(source, WebSocketSubject | Channel):
-        hint = _UNOBSERVED_CLIENT
-    else:
-        return str
-    stream = cast("Stream[Any]", source)
-    return lambda: "" if stream.observed else hint
+        return "incoming", _UNOBSERVED_INCOMING
+    if isinstance(source, WebSocketSubject):
+        return "incoming", _UNOBSERVED_CLIENT
+    if isinstance(source, Channel):
+        return "channel" if source.key is UNSET else f"{source.key}", _UNOBSERVED_CLIENT
+    return "outgoing" if isinstance(source, Outgoing) else "source", ""
 
 
 def _name_steps(
@@ -214,7 +205,7 @@ def _name_steps(
 ) -> list[tuple[str, str, Operator]]:
     """Return the unique name, the detail and the operator of each step."""
     named: list[tuple[str, str, Operator]] = []
-    taken = {_source_lane(source)}
+    taken = {_lane_and_hint(source)[0]}
     if isinstance(source, WebSocketSubject):
         taken.add(STATUS)
     for number, step in enumerate(steps, 1):
