@@ -14,10 +14,11 @@ Examples:
 """
 
 from rxws._aiohttp.client import ClientOptions, ConnectCall, connect
-from rxws._aiohttp.http_server import Server, ServerOptions, serve
 from rxws._aiohttp.route import RouteHandler
-from rxws._aiohttp.server import setup, upgrade, websocket
+from rxws._aiohttp.server import Server, ServerOptions, serve
+from rxws._aiohttp.shutdown import setup
 from rxws._aiohttp.transport.read_path import TransportInfo, transport_info
+from rxws._aiohttp.websocket import upgrade, websocket
 from rxws._core.async_iteration import Iteration, iterate
 from rxws._core.connection import Close, Connection, Flow, Handler, Handshake, Stats
 from rxws._core.errors import (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from rxws._aiohttp.http_server import Server
 from rxws._aiohttp.route import RouteHandler
+from rxws._aiohttp.server import Server
 from rxws._core.connection import Handler
 
 __all__ = ["TestServer", "serve"]
