@@ -44,7 +44,7 @@ def _module_of(callback: Any) -> str:
 
 
 class Subscriber(ObserverBase[T], DisposableBase):
-    """Calls the callbacks of a subscriber until the end or until it is disposed."""
+    """Calls the callbacks of a subscriber until the end, which disposes it, or until `dispose`."""
 
     __slots__ = ("_on_completed", "_on_error", "_on_next", "stopped")
 
@@ -68,19 +68,25 @@ class Subscriber(ObserverBase[T], DisposableBase):
     def on_error(self, error: Exception) -> None:
         if not self.stopped:
             self.stopped = True
-            self._on_error(error)
+            try:
+                self._on_error(error)
+            finally:
+                self.dispose()
 
     def on_completed(self) -> None:
         if not self.stopped:
             self.stopped = True
-            self._on_completed()
+            try:
+                self._on_completed()
+            finally:
+                self.dispose()
 
     def __repr__(self) -> str:
         return f"<Subscription {'over' if self.stopped else 'active'}>"
 
 
 class DerivedSubscriber(Subscriber[T]):
-    """A subscriber behind operators: it unsubscribes from its source at the end."""
+    """A subscriber behind operators."""
 
     __slots__ = ("_subscription",)
 
@@ -106,22 +112,6 @@ class DerivedSubscriber(Subscriber[T]):
         self._subscription = subscription
         if self.stopped:  # meanwhile
             self.dispose()
-
-    def on_error(self, error: Exception) -> None:
-        if not self.stopped:
-            self.stopped = True
-            try:
-                self._on_error(error)
-            finally:
-                self.dispose()
-
-    def on_completed(self) -> None:
-        if not self.stopped:
-            self.stopped = True
-            try:
-                self._on_completed()
-            finally:
-                self.dispose()
 
     def dispose(self) -> None:
         """Unsubscribe."""
