@@ -113,7 +113,7 @@ class ConnectionScheduler(ForwardingScheduler):
 
 
 class DefaultScheduler(ConnectionScheduler):
-    """What the operators of a chain get if `subscribe` gets no scheduler.
+    """The scheduler of a chain whose `subscribe` gets none.
 
     Actions without a delay run as they do without a scheduler in RxPY: at once, or when the
     actions that are running on this thread have returned. So `rx.of`, `start_with` or `concat` emit

@@ -109,7 +109,7 @@ class SchedulerCarrier(AsyncIterableObservable[T]):
 def scheduler_of(source: Observable[Any]) -> SchedulerBase:
     """Return a scheduler with the time of an Observable, or else of the running event loop.
 
-    What a subscriber raises in a timer is no fault of a connection.
+    Exceptions that a subscriber raises in a timer go to the event loop, not to `conn.errors`.
     """
     inner = None
     if isinstance(source, SchedulerCarrier):

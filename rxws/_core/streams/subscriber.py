@@ -99,8 +99,8 @@ class DerivedSubscriber(Subscriber[T]):
             if self._on_next is noop or not _module_of(self._on_next).startswith(_LIBRARIES):
                 this: Any = self
                 this.__class__ = _LastSubscriber
-            # What the source emits on a CurrentThreadScheduler then waits until all operators are
-            # subscribed.
+            # Values that the source emits on a CurrentThreadScheduler then wait until all operators
+            # are subscribed.
             trampoline.run(item)
         else:
             item.invoke()
