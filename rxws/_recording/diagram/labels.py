@@ -25,6 +25,7 @@ from rxws._core.errors import ConnectionClosed
 __all__ = [
     "CONTROL",
     "FROM",
+    "MAX_ITEMS",
     "RecordedObservable",
     "array_label",
     "brackets",
@@ -43,9 +44,8 @@ __all__ = [
 ]
 
 FROM = "from "  # the start of the label of an Observable that a function made from a value
-
+MAX_ITEMS = 8  # items of a container that are shown
 _MAX_TEXT = 300  # characters of a repr
-_MAX_ITEMS = 8  # items of a container that are shown
 _MAX_DEPTH = 3
 _MAX_SIZED = 1000  # items of a value of a type written in C, whose repr would list all of them
 _SLOW = 0.003  # seconds of CPU time that a repr may take
@@ -80,7 +80,7 @@ def short(value: object, limit: int = 24) -> str:
 
     Examples:
         >>> short({"i": 0, "price": 99.1234}), short([1, 2]), short(2 / 3), short("a\nb")
-        ('i:0 price:99.12', '[1 2]', '0.6667', 'a↵b')
+        ('i:0 price:99.12', '[1, 2]', '0.6667', 'a↵b')
     """
     try:
         return cut(plain(_short(value, 0, limit)), limit)
@@ -199,14 +199,15 @@ def _short(value: Any, depth: int, limit: int) -> str:
     if fields is not None:
         inside = " ".join(
             f"{_short(key, depth + 1, limit)}:{_short(item, depth + 1, limit)}"
-            for key, item in islice(fields, _MAX_ITEMS)
+            for key, item in islice(fields, MAX_ITEMS)
         )
         return f"{{{inside}}}" if depth or not inside else inside
     if issubclass(kind, (list, tuple, set, frozenset)):
         around = brackets(value)
-        if len(value) <= _MAX_ITEMS:
-            inside = " ".join(_short(item, depth + 1, limit) for item in value)
-            if cells(inside) + 2 <= limit:
+        if len(value) <= MAX_ITEMS:
+            inside = ", ".join(_short(item, depth + 1, limit) for item in value)
+            # The items of a tuple are fields without names; of a list the length says more.
+            if issubclass(kind, tuple) or cells(inside) + 2 <= limit:
                 return f"{around[0]}{inside}{around[1]}"
         return f"{around[0]}{len(value)}{around[1]}"
     return own_repr(value, _MAX_TEXT)
@@ -240,7 +241,7 @@ def _scalar(value: Any) -> str | None:
     if issubclass(kind, (int, float)):
         return number(value)
     if issubclass(kind, (bytes, bytearray, memoryview)):
-        return _binary(bytes(value[:_MAX_ITEMS]), len(value))
+        return _binary(bytes(value[:MAX_ITEMS]), len(value))
     if issubclass(kind, Close):
         return str(value.code)
     if issubclass(kind, ConnectionClosed):

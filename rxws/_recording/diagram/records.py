@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from rxws._core.connection import Close
 from rxws._core.streams.coroutines import is_async
 
-from .labels import cut, fields_of, parsed_json, plain, short
+from .labels import MAX_ITEMS, cut, fields_of, kind_of, parsed_json, plain, short
 
 __all__ = ["Label", "Labels", "check_label"]
 
@@ -16,7 +16,7 @@ Label: TypeAlias = str | Callable[[Any], object]
 """The field of a record that is its label, or a function that returns the label of a value."""
 
 _MAX_FIELDS = 16  # of a record
-_MAX_DEPTH = 3  # of records in records
+_MAX_DEPTH = 3  # of records in records, or of tuples in tuples
 _MAX_SHAPES = 16  # of a diagram's records
 
 _Fields: TypeAlias = dict[tuple[Any, ...], Any]
@@ -55,7 +55,14 @@ class Labels:
         self._shapes: dict[object, _Shape] = {}
 
     def learn(self, value: Any) -> None:
-        """Compare a new value with the earlier ones."""
+        """Compare a new value, or the records of a tuple, with the earlier ones."""
+        self._learn(value, 0)
+
+    def _learn(self, value: Any, depth: int) -> None:
+        if depth < _MAX_DEPTH and _is_tuple(value):
+            for item in value:
+                self._learn(item, depth + 1)
+            return
         record = _record(value)
         if record is None:
             return
@@ -78,6 +85,13 @@ class Labels:
         if chosen is not None:
             text = chosen if isinstance(chosen, str) else short(chosen, limit)
             return cut(plain(text), limit) or "''"
+        text = self._text(value, limit, named, 0)
+        return text if named else cut(text, limit)
+
+    def _text(self, value: Any, limit: int, named: bool, depth: int) -> str:
+        if depth < _MAX_DEPTH and _is_tuple(value):
+            items = (self._text(item, limit, named, depth + 1) for item in value)
+            return f"({', '.join(items)})"
         record = _record(value)
         if not record:
             return short(value, limit)
@@ -88,8 +102,7 @@ class Labels:
             for path, item in record.items()
             if not changed or path in changed
         ]
-        text = plain(" ".join(parts))
-        return text if named else cut(text, limit)
+        return plain(" ".join(parts))
 
     def _chosen(self, value: Any) -> Any:
         """Return what the user chose as label; None if the value has none."""
@@ -130,6 +143,11 @@ def _differs(item: Any, other: Any) -> bool:
         return (item == other) is not True
     except Exception:  # the methods of a user's value may raise anything
         return True
+
+
+def _is_tuple(value: Any) -> bool:
+    """Whether a value is a short plain tuple, such as `combine_latest` makes."""
+    return kind_of(value) is tuple and len(value) <= MAX_ITEMS
 
 
 def _key(record: _Fields) -> tuple[Any, ...]:

@@ -120,6 +120,23 @@ def test_fields_of_records_in_records_are_compared() -> None:
     assert labels(recorded(*values)) == ["price:0", "price:1", "price:2"]
 
 
+def test_a_tuple_is_shown_as_its_values() -> None:
+    """A tuple has its values as label, also where the room is short: at worst a dot has none."""
+    pairs = [(101 + n, 99.5 + n) for n in range(8)]
+    assert labels(recorded(*pairs)) == [f"({n}, {m})" for n, m in pairs]
+    narrow = re.findall(r'class="l"[^>]*>([^<]*)<', recorded(*pairs).svg(390))
+    assert narrow
+    assert set(narrow) < {f"({n}, {m})" for n, m in pairs}
+    assert "(101, 99.5)" in recorded(*pairs[:2]).text(80)
+
+
+def test_records_in_tuples_are_compared() -> None:
+    """Of the records in a tuple, also in a nested one, the fields that change are shown."""
+    first, second, third = ({**each, "price": n} for n, each in enumerate(DICTS))
+    values = [((first, second), 1), ((second, third), 2)]
+    assert labels(recorded(*values)) == ["((ABC 0, DEF 1), 1)", "((DEF 1, ABC 2), 2)"]
+
+
 def test_all_lines_of_a_diagram_have_the_same_fields() -> None:
     """A line with a single value shows the same fields as the line above."""
     view = watch(rx.from_iterable(DICTS), ops.last(), scheduler=ImmediateScheduler.singleton())
