@@ -106,6 +106,62 @@ def test_an_end_is_next_to_a_value_at_the_same_time() -> None:
     assert left == float(value.get("cx", "")) + 7
 
 
+def bar_at(path: ElementTree.Element) -> float:
+    """Return the x of a bar."""
+    return float(path.get("d", "").split()[0].removeprefix("M"))
+
+
+def words(label: str, start: float, *times: float, end: float) -> list[Event]:
+    """Return the events of a stream of wide values."""
+    values = [(t, f"value {t}") for t in times]
+    return [Event(start, "subscribed", label), *nexts(values), Event(end, "completed")]
+
+
+def test_an_end_is_next_to_a_pill_at_the_same_time() -> None:
+    """No bar is drawn across the text of a value, also where another stream follows."""
+    picture = diagram(inner(words("a", 0, 1, end=1), words("b", 2, 3, end=3)))
+    pills = [each for each in classes(picture, "m") if each.tag.endswith("rect")]
+    rights = [float(each.get("x", "")) + float(each.get("width", "")) for each in pills]
+    bars = sorted(bar_at(each) for each in classes(picture, "en"))[1:]  # without the legend
+    assert [right < bar < right + 5 for right, bar in zip(rights, bars, strict=True)] == [True] * 2
+
+
+@pytest.mark.parametrize("later", [0, 0.02, 0.1])
+def test_an_inner_stream_ends_left_of_what_ends_after_it(later: float) -> None:
+    """A bar that moves aside from a value moves the bars of later ends, too, if it reaches them."""
+    inputs = inner(words("from a", 0, 1, 4, end=4), role="input")
+    made = Track("made", marks=[*nexts([(1, 1)]), Event(4 + later, "completed")])
+    picture = Diagram("", in_order([made, inputs]))
+    first = bar_at(classes(picture, "en")[0])
+    last = bar_at(next(each for each in classes(picture, "en") if each.get("class") == "en"))
+    assert first == last if later < 0.05 else first <= last
+    [pill] = [each for each in classes(picture, "m") if each.tag.endswith("rect")][1:]
+    assert first > float(pill.get("x", "")) + float(pill.get("width", ""))
+
+
+def test_the_line_of_a_disposed_stream_reaches_its_bar() -> None:
+    """The bar of a stream that is disposed stands at the end of its line, and at its outer's."""
+    marks = [*words("from a", 0, 1, 4, end=4)[:-1], Event(4, "disposed")]
+    made = Track("made", marks=[*nexts([(1, 1)]), Event(4, "disposed")])
+    picture = Diagram("", in_order([made, inner(marks, role="input")]))
+    bar = bar_at(classes(picture, "di")[0])
+    lines = [each for each in classes(picture, "ln") if each.get("class") == "ln"]
+    assert [float(each.get("d", "").split("H")[1]) for each in lines] == [bar, bar]
+
+
+def test_lanes_next_to_each_other_have_the_same_form() -> None:
+    """If the values of one lane need dots, those of its sibling lanes are dots, too."""
+    few, many = words("a", 0, 1, 4, end=8), words("b", 0, *(n / 5 for n in range(40)), end=8)
+    assert len(classes(diagram(inner(few)), "p")) == 2
+    together = diagram(inner(few), replace(inner(many), name="made inner 2"))
+    assert classes(together, "p") == []
+    assert "value 4" in texts(together, "l")
+    other = diagram(inner(few), replace(inner(many, role="input"), name="made input 1"))
+    assert len(classes(other, "p")) == 2
+    rest = diagram(inner(few), replace(inner(many, rest=True), name="made inner 2"))
+    assert len(classes(rest, "p")) == 2
+
+
 def test_an_error_of_a_stream_is_a_cross() -> None:
     """A stream that fails ends with a small red cross."""
     failed = inner([*stream("a", 0, 1), Event(2, "error", ValueError("no"))])

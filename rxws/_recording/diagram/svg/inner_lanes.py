@@ -121,8 +121,13 @@ def inner_ends(lane: VisibleTrack, drawn: Drawn, page: Page, y: float, end_x: fl
             x = end_x
         elif is_crowded:
             continue
-        elif end.kind != "disposed" and any(abs(value - x) < 1 for value in values):
-            x += _RADIUS.get(drawn.form, 0.0)
+        elif end.kind != "disposed":
+            at_once = [
+                right
+                for value, right in zip(values, drawn.rights, strict=False)
+                if abs(value - x) < 1
+            ]
+            x = max([x, *(right + 2 for right in at_once)])
         title = f"<title>{duration(end.t)}\n{escape(end.description)}</title>"
         if end.kind == "error":
             shape = f'<path class="x f" d="M{x - 5:.1f} {base - 5:g}l10 10m-10 0l10 -10"/>'

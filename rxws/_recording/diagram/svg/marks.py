@@ -26,8 +26,11 @@ _SPACE = 7.0  # pixels between labels
 _NEAR = {"dots": 3.0, "crosses": 8.0}  # pixels: marks that are closer become one
 
 
-def draw(lane: VisibleTrack, scale: TimeScale, y: float) -> Drawn:
-    """Draw the values of a lane, whose middle is at `y`, in the most detailed form that fits."""
+def draw(lane: VisibleTrack, scale: TimeScale, y: float, inside: bool = True) -> Drawn:
+    """Draw the values of a lane, whose middle is at `y`, in the most detailed form that fits.
+
+    Without `inside`, labels are above dots and not in circles or pills.
+    """
     values, width, texts = lane.values, scale.right - scale.left, lane.track.texts
     if lane.statuses:
         return states(lane, scale, y)
@@ -37,8 +40,8 @@ def draw(lane: VisibleTrack, scale: TimeScale, y: float) -> Drawn:
         texts.learn(lane.track.marks)
         if lane.only_errors:
             return _dots(lane, scale, y, "crosses")
-        inside = None if lane.is_rest else _inside(lane, scale, y)
-        return inside or _dots(lane, scale, y, "dots")
+        inside = inside and not lane.is_rest
+        return (inside and _inside(lane, scale, y)) or _dots(lane, scale, y, "dots")
     if not lane.only_errors and (numbers := numbers_of(values)) is not None:
         return sparkline(values, numbers, scale, y, texts)
     return bars(values, scale, y, texts)
@@ -75,7 +78,8 @@ def _inside(lane: VisibleTrack, scale: TimeScale, y: float) -> Drawn | None:
         f"{escape(label)}</text></g>"
         for mark, label, left, width in zip(values, labels, lefts, widths, strict=True)
     ]
-    return Drawn("pills", parts, lefts[-1] + widths[-1])
+    rights = [left + width for left, width in zip(lefts, widths, strict=True)]
+    return Drawn("pills", parts, rights[-1], rights=rights)
 
 
 def _circles(
@@ -92,7 +96,8 @@ def _circles(
         f"{escape(label)}</text></g>"
         for mark, label, x in zip(lane.values, labels, places, strict=True)
     ]
-    return Drawn("circles", parts, places[-1] + radius)
+    rights = [place + radius for place in places]
+    return Drawn("circles", parts, rights[-1], rights=rights)
 
 
 def _group(marks: Sequence[Mark], lane: VisibleTrack) -> str:
@@ -135,7 +140,8 @@ def _dots(lane: VisibleTrack, scale: TimeScale, y: float, form: str) -> Drawn:
             shape = f'<path class="x f" d="{_cross(x, y, 4)}"/>'
         into = behind if all(id(mark) in lane.track.drops for mark in marks) else parts
         into.append(f"{_group(marks, lane)}{shape}{_label(label, y) if label else ''}</g>")
-    return Drawn(form, behind + parts, right)
+    rights = [x + 5 for x, marks in groups for _ in marks]
+    return Drawn(form, behind + parts, right, rights=rights)
 
 
 def _label(label: tuple[str, float], y: float) -> str:

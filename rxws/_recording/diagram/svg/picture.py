@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from rxws._recording.diagram.axis import duration, ticks
 from rxws._recording.diagram.labels import cells, cut, escape
 from rxws._recording.diagram.model import Diagram
@@ -17,6 +19,7 @@ from .waits import draw_waits
 
 __all__ = ["svg"]
 
+_FEW = frozenset(["circles", "pills", "dots"])  # forms of a lane with few values
 _DENSE = 40  # a lane with more values is likely to have a note
 _NOTE = 11  # characters: most notes are not longer
 _TITLE = 8.4  # pixels per character
@@ -88,7 +91,17 @@ def _colours(lanes: list[VisibleTrack]) -> list[str]:
 
 
 def _draw_all(lanes: list[VisibleTrack], page: Page) -> list[Drawn]:
-    return [draw(lane, page.scale, page.middles[index]) for index, lane in enumerate(lanes)]
+    drawn = [draw(lane, page.scale, page.middles[index]) for index, lane in enumerate(lanes)]
+    # Lanes of the same role that differ in their form would look as if they differed in meaning.
+    forms: dict[tuple[str, str], set[str]] = {}
+    for lane, each in zip(lanes, drawn, strict=True):
+        if lane.track.nesting is not None and not lane.is_rest and each.form in _FEW:
+            forms.setdefault(lane.track.nesting.place, set()).add(each.form)
+    for index, lane in enumerate(lanes):
+        nesting = lane.track.nesting
+        if drawn[index].form in _FEW and nesting and len(forms.get(nesting.place, ())) > 1:
+            drawn[index] = draw(lane, page.scale, page.middles[index], inside=False)
+    return drawn
 
 
 def _axis(page: Page) -> list[str]:
@@ -106,11 +119,14 @@ def _axis(page: Page) -> list[str]:
 
 
 def _end_xs(lanes: list[VisibleTrack], drawn: list[Drawn], page: Page) -> list[float]:
-    """Return the x of each lane's final end: right of its marks, and equal for equal times."""
-    xs = [page.scale.x(lane.last.t) if lane.last else 0.0 for lane in lanes]
+    """Return the x of each lane's final end: right of its marks, and in the order of time."""
+    xs = [page.scale.x(lane.last.t) if lane.last else math.inf for lane in lanes]
     free = [max(x, each.right + 4) for x, each in zip(xs, drawn, strict=True)]
     return [
-        max(place for place, other in zip(free, xs, strict=True) if abs(other - x) < 1) for x in xs
+        max(place for place, other in zip(free, xs, strict=True) if other < x + 1)
+        if lane.last
+        else 0.0
+        for lane, x in zip(lanes, xs, strict=True)
     ]
 
 
@@ -166,8 +182,10 @@ def _time_line(lane: VisibleTrack, drawn: Drawn, page: Page, y: float, end_x: fl
         left = scale.left if before else scale.x(segment.start)
         to_edge = segment.stop >= scale.stop and segment.kind in ("open", "disposed")
         right = scale.right if to_edge else scale.x(segment.stop)
-        if lane.last and lane.last.kind != "disposed" and segment.stop == lane.last.t:
+        if lane.last and segment.kind == "runs" and segment.stop == lane.last.t:
             right = end_x
+        elif lane.last and segment.kind == "disposed" and segment.start == lane.last.t:
+            left, right = end_x, max(right, end_x)
         kind = {"disposed": "ln du", "lost": "ln dl"}.get(segment.kind, "ln")
         if segment.kind == "open":
             right = min(max(right, drawn.right + 8), scale.right)

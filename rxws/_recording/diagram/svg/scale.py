@@ -45,6 +45,7 @@ class Drawn:
     baseline: float = 0.0  # y of the time line, in pixels from the middle of the lane
     note: str = ""  # the text below the count
     note_tooltip: str = ""
+    rights: Sequence[float] = ()  # x of the right end of each value's mark, if it has one
 
 
 def tooltip(mark: Mark, texts: Texts, dropped: str | None = None) -> str:
