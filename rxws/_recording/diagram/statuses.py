@@ -83,8 +83,8 @@ def status_spans(marks: Sequence[Mark], start: float, now: float) -> Iterator[St
     statuses = [(mark.t, mark.data) for mark in marks if isinstance(mark.data, RecordedStatus)]
     ended = [mark.t for mark in marks if mark.type != "next"]
     stop = min([now, *ended[-1:]])
-    untils = [t for t, _ in statuses[1:]] + [math.inf]
-    for (began, status), until in zip(statuses, untils, strict=True):
+    ends = [t for t, _ in statuses[1:]] + [math.inf]
+    for (began, status), until in zip(statuses, ends, strict=True):
         if until > start and began <= now:
             current = until == math.inf and not ended
             yield StatusSpan(began, min(until, stop), status, current)
