@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as _json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Any, Generic, NoReturn, TypeVar, overload
 
 from rxws._core.errors import DecodeError, EncodeError, short_repr
@@ -107,8 +107,20 @@ def _finite(text: str) -> float:
     return number
 
 
+def _refuse(value: object) -> NoReturn:
+    convert = (
+        "convert it, for example with dataclasses.asdict" if is_dataclass(value) else "convert it"
+    )
+    raise TypeError(
+        f"Object of type {type(value).__name__} is not JSON serializable: {convert}, or use "
+        "codec=rxws.codecs.typed(...), which encodes dataclasses, datetimes, sets and more"
+    )
+
+
 # RFC 8259 has no NaN and no Infinity, and a browser's JSON.parse fails on them.
-_encode_json = _json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_encode_json = _json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_refuse
+).encode
 _parse_json = _json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite).decode
 
 

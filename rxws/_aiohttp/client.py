@@ -27,6 +27,7 @@ from aiohttp.http import HttpProcessingError
 from yarl import URL
 
 from rxws import closing, codecs
+from rxws._core import hints
 from rxws._core.checks import check_seconds
 from rxws._core.connection import Close, Connection, Handshake, without_secrets
 from rxws._core.errors import ConnectError, HandshakeError
@@ -249,7 +250,7 @@ class ConnectCall(Coroutine[Any, Any, Connection[In, Out]], Generic[In, Out]):
     if not TYPE_CHECKING:  # type checkers report these mistakes themselves
 
         def __getattr__(self, name: str) -> NoReturn:
-            is_known = name in Connection.__dataclass_fields__
+            is_known = name in Connection.__dataclass_fields__ or name in hints.CONNECTION
             hint = f": the connection is not open yet, {_USE}" if is_known else ""
             raise AttributeError(f"'ConnectCall' object has no attribute {name!r}{hint}")
 

@@ -13,6 +13,7 @@ from reactivex.subject import Subject
 
 from .async_iteration import AsyncIterableObservable
 from .close_codes import CLOSE_CODES
+from .hints import CONNECTION, with_hints
 from .upstream import Pausable
 
 if sys.version_info >= (3, 13):  # pragma: no cover # each Python takes one of the two
@@ -216,6 +217,7 @@ class Flow(Pausable, Protocol):
         ...
 
 
+@with_hints(CONNECTION)
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Connection(Generic[In, Out]):
     """One WebSocket connection as three streams; the same on the server and the client.

@@ -15,6 +15,7 @@ from reactivex.subject import Subject
 
 from rxws._core.connection import Close, In
 from rxws._core.errors import as_exception
+from rxws._core.hints import CHANNEL, with_hints
 from rxws._core.schedulers.timers import call_later, raise_soon
 from rxws._core.streams.stream import Dispatcher, EndLimiter, RestartableStream, call_each
 from rxws._core.upstream import Upstream
@@ -63,6 +64,7 @@ class _AtServer(enum.Enum):
     FAILING = enum.auto()  # it cannot be subscribed; the subscribers get the error soon
 
 
+@with_hints(CHANNEL)
 class Channel(RestartableStream[In], Subject[Any]):
     """One of many streams over one connection, made by `WebSocketSubject.channel`.
 

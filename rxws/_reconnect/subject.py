@@ -16,6 +16,7 @@ from rxws import closing, codecs
 from rxws._aiohttp.client import check_client_options
 from rxws._core.connection import Close, Connection, In, Out, without_secrets
 from rxws._core.errors import EncodeError
+from rxws._core.hints import SUBJECT, with_hints
 from rxws._core.streams.stream import RestartableStream
 from rxws._session.options import Options
 from rxws.backoff import DEFAULT, Backoff, is_retryable
@@ -38,6 +39,7 @@ __all__ = ["WebSocketSubject"]
 _CLOSE_TIMEOUT = Options().close_timeout
 
 
+@with_hints(SUBJECT)
 class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
     """Send and receive messages over one connection at a time, reconnecting when it is lost.
 

@@ -8,7 +8,14 @@ from functools import lru_cache
 from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 from reactivex import ConnectableObservable, Observable
-from reactivex.abc import DisposableBase, ObserverBase, OnCompleted, OnError, OnNext, SchedulerBase
+from reactivex.abc import (
+    DisposableBase,
+    ObserverBase,
+    OnCompleted,
+    OnError,
+    OnNext,
+    SchedulerBase,
+)
 from reactivex.disposable import CompositeDisposable, Disposable
 from reactivex.internal import default_error, noop
 
@@ -115,7 +122,13 @@ def derived(source: Any, subscribe: Subscribe) -> Observable[Any]:
     """
     if isinstance(source, ConnectableObservable):
         return _Connectable(cast("Any", source), subscribe)
-    return Observable(subscribe)
+    return _Derived(subscribe)
+
+
+class _Derived(Observable[Any]):
+    def __add__(self, other: Observable[Any]) -> Observable[Any]:
+        """Concatenate, or raise now: RxPY notices only at the end of the source."""
+        return super().__add__(other) if isinstance(other, Observable) else NotImplemented
 
 
 class _Connectable(ConnectableObservable[Any]):

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from reactivex.abc import ObserverBase, SchedulerBase
 
 from rxws._core.connection import Close
+from rxws._core.hints import CONNECTION, with_hints
 from rxws._core.log import logger
 from rxws._core.schedulers.timers import call_later, seconds_of
 from rxws._core.streams.stream import Dispatcher, Fault, PausableStream
@@ -42,6 +43,7 @@ class _Unobserved(enum.Enum):
 _KEPT = _Unobserved.KEPT  # a global name is faster to look up than a member of an enum
 
 
+@with_hints(CONNECTION)
 class IncomingStream(PausableStream[T]):
     """The `incoming` of a connection.
 

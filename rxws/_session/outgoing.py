@@ -15,6 +15,7 @@ from reactivex.subject import Subject
 from rxws._core.connection import Close
 from rxws._core.errors import ConnectionClosed, EncodeError
 from rxws._core.frames import Opcode
+from rxws._core.hints import CONNECTION, with_hints
 from rxws._core.streams.stream import Dispatcher, Fault, Stream
 from rxws.closing import check_sendable
 from rxws.overflow import OVERHEAD, REFUSING, Overflow
@@ -158,6 +159,7 @@ class _RecordingSink:
         self.copied = encoded if isinstance(encoded, _Copied) else None
 
 
+@with_hints(CONNECTION)
 class Outgoing(Stream[T], Subject[T]):
     """A Subject whose observer side sends messages, and whose observable side emits sent messages.
 

@@ -87,6 +87,11 @@ async def messages(conn: Connection[str, str]) -> None:
     url = "ws://peer.example/"
     wrong: Connection[bytes, bytes] = await rxws.connect(url, codec=rxws.codecs.text)  # type: ignore[arg-type]
     wrong.outgoing.on_next(b"")
+    # Attributes of other libraries.
+    conn.send("text")  # type: ignore[attr-defined]
+    rxws.WebSocketSubject(url).close()  # type: ignore[attr-defined]
+    async for _ in conn:  # type: ignore[attr-defined]
+        pass
     # Read-only attributes, and values of the wrong type.
     conn.outgoing = conn.outgoing  # type: ignore[misc]
     Close("4001")  # type: ignore[arg-type]

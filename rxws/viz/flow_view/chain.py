@@ -24,6 +24,8 @@ __all__ = ["Chain", "Operator", "watch_only"]
 
 Operator: TypeAlias = Callable[[Observable[Any]], Observable[Any]]
 
+_USE_MAP = "a step must be an operator, so use ops.map(fn) for a function fn of a value"
+
 
 def watch_only(source: Observable[Any]) -> Observable[Any]:
     """Return an Observable that watches a connection's stream; return other sources unchanged."""
@@ -59,11 +61,14 @@ class Chain:
         for number, (name, detail, operator) in enumerate(steps, 1):
             step = _Step(self._on_failure, name, detail, recording.lane(above))
             follow = follow_inputs(operator, InnerLanes(recording, name, "input"))
-            result: object = follow(step.wrap_input(composed))
+            try:
+                result: object = follow(step.wrap_input(composed))
+            except (AttributeError, TypeError) as exc:
+                raise TypeError(f"step {number}, {name!r}, raised {exc!r}: {_USE_MAP}") from exc
             if not isinstance(result, Observable):
                 raise TypeError(
-                    f"step {number}, {name!r}, returned {result!r} instead of an Observable: a "
-                    "step must be an operator, so use ops.map(fn) for a function fn"
+                    f"step {number}, {name!r}, returned {result!r} instead of an Observable: "
+                    f"{_USE_MAP}"
                 )
             recording.lane(name).above = recording.lane(above)
             recording.lane(name).passage = Passage(step_of(operator, above))

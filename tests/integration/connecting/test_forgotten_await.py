@@ -30,7 +30,8 @@ def test_a_call_that_is_never_awaited_warns() -> None:
 
 @pytest.mark.promise("coroutine")
 @pytest.mark.parametrize(
-    "name", ["incoming", "outgoing", "errors", "closed", "flow", "handshake", "scheduler"]
+    "name",
+    ["incoming", "outgoing", "errors", "closed", "flow", "handshake", "scheduler", "recv"],
 )
 def test_an_attribute_of_a_connection_that_is_not_open(name: str) -> None:
     """The attributes of a Connection raise an AttributeError that says to await it first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import pytest
@@ -183,6 +184,25 @@ def test_json_refuses_to_encode_nan_and_infinity(value: object) -> None:
     """`json` refuses to encode NaN and Infinity, on which `JSON.parse` fails."""
     with pytest.raises(ValueError):
         json.encode(value)
+
+
+@dataclass
+class Tick:
+    price: int
+
+
+@pytest.mark.parametrize(
+    ("value", "remedy"),
+    [
+        (Tick(1), "dataclasses.asdict, or use codec=rxws.codecs.typed"),
+        ([{"at": date(2026, 1, 2)}], "convert it, or use codec=rxws.codecs.typed"),
+    ],
+)
+def test_json_names_a_codec_for_other_types(value: Any, remedy: str) -> None:
+    """The error for a value that `json` cannot encode names a codec that can."""
+    with pytest.raises(TypeError, match=f"is not JSON serializable: .*{remedy}"):
+        json.encode(value)
+    assert typed(Any).encode(value)
 
 
 def test_json_refuses_binary_frames() -> None:

@@ -423,6 +423,8 @@ def test_a_view_shows_itself_as_text_and_html() -> None:
         (rx.never(), ((3, ops.take(1)),), {}, "step 1 is not an operator"),
         (rx.never(), (rx.never(),), {}, "step 1 is not an operator"),
         (rx.never(), (lambda _: 3,), {}, "step 1, 'step 1', returned 3 instead of an Observable"),
+        (rx.never(), (lambda n: n + 1,), {}, "step 1, .* must be an operator, so use ops.map"),
+        (rx.never(), (ops.take(1), lambda n: n.upper()), {}, "step 2, .* so use ops.map"),
         (rx.never(), (), {"rate": 0}, "rate=0 must be above 0"),
         (rx.never(), (), {"window": 0}, "window=0 must be above 0"),
     ],
@@ -434,6 +436,12 @@ def test_a_wrong_argument_is_refused(
     with pytest.raises((TypeError, ValueError), match=said):
         watch(source, *steps, **options)
     assert views() == []
+
+
+def test_a_step_may_concatenate_with_plus() -> None:
+    """A step may be a function that adds an Observable to the stream with `+`."""
+    view = watch(rx.of(1), lambda stream: stream + rx.of(2))
+    assert "step 1 2, ended" in repr(view)
 
 
 def test_a_notebook_shows_the_meaning_of_a_close_code() -> None:
