@@ -158,25 +158,27 @@ class FrameWriter:
         `send_frame` is a coroutine that suspends only to compress a large message in an executor.
         It is run without a task, because a task for each message would cost more than the message.
         """
-        coroutine: Coroutine[Any, Any, None] | None = None
-        awaited: Any = None
+        rest: Awaitable[None] | None = None
         try:
             if self._write_frame is not None:
                 self._write_frame(payload, opcode, 0)
             else:
                 coroutine = self._ws.send_frame(payload, _OPCODES[opcode])
-                awaited = coroutine.send(None)
+                rest = finish_coroutine(coroutine, coroutine.send(None))
         except StopIteration:
-            coroutine = None  # it has written the frame
+            pass  # it has written the frame
         except ConnectionError:
             return True  # TCP is lost, which the reader reports
-        if coroutine is None:
+        except Exception as exc:
+            # From Python 3.12 on, compression starts here: an executor that is shut down raises.
+            rest = _raise(exc)
+        if rest is None:
             self._collected += len(payload)
             if self._collected > _MAX_COLLECTED:
                 self.flush()
             return True
         self._state = _COMPRESSING
-        rest = self._finish_compressing(finish_coroutine(coroutine, awaited))
+        rest = self._finish_compressing(rest)
         self.compression = self._loop.create_task(rest)
         self.flush()  # earlier frames need not wait for the compression
         self._report_writable()
@@ -237,3 +239,7 @@ class FrameWriter:
         if self._receiver is not None:
             writable = self._protocol.writable and self._state is not _COMPRESSING
             self._receiver.on_writable(writable)
+
+
+async def _raise(error: Exception) -> None:
+    raise error
