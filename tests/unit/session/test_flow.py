@@ -616,3 +616,17 @@ def test_a_hold_is_released_when_disposed() -> None:
     with Hold(released.append) as hold:
         assert released == []
     assert released == [hold]
+
+
+def test_an_operator_that_fails_a_closing_connection_changes_nothing() -> None:
+    """A failure that an operator reports has no effect while the connection closes, and after."""
+    virtual = VirtualSession(watch=True)
+    flow = virtual.session.flow
+    virtual.conn.outgoing.on_next(Close(4000, "mine"))
+    flow.fail(4029, "too late")
+    virtual.peer.close(4000)
+    virtual.settle()
+    flow.fail(4029, "too late")
+    virtual.settle()
+    assert (virtual.close_frame.code, virtual.close_frame.reason) == (4000, "mine")
+    assert [close.code for close in virtual.closed.values] == [4000]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -572,3 +573,25 @@ def test_resubscribing_after_the_loop_is_closed_ends(caplog: pytest.LogCaptureFi
     dispatcher.scheduler = ClosedClock()
     virtual.conn.incoming.pipe(ops.retry()).subscribe()
     assert "in a row after its end" in caplog.text
+
+
+def test_a_thread_may_come_and_go_while_others_take_the_kept_messages() -> None:
+    """A thread may subscribe or unsubscribe while others get the kept messages; none is lost."""
+    virtual = VirtualSession()
+    incoming = virtual.conn.incoming
+    got: list[Any] = []
+    late: list[Any] = []
+    virtual.peer.message("a")
+    subscription = incoming.subscribe(got.append)
+    thread = threading.Thread(target=lambda: incoming.subscribe(late.append))
+    thread.start()
+    thread.join()
+    virtual.settle()
+    pause = virtual.conn.flow.pause()
+    virtual.peer.message("b")
+    pause.dispose()
+    thread = threading.Thread(target=subscription.dispose)
+    thread.start()
+    thread.join()
+    virtual.settle()
+    assert (got, late) == (["a"], ["a", "b"])
