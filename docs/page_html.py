@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-# What a browser loads by itself: scripts, images, frames, style sheets, fonts, CSS imports.
+# A browser loads these by itself: scripts, images, frames, style sheets, fonts, CSS imports.
 EXTERNAL = re.compile(
     r"""<(?:script|img|iframe|source|object|embed)\b[^>]*\s(?:src|data)=["']?(?:https?:)?//[^>]*>"""
     r"""|<link\b(?=[^>]*rel=["']?(?:stylesheet|preload|preconnect))[^>]*href=["']?(?:https?:)?//[^>]*>"""

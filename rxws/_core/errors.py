@@ -217,8 +217,8 @@ def without_traceback(error: E) -> E:
 def as_exception(scheduler: SchedulerBase, error: BaseException) -> Exception:
     """Return what user code raised, as an error that a stream may fail with.
 
-    What is no `Exception`, such as a KeyboardInterrupt, is also raised in the scheduler's next
-    turn.
+    An exception that is no `Exception`, such as a KeyboardInterrupt, is also raised in the
+    scheduler's next turn.
     """
     if isinstance(error, Exception):
         return error

@@ -22,7 +22,7 @@ __all__ = ["DropStream", "FaultStream", "SubjectDispatcher", "log_fault"]
 class SubjectDispatcher(Dispatcher):
     """The dispatcher of `status`, `errors` and `drops`: no subscriber of theirs stops the subject.
 
-    What they raise that is no `Exception` is raised in the loop's next turn.
+    If they raise an exception that is no `Exception`, it is raised in the loop's next turn.
     """
 
     __slots__ = ("_affinity",)

@@ -72,7 +72,7 @@ class Lane:
         dropped: Number of older events that are no longer kept.
         nesting: The place of a lane of inner Observables; None for other lanes.
         texts: The texts of the events in a diagram.
-        passage: What is known about the step whose output the lane records; otherwise None.
+        passage: How values pass the step whose output the lane records; None if it is no step's.
         passing: While a tap passes a value on: that value, in a tuple. Otherwise None.
         above: The lane of the stream from which this one is made, if known.
     """

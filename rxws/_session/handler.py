@@ -37,7 +37,8 @@ def run_handler(handler: Handler[Any, Any], session: Session[Any, Any]) -> None:
     """Call a handler and use its result; an exception closes as `outgoing.on_error` does.
 
     Raises:
-        BaseException: What the handler raised if it is no `Exception`, such as a CancelledError.
+        BaseException: The handler raised an exception that is no `Exception`, such as a
+            CancelledError.
             The connection has then ended with 1011; run its transport to send the close frame.
     """
     session.errors.handler = handler

@@ -66,7 +66,7 @@ B = stream("b", 4, 6, end="disposed", at=7)
 
 
 def test_inner_lanes_are_next_to_their_stream() -> None:
-    """What is input is above the line of its operator, and what it emits is below."""
+    """Inputs of an operator have lanes above its line, and Observables that it emits below."""
     inputs = inner(stream("source 2", 0), role="input")
     assert text(diagram(inner(A), inputs), 40).splitlines() == [
         "┌ source 2 ├─────────────────────────────────→ 0 ev",
