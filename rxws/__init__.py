@@ -20,6 +20,7 @@ from rxws._aiohttp.shutdown import setup
 from rxws._aiohttp.transport.read_path import TransportInfo, transport_info
 from rxws._aiohttp.websocket import upgrade, websocket
 from rxws._core.async_iteration import Iteration, iterate
+from rxws._core.async_source import from_async_iterable
 from rxws._core.connection import Close, Connection, Flow, Handler, Handshake, Stats
 from rxws._core.errors import (
     BufferOverflow,
@@ -85,6 +86,7 @@ __all__ = [
     "codecs",
     "connect",
     "connections",
+    "from_async_iterable",
     "iterate",
     "listener",
     "operators",

@@ -52,6 +52,9 @@ PROMISES: dict[str, dict[str, str]] = {
         "scheduler": "Behind a stream of rxws, time operators use its loop without `scheduler=`.",
         "loop": "`async for` pauses the connection in its body, and raises the stream's error.",
         "rate": "No more values pass `rate_limit` in any period than its bucket allows.",
+        "generator": "An async generator is not resumed while the peer is behind.",
+        "cleanup": "At the end, the `finally` blocks of handlers run to their end, within a time "
+        "limit.",
         "coroutine": "A coroutine that nobody awaits is an error or warning that names the remedy.",
     },
     "Limits": {

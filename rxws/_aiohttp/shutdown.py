@@ -23,8 +23,8 @@ def setup(app: web.Application, drain: float = 2.0) -> None:
 
     Args:
         app: The application; it must not be running yet.
-        drain: Seconds to wait for the peers' close frames. Connections that are still open after
-            that are aborted.
+        drain: Seconds to wait for the peers' close frames, and for handlers that clean up.
+            Connections that are still open after that are aborted.
 
     Raises:
         RuntimeError: The application is already running, or `setup` was already called for it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias
 
@@ -146,8 +146,9 @@ class Stats:
         dropped: Number of dropped messages by reason: `"closed"` (sent after the end, or still
             buffered at the end), `"overflow"` (dropped by the overflow policy), `"conflated"`
             (replaced by a newer one), `"fault"` (a shared value that could not be encoded, see
-            `EncodeError`), `"rate_limit"` (dropped by `rxws.operators.rate_limit`) and
-            `"unobserved"` (received while nobody subscribed).
+            `EncodeError`), `"rate_limit"` (dropped by `rxws.operators.rate_limit`), `"map_async"`
+            (dropped by `rxws.operators.map_async`, or their call was cancelled for a newer message)
+            and `"unobserved"` (received while nobody subscribed).
         paused: Seconds for which delivery was held: by a pause, without a subscriber, or because
             too much was unsent.
     """
@@ -260,7 +261,7 @@ class Connection(Generic[In, Out]):
         return f"<Connection {url} remote={remote!r} {self.flow!r}>"
 
 
-HandlerResult: TypeAlias = Observable[Any] | DisposableBase | None
+HandlerResult: TypeAlias = Observable[Any] | AsyncIterable[Any] | DisposableBase | None
 """What a handler returns, or what its coroutine returns."""
 
 Handler: TypeAlias = Callable[[Connection[In, Out]], HandlerResult | Awaitable[HandlerResult]]
@@ -269,6 +270,9 @@ Handler: TypeAlias = Callable[[Connection[In, Out]], HandlerResult | Awaitable[H
 A handler may return
 
 - an Observable: its values are sent on `outgoing`, and its end closes the connection;
+- an async generator, as an `async def` with `yield` does: its values are sent, and its end closes
+  the connection. It runs as a task, and is not resumed while the peer is behind. When the
+  connection ends, the task is cancelled, so that the generator's `finally` blocks run;
 - a Disposable: it is disposed when the connection ends;
 - None: the connection stays open;
 - a coroutine: it runs as a task, which is cancelled when the connection ends. It may return any of

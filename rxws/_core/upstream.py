@@ -176,13 +176,19 @@ class UpstreamMembers:
 
 
 @contextmanager
-def collect_upstreams(upstreams: Upstreams) -> Generator[None]:
+def collect_upstreams(
+    upstreams: Upstreams, outer: tuple[Upstreams, ...] | None = None
+) -> Generator[None]:
     """Collect the flow of each connection whose `incoming` is subscribed in the `with` block.
 
     Any number of operators may lie in between. Flows may be added after the block has ended: an
     operator such as `concat` subscribes to its next source later, on the event loop.
+
+    Args:
+        upstreams: The innermost collection.
+        outer: The collections around it; by default those that are active now.
     """
-    token = _COLLECTORS.set((*_COLLECTORS.get(), upstreams))
+    token = _COLLECTORS.set((*(_COLLECTORS.get() if outer is None else outer), upstreams))
     try:
         yield
     finally:

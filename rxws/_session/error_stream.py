@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Protocol
 
 from reactivex.abc import SchedulerBase
@@ -69,6 +70,17 @@ class ErrorStream(Stream[Exception]):
     def log_failure(self, error: Exception) -> None:
         """Log that the handler or its pipeline has failed, which closes the connection."""
         self._log("the handler or its pipeline failed: closing with 1011", error)
+
+    def log_unfinished(self, tasks: Sequence[object], seconds: float) -> None:
+        """Log that tasks have not ended after their cancellation."""
+        for task in tasks:
+            logger.warning(
+                "a task has not ended within %g s of its cancellation, %s: rxws no longer waits "
+                "for %r",
+                seconds,
+                self._where(),
+                task,
+            )
 
     def _emit_or_log(self, error: Exception) -> None:
         if self._observers:

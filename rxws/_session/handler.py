@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import Any, Literal, cast
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase
 
+from rxws._core.async_source import Pull
 from rxws._core.connection import Connection, Handler, HandlerResult
 from rxws._core.errors import RxwsError
 from rxws._core.streams.scheduled import SchedulerCarrier
@@ -18,7 +18,7 @@ from .session import Session, State
 
 __all__ = ["check_handler", "listener", "pipeline", "run_handler"]
 
-_RESULTS = "an Observable, a Disposable, None, or a coroutine of one of these"
+_RESULTS = "an Observable, an async generator, a Disposable, None, or a coroutine of one of these"
 
 
 def check_handler(handler: object) -> None:
@@ -48,6 +48,8 @@ def run_handler(handler: Handler[Any, Any], session: Session[Any, Any]) -> None:
             session.dispose_at_end(_send_all(result, session))
         elif isinstance(result, Awaitable):
             session.spawn(_await_result(result, session))
+        elif isinstance(result, AsyncIterable):
+            session.spawn(_await_result(_Generated(session).run(result), session))
         else:
             _use_result(result, session)
     except Exception as exc:
@@ -58,14 +60,19 @@ def run_handler(handler: Handler[Any, Any], session: Session[Any, Any]) -> None:
 
 
 async def _await_result(result: Awaitable[HandlerResult], session: Session[Any, Any]) -> None:
+    outgoing = session.outgoing  # it outlives the session's own reference
     try:
-        _use_result(await result, session)
+        made = await result
+        if isinstance(made, AsyncIterable) and not isinstance(made, Observable):
+            await _Generated(session).run(made)
+        else:
+            _use_result(made, session)
     except Exception as exc:
-        session.outgoing.on_error(exc)
+        outgoing.on_error(exc)
     except BaseException as exc:  # cancelled by the end of the connection, or by the user
         if session.state is State.OPEN:
             what = "was cancelled" if type(exc).__name__ == "CancelledError" else f"raised {exc!r}"
-            session.outgoing.on_error(RxwsError(f"the handler's coroutine {what}"))
+            outgoing.on_error(RxwsError(f"the handler's coroutine {what}"))
         raise
 
 
@@ -78,10 +85,28 @@ def _use_result(result: object, session: Session[Any, Any]) -> None:
     elif isinstance(result, DisposableBase):
         session.dispose_at_end(result)
     else:
-        hint = "; use rxws.iterate and outgoing.on_next" if inspect.isasyncgen(result) else ""
-        raise TypeError(
-            f"a handler returns {_RESULTS}, not {type(result).__name__} {result!r:.80}{hint}"
-        )
+        raise TypeError(f"a handler returns {_RESULTS}, not {type(result).__name__} {result!r:.80}")
+
+
+class _Generated(Pull[Any]):
+    """Sends what a handler yields; nothing more is requested once the connection is closing."""
+
+    __slots__ = ("_outgoing", "_session")
+
+    def __init__(self, session: Session[Any, Any]) -> None:
+        super().__init__(session.scheduler)
+        self._session = session
+        self._outgoing = session.outgoing
+
+    async def run(self, items: AsyncIterable[Any]) -> None:
+        await self.pull(items)
+        self._outgoing.on_completed()
+
+    def take(self, item: Any) -> None:
+        self._outgoing.push(item)
+
+    def is_stopped(self) -> bool:
+        return self._session.state is not State.OPEN
 
 
 def _send_all(source: Observable[Any], session: Session[Any, Any]) -> DisposableBase:

@@ -43,7 +43,8 @@ class ConnectionOptions(TypedDict, total=False):
         operating system decides, and may take several MiB.
     `send_timeout`: seconds in which buffered data must be sent; otherwise the connection is
         aborted.
-    `close_timeout`: seconds to wait for the peer's close frame.
+    `close_timeout`: seconds to wait for the peer's close frame. Also, after the end, seconds to
+        wait for the `finally` blocks of coroutines and generators that were cancelled.
     `hold_timeout`: seconds for which messages wait for a subscriber of `incoming`.
     """
 

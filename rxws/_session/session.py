@@ -7,7 +7,8 @@ frames from it; a scheduler provides the time.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -75,6 +76,7 @@ class Session(Generic[In, Out]):
         "_own_close",
         "_released",
         "_transport",
+        "cleanup_timeout",
         "closed",
         "connection",
         "errors",
@@ -95,6 +97,7 @@ class Session(Generic[In, Out]):
         self._released = False  # see `on_released`
         self.state = State.OPEN
         self._own_close: Close | None = None  # how we close the connection, once we do
+        self.cleanup_timeout = options.close_timeout
         self._deadline = Deadline(scheduler)
         self._encode = encoder(options.codec)
         self._latest = options.overflow if isinstance(options.overflow, Latest) else None
@@ -108,7 +111,7 @@ class Session(Generic[In, Out]):
         errors = self.errors = ErrorStream(dispatcher, self, handshake)
         fault = errors.report  # bound once: each bound method takes 64 bytes
         gate = self.gate = ReadGate(transport, scheduler)
-        self.scheduler = ConnectionScheduler(scheduler, fault, self.on_interrupt)
+        self.scheduler = ConnectionScheduler(scheduler, fault, self)
         self.send_buffer = SendBuffer(transport, scheduler, options, gate, self)
         self.flow = FlowControl(transport, scheduler, dispatcher, fault, gate, self.send_buffer)
         self._drop_counts = self.flow.drop_counts
@@ -130,6 +133,20 @@ class Session(Generic[In, Out]):
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine and cancel it when the connection ends."""
         self.dispose_at_end(self._transport.spawn(coroutine))
+
+    def drained(self) -> Awaitable[None] | None:
+        """See `SchedulerOwner.drained`."""
+        if self.state is not _OPEN or self.send_buffer.wire_writable:
+            return None
+        return self._drained()
+
+    async def _drained(self) -> None:
+        with suppress(ConnectionClosed):
+            await self.flow.drained()
+
+    def let_finish(self, task: Any) -> None:
+        """See `Transport.let_finish`."""
+        self._transport.let_finish(task)
 
     def dispose_at_end(self, disposable: DisposableBase) -> None:
         """Dispose it when the connection ends, or now if the connection has ended."""
@@ -348,6 +365,10 @@ class Session(Generic[In, Out]):
     def when_over(self, callback: Callable[[], None]) -> None:
         self.dispose_at_end(Disposable(callback))
 
+    def on_unfinished(self, tasks: Sequence[object]) -> None:
+        """Log the tasks."""
+        self.errors.log_unfinished(tasks, self.cleanup_timeout)
+
     def on_released(self) -> None:
         """Cut the reference cycles, so that Python frees a closed connection at once.
 
@@ -438,6 +459,8 @@ class Session(Generic[In, Out]):
 
     def shutdown(self, within: float | None = None) -> None:
         """End because the application stops, and abort TCP after `within` seconds."""
+        if within is not None:
+            self.cleanup_timeout = within
         self.stop_waiting()
         if self.state is not State.CLOSED:
             self._queue_close_frame(self._end_as_requested())

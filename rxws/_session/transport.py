@@ -6,7 +6,7 @@ as a `Receiver`. All calls happen on one thread, except `call_soon_threadsafe`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from reactivex.abc import DisposableBase
@@ -104,7 +104,11 @@ class Transport(Protocol):
         ...
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> DisposableBase:
-        """Run a coroutine; disposing cancels it."""
+        """Run a coroutine; disposing cancels it, unless `let_finish` was called for its task."""
+        ...
+
+    def let_finish(self, task: Any) -> None:
+        """Wait for a task at the end as for those of `spawn`, but do not cancel it."""
         ...
 
     @staticmethod
@@ -180,6 +184,15 @@ class Receiver(Protocol):
 
     def when_over(self, callback: Callable[[], None]) -> None:
         """Call back once it is over, at once if it already is."""
+        ...
+
+    @property
+    def cleanup_timeout(self) -> float:
+        """Seconds for which the transport waits for cancelled tasks after the end."""
+        ...
+
+    def on_unfinished(self, tasks: Sequence[object]) -> None:
+        """These tasks have not ended in time; the transport no longer waits for them."""
         ...
 
     def on_released(self) -> None:

@@ -17,16 +17,18 @@ from rxws._core.upstream import Upstream, Upstreams, collect_upstreams
 
 from ._on_loop import on_loop
 
-__all__ = ["Backlog", "BacklogSubscription", "State"]
+__all__ = ["MAX_WAITING", "Backlog", "BacklogSubscription", "State"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-_MAX_WAITING = 1024
+MAX_WAITING = 1024
 
 _REMEDIES = {
-    "map_async": "raise max_concurrent, or reduce them first (ops.sample, ops.debounce)",
-    "rate_limit": 'raise count, or pass excess="drop"',
+    "map_async": "flow=conn.flow, raise max_concurrent, or reduce them first (ops.sample, "
+    "ops.debounce)",
+    "map_async(ordered=True)": "ordered=False, or reduce them first (ops.sample, ops.debounce)",
+    "rate_limit": 'flow=conn.flow, raise count, or pass excess="drop"',
 }
 
 
@@ -46,7 +48,7 @@ class Backlog(RxwsError):
     def __str__(self) -> str:
         return (
             f"{self.waiting} values are waiting for {self.operator}, whose source cannot be "
-            f"paused: pass flow=conn.flow, {_REMEDIES[self.operator]}"
+            f"paused: pass {_REMEDIES[self.operator]}"
         )
 
 
@@ -111,7 +113,7 @@ class BacklogSubscription(DisposableBase, Generic[T, R]):
         limit are dropped and counted. Of another source, they are an error.
         """
         upstreams = self.upstreams
-        if len(self.waiting) < _MAX_WAITING or (upstreams.delivering and not upstreams.closing):
+        if len(self.waiting) < MAX_WAITING or (upstreams.delivering and not upstreams.closing):
             self.waiting.append(value)
         elif upstreams.closing:
             upstreams.count_dropped("closed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Coroutine
 from threading import get_ident
 from typing import Any, NamedTuple
@@ -267,9 +268,13 @@ class FakeTransport:
         def cancel() -> None:
             self._log_call("cancel")
             running.dispose()
-            coroutine.close()
+            if inspect.getcoroutinestate(coroutine) != inspect.CORO_RUNNING:
+                coroutine.close()
 
         return Disposable(cancel)
+
+    def let_finish(self, task: Any) -> None:
+        """Do nothing: a coroutine of `spawn` ends without a task."""
 
     @staticmethod
     def locate() -> object:

@@ -10,11 +10,11 @@ from threading import get_ident
 from typing import Any, Generic, TypeVar, overload
 
 from reactivex.abc import DisposableBase, SchedulerBase
-from reactivex.disposable import Disposable
 from typing_extensions import Unpack
 
 from rxws import codecs
 from rxws._aiohttp.route import RouteHandler, handler_and_options
+from rxws._aiohttp.transport.tasks import Tasks
 from rxws._core.connection import Close, Connection, Handler
 from rxws._core.frames import Opcode
 from rxws._core.schedulers.loop_scheduler import LoopScheduler, may_run_here, running_loop
@@ -52,7 +52,7 @@ class _End(FakeTransport):
         self._loop = asyncio.get_running_loop()
         self._thread = get_ident()
         self.other: _End
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.tasks = Tasks()
         self._in_flight: deque[Sent | None] = deque()  # None is the end of TCP
         self._in_flight_bytes = 0
         self._delivered_bytes = 0
@@ -142,14 +142,11 @@ class _End(FakeTransport):
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> DisposableBase:
         """Run a coroutine as a task."""
-        task = self._loop.create_task(coroutine)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        return self.tasks.spawn(self._loop, coroutine)
 
-        def cancel() -> None:
-            self._schedule(task.cancel)
-
-        return Disposable(cancel)
+    def let_finish(self, task: asyncio.Task[Any]) -> None:
+        """Wait for a task at the end."""
+        self.tasks.let_finish(task)
 
 
 def _dispatch(receiver: Receiver, sent: Sent) -> None:
@@ -210,12 +207,8 @@ class Pair(  # noqa: SLOT001 # few exist at a time
         finally:
             for session in self._sessions:
                 session.stop_waiting()
-            tasks = [task for end in self._ends for task in end.tasks]
-            for task in tasks:
-                if not task.cancelling():  # otherwise it is cleaning up
-                    task.cancel()
-            if tasks:
-                await asyncio.wait(tasks)
+            for end, session in zip(self._ends, self._sessions, strict=True):
+                await end.tasks.finish(session)
 
     async def __aenter__(self) -> Pair[In, Out, PeerIn, PeerOut]:
         return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rxws._core.frames import Frame
@@ -54,6 +54,11 @@ class RecordingReceiver:
         assert size == len(data.encode() if isinstance(data, str) else data)
         self.notifications.append(data)
         self.react(data)
+
+    cleanup_timeout = 10.0  # seconds
+
+    def on_unfinished(self, tasks: Sequence[object]) -> None:
+        self.notifications.append(("unfinished", len(tasks)))
 
     def on_ping(self, payload: bytes) -> None:
         assert type(payload) is bytes

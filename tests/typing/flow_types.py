@@ -8,7 +8,7 @@ Nothing here runs: `make types` checks it with mypy and pyright.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, assert_type
 
@@ -58,6 +58,33 @@ def operators(flow: Flow) -> None:
     assert_type(map_async(store, 8, False, flow), Callable[[Observable[Tick]], Observable[None]])
     map_async(look_up, max_concurrent=8, ordered=False, flow=flow)
     map_async(look_up, flow=None)
+
+
+async def words(line: str) -> AsyncIterator[str]:
+    for word in line.split():
+        yield word
+
+
+async def prices(symbol: str) -> AsyncGenerator[Tick]:
+    yield Tick(symbol, 1.0)
+
+
+def ticks_of(symbol: str) -> Observable[Tick]:
+    return rxws.from_async_iterable(lambda: prices(symbol))
+
+
+def streams(conn: Connection[str, str]) -> None:
+    """A function may return a stream: its items are emitted."""
+    assert_type(conn.incoming.pipe(map_async(words)), Observable[str])
+    assert_type(conn.incoming.pipe(map_async(prices, when_busy="switch")), Observable[Tick])
+    assert_type(conn.incoming.pipe(map_async(ticks_of, 2, when_busy="drop")), Observable[Tick])
+    assert_type(
+        conn.incoming.pipe(map_async(words, 8, False), map_async(ticks_of)), Observable[Tick]
+    )
+    assert_type(rxws.from_async_iterable(lambda: words("a b")), Observable[str])
+    map_async(words, when_busy="queue")  # type: ignore[arg-type]
+    rxws.from_async_iterable(words("a b"))  # type: ignore[arg-type]
+    rxws.from_async_iterable(lambda: look_up("a"))  # type: ignore[arg-type, return-value]
 
 
 def chains(conn: Connection[str, str]) -> None:

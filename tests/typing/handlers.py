@@ -8,7 +8,7 @@ Nothing here runs: `make types` checks it with mypy and pyright.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, assert_type
 
@@ -85,6 +85,20 @@ async def a_coroutine_of_nothing(conn: Connection[str, str]) -> None:
         assert_type(message, str)
 
 
+async def a_generator(conn: Connection[str, str]) -> AsyncIterator[str | Close]:
+    async for message in conn.incoming:
+        yield message.upper()
+    yield Close(4001)
+
+
+async def another_generator(conn: Connection[str, str]) -> AsyncGenerator[str]:
+    yield "hello"
+
+
+async def a_coroutine_of_a_generator(conn: Connection[str, str]) -> AsyncIterator[str]:
+    return rxws.iterate(conn.incoming)
+
+
 async def served(context: ssl.SSLContext) -> None:
     """`serve` takes a handler of the codec's types, a route handler, or a dict of both."""
     async with rxws.serve(plain) as server:
@@ -106,6 +120,8 @@ any_of_them: list[rxws.Handler[str, str]] = [
     nothing,
     a_coroutine,
     a_coroutine_of_nothing,
+    a_generator,
+    another_generator,
     rxws.pipeline(ops.distinct_until_changed()),
     rxws.listener(Subject[str](), rx.never()),
 ]
@@ -162,6 +178,13 @@ def typed(conn: Connection[Question, Any]) -> Observable[str]:
     return conn.incoming.pipe(ops.map(text_of))
 
 
+@rxws.websocket(codec=rxws.codecs.text)
+async def generated(conn: Connection[str, str]) -> AsyncIterator[str]:
+    async for message in conn.incoming:
+        assert_type(message, str)
+        yield message
+
+
 @rxws.websocket(codec=Codec[int, float](encode=str, decode=int))
 async def own(conn: Connection[int, float]) -> Observable[float]:
     return conn.incoming.pipe(ops.map(float))
@@ -178,6 +201,7 @@ def routes() -> None:
     assert_type(json_with_types, RouteHandler[Any, Any])
     assert_type(typed, RouteHandler[Question, Any])
     assert_type(own, RouteHandler[int, float])
+    assert_type(generated, TextRoute)
     any_of_them: list[AiohttpRoute] = [bare, called, raw, text, binary, json, typed, own]
     web.get("/", any_of_them[0])
     web.get("/", text)

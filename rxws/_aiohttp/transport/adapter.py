@@ -26,6 +26,7 @@ from .pull_reader import MessageSource, PullReader
 from .push_reader import PushReader
 from .reader import Reader, pass_on
 from .socket_protocol import SocketListener, SocketProtocol
+from .tasks import Tasks
 
 __all__ = ["AiohttpTransport", "WebSocket"]
 
@@ -69,7 +70,7 @@ class AiohttpTransport(Transport, SocketListener):
         self._thread = get_ident()
         self._context = contextvars.copy_context()
         self._receiver: Receiver | None = None
-        self._tasks: dict[asyncio.Task[None], None] = {}  # an empty set would take more memory
+        self._tasks: Tasks | None = None  # made when the first one is spawned
         protocol = self._protocol = SocketProtocol(transport, self)
         early_bytes = early_bytes_of(ws)
         writer = self._writer = FrameWriter(ws, protocol, direct=early_bytes is not None)
@@ -141,12 +142,11 @@ class AiohttpTransport(Transport, SocketListener):
                 self._protocol.lost.add_done_callback(lambda _: receiver.on_lost())
             raise
         finally:
-            for task in self._tasks:
-                task.cancel()
+            if self._tasks is not None:
+                await self._tasks.finish(receiver)
             # Wait for a compression, but do not cancel it: that would break aiohttp's compressor.
-            compression = self._writer.compression
-            if tasks := [*self._tasks, *([compression] if compression else [])]:
-                await asyncio.wait(tasks)
+            if (compression := self._writer.compression) is not None:
+                await asyncio.wait([compression])
             if self._protocol.is_lost:
                 self._release(receiver)
             else:
@@ -176,6 +176,8 @@ class AiohttpTransport(Transport, SocketListener):
 
     def abort(self) -> None:
         self._protocol.abort()
+        if self._tasks is not None:
+            self._tasks.stop_waiting()
 
     def call_soon(self, deliver: Callable[[], None]) -> DisposableBase:
         handle = self._loop.call_soon(self._deliver, deliver, context=self._context.copy())
@@ -190,15 +192,15 @@ class AiohttpTransport(Transport, SocketListener):
             pass_on(exc)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> DisposableBase:
-        task = self._loop.create_task(coroutine)
-        self._tasks[task] = None
-        task.add_done_callback(self._tasks.pop)
+        return self._get_tasks().spawn(self._loop, coroutine)
 
-        def cancel() -> None:
-            # Not at once: `iterate` may just have woken the coroutine, which can then still react.
-            self._loop.call_soon(task.cancel)
+    def let_finish(self, task: asyncio.Task[Any]) -> None:
+        self._get_tasks().let_finish(task)
 
-        return Disposable(cancel)
+    def _get_tasks(self) -> Tasks:
+        if self._tasks is None:
+            self._tasks = Tasks()
+        return self._tasks
 
     locate = staticmethod(running_loop)
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 from reactivex import typing
 from reactivex.abc import DisposableBase, SchedulerBase
-from reactivex.internal import noop
 from reactivex.scheduler import CurrentThreadScheduler
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
@@ -22,6 +21,7 @@ __all__ = [
     "DefaultScheduler",
     "Fault",
     "ForwardingScheduler",
+    "SchedulerOwner",
     "scheduler_of_chain",
 ]
 
@@ -62,25 +62,44 @@ class ForwardingScheduler(PeriodicScheduler):
         return self._target().schedule_absolute(duetime, self._wrap(action), state)
 
 
+class SchedulerOwner(Protocol):
+    """The connection of a `ConnectionScheduler`; see `Session`."""
+
+    def on_interrupt(self, error: BaseException) -> None:
+        """A subscriber raised an exception that is no fault, such as a KeyboardInterrupt."""
+        ...
+
+    def count_dropped(self, reason: str, count: int = 1) -> None:
+        """Count dropped messages."""
+        ...
+
+    def drained(self) -> Awaitable[None] | None:
+        """Return an awaitable that ends when the peer is not behind; None if it is not now."""
+        ...
+
+    def let_finish(self, task: Any) -> None:
+        """Wait for a task at the end, for a limited time, without cancelling it."""
+        ...
+
+
 class ConnectionScheduler(ForwardingScheduler):
     """Runs actions on another scheduler, and calls `fault` with the exceptions that they raise.
 
     Operators such as `debounce` and `delay` call their subscriber from a timer. If the subscriber
     raises, the exception must go to `conn.errors`, not to the event loop's exception handler.
-    `on_interrupt` gets what is not an `Exception`, such as a KeyboardInterrupt, before it
-    propagates.
+    The owner gets what is not an `Exception`, such as a KeyboardInterrupt, before it propagates.
     """
 
     def __init__(
         self,
         scheduler: SchedulerBase,
         fault: Fault,
-        on_interrupt: Callable[[BaseException], object] = noop,
+        owner: SchedulerOwner | None = None,
     ) -> None:
         super().__init__()
         self.inner = scheduler
         self.fault = fault
-        self._on_interrupt = on_interrupt
+        self.owner = owner
 
     @property
     def now(self) -> datetime:
@@ -93,7 +112,7 @@ class ConnectionScheduler(ForwardingScheduler):
 
     def as_default(self) -> DefaultScheduler:
         """Return the same as the default scheduler of a chain."""
-        return DefaultScheduler(self.inner, self.fault, self._on_interrupt)
+        return DefaultScheduler(self.inner, self.fault, self.owner)
 
     def _target(self) -> SchedulerBase:
         return self.inner
@@ -106,7 +125,8 @@ class ConnectionScheduler(ForwardingScheduler):
                 self.fault(exc)
                 return None
             except BaseException as exc:
-                self._on_interrupt(exc)
+                if self.owner is not None:
+                    self.owner.on_interrupt(exc)
                 raise
 
         return run

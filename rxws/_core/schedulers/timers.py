@@ -9,6 +9,7 @@ from reactivex.abc import DisposableBase, SchedulerBase
 
 __all__ = [
     "Deadline",
+    "call_and_report",
     "call_later",
     "call_later_shared",
     "is_call_later",
@@ -46,6 +47,14 @@ def raise_soon(scheduler: SchedulerBase, error: BaseException) -> None:
         raise error
 
     call_later(scheduler, 0, raise_error)
+
+
+def call_and_report(scheduler: SchedulerBase, callback: Callable[..., object], *args: Any) -> None:
+    """Call a subscriber; the scheduler reports what it raises, and the caller goes on."""
+    try:
+        callback(*args)
+    except BaseException as exc:
+        raise_soon(scheduler, exc)
 
 
 def is_call_later(action: object) -> bool:

@@ -18,10 +18,7 @@ from reactivex.abc import ObservableBase
 
 __all__ = ["check_callbacks", "is_async", "never_used"]
 
-_LOOP_OVER_IT = (
-    "write a coroutine function with `async for item in ...: conn.outgoing.on_next(item)`, and "
-    "call that with rxws.operators.map_async"
-)
+_EMIT_ITEMS = "to emit its items for each value, use rxws.operators.map_async(function)"
 
 _ASYNC = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
@@ -64,7 +61,7 @@ def check_callbacks(on_next: Any, on_error: Any, on_completed: Any) -> None:
     if inspect.isasyncgenfunction(callback):
         raise TypeError(
             f"{name}={callback!r:.100} is an async generator function, over whose items subscribe "
-            f"would never loop: {_LOOP_OVER_IT}"
+            f"would never loop: {_EMIT_ITEMS}"
         )
     raise TypeError(
         f"{name}={callback!r:.100} is a coroutine function, which subscribe would never await: use "
@@ -89,7 +86,7 @@ def never_used(value: Any) -> str | None:
             "operators such as group_by and window"
         )
     if isinstance(value, AsyncGeneratorType):
-        return f"{value!r:.100} was never looped over: {_LOOP_OVER_IT}"
+        return f"{value!r:.100} was never looped over: {_EMIT_ITEMS}"
     if not isinstance(value, Awaitable):
         return None
     return (

@@ -15,11 +15,10 @@ from typing import Any, Protocol, TypeVar
 
 from reactivex.abc import DisposableBase, ObserverBase, OnCompleted, OnError, OnNext, SchedulerBase
 from reactivex.disposable import Disposable
-from reactivex.internal import noop
 
 from rxws._core.errors import without_traceback
 from rxws._core.log import logger
-from rxws._core.schedulers.connection_scheduler import DefaultScheduler, Fault
+from rxws._core.schedulers.connection_scheduler import DefaultScheduler, Fault, SchedulerOwner
 from rxws._core.upstream import Upstream, UpstreamMembers, collectors
 
 from .cell_context import in_cell_context
@@ -65,15 +64,11 @@ def call_each(call: Callable[[T], R], items: Iterable[T]) -> list[R]:
     return results
 
 
-class DispatcherOwner(Protocol):
+class DispatcherOwner(SchedulerOwner, Protocol):
     """The connection whose streams share a `Dispatcher`; see `Session`."""
 
     def fail(self, code: int, reason: str) -> None:
         """End with a `ConnectionClosed`, and send its close, unless the connection is closing."""
-        ...
-
-    def on_interrupt(self, error: BaseException) -> None:
-        """A subscriber raised an exception that is no fault, such as a KeyboardInterrupt."""
         ...
 
     def may_run_here(self) -> bool:
@@ -106,8 +101,7 @@ class Dispatcher:
         """Return the default scheduler of chains, which calls `fault` with what they raise."""
         if self.scheduler is None:
             return None
-        on_interrupt = noop if self.owner is None else self.owner.on_interrupt
-        return DefaultScheduler(self.scheduler, fault, on_interrupt)
+        return DefaultScheduler(self.scheduler, fault, self.owner)
 
     def post(self, notify: Callable[..., None], *args: Any) -> None:
         """Run `notify(*args)` now, or after the notifications that are running or queued."""

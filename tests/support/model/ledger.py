@@ -447,6 +447,8 @@ class LedgerReceiver:
         self.on_ping = session.on_ping
         self.on_pong = session.on_pong
         self.when_over = session.when_over
+        self.on_unfinished = session.on_unfinished
+        self.cleanup_timeout = session.cleanup_timeout
 
     @property
     def end_deferred(self) -> bool:

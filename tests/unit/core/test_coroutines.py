@@ -344,7 +344,10 @@ def test_a_coroutine_that_reaches_outgoing_is_a_fault(
     [
         (rx.of(1), "is a stream, not a message: .* use ops.flat_map"),
         (Subject[Any](), "is a stream, not a message: .* use ops.flat_map"),
-        (generate(None), "was never looped over: write a coroutine function with `async for"),
+        (
+            generate(None),
+            "was never looped over: to emit its items for each value, use rxws.operators.map_async",
+        ),
     ],
     ids=["Observable", "Subject", "async generator"],
 )

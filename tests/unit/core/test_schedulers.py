@@ -79,6 +79,19 @@ def test_an_exception_of_an_action_is_a_fault() -> None:
     assert [str(fault) for fault in faults] == ["mine"] * 3
 
 
+def test_what_is_no_exception_propagates_without_an_owner() -> None:
+    """Without a connection, a KeyboardInterrupt of an action is no fault, and propagates."""
+    clock, faults = Clock(), list[Exception]()
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    ConnectionScheduler(clock, faults.append).schedule_relative(1, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        clock.run(1)
+    assert faults == []
+
+
 def test_call_later_calls_once_unless_disposed() -> None:
     """`call_later` calls once after the given seconds, unless it is disposed."""
     clock = Clock()

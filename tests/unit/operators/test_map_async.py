@@ -6,7 +6,6 @@ import asyncio
 import gc
 import threading
 import warnings
-from collections.abc import AsyncIterator
 from typing import Any, NoReturn
 
 import pytest
@@ -219,19 +218,6 @@ async def test_a_plain_function_is_a_type_error(plain: Any) -> None:
     await settle()
     assert isinstance(out.error, TypeError)
     assert "use ops.map for a plain function" in str(out.error)
-
-
-async def test_an_async_generator_is_a_type_error() -> None:
-    """An async generator function fails with a TypeError that says how to send its values."""
-
-    async def words(value: str) -> AsyncIterator[str]:
-        yield value
-
-    wrong: Any = words
-    out: Subscriber[Any] = Subscriber(rx.of("a").pipe(map_async(wrong)), Clock())
-    await settle()
-    assert isinstance(out.error, TypeError)
-    assert "pushes its values to conn.outgoing" in str(out.error)
 
 
 async def test_fn_may_return_any_awaitable() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn
 
@@ -50,7 +50,7 @@ def test_any_callable_may_be_a_handler() -> None:
         check_handler(handler)
 
 
-# --- the four kinds of results ----------------------------------------------------------------
+# --- the five kinds of results ----------------------------------------------------------------
 
 
 def test_a_returned_observable_feeds_outgoing_and_its_completion_closes() -> None:
@@ -161,26 +161,21 @@ def test_an_async_handlers_observable_feeds_outgoing() -> None:
 # --- other results ----------------------------------------------------------------------------
 
 
-async def generator(_: AnyConnection) -> AsyncGenerator[str]:
-    yield "never reached"
-
-
 @pytest.mark.parametrize(
     ("handler", "named"),
     [
         (lambda _: 7, "int 7"),
         (lambda _: "text", "str 'text'"),
         (lambda _: [rx.never()], "list"),
-        (generator, "async_generator"),
         (lambda conn: conn, "Connection"),
     ],
-    ids=["int", "str", "list", "async generator", "connection"],
+    ids=["int", "str", "list", "connection"],
 )
 @pytest.mark.parametrize("wrapped", [False, True], ids=["plain", "async"])
-def test_any_other_result_is_a_type_error_that_names_the_four_kinds(
+def test_any_other_result_is_a_type_error_that_names_the_kinds(
     handler: Any, named: str, wrapped: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Any other result closes with 1011; the logged TypeError names the four kinds."""
+    """Any other result closes with 1011; the logged TypeError names the kinds."""
 
     async def coroutine(conn: AnyConnection) -> Any:
         return handler(conn)
@@ -189,16 +184,8 @@ def test_any_other_result_is_a_type_error_that_names_the_four_kinds(
     virtual.settle()
     error = logged_failure(virtual, caplog)
     assert isinstance(error, TypeError)
-    for word in ("Observable", "Disposable", "None", "coroutine", named):
+    for word in ("Observable", "async generator", "Disposable", "None", "coroutine", named):
         assert word in str(error)
-
-
-def test_an_async_generator_is_refused_with_a_hint_at_iterate(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """The error for an async generator points to `rxws.iterate`."""
-    virtual = VirtualSession(generator, watch=True)
-    assert "rxws.iterate" in str(logged_failure(virtual, caplog))
 
 
 # --- handlers that raise ----------------------------------------------------------------------
