@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias
 
@@ -261,7 +261,7 @@ class Connection(Generic[In, Out]):
         return f"<Connection {url} remote={remote!r} {self.flow!r}>"
 
 
-HandlerResult: TypeAlias = Observable[Any] | AsyncIterable[Any] | DisposableBase | None
+HandlerResult: TypeAlias = Observable[Any] | AsyncIterator[Any] | DisposableBase | None
 """What a handler returns, or what its coroutine returns."""
 
 Handler: TypeAlias = Callable[[Connection[In, Out]], HandlerResult | Awaitable[HandlerResult]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Literal, cast
 
 from reactivex import Observable
@@ -48,7 +48,7 @@ def run_handler(handler: Handler[Any, Any], session: Session[Any, Any]) -> None:
             session.dispose_at_end(_send_all(result, session))
         elif isinstance(result, Awaitable):
             session.spawn(_await_result(result, session))
-        elif isinstance(result, AsyncIterable):
+        elif isinstance(result, AsyncIterator):
             session.spawn(_await_result(_Generated(session).run(result), session))
         else:
             _use_result(result, session)
@@ -63,7 +63,7 @@ async def _await_result(result: Awaitable[HandlerResult], session: Session[Any, 
     outgoing = session.outgoing  # it outlives the session's own reference
     try:
         made = await result
-        if isinstance(made, AsyncIterable) and not isinstance(made, Observable):
+        if isinstance(made, AsyncIterator) and not isinstance(made, Observable):
             await _Generated(session).run(made)
         else:
             _use_result(made, session)
@@ -98,7 +98,7 @@ class _Generated(Pull[Any]):
         self._session = session
         self._outgoing = session.outgoing
 
-    async def run(self, items: AsyncIterable[Any]) -> None:
+    async def run(self, items: AsyncIterator[Any]) -> None:
         await self.pull(items)
         self._outgoing.on_completed()
 

@@ -29,13 +29,18 @@ async def three(_: AnyConnection) -> AsyncIterator[str]:
 
 
 class Words:
-    """An async iterable that is no generator."""
+    """An async iterator that is no generator."""
 
-    def __init__(self, _: AnyConnection) -> None: ...
+    def __init__(self, _: AnyConnection) -> None:
+        self._left = ["a", "b", "c"]
 
-    async def __aiter__(self) -> AsyncIterator[str]:
-        for word in ("a", "b", "c"):
-            yield word
+    def __aiter__(self) -> Words:
+        return self
+
+    async def __anext__(self) -> str:
+        if not self._left:
+            raise StopAsyncIteration
+        return self._left.pop(0)
 
 
 async def coroutine_of_a_generator(conn: AnyConnection) -> AsyncIterator[str]:
@@ -45,7 +50,7 @@ async def coroutine_of_a_generator(conn: AnyConnection) -> AsyncIterator[str]:
 HANDLERS: dict[str, Any] = {
     "async generator function": three,
     "function": lambda conn: three(conn),
-    "async iterable": Words,
+    "async iterator": Words,
     "coroutine of a generator": coroutine_of_a_generator,
 }
 
