@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncIterable, Callable, Coroutine
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from reactivex import Observable
@@ -193,7 +194,7 @@ class PullTask(Pull[T], DisposableBase):
     the `finally` blocks of a generator.
     """
 
-    __slots__ = ("_cancelled", "_task", "stopped")
+    __slots__ = ("_cancelled", "_members", "_task", "stopped")
 
     closing = False  # it never ignores a pause
 
@@ -201,10 +202,21 @@ class PullTask(Pull[T], DisposableBase):
         super().__init__(scheduler)
         self.stopped = False
         self._task: asyncio.Task[Any] | None = None
+        self._members: UpstreamMembers | None = None
         self._cancelled = False  # whether it was stopped while the task was running
 
     def is_stopped(self) -> bool:
         return self.stopped
+
+    def enter(self, observer: ObserverBase[Any]) -> None:
+        """Let the active collections list this as an upstream, until the task ends or `dispose`."""
+        self._members = UpstreamMembers(self)
+        self._members.enter(observer)
+
+    def _leave(self) -> None:
+        members, self._members = self._members, None  # otherwise the two would form a cycle
+        if members is not None:
+            members.clear()
 
     def start(self, coroutine: Coroutine[Any, Any, object]) -> None:
         """Run a coroutine as the task.
@@ -222,6 +234,8 @@ class PullTask(Pull[T], DisposableBase):
             self._task.add_done_callback(self._on_done)
 
     def _on_done(self, task: asyncio.Task[Any]) -> None:
+        self._task = None  # its exception refers to frames that refer to this object
+        self._leave()
         error: Exception | None = None
         if task.cancelled():
             error = None if self.stopped else RxwsError(f"{self.what} was cancelled")
@@ -234,11 +248,12 @@ class PullTask(Pull[T], DisposableBase):
 
     @property
     def running(self) -> bool:
-        """Whether the task has not ended."""
+        """Whether there is a task that has not ended."""
         return self._task is not None and not self._task.done()
 
-    def stop(self) -> None:
+    def dispose(self) -> None:
         """Cancel the task, which may still clean up."""
+        self._leave()
         stopped, self.stopped = self.stopped, True
         task = self._task
         if stopped or task is None or task.done():
@@ -277,7 +292,7 @@ class PullTask(Pull[T], DisposableBase):
 
     @abstractmethod
     def on_done(self, error: Exception | None) -> None:
-        """The task has ended; after `stop`, an error is one of the cleanup."""
+        """The task has ended; after `dispose`, an error is one of the cleanup."""
 
     @abstractmethod
     def fail_with(self, error: Exception) -> None:
@@ -287,7 +302,7 @@ class PullTask(Pull[T], DisposableBase):
 class _Subscription(PullTask[T]):
     """A subscription of `from_async_iterable`."""
 
-    __slots__ = ("_factory", "_members", "_observer")
+    __slots__ = ("_factory", "_observer")
 
     def __init__(
         self,
@@ -298,8 +313,7 @@ class _Subscription(PullTask[T]):
         super().__init__(scheduler)
         self._factory = factory
         self._observer = observer
-        self._members = UpstreamMembers(self)
-        self._members.enter(observer)
+        self.enter(observer)
 
     async def run(self) -> None:
         items = self._factory()
@@ -321,21 +335,15 @@ class _Subscription(PullTask[T]):
         return f"the task of {self._factory!r}"
 
     def on_done(self, error: Exception | None) -> None:
-        if self.stopped:
-            if error is not None:
-                raise_soon(self.scheduler, error)
-            return
-        self.stopped = True
-        self._members.clear()
-        if error is None:
-            call_and_report(self.scheduler, self._observer.on_completed)
-        else:
-            call_and_report(self.scheduler, self._observer.on_error, error)
+        observer = self._observer
+        del self._observer  # operators behind may still refer to this object: a cycle
+        if not self.stopped:
+            self.stopped = True
+            end = observer.on_completed if error is None else partial(observer.on_error, error)
+            call_and_report(self.scheduler, end)
+        elif error is not None:
+            raise_soon(self.scheduler, error)
 
     def fail_with(self, error: Exception) -> None:
         self.dispose()
         self._observer.on_error(error)
-
-    def dispose(self) -> None:
-        self.stop()
-        self._members.clear()

@@ -60,7 +60,7 @@ def run_handler(handler: Handler[Any, Any], session: Session[Any, Any]) -> None:
 
 
 async def _await_result(result: Awaitable[HandlerResult], session: Session[Any, Any]) -> None:
-    outgoing = session.outgoing  # it outlives the session's own reference
+    outgoing = session.outgoing  # the session may be released before a task that is stuck ends
     try:
         made = await result
         if isinstance(made, AsyncIterator) and not isinstance(made, Observable):
@@ -74,6 +74,8 @@ async def _await_result(result: Awaitable[HandlerResult], session: Session[Any, 
             what = "was cancelled" if type(exc).__name__ == "CancelledError" else f"raised {exc!r}"
             outgoing.on_error(RxwsError(f"the handler's coroutine {what}"))
         raise
+    finally:
+        del outgoing  # otherwise it and an exception with this frame would form a cycle
 
 
 def _use_result(result: object, session: Session[Any, Any]) -> None:
@@ -91,19 +93,22 @@ def _use_result(result: object, session: Session[Any, Any]) -> None:
 class _Generated(Pull[Any]):
     """Sends what a handler yields; nothing more is requested once the connection is closing."""
 
-    __slots__ = ("_outgoing", "_session")
+    __slots__ = ("_session",)
 
     def __init__(self, session: Session[Any, Any]) -> None:
         super().__init__(session.scheduler)
         self._session = session
-        self._outgoing = session.outgoing
 
     async def run(self, items: AsyncIterator[Any]) -> None:
         await self.pull(items)
-        self._outgoing.on_completed()
+        if not self.is_stopped():
+            self._session.outgoing.on_completed()
 
     def take(self, item: Any) -> None:
-        self._outgoing.push(item)
+        if self.is_stopped():
+            self._session.count_dropped("closed")
+        else:
+            self._session.outgoing.push(item)
 
     def is_stopped(self) -> bool:
         return self._session.state is not State.OPEN

@@ -17,7 +17,6 @@ from rxws._core.connection import Flow
 from rxws._core.schedulers.connection_scheduler import scheduler_of_chain
 from rxws._core.schedulers.timers import call_and_report, raise_soon
 from rxws._core.upstream import (
-    UpstreamMembers,
     Upstreams,
     collect_upstreams,
     collectors,
@@ -269,13 +268,12 @@ class _Subscription(BacklogSubscription[Any, Any]):
 class _Call(PullTask[Any]):
     """A call of `fn`: a task that awaits its result, or passes on the items of a stream."""
 
-    __slots__ = ("_members", "_subscription", "_upstreams", "_value", "done", "kept")
+    __slots__ = ("_subscription", "_upstreams", "_value", "done", "kept")
 
     def __init__(self, subscription: _Subscription, value: Any) -> None:
         super().__init__(subscription.scheduler)
         self._subscription = subscription
         self._value = value
-        self._members: UpstreamMembers | None = None  # for a stream that is pulled
         self._upstreams: Upstreams | None = None  # of a stream
         self.kept: list[Any] = []  # its result, or the items that wait for other calls
         self.done = False  # whether it has returned; `kept` may not be emitted yet
@@ -290,9 +288,8 @@ class _Call(PullTask[Any]):
         elif isinstance(result, Awaitable):
             self.kept.append(await result)  # pyright: ignore[reportUnknownArgumentType]
         elif isinstance(result, AsyncIterable):
-            self._members = UpstreamMembers(self)
             with self._collect():
-                self._members.enter(self._subscription.observer)
+                self.enter(self._subscription.observer)
             await self.pull(result)  # pyright: ignore[reportUnknownArgumentType]
         else:
             raise TypeError(
@@ -353,16 +350,9 @@ class _Call(PullTask[Any]):
         return f"a call of {self._subscription.fn!r}"
 
     def on_done(self, error: Exception | None) -> None:
-        self._leave()
-        self._subscription.on_done(self, error)
+        subscription, self._upstreams = self._subscription, None
+        del self._subscription  # operators behind may still refer to this object: a cycle
+        subscription.on_done(self, error)
 
     def fail_with(self, error: Exception) -> None:
         self._subscription.fail(error)
-
-    def dispose(self) -> None:
-        self.stop()
-        self._leave()
-
-    def _leave(self) -> None:
-        if self._members is not None:
-            self._members.clear()

@@ -15,7 +15,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from itertools import repeat
 from types import FunctionType
@@ -129,6 +129,34 @@ async def async_boom(_: object) -> None:
     raise Refusal
 
 
+def discarding(conn: rxws.Connection[Any, Any]) -> None:
+    conn.incoming.subscribe(on_error=lambda _: None)
+
+
+async def count_down(conn: rxws.Connection[Any, Any]) -> AsyncIterator[str]:
+    discarding(conn)
+    for number in range(3):
+        await asyncio.sleep(0)
+        yield str(number)
+
+
+async def generate_boom(argument: Any) -> AsyncIterator[str]:
+    yield "word"
+    await async_boom(argument)
+
+
+async def generate_for_ever(argument: Any) -> AsyncIterator[str]:
+    if isinstance(argument, rxws.Connection):
+        discarding(argument)
+    yield "word"
+    await wait_for_ever()
+
+
+async def generate_close(_: object) -> AsyncIterator[rxws.Close]:
+    yield rxws.Close(4001)
+    await wait_for_ever()
+
+
 async def first_only(conn: rxws.Connection[Any, Any]) -> None:
     async for message in rxws.iterate(conn.incoming):
         conn.outgoing.on_next(message)
@@ -226,6 +254,39 @@ SERVER: dict[str, tuple[Any, Callable[[Peer], Awaitable[None]]]] = {
     ),
     "a spawned coroutine raises": at_server(
         rxws.pipeline(rxws.operators.map_async(async_boom)), is_closed
+    ),
+    "a generator ends": at_server(count_down, is_closed),
+    "a generator raises": at_server(generate_boom, is_closed),
+    "a generator is cancelled": at_server(generate_for_ever, closes),
+    "a generator closes with a code": at_server(generate_close, is_closed),
+    "an async iterable ends": at_server(
+        lambda conn: rxws.from_async_iterable(lambda: count_down(conn)), is_closed
+    ),
+    "an async iterable raises": at_server(
+        lambda conn: rxws.from_async_iterable(lambda: generate_boom(conn)), is_closed
+    ),
+    "an async iterable is cancelled": at_server(
+        lambda conn: rxws.from_async_iterable(lambda: generate_for_ever(conn)), closes
+    ),
+    "a stream of map_async raises": at_server(
+        rxws.pipeline(rxws.operators.map_async(generate_boom)), is_closed
+    ),
+    "streams of map_async are cancelled": at_server(
+        rxws.pipeline(rxws.operators.map_async(generate_for_ever, when_busy="switch")), half_closes
+    ),
+    "an Observable of map_async is disposed": at_server(
+        rxws.pipeline(rxws.operators.map_async(lambda _: rx.never(), when_busy="switch")),
+        half_closes,
+    ),
+    "a stream of map_async is limited": at_server(
+        rxws.pipeline(rxws.operators.map_async(generate_boom), rxws.operators.rate_limit(1, per=1)),
+        is_closed,
+    ),
+    "an async iterable is limited": at_server(
+        lambda conn: rxws.from_async_iterable(lambda: count_down(conn)).pipe(
+            rxws.operators.rate_limit(9, per=1)
+        ),
+        is_closed,
     ),
     "iterate is left early": at_server(first_only, closes),
     "subjects and closures in a ring": at_server(by_subjects, closes),
