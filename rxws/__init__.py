@@ -13,6 +13,9 @@ Examples:
     ```
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from rxws._aiohttp.client import ClientOptions, ConnectCall, connect
 from rxws._aiohttp.route import RouteHandler
 from rxws._aiohttp.server import Server, ServerOptions, serve
@@ -45,6 +48,9 @@ from rxws.codecs import Codec
 from rxws.status import Status
 
 from . import backoff, closing, codecs, operators, overflow, status
+
+if TYPE_CHECKING:
+    from . import rpc
 
 __version__ = "0.1.0"
 
@@ -92,6 +98,7 @@ __all__ = [
     "operators",
     "overflow",
     "pipeline",
+    "rpc",
     "serve",
     "setup",
     "status",
@@ -99,6 +106,13 @@ __all__ = [
     "upgrade",
     "websocket",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `rpc` when it is first used: most programs do not need it."""
+    if name == "rpc":
+        return import_module("rxws.rpc")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

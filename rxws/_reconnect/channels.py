@@ -32,6 +32,11 @@ Finish = Callable[[Exception | None], bool]
 class PendingMessage(Protocol):
     """A message that a channel gave to its host for sending."""
 
+    @property
+    def written(self) -> bool:
+        """Whether the message was written to the socket."""
+        ...
+
     def withdraw(self) -> bool:
         """Cancel sending; return False if the message was sent already."""
         ...

@@ -103,6 +103,11 @@ class PinnedMessage:
     encoded: Encoded | None
     state: _Pinned = _Pinned.WAITING
 
+    @property
+    def written(self) -> bool:
+        """Whether the message was written to the socket."""
+        return self.state is _Pinned.SENT
+
     def withdraw(self) -> bool:
         """See `PendingMessage.withdraw`."""
         if self.state is _Pinned.WAITING:

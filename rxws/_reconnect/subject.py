@@ -34,7 +34,7 @@ from .offline_queue import Dropped, OfflineQueue, QueueOverflow, SubjectStats, s
 from .options import SubjectOptions, Url
 from .reconnector import ReconnectPolicy
 
-__all__ = ["WebSocketSubject"]
+__all__ = ["WebSocketSubject", "codec_of", "lifecycle_of"]
 
 _CLOSE_TIMEOUT = Options().close_timeout
 
@@ -299,6 +299,17 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
             f"<WebSocketSubject{where} {status}, {subscribers}, {channels}, "
             f"{len(self._queue)} queued>"
         )
+
+
+def lifecycle_of(subject: WebSocketSubject[Any, Any]) -> SubjectLifecycle:
+    """Return what opens and uses the connections of a subject, for code that extends it."""
+    return subject._lifecycle  # pyright: ignore[reportPrivateUsage]
+
+
+def codec_of(subject: WebSocketSubject[Any, Any]) -> Codec[Any, Any] | None:
+    """Return the codec of all connections of a subject; None if each has its own."""
+    used = subject._codec_is_used  # pyright: ignore[reportPrivateUsage]
+    return subject._codec if used else None  # pyright: ignore[reportPrivateUsage]
 
 
 def _describe(url: object) -> str:

@@ -88,15 +88,15 @@ def decoder(codec: Codec[T, Any]) -> Callable[[str | bytes], T] | None:
 class DecodedFrames:
     """A codec's `decode` that remembers the latest frame: a recording keeps it with the value."""
 
-    __slots__ = ("_decode", "latest")
+    __slots__ = ("decode", "latest")
 
     def __init__(self, decode: Callable[[str | bytes], Any]) -> None:
-        self._decode = decode
+        self.decode = decode
         self.latest: str | bytes | None = None
 
     def __call__(self, frame: str | bytes) -> Any:
         self.latest = frame
-        return self._decode(frame)
+        return self.decode(frame)
 
 
 def frame_if_different(value: object, frame: str | bytes | None) -> str | bytes | None:

@@ -14,6 +14,7 @@ from rxws._core.hints import CONNECTION, with_hints
 from rxws._core.log import logger
 from rxws._core.schedulers.timers import call_later, seconds_of
 from rxws._core.streams.stream import Dispatcher, Fault, PausableStream
+from rxws.codecs import Codec
 
 from .encoding import DecodedFrames, decode_error, decoder, size
 from .flow import FlowControl
@@ -134,6 +135,13 @@ class IncomingStream(PausableStream[T]):
     def waiting(self) -> int:
         """How many messages wait for a subscriber, or for the end of a hold."""
         return 0 if self._ahead is None else self._ahead.count
+
+    def uses(self, codec: Codec[Any, Any]) -> bool:
+        """Return whether messages are decoded with this codec."""
+        decode = self._decode
+        if isinstance(decode, DecodedFrames):
+            decode = decode.decode
+        return decode is decoder(codec)
 
     def keep_frames(self) -> DecodedFrames | None:
         """Keep the frame of the value that is emitted; return None if the value is the frame."""

@@ -1,0 +1,67 @@
+"""The options of a peer and of calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypedDict, get_args
+
+from rxws._core.checks import check_bytes, check_seconds
+
+__all__ = ["CallOptions", "Options", "PeerOptions", "WhenFull"]
+
+WhenFull = Literal["fail", "hold"]
+"""What happens when the queue of a stream is full; see `Caller.with_options`."""
+
+
+class PeerOptions(TypedDict, total=False):
+    """The keyword arguments of `Peer`, `Caller` and `serve`: limits for one connection.
+
+    `max_requests`: how many requests and notifications of the other side may run at once, and how
+        many messages a batch may have. A request above that is answered with -32000.
+    `max_calls`: how many calls of yours may be unanswered. A call above that raises `TooManyCalls`.
+    `queue_items`: how many items of one stream may wait for its subscriber, and how many items an
+        async generator may yield for a call that is no stream.
+    `queue_bytes`: the size of these items in bytes.
+    """
+
+    max_requests: int
+    max_calls: int
+    queue_items: int
+    queue_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The checked values of `PeerOptions`."""
+
+    max_requests: int = 256
+    max_calls: int = 1024
+    queue_items: int = 1024
+    queue_bytes: int = 1 << 20
+
+    def __post_init__(self) -> None:
+        check_bytes("queue_bytes", self.queue_bytes)
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise TypeError(f"{one.name}={value!r} is not a number: use an int")
+            if value < 1:
+                raise ValueError(f"{one.name}={value!r} is not a limit: use 1 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """The options of one `Caller`; see `Caller.with_options`."""
+
+    timeout: float | None = None
+    idempotent: bool = False
+    when_full: WhenFull = "fail"
+    result: Any = field(default=Any)
+
+    def __post_init__(self) -> None:
+        if self.timeout is not None:
+            check_seconds("timeout", self.timeout, "use a number above 0, or None for no timeout")
+        if self.when_full not in get_args(WhenFull):
+            raise ValueError(
+                f"when_full={self.when_full!r} is unknown: use one of {get_args(WhenFull)}"
+            )

@@ -1,0 +1,329 @@
+"""The requests of the other side that are running."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import inspect
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from rxws._core.connection import Connection
+from rxws._core.errors import ConnectionClosed, EncodeError, short_repr
+from rxws._core.log import logger, one_line
+from rxws._core.upstream import forget_upstreams
+
+from ._caller import Caller
+from ._endpoint import Answers, Endpoint
+from ._errors import ErrorCode, InvalidParams, ResponseError
+from ._messages import (
+    CANCEL,
+    Id,
+    Notification,
+    Params,
+    Request,
+    encode,
+    error_answer,
+    progress,
+    result_answer,
+)
+from ._methods import Context, Method, Methods
+
+__all__ = ["Requests"]
+
+_REMEMBERED = 256  # answered requests: a cancellation of one has crossed its answer
+
+
+class _State(enum.Enum):
+    RUNNING = enum.auto()
+    ANSWERED = enum.auto()
+    CANCELLED = enum.auto()  # answered, or the connection has ended
+
+
+class _Running:
+    """A request or a notification that runs."""
+
+    __slots__ = ("answers", "connection", "id", "method", "state", "task")
+
+    def __init__(
+        self, method: str, connection: Connection[Any, Any], id_: Id, answers: Answers | None
+    ) -> None:
+        self.method = method
+        self.connection = connection
+        self.id = id_
+        self.answers = answers  # None for a notification
+        self.state = _State.RUNNING
+        self.task: asyncio.Task[None] | None = None  # None for a plain function
+
+    def is_cancelled(self) -> bool:
+        return self.state is _State.CANCELLED
+
+    def answer(self, make: Callable[[], str]) -> None:
+        """Answer unless it is answered already, or needs no answer."""
+        if self.state is not _State.RUNNING:
+            return
+        if self.answers is None:
+            self.state = _State.ANSWERED
+            return
+        answer = make()  # may raise
+        self.state = _State.ANSWERED
+        self.answers.send(answer)
+
+    def answer_error(self, error: ResponseError) -> None:
+        self.answer(lambda: error_answer(self.id, error))
+
+    def cancel(self) -> None:
+        self.state = _State.CANCELLED
+        if self.task is not None:
+            self.task.cancel()
+
+
+class Requests:
+    """Calls methods for the other side, and answers.
+
+    A request that is cancelled is answered at once. Its task counts until it has ended.
+    """
+
+    def __init__(self, endpoint: Endpoint, methods: Methods, caller: Caller[Any]) -> None:
+        endpoint.requests = self
+        self._endpoint = endpoint
+        self._methods = methods
+        self._caller = caller
+        self._running: set[_Running] = set()  # those that have a task
+        self._by_id: dict[Id, _Running] = {}  # those that are not answered
+        self._answered: deque[Id] = deque(maxlen=_REMEMBERED)
+
+    @property
+    def running(self) -> int:
+        return len(self._running)
+
+    def cancel_all(self) -> None:
+        self._by_id.clear()
+        self._answered.clear()
+        for running in list(self._running):
+            running.cancel()
+
+    # --- RequestHandler: called by the endpoint -----------------------------------------------
+
+    def on_request(self, request: Request, answers: Answers) -> None:
+        endpoint = self._endpoint
+        if request.id is not None and request.id in self._by_id:
+            # With null: its own id would answer the request that runs.
+            again = request._replace(id=None)
+            detail = f"the id {short_repr(request.id)} is in use"
+            endpoint.refuse(again, answers, ErrorCode.INVALID_REQUEST, detail)
+            return
+        method = self._methods.find(request.method)
+        if method is None:
+            endpoint.refuse(request, answers, ErrorCode.METHOD_NOT_FOUND)
+            return
+        limit = endpoint.options.max_requests
+        if len(self._running) >= limit:
+            endpoint.refused += 1
+            endpoint.refuse(
+                request, answers, ErrorCode.TOO_MANY_REQUESTS, f"at most {limit} may run"
+            )
+            return
+        running = self._new(request.method, request.id, answers)
+        try:
+            self._call(running, method, request.params)
+        except InvalidParams as exc:
+            running.state = _State.ANSWERED
+            endpoint.refuse(request, answers, ErrorCode.INVALID_PARAMS, str(exc))
+
+    def on_notification(self, notification: Notification) -> bool:
+        if notification.method == CANCEL:
+            self._on_cancel(notification.params)
+            return True
+        method = self._methods.find(notification.method)
+        if method is None:
+            return False
+        if len(self._running) >= self._endpoint.options.max_requests:
+            self._endpoint.refused += 1
+            text = f"notification {short_repr(notification.method)}: dropped"
+            self._endpoint.mistake("too many requests", text)
+            return True
+        running = self._new(notification.method, None, None)
+        try:
+            self._call(running, method, notification.params)
+        except InvalidParams as exc:
+            text = f"notification {short_repr(notification.method)}: {exc}"
+            self._endpoint.mistake("wrong arguments", text)
+        return True
+
+    def _on_cancel(self, params: Params) -> None:
+        id_: Any = params.get("id") if isinstance(params, dict) else None
+        running = self._by_id.pop(id_, None) if isinstance(id_, str | int | float) else None
+        if running is None:
+            if id_ not in self._answered:
+                text = f"a cancellation of id {short_repr(id_)}, which does not run"
+                self._endpoint.mistake("unknown cancellation", text)
+            return
+        self._answered.append(id_)
+        error = ResponseError(ErrorCode.REQUEST_CANCELLED, "Request cancelled")
+        running.answer_error(error)
+        running.cancel()
+
+    def _new(self, method: str, id_: Id, answers: Answers | None) -> _Running:
+        connection = self._endpoint.wire.connection
+        assert connection is not None
+        return _Running(method, connection, id_, answers)
+
+    # --- running ------------------------------------------------------------------------------
+
+    def _call(self, running: _Running, method: Method, params: Params) -> None:
+        """Call a method, and answer with its result now or later.
+
+        Raises:
+            InvalidParams: The arguments do not match the parameters.
+        """
+        args, named, token = method.bind(params)
+        if method.takes_context:
+            context = Context(
+                running.connection, self._caller, running.method, running.is_cancelled
+            )
+            method.add_context(args, named, context)
+        try:
+            result: Any = method.function(*args, **named)
+            if isinstance(result, AsyncIterator):
+                items: AsyncIterator[Any] = result  # pyright: ignore[reportUnknownVariableType]
+                self._spawn(running, self._answer_with_items(running, items, token))
+            elif inspect.isawaitable(result):
+                self._spawn(running, self._answer_with(running, result))
+            else:
+                self._answer(running, result)
+        except Exception as exc:
+            self._answer_exception(running, exc)
+
+    def _spawn(self, running: _Running, coroutine: Any) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # in virtual time
+            coroutine.close()
+            raise
+        self._running.add(running)
+        if running.answers is not None and running.id is not None:
+            self._by_id[running.id] = running
+        running.task = loop.create_task(coroutine)
+        running.task.add_done_callback(lambda _: self._running.discard(running))
+
+    async def _answer_with(self, running: _Running, result: Awaitable[Any]) -> None:
+        forget_upstreams()  # connections that it subscribes to are not behind this one
+        try:
+            self._answer(running, await result)
+        except asyncio.CancelledError:
+            self._answer_cancelled(running)
+            raise
+        except Exception as exc:
+            self._answer_exception(running, exc)
+
+    async def _answer_with_items(
+        self, running: _Running, items: AsyncIterator[Any], token: Any
+    ) -> None:
+        forget_upstreams()
+        try:
+            try:
+                if token is None or running.answers is None:
+                    self._answer(running, await self._collect(running, items))
+                else:
+                    await self._send_items(running, items, token)
+            finally:
+                if (close := getattr(items, "aclose", None)) is not None:
+                    await close()
+        except asyncio.CancelledError:
+            self._answer_cancelled(running)
+            raise
+        except Exception as exc:
+            self._answer_exception(running, exc)
+
+    async def _send_items(self, running: _Running, items: AsyncIterator[Any], token: Any) -> None:
+        """Send each item as soon as the connection takes it."""
+        connection = running.connection
+        async for item in items:
+            if running.state is not _State.RUNNING:  # the generator ignores its cancellation
+                return
+            connection.outgoing.on_next(progress(token, [item]))
+            try:
+                await connection.flow.drained()
+            except ConnectionClosed:
+                running.state = _State.CANCELLED
+                return
+        self._answer(running, None)
+
+    async def _collect(self, running: _Running, items: AsyncIterator[Any]) -> list[Any]:
+        """Return all items, for a caller that has not asked for a stream."""
+        options = self._endpoint.options
+        found: list[Any] = []
+        size = 0
+        async for item in items:
+            if running.state is not _State.RUNNING:
+                break
+            if running.answers is None:
+                continue
+            found.append(item)
+            size += len(encode(item))
+            if len(found) > options.queue_items or size > options.queue_bytes:
+                raise ResponseError(
+                    ErrorCode.INTERNAL_ERROR,
+                    f"the result has more than {options.queue_items} items or "
+                    f"{options.queue_bytes} bytes: ask for a stream, with a partialResultToken",
+                )
+        return found
+
+    # --- answers ------------------------------------------------------------------------------
+
+    def _answer(self, running: _Running, result: Any) -> None:
+        self._forget(running)
+        running.answer(lambda: result_answer(running.id, result))
+
+    def _answer_cancelled(self, running: _Running) -> None:
+        self._forget(running)
+        running.answer_error(ResponseError(ErrorCode.REQUEST_CANCELLED, "Request cancelled"))
+        running.state = _State.CANCELLED
+
+    def _answer_exception(self, running: _Running, error: Exception) -> None:
+        """Answer with an error: that of the method, or one that does not show what happened."""
+        self._forget(running)
+        if isinstance(error, ResponseError):
+            try:
+                running.answer_error(error)
+                return
+            except EncodeError as exc:  # its data
+                error = exc
+        self._log(running, error)
+        running.answer_error(ResponseError(ErrorCode.INTERNAL_ERROR, "Internal error"))
+
+    def _forget(self, running: _Running) -> None:
+        if running.answers is None or running.id is None:
+            return
+        if self._by_id.get(running.id) is running:
+            del self._by_id[running.id]
+        if running.state is _State.RUNNING:
+            self._answered.append(running.id)
+
+    def _log(self, running: _Running, error: Exception) -> None:
+        """Log in one line where a method failed, with the traceback at the level DEBUG only."""
+        what = "has a result that cannot be sent" if isinstance(error, EncodeError) else "raised"
+        logger.warning(
+            "rpc, %s: method %s %s%s: %s: %s",
+            self._endpoint.where,
+            short_repr(running.method),
+            what,
+            _place(error),
+            type(error).__name__,
+            one_line(error),
+            exc_info=error if logger.isEnabledFor(logging.DEBUG) else None,
+        )
+
+
+def _place(error: Exception) -> str:
+    """Return the line that raised an exception, for a log."""
+    traceback = error.__traceback__
+    if traceback is None or isinstance(error, EncodeError):
+        return ""
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    code = traceback.tb_frame.f_code
+    return f" at {code.co_filename.rpartition('/')[2]}:{traceback.tb_lineno} in {code.co_name}"

@@ -1,0 +1,198 @@
+"""The items of one stream, queued while its subscriber is busy."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from reactivex.abc import DisposableBase, ObserverBase
+
+from rxws._core.schedulers import call_later
+from rxws._core.upstream import Upstreams, collectors
+from rxws._session.read_gate import Hold
+
+from ._calls import Call, Calls
+from ._endpoint import Endpoint
+from ._errors import StreamOverflow
+from ._options import CallOptions
+
+__all__ = ["StreamSubscription"]
+
+
+class StreamSubscription(DisposableBase):
+    """One subscription of a stream: receives its answer, and is what operators pause.
+
+    Operators such as `map_async` pause the stream, not the connection: other calls go on.
+    """
+
+    def __init__(
+        self,
+        calls: Calls,
+        endpoint: Endpoint,
+        options: CallOptions,
+        convert: Callable[[Any], Any],
+        observer: ObserverBase[Any],
+    ) -> None:
+        self._calls = calls
+        self._endpoint = endpoint
+        self._options = options
+        self._convert = convert
+        self._observer = observer
+        self._call: Call | None = None
+        self._queue: deque[tuple[Any, int]] = deque()  # items and their sizes
+        self._bytes = 0
+        self._holds: set[object] = set()
+        self._pause: DisposableBase | None = None  # of the connection, if the queue is full
+        self._emitted = False
+        self._end: tuple[Exception | None] | None = None
+        self._over = False
+        self._collections: tuple[Upstreams, ...] = ()
+
+    def start(self, method: str, params: dict[str, Any]) -> None:
+        """Send the request."""
+        self._collections = collectors()
+        for upstreams in self._collections:
+            upstreams.add(self)
+        self._call = self._calls.start_stream(method, params, self, self._options)
+
+    def dispose(self) -> None:
+        """Cancel the request, and drop the queue."""
+        if not self._over:
+            self._over = True
+            if self._call is not None:
+                self._calls.cancel(self._call)
+            self._release()
+
+    def _release(self) -> None:
+        self._queue.clear()
+        self._resume_connection()
+        collections, self._collections = self._collections, ()
+        for upstreams in collections:
+            upstreams.discard(self)
+
+    # --- Receiver -----------------------------------------------------------------------------
+
+    @property
+    def may_repeat(self) -> bool:
+        """See `Receiver.may_repeat`: not if the subscriber would get items twice."""
+        return not self._emitted
+
+    def on_items(self, items: list[Any], size: int) -> None:
+        self._emitted = True
+        each = size // (len(items) or 1)
+        for item in items:
+            if self._end is not None or self._over:
+                return
+            if self._holds or self._queue:
+                self._keep(item, each)
+            else:
+                self._emit(item)
+
+    def on_result(self, result: Any) -> None:
+        """End; a server without partial results answers with all items."""
+        if isinstance(result, list):
+            self.on_items(result, 0)  # pyright: ignore[reportUnknownArgumentType]
+        elif result is not None:
+            self.on_items([result], 0)
+        self._finish(None)
+
+    def on_error(self, error: Exception) -> None:
+        self._finish(error)
+
+    def _finish(self, error: Exception | None) -> None:
+        if self._end is None:
+            self._end = (error,)
+            self._end_if_empty()
+
+    def _keep(self, item: Any, size: int) -> None:
+        limits = self._endpoint.options
+        self._queue.append((item, size))
+        self._bytes += size
+        if len(self._queue) <= limits.queue_items and self._bytes <= limits.queue_bytes:
+            return
+        if self._options.when_full == "hold":
+            if self._pause is None:
+                self._pause = self._endpoint.wire.upstream.pause()
+            return
+        assert self._call is not None
+        self._queue.pop()
+        self._bytes -= size
+        self._calls.cancel(self._call)
+        self._finish(StreamOverflow(self._call.method, len(self._queue), self._bytes))
+
+    def _emit(self, item: Any) -> None:
+        try:
+            value = self._convert(item)
+        except Exception as exc:
+            self._fail(exc)
+            return
+        try:
+            self._observer.on_next(value)
+        except Exception as exc:
+            self._endpoint.wire.fault(exc)
+
+    def _fail(self, error: Exception) -> None:
+        assert self._call is not None
+        self._calls.cancel(self._call)
+        self._queue.clear()
+        self._end = None
+        self._finish(error)
+
+    def _flush(self) -> None:
+        limits = self._endpoint.options
+        while self._queue and not self._holds:
+            item, size = self._queue.popleft()
+            self._bytes -= size
+            self._emit(item)
+        if len(self._queue) <= limits.queue_items // 2 and self._bytes <= limits.queue_bytes // 2:
+            self._resume_connection()
+        self._end_if_empty()
+
+    def _resume_connection(self) -> None:
+        pause, self._pause = self._pause, None
+        if pause is not None:
+            pause.dispose()
+
+    def _end_if_empty(self) -> None:
+        if self._end is None or self._queue or self._over:
+            return
+        self._over = True
+        self._release()
+        [error] = self._end
+        try:
+            if error is None:
+                self._observer.on_completed()
+            else:
+                self._observer.on_error(error)
+        except Exception as exc:
+            if exc is not error:  # RxPY raises it for a subscriber without `on_error`
+                self._endpoint.wire.fault(exc)
+
+    # --- Upstream -----------------------------------------------------------------------------
+
+    def pause(self) -> DisposableBase:
+        """See `Upstream.pause`."""
+        hold = Hold(self._unhold)
+        self._holds.add(hold)
+        return hold
+
+    def _unhold(self, hold: object) -> None:
+        # In the loop's next turn: the code that ends a pause does not call subscribers.
+        if hold in self._holds:
+            self._holds.discard(hold)
+            if not self._holds:
+                call_later(self._endpoint.wire.scheduler, 0, self._flush)
+
+    @property
+    def closing(self) -> bool:
+        """See `Upstream.closing`: a stream keeps its items to the end."""
+        return False
+
+    def count_dropped(self, reason: str, count: int = 1) -> None:
+        """See `Upstream.count_dropped`."""
+        self._endpoint.wire.upstream.count_dropped(reason, count)
+
+    def fail(self, code: int, reason: str) -> None:
+        """See `Upstream.fail`."""
+        self._endpoint.wire.upstream.fail(code, reason)

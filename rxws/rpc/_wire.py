@@ -1,0 +1,229 @@
+"""What a peer does with a connection, or with whichever one a `WebSocketSubject` has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from reactivex import Observable
+from reactivex.abc import DisposableBase, SchedulerBase
+
+from rxws import codecs
+from rxws._core.connection import Connection
+from rxws._core.errors import ConnectionClosed
+from rxws._core.scheduled import SchedulerCarrier
+from rxws._core.schedulers import ConnectionScheduler, call_later
+from rxws._core.upstream import Upstream, no_upstreams
+from rxws._reconnect.subject import WebSocketSubject, codec_of, lifecycle_of
+from rxws._session.flow import FlowControl
+from rxws._session.incoming import IncomingStream
+from rxws.status import Closed, Open, Status
+
+__all__ = ["Sent", "Source", "Wire", "WireOwner", "open_wire"]
+
+Source = Connection[Any, Any] | WebSocketSubject[Any, Any]
+
+
+class Sent(Protocol):
+    """A frame that was given to the wire."""
+
+    @property
+    def written(self) -> bool:
+        """Whether the frame was written, so that the other side may get it."""
+        ...
+
+    def withdraw(self) -> bool:
+        """Return whether the frame was never written; then it never will be."""
+        ...
+
+
+class WireOwner(Protocol):
+    """Who uses a wire; see `Endpoint`."""
+
+    def on_frame(self, frame: str | bytes) -> None: ...
+
+    def on_open(self) -> None:
+        """`send_call` works from now on: there is a connection."""
+        ...
+
+    def on_lost(self, error: Exception | None) -> None:
+        """The connection ended; there may be another one later."""
+        ...
+
+    def on_end(self, error: Exception | None = None) -> None:
+        """There will be no more connection; None if it ended cleanly."""
+        ...
+
+
+class Wire(Protocol):
+    """Where a peer sends frames, and gets them from."""
+
+    carrier: SchedulerCarrier[Any]
+    """A stream with the scheduler for derived streams."""
+    upstream: Upstream
+    """Pauses the source."""
+    scheduler: SchedulerBase
+
+    @property
+    def connection(self) -> Connection[Any, Any] | None:
+        """The open connection."""
+        ...
+
+    def send_call(self, frame: str) -> Sent | None:
+        """Send on the open connection only; return None if there is none."""
+        ...
+
+    def fault(self, error: Exception) -> None:
+        """Report what a subscriber raised."""
+        ...
+
+    def dispose(self) -> None:
+        """Stop receiving."""
+        ...
+
+
+class _Handed:
+    """A frame that was given to a connection."""
+
+    written = True
+
+    def withdraw(self) -> bool:
+        return False
+
+
+_HANDED = _Handed()
+
+
+class _ConnectionWire:
+    """One connection."""
+
+    def __init__(self, connection: Connection[Any, Any], owner: WireOwner) -> None:
+        check_codec(connection)
+        assert isinstance(connection.incoming, IncomingStream)
+        assert isinstance(connection.flow, FlowControl)
+        self.connection: Connection[Any, Any] | None = connection
+        self.carrier: SchedulerCarrier[Any] = connection.incoming
+        self.upstream: Upstream = connection.flow
+        self.scheduler = connection.scheduler
+        self._owner = owner
+        self._incoming: DisposableBase | None = None
+
+    def start(self) -> None:
+        connection = self.connection
+        assert connection is not None
+        self._owner.on_open()
+        with no_upstreams():
+            self._incoming = connection.incoming.subscribe(
+                self._owner.on_frame, self._on_end, self._on_end, scheduler=connection.scheduler
+            )
+
+    def _on_end(self, error: Exception | None = None) -> None:
+        self.connection = None
+        self._owner.on_end(error)
+
+    def send_call(self, frame: str) -> Sent | None:
+        connection = self.connection
+        if connection is None or connection.outgoing.is_stopped:
+            return None
+        connection.outgoing.on_next(frame)
+        return _HANDED
+
+    def fault(self, error: Exception) -> None:
+        assert isinstance(self.scheduler, ConnectionScheduler)
+        self.scheduler.fault(error)
+
+    def dispose(self) -> None:
+        if self._incoming is not None:
+            self._incoming.dispose()
+
+
+class _SubjectWire:
+    """The connections of a subject, one after the other."""
+
+    def __init__(self, subject: WebSocketSubject[Any, Any], owner: WireOwner) -> None:
+        self._lifecycle = lifecycle_of(subject)
+        if (codec := codec_of(subject)) is not None:
+            _check(codec in (codecs.raw, codecs.text), subject)
+        self._subject = subject
+        self._owner = owner
+        self.carrier: SchedulerCarrier[Any] = subject
+        self.upstream: Upstream = self._lifecycle.pauses
+        self._subscriptions: list[DisposableBase] = []
+
+    def start(self) -> None:
+        with no_upstreams():
+            self._subscriptions.append(
+                self._subject.subscribe(
+                    self._owner.on_frame, self._owner.on_end, self._owner.on_end
+                )
+            )
+            self.scheduler = self._lifecycle.scheduler
+            self._subscriptions.append(self._subject.status.subscribe(self._on_status))
+
+    @property
+    def connection(self) -> Connection[Any, Any] | None:
+        return self._subject.connection
+
+    def _on_status(self, status: Status) -> None:
+        if isinstance(status, Open):
+            # Later, so that the messages of `opening` and of channels are sent first.
+            call_later(self.scheduler, 0, self._on_open)
+        elif isinstance(status, Closed):
+            close = status.close
+            self._owner.on_lost(None if close is None else ConnectionClosed(close))
+
+    def _on_open(self) -> None:
+        if self.connection is None:
+            return
+        try:
+            check_codec(self.connection)
+        except TypeError as exc:
+            self.dispose()
+            self._owner.on_end(exc)
+        else:
+            self._owner.on_open()
+
+    def send_call(self, frame: str) -> Sent | None:
+        return self._lifecycle.send_pinned(frame) if self._lifecycle.sending else None
+
+    def fault(self, error: Exception) -> None:
+        self._lifecycle.report_fault(error)
+
+    def dispose(self) -> None:
+        for subscription in self._subscriptions:
+            subscription.dispose()
+
+
+def open_wire(source: Any, owner: WireOwner) -> tuple[Wire, Callable[[], None]]:
+    """Return the wire for a connection or a subject, and the function that starts it.
+
+    Raises:
+        TypeError: It is neither, or its codec is neither `raw` nor `text`.
+    """
+    wire: _ConnectionWire | _SubjectWire
+    if isinstance(source, WebSocketSubject):
+        wire = _SubjectWire(source, owner)  # pyright: ignore[reportUnknownArgumentType]
+    elif isinstance(source, Connection):
+        wire = _ConnectionWire(source, owner)  # pyright: ignore[reportUnknownArgumentType]
+    else:
+        raise TypeError(
+            f"rxws.rpc needs a Connection or a WebSocketSubject, not {source!r:.100}"
+            + ("; subscribe to it, and use each connection" * isinstance(source, Observable))
+        )
+    return wire, wire.start
+
+
+def check_codec(connection: Connection[Any, Any]) -> None:
+    """Raise a TypeError unless the codec of a connection is `raw` or `text`."""
+    incoming = connection.incoming
+    if not isinstance(incoming, IncomingStream):
+        raise TypeError(f"{connection!r} was not opened by rxws")
+    _check(incoming.uses(codecs.raw) or incoming.uses(codecs.text), connection)
+
+
+def _check(valid: bool, source: object) -> None:
+    if not valid:
+        raise TypeError(
+            f"rxws.rpc parses messages itself, but {source!r:.100} has another codec: use "
+            "codec=rxws.codecs.raw (the default) or rxws.codecs.text"
+        )
