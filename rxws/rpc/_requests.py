@@ -7,10 +7,12 @@ import enum
 import inspect
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from rxws._core.connection import Connection
+from rxws._core.coroutines import never_awaited
 from rxws._core.errors import ConnectionClosed, EncodeError, short_repr
 from rxws._core.log import logger, one_line
 from rxws._core.upstream import forget_upstreams
@@ -189,24 +191,25 @@ class Requests:
             result: Any = method.function(*args, **named)
             if isinstance(result, AsyncIterator):
                 items: AsyncIterator[Any] = result  # pyright: ignore[reportUnknownVariableType]
-                self._spawn(running, self._answer_with_items(running, items, token))
+                self._spawn(running, partial(self._answer_with_items, running, items, token))
             elif inspect.isawaitable(result):
-                self._spawn(running, self._answer_with(running, result))
+                try:
+                    self._spawn(running, partial(self._answer_with, running, result))
+                except RuntimeError:
+                    never_awaited(result)  # closes it
+                    raise
             else:
                 self._answer(running, result)
         except Exception as exc:
             self._answer_exception(running, exc)
 
-    def _spawn(self, running: _Running, coroutine: Any) -> None:
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # in virtual time
-            coroutine.close()
-            raise
+    def _spawn(self, running: _Running, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a coroutine function; raise a RuntimeError if there is no loop, in virtual time."""
+        loop = asyncio.get_running_loop()
         self._running.add(running)
         if running.answers is not None and running.id is not None:
             self._by_id[running.id] = running
-        running.task = loop.create_task(coroutine)
+        running.task = loop.create_task(work())
         running.task.add_done_callback(lambda _: self._running.discard(running))
 
     async def _answer_with(self, running: _Running, result: Awaitable[Any]) -> None:

@@ -155,7 +155,8 @@ class StreamSubscription(DisposableBase):
             pause.dispose()
 
     def _end_if_empty(self) -> None:
-        if self._end is None or self._queue or self._over:
+        """End, unless items wait, or the subscriber is still busy with the last one."""
+        if self._end is None or self._queue or self._holds or self._over:
             return
         self._over = True
         self._release()
