@@ -6,7 +6,7 @@ import enum
 from collections import deque
 from collections.abc import Callable
 from itertools import count
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
@@ -317,7 +317,7 @@ class Calls:
             return token in self._cancelled
         if call.state is not _State.SENT or call.receiver is None:
             return False
-        listed = cast(list[Any], items) if isinstance(items, list) else [items]
+        listed: list[Any] = items if isinstance(items, list) else [items]  # pyright: ignore[reportUnknownVariableType]
         call.receiver.on_items(listed, size)
         return True
 

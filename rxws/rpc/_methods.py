@@ -177,10 +177,11 @@ class Method:
             parameter.replace(annotation=_resolved(function, parameter))
             for parameter in signature.parameters.values()
         ]
-        self._context: tuple[int, str] | None = None
+        self._context: tuple[int | None, str] | None = None
         for index, parameter in enumerate(parameters):
             if parameter.annotation is Context:
-                self._context = index, parameter.name
+                by_name_only = parameter.kind is _Kind.KEYWORD_ONLY
+                self._context = None if by_name_only else index, parameter.name
                 del parameters[index]
                 break
         # A client of the Language Server Protocol may add a token to any request.
@@ -212,7 +213,7 @@ class Method:
     def add_context(self, args: list[Any], named: dict[str, Any], context: Context) -> None:
         assert self._context is not None
         index, name = self._context
-        if index <= len(args) and args:
+        if index is not None and index <= len(args):
             args.insert(index, context)
         else:
             named[name] = context

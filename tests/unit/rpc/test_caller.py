@@ -492,7 +492,7 @@ async def test_items_wait_for_a_slow_subscriber(rpc: VirtualRpc) -> None:
 
 
 @pytest.mark.parametrize("options", [{"queue_items": 3}, {"queue_bytes": 250}])
-async def test_a_full_queue_fails_the_stream(options: dict[str, int]) -> None:
+async def test_a_full_queue_fails_the_stream(options: dict[str, Any]) -> None:
     """At the bound of its queue a stream is cancelled; the error comes after the queued items."""
     rpc = VirtualRpc(**options)
     slow = Slow(rpc, rpc.caller.stream("x"))
