@@ -94,6 +94,14 @@ PROMISES: dict[str, dict[str, str]] = {
         "left": "Unsubscribing at any moment leaves nothing open, and you can subscribe again.",
         "status": "`status` only makes documented transitions, whatever fails.",
     },
+    "Requests and answers": {
+        "rpc-lost": "A call whose answer was lost fails, and says whether it may have run.",
+        "rpc-cancelled": "A cancelled request is always answered, with -32800.",
+        "rpc-mistakes": "Whatever a peer sends, it gets a valid answer or none, never a 1011.",
+        "rpc-flood": "A peer that floods requests gets -32000; all others are served.",
+        "rpc-slow": "A slow subscriber of a stream delays no other call of the connection.",
+        "rpc-peers": "`rxws.rpc` works with other implementations of JSON-RPC.",
+    },
     "Hostile peers": {
         "violation": "Data that violates RFC 6455 closes the connection with the right code.",
         "flood": "The close frame reaches a peer that sends without a pause.",

@@ -480,6 +480,7 @@ class Slow:
         return self.out.notifications
 
 
+@pytest.mark.promise("rpc-slow")
 async def test_items_wait_for_a_slow_subscriber(rpc: VirtualRpc) -> None:
     """While a subscriber is busy, the items wait, and other calls of the connection go on."""
     slow = Slow(rpc, rpc.caller.stream("x"))

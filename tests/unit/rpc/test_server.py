@@ -369,6 +369,7 @@ def test_unknown_notifications(rpc: VirtualRpc, caplog: pytest.LogCaptureFixture
     assert only_warning(caplog).endswith("unknown method: notification 'hello'")
 
 
+@pytest.mark.promise("rpc-flood")
 async def test_a_flood_of_requests(jobs: Jobs, caplog: pytest.LogCaptureFixture) -> None:
     """Requests above `max_requests` get -32000, notifications are dropped, and all are counted."""
     rpc = VirtualRpc(jobs.methods, max_requests=2)
@@ -391,6 +392,7 @@ async def test_a_flood_of_requests(jobs: Jobs, caplog: pytest.LogCaptureFixture)
 # --- cancellation -------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("rpc-cancelled")
 async def test_a_cancelled_request_is_answered(rpc: VirtualRpc, jobs: Jobs) -> None:
     """A cancelled request is answered with -32800, and its coroutine is cancelled."""
     rpc.receive(request("a", "wait"))
@@ -401,6 +403,7 @@ async def test_a_cancelled_request_is_answered(rpc: VirtualRpc, jobs: Jobs) -> N
     assert rpc.peer.stats.running == 0
 
 
+@pytest.mark.promise("rpc-cancelled")
 async def test_a_method_that_ignores_its_cancellation(rpc: VirtualRpc, jobs: Jobs) -> None:
     """It is answered with -32800 all the same, once, and counts until it has ended."""
     rpc.receive(request(1, "stubborn"))
