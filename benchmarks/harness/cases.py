@@ -25,6 +25,7 @@ class Peer:
     library: Path = ROOT  # the directory to import rxws from
     compresses: bool = True
     streams: bool = False  # whether it applies operators to a stream
+    calls: bool = False  # whether it answers JSON-RPC requests; all others echo
 
     @property
     def missing(self) -> str | None:
@@ -38,6 +39,10 @@ PEERS: dict[str, Peer] = {
     "websockets": Peer("websockets", "websockets_peer", ("websockets",)),
     "picows": Peer("picows", "picows_peer", ("picows",), compresses=False),
     "push": Peer("rxws push", "rxws_peer", ("rxws",), {"RXWS_TRANSPORT": "push"}, streams=True),
+    "rpc": Peer(
+        "rxws.rpc", "rpc_peer", ("rxws", "msgspec"), {"RXWS_TRANSPORT": "push"}, calls=True
+    ),
+    "aiohttp-rpc": Peer("JSON-RPC on aiohttp", "aiohttp_rpc_peer", ("aiohttp",), calls=True),
     "pull": Peer("rxws pull", "rxws_peer", ("rxws",), {"RXWS_TRANSPORT": "pull"}, streams=True),
 }
 
@@ -53,6 +58,7 @@ class Goal:
     against: str | None  # name of a peer; None if `at_most` is in µs
     at_most: float
     quantity: Quantity = "cpu"
+    peer: str = GOAL_PEER
     per_second: bool = False  # report it as a rate, so as a ratio of at least 1/at_most
 
 
@@ -67,6 +73,7 @@ class Case:
     payloads: tuple[bytes, ...]
     messages: int  # per round, over all connections
     kind: Kind = "echo"
+    answers: tuple[bytes, ...] = ()  # to payloads that are JSON-RPC requests
     compress: bool = False
     maps: tuple[int, ...] = (1,)
     goals: tuple[Goal, ...] = ()
@@ -78,7 +85,11 @@ class Case:
 
     def supports(self, peer: Peer) -> bool:
         """Return whether the peer can run this case."""
-        return (peer.compresses or not self.compress) and (peer.streams or len(self.maps) == 1)
+        return (
+            (peer.compresses or not self.compress)
+            and (peer.streams or len(self.maps) == 1)
+            and (bool(self.answers) or not peer.calls)
+        )
 
 
 def sentences(count: int, size: int) -> tuple[bytes, ...]:
@@ -191,6 +202,57 @@ OPERATORS = Case(
     goals=(Goal("CPU of each additional `ops.map`", None, 0.6, "map"),),
 )
 
+
+def requests(count: int) -> tuple[bytes, ...]:
+    """Return `count` JSON-RPC requests to add two numbers, all of the same size."""
+    return tuple(
+        b'{"jsonrpc":"2.0","id":%d,"method":"add","params":[%d,%d]}' % (number, number, 1000)
+        for number in range(100, 100 + count)
+    )
+
+
+def answers(count: int) -> tuple[bytes, ...]:
+    """Return the answers to `requests(count)`."""
+    return tuple(
+        b'{"jsonrpc":"2.0","id":%d,"result":%d}' % (number, number + 1000)
+        for number in range(100, 100 + count)
+    )
+
+
+RPC = Case(
+    "rpc",
+    "JSON-RPC call of a plain function, or echo of the request; 20 connections, one call each",
+    connections=20,
+    window=1,
+    payloads=requests(64),
+    answers=answers(64),
+    messages=20_000,
+    goals=(
+        Goal("CPU of a call", "push", 2.5, peer="rpc"),
+        Goal("CPU of a call", "aiohttp-rpc", 1.0, peer="rpc"),
+    ),
+)
+RPC_PIPELINED = Case(
+    "rpc-pipelined",
+    "the same with 8 connections, 64 calls in flight on each",
+    connections=8,
+    window=64,
+    payloads=requests(64),
+    answers=answers(64),
+    messages=40_000,
+)
+
 CASES: dict[str, Case] = {
-    case.name: case for case in (PINGPONG, PIPELINED, LARGE, DEFLATE, CLIENT, CYCLES, OPERATORS)
+    case.name: case
+    for case in (
+        PINGPONG,
+        PIPELINED,
+        LARGE,
+        DEFLATE,
+        CLIENT,
+        CYCLES,
+        OPERATORS,
+        RPC,
+        RPC_PIPELINED,
+    )
 }

@@ -118,10 +118,25 @@ class ReplyChecker:
 
 
 class Messages:
-    """The frames of a client that sends these payloads repeatedly."""
+    """The frames of a client that sends these payloads repeatedly.
 
-    def __init__(self, payloads: Sequence[bytes], *, compress: bool, masked: bool = True) -> None:
+    Args:
+        payloads: The payloads.
+        compress: Whether to compress them.
+        masked: Whether to mask them, as clients do.
+        replies: The payloads of the replies; by default they are echoed.
+    """
+
+    def __init__(
+        self,
+        payloads: Sequence[bytes],
+        *,
+        compress: bool,
+        masked: bool = True,
+        replies: Sequence[bytes] = (),
+    ) -> None:
         self.payloads = payloads
+        self.replies = replies or payloads
         self.compress = compress
         frames = [self._frame(payload, masked) for payload in payloads]
         self.ends = [0, *accumulate(len(one) for one in frames * 2)]
@@ -140,10 +155,10 @@ class Messages:
         return self.block[self.ends[start] : self.ends[start + count]]
 
     def checked_replies(self) -> ReplyReader:
-        return ReplyChecker(self.payloads)
+        return ReplyChecker(self.replies)
 
     def counted_replies(self) -> ReplyReader:
-        return ReplyCounter(0 if self.compress else len(frame(Op.TEXT, self.payloads[0])))
+        return ReplyCounter(0 if self.compress else len(frame(Op.TEXT, self.replies[0])))
 
 
 class LoadConnection:

@@ -94,7 +94,7 @@ def achieved(result: Result, goal: Goal) -> float | None:
     if goal.quantity == "map":
         costs = cost_per_map(result, GOAL_PEER)
         return median(costs) if costs else None
-    measured = result.find(GOAL_PEER)
+    measured = result.find(goal.peer)
     if measured is None or goal.against is None:
         return None
     return median_ratio(measured, result.find(goal.against), goal.quantity)

@@ -64,9 +64,13 @@ def run_case(
         if case.supports(peer)
         for maps in case.maps
     ]
-    frames = Messages(case.payloads, compress=case.compress, masked=case.kind != "client")
+    masked = case.kind != "client"
+    echoed, answered = (
+        Messages(case.payloads, compress=case.compress, masked=masked, replies=replies)
+        for replies in (case.payloads, case.answers)
+    )
     with contextlib.ExitStack() as stack:
-        feeds = [FeedServer(frames, case.window) if case.kind == "client" else None for _ in runs]
+        feeds = [FeedServer(echoed, case.window) if case.kind == "client" else None for _ in runs]
         processes: list[PeerProcess] = []
         stack.enter_context(running(processes))
         for (_, peer, maps), feed in zip(runs, feeds, strict=True):
@@ -88,6 +92,7 @@ def run_case(
                 # Vary the order, so that no peer is always the first.
                 index = (turn + number) % len(runs)
                 # Round 0 warms up: the first messages of a process cost more than the others.
+                frames = answered if runs[index][1].calls else echoed
                 size = count if number else max(count // 5, 1)
                 try:
                     done = measure(case, processes[index], frames, feeds[index], size)

@@ -189,7 +189,10 @@ class Endpoint:
         if isinstance(message, Request):
             if isinstance(answers, _Batch):
                 answers.missing += 1
-            self._on_request(message, answers)
+            if self.requests is not None:
+                self.requests.on_request(message, answers)
+            else:
+                self.refuse(message, answers, ErrorCode.METHOD_NOT_FOUND)
         elif isinstance(message, Answer):
             if self.calls is not None:
                 self.calls.on_answer(message)
@@ -197,12 +200,6 @@ class Endpoint:
             self._on_notification(message, size)
         else:
             self._on_invalid(message, answers)
-
-    def _on_request(self, request: Request, answers: Answers) -> None:
-        if self.requests is None:
-            self.refuse(request, answers, ErrorCode.METHOD_NOT_FOUND)
-        else:
-            self.requests.on_request(request, answers)
 
     def _on_notification(self, message: Notification, size: int) -> None:
         taken = self.requests is not None and self.requests.on_notification(message)

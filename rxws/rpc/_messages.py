@@ -74,6 +74,11 @@ def _json_functions() -> tuple[Callable[[str | bytes], Any], Callable[[Any], str
 decode, encode = _json_functions()
 
 
+# Tuples: `str | int` would be created at each check.
+_ID = (str, int, float, type(None))
+_PARAMS = (list, dict)
+
+
 class Request(NamedTuple):
     """A request, which must be answered."""
 
@@ -110,7 +115,7 @@ Message: TypeAlias = Request | Notification | Answer | Invalid
 
 def is_id(value: object) -> bool:
     """Return whether a value may be the id of a request."""
-    return isinstance(value, str | int | float | None) and not isinstance(value, bool)
+    return isinstance(value, _ID) and not isinstance(value, bool)
 
 
 def parse(data: Any) -> Message:
@@ -120,7 +125,7 @@ def parse(data: Any) -> Message:
     fields = cast(dict[str, Any], data)
     has_id = "id" in fields
     id_ = fields.get("id")
-    if not is_id(id_):
+    if id_.__class__ is not int and not is_id(id_):
         return Invalid(None, "the id is not a string, a number or null", "method" in fields)
     if "method" not in fields:
         return _parse_answer(fields, has_id, id_)
@@ -130,7 +135,7 @@ def parse(data: Any) -> Message:
     if not isinstance(method, str):
         return Invalid(id_, "the method is not a string")
     params = fields.get("params")
-    if not isinstance(params, list | dict) and "params" in fields:
+    if not isinstance(params, _PARAMS) and "params" in fields:
         return Invalid(id_, "the params are neither an array nor an object")
     return Request(id_, method, params) if has_id else Notification(method, params)
 

@@ -257,21 +257,24 @@ def _checker(
     array = _struct(function, by_position, array_like=True)
     record = _struct(function, by_name, array_like=False)
     names = [each.name for each in by_name]
+    convert, values_of, unset = msgspec.convert, msgspec.structs.astuple, msgspec.UNSET
 
     def check(params: list[Any] | dict[str, Any]) -> _Bound:
         try:
             if isinstance(params, list):
                 if needs_names:
                     raise InvalidParams(f"{needs_names!r} must be passed by name")
-                values = msgspec.structs.astuple(msgspec.convert(params, array))
-                return [value for value in values if value is not msgspec.UNSET], {}
+                args = list(values_of(convert(params, array)))
+                while args and args[-1] is unset:
+                    del args[-1]
+                return args, {}
             if needs_positions:
                 raise InvalidParams(f"{needs_positions!r} must be passed by position")
-            values = msgspec.structs.astuple(msgspec.convert(params, record))
+            values = values_of(convert(params, record))
         except msgspec.ValidationError as exc:
             raise InvalidParams(str(exc)) from exc
         pairs = zip(names, values, strict=True)
-        return [], {name: value for name, value in pairs if value is not msgspec.UNSET}
+        return [], {name: value for name, value in pairs if value is not unset}
 
     return check
 

@@ -35,6 +35,9 @@ from ._methods import Context, Method, Methods
 
 __all__ = ["Requests"]
 
+# The results of most plain functions: they need no check for what is to be awaited.
+_PLAIN = frozenset({bool, bytes, dict, float, int, list, str, tuple, type(None)})
+
 _REMEMBERED = 256  # answered requests: a cancellation of one has crossed its answer
 
 
@@ -62,19 +65,21 @@ class _Running:
     def is_cancelled(self) -> bool:
         return self.state is _State.CANCELLED
 
-    def answer(self, make: Callable[[], str]) -> None:
-        """Answer unless it is answered already, or needs no answer."""
-        if self.state is not _State.RUNNING:
-            return
-        if self.answers is None:
-            self.state = _State.ANSWERED
-            return
-        answer = make()  # may raise
-        self.state = _State.ANSWERED
-        self.answers.send(answer)
+    def answer(self, result: Any) -> None:
+        """Answer unless that was done, or is not needed; raise an EncodeError if it cannot be."""
+        if self.state is _State.RUNNING:
+            answer = None if self.answers is None else result_answer(self.id, result)
+            self._send(answer)
 
     def answer_error(self, error: ResponseError) -> None:
-        self.answer(lambda: error_answer(self.id, error))
+        """Do the same with an error."""
+        if self.state is _State.RUNNING:
+            self._send(None if self.answers is None else error_answer(self.id, error))
+
+    def _send(self, answer: str | None) -> None:
+        self.state = _State.ANSWERED
+        if self.answers is not None and answer is not None:
+            self.answers.send(answer)
 
     def cancel(self) -> None:
         self.state = _State.CANCELLED
@@ -128,11 +133,9 @@ class Requests:
                 request, answers, ErrorCode.TOO_MANY_REQUESTS, f"at most {limit} may run"
             )
             return
-        running = self._new(request.method, request.id, answers)
         try:
-            self._call(running, method, request.params)
+            self._call(request.method, method, request.params, request.id, answers)
         except InvalidParams as exc:
-            running.state = _State.ANSWERED
             endpoint.refuse(request, answers, ErrorCode.INVALID_PARAMS, str(exc))
 
     def on_notification(self, notification: Notification) -> bool:
@@ -147,9 +150,8 @@ class Requests:
             text = f"notification {short_repr(notification.method)}: dropped"
             self._endpoint.mistake("too many requests", text)
             return True
-        running = self._new(notification.method, None, None)
         try:
-            self._call(running, method, notification.params)
+            self._call(notification.method, method, notification.params, None, None)
         except InvalidParams as exc:
             text = f"notification {short_repr(notification.method)}: {exc}"
             self._endpoint.mistake("wrong arguments", text)
@@ -175,20 +177,28 @@ class Requests:
 
     # --- running ------------------------------------------------------------------------------
 
-    def _call(self, running: _Running, method: Method, params: Params) -> None:
+    def _call(
+        self, name: str, method: Method, params: Params, id_: Id, answers: Answers | None
+    ) -> None:
         """Call a method, and answer with its result now or later.
 
         Raises:
             InvalidParams: The arguments do not match the parameters.
         """
         args, named, token = method.bind(params)
+        running: _Running | None = None
         if method.takes_context:
-            context = Context(
-                running.connection, self._caller, running.method, running.is_cancelled
-            )
+            running = self._new(name, id_, answers)
+            context = Context(running.connection, self._caller, name, running.is_cancelled)
             method.add_context(args, named, context)
         try:
             result: Any = method.function(*args, **named)
+            if result.__class__ in _PLAIN and running is None:
+                if answers is not None:
+                    answers.send(result_answer(id_, result))
+                    self._answered.append(id_)
+                return
+            running = running or self._new(name, id_, answers)
             if isinstance(result, AsyncIterator):
                 items: AsyncIterator[Any] = result  # pyright: ignore[reportUnknownVariableType]
                 self._spawn(running, partial(self._answer_with_items, running, items, token))
@@ -201,7 +211,7 @@ class Requests:
             else:
                 self._answer(running, result)
         except Exception as exc:
-            self._answer_exception(running, exc)
+            self._answer_exception(running or self._new(name, id_, answers), exc)
 
     def _spawn(self, running: _Running, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a coroutine function; raise a RuntimeError if there is no loop, in virtual time."""
@@ -279,7 +289,7 @@ class Requests:
 
     def _answer(self, running: _Running, result: Any) -> None:
         self._forget(running)
-        running.answer(lambda: result_answer(running.id, result))
+        running.answer(result)
 
     def _answer_cancelled(self, running: _Running) -> None:
         self._forget(running)

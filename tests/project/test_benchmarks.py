@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import channels, staleness, viz_cost
 from benchmarks.harness import results
-from benchmarks.harness.cases import CASES, PEERS, PINGPONG, Goal
+from benchmarks.harness.cases import CASES, PEERS, Goal
 from benchmarks.harness.load import Messages, PeerFailed, ReplyChecker, ReplyCounter
 from benchmarks.harness.results import Report, Result, achieved, cost_per_map, median_ratio
 from benchmarks.harness.rounds import Round, Series
@@ -75,7 +75,7 @@ def test_every_case_measures_every_peer(tmp_path: Path) -> None:
             assert 0 < MESSAGES - one.messages < case.connections or one.messages == MESSAGES
             assert one.cpu > 0
             assert one.wall > 0
-            assert (one.p50 is not None) == (case is PINGPONG)
+            assert (one.p50 is not None) == (case.window == 1 and case.kind == "echo")
         assert f"`{case.name}`: {case.title}" in done.stdout
         assert table(result) in done.stdout
     for peer in here.values():
