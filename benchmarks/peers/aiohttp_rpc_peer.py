@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import WSMsgType, web
 
@@ -22,10 +22,13 @@ METHODS = {"add": add}
 
 def answer(text: str) -> str | None:
     try:
-        request = json.loads(text)
+        parsed: Any = json.loads(text)
     except ValueError:
         return failure(None, -32700, "Parse error")
-    if not isinstance(request, dict) or request.get("jsonrpc") != "2.0":
+    if not isinstance(parsed, dict):
+        return failure(None, -32600, "Invalid Request")
+    request = cast(dict[str, Any], parsed)
+    if request.get("jsonrpc") != "2.0":
         return failure(None, -32600, "Invalid Request")
     id_ = request.get("id")
     method = METHODS.get(request.get("method", ""))
