@@ -34,9 +34,10 @@ def answer(text: str) -> str | None:
     method = METHODS.get(request.get("method", ""))
     if method is None:
         return failure(id_, -32601, "Method not found")
-    params = request.get("params", [])
+    params: Any = request.get("params", [])
+    named = type(params) is dict
     try:
-        result = method(**params) if isinstance(params, dict) else method(*params)
+        result = method(**params) if named else method(*params)  # pyright: ignore[reportUnknownArgumentType]
     except TypeError:
         return failure(id_, -32602, "Invalid params")
     except Exception:

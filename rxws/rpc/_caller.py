@@ -14,7 +14,7 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from rxws._core.async_iteration import AsyncIterableObservable
 from rxws._core.errors import DecodeError
-from rxws._core.scheduled import ScheduledObservable
+from rxws._core.streams.scheduled import ScheduledObservable
 
 from ._calls import Calls
 from ._endpoint import Endpoint

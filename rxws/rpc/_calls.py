@@ -13,9 +13,9 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import Disposable
 
 from rxws._core.errors import short_repr
-from rxws._core.scheduled import ScheduledObservable
-from rxws._core.schedulers import call_later
-from rxws._core.streams import Dispatcher, RestartableStream
+from rxws._core.schedulers.timers import call_later
+from rxws._core.streams.scheduled import ScheduledObservable
+from rxws._core.streams.stream import Dispatcher, RestartableStream
 from rxws._core.upstream import Upstream, no_upstreams
 
 from ._endpoint import Endpoint

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from rxws import codecs
-from rxws._core.coroutines import never_awaited
 from rxws._core.errors import EncodeError, short_repr
 from rxws._core.log import text_of
+from rxws._core.streams.coroutines import never_used
 
 from ._errors import ErrorCode, ResponseError
 
@@ -179,7 +179,7 @@ def build(fields: dict[str, Any], value: object) -> str:
     try:
         return encode(fields)
     except Exception as exc:
-        problem = never_awaited(value) or text_of(exc)
+        problem = never_used(value) or text_of(exc)
         raise EncodeError(f"cannot send {short_repr(value)} as JSON: {problem}", value) from exc
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict, get_args
 
-from rxws._core.checks import check_bytes, check_seconds
+from rxws._core.checks import check_count, check_seconds
 
 __all__ = ["CallOptions", "Options", "PeerOptions", "WhenFull"]
 
@@ -40,13 +40,10 @@ class Options:
     queue_bytes: int = 1 << 20
 
     def __post_init__(self) -> None:
-        check_bytes("queue_bytes", self.queue_bytes)
-        for one in fields(self):
-            value = getattr(self, one.name)
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise TypeError(f"{one.name}={value!r} is not a number: use an int")
-            if value < 1:
-                raise ValueError(f"{one.name}={value!r} is not a limit: use 1 or more")
+        check_count("max_requests", self.max_requests, "requests")
+        check_count("max_calls", self.max_calls, "calls")
+        check_count("queue_items", self.queue_items, "items")
+        check_count("queue_bytes", self.queue_bytes, "bytes")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from functools import partial
 from typing import Any
 
 from rxws._core.connection import Connection
-from rxws._core.coroutines import never_awaited
 from rxws._core.errors import ConnectionClosed, EncodeError, short_repr
 from rxws._core.log import logger, one_line
+from rxws._core.streams.coroutines import never_used
 from rxws._core.upstream import forget_upstreams
 
 from ._caller import Caller
@@ -206,7 +206,7 @@ class Requests:
                 try:
                     self._spawn(running, partial(self._answer_with, running, result))
                 except RuntimeError:
-                    never_awaited(result)  # closes it
+                    never_used(result)  # closes it
                     raise
             else:
                 self._answer(running, result)

@@ -8,7 +8,7 @@ from typing import Any
 
 from reactivex.abc import DisposableBase, ObserverBase
 
-from rxws._core.schedulers import call_later
+from rxws._core.schedulers.timers import call_later
 from rxws._core.upstream import Upstreams, collectors
 from rxws._session.read_gate import Hold
 
@@ -188,6 +188,11 @@ class StreamSubscription(DisposableBase):
     @property
     def closing(self) -> bool:
         """See `Upstream.closing`: a stream keeps its items to the end."""
+        return False
+
+    @property
+    def delivering(self) -> bool:
+        """See `Upstream.delivering`: a pause holds the other items of a message back, too."""
         return False
 
     def count_dropped(self, reason: str, count: int = 1) -> None:

@@ -11,8 +11,9 @@ from reactivex.abc import DisposableBase, SchedulerBase
 from rxws import codecs
 from rxws._core.connection import Connection
 from rxws._core.errors import ConnectionClosed
-from rxws._core.scheduled import SchedulerCarrier
-from rxws._core.schedulers import ConnectionScheduler, call_later
+from rxws._core.schedulers.connection_scheduler import ConnectionScheduler
+from rxws._core.schedulers.timers import call_later
+from rxws._core.streams.scheduled import SchedulerCarrier
 from rxws._core.upstream import Upstream, no_upstreams
 from rxws._reconnect.subject import WebSocketSubject, codec_of, lifecycle_of
 from rxws._session.flow import FlowControl
