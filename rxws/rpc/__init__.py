@@ -1,4 +1,4 @@
-"""Requests, answers and streams of answers over any connection, by JSON-RPC 2.0.
+"""JSON-RPC 2.0 in both directions: requests, answers, and streams of answers.
 
 Examples:
     ```python

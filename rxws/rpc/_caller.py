@@ -221,6 +221,8 @@ class Caller(Generic[R]):
         except asyncio.CancelledError:
             self._calls.cancel(call)
             raise
+        finally:
+            del future, call  # an exception refers to this frame, and the future to it
         return cast(R, self._convert(result))
 
     def stream(self, method: str, /, **named: Any) -> AsyncIterableObservable[R]:

@@ -71,7 +71,7 @@ class Call:
         self.id = id_
         self.method = method
         self.frame = frame
-        self.receiver = receiver  # None for a notification
+        self.receiver = receiver  # None for a notification, and at the end
         self.idempotent = idempotent
         self.state = _State.UNSENT
         self.may_have_run = False  # on an earlier connection
@@ -87,10 +87,15 @@ class Call:
         """Return whether the connection never wrote the frame; then it never will."""
         return self.sent is None or self.sent.withdraw()
 
-    def finish(self) -> None:
+    def finish(self) -> Receiver:
+        """End the call, and return its receiver, which no longer belongs to it."""
+        receiver, self.receiver = self.receiver, None
+        assert receiver is not None
         self.state = _State.DONE
         if self.timer is not None:
             self.timer.dispose()
+            self.timer = None
+        return receiver
 
 
 class Calls:
@@ -264,24 +269,22 @@ class Calls:
         for call in calls:
             if self._calls.pop(call.id, None) is None:  # cancelled by a subscriber of another one
                 continue
-            call.finish()
+            receiver = call.finish()
             error = CallLost(call.method, call.may_have_run)
             error.__cause__ = cause
-            assert call.receiver is not None
-            call.receiver.on_error(error)
+            receiver.on_error(error)
 
     def on_answer(self, answer: Answer) -> None:
         call = self._find(answer)
         if call is None:
             return
         del self._calls[call.id]
-        call.finish()
+        receiver = call.finish()
         self._forget_written()
-        assert call.receiver is not None
         if answer.error is None:
-            call.receiver.on_result(answer.result)
+            receiver.on_result(answer.result)
         else:
-            call.receiver.on_error(to_error(answer.error))
+            receiver.on_error(to_error(answer.error))
 
     def _find(self, answer: Answer) -> Call | None:
         """Return the call that is answered; None if there is none, which may be a mistake."""

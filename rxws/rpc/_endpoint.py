@@ -126,7 +126,6 @@ class Endpoint:
 
     def dispose(self) -> None:
         """Stop: cancel what runs, and fail what waits for an answer."""
-        self.wire.dispose()
         self.on_end(None)
 
     # --- called by the wire -------------------------------------------------------------------
@@ -144,8 +143,10 @@ class Endpoint:
 
     def on_end(self, error: Exception | None = None) -> None:
         self.on_lost(error)
-        if self.calls is not None:
-            self.calls.on_end(error)
+        self.wire.dispose()
+        calls, self.calls, self.requests = self.calls, None, None  # which refer to this
+        if calls is not None:
+            calls.on_end(error)
 
     def on_frame(self, frame: str | bytes) -> None:
         """Handle a message or a batch."""

@@ -39,6 +39,7 @@ __all__ = ["Requests"]
 _PLAIN = frozenset({bool, bytes, dict, float, int, list, str, tuple, type(None)})
 
 _REMEMBERED = 256  # answered requests: a cancellation of one has crossed its answer
+_MAX_REMEMBERED = 128  # characters of an id
 
 
 class _State(enum.Enum):
@@ -165,7 +166,7 @@ class Requests:
                 text = f"a cancellation of id {short_repr(id_)}, which does not run"
                 self._endpoint.mistake("unknown cancellation", text)
             return
-        self._answered.append(id_)
+        self._remember(id_)
         error = ResponseError(ErrorCode.REQUEST_CANCELLED, "Request cancelled")
         running.answer_error(error)
         running.cancel()
@@ -185,42 +186,57 @@ class Requests:
         Raises:
             InvalidParams: The arguments do not match the parameters.
         """
-        args, named, token = method.bind(params)
         running: _Running | None = None
-        if method.takes_context:
-            running = self._new(name, id_, answers)
-            context = Context(running.connection, self._caller, name, running.is_cancelled)
-            method.add_context(args, named, context)
         try:
+            args, named, token = method.bind(params)
+            if method.takes_context:
+                running = self._new(name, id_, answers)
+                context = Context(running.connection, self._caller, name, running.is_cancelled)
+                method.add_context(args, named, context)
             result: Any = method.function(*args, **named)
             if result.__class__ in _PLAIN and running is None:
                 if answers is not None:
                     answers.send(result_answer(id_, result))
-                    self._answered.append(id_)
+                    self._remember(id_)
                 return
             running = running or self._new(name, id_, answers)
             if isinstance(result, AsyncIterator):
                 items: AsyncIterator[Any] = result  # pyright: ignore[reportUnknownVariableType]
-                self._spawn(running, partial(self._answer_with_items, running, items, token))
+                self._spawn(running, items, partial(self._answer_with_items, running, items, token))
             elif inspect.isawaitable(result):
-                try:
-                    self._spawn(running, partial(self._answer_with, running, result))
-                except RuntimeError:
-                    never_used(result)  # closes it
-                    raise
+                self._spawn(running, result, partial(self._answer_with, running, result))
             else:
                 self._answer(running, result)
+        except InvalidParams:
+            raise
         except Exception as exc:
             self._answer_exception(running or self._new(name, id_, answers), exc)
 
-    def _spawn(self, running: _Running, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run a coroutine function; raise a RuntimeError if there is no loop, in virtual time."""
-        loop = asyncio.get_running_loop()
+    def _spawn(
+        self, running: _Running, result: Any, work: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
+        """Run a coroutine function that uses a result.
+
+        Raises:
+            RuntimeError: There is no event loop, in virtual time.
+        """
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            never_used(result)  # closes a coroutine
+            raise
+
+        def on_done(_: asyncio.Task[None]) -> None:
+            self._running.discard(running)
+            running.task = None
+            never_used(result)  # closes a coroutine whose task was cancelled before it began
+            self._answer_cancelled(running)  # unless it is answered
+
         self._running.add(running)
         if running.answers is not None and running.id is not None:
             self._by_id[running.id] = running
         running.task = loop.create_task(work())
-        running.task.add_done_callback(lambda _: self._running.discard(running))
+        running.task.add_done_callback(on_done)
 
     async def _answer_with(self, running: _Running, result: Awaitable[Any]) -> None:
         forget_upstreams()  # connections that it subscribes to are not behind this one
@@ -314,7 +330,12 @@ class Requests:
         if self._by_id.get(running.id) is running:
             del self._by_id[running.id]
         if running.state is _State.RUNNING:
-            self._answered.append(running.id)
+            self._remember(running.id)
+
+    def _remember(self, id_: Id) -> None:
+        """Note that a request was answered, unless its id takes much memory."""
+        if not isinstance(id_, str) or len(id_) <= _MAX_REMEMBERED:
+            self._answered.append(id_)
 
     def _log(self, running: _Running, error: Exception) -> None:
         """Log in one line where a method failed, with the traceback at the level DEBUG only."""

@@ -38,7 +38,7 @@ class StreamSubscription(DisposableBase):
         self._endpoint = endpoint
         self._options = options
         self._convert = convert
-        self._observer = observer
+        self._observer: ObserverBase[Any] | None = observer  # None at the end
         self._call: Call | None = None
         self._queue: deque[tuple[Any, int]] = deque()  # items and their sizes
         self._bytes = 0
@@ -65,6 +65,7 @@ class StreamSubscription(DisposableBase):
             self._release()
 
     def _release(self) -> None:
+        self._observer = self._call = None
         self._queue.clear()
         self._resume_connection()
         collections, self._collections = self._collections, ()
@@ -128,7 +129,8 @@ class StreamSubscription(DisposableBase):
             self._fail(exc)
             return
         try:
-            self._observer.on_next(value)
+            if self._observer is not None:
+                self._observer.on_next(value)
         except Exception as exc:
             self._endpoint.wire.fault(exc)
 
@@ -158,14 +160,15 @@ class StreamSubscription(DisposableBase):
         """End, unless items wait, or the subscriber is still busy with the last one."""
         if self._end is None or self._queue or self._holds or self._over:
             return
+        [error], observer = self._end, self._observer
+        assert observer is not None
         self._over = True
         self._release()
-        [error] = self._end
         try:
             if error is None:
-                self._observer.on_completed()
+                observer.on_completed()
             else:
-                self._observer.on_error(error)
+                observer.on_error(error)
         except Exception as exc:
             if exc is not error:  # RxPY raises it for a subscriber without `on_error`
                 self._endpoint.wire.fault(exc)

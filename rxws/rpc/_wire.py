@@ -106,21 +106,18 @@ class _ConnectionWire:
         self.carrier: SchedulerCarrier[Any] = connection.incoming
         self.upstream: Upstream = connection.flow
         self.scheduler = connection.scheduler
-        self._owner = owner
+        self._owner: WireOwner | None = owner
         self._incoming: DisposableBase | None = None
 
     def start(self) -> None:
-        connection = self.connection
+        connection, owner = self.connection, self._owner
         assert connection is not None
-        self._owner.on_open()
+        assert owner is not None
+        owner.on_open()
         with no_upstreams():
             self._incoming = connection.incoming.subscribe(
-                self._owner.on_frame, self._on_end, self._on_end, scheduler=connection.scheduler
+                owner.on_frame, owner.on_end, owner.on_end, scheduler=connection.scheduler
             )
-
-    def _on_end(self, error: Exception | None = None) -> None:
-        self.connection = None
-        self._owner.on_end(error)
 
     def send_call(self, frame: str) -> Sent | None:
         connection = self.connection
@@ -134,8 +131,11 @@ class _ConnectionWire:
         self.scheduler.fault(error)
 
     def dispose(self) -> None:
-        if self._incoming is not None:
-            self._incoming.dispose()
+        # Without reference cycles, Python frees a closed connection at once.
+        incoming, self._incoming = self._incoming, None
+        self.connection = self._owner = None
+        if incoming is not None:
+            incoming.dispose()
 
 
 class _SubjectWire:
@@ -146,17 +146,17 @@ class _SubjectWire:
         if (codec := codec_of(subject)) is not None:
             _check(codec in (codecs.raw, codecs.text), subject)
         self._subject = subject
-        self._owner = owner
+        self._owner: WireOwner | None = owner
         self.carrier: SchedulerCarrier[Any] = subject
         self.upstream: Upstream = self._lifecycle.pauses
         self._subscriptions: list[DisposableBase] = []
 
     def start(self) -> None:
+        owner = self._owner
+        assert owner is not None
         with no_upstreams():
             self._subscriptions.append(
-                self._subject.subscribe(
-                    self._owner.on_frame, self._owner.on_end, self._owner.on_end
-                )
+                self._subject.subscribe(owner.on_frame, owner.on_end, owner.on_end)
             )
             self.scheduler = self._lifecycle.scheduler
             self._subscriptions.append(self._subject.status.subscribe(self._on_status))
@@ -169,20 +169,20 @@ class _SubjectWire:
         if isinstance(status, Open):
             # Later, so that the messages of `opening` and of channels are sent first.
             call_later(self.scheduler, 0, self._on_open)
-        elif isinstance(status, Closed):
+        elif isinstance(status, Closed) and self._owner is not None:
             close = status.close
             self._owner.on_lost(None if close is None else ConnectionClosed(close))
 
     def _on_open(self) -> None:
-        if self.connection is None:
+        owner = self._owner
+        if owner is None or self.connection is None:
             return
         try:
             check_codec(self.connection)
         except TypeError as exc:
-            self.dispose()
-            self._owner.on_end(exc)
+            owner.on_end(exc)
         else:
-            self._owner.on_open()
+            owner.on_open()
 
     def send_call(self, frame: str) -> Sent | None:
         return self._lifecycle.send_pinned(frame) if self._lifecycle.sending else None
@@ -191,7 +191,9 @@ class _SubjectWire:
         self._lifecycle.report_fault(error)
 
     def dispose(self) -> None:
-        for subscription in self._subscriptions:
+        subscriptions, self._subscriptions = self._subscriptions, []
+        self._owner = None
+        for subscription in subscriptions:
             subscription.dispose()
 
 

@@ -185,8 +185,13 @@ def test_the_examples_in_docstrings_run(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("page", "module"),
-    [("api.md", rxws), ("api-testing.md", testing), ("api-viz.md", viz)],
-    ids=["rxws", "rxws.testing", "rxws.viz"],
+    [
+        ("api.md", rxws),
+        ("api-rpc.md", rxws.rpc),
+        ("api-testing.md", testing),
+        ("api-viz.md", viz),
+    ],
+    ids=["rxws", "rxws.rpc", "rxws.testing", "rxws.viz"],
 )
 def test_the_reference_has_every_public_name(page: str, module: ModuleType) -> None:
     """Each page of the reference lists exactly the public names of its module."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import json
 import logging
+import weakref
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 
 import rxws
@@ -21,6 +25,16 @@ CANCELLED = (-32800, "Request cancelled")
 
 def cancel(id_: Any) -> dict[str, Any]:
     return notification("$/cancelRequest", {"id": id_})
+
+
+class Strange(msgspec.Struct):
+    a: int
+
+    def __post_init__(self) -> None:
+        raise KeyError(self.a)
+
+
+def use_strange(value: Strange) -> None: ...
 
 
 class Jobs:
@@ -338,6 +352,28 @@ async def test_a_cancellation_that_crosses_the_answer(
     assert not caplog.records
 
 
+async def test_a_long_id_is_not_remembered(
+    rpc: VirtualRpc, jobs: Jobs, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A long id takes no memory after its answer: a late cancellation of it is unknown."""
+    jobs.release.set()
+    long = "x" * 1000
+    rpc.receive(request(long, "wait"), request(f"{long}y", "subtract", [2, 1]))
+    await rpc.settle()
+    assert len(rpc.sent) == 2
+    assert rpc.ask(cancel(long), cancel(f"{long}y")) == []
+    assert rpc.peer.stats.mistakes == {"unknown cancellation": 2}
+
+
+def test_a_type_that_fails_to_check_its_value(
+    rpc: VirtualRpc, jobs: Jobs, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A type whose own check raises something else than a ValueError is answered with -32603."""
+    jobs.methods.add(use_strange)
+    assert rpc.ask(request(1, "use_strange", [{"a": 1}])) == [error(1, -32603, "Internal error")]
+    assert "KeyError" in only_warning(caplog)
+
+
 def test_unsolicited_answers(rpc: VirtualRpc, caplog: pytest.LogCaptureFixture) -> None:
     """An answer that nobody awaits is ignored, and logged in one line."""
     assert rpc.ask(result(5, "x"), error("a", 1, "no"), result(None, 1)) == []
@@ -416,6 +452,23 @@ async def test_a_method_that_ignores_its_cancellation(rpc: VirtualRpc, jobs: Job
     assert jobs.log == ["ignored"]
     assert rpc.peer.stats.running == 0
     assert len(rpc.sent) == 1
+
+
+@pytest.mark.promise("rpc-cancelled")
+async def test_a_request_that_is_cancelled_before_it_begins(rpc: VirtualRpc, jobs: Jobs) -> None:
+    """A request may be cancelled, or its connection may end, before the coroutine has begun."""
+    assert rpc.ask(request(1, "wait"), cancel(1)) == [error(1, *CANCELLED)]
+    rpc.receive(request(2, "wait"), request(3, "count", [1]))
+    [task] = [task for task in asyncio.all_tasks() if "_answer_with_items" in repr(task)]
+    task.cancel()
+    rpc.receive(request(4, "wait"))
+    await rpc.settle()
+    assert error(3, *CANCELLED) in rpc.sent
+    rpc.receive(request(5, "wait", ["late"]))
+    rpc.session.peer.close(1000)
+    await rpc.settle()
+    assert "late began" not in jobs.log
+    assert rpc.peer.stats.running == 0
 
 
 async def test_a_method_that_cancels_itself(rpc: VirtualRpc, jobs: Jobs) -> None:
@@ -686,6 +739,29 @@ def test_methods_of_another_type() -> None:
     """Methods that are no `Methods` are a TypeError."""
     with pytest.raises(TypeError, match=r"make a rxws\.rpc\.Methods\(\)"):
         rxws.rpc.serve({"add": sum})  # type: ignore[arg-type]
+
+
+async def test_a_peer_is_freed_with_its_connection() -> None:
+    """When the connection has ended, the peer is freed by reference counting."""
+    session = VirtualSession()
+    peer = rxws.rpc.Peer(session.conn, Jobs().methods)
+    peer.caller.stream("x").subscribe(on_error=lambda error: None)
+    call = asyncio.create_task(peer.caller.call("x"))
+    for message in (request(1, "subtract", [2, 1]), request(2, "wait"), request(3, "nope")):
+        session.peer.message(json.dumps(message))
+    await asyncio.sleep(0)
+    session.peer.close(1000)
+    session.settle()
+    await asyncio.gather(call, return_exceptions=True)
+    freed = weakref.ref(peer._endpoint)
+    gc.disable()
+    try:
+        del session, peer, call
+        for _ in range(5):  # the cancelled task ends
+            await asyncio.sleep(0)
+        assert freed() is None
+    finally:
+        gc.enable()
 
 
 async def test_dispose_stops(rpc: VirtualRpc, jobs: Jobs) -> None:
