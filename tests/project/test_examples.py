@@ -36,12 +36,14 @@ SERVERS = {
     "ticker": "/ticker",
     "latest": "/latest",
     "chat": "/chat",
+    "rpc": "/jsonrpc",
     "typed_rpc": "/rpc",
     "auth": "/private?token=sesame",
     "price_feed": "/prices",
 }
 CLIENTS = ("client", "dashboard")
-LARGER = {"price_feed", "dashboard", "chat"}  # two programs, several channels, several rooms
+# Two programs each, several channels, several rooms.
+LARGER = {"price_feed", "rpc", "dashboard", "chat"}
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ def test_every_example_is_tested() -> None:
 
 @pytest.mark.parametrize("name", [*SERVERS, *CLIENTS])
 def test_example_is_small_and_says_how_to_run_it(name: str) -> None:
-    """An example has at most 40 lines (three have 90) and says how to run it."""
+    """An example has at most 40 lines (four have 90) and says how to run it."""
     source = (EXAMPLES / f"{name}.py").read_text()
     assert len(source.splitlines()) < (90 if name in LARGER else 40)
     assert "Run" in (ast.get_docstring(ast.parse(source)) or "")
@@ -253,6 +255,16 @@ async def test_chat_continues_when_somebody_leaves(
         await ann.send_json([])
         assert "cannot do that" in str(await receive_json(ann))
         assert list(module.rooms) == []
+
+
+async def test_rpc_calls_and_streams(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
+    """The client of the JSON-RPC example prints a result, a part of a stream, and an error."""
+    module = example("rpc")
+    port = await serve(module.make_app())
+    await asyncio.wait_for(module.call(f"ws://127.0.0.1:{port}/jsonrpc"), PATIENCE)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[:4] == ["1 + 2 = 3.0", "5", "4", "3"]
+    assert printed[4:] == ["Invalid params: Expected `float`, got `str` - at `$[1]` (-32602)"]
 
 
 async def test_rpc_answers_bad_messages(serve: Serve, client: aiohttp.ClientSession) -> None:
