@@ -24,6 +24,8 @@ TITLES = {
     "client": ("Client that receives", "64 in flight, 32 bytes"),
     "cycles": ("Connections opened and closed", "CPU per connection, 16 in parallel"),
     "operators": ("Each additional ops.map", "in the pipeline of the echo"),
+    "rpc": ("JSON-RPC call, or echo of it", "20 connections, one in flight"),
+    "rpc-pipelined": ("64 JSON-RPC calls in flight", "8 connections, calls or echoes"),
 }
 STYLE = """
     .card { fill: #fbfcfd; stroke: #d5dbe1 }
@@ -70,7 +72,7 @@ def panel_bars(result: Result) -> list[Bar]:
 def kind(peer: str) -> str:
     if peer == GOAL_PEER:
         return "bar ours"
-    return "bar kin" if peer.startswith(("push", "pull")) else "bar"
+    return "bar kin" if peer.startswith(("push", "pull", "rpc")) else "bar"
 
 
 def chart(results: Sequence[Result], loop: str) -> str:

@@ -38,6 +38,8 @@ __all__ = ["Requests"]
 # The results of most plain functions: they need no check for what is to be awaited.
 _PLAIN = frozenset({bool, bytes, dict, float, int, list, str, tuple, type(None)})
 
+_YIELD_AFTER = 0.01  # seconds
+
 _REMEMBERED = 256  # answered requests: a cancellation of one has crossed its answer
 _MAX_REMEMBERED = 128  # characters of an id
 
@@ -86,6 +88,19 @@ class _Running:
         self.state = _State.CANCELLED
         if self.task is not None:
             self.task.cancel()
+
+
+class _Turns:
+    """Gives the event loop a turn now and then, as a generator may never wait itself."""
+
+    def __init__(self) -> None:
+        self._seconds = asyncio.get_running_loop().time
+        self._due = self._seconds() + _YIELD_AFTER
+
+    async def pause_if_due(self) -> None:
+        if self._seconds() > self._due:
+            await asyncio.sleep(0)
+            self._due = self._seconds() + _YIELD_AFTER
 
 
 class Requests:
@@ -269,8 +284,9 @@ class Requests:
 
     async def _send_items(self, running: _Running, items: AsyncIterator[Any], token: Any) -> None:
         """Send each item as soon as the connection takes it."""
-        connection = running.connection
+        connection, turns = running.connection, _Turns()
         async for item in items:
+            await turns.pause_if_due()
             if running.state is not _State.RUNNING:  # the generator ignores its cancellation
                 return
             connection.outgoing.on_next(progress(token, [item]))
@@ -284,9 +300,11 @@ class Requests:
     async def _collect(self, running: _Running, items: AsyncIterator[Any]) -> list[Any]:
         """Return all items, for a caller that has not asked for a stream."""
         options = self._endpoint.options
+        turns = _Turns()
         found: list[Any] = []
         size = 0
         async for item in items:
+            await turns.pause_if_due()
             if running.state is not _State.RUNNING:
                 break
             if running.answers is None:

@@ -595,6 +595,33 @@ async def test_a_cancelled_stream(rpc: VirtualRpc, jobs: Jobs) -> None:
     assert len(rpc.sent) == 4
 
 
+@pytest.mark.parametrize("token", [{}, {"partialResultToken": "t"}])
+async def test_a_generator_that_never_waits(
+    rpc: VirtualRpc, jobs: Jobs, token: dict[str, str]
+) -> None:
+    """A generator that never waits leaves the event loop its turns, and can be cancelled."""
+    left: list[int] = []
+
+    async def busy() -> AsyncIterator[str]:
+        try:
+            for number in range(10_000_000):
+                left[:] = [number]
+                yield ""
+        finally:
+            jobs.log.append("closed")
+
+    jobs.methods.add(busy)
+    rpc.receive(request(1, "busy", token) if token else notification("busy"))
+    await rpc.settle()
+    assert left[0] < 1_000_000
+    if token:
+        rpc.receive(cancel(1))
+    else:
+        rpc.session.peer.close(1000)
+    await rpc.settle()
+    assert jobs.log == ["closed"]
+
+
 async def test_a_generator_that_ignores_its_cancellation(rpc: VirtualRpc, jobs: Jobs) -> None:
     """Items that a cancelled generator still yields are not sent, and it is closed."""
 
