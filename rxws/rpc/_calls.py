@@ -16,7 +16,7 @@ from rxws._core.errors import short_repr
 from rxws._core.schedulers.timers import call_later
 from rxws._core.streams.scheduled import ScheduledObservable
 from rxws._core.streams.stream import Dispatcher, RestartableStream
-from rxws._core.upstream import Upstream, no_upstreams
+from rxws._core.upstream import Upstream
 
 from ._endpoint import Endpoint
 from ._errors import CallLost, CallTimeout, TooManyCalls
@@ -212,8 +212,7 @@ class Calls:
             self._outbox.append(call)
 
     def _give(self, call: Call) -> None:
-        with no_upstreams():
-            call.sent = self._endpoint.wire.send_call(call.frame)
+        call.sent = self._endpoint.wire.send_call(call.frame)
         if call.sent is not None:
             call.state = _State.SENT
 

@@ -15,7 +15,6 @@ from rxws._core.connection import Connection
 from rxws._core.errors import ConnectionClosed, EncodeError, short_repr
 from rxws._core.log import logger, one_line
 from rxws._core.streams.coroutines import never_used
-from rxws._core.upstream import forget_upstreams
 
 from ._caller import Caller
 from ._endpoint import Answers, Endpoint
@@ -254,7 +253,6 @@ class Requests:
         running.task.add_done_callback(on_done)
 
     async def _answer_with(self, running: _Running, result: Awaitable[Any]) -> None:
-        forget_upstreams()  # connections that it subscribes to are not behind this one
         try:
             self._answer(running, await result)
         except asyncio.CancelledError:
@@ -266,7 +264,6 @@ class Requests:
     async def _answer_with_items(
         self, running: _Running, items: AsyncIterator[Any], token: Any
     ) -> None:
-        forget_upstreams()
         try:
             try:
                 if token is None or running.answers is None:

@@ -12,6 +12,7 @@ from reactivex import operators as ops
 
 import rxws
 from rxws import codecs
+from rxws._core.upstream import Upstreams, collect_upstreams
 from rxws.operators import map_async
 from rxws.rpc import CallLost, CallTimeout, ResponseError, StreamOverflow, TooManyCalls
 from support.subscriber import Subscriber
@@ -563,22 +564,28 @@ async def test_async_for(rpc: VirtualRpc) -> None:
     assert rpc.sent[1:] == [cancellation(1)]
 
 
-async def test_an_ended_stream_leaves_its_chain(rpc: VirtualRpc) -> None:
-    """A chain that concatenates streams does not keep those that have ended."""
-    release = asyncio.Event()
+def test_an_ended_stream_leaves_its_chain(rpc: VirtualRpc) -> None:
+    """An operator that pauses its sources does not keep a stream that has ended."""
+    upstreams = Upstreams()
+    with collect_upstreams(upstreams):
+        Subscriber(rpc.caller.stream("a"))
+        disposed = Subscriber(rpc.caller.stream("b"))
+    assert len(upstreams) == 2
+    rpc.receive(result(1, None))
+    disposed.subscription.dispose()
+    assert len(upstreams) == 0
 
-    async def work(item: Any) -> Any:
-        await release.wait()
-        return item
 
-    chain = rpc.caller.stream("a").pipe(ops.concat(rpc.caller.stream("b")), map_async(work))
-    subscriber = Subscriber(chain)
-    rpc.receive(progress(1, "x"), result(1, None))
-    release.set()
-    await rpc.settle()
-    rpc.receive(progress(2, "y"), result(2, None))
-    await rpc.settle()
-    assert subscriber.notifications == ["x", "y", "|"]
+async def test_cancelled_calls_are_remembered_up_to_a_limit(
+    rpc: VirtualRpc, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The answers to the last 1024 cancelled calls are no mistakes; earlier ones are unknown."""
+    for _ in range(1025):
+        Subscriber(rpc.caller.stream("x")).subscription.dispose()
+    rpc.receive(*[error(id_, -32800, "Request cancelled") for id_ in range(2, 1026)])
+    assert rpc.peer.stats.mistakes == {}
+    rpc.receive(error(1, -32800, "Request cancelled"))
+    assert rpc.peer.stats.mistakes == {"unknown answer": 1}
 
 
 async def test_a_rate_limit_closes_the_connection_of_a_stream(rpc: VirtualRpc) -> None:

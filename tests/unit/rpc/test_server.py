@@ -646,6 +646,34 @@ async def test_a_generator_that_ignores_its_cancellation(rpc: VirtualRpc, jobs: 
     assert len(rpc.sent) == 2
 
 
+class Numbers:
+    """An async iterator that is no generator."""
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    def __aiter__(self) -> Numbers:
+        return self
+
+    async def __anext__(self) -> int:
+        await asyncio.Event().wait()
+        return 0
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+async def test_an_async_iterator_is_closed_once(rpc: VirtualRpc, jobs: Jobs) -> None:
+    """An async iterator with an `aclose` is closed when its request is cancelled."""
+    numbers = Numbers()
+    jobs.methods.add(lambda: numbers, name="numbers")
+    rpc.receive(request(1, "numbers", {"partialResultToken": "t"}))
+    await rpc.settle()
+    rpc.receive(cancel(1))
+    await rpc.settle()
+    assert numbers.closed == 1
+
+
 async def test_a_stream_waits_for_the_other_side(rpc: VirtualRpc) -> None:
     """A generator is not resumed while the other side does not read."""
     produced: list[int] = []
