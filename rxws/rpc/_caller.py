@@ -84,6 +84,7 @@ class Caller(Generic[R]):
         TypeError: `source` is neither a `Connection` nor a `WebSocketSubject`, or has another
             codec; or an option is unknown or has the wrong type.
         ValueError: An option is out of range.
+        RuntimeError: The source has another peer or caller.
 
     Examples:
         ```python

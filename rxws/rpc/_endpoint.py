@@ -125,7 +125,7 @@ class Endpoint:
         return RpcStats(running, calls, self.refused, dict(self._mistakes))
 
     def dispose(self) -> None:
-        """Stop: cancel what runs, and fail what waits for an answer."""
+        """Cancel the running methods, and fail the calls that have no answer."""
         self.on_end(None)
 
     # --- called by the wire -------------------------------------------------------------------

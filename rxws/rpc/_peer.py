@@ -37,6 +37,7 @@ class Peer(DisposableBase):
         TypeError: `source` is neither a `Connection` nor a `WebSocketSubject`, or has another
             codec; `methods` is not a `Methods`; or an option is unknown or has the wrong type.
         ValueError: An option is out of range.
+        RuntimeError: The source has another peer or caller.
 
     Examples:
         ```python

@@ -1,7 +1,8 @@
-"""What a peer does with a connection, or with whichever one a `WebSocketSubject` has."""
+"""Sends and receives the frames of a peer, over a connection or a `WebSocketSubject`."""
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -23,6 +24,10 @@ from rxws.status import Closed, Open, Status
 __all__ = ["Sent", "Source", "Wire", "WireOwner", "open_wire"]
 
 Source = Connection[Any, Any] | WebSocketSubject[Any, Any]
+
+
+# The sources that have a wire: a second one would answer requests, too.
+_OWNED: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 class Sent(Protocol):
@@ -113,6 +118,7 @@ class _ConnectionWire:
         connection, owner = self.connection, self._owner
         assert connection is not None
         assert owner is not None
+        _OWNED.add(connection)
         owner.on_open()
         with no_upstreams():
             self._incoming = connection.incoming.subscribe(
@@ -133,6 +139,8 @@ class _ConnectionWire:
     def dispose(self) -> None:
         # Without reference cycles, Python frees a closed connection at once.
         incoming, self._incoming = self._incoming, None
+        if self.connection is not None:
+            _OWNED.discard(self.connection)
         self.connection = self._owner = None
         if incoming is not None:
             incoming.dispose()
@@ -158,6 +166,7 @@ class _SubjectWire:
             self._subscriptions.append(
                 self._subject.subscribe(owner.on_frame, owner.on_end, owner.on_end)
             )
+            _OWNED.add(self._subject)
             self.scheduler = self._lifecycle.scheduler
             self._subscriptions.append(self._subject.status.subscribe(self._on_status))
 
@@ -193,6 +202,7 @@ class _SubjectWire:
     def dispose(self) -> None:
         subscriptions, self._subscriptions = self._subscriptions, []
         self._owner = None
+        _OWNED.discard(self._subject)
         for subscription in subscriptions:
             subscription.dispose()
 
@@ -202,6 +212,7 @@ def open_wire(source: Any, owner: WireOwner) -> tuple[Wire, Callable[[], None]]:
 
     Raises:
         TypeError: It is neither, or its codec is neither `raw` nor `text`.
+        RuntimeError: Another wire uses it.
     """
     wire: _ConnectionWire | _SubjectWire
     if isinstance(source, WebSocketSubject):
@@ -212,6 +223,11 @@ def open_wire(source: Any, owner: WireOwner) -> tuple[Wire, Callable[[], None]]:
         raise TypeError(
             f"rxws.rpc needs a Connection or a WebSocketSubject, not {source!r:.100}"
             + ("; subscribe to it, and use each connection" * isinstance(source, Observable))
+        )
+    if source in _OWNED:
+        raise RuntimeError(
+            f"{source!r:.100} has a Peer or a Caller already: use that one, or peer.caller, as "
+            "both would answer requests"
         )
     return wire, wire.start
 

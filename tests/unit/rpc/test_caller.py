@@ -449,7 +449,7 @@ def test_the_timeout_of_a_stream(rpc: VirtualRpc) -> None:
 
 
 def test_a_subscriber_that_raises(rpc: VirtualRpc) -> None:
-    """What a subscriber of a stream raises goes to `conn.errors`; other calls go on."""
+    """If a subscriber of a stream raises, `conn.errors` emits the exception; other calls go on."""
     errors = Subscriber(rpc.conn.errors)
 
     def fail(item: Any) -> None:

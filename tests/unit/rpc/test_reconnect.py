@@ -329,7 +329,7 @@ async def test_connections_with_another_codec(clients: list[Client]) -> None:
 
 
 async def test_a_subscriber_that_raises(client: Client) -> None:
-    """What a subscriber of a stream raises goes to the subject's `errors`."""
+    """If a subscriber of a stream raises, the `errors` of the subject emit the exception."""
     errors = Subscriber(client.subject.feed.errors)
 
     def fail(item: Any) -> None:

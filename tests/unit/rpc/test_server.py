@@ -796,6 +796,18 @@ def test_methods_of_another_type() -> None:
         rxws.rpc.serve({"add": sum})  # type: ignore[arg-type]
 
 
+async def test_a_connection_has_one_peer(rpc: VirtualRpc, jobs: Jobs) -> None:
+    """A second peer or caller would answer requests, too: it raises until the first is disposed."""
+    for make in (rxws.rpc.Peer, rxws.rpc.Caller):
+        with pytest.raises(
+            RuntimeError, match=r"has a Peer or a Caller already: use .*peer\.caller"
+        ):
+            make(rpc.conn)
+    rpc.peer.dispose()
+    rxws.rpc.Peer(rpc.conn, jobs.methods)
+    assert rpc.ask(request(1, "subtract", [2, 1])) == [result(1, 1)]
+
+
 async def test_a_peer_is_freed_with_its_connection() -> None:
     """When the connection has ended, the peer is freed by reference counting."""
     session = VirtualSession()
@@ -820,7 +832,7 @@ async def test_a_peer_is_freed_with_its_connection() -> None:
 
 
 async def test_dispose_stops(rpc: VirtualRpc, jobs: Jobs) -> None:
-    """A disposed peer cancels what runs, fails what waits, and leaves the connection open."""
+    """A disposed peer cancels its methods, fails its calls, and leaves the connection open."""
     rpc.receive(request(1, "wait"))
     call = asyncio.create_task(rpc.caller.call("x"))
     await rpc.settle()
