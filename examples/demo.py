@@ -17,6 +17,7 @@ import echo
 import price_feed
 import shout
 import ticker
+import tokens
 import typed_rpc
 from aiohttp import web
 
@@ -28,6 +29,7 @@ SOURCES = (
     "ticker.py",
     "price_feed.py",
     "chat.py",
+    "tokens.py",
     "typed_rpc.py",
     "auth.py",
     "echo.py",
@@ -66,6 +68,7 @@ def make_app() -> web.Application:
             web.get("/ticker", ticker.ticker),
             web.get("/prices", price_feed.prices),
             web.get("/chat", chat.chat),
+            web.get("/tokens", tokens.tokens),
             web.get("/rpc", typed_rpc.rpc),
             web.get("/private", auth.private),
             web.get("/echo", echo.echo),

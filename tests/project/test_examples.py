@@ -37,13 +37,14 @@ SERVERS = {
     "latest": "/latest",
     "chat": "/chat",
     "rpc": "/jsonrpc",
+    "tokens": "/tokens",
     "typed_rpc": "/rpc",
     "auth": "/private?token=sesame",
     "price_feed": "/prices",
 }
 CLIENTS = ("client", "dashboard")
-# Two programs each, several channels, several rooms.
-LARGER = {"price_feed", "rpc", "dashboard", "chat"}
+# Two programs, several channels, several rooms, several answers.
+LARGER = {"price_feed", "rpc", "dashboard", "chat", "tokens"}
 
 
 @pytest.fixture
@@ -265,6 +266,166 @@ async def test_rpc_calls_and_streams(serve: Serve, capsys: pytest.CaptureFixture
     printed = capsys.readouterr().out.splitlines()
     assert printed[:4] == ["1 + 2 = 3.0", "5", "4", "3"]
     assert printed[4:] == ["Invalid params: Expected `float`, got `str` - at `$[1]` (-32602)"]
+
+
+class FakeModel:
+    """A model whose answers end only when a test says so, or when they are closed.
+
+    Attributes:
+        prompts: Those of the answers that have begun.
+        closed: Those of the answers whose `finally` block has run.
+    """
+
+    def __init__(self, size: int = 1) -> None:
+        self.prompts: list[str] = []
+        self.closed: list[str] = []
+        self.requested = 0  # tokens
+        self._size = size
+        self._complete = asyncio.Event()
+        self._changed = asyncio.Event()
+
+    async def __call__(self, prompt: str) -> AsyncIterator[str]:
+        self.prompts.append(prompt)
+        try:
+            if self._size > 1:
+                while not self._complete.is_set():
+                    self.requested += 1
+                    self._changed.set()
+                    yield prompt * self._size
+                    await asyncio.sleep(0)
+            yield prompt
+            await self._complete.wait()
+            if prompt == "bad":
+                raise RuntimeError("the model failed")
+        finally:
+            self.closed.append(prompt)
+            self._changed.set()
+
+    def complete(self) -> None:
+        """Let the answers end."""
+        self._complete.set()
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait until a condition on this model holds."""
+        async with asyncio.timeout(PATIENCE):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+
+def tokens_with(model: FakeModel) -> web.Application:
+    """Return the app of the tokens with another model."""
+    module = example("tokens")
+    module.__dict__["model"] = model
+    app: web.Application = module.make_app()
+    return app
+
+
+async def test_tokens_streams_an_answer(serve: Serve, client: aiohttp.ClientSession) -> None:
+    """The tokens of an answer arrive one by one, and its end after them."""
+    module = example("tokens")
+    module.__dict__["PAUSE"] = 0
+    port = await serve(module.make_app())
+    async with client.ws_connect(f"ws://127.0.0.1:{port}/tokens") as ws:
+        await ws.send_json({"id": 7, "prompt": "rain"})
+        parts: list[dict[str, object]] = []
+        while not parts or "done" not in parts[-1]:
+            parts.append(json.loads(await receive_text(ws)))
+        assert parts[-1] == {"id": 7, "done": True}
+        assert all(part.keys() == {"id", "token"} and part["id"] == 7 for part in parts[:-1])
+        assert "".join(str(part["token"]) for part in parts[:-1]).startswith("You ask about rain. ")
+
+
+async def test_tokens_cancels_one_of_several_answers(
+    serve: Serve, client: aiohttp.ClientSession
+) -> None:
+    """A cancel stops the model of its answer only; the other answers go on to their end."""
+    model = FakeModel()
+    port = await serve(tokens_with(model))
+    async with client.ws_connect(f"ws://127.0.0.1:{port}/tokens") as ws:
+        for number, prompt in enumerate(("rain", "snow")):
+            await ws.send_json({"id": number, "prompt": prompt})
+            assert await receive_json(ws) == {"id": number, "token": prompt}
+        await ws.send_json({"cancel": 0})
+        assert await receive_json(ws) == {"id": 0, "done": True}
+        await model.until(lambda: model.closed)
+        assert model.closed == ["rain"]
+
+        await ws.send_json({"id": 0, "prompt": "hail"})  # the id is free again
+        assert await receive_json(ws) == {"id": 0, "token": "hail"}
+        model.complete()
+        ends = [await receive_json(ws) for _ in range(2)]
+        assert sorted(map(str, ends)) == ["{'id': 0, 'done': True}", "{'id': 1, 'done': True}"]
+
+
+async def test_tokens_stops_the_models_of_a_lost_client(serve: Serve) -> None:
+    """If a client is lost, the models of its answers are closed."""
+    model = FakeModel()
+    port = await serve(tokens_with(model))
+    lost = await RawClient.connect(port, "/tokens")
+    for number in range(2):
+        await lost.text(json.dumps({"id": number, "prompt": f"prompt {number}"}))
+    await lost.messages(2)
+    await lost.rst()
+    await model.until(lambda: len(model.closed) == 2)
+    assert sorted(model.closed) == ["prompt 0", "prompt 1"]
+
+
+async def test_tokens_holds_the_model_of_a_slow_client(serve: Serve) -> None:
+    """While a client does not read, the model is asked for no more tokens; then it continues."""
+    model = FakeModel(size=100_000)
+    port = await serve(tokens_with(model))
+    peer = await RawClient.connect(port, "/tokens", receive_buffer=4096, reads=False)
+    await peer.text(json.dumps({"id": 1, "prompt": "x"}))
+    await model.until(lambda: model.requested)
+    loop = asyncio.get_running_loop()
+    held, since = model.requested, loop.time()
+    async with asyncio.timeout(PATIENCE):
+        while loop.time() - since < 0.3:  # until the kernel's buffers are full
+            await asyncio.sleep(0)
+            if model.requested != held:
+                held, since = model.requested, loop.time()
+    peer.start_reading()
+    await model.until(lambda: model.requested > held)
+    await peer.rst()
+    await model.until(lambda: model.closed)
+
+
+async def test_tokens_answers_what_it_refuses(serve: Serve, client: aiohttp.ClientSession) -> None:
+    """A fifth answer, an id in use and an invalid message get an error; an unknown cancel none."""
+    model = FakeModel()
+    port = await serve(tokens_with(model))
+    async with client.ws_connect(f"ws://127.0.0.1:{port}/tokens") as ws:
+        for number in range(3):
+            await ws.send_json({"id": number, "prompt": "good"})
+            assert await receive_json(ws) == {"id": number, "token": "good"}
+        await ws.send_json({"cancel": 9})
+        for message in ({"id": 0, "prompt": "again"}, {"id": 3, "prompt": 3}, {"prompt": "?"}, []):
+            await ws.send_json(message)
+            assert "cannot do that" in str(await receive_json(ws))
+        await ws.send_str("not JSON")
+        assert "not JSON" in str(await receive_json(ws))
+        await ws.send_json({"id": 3, "prompt": "good"})
+        assert await receive_json(ws) == {"id": 3, "token": "good"}
+        await ws.send_json({"id": 4, "prompt": "too many"})
+        assert "cannot do that" in str(await receive_json(ws))
+        assert model.prompts == ["good"] * 4
+
+
+async def test_tokens_reports_an_error_of_the_model(
+    serve: Serve, client: aiohttp.ClientSession
+) -> None:
+    """An error of the model ends its answer only, and is sent with its id."""
+    model = FakeModel()
+    port = await serve(tokens_with(model))
+    async with client.ws_connect(f"ws://127.0.0.1:{port}/tokens") as ws:
+        await ws.send_json({"id": 1, "prompt": "bad"})
+        assert await receive_json(ws) == {"id": 1, "token": "bad"}
+        model.complete()
+        assert await receive_json(ws) == {"id": 1, "error": "the model failed"}
+        assert await receive_json(ws) == {"id": 1, "done": True}
+        await ws.send_json({"id": 1, "prompt": "good"})
+        assert await receive_json(ws) == {"id": 1, "token": "good"}
 
 
 async def test_rpc_answers_bad_messages(serve: Serve, client: aiohttp.ClientSession) -> None:
