@@ -44,17 +44,17 @@ def tokens(conn: rxws.Connection[object, Message]) -> Observable[Message]:
         return rxws.from_async_iterable(lambda: model(prompt)).pipe(
             ops.map(lambda token: part(token=token)),
             ops.take_until(cancelled),  # stops the model
+            ops.concat(rx.of(part(done=True))),
             # Without this, an error of the model would close the connection with 1011.
             ops.catch(lambda error, _: rx.of(part(error=str(error)))),
-            ops.concat(rx.of(part(done=True))),
             ops.finally_action(lambda: running.remove(number)),
         )
 
     def respond(message: object) -> Observable[Message]:
         match message:
-            case {"id": int(number), "prompt": str(prompt)} if (
-                number not in running and len(running) < MAX_RUNNING
-            ):
+            case {"id": int(number), "prompt": str(prompt)} if number not in running:
+                if len(running) == MAX_RUNNING:
+                    return rx.of({"id": number, "error": "too many answers at once"})
                 return start(number, prompt)
             case {"cancel": int()}:
                 return rx.empty()  # `cancelled` emits it, too, if the answer is still running

@@ -155,6 +155,85 @@ async def test_suggested_messages_are_answered(page: Page, demo: Demo) -> None:
     assert keys == ["id", "result", "error", "error"]
 
 
+async def answer_text(page: Page, number: int, condition: str) -> str:
+    """Wait until a condition on the state of an answer holds; return what the page shows of it."""
+    item = f"#answers li:nth-of-type({number})"
+    await page.wait(f"document.querySelector({item!r})?.dataset.state === {condition!r}")
+    text: str = await page.evaluate(f"document.querySelector({item!r}).innerText")
+    return text
+
+
+async def press(page: Page, key: str, code: int) -> None:
+    """Press and release a key."""
+    text = {"text": "\r"} if key == "Enter" else {}
+    for kind in ("keyDown", "keyUp"):
+        await page.call(
+            "Input.dispatchKeyEvent",
+            type=kind,
+            key=key,
+            code=key,
+            windowsVirtualKeyCode=code,
+            **(text if kind == "keyDown" else {}),
+        )
+
+
+FOCUSED = "(document.activeElement.ariaLabel ?? document.activeElement.textContent)"
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+async def test_answers_are_cancelled_one_by_one(page: Page, demo: Demo, width: int) -> None:
+    """With the keyboard, a user starts two answers, cancels one, and the other goes on.
+
+    The focus moves to the next button, or to the list if no answer is running.
+    """
+    await page.call(
+        "Emulation.setDeviceMetricsOverride",
+        width=width,
+        height=900,
+        deviceScaleFactor=1,
+        mobile=False,
+    )
+    await connect(page, demo, "tokens")
+    await page.evaluate("document.querySelector('#text').focus()")
+    for _ in range(2):
+        await press(page, "Enter", 13)
+    await page.wait("document.querySelectorAll('#answers li').length === 2")
+    await page.evaluate("document.querySelector('#answers button').focus()")
+    assert await page.evaluate(FOCUSED) == "Cancel answer 2"  # the latest answer is first
+    await page.wait("document.querySelector('#answers').innerText.includes('You ask about rain.')")
+    wide, room = await page.evaluate(
+        "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+    )
+    assert wide <= room
+
+    await press(page, "Enter", 13)
+    cancelled = await answer_text(page, 1, "cancelled")
+    assert "a little on luck." not in cancelled
+    assert "cancelled" in cancelled
+    assert await page.evaluate(FOCUSED) == "Cancel answer 1"
+    assert "a little on luck." in await answer_text(page, 2, "done")
+    assert await answer_text(page, 1, "cancelled") == cancelled
+    assert await page.evaluate(FOCUSED) == "Answers"
+
+
+async def test_answers_end_with_errors_and_with_the_connection(page: Page, demo: Demo) -> None:
+    """The page shows an error of an answer, a refused answer, and the end of the connection."""
+    await connect(page, demo, "tokens")
+    await click(page, "#tries button:nth-of-type(2)")  # an empty prompt
+    await click(page, "#send-text")
+    assert "the prompt is empty" in await answer_text(page, 1, "failed")
+    await click(page, "#tries button:nth-of-type(1)")
+    assert '"id": 2' in await page.evaluate("document.querySelector('#text').value")
+    for _ in range(5):
+        await click(page, "#send-text")
+    assert "too many answers at once" in await answer_text(page, 1, "failed")
+    await click(page, "#close")
+    assert "closed" in await answer_text(page, 2, "closed")
+    assert await page.evaluate("document.querySelectorAll('#answers button').length") == 0
+    await click(page, "#clear")
+    assert await page.evaluate("document.querySelector('#answers').innerText") == ""
+
+
 async def test_two_sockets_share_a_chat_room(page: Page, demo: Demo) -> None:
     """Two sockets of one browser share a chat room, and one sees the other join and leave."""
     await connect(page, demo, "chat")
