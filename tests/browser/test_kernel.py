@@ -6,6 +6,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from support import ROOT
 from support.peers.jupyter import kernel
 
 OPEN = """
@@ -157,6 +158,35 @@ await view
         state = await front.run("print(view.state, source.observers, viz.views())")
     assert waiting.error in ("CancelledError", "KeyboardInterrupt")
     assert state.text == "stopped [] []\n"
+
+
+@pytest.mark.promise("runs-on")
+async def test_interrupting_a_cell_that_streams_stops_the_stream() -> None:
+    """Interrupting a notebook's cell that streams tokens stops the model and the view.
+
+    The kernel keeps running, and no connection is left.
+    """
+    path = ROOT / "notebooks" / "3-time-and-back-pressure.ipynb"
+    cells = {cell.id: cell.source for cell in nbformat.read(path, as_version=4).cells}
+    timer, _, streams = cells["interrupt"].partition("\n")
+    assert "SIGINT" in timer  # the stop button does it here
+    async with kernel() as front:
+        await front.run(cells["imports"])
+        await front.run(cells["tokens"])
+        streaming = front.start(streams)
+        await streaming.printed.wait()
+        await front.interrupt()
+        await streaming.over.wait()
+        stopped = await front.run(cells["stopped"])
+        left = await front.run("""
+tasks = [each for each in map(repr, asyncio.all_tasks()) if "rxws" in each or "aiohttp" in each]
+print(tasks, viz.views(), view.state, (await conn.closed).by)
+""")
+    assert streaming.error == ""
+    assert streaming.text.startswith("rain 0, ")
+    assert streaming.text.endswith("interrupted\n")
+    assert stopped.result.endswith("'rain']") or stopped.result == "['rain', 'snow']"
+    assert left.text == "[] [] ended local\n"
 
 
 @pytest.mark.promise("cell")
