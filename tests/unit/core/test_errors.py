@@ -31,6 +31,8 @@ from rxws._core.errors import without_traceback
 from rxws._core.log import logger
 from rxws._recording.jsonl import RecordedError
 from rxws.operators import Backlog
+from rxws.rpc import CallLost, CallTimeout, ResponseError, StreamOverflow, TooManyCalls
+from rxws.rpc._errors import InvalidParams
 from rxws.testing.fake_transport import NeedsEventLoop
 from rxws.testing.real_time import NotVirtualTime
 
@@ -107,6 +109,12 @@ ELSEWHERE = [
     RecordedError("ValueError: x"),
     NeedsEventLoop("text"),
     NotVirtualTime("text"),
+    InvalidParams("text"),
+    ResponseError(-32601, "text", {"a": 1}),
+    CallLost("add", may_have_run=True),
+    CallTimeout("add", 5.0),
+    TooManyCalls("add", 1024),
+    StreamOverflow("tokens", 1024, 1 << 20),
 ]
 
 
