@@ -14,6 +14,7 @@ from yarl import URL
 
 from rxws._core.checks import check_port
 from rxws._core.connection import Handler
+from rxws._session.handler import handler_hint
 from rxws._session.option_names import check_names
 from rxws._session.options import ConnectionOptions, Unread
 from rxws.codecs import Codec
@@ -279,6 +280,8 @@ class Server:
 
 
 def _routes(function: str, handler: Any, path: str) -> _Routes:
+    if hint := handler_hint(handler):
+        raise TypeError(f"{handler!r:.100} is no handler{hint}")
     is_dict = isinstance(handler, Mapping)
     routes: dict[str, Any] = dict(cast(_Routes, handler)) if is_dict else {path: handler}
     if any(isinstance(one, web.Application) for one in (handler, *routes.values())):

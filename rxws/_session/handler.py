@@ -16,7 +16,7 @@ from rxws._core.streams.scheduled import SchedulerCarrier
 from .incoming import IncomingStream
 from .session import Session, State
 
-__all__ = ["check_handler", "listener", "pipeline", "run_handler"]
+__all__ = ["check_handler", "handler_hint", "listener", "pipeline", "run_handler"]
 
 _RESULTS = "an Observable, an async generator, a Disposable, None, or a coroutine of one of these"
 
@@ -30,7 +30,14 @@ def check_handler(handler: object) -> None:
     if not callable(handler):
         raise TypeError(
             f"a handler is a function from Connection to {_RESULTS}; {handler!r} is not callable"
+            + handler_hint(handler)
         )
+
+
+def handler_hint(value: object) -> str:
+    """Return how to make a handler of a value that names it, such as `rxws.rpc.Methods`."""
+    as_handler = getattr(value, "_as_handler", None)
+    return f": use {as_handler}" if as_handler else ""
 
 
 def run_handler(handler: Handler[Any, Any], session: Session[Any, Any]) -> None:

@@ -70,6 +70,8 @@ _REMEDIES = {
     "user_agent_header": "use headers={'User-Agent': …}",
 }
 
+_RPC = "rxws.rpc.Peer, rxws.rpc.Caller and rxws.rpc.serve"
+
 # Where the options belong that not all functions have.
 OWNERS = {
     "origins": "rxws.websocket, rxws.upgrade and rxws.serve",
@@ -90,6 +92,10 @@ OWNERS = {
     "queue": "rxws.WebSocketSubject",
     "queue_overflow": "rxws.WebSocketSubject",
     "ttl": "rxws.WebSocketSubject",
+    "max_requests": _RPC,
+    "max_calls": _RPC,
+    "queue_items": _RPC,
+    "queue_bytes": _RPC,
 }
 
 

@@ -6,7 +6,7 @@ import asyncio
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from typing import Any, Generic, Unpack, cast, overload
+from typing import Any, Generic, Never, Unpack, cast, overload
 
 from reactivex import Observable
 from reactivex import operators as ops
@@ -101,7 +101,7 @@ class Caller(Generic[R]):
     _options: CallOptions
 
     def __init__(self, source: Source, **options: Unpack[PeerOptions]) -> None:
-        endpoint = Endpoint(source, Options(**options))
+        endpoint = Endpoint(source, Options.of("rxws.rpc.Caller", options))
         self._bind(endpoint, Calls(endpoint), CallOptions())
         endpoint.start()
 
@@ -226,7 +226,7 @@ class Caller(Generic[R]):
             del future, call  # an exception refers to this frame, and the future to it
         return cast(R, self._convert(result))
 
-    def stream(self, method: str, /, **named: Any) -> AsyncIterableObservable[R]:
+    def stream(self, method: str, /, *args: Never, **named: Any) -> AsyncIterableObservable[R]:
         """Return the stream of a method's results.
 
         Each subscription calls the method, and disposing it asks the other side to cancel it. The
@@ -239,12 +239,14 @@ class Caller(Generic[R]):
 
         Args:
             method: The name of the method.
+            *args: Not allowed, as the token is an argument by name.
             **named: The arguments, by name.
 
         Returns:
             A cold Observable, over which you may loop with `async for`. It fails as `call` does.
 
         Raises:
+            TypeError: There are arguments by position.
             EncodeError: An argument cannot be sent as JSON.
 
         Examples:
@@ -253,6 +255,11 @@ class Caller(Generic[R]):
             ```
         """
         _check_method(method)
+        if args:
+            raise TypeError(
+                f"{method!r} was called as a stream with arguments by position: pass them by name, "
+                "as the token of a stream is an argument by name"
+            )
         build(named, named)  # or raise now, not when somebody subscribes
 
         def subscribe(
@@ -325,8 +332,8 @@ def _params(method: object, args: tuple[Any, ...], named: dict[str, Any]) -> Any
     _check_method(method)
     if args and named:
         raise TypeError(
-            f"{method!r} was called with arguments by position and by name: JSON-RPC has only one "
-            "of them"
+            f"{method!r} was called with arguments by position and by name: use one of them, as "
+            "JSON-RPC has no calls with both; options are set by with_options"
         )
     return named or args
 
@@ -345,7 +352,9 @@ def _converter(type_: Any) -> Callable[[Any], Any]:
         try:
             return msgspec.convert(value, type_)
         except msgspec.ValidationError as exc:
-            raise DecodeError(f"a result has another type: {exc}", encode(value)) from exc
+            name = type_.__name__ if isinstance(type_, type) else repr(type_)
+            problem = f"a result does not match result={name:.100}: {exc}"
+            raise DecodeError(problem, encode(value)) from exc
 
     return convert
 

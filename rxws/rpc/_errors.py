@@ -107,10 +107,14 @@ class CallLost(RxwsError):
 
     def __str__(self) -> str:
         if not self.may_have_run:
-            return f"the connection ended before {self.method!r} was sent: it has not run"
+            return (
+                f"the connection ended before {self.method!r} was sent: it has not run; call it on "
+                "a new connection"
+            )
         return (
             f"the connection ended before {self.method!r} was answered: it may have run; "
-            "with_options(idempotent=True) sends a call again after a reconnect"
+            "a WebSocketSubject sends a call again with_options(idempotent=True), and a stream if "
+            "it has emitted nothing"
         )
 
 

@@ -94,6 +94,9 @@ class Methods(Mapping[str, Callable[..., Any]]):
         ```
     """
 
+    # For the error if they are passed as a handler.
+    _as_handler = "rxws.rpc.serve(methods)"
+
     def __init__(self) -> None:
         self._methods: dict[str, Method] = {}
 
@@ -105,8 +108,9 @@ class Methods(Mapping[str, Callable[..., Any]]):
         """Add a method, also as a decorator.
 
         Args:
-            function: A function, a coroutine function, or an async generator function, whose items
-                are a stream. If a parameter is annotated with `Context`, it gets that.
+            function: A function or a coroutine function. If the result is an async generator or an
+                Observable, its items are a stream of results. A parameter that is annotated with
+                `Context` gets that.
             name: The name that the other side uses; by default that of the function.
 
         Returns:
@@ -126,7 +130,8 @@ class Methods(Mapping[str, Callable[..., Any]]):
         if function is None:
             return partial(self.add, name=name)
         if not callable(function):
-            raise TypeError(f"a method is a function, not {function!r:.100}")
+            name_it = f": use @methods.add(name={function!r:.100})" * isinstance(function, str)
+            raise TypeError(f"a method is a function, not {function!r:.100}{name_it}")
         if inspect.isgeneratorfunction(function):
             raise TypeError(
                 f"{function!r:.100} is a generator function: use `async def` with `yield`"
@@ -258,6 +263,7 @@ def _checker(
     record = _struct(function, by_name, array_like=False)
     names = [each.name for each in by_name]
     convert, values_of, unset = msgspec.convert, msgspec.structs.astuple, msgspec.UNSET
+    bind = _signature_checker(parameters)
 
     def check(params: list[Any] | dict[str, Any]) -> _Bound:
         try:
@@ -272,6 +278,7 @@ def _checker(
                 raise InvalidParams(f"{needs_positions!r} must be passed by position")
             values = values_of(convert(params, record))
         except msgspec.ValidationError as exc:
+            bind(params)  # names an argument that is missing, where msgspec counts them
             raise InvalidParams(str(exc)) from exc
         pairs = zip(names, values, strict=True)
         return [], {name: value for name, value in pairs if value is not unset}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypedDict, get_args
+from typing import Any, Literal, Self, TypedDict, get_args
 
 from rxws._core.checks import check_count, check_seconds
+from rxws._session.option_names import check_names
 
-__all__ = ["CallOptions", "Options", "PeerOptions", "WhenFull"]
+__all__ = ["CALL_OPTIONS", "CallOptions", "Options", "PeerOptions", "WhenFull"]
 
 WhenFull = Literal["fail", "hold"]
 """What happens when the queue of a stream is full; see `Caller.with_options`."""
@@ -39,6 +40,18 @@ class Options:
     queue_items: int = 1024
     queue_bytes: int = 1 << 20
 
+    @classmethod
+    def of(cls, function: str, given: PeerOptions) -> Self:
+        """Check the keyword arguments of a function."""
+        for name in given:
+            if name in CALL_OPTIONS:
+                raise TypeError(
+                    f"{name}= is an option of calls, not of {function}: use "
+                    f"caller.with_options({name}=…)"
+                )
+        check_names(function, given, PeerOptions.__annotations__)
+        return cls(**given)
+
     def __post_init__(self) -> None:
         check_count("max_requests", self.max_requests, "requests")
         check_count("max_calls", self.max_calls, "calls")
@@ -58,7 +71,12 @@ class CallOptions:
     def __post_init__(self) -> None:
         if self.timeout is not None:
             check_seconds("timeout", self.timeout, "use a number above 0, or None for no timeout")
+        if not isinstance(self.idempotent, bool):
+            raise TypeError(f"idempotent={self.idempotent!r} is not a bool: use True or False")
         if self.when_full not in get_args(WhenFull):
             raise ValueError(
                 f"when_full={self.when_full!r} is unknown: use one of {get_args(WhenFull)}"
             )
+
+
+CALL_OPTIONS = frozenset(CallOptions.__slots__)

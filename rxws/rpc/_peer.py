@@ -52,7 +52,7 @@ class Peer(DisposableBase):
         self, source: Source, methods: Methods | None = None, **options: Unpack[PeerOptions]
     ) -> None:
         check_methods(methods)
-        self._endpoint = Endpoint(source, Options(**options))
+        self._endpoint = Endpoint(source, Options.of("rxws.rpc.Peer", options))
         self.caller: Caller[Any] = Caller.of(self._endpoint)
         if methods is not None:
             Requests(self._endpoint, methods, self.caller)
@@ -104,7 +104,7 @@ def serve(methods: Methods, **options: Unpack[PeerOptions]) -> Handler[Any, Any]
         ```
     """
     check_methods(methods)
-    Options(**options)
+    Options.of("rxws.rpc.serve", options)
 
     def handler(conn: Connection[Any, Any]) -> DisposableBase:
         return Peer(conn, methods, **options)

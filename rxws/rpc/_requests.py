@@ -11,6 +11,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
 
+from reactivex import Observable
+
+from rxws._core.async_iteration import iterate
 from rxws._core.connection import Connection
 from rxws._core.errors import ConnectionClosed, EncodeError, short_repr
 from rxws._core.log import logger, one_line
@@ -100,6 +103,14 @@ class _Turns:
         if self._seconds() > self._due:
             await asyncio.sleep(0)
             self._due = self._seconds() + _YIELD_AFTER
+
+
+def _items_of(result: Any) -> AsyncIterator[Any] | None:
+    """Return the items of a stream; None if a result is no stream."""
+    if isinstance(result, Observable):  # before Awaitable, as it is one, too
+        source: Observable[Any] = result  # pyright: ignore[reportUnknownVariableType]
+        return iterate(source)
+    return result if isinstance(result, AsyncIterator) else None  # pyright: ignore[reportUnknownVariableType]
 
 
 class Requests:
@@ -214,11 +225,10 @@ class Requests:
                     self._remember(id_)
                 return
             running = running or self._new(name, id_, answers)
-            if isinstance(result, AsyncIterator):
-                items: AsyncIterator[Any] = result  # pyright: ignore[reportUnknownVariableType]
+            if (items := _items_of(result)) is not None:
                 self._spawn(running, items, partial(self._answer_with_items, running, items, token))
             elif inspect.isawaitable(result):
-                self._spawn(running, result, partial(self._answer_with, running, result))
+                self._spawn(running, result, partial(self._answer_with, running, result, token))
             else:
                 self._answer(running, result)
         except InvalidParams:
@@ -252,9 +262,13 @@ class Requests:
         running.task = loop.create_task(work())
         running.task.add_done_callback(on_done)
 
-    async def _answer_with(self, running: _Running, result: Awaitable[Any]) -> None:
+    async def _answer_with(self, running: _Running, result: Awaitable[Any], token: Any) -> None:
         try:
-            self._answer(running, await result)
+            value = await result
+            if (items := _items_of(value)) is None:
+                self._answer(running, value)
+            else:
+                await self._answer_with_items(running, items, token)
         except asyncio.CancelledError:
             self._answer_cancelled(running)
             raise

@@ -72,7 +72,7 @@ async def calls(conn: rxws.Connection, feed: rxws.WebSocketSubject[str, str]) ->
     assert_type(items.pipe(ops.first()), Observable[Token])
     assert_type(numbers.notifications("n").pipe(ops.first()), Observable[int])
     caller.notify("hello")
-    caller.stream("tokens", "why?")  # type: ignore[call-arg]
+    caller.stream("tokens", "why?")  # type: ignore[arg-type]
     caller.with_options(when_full="x")  # type: ignore[call-overload]
 
 

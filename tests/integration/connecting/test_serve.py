@@ -34,6 +34,10 @@ PATIENCE = 30.0  # seconds; the limit of every wait in a test
 AnyConnection = rxws.Connection[Any, Any]
 
 
+METHODS = rxws.rpc.Methods()
+METHODS.add(len)
+
+
 def echo(conn: AnyConnection) -> None:
     conn.incoming.subscribe(conn.outgoing)
 
@@ -390,6 +394,8 @@ async def test_a_handler_may_close_its_server() -> None:
     [
         (lambda serve: serve(None), TypeError, "None is not callable"),
         (lambda serve: serve({"/": 3}), TypeError, "3 is not callable"),
+        (lambda serve: serve(METHODS), TypeError, r"use rxws.rpc.serve\(methods\)"),
+        (lambda serve: serve({"/": METHODS}), TypeError, r"use rxws.rpc.serve\(methods\)"),
         (lambda serve: serve({"/": web.Application()}), TypeError, "with web.run_app"),
         (lambda serve: serve(echo, pth="/"), TypeError, r"pth= is not an option .* use path="),
         (lambda serve: serve(echo, ssl=None), TypeError, "use ssl_context="),

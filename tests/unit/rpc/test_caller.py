@@ -64,8 +64,8 @@ async def test_arguments_are_by_position_or_by_name(rpc: VirtualRpc) -> None:
         await rpc.caller.call("add", 1, b=2)
     with pytest.raises(TypeError, match="by position and by name"):
         rpc.caller.notify("add", 1, b=2)
-    with pytest.raises(TypeError):
-        rpc.caller.stream("add", 1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"'add' was called as a stream .*pass them by name"):
+        rpc.caller.stream("add", 1)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="the name of a method is a str, not 5"):
         await rpc.caller.call(5)  # type: ignore[arg-type]
     assert rpc.sent == []
@@ -150,13 +150,15 @@ async def test_the_end_of_the_connection_fails_calls(rpc: VirtualRpc) -> None:
     stream = Subscriber(rpc.caller.stream("x"))
     rpc.session.peer.close(1011, "oops")
     await rpc.settle()
-    with pytest.raises(CallLost, match="'pay' was answered: it may have run") as caught:
+    with pytest.raises(
+        CallLost, match="'pay' was answered: it may have run; a WebSocketSubject"
+    ) as caught:
         await call
     assert caught.value.may_have_run
     assert isinstance(caught.value.__cause__, rxws.ConnectionClosed)
     assert isinstance(stream.error, CallLost)
     assert stream.error.may_have_run
-    with pytest.raises(CallLost, match="before 'later' was sent: it has not run"):
+    with pytest.raises(CallLost, match="was sent: it has not run; call it on a new connection"):
         await rpc.caller.call("later")
     with pytest.raises(CallLost, match="has not run"):
         rpc.caller.notify("later")
@@ -213,7 +215,9 @@ async def test_a_typed_result(rpc: VirtualRpc) -> None:
     await rpc.settle()
     rpc.receive(result(1, [1, 2]), result(2, ["x"]))
     assert [type(each) for each in await good] == [float, float]
-    with pytest.raises(rxws.DecodeError, match=r"Expected `float`, got `str` - at `\$\[0\]`"):
+    with pytest.raises(
+        rxws.DecodeError, match=r"does not match result=list\[float\]: Expected `fl.*"
+    ):
         await bad
 
 
@@ -223,8 +227,19 @@ def test_wrong_options(rpc: VirtualRpc) -> None:
         rpc.caller.with_options(timeout=0)
     with pytest.raises(ValueError, match="when_full='drop' is unknown: use one of"):
         rpc.caller.with_options(when_full="drop")  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="idempotent='no' is not a bool: use True or False"):
+        rpc.caller.with_options(idempotent="no")  # type: ignore[call-overload]
     with pytest.raises(TypeError):
         rpc.caller.with_options(result=int | type)
+
+
+def test_options_of_peers_and_of_calls(rpc: VirtualRpc) -> None:
+    """An unknown option of a peer raises, and the error names the right one or its place."""
+    conn: Any = rpc.conn
+    with pytest.raises(TypeError, match=r"timeout= is an option of calls, .*with_options\(timeout"):
+        rxws.rpc.Caller(conn, timeout=5)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"is not an option of rxws.rpc.Peer: use max_requests="):
+        rxws.rpc.Peer(conn, max_request=5)  # type: ignore[call-arg]
 
 
 def test_options_are_kept(rpc: VirtualRpc) -> None:

@@ -7,19 +7,20 @@ import functools
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import pytest
+import reactivex as rx
 
 import rxws
 from rxws.rpc import Context, Methods
 from rxws.rpc._errors import InvalidParams
 from rxws.rpc._methods import Method
 from support import ROOT
-from support.virtual.rpc import VirtualRpc, error, request, result
+from support.virtual.rpc import VirtualRpc, error, notification, request, result
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -90,10 +91,10 @@ REFUSED: list[tuple[Any, Any, str]] = [
     (rich, [{"y": 1}, "2026-01-02"], r"missing required field `x` - at `\$\[0\]`"),
     (rich, [{"x": 1}, "today"], "Invalid RFC3339 encoded date"),
     (annotated, [0], "Expected `int` >= 1"),
-    (untyped, {}, "missing required field `a`"),
-    (untyped, {"a": 1, "c": 1}, "unknown field `c`"),
-    (nothing, [1], "at most length 0"),
-    (nothing, {"a": 1}, "unknown field `a`"),
+    (untyped, {}, "missing a required argument: 'a'"),
+    (untyped, {"a": 1, "c": 1}, "unexpected keyword argument 'c'"),
+    (nothing, [1], "too many positional arguments"),
+    (nothing, {"a": 1}, "unexpected keyword argument 'a'"),
 ]
 
 
@@ -141,6 +142,7 @@ def generator() -> Iterator[int]:
 
 WRONG: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
     (5, {}, TypeError, "a method is a function, not 5"),
+    ("half", {}, TypeError, r"not 'half': use @methods.add\(name='half'\)"),
     (generator, {}, TypeError, "use `async def` with `yield`"),
     (functools.partial(print), {}, TypeError, "has no name: pass name="),
     (print, {"name": 5}, TypeError, "has no name"),
@@ -188,8 +190,9 @@ class Service:
     async def later(self, a: int) -> int:
         return a
 
-    async def many(self, a: int) -> AsyncIterator[int]:
-        yield a
+    async def many(self, *numbers: int) -> AsyncIterator[int]:
+        for number in numbers:
+            yield number
 
     def __call__(self, a: int) -> int:
         return a
@@ -249,6 +252,56 @@ async def test_an_awaitable_of_a_plain_function_is_awaited() -> None:
     rpc.receive(request(1, "later"))
     await rpc.settle()
     assert rpc.sent == [result(1, 5)]
+
+
+async def later(made: Any) -> Any:
+    return made
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda: rx.of(1, 2),
+        lambda: later(rx.of(1, 2)),
+        lambda: Service().many(1, 2),
+        lambda: later(Service().many(1, 2)),
+    ],
+)
+async def test_streams_that_a_function_returns(function: Callable[[], Any]) -> None:
+    """A function may return a stream, or a coroutine of one: every item is sent."""
+    methods = Methods()
+    methods.add(function, name="many")
+    rpc = VirtualRpc(methods)
+    rpc.receive(request(1, "many"), request(2, "many", {"partialResultToken": "t"}))
+    await rpc.settle()
+    parts = [part for part in rpc.sent if "id" not in part]
+    assert parts == [
+        notification("$/progress", {"token": "t", "value": [number]}) for number in (1, 2)
+    ]
+    answers = [answer for answer in rpc.sent if "id" in answer]
+    assert sorted(answers, key=lambda answer: answer["id"]) == [result(1, [1, 2]), result(2, None)]
+
+
+async def test_the_end_of_a_request_ends_its_observable() -> None:
+    """A cancelled request unsubscribes from the Observable of its method; an error is -32603."""
+    ticks, failing = rx.Subject[int](), rx.Subject[int]()
+    methods = Methods()
+    methods.add(lambda: ticks, name="ticks")
+    methods.add(lambda: failing, name="failing")
+    rpc = VirtualRpc(methods)
+    rpc.receive(request(1, "ticks", {"partialResultToken": "t"}), request(2, "failing"))
+    await rpc.settle()
+    ticks.on_next(5)
+    failing.on_error(ValueError("no"))
+    await rpc.settle()
+    assert rpc.sent == [
+        notification("$/progress", {"token": "t", "value": [5]}),
+        error(2, -32603, "Internal error"),
+    ]
+    assert ticks.observers
+    rpc.receive(notification("$/cancelRequest", {"id": 1}))
+    await rpc.settle()
+    assert not ticks.observers
 
 
 # --- without msgspec ------------------------------------------------------------------------------
