@@ -169,7 +169,7 @@ class Calls:
         self._cancelled[call.id] = None
         if len(self._cancelled) > _MAX_CANCELLED:
             del self._cancelled[next(iter(self._cancelled))]
-        self._endpoint.wire.send_call(cancel(call.id))
+        self._endpoint.wire.send(cancel(call.id))
 
     def notifications(self, method: str) -> Observable[Any]:
         """Return the stream of one kind of notification."""
@@ -206,15 +206,20 @@ class Calls:
 
     def _send(self, call: Call) -> None:
         self._forget_written()
-        if self._connected:
+        outbox = self._outbox
+        if self._connected and not (outbox and outbox[-1].state is _State.UNSENT):
             self._give(call)
         if not call.written:
-            self._outbox.append(call)
+            outbox.append(call)
 
-    def _give(self, call: Call) -> None:
-        call.sent = self._endpoint.wire.send_call(call.frame)
+    def _give(self, call: Call) -> bool:
+        """Give a frame to the wire, unless it takes none now."""
+        wire = self._endpoint.wire
+        # Notifications do not wait: a full send buffer is up to the `overflow` of the connection.
+        call.sent = (wire.send if call.receiver is None else wire.send_call)(call.frame)
         if call.sent is not None:
             call.state = _State.SENT
+        return call.sent is not None
 
     def _forget_written(self) -> None:
         outbox = self._outbox
@@ -232,8 +237,8 @@ class Calls:
     def on_open(self) -> None:
         self._connected = True
         for call in list(self._outbox):
-            if call.state is _State.UNSENT:
-                self._give(call)
+            if call.state is _State.UNSENT and not self._give(call):
+                return
 
     def on_lost(self, error: Exception | None) -> None:
         """Fail the calls that may have run; the others wait for the next connection."""

@@ -7,8 +7,7 @@ import enum
 import inspect
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from functools import partial
+from collections.abc import AsyncIterator
 from typing import Any
 
 from reactivex import Observable
@@ -127,6 +126,7 @@ class Requests:
         self._running: set[_Running] = set()  # those that have a task
         self._by_id: dict[Id, _Running] = {}  # those that are not answered
         self._answered: deque[Id] = deque(maxlen=_REMEMBERED)
+        self._turn = asyncio.Lock()  # of the task that may send next
 
     @property
     def running(self) -> int:
@@ -226,9 +226,9 @@ class Requests:
                 return
             running = running or self._new(name, id_, answers)
             if (items := _items_of(result)) is not None:
-                self._spawn(running, items, partial(self._answer_with_items, running, items, token))
+                self._spawn(running, items, token)
             elif inspect.isawaitable(result):
-                self._spawn(running, result, partial(self._answer_with, running, result, token))
+                self._spawn(running, result, token)
             else:
                 self._answer(running, result)
         except InvalidParams:
@@ -236,10 +236,8 @@ class Requests:
         except Exception as exc:
             self._answer_exception(running or self._new(name, id_, answers), exc)
 
-    def _spawn(
-        self, running: _Running, result: Any, work: Callable[[], Coroutine[Any, Any, None]]
-    ) -> None:
-        """Run a coroutine function that uses a result.
+    def _spawn(self, running: _Running, result: Any, token: Any) -> None:
+        """Run a task that answers with the items of a stream, or the result of an awaitable.
 
         Raises:
             RuntimeError: There is no event loop, in virtual time.
@@ -259,54 +257,62 @@ class Requests:
         self._running.add(running)
         if running.answers is not None and running.id is not None:
             self._by_id[running.id] = running
-        running.task = loop.create_task(work())
+        running.task = loop.create_task(self._run(running, result, token))
         running.task.add_done_callback(on_done)
 
-    async def _answer_with(self, running: _Running, result: Awaitable[Any], token: Any) -> None:
-        try:
-            value = await result
-            if (items := _items_of(value)) is None:
-                self._answer(running, value)
-            else:
-                await self._answer_with_items(running, items, token)
-        except asyncio.CancelledError:
-            self._answer_cancelled(running)
-            raise
-        except Exception as exc:
-            self._answer_exception(running, exc)
-
-    async def _answer_with_items(
-        self, running: _Running, items: AsyncIterator[Any], token: Any
-    ) -> None:
+    async def _run(self, running: _Running, result: Any, token: Any) -> None:
         try:
             try:
-                if token is None or running.answers is None:
-                    self._answer(running, await self._collect(running, items))
-                else:
-                    await self._send_items(running, items, token)
-            finally:
-                if (close := getattr(items, "aclose", None)) is not None:
-                    await close()
+                items = _items_of(result)
+                if items is None:
+                    result = await result
+                    items = _items_of(result)
+                if items is not None:
+                    result = await self._take_items(running, items, token)
+                await self._drained(running)
+                self._answer(running, result)
+            except Exception as exc:
+                if isinstance(exc, ResponseError):  # its data may be large
+                    await self._drained(running)
+                self._answer_exception(running, exc)
         except asyncio.CancelledError:
             self._answer_cancelled(running)
             raise
-        except Exception as exc:
-            self._answer_exception(running, exc)
+
+    async def _drained(self, running: _Running) -> None:
+        """Wait until the other side is not behind; tasks that wait go on one after the other.
+
+        If all went on at once, their messages together would exceed the send buffer.
+        """
+        try:
+            async with self._turn:
+                await running.connection.flow.drained()
+        except ConnectionClosed:
+            running.state = _State.CANCELLED
+
+    async def _take_items(
+        self, running: _Running, items: AsyncIterator[Any], token: Any
+    ) -> list[Any] | None:
+        """Send the items, or return all of them to a caller that has not asked for a stream."""
+        try:
+            if token is None or running.answers is None:
+                return await self._collect(running, items)
+            await self._send_items(running, items, token)
+            return None
+        finally:
+            if (close := getattr(items, "aclose", None)) is not None:
+                await close()
 
     async def _send_items(self, running: _Running, items: AsyncIterator[Any], token: Any) -> None:
         """Send each item as soon as the connection takes it."""
-        connection, turns = running.connection, _Turns()
+        turns = _Turns()
         async for item in items:
             await turns.pause_if_due()
+            await self._drained(running)  # again: others may have sent meanwhile
             if running.state is not _State.RUNNING:  # the generator ignores its cancellation
                 return
-            connection.outgoing.on_next(progress(token, [item]))
-            try:
-                await connection.flow.drained()
-            except ConnectionClosed:
-                running.state = _State.CANCELLED
-                return
-        self._answer(running, None)
+            running.connection.outgoing.on_next(progress(token, [item]))
+            await self._drained(running)
 
     async def _collect(self, running: _Running, items: AsyncIterator[Any]) -> list[Any]:
         """Return all items, for a caller that has not asked for a stream."""

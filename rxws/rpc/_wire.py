@@ -49,7 +49,7 @@ class WireOwner(Protocol):
     def on_frame(self, frame: str | bytes) -> None: ...
 
     def on_open(self) -> None:
-        """`send_call` works from now on: there is a connection."""
+        """There is a connection, or the other side is no longer behind: call `send_call`."""
         ...
 
     def on_lost(self, error: Exception | None) -> None:
@@ -75,8 +75,15 @@ class Wire(Protocol):
         """The open connection."""
         ...
 
-    def send_call(self, frame: str) -> Sent | None:
+    def send(self, frame: str) -> Sent | None:
         """Send on the open connection only; return None if there is none."""
+        ...
+
+    def send_call(self, frame: str) -> Sent | None:
+        """Do as `send`, but also return None if the other side is behind.
+
+        The owner's `on_open` is called later.
+        """
         ...
 
     def fault(self, error: Exception) -> None:
@@ -111,8 +118,10 @@ class _ConnectionWire:
         self.carrier: SchedulerCarrier[Any] = connection.incoming
         self.upstream: Upstream = connection.flow
         self.scheduler = connection.scheduler
+        self._send_buffer = connection.flow.send_buffer
         self._owner: WireOwner | None = owner
         self._incoming: DisposableBase | None = None
+        self._behind: DisposableBase | None = None  # set while the other side is behind
 
     def start(self) -> None:
         connection, owner = self.connection, self._owner
@@ -125,12 +134,28 @@ class _ConnectionWire:
                 owner.on_frame, owner.on_end, owner.on_end, scheduler=connection.scheduler
             )
 
-    def send_call(self, frame: str) -> Sent | None:
+    def send(self, frame: str) -> Sent | None:
         connection = self.connection
         if connection is None or connection.outgoing.is_stopped:
             return None
         connection.outgoing.on_next(frame)
         return _HANDED
+
+    def send_call(self, frame: str) -> Sent | None:
+        if self._send_buffer.wire_writable:
+            return self.send(frame)
+        if self._behind is None and self.connection is not None:
+            with no_upstreams():
+                self._behind = self.connection.flow.writable.subscribe(
+                    self._on_writable, scheduler=self.scheduler
+                )
+        return None
+
+    def _on_writable(self, writable: bool) -> None:
+        if writable and self._behind is not None and self._owner is not None:
+            behind, self._behind = self._behind, None
+            behind.dispose()
+            self._owner.on_open()
 
     def fault(self, error: Exception) -> None:
         assert isinstance(self.scheduler, ConnectionScheduler)
@@ -138,12 +163,14 @@ class _ConnectionWire:
 
     def dispose(self) -> None:
         # Without reference cycles, Python frees a closed connection at once.
-        incoming, self._incoming = self._incoming, None
+        subscriptions = self._incoming, self._behind
+        self._incoming = self._behind = None
         if self.connection is not None:
             _OWNED.discard(self.connection)
         self.connection = self._owner = None
-        if incoming is not None:
-            incoming.dispose()
+        for subscription in subscriptions:
+            if subscription is not None:
+                subscription.dispose()
 
 
 class _SubjectWire:
@@ -193,8 +220,10 @@ class _SubjectWire:
         else:
             owner.on_open()
 
-    def send_call(self, frame: str) -> Sent | None:
+    def send(self, frame: str) -> Sent | None:
         return self._lifecycle.send_pinned(frame) if self._lifecycle.sending else None
+
+    send_call = send  # what the socket does not take yet waits in the link
 
     def fault(self, error: Exception) -> None:
         self._lifecycle.report_fault(error)

@@ -187,6 +187,37 @@ async def test_a_call_while_the_connection_closes(rpc: VirtualRpc) -> None:
     assert rpc.sent == []
 
 
+async def test_calls_wait_for_the_other_side() -> None:
+    """Calls of more bytes than the send buffer takes are sent as the other side reads them."""
+    rpc = VirtualRpc(max_buffer=2000)
+    rpc.session.peer.stop()
+    large = "x" * 1000
+    *calls, cancelled = [await start(rpc, "save", large) for _ in range(9)]
+    rpc.caller.notify("done")
+    cancelled.cancel()
+    await rpc.settle()
+    while len(rpc.sent) < 9:
+        assert rpc.conn.flow.buffered < 2000
+        rpc.session.peer.go(1)
+        await rpc.settle()
+    saved = [request(id_, "save", [large]) for id_ in range(1, 9)]
+    assert rpc.sent == [*saved, notification("done")]
+    rpc.receive([result(id_, id_) for id_ in range(1, 9)])
+    assert [await call for call in calls] == list(range(1, 9))
+
+
+async def test_a_call_that_waits_for_the_other_side_has_not_run() -> None:
+    """If the connection ends before a call was sent, it fails with a `CallLost` that says so."""
+    rpc = VirtualRpc()
+    rpc.session.peer.stop()
+    sent, unsent = await start(rpc, "x"), await start(rpc, "x")
+    rpc.session.peer.lost()
+    await rpc.settle()
+    lost = [call.exception() for call in (sent, unsent)]
+    assert [isinstance(each, CallLost) and each.may_have_run for each in lost] == [True, False]
+    rpc.session.peer.go()
+
+
 async def test_calls_are_bounded() -> None:
     """A call above `max_calls` raises, and is not sent."""
     rpc = VirtualRpc(max_calls=2)

@@ -458,8 +458,10 @@ async def test_a_method_that_ignores_its_cancellation(rpc: VirtualRpc, jobs: Job
 async def test_a_request_that_is_cancelled_before_it_begins(rpc: VirtualRpc, jobs: Jobs) -> None:
     """A request may be cancelled, or its connection may end, before the coroutine has begun."""
     assert rpc.ask(request(1, "wait"), cancel(1)) == [error(1, *CANCELLED)]
-    rpc.receive(request(2, "wait"), request(3, "count", [1]))
-    [task] = [task for task in asyncio.all_tasks() if "_answer_with_items" in repr(task)]
+    rpc.receive(request(2, "wait"))
+    before = asyncio.all_tasks()
+    rpc.receive(request(3, "count", [1]))
+    [task] = asyncio.all_tasks() - before
     task.cancel()
     rpc.receive(request(4, "wait"))
     await rpc.settle()
@@ -694,6 +696,63 @@ async def test_a_stream_waits_for_the_other_side(rpc: VirtualRpc) -> None:
     await rpc.settle()
     assert produced == [0, 1, 2, 3, 4]
     assert rpc.sent[-1] == result(1, None)
+
+
+@pytest.mark.parametrize("name", ["answered", "failing", "collected", "streamed"])
+async def test_answers_wait_for_the_other_side(name: str) -> None:
+    """Methods that end at the same time send one answer after the other, as these are read."""
+    release = asyncio.Event()
+    methods = Methods()
+    large = "x" * 1000
+
+    @methods.add
+    async def answered() -> str:
+        await release.wait()
+        return large
+
+    @methods.add
+    async def failing() -> None:
+        await release.wait()
+        raise ResponseError(1, "too late", large)
+
+    @methods.add(name="streamed")
+    @methods.add(name="collected")
+    async def generated() -> AsyncIterator[str]:
+        await release.wait()
+        yield large
+
+    rpc = VirtualRpc(methods, max_buffer=2000)
+    token = {"partialResultToken": "t"} if name == "streamed" else None
+    for id_ in range(10):
+        rpc.receive(request(id_, name, token))
+    await rpc.settle()
+    release.set()
+    for _ in range(10):
+        rpc.session.peer.stop()
+        await rpc.settle()
+        assert rpc.conn.flow.buffered < 2000
+        rpc.session.peer.go(1)
+        await rpc.settle()
+    rpc.session.peer.go()
+    await rpc.settle()
+    answers = [each for each in rpc.sent if "id" in each]
+    assert sorted(answer["id"] for answer in answers) == list(range(10))
+    assert rpc.conn.flow.stats.dropped == {}
+
+
+async def test_an_answer_that_waits_is_cancelled(rpc: VirtualRpc, jobs: Jobs) -> None:
+    """A request whose answer waits for the other side can be cancelled; its end ends the others."""
+    jobs.release.set()
+    rpc.receive(request(0, "wait"))
+    await rpc.settle()
+    rpc.session.peer.stop()
+    rpc.receive(request(1, "subtract", [2, 1]), request(2, "wait"))
+    await rpc.settle()
+    rpc.receive(cancel(2))
+    rpc.session.peer.go()
+    await rpc.settle()
+    assert rpc.sent[1:] == [result(1, 1), error(2, *CANCELLED)]
+    assert rpc.peer.stats.running == 0
 
 
 async def test_a_stream_ends_with_the_connection(jobs: Jobs) -> None:
