@@ -269,6 +269,11 @@ class Calls:
         for stream in streams.values():
             stream.finish_subscribers()(error)
 
+    def cancel_all(self) -> None:
+        for call in self._calls.values():
+            if not call.withdraw():
+                self._endpoint.wire.send(cancel(call.id))
+
     def _fail(self, calls: list[Call], cause: Exception | None) -> None:
         for call in calls:
             if self._calls.pop(call.id, None) is None:  # cancelled by a subscriber of another one
@@ -293,7 +298,7 @@ class Calls:
     def _find(self, answer: Answer) -> Call | None:
         """Return the call that is answered; None if there is none, which may be a mistake."""
         call = self._calls.get(answer.id)
-        if call is not None and call.state is _State.SENT:
+        if call is not None and call.written:
             return call
         if answer.id is None:
             text = f"it could not read a message of ours: {to_error(answer.error)}"
@@ -322,7 +327,7 @@ class Calls:
         call = self._calls.get(token)
         if call is None:
             return token in self._cancelled
-        if call.state is not _State.SENT or call.receiver is None:
+        if not call.written or call.receiver is None:
             return False
         listed: list[Any] = items if isinstance(items, list) else [items]  # pyright: ignore[reportUnknownVariableType]
         call.receiver.on_items(listed, size)

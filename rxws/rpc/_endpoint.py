@@ -63,6 +63,10 @@ class RequestHandler(Protocol):
         """Return whether there is a method for it."""
         ...
 
+    def answer_all(self) -> None:
+        """Answer all requests that run: they will be cancelled."""
+        ...
+
     def cancel_all(self) -> None: ...
 
 
@@ -78,6 +82,9 @@ class CallHandler(Protocol):
     def on_open(self) -> None: ...
     def on_lost(self, error: Exception | None) -> None: ...
     def on_end(self, error: Exception | None) -> None: ...
+    def cancel_all(self) -> None:
+        """Ask the other side to cancel all calls that were sent."""
+        ...
 
 
 class _Direct:
@@ -126,6 +133,12 @@ class Endpoint:
 
     def dispose(self) -> None:
         """Cancel the running methods, and fail the calls that have no answer."""
+        connection = self.wire.connection
+        if connection is not None and not connection.outgoing.is_stopped:
+            if self.requests is not None:
+                self.requests.answer_all()
+            if self.calls is not None:
+                self.calls.cancel_all()
         self.on_end(None)
 
     # --- called by the wire -------------------------------------------------------------------

@@ -66,7 +66,8 @@ class Peer(DisposableBase):
     def dispose(self) -> None:
         """Stop: cancel the methods that run, and fail the calls that have no answer.
 
-        The connection stays open. A `WebSocketSubject` closes its connection if it has no other
+        The connection stays open. The other side gets the error -32800 for its requests that run,
+        and is asked to cancel yours. A `WebSocketSubject` closes its connection if it has no other
         subscriber.
         """
         self._endpoint.dispose()

@@ -29,6 +29,7 @@ from ._messages import (
     Request,
     encode,
     error_answer,
+    is_id,
     progress,
     result_answer,
 )
@@ -104,6 +105,10 @@ class _Turns:
             self._due = self._seconds() + _YIELD_AFTER
 
 
+def _cancelled() -> ResponseError:
+    return ResponseError(ErrorCode.REQUEST_CANCELLED, "Request cancelled")
+
+
 def _items_of(result: Any) -> AsyncIterator[Any] | None:
     """Return the items of a stream; None if a result is no stream."""
     if isinstance(result, Observable):  # before Awaitable, as it is one, too
@@ -131,6 +136,10 @@ class Requests:
     @property
     def running(self) -> int:
         return len(self._running)
+
+    def answer_all(self) -> None:
+        for running in list(self._running):
+            running.answer_error(_cancelled())
 
     def cancel_all(self) -> None:
         self._by_id.clear()
@@ -185,21 +194,16 @@ class Requests:
 
     def _on_cancel(self, params: Params) -> None:
         id_: Any = params.get("id") if isinstance(params, dict) else None
-        running = self._by_id.pop(id_, None) if isinstance(id_, str | int | float) else None
+        valid = id_ is not None and is_id(id_)
+        running = self._by_id.pop(id_, None) if valid else None
         if running is None:
-            if id_ not in self._answered:
+            if not valid or id_ not in self._answered:
                 text = f"a cancellation of id {short_repr(id_)}, which does not run"
                 self._endpoint.mistake("unknown cancellation", text)
             return
         self._remember(id_)
-        error = ResponseError(ErrorCode.REQUEST_CANCELLED, "Request cancelled")
-        running.answer_error(error)
+        running.answer_error(_cancelled())
         running.cancel()
-
-    def _new(self, method: str, id_: Id, answers: Answers | None) -> _Running:
-        connection = self._endpoint.wire.connection
-        assert connection is not None
-        return _Running(method, connection, id_, answers)
 
     # --- running ------------------------------------------------------------------------------
 
@@ -211,11 +215,13 @@ class Requests:
         Raises:
             InvalidParams: The arguments do not match the parameters.
         """
+        connection = self._endpoint.wire.connection  # now, as the method may dispose the peer
+        assert connection is not None
         running: _Running | None = None
         try:
             args, named, token = method.bind(params)
             if method.takes_context:
-                running = self._new(name, id_, answers)
+                running = _Running(name, connection, id_, answers)
                 context = Context(running.connection, self._caller, name, running.is_cancelled)
                 method.add_context(args, named, context)
             result: Any = method.function(*args, **named)
@@ -224,7 +230,7 @@ class Requests:
                     answers.send(result_answer(id_, result))
                     self._remember(id_)
                 return
-            running = running or self._new(name, id_, answers)
+            running = running or _Running(name, connection, id_, answers)
             if (items := _items_of(result)) is not None:
                 self._spawn(running, items, token)
             elif inspect.isawaitable(result):
@@ -233,8 +239,10 @@ class Requests:
                 self._answer(running, result)
         except InvalidParams:
             raise
+        except asyncio.CancelledError:  # of a future that a plain function asked for its result
+            self._answer_cancelled(running or _Running(name, connection, id_, answers))
         except Exception as exc:
-            self._answer_exception(running or self._new(name, id_, answers), exc)
+            self._answer_exception(running or _Running(name, connection, id_, answers), exc)
 
     def _spawn(self, running: _Running, result: Any, token: Any) -> None:
         """Run a task that answers with the items of a stream, or the result of an awaitable.
@@ -247,6 +255,11 @@ class Requests:
         except RuntimeError:
             never_used(result)  # closes a coroutine
             raise
+
+        if self._endpoint.requests is not self:  # the method has disposed the peer
+            never_used(result)
+            self._answer_cancelled(running)
+            return
 
         def on_done(_: asyncio.Task[None]) -> None:
             self._running.discard(running)
@@ -344,7 +357,7 @@ class Requests:
 
     def _answer_cancelled(self, running: _Running) -> None:
         self._forget(running)
-        running.answer_error(ResponseError(ErrorCode.REQUEST_CANCELLED, "Request cancelled"))
+        running.answer_error(_cancelled())
         running.state = _State.CANCELLED
 
     def _answer_exception(self, running: _Running, error: Exception) -> None:
@@ -354,7 +367,7 @@ class Requests:
             try:
                 running.answer_error(error)
                 return
-            except EncodeError as exc:  # its data
+            except Exception as exc:  # its data, or a subclass without `super().__init__`
                 error = exc
         self._log(running, error)
         running.answer_error(ResponseError(ErrorCode.INTERNAL_ERROR, "Internal error"))

@@ -290,6 +290,22 @@ async def test_late_answers_of_a_lost_call(
     assert "unknown answer: an answer with id 1" in caplog.text
 
 
+async def test_an_answer_to_a_call_that_was_not_written(client: Client) -> None:
+    """An answer, or progress, before the request was written is a mistake of the other side."""
+    client.subject.dials[0].peer.stop()
+    await client.call("fills")
+    call = await client.call("waits")
+    stream = Subscriber(client.caller.stream("items"))
+    progress = notification("$/progress", {"token": 3, "value": [1]})
+    client.answer(result(2, "guessed"), progress, result(3, None))
+    assert client.peer.stats.mistakes == {"unknown answer": 2}
+    client.subject.dials[0].peer.go()
+    await client.settle()
+    client.answer(result(2, "ok"), progress, result(3, None))
+    assert await call == "ok"
+    assert stream.notifications == [1, "|"]
+
+
 async def test_when_full_hold_pauses_the_subject(client: Client) -> None:
     """A full queue with `when_full="hold"` pauses the connection of the subject."""
     pauses: list[DisposableBase] = []

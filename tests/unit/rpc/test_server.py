@@ -319,6 +319,29 @@ def test_a_response_error_is_the_answer(
     assert "EncodeError" in only_warning(caplog)
 
 
+async def test_a_response_error_that_was_not_initialized(
+    rpc: VirtualRpc, jobs: Jobs, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A subclass that does not call `super().__init__` is a fault of the method."""
+
+    class NoMoney(ResponseError):
+        def __init__(self) -> None:
+            self.balance = 0
+
+    async def pay() -> None:
+        raise NoMoney
+
+    def pay_now() -> None:
+        raise NoMoney
+
+    jobs.methods.add(pay)
+    jobs.methods.add(pay_now)
+    rpc.receive([request(1, "pay_now"), request(2, "pay")])
+    await rpc.settle()
+    assert rpc.sent == [[error(id_, -32603, "Internal error") for id_ in (1, 2)]]
+    assert caplog.text.count("has no attribute 'code'") == 2
+
+
 async def test_an_id_in_use(rpc: VirtualRpc, jobs: Jobs, caplog: pytest.LogCaptureFixture) -> None:
     """An id that is in use is refused with -32600 and the id null; the first request goes on."""
     rpc.receive(request(1, "wait"))
@@ -339,6 +362,16 @@ def test_an_unknown_cancellation(rpc: VirtualRpc, caplog: pytest.LogCaptureFixtu
         "unknown cancellation: a cancellation of id 77, which does not run"
     )
     assert rpc.peer.stats.mistakes == {"unknown cancellation": 3}
+
+
+@pytest.mark.parametrize("id_", [True, None])
+async def test_a_cancellation_without_an_id(rpc: VirtualRpc, jobs: Jobs, id_: Any) -> None:
+    """A boolean or null is no id, although Python says that True is 1."""
+    rpc.receive(request(1, "wait"), request(None, "subtract", [2, 1]))
+    await rpc.settle()
+    rpc.receive(cancel(id_))
+    assert rpc.peer.stats.mistakes == {"unknown cancellation": 1}
+    assert rpc.sent == [result(None, 1)]
 
 
 async def test_a_cancellation_that_crosses_the_answer(
@@ -474,7 +507,7 @@ async def test_a_request_that_is_cancelled_before_it_begins(rpc: VirtualRpc, job
 
 
 async def test_a_method_that_cancels_itself(rpc: VirtualRpc, jobs: Jobs) -> None:
-    """A coroutine that raises a CancelledError is answered with -32800, too."""
+    """A method of any kind that raises a CancelledError is answered with -32800, too."""
 
     async def give_up() -> None:
         raise asyncio.CancelledError
@@ -483,11 +516,15 @@ async def test_a_method_that_cancels_itself(rpc: VirtualRpc, jobs: Jobs) -> None
         yield 1
         raise asyncio.CancelledError
 
-    jobs.methods.add(give_up)
-    jobs.methods.add(give_up_later)
+    def give_up_at_once() -> None:
+        raise asyncio.CancelledError  # as the result of a cancelled future does
+
+    for method in (give_up, give_up_later, give_up_at_once):
+        jobs.methods.add(method)
+    assert rpc.ask(request(0, "give_up_at_once")) == [error(0, *CANCELLED)]
     rpc.receive(request(1, "give_up"), request(2, "give_up_later"))
     await rpc.settle()
-    assert rpc.sent == [error(1, *CANCELLED), error(2, *CANCELLED)]
+    assert rpc.sent[1:] == [error(1, *CANCELLED), error(2, *CANCELLED)]
 
 
 async def test_the_end_of_the_connection_cancels(rpc: VirtualRpc, jobs: Jobs) -> None:
@@ -892,17 +929,55 @@ async def test_a_peer_is_freed_with_its_connection() -> None:
 
 async def test_dispose_stops(rpc: VirtualRpc, jobs: Jobs) -> None:
     """A disposed peer cancels its methods, fails its calls, and leaves the connection open."""
-    rpc.receive(request(1, "wait"))
+    rpc.receive(request(1, "wait"), notification("wait", ["notified"]))
     call = asyncio.create_task(rpc.caller.call("x"))
     await rpc.settle()
     rpc.peer.dispose()
     await rpc.settle()
-    assert jobs.log == ["job began", "job cancelled"]
+    assert sorted(jobs.log) == [
+        "job began",
+        "job cancelled",
+        "notified began",
+        "notified cancelled",
+    ]
     with pytest.raises(rxws.rpc.CallLost):
         await call
-    assert rpc.conn.flow.stats.received_messages == 1
+    assert rpc.sent == [request(1, "x"), error(1, *CANCELLED), cancel(1)]
     rpc.conn.outgoing.on_next("open")
     assert rpc.session.messages[-1] == "open"
+
+
+async def test_dispose_of_a_closing_connection_sends_nothing(rpc: VirtualRpc) -> None:
+    """A handler's peer is disposed when its connection closes: nothing can be sent any more."""
+    rpc.receive(request(1, "wait"))
+    await rpc.settle()
+    rpc.conn.outgoing.on_completed()
+    rpc.peer.dispose()
+    await rpc.settle()
+    assert rpc.sent == []
+    assert rpc.conn.flow.stats.dropped == {}
+
+
+async def test_a_method_disposes_its_peer(
+    rpc: VirtualRpc, jobs: Jobs, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A method may dispose the peer: it is answered, and what it raises is logged."""
+    jobs.release.set()
+
+    def leave(how: str) -> Any:
+        rpc.peer.dispose()
+        if how == "raise":
+            raise ValueError(how)
+        return jobs.wait() if how == "wait" else how
+
+    jobs.methods.add(leave)
+    got: list[Any] = []
+    for how in ("return", "raise", "wait"):
+        rpc = VirtualRpc(jobs.methods)
+        got += rpc.ask(request(1, "leave", [how]))
+    assert got == [result(1, "return"), error(1, -32603, "Internal error"), error(1, *CANCELLED)]
+    assert "ValueError: raise" in only_warning(caplog)
+    assert jobs.log == []
 
 
 def test_an_async_method_in_virtual_time_needs_a_loop(
