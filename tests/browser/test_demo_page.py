@@ -218,6 +218,27 @@ async def test_answers_are_cancelled_one_by_one(page: Page, demo: Demo, width: i
     assert await page.evaluate(FOCUSED) == "Answers"
 
 
+async def test_answers_are_beside_the_frames(page: Page, demo: Demo) -> None:
+    """In a wide window, answers take no height from the frames, and the page does not scroll."""
+    await page.call(
+        "Emulation.setDeviceMetricsOverride",
+        width=1400,
+        height=900,
+        deviceScaleFactor=1,
+        mobile=False,
+    )
+    await connect(page, demo, "tokens")
+    rows = "document.querySelector('#rows').clientHeight"
+    alone = await page.evaluate(rows)
+    for _ in range(4):
+        await click(page, "#send-text")
+    await page.wait("document.querySelectorAll('#answers li').length === 4")
+    assert await page.evaluate(rows) == alone
+    assert alone >= 250
+    tall, room = await page.evaluate("[document.documentElement.scrollHeight, innerHeight]")
+    assert tall <= room
+
+
 async def test_an_answer_is_shown_to_its_end(page: Page, demo: Demo) -> None:
     """The page shows the tokens of an answer as one text."""
     await connect(page, demo, "tokens")
