@@ -17,12 +17,14 @@ WhenFull = Literal["fail", "hold"]
 class PeerOptions(TypedDict, total=False):
     """The keyword arguments of `Peer`, `Caller` and `serve`: limits for one connection.
 
-    `max_requests`: how many requests and notifications of the other side may run at once, and how
-        many messages a batch may have. A request above that is answered with -32000.
-    `max_calls`: how many calls of yours may be unanswered. A call above that raises `TooManyCalls`.
-    `queue_items`: how many items of one stream may wait for its subscriber, and how many items an
-        async generator may yield for a call that is no stream.
-    `queue_bytes`: the size of these items in bytes.
+    `max_requests` (256): how many requests and notifications of the other side may run at once, and
+        how many messages a batch may have. A request above that is answered with -32000, and a
+        notification is dropped.
+    `max_calls` (1024): how many of your calls and streams may wait for an answer. A call above that
+        raises `TooManyCalls`.
+    `queue_items` (1024): how many items of one stream may wait for its subscriber, and how many
+        items a method may yield if its caller has not asked for a stream.
+    `queue_bytes` (1 MiB): the size of these items in bytes.
     """
 
     max_requests: int
