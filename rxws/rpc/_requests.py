@@ -11,11 +11,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from reactivex import Observable
+from reactivex.abc import DisposableBase
 
 from rxws._core.async_iteration import iterate
 from rxws._core.connection import Connection
 from rxws._core.errors import ConnectionClosed, EncodeError, short_repr
 from rxws._core.log import logger, one_line
+from rxws._core.schedulers.connection_scheduler import ConnectionScheduler, SchedulerOwner
+from rxws._core.schedulers.timers import call_later_shared
 from rxws._core.streams.coroutines import never_used
 
 from ._caller import Caller
@@ -55,7 +58,7 @@ class _State(enum.Enum):
 class _Running:
     """A request or a notification that runs."""
 
-    __slots__ = ("answers", "connection", "id", "method", "state", "task")
+    __slots__ = ("answers", "connection", "id", "method", "state", "task", "timer")
 
     def __init__(
         self, method: str, connection: Connection[Any, Any], id_: Id, answers: Answers | None
@@ -65,7 +68,13 @@ class _Running:
         self.id = id_
         self.answers = answers  # None for a notification
         self.state = _State.RUNNING
-        self.task: asyncio.Task[None] | None = None  # None for a plain function
+        self.task: asyncio.Task[None] | None = None  # if there is one that may be cancelled
+        self.timer: DisposableBase | None = None  # since a request of the other side cancelled it
+
+    def stop_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.dispose()
+            self.timer = None
 
     def is_cancelled(self) -> bool:
         return self.state is _State.CANCELLED
@@ -86,10 +95,23 @@ class _Running:
         if self.answers is not None and answer is not None:
             self.answers.send(answer)
 
+    @property
+    def owner(self) -> SchedulerOwner | None:
+        scheduler = self.connection.scheduler
+        return scheduler.owner if isinstance(scheduler, ConnectionScheduler) else None
+
+    def let_finish(self) -> asyncio.Task[None] | None:
+        """Let the connection wait for the task at its end instead of cancelling it here."""
+        task, self.task = self.task, None
+        if task is not None and (owner := self.owner) is not None:
+            owner.let_finish(task)
+        return task
+
     def cancel(self) -> None:
+        """Cancel the task, once: a second time would interrupt its `finally` blocks."""
         self.state = _State.CANCELLED
-        if self.task is not None:
-            self.task.cancel()
+        if (task := self.let_finish()) is not None:
+            task.cancel()
 
 
 class _Turns:
@@ -120,7 +142,8 @@ def _items_of(result: Any) -> AsyncIterator[Any] | None:
 class Requests:
     """Calls methods for the other side, and answers.
 
-    A request that is cancelled is answered at once. Its task counts until it has ended.
+    A request that is cancelled is answered at once. Its task counts until it has ended, but for
+    `close_timeout` at most.
     """
 
     def __init__(self, endpoint: Endpoint, methods: Methods, caller: Caller[Any]) -> None:
@@ -131,6 +154,7 @@ class Requests:
         self._running: set[_Running] = set()  # those that have a task
         self._by_id: dict[Id, _Running] = {}  # those that are not answered
         self._answered: deque[Id] = deque(maxlen=_REMEMBERED)
+        self._stuck: frozenset[str] = frozenset()  # methods that have ignored a cancellation
         self._turn = asyncio.Lock()  # of the task that may send next
 
     @property
@@ -145,6 +169,7 @@ class Requests:
         self._by_id.clear()
         self._answered.clear()
         for running in list(self._running):
+            running.stop_timer()  # the connection waits for it, and logs that
             running.cancel()
 
     # --- RequestHandler: called by the endpoint -----------------------------------------------
@@ -204,6 +229,26 @@ class Requests:
         self._remember(id_)
         running.answer_error(_cancelled())
         running.cancel()
+        if (owner := running.owner) is not None:
+            seconds = owner.cleanup_timeout
+            running.timer = call_later_shared(
+                running.connection.scheduler, seconds, lambda: self._give_up(running, seconds)
+            )
+
+    def _give_up(self, running: _Running, seconds: float) -> None:
+        """Let other requests run instead of a method that ignores its cancellation."""
+        running.timer = None
+        self._running.discard(running)
+        level = logging.DEBUG if running.method in self._stuck else logging.WARNING
+        self._stuck |= {running.method}
+        logger.log(
+            level,
+            "rpc, %s: method %s has not ended within %g s of its cancellation: it no longer counts "
+            "in max_requests",
+            self._endpoint.where,
+            short_repr(running.method),
+            seconds,
+        )
 
     # --- running ------------------------------------------------------------------------------
 
@@ -264,6 +309,7 @@ class Requests:
         def on_done(_: asyncio.Task[None]) -> None:
             self._running.discard(running)
             running.task = None
+            running.stop_timer()
             never_used(result)  # closes a coroutine whose task was cancelled before it began
             self._answer_cancelled(running)  # unless it is answered
 
@@ -314,6 +360,7 @@ class Requests:
             return None
         finally:
             if (close := getattr(items, "aclose", None)) is not None:
+                running.let_finish()
                 await close()
 
     async def _send_items(self, running: _Running, items: AsyncIterator[Any], token: Any) -> None:

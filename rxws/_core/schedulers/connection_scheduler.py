@@ -77,6 +77,11 @@ class SchedulerOwner(Protocol):
         """Return an awaitable that ends when the peer is not behind; None if it is not now."""
         ...
 
+    @property
+    def cleanup_timeout(self) -> float:
+        """The time in seconds that `let_finish` waits."""
+        ...
+
     def let_finish(self, task: Any) -> None:
         """Wait for a task at the end, for a limited time, without cancelling it."""
         ...

@@ -93,3 +93,39 @@ async def test_a_client_that_does_not_read_stops_the_generator() -> None:
         assert {each["method"] for each in progress} == {"$/progress"}
         assert end == {"jsonrpc": "2.0", "id": 1, "result": None}
         await peer.rst()
+
+
+async def test_the_connection_waits_for_its_methods() -> None:
+    """The server ends a connection when the `finally` blocks of its methods have run."""
+    log: list[str] = []
+    began = asyncio.Event()
+    made = Methods()
+
+    @made.add
+    async def save() -> None:
+        try:
+            began.set()
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.1)  # the work
+            log.append("saved")
+
+    @made.add
+    async def rows() -> AsyncIterator[int]:
+        try:
+            while True:
+                yield 1
+        finally:
+            await asyncio.sleep(0.1)
+            log.append("closed")
+
+    call = {"jsonrpc": "2.0", "id": 1, "method": "save"}
+    stream = {**call, "id": 2, "method": "rows", "params": {"partialResultToken": 1}}
+    async with rxws.serve(rxws.rpc.serve(made)) as server:
+        peer = await RawClient.connect(server.port)
+        await peer.text(json.dumps([call, stream]))
+        async with asyncio.timeout(PATIENCE):
+            await began.wait()
+            await answers(peer, 1)
+        await peer.rst()
+    assert sorted(log) == ["closed", "saved"]

@@ -487,6 +487,84 @@ async def test_a_method_that_ignores_its_cancellation(rpc: VirtualRpc, jobs: Job
     assert len(rpc.sent) == 1
 
 
+async def test_a_method_that_ignores_its_cancellation_for_long(
+    jobs: Jobs, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After `close_timeout` seconds it no longer counts, which is logged once for each method."""
+    rpc = VirtualRpc(jobs.methods, max_requests=2, close_timeout=3)
+    for id_ in (1, 2):
+        rpc.receive(request(id_, "stubborn"))
+        await rpc.settle()
+        rpc.receive(cancel(id_))
+        await rpc.settle()
+    assert rpc.ask(request(3, "wait"))[0]["error"]["code"] == -32000
+    rpc.session.run(2.9)
+    assert rpc.peer.stats.running == 2
+    caplog.clear()
+    rpc.session.run(0.2)
+    assert rpc.peer.stats.running == 0
+    assert only_warning(caplog).endswith(
+        "method 'stubborn' has not ended within 3 s of its cancellation: it no longer counts in "
+        "max_requests"
+    )
+    rpc.receive(request(4, "stubborn"))
+    await rpc.settle()
+    rpc.receive(cancel(4))
+    await rpc.end()
+    rpc.session.run(10)
+    only_warning(caplog)
+    jobs.release.set()
+    await rpc.settle()
+    assert rpc.peer.stats.running == 0
+
+
+@pytest.mark.parametrize("name", ["tidy", "tidy_stream", "too_long"])
+async def test_finally_blocks_run_undisturbed(name: str) -> None:
+    """What cancels a method a second time does not interrupt its `finally` blocks."""
+    methods = Methods()
+    log: list[str] = []
+    wait, release = asyncio.Event(), asyncio.Event()
+
+    async def clean_up() -> None:
+        log.append("begins")
+        await release.wait()
+        log.append("ends")
+
+    @methods.add
+    async def tidy() -> None:
+        try:
+            await wait.wait()
+        finally:
+            await clean_up()
+
+    @methods.add
+    async def tidy_stream() -> AsyncIterator[int]:
+        try:
+            yield 1
+            await wait.wait()
+        finally:
+            await clean_up()
+
+    @methods.add
+    async def too_long() -> AsyncIterator[int]:
+        try:
+            while True:
+                yield 1
+        finally:
+            await clean_up()
+
+    rpc = VirtualRpc(methods, queue_items=3)
+    rpc.receive(request(1, name))
+    await rpc.settle()
+    rpc.receive(cancel(1))
+    await rpc.settle()
+    assert log == ["begins"]
+    await rpc.end()
+    release.set()
+    await rpc.settle()
+    assert log == ["begins", "ends"]
+
+
 @pytest.mark.promise("rpc-cancelled")
 async def test_a_request_that_is_cancelled_before_it_begins(rpc: VirtualRpc, jobs: Jobs) -> None:
     """A request may be cancelled, or its connection may end, before the coroutine has begun."""
