@@ -166,8 +166,10 @@ class Caller(Generic[R]):
                 `WebSocketSubject` is lost, such a call is sent again on the next one, and so is a
                 stream that has not emitted an item.
             when_full: What happens to a stream whose queue is full (see `PeerOptions`), because its
-                subscriber takes the items too slowly. `"fail"` cancels the stream, which fails with
-                `StreamOverflow`. `"hold"` pauses the connection, and with it all other calls.
+                subscriber takes the items too slowly. Both pause the connection, and with it all
+                other calls. `"fail"` cancels the stream if the queue is not half empty after 0.5
+                seconds; it then fails with `StreamOverflow`. `"hold"` goes on waiting: do not await
+                another call between two items.
             result: The type of results, of the items of streams, and of the params of
                 notifications. msgspec checks and converts them; a mismatch is an
                 `rxws.DecodeError`. By default they are what JSON contains.

@@ -19,6 +19,10 @@ from ._options import CallOptions
 
 __all__ = ["StreamSubscription"]
 
+# Seconds for which a full queue pauses the connection before it fails the stream. One read of a
+# socket may bring more items than the queue takes, to a subscriber that has had no turn yet.
+_PATIENCE = 0.5
+
 
 class StreamSubscription(DisposableBase):
     """One subscription of a stream: receives its answer, and is what operators pause.
@@ -44,6 +48,7 @@ class StreamSubscription(DisposableBase):
         self._bytes = 0
         self._holds: set[object] = set()
         self._pause: DisposableBase | None = None  # of the connection, if the queue is full
+        self._patience: DisposableBase | None = None  # the timer of `_overflow`
         self._emitted = False
         self._end: tuple[Exception | None] | None = None
         self._over = False
@@ -104,6 +109,7 @@ class StreamSubscription(DisposableBase):
     def _finish(self, error: Exception | None) -> None:
         if self._end is None:
             self._end = (error,)
+            self._resume_connection()  # it brings no more items of this stream
             self._end_if_empty()
 
     def _keep(self, item: Any, size: int) -> None:
@@ -112,13 +118,15 @@ class StreamSubscription(DisposableBase):
         self._bytes += size
         if len(self._queue) <= limits.queue_items and self._bytes <= limits.queue_bytes:
             return
-        if self._options.when_full == "hold":
-            if self._pause is None:
-                self._pause = self._endpoint.wire.upstream.pause()
-            return
+        if self._pause is None:
+            wire = self._endpoint.wire
+            self._pause = wire.upstream.pause()
+            if self._options.when_full == "fail":
+                self._patience = call_later(wire.scheduler, _PATIENCE, self._overflow)
+
+    def _overflow(self) -> None:
+        """Fail, as the subscriber has not taken half of a full queue in time."""
         assert self._call is not None
-        self._queue.pop()
-        self._bytes -= size
         self._calls.cancel(self._call)
         self._finish(StreamOverflow(self._call.method, len(self._queue), self._bytes))
 
@@ -152,9 +160,11 @@ class StreamSubscription(DisposableBase):
         self._end_if_empty()
 
     def _resume_connection(self) -> None:
-        pause, self._pause = self._pause, None
-        if pause is not None:
-            pause.dispose()
+        disposables = self._pause, self._patience
+        self._pause = self._patience = None
+        for disposable in disposables:
+            if disposable is not None:
+                disposable.dispose()
 
     def _end_if_empty(self) -> None:
         """End, unless items wait, or the subscriber is still busy with the last one."""

@@ -541,17 +541,56 @@ async def test_items_wait_for_a_slow_subscriber(rpc: VirtualRpc) -> None:
 
 @pytest.mark.parametrize("options", [{"queue_items": 3}, {"queue_bytes": 250}])
 async def test_a_full_queue_fails_the_stream(options: dict[str, Any]) -> None:
-    """At the bound of its queue a stream is cancelled; the error comes after the queued items."""
+    """A stream whose queue stays full is cancelled; the error comes after the queued items."""
     rpc = VirtualRpc(**options)
     slow = Slow(rpc, rpc.caller.stream("x"))
     rpc.receive(*[progress(1, number) for number in range(9)])
+    rpc.session.run(0.49)
+    assert rpc.sent[1:] == []
+    rpc.session.run(0.02)
     assert rpc.sent[1:] == [cancellation(1)]
     *values, last = await slow.finish()
-    assert values == [0, 1, 2, 3]
+    assert values == [0, 1, 2, 3, 4]
     assert isinstance(last, StreamOverflow)
-    assert (last.method, last.items) == ("x", 3)
+    assert (last.method, last.items) == ("x", 4)
     assert rpc.peer.stats.calls == 0
     assert not rpc.session.session.gate.held_by_user
+
+
+@pytest.mark.parametrize("complete", [False, True])
+async def test_many_items_at_once_are_no_overflow(complete: bool) -> None:
+    """A subscriber is not too slow because more items arrive at once than its queue takes."""
+    rpc = VirtualRpc(queue_items=3)
+
+    async def take() -> list[Any]:
+        return [item async for item in rpc.caller.stream("x")]
+
+    task = asyncio.create_task(take())
+    await rpc.settle()
+    items = list(range(20))
+    if complete:  # by a server without partial results
+        rpc.receive(result(1, items))
+    else:
+        rpc.receive(*[progress(1, item) for item in items], result(1, None))
+    while not task.done():
+        await rpc.settle()
+    rpc.session.run(1)
+    assert await task == items
+    assert len(rpc.sent) == 1
+
+
+async def test_a_lost_stream_no_longer_pauses_its_connection() -> None:
+    """After the end of a stream, its queue does not hold other calls back."""
+    rpc = VirtualRpc(queue_items=1)
+    caller = rpc.caller.with_options(when_full="hold", timeout=2)
+    slow = Slow(rpc, caller.stream("x"))
+    rpc.receive(progress(1, 1, 2, 3))
+    assert rpc.session.session.gate.held_by_user
+    rpc.session.run(2.1)
+    assert not rpc.session.session.gate.held_by_user
+    *values, last = await slow.finish()
+    assert values == [1, 2, 3]
+    assert isinstance(last, CallTimeout)
 
 
 async def test_a_full_queue_pauses_the_connection() -> None:
