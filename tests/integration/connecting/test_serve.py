@@ -171,9 +171,12 @@ async def test_serve_forever_serves_until_cancelled_or_closed() -> None:
         await serving
 
 
+# A shell that runs the tests in the background makes them, and this program, ignore SIGINT.
 PROGRAM = """
-import asyncio, sys
+import asyncio, signal, sys
 import rxws
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def echo(conn):
     conn.incoming.subscribe(conn.outgoing)
@@ -197,13 +200,17 @@ async def test_ctrl_c_ends_a_program_with_1001() -> None:
         stderr=subprocess.PIPE,
     )
     assert process.stdout is not None
-    async with asyncio.timeout(PATIENCE):
-        url = (await process.stdout.readline()).decode().strip()
-        async with websockets_connect(url) as client:
-            process.send_signal(signal.SIGINT)
-            with pytest.raises(PeerClosed) as caught:
-                await client.recv()
-        _, err = await process.communicate()
+    try:
+        async with asyncio.timeout(PATIENCE):
+            url = (await process.stdout.readline()).decode().strip()
+            async with websockets_connect(url) as client:
+                process.send_signal(signal.SIGINT)
+                with pytest.raises(PeerClosed) as caught:
+                    await client.recv()
+            _, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
     assert caught.value.rcvd is not None
     assert caught.value.rcvd.code == 1001
     lines = err.decode().splitlines()
