@@ -593,6 +593,27 @@ async def test_a_lost_stream_no_longer_pauses_its_connection() -> None:
     assert isinstance(last, CallTimeout)
 
 
+@pytest.mark.parametrize(
+    ("item", "fits"), [("", 1024), ("x" * ((1 << 20) // 4 - 100), 4)], ids=["items", "bytes"]
+)
+async def test_the_default_bounds_of_a_queue(rpc: VirtualRpc, item: str, fits: int) -> None:
+    """By default, 1024 items or 1 MiB of one stream wait for its subscriber."""
+    slow = Slow(rpc, rpc.caller.stream("x"))
+    rpc.receive(*[progress(1, item)] * (1 + fits))  # the subscriber has the first one
+    assert not rpc.session.session.gate.held_by_user
+    rpc.receive(progress(1, item))
+    assert rpc.session.session.gate.held_by_user
+    slow.out.subscription.dispose()
+    await rpc.settle()
+
+
+async def test_the_default_bound_of_calls(rpc: VirtualRpc) -> None:
+    """By default, 1024 calls may be unanswered."""
+    streams = [Subscriber(rpc.caller.stream("x")) for _ in range(1025)]
+    assert [len(stream.ends) for stream in streams] == [0] * 1024 + [1]
+    assert isinstance(streams[-1].error, TooManyCalls)
+
+
 async def test_a_full_queue_pauses_the_connection() -> None:
     """With `when_full="hold"` the connection pauses instead, until the queue is half empty."""
     rpc = VirtualRpc(queue_items=3)

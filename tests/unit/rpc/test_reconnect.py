@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from reactivex.abc import DisposableBase
 
 import rxws
 from rxws import codecs
+from rxws.operators import map_async
 from rxws.rpc import Caller, CallLost, Methods, Peer
 from support.subscriber import Subscriber
 from support.virtual.rpc import error, notification, request, result
@@ -22,7 +22,9 @@ class Client:
     """A peer of a subject, and the servers that it dials."""
 
     def __init__(self, methods: Methods | None = None, **options: Any) -> None:
-        limits = {name: options.pop(name) for name in ("max_calls",) if name in options}
+        limits = {
+            name: options.pop(name) for name in ("max_calls", "queue_items") if name in options
+        }
         self.subject = VirtualSubject(**options)
         self.peer = Peer(self.subject.feed, methods, **limits)
         self.caller: Caller[Any] = self.peer.caller
@@ -306,19 +308,31 @@ async def test_an_answer_to_a_call_that_was_not_written(client: Client) -> None:
     assert stream.notifications == [1, "|"]
 
 
-async def test_when_full_hold_pauses_the_subject(client: Client) -> None:
+async def test_when_full_hold_pauses_the_subject(clients: list[Client]) -> None:
     """A full queue with `when_full="hold"` pauses the connection of the subject."""
-    pauses: list[DisposableBase] = []
-    wire = client.peer._endpoint.wire
-    stream = Subscriber(client.caller.with_options(when_full="hold").stream("x"))
-    assert stream.values == []
-    pauses.append(wire.upstream.pause())
-    client.answer(notification("$/progress", {"token": 1, "value": [1]}))
+    client = Client(queue_items=1)
+    clients.append(client)
     await client.settle()
-    assert stream.values == []
-    pauses[0].dispose()
-    await client.settle()
-    assert stream.values == [1]
+    release = asyncio.Event()
+
+    async def work(item: Any) -> Any:
+        await release.wait()
+        return item
+
+    stream = client.caller.with_options(when_full="hold").stream("x")
+    slow = Subscriber(stream.pipe(map_async(work)))
+    session = client.subject.dials[-1].session
+    assert session is not None
+    gate = session.gate
+    for number in range(6):
+        client.answer(notification("$/progress", {"token": 1, "value": [number]}))
+        assert gate.held_by_user == (number >= 2)
+    release.set()
+    for _ in range(10):
+        await client.settle()
+    assert slow.values == [0, 1, 2, 3, 4, 5]
+    assert not gate.held_by_user
+    slow.subscription.dispose()
 
 
 def test_the_codec_of_a_subject() -> None:

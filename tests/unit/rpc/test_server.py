@@ -458,6 +458,17 @@ async def test_a_flood_of_requests(jobs: Jobs, caplog: pytest.LogCaptureFixture)
     assert rpc.ask(request(9, "subtract", [2, 1])) == [result(9, 1)]
 
 
+async def test_the_default_bound_of_requests(rpc: VirtualRpc, jobs: Jobs) -> None:
+    """By default, 256 requests of the other side may run, and a batch has as many messages."""
+    [refused] = rpc.ask(*[request(id_, "wait") for id_ in range(257)])
+    assert (refused["id"], refused["error"]["code"]) == (256, -32000)
+    assert rpc.peer.stats.running == 256
+    one = notification("nope")
+    assert rpc.ask([one] * 256) == []
+    [answer] = rpc.ask([one] * 257)
+    assert answer["error"]["code"] == -32000
+
+
 # --- cancellation -------------------------------------------------------------------------------
 
 
