@@ -71,7 +71,7 @@ class Caller(Generic[R]):
 
     A `Caller` of a connection or of a `WebSocketSubject` owns its `incoming`: do not subscribe to
     it yourself. To also answer requests of the other side, use `Peer` and its `caller`. Use a
-    caller on the event loop of its connection only.
+    caller on the event loop of its connection only; streams may be disposed on any thread.
 
     If the connection of a `WebSocketSubject` is lost, calls that were sent fail with a `CallLost`
     that says that they may have run. Calls that were not sent yet go with the next connection.
@@ -84,7 +84,7 @@ class Caller(Generic[R]):
         TypeError: `source` is neither a `Connection` nor a `WebSocketSubject`, or has another
             codec; or an option is unknown or has the wrong type.
         ValueError: An option is out of range.
-        RuntimeError: The source has another peer or caller.
+        RuntimeError: The source has another peer or caller, or belongs to another event loop.
 
     Examples:
         ```python
@@ -214,6 +214,7 @@ class Caller(Generic[R]):
             CallLost: The connection ended before the answer.
             CallTimeout: There was no answer in time.
             TooManyCalls: Too many calls are unanswered.
+            RuntimeError: This is not the event loop of the connection.
             DecodeError: The result is not of the type `result` of `with_options`.
         """
         params = _params(method, args, named)
@@ -291,6 +292,7 @@ class Caller(Generic[R]):
             EncodeError: An argument cannot be sent as JSON.
             CallLost: The connection has ended.
             TooManyCalls: Too many notifications wait for a connection.
+            RuntimeError: This is not the event loop of the connection.
         """
         self._calls.notify(method, _params(method, args, named))
 

@@ -127,6 +127,7 @@ class Calls:
         Raises:
             TooManyCalls: `max_calls` are unanswered.
             CallLost: There will be no connection.
+            RuntimeError: This is not the event loop of the connection.
         """
         return self._start(next(self._ids), method, params, receiver, options)
 
@@ -140,6 +141,7 @@ class Calls:
     def _start(
         self, id_: int, method: str, params: Any, receiver: Receiver, options: CallOptions
     ) -> Call:
+        self._endpoint.check_here()
         self._check(method, len(self._calls))
         call = Call(id_, method, request(id_, method, params), receiver, options.idempotent)
         self._calls[id_] = call
@@ -151,6 +153,7 @@ class Calls:
 
     def notify(self, method: str, params: Any) -> None:
         """Send a notification, or keep it until there is a connection; raise as `start` does."""
+        self._endpoint.check_here()
         self._forget_written()
         self._check(method, len(self._outbox))
         frame = notification(method, params)
@@ -177,6 +180,7 @@ class Calls:
         def subscribe(
             observer: ObserverBase[Any], scheduler: SchedulerBase | None = None
         ) -> DisposableBase:
+            self._endpoint.check_here()
             if self._end is None:
                 return self._stream(method).subscribe(observer, scheduler=scheduler)
             [error] = self._end
@@ -336,7 +340,7 @@ class Calls:
     def _on_observed(self, method: str) -> None:
         stream = self._notifications.get(method)
         if stream is not None and not stream.observed:
-            del self._notifications[method]
+            self._notifications.pop(method, None)
 
 
 class _Notifications(RestartableStream[Any]):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from threading import get_ident
 from typing import Any, Protocol
 
 from rxws._core.connection import Connection, without_secrets
 from rxws._core.errors import RxwsError, short_repr
 from rxws._core.log import logger, one_line, text_of
+from rxws._core.schedulers.threads import check_here, run_on
 
 from ._errors import ErrorCode, ResponseError
 from ._messages import (
@@ -122,6 +124,7 @@ class Endpoint:
         self.refused = 0
         self._mistakes: dict[str, int] = {}
         self._direct: tuple[Connection[Any, Any], Answers] | None = None
+        self._thread = get_ident()
         self.wire: Wire
         self.wire, self.start = open_wire(source, self)
 
@@ -130,6 +133,21 @@ class Endpoint:
         running = 0 if self.requests is None else self.requests.running
         calls = 0 if self.calls is None else len(self.calls)
         return RpcStats(running, calls, self.refused, dict(self._mistakes))
+
+    def check_here(self, what: str = "this caller") -> None:
+        """Raise a RuntimeError unless this is the event loop of the connection."""
+        check_here(
+            self.wire.scheduler,
+            self._thread,
+            what,
+            "use it in its own event loop only; from another thread, call "
+            "asyncio.run_coroutine_threadsafe(caller.call(...), loop) or "
+            "loop.call_soon_threadsafe(caller.notify, ...)",
+        )
+
+    def run(self, action: Callable[[], object]) -> None:
+        """Call now on the event loop of the connection, or soon from another thread."""
+        run_on(self.wire.scheduler, self._thread, action)
 
     def dispose(self) -> None:
         """Cancel the running methods, and fail the calls that have no answer."""

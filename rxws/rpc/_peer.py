@@ -37,7 +37,7 @@ class Peer(DisposableBase):
         TypeError: `source` is neither a `Connection` nor a `WebSocketSubject`, or has another
             codec; `methods` is not a `Methods`; or an option is unknown or has the wrong type.
         ValueError: An option is out of range.
-        RuntimeError: The source has another peer or caller.
+        RuntimeError: The source has another peer or caller, or belongs to another event loop.
 
     Examples:
         ```python
@@ -70,7 +70,7 @@ class Peer(DisposableBase):
         and is asked to cancel yours. A `WebSocketSubject` closes its connection if it has no other
         subscriber.
         """
-        self._endpoint.dispose()
+        self._endpoint.run(self._endpoint.dispose)
 
     def __repr__(self) -> str:
         stats = self.stats

@@ -62,7 +62,10 @@ class StreamSubscription(DisposableBase):
         self._call = self._calls.start_stream(method, params, self, self._options)
 
     def dispose(self) -> None:
-        """Cancel the request, and drop the queue."""
+        """Cancel the request, and drop the queue; operators may do so on another thread."""
+        self._endpoint.run(self._dispose)
+
+    def _dispose(self) -> None:
         if not self._over:
             self._over = True
             if self._call is not None:

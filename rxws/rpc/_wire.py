@@ -46,6 +46,10 @@ class Sent(Protocol):
 class WireOwner(Protocol):
     """Who uses a wire; see `Endpoint`."""
 
+    def check_here(self, what: str) -> None:
+        """Raise a RuntimeError unless this is the event loop of the wire."""
+        ...
+
     def on_frame(self, frame: str | bytes) -> None: ...
 
     def on_open(self) -> None:
@@ -127,6 +131,7 @@ class _ConnectionWire:
         connection, owner = self.connection, self._owner
         assert connection is not None
         assert owner is not None
+        owner.check_here("this connection")
         _OWNED.add(connection)
         owner.on_open()
         with no_upstreams():
@@ -195,6 +200,11 @@ class _SubjectWire:
             )
             _OWNED.add(self._subject)
             self.scheduler = self._lifecycle.scheduler
+            try:
+                owner.check_here("this subject")
+            except RuntimeError:
+                self.dispose()
+                raise
             self._subscriptions.append(self._subject.status.subscribe(self._on_status))
 
     @property
