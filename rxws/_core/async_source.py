@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncIterable, Callable, Coroutine
+from contextvars import copy_context
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -16,10 +17,10 @@ from .connection import Close
 from .errors import ConnectionClosed, RxwsError
 from .schedulers.connection_scheduler import ConnectionScheduler, scheduler_of_chain
 from .schedulers.loop_scheduler import running_loop
-from .schedulers.timers import call_and_report, raise_soon, seconds_of
+from .schedulers.timers import call_and_report, raise_soon
 from .streams.coroutines import never_used
 from .streams.scheduled import LoopObservable
-from .upstream import UpstreamMembers, no_upstreams
+from .upstream import UpstreamMembers, forget_upstreams
 
 __all__ = ["Pull", "PullTask", "from_async_iterable"]
 
@@ -134,7 +135,7 @@ class Pull(Generic[T]):
         An iterator that never waits lets the event loop run from time to time.
         """
         iterator = aiter(items)
-        seconds = seconds_of(self.scheduler)
+        seconds = asyncio.get_running_loop().time
         since = seconds()
         try:
             while not self.is_stopped():
@@ -143,7 +144,7 @@ class Pull(Generic[T]):
                 except StopAsyncIteration:
                     break
                 self.pass_on(item)
-                if await self._until_taken():
+                if await self.until_taken():
                     since = seconds()
                 elif seconds() - since > _SLICE:
                     await asyncio.sleep(0)
@@ -164,7 +165,7 @@ class Pull(Generic[T]):
         finally:
             self.busy = False
 
-    async def _until_taken(self) -> bool:
+    async def until_taken(self) -> bool:
         """Wait while a hold is active or the peer is behind; return whether there was one."""
         waited = False
         while not self.is_stopped():
@@ -229,9 +230,10 @@ class PullTask(Pull[T], DisposableBase):
         except RuntimeError:
             coroutine.close()
             raise
-        with no_upstreams():  # a connection that the task subscribes to is not behind its items
-            self._task = loop.create_task(coroutine)
-            self._task.add_done_callback(self._on_done)
+        context = copy_context()
+        context.run(forget_upstreams)  # a connection that the task uses is not behind its items
+        self._task = loop.create_task(coroutine, context=context)
+        self._task.add_done_callback(self._on_done, context=context)
 
     def _on_done(self, task: asyncio.Task[Any]) -> None:
         self._task = None  # its exception refers to frames that refer to this object
@@ -294,9 +296,9 @@ class PullTask(Pull[T], DisposableBase):
     def on_done(self, error: Exception | None) -> None:
         """The task has ended; after `dispose`, an error is one of the cleanup."""
 
-    @abstractmethod
     def fail_with(self, error: Exception) -> None:
-        """Stop, and fail the stream."""
+        """Stop; a subclass fails its stream, too."""
+        self.dispose()
 
 
 class _Subscription(PullTask[T]):
@@ -345,5 +347,5 @@ class _Subscription(PullTask[T]):
             raise_soon(self.scheduler, error)
 
     def fail_with(self, error: Exception) -> None:
-        self.dispose()
+        super().fail_with(error)
         self._observer.on_error(error)

@@ -224,7 +224,7 @@ class Endpoint:
             if self.requests is not None:
                 self.requests.on_request(message, answers)
             else:
-                self.refuse(message, answers, ErrorCode.METHOD_NOT_FOUND)
+                self.refuse(message.method, message.id, answers, ErrorCode.METHOD_NOT_FOUND)
         elif isinstance(message, Answer):
             if self.calls is not None:
                 self.calls.on_answer(message)
@@ -250,14 +250,16 @@ class Endpoint:
 
     # --- answers and mistakes -------------------------------------------------------------------
 
-    def refuse(self, request: Request, answers: Answers, code: ErrorCode, detail: str = "") -> None:
-        """Answer a request that cannot run because of a mistake of the other side."""
+    def refuse(
+        self, method: str, id_: Id, answers: Answers | None, code: ErrorCode, detail: str = ""
+    ) -> None:
+        """Count a mistake of the other side, and answer a request; `answers` is else None."""
         kind, text = _REFUSALS[code]
-        id_: Id = request.id
-        what = f"method {short_repr(request.method)}{detail and f': {detail}'}"
-        self.mistake(kind, what)
-        error = ResponseError(code, f"{text}{detail and f': {detail}'}")
-        answers.send(error_answer(id_, error))
+        what = "notification" if answers is None else "method"
+        self.mistake(kind, f"{what} {short_repr(method)}{detail and f': {detail}'}")
+        if answers is not None:
+            error = ResponseError(code, f"{text}{detail and f': {detail}'}")
+            answers.send(error_answer(id_, error))
 
     def mistake(self, kind: str, text: str) -> None:
         """Count a mistake of the other side, and log the first of its kind as a warning."""
