@@ -24,12 +24,12 @@ from ._messages import PROGRESS, TOKEN, Answer, Id, Params, cancel, notification
 from ._options import CallOptions
 from ._wire import Sent
 
-__all__ = ["Call", "Calls", "Receiver"]
+__all__ = ["Call", "CallObserver", "Calls"]
 
 _MAX_CANCELLED = 1024  # cancelled calls whose answers may still arrive
 
 
-class Receiver(Protocol):
+class CallObserver(Protocol):
     """Gets the answer of a call."""
 
     def on_result(self, result: Any) -> None: ...
@@ -59,19 +59,19 @@ class Call:
         "idempotent",
         "may_have_run",
         "method",
-        "receiver",
+        "observer",
         "sent",
         "state",
         "timer",
     )
 
     def __init__(
-        self, id_: int, method: str, frame: str, receiver: Receiver | None, idempotent: bool
+        self, id_: int, method: str, frame: str, observer: CallObserver | None, idempotent: bool
     ) -> None:
         self.id = id_
         self.method = method
         self.frame = frame
-        self.receiver = receiver  # None for a notification, and at the end
+        self.observer = observer  # None for a notification, and at the end
         self.idempotent = idempotent
         self.state = _State.UNSENT
         self.may_have_run = False  # on an earlier connection
@@ -87,15 +87,15 @@ class Call:
         """Return whether the connection never wrote the frame; then it never will."""
         return self.sent is None or self.sent.withdraw()
 
-    def finish(self) -> Receiver:
-        """End the call, and return its receiver, which no longer belongs to it."""
-        receiver, self.receiver = self.receiver, None
-        assert receiver is not None
+    def finish(self) -> CallObserver:
+        """End the call, and return its observer, which no longer belongs to it."""
+        observer, self.observer = self.observer, None
+        assert observer is not None
         self.state = _State.DONE
         if self.timer is not None:
             self.timer.dispose()
             self.timer = None
-        return receiver
+        return observer
 
 
 class Calls:
@@ -121,7 +121,7 @@ class Calls:
 
     # --- for callers --------------------------------------------------------------------------
 
-    def start(self, method: str, params: Any, receiver: Receiver, options: CallOptions) -> Call:
+    def start(self, method: str, params: Any, observer: CallObserver, options: CallOptions) -> Call:
         """Send a request, or keep it until there is a connection.
 
         Raises:
@@ -129,21 +129,21 @@ class Calls:
             CallLost: There will be no connection.
             RuntimeError: This is not the event loop of the connection.
         """
-        return self._start(next(self._ids), method, params, receiver, options)
+        return self._start(next(self._ids), method, params, observer, options)
 
     def start_stream(
-        self, method: str, params: dict[str, Any], receiver: Receiver, options: CallOptions
+        self, method: str, params: dict[str, Any], observer: CallObserver, options: CallOptions
     ) -> Call:
         """Do the same for a request whose answer may come in parts; its id is the token, too."""
         id_ = next(self._ids)
-        return self._start(id_, method, {**params, TOKEN: id_}, receiver, options)
+        return self._start(id_, method, {**params, TOKEN: id_}, observer, options)
 
     def _start(
-        self, id_: int, method: str, params: Any, receiver: Receiver, options: CallOptions
+        self, id_: int, method: str, params: Any, observer: CallObserver, options: CallOptions
     ) -> Call:
         self._endpoint.check_here()
         self._check(method, len(self._calls))
-        call = Call(id_, method, request(id_, method, params), receiver, options.idempotent)
+        call = Call(id_, method, request(id_, method, params), observer, options.idempotent)
         self._calls[id_] = call
         if (seconds := options.timeout) is not None:
             scheduler = self._endpoint.wire.scheduler
@@ -220,7 +220,7 @@ class Calls:
         """Give a frame to the wire, unless it takes none now."""
         wire = self._endpoint.wire
         # Notifications do not wait: a full send buffer is up to the `overflow` of the connection.
-        call.sent = (wire.send if call.receiver is None else wire.send_call)(call.frame)
+        call.sent = (wire.send if call.observer is None else wire.send_if_writable)(call.frame)
         if call.sent is not None:
             call.state = _State.SENT
         return call.sent is not None
@@ -231,10 +231,10 @@ class Calls:
             outbox.popleft()
 
     def _on_timeout(self, call: Call, seconds: float) -> None:
-        receiver = call.receiver
+        observer = call.observer
         self.cancel(call)
-        assert receiver is not None
-        receiver.on_error(CallTimeout(call.method, seconds))
+        assert observer is not None
+        observer.on_error(CallTimeout(call.method, seconds))
 
     # --- CallHandler: called by the endpoint --------------------------------------------------
 
@@ -252,13 +252,13 @@ class Calls:
         lost: list[Call] = []
         every = {call.id: call for call in (*self._outbox, *self._calls.values())}
         for _, call in sorted(every.items()):
-            receiver = call.receiver
+            observer = call.observer
             unsent = call.withdraw()
             call.may_have_run = call.may_have_run or not unsent
-            if unsent or (call.idempotent and receiver is not None and receiver.may_repeat):
+            if unsent or (call.idempotent and observer is not None and observer.may_repeat):
                 call.state, call.sent = _State.UNSENT, None
                 waiting.append(call)
-            elif receiver is not None:
+            elif observer is not None:
                 lost.append(call)
         self._outbox = waiting
         self._fail(lost, error)
@@ -282,22 +282,22 @@ class Calls:
         for call in calls:
             if self._calls.pop(call.id, None) is None:  # cancelled by a subscriber of another one
                 continue
-            receiver = call.finish()
+            observer = call.finish()
             error = CallLost(call.method, call.may_have_run)
             error.__cause__ = cause
-            receiver.on_error(error)
+            observer.on_error(error)
 
     def on_answer(self, answer: Answer) -> None:
         call = self._find(answer)
         if call is None:
             return
         del self._calls[call.id]
-        receiver = call.finish()
+        observer = call.finish()
         self._forget_written()
         if answer.error is None:
-            receiver.on_result(answer.result)
+            observer.on_result(answer.result)
         else:
-            receiver.on_error(to_error(answer.error))
+            observer.on_error(to_error(answer.error))
 
     def _find(self, answer: Answer) -> Call | None:
         """Return the call that is answered; None if there is none, which may be a mistake."""
@@ -331,10 +331,10 @@ class Calls:
         call = self._calls.get(token)
         if call is None:
             return token in self._cancelled
-        if not call.written or call.receiver is None:
+        if not call.written or call.observer is None:
             return False
         listed: list[Any] = items if isinstance(items, list) else [items]  # pyright: ignore[reportUnknownVariableType]
-        call.receiver.on_items(listed, size)
+        call.observer.on_items(listed, size)
         return True
 
     def _on_observed(self, method: str) -> None:

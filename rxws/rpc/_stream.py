@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,12 @@ __all__ = ["StreamSubscription"]
 # Seconds for which a full queue pauses the connection before it fails the stream. One read of a
 # socket may bring more items than the queue takes, to a subscriber that has had no turn yet.
 _PATIENCE = 0.5
+
+
+class _State(enum.Enum):
+    RUNNING = enum.auto()
+    ENDING = enum.auto()  # answered or failed: the subscriber is busy, or items wait for it
+    OVER = enum.auto()  # ended or disposed
 
 
 class StreamSubscription(DisposableBase):
@@ -50,8 +57,8 @@ class StreamSubscription(DisposableBase):
         self._pause: DisposableBase | None = None  # of the connection, if the queue is full
         self._patience: DisposableBase | None = None  # the timer of `_overflow`
         self._emitted = False
-        self._end: tuple[Exception | None] | None = None
-        self._over = False
+        self._state = _State.RUNNING
+        self._error: Exception | None = None  # with which it ends
         self._collections: tuple[Upstreams, ...] = ()
 
     def start(self, method: str, params: dict[str, Any]) -> None:
@@ -66,32 +73,32 @@ class StreamSubscription(DisposableBase):
         self._endpoint.run(self._dispose)
 
     def _dispose(self) -> None:
-        if not self._over:
-            self._over = True
+        if self._state is not _State.OVER:
+            self._state = _State.OVER
             if self._call is not None:
                 self._calls.cancel(self._call)
             self._release()
 
     def _release(self) -> None:
-        self._observer = self._call = None
+        self._observer = self._call = self._error = None
         self._queue.clear()
         self._resume_connection()
         collections, self._collections = self._collections, ()
         for upstreams in collections:
             upstreams.discard(self)
 
-    # --- Receiver -----------------------------------------------------------------------------
+    # --- CallObserver -------------------------------------------------------------------------
 
     @property
     def may_repeat(self) -> bool:
-        """See `Receiver.may_repeat`: not if the subscriber would get items twice."""
+        """See `CallObserver.may_repeat`: not if the subscriber would get items twice."""
         return not self._emitted
 
     def on_items(self, items: list[Any], size: int) -> None:
         self._emitted = True
         each = size // (len(items) or 1)
         for item in items:
-            if self._end is not None or self._over:
+            if self._state is not _State.RUNNING:
                 return
             if self._holds or self._queue:
                 self._keep(item, each)
@@ -110,8 +117,8 @@ class StreamSubscription(DisposableBase):
         self._finish(error)
 
     def _finish(self, error: Exception | None) -> None:
-        if self._end is None:
-            self._end = (error,)
+        if self._state is _State.RUNNING:
+            self._state, self._error = _State.ENDING, error
             self._resume_connection()  # it brings no more items of this stream
             self._end_if_empty()
 
@@ -149,7 +156,7 @@ class StreamSubscription(DisposableBase):
         assert self._call is not None
         self._calls.cancel(self._call)
         self._queue.clear()
-        self._end = None
+        self._state = _State.RUNNING  # an answer before has not ended it
         self._finish(error)
 
     def _flush(self) -> None:
@@ -171,11 +178,11 @@ class StreamSubscription(DisposableBase):
 
     def _end_if_empty(self) -> None:
         """End, unless items wait, or the subscriber is still busy with the last one."""
-        if self._end is None or self._queue or self._holds or self._over:
+        if self._state is not _State.ENDING or self._queue or self._holds:
             return
-        [error], observer = self._end, self._observer
+        error, observer = self._error, self._observer
         assert observer is not None
-        self._over = True
+        self._state = _State.OVER
         self._release()
         try:
             if error is None:

@@ -53,7 +53,7 @@ class WireOwner(Protocol):
     def on_frame(self, frame: str | bytes) -> None: ...
 
     def on_open(self) -> None:
-        """There is a connection, or the other side is no longer behind: call `send_call`."""
+        """There is a connection, or the other side is no longer behind: call `send_if_writable`."""
         ...
 
     def on_lost(self, error: Exception | None) -> None:
@@ -83,7 +83,7 @@ class Wire(Protocol):
         """Send on the open connection only; return None if there is none."""
         ...
 
-    def send_call(self, frame: str) -> Sent | None:
+    def send_if_writable(self, frame: str) -> Sent | None:
         """Do as `send`, but also return None if the other side is behind.
 
         The owner's `on_open` is called later.
@@ -146,7 +146,7 @@ class _ConnectionWire:
         connection.outgoing.on_next(frame)
         return _HANDED
 
-    def send_call(self, frame: str) -> Sent | None:
+    def send_if_writable(self, frame: str) -> Sent | None:
         if self._send_buffer.wire_writable:
             return self.send(frame)
         if self._behind is None and self.connection is not None:
@@ -233,7 +233,7 @@ class _SubjectWire:
     def send(self, frame: str) -> Sent | None:
         return self._lifecycle.send_pinned(frame) if self._lifecycle.sending else None
 
-    send_call = send  # what the socket does not take yet waits in the link
+    send_if_writable = send  # what the socket does not take yet waits in the link
 
     def fault(self, error: Exception) -> None:
         self._lifecycle.report_fault(error)
