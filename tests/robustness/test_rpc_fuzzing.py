@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import reactivex as rx
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -61,6 +64,27 @@ frames: st.SearchStrategy[str | bytes] = (
 )
 
 
+ASYNC_METHODS = ["later", "fail_later", "forever", "items", "fail_items", "stuck", "observable"]
+requests = st.fixed_dictionaries(
+    {"jsonrpc": st.just("2.0"), "method": st.sampled_from(ASYNC_METHODS)},
+    optional={
+        "id": st.sampled_from([1, 2, "a"]),
+        "params": st.fixed_dictionaries({}, optional={"partialResultToken": ids}),
+    },
+)
+cancellations = st.sampled_from([1, 2, "a", None]).map(
+    lambda id_: {"jsonrpc": "2.0", "method": "$/cancelRequest", "params": {"id": id_}}
+)
+turns = st.just(None)  # let the methods run
+async_frames: st.SearchStrategy[str | bytes | None] = (
+    (requests | cancellations | st.lists(requests | cancellations | objects, min_size=1)).map(
+        json.dumps
+    )
+    | turns
+    | frames
+)
+
+
 def methods() -> rxws.rpc.Methods:
     made = rxws.rpc.Methods()
 
@@ -74,6 +98,46 @@ def methods() -> rxws.rpc.Methods:
 
     made.add(lambda: object(), name="bad")
     made.add(lambda: rxws.rpc.ResponseError(1, "not raised"), name="answer")
+    return made
+
+
+def async_methods() -> rxws.rpc.Methods:
+    made = rxws.rpc.Methods()
+
+    @made.add
+    async def later() -> int:
+        await asyncio.sleep(0)
+        return 1
+
+    @made.add
+    async def fail_later() -> None:
+        await asyncio.sleep(0)
+        raise ValueError("secret")
+
+    @made.add
+    async def forever() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    @made.add
+    async def items() -> AsyncIterator[int]:
+        yield 1
+        await asyncio.sleep(0)
+        yield 2
+
+    @made.add
+    async def fail_items() -> AsyncIterator[int]:
+        yield 1
+        raise ValueError("secret")
+
+    @made.add
+    async def stuck() -> AsyncIterator[object]:
+        try:
+            yield 1
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await asyncio.sleep(0)
+
+    made.add(lambda: rx.of(1, 2), name="observable")
     return made
 
 
@@ -135,6 +199,37 @@ def test_any_message_gets_a_valid_answer_or_none(received: list[str | bytes]) ->
         {"jsonrpc": "2.0", "id": 1, "result": 2}
     ]
     assert rpc.peer.stats.running == rpc.peer.stats.calls == 0
+
+
+@pytest.mark.promise("rpc-mistakes")
+@given(st.lists(async_frames, max_size=8))
+def test_async_methods_answer_each_request_once(received: list[str | bytes | None]) -> None:
+    """Coroutines and generators answer each request once, also if they are cancelled."""
+
+    async def check() -> None:
+        rpc = VirtualRpc(async_methods())
+        expected = 0
+        for frame in received:
+            if frame is None:
+                await rpc.settle()
+            else:
+                rpc.receive(frame)
+                expected += expected_answers(frame)
+        await rpc.settle()
+        rpc.peer.dispose()
+        await rpc.settle()
+        flat = [one for each in rpc.sent for one in (each if isinstance(each, list) else [each])]
+        items = [one for one in flat if one.get("method") == "$/progress"]
+        answers = [one for one in flat if one not in items]
+        for answer in answers:
+            check_answer(answer)
+        assert len(answers) == expected
+        assert all(item["params"]["value"] in ([1], [2]) for item in items)
+        assert rpc.session.session.state is State.OPEN
+        assert rpc.peer.stats.running == 0
+        await rpc.end()
+
+    asyncio.run(check())
 
 
 @given(st.lists(frames, max_size=4))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import pickle
 from typing import Any
@@ -593,16 +594,29 @@ async def test_a_lost_stream_no_longer_pauses_its_connection() -> None:
     assert isinstance(last, CallTimeout)
 
 
+_QUARTER = (1 << 20) // 4
+
+
 @pytest.mark.parametrize(
-    ("item", "fits"), [("", 1024), ("x" * ((1 << 20) // 4 - 100), 4)], ids=["items", "bytes"]
+    ("sizes", "full"),
+    [
+        ([100] * 1024, False),
+        ([100] * 1025, True),
+        ([_QUARTER] * 4, False),
+        ([_QUARTER] * 3 + [_QUARTER + 1], True),
+    ],
+    ids=["1024 items", "1025 items", "1 MiB", "1 MiB and 1 byte"],
 )
-async def test_the_default_bounds_of_a_queue(rpc: VirtualRpc, item: str, fits: int) -> None:
+async def test_the_default_bounds_of_a_queue(rpc: VirtualRpc, sizes: list[int], full: bool) -> None:
     """By default, 1024 items or 1 MiB of one stream wait for its subscriber."""
+
+    def message(size: int) -> str:
+        text = json.dumps(progress(1, ""))
+        return text.replace('""', f'"{"x" * (size - len(text))}"')
+
     slow = Slow(rpc, rpc.caller.stream("x"))
-    rpc.receive(*[progress(1, item)] * (1 + fits))  # the subscriber has the first one
-    assert not rpc.session.session.gate.held_by_user
-    rpc.receive(progress(1, item))
-    assert rpc.session.session.gate.held_by_user
+    rpc.receive(message(100), *map(message, sizes))  # the subscriber has the first one
+    assert rpc.session.session.gate.held_by_user == full
     slow.out.subscription.dispose()
     await rpc.settle()
 
