@@ -20,6 +20,7 @@ from ._calls import Calls
 from ._endpoint import Endpoint
 from ._messages import build, encode
 from ._options import CallOptions, Options, PeerOptions, WhenFull
+from ._router import Router
 from ._stream import StreamSubscription
 from ._wire import Source
 
@@ -101,17 +102,13 @@ class Caller(Generic[R]):
     _options: CallOptions
 
     def __init__(self, source: Source, **options: Unpack[PeerOptions]) -> None:
-        endpoint = Endpoint(source, Options.of("rxws.rpc.Caller", options))
-        self._bind(endpoint, Calls(endpoint), CallOptions())
-        endpoint.start()
+        router = Router(source, Options.of("rxws.rpc.Caller", options))
+        self._bind(router.endpoint, router.calls, CallOptions())
+        router.start()
 
     @classmethod
-    def of(cls, endpoint: Endpoint) -> Caller[Any]:
-        """Return the caller of an endpoint that has not started."""
-        return cls._make(endpoint, Calls(endpoint), CallOptions())
-
-    @classmethod
-    def _make(cls, endpoint: Endpoint, calls: Calls, options: CallOptions) -> Caller[Any]:
+    def of(cls, endpoint: Endpoint, calls: Calls, options: CallOptions) -> Caller[Any]:
+        """Return a further caller of an endpoint."""
         caller = cls.__new__(cls)
         caller._bind(endpoint, calls, options)
         return caller
@@ -192,7 +189,7 @@ class Caller(Generic[R]):
             "result": result,
         }
         changes = {name: value for name, value in given.items() if value is not _UNSET}
-        return self._make(self._endpoint, self._calls, replace(self._options, **changes))
+        return self.of(self._endpoint, self._calls, replace(self._options, **changes))
 
     async def call(self, method: str, /, *args: Any, **named: Any) -> R:
         """Call a method and return its result.

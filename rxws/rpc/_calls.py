@@ -106,7 +106,6 @@ class Calls:
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
-        endpoint.calls = self
         self._endpoint = endpoint
         self._ids = count(1)
         self._calls: dict[Id, Call] = {}
@@ -236,7 +235,7 @@ class Calls:
         assert observer is not None
         observer.on_error(CallTimeout(call.method, seconds))
 
-    # --- CallHandler: called by the endpoint --------------------------------------------------
+    # --- called by the router ---------------------------------------------------------------
 
     def on_open(self) -> None:
         self._connected = True

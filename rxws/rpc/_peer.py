@@ -9,10 +9,11 @@ from reactivex.abc import DisposableBase
 from rxws._core.connection import Connection, Handler
 
 from ._caller import Caller
-from ._endpoint import Endpoint, RpcStats
+from ._endpoint import RpcStats
 from ._methods import Methods
-from ._options import Options, PeerOptions
+from ._options import CallOptions, Options, PeerOptions
 from ._requests import Requests
+from ._router import Router
 from ._wire import Source
 
 __all__ = ["Peer", "serve"]
@@ -52,16 +53,17 @@ class Peer(DisposableBase):
         self, source: Source, methods: Methods | None = None, **options: Unpack[PeerOptions]
     ) -> None:
         check_methods(methods)
-        self._endpoint = Endpoint(source, Options.of("rxws.rpc.Peer", options))
-        self.caller: Caller[Any] = Caller.of(self._endpoint)
+        self._router = Router(source, Options.of("rxws.rpc.Peer", options))
+        endpoint = self._router.endpoint
+        self.caller: Caller[Any] = Caller.of(endpoint, self._router.calls, CallOptions())
         if methods is not None:
-            Requests(self._endpoint, methods, self.caller)
-        self._endpoint.start()
+            self._router.requests = Requests(endpoint, methods, self.caller)
+        self._router.start()
 
     @property
     def stats(self) -> RpcStats:
         """The counters so far."""
-        return self._endpoint.stats
+        return self._router.stats
 
     def dispose(self) -> None:
         """Stop: cancel the methods that run, and fail the calls that have no answer.
@@ -70,11 +72,11 @@ class Peer(DisposableBase):
         and is asked to cancel yours. A `WebSocketSubject` closes its connection if it has no other
         subscriber.
         """
-        self._endpoint.run(self._endpoint.dispose)
+        self._router.endpoint.run(self._router.dispose)
 
     def __repr__(self) -> str:
         stats = self.stats
-        return f"<Peer {self._endpoint.where} running={stats.running} calls={stats.calls}>"
+        return f"<Peer {self._router.endpoint.where} running={stats.running} calls={stats.calls}>"
 
 
 def check_methods(methods: object) -> None:

@@ -26,13 +26,12 @@ class Requests:
     """Calls methods for the other side, and answers."""
 
     def __init__(self, endpoint: Endpoint, methods: Methods, caller: Caller[Any]) -> None:
-        endpoint.requests = self
         self._endpoint = endpoint
         self._methods = methods
         self._caller = caller
         self._running = RunningRequests(endpoint)
 
-    # --- RequestHandler: called by the endpoint -----------------------------------------------
+    # --- RequestHandler: called by the router -------------------------------------------------
 
     @property
     def running(self) -> int:
@@ -107,7 +106,7 @@ class Requests:
             task = task or RequestTask(self._running, connection, name, id_, answers)
             if not (is_stream(result) or inspect.isawaitable(result)):
                 task.answer(result)
-            elif self._endpoint.requests is self:
+            elif not self._endpoint.ended:
                 task.run(result, token)
             else:  # the method has disposed the peer
                 never_used(result)

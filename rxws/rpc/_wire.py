@@ -44,7 +44,7 @@ class Sent(Protocol):
 
 
 class WireOwner(Protocol):
-    """Who uses a wire; see `Endpoint`."""
+    """Who uses a wire; see `Router`."""
 
     def check_here(self, what: str) -> None:
         """Raise a RuntimeError unless this is the event loop of the wire."""

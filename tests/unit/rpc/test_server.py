@@ -1005,7 +1005,7 @@ async def test_a_peer_is_freed_with_its_connection() -> None:
     session.peer.close(1000)
     session.settle()
     await asyncio.gather(call, return_exceptions=True)
-    freed = weakref.ref(peer._endpoint)
+    freed = weakref.ref(peer._router)
     gc.disable()
     try:
         del session, peer, call
