@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import AsyncIterable, Callable, Coroutine
 from contextvars import copy_context
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, TypeVarTuple, Unpack
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
@@ -22,9 +22,10 @@ from .streams.coroutines import never_used
 from .streams.scheduled import LoopObservable
 from .upstream import UpstreamMembers, forget_upstreams
 
-__all__ = ["Pull", "PullTask", "from_async_iterable"]
+__all__ = ["Pull", "PullTask", "call_on_loop", "from_async_iterable"]
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 # Seconds for which an iterator that never waits may keep the event loop from other work.
 _SLICE = 0.001
@@ -39,7 +40,8 @@ def from_async_iterable(factory: Callable[[], AsyncIterable[T]]) -> Observable[T
     - `on_next` of the subscriber has returned;
     - no operator behind holds its source, as `map_async`, `rate_limit` and `iterate` do;
     - if the chain uses the scheduler of a connection, as one that a handler returns: the peer of
-      that connection is not behind (`conn.flow.writable` is True).
+      that connection is not behind (`conn.flow.writable` is True). An item also waits for that
+      itself, as other subscriptions may have sent since it was requested.
 
     Disposing the subscription cancels the task and awaits `aclose()` in it, so the `finally` blocks
     of a generator run.
@@ -123,11 +125,7 @@ class Pull(Generic[T]):
         waiter = self._waiter
         if self._holds or waiter is None:
             return
-        loop = waiter.get_loop()
-        if running_loop() is loop:
-            _wake(waiter)
-        elif not loop.is_closed():
-            loop.call_soon_threadsafe(_wake, waiter)
+        call_on_loop(waiter.get_loop(), _wake, waiter)
 
     async def pull(self, items: AsyncIterable[T]) -> None:
         """Pass on the items until the iterator ends or the pull is stopped, and close it.
@@ -143,6 +141,8 @@ class Pull(Generic[T]):
                     item = await anext(iterator)
                 except StopAsyncIteration:
                     break
+                if self._owner is not None and (drained := self._owner.drained()) is not None:
+                    await drained  # others have sent since the item was requested
                 self.pass_on(item)
                 if await self.until_taken():
                     since = seconds()
@@ -181,6 +181,16 @@ class Pull(Generic[T]):
                 break
             waited = True
         return waited
+
+
+def call_on_loop(
+    loop: asyncio.AbstractEventLoop, callback: Callable[[Unpack[Ts]], object], *args: *Ts
+) -> None:
+    """Call now on the loop, or soon from another thread; do nothing if the loop is closed."""
+    if running_loop() is loop:
+        callback(*args)
+    elif not loop.is_closed():
+        loop.call_soon_threadsafe(callback, *args)
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:
@@ -260,11 +270,7 @@ class PullTask(Pull[T], DisposableBase):
         task = self._task
         if stopped or task is None or task.done():
             return
-        loop = task.get_loop()
-        if running_loop() is loop:
-            self._cancel(task)
-        elif not loop.is_closed():
-            loop.call_soon_threadsafe(self._cancel, task)
+        call_on_loop(task.get_loop(), self._cancel, task)
 
     def _cancel(self, task: asyncio.Task[Any]) -> None:
         self._cancelled = True

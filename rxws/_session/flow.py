@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from reactivex import Observable
@@ -35,6 +36,7 @@ class FlowControl:
         "_location",
         "_scheduler",
         "_transport",
+        "_turn",
         "_writable",
         "drop_counts",
         "gate",
@@ -61,8 +63,9 @@ class FlowControl:
         self.send_buffer = send_buffer
         self._location = transport.locate()
         self._deferred = 0  # `Transport.deferred` when `_is_behind` was last called
-        # These three are made when they are first needed.
+        # These four are made when they are first needed.
         self.keep_alive = _NO_KEEP_ALIVE
+        self._turn: asyncio.Lock | None = None  # of those that wait in `drained`
         self._writable: ReplayStream[bool] | None = None
         self._latency: Stream[float] | None = None
         self.received_messages = self.received_bytes = 0
@@ -107,8 +110,12 @@ class FlowControl:
 
     async def drained(self) -> None:
         """See `Flow.drained`."""
-        while self._closed is None and not self.send_buffer.wire_writable:
-            await self.writable.pipe(ops.first_or_default(bool, False))
+        if self._closed is None and not self.send_buffer.wire_writable:
+            if self._turn is None:
+                self._turn = asyncio.Lock()
+            async with self._turn:  # if all went on at once, they would overflow the send buffer
+                while self._closed is None and not self.send_buffer.wire_writable:
+                    await self.writable.pipe(ops.first_or_default(bool, False))
         if self._closed is not None:
             raise ConnectionClosed(self._closed)
 

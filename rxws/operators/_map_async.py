@@ -11,11 +11,12 @@ from typing import Any, Literal, TypeVar
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
-from rxws._core.async_source import PullTask
+from rxws._core.async_source import PullTask, call_on_loop
 from rxws._core.checks import check_count
 from rxws._core.connection import Flow
-from rxws._core.schedulers.connection_scheduler import scheduler_of_chain
+from rxws._core.schedulers.connection_scheduler import ConnectionScheduler, scheduler_of_chain
 from rxws._core.schedulers.timers import call_and_report, raise_soon
+from rxws._core.streams.coroutines import never_used
 from rxws._core.upstream import (
     Upstreams,
     collect_upstreams,
@@ -165,12 +166,16 @@ class _Subscription(BacklogSubscription[Any, Any]):
         self._ordered = ordered
         self._when_busy = when_busy
         self._calls: dict[_Call, None] = {}  # in the order of the values
+        self._owner = scheduler.owner if isinstance(scheduler, ConnectionScheduler) else None
+        self._draining: asyncio.Task[None] | None = None  # waits while the peer is behind
 
     def dispose(self) -> None:
         """Cancel the calls that are running, and release the flows."""
         self.state = State.OVER
         for call in tuple(self._calls):
             call.dispose()
+        if self._draining is not None:
+            call_on_loop(self._draining.get_loop(), self._draining.cancel)
         super().dispose()
 
     def on_next(self, value: Any) -> None:
@@ -211,7 +216,7 @@ class _Subscription(BacklogSubscription[Any, Any]):
 
     def take(self, call: _Call, item: Any) -> None:
         """Emit an item, or let it wait for the calls before."""
-        if not self._ordered or call is next(iter(self._calls)):
+        if not call.kept and (not self._ordered or call is next(iter(self._calls))):
             call_and_report(self.scheduler, self.observer.on_next, item)
         else:
             call.keep(item)
@@ -227,6 +232,10 @@ class _Subscription(BacklogSubscription[Any, Any]):
         else:
             call.done = True
             self._emit_kept(call)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Start the next calls, or end."""
         if self.over:
             return
         while self.waiting and not self._is_full and not self.over:
@@ -235,26 +244,53 @@ class _Subscription(BacklogSubscription[Any, Any]):
             self.upstreams.resume()
         call_and_report(self.scheduler, self.end_if_done)
 
-    def _emit_kept(self, done: _Call) -> None:
-        """Emit what a call that is done has kept; if ordered, up to the first running call."""
+    def _emit_kept(self, call: _Call) -> None:
+        """Emit what a call has kept; if ordered, what all up to the first running one have."""
         if not self._ordered:
-            self._emit_all(done)
+            self._emit_all(call)
             return
         while self._calls and not self.over:
             first = next(iter(self._calls))
-            self._emit_all(first)
+            if not self._emit_all(first):
+                return
             if not first.done:
                 first.resume()
                 return
 
-    def _emit_all(self, call: _Call) -> None:
+    def _emit_all(self, call: _Call) -> bool:
+        """Emit what a call has kept; return False if the rest waits, as the peer is behind."""
         while call.kept and not self.over:
+            if self._is_behind():
+                return False
             item = call.kept.pop(0)
             if call.done and not call.kept:
                 self._calls.pop(call, None)  # first, as the subscriber may push the next value
             call_and_report(self.scheduler, self.observer.on_next, item)
         if call.done:
             self._calls.pop(call, None)
+        return True
+
+    def _is_behind(self) -> bool:
+        """Return whether the peer is behind; `_emit_kept` is then called later.
+
+        If the results of many calls were sent at once, they would overflow the send buffer.
+        """
+        if self._owner is not None and self._draining is None:
+            drained = self._owner.drained()
+            if drained is not None:
+                self._draining = asyncio.get_running_loop().create_task(self._drain(drained))
+                # Closes it if the task is cancelled before it begins.
+                self._draining.add_done_callback(lambda _: never_used(drained))
+        return self._draining is not None
+
+    async def _drain(self, drained: Awaitable[None]) -> None:
+        await drained
+        self._draining = None
+        calls = tuple(self._calls)
+        for call in calls[:1] if self._ordered else calls:
+            if self._draining is None:
+                self._emit_kept(call)
+        self._go_on()
 
     @property
     def busy(self) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
 import pytest
+import reactivex as rx
 from aiohttp import web
+from reactivex import operators as ops
 
 import rxws
 from rxws.operators import map_async
@@ -333,3 +335,59 @@ async def test_an_endless_generator_serves_other_connections_meanwhile(
     [answer] = await other.messages(1)
     assert answer.payload == b"hello"
     await flooded.rst()
+
+
+# --- many at once -----------------------------------------------------------------------------
+
+
+class Burst:
+    """Makes 100 large messages that are all ready at the same time."""
+
+    COUNT = 100
+
+    def __init__(self) -> None:
+        self._begun = 0
+        self._all_begun = asyncio.Event()
+
+    async def _ready(self) -> None:
+        self._begun += 1
+        if self._begun == self.COUNT:
+            self._all_begun.set()
+        await self._all_begun.wait()
+
+    async def result(self, _: object) -> bytes:
+        await self._ready()
+        return PART
+
+    async def items(self, _: object = None) -> AsyncGenerator[bytes]:
+        await self._ready()
+        yield PART
+        yield PART
+
+    def merged(self, conn: AnyConnection) -> Any:
+        return rx.merge(*[rxws.from_async_iterable(self.items) for _ in range(self.COUNT)])
+
+
+BURSTS: dict[str, tuple[int, Callable[[Burst], Callable[[AnyConnection], Any]]]] = {
+    "results": (1, lambda it: lambda conn: conn.incoming.pipe(map_async(it.result, 100, False))),
+    "ordered results": (1, lambda it: lambda conn: conn.incoming.pipe(map_async(it.result, 100))),
+    "streams": (2, lambda it: lambda conn: conn.incoming.pipe(map_async(it.items, 100, False))),
+    "ordered streams": (2, lambda it: lambda conn: conn.incoming.pipe(map_async(it.items, 100))),
+    "merged": (2, lambda it: it.merged),
+}
+
+
+@pytest.mark.promise("generator")
+@pytest.mark.parametrize("kind", BURSTS)
+async def test_items_that_are_ready_at_once_wait_for_the_peer(serve: Serve, kind: str) -> None:
+    """Large items of many tasks that are ready at once are sent as fast as the peer reads them."""
+    each, handler_of_burst = BURSTS[kind]
+    app = web.Application()
+    app.router.add_get("/", rxws.websocket(handler_of_burst(Burst())))
+    rxws.setup(app)
+    async with rxws.connect(f"ws://127.0.0.1:{await serve(app)}/") as conn:
+        for _ in range(Burst.COUNT):
+            conn.outgoing.on_next(b"x")
+        async with asyncio.timeout(PATIENCE):
+            received = conn.incoming.pipe(ops.take(each * Burst.COUNT), ops.map(len), ops.to_list())
+            assert await received == [len(PART)] * each * Burst.COUNT
