@@ -48,6 +48,8 @@ class Answers(Protocol):
 class Endpoint:
     """One end of a conversation."""
 
+    __slots__ = ("_thread", "ended", "mistakes", "options", "refused", "wire")
+
     def __init__(self, wire: Wire, options: Options) -> None:
         self.wire = wire
         self.options = options

@@ -45,6 +45,8 @@ def is_stream(result: Any) -> bool:
 class RunningRequests:
     """The requests that have a task, and the ids of those that were answered."""
 
+    __slots__ = ("_answered", "_stuck", "by_id", "endpoint", "tasks", "turn")
+
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self.turn = asyncio.Lock()  # of the task that may send next

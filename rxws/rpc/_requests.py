@@ -25,6 +25,8 @@ _PLAIN = frozenset({bool, bytes, dict, float, int, list, str, tuple, type(None)}
 class Requests:
     """Calls methods for the other side, and answers."""
 
+    __slots__ = ("_caller", "_endpoint", "_methods", "_running")
+
     def __init__(self, endpoint: Endpoint, methods: Methods, caller: Caller[Any]) -> None:
         self._endpoint = endpoint
         self._methods = methods
@@ -113,10 +115,10 @@ class Requests:
                 task.answer_cancelled()
         except InvalidParams as exc:
             return ErrorCode.INVALID_PARAMS, str(exc)
-        except asyncio.CancelledError:  # of a future that a plain function asked for its result
+        except (asyncio.CancelledError, Exception) as exc:
             task = task or RequestTask(self._running, connection, name, id_, answers)
-            task.answer_cancelled()
-        except Exception as exc:
-            task = task or RequestTask(self._running, connection, name, id_, answers)
-            task.answer_exception(exc)
+            if isinstance(exc, Exception):
+                task.answer_exception(exc)
+            else:  # a plain function has asked a cancelled future for its result
+                task.answer_cancelled()
         return None
