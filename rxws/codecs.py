@@ -163,7 +163,9 @@ def typed(type_: Any) -> Codec[Any, Any]:
     try:
         import msgspec
     except ImportError as exc:
-        raise ImportError("rxws.codecs.typed needs msgspec: pip install 'rxws[typed]'") from exc
+        raise ImportError(
+            "rxws.codecs.typed needs msgspec: pip install 'path/to/rxws[typed]'"
+        ) from exc
 
     decode = msgspec.json.Decoder(type_).decode
     encode = msgspec.json.Encoder().encode

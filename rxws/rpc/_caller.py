@@ -172,7 +172,7 @@ class Caller(Generic[R]):
                 `rxws.DecodeError`. By default they are what JSON contains.
 
         Raises:
-            ImportError: `result` needs msgspec: `pip install 'rxws[typed]'`.
+            ImportError: `result` needs msgspec: `pip install 'path/to/rxws[typed]'`.
             TypeError: An option has the wrong type, or msgspec does not support `result`.
             ValueError: An option is out of range.
 
@@ -346,7 +346,7 @@ def _converter(type_: Any) -> Callable[[Any], Any]:
     try:
         import msgspec
     except ImportError as exc:
-        raise ImportError("result= needs msgspec: pip install 'rxws[typed]'") from exc
+        raise ImportError("result= needs msgspec: pip install 'path/to/rxws[typed]'") from exc
     msgspec.json.Decoder(type_)  # raises a TypeError if it is not supported
 
     def convert(value: Any) -> Any:

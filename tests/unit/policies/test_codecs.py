@@ -234,7 +234,7 @@ def test_typed_encodes_whatever_msgspec_encodes() -> None:
 def test_typed_without_msgspec_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """`typed` without msgspec raises an ImportError that names the extra."""
     monkeypatch.setitem(sys.modules, "msgspec", None)
-    with pytest.raises(ImportError, match=r"pip install 'rxws\[typed\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'path/to/rxws\[typed\]'"):
         typed(int)
 
 

@@ -368,7 +368,7 @@ def test_without_msgspec() -> None:
     assert rest == [
         "EncodeError",
         "EncodeError",
-        "result= needs msgspec: pip install 'rxws[typed]'",
+        "result= needs msgspec: pip install 'path/to/rxws[typed]'",
     ]
 
 
