@@ -18,6 +18,7 @@ from rxws._core.async_source import PullTask
 from rxws._core.connection import Connection
 from rxws._core.errors import ConnectionClosed, EncodeError, short_repr
 from rxws._core.log import logger, one_line
+from rxws._core.schedulers.loop_scheduler import running_loop
 from rxws._core.schedulers.timers import call_later_shared
 from rxws._core.streams.coroutines import never_used
 
@@ -180,6 +181,10 @@ class RequestTask(PullTask[Any]):
             if isinstance(exc, ResponseError):  # its data may be large
                 await self._drained()
             self.answer_exception(exc)
+        except GeneratorExit as exc:
+            if running_loop() is None or asyncio.current_task() is not self._task:
+                raise  # the loop has ended: Python closes this coroutine
+            self.answer_exception(exc)
 
     def is_stopped(self) -> bool:
         return self._state is not _State.RUNNING
@@ -284,7 +289,7 @@ class RequestTask(PullTask[Any]):
             self.answer_error(error)
         self._state = _State.CANCELLED
 
-    def answer_exception(self, error: Exception) -> None:
+    def answer_exception(self, error: Exception | GeneratorExit) -> None:
         """Answer with an error: that of the method, or one that does not show what happened."""
         if isinstance(error, ResponseError):
             try:
@@ -295,7 +300,7 @@ class RequestTask(PullTask[Any]):
         self._log(error)
         self.answer_error(ResponseError(ErrorCode.INTERNAL_ERROR, "Internal error"))
 
-    def _log(self, error: Exception) -> None:
+    def _log(self, error: Exception | GeneratorExit) -> None:
         """Log in one line where a method failed, with the traceback at the level DEBUG only."""
         problem = "has a result that cannot be sent" if isinstance(error, EncodeError) else "raised"
         logger.warning(
@@ -310,7 +315,7 @@ class RequestTask(PullTask[Any]):
         )
 
 
-def _place(error: Exception) -> str:
+def _place(error: BaseException) -> str:
     """Return the line that raised an exception, for a log."""
     traceback = error.__traceback__
     if traceback is None or isinstance(error, EncodeError):

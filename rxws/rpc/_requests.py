@@ -115,10 +115,10 @@ class Requests:
                 task.answer_cancelled()
         except InvalidParams as exc:
             return ErrorCode.INVALID_PARAMS, str(exc)
-        except (asyncio.CancelledError, Exception) as exc:
+        except (asyncio.CancelledError, Exception, GeneratorExit) as exc:
             task = task or RequestTask(self._running, connection, name, id_, answers)
-            if isinstance(exc, Exception):
+            if isinstance(exc, asyncio.CancelledError):
+                task.answer_cancelled()  # a plain function asked a cancelled future for its result
+            else:
                 task.answer_exception(exc)
-            else:  # a plain function has asked a cancelled future for its result
-                task.answer_cancelled()
         return None

@@ -159,6 +159,9 @@ class Router:
                 answers.missing += 1
             if self.requests is not None:
                 self.requests.on_request(message, answers)
+            elif self.endpoint.ended:  # the peer was disposed while a batch is read
+                error = ResponseError(ErrorCode.REQUEST_CANCELLED, "Request cancelled")
+                answers.send(error_answer(message.id, error))
             else:
                 self.endpoint.refuse(
                     message.method, message.id, answers, ErrorCode.METHOD_NOT_FOUND
@@ -167,7 +170,8 @@ class Router:
             if not self.endpoint.ended:
                 self.calls.on_answer(message)
         elif isinstance(message, Notification):
-            self._on_notification(message, size)
+            if not self.endpoint.ended:
+                self._on_notification(message, size)
         else:
             self._on_invalid(message, answers)
 

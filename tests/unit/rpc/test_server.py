@@ -616,6 +616,47 @@ async def test_a_method_that_cancels_itself(rpc: VirtualRpc, jobs: Jobs) -> None
     assert rpc.sent[1:] == [error(1, *CANCELLED), error(2, *CANCELLED)]
 
 
+async def test_a_method_that_raises_generator_exit(
+    rpc: VirtualRpc, jobs: Jobs, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A method of any kind that raises a GeneratorExit is logged once, and answered with -32603."""
+
+    async def leave() -> None:
+        raise GeneratorExit
+
+    async def leave_later() -> AsyncIterator[int]:
+        yield 1
+        raise GeneratorExit
+
+    def leave_at_once() -> None:
+        raise GeneratorExit
+
+    for id_, method in enumerate((leave, leave_later, leave_at_once)):
+        jobs.methods.add(method)
+        rpc.receive(request(id_, method.__name__))
+        await rpc.settle()
+        assert rpc.sent[id_:] == [error(id_, -32603, "Internal error")]
+        [record] = caplog.records
+        assert f"method '{method.__name__}' raised at test_server.py" in record.getMessage()
+        caplog.clear()
+
+
+async def test_a_batch_whose_method_disposes_the_peer(
+    rpc: VirtualRpc, jobs: Jobs, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The rest of such a batch is cancelled: it is no mistake of the other side."""
+    jobs.methods.add(lambda: rpc.peer.dispose(), name="dispose")
+    batch = [
+        request(1, "dispose"),
+        request(2, "subtract", [2, 1]),
+        notification("subtract", [2, 1]),
+        result(9, None),
+    ]
+    assert rpc.ask(batch) == [[result(1, None), error(2, *CANCELLED)]]
+    assert rpc.peer.stats.mistakes == {}
+    assert not caplog.records
+
+
 async def test_the_end_of_the_connection_cancels(rpc: VirtualRpc, jobs: Jobs) -> None:
     """When the connection ends, running methods are cancelled, and their context says so."""
     rpc.receive(request(1, "wait"), request(2, "ask_back", ["?"]))
