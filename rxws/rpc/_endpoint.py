@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import get_ident
-from typing import Protocol
+from typing import TypeAlias
 
 from rxws._core.connection import without_secrets
 from rxws._core.errors import RxwsError, short_repr
@@ -39,10 +39,8 @@ class RpcStats:
     mistakes: Mapping[str, int] = field(default_factory=dict[str, int], hash=False)
 
 
-class Answers(Protocol):
-    """Takes the answers of one frame: they are sent at once, or together for a batch."""
-
-    def send(self, answer: str, /) -> None: ...
+Answers: TypeAlias = Callable[[str], None]
+"""Takes the answers of one frame: they are sent at once, or together for a batch."""
 
 
 class Endpoint:
@@ -82,7 +80,7 @@ class Endpoint:
         self.mistake(kind, f"{what} {short_repr(method)}{detail and f': {detail}'}")
         if answers is not None:
             error = ResponseError(code, f"{text}{detail and f': {detail}'}")
-            answers.send(error_answer(id_, error))
+            answers(error_answer(id_, error))
 
     def mistake(self, kind: str, text: str) -> None:
         """Count a mistake of the other side, and log the first of its kind as a warning."""

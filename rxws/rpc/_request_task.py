@@ -65,6 +65,7 @@ class RunningRequests:
             self._answered.append(id_)
 
     def answer_all(self) -> None:
+        """Answer all requests that run: they will be cancelled."""
         for task in list(self.tasks):
             task.answer_cancelled()
 
@@ -281,7 +282,7 @@ class RequestTask(PullTask[Any]):
         self._state = _State.ANSWERED
         if self.answers is not None and answer is not None:
             self._requests.on_answered(self)
-            self.answers.send(answer)
+            self.answers(answer)
 
     def answer_cancelled(self) -> None:
         if self._state is _State.RUNNING:

@@ -25,29 +25,19 @@ _PLAIN = frozenset({bool, bytes, dict, float, int, list, str, tuple, type(None)}
 class Requests:
     """Calls methods for the other side, and answers."""
 
-    __slots__ = ("_caller", "_endpoint", "_methods", "_running")
+    __slots__ = ("_caller", "_endpoint", "_methods", "running")
 
     def __init__(self, endpoint: Endpoint, methods: Methods, caller: Caller[Any]) -> None:
         self._endpoint = endpoint
         self._methods = methods
         self._caller = caller
-        self._running = RunningRequests(endpoint)
+        self.running = RunningRequests(endpoint)
 
     # --- RequestHandler: called by the router -------------------------------------------------
 
-    @property
-    def running(self) -> int:
-        return len(self._running.tasks)
-
-    def answer_all(self) -> None:
-        self._running.answer_all()
-
-    def cancel_all(self) -> None:
-        self._running.cancel_all()
-
     def on_request(self, request: Request, answers: Answers) -> None:
         [id_, name, params] = request
-        if id_ is not None and id_ in self._running.by_id:
+        if id_ is not None and id_ in self.running.by_id:
             # With null: its own id would answer the request that runs.
             detail = f"the id {short_repr(id_)} is in use"
             self._endpoint.refuse(name, None, answers, ErrorCode.INVALID_REQUEST, detail)
@@ -73,9 +63,9 @@ class Requests:
     def _on_cancel(self, params: Params) -> None:
         id_: Any = params.get("id") if isinstance(params, dict) else None
         valid = id_ is not None and is_id(id_)
-        if valid and (task := self._running.by_id.get(id_)) is not None:
+        if valid and (task := self.running.by_id.get(id_)) is not None:
             task.cancel_request()
-        elif not valid or not self._running.was_answered(id_):
+        elif not valid or not self.running.was_answered(id_):
             text = f"a cancellation of id {short_repr(id_)}, which does not run"
             self._endpoint.mistake("unknown cancellation", text)
 
@@ -87,7 +77,7 @@ class Requests:
         if method is None:
             return ErrorCode.METHOD_NOT_FOUND, ""
         limit = self._endpoint.options.max_requests
-        if len(self._running.tasks) >= limit:
+        if len(self.running.tasks) >= limit:
             self._endpoint.refused += 1
             return ErrorCode.TOO_MANY_REQUESTS, f"at most {limit} may run"
         connection = self._endpoint.wire.connection  # now, as the method may dispose the peer
@@ -96,16 +86,16 @@ class Requests:
         try:
             args, named, token = method.bind(params)
             if method.takes_context:
-                task = RequestTask(self._running, connection, name, id_, answers)
+                task = RequestTask(self.running, connection, name, id_, answers)
                 context = Context(connection, self._caller, name, task.is_cancelled)
                 method.add_context(args, named, context)
             result: Any = method.function(*args, **named)
             if result.__class__ in _PLAIN and task is None:
                 if answers is not None:
-                    answers.send(result_answer(id_, result))
-                    self._running.remember(id_)
+                    answers(result_answer(id_, result))
+                    self.running.remember(id_)
                 return None
-            task = task or RequestTask(self._running, connection, name, id_, answers)
+            task = task or RequestTask(self.running, connection, name, id_, answers)
             if not (is_stream(result) or inspect.isawaitable(result)):
                 task.answer(result)
             elif not self._endpoint.ended:
@@ -116,7 +106,7 @@ class Requests:
         except InvalidParams as exc:
             return ErrorCode.INVALID_PARAMS, str(exc)
         except (asyncio.CancelledError, Exception, GeneratorExit) as exc:
-            task = task or RequestTask(self._running, connection, name, id_, answers)
+            task = task or RequestTask(self.running, connection, name, id_, answers)
             if isinstance(exc, asyncio.CancelledError):
                 task.answer_cancelled()  # a plain function asked a cancelled future for its result
             else:

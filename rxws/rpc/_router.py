@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
-from rxws._core.connection import Connection
 from rxws._core.errors import RxwsError, short_repr
 from rxws._core.log import text_of
 
@@ -22,6 +20,7 @@ from ._messages import (
     parse,
 )
 from ._options import Options
+from ._request_task import RunningRequests
 from ._wire import open_wire
 
 __all__ = ["Router"]
@@ -31,42 +30,29 @@ class RequestHandler(Protocol):
     """Runs requests of the other side; see `Requests`, which imports this module indirectly."""
 
     @property
-    def running(self) -> int: ...
+    def running(self) -> RunningRequests: ...
     def on_request(self, request: Request, answers: Answers) -> None: ...
     def on_notification(self, notification: Notification) -> bool:
         """Return whether there is a method for it."""
         ...
 
-    def answer_all(self) -> None:
-        """Answer all requests that run: they will be cancelled."""
-        ...
-
-    def cancel_all(self) -> None: ...
-
-
-class _Direct:
-    """Sends answers at once, on the connection that the requests came from."""
-
-    def __init__(self, connection: Connection[Any, Any]) -> None:
-        self.send: Callable[[str], None] = connection.outgoing.on_next
-
 
 class _Batch:
     """Collects the answers of a batch, and sends them together."""
 
-    def __init__(self, direct: Answers) -> None:
-        self._direct = direct
+    def __init__(self, send: Answers) -> None:
+        self._send = send
         self._answers: list[str] = []
         self.missing = 1  # the answers that are awaited, and one while the batch is read
 
-    def send(self, answer: str, /) -> None:
+    def __call__(self, answer: str) -> None:
         self._answers.append(answer)
         self.close_one()
 
     def close_one(self) -> None:
         self.missing -= 1
         if not self.missing and self._answers:
-            self._direct.send(f"[{','.join(self._answers)}]")
+            self._send(f"[{','.join(self._answers)}]")
 
 
 class Router:
@@ -77,12 +63,11 @@ class Router:
         self.endpoint = Endpoint(wire, options)
         self.calls = Calls(self.endpoint)
         self.requests: RequestHandler | None = None
-        self._direct: tuple[Connection[Any, Any], Answers] | None = None
 
     @property
     def stats(self) -> RpcStats:
         endpoint = self.endpoint
-        running = 0 if self.requests is None else self.requests.running
+        running = 0 if self.requests is None else len(self.requests.running.tasks)
         return RpcStats(running, len(self.calls), endpoint.refused, dict(endpoint.mistakes))
 
     def dispose(self) -> None:
@@ -90,7 +75,7 @@ class Router:
         connection = self.endpoint.wire.connection
         if connection is not None and not connection.outgoing.is_stopped:
             if self.requests is not None:
-                self.requests.answer_all()
+                self.requests.running.answer_all()
             self.calls.cancel_all()
         self.on_end(None)
 
@@ -103,9 +88,8 @@ class Router:
         self.calls.on_open()
 
     def on_lost(self, error: Exception | None) -> None:
-        self._direct = None
         if self.requests is not None:
-            self.requests.cancel_all()
+            self.requests.running.cancel_all()
         self.calls.on_lost(error)
 
     def on_end(self, error: Exception | None = None) -> None:
@@ -117,26 +101,21 @@ class Router:
 
     def on_frame(self, frame: str | bytes) -> None:
         """Handle a message or a batch."""
-        direct = self._answers()
+        connection = self.endpoint.wire.connection
+        assert connection is not None
+        send: Answers = connection.outgoing.on_next
         try:
             data = decode(frame)
         except (ValueError, RxwsError, RecursionError) as exc:
             self.endpoint.mistake("parse error", text_of(exc))
-            direct.send(error_answer(None, ResponseError(ErrorCode.PARSE_ERROR, "Parse error")))
+            send(error_answer(None, ResponseError(ErrorCode.PARSE_ERROR, "Parse error")))
             return
         if isinstance(data, list) and data:
-            self._on_batch(data, direct, len(frame))  # pyright: ignore[reportUnknownArgumentType]
+            self._on_batch(data, send, len(frame))  # pyright: ignore[reportUnknownArgumentType]
         else:
-            self._on_message(data, direct, len(frame))
+            self._on_message(data, send, len(frame))
 
-    def _answers(self) -> Answers:
-        connection = self.endpoint.wire.connection
-        assert connection is not None
-        if self._direct is None or self._direct[0] is not connection:
-            self._direct = connection, _Direct(connection)
-        return self._direct[1]
-
-    def _on_batch(self, data: list[Any], direct: Answers, size: int) -> None:
+    def _on_batch(self, data: list[Any], send: Answers, size: int) -> None:
         limit = self.endpoint.options.max_requests
         if len(data) > limit:
             self.endpoint.refused += len(data)
@@ -145,9 +124,9 @@ class Router:
             )
             text = f"Too many requests: a batch may have {limit} messages"
             error = ResponseError(ErrorCode.TOO_MANY_REQUESTS, text)
-            direct.send(error_answer(None, error))
+            send(error_answer(None, error))
             return
-        batch = _Batch(direct)
+        batch = _Batch(send)
         for item in data:
             self._on_message(item, batch, size // len(data))
         batch.close_one()
@@ -161,7 +140,7 @@ class Router:
                 self.requests.on_request(message, answers)
             elif self.endpoint.ended:  # the peer was disposed while a batch is read
                 error = ResponseError(ErrorCode.REQUEST_CANCELLED, "Request cancelled")
-                answers.send(error_answer(message.id, error))
+                answers(error_answer(message.id, error))
             else:
                 self.endpoint.refuse(
                     message.method, message.id, answers, ErrorCode.METHOD_NOT_FOUND
@@ -187,4 +166,4 @@ class Router:
             if isinstance(answers, _Batch):
                 answers.missing += 1
             error = ResponseError(ErrorCode.INVALID_REQUEST, f"Invalid Request: {message.problem}")
-            answers.send(error_answer(message.id, error))
+            answers(error_answer(message.id, error))
