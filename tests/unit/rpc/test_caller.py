@@ -72,6 +72,13 @@ async def test_arguments_are_by_position_or_by_name(rpc: VirtualRpc) -> None:
     assert rpc.sent == []
 
 
+async def test_a_caller_on_another_thread(rpc: VirtualRpc) -> None:
+    """Also in virtual time, a caller must be used on its own thread."""
+    with pytest.raises(RuntimeError, match="this caller belongs to the thread of .*: use it in"):
+        await asyncio.to_thread(rpc.caller.notify, "x")
+    assert rpc.sent == []
+
+
 async def test_parameters_may_have_any_name(rpc: VirtualRpc) -> None:
     """An argument may be called `method`, `self`, `timeout` or `result`."""
     await start(rpc, "x", method=1, self=2, timeout=3, result=4)
