@@ -17,6 +17,7 @@ from rxws.operators import Backlog, map_async
 from rxws.testing.clock import Clock
 from support.subscriber import Subscriber
 from support.virtual.manual_calls import ManualCalls, ManualMapping, settle
+from support.virtual.session import VirtualSession
 
 
 @pytest.mark.parametrize("ordered", [True, False])
@@ -196,3 +197,25 @@ async def test_subscriptions_are_independent() -> None:
     calls.finish("a")
     await settle()
     assert (first.values, second.values) == ([], ["a!"])
+
+
+async def test_disposing_ends_the_wait_for_the_peer() -> None:
+    """Results that wait while the peer is behind are dropped if the subscription is disposed."""
+    virtual = VirtualSession(watch=True)
+    virtual.peer.stop()
+    virtual.conn.outgoing.on_next("fills the wire")
+
+    async def double(value: int) -> int:
+        return value * 2
+
+    for turns in (3, 9):  # before and after the wait has begun
+        results = rx.of(1, 2).pipe(map_async(double, max_concurrent=2))
+        out = Subscriber(results, scheduler=virtual.conn.scheduler)
+        for _ in range(turns):
+            virtual.settle()
+            await asyncio.sleep(0)
+        out.subscription.dispose()
+        assert (out.values, out.ends) == ([], [])
+    virtual.peer.go()
+    await asyncio.sleep(0)
+    assert (out.values, out.ends) == ([], [])

@@ -74,7 +74,7 @@ async def test_arguments_are_by_position_or_by_name(rpc: VirtualRpc) -> None:
 
 async def test_a_caller_on_another_thread(rpc: VirtualRpc) -> None:
     """Also in virtual time, a caller must be used on its own thread."""
-    with pytest.raises(RuntimeError, match="this caller belongs to the thread of .*: use it in"):
+    with pytest.raises(RuntimeError, match=r"this caller belongs to the thread of .*: use it in"):
         await asyncio.to_thread(rpc.caller.notify, "x")
     assert rpc.sent == []
 

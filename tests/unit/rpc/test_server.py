@@ -641,6 +641,27 @@ async def test_a_method_that_raises_generator_exit(
         caplog.clear()
 
 
+def test_a_request_whose_event_loop_has_ended(caplog: pytest.LogCaptureFixture) -> None:
+    """Python closes the coroutine of such a request: it is not answered, and nothing is logged."""
+    jobs = Jobs()
+    rpc = VirtualRpc(jobs.methods)
+    task: Any = None
+
+    async def run() -> None:
+        nonlocal task
+        rpc.receive(request(1, "wait"))
+        await rpc.settle()
+        [task] = asyncio.all_tasks() - {asyncio.current_task()}
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(run())
+    loop.close()
+    task.get_coro().close()
+    task._log_destroy_pending = False  # as asyncio sets it for tasks that it abandons itself
+    assert rpc.sent == []
+    assert not caplog.records
+
+
 async def test_a_batch_whose_method_disposes_the_peer(
     rpc: VirtualRpc, jobs: Jobs, caplog: pytest.LogCaptureFixture
 ) -> None:
