@@ -18,7 +18,7 @@ from reactivex.scheduler.eventloop import (  # noqa: TID251 # users may pass the
 )
 
 from rxws._core.schedulers.connection_scheduler import ConnectionScheduler
-from rxws._core.schedulers.loop_scheduler import LoopScheduler
+from rxws._core.schedulers.loop_scheduler import LoopScheduler, may_run_here
 from rxws._core.schedulers.threads import check_here, run_on, runs_here
 from rxws.testing.clock import Clock
 from support.loops import running_in_thread
@@ -70,6 +70,29 @@ def test_the_code_of_a_loop_runs_only_while_that_loop_is_running(
         assert asyncio.run_coroutine_threadsafe(runs_now(scheduler), loop).result(PATIENCE)
 
 
+def test_a_loops_code_may_run_in_its_thread_while_no_loop_is_running(loop: Loop) -> None:
+    """While no event loop runs, only the thread that an object was made in may use it."""
+    assert may_run_here(loop, get_ident(), "this caller")
+    assert not may_run_here(loop, get_ident() + 1, "this caller")
+    with running_elsewhere(loop):
+        assert not may_run_here(loop, get_ident(), "this caller")
+
+
+def test_another_loop_in_the_same_thread_is_an_error(loop: Loop) -> None:
+    """While another event loop runs in the thread, the error names both loops and the remedy."""
+
+    async def use_it() -> str:
+        with pytest.raises(RuntimeError) as raised:
+            LoopScheduler(loop).check("this caller")
+        running = asyncio.get_running_loop()
+        assert f"belongs to the event loop {loop!r}, but {running!r} is" in str(raised.value)
+        return str(raised.value)
+
+    text = asyncio.run(use_it())
+    assert text.startswith("this caller belongs")
+    assert text.endswith("in the loop that it was made in, and make one for each loop")
+
+
 def test_without_a_loop_the_thread_decides() -> None:
     """The code of a scheduler without an event loop runs on the thread that it began on."""
     for scheduler in (Clock(), ConnectionScheduler(Clock(), noop)):
@@ -90,10 +113,10 @@ def test_the_error_names_the_owner_and_the_remedy(loop: Loop, of_loop: OfLoop) -
 def test_the_error_names_the_thread_of_a_scheduler_without_a_loop() -> None:
     """Without an event loop, the error names the scheduler, and the loop that is running."""
     clock = Clock()
+    scheduler = ConnectionScheduler(clock, noop)
+    check_here(scheduler, get_ident(), "this caller", "use it in its own thread")
 
     async def check() -> None:
-        scheduler = ConnectionScheduler(clock, noop)
-        check_here(scheduler, get_ident(), "this caller", "use it in its own thread")
         check_here(scheduler, get_ident() + 1, "this caller", "use it in its own thread")
 
     with pytest.raises(RuntimeError) as raised:
@@ -105,14 +128,17 @@ def test_the_error_names_the_thread_of_a_scheduler_without_a_loop() -> None:
 
 @thread_safe
 def test_a_call_on_the_own_loop_runs_at_once(loop: Loop, of_loop: OfLoop) -> None:
-    """A call on the scheduler's event loop runs within `run_on`."""
+    """A call on the scheduler's event loop runs within `run_on`, and only once."""
     scheduler, called = of_loop(loop), list[int]()
 
     async def call() -> None:
         run_on(scheduler, get_ident(), lambda: called.append(get_ident()))
         assert called == [get_ident()]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
 
     loop.run_until_complete(call())
+    assert called == [get_ident()]
 
 
 @thread_safe

@@ -102,6 +102,14 @@ def test_a_clients_option_has_another_name(call: Callable[..., Any], given: str)
         call(**{given: {}})
 
 
+def test_the_tls_option_of_a_client_is_renamed_for_a_server() -> None:
+    """`ssl` of `rxws.connect` is `ssl_context` of `rxws.serve`, and the error says so."""
+    with pytest.raises(TypeError, match=r"^ssl= is not an option of .*serve: use ssl_context=$"):
+        rxws.serve(handler, ssl=None)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"^ssl= is not an option of .*, but of rxws.connect$"):
+        websocket(ssl=None)
+
+
 @pytest.mark.parametrize(
     ("call", "given", "owner"),
     [
