@@ -164,6 +164,22 @@ def test_a_connection_between_two_runs_of_its_loop(echo_url: str, loops: Any) ->
     own.run_until_complete(asyncio.sleep(0.05))
 
 
+def test_messages_of_threads_keep_their_order_between_two_runs_of_the_loop(
+    echo_url: str, loops: Any
+) -> None:
+    """While the loop is stopped, a message follows those that another thread has pushed before."""
+    own, _ = loops
+    conn = own.run_until_complete(opened(echo_url))
+    thread = threading.Thread(target=conn.outgoing.on_next, args=("first",))
+    thread.start()
+    thread.join()
+    conn.outgoing.on_next("second")
+    assert conn.flow.stats.sent_messages == 0  # both wait for the loop
+    echoes = conn.incoming.pipe(ops.take(2), ops.to_list())
+    assert own.run_until_complete(awaited(echoes)) == ["first", "second"]
+    own.run_until_complete(closed(conn))
+
+
 async def awaited(source: Any) -> Any:
     async with asyncio.timeout(PATIENCE):
         return await source
