@@ -17,7 +17,7 @@ from .connection import Close
 from .errors import ConnectionClosed, RxwsError
 from .schedulers.connection_scheduler import ConnectionScheduler, scheduler_of_chain
 from .schedulers.loop_scheduler import running_loop
-from .schedulers.timers import call_and_report, raise_soon
+from .schedulers.timers import call_and_report, raise_soon, seconds_of
 from .streams.coroutines import never_used
 from .streams.scheduled import LoopObservable
 from .upstream import UpstreamMembers, forget_upstreams
@@ -115,6 +115,10 @@ class Pull(Generic[T]):
     def take(self, item: T) -> None:
         """Pass on an item."""
 
+    def clock(self) -> Callable[[], float]:
+        """Return a function that returns the time in seconds."""
+        return seconds_of(self.scheduler)
+
     def pause(self) -> DisposableBase:
         """See `Pausable.pause`."""
         self._holds += 1
@@ -133,7 +137,7 @@ class Pull(Generic[T]):
         An iterator that never waits lets the event loop run from time to time.
         """
         iterator = aiter(items)
-        seconds = asyncio.get_running_loop().time
+        seconds = self.clock()
         since = seconds()
         try:
             while not self.is_stopped():
@@ -218,6 +222,9 @@ class PullTask(Pull[T], DisposableBase):
 
     def is_stopped(self) -> bool:
         return self.stopped
+
+    def clock(self) -> Callable[[], float]:
+        return asyncio.get_running_loop().time  # also if the connection is in virtual time
 
     def enter(self, observer: ObserverBase[Any]) -> None:
         """Let the active collections list this as an upstream, until the task ends or `dispose`."""

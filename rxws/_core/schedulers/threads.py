@@ -49,6 +49,7 @@ def _inner(scheduler: SchedulerBase) -> SchedulerBase:
 
 def run_on(scheduler: SchedulerBase, thread: int, action: Callable[[], object]) -> None:
     """Call now if `runs_here` is true, else soon; do nothing if the loop is closed."""
+    scheduler = _inner(scheduler)
     if runs_here(scheduler, thread):
         action()
         return

@@ -191,3 +191,17 @@ def test_without_a_loop_a_call_from_another_thread_waits_for_the_clock() -> None
     assert called == []
     clock.run(0)
     assert called == [get_ident()]
+
+
+@thread_safe
+def test_a_call_while_another_loop_runs_in_the_thread_waits(loop: Loop, of_loop: OfLoop) -> None:
+    """A call while another event loop runs in the same thread runs when its own loop does."""
+    scheduler, called = of_loop(loop), list[int]()
+
+    async def call() -> None:
+        run_on(scheduler, get_ident(), lambda: called.append(1))
+
+    asyncio.run(call())
+    assert called == []
+    loop.run_until_complete(asyncio.sleep(0.001))
+    assert called == [1]
