@@ -250,7 +250,7 @@ def exchange(
         count: Messages per connection.
         window: Messages in flight per connection.
         latencies: Receives the round-trip time of each message, in ns. Pass it only with a window
-            of 1: otherwise the messages of a batch cannot be told apart.
+            of 1: with more, an echo cannot be assigned to its message.
     """
     clock = time.perf_counter_ns
     with select.epoll() as poll:

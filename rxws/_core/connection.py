@@ -262,7 +262,7 @@ class Connection(Generic[In, Out]):
 
 
 HandlerResult: TypeAlias = Observable[Any] | AsyncIterator[Any] | DisposableBase | None
-"""What a handler returns, or what its coroutine returns."""
+"""The result of a handler, or of its coroutine."""
 
 Handler: TypeAlias = Callable[[Connection[In, Out]], HandlerResult | Awaitable[HandlerResult]]
 """Composes the pipeline of one connection; called once per connection.

@@ -126,7 +126,7 @@ class Ledger:
         self.beat_at = terms.heartbeat
         self.look_at: float | None = None
         self.seen: tuple[int, float] = (0, 0.0)
-        # What the transport had delivered half an interval before a ping, and the data before it.
+        # The bytes delivered half an interval before a ping, and the data before it.
         self.taken_before: int | None = None
         self.backlog: Backlog | None = None
         self.paused = 0.0

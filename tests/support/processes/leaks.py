@@ -70,8 +70,8 @@ async def settled(quiet: Counter[str]) -> Counter[str]:
     while (more := held(loop) - quiet) and time.monotonic() < deadline:  # noqa: ASYNC110  # see above
         await asyncio.sleep(0.001)
     if more:
-        patience = 0.05  # what does not go away the first time does not the next
-    for _ in range(5):  # what the last callbacks hold is let go with them
+        patience = 0.05  # a second check would find the same objects
+    for _ in range(5):  # the last callbacks release their objects
         await asyncio.sleep(0)
     return more
 

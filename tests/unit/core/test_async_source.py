@@ -349,7 +349,7 @@ async def test_what_the_cleanup_raises_is_a_fault_of_the_connection() -> None:
 
 
 async def test_a_subscriber_that_raises_is_a_fault_of_the_connection() -> None:
-    """What a subscriber raises goes to `conn.errors`, and the next items follow."""
+    """An exception of a subscriber goes to `conn.errors`, and the next items follow."""
     virtual = VirtualSession()
     errors = virtual.watch(virtual.conn.errors)
     done: list[str] = []

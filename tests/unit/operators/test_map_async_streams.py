@@ -623,7 +623,7 @@ async def test_a_stream_that_is_cancelled_from_elsewhere_fails() -> None:
 
 @pytest.mark.parametrize("ordered", [True, False])
 async def test_a_subscriber_that_raises_does_not_end_the_stream(ordered: bool) -> None:
-    """What a subscriber raises goes to `conn.errors`, and the next items follow."""
+    """An exception of a subscriber goes to `conn.errors`, and the next items follow."""
     virtual = VirtualSession()
     errors = virtual.watch(virtual.conn.errors)
     virtual.conn.incoming.pipe(map_async(letters, ordered=ordered)).subscribe(

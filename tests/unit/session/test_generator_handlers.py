@@ -57,7 +57,7 @@ HANDLERS: dict[str, Any] = {
 
 @pytest.mark.parametrize("handler", HANDLERS.values(), ids=HANDLERS)
 def test_what_a_generator_yields_is_sent_and_its_end_closes(handler: Any) -> None:
-    """What a generator yields is sent, in order; its end closes with 1000."""
+    """The items of a generator are sent in order; its end closes with 1000."""
     virtual = VirtualSession(handler, watch=True)
     assert virtual.messages == []
     virtual.settle()
