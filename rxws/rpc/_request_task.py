@@ -46,11 +46,10 @@ def is_stream(result: Any) -> bool:
 class RunningRequests:
     """The requests that have a task, and the ids of those that were answered."""
 
-    __slots__ = ("_answered", "_stuck", "by_id", "endpoint", "tasks", "turn")
+    __slots__ = ("_answered", "_stuck", "by_id", "endpoint", "tasks")
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        self.turn = asyncio.Lock()  # of the task that may send next
         self.tasks: set[RequestTask] = set()
         self.by_id: dict[Id, RequestTask] = {}  # those that are not answered
         self._answered: deque[Id] = deque(maxlen=_REMEMBERED)
@@ -223,13 +222,9 @@ class RequestTask(PullTask[Any]):
         return False
 
     async def _drained(self) -> None:
-        """Wait until the other side is not behind; tasks that wait go on one after the other.
-
-        If all went on at once, their messages together would exceed the send buffer.
-        """
+        """Wait until the other side is not behind, or the connection has ended."""
         try:
-            async with self._requests.turn:
-                await self.connection.flow.drained()
+            await self.connection.flow.drained()
         except ConnectionClosed:
             self._state = _State.CANCELLED
 
