@@ -50,7 +50,7 @@ from rxws.status import Status
 from . import backoff, closing, codecs, operators, overflow, status
 
 if TYPE_CHECKING:
-    from . import rpc
+    from . import hub, rpc
 
 __version__ = "0.1.0"
 
@@ -93,6 +93,7 @@ __all__ = [
     "connect",
     "connections",
     "from_async_iterable",
+    "hub",
     "iterate",
     "listener",
     "operators",
@@ -109,9 +110,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import `rpc` when it is first used: most programs do not need it."""
-    if name == "rpc":
-        return import_module("rxws.rpc")
+    """Import a part that most programs do not need when it is first used."""
+    if name in ("hub", "rpc"):
+        return import_module(f"rxws.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -1,0 +1,171 @@
+"""The interface between a hub and the engine that connects its processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar
+
+from ._keep import Keep
+from ._messages import Position
+from ._status import HubStatus
+
+__all__ = [
+    "Backplane",
+    "BackplaneReceiver",
+    "Done",
+    "History",
+    "Member",
+    "Publication",
+    "PublishRequest",
+]
+
+T = TypeVar("T")
+
+Done: TypeAlias = Callable[[T | Exception], None]
+"""Called once, on the hub's thread, with a result or with the exception that came instead."""
+
+
+class Publication(NamedTuple):
+    """A message as the backplane carries it.
+
+    Args:
+        payload: What the hub's codec has encoded.
+        position: None in a topic that keeps nothing.
+    """
+
+    payload: str | bytes
+    position: Position | None
+
+
+class PublishRequest(NamedTuple):
+    """A message to publish.
+
+    Args:
+        topic: The topic.
+        payload: What the hub's codec has encoded.
+        keep: What the topic keeps; with a `count` of 0 the message is not numbered.
+        id: A message with the same id was published before? Then nothing is published, and the
+            first one's position is the result. Ids are remembered as long as the topic keeps
+            messages.
+    """
+
+    topic: str
+    payload: str | bytes
+    keep: Keep
+    id: str | None = None
+
+
+class History(NamedTuple):
+    """What a topic has kept.
+
+    Args:
+        publications: In order, without holes.
+        top: The position of the newest message of the topic; offset 0 if there is none. It may be
+            older than `publications[-1]` never, and newer only if `limit` cut them off.
+        complete: Whether `publications` begins right after `since`.
+    """
+
+    publications: Sequence[Publication]
+    top: Position
+    complete: bool
+
+
+class Member(NamedTuple):
+    """Somebody who is present in a topic.
+
+    Args:
+        id: Unique in all processes, such as that of a connection.
+        name: The user.
+        info: JSON for other members, or empty.
+    """
+
+    id: str
+    name: str
+    info: str = ""
+
+
+class BackplaneReceiver(Protocol):
+    """A hub, as its backplane sees it. All calls happen on the hub's thread."""
+
+    def on_publication(self, topic: str, publication: Publication) -> None:
+        """A message has arrived; numbered ones may repeat or leave out some, the hub sorts them."""
+        ...
+
+    def on_top(self, topic: str, top: Position) -> None:
+        """A probe has found this newest position: the hub reads what it has missed."""
+        ...
+
+    def on_joined(self, topic: str, member: Member) -> None:
+        """A member has joined, in any process."""
+        ...
+
+    def on_left(self, topic: str, member: Member) -> None:
+        """A member has left, or its process is dead."""
+        ...
+
+    def on_members_unknown(self, topic: str | None) -> None:
+        """Joins or leaves may have been missed, in all topics if None: the hub asks again."""
+        ...
+
+    def on_status(self, status: HubStatus) -> None:
+        """The connection to the engine has changed."""
+        ...
+
+
+class Backplane(Protocol):
+    """Connects the hubs of several processes: it carries, orders and keeps messages.
+
+    A hub calls it on one thread. Results come by callback, so that a backplane works in virtual
+    time and adds no task per message.
+    """
+
+    async def start(self, receiver: BackplaneReceiver) -> None:
+        """Connect.
+
+        Raises:
+            BackplaneError: The engine cannot be reached, has the wrong version, or refuses the
+                password.
+        """
+        ...
+
+    async def stop(self) -> None:
+        """Leave all topics, cancel what runs, and disconnect."""
+        ...
+
+    def publish(self, request: PublishRequest, done: Done[Position | None]) -> None:
+        """Publish a message; messages of one hub keep their order.
+
+        `done` gets the position, or `Unconfirmed` if it is not known whether it was published, or
+        another `BackplaneError` if it was certainly not.
+        """
+        ...
+
+    def read(
+        self, topic: str, since: Position | None, limit: int | None, done: Done[History]
+    ) -> None:
+        """Read what a topic keeps after a position, or all of it; `limit` keeps the newest."""
+        ...
+
+    def attach(self, topic: str, keep: Keep, done: Done[Position | None]) -> None:
+        """Receive a topic's messages and members from now on.
+
+        `done` gets the newest position at a moment from which on every message is received; None
+        in a topic that keeps nothing.
+        """
+        ...
+
+    def detach(self, topic: str) -> None:
+        """Stop receiving a topic."""
+        ...
+
+    def join(self, topic: str, member: Member) -> None:
+        """Make a member present until `leave`, or until this process is dead."""
+        ...
+
+    def leave(self, topic: str, member: Member) -> None:
+        """Undo `join`."""
+        ...
+
+    def members(self, topic: str, done: Done[Mapping[str, Member]]) -> None:
+        """Read the members of a topic by their ids."""
+        ...

@@ -1,0 +1,78 @@
+"""What a topic carries: messages with positions, and gaps between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, Literal, NamedTuple, TypeVar
+
+__all__ = ["Gap", "GapReason", "Message", "Position"]
+
+T_co = TypeVar("T_co", covariant=True)
+
+GapReason = Literal["restarted", "trimmed", "overflow", "unavailable"]
+"""Why messages may be missing.
+
+`"restarted"`: the backplane has lost its state or was replaced. `"trimmed"`: they are older than
+what the topic keeps. `"overflow"`: a bound was reached and they were dropped. `"unavailable"`: the
+backplane could not be asked.
+"""
+
+
+class Position(NamedTuple):
+    """A place in the order of a topic's messages.
+
+    Args:
+        epoch: Identifies the order: another epoch means that nothing is known about what came
+            between.
+        offset: The number of the message, from 1.
+    """
+
+    epoch: str
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}:{self.offset}"
+
+    @classmethod
+    def parse(cls, text: str) -> Position:
+        """Read what `str` has returned.
+
+        Raises:
+            ValueError: The text is no position.
+
+        Examples:
+            >>> Position.parse("a3f:42")
+            Position(epoch='a3f', offset=42)
+        """
+        epoch, colon, offset = text.rpartition(":")
+        if not colon or not offset.isascii() or not offset.isdecimal():
+            raise ValueError(f"{text!r:.80} is no position: use str(message.position), 'epoch:12'")
+        return cls(epoch, int(offset))
+
+
+@dataclass(frozen=True, slots=True)
+class Message(Generic[T_co]):
+    """A message of a topic.
+
+    Args:
+        value: The decoded payload.
+        position: Its place in the topic's order; None if the topic keeps nothing.
+    """
+
+    value: T_co
+    position: Position | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A place where messages may be missing.
+
+    Args:
+        after: The last position before the gap; None if there was none.
+        before: The first position after it; None if it is not known yet.
+        reason: See `GapReason`.
+    """
+
+    after: Position | None
+    before: Position | None
+    reason: GapReason

@@ -1,0 +1,29 @@
+"""Whether a hub is connected to the engine of its backplane."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+__all__ = ["Away", "Connected", "HubStatus"]
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The backplane works."""
+
+
+@dataclass(frozen=True, slots=True)
+class Away:
+    """The backplane's engine cannot be reached; connections live on.
+
+    Args:
+        since: The time in seconds since the epoch of the system clock.
+        cause: The exception that showed it.
+    """
+
+    since: float
+    cause: Exception
+
+
+HubStatus: TypeAlias = Connected | Away
