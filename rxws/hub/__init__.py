@@ -1,5 +1,7 @@
 """Topics across connections, processes and machines."""
 
+from typing import TYPE_CHECKING, Any
+
 from ._backplane import (
     Backplane,
     BackplaneReceiver,
@@ -12,6 +14,9 @@ from ._errors import BackplaneError, Unconfirmed
 from ._keep import Keep
 from ._messages import Gap, Message, Position
 from ._status import Away, Connected, HubStatus
+
+if TYPE_CHECKING:
+    from ._redis import RedisBackplane as RedisBackplane
 
 __all__ = [
     "Away",
@@ -30,3 +35,17 @@ __all__ = [
     "PublishRequest",
     "Unconfirmed",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs redis-py when it is first used."""
+    if name == "RedisBackplane":
+        from ._redis import RedisBackplane
+
+        return RedisBackplane
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return [*__all__, "RedisBackplane"]

@@ -1,0 +1,204 @@
+"""The Lua scripts. Each runs in Redis as one step, so that no other client comes between.
+
+A topic's keys are its `head` (a hash with the epoch and the newest offset), its stream of kept
+messages and its hash of members. An entry's id in the stream is `offset-milliseconds`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final, NamedTuple
+
+__all__ = [
+    "ALL",
+    "JOIN",
+    "LEAVE",
+    "MEMBERS",
+    "PROBE",
+    "PUBLISH",
+    "READ",
+    "RECONCILE",
+    "SWEEP",
+    "TOP",
+]
+
+
+class Script(NamedTuple):
+    """A script and the name by which Redis knows it."""
+
+    text: str
+    sha: str
+
+
+def _script(body: str) -> Script:
+    # With a shebang Redis checks before the script runs whether it may write, and not in its midst.
+    text = "#!lua\n" + body.strip()
+    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+_FENCE: Final = """
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local head = redis.call('HMGET', KEYS[1], 'fence', 'epoch', 'top')
+local epoch, top = head[2], tonumber(head[3])
+if head[1] ~= ARGV[1] then
+    -- Redis was restarted or replaced: what it has lost is unknown, so positions start anew. The
+    -- messages that it still has stay readable.
+    epoch = string.sub(redis.sha1hex(ARGV[2] .. clock[1] .. clock[2] .. KEYS[1]), 1, 12)
+    local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
+    top = math.max(top or 0, last and tonumber(string.match(last[1], '%d+')) or 0)
+    redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'epoch', epoch, 'top', string.format('%.0f', top))
+    redis.call('PEXPIRE', KEYS[1], ARGV[3])
+end
+"""
+"""Set `now` in milliseconds, and `epoch` and `top` of the topic.
+
+KEYS: head, stream. ARGV: fence, nonce, milliseconds until the head expires.
+"""
+
+# ARGV 4..: channel, count, milliseconds to keep, milliseconds to remember ids, and the kind, id and
+# payload of each message.
+PUBLISH: Final = _script(
+    _FENCE
+    + """
+local channel, count, keep, remember = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local reply = {epoch}
+local stamp = string.format('-%.0f', now)
+for i = 8, #ARGV, 3 do
+    local kind, id, payload = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+    local seen = id ~= '' and KEYS[1] .. ':' .. id
+    local offset = seen and redis.call('GET', seen)
+    if not offset then
+        top = top + 1
+        offset = string.format('%.0f', top)
+        redis.call('XADD', KEYS[2], 'MAXLEN', count, offset .. stamp, kind, payload)
+        if seen then redis.call('SET', seen, offset, 'PX', remember) end
+        redis.call('PUBLISH', channel, kind .. epoch .. ':' .. offset .. '\\n' .. payload)
+    end
+    reply[#reply + 1] = tonumber(offset)
+end
+redis.call('HSET', KEYS[1], 'top', string.format('%.0f', top), 'keep', keep)
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+redis.call('PEXPIRE', KEYS[2], keep)
+return reply
+"""
+)
+
+TOP: Final = _script(
+    _FENCE
+    + """
+redis.call('PEXPIRE', KEYS[1], ARGV[3], 'GT')
+return {epoch, top}
+"""
+)
+
+# ARGV 4..: the epoch and the offset after which to read, the number of messages, and whether the
+# oldest ("1") or the newest ("0") are meant.
+READ: Final = _script(
+    _FENCE
+    + """
+local from = '-'
+if ARGV[4] == epoch then from = string.format('%.0f', tonumber(ARGV[5]) + 1) end
+local entries
+if ARGV[7] == '1' then
+    entries = redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', ARGV[6])
+else
+    entries = redis.call('XREVRANGE', KEYS[2], '+', from, 'COUNT', ARGV[6])
+end
+local keep = tonumber(redis.call('HGET', KEYS[1], 'keep') or 0)
+return {epoch, top, math.max(now - keep, 0), entries}
+"""
+)
+
+# KEYS: members, the topics of the process. ARGV: process, channel, topic, id, value.
+JOIN: Final = _script(
+    """
+redis.call('SADD', KEYS[2], ARGV[3])
+if redis.call('HSET', KEYS[1], ARGV[1] .. ':' .. ARGV[4], ARGV[5]) == 1 then
+    redis.call('PUBLISH', ARGV[2], 'j' .. ARGV[5])
+end
+"""
+)
+
+# The same, and ARGV[6]: "1" if this was the process's last member of the topic.
+LEAVE: Final = _script(
+    """
+if redis.call('HDEL', KEYS[1], ARGV[1] .. ':' .. ARGV[4]) == 1 then
+    redis.call('PUBLISH', ARGV[2], 'l' .. ARGV[5])
+end
+if ARGV[6] == '1' then redis.call('SREM', KEYS[2], ARGV[3]) end
+"""
+)
+
+# KEYS as for JOIN. ARGV: process, channel, topic, then the id and the value of each member.
+RECONCILE: Final = _script(
+    """
+local prefix, wanted = ARGV[1] .. ':', {}
+for i = 4, #ARGV, 2 do wanted[prefix .. ARGV[i]] = ARGV[i + 1] end
+local fields = redis.call('HGETALL', KEYS[1])
+for i = 1, #fields, 2 do
+    local field = fields[i]
+    if wanted[field] then
+        wanted[field] = nil
+    elseif string.sub(field, 1, #prefix) == prefix then
+        redis.call('HDEL', KEYS[1], field)
+        redis.call('PUBLISH', ARGV[2], 'l' .. fields[i + 1])
+    end
+end
+for field, value in pairs(wanted) do
+    redis.call('HSET', KEYS[1], field, value)
+    redis.call('PUBLISH', ARGV[2], 'j' .. value)
+end
+redis.call(#ARGV > 3 and 'SADD' or 'SREM', KEYS[2], ARGV[3])
+"""
+)
+
+# KEYS: members, leases. Members of dead processes are left out.
+MEMBERS: Final = _script(
+    """
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local fields, alive, reply = redis.call('HGETALL', KEYS[1]), {}, {}
+for i = 1, #fields, 2 do
+    local process = string.match(fields[i], '^[^:]*')
+    if alive[process] == nil then
+        alive[process] = tonumber(redis.call('ZSCORE', KEYS[2], process) or 0) > now
+    end
+    if alive[process] then reply[#reply + 1] = fields[i + 1] end
+end
+return reply
+"""
+)
+
+# KEYS: leases. ARGV: process, milliseconds, the process's channel, a token to publish there.
+# Returns whether the lease was alive, and the processes whose leases have ended.
+PROBE: Final = _script(
+    """
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local alive = tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or 0) > now
+redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
+redis.call('PUBLISH', ARGV[3], ARGV[4])
+return {alive and 1 or 0, redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE', 'LIMIT', 0, 16)}
+"""
+)
+
+# KEYS: members, the topics of the process, leases. ARGV: process, channel, topic.
+SWEEP: Final = _script(
+    """
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+if tonumber(redis.call('ZSCORE', KEYS[3], ARGV[1]) or 0) > now then return end
+local prefix, fields = ARGV[1] .. ':', redis.call('HGETALL', KEYS[1])
+for i = 1, #fields, 2 do
+    if string.sub(fields[i], 1, #prefix) == prefix then
+        redis.call('HDEL', KEYS[1], fields[i])
+        redis.call('PUBLISH', ARGV[2], 'l' .. fields[i + 1])
+    end
+end
+redis.call('SREM', KEYS[2], ARGV[3])
+if redis.call('EXISTS', KEYS[2]) == 0 then redis.call('ZREM', KEYS[3], ARGV[1]) end
+"""
+)
+
+ALL: Final = (PUBLISH, TOP, READ, JOIN, LEAVE, RECONCILE, MEMBERS, PROBE, SWEEP)
