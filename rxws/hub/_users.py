@@ -203,7 +203,8 @@ class Users:
         """Forget all connections, after the backplane has stopped."""
         if self._unconfirmed:
             logger.warning(
-                "the hub stopped before %d calls of User.close or User.revoke were confirmed",
+                "the hub stopped before the backplane confirmed all calls of User.close and "
+                "User.revoke: %d left",
                 len(self._unconfirmed),
             )
         self._retry.clear()
