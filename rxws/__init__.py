@@ -51,6 +51,7 @@ from . import backoff, closing, codecs, operators, overflow, status
 
 if TYPE_CHECKING:
     from . import hub, rpc
+    from .hub import Hub, Keep
 
 __version__ = "0.1.0"
 
@@ -72,7 +73,9 @@ __all__ = [
     "Handler",
     "Handshake",
     "HandshakeError",
+    "Hub",
     "Iteration",
+    "Keep",
     "OpeningError",
     "ReconnectOptions",
     "Recording",
@@ -113,6 +116,8 @@ def __getattr__(name: str) -> Any:
     """Import a part that most programs do not need when it is first used."""
     if name in ("hub", "rpc"):
         return import_module(f"rxws.{name}")
+    if name in ("Hub", "Keep"):
+        return getattr(import_module("rxws.hub"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

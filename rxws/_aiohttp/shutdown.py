@@ -12,7 +12,10 @@ from rxws._core.checks import check_seconds
 from rxws._core.log import logger
 from rxws._session.session import Session
 
-__all__ = ["CONNECTIONS", "OpenConnections", "connections_of", "setup"]
+__all__ = ["CONNECTIONS", "Application", "OpenConnections", "connections_of", "setup"]
+
+Application = web.Application
+"""For packages that must not import aiohttp."""
 
 
 def setup(app: web.Application, drain: float = 2.0) -> None:

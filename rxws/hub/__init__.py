@@ -11,9 +11,13 @@ from ._backplane import (
     PublishRequest,
 )
 from ._errors import BackplaneError, Unconfirmed
+from ._hub import Hub
 from ._keep import Keep
+from ._local import LocalBackplane
 from ._messages import Gap, Message, Position
+from ._stats import HubStats
 from ._status import Away, Connected, HubStatus
+from ._topic import Topic
 
 if TYPE_CHECKING:
     from ._redis import RedisBackplane as RedisBackplane
@@ -26,13 +30,17 @@ __all__ = [
     "Connected",
     "Gap",
     "History",
+    "Hub",
+    "HubStats",
     "HubStatus",
     "Keep",
+    "LocalBackplane",
     "Member",
     "Message",
     "Position",
     "Publication",
     "PublishRequest",
+    "Topic",
     "Unconfirmed",
 ]
 

@@ -9,12 +9,12 @@ __all__ = ["Gap", "GapReason", "Message", "Position"]
 
 T_co = TypeVar("T_co", covariant=True)
 
-GapReason = Literal["restarted", "trimmed", "overflow", "unavailable"]
+GapReason = Literal["restarted", "trimmed", "overflow", "unavailable", "undecodable"]
 """Why messages may be missing.
 
 `"restarted"`: the backplane has lost its state or was replaced. `"trimmed"`: they are older than
 what the topic keeps. `"overflow"`: a bound was reached and they were dropped. `"unavailable"`: the
-backplane could not be asked.
+backplane could not be asked. `"undecodable"`: the codec of this hub has refused them, see the log.
 """
 
 

@@ -1,0 +1,133 @@
+"""The hub: topics that connections, processes and machines share.
+
+Presence and users build on it here: `TopicRegistry.on_joined`, `on_left` and `on_members_unknown`
+get what the backplane reports; `TopicRegistry.attached(name).hold()` keeps a topic attached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Self
+
+from reactivex import Observable
+from reactivex.abc import SchedulerBase
+
+from rxws import codecs
+from rxws._aiohttp.shutdown import Application
+from rxws._core.errors import short_repr
+from rxws.codecs import Codec
+
+from ._backplane import Backplane
+from ._keep import Keep, TopicPatterns
+from ._local import LocalBackplane
+from ._names import check_topic
+from ._publisher import PublishOverflow
+from ._registry import TopicRegistry
+from ._stats import HubStats
+from ._status import HubStatus
+from ._topic import Topic
+
+__all__ = ["Hub"]
+
+
+class Hub:
+    """Topics that connections, processes and machines share.
+
+    Args:
+        codec: Encodes the messages of all topics: once at the publisher, and decodes them once in
+            each process.
+        backplane: Connects the hubs of several processes, such as a `RedisBackplane`; by default
+            a `LocalBackplane`, which works within this process.
+        topics: How many messages topics keep, by name or by prefix with a trailing `*`: exact names
+            first, then the longest prefix. Others keep nothing.
+        max_buffer: The limit in bytes of messages that wait to be published, because the backplane
+            is away; a message's size is its payload plus 128.
+        overflow: Which message is dropped above it: `"drop_oldest"`, `"drop_newest"`, or
+            `rxws.overflow.latest(key)`.
+        scheduler: By default the event loop that is running when the hub is used first; in tests a
+            `rxws.testing.Clock`.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of range.
+
+    Examples:
+        ```python
+        hub = rxws.Hub(codec=rxws.codecs.json, topics={"room:*": rxws.Keep(100, seconds=600)})
+        hub.setup(app)
+
+        @rxws.websocket(codec=rxws.codecs.json)
+        def room(conn):
+            topic = hub.topic("room:" + conn.handshake.url.query["room"])
+            conn.incoming.subscribe(topic)
+            return topic.rewind(20)
+        ```
+    """
+
+    def __init__(
+        self,
+        *,
+        codec: Codec[Any, Any] = codecs.raw,
+        backplane: Backplane | None = None,
+        topics: Mapping[str, Keep] | None = None,
+        max_buffer: int = 1 << 20,
+        overflow: PublishOverflow = "drop_oldest",
+        scheduler: SchedulerBase | None = None,
+    ) -> None:
+        if not isinstance(codec, Codec):
+            raise TypeError(f"codec={short_repr(codec)}: use one such as rxws.codecs.json")
+        self._registry = TopicRegistry(
+            codec,
+            LocalBackplane(scheduler) if backplane is None else backplane,
+            TopicPatterns(topics or {}),
+            max_buffer,
+            overflow,
+            scheduler,
+        )
+
+    def setup(self, app: Application) -> None:
+        """Start with an aiohttp application, and stop after its connections are closed.
+
+        If the backplane cannot be reached, the application fails to start with a `BackplaneError`.
+
+        Raises:
+            RuntimeError: The application is running already.
+        """
+        app.cleanup_ctx.append(self._run)
+
+    async def _run(self, _: Application) -> AsyncIterator[None]:
+        async with self:
+            yield
+
+    async def __aenter__(self) -> Self:
+        await self._registry.start()
+        return self
+
+    async def __aexit__(self, kind: object, exc: BaseException | None, traceback: object) -> None:
+        await self._registry.stop()
+
+    def topic(self, name: str) -> Topic[Any]:
+        """Return a topic.
+
+        Args:
+            name: Any text that does not begin with `$rxws:`.
+
+        Raises:
+            TypeError: `name` is no str.
+            ValueError: `name` is empty, reserved, or no valid Unicode.
+        """
+        return Topic(self._registry, check_topic(name))
+
+    @property
+    def status(self) -> Observable[HubStatus]:
+        """Emit `Connected` or `Away`: now and whenever it changes."""
+        return self._registry.status
+
+    @property
+    def stats(self) -> HubStats:
+        """Counts of this process."""
+        return self._registry.stats
+
+    def __repr__(self) -> str:
+        topics = self._registry.stats.topics
+        return f"<Hub {topics} topic{'' if topics == 1 else 's'}>"

@@ -1,0 +1,239 @@
+"""The bounded queue of messages that a hub publishes, filled from any thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable
+from functools import partial
+from itertools import count
+from operator import attrgetter
+from typing import Protocol, TypeAlias, get_args
+
+from rxws._core.checks import check_count
+from rxws._core.errors import short_repr
+from rxws._core.log import logger, one_line
+from rxws._session.bounded_queue import BoundedQueue, make_queue
+from rxws._session.encoding import conflation_key, size
+from rxws.overflow import OVERHEAD, Latest, Named
+
+from ._backplane import Backplane, Done, PublishRequest
+from ._errors import BackplaneError, Unconfirmed
+from ._messages import Position
+from ._stats import Counters
+
+__all__ = ["PublishOverflow", "Publisher", "PublisherHost", "Queued"]
+
+PublishOverflow: TypeAlias = Named | Latest
+"""Which message is dropped when too many wait; see `rxws.overflow`. `"close"` is not possible."""
+
+_POLICIES = tuple(name for name in get_args(Named) if name != "close")
+
+
+class PublisherHost(Protocol):
+    """What the publisher needs of its hub; see `TopicRegistry`."""
+
+    backplane: Backplane
+    counters: Counters
+
+    def post(self, action: Callable[[], object]) -> bool:
+        """Call on the hub's thread in the next turn; return False if there is none yet."""
+        ...
+
+    def must_wait(self, request: PublishRequest) -> bool:
+        """Whether a message must not be published yet."""
+        ...
+
+    @property
+    def is_away(self) -> bool: ...
+    def seconds(self) -> float: ...
+
+
+class Queued:
+    """A message that waits to be published."""
+
+    __slots__ = ("done", "key", "number", "queued_at", "request", "size", "withdrawn")
+
+    def __init__(
+        self,
+        request: PublishRequest,
+        key: Hashable,
+        done: Done[Position | None] | None,
+        number: int,
+        at: float,
+    ) -> None:
+        self.request = request
+        self.key = key
+        self.done = done
+        self.number = number
+        self.size = size(request.payload)
+        self.queued_at = at
+        self.withdrawn = False  # whether nobody wants it to be published any more
+
+    def finish(self, result: Position | Exception | None) -> None:
+        if self.done is not None:
+            self.done(result)
+
+
+class Publisher:
+    """Publishes the messages of one turn together, and keeps their order in each topic.
+
+    Messages wait while the backplane is away or their topic is being attached. `max_buffer` bounds
+    those that wait, and again those that the backplane has not answered.
+    """
+
+    def __init__(self, host: PublisherHost, max_buffer: int, policy: PublishOverflow) -> None:
+        check_count("max_buffer", max_buffer, "bytes")
+        if not isinstance(policy, Latest) and policy not in _POLICIES:
+            raise ValueError(
+                f"overflow={policy!r} is unknown: use one of {_POLICIES} or overflow.latest()"
+            )
+        self._host = host
+        self._bound = max_buffer
+        self._policy = policy
+        # Reentrant: a signal handler may publish while it interrupts a publish.
+        self._lock = threading.RLock()
+        self._queue: BoundedQueue[Queued] = make_queue(policy)
+        self._numbers = count()
+        self._scheduled = False
+        self._in_flight: dict[int, Queued] = {}
+        self._in_flight_bytes = 0
+        self._failed: list[Queued] = []
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    @property
+    def in_flight(self) -> int:
+        """How many messages the backplane has not answered."""
+        return len(self._in_flight)
+
+    @property
+    def lag(self) -> float:
+        """Seconds for which the oldest message has been waiting."""
+        with self._lock:
+            oldest = [next(iter(self._in_flight.values()))] if self._in_flight else []
+            if len(self._queue):
+                oldest.append(self._queue.first())
+        now = self._host.seconds()
+        return max((now - queued.queued_at for queued in oldest), default=0.0)
+
+    def publish(
+        self, request: PublishRequest, value: object, done: Done[Position | None] | None = None
+    ) -> Queued:
+        """Queue a message, from any thread.
+
+        Args:
+            request: The message.
+            value: Before it was encoded, for the key of `overflow.latest`.
+            done: Called on the hub's thread with the result.
+
+        Raises:
+            EncodeError: The key function has failed.
+        """
+        key: Hashable = None
+        if isinstance(self._policy, Latest):
+            key = request.topic, conflation_key(self._policy, value)
+        queued = Queued(request, key, done, next(self._numbers), self._host.seconds())
+        with self._lock:
+            queue = self._queue
+            full = len(queue) and queue.cost + queued.size + OVERHEAD > self._bound
+            dropped: list[Queued] = [queued]
+            if self._policy != "drop_newest" or not full:
+                replaced = queue.put(queued, key)
+                dropped = [] if replaced is None else [replaced]
+                dropped += queue.trim(self._bound, key)
+            self._schedule()
+        for each in dropped:
+            self._drop(each)
+        return queued
+
+    def pump_soon(self) -> None:
+        """Publish in the next turn what need not wait any more."""
+        with self._lock:
+            self._schedule()
+
+    def clear(self, error: Exception) -> None:
+        """Drop all messages that wait."""
+        with self._lock:
+            dropped = self._take_all()
+        for each in dropped:
+            self._host.counters.dropped += 1
+            each.finish(error)
+
+    def _schedule(self) -> None:
+        if len(self._queue) and not self._scheduled:
+            self._scheduled = self._host.post(self._pump)
+
+    def _take_all(self) -> list[Queued]:
+        return [self._queue.pop() for _ in range(len(self._queue))]
+
+    def _pump(self) -> None:
+        with self._lock:
+            self._scheduled = False
+            taken = self._take_all()
+        waiting: list[Queued] = []
+        topics: set[str] = set()  # of those that wait: nothing of theirs may overtake them
+        for queued in taken:
+            request = queued.request
+            if queued.withdrawn:
+                continue
+            full = self._in_flight_bytes > self._bound
+            if full or request.topic in topics or self._host.must_wait(request):
+                topics.add(request.topic)
+                waiting.append(queued)
+            else:
+                self._send(queued)
+        self._put_back(waiting)
+
+    def _put_back(self, waiting: list[Queued]) -> None:
+        with self._lock:
+            dropped = [
+                queued
+                for queued in reversed(waiting)
+                if not self._queue.put_back(queued, queued.key)
+            ]
+        for each in dropped:
+            self._drop(each)
+
+    def _send(self, queued: Queued) -> None:
+        self._in_flight[queued.number] = queued
+        self._in_flight_bytes += queued.size + OVERHEAD
+        self._host.counters.published += 1
+        self._host.backplane.publish(queued.request, partial(self._on_done, queued))
+
+    def _on_done(self, queued: Queued, result: Position | Exception | None) -> None:
+        if self._in_flight.pop(queued.number, None) is None:
+            return
+        full = self._in_flight_bytes > self._bound
+        self._in_flight_bytes -= queued.size + OVERHEAD
+        counters = self._host.counters
+        if not isinstance(result, Exception):
+            counters.confirmed += 1
+        elif isinstance(result, Unconfirmed):
+            counters.unconfirmed += 1
+        elif self._host.is_away:
+            counters.published -= 1
+            if not self._failed:
+                self._host.post(self._requeue)
+            self._failed.append(queued)
+            return
+        else:
+            counters.refused += 1
+            if queued.done is None:
+                topic = short_repr(queued.request.topic)
+                logger.error("topic %s: a message was refused: %s", topic, one_line(result))
+        queued.finish(result)
+        if full:
+            self.pump_soon()
+
+    def _requeue(self) -> None:
+        """Let messages wait that the backplane could not take, because it is away."""
+        failed, self._failed = self._failed, []
+        self._put_back(sorted(failed, key=attrgetter("number")))
+        self.pump_soon()
+
+    def _drop(self, queued: Queued) -> None:
+        self._host.counters.dropped += 1
+        if queued.done is not None:
+            error = BackplaneError("too many messages wait: see Hub(max_buffer=)")
+            self._host.post(partial(queued.finish, error))

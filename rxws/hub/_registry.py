@@ -1,0 +1,255 @@
+"""The topics that one hub receives, and what the backplane calls."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from reactivex.abc import SchedulerBase
+
+from rxws._core.log import logger, one_line
+from rxws._core.schedulers.connection_scheduler import DefaultScheduler
+from rxws._core.schedulers.loop_scheduler import running_loop
+from rxws._core.schedulers.timers import seconds_of
+from rxws._core.streams.stream import Dispatcher, ReplayStream, call_each
+from rxws.codecs import Codec
+
+from ._attached import AttachedTopic
+from ._backplane import Backplane, Done, Member, Publication, PublishRequest
+from ._errors import BackplaneError
+from ._keep import Keep, TopicPatterns
+from ._local import LocalBackplane
+from ._messages import Position
+from ._publisher import Publisher, PublishOverflow, Queued
+from ._stats import Counters, HubStats
+from ._status import Away, Connected, HubStatus
+from ._thread import HubThread
+
+__all__ = ["TopicRegistry"]
+
+
+class TopicRegistry:
+    """Attaches topics while they have subscribers, and passes to them what the backplane reports.
+
+    It implements `BackplaneReceiver`. Everything but `publish` runs on the hub's thread.
+    """
+
+    def __init__(
+        self,
+        codec: Codec[Any, Any],
+        backplane: Backplane,
+        patterns: TopicPatterns,
+        max_buffer: int,
+        overflow: PublishOverflow,
+        scheduler: SchedulerBase | None,
+    ) -> None:
+        self.codec = codec
+        self.backplane = backplane
+        self.counters = Counters()
+        self.thread = HubThread(scheduler)
+        self.dispatcher = Dispatcher(scheduler)
+        self.publisher = Publisher(self, max_buffer, overflow)
+        self.status: ReplayStream[HubStatus] = ReplayStream(
+            self.dispatcher, self._on_fault, Connected()
+        )
+        self.started = False
+        self._patterns = patterns
+        self._status: HubStatus = Connected()
+        self._topics: dict[str, AttachedTopic] = {}
+        self._to_deliver: list[AttachedTopic] = []
+
+    # --- life -------------------------------------------------------------------------------
+
+    def bind(self) -> None:
+        """Run on the current event loop from now on, unless there is one already.
+
+        Raises:
+            RuntimeError: There is none.
+        """
+        if self.thread.bind():
+            self.dispatcher.scheduler = self.thread.scheduler
+
+    async def start(self) -> None:
+        """Connect to the backplane.
+
+        Raises:
+            BackplaneError: It cannot be reached.
+            RuntimeError: The hub runs already.
+        """
+        self.bind()
+        self.thread.check("a hub was started")
+        if self.started:
+            raise RuntimeError("the hub runs already: use hub.setup or 'async with' once")
+        await self.backplane.start(self)
+        self._on_started()
+
+    def start_if_local(self) -> None:
+        """Start without a connection if the backplane needs none.
+
+        Raises:
+            RuntimeError: It needs one.
+        """
+        self.bind()
+        if self.started:
+            return
+        if not isinstance(self.backplane, LocalBackplane):
+            raise RuntimeError(
+                "the hub has not started: call hub.setup(app), or use 'async with hub:'"
+            )
+        self.backplane.connect(self)
+        self._on_started()
+
+    def _on_started(self) -> None:
+        self.started = True
+        self.publisher.pump_soon()
+
+    async def stop(self) -> None:
+        """Complete all subscribers, and disconnect from the backplane."""
+        self.started = False
+        topics, self._topics = self._topics, {}
+        self._to_deliver.clear()
+        call_each(AttachedTopic.close, topics.values())
+        await self.backplane.stop()
+        self.publisher.clear(BackplaneError("the hub has stopped"))
+        self._set_status(Connected())
+
+    # --- topics -----------------------------------------------------------------------------
+
+    def attached(self, name: str) -> AttachedTopic:
+        """Return a topic for a new subscriber, and attach it if it is not yet.
+
+        Raises:
+            RuntimeError: The caller is not on the hub's thread, or the hub has not started.
+        """
+        self.start_if_local()
+        self.thread.check(f"topic {name!r:.80} was subscribed")
+        topic = self._topics.get(name)
+        if topic is None:
+            topic = self._topics[name] = AttachedTopic(self, name, self.keep_of(name))
+            topic.attach()
+        return topic
+
+    def find(self, name: str) -> AttachedTopic | None:
+        """Return a topic if it is attached."""
+        return self._topics.get(name)
+
+    def keep_of(self, name: str) -> Keep:
+        return self._patterns.find(name)
+
+    @property
+    def stats(self) -> HubStats:
+        counters = self.counters
+        return HubStats(
+            published=counters.published,
+            confirmed=counters.confirmed,
+            unconfirmed=counters.unconfirmed,
+            refused=counters.refused,
+            dropped=counters.dropped,
+            queued=len(self.publisher),
+            received=counters.received,
+            healed=counters.healed,
+            gaps={str(reason): count for reason, count in counters.gaps.items()},
+            reconnects=counters.reconnects,
+            lag=self.publisher.lag,
+            topics=len(self._topics),
+        )
+
+    def publish(
+        self, request: PublishRequest, value: object, done: Done[Position | None] | None = None
+    ) -> Queued:
+        """Queue a message from any thread; see `Publisher.publish`.
+
+        Raises:
+            EncodeError: The key function of the overflow policy has failed.
+        """
+        if not self.started and isinstance(self.backplane, LocalBackplane) and running_loop():
+            self.start_if_local()
+        return self.publisher.publish(request, value, done)
+
+    def default_scheduler(self) -> SchedulerBase:
+        """Return the scheduler for chains that begin with a topic."""
+        return DefaultScheduler(self.scheduler, self._on_fault)
+
+    # --- for attached topics ----------------------------------------------------------------
+
+    @property
+    def is_away(self) -> bool:
+        return isinstance(self._status, Away)
+
+    @property
+    def scheduler(self) -> SchedulerBase:
+        return self.thread.scheduler
+
+    def run(self, action: Callable[[], object]) -> None:
+        """Call on the hub's thread: now if it is the current one."""
+        self.thread.run(action)
+
+    def post(self, action: Callable[[], object]) -> bool:
+        """Call on the hub's thread in the next turn; return False if there is none."""
+        return self.thread.post(action)
+
+    def deliver_soon(self, topic: AttachedTopic) -> None:
+        """Deliver a topic's burst when all messages of this turn have arrived."""
+        if not self._to_deliver:
+            self.post(self._deliver)
+        self._to_deliver.append(topic)
+
+    def _deliver(self) -> None:
+        topics, self._to_deliver = self._to_deliver, []
+        call_each(AttachedTopic.deliver_burst, topics)
+
+    def on_attached(self, topic: AttachedTopic) -> None:
+        """Publish what has waited for this."""
+        self.publisher.pump_soon()
+
+    def remove(self, topic: AttachedTopic) -> None:
+        if self._topics.get(topic.name) is topic:
+            del self._topics[topic.name]
+            self.publisher.pump_soon()  # its messages have waited if it was never attached
+
+    # --- for the publisher ------------------------------------------------------------------
+
+    def must_wait(self, request: PublishRequest) -> bool:
+        if not self.started or (self.is_away and request.keep.count):
+            return True
+        topic = self._topics.get(request.topic)
+        return topic is not None and not topic.attached
+
+    def seconds(self) -> float:
+        return seconds_of(self.scheduler)() if self.thread.bound else time.monotonic()
+
+    # --- what the backplane calls -----------------------------------------------------------
+
+    def on_publication(self, topic: str, publication: Publication) -> None:
+        if (attached := self._topics.get(topic)) is not None:
+            attached.on_publication(publication)
+
+    def on_top(self, topic: str, top: Position) -> None:
+        if (attached := self._topics.get(topic)) is not None:
+            attached.on_top(top)
+
+    def on_joined(self, topic: str, member: Member) -> None:
+        """Do nothing yet."""
+
+    def on_left(self, topic: str, member: Member) -> None:
+        """Do nothing yet."""
+
+    def on_members_unknown(self, topic: str | None) -> None:
+        """Do nothing yet."""
+
+    def on_status(self, status: HubStatus) -> None:
+        was_away = self.is_away
+        self._set_status(status)
+        if was_away and not self.is_away:
+            self.counters.reconnects += 1
+            call_each(AttachedTopic.on_connected, list(self._topics.values()))
+            self.publisher.pump_soon()
+
+    def _set_status(self, status: HubStatus) -> None:
+        if status != self._status:
+            self._status = status
+            self.status.emit(status)
+
+    def _on_fault(self, error: Exception) -> None:
+        logger.error("a subscriber of a hub raised: %s", one_line(error), exc_info=error)

@@ -1,0 +1,312 @@
+"""Topics, as users hold them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, OnCompleted, OnError, OnNext, SchedulerBase
+from reactivex.disposable import Disposable
+from reactivex.subject import Subject
+
+from rxws._core.checks import check_count
+from rxws._core.errors import ConnectionClosed, short_repr
+from rxws._core.frames import Opcode
+from rxws._core.log import logger, one_line
+from rxws._core.streams.scheduled import SchedulerCarrier
+from rxws._core.streams.stream import RestartableStream
+from rxws._session.encoding import encode
+
+from ._attached import AttachedTopic
+from ._backplane import Done, PublishRequest
+from ._messages import Gap, Message, Position
+from ._publisher import Queued
+from ._registry import TopicRegistry
+from ._view import RewindView, SinceView, View
+
+__all__ = ["Topic"]
+
+T = TypeVar("T")
+
+
+class _TopicObservable(SchedulerCarrier[T]):
+    """An Observable of a topic, which attaches it while there is a subscriber."""
+
+    __slots__ = ("_name", "_registry")
+
+    def __init__(self, registry: TopicRegistry, name: str) -> None:
+        # Without super().__init__(), which would create a lock.
+        self._registry = registry
+        self._name = name
+
+    def _default_scheduler(self) -> SchedulerBase:
+        self._registry.bind()
+        return self._registry.default_scheduler()
+
+
+class _TopicStream(_TopicObservable[T]):
+    """One of the streams of the attached topic."""
+
+    __slots__ = ("_choose",)
+
+    def __init__(
+        self,
+        registry: TopicRegistry,
+        name: str,
+        choose: Callable[[AttachedTopic], RestartableStream[T]],
+    ) -> None:
+        super().__init__(registry, name)
+        self._choose = choose
+
+    def subscribe(
+        self,
+        on_next: ObserverBase[T] | OnNext[T] | None = None,
+        on_error: OnError | None = None,
+        on_completed: OnCompleted | None = None,
+        *,
+        scheduler: SchedulerBase | None = None,
+    ) -> DisposableBase:
+        """See RxPY."""
+        stream = self._choose(self._registry.attached(self._name))
+        return stream.subscribe(on_next, on_error, on_completed, scheduler=scheduler)
+
+    def _subscribe_core(
+        self, observer: ObserverBase[T], scheduler: SchedulerBase | None = None
+    ) -> DisposableBase:
+        stream = self._choose(self._registry.attached(self._name))
+        return stream._subscribe_core(observer, scheduler)
+
+
+class _TopicView(_TopicObservable[T]):
+    """An Observable that begins with history."""
+
+    __slots__ = ("_make_view",)
+
+    def __init__(
+        self,
+        registry: TopicRegistry,
+        name: str,
+        make_view: Callable[[AttachedTopic, ObserverBase[Any]], View],
+    ) -> None:
+        super().__init__(registry, name)
+        self._make_view = make_view
+
+    def _subscribe_core(
+        self, observer: ObserverBase[T], scheduler: SchedulerBase | None = None
+    ) -> DisposableBase:
+        topic = self._registry.attached(self._name)
+        view = self._make_view(topic, observer)
+        subscription = topic.events.subscribe(view, scheduler=scheduler)
+        topic.begin(view)
+
+        def dispose() -> None:
+            view.end()
+            subscription.dispose()
+
+        return Disposable(dispose)
+
+
+class Topic(_TopicStream[T], Subject[T]):
+    """A named stream that many connections, processes and machines share: see `Hub.topic`.
+
+    It is a Subject: what you push is published, and all subscribers get it in the same order, those
+    of this hub as well. They get what the hub's codec has decoded, also in the publishing process.
+
+    `on_completed` and `on_error` leave it open, as others may publish, too. It has no end until its
+    hub stops.
+
+    Subscribe on the hub's event loop only. You may push from any thread.
+
+    Examples:
+        ```python
+        def room(conn):
+            topic = hub.topic("room:1")
+            conn.incoming.subscribe(topic)
+            return topic.rewind(20)
+        ```
+    """
+
+    is_stopped = False  # RxPY's Subject has these; a topic never stops
+    is_disposed = False
+    exception: Exception | None = None
+
+    def __init__(self, registry: TopicRegistry, name: str) -> None:
+        super().__init__(registry, name, _values_of)
+        self._keep = registry.keep_of(name)
+
+    def __repr__(self) -> str:
+        return f"<Topic {short_repr(self._name)}>"
+
+    @property
+    def name(self) -> str:
+        """The topic's name."""
+        return self._name
+
+    @property
+    def observers(self) -> list[ObserverBase[T]]:  # type: ignore[override] # an attribute in Subject
+        """The subscribers to the topic itself, in this process."""
+        topic = self._registry.find(self._name)
+        return [] if topic is None else topic.observers
+
+    @property
+    def gaps(self) -> Observable[Gap]:
+        """Places where subscribers to the topic itself and to `rewind` may have missed messages."""
+        return _TopicStream(self._registry, self._name, _gaps_of)
+
+    def messages(self) -> Observable[Message[T] | Gap]:
+        """Emit live messages with their positions, and a `Gap` wherever some may be missing."""
+        return _TopicStream(self._registry, self._name, _events_of)
+
+    def rewind(self, count: int) -> Observable[T]:
+        """Emit the newest messages first, then live ones, without a hole in between.
+
+        Args:
+            count: The number of messages; there may be less, as the topic's `Keep` decides.
+
+        Raises:
+            TypeError: `count` is no int.
+            ValueError: `count` is less than 1, or the topic keeps nothing.
+        """
+        check_count("count", count, "messages")
+        self._check_keeps(f"rewind({count})")
+        return _TopicView(
+            self._registry, self._name, partial(RewindView, count=min(count, self._keep.count))
+        )
+
+    def since(self, position: Position | str) -> Observable[Message[T] | Gap]:
+        """Emit everything after a position, then live messages: to continue where you were.
+
+        A `Gap` comes first if messages after the position may be missing: they are older than what
+        the topic keeps, or the backplane has lost its state.
+
+        Args:
+            position: `message.position` of the last message that you have handled, or its `str`.
+
+        Raises:
+            TypeError: `position` is neither.
+            ValueError: It is no position, or the topic keeps nothing.
+
+        Examples:
+            ```python
+            def on(event):
+                match event:
+                    case Message(value, position):
+                        save(value, str(position))
+                    case Gap():
+                        reload()
+
+            hub.topic("news:42").since(load()).subscribe(on)
+            ```
+        """
+        if isinstance(position, str):
+            position = Position.parse(position)
+        elif not isinstance(position, Position):
+            raise TypeError(f"since({short_repr(position)}): use message.position, or its str")
+        self._check_keeps("since(...)")
+        return _TopicView(self._registry, self._name, partial(SinceView, position=position))
+
+    def on_next(self, value: T) -> None:
+        """Publish a message soon, from any thread; messages of this process keep their order.
+
+        It waits while the backplane is away, bounded by `Hub(max_buffer=, overflow=)`.
+
+        Raises:
+            EncodeError: The hub's codec cannot encode it.
+        """
+        self._publish(value, None, None)
+
+    def on_error(self, error: Exception) -> None:
+        """Log the error of a pipeline that publishes; the topic stays open."""
+        if not isinstance(error, ConnectionClosed):  # the end of a connection is no fault
+            text = "a publisher of topic %s failed: %s"
+            logger.error(text, short_repr(self._name), one_line(error), exc_info=error)
+
+    def on_completed(self) -> None:
+        """Do nothing: others may publish, too."""
+
+    def dispose(self) -> None:
+        """Do nothing: others use the topic, too. Dispose your subscriptions instead."""
+
+    async def publish(  # type: ignore[override] # the method of RxPY's fluent interface
+        self,
+        value: T,
+        id: str | None = None,  # noqa: A002
+    ) -> Position | None:
+        """Publish a message, and wait until the backplane has confirmed it.
+
+        Args:
+            value: The message.
+            id: If a message with this id was published before, nothing is published. So you may
+                try again after `Unconfirmed`. Ids are remembered as long as the topic keeps their
+                messages.
+
+        Returns:
+            The position of the message, or of the earlier one with this id; None if the topic keeps
+            nothing.
+
+        Raises:
+            EncodeError: The hub's codec cannot encode it.
+            Unconfirmed: The connection to the backplane was lost: it may have been published.
+            BackplaneError: It was not published.
+            TypeError: `id` is no str.
+            ValueError: `id` is empty, or the topic keeps nothing and can recognize no id.
+        """
+        if id is not None:
+            if not isinstance(id, str):
+                raise TypeError(f"id={short_repr(id)} is no str: use str(...)")
+            if not id:
+                raise ValueError("id='' is empty: use an id that is unique in the topic, or None")
+            self._check_keeps(f"publish(..., id={short_repr(id)})")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Position | None] = loop.create_future()
+
+        def finish(result: Position | Exception | None) -> None:
+            if future.done():
+                return
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+        def done(result: Position | Exception | None) -> None:
+            loop.call_soon_threadsafe(finish, result)
+
+        queued = self._publish(value, id, done)
+        try:
+            return await future
+        finally:
+            queued.withdrawn = True
+
+    def _publish(
+        self, value: T, message_id: str | None, done: Done[Position | None] | None
+    ) -> Queued:
+        opcode, payload = encode(self._registry.codec, value)
+        request = PublishRequest(
+            self._name,
+            payload.decode() if opcode is Opcode.TEXT else payload,
+            self._keep,
+            message_id,
+        )
+        return self._registry.publish(request, value, done)
+
+    def _check_keeps(self, call: str) -> None:
+        if not self._keep.count:
+            raise ValueError(
+                f"topic {short_repr(self._name)} keeps no messages, so {call} is not possible: "
+                f"name it in Hub(topics={{{short_repr(self._name)}: rxws.Keep(100)}})"
+            )
+
+
+def _values_of(topic: AttachedTopic) -> RestartableStream[Any]:
+    return topic.values
+
+
+def _events_of(topic: AttachedTopic) -> RestartableStream[Any]:
+    return topic.events
+
+
+def _gaps_of(topic: AttachedTopic) -> RestartableStream[Any]:
+    return topic.gaps
