@@ -66,7 +66,7 @@ class RedisBackplane:
 
     def __init__(
         self,
-        url: str | Sequence[str],
+        url: str | list[str],
         *,
         prefix: str = "rxws",
         probe_interval: float = 1.0,
@@ -88,7 +88,7 @@ class RedisBackplane:
                 f"lease={lease!r}: it is renewed every probe_interval={probe_interval!r} s, so use "
                 "at least twice that"
             )
-        urls = [url] if isinstance(url, str) else list(url)
+        urls = list(url) if isinstance(url, list) else [url]
         if not urls:
             raise ValueError("url=[]: use one URL or more")
         addresses = [address.parse(each) for each in urls]

@@ -6,9 +6,9 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 
 from rxws.hub._errors import BackplaneError, Unconfirmed
 
@@ -85,6 +85,7 @@ class Commands:
         self._connection: FencedConnection | None = None
         self._wake = asyncio.Event()
         self._progress = 0.0
+        self._useless = False
 
     @property
     def connected(self) -> bool:
@@ -117,6 +118,7 @@ class Commands:
     async def run(self, connection: FencedConnection) -> None:
         """Send calls and dispatch answers until the connection breaks."""
         self._connection = connection
+        self._useless = False
         self._wake.set()
         writer = asyncio.create_task(self._write(connection))
         try:
@@ -128,6 +130,10 @@ class Commands:
                 if self._sent_size < _WINDOW:
                     self._wake.set()
                 self._finish(call, reply, counted=True)
+                # A new connection loads the scripts again, or finds the new master.
+                self._useless |= isinstance(reply, NoScriptError | ReadOnlyError)
+                if self._useless and not self._sent:
+                    raise cast("RedisError", reply)
         finally:
             self._connection = None
             writer.cancel()
@@ -169,7 +175,7 @@ class Commands:
 
     async def _write(self, connection: FencedConnection) -> None:
         while True:
-            while not self._queue or self._sent_size >= _WINDOW:
+            while not self._queue or self._sent_size >= _WINDOW or self._useless:
                 self._wake.clear()
                 await self._wake.wait()
             if not self._sent:

@@ -20,6 +20,7 @@ from redis.exceptions import (
 from rxws.hub._errors import BackplaneError
 
 from .address import Address
+from .scripts import Script
 
 __all__ = ["Argument", "FencedConnection"]
 
@@ -51,16 +52,19 @@ class FencedConnection:
         id: The connection's number at the server.
     """
 
-    def __init__(self, raw: _RawConnection, address: Address) -> None:
+    def __init__(self, raw: _RawConnection, address: Address, scripts: Sequence[Script]) -> None:
         self._raw = raw
         self._address = address
+        self._scripts = scripts
         self._used = False
         self.fence = ""
         self.id = 0
 
     @classmethod
-    async def open(cls, address: Address, timeout: float) -> FencedConnection:
-        """Connect, authenticate and read the fence.
+    async def open(
+        cls, address: Address, timeout: float, scripts: Sequence[Script] = ()
+    ) -> FencedConnection:
+        """Connect, authenticate, read the fence, and load scripts.
 
         Raises:
             BackplaneError: That failed.
@@ -80,7 +84,7 @@ class FencedConnection:
                         "decode_responses": False,
                     }
                 )
-                self = cls(cast("_RawConnection", raw), address)
+                self = cls(cast("_RawConnection", raw), address, scripts)
                 raw.redis_connect_func = self._on_connect
                 try:
                     await self._raw.connect()
@@ -111,16 +115,16 @@ class FencedConnection:
         await self._raw.on_connect()
         try:
             text = await self.call("INFO", "server", "replication")
+            info = dict(line.split(":", 1) for line in text.decode().splitlines() if ":" in line)
+            self._check(info)
             self.id = await self.call("CLIENT", "ID")
+            for script in self._scripts:
+                await self.call("SCRIPT", "LOAD", script.text)
         except ResponseError as exc:
-            if "NOAUTH" in str(exc) or "authentication" in str(exc).lower():
-                raise AuthenticationError(str(exc)) from exc
             raise BackplaneError(
                 f"Redis at {self._address.shown} refuses what the hub needs ({exc}): allow the "
-                "user the commands INFO and CLIENT ID"
+                "user INFO, CLIENT, SCRIPT, EVALSHA, and what its scripts use"
             ) from exc
-        info = dict(line.split(":", 1) for line in text.decode().splitlines() if ":" in line)
-        self._check(info)
         # The run id changes with every start of the server. The replication id changes as well
         # when a server is degraded to a replica and promoted again without a restart.
         identity = f"{info['run_id']}:{info.get('master_replid', '')}"

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from redis.exceptions import NoPermissionError, NoScriptError, OutOfMemoryError, ReadOnlyError
+
 from rxws.hub._backplane import Done, Publication, PublishRequest
 from rxws.hub._errors import BackplaneError, Unconfirmed
 from rxws.hub._keep import Keep
@@ -23,7 +25,10 @@ _MAX_CALL = 1 << 16  # bytes of the messages in one call; Redis runs a call with
 _MESSAGE = 64  # bytes that a message takes beside its payload
 _HEAD_SECONDS = 3600.0  # a topic's position outlives its messages, for subscribers that come back
 
-_NOT_EXECUTED = ("READONLY", "OOM", "NOSCRIPT", "MISCONF", "NOREPLICAS", "BUSY", "LOADING")
+# Redis refuses the whole script; other errors may come from the midst of it. redis-py has classes
+# for some of them, and cuts their names off the texts of these.
+_REFUSALS = (NoScriptError, ReadOnlyError, OutOfMemoryError, NoPermissionError)
+_REFUSAL_NAMES = ("MISCONF", "NOREPLICAS", "BUSY")
 
 
 def head_milliseconds(keep: Keep) -> int:
@@ -155,5 +160,5 @@ def _publish_error(topic: str, error: Exception) -> BackplaneError:
     if isinstance(error, BackplaneError):
         return error
     text = f"Redis refuses a message of {topic!r:.80}: {error}"
-    refused = str(error).startswith(_NOT_EXECUTED)
+    refused = isinstance(error, _REFUSALS) or str(error).startswith(_REFUSAL_NAMES)
     return BackplaneError(text) if refused else Unconfirmed(text)

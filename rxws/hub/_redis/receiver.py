@@ -30,10 +30,16 @@ class ChannelListener(Protocol):
 
 
 class Receiver:
-    """Subscribes to channels, over one connection after the other."""
+    """Subscribes to channels, over one connection after the other.
 
-    def __init__(self, listener: ChannelListener) -> None:
+    Args:
+        own: A channel that each connection subscribes to after all others: its confirmation says
+            that they are complete.
+    """
+
+    def __init__(self, listener: ChannelListener, own: str) -> None:
         self._listener = listener
+        self._own = own
         self._channels: dict[str, None] = {}
         self._connection: FencedConnection | None = None
         self._outgoing: list[tuple[str, str]] = []
@@ -72,7 +78,7 @@ class Receiver:
         self._connection = connection
         self._due.clear()
         self._outgoing.clear()
-        self._send("SUBSCRIBE", self._channels)
+        self._send("SUBSCRIBE", (*self._channels, self._own))
         writer = asyncio.create_task(self._write(connection))
         try:
             turn = loop.time()

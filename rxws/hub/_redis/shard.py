@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from rxws.backoff import Backoff
 from rxws.hub._backplane import (
@@ -81,7 +81,7 @@ class Shard:
         self._process = options.process
         self._keys = keys = Keys(options.prefix, address.database)
         self._commands = Commands(address.shown)
-        self._receiver = Receiver(self)
+        self._receiver = Receiver(self, keys.own_channel(options.process))
         self._publisher = Publisher(
             self._commands,
             keys,
@@ -96,10 +96,13 @@ class Shard:
         self._compared: dict[str, None] = {}
         """The attached topics that keep messages, those next to compare first."""
         self._open: dict[_Role, FencedConnection] = {}
+        self._ready = asyncio.Event()
         self._last_id = 0
         self._fence = ""
         self._tasks: list[asyncio.Task[None]] = []
         self._status: HubStatus = Connected()
+        self._receiving = False
+        """Whether every attached topic is subscribed to."""
         self._token = 0
         self._token_sent: float | None = None
         self._leased = False
@@ -108,7 +111,7 @@ class Shard:
     async def start(self, hub: BackplaneReceiver) -> None:
         """Open both connections."""
         timeout = self._options.timeout
-        commands = await FencedConnection.open(self._address, timeout)
+        commands = await FencedConnection.open(self._address, timeout, scripts.ALL)
         try:
             receiver = await FencedConnection.open(self._address, timeout)
         except BaseException:
@@ -116,12 +119,12 @@ class Shard:
             raise
         self._hub = hub
         self._fence = commands.fence
-        self._receiver.subscribe(self._keys.own_channel(self._process))
         self._tasks = [
             asyncio.create_task(self._keep_connected(self._commands, commands)),
             asyncio.create_task(self._keep_connected(self._receiver, receiver)),
             asyncio.create_task(self._probe_forever()),
         ]
+        await self._ready.wait()
 
     async def stop(self) -> None:
         """Remove this process's members, and disconnect."""
@@ -193,7 +196,8 @@ class Shard:
         """Ask for the position from which on messages arrive."""
         topic = self._keys.topic(channel)
         if topic is None:
-            # The own channel is the first one of the first connection, and may be of each.
+            self._receiving = True
+            self._connected()
             return
         attachment = self._topics.get(topic)
         if attachment is None:
@@ -234,7 +238,10 @@ class Shard:
             opened = loop.time()
             try:
                 if connection is None:
-                    connection = await FencedConnection.open(self._address, self._options.timeout)
+                    its_scripts = scripts.ALL if role is self._commands else ()
+                    connection = await FencedConnection.open(
+                        self._address, self._options.timeout, its_scripts
+                    )
                     opened = loop.time()
                 await self._run(role, connection)
             except (BackplaneError, RedisError, OSError, EOFError) as exc:
@@ -251,7 +258,7 @@ class Shard:
     async def _run(self, role: _Role, connection: FencedConnection) -> None:
         is_commands = role is self._commands
         if is_commands:
-            await self._prepare(connection)
+            await self._end_last(connection)
         self._open[role] = connection
         for other, its in list(self._open.items()):
             if its.fence != connection.fence and other is not role:
@@ -260,28 +267,26 @@ class Shard:
         await asyncio.sleep(0)
         if is_commands:
             self._on_commands(connection)
+            self._connected()
         else:
-            self._receiver.heard = asyncio.get_running_loop().time()
             self._token_sent = None
-        self._connected()
         try:
             await running
         finally:
+            if not is_commands:
+                self._receiving = False
             running.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await running
 
-    async def _prepare(self, connection: FencedConnection) -> None:
-        """Load the scripts, and end the connection before this one.
+    async def _end_last(self, connection: FencedConnection) -> None:
+        """End the connection before this one at the server.
 
         Otherwise a message that is stuck on the way could arrive after messages that are sent now.
         """
-        async with asyncio.timeout(self._options.timeout):
-            for script in scripts.ALL:
-                sha = await connection.call("SCRIPT", "LOAD", script.text)
-                assert sha.decode() == script.sha
-            if self._last_id and connection.fence == self._fence:
-                with suppress(RedisError):
+        if self._last_id and connection.fence == self._fence:
+            async with asyncio.timeout(self._options.timeout):
+                with suppress(ResponseError):
                     await connection.call("CLIENT", "KILL", "ID", self._last_id)
         self._last_id = connection.id
 
@@ -299,7 +304,10 @@ class Shard:
                 self._ask_top(topic, attachment)
 
     def _connected(self) -> None:
-        if isinstance(self._status, Away) and len(self._open) == 2 and self._hub is not None:
+        if not (self._receiving and self._commands.connected):
+            return
+        self._ready.set()
+        if isinstance(self._status, Away) and self._hub is not None:
             self._status = Connected()
             self._hub.on_status(self._status)
             self._hub.on_members_unknown(None)
@@ -359,7 +367,7 @@ class Shard:
                 for process in dead:
                     self._presence.sweep(process.decode())
 
-        if self._token_sent is None:
+        if self._token_sent is None and self._receiving:
             self._token_sent = asyncio.get_running_loop().time()
         arguments = (
             self._process,

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import os
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
 from support.peers.node_peer import NodeUnavailable, install
-
-
-def skip(reason: str) -> NoReturn:
-    """Skip a test, or fail if the environment says that no peer may be missing."""
-    if os.environ.get("RXWS_REQUIRE_PEERS") == "1":
-        pytest.fail(f"{reason}, but RXWS_REQUIRE_PEERS=1 requires it")
-    pytest.skip(f"{reason}; RXWS_REQUIRE_PEERS=1 makes this a failure")
+from support.requirements import skip_peer
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +18,7 @@ def node_scripts(pytestconfig: pytest.Config) -> Path:
     try:
         return install(pytestconfig.cache.mkdir("node"))
     except NodeUnavailable as exc:
-        skip(str(exc))
+        skip_peer(str(exc))
 
 
 @pytest.fixture
@@ -34,4 +27,4 @@ def jsonrpc_websocket() -> Any:
     try:
         return importlib.import_module("jsonrpc_websocket")
     except ImportError as exc:
-        skip(f"no jsonrpc-websocket: {exc}")
+        skip_peer(f"no jsonrpc-websocket: {exc}")

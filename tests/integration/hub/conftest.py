@@ -1,0 +1,46 @@
+"""Redis servers, and backplanes on them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from rxws.hub import RedisBackplane
+from support.backplane import RecordingHub
+from support.processes.redis_server import StartRedis, redis_servers
+
+
+class OpenHub(Protocol):
+    """Start a backplane with these arguments, and record what it reports."""
+
+    async def __call__(self, *urls: str, **options: Any) -> RecordingHub: ...
+
+
+@pytest.fixture
+def start_redis(tmp_path: Path) -> Iterator[StartRedis]:
+    """Start Redis servers: `server = start_redis("--appendonly", "yes")`."""
+    with redis_servers(tmp_path) as start:
+        yield start
+
+
+@pytest.fixture
+async def open_hub(start_redis: StartRedis) -> AsyncIterator[OpenHub]:
+    """Start backplanes: `hub = await open_hub(server.url)`."""
+    del start_redis  # requested so that backplanes stop before the servers
+    opened: list[RecordingHub] = []
+
+    async def start(*urls: str, **options: Any) -> RecordingHub:
+        # Short, so that tests are; `timeout` is twice the interval as it is by default.
+        options = {"probe_interval": 0.2, "timeout": 0.4, "lease": 1.0} | options
+        backplane = RedisBackplane(list(urls), **options)
+        hub = RecordingHub(backplane)
+        await backplane.start(hub)
+        opened.append(hub)
+        return hub
+
+    yield start
+    for hub in opened:
+        await hub.backplane.stop()

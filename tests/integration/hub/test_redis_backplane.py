@@ -1,0 +1,650 @@
+"""`RedisBackplane` on real servers: what happens when they restart, fail over, or fall silent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rxws.hub import (
+    Away,
+    BackplaneError,
+    Connected,
+    Keep,
+    Member,
+    Position,
+    RedisBackplane,
+    Unconfirmed,
+)
+from support import TESTS
+from support.backplane import PATIENCE, RecordingHub, eventually
+from support.faults.network import FaultyNetwork
+from support.processes.redis_server import (
+    RedisServer,
+    StartRedis,
+    replicate,
+    sentinel_flags,
+)
+
+KEEP = Keep(100, seconds=600)
+AOF = ("--appendonly", "yes", "--appendfsync", "always")
+
+
+# Start
+
+
+async def test_wrong_password(start_redis: StartRedis, open_hub: Any) -> None:
+    """A wrong or missing password raises at start, with the URL without the password."""
+    server = start_redis("--requirepass", "right")
+    for credentials in ("", ":wrong@", "default:wrong@"):
+        url = f"redis://{credentials}127.0.0.1:{server.port}/0"
+        with pytest.raises(BackplaneError, match=f"127.0.0.1:{server.port}.*password") as caught:
+            await open_hub(url)
+        assert "wrong@" not in str(caught.value)
+    hub = await open_hub(f"redis://:right@127.0.0.1:{server.port}/0")
+    assert await hub.attach("a", KEEP) is not None
+    assert "right" not in repr(hub.backplane)
+
+
+async def test_unreachable_server(start_redis: StartRedis, open_hub: Any) -> None:
+    """A server that is not there, or does not answer, raises at start and names the URL."""
+    server = start_redis()
+    server.pause()
+    with pytest.raises(BackplaneError, match=f"127.0.0.1:{server.port}/0 did not answer"):
+        await open_hub(server.url)
+    server.kill()
+    with pytest.raises(BackplaneError, match=f"127.0.0.1:{server.port}/0 cannot be reached"):
+        await open_hub(server.url)
+
+
+async def test_old_version(start_redis: StartRedis, open_hub: Any) -> None:
+    """A server older than version 7, or without a run id, raises at start."""
+    del start_redis
+    for info, text in (
+        ("redis_version:6.2.7", "6.2.7: use Redis 7"),
+        ("redis_version:7.2.4", "run_id"),
+    ):
+
+        async def answer(
+            reader: asyncio.StreamReader, writer: asyncio.StreamWriter, info: str = info
+        ) -> None:
+            while line := await reader.readline():
+                if line.upper().startswith(b"INFO"):
+                    writer.write(f"${len(info)}\r\n{info}\r\n".encode())
+                elif line.startswith(b"*"):
+                    pass
+                elif line.strip().upper() in (b"CLIENT", b"ID"):
+                    writer.write(b":7\r\n" if line.strip().upper() == b"ID" else b"")
+                elif line.strip().upper() == b"SETINFO":
+                    writer.write(b"+OK\r\n")
+            writer.close()
+
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            with pytest.raises(BackplaneError, match=text):
+                await open_hub(f"redis://127.0.0.1:{port}")
+
+
+async def test_replica_is_refused(start_redis: StartRedis, open_hub: Any) -> None:
+    """A replica raises at start, as nothing can be published there."""
+    server = start_redis()
+    replica = start_redis("--replicaof", f"127.0.0.1 {server.port}")
+    with pytest.raises(BackplaneError, match="is a replica: use the URL of the master"):
+        await open_hub(replica.url)
+
+
+# Publish
+
+
+async def test_one_order_for_all_processes(start_redis: StartRedis, open_hub: Any) -> None:
+    """Two processes that publish at the same time see one order, which is the history's."""
+    server = start_redis()
+    hubs: list[RecordingHub] = [await open_hub(server.url) for _ in range(2)]
+    for hub in hubs:
+        await hub.attach("a", KEEP)
+    await asyncio.gather(
+        *(hub.publish("a", f"{n}:{i}", KEEP) for i in range(50) for n, hub in enumerate(hubs))
+    )
+    await asyncio.gather(*(hub.until_count(100) for hub in hubs))
+    first, second = (hub.payloads("a") for hub in hubs)
+    assert first == second
+    assert first == [each.payload for each in (await hubs[0].read("a")).publications]
+    for n in range(2):
+        assert [p for p in first if str(p).startswith(f"{n}:")] == [f"{n}:{i}" for i in range(50)]
+
+
+async def test_repeated_id(start_redis: StartRedis, open_hub: Any) -> None:
+    """A message with the id of a published one is not published, and gets its position."""
+    server = start_redis(*AOF)
+    hub = await open_hub(server.url)
+    first = await hub.publish("a", "one", KEEP, message_id="1")
+    await hub.publish("a", "two", KEEP, message_id="2")
+    again, other = await asyncio.gather(
+        hub.publish("a", "one", KEEP, message_id="1"),
+        hub.publish("a", "three", KEEP, message_id="3"),
+    )
+    assert (again, other.offset) == (first, 3)
+    history = await hub.read("a")
+    assert [each.payload for each in history.publications] == ["one", "two", "three"]
+
+
+async def test_unconfirmed_and_repeated(start_redis: StartRedis, open_hub: Any) -> None:
+    """A message without an answer is unconfirmed; repeated with its id it is published once."""
+    server = start_redis()
+    hub: RecordingHub = await open_hub(server.url, timeout=PATIENCE)
+    await hub.attach("a", KEEP)
+    server.pause()
+    lost = asyncio.gather(
+        *(hub.publish("a", f"{i}", KEEP, message_id=f"{i}") for i in range(10)),
+        return_exceptions=True,
+    )
+    await asyncio.sleep(0.05)  # until it is in the server's socket
+    network_close(hub)
+    results = await lost
+    assert [type(each) for each in results] == [Unconfirmed] * 10
+    assert "publish again with the same id" in str(results[0])
+    server.resume()
+    await asyncio.gather(*(hub.publish("a", f"{i}", KEEP, message_id=f"{i}") for i in range(10)))
+    history = await hub.read("a")
+    assert [each.payload for each in history.publications] == [f"{i}" for i in range(10)]
+
+
+def network_close(hub: RecordingHub) -> None:
+    """Close the connections of a backplane as if the network had failed."""
+    backplane: Any = hub.backplane
+    for shard in backplane._shards.values():
+        for connection in shard._open.values():
+            connection._raw._writer.transport.abort()
+
+
+async def test_too_much_waits(start_redis: StartRedis, open_hub: Any) -> None:
+    """What exceeds `max_pending` while Redis does not answer fails, and the rest is published."""
+    server = start_redis()
+    hub: RecordingHub = await open_hub(server.url, timeout=PATIENCE, max_pending=10_000)
+    server.pause()
+    results = asyncio.gather(
+        *(hub.publish("a", "x" * 1000, KEEP) for _ in range(20)), return_exceptions=True
+    )
+    await asyncio.sleep(0)
+    server.resume()
+    done = await results
+    failed = [each for each in done if isinstance(each, Exception)]
+    assert 5 < len(failed) < 15
+    assert {type(each) for each in failed} == {BackplaneError}
+    assert "raise max_pending" in str(failed[0])
+    assert len((await hub.read("a")).publications) == 20 - len(failed)
+
+
+async def test_kept_count_and_time(start_redis: StartRedis, open_hub: Any) -> None:
+    """A topic keeps as many messages as told, and for that time, and its keys expire."""
+    server = start_redis()
+    hub: RecordingHub = await open_hub(server.url)
+    top: Any = None
+    for i in range(5):
+        top = await hub.publish("a", f"{i}", Keep(3, seconds=600))
+    history = await hub.read("a")
+    assert [each.payload for each in history.publications] == ["2", "3", "4"]
+    assert history.top == top
+    for since, complete in ((1, False), (2, True), (4, True), (5, True), (6, False)):
+        history = await hub.read("a", Position(top.epoch, since))
+        assert history.complete is complete
+    assert (await hub.read("a", Position("other", 4))).complete is False
+    await hub.publish("b", "short", Keep(3, seconds=0.05))
+
+    async def expired() -> bool:
+        return not (await hub.read("b")).publications
+
+    await eventually(expired)
+    for key in server.command("KEYS", "*"):
+        if b"processes" not in key:
+            assert server.command("PTTL", key) > 0, key
+
+
+async def test_long_history_is_read_in_pages(start_redis: StartRedis, open_hub: Any) -> None:
+    """A history longer than a page is read whole, in text and bytes, and its newest by limit."""
+    server = start_redis()
+    hub: RecordingHub = await open_hub(server.url)
+    keep = Keep(2500)
+    sent = [f"{i}" if i % 2 else f"{i}".encode() for i in range(2600)]
+    await asyncio.gather(*(hub.publish("a", each, keep) for each in sent))
+    history = await hub.read("a")
+    assert [each.payload for each in history.publications] == sent[100:]
+    history = await hub.read("a", limit=3)
+    assert [each.payload for each in history.publications] == sent[-3:]
+    since = Position(history.top.epoch, 200)
+    history = await hub.read("a", since)
+    assert history.complete
+    assert [each.payload for each in history.publications] == sent[200:]
+
+
+# Restarts and failovers
+
+
+@pytest.mark.parametrize("data", ["kept", "truncated", "lost"])
+async def test_restart_is_another_epoch(start_redis: StartRedis, open_hub: Any, data: str) -> None:
+    """After a restart positions have another epoch, whether data was lost or not."""
+    server = start_redis(*AOF)
+    hub: RecordingHub = await open_hub(server.url)
+    await hub.attach("a", KEEP)
+    before: Any = None
+    for i in range(20):
+        before = await hub.publish("a", f"{i}", KEEP)
+    server.kill()
+    if data == "lost":
+        server.lose_data()
+    elif data == "truncated":
+        server.truncate_data(1000)
+    server.start()
+    await hub.until(lambda: bool(hub.tops) and hub.tops[-1][1].epoch != before.epoch)
+    history = await hub.read("a", before)
+    assert not history.complete
+    assert history.top == hub.tops[-1][1]
+    kept = [each.payload for each in history.publications]
+    assert kept == [f"{i}" for i in range(len(kept))]
+    assert {"kept": len(kept) == 20, "truncated": 0 < len(kept) < 20, "lost": not kept}[data]
+    after = await hub.publish("a", "after", KEEP)
+    assert after == Position(history.top.epoch, len(kept) + 1)
+    assert [type(each) for each in hub.statuses] == [Away, Connected]
+
+
+async def test_failover_to_a_lagging_replica(start_redis: StartRedis, open_hub: Any) -> None:
+    """A replica that lacks the newest messages begins another epoch when it takes over."""
+    server = start_redis("--save", "", "--repl-diskless-sync-delay", "0")
+    async with FaultyNetwork(server.port) as address, FaultyNetwork(server.port) as replication:
+        replica = await asyncio.to_thread(replicate, start_redis, replication.port)
+        hub: RecordingHub = await open_hub(f"redis://127.0.0.1:{address.port}/0")
+        await hub.attach("a", KEEP)
+        await hub.publish("a", "one", KEEP)
+        assert await asyncio.to_thread(server.command, "WAIT", 1, 5000) == 1
+        replication.black_hole()
+        before = await hub.publish("a", "two", KEEP)
+        replica.command("REPLICAOF", "NO", "ONE")
+        address.target = replica.port
+        address.reset()
+        await hub.until(lambda: bool(hub.tops) and hub.tops[-1][1].epoch != before.epoch)
+        assert hub.tops[-1][1].offset == 1
+        assert (await hub.read("a", before)).complete is False
+
+
+async def test_degraded_and_promoted_again(start_redis: StartRedis, open_hub: Any) -> None:
+    """A master that was a replica for a while begins another epoch without a restart."""
+    server = start_redis()
+    hub: RecordingHub = await open_hub(server.url)
+    await hub.attach("a", KEEP)
+    before = await hub.publish("a", "one", KEEP)
+    other = start_redis()
+    server.command("REPLICAOF", "127.0.0.1", other.port)
+    server.command("CLIENT", "KILL", "TYPE", "normal")
+    server.command("CLIENT", "KILL", "TYPE", "pubsub")
+    await hub.until(lambda: bool(hub.statuses))
+    server.command("REPLICAOF", "NO", "ONE")
+    await hub.until(lambda: bool(hub.tops) and hub.tops[-1][1].epoch != before.epoch)
+
+
+async def test_flushed_data(start_redis: StartRedis, open_hub: Any) -> None:
+    """When all keys are deleted, the next probe reports another epoch."""
+    server = start_redis()
+    hub: RecordingHub = await open_hub(server.url)
+    await hub.attach("a", KEEP)
+    before = await hub.publish("a", "one", KEEP)
+    server.command("FLUSHALL")
+    await hub.until(lambda: bool(hub.tops) and hub.tops[-1][1].epoch != before.epoch)
+
+
+async def test_flushed_scripts(start_redis: StartRedis, open_hub: Any) -> None:
+    """When Redis has lost the scripts, a message fails with an error, and later ones arrive."""
+    server = start_redis()
+    hub: RecordingHub = await open_hub(server.url)
+    server.command("SCRIPT", "FLUSH")
+    with pytest.raises(BackplaneError, match="refuses") as caught:
+        await hub.publish("a", "one", KEEP)
+    assert type(caught.value) is BackplaneError
+    while True:
+        try:
+            await hub.publish("a", "two", KEEP)
+        except BackplaneError:
+            continue
+        break
+
+
+# Lost and deaf connections
+
+
+@pytest.mark.parametrize("kind", ["normal", "pubsub"])
+async def test_client_kill(start_redis: StartRedis, open_hub: Any, kind: str) -> None:
+    """After CLIENT KILL the missed message is reported at once, and in the same epoch."""
+    server = start_redis()
+    hub: RecordingHub = await open_hub(server.url)
+    other: RecordingHub = await open_hub(server.url)
+    await hub.attach("a", KEEP)
+    await other.publish("a", "one", KEEP)
+    await hub.until(lambda: len(hub.publications) == 1)
+    server.command("CLIENT", "KILL", "TYPE", kind)
+    await hub.until(lambda: bool(hub.statuses))
+    assert isinstance(hub.statuses[0], Away)
+    assert hub.statuses[0].since > 0
+    top = await other.publish("a", "two", KEEP)
+    assert top.offset == 2
+    await hub.until(lambda: hub.payloads("a") == ["one", "two"] or ("a", top) in hub.tops)
+    await hub.until(lambda: isinstance(hub.statuses[-1], Connected))
+
+
+async def test_output_buffer_kill(start_redis: StartRedis, open_hub: Any) -> None:
+    """A process that is disconnected because it reads too slowly is told what it has missed."""
+    server = start_redis("--client-output-buffer-limit", "pubsub 100kb 0 0")
+    async with FaultyNetwork(server.port) as network:
+        hub: RecordingHub = await open_hub(f"redis://127.0.0.1:{network.port}/0", timeout=PATIENCE)
+        other: RecordingHub = await open_hub(server.url)
+        await hub.attach("a", KEEP)
+        network.black_hole()
+        top: Any = None
+        for _ in range(100):
+            top = await other.publish("a", "x" * 200_000, KEEP)
+        network.heal()
+        await hub.until(lambda: ("a", top) in hub.tops)
+        assert any(isinstance(each, Away) for each in hub.statuses)
+
+
+@pytest.mark.parametrize("forget", [False, True])
+async def test_black_hole(start_redis: StartRedis, open_hub: Any, forget: bool) -> None:
+    """A network that swallows everything is noticed, and what was missed is reported after it."""
+    server = start_redis()
+    async with FaultyNetwork(server.port) as network:
+        hub: RecordingHub = await open_hub(f"redis://127.0.0.1:{network.port}/0")
+        other: RecordingHub = await open_hub(server.url)
+        await hub.attach("a", KEEP)
+        network.black_hole()
+        await hub.until(lambda: bool(hub.statuses))
+        top = await other.publish("a", "one", KEEP)
+        network.heal(forget=forget)
+        await hub.until(lambda: ("a", top) in hub.tops)
+        await hub.until(lambda: isinstance(hub.statuses[-1], Connected))
+
+
+@pytest.mark.parametrize("index", [0, 1])
+async def test_one_deaf_connection(start_redis: StartRedis, open_hub: Any, index: int) -> None:
+    """One of the two connections that is swallowed alone is replaced, and nothing stays missing."""
+    server = start_redis()
+    async with FaultyNetwork(server.port) as network:
+        hub: RecordingHub = await open_hub(f"redis://127.0.0.1:{network.port}/0")
+        other: RecordingHub = await open_hub(server.url)
+        await hub.attach("a", KEEP)
+        network.swallow(index)
+        top = await other.publish("a", "one", KEEP)
+        await hub.until(lambda: ("a", top) in hub.tops or hub.payloads("a") == ["one"])
+        await hub.until(lambda: bool(hub.statuses) and isinstance(hub.statuses[-1], Connected))
+        await other.publish("a", "two", KEEP)
+        await hub.until(lambda: hub.payloads("a")[-1:] == ["two"])
+
+
+async def test_idle_topics_compare_positions(start_redis: StartRedis, open_hub: Any) -> None:
+    """A message whose notification was lost is reported by the next probe."""
+    server = start_redis()
+    hub: RecordingHub = await open_hub(server.url)
+    await hub.attach("a", KEEP)
+    top = await hub.publish("a", "one", KEEP)
+    server.command("HSET", "rxws:head:{a}", "top", 2)
+    await hub.until(lambda: ("a", Position(top.epoch, 2)) in hub.tops)
+
+
+async def test_away(start_redis: StartRedis, open_hub: Any) -> None:
+    """While Redis is away numbered messages wait, others are local, and reads fail."""
+    server = start_redis()
+    hub: RecordingHub = await open_hub(server.url)
+    await hub.attach("numbered", KEEP)
+    await hub.attach("local", Keep.nothing())
+    server.kill()
+    await hub.until(lambda: bool(hub.statuses))
+    waiting = asyncio.create_task(hub.publish("numbered", "one", KEEP))
+    with pytest.raises(BackplaneError, match="away"):
+        await hub.publish("local", "two", Keep.nothing())
+    await hub.until(lambda: hub.payloads("local") == ["two"])
+    assert await hub.attach("late", Keep.nothing()) is None
+    with pytest.raises(BackplaneError, match="away"):
+        await hub.read("numbered")
+    with pytest.raises(BackplaneError, match="away"):
+        await hub.members("numbered")
+    attaching = asyncio.create_task(hub.attach("new", KEEP))
+    assert not waiting.done()
+    server.start()
+    assert (await waiting).offset == 1
+    assert (await attaching).offset == 0
+    await hub.until(lambda: hub.payloads("numbered") == ["one"] or bool(hub.tops))
+    other: RecordingHub = await open_hub(server.url)
+    await other.publish("late", "three", Keep.nothing())
+    await hub.until(lambda: hub.payloads("late") == ["three"])
+    assert hub.payloads("local") == ["two"]
+
+
+async def test_unnumbered_messages_have_no_echo(start_redis: StartRedis, open_hub: Any) -> None:
+    """An unnumbered message reaches each process once, in the publisher's order."""
+    server = start_redis()
+    hubs: list[RecordingHub] = [await open_hub(server.url) for _ in range(2)]
+    for hub in hubs:
+        await hub.attach("a", Keep.nothing())
+    for i in range(10):
+        assert await hubs[0].publish("a", f"{i}", Keep.nothing()) is None
+    await hubs[0].publish("a", b"\xff\n", Keep.nothing())
+    expected = [*(f"{i}" for i in range(10)), b"\xff\n"]
+    for hub in hubs:
+        await hub.until_count(11)
+        assert hub.payloads("a") == expected
+
+
+async def test_attach_and_detach_in_one_turn(start_redis: StartRedis, open_hub: Any) -> None:
+    """A topic that is detached and attached again receives, and a detached one does not."""
+    server = start_redis()
+    hub: RecordingHub = await open_hub(server.url)
+    first = asyncio.create_task(hub.attach("a", KEEP))
+    await asyncio.sleep(0)
+    hub.backplane.detach("a")
+    second = await hub.attach("a", KEEP)
+    assert second.offset == 0
+    with pytest.raises(BackplaneError, match="detached"):
+        await first
+    await hub.publish("a", "one", KEEP)
+    await hub.until(lambda: hub.payloads("a") == ["one"])
+    hub.backplane.detach("a")
+    hub.backplane.detach("a")
+    await hub.publish("a", "two", KEEP)
+    assert await hub.attach("b", KEEP)
+    assert hub.payloads("a") == ["one"]
+
+
+# Presence
+
+
+async def test_members(start_redis: StartRedis, open_hub: Any) -> None:
+    """Members of all processes are seen by all, and leave when they or their backplane do."""
+    server = start_redis()
+    one: RecordingHub = await open_hub(server.url)
+    two: RecordingHub = await open_hub(server.url)
+    for hub in (one, two):
+        await hub.attach("a", Keep.nothing())
+    ann, bob = Member("1", "ann", '{"x":1}'), Member("2", "bob")
+    one.backplane.join("a", ann)
+    two.backplane.join("a", bob)
+    await one.until(lambda: one.present.get("a") == {"1", "2"})
+    assert await two.members("a") == {"1": ann, "2": bob}
+    one.backplane.leave("a", ann)
+    one.backplane.leave("a", ann)
+    await two.until(lambda: two.present.get("a") == {"2"})
+    await two.backplane.stop()
+    await one.until(lambda: one.present.get("a") == set())
+    assert await one.members("a") == {}
+    assert [
+        key for key in server.command("KEYS", "*") if b"members" in key or b"topics" in key
+    ] == []
+
+
+async def test_members_after_data_loss(start_redis: StartRedis, open_hub: Any) -> None:
+    """When Redis has lost its data, every process registers its members again."""
+    server = start_redis()
+    one: RecordingHub = await open_hub(server.url)
+    two: RecordingHub = await open_hub(server.url)
+    await two.attach("a", Keep.nothing())
+    members = {each: Member(each, each) for each in "bc"}
+    gone = Member("gone", "gone")
+    for each in (*members.values(), gone):
+        one.backplane.join("a", each)
+    await two.until(lambda: two.present.get("a") == {*members, "gone"})
+    server.kill()
+    await one.until(lambda: bool(one.statuses))
+    one.backplane.leave("a", gone)
+    server.start()
+    await two.until(lambda: two.unknown > 0)
+
+    async def registered() -> bool:
+        return await two.members("a") == members
+
+    await eventually(registered)
+    server.command("FLUSHALL")
+    await eventually(registered)
+
+
+async def test_leave_while_away(start_redis: StartRedis, open_hub: Any) -> None:
+    """A member that leaves while its process cannot reach Redis is gone when it can again."""
+    server = start_redis()
+    async with FaultyNetwork(server.port) as network:
+        one: RecordingHub = await open_hub(f"redis://127.0.0.1:{network.port}/0", lease=60.0)
+        two: RecordingHub = await open_hub(server.url)
+        await two.attach("a", Keep.nothing())
+        one.backplane.join("a", Member("1", "ann"))
+        await two.until(lambda: two.present.get("a") == {"1"})
+        network.black_hole()
+        await one.until(lambda: bool(one.statuses))
+        one.backplane.leave("a", Member("1", "ann"))
+        one.backplane.join("a", Member("2", "bob"))
+        network.heal()
+        await two.until(lambda: two.present.get("a") == {"2"})
+
+
+async def test_members_of_a_stopped_process(start_redis: StartRedis, open_hub: Any) -> None:
+    """Members of a process that stands still vanish within its lease and 1 s, and come back."""
+    server = start_redis()
+    hub: RecordingHub = await open_hub(server.url)
+    await hub.attach("a", Keep.nothing())
+    process = await member_process(server)
+    try:
+        await hub.until(lambda: hub.present.get("a") == {"theirs"})
+        process.send_signal(signal.SIGSTOP)
+        # The lease is 1 s and may have been renewed just before; the probe comes every 0.2 s.
+        await hub.until(lambda: hub.present.get("a") == set())
+        assert await hub.members("a") == {}
+        process.send_signal(signal.SIGCONT)
+        await hub.until(lambda: hub.present.get("a") == {"theirs"})
+        assert list(await hub.members("a")) == ["theirs"]
+        process.kill()
+        await hub.until(lambda: hub.present.get("a") == set())
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+    topics = [key for key in server.command("KEYS", "*") if b"members" in key or b"topics" in key]
+    assert topics == []
+
+
+async def test_members_of_dead_processes_are_not_read(
+    start_redis: StartRedis, open_hub: Any
+) -> None:
+    """Reading leaves out the members of a dead process, even if nobody has swept them yet."""
+    server = start_redis()
+    hub: RecordingHub = await open_hub(server.url)
+    server.command("HSET", "rxws:members:{a}", "dead:1", json.dumps(["1", "ann", ""]))
+    assert await hub.members("a") == {}
+
+
+MEMBER = """
+import asyncio, sys
+from rxws.hub import Keep, Member, RedisBackplane
+from support.backplane import RecordingHub
+
+async def main():
+    backplane = RedisBackplane(sys.argv[1], probe_interval=0.2, timeout=0.4, lease=1.0)
+    await backplane.start(RecordingHub(backplane))
+    backplane.join("a", Member("theirs", "ann"))
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+async def member_process(server: RedisServer) -> asyncio.subprocess.Process:
+    """Start a process with a member."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)])}
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-c", MEMBER, server.url, env=environment
+    )
+
+
+# Several servers
+
+
+async def test_shards(start_redis: StartRedis, open_hub: Any) -> None:
+    """Each topic lives on one server, in every process, and the loss of one spares the others."""
+    servers = [start_redis() for _ in range(3)]
+    one: RecordingHub = await open_hub(*(each.url for each in servers))
+    two: RecordingHub = await open_hub(*(each.url for each in reversed(servers)))
+    topics = [f"topic-{i}" for i in range(30)]
+    for topic in topics:
+        await two.attach(topic, KEEP)
+        await one.publish(topic, topic, KEEP)
+    await two.until(lambda: len(two.publications) == 30)
+    here = [len(each.command("KEYS", "rxws:kept:*")) for each in servers]
+    assert sum(here) == 30
+    assert min(here) > 0
+    servers[0].kill()
+    await one.until(lambda: bool(one.statuses))
+    lost = 0
+    for topic in topics:
+        try:
+            await one.read(topic)
+        except BackplaneError:
+            lost += 1
+    assert lost == here[0]
+    servers[0].start()
+    await one.until(lambda: isinstance(one.statuses[-1], Connected))
+
+
+async def test_sentinel(start_redis: StartRedis, open_hub: Any, tmp_path: Path) -> None:
+    """The master that a sentinel names is used, and the next one after a failover."""
+    server = start_redis("--save", "", "--repl-diskless-sync-delay", "0")
+    replica = replicate(start_redis, server.port)
+    sentinel = start_redis(*sentinel_flags(tmp_path, "mine", server))
+    hub: RecordingHub = await open_hub(f"redis+sentinel://127.0.0.1:{sentinel.port}/mine")
+    await hub.attach("a", KEEP)
+    before = await hub.publish("a", "one", KEEP)
+
+    async def knows_the_replica() -> bool:
+        return bool(sentinel.command("SENTINEL", "REPLICAS", "mine"))
+
+    await eventually(knows_the_replica)
+    server.kill()
+    await hub.until(lambda: bool(hub.tops) and hub.tops[-1][1].epoch != before.epoch)
+    assert (await hub.publish("a", "two", KEEP)).epoch != before.epoch
+    assert replica.command("INFO", "replication")["role"] == "master"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [
+        ((7,), TypeError, "redis://localhost"),
+        (("http://localhost",), ValueError, "rediss://"),
+        (("redis://:secret@localhost:x",), ValueError, "redis://host:port"),
+        (("redis+sentinel://localhost",), ValueError, "redis\\+sentinel://"),
+        (([],), ValueError, "one URL or more"),
+        ((["redis://a", "redis://a"],), ValueError, "twice"),
+    ],
+)
+def test_invalid_urls(arguments: tuple[Any], error: type[Exception], text: str) -> None:
+    """An invalid URL raises at once, without showing the password."""
+    with pytest.raises(error, match=text) as caught:
+        RedisBackplane(*arguments)
+    assert "secret" not in str(caught.value)
