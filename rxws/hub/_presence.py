@@ -16,14 +16,14 @@ from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxws import codecs
 from rxws._core.schedulers.timers import Deadline, call_later, raise_soon
-from rxws._core.streams.scheduled import LoopObservable
 from rxws._core.streams.stream import Dispatcher, ReplayStream, Stream
 from rxws._session.encoding import encode
 
 from ._backplane import Backplane, Done, Member
 from ._names import check_user
+from ._observable import HubObservable
 
-__all__ = ["Attachments", "Presence", "PresenceChange", "Presences"]
+__all__ = ["Presence", "PresenceChange", "PresenceHost", "Presences"]
 
 T = TypeVar("T")
 
@@ -231,10 +231,36 @@ class Presence:
         )
 
 
-class Attachments(Protocol):
-    """Attaches topics of a hub while they are needed."""
+class PresenceHost(Protocol):
+    """What `Presences` needs of its hub; see `TopicRegistry`."""
 
-    def acquire(self, topic: str) -> DisposableBase:
+    @property
+    def backplane(self) -> Backplane:
+        """The hub's backplane."""
+        ...
+
+    @property
+    def scheduler(self) -> SchedulerBase:
+        """The hub's scheduler."""
+        ...
+
+    def default_scheduler(self) -> SchedulerBase:
+        """Return the scheduler for chains that begin with an Observable of the hub."""
+        ...
+
+    def prepare(self, what: str) -> None:
+        """Start a hub that needs no connection, and check that this is its thread.
+
+        Raises:
+            RuntimeError: It is not, or the hub has not started.
+        """
+        ...
+
+    def run(self, action: Callable[[], object]) -> None:
+        """Call on the hub's thread: now if it is the current one."""
+        ...
+
+    def hold(self, topic: str) -> DisposableBase:
         """Keep a topic attached until the result is disposed.
 
         `Presences.on_attached` is called when it is attached for the first time, or again.
@@ -258,20 +284,10 @@ class _Observed:
 
 
 class Presences:
-    """The members of all topics of a hub.
+    """The members of all topics of a hub."""
 
-    Args:
-        backplane: Carries joins and leaves.
-        scheduler: The hub's scheduler.
-        attachments: Attaches the topics whose members are observed.
-    """
-
-    def __init__(
-        self, backplane: Backplane, scheduler: SchedulerBase, attachments: Attachments
-    ) -> None:
-        self._backplane = backplane
-        self._scheduler = scheduler
-        self._attachments = attachments
+    def __init__(self, host: PresenceHost) -> None:
+        self._host = host
         self._observed: dict[str, _Observed] = {}
         self._own: dict[str, dict[str, Member]] = {}  # by topic and id
         self._ids = count(1)
@@ -293,10 +309,11 @@ class Presences:
 
     def join(self, topic: str, member: Member) -> DisposableBase:
         """Make a member present until the result is disposed; its id is from `new_id`."""
+        self._host.prepare(f"a member of topic {topic!r:.80} has joined")
         self._own.setdefault(topic, {})[member.id] = member
-        self._backplane.join(topic, member)
+        self._host.backplane.join(topic, member)
         self._on_own(topic, member.id, member)
-        return Disposable(partial(self._leave, topic, member))
+        return self._disposable(partial(self._leave, topic, member))
 
     def joined(self, topic: str, name: str, info: Any = None) -> Observable[Any]:
         """Return what `topic.joined` returns."""
@@ -306,7 +323,7 @@ class Presences:
         def subscribe(_: ObserverBase[Any], __: SchedulerBase | None = None) -> DisposableBase:
             return self.join(topic, Member(self.new_id(), name, text))
 
-        return LoopObservable(subscribe, self._scheduler)
+        return HubObservable(self._host.default_scheduler, subscribe)
 
     def _leave(self, topic: str, member: Member) -> None:
         own = self._own.get(topic, {})
@@ -314,7 +331,7 @@ class Presences:
             return
         if not own:
             del self._own[topic]
-        self._backplane.leave(topic, member)
+        self._host.backplane.leave(topic, member)
         self._on_own(topic, member.id, None)
 
     def _on_own(self, topic: str, member_id: str, member: Member | None) -> None:
@@ -345,7 +362,7 @@ class Presences:
             others = {key: each for key, each in result.items() if not key.startswith(self._prefix)}
             done({**others, **self._own.get(topic, {})})
 
-        self._backplane.members(topic, on_read)
+        self._host.backplane.members(topic, on_read)
 
     def on_attached(self, topic: str) -> None:
         """Read the members of a topic that is attached for the first time, or again."""
@@ -365,7 +382,7 @@ class Presences:
     def on_members_unknown(self, topic: str | None) -> None:
         """See `BackplaneReceiver`."""
         for each in list(self._observed) if topic is None else [topic]:
-            if self._attachments.is_attached(each):
+            if self._host.is_attached(each):
                 self.on_attached(each)
 
     def stop(self) -> None:
@@ -382,21 +399,25 @@ class Presences:
             observed = self._acquire(topic)
             return CompositeDisposable(
                 stream_of(observed.presence).subscribe(observer, scheduler=scheduler),
-                Disposable(partial(self._release, topic, observed)),
+                self._disposable(partial(self._release, topic, observed)),
             )
 
-        return LoopObservable(subscribe, self._scheduler)
+        return HubObservable(self._host.default_scheduler, subscribe)
+
+    def _disposable(self, action: Callable[[], None]) -> DisposableBase:
+        return Disposable(lambda: self._host.run(action))
 
     def _acquire(self, topic: str) -> _Observed:
+        self._host.prepare(f"the presence of topic {topic!r:.80} was subscribed")
         observed = self._observed.get(topic)
         if observed is None:
             own = self._own.get(topic, {})
             observed = _Observed(
-                Presence(topic, self._backplane, self._scheduler, self._prefix, own)
+                Presence(topic, self._host.backplane, self._host.scheduler, self._prefix, own)
             )
             self._observed[topic] = observed
-            attached = self._attachments.is_attached(topic)
-            observed.attachment = self._attachments.acquire(topic)
+            attached = self._host.is_attached(topic)
+            observed.attachment = self._host.hold(topic)
             if attached:
                 observed.presence.read()
         observed.subscribers += 1

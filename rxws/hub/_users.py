@@ -10,6 +10,7 @@ from functools import partial
 from operator import methodcaller
 from typing import Any, Protocol, TypeVar
 
+from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import Disposable
 
@@ -18,7 +19,6 @@ from rxws._core.errors import short_repr
 from rxws._core.frames import Opcode
 from rxws._core.log import logger, one_line
 from rxws._core.schedulers.timers import Deadline, call_and_report, call_later
-from rxws._core.streams.scheduled import LoopObservable
 from rxws._session.encoding import decode_error, encode
 from rxws.closing import check_sendable
 from rxws.codecs import Codec
@@ -27,8 +27,9 @@ from ._backplane import Backplane, Done, Publication
 from ._keep import Keep
 from ._messages import Position
 from ._names import RESERVED, check_pattern, check_user
+from ._observable import HubObservable
 
-__all__ = ["USER_TOPICS", "Publish", "User", "UserConnection", "Users"]
+__all__ = ["USER_TOPICS", "User", "UserConnection", "Users", "UsersHost"]
 
 T = TypeVar("T")
 
@@ -41,13 +42,48 @@ _RETRY = 1.0  # seconds
 _MAX_UNCONFIRMED = 1000
 
 
-class Publish(Protocol):
-    """Publishes to an unnumbered topic, from any thread and in order."""
+class UsersHost(Protocol):
+    """What `Users` needs of its hub; see `TopicRegistry`."""
 
-    def __call__(
-        self, topic: str, payload: str | bytes, done: Done[Position | None] | None = None
+    codec: Codec[Any, Any]
+
+    @property
+    def backplane(self) -> Backplane:
+        """The hub's backplane."""
+        ...
+
+    @property
+    def scheduler(self) -> SchedulerBase:
+        """The hub's scheduler."""
+        ...
+
+    def default_scheduler(self) -> SchedulerBase:
+        """Return the scheduler for chains that begin with an Observable of the hub."""
+        ...
+
+    def prepare(self, what: str) -> None:
+        """Start a hub that needs no connection, and check that this is its thread.
+
+        Raises:
+            RuntimeError: It is not, or the hub has not started.
+        """
+        ...
+
+    def run(self, action: Callable[[], object]) -> None:
+        """Call on the hub's thread: now if it is the current one."""
+        ...
+
+    def publish_unnumbered(
+        self, topic: str, payload: str, done: Done[Position | None] | None = None
     ) -> None:
-        """Publish; `done` gets the result on the hub's thread."""
+        """Publish from any thread and in order; `done` gets the result on the hub's thread.
+
+        Messages wait while `Users.is_attaching`.
+        """
+        ...
+
+    def publish_waiting(self) -> None:
+        """Publish what has waited until a topic was attached."""
         ...
 
 
@@ -100,29 +136,13 @@ class _Registered:
 
 
 class Users:
-    """Registers the connections of users, and delivers what is published to their topics.
+    """Registers the connections of users, and delivers what is published to their topics."""
 
-    Args:
-        backplane: Carries the messages; it is attached to the topics of registered users only.
-        scheduler: The hub's scheduler.
-        codec: The hub's codec, for values.
-        publish: The hub's publisher.
-    """
-
-    def __init__(
-        self,
-        backplane: Backplane,
-        scheduler: SchedulerBase,
-        codec: Codec[Any, Any],
-        publish: Publish,
-    ) -> None:
-        self._backplane = backplane
-        self._scheduler = scheduler
-        self._codec = codec
-        self._publish = publish
+    def __init__(self, host: UsersHost) -> None:
+        self._host = host
         self._users: dict[str, _Registered] = {}  # by topic
         self._unconfirmed: dict[tuple[str, str], None] = {}  # commands by topic, in order
-        self._retry = Deadline(scheduler)
+        self._retry: DisposableBase | None = None
 
     def __len__(self) -> int:
         """Return the number of users who have connections in this process."""
@@ -132,7 +152,7 @@ class Users:
         """Return what `hub.user` returns."""
         return User(self, check_user(name))
 
-    def attach(self, connection: Connection[Any, Any], name: str) -> LoopObservable[Any]:
+    def attach(self, connection: Connection[Any, Any], name: str) -> Observable[Any]:
         """Return what `hub.attach` returns."""
         check_user(name)
         if not isinstance(connection, Connection):
@@ -145,19 +165,26 @@ class Users:
         ) -> DisposableBase:
             return self.register(name, _Attached(connection, observer))
 
-        return LoopObservable(subscribe, self._scheduler)
+        return HubObservable(self._host.default_scheduler, subscribe)
 
     def register(self, name: str, connection: UserConnection) -> DisposableBase:
         """Deliver a user's messages to a connection until the result is disposed."""
         topic = USER_TOPICS + check_user(name)
+        self._host.prepare(f"a connection of user {name!r:.80} was registered")
         user = self._users.get(topic)
         if user is None:
-            user = self._users[topic] = _Registered(self._scheduler)
+            user = self._users[topic] = _Registered(self._host.scheduler)
             self._attach(topic, user)
         user.connections = (*user.connections, connection)
         if user.state is not _State.ATTACHING:
             self._notify(user, (connection,), _ON_REGISTERED)
-        return Disposable(partial(self._unregister, topic, user, connection))
+        unregister = partial(self._unregister, topic, user, connection)
+        return Disposable(lambda: self._host.run(unregister))
+
+    def is_attaching(self, topic: str) -> bool:
+        """Return whether messages to a topic must wait, because it is being attached."""
+        user = self._users.get(topic)
+        return user is not None and user.state is _State.ATTACHING
 
     def send(self, name: str, value: Any) -> None:
         """Publish a value to a user, from any thread.
@@ -165,17 +192,17 @@ class Users:
         Raises:
             EncodeError: The hub's codec cannot encode it.
         """
-        opcode, payload = encode(self._codec, value)
+        opcode, payload = encode(self._host.codec, value)
         if opcode is Opcode.TEXT:
             command = _command("value", text=payload.decode())
         else:
             command = _command("value", base64=b64encode(payload).decode())
-        self._publish(USER_TOPICS + name, command)
+        self._host.publish_unnumbered(USER_TOPICS + name, command)
 
     def command(self, name: str, command: str) -> None:
         """Publish a close or a revoke from any thread, and repeat it until it is confirmed."""
         topic = USER_TOPICS + name
-        self._publish(topic, command, partial(self._on_published, topic, command))
+        self._host.publish_unnumbered(topic, command, partial(self._on_published, topic, command))
 
     def on_publication(self, topic: str, publication: Publication) -> None:
         """Deliver a message to the connections of a user."""
@@ -190,7 +217,7 @@ class Users:
             )
             return
         for connection in user.connections:
-            call_and_report(self._scheduler, deliver, connection)
+            call_and_report(self._host.scheduler, deliver, connection)
 
     def on_missed(self, topic: str | None = None) -> None:
         """Notify connections that messages may be lost: to one user, or to all of them."""
@@ -207,7 +234,8 @@ class Users:
                 "User.revoke: %d left",
                 len(self._unconfirmed),
             )
-        self._retry.clear()
+        if self._retry is not None:
+            self._retry.dispose()
         for user in self._users.values():
             user.retry.clear()
         self._users.clear()
@@ -216,7 +244,7 @@ class Users:
     # --- attaching --------------------------------------------------------------------------
 
     def _attach(self, topic: str, user: _Registered) -> None:
-        self._backplane.attach(topic, _NOTHING, partial(self._on_attached, topic, user))
+        self._host.backplane.attach(topic, _NOTHING, partial(self._on_attached, topic, user))
 
     def _on_attached(
         self, topic: str, user: _Registered, result: Position | Exception | None
@@ -230,6 +258,7 @@ class Users:
         else:
             user.state = _State.ATTACHED
         if before is _State.ATTACHING:
+            self._host.publish_waiting()
             self._notify(user, user.connections, _ON_REGISTERED)
         elif user.state is _State.ATTACHED:
             self._notify(user, user.connections, _ON_MISSED)
@@ -239,7 +268,8 @@ class Users:
         if not user.connections and self._users.get(topic) is user:
             del self._users[topic]
             user.retry.clear()
-            self._backplane.detach(topic)
+            self._host.backplane.detach(topic)
+            self._host.publish_waiting()
 
     def _notify(
         self,
@@ -252,9 +282,9 @@ class Users:
         def call() -> None:
             for connection in connections:
                 if connection in user.connections:
-                    call_and_report(self._scheduler, notify, connection)
+                    call_and_report(self._host.scheduler, notify, connection)
 
-        call_later(self._scheduler, 0, call)
+        call_later(self._host.scheduler, 0, call)
 
     # --- commands ---------------------------------------------------------------------------
 
@@ -268,7 +298,7 @@ class Users:
                 text = command.get("text")
                 data = b64decode(command["base64"]) if text is None else text
                 try:
-                    value = self._codec.decode(data)
+                    value = self._host.codec.decode(data)
                 except Exception as exc:
                     raise decode_error(exc, data) from exc
                 return lambda connection: connection.on_value(value)
@@ -287,7 +317,7 @@ class Users:
             self._unconfirmed.pop(key, None)
             return
         if not self._unconfirmed:
-            self._retry.set(_RETRY, self._repeat)
+            self._retry = call_later(self._host.scheduler, _RETRY, self._repeat)
         self._unconfirmed[key] = None
         if len(self._unconfirmed) > _MAX_UNCONFIRMED:
             del self._unconfirmed[next(iter(self._unconfirmed))]
@@ -301,7 +331,9 @@ class Users:
     def _repeat(self) -> None:
         unconfirmed, self._unconfirmed = self._unconfirmed, {}
         for topic, command in unconfirmed:
-            self._publish(topic, command, partial(self._on_published, topic, command))
+            self._host.publish_unnumbered(
+                topic, command, partial(self._on_published, topic, command)
+            )
 
 
 class _Attached:

@@ -13,15 +13,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from reactivex import operators as ops
-from reactivex.abc import DisposableBase
-from reactivex.disposable import Disposable
 
 import rxws
 from rxws.hub import Backplane, BackplaneError, Member
 from rxws.hub._presence import PresenceChange, Presences
-from rxws.testing import Clock
 from support.subscriber import Subscriber
 from support.virtual.fake_backplane import FakeBackplane
+from support.virtual.hub_host import VirtualHubHost
 
 ANN, BOB, BOB_TOO = Member("1", "ann"), Member("2", "bob"), Member("3", "bob")
 
@@ -34,36 +32,15 @@ def names(*each: str) -> frozenset[str]:
     return frozenset(each)
 
 
-class FakeAttachments:
-    """Attaches topics when the test calls `attached`, and counts who holds one."""
-
-    def __init__(self) -> None:
-        self.holders: dict[str, int] = {}
-        self.attached: set[str] = set()
-
-    def acquire(self, topic: str) -> DisposableBase:
-        self.holders[topic] = self.holders.get(topic, 0) + 1
-        return Disposable(partial(self._release, topic))
-
-    def _release(self, topic: str) -> None:
-        self.holders[topic] -= 1
-        if not self.holders[topic]:
-            del self.holders[topic]
-            self.attached.discard(topic)
-
-    def is_attached(self, topic: str) -> bool:
-        return topic in self.attached
-
-
 class VirtualPresences:
     """`Presences` on a clock, with a backplane and attachments that the test plays."""
 
     def __init__(self, *attached: str) -> None:
-        self.clock = Clock()
-        self.backplane = FakeBackplane()
-        self.attachments = FakeAttachments()
-        self.attachments.attached.update(attached)
-        self.presences = Presences(self.backplane, self.clock, self.attachments)
+        self.host = VirtualHubHost()
+        self.clock = self.host.clock
+        self.backplane = self.host.backplane
+        self.host.attached.update(attached)
+        self.presences = Presences(self.host)
 
     def observe(self, topic: str = "room") -> Subscriber[frozenset[str]]:
         return Subscriber(self.presences.names(topic), self.clock)
@@ -72,7 +49,7 @@ class VirtualPresences:
         return Subscriber(self.presences.changes(topic), self.clock)
 
     def attach(self, topic: str = "room") -> None:
-        self.attachments.attached.add(topic)
+        self.host.attached.add(topic)
         self.presences.on_attached(topic)
 
     def answer(self, result: Any) -> None:
@@ -441,12 +418,12 @@ def test_the_last_subscriber_releases_the_topic() -> None:
     """The topic stays attached while `presence` is subscribed; then all is forgotten."""
     hub = VirtualPresences()
     one, two = hub.observe(), hub.observe_changes()
-    assert hub.attachments.holders == {"room": 1}
+    assert hub.host.holders == {"room": 1}
     hub.attach()
     one.subscription.dispose()
-    assert hub.attachments.holders == {"room": 1}
+    assert hub.host.holders == {"room": 1}
     two.subscription.dispose()
-    assert hub.attachments.holders == {}
+    assert hub.host.holders == {}
     hub.answer(by_id(ANN))
     hub.joined(BOB)
     hub.left(BOB)
@@ -469,7 +446,7 @@ def test_a_topic_that_is_observed_again_is_read_again() -> None:
     """A new subscriber after the last one has left causes a new read; old answers do not matter."""
     hub = VirtualPresences("room")
     hub.observe().subscription.dispose()
-    hub.attachments.attached.add("room")  # it stays for a while
+    hub.host.attached.add("room")  # it stays for a while
     seen = hub.observe()
     hub.answer(by_id(ANN))
     assert seen.values == []
@@ -489,7 +466,7 @@ def test_a_stopped_hub_forgets_all_members() -> None:
     seen.subscription.dispose()
     hub.clock.run(5)
     assert (seen.values, hub.clock.pending) == ([], 0)
-    assert (len(hub.backplane.calls), hub.attachments.holders) == (calls, {})
+    assert (len(hub.backplane.calls), hub.host.holders) == (calls, {})
 
 
 # --- any order ----------------------------------------------------------------------------------

@@ -11,12 +11,10 @@ import pytest
 import reactivex as rx
 
 import rxws
-from rxws.hub import BackplaneError, Keep, Publication, PublishRequest, Unconfirmed
-from rxws.hub._backplane import Done
+from rxws.hub import BackplaneError, Publication, Unconfirmed
 from rxws.hub._users import USER_TOPICS, UserConnection, Users
-from rxws.testing import Clock
 from support.subscriber import Subscriber
-from support.virtual.fake_backplane import FakeBackplane
+from support.virtual.hub_host import VirtualHubHost
 from support.virtual.session import VirtualSession
 
 ANN = f"{USER_TOPICS}ann"
@@ -49,13 +47,10 @@ class VirtualUsers:
     """`Users` on a clock, with a backplane that the test plays."""
 
     def __init__(self, codec: rxws.Codec[Any, Any] = rxws.codecs.json) -> None:
-        self.clock = Clock()
-        self.backplane = FakeBackplane()
-        self.users = Users(self.backplane, self.clock, codec, self._publish)
-
-    def _publish(self, topic: str, payload: str | bytes, done: Done[Any] | None = None) -> None:
-        request = PublishRequest(topic, payload, Keep.nothing())
-        self.backplane.publish(request, done or (lambda _: None))
+        host = VirtualHubHost(codec)
+        self.clock = host.clock
+        self.backplane = host.backplane
+        self.users = Users(host)
 
     def attach(self, result: Any = None) -> None:
         """Answer the oldest attachment."""
