@@ -18,6 +18,7 @@ from ._messages import Gap, Message, Position
 from ._stats import HubStats
 from ._status import Away, Connected, HubStatus
 from ._topic import Topic
+from ._users import User
 
 if TYPE_CHECKING:
     from ._redis import RedisBackplane as RedisBackplane
@@ -42,6 +43,7 @@ __all__ = [
     "PublishRequest",
     "Topic",
     "Unconfirmed",
+    "User",
 ]
 
 

@@ -1,8 +1,4 @@
-"""The hub: topics that connections, processes and machines share.
-
-Presence and users build on it here: `TopicRegistry.on_joined`, `on_left` and `on_members_unknown`
-get what the backplane reports; `TopicRegistry.attached(name).hold()` keeps a topic attached.
-"""
+"""The hub: topics that connections, processes and machines share."""
 
 from __future__ import annotations
 
@@ -14,6 +10,7 @@ from reactivex.abc import SchedulerBase
 
 from rxws import codecs
 from rxws._aiohttp.shutdown import Application
+from rxws._core.connection import Connection
 from rxws._core.errors import short_repr
 from rxws.codecs import Codec
 
@@ -26,6 +23,7 @@ from ._registry import TopicRegistry
 from ._stats import HubStats
 from ._status import HubStatus
 from ._topic import Topic
+from ._users import User
 
 __all__ = ["Hub"]
 
@@ -117,6 +115,49 @@ class Hub:
             ValueError: `name` is empty, reserved, or no valid Unicode.
         """
         return Topic(self._registry, check_topic(name))
+
+    def user(self, name: str) -> User[Any]:
+        """Return all connections of a user, in every process: to send, to close, and to revoke.
+
+        They are the connections of `serve` whose user has this name, and those of `attach`.
+
+        Args:
+            name: Any text.
+
+        Raises:
+            TypeError: `name` is no str.
+            ValueError: `name` is empty, or no valid Unicode.
+
+        Examples:
+            ```python
+            hub.user("42").on_next({"type": "invitation", "room": 7})
+            hub.user("42").close(rxws.Close(4001, "logged out"))
+            ```
+        """
+        return self._registry.users.user(name)
+
+    def attach(self, conn: Connection[Any, Any], name: str) -> Observable[Any]:
+        """Return an Observable that emits what is sent to a user, and never ends.
+
+        While it is subscribed, the connection is one of the user's: `hub.user(name).close(...)`
+        closes it.
+
+        Args:
+            conn: The connection that the handler got.
+            name: The user's name, any text.
+
+        Raises:
+            TypeError: `conn` is no connection, or `name` is no str.
+            ValueError: `name` is empty, or no valid Unicode.
+
+        Examples:
+            ```python
+            def room(conn):
+                user = conn.handshake.request["user"]
+                return rx.merge(hub.topic("room:1"), hub.attach(conn, user))
+            ```
+        """
+        return self._registry.users.attach(conn, name)
 
     @property
     def status(self) -> Observable[HubStatus]:

@@ -137,9 +137,11 @@ class Presence:
         self._set(member_id, member)
 
     def stop(self) -> None:
-        """Ignore what comes, as nobody is subscribed."""
+        """Complete the subscribers, and ignore what comes."""
         self._state = _State.STOPPED
         self._retry.clear()
+        self.names.end()
+        self.changes.end()
 
     def _on_reported(self, member_id: str, member: Member | None) -> None:
         if member_id.startswith(self._own):

@@ -19,6 +19,7 @@ from rxws.overflow import OVERHEAD, Latest, Named
 from ._backplane import Backplane, Done, PublishRequest
 from ._errors import BackplaneError, Unconfirmed
 from ._messages import Position
+from ._names import RESERVED
 from ._stats import Counters
 
 __all__ = ["PublishOverflow", "Publisher", "PublisherHost", "Queued"]
@@ -132,7 +133,9 @@ class Publisher:
         """
         key: Hashable = None
         if isinstance(self._policy, Latest):
-            key = request.topic, conflation_key(self._policy, value)
+            key = object()  # what a hub itself publishes replaces nothing
+            if not request.topic.startswith(RESERVED):
+                key = request.topic, conflation_key(self._policy, value)
         queued = Queued(request, key, done, next(self._numbers), self._host.seconds())
         with self._lock:
             queue = self._queue
@@ -211,6 +214,8 @@ class Publisher:
             counters.confirmed += 1
         elif isinstance(result, Unconfirmed):
             counters.unconfirmed += 1
+        elif self._host.is_away and not queued.request.keep.count:
+            counters.dropped += 1  # for other processes; in this one it was delivered
         elif self._host.is_away:
             counters.published -= 1
             if not self._failed:

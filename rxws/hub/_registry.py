@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from reactivex.abc import SchedulerBase
+from reactivex.abc import DisposableBase, SchedulerBase
 
 from rxws._core.log import logger, one_line
 from rxws._core.schedulers.connection_scheduler import DefaultScheduler
@@ -21,10 +21,12 @@ from ._errors import BackplaneError
 from ._keep import Keep, TopicPatterns
 from ._local import LocalBackplane
 from ._messages import Position
+from ._presence import Presences
 from ._publisher import Publisher, PublishOverflow, Queued
 from ._stats import Counters, HubStats
 from ._status import Away, Connected, HubStatus
 from ._thread import HubThread
+from ._users import Users
 
 __all__ = ["TopicRegistry"]
 
@@ -53,6 +55,8 @@ class TopicRegistry:
         self.status: ReplayStream[HubStatus] = ReplayStream(
             self.dispatcher, self._on_fault, Connected()
         )
+        self.presences = Presences(self)
+        self.users = Users(self)
         self.started = False
         self._patterns = patterns
         self._status: HubStatus = Connected()
@@ -110,7 +114,9 @@ class TopicRegistry:
         topics, self._topics = self._topics, {}
         self._to_deliver.clear()
         call_each(AttachedTopic.close, topics.values())
+        self.presences.stop()
         await self.backplane.stop()
+        self.users.stop()
         self.publisher.clear(BackplaneError("the hub has stopped"))
         self._set_status(Connected())
 
@@ -122,13 +128,30 @@ class TopicRegistry:
         Raises:
             RuntimeError: The caller is not on the hub's thread, or the hub has not started.
         """
-        self.start_if_local()
-        self.thread.check(f"topic {name!r:.80} was subscribed")
+        self.prepare(f"topic {name!r:.80} was subscribed")
         topic = self._topics.get(name)
         if topic is None:
             topic = self._topics[name] = AttachedTopic(self, name, self.keep_of(name))
             topic.attach()
         return topic
+
+    def prepare(self, what: str) -> None:
+        """Start a hub that needs no connection, and check that this is its thread.
+
+        Raises:
+            RuntimeError: It is not, or the hub has not started.
+        """
+        self.start_if_local()
+        self.thread.check(what)
+
+    def hold(self, topic: str) -> DisposableBase:
+        """Keep a topic attached until the result is disposed."""
+        return self.attached(topic).hold()
+
+    def is_attached(self, topic: str) -> bool:
+        """Return whether the backplane delivers a topic."""
+        attached = self._topics.get(topic)
+        return attached is not None and attached.attached
 
     def find(self, name: str) -> AttachedTopic | None:
         """Return a topic if it is attached."""
@@ -152,7 +175,8 @@ class TopicRegistry:
             gaps={str(reason): count for reason, count in counters.gaps.items()},
             reconnects=counters.reconnects,
             lag=self.publisher.lag,
-            topics=len(self._topics),
+            topics=len(self._topics) + len(self.users),
+            members=self.presences.own_members,
         )
 
     def publish(
@@ -167,8 +191,19 @@ class TopicRegistry:
             self.start_if_local()
         return self.publisher.publish(request, value, done)
 
+    def publish_unnumbered(
+        self, topic: str, payload: str, done: Done[Position | None] | None = None
+    ) -> None:
+        """Queue what is published as it is, from any thread."""
+        self.publish(PublishRequest(topic, payload, Keep.nothing()), payload, done)
+
+    def publish_waiting(self) -> None:
+        """Publish what has waited until a topic was attached."""
+        self.publisher.pump_soon()
+
     def default_scheduler(self) -> SchedulerBase:
-        """Return the scheduler for chains that begin with a topic."""
+        """Return the scheduler for chains that begin with an Observable of the hub."""
+        self.bind()
         return DefaultScheduler(self.scheduler, self._on_fault)
 
     # --- for attached topics ----------------------------------------------------------------
@@ -200,8 +235,9 @@ class TopicRegistry:
         call_each(AttachedTopic.deliver_burst, topics)
 
     def on_attached(self, topic: AttachedTopic) -> None:
-        """Publish what has waited for this."""
+        """Publish what has waited for this, and read the topic's members if they are observed."""
         self.publisher.pump_soon()
+        self.presences.on_attached(topic.name)
 
     def remove(self, topic: AttachedTopic) -> None:
         if self._topics.get(topic.name) is topic:
@@ -214,7 +250,9 @@ class TopicRegistry:
         if not self.started or (self.is_away and request.keep.count):
             return True
         topic = self._topics.get(request.topic)
-        return topic is not None and not topic.attached
+        if topic is None:
+            return self.users.is_attaching(request.topic)
+        return not topic.attached
 
     def seconds(self) -> float:
         return seconds_of(self.scheduler)() if self.thread.bound else time.monotonic()
@@ -224,19 +262,22 @@ class TopicRegistry:
     def on_publication(self, topic: str, publication: Publication) -> None:
         if (attached := self._topics.get(topic)) is not None:
             attached.on_publication(publication)
+        else:
+            self.users.on_publication(topic, publication)
 
     def on_top(self, topic: str, top: Position) -> None:
         if (attached := self._topics.get(topic)) is not None:
             attached.on_top(top)
 
     def on_joined(self, topic: str, member: Member) -> None:
-        """Do nothing yet."""
+        self.presences.on_joined(topic, member)
 
     def on_left(self, topic: str, member: Member) -> None:
-        """Do nothing yet."""
+        self.presences.on_left(topic, member)
 
     def on_members_unknown(self, topic: str | None) -> None:
-        """Do nothing yet."""
+        self.presences.on_members_unknown(topic)
+        self.users.on_missed(topic)
 
     def on_status(self, status: HubStatus) -> None:
         was_away = self.is_away

@@ -156,6 +156,49 @@ class Topic(_TopicStream[T], Subject[T]):
         """Places where subscribers to the topic itself and to `rewind` may have missed messages."""
         return _TopicStream(self._registry, self._name, _gaps_of)
 
+    @property
+    def presence(self) -> Observable[frozenset[str]]:
+        """Emit the names of all members: now and whenever they change.
+
+        Members are those who are subscribed to `joined`, in any process, and the clients of
+        `Hub.serve` that are subscribed with presence. A user with several connections is one name.
+        Changes of one turn of the event loop are emitted together.
+
+        A member leaves with its connection, or some seconds after its process has died; see the
+        backplane. While the backplane is away, members of other processes stay as they were last
+        known.
+
+        Examples:
+            ```python
+            topic.presence.pipe(ops.map(lambda here: {"here": sorted(here)}))
+            ```
+        """
+        return self._registry.presences.names(self._name)
+
+    def joined(self, name: str, info: Any = None) -> Observable[Any]:
+        """Return an Observable whose subscribers are members: it emits nothing and never ends.
+
+        Merge it into the result of a handler. Each subscription is a member of its own, until it is
+        disposed, as the end of the connection does.
+
+        Args:
+            name: The user.
+            info: JSON for clients of the Centrifugo protocol, such as `{"colour": "red"}`; or None.
+
+        Raises:
+            TypeError: `name` is no str.
+            ValueError: `name` is empty, or no valid Unicode.
+            EncodeError: `info` cannot be encoded as JSON.
+
+        Examples:
+            ```python
+            def room(conn):
+                topic = hub.topic("room:1")
+                return rx.merge(topic, topic.joined(conn.handshake.request["user"]))
+            ```
+        """
+        return self._registry.presences.joined(self._name, name, info)
+
     def messages(self) -> Observable[Message[T] | Gap]:
         """Emit live messages with their positions, and a `Gap` wherever some may be missing."""
         return _TopicStream(self._registry, self._name, _events_of)

@@ -455,7 +455,7 @@ def test_a_topic_that_is_observed_again_is_read_again() -> None:
 
 
 def test_a_stopped_hub_forgets_all_members() -> None:
-    """After `stop`, nothing is emitted, and disposing is harmless."""
+    """`stop` completes the subscribers; after it, nothing is emitted, and disposing is harmless."""
     hub = VirtualPresences("room")
     seen = hub.observe()
     member = Subscriber(hub.presences.joined("room", "ann"))
@@ -465,7 +465,7 @@ def test_a_stopped_hub_forgets_all_members() -> None:
     member.subscription.dispose()
     seen.subscription.dispose()
     hub.clock.run(5)
-    assert (seen.values, hub.clock.pending) == ([], 0)
+    assert (seen.values, seen.ends, hub.clock.pending) == ([], [None], 0)
     assert (len(hub.backplane.calls), hub.host.holders) == (calls, {})
 
 
