@@ -389,10 +389,10 @@ class Presences:
 
     def stop(self) -> None:
         """Forget all members, after the backplane has stopped."""
-        for observed in self._observed.values():
-            observed.presence.stop()
-        self._observed.clear()
+        observed, self._observed = self._observed, {}
         self._own.clear()
+        for each in observed.values():
+            each.presence.stop()
 
     def _observe(self, topic: str, stream_of: Callable[[Presence], Stream[T]]) -> Observable[T]:
         def subscribe(
