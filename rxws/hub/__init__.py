@@ -15,6 +15,7 @@ from ._hub import Hub
 from ._keep import Keep
 from ._local import LocalBackplane
 from ._messages import Gap, Message, Position
+from ._server import Credentials, ServeOptions, TokenExpired
 from ._stats import HubStats
 from ._status import Away, Connected, HubStatus
 from ._topic import Topic
@@ -29,6 +30,7 @@ __all__ = [
     "BackplaneError",
     "BackplaneReceiver",
     "Connected",
+    "Credentials",
     "Gap",
     "History",
     "Hub",
@@ -41,6 +43,8 @@ __all__ = [
     "Position",
     "Publication",
     "PublishRequest",
+    "ServeOptions",
+    "TokenExpired",
     "Topic",
     "Unconfirmed",
     "User",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from typing import Any, Self
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any, Self, Unpack
 
 from reactivex import Observable
 from reactivex.abc import SchedulerBase
 
 from rxws import codecs
+from rxws._aiohttp.route import RouteHandler
 from rxws._aiohttp.shutdown import Application
 from rxws._core.connection import Connection
 from rxws._core.errors import short_repr
@@ -20,6 +21,7 @@ from ._local import LocalBackplane
 from ._names import check_topic
 from ._publisher import PublishOverflow
 from ._registry import TopicRegistry
+from ._server import Allow, Identify, ServedTopics, ServeOptions, serve
 from ._stats import HubStats
 from ._status import HubStatus
 from ._topic import Topic
@@ -82,6 +84,8 @@ class Hub:
             overflow,
             scheduler,
         )
+
+        self._served: ServedTopics | None = None  # shared by all routes
 
     def setup(self, app: Application) -> None:
         """Start with an aiohttp application, and stop after its connections are closed.
@@ -158,6 +162,53 @@ class Hub:
             ```
         """
         return self._registry.users.attach(conn, name)
+
+    def serve(
+        self,
+        *,
+        allow: Allow,
+        user: Identify | None = None,
+        origins: str | Iterable[str] | None = None,
+        **options: Unpack[ServeOptions],
+    ) -> RouteHandler[str | bytes, str | bytes]:
+        """Serve topics to browsers and other clients, with the client protocol of Centrifugo.
+
+        Its clients, such as centrifuge-js and centrifuge-python, and `rxws.hub.connect` subscribe,
+        publish, and continue after a lost connection. Nothing is allowed but what `allow` allows.
+
+        Args:
+            allow: Called with the user's name, the topic and the action: `"subscribe"`,
+                `"publish"`, `"presence"` or `"history"`. It returns True, False, or the seconds for
+                which a subscription is allowed. It may be a coroutine function.
+            user: Called with the request of the handshake and the token of the client, which may be
+                empty. It returns the user's name or `Credentials`, or None to refuse the
+                connection; it raises `TokenExpired` if the client should get a new token. It may be
+                a coroutine function. Without it, all users are anonymous: their name is empty.
+            origins: The web pages that may connect; see `rxws.websocket`.
+            **options: See `rxws.hub.ServeOptions` and `rxws.ConnectionOptions`.
+
+        Returns:
+            A route handler for `web.get`.
+
+        Raises:
+            TypeError: An argument or option has the wrong type or is unknown, or the hub has
+                `codecs.binary`.
+            ValueError: An option is out of range.
+
+        Examples:
+            ```python
+            async def login(request, token):
+                return await user_of_session(request.cookies.get("session"))
+
+            def allow(user, topic, action):
+                return topic.startswith("news:") and action in ("subscribe", "history")
+
+            app.add_routes([web.get("/hub", hub.serve(user=login, allow=allow))])
+            ```
+        """
+        if self._served is None:
+            self._served = ServedTopics(self._registry)
+        return serve(self._served, user=user, allow=allow, origins=origins, **options)
 
     @property
     def status(self) -> Observable[HubStatus]:

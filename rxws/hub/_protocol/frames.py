@@ -39,6 +39,7 @@ __all__ = [
     "command",
     "embed",
     "error_reply",
+    "message_push",
     "parse_commands",
     "parse_replies",
     "publication",
@@ -289,6 +290,11 @@ def publication(data: str, offset: int = 0) -> str:
 def publication_push(channel: str, pub: str) -> str:
     """Return the line that pushes a publication, which `publication` has made."""
     return f'{{"push":{{"channel":{_text(channel)},"pub":{pub}}}}}'
+
+
+def message_push(data: str) -> str:
+    """Return the line that pushes a message to a user; `data` is JSON in one line."""
+    return f'{{"push":{{"message":{{"data":{data}}}}}}}'
 
 
 def push(channel: str, body: PushBody) -> str:

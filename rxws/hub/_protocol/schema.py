@@ -23,6 +23,7 @@ __all__ = [
     "InvalidField",
     "JoinPush",
     "LeavePush",
+    "MessagePush",
     "PingRequest",
     "PingResult",
     "PresenceRequest",
@@ -260,6 +261,12 @@ class LeavePush(NamedTuple):
     info: ClientInfo
 
 
+class MessagePush(NamedTuple):
+    """A message to the user of the connection, of no topic."""
+
+    data: Any = None
+
+
 class UnsubscribePush(NamedTuple):
     code: int = 0
     reason: str = ""
@@ -276,7 +283,9 @@ class RefreshPush(NamedTuple):
     ttl: int = 0
 
 
-PushBody: TypeAlias = Pub | JoinPush | LeavePush | UnsubscribePush | DisconnectPush | RefreshPush
+PushBody: TypeAlias = (
+    Pub | JoinPush | LeavePush | MessagePush | UnsubscribePush | DisconnectPush | RefreshPush
+)
 
 
 # --- which message has which name -------------------------------------------------------------
@@ -314,6 +323,7 @@ PUSHES: Final[Mapping[str, type[PushBody]]] = {
     "pub": Pub,
     "join": JoinPush,
     "leave": LeavePush,
+    "message": MessagePush,
     "unsubscribe": UnsubscribePush,
     "disconnect": DisconnectPush,
     "refresh": RefreshPush,

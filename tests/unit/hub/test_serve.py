@@ -1,0 +1,317 @@
+"""`hub.serve` in virtual time."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import rxws
+from rxws._session.handler import run_handler
+from rxws.hub import Credentials, Hub, Keep, LocalBackplane, Position, Unconfirmed
+from rxws.hub._backplane import Done, History
+from rxws.hub._protocol import PING
+from support.virtual.session import VirtualSession
+
+
+class ControlledBackplane(LocalBackplane):
+    """Holds the answers to the calls that a test names, until it lets them go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.holding: set[str] = set()
+        self.held: list[Callable[[], None]] = []
+        self.errors: dict[str, Exception] = {}
+
+    def _answer(self, name: str, call: Callable[[], None], done: Done[Any]) -> None:
+        if name in self.errors:
+            done(self.errors[name])
+        elif name in self.holding:
+            self.held.append(call)
+        else:
+            call()
+
+    def release(self) -> None:
+        """Give the answers that were held; they are what is true now."""
+        held, self.held = self.held, []
+        self.holding.clear()
+        for call in held:
+            call()
+
+    def attach(self, topic: str, keep: Keep, done: Done[Position | None]) -> None:
+        self._answer("attach", lambda: LocalBackplane.attach(self, topic, keep, done), done)
+
+    def read(
+        self, topic: str, since: Position | None, limit: int | None, done: Done[History]
+    ) -> None:
+        self._answer("read", lambda: LocalBackplane.read(self, topic, since, limit, done), done)
+
+    def members(self, topic: str, done: Done[Any]) -> None:
+        self._answer("members", lambda: LocalBackplane.members(self, topic, done), done)
+
+    def publish(self, request: Any, done: Done[Position | None]) -> None:
+        self._answer("publish", lambda: LocalBackplane.publish(self, request, done), done)
+
+
+def code_of(virtual: VirtualSession) -> int:
+    """Return the code of the close frame."""
+    return int.from_bytes(virtual.close_frame.payload[:2])
+
+
+class Client:
+    """A connected client of a hub, in virtual time."""
+
+    def __init__(self, connect: bool = True, **options: Any) -> None:
+        self.virtual = VirtualSession()
+        self.backplane = ControlledBackplane()
+        self.hub = Hub(
+            codec=rxws.codecs.json,
+            backplane=self.backplane,
+            topics={"kept:*": Keep(3)},
+            scheduler=self.virtual.clock,
+        )
+        self.asked: list[tuple[str, str, str]] = []
+        self.right: Any = True
+        options.setdefault("allow", self.allow)
+        options.setdefault("user", lambda _, token: token or "ann")
+        run_handler(self.hub.serve(**options).handler, self.virtual.session)
+        self._seen = 0
+        self._id = 0
+        if connect:
+            assert "connect" in self.call(connect={})
+
+    def allow(self, *asked: str) -> Any:
+        self.asked.append(asked)  # type: ignore[arg-type]
+        if isinstance(self.right, Exception):
+            raise self.right
+        return self.right
+
+    def send(self, **request: Any) -> int:
+        """Send a command, and return its id."""
+        self._id += 1
+        self.virtual.peer.message(json.dumps({"id": self._id, **request}))
+        self.virtual.settle()
+        return self._id
+
+    def lines(self) -> list[Any]:
+        """Return what was sent since the last call, without pings."""
+        self.virtual.settle()
+        messages = self.virtual.messages[self._seen :]
+        self._seen += len(messages)
+        return [json.loads(message) for message in messages if message != PING]
+
+    def call(self, **request: Any) -> Any:
+        """Send a command, and return the reply, which must be the only line."""
+        id_ = self.send(**request)
+        [reply] = self.lines()
+        assert reply.pop("id") == id_
+        return reply
+
+    def run(self, seconds: float) -> None:
+        self.virtual.run(seconds)
+
+    @property
+    def code(self) -> int:
+        """The code of the close frame."""
+        return code_of(self.virtual)
+
+
+def test_pings() -> None:
+    """The server pings at the interval that the connect reply has told."""
+    client = Client(ping=10)
+    client.run(35)
+    assert client.virtual.messages[1:] == [PING] * 3
+
+
+def test_a_client_must_connect_in_time() -> None:
+    """A connection without a connect command ends with 3502."""
+    client = Client(connect=False, connect_timeout=5.0)
+    client.run(4.9)
+    assert not client.virtual.messages
+    client.run(0.2)
+    assert client.code == 3502
+
+
+def test_a_subscription_that_cannot_begin_gets_a_temporary_error() -> None:
+    """While the backplane does not answer, a client is told to try again, and may do so."""
+    client = Client(subscribe_timeout=4.0)
+    client.backplane.holding.add("attach")
+    client.send(subscribe={"channel": "kept:a"})
+    client.run(3.9)
+    assert client.lines() == []
+    client.run(0.2)
+    [reply] = client.lines()
+    assert reply["error"] == {"code": 100, "message": "internal server error", "temporary": True}
+    client.send(subscribe={"channel": "kept:a"})
+    client.backplane.release()
+    [reply] = client.lines()
+    assert reply["subscribe"]["recoverable"]
+
+
+def test_a_right_ends_exactly_when_it_expires() -> None:
+    """The client is told an earlier time, so that its refresh arrives before the end."""
+    client = Client()
+    client.right = 60
+    assert client.call(subscribe={"channel": "a", "token": "t"})["subscribe"]["ttl"] == 45
+    client.run(50)
+    client.call(sub_refresh={"channel": "a", "token": "t"})
+    client.run(59.9)
+    assert client.lines() == []
+    client.run(0.2)
+    [line] = client.lines()
+    assert line["push"]["unsubscribe"]["code"] == 2501
+
+
+def test_a_user_ends_exactly_when_it_expires() -> None:
+    """The same holds for the user of a connection, which is told once to be refreshed early."""
+    client = Client(connect=False, user=lambda _, token: Credentials("ann", seconds=60))
+    assert client.call(connect={"token": "t"})["connect"]["ttl"] == 45
+    client.run(59.9)
+    assert client.lines() == []
+    client.run(0.2)
+    assert client.code == 3005
+
+
+def test_messages_during_a_recovery_are_sent_once() -> None:
+    """What is published while the history is read follows it, without a repetition."""
+    client = Client()
+    topic = client.hub.topic("kept:a")
+    topic.on_next(1)
+    client.virtual.settle()
+    epoch = client.call(subscribe={"channel": "kept:a"})["subscribe"]["epoch"]
+    client.call(unsubscribe={"channel": "kept:a"})
+    client.run(6)  # the topic is detached
+    topic.on_next(2)
+    client.virtual.settle()
+    client.backplane.holding.add("read")
+    client.send(subscribe={"channel": "kept:a", "recover": True, "epoch": epoch, "offset": 1})
+    assert client.lines() == []
+    topic.on_next(3)
+    client.virtual.settle()
+    client.backplane.release()
+    topic.on_next(4)
+    first, second = client.lines()
+    assert first["subscribe"]["recovered"]
+    assert [one["offset"] for one in first["subscribe"]["publications"]] == [2, 3]
+    assert second["push"]["pub"] == {"data": 4, "offset": 4}
+
+
+def test_a_position_from_the_future_is_not_known() -> None:
+    """A client that claims to be ahead of the topic is not believed."""
+    client = Client()
+    epoch = client.call(subscribe={"channel": "kept:a"})["subscribe"]["epoch"]
+    client.call(unsubscribe={"channel": "kept:a"})
+    fields = {"channel": "kept:a", "recover": True, "epoch": epoch, "offset": 10**15}
+    result = client.call(subscribe=fields)["subscribe"]
+    assert "recovered" not in result
+    client.hub.topic("kept:a").on_next(1)
+    [line] = client.lines()
+    assert line["push"]["pub"]["offset"] == 1
+
+
+def test_a_recovery_that_cannot_be_read_is_a_temporary_error() -> None:
+    """If the backplane cannot be asked, the client tries again, and nothing is said to be lost."""
+    client = Client()
+    client.hub.topic("kept:a").on_next(1)
+    client.virtual.settle()
+    epoch = client.call(subscribe={"channel": "kept:a"})["subscribe"]["epoch"]
+    client.call(unsubscribe={"channel": "kept:a"})
+    client.run(6)
+    client.hub.topic("kept:a").on_next(2)
+    client.virtual.settle()
+    client.backplane.errors["read"] = rxws.hub.BackplaneError("away")
+    fields = {"channel": "kept:a", "recover": True, "epoch": epoch}
+    error = client.call(subscribe=fields)["error"]
+    assert (error["code"], error["temporary"]) == (100, True)
+
+
+def test_failures_of_the_backplane_are_temporary_errors() -> None:
+    """What the backplane cannot do is error 100, for each command."""
+    client = Client()
+    error = Unconfirmed("no answer")
+    client.backplane.errors.update(read=error, members=error, publish=error)
+    for request in (
+        {"publish": {"channel": "kept:a", "data": 1}},
+        {"history": {"channel": "kept:a", "limit": 5}},
+        {"presence": {"channel": "kept:a"}},
+        {"presence_stats": {"channel": "kept:a"}},
+    ):
+        assert client.call(**request)["error"]["code"] == 100
+
+
+def test_a_right_that_is_revoked_while_a_subscription_begins() -> None:
+    """The subscription does not begin: it is refused."""
+    client = Client()
+    client.backplane.holding.add("attach")
+    client.send(subscribe={"channel": "kept:a"})
+    client.hub.user("ann").revoke("kept:*")
+    [reply] = client.lines()
+    assert reply["error"]["code"] == 103
+
+
+@pytest.mark.parametrize(("right", "code"), [(False, 2000), (ValueError("no"), 2501), (True, None)])
+def test_rights_are_asked_for_again_when_revocations_may_be_lost(right: Any, code: int) -> None:
+    """After the backplane was away, subscriptions whose right has ended meanwhile end."""
+    client = Client()
+    client.call(subscribe={"channel": "a"})
+    client.right = right
+    client.asked.clear()
+    client.hub._registry.users.on_missed()
+    codes = [line["push"]["unsubscribe"]["code"] for line in client.lines()]
+    assert client.asked == [("ann", "a", "subscribe")]
+    assert codes == ([] if code is None else [code])
+
+
+def test_a_coroutine_function_needs_an_event_loop(caplog: pytest.LogCaptureFixture) -> None:
+    """In virtual time an async `allow` is an error that is logged, and answered with 100."""
+
+    async def allow(*_: str) -> bool:
+        return True
+
+    client = Client(allow=allow)
+    assert client.call(subscribe={"channel": "a"})["error"]["code"] == 100
+    assert "event loop" in caplog.text
+
+
+def test_a_hub_that_has_not_started_refuses_connections(caplog: pytest.LogCaptureFixture) -> None:
+    """The client is told to try again, and the log names the remedy."""
+    client = Client()
+
+    def start_if_local() -> None:
+        raise RuntimeError("the hub has not started: call hub.setup(app)")
+
+    client.hub._registry.start_if_local = start_if_local  # type: ignore[method-assign]
+    other = VirtualSession()
+    with caplog.at_level(logging.ERROR):
+        run_handler(client.hub.serve(allow=client.allow).handler, other.session)
+    other.settle()
+    assert code_of(other) == 3004
+    assert "hub.setup" in caplog.text
+
+
+def test_all_subscribers_get_the_same_text() -> None:
+    """A push is built once for each message, whatever the number of subscribers."""
+
+    class Subscriber:
+        join_leave = False
+
+        def __init__(self) -> None:
+            self.texts: list[str] = []
+
+        def on_message(self, _: object, text: str) -> None:
+            self.texts.append(text)
+
+    client = Client()
+    client.call(subscribe={"channel": "kept:a"})
+    served: Any = client.hub._served
+    subscribers: list[Any] = [Subscriber(), Subscriber()]
+    for subscriber in subscribers:
+        served.add("kept:a", subscriber)
+    client.hub.topic("kept:a").on_next({"a": 1})
+    client.virtual.settle()
+    [first], [second] = (subscriber.texts for subscriber in subscribers)
+    assert first is second
+    assert json.loads(first) == client.lines()[0]
