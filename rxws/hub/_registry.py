@@ -187,7 +187,8 @@ class TopicRegistry:
         Raises:
             EncodeError: The key function of the overflow policy has failed.
         """
-        if not self.started and isinstance(self.backplane, LocalBackplane) and running_loop():
+        may_start = isinstance(self.backplane, LocalBackplane) and not self.started
+        if may_start and (running_loop() or self.thread.is_current):
             self.start_if_local()
         return self.publisher.publish(request, value, done)
 

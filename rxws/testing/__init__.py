@@ -6,7 +6,8 @@ from .fake_transport import NeedsEventLoop, Sent
 from .pair import Pair, pair
 from .real_time import NotVirtualTime
 from .server import TestServer, serve
-from .simulation import Simulation, simulate
+from .simulated_backplane import SimulatedBackplane
+from .simulation import Simulation, Simulator, simulate
 from .timeline import Timeline, marbles
 
 __all__ = [
@@ -15,7 +16,9 @@ __all__ = [
     "NotVirtualTime",
     "Pair",
     "Sent",
+    "SimulatedBackplane",
     "Simulation",
+    "Simulator",
     "TestServer",
     "Timeline",
     "difference",

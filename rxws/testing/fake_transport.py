@@ -74,7 +74,7 @@ class Call(NamedTuple):
     name: str
 
 
-def run_without_waiting(coroutine: Coroutine[Any, Any, None]) -> None:
+def run_without_waiting(coroutine: Coroutine[Any, Any, object]) -> None:
     """Run a coroutine to its end, or raise `NeedsEventLoop` if it suspends."""
     try:
         coroutine.send(None)

@@ -37,7 +37,7 @@ from .real_time import refuse_real_time
 from .scenario import PeerAction, Scenario, encode
 from .timeline import Timeline, by_name, recorded
 
-__all__ = ["Simulation", "simulate"]
+__all__ = ["Simulation", "Simulator", "simulate"]
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -165,14 +165,117 @@ def simulate(
             assert sim.closed.code == 1000
         ```
     """
-    check_names("rxws.testing.simulate", options, {*OPTION_NAMES, *_ARGUMENTS})
+    check_names("rxws.testing.simulate", options, {*OPTION_NAMES, *_ARGUMENTS, "until"})
+    runners = _Runners(Clock())
+    runner, length = _runner(
+        runners.clock, handler, incoming, step, values, peer_codec, handshake, options
+    )
+    runners.start(runner)
+    runners.run(length if until is None else until)
+    runner.stop_recording()
+    return runner.simulation
+
+
+class Simulator:
+    """Run several connections in the same virtual time, such as those of a `rxws.Hub`.
+
+    Each has a handler and a scripted peer, as with `simulate`. Times are those of the clock, also
+    of connections that begin later.
+
+    Args:
+        clock: The clock, to which hubs belong, too; by default a new one.
+
+    Attributes:
+        clock: The clock.
+
+    Examples:
+        ```python
+        def test_everybody_hears_ann():
+            clock = Clock()
+            hub = rxws.Hub(scheduler=clock)
+            simulator = Simulator(clock)
+
+            def room(conn):
+                conn.incoming.subscribe(hub.topic("room"))
+                return hub.topic("room")
+
+            simulator.connect(room, "--hello--")
+            bob = simulator.connect(room)
+            simulator.run(5)
+            assert bob.outgoing == marbles("--hello")
+        ```
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._runners = _Runners(Clock() if clock is None else clock)
+
+    @property
+    def clock(self) -> Clock:
+        """The clock."""
+        return self._runners.clock
+
+    def connect(
+        self,
+        handler: Handler[Any, Any] | RouteHandler[Any, Any],
+        incoming: str | Recording = "",
+        *,
+        step: float = 1.0,
+        values: Mapping[Any, Any] | None = None,
+        peer_codec: Codec[Any, Any] | None = None,
+        handshake: HandshakeLike | None = None,
+        **options: Any,
+    ) -> Simulation[Any, Any]:
+        """Open a connection now.
+
+        Args:
+            handler: See `simulate`.
+            incoming: What the peer does from now on, see `simulate`.
+            step: Seconds per character.
+            values: See `simulate`.
+            peer_codec: See `simulate`.
+            handshake: See `simulate`.
+            **options: See `rxws.ConnectionOptions`.
+
+        Returns:
+            What `simulate` returns; `run` continues it.
+
+        Raises:
+            NeedsEventLoop: See `simulate`; `run` raises it, too.
+            NotVirtualTime: See `simulate`; `run` raises it, too.
+            TypeError: See `simulate`.
+            ValueError: See `simulate`.
+        """
+        check_names("Simulator.connect", options, {*OPTION_NAMES, *_ARGUMENTS})
+        runner, _ = _runner(
+            self.clock, handler, incoming, step, values, peer_codec, handshake, options
+        )
+        self._runners.start(runner)
+        return runner.simulation
+
+    def run(self, seconds: float) -> None:
+        """Advance the clock by a number of seconds, and run all connections."""
+        self._runners.run(seconds)
+
+
+_ARGUMENTS = ("handshake", "incoming", "peer_codec", "step", "values")
+
+
+def _runner(
+    clock: Clock,
+    handler: Any,
+    incoming: str | Recording,
+    step: float,
+    values: Mapping[Any, Any] | None,
+    peer_codec: Codec[Any, Any] | None,
+    handshake: HandshakeLike | None,
+    options: dict[str, Any],
+) -> tuple[_Runner, float]:
+    """Return the runner of a connection, and the length of its peer's actions in seconds."""
     handler, options = handler_and_options(handler, options, without="origins")
     check_handler(handler)
     names = by_name(values)
     runner = _Runner(
-        Options(**options),
-        handshake_of(handshake),
-        Simulation(step, names),
+        clock, handler, Options(**options), handshake_of(handshake), Simulation(step, names)
     )
     scenario = (
         Scenario.from_recording(incoming, use_frames=peer_codec is None)
@@ -181,10 +284,7 @@ def simulate(
     )
     for action in scenario.actions:
         runner.schedule(action, peer_codec or options.get("codec", codecs.raw))
-    return runner.run(handler, scenario.seconds if until is None else until)
-
-
-_ARGUMENTS = ("handshake", "incoming", "peer_codec", "step", "until", "values")
+    return runner, scenario.seconds
 
 
 class _Session(Session[Any, Any]):
@@ -209,14 +309,49 @@ class _Session(Session[Any, Any]):
             self.failure = error
 
 
+class _Runners:
+    """Runs the connections on one clock."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self._runners: list[_Runner] = []
+
+    def start(self, runner: _Runner) -> None:
+        """Call the handler of a new connection."""
+        self._runners.append(runner)
+        self._do(runner.start)
+
+    def run(self, seconds: float) -> None:
+        self._do(lambda: self.clock.run(seconds))
+
+    def _do(self, action: Callable[[], None]) -> None:
+        with _no_loop(), refuse_real_time() as real_time:
+            action()
+        if real_time.first is not None:
+            raise real_time.first
+        for runner in self._runners:
+            runner.update()
+        if all(runner.simulation.closed is not None for runner in self._runners):
+            timers = sum(not is_call_later(action) for action in self.clock.actions)
+            for runner in self._runners:
+                runner.simulation.open_subscriptions += timers
+
+
 class _Runner:
     """Runs a session against the peer's actions, and records its streams and frames."""
 
     def __init__(
-        self, options: Options, handshake: Handshake, simulation: Simulation[Any, Any]
+        self,
+        clock: Clock,
+        handler: Handler[Any, Any],
+        options: Options,
+        handshake: Handshake,
+        simulation: Simulation[Any, Any],
     ) -> None:
-        self._simulation = simulation
-        self._clock = Clock()
+        self.simulation = simulation
+        self._handler = handler
+        self._clock = clock
+        self._began = clock.time
         self._transport = FakeTransport(self._clock, self._on_frame)
         self._peer = Peer(self._transport)
         self._peer_reads = True
@@ -249,34 +384,31 @@ class _Runner:
                 do = self._resume_reading
         self._actions.append((at, do))
 
-    def run(self, handler: Handler[Any, Any], seconds: float) -> Simulation[Any, Any]:
-        session, simulation, clock = self._session, self._simulation, self._clock
-        with _no_loop(), refuse_real_time() as real_time:
-            run_handler(handler, session)
-            self._transport.attach(session)
-            # Now, as a message of a socket arrives after what the handler scheduled for the next
-            # turn: `rx.merge` subscribes then.
-            for at, do in self._actions:
-                call_later(clock, at, do)
-            clock.run(seconds)
-        if real_time.first is not None:
-            raise real_time.first
+    def start(self) -> None:
+        """Call the handler, and schedule what the peer does."""
+        run_handler(self._handler, self._session)
+        self._transport.attach(self._session)
+        # Now, as a message of a socket arrives after what the handler scheduled for the next
+        # turn: `rx.merge` subscribes then.
+        for at, do in self._actions:
+            call_later(self._clock, at, do)
+
+    def update(self) -> None:
+        """Complete the simulation, as it is now."""
+        session, simulation = self._session, self.simulation
         for error in (session.failure, *simulation.errors.values):
             if isinstance(error, NeedsEventLoop):
-                raise needs_event_loop(handler) from error
+                raise needs_event_loop(self._handler) from error
         simulation.failure = session.failure
         for timeline in (simulation.incoming, simulation.outgoing, simulation.errors):
             timeline.failure = session.failure
         simulation.stats = session.flow.stats
-        simulation.time = clock.time
+        simulation.time = self._clock.time
         simulation.open_subscriptions = sum(stream.subscriptions for stream, _ in self._watched)
-        if simulation.closed is not None:
-            simulation.open_subscriptions += sum(
-                not is_call_later(action) for action in clock.actions
-            )
+
+    def stop_recording(self) -> None:
         for _, watching in self._watched:
             watching.dispose()
-        return simulation
 
     # --- recording --------------------------------------------------------------------------
 
@@ -312,7 +444,7 @@ class _Runner:
     # --- the peer ---------------------------------------------------------------------------
 
     def _on_frame(self, sent: Sent) -> None:
-        self._simulation.wire.append(sent)
+        self.simulation.wire.append(sent._replace(at=sent.at + self._began))
         if sent.kind is Opcode.PING:
             self._reply(partial(self._peer.pong, sent.payload))
         elif sent.kind is Opcode.CLOSE:
