@@ -102,6 +102,10 @@ PROMISES: dict[str, dict[str, str]] = {
         "rpc-slow": "A slow subscriber of a stream delays no other call of the connection.",
         "rpc-peers": "`rxws.rpc` works with other implementations of JSON-RPC.",
     },
+    "Hubs": {
+        "hub-presence": "A member that leaves disappears at once, and those of a dead process when "
+        "its lease has ended.",
+    },
     "Hostile peers": {
         "violation": "Data that violates RFC 6455 closes the connection with the right code.",
         "flood": "The close frame reaches a peer that sends without a pause.",

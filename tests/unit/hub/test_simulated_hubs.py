@@ -18,6 +18,10 @@ from support.subscriber import Subscriber
 LOGGED_OUT = rxws.Close(4001, "logged out")
 
 
+def _sorted(names: frozenset[str]) -> list[str]:
+    return sorted(names)
+
+
 class Processes:
     """Hubs on one clock, each of another process."""
 
@@ -37,7 +41,7 @@ class Processes:
         ]
 
     def presence(self, process: int) -> Subscriber[list[str]]:
-        names = self.hubs[process].topic("room:1").presence.pipe(ops.map(lambda here: sorted(here)))
+        names = self.hubs[process].topic("room:1").presence.pipe(ops.map(_sorted))
         return Subscriber(names, self.clock)
 
     def join(self, process: int, name: str) -> Subscriber[Any]:
