@@ -31,7 +31,7 @@ _RETRY = 1.0  # seconds
 
 
 class PresenceChange(NamedTuple):
-    """What has changed in one turn; a member who came and went within it is left out."""
+    """The changes of one turn, without members that joined and left within it."""
 
     left: tuple[Member, ...]
     joined: tuple[Member, ...]
@@ -137,7 +137,7 @@ class Presence:
         self._set(member_id, member)
 
     def stop(self) -> None:
-        """Complete the subscribers, and ignore what comes."""
+        """Complete the subscribers, and ignore all later calls."""
         self._state = _State.STOPPED
         self._retry.clear()
         self.names.end()

@@ -229,7 +229,7 @@ class Simulator:
 
         Args:
             handler: See `simulate`.
-            incoming: What the peer does from now on, see `simulate`.
+            incoming: The peer's actions from now on, see `simulate`.
             step: Seconds per character.
             values: See `simulate`.
             peer_codec: See `simulate`.

@@ -22,6 +22,10 @@ def _sorted(names: frozenset[str]) -> list[str]:
     return sorted(names)
 
 
+def _here(names: frozenset[str]) -> dict[str, list[str]]:
+    return {"here": sorted(names)}
+
+
 class Processes:
     """Hubs on one clock, each of another process."""
 
@@ -56,7 +60,7 @@ class Processes:
             topic = hub.topic("room:1")
             said = conn.incoming.pipe(ops.map(lambda text: {"from": who, "text": text}))
             said.subscribe(topic)
-            here = topic.presence.pipe(ops.map(lambda here: {"here": sorted(here)}))
+            here = topic.presence.pipe(ops.map(_here))
             return rx.merge(topic.rewind(5), here, topic.joined(who), hub.attach(conn, who))
 
         return handler
