@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -100,7 +101,7 @@ class AttachedTopic:
         self._host = host
         self._seconds = seconds_of(host.scheduler)
         self._log = TopicLog(self)
-        self._reader = HistoryReader(host.post, self._read)
+        self._reader = HistoryReader(host, self._read)
         self._holds = 0
         self._detach_timer = Deadline(host.scheduler)
         self._retry_timer = Deadline(host.scheduler)
@@ -108,6 +109,7 @@ class AttachedTopic:
         self._burst: list[Entry] = []
         self._views: list[HistoryView] = []  # they want to begin
         self._has_failed = False  # whether a subscriber has raised
+        self._has_undecodable = False
 
     @property
     def attached(self) -> bool:
@@ -204,8 +206,13 @@ class AttachedTopic:
 
     def _begin_view(self, view: HistoryView) -> None:
         oldest = self._seconds() - self.keep.seconds
-        if not view.begin_with(self.ring, oldest):
-            since, limit = view.want
+        if view.begin_with(self.ring, oldest):
+            return
+        since, limit = view.want
+        kept = self._reader.latest(since, limit)
+        if kept is not None and self.ring.after(kept.top) is not None:
+            view.on_kept(self.ring, kept)
+        else:
             self._reader.want(since, limit, partial(self._begin_read, view))
 
     def _begin_read(self, view: HistoryView, kept: Kept | Exception) -> None:
@@ -221,6 +228,9 @@ class AttachedTopic:
     @property
     def is_away(self) -> bool:
         return self._host.is_away
+
+    def count_healed(self, count: int) -> None:
+        self._host.counters.healed += count
 
     def read_after(self, since: Position) -> None:
         self._reader.want(since, None, self._log.on_kept)
@@ -245,8 +255,10 @@ class AttachedTopic:
         try:
             value = self._host.codec.decode(payload)
         except Exception as exc:
-            error = decode_error(exc, payload)
-            logger.warning("topic %s: %s", short_repr(self.name), one_line(error))
+            level = logging.DEBUG if self._has_undecodable else logging.WARNING
+            self._has_undecodable = True
+            error = one_line(decode_error(exc, payload))
+            logger.log(level, "topic %s: %s", short_repr(self.name), error)
             after = None if position is None else Position(position.epoch, position.offset - 1)
             return Entry(Entry.gap(after, position, "undecodable").event, position, 0, now)
         return Entry(Message(value, position), position, bytes_, now)
@@ -291,6 +303,7 @@ class AttachedTopic:
         self._detach_timer.clear()
         self._retry_timer.clear()
         self._views.clear()
+        self._reader.clear()
         finish = [each.finish_subscribers() for each in (self.values, self.events, self.gaps)]
         for complete in finish:
             self._host.dispatcher.post(self._complete, complete)

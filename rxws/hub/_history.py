@@ -89,7 +89,7 @@ class Ring:
         position = self.position
         if position is None:
             return None
-        if since.epoch == position.epoch and since.offset >= position.offset:
+        if since == position:
             return []
         found: list[Entry] = []
         for entry in reversed(self._entries):

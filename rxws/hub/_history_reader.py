@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
+
+from reactivex.abc import SchedulerBase
+
+from rxws._core.schedulers.timers import Deadline
 
 from ._history import Kept
 from ._messages import Position
@@ -13,6 +17,17 @@ __all__ = ["HistoryReader", "OnKept"]
 OnKept: TypeAlias = Callable[[Kept | Exception], None]
 
 _Read: TypeAlias = Callable[[Position | None, int | None, OnKept], None]
+
+
+_FRESH = 1.0  # seconds
+
+
+class ReaderHost(Protocol):
+    """See `TopicRegistry`."""
+
+    @property
+    def scheduler(self) -> SchedulerBase: ...
+    def post(self, action: Callable[[], object]) -> object: ...
 
 
 class _Want(NamedTuple):
@@ -25,38 +40,59 @@ class HistoryReader:
     """Combines the wishes of one turn, and those that come while an answer is outstanding.
 
     Args:
-        post: Calls back in the next turn.
+        host: The hub.
         read: Reads from the backplane.
     """
 
-    __slots__ = ("_busy", "_post", "_read", "_wants")
+    __slots__ = ("_busy", "_host", "_latest", "_read", "_timer", "_wants")
 
-    def __init__(self, post: Callable[[Callable[[], object]], object], read: _Read) -> None:
-        self._post = post
+    def __init__(self, host: ReaderHost, read: _Read) -> None:
+        self._host = host
         self._read = read
         self._busy = False
         self._wants: list[_Want] = []
+        self._latest: tuple[Position | None, int | None, Kept] | None = None
+        self._timer = Deadline(host.scheduler)
 
     def want(self, since: Position | None, limit: int | None, on_kept: OnKept) -> None:
         """Read everything after a position, or the newest `limit` messages, in a later turn."""
         self._wants.append(_Want(since, limit, on_kept))
         self._request()
 
+    def latest(self, since: Position | None, limit: int | None) -> Kept | None:
+        """Return the latest answer if it is less than a second old and contains what is wanted."""
+        if self._latest is None:
+            return None
+        first, count, kept = self._latest
+        if first is not None and first.epoch == kept.top.epoch:
+            contained = since is not None and since.epoch == first.epoch and since >= first
+        else:
+            contained = count is None or (limit is not None and limit <= count)
+        return kept if contained else None
+
+    def clear(self) -> None:
+        """Forget the latest answer."""
+        self._timer.clear()
+        self._latest = None
+
     def _request(self) -> None:
         if self._wants and not self._busy:
             self._busy = True
-            self._post(self._read_all)
+            self._host.post(self._read_all)
 
     def _read_all(self) -> None:
         wants, self._wants = self._wants, []
+        since, limit = _combine(wants)
 
         def done(kept: Kept | Exception) -> None:
             self._busy = False
             self._request()
+            if isinstance(kept, Kept):
+                self._latest = since, limit, kept
+                self._timer.set(_FRESH, self.clear)
             for want in wants:
                 want.on_kept(kept)
 
-        since, limit = _combine(wants)
         self._read(since, limit, done)
 
 

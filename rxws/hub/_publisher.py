@@ -9,6 +9,8 @@ from itertools import count
 from operator import attrgetter
 from typing import Protocol, TypeAlias, get_args
 
+from reactivex.internal import noop
+
 from rxws._core.checks import check_count
 from rxws._core.errors import short_repr
 from rxws._core.log import logger, one_line
@@ -99,6 +101,7 @@ class Publisher:
         self._in_flight: dict[int, Queued] = {}
         self._in_flight_bytes = 0
         self._failed: list[Queued] = []
+        self.on_answered: Callable[[], object] = noop  # called when nothing is in flight
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -154,6 +157,17 @@ class Publisher:
         """Publish in the next turn what need not wait any more."""
         with self._lock:
             self._schedule()
+
+    def flush(self) -> None:
+        """Publish now what need not wait."""
+        self._pump()
+
+    def reset(self) -> None:
+        """Forget what the event loop would have done that was closed."""
+        with self._lock:
+            self._scheduled = False
+        self._in_flight.clear()
+        self._in_flight_bytes = 0
 
     def clear(self, error: Exception) -> None:
         """Drop all messages that wait."""
@@ -228,6 +242,8 @@ class Publisher:
                 topic = short_repr(queued.request.topic)
                 logger.error("topic %s: a message was refused: %s", topic, one_line(result))
         queued.finish(result)
+        if not self._in_flight:
+            self.on_answered()
         if full:
             self.pump_soon()
 

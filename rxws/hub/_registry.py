@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from reactivex.abc import DisposableBase, SchedulerBase
@@ -29,6 +31,8 @@ from ._thread import HubThread
 from ._users import Users
 
 __all__ = ["TopicRegistry"]
+
+_STOP_TIMEOUT = 2.0  # seconds
 
 
 class TopicRegistry:
@@ -73,6 +77,20 @@ class TopicRegistry:
         """
         if self.thread.bind():
             self.dispatcher.scheduler = self.thread.scheduler
+            self._forget_closed_loop()
+
+    def _forget_closed_loop(self) -> None:
+        """Begin anew: the event loop that ran the hub was closed without `stop`."""
+        topics, self._topics = self._topics, {}
+        self._to_deliver.clear()
+        if isinstance(self.backplane, LocalBackplane):
+            for name in topics:
+                self.backplane.detach(name)
+        else:
+            self.started = False
+        self.presences.stop()
+        self.users.stop()
+        self.publisher.reset()
 
     async def start(self) -> None:
         """Connect to the backplane.
@@ -83,6 +101,9 @@ class TopicRegistry:
         """
         self.bind()
         self.thread.check("a hub was started")
+        if isinstance(self.backplane, LocalBackplane):
+            self.start_if_local()  # perhaps it was used before
+            return
         if self.started:
             raise RuntimeError("the hub runs already: use hub.setup or 'async with' once")
         await self.backplane.start(self)
@@ -110,15 +131,31 @@ class TopicRegistry:
 
     async def stop(self) -> None:
         """Complete all subscribers, and disconnect from the backplane."""
-        self.started = False
-        topics, self._topics = self._topics, {}
-        self._to_deliver.clear()
-        call_each(AttachedTopic.close, topics.values())
+        self._close_topics()
         self.presences.stop()
+        await self._publish_rest()
+        self.started = False
+        self._close_topics()  # those that were subscribed again meanwhile
         await self.backplane.stop()
         self.users.stop()
         self.publisher.clear(BackplaneError("the hub has stopped"))
         self._set_status(Connected())
+
+    def _close_topics(self) -> None:
+        topics, self._topics = self._topics, {}
+        self._to_deliver.clear()
+        call_each(AttachedTopic.close, topics.values())
+
+    async def _publish_rest(self) -> None:
+        """Publish what waits, and wait a little until the backplane has confirmed it."""
+        self.publisher.flush()
+        if not self.publisher.in_flight or self.is_away:
+            return
+        published = asyncio.Event()
+        self.publisher.on_answered = published.set
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_TIMEOUT):
+                await published.wait()
 
     # --- topics -----------------------------------------------------------------------------
 
@@ -187,9 +224,11 @@ class TopicRegistry:
         Raises:
             EncodeError: The key function of the overflow policy has failed.
         """
-        may_start = isinstance(self.backplane, LocalBackplane) and not self.started
-        if may_start and (running_loop() or self.thread.is_current):
-            self.start_if_local()
+        if not self.started and isinstance(self.backplane, LocalBackplane):
+            if self.thread.bound:
+                self.run(self.start_if_local)
+            elif running_loop() is not None:
+                self.start_if_local()
         return self.publisher.publish(request, value, done)
 
     def publish_unnumbered(

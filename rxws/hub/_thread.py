@@ -57,11 +57,6 @@ class HubThread:
         self._thread = get_ident()
         return True
 
-    @property
-    def is_current(self) -> bool:
-        """Whether the caller runs on the hub's thread, as far as it is known."""
-        return self.bound and runs_here(self.scheduler, self._thread)
-
     def check(self, what: str) -> None:
         """Check that the caller runs on the hub's thread.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from threading import RLock
 from typing import Any, TypeVar
 
 from reactivex import Observable
@@ -38,7 +39,7 @@ class _TopicObservable(SchedulerCarrier[T]):
     __slots__ = ("_name", "_registry")
 
     def __init__(self, registry: TopicRegistry, name: str) -> None:
-        # Without super().__init__(), which would create a lock.
+        self.lock = RLock()  # some operators of RxPY need it
         self._registry = registry
         self._name = name
 
@@ -77,7 +78,7 @@ class _TopicStream(_TopicObservable[T]):
         self, observer: ObserverBase[T], scheduler: SchedulerBase | None = None
     ) -> DisposableBase:
         stream = self._choose(self._registry.attached(self._name))
-        return stream._subscribe_core(observer, scheduler)
+        return stream.subscribe(observer, scheduler=scheduler)
 
 
 class _TopicView(_TopicObservable[T]):

@@ -7,7 +7,7 @@ from enum import Enum, auto
 from typing import Protocol
 
 from ._history import Entry, Kept
-from ._messages import Position
+from ._messages import Message, Position
 
 __all__ = ["LogHost", "TopicLog"]
 
@@ -26,6 +26,10 @@ class LogHost(Protocol):
 
     def emit(self, entry: Entry) -> None:
         """Deliver the next entry in order."""
+        ...
+
+    def count_healed(self, count: int) -> None:
+        """Messages that were missing were read, and are emitted."""
         ...
 
     def read_after(self, since: Position) -> None:
@@ -122,9 +126,11 @@ class TopicLog:
         assert position is not None
         # Otherwise nothing is missing, or the engine does not know yet what was received.
         if _is_newer(top, position):
-            for entry in kept.after(position):
+            missed = kept.after(position)
+            for entry in missed:
                 self._emit(entry)
             self.position = top
+            self._host.count_healed(sum(isinstance(each.event, Message) for each in missed))
         # A message of another order that arrived before this answer is older than it.
         waiting = list(self._waiting)
         known = [each for each in waiting[: self._asked] if not _is_foreign(each, top)]

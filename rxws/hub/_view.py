@@ -83,7 +83,10 @@ class View(ObserverBase[Event]):
         """Emit history up to `last`, then what the ring has after it, then live events."""
         if self._phase is not _Phase.WAITING:
             return
-        newer = ring.after(last)
+        assert ring.position is not None
+        newer: list[Entry] | None = []
+        if _is_known(last, ring.position):  # otherwise the read was faster than the live messages
+            newer = ring.after(last)
         if newer is None:  # it has overflowed
             newer = [Entry.gap(last, ring.position, "overflow")]
         self._last = last if not newer else ring.position
