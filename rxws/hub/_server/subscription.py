@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum, auto
-from typing import Any, Protocol
+from typing import Protocol
 
 from reactivex.abc import DisposableBase, SchedulerBase
 
@@ -13,7 +13,6 @@ from rxws.hub._history import Entry, Kept, Ring
 from rxws.hub._messages import Gap, Position
 from rxws.hub._protocol import SubscribeRequest, SubscribeResult, UnsubscribeCode
 
-from .payloads import NotText
 from .topics import ServedTopic
 
 __all__ = ["Subscription", "SubscriptionOwner", "SubscriptionState"]
@@ -177,7 +176,9 @@ class Subscription:
     def _begin(self, ring: Ring, entries: Sequence[Entry] | None) -> None:
         """Answer; the entries are None if it is not known what was missed."""
         since, top = self._since, ring.position
-        texts = None if entries is None else self._texts(entries)
+        assert self.topic is not None
+        limit = self._owner.max_recovered
+        texts = None if entries is None else self.topic.texts_of(since, entries, limit)
         recovered = texts is not None
         self._position = top
         if recovered and entries and since is not None:
@@ -197,22 +198,3 @@ class Subscription:
             was_recovering=self.request.recover,
         )
         self._owner.on_started(self, result, texts or ())
-
-    def _texts(self, entries: Sequence[Entry]) -> list[str] | None:
-        """Return the publications, or None if there is a gap, or they are too large."""
-        assert self.topic is not None
-        texts: list[str] = []
-        size, limit = 0, self._owner.max_recovered
-        for entry in entries:
-            event: Any = entry.event
-            if isinstance(event, Gap):
-                return None
-            try:
-                text = self.topic.text_of(event)
-            except NotText:
-                return None
-            size += len(text) * (1 if text.isascii() else 4)
-            if size > limit:
-                return None
-            texts.append(text)
-        return texts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from reactivex.disposable import Disposable, SerialDisposable
@@ -28,7 +28,7 @@ from .payloads import NotText, Payloads
 
 if TYPE_CHECKING:
     from rxws.hub._attached import AttachedTopic
-    from rxws.hub._history import Event
+    from rxws.hub._history import Entry, Event
     from rxws.hub._presence import PresenceChange, Presences
     from rxws.hub._users import Users
 
@@ -92,6 +92,7 @@ class ServedTopic:
         "_joins",
         "_payloads",
         "_presences",
+        "_recovery",
         "_size",
         "_subscribers",
         "_subscription",
@@ -108,6 +109,7 @@ class ServedTopic:
         self._subscribers: dict[Subscriber, None] = {}
         self._texts: OrderedDict[Position, str] = OrderedDict()
         self._size = 0
+        self._recovery: tuple[object, Sequence[str]] = (None, ())  # the latest one
         self._joins = 0  # subscribers that want to know who joins and leaves
         self._changes = SerialDisposable()
         self._subscription = self.attached.events.subscribe(self._on_event)
@@ -152,6 +154,38 @@ class ServedTopic:
             while len(self._texts) > _MAX_TEXTS or self._size > _MAX_TEXT_BYTES:
                 self._size -= len(self._texts.popitem(last=False)[1])
         return text
+
+    def texts_of(
+        self, since: Position | None, entries: Sequence[Entry], max_size: int
+    ) -> Sequence[str] | None:
+        """Return the JSON of the publications after a position.
+
+        The result is None if there is a gap, a binary message, or more than `max_size` bytes. In a
+        storm of clients that continue after the same position, it is built once.
+        """
+        key = (since, entries[-1].position, max_size) if entries else None
+        if key is not None and key == self._recovery[0]:
+            return self._recovery[1]
+        texts = self._build(entries, max_size)
+        if texts is not None:
+            self._recovery = key, texts
+        return texts
+
+    def _build(self, entries: Sequence[Entry], max_size: int) -> Sequence[str] | None:
+        texts: list[str] = []
+        size = 0
+        for entry in entries:
+            if isinstance(entry.event, Gap):
+                return None
+            try:
+                text = self.text_of(entry.event)
+            except NotText:
+                return None
+            size += len(text) * (1 if text.isascii() else 4)
+            if size > max_size:
+                return None
+            texts.append(text)
+        return texts
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Gap):
