@@ -64,11 +64,11 @@ def code_of(virtual: VirtualSession) -> int:
 class Client:
     """A connected client of a hub, in virtual time."""
 
-    def __init__(self, connect: bool = True, **options: Any) -> None:
+    def __init__(self, connect: bool = True, codec: Any = rxws.codecs.json, **options: Any) -> None:
         self.virtual = VirtualSession()
         self.backplane = ControlledBackplane()
         self.hub = Hub(
-            codec=rxws.codecs.json,
+            codec=codec,
             backplane=self.backplane,
             topics={"kept:*": Keep(3)},
             scheduler=self.virtual.clock,
@@ -199,6 +199,35 @@ def test_messages_during_a_recovery_are_sent_once() -> None:
     assert second["push"]["pub"] == {"data": 4, "offset": 4}
 
 
+def test_a_recovery_that_is_ahead_of_the_process_repeats_nothing() -> None:
+    """If the history has messages that this process has not received, they are not sent again."""
+    client = Client()
+    topic, registry = client.hub.topic("kept:a"), client.hub._registry
+    topic.on_next(1)
+    client.virtual.settle()
+    epoch = client.call(subscribe={"channel": "kept:a"})["subscribe"]["epoch"]
+    client.call(unsubscribe={"channel": "kept:a"})
+    client.run(6)
+    topic.on_next(2)
+    client.virtual.settle()
+    late: list[tuple[Any, ...]] = []
+    on_publication = registry.on_publication
+    registry.on_publication = lambda *args: late.append(args)  # type: ignore[method-assign]
+    client.backplane.holding.add("read")
+    client.send(subscribe={"channel": "kept:a", "recover": True, "epoch": epoch, "offset": 1})
+    topic.on_next(3)
+    client.virtual.settle()
+    client.backplane.release()
+    [reply] = client.lines()
+    assert [one["offset"] for one in reply["subscribe"]["publications"]] == [2, 3]
+    registry.on_publication = on_publication  # type: ignore[method-assign]
+    for args in late:
+        on_publication(*args)
+    topic.on_next(4)
+    [line] = client.lines()
+    assert line["push"]["pub"]["offset"] == 4
+
+
 def test_a_position_from_the_future_is_not_known() -> None:
     """A client that claims to be ahead of the topic is not believed."""
     client = Client()
@@ -315,3 +344,27 @@ def test_all_subscribers_get_the_same_text() -> None:
     [first], [second] = (subscriber.texts for subscriber in subscribers)
     assert first is second
     assert json.loads(first) == client.lines()[0]
+
+
+def test_clients_that_recover_cost_no_encoding() -> None:
+    """Each message is encoded once to publish it, and once to serve it to all clients."""
+    encoded: list[Any] = []
+
+    def encode(value: Any) -> str | bytes:
+        encoded.append(value)
+        return rxws.codecs.json.encode(value)
+
+    client = Client(codec=rxws.codecs.Codec(encode, rxws.codecs.json.decode))
+    client.call(subscribe={"channel": "kept:a"})
+    encoded.clear()
+    for value in (1, 2, 3):
+        client.hub.topic("kept:a").on_next(value)
+    assert len(client.lines()) == 3
+    topic = client.hub._served._topics["kept:a"]  # type: ignore[union-attr]
+    entries, since = topic.attached.ring._entries, Position("any", 0)
+    first, second = (topic.texts_of(since, list(entries), 10_000) for _ in range(2))
+    assert first is second
+    assert first is not None
+    assert [json.loads(text)["offset"] for text in first] == [1, 2, 3]
+    assert topic.texts_of(since, list(entries), 20) is None
+    assert encoded == [1, 2, 3, 1, 2, 3]

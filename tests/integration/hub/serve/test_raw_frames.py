@@ -375,6 +375,25 @@ async def test_a_revoked_right_ends_the_subscription(serve_hub: ServeHub) -> Non
         assert {(await bob.push())["channel"] for _ in range(2)} == {"kept:a", "other"}
 
 
+async def test_a_right_that_is_revoked_while_allow_decides(serve_hub: ServeHub) -> None:
+    """If the right is revoked while `allow` is running, its answer is outdated."""
+    gate, asked = asyncio.Event(), asyncio.Event()
+
+    async def allow(*_: str) -> bool:
+        asked.set()
+        await gate.wait()
+        return True
+
+    async with serve_hub(allow=allow) as serving, HubPeer.open(serving.url) as peer:
+        await peer.send({"id": 20, "subscribe": {"channel": "kept:a"}})
+        await asked.wait()
+        serving.hub.user("ann").revoke("kept:a")
+        serving.hub.user("ann").on_next("after it")
+        assert await peer.push() == {"message": {"data": "after it"}}
+        gate.set()
+        assert (await until_reply(peer, 20))["error"]["code"] == 103
+
+
 async def test_messages_and_closes_of_a_user(serve_hub: ServeHub) -> None:
     """A user gets messages on each connection, and `close` ends them with its code."""
     async with (
@@ -608,6 +627,7 @@ async def test_many_commands_pause_the_connection(serve_hub: ServeHub) -> None:
         await until(lambda: len(running) == 3)
         gate.set()
         assert {(await peer.receive())["id"] for _ in range(20)} == set(range(10, 30))
+        assert await peer.call(ping={}) == {"ping": {}}
 
 
 async def test_the_number_of_subscriptions_is_bounded(serve_hub: ServeHub) -> None:
