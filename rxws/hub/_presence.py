@@ -121,8 +121,8 @@ class Presence:
                 self._retry.clear()
                 self._meanwhile.clear()
                 self._backplane.members(self._topic, self._on_read)
-            case _State.READING_AGAIN | _State.STOPPED:
-                pass
+            case _:
+                pass  # an answer is outdated already, or nobody is subscribed
 
     def on_joined(self, member: Member) -> None:
         """Add a member that the backplane has reported."""

@@ -88,7 +88,8 @@ class SimulatedBackplane(LocalBackplane):
         self._state = _State.CONNECTED
         self._expiry.clear()
         receiver = self._receiver
-        if receiver is None:
+        if receiver is None:  # the hub has not started, or has stopped meanwhile
+            self._expire()
             return
         tops = {
             topic: self._broker.attach(topic, keep, receiver)
@@ -163,10 +164,11 @@ class SimulatedBackplane(LocalBackplane):
         """See `Backplane`."""
         if self._state is _State.CONNECTED:
             super().publish(request, done)
-        elif self._state is _State.AWAY:
-            if not request.keep.count and self._receiver and request.topic in self._attached:
-                self._receiver.on_publication(request.topic, Publication(request.payload, None))
-            done(self._away())
+            return
+        is_local = self._state is _State.AWAY and not request.keep.count
+        if is_local and self._receiver is not None and request.topic in self._attached:
+            self._receiver.on_publication(request.topic, Publication(request.payload, None))
+        done(self._away())
 
     def read(
         self, topic: str, since: Position | None, limit: int | None, done: Done[History]
@@ -182,12 +184,11 @@ class SimulatedBackplane(LocalBackplane):
         if self._state is _State.CONNECTED:
             self._attached[topic] = keep
             super().attach(topic, keep, done)
+        elif self._state is _State.AWAY and keep.count:
+            done(self._away())
         elif self._state is _State.AWAY:
-            if keep.count:
-                done(self._away())
-            else:
-                self._attached[topic] = keep
-                done(None)
+            self._attached[topic] = keep
+            done(None)
 
     def detach(self, topic: str) -> None:
         """See `Backplane`."""

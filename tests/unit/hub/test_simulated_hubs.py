@@ -230,6 +230,100 @@ def test_members_belong_to_the_thread_of_the_hub() -> None:
     assert "a member of topic 'room:1' has joined from another thread" in str(errors[0])
 
 
+def test_a_hub_that_stops_without_the_engine_leaves_late() -> None:
+    """The members of a hub that stops while it is cut off disappear after the lease."""
+    world = Processes()
+    seen = world.presence(1)
+    world.join(0, "ann")
+    world.clock.run(1)
+    world.backplanes[0].disconnect()
+    run_without_waiting(world.hubs[0].__aexit__(None, None, None))
+    world.clock.run(20)
+    assert (seen.values, seen.times) == ([["ann"], []], [0, 11])
+
+
+def test_a_hub_that_was_replaced_leaves_when_its_successor_connects() -> None:
+    """If a hub stops while it is cut off, its members are gone once the backplane is back."""
+    world = Processes()
+    seen = world.presence(1)
+    world.join(0, "ann")
+    world.clock.run(1)
+    world.backplanes[0].disconnect()
+    run_without_waiting(world.hubs[0].__aexit__(None, None, None))
+    world.backplanes[0].reconnect()
+    world.backplanes[0].reconnect()
+    world.clock.run(20)
+    assert (seen.values, seen.times, world.clock.pending) == ([["ann"], []], [0, 1], 0)
+
+
+def test_nothing_is_answered_to_a_dead_process() -> None:
+    """A killed hub gets nothing, publishes nothing, and is not noticed when it stops."""
+    world = Processes()
+    here, there = (Subscriber(hub.topic("room:1")) for hub in world.hubs)
+    ann = world.connect(0, "ann")
+    world.simulator.run(1)
+    world.backplanes[0].kill()
+    world.backplanes[0].disconnect()
+    world.backplanes[0].reconnect()
+    dead = world.presence(0), Subscriber(world.hubs[0].topic("room:1").rewind(1))
+    Subscriber(world.hubs[0].topic("room:2"))
+    world.hubs[0].topic("room:1").on_next("from the dead")
+    world.hubs[1].topic("room:1").on_next("to the dead")
+    world.hubs[1].user("ann").on_next("to the dead")
+    world.simulator.run(20)
+    run_without_waiting(world.hubs[0].__aexit__(None, None, None))
+    assert (here.values, there.values) == ([], ["to the dead"])
+    assert "to the dead" not in ann.outgoing.values
+    assert dead[1].values == []
+
+
+def test_members_are_not_read_while_the_engine_is_away() -> None:
+    """If the engine goes away while a topic is attached, its members are read when it is back."""
+    world = Processes()
+    late = Subscriber(world.hubs[0].topic("room:1"))
+    world.join(1, "bob")
+    world.clock.run(1)
+    world.backplanes[0].disconnect()
+    seen = world.presence(0)
+    rewound = Subscriber(world.hubs[0].topic("room:1").rewind(3))
+    world.hubs[1].topic("room:1").on_next("missed")
+    world.clock.run(3)
+    assert (seen.values, rewound.values) == ([], [])
+    world.backplanes[0].reconnect()
+    world.clock.run(1)
+    assert (seen.values, rewound.values, late.values) == ([["bob"]], ["missed"], ["missed"])
+
+
+def test_topics_that_begin_while_the_engine_is_away_are_attached_later() -> None:
+    """A topic that is subscribed while the engine is away gets messages when it is back."""
+    world = Processes()
+    Subscriber(world.hubs[0].topic("other"))
+    world.backplanes[0].disconnect()
+    late = [Subscriber(world.hubs[0].topic(name)) for name in ("room:1", "loud")]
+    world.clock.run(3)
+    world.backplanes[0].reconnect()
+    world.clock.run(3)
+    for name in ("room:1", "loud"):
+        world.hubs[1].topic(name).on_next(name)
+    world.clock.run(0)
+    assert [each.values for each in late] == [["room:1"], ["loud"]]
+
+
+def test_a_lease_is_a_number_of_seconds() -> None:
+    """A lease that is no duration raises at once; another one than 10 s is kept by all peers."""
+    with pytest.raises(ValueError, match="lease=0"):
+        SimulatedBackplane(Clock(), lease=0)
+    clock = Clock()
+    backplane = SimulatedBackplane(clock, lease=2)
+    one, two = (Hub(backplane=each, scheduler=clock) for each in (backplane, backplane.peer()))
+    seen = Subscriber(two.topic("room").presence, clock)
+    Subscriber(one.topic("room").joined("ann"))
+    clock.run(1)
+    backplane.kill()
+    clock.run(5)
+    assert seen.times == [0, 3]
+
+
 # --- gaps and status ----------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ import reactivex as rx
 
 import rxws
 from rxws.hub import BackplaneError, Publication, Unconfirmed
+from rxws.hub._names import matches
 from rxws.hub._users import USER_TOPICS, UserConnection, Users
 from support.subscriber import Subscriber
 from support.virtual.hub_host import VirtualHubHost
@@ -365,6 +366,13 @@ def test_a_user_is_an_observer() -> None:
     hub.carry()
     assert connection.calls == [("value", 1), ("value", 2)]
     assert repr(ann) == "<User 'ann'>"
+
+
+def test_patterns_match_names_and_prefixes() -> None:
+    """A pattern matches its own name, or with a trailing `*` all names that begin like it."""
+    cases = {("a", "a"): True, ("a", "ab"): False, ("a*", "ab"): True, ("a*", "a"): True}
+    cases |= {("*", "anything"): True, ("b*", "ab"): False, ("a:*", "a"): False}
+    assert {case: matches(*case) for case in cases} == cases
 
 
 def test_mistakes_raise_where_they_are_made() -> None:
