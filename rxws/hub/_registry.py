@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from reactivex.abc import DisposableBase, SchedulerBase
+from reactivex.internal import noop
 
 from rxws._core.log import logger, one_line
 from rxws._core.schedulers.connection_scheduler import DefaultScheduler
@@ -151,11 +151,12 @@ class TopicRegistry:
         self.publisher.flush()
         if not self.publisher.in_flight or self.is_away:
             return
-        published = asyncio.Event()
-        self.publisher.on_answered = published.set
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_STOP_TIMEOUT):
-                await published.wait()
+        answered = asyncio.get_running_loop().create_future()
+        self.publisher.on_answered = lambda: answered.done() or answered.set_result(None)
+        await asyncio.wait([answered], timeout=_STOP_TIMEOUT)
+        self.publisher.on_answered = noop
+        if count := self.publisher.in_flight:
+            logger.warning("a hub stopped before %d of its messages were confirmed", count)
 
     # --- topics -----------------------------------------------------------------------------
 
