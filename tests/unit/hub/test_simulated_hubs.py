@@ -309,6 +309,24 @@ def test_topics_that_begin_while_the_engine_is_away_are_attached_later() -> None
     assert [each.values for each in late] == [["room:1"], ["loud"]]
 
 
+def test_reads_fail_while_the_engine_is_away() -> None:
+    """Histories and members cannot be read while the engine is away; the dead get no answer."""
+    world = Processes(1)
+    member = world.join(0, "ann")
+    [backplane], results = world.backplanes, list[Any]()
+    backplane.disconnect()
+    backplane.read("room:1", None, None, results.append)
+    backplane.members("room:1", results.append)
+    assert [type(each) for each in results] == [BackplaneError] * 2
+    world.clock.run(11)
+    backplane.reconnect()
+    backplane.kill()
+    backplane.read("room:1", None, None, results.append)
+    backplane.members("room:1", results.append)
+    member.subscription.dispose()
+    assert len(results) == 2
+
+
 def test_a_lease_is_a_number_of_seconds() -> None:
     """A lease that is no duration raises at once; another one than 10 s is kept by all peers."""
     with pytest.raises(ValueError, match="lease=0"):

@@ -11,10 +11,13 @@ import pytest
 import reactivex as rx
 
 import rxws
-from rxws.hub import BackplaneError, Publication, Unconfirmed
+from rxws.hub import BackplaneError, Hub, Publication, Unconfirmed
 from rxws.hub._names import matches
 from rxws.hub._users import USER_TOPICS, UserConnection, Users
+from rxws.testing import Clock
+from rxws.testing.fake_transport import run_without_waiting
 from support.subscriber import Subscriber
+from support.virtual.fake_backplane import FakeBackplane
 from support.virtual.hub_host import VirtualHubHost
 from support.virtual.session import VirtualSession
 
@@ -216,6 +219,27 @@ def test_a_connection_is_notified_when_messages_arrive() -> None:
     assert (one.calls, two.calls, late.calls) == ([("registered",)], [("registered",)], [])
     hub.clock.run(0)
     assert late.calls == [("registered",)]
+
+
+def test_messages_wait_until_the_user_is_attached() -> None:
+    """A hub that has registered a user publishes to it once it would get the message itself."""
+    clock, backplane = Clock(), FakeBackplane()
+    hub = Hub(codec=rxws.codecs.json, backplane=backplane, scheduler=clock)
+    run_without_waiting(hub.__aenter__())
+    session = VirtualSession()
+    attached = Subscriber(hub.attach(session.conn, "ann"))
+    hub.user("ann").on_next(1)
+    hub.user("bob").on_next(2)
+    clock.run(1)
+    assert [request.topic for request, _ in backplane.publishing] == [f"{USER_TOPICS}bob"]
+    [(_, done)] = backplane.attaching
+    done(None)
+    clock.run(0)
+    assert [request.topic for request, _ in backplane.publishing][1:] == [ANN]
+    hub.user("ann").on_next(3)
+    attached.subscription.dispose()
+    clock.run(0)
+    assert len(backplane.publishing) == 3
 
 
 def test_a_user_is_detached_with_the_last_connection() -> None:
