@@ -86,6 +86,7 @@ class AttachedTopic:
     Attributes:
         values: The payloads, for those who subscribe to the topic itself.
         events: Messages with positions, and gaps, in one order.
+        entries: The same, with the payloads of the messages.
         gaps: The gaps.
         ring: The latest messages.
     """
@@ -96,6 +97,7 @@ class AttachedTopic:
         streams = (host.dispatcher, self._on_fault, self._on_subscribers_changed)
         self.values: _ValueStream = _ValueStream(*streams)
         self.events: RestartableStream[Event] = RestartableStream(*streams)
+        self.entries: RestartableStream[Entry] = RestartableStream(*streams)
         self.gaps: RestartableStream[Gap] = RestartableStream(*streams)
         self.ring = Ring(min(max(keep.count, _MIN_RING), _MAX_RING), _MAX_RING_BYTES)
         self._host = host
@@ -118,7 +120,11 @@ class AttachedTopic:
 
     @property
     def subscriptions(self) -> int:
-        return self.values.subscriptions + self.events.subscriptions + self.gaps.subscriptions
+        return sum(stream.subscriptions for stream in self._streams)
+
+    @property
+    def _streams(self) -> tuple[RestartableStream[Any], ...]:
+        return self.values, self.events, self.entries, self.gaps
 
     @property
     def observers(self) -> list[ObserverBase[Any]]:
@@ -175,6 +181,7 @@ class AttachedTopic:
             self._host.counters.received += 1
             self.values.deliver(event.value)
         self.events.deliver(event)
+        self.entries.deliver(entry)
 
     def on_gap(self, gap: Gap) -> None:
         """Count and report a gap, within a notification of the dispatcher."""
@@ -261,7 +268,7 @@ class AttachedTopic:
             logger.log(level, "topic %s: %s", short_repr(self.name), error)
             after = None if position is None else Position(position.epoch, position.offset - 1)
             return Entry(Entry.gap(after, position, "undecodable").event, position, 0, now)
-        return Entry(Message(value, position), position, bytes_, now)
+        return Entry(Message(value, position), position, bytes_, now, payload)
 
     # --- attaching --------------------------------------------------------------------------
 
@@ -304,7 +311,7 @@ class AttachedTopic:
         self._retry_timer.clear()
         self._views.clear()
         self._reader.clear()
-        finish = [each.finish_subscribers() for each in (self.values, self.events, self.gaps)]
+        finish = [each.finish_subscribers() for each in self._streams]
         for complete in finish:
             self._host.dispatcher.post(self._complete, complete)
 

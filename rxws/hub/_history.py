@@ -22,6 +22,8 @@ class Entry(NamedTuple):
     size: int = 0
     seconds: float = 0.0
     """When it was received, in seconds of the hub's clock."""
+    payload: str | bytes = ""
+    """Of a message, as it was received."""
 
     @classmethod
     def gap(cls, after: Position | None, last: Position | None, reason: GapReason) -> Entry:

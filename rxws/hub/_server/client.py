@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from enum import Enum, auto
 from functools import partial
@@ -143,6 +142,27 @@ class ClientSession:
     `max_pending` commands are not answered, the connection is paused.
     """
 
+    __slots__ = (
+        "_client",
+        "_connect_id",
+        "_connection",
+        "_credentials",
+        "_draining",
+        "_expiry",
+        "_hold",
+        "_lanes",
+        "_pending",
+        "_phase",
+        "_ping",
+        "_queue",
+        "_refreshes",
+        "_registration",
+        "_scheduler",
+        "_served",
+        "_subscriptions",
+        "_tasks",
+    )
+
     def __init__(self, served: Served, connection: Connection[Any, Any]) -> None:
         self._served = served
         self._connection = connection
@@ -152,13 +172,11 @@ class ClientSession:
         self._credentials: Credentials | None = None
         self._connect_id = 0
         self._refreshes = False  # whether the client refreshes its credentials, with a new token
-        self._queue: deque[_Item] = deque()
+        self._queue: list[_Item] = []
         self._draining = False
         self._hold: DisposableBase | None = None
         self._pending = 0
-        self._lanes: dict[
-            str, deque[tuple[int, _TopicRequest]]
-        ] = {}  # by topics whose command is running
+        self._lanes: dict[str, list[tuple[int, _TopicRequest]]] = {}
         self._subscriptions: dict[str, Subscription] = {}
         self._registration: DisposableBase | None = None
         self._expiry = Deadline(self._scheduler)  # of the connect timeout, then of the user
@@ -202,6 +220,11 @@ class ClientSession:
         self.dispose()
         self._connection.outgoing.on_next(close)
 
+    def _on_fault(self, error: Exception) -> None:
+        """Close after a fault of this server, such as a key function of the hub that raises."""
+        logger.error("hub.serve failed: %s", one_line(error), exc_info=error)
+        self._close(Disconnect.SERVER_ERROR.close())
+
     def _answer(self, id_: int, result: Result) -> None:
         self._answer_text(reply(id_, result))
 
@@ -235,7 +258,9 @@ class ClientSession:
         try:
             limit = self._served.limits.max_pending
             while self._queue and self._phase is not _Phase.CONNECTING and self._pending < limit:
-                self._take(self._queue.popleft())
+                self._take(self._queue.pop(0))
+        except Exception as exc:
+            self._on_fault(exc)
         finally:
             self._draining = False
         if self._queue:
@@ -284,7 +309,7 @@ class ClientSession:
         elif (lane := self._lanes.get(topic)) is not None:
             lane.append((id_, request))
         else:
-            self._lanes[topic] = deque()
+            self._lanes[topic] = []
             self._run_on_topic(id_, request)
 
     def _problem_of(self, topic: str) -> ErrorReply | None:
@@ -320,7 +345,7 @@ class ClientSession:
         if lane is None:  # the connection has ended
             return
         if lane:
-            self._run_on_topic(*lane.popleft())
+            self._run_on_topic(*lane.pop(0))
         else:
             del self._lanes[topic]
 
@@ -376,7 +401,10 @@ class ClientSession:
         except Exception as exc:
             converted = _failed(exc)
         if self._phase is not _Phase.ENDED:
-            then(converted)
+            try:
+                then(converted)
+            except Exception as exc:
+                self._on_fault(exc)
 
     def _spawn(self, result: Any, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:

@@ -151,8 +151,6 @@ class Subscription:
         if since is None or top is None or since.epoch != top.epoch:
             self._begin(ring, None)
             return True
-        if since.offset > top.offset:  # the client was at a process that is ahead, or so it says
-            return False
         entries = ring.after(since, oldest)
         if entries is None:
             return False
@@ -169,7 +167,8 @@ class Subscription:
             return
         entries: list[Entry] | None = None
         if since.epoch == kept.top.epoch == top.epoch:
-            newer = ring.after(kept.top)
+            ahead = kept.top.offset >= top.offset  # then what is delivered late is left out
+            newer = [] if ahead else ring.after(kept.top)
             entries = None if newer is None else [*kept.after(since), *newer]
         self._begin(ring, entries)
 

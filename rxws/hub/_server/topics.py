@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,7 +13,7 @@ from rxws._core.log import logger
 from rxws.codecs import Codec
 from rxws.hub._backplane import Backplane, Done, Member, Publication, PublishRequest
 from rxws.hub._keep import Keep
-from rxws.hub._messages import Gap, Message, Position
+from rxws.hub._messages import Gap, Position
 from rxws.hub._protocol import (
     ClientInfo,
     JoinPush,
@@ -28,14 +27,11 @@ from .payloads import NotText, Payloads
 
 if TYPE_CHECKING:
     from rxws.hub._attached import AttachedTopic
-    from rxws.hub._history import Entry, Event
+    from rxws.hub._history import Entry
     from rxws.hub._presence import PresenceChange, Presences
     from rxws.hub._users import Users
 
 __all__ = ["ServedHub", "ServedTopic", "ServedTopics", "Subscriber", "info_of"]
-
-_MAX_TEXTS = 1000
-_MAX_TEXT_BYTES = 1 << 20
 
 
 class ServedHub(Protocol):
@@ -93,10 +89,8 @@ class ServedTopic:
         "_payloads",
         "_presences",
         "_recovery",
-        "_size",
         "_subscribers",
         "_subscription",
-        "_texts",
         "attached",
         "name",
     )
@@ -107,12 +101,10 @@ class ServedTopic:
         self._payloads = payloads
         self._presences = hub.presences
         self._subscribers: dict[Subscriber, None] = {}
-        self._texts: OrderedDict[Position, str] = OrderedDict()
-        self._size = 0
         self._recovery: tuple[object, Sequence[str]] = (None, ())  # the latest one
         self._joins = 0  # subscribers that want to know who joins and leaves
         self._changes = SerialDisposable()
-        self._subscription = self.attached.events.subscribe(self._on_event)
+        self._subscription = self.attached.entries.subscribe(self._on_entry)
 
     def __len__(self) -> int:
         return len(self._subscribers)
@@ -137,23 +129,15 @@ class ServedTopic:
         self._subscription.dispose()
         self._changes.dispose()
 
-    def text_of(self, message: Message[Any]) -> str:
-        """Return the JSON of a publication.
+    def text_of(self, entry: Entry) -> str:
+        """Return the JSON of a message.
 
         Raises:
             NotText: The protocol cannot carry it.
         """
-        position = message.position
-        if position is None:
-            return publication(self._payloads.of_value(message.value))
-        text = self._texts.get(position)
-        if text is None:
-            text = publication(self._payloads.of_value(message.value), position.offset)
-            self._texts[position] = text
-            self._size += len(text)
-            while len(self._texts) > _MAX_TEXTS or self._size > _MAX_TEXT_BYTES:
-                self._size -= len(self._texts.popitem(last=False)[1])
-        return text
+        position = entry.position
+        json = self._payloads.of_payload(entry.payload)
+        return publication(json, 0 if position is None else position.offset)
 
     def texts_of(
         self, since: Position | None, entries: Sequence[Entry], max_size: int
@@ -178,7 +162,7 @@ class ServedTopic:
             if isinstance(entry.event, Gap):
                 return None
             try:
-                text = self.text_of(entry.event)
+                text = self.text_of(entry)
             except NotText:
                 return None
             size += len(text) * (1 if text.isascii() else 4)
@@ -187,12 +171,13 @@ class ServedTopic:
             texts.append(text)
         return texts
 
-    def _on_event(self, event: Event) -> None:
+    def _on_entry(self, entry: Entry) -> None:
+        event = entry.event
         if isinstance(event, Gap):
             self._each(lambda subscriber: subscriber.on_gap(event))
             return
         try:
-            text = publication_push(self.name, self.text_of(event))
+            text = publication_push(self.name, self.text_of(entry))
         except NotText:
             logger.error(
                 "topic %s: hub.serve cannot send a binary message, as its protocol is JSON: use "
@@ -201,7 +186,7 @@ class ServedTopic:
             )
             self._each(lambda subscriber: subscriber.on_unsendable())
             return
-        position = event.position
+        position = entry.position
         for subscriber in tuple(self._subscribers):
             subscriber.on_message(position, text)
 

@@ -347,7 +347,7 @@ def test_all_subscribers_get_the_same_text() -> None:
 
 
 def test_clients_that_recover_cost_no_encoding() -> None:
-    """Each message is encoded once to publish it, and once to serve it to all clients."""
+    """Each message is encoded once, to publish it; a recovery is built once for all clients."""
     encoded: list[Any] = []
 
     def encode(value: Any) -> str | bytes:
@@ -367,4 +367,30 @@ def test_clients_that_recover_cost_no_encoding() -> None:
     assert first is not None
     assert [json.loads(text)["offset"] for text in first] == [1, 2, 3]
     assert topic.texts_of(since, list(entries), 20) is None
-    assert encoded == [1, 2, 3, 1, 2, 3]
+    assert encoded == [1, 2, 3]
+
+
+def test_a_fault_of_the_server_is_no_1011(caplog: pytest.LogCaptureFixture) -> None:
+    """What goes wrong in the server is logged, and closes with 3004: the client reconnects."""
+    client = Client()
+
+    def publish(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    client.hub._registry.publish = publish  # type: ignore[method-assign, assignment]
+    client.send(publish={"channel": "a", "data": 1})
+    assert client.code == 3004
+    assert "broken" in caplog.text
+
+
+def test_a_codec_with_different_types_for_both_directions() -> None:
+    """The payload is served as it was published, not encoded again."""
+
+    def encode(value: int) -> str:
+        return json.dumps({"number": value} if isinstance(value, int) else value)
+
+    client = Client(codec=rxws.codecs.Codec(encode, lambda frame: [json.loads(frame)]))
+    client.call(subscribe={"channel": "a"})
+    client.hub.topic("a").on_next(5)
+    [line] = client.lines()
+    assert line["push"]["pub"]["data"] == {"number": 5}

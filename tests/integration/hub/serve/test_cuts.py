@@ -27,6 +27,7 @@ class Checker(Events):
 
     def __init__(self) -> None:
         self.last: int | None = None
+        self.begun = 0
         self.resumed = 0
         self.lost = 0
         self.problems: list[str] = []
@@ -36,6 +37,7 @@ class Checker(Events):
         await until(lambda: self.last is not None and self.last >= offset)
 
     def see_subscribed(self, offset: int, recovering: bool, recovered: bool) -> None:
+        self.begun += 1
         if recovering and recovered:
             self.resumed += 1
             if offset != self.last:
@@ -71,7 +73,7 @@ async def publishing(serving: Serving) -> AsyncIterator[list[int]]:
         while True:
             published[0] += 1
             topic.on_next({"n": published[0]})
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.01)
 
     task = asyncio.create_task(publish())
     try:
@@ -79,6 +81,11 @@ async def publishing(serving: Serving) -> AsyncIterator[list[int]]:
     finally:
         task.cancel()
         await asyncio.wait([task])
+
+
+async def subscribed(client: CentrifugeJs, count: int) -> None:
+    """Wait until a client has subscribed more often than this."""
+    await client.until(lambda: len(client.named("subscribed")) > count)
 
 
 def port_of(serving: Serving) -> int:
@@ -111,12 +118,16 @@ async def test_centrifuge_python_continues_after_cuts(
             clients.append(client)
         await until(lambda: all(checker.last for checker in checkers))
         cuts = 0
+        begun = [0] * CLIENTS  # subscriptions of each client before its last cut
         while cuts < CUTS:
-            relay = rng.choice(relays)
-            if relay.connections:
-                relay.cut(reset=rng.random() < 0.5)
+            number = rng.randrange(CLIENTS)
+            # Most cuts hit a client that has subscribed again, the others may hit at any time.
+            ready = checkers[number].begun > begun[number] or rng.random() < 0.2
+            if relays[number].connections and ready:
+                begun[number] = checkers[number].begun
+                relays[number].cut(reset=rng.random() < 0.5)
                 cuts += 1
-            await asyncio.sleep(rng.random() * 0.006)
+            await asyncio.sleep(rng.random() * 0.004)
         goal = published[0]
         await until(lambda: all((checker.last or 0) >= goal for checker in checkers))
         for client in clients:
@@ -140,8 +151,11 @@ async def test_centrifuge_js_continues_after_cuts(serve_hub: ServeHub, node_scri
     ):  # fmt: skip
         await client.call("connect")
         await client.call("subscribe", channel=TOPIC, options={})
-        for _ in range(100):
-            await until(lambda: relay.connections)
+        for number in range(100):
+            if number % 4:
+                await subscribed(client, number // 2)
+            else:
+                await until(lambda: relay.connections)
             relay.cut(reset=rng.random() < 0.5)
             await asyncio.sleep(rng.random() * 0.02)
         goal = published[0]
@@ -156,7 +170,7 @@ async def test_centrifuge_js_continues_after_cuts(serve_hub: ServeHub, node_scri
             elif event["event"] == "publication":
                 checker.see_publication(event["offset"], event["data"])
         assert checker.problems == []
-        assert checker.resumed > 10
+        assert checker.resumed >= 49
         assert not checker.lost
 
 
