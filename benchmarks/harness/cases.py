@@ -25,7 +25,8 @@ class Peer:
     library: Path = ROOT  # the directory to import rxws from
     compresses: bool = True
     streams: bool = False  # whether it applies operators to a stream
-    calls: bool = False  # whether it answers JSON-RPC requests; all others echo
+    calls: bool = False  # whether it answers JSON-RPC requests
+    fans_out: bool = False  # whether it sends each message to all connections; all others echo
 
     @property
     def missing(self) -> str | None:
@@ -33,20 +34,26 @@ class Peer:
         return next((name for name in self.needs if find_spec(name) is None), None)
 
 
+PUSH = {"RXWS_TRANSPORT": "push"}
 PEERS: dict[str, Peer] = {
     "aiohttp": Peer("raw aiohttp", "aiohttp_peer", ("aiohttp",)),
     "naive": Peer("Subject and Queue", "naive_peer", ("aiohttp", "reactivex"), streams=True),
     "websockets": Peer("websockets", "websockets_peer", ("websockets",)),
     "picows": Peer("picows", "picows_peer", ("picows",), compresses=False),
-    "push": Peer("rxws push", "rxws_peer", ("rxws",), {"RXWS_TRANSPORT": "push"}, streams=True),
-    "rpc": Peer(
-        "rxws.rpc", "rpc_peer", ("rxws", "msgspec"), {"RXWS_TRANSPORT": "push"}, calls=True
-    ),
+    "push": Peer("rxws push", "rxws_peer", ("rxws",), PUSH, streams=True),
+    "rpc": Peer("rxws.rpc", "rpc_peer", ("rxws", "msgspec"), PUSH, calls=True),
     "aiohttp-rpc": Peer("JSON-RPC on aiohttp", "aiohttp_rpc_peer", ("aiohttp",), calls=True),
     "pull": Peer("rxws pull", "rxws_peer", ("rxws",), {"RXWS_TRANSPORT": "pull"}, streams=True),
+    "broadcast": Peer(
+        "websockets.broadcast", "fanout.websockets_peer", ("websockets",), fans_out=True
+    ),
+    "aiohttp-loop": Peer("aiohttp loop", "fanout.aiohttp_peer", ("aiohttp",), fans_out=True),
+    "write": Peer("transport.write", "fanout.floor_peer", ("aiohttp",), fans_out=True),
+    "subject": Peer("rxws with a Subject", "fanout.subject_peer", ("rxws",), PUSH, fans_out=True),
+    "hub": Peer("rxws.Hub", "fanout.hub_peer", ("rxws",), PUSH, fans_out=True),
 }
 
-Kind = Literal["echo", "client", "cycles"]
+Kind = Literal["echo", "client", "cycles", "fanout"]
 Quantity = Literal["cpu", "p50", "p99", "map"]
 
 
@@ -76,12 +83,23 @@ class Case:
     answers: tuple[bytes, ...] = ()  # to payloads that are JSON-RPC requests
     compress: bool = False
     maps: tuple[int, ...] = (1,)
+    burst: int = 1  # messages that a peer sends to all connections for each one that it receives
     goals: tuple[Goal, ...] = ()
 
     @property
     def unit(self) -> str:
         """The name of the thing that a round counts."""
-        return "connection" if self.kind == "cycles" else "message"
+        return {"cycles": "connection", "fanout": "delivery"}.get(self.kind, "message")
+
+    @property
+    def units(self) -> str:
+        """The plural of `unit`."""
+        return "deliveries" if self.kind == "fanout" else f"{self.unit}s"
+
+    @property
+    def replies(self) -> tuple[bytes, ...]:
+        """The payloads that a peer sends if it does not echo."""
+        return self.answers or tuple(one for one in self.payloads for _ in range(self.burst))
 
     def supports(self, peer: Peer) -> bool:
         """Return whether the peer can run this case."""
@@ -89,6 +107,7 @@ class Case:
             (peer.compresses or not self.compress)
             and (peer.streams or len(self.maps) == 1)
             and (bool(self.answers) or not peer.calls)
+            and peer.fans_out == (self.kind == "fanout")
         )
 
 
@@ -242,6 +261,34 @@ RPC_PIPELINED = Case(
     messages=40_000,
 )
 
+FANOUT = Case(
+    "fanout",
+    "one message to 500 connections, 32 bytes, without compression",
+    connections=500,
+    window=1,
+    payloads=SMALL,
+    messages=50_000,
+    kind="fanout",
+    goals=(
+        Goal("CPU", "broadcast", 0.75, peer="hub"),
+        Goal("CPU", "aiohttp-loop", 1.0, peer="hub"),
+    ),
+)
+FANOUT_BURST = Case(
+    "fanout-burst",
+    "the same with bursts of 10 messages",
+    connections=500,
+    window=10,
+    payloads=SMALL,
+    messages=100_000,
+    kind="fanout",
+    burst=10,
+    goals=(
+        Goal("CPU", "broadcast", 0.25, peer="hub"),
+        Goal("CPU", "aiohttp-loop", 0.25, peer="hub"),
+    ),
+)
+
 CASES: dict[str, Case] = {
     case.name: case
     for case in (
@@ -254,5 +301,7 @@ CASES: dict[str, Case] = {
         OPERATORS,
         RPC,
         RPC_PIPELINED,
+        FANOUT,
+        FANOUT_BURST,
     )
 }

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import gc
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.harness.cases import Case, Peer
 from benchmarks.harness.churn import churn
+from benchmarks.harness.fanout import fan_out
 from benchmarks.harness.feed import FeedServer
 from benchmarks.harness.load import LoadConnection, Messages, PeerFailed, exchange
 from benchmarks.harness.process import PeerProcess, running
@@ -67,7 +68,7 @@ def run_case(
     masked = case.kind != "client"
     echoed, answered = (
         Messages(case.payloads, compress=case.compress, masked=masked, replies=replies)
-        for replies in (case.payloads, case.answers)
+        for replies in (case.payloads, case.replies)
     )
     with contextlib.ExitStack() as stack:
         feeds = [FeedServer(echoed, case.window) if case.kind == "client" else None for _ in runs]
@@ -78,7 +79,8 @@ def run_case(
             if feed is not None:
                 stack.callback(feed.close)
                 command = ["receive", str(feed.port)]
-            options = ["--loop", loop, "--maps", str(maps), *["--compress"] * case.compress]
+            options = ["--loop", loop, "--maps", str(maps), "--burst", str(case.burst)]
+            options += ["--compress"] * case.compress
             processes.append(PeerProcess(peer, [*command, *options]))
         for process in processes:
             process.wait_until_ready()
@@ -92,7 +94,8 @@ def run_case(
                 # Vary the order, so that no peer is always the first.
                 index = (turn + number) % len(runs)
                 # Round 0 warms up: the first messages of a process cost more than the others.
-                frames = answered if runs[index][1].calls else echoed
+                peer = runs[index][1]
+                frames = answered if peer.calls or peer.fans_out else echoed
                 size = count if number else max(count // 5, 1)
                 try:
                     done = measure(case, processes[index], frames, feeds[index], size)
@@ -122,15 +125,15 @@ def measure(
         return measure_client(process, feed, count)
     if case.kind == "cycles":
         return measure_cycles(case, process, count)
+    if case.kind == "fanout":
+        return measure_fanout(case, process, messages, count)
     return measure_echo(case, process, messages, count)
 
 
 def measure_echo(case: Case, process: PeerProcess, messages: Messages, count: int) -> Round:
     each = max(count // case.connections, 1)
     latencies: list[int] | None = [] if case.window == 1 else None
-    connections: list[LoadConnection] = []
-    try:
-        connections.extend(LoadConnection(process.port, messages) for _ in range(case.connections))
+    with open_connections(case, process, messages) as connections:
         warm_up = max(each // 20, case.window)
         for connection in connections:
             connection.begin(warm_up, messages.checked_replies())
@@ -139,11 +142,6 @@ def measure_echo(case: Case, process: PeerProcess, messages: Messages, count: in
             connection.begin(each, messages.counted_replies())
         with Stopwatch(process) as watch:
             exchange(connections, each, case.window, latencies)
-        while connections:
-            connections.pop().close()
-    finally:
-        for connection in connections:
-            connection.sock.close()
     return watch.round(each * case.connections, latencies)
 
 
@@ -166,6 +164,35 @@ def measure_cycles(case: Case, process: PeerProcess, count: int) -> Round:
     with Stopwatch(process) as watch:
         churn(process.port, count, case.connections)
     return watch.round(count)
+
+
+def measure_fanout(case: Case, process: PeerProcess, messages: Messages, count: int) -> Round:
+    bursts = max(count // case.connections // case.burst, 1)
+    with open_connections(case, process, messages) as connections:
+        for connection in connections:
+            connection.replies = messages.checked_replies()
+        fan_out(connections, max(bursts // 20, 1), case.burst)
+        for connection in connections:
+            connection.replies = messages.counted_replies()
+        with Stopwatch(process) as watch:
+            fan_out(connections, bursts, case.burst)
+    return watch.round(bursts * case.burst * case.connections)
+
+
+@contextlib.contextmanager
+def open_connections(
+    case: Case, process: PeerProcess, messages: Messages
+) -> Generator[Sequence[LoadConnection]]:
+    """Open the connections of a case, and perform the close handshake of each at the end."""
+    connections: list[LoadConnection] = []
+    try:
+        connections.extend(LoadConnection(process.port, messages) for _ in range(case.connections))
+        yield connections
+        while connections:
+            connections.pop().close()
+    finally:
+        for connection in connections:
+            connection.sock.close()
 
 
 class Stopwatch:

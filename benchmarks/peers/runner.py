@@ -34,6 +34,7 @@ class Options:
     compress: bool
     maps: int  # number of `ops.map` in the pipeline, for peers that have one
     port: int  # port of the server to receive from
+    burst: int  # messages that a peer of `fanout` sends for each one that it receives
 
 
 Serve = Callable[[Options], AbstractAsyncContextManager[int]]
@@ -45,24 +46,27 @@ def identity(message: T) -> T:
     return message
 
 
-def run_peer(serve: Serve, receive: Receive, *packages: str, transport: str | None = None) -> None:
+def run_peer(
+    serve: Serve, receive: Receive | None, *packages: str, transport: str | None = None
+) -> None:
     """Run a peer as the command line says.
 
     Args:
-        serve: Serves an echo and yields its port.
-        receive: Connects and receives until the server closes.
+        serve: Serves what the case needs and yields its port.
+        receive: Connects and receives until the server closes; None for a peer that only serves.
         packages: The packages whose versions the peer reports.
         transport: The read path of rxws, if the peer uses it.
     """
     parser = argparse.ArgumentParser()
-    parser.add_argument("role", choices=("serve", "receive"))
+    parser.add_argument("role", choices=("serve",) if receive is None else ("serve", "receive"))
     parser.add_argument("port", nargs="?", type=int, default=0)
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio")
     parser.add_argument("--maps", type=int, default=1)
+    parser.add_argument("--burst", type=int, default=1)
     parser.add_argument("--compress", action="store_true")
     args = parser.parse_args()
     warm_up_malloc()
-    options = Options(args.compress, args.maps, args.port)
+    options = Options(args.compress, args.maps, args.port, args.burst)
     names = [*packages, "uvloop"] if args.loop == "uvloop" else packages
     about = {
         "python": platform.python_version(),
@@ -72,10 +76,11 @@ def run_peer(serve: Serve, receive: Receive, *packages: str, transport: str | No
 
     async def main() -> None:
         commands = read_commands()
-        if args.role == "serve":
+        if receive is None or args.role == "serve":
             async with serve(options) as port:
                 announce(port, about)
                 await commands.get()
+            return
         announce(0, about)
         while True:
             await commands.get()

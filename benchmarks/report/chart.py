@@ -26,6 +26,8 @@ TITLES = {
     "operators": ("Each additional ops.map", "in the pipeline of the echo"),
     "rpc": ("JSON-RPC call, or echo of it", "20 connections, one in flight"),
     "rpc-pipelined": ("64 JSON-RPC calls in flight", "8 connections, calls or echoes"),
+    "fanout": ("One message to 500 connections", "CPU per delivery, 32 bytes"),
+    "fanout-burst": ("Bursts of 10 messages", "CPU per delivery, 500 connections, 32 bytes"),
 }
 STYLE = """
     .card { fill: #fbfcfd; stroke: #d5dbe1 }
@@ -72,7 +74,7 @@ def panel_bars(result: Result) -> list[Bar]:
 def kind(peer: str) -> str:
     if peer == GOAL_PEER:
         return "bar ours"
-    return "bar kin" if peer.startswith(("push", "pull", "rpc")) else "bar"
+    return "bar kin" if peer.startswith(("push", "pull", "rpc", "subject", "hub")) else "bar"
 
 
 def chart(results: Sequence[Result], loop: str) -> str:

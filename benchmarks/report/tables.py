@@ -20,7 +20,12 @@ NO_VALUE = DASH = "\N{EN DASH}"
 MET = "\N{CHECK MARK}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 SPREAD = f"min{DASH}max"
-BASES = {"aiohttp": f"{TIMES} raw aiohttp", "picows": f"{TIMES} picows"}
+BASES = {
+    "aiohttp": f"{TIMES} raw aiohttp",
+    "picows": f"{TIMES} picows",
+    "broadcast": f"{TIMES} broadcast",
+    "aiohttp-loop": f"{TIMES} aiohttp loop",
+}
 
 
 def report_text(report: Report) -> str:
@@ -48,7 +53,7 @@ def heading(result: Result) -> str:
     count = result.series[0].rounds[0].messages if rounds else 0
     case = result.definition
     return (
-        f"`{result.case}`: {case.title}; {rounds} rounds of {count} {case.unit}s"
+        f"`{result.case}`: {case.title}; {rounds} rounds of {count} {case.units}"
         f" (other processes used {result.other_load:.0%} of the CPUs)"
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
+from rxws._core.broadcast import Broadcast
 from rxws._core.errors import DecodeError, EncodeError, short_repr
 from rxws._core.frames import Opcode
 from rxws._core.log import text_of
@@ -24,6 +25,7 @@ __all__ = [
     "encoder",
     "frame_if_different",
     "is_unicode",
+    "shared_key",
     "size",
 ]
 
@@ -118,6 +120,11 @@ def conflation_key(policy: Latest, value: object) -> Hashable:
             f"the key of overflow.latest failed for {short_repr(value)}", value
         ) from exc
     return key
+
+
+def shared_key(delivery: Broadcast, policy: Latest, value: object) -> Hashable:
+    """Do as `conflation_key`, but call the key function once for all connections."""
+    return delivery.once(policy.key, partial(conflation_key, policy), value)
 
 
 def decode_error(error: Exception, data: str | bytes) -> DecodeError:

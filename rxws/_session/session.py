@@ -16,6 +16,7 @@ from reactivex.abc import DisposableBase, SchedulerBase
 from reactivex.disposable import Disposable
 
 from rxws import closing
+from rxws._core import broadcast
 from rxws._core.close_codes import CLOSE_CODES
 from rxws._core.connection import Close, Connection, Handshake
 from rxws._core.errors import BufferOverflow, ConnectionClosed, EncodeError, SendTimeout
@@ -27,7 +28,7 @@ from rxws.overflow import Latest
 
 from .blame import blame
 from .closed import ClosedStream
-from .encoding import Encoded, conflation_key, encoder
+from .encoding import Encoded, conflation_key, encoder, shared_key
 from .error_stream import ErrorStream
 from .flow import FlowControl
 from .incoming import IncomingStream
@@ -72,10 +73,12 @@ class Session(Generic[In, Out]):
         "_encode",
         "_heartbeat",
         "_latest",
+        "_location",
         "_options",
         "_own_close",
         "_released",
         "_transport",
+        "_write",
         "cleanup_timeout",
         "closed",
         "connection",
@@ -93,6 +96,8 @@ class Session(Generic[In, Out]):
         self, transport: Transport, scheduler: SchedulerBase, options: Options, handshake: Handshake
     ) -> None:
         self._transport = transport
+        self._write = transport.write
+        self._location = transport.locate()
         self._options = options
         self._released = False  # see `on_released`
         self.state = State.OPEN
@@ -164,6 +169,13 @@ class Session(Generic[In, Out]):
             self.count_dropped("closed")
             return False
         try:
+            delivery = broadcast.current
+            if delivery.value is value:
+                encoding = delivery.encoding
+                if encoding.codec is not self._options.codec:
+                    encoding = delivery.encode(self._options.codec, self._encode, value)
+                key = self._latest and shared_key(delivery, self._latest, value)
+                return send_buffer.offer(encoding.opcode, encoding.payload, key)
             opcode, payload = self._encode(value)
             key = self._latest and conflation_key(self._latest, value)
             return send_buffer.offer(opcode, payload, key)
@@ -171,8 +183,42 @@ class Session(Generic[In, Out]):
             self._on_unsent(exc)
             return False
 
+    def push_shared(self, value: Any) -> None:
+        """Do as `outgoing.push`, in fewer steps if another connection has just sent the value.
+
+        It looks at fewer objects: with many connections, they are not in the CPU's caches.
+        """
+        delivery = broadcast.current
+        encoding = delivery.encoding
+        if (
+            delivery.value is value
+            and encoding.codec is self._options.codec
+            and self.state is _OPEN
+            and not self.outgoing._all_observers  # pyright: ignore[reportPrivateUsage] # saves a call
+            and (send_buffer := self.send_buffer).wire_writable
+            and send_buffer.queue is None
+            and not send_buffer.send_lost
+            and self._transport.locate() == self._location
+        ):
+            try:
+                if self._write(encoding.opcode, encoding.payload):
+                    send_buffer.sent_messages += 1
+                    send_buffer.sent_bytes += len(encoding.payload)
+                    return
+            except BaseException as exc:
+                self._on_unsent(exc)
+        if self._released:
+            self.count_dropped("closed")
+        else:
+            self.outgoing.push(value)
+
     def encode(self, value: Any) -> Encoded:
         try:
+            delivery = broadcast.current
+            if delivery.value is value:
+                encoding = delivery.encode(self._options.codec, self._encode, value)
+                key = self._latest and shared_key(delivery, self._latest, value)
+                return Encoded(encoding.opcode, encoding.payload, key)
             opcode, payload = self._encode(value)
             return Encoded(opcode, payload, self._latest and conflation_key(self._latest, value))
         except EncodeError as exc:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import Disposable
 
+from rxws._core.broadcast import Broadcast
 from rxws._core.errors import short_repr
 from rxws._core.log import logger, one_line
 from rxws._core.schedulers.timers import Deadline, seconds_of
@@ -89,6 +90,7 @@ class AttachedTopic:
         entries: The same, with the payloads of the messages.
         gaps: The gaps.
         ring: The latest messages.
+        burst: What is to be delivered in this turn.
     """
 
     def __init__(self, host: AttachedTopicHost, name: str, keep: Keep) -> None:
@@ -108,7 +110,7 @@ class AttachedTopic:
         self._detach_timer = Deadline(host.scheduler)
         self._retry_timer = Deadline(host.scheduler)
         self._closed = False
-        self._burst: list[Entry] = []
+        self.burst: list[Entry] = []
         self._views: list[HistoryView] = []  # they want to begin
         self._has_failed = False  # whether a subscriber has raised
         self._has_undecodable = False
@@ -160,13 +162,13 @@ class AttachedTopic:
 
     def emit(self, entry: Entry) -> None:
         """Deliver an entry with all others of this turn; see `LogHost`."""
-        if not self._burst:
+        if not self.burst:
             self._host.deliver_soon(self)
-        self._burst.append(entry)
+        self.burst.append(entry)
 
     def deliver_burst(self) -> None:
         """Deliver the entries of this turn to all subscribers, one entry after the other."""
-        burst, self._burst = self._burst, []
+        burst, self.burst = self.burst, []
         self._host.dispatcher.post(self._deliver, burst)
 
     def _deliver(self, burst: Sequence[Entry]) -> None:
@@ -175,13 +177,14 @@ class AttachedTopic:
     def _deliver_entry(self, entry: Entry) -> None:
         self.ring.append(entry)
         event = entry.event
-        if isinstance(event, Gap):
-            self.on_gap(event)
-        else:
-            self._host.counters.received += 1
-            self.values.deliver(event.value)
-        self.events.deliver(event)
-        self.entries.deliver(entry)
+        with Broadcast(event if isinstance(event, Gap) else event.value):
+            if isinstance(event, Gap):
+                self.on_gap(event)
+            else:
+                self._host.counters.received += 1
+                self.values.deliver(event.value)
+            self.events.deliver(event)
+            self.entries.deliver(entry)
 
     def on_gap(self, gap: Gap) -> None:
         """Count and report a gap, within a notification of the dispatcher."""

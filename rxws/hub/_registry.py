@@ -10,6 +10,7 @@ from typing import Any
 from reactivex.abc import DisposableBase, SchedulerBase
 from reactivex.internal import noop
 
+from rxws._core.broadcast import Burst
 from rxws._core.log import logger, one_line
 from rxws._core.schedulers.connection_scheduler import DefaultScheduler
 from rxws._core.schedulers.loop_scheduler import running_loop
@@ -273,7 +274,11 @@ class TopicRegistry:
 
     def _deliver(self) -> None:
         topics, self._to_deliver = self._to_deliver, []
-        call_each(AttachedTopic.deliver_burst, topics)
+        if len(topics) == 1 and len(topics[0].burst) == 1:
+            topics[0].deliver_burst()  # connections write a single message at once
+        else:
+            with Burst():
+                call_each(AttachedTopic.deliver_burst, topics)
 
     def on_attached(self, topic: AttachedTopic) -> None:
         """Publish what has waited for this, and read the topic's members if they are observed."""

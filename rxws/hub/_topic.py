@@ -38,6 +38,8 @@ class _TopicObservable(SchedulerCarrier[T]):
 
     __slots__ = ("_name", "_registry")
 
+    is_shared = True
+
     def __init__(self, registry: TopicRegistry, name: str) -> None:
         self.lock = RLock()  # some operators of RxPY need it
         self._registry = registry

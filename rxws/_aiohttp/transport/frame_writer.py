@@ -10,10 +10,12 @@ from typing import Any, Protocol
 
 from aiohttp import WSMsgType
 
+from rxws._core import broadcast
+from rxws._core.broadcast import Encoding
 from rxws._core.frames import Opcode
 from rxws._session.transport import Receiver
 
-from .private_api import WriteCollector, WriteFrame, redirect_frames
+from .private_api import WriteCollector, WriteFrame, redirect_frames, shared_window
 from .reader import pass_on
 from .socket_protocol import SocketProtocol
 
@@ -64,7 +66,8 @@ class FrameWriter:
 
     On the push path, `direct` is True: it then calls aiohttp's frame writer instead of the
     WebSocket, and collects the frames until `flush` writes all of them at once. Each method that
-    writes also flushes, unless the writer is `corked`.
+    writes also flushes, unless the writer is `corked` or a burst is running (see
+    `rxws._core.broadcast`).
     """
 
     __slots__ = (
@@ -76,6 +79,7 @@ class FrameWriter:
         "_receiver",
         "_resuming",
         "_state",
+        "_window",
         "_write_frame",
         "_ws",
         "chunks",
@@ -93,10 +97,11 @@ class FrameWriter:
         self._end_tcp: Callable[[], None] | None = None  # called once everything is written
         self._resuming = False  # whether the call comes from asyncio's `resume_writing`
         self.corked = False
-        self._collected = 0  # payload bytes in `chunks`
+        self._collected = 0  # payload bytes in `chunks`, and 1 for an empty message
         collector = WriteCollector(protocol.transport.is_closing)
         self.chunks = collector.chunks
         self._direct_write = redirect_frames(ws, collector) if direct else None
+        self._window = shared_window(ws) if direct else None
         self._write_frame: WriteFrame | None = None  # `_direct_write`, once started
 
     @property
@@ -131,26 +136,75 @@ class FrameWriter:
 
     def write(self, opcode: Opcode, payload: bytes) -> bool:
         """See `Transport.write`."""
-        if self._write_frame is None:
+        write_frame = self._write_frame
+        if write_frame is None:
             return self._write_slowly(opcode, payload)
-        try:
-            self._write_frame(payload, opcode, 0)
-        except ConnectionError:
-            return False  # TCP is lost, which the reader reports
-        self._collected += len(payload)
-        if not self.corked or self._collected > _MAX_COLLECTED:
+        waiting = self._collected
+        encoding = broadcast.current.encoding
+        if encoding.payload is payload and encoding.opcode is opcode and self._window == 0:
+            transport = self._protocol.transport
+            if transport.is_closing():
+                return False
+            frame = encoding.frame or self._build_frame(encoding, write_frame)
+            if not waiting and not self.corked and broadcast.burst is None:
+                transport.write(frame)
+                return True
+            self.chunks.append(frame)
+        else:
+            try:
+                write_frame(payload, opcode, 0)
+            except ConnectionError:
+                return False  # TCP is lost, which the reader reports
+        self._collected += len(payload) or 1
+        if self._collected > _MAX_COLLECTED or not (self.corked or self._in_burst(waiting)):
             self.flush()
         return True
+
+    def _build_frame(self, encoding: Encoding, write_frame: WriteFrame) -> bytes:
+        """Build a frame for all connections whose frames are neither masked nor compressed."""
+        before = len(self.chunks)
+        write_frame(encoding.payload, encoding.opcode, 0)
+        encoding.frame = b"".join(self.chunks[before:])
+        del self.chunks[before:]
+        return encoding.frame
 
     def _write_slowly(self, opcode: Opcode, payload: bytes) -> bool:
         if self._receiver is None or self._protocol.transport.is_closing():
             return False
-        self._state = _WRITING
-        if self._send_frame(opcode, payload):
+        waiting = len(self.chunks)
+        encoding = broadcast.current.encoding
+        is_shared = encoding.payload is payload and encoding.opcode is opcode
+        window = self._window if is_shared else None
+        if window is not None and (frame := encoding.deflated.get(window)) is not None:
+            self.chunks.append(frame)
+            self._collected += len(payload) or 1
+        else:
+            self._state = _WRITING
+            if not self._send_frame(opcode, payload):
+                return True
             self._state = _IDLE
-            if not self.corked:
-                self.flush()
+            if window is not None and len(self.chunks) > waiting:
+                encoding.deflated[window] = b"".join(self.chunks[waiting:])
+        if not (self.corked or self._in_burst(waiting)):
+            self.flush()
         return True
+
+    def _in_burst(self, waiting: int) -> bool:
+        """Return whether a burst will flush; it knows this writer if frames were `waiting`."""
+        burst = broadcast.burst
+        if burst is None or burst.location is not self._loop:
+            return False
+        if self.chunks and not waiting:
+            burst.add(self, self._loop.call_soon)
+        return True
+
+    def end_burst(self) -> None:
+        """See `BurstWriter`."""
+        try:
+            self.flush()
+        except BaseException as exc:
+            self._protocol.abort()  # no close frame could be sent either
+            pass_on(exc)
 
     def _send_frame(self, opcode: Opcode, payload: bytes) -> bool:
         """Send a frame; return False if it is still being compressed.
@@ -173,7 +227,7 @@ class FrameWriter:
             # From Python 3.12 on, compression starts here: an executor that is shut down raises.
             rest = _raise(exc)
         if rest is None:
-            self._collected += len(payload)
+            self._collected += len(payload) or 1
             if self._collected > _MAX_COLLECTED:
                 self.flush()
             return True
@@ -233,6 +287,7 @@ class FrameWriter:
     def release(self) -> None:
         """Drop the receiver and aiohttp's WebSocket with its compressor, after the end."""
         self._receiver = self._write_frame = self._direct_write = self._end_tcp = None
+        self._window = None
         del self._ws
 
     def _report_writable(self) -> None:

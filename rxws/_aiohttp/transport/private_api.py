@@ -39,6 +39,7 @@ __all__ = [
     "feed_eof",
     "parser_limit",
     "redirect_frames",
+    "shared_window",
     "why_not_push",
     "ws_connect_of",
 ]
@@ -315,6 +316,18 @@ def redirect_frames(ws: Any, collector: WriteCollector) -> WriteFrame | None:
     writer.transport = collector
     write_frame: WriteFrame = writer._write_websocket_frame
     return None if writer.compress else write_frame
+
+
+def shared_window(ws: Any) -> int | None:
+    """Return what a WebSocket's frames depend on besides their payloads: the window in bits.
+
+    Returns:
+        0 if messages are not compressed; None if each frame is different, because it is masked or
+        compressed with context takeover.
+    """
+    writer = ws._writer
+    window: int = writer.compress
+    return None if writer.use_mask or (window and not writer.notakeover) else window
 
 
 # --- does this aiohttp support the push path? -------------------------------------------------

@@ -55,6 +55,9 @@ class SchedulerCarrier(AsyncIterableObservable[T]):
 
     __slots__ = ()
 
+    is_shared = False
+    """Whether it delivers its values to many connections; see `rxws._core.broadcast`."""
+
     @abstractmethod
     def _default_scheduler(self) -> SchedulerBase | None:
         """Return the scheduler for a chain that gets none; None stands for RxPY's own."""

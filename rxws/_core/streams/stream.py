@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 from reactivex.abc import DisposableBase, ObserverBase, OnCompleted, OnError, OnNext, SchedulerBase
 from reactivex.disposable import Disposable
+from reactivex.internal import noop
 
 from rxws._core.errors import without_traceback
 from rxws._core.log import logger
@@ -400,13 +401,28 @@ class _Subscription(DisposableBase):
 
 
 class _Subscriber(Subscriber[T]):
-    """A subscriber of a stream."""
+    """A subscriber of a stream.
 
-    __slots__ = ("stream",)
+    `on_next` is the user's callback itself: a method that calls it would cost one more call for
+    each value. pyright reads the annotation as a method without `self`.
+    """
 
+    __slots__ = ("on_next", "stream")
+
+    on_next: OnNext[T]  # type: ignore[assignment] # pyright: ignore[reportIncompatibleMethodOverride]
     stream: Stream[T]
 
+    def __init__(
+        self,
+        on_next: ObserverBase[T] | OnNext[T] | None,
+        on_error: OnError | None,
+        on_completed: OnCompleted | None,
+    ) -> None:
+        super().__init__(on_next, on_error, on_completed)
+        self.on_next = self._on_next
+
     def dispose(self) -> None:
+        self.on_next = noop
         if not self.stopped:
             self.stopped = True
             self.stream.remove(self)
