@@ -120,7 +120,10 @@ class RedisBackplane:
         Raises:
             BackplaneError: A server cannot be reached, has the wrong version, or refuses the
                 password.
+            RuntimeError: It serves another hub.
         """
+        if self._shards:
+            raise RuntimeError("this backplane serves a hub already: use one for each hub")
         shards = {each.shown: Shard(each, self._options) for each in self._addresses}
         self._away.clear()
         try:

@@ -91,7 +91,11 @@ class Publisher:
         self._local.append((request.topic, Publication(request.payload, None)))
 
         def finish(reply: Any) -> None:
-            done(reply if isinstance(reply, Exception) else None)
+            if isinstance(reply, Exception):
+                text = f"a message of {request.topic!r:.80} may have reached this process only"
+                done(Unconfirmed(f"{text}: {reply}"))
+            else:
+                done(None)
 
         channel = self._keys.channel(request.topic)
         data = wire.encode_unnumbered(self._process, request.payload)

@@ -98,7 +98,8 @@ READ: Final = _script(
     _FENCE
     + """
 local from = '-'
-if ARGV[4] == epoch then from = string.format('%.0f', tonumber(ARGV[5]) + 1) end
+local since = tonumber(ARGV[5])
+if ARGV[4] == epoch and since <= top then from = string.format('%.0f', since + 1) end
 local entries
 if ARGV[7] == '1' then
     entries = redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', ARGV[6])
