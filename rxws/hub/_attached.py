@@ -255,7 +255,8 @@ class AttachedTopic:
             if isinstance(history, Exception):
                 on_kept(history)
                 return
-            on_kept(Kept([self._decode(each) for each in history.publications], history.top))
+            entries = [self._decode(each) for each in history.publications]
+            on_kept(Kept(entries, history.top, history.began))
 
         self._host.backplane.read(self.name, since, limit, done)
 

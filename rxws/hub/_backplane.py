@@ -63,11 +63,14 @@ class History(NamedTuple):
         top: The position of the newest message of the topic; offset 0 if there is none. It may be
             older than `publications[-1]` never, and newer only if `limit` cut them off.
         complete: Whether `publications` begins right after `since`.
+        began: Where the order before this one ended, if the engine kept messages when positions
+            began anew: those up to this offset were published before.
     """
 
     publications: Sequence[Publication]
     top: Position
     complete: bool
+    began: Position | None = None
 
 
 class Member(NamedTuple):

@@ -41,22 +41,35 @@ class Kept(NamedTuple):
 
     entries: Sequence[Entry]
     top: Position
+    began: Position | None = None
+    """See `History`."""
 
     def after(self, since: Position) -> list[Entry]:
         """Return everything after a position, with a gap first unless nothing is missing."""
         entries, top = self.entries, self.top
         if since.epoch != top.epoch:
-            return self._with_gap(since, "restarted")
+            return self._with_gap(since, "restarted", self._new_since(since))
         if since.offset > top.offset:  # the engine has lost its newest messages
-            return self._with_gap(since, "unavailable")
+            return self._with_gap(since, "unavailable", entries)
         missing = top.offset - since.offset
         if missing > len(entries):
-            return self._with_gap(since, "trimmed")
+            return self._with_gap(since, "trimmed", entries)
         return list(entries[len(entries) - missing :])
 
-    def _with_gap(self, since: Position, reason: GapReason) -> list[Entry]:
-        last = Position(self.top.epoch, self.top.offset - len(self.entries))
-        return [Entry.gap(since, last, reason), *self.entries]
+    def _new_since(self, since: Position) -> Sequence[Entry]:
+        """Leave out what a subscriber with a position of an earlier order may have seen."""
+        if self.began is None:
+            return self.entries
+        known = self.began.offset
+        if since.epoch == self.began.epoch:
+            known = min(known, since.offset)
+        return [each for each in self.entries if each.position and each.position.offset > known]
+
+    def _with_gap(
+        self, since: Position, reason: GapReason, entries: Sequence[Entry]
+    ) -> list[Entry]:
+        last = Position(self.top.epoch, self.top.offset - len(entries))
+        return [Entry.gap(since, last, reason), *entries]
 
 
 class Ring:

@@ -62,7 +62,9 @@ class HistoryRead:
             text = f"the messages of {self._topic!r:.80} cannot be read: {reply}"
             self._done(reply if isinstance(reply, BackplaneError) else BackplaneError(text))
             return
-        epoch, newest, oldest, entries = cast("tuple[bytes, int, int, list[Any]]", tuple(reply))
+        epoch, newest, oldest, before, began, entries = cast(
+            "tuple[bytes, int, int, bytes, int, list[Any]]", tuple(reply)
+        )
         top = Position(epoch.decode(), newest or 0)
         if self._limit is not None:
             entries = entries[::-1][-self._limit :] if self._limit else []
@@ -79,7 +81,8 @@ class HistoryRead:
         if self._limit is None and len(entries) == _PAGE and page:
             self._read(page[-1].position)
             return
-        self._done(History(read, top, self._is_complete(top)))
+        complete = self._is_complete(top)
+        self._done(History(read, top, complete, Position(before.decode(), began)))
 
     def _is_complete(self, top: Position) -> bool:
         since = self._since

@@ -47,7 +47,9 @@ if head[1] ~= ARGV[1] then
     epoch = string.sub(redis.sha1hex(ARGV[2] .. clock[1] .. clock[2] .. KEYS[1]), 1, 12)
     local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
     top = math.max(top or 0, last and tonumber(string.match(last[1], '%d+')) or 0)
-    redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'epoch', epoch, 'top', string.format('%.0f', top))
+    local began = string.format('%.0f', top)
+    redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'epoch', epoch, 'top', began,
+        'began', began, 'before', head[2] or '')
     redis.call('PEXPIRE', KEYS[1], ARGV[3])
 end
 """
@@ -106,8 +108,9 @@ if ARGV[7] == '1' then
 else
     entries = redis.call('XREVRANGE', KEYS[2], '+', from, 'COUNT', ARGV[6])
 end
-local keep = tonumber(redis.call('HGET', KEYS[1], 'keep') or 0)
-return {epoch, top, math.max(now - keep, 0), entries}
+local more = redis.call('HMGET', KEYS[1], 'keep', 'before', 'began')
+local oldest = math.max(now - tonumber(more[1] or 0), 0)
+return {epoch, top, oldest, more[2], tonumber(more[3]), entries}
 """
 )
 

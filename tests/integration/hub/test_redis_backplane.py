@@ -406,7 +406,7 @@ async def test_away(start_redis: StartRedis, open_hub: Any) -> None:
     server.kill()
     await hub.until(lambda: bool(hub.statuses))
     waiting = asyncio.create_task(hub.publish("numbered", "one", KEEP))
-    with pytest.raises(Unconfirmed, match="this process only: .* is away"):
+    with pytest.raises(Unconfirmed, match=r"this process only: .* is away"):
         await hub.publish("local", "two", Keep.nothing())
     await hub.until(lambda: hub.payloads("local") == ["two"])
     assert await hub.attach("late", Keep.nothing()) is None

@@ -105,9 +105,9 @@ class StartRedis(Protocol):
     def __call__(self, *flags: str) -> RedisServer: ...
 
 
-def replicate(start: StartRedis, port: int) -> RedisServer:
+def replicate(start: StartRedis, port: int, *flags: str) -> RedisServer:
     """Start a replica of the server at a port, and wait until it has its data."""
-    replica = start("--replicaof", f"127.0.0.1 {port}", "--save", "")
+    replica = start("--replicaof", f"127.0.0.1 {port}", *(flags or ("--save", "")))
     while replica.command("INFO", "replication")["master_link_status"] != "up":
         time.sleep(0.01)  # Redis has no event for it
     return replica
