@@ -105,6 +105,11 @@ PROMISES: dict[str, dict[str, str]] = {
     "Hubs": {
         "hub-presence": "A member that leaves disappears at once, and those of a dead process when "
         "its lease has ended.",
+        "hub-rights": "A right that expires, or is revoked in any process, ends the subscription.",
+        "hub-peers": "`hub.serve` works with the unmodified clients of Centrifugo.",
+        "hub-resume": "A client whose connection is lost continues after its last message, or "
+        "learns that some may be missing.",
+        "hub-hostile": "Whatever a client sends is answered, or closes with the protocol's codes.",
     },
     "Hostile peers": {
         "violation": "Data that violates RFC 6455 closes the connection with the right code.",

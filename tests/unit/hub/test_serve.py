@@ -151,6 +151,7 @@ def test_a_subscription_that_cannot_begin_gets_a_temporary_error() -> None:
     assert reply["subscribe"]["recoverable"]
 
 
+@pytest.mark.promise("hub-rights")
 def test_a_right_ends_exactly_when_it_expires() -> None:
     """The client is told an earlier time, so that its refresh arrives before the end."""
     client = Client()
@@ -394,3 +395,22 @@ def test_a_codec_with_different_types_for_both_directions() -> None:
     client.hub.topic("a").on_next(5)
     [line] = client.lines()
     assert line["push"]["pub"]["data"] == {"number": 5}
+
+
+@pytest.mark.promise("hub-rights")
+def test_a_right_that_is_revoked_in_another_process() -> None:
+    """`revoke` and `close` reach the connections of all processes, within a second."""
+    client = Client()
+    client.call(subscribe={"channel": "kept:a"})
+    other = Hub(
+        codec=rxws.codecs.json,
+        backplane=client.backplane.peer(),
+        scheduler=client.virtual.clock,
+    )
+    other.user("ann").revoke("kept:*")
+    client.run(1)
+    [line] = client.lines()
+    assert line["push"]["unsubscribe"]["code"] == 2000
+    other.user("ann").close(rxws.Close(4001, "logged out"))
+    client.run(1)
+    assert client.code == 4001

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import rxws
 from rxws.hub import Credentials, TokenExpired
 from support.peers.centrifuge_js import CentrifugeJs
@@ -19,6 +21,7 @@ async def publications(client: CentrifugeJs, count: int) -> list[Any]:
     return [(one["offset"], one["data"]) for one in client.named("publication")]
 
 
+@pytest.mark.promise("hub-peers")
 async def test_centrifuge_js(serve_hub: ServeHub, node_scripts: Path) -> None:
     """centrifuge-js subscribes, publishes, reads history and presence, and sees joins."""
     async with (

@@ -46,6 +46,7 @@ class SubscriptionEvents(Events):
         self.ended.append(ctx.code)
 
 
+@pytest.mark.promise("hub-peers")
 async def test_centrifuge_python(serve_hub: ServeHub, centrifuge: Any) -> None:
     """centrifuge-python subscribes, publishes, reads history and presence, and sees joins."""
     async with serve_hub(user=lambda _, token: Credentials(token, info={"nick": token})) as serving:

@@ -93,6 +93,7 @@ def port_of(serving: Serving) -> int:
 
 
 @pytest.mark.parametrize("seed", [1])
+@pytest.mark.promise("hub-resume")
 async def test_centrifuge_python_continues_after_cuts(
     serve_hub: ServeHub, centrifuge: Any, seed: int
 ) -> None:
@@ -137,6 +138,7 @@ async def test_centrifuge_python_continues_after_cuts(
         assert not any(checker.lost for checker in checkers)
 
 
+@pytest.mark.promise("hub-resume")
 async def test_centrifuge_js_continues_after_cuts(serve_hub: ServeHub, node_scripts: Path) -> None:
     """The same holds for centrifuge-js, in fewer cuts."""
     rng = random.Random(2)
@@ -174,6 +176,7 @@ async def test_centrifuge_js_continues_after_cuts(serve_hub: ServeHub, node_scri
         assert not checker.lost
 
 
+@pytest.mark.promise("hub-resume")
 async def test_a_client_hears_that_messages_are_lost(serve_hub: ServeHub, centrifuge: Any) -> None:
     """A client that was away for more than the topic keeps is told so each time."""
     async with (

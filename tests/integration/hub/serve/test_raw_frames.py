@@ -50,6 +50,7 @@ async def error_of(peer: HubPeer, **request: Any) -> int:
     ],
     ids=range(15),
 )
+@pytest.mark.promise("hub-hostile")
 async def test_a_first_frame_that_is_no_connect_ends_the_connection(
     serve_hub: ServeHub, frame: str | bytes, code: int
 ) -> None:
@@ -119,6 +120,7 @@ async def test_a_command_that_cannot_be_executed_is_answered_with_an_error(
         assert await peer.call(ping={}) == {"ping": {}}
 
 
+@pytest.mark.promise("hub-hostile")
 async def test_random_commands_never_close_with_1011(
     serve_hub: ServeHub, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -355,6 +357,7 @@ async def test_presence_needs_its_right(serve_hub: ServeHub) -> None:
         assert await ann.push() == {"channel": "a", "pub": {"data": 1}}
 
 
+@pytest.mark.promise("hub-rights")
 async def test_a_revoked_right_ends_the_subscription(serve_hub: ServeHub) -> None:
     """`revoke` ends the subscriptions of the user that match, and no others."""
     async with (
@@ -435,6 +438,7 @@ async def test_a_right_that_expires_is_refreshed_by_the_client(serve_hub: ServeH
         assert refreshed["ttl"] == 3585
 
 
+@pytest.mark.promise("hub-rights")
 async def test_a_right_that_expires_is_asked_for_again(serve_hub: ServeHub) -> None:
     """For a client without tokens the server asks again: it goes on, or ends for good."""
     asked: list[str] = []
@@ -487,6 +491,7 @@ async def test_a_subscription_without_history(serve_hub: ServeHub) -> None:
         assert await peer.push() == {"channel": "a", "pub": {"data": {"x": 1.5}}}
 
 
+@pytest.mark.promise("hub-resume")
 async def test_recovery(serve_hub: ServeHub) -> None:
     """A client gets what it has missed, or hears that this is not known."""
     async with serve_hub() as serving, HubPeer.open(serving.url) as peer:
@@ -770,6 +775,7 @@ async def test_a_binary_hub_cannot_serve() -> None:
 # --- what the backplane does ------------------------------------------------------------------
 
 
+@pytest.mark.promise("hub-resume")
 async def test_a_gap_ends_the_subscription_so_that_the_client_recovers(serve_hub: ServeHub) -> None:
     """After a restart of the backplane clients subscribe again, and hear what is unknown."""
     backplane = rxws.hub.LocalBackplane()
