@@ -152,9 +152,11 @@ class TopicRegistry:
         self.publisher.flush()
         if not self.publisher.in_flight or self.is_away:
             return
-        answered = asyncio.get_running_loop().create_future()
-        self.publisher.on_answered = lambda: answered.done() or answered.set_result(None)
-        await asyncio.wait([answered], timeout=_STOP_TIMEOUT)
+        answered = asyncio.Event()
+        self.publisher.on_answered = answered.set
+        waiting = asyncio.ensure_future(answered.wait())
+        await asyncio.wait([waiting], timeout=_STOP_TIMEOUT)
+        waiting.cancel()
         self.publisher.on_answered = noop
         if count := self.publisher.in_flight:
             logger.warning("a hub stopped before %d of its messages were confirmed", count)
