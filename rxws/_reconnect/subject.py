@@ -34,7 +34,7 @@ from .offline_queue import Dropped, OfflineQueue, QueueOverflow, SubjectStats, s
 from .options import SubjectOptions, Url
 from .reconnector import ReconnectPolicy
 
-__all__ = ["WebSocketSubject", "codec_of", "lifecycle_of"]
+__all__ = ["WebSocketSubject", "codec_of", "describe_url", "lifecycle_of"]
 
 _CLOSE_TIMEOUT = Options().close_timeout
 
@@ -291,7 +291,7 @@ class WebSocketSubject(RestartableStream[In], Subject[Any], Generic[In, Out]):
 
     def __repr__(self) -> str:
         connection, lifecycle = self.connection, self._lifecycle
-        where = _describe(self._url if connection is None else connection.handshake.url)
+        where = describe_url(self._url if connection is None else connection.handshake.url)
         status = type(lifecycle.current_status).__name__
         subscribers = pluralize(self.subscriptions, "subscriber")
         channels = pluralize(len(lifecycle.channels), "channel")
@@ -312,7 +312,7 @@ def codec_of(subject: WebSocketSubject[Any, Any]) -> Codec[Any, Any] | None:
     return subject._codec if used else None  # pyright: ignore[reportPrivateUsage]
 
 
-def _describe(url: object) -> str:
+def describe_url(url: object) -> str:
     """Return a space and the URL without its secrets; nothing for an Observable."""
     if isinstance(url, Observable):
         return ""

@@ -10,6 +10,7 @@ from ._backplane import (
     Publication,
     PublishRequest,
 )
+from ._client import ClientStats, ClientTopic, HubClient, NotPublished, Refused, connect
 from ._errors import BackplaneError, Unconfirmed
 from ._hub import Hub
 from ._keep import Keep
@@ -29,25 +30,31 @@ __all__ = [
     "Backplane",
     "BackplaneError",
     "BackplaneReceiver",
+    "ClientStats",
+    "ClientTopic",
     "Connected",
     "Credentials",
     "Gap",
     "History",
     "Hub",
+    "HubClient",
     "HubStats",
     "HubStatus",
     "Keep",
     "LocalBackplane",
     "Member",
     "Message",
+    "NotPublished",
     "Position",
     "Publication",
     "PublishRequest",
+    "Refused",
     "ServeOptions",
     "TokenExpired",
     "Topic",
     "Unconfirmed",
     "User",
+    "connect",
 ]
 
 

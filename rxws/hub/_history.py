@@ -94,6 +94,12 @@ class Ring:
         while len(self._entries) > self._max_count or self._bytes > self._max_bytes:
             self._bytes -= self._entries.popleft().size
 
+    def clear(self) -> None:
+        """Forget everything: the topic is not numbered any more."""
+        self._entries.clear()
+        self._bytes = 0
+        self.position = None
+
     def after(self, since: Position, oldest: float = 0.0) -> list[Entry] | None:
         """Return everything after a position; None if it is not known.
 

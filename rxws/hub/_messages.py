@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, Literal, NamedTuple, TypeVar
 
+from rxws._core.errors import short_repr
+
 __all__ = ["Gap", "GapReason", "Message", "Position"]
 
 T_co = TypeVar("T_co", covariant=True)
@@ -48,6 +50,24 @@ class Position(NamedTuple):
         if not colon or not offset.isascii() or not offset.isdecimal():
             raise ValueError(f"{text!r:.80} is no position: use str(message.position), 'epoch:12'")
         return cls(epoch, int(offset))
+
+    @classmethod
+    def of(cls, position: Position | str) -> Position:
+        """Return a position, also of its `str`.
+
+        Raises:
+            TypeError: It is neither.
+            ValueError: The text is no position.
+
+        Examples:
+            >>> Position.of("a3f:42") == Position.of(Position("a3f", 42))
+            True
+        """
+        if isinstance(position, str):
+            return cls.parse(position)
+        if not isinstance(position, Position):
+            raise TypeError(f"{short_repr(position)} is no position: use message.position")
+        return position
 
 
 @dataclass(frozen=True, slots=True)

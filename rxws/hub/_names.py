@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rxws._core.errors import short_repr
 
-__all__ = ["RESERVED", "check_pattern", "check_topic", "check_user", "matches"]
+__all__ = ["RESERVED", "check_name", "check_pattern", "check_topic", "check_user", "matches"]
 
 RESERVED = "$rxws:"
 """The prefix of the topics that a hub uses for itself."""
@@ -17,7 +17,7 @@ def check_topic(topic: object) -> str:
         TypeError: It is no `str`.
         ValueError: It is empty, reserved, or no valid Unicode.
     """
-    name = _check_text("topic", topic)
+    name = check_name("topic", topic)
     if name.startswith(RESERVED):
         raise ValueError(
             f"topic {short_repr(name)}: names that begin with {RESERVED!r} are reserved"
@@ -32,7 +32,7 @@ def check_user(name: object) -> str:
         TypeError: It is no `str`.
         ValueError: It is empty, or no valid Unicode.
     """
-    return _check_text("user", name)
+    return check_name("user", name)
 
 
 def check_pattern(pattern: object) -> str:
@@ -53,7 +53,8 @@ def matches(pattern: str, topic: str) -> bool:
     return topic.startswith(pattern[:-1]) if pattern.endswith("*") else topic == pattern
 
 
-def _check_text(what: str, name: object) -> str:
+def check_name(what: str, name: object) -> str:
+    """Return the name of something, which may be any text; see `check_user`."""
     if not isinstance(name, str):
         raise TypeError(f"{what} {short_repr(name)} is no str: use str(...)")
     if not name:

@@ -247,10 +247,7 @@ class Topic(_TopicStream[T], Subject[T]):
             hub.topic("news:42").since(load()).subscribe(on)
             ```
         """
-        if isinstance(position, str):
-            position = Position.parse(position)
-        elif not isinstance(position, Position):
-            raise TypeError(f"since({short_repr(position)}): use message.position, or its str")
+        position = Position.of(position)
         self._check_keeps("since(...)")
         return _TopicView(self._registry, self._name, partial(SinceView, position=position))
 

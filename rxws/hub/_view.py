@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
-from typing import Any
+from typing import Any, Protocol
 
 from reactivex.abc import ObserverBase
 
-from ._attached import AttachedTopic
 from ._history import Entry, Event, Kept, Ring, next_position
 from ._messages import Gap, Position
 
-__all__ = ["RewindView", "SinceView", "View"]
+__all__ = ["RewindView", "SinceView", "View", "ViewedTopic"]
+
+
+class ViewedTopic(Protocol):
+    """What the views of a topic report to; see `AttachedTopic`."""
+
+    def notify(self, on_next: Callable[[Any], None], value: Any) -> None:
+        """Call one subscriber; report what it raises."""
+        ...
+
+    def on_gap(self, gap: Gap) -> None:
+        """Count and report a gap."""
+        ...
+
+    def count_gap(self, gap: Gap) -> None: ...
 
 
 class _Phase(Enum):
@@ -27,7 +40,7 @@ class View(ObserverBase[Event]):
 
     __slots__ = ("_last", "_observer", "_phase", "_topic")
 
-    def __init__(self, topic: AttachedTopic, observer: ObserverBase[Any]) -> None:
+    def __init__(self, topic: ViewedTopic, observer: ObserverBase[Any]) -> None:
         self._topic = topic
         self._observer = observer
         self._phase = _Phase.WAITING
@@ -94,6 +107,13 @@ class View(ObserverBase[Event]):
         for entry in (*entries, *newer):
             self._topic.notify(self._emit_history, entry.event)
 
+    def _begin_unnumbered(self, entries: Sequence[Entry]) -> None:
+        """Emit gaps, then live events."""
+        if self._phase is _Phase.WAITING:
+            self._phase = _Phase.LIVE
+            for entry in entries:
+                self._topic.notify(self._emit_history, entry.event)
+
     def _emit_history(self, event: Event) -> None:
         if self._phase is _Phase.OVER:
             return
@@ -107,9 +127,7 @@ class SinceView(View):
 
     __slots__ = ("_since",)
 
-    def __init__(
-        self, topic: AttachedTopic, observer: ObserverBase[Any], position: Position
-    ) -> None:
+    def __init__(self, topic: ViewedTopic, observer: ObserverBase[Any], position: Position) -> None:
         super().__init__(topic, observer)
         self._since = position
 
@@ -140,7 +158,7 @@ class RewindView(View):
 
     __slots__ = ("_count",)
 
-    def __init__(self, topic: AttachedTopic, observer: ObserverBase[Any], count: int) -> None:
+    def __init__(self, topic: ViewedTopic, observer: ObserverBase[Any], count: int) -> None:
         super().__init__(topic, observer)
         self._count = count
 

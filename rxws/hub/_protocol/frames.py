@@ -44,6 +44,7 @@ __all__ = [
     "parse_replies",
     "publication",
     "publication_push",
+    "publish_command",
     "push",
     "reply",
     "reply_with_publications",
@@ -259,6 +260,11 @@ def command(id_: int, request: Request) -> str:
         ValueError: The same.
     """
     return _text({"id": id_, _NAMES[type(request)]: _fields(request)})
+
+
+def publish_command(id_: int, channel: str, data: str) -> str:
+    """Return the line of a command that publishes; `data` is JSON in one line, see `embed`."""
+    return f'{{"id":{id_},"publish":{{"channel":{_text(channel)},"data":{data}}}}}'
 
 
 def reply(id_: int, result: Result) -> str:

@@ -1,16 +1,21 @@
-"""Redis servers, and backplanes on them."""
+"""Hubs that serve, Redis servers, and backplanes on them."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
-from rxws.hub import RedisBackplane
+import rxws
+from rxws.hub import Hub, Keep, RedisBackplane
 from support.backplane import RecordingHub
+from support.peers.hub_peer import ServeHub, Serving
 from support.processes.redis_server import StartRedis, redis_servers
+
+TOPICS = {"kept:*": Keep(100), "last:*": Keep.latest()}
 
 
 class OpenHub(Protocol):
@@ -44,3 +49,23 @@ async def open_hub(start_redis: StartRedis) -> AsyncIterator[OpenHub]:
     yield start
     for hub in opened:
         await hub.backplane.stop()
+
+
+@pytest.fixture
+def serve_hub() -> ServeHub:
+    """Return a function that serves a hub; by default the token is the user's name."""
+
+    @asynccontextmanager
+    async def serving(
+        codec: Any = rxws.codecs.json,
+        topics: Mapping[str, Keep] = TOPICS,
+        backplane: Any = None,
+        **options: Any,
+    ) -> AsyncIterator[Serving]:
+        options.setdefault("user", lambda _, token: token or None)
+        options.setdefault("allow", lambda *_: True)
+        hub: Any = Hub(codec=codec, topics=topics, backplane=backplane)
+        async with hub, rxws.serve(hub.serve(**options)) as server:
+            yield Serving(hub, server.url)
+
+    return serving

@@ -1,42 +1,15 @@
-"""Hubs that serve, and independent peers of their protocol."""
+"""Independent peers of the hubs' protocol."""
 
 from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 
-import rxws
-from rxws.hub import Hub, Keep
-from support.peers.hub_peer import ServeHub, Serving
 from support.peers.node_peer import NodeUnavailable, install
-
-TOPICS = {"kept:*": Keep(100), "last:*": Keep.latest()}
-
-
-@pytest.fixture
-def serve_hub() -> ServeHub:
-    """Return a function that serves a hub; by default the token is the user's name."""
-
-    @asynccontextmanager
-    async def serving(
-        codec: Any = rxws.codecs.json,
-        topics: Mapping[str, Keep] = TOPICS,
-        backplane: Any = None,
-        **options: Any,
-    ) -> AsyncIterator[Serving]:
-        options.setdefault("user", lambda _, token: token or None)
-        options.setdefault("allow", lambda *_: True)
-        hub: Any = Hub(codec=codec, topics=topics, backplane=backplane)
-        async with hub, rxws.serve(hub.serve(**options)) as server:
-            yield Serving(hub, server.url)
-
-    return serving
 
 
 def skip(reason: str) -> NoReturn:

@@ -1,0 +1,17 @@
+"""The client of hubs, and of other servers that speak Centrifugo's protocol."""
+
+from .client import ClientStats, HubClient, connect
+from .errors import ClientAction, NotPublished, Refused
+from .token import Token
+from .topic import ClientTopic
+
+__all__ = [
+    "ClientAction",
+    "ClientStats",
+    "ClientTopic",
+    "HubClient",
+    "NotPublished",
+    "Refused",
+    "Token",
+    "connect",
+]

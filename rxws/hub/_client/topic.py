@@ -1,0 +1,241 @@
+"""Topics of a client, as users hold them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
+from reactivex.subject import Subject
+
+from rxws._core.checks import check_count
+from rxws._core.errors import ConnectionClosed, short_repr
+from rxws._core.log import logger, one_line
+from rxws._core.streams.scheduled import SchedulerCarrier
+from rxws.hub._messages import Gap, Message, Position
+from rxws.hub._observable import HubObservable
+
+from .publishing import Publication
+from .subscription import TopicSubscription
+from .token import TokenSource
+from .views import ClientRewindView, ClientSinceView
+
+__all__ = ["ClientTopic"]
+
+T = TypeVar("T")
+
+
+class TopicOwner(Protocol):
+    """The client; see `HubClient`."""
+
+    def attached(self, name: str, tokens: TokenSource) -> TopicSubscription: ...
+    def publish(self, publication: Publication) -> None: ...
+    def default_scheduler(self) -> SchedulerBase: ...
+
+
+class ClientTopic(SchedulerCarrier[T], Subject[T]):
+    """A topic of a server that speaks Centrifugo's protocol: see `rxws.hub.HubClient.topic`.
+
+    It is a Subject: what you push is published, and subscribers get the values of all publishers.
+    However many subscribers it has, there is one subscription at the server; the last one that
+    leaves ends it. After a reconnect it continues after the last position that was received.
+
+    `on_completed` and `on_error` leave it open. It fails with `Refused` if the server does not
+    allow the subscription, and with the client's error if that gives up.
+
+    Subscribe on the client's event loop only. You may push from any thread.
+
+    Examples:
+        ```python
+        room = client.topic("room:1")
+        room.subscribe(print)
+        room.on_next("hello")
+        ```
+    """
+
+    is_stopped = False  # RxPY's Subject has these; a topic never stops
+    is_disposed = False
+    exception: Exception | None = None
+
+    def __init__(self, owner: TopicOwner, name: str, tokens: TokenSource) -> None:
+        # Without super().__init__(), which would create a lock.
+        self._owner = owner
+        self._topic_name = name
+        self._tokens = tokens
+
+    def __repr__(self) -> str:
+        return f"<ClientTopic {short_repr(self._topic_name)}>"
+
+    @property
+    def name(self) -> str:
+        """The topic's name."""
+        return self._topic_name
+
+    def _attached(self) -> TopicSubscription:
+        return self._owner.attached(self._topic_name, self._tokens)
+
+    def _default_scheduler(self) -> SchedulerBase:
+        return self._owner.default_scheduler()
+
+    def _subscribe_core(
+        self, observer: ObserverBase[T], scheduler: SchedulerBase | None = None
+    ) -> DisposableBase:
+        return self._attached().values.subscribe(observer)
+
+    def _observable(
+        self, subscribe: Callable[[ObserverBase[Any]], DisposableBase]
+    ) -> Observable[Any]:
+        def subscribe_core(
+            observer: ObserverBase[Any], _: SchedulerBase | None = None
+        ) -> DisposableBase:
+            return subscribe(observer)
+
+        return HubObservable(self._owner.default_scheduler, subscribe_core)
+
+    @property
+    def gaps(self) -> Observable[Gap]:
+        """Places where subscribers to the topic itself and to `rewind` may have missed messages."""
+        return self._observable(lambda observer: self._attached().gaps.subscribe(observer))
+
+    @property
+    def presence(self) -> Observable[frozenset[str]]:
+        """Emit the names of all users who are subscribed: now and whenever they change.
+
+        It fails with `Refused` if the server does not tell. A user with several connections is one
+        name; users without a name are left out. While there is no connection, the names stay as
+        they were last known.
+        """
+        return self._observable(lambda observer: self._attached().members.subscribe(observer))
+
+    def messages(self) -> Observable[Message[T] | Gap]:
+        """Emit live messages with their positions, and a `Gap` wherever some may be missing."""
+        return self._observable(lambda observer: self._attached().events.subscribe(observer))
+
+    def rewind(self, count: int) -> Observable[T]:
+        """Emit the newest messages first, then live ones, without a hole in between.
+
+        The server must allow the command `history` for this topic: otherwise it fails with
+        `Refused`.
+
+        Args:
+            count: The number of messages; there may be less, as the server decides.
+
+        Raises:
+            TypeError: `count` is no int.
+            ValueError: `count` is less than 1.
+
+        Examples:
+            ```python
+            client.topic("room:1").rewind(20).subscribe(print)
+            ```
+        """
+        check_count("count", count, "messages")
+
+        def subscribe(observer: ObserverBase[Any]) -> DisposableBase:
+            topic = self._attached()
+            return topic.add_view(ClientRewindView(topic, observer, count))
+
+        return self._observable(subscribe)
+
+    def since(self, position: Position | str) -> Observable[Message[T] | Gap]:
+        """Emit everything after a position, then live messages: to continue where you were.
+
+        A `Gap` comes first if messages after the position may be missing: the server has them no
+        more, or has lost its state, or does not number the topic.
+
+        The first subscriber of a topic gets its messages with the reply to the subscribe command.
+        For later ones the server must also allow the command `history`.
+
+        Args:
+            position: `message.position` of the last message that you have handled, or its `str`.
+
+        Raises:
+            TypeError: `position` is neither.
+            ValueError: It is no position.
+
+        Examples:
+            ```python
+            def on(event):
+                match event:
+                    case Message(value, position):
+                        save(value, str(position))
+                    case Gap():
+                        reload()
+
+            client.topic("news:42").since(load()).subscribe(on)
+            ```
+        """
+        after = Position.of(position)
+
+        def subscribe(observer: ObserverBase[Any]) -> DisposableBase:
+            topic = self._attached()
+            return topic.add_view(ClientSinceView(topic, observer, after))
+
+        return self._observable(subscribe)
+
+    def on_next(self, value: T) -> None:
+        """Publish a message soon, from any thread; messages of this client keep their order.
+
+        It waits while there is no connection, bounded by `queue`, `queue_overflow` and `ttl`. If
+        the server refuses it, or the connection is lost before the reply, `HubClient.errors`
+        reports that.
+
+        Raises:
+            EncodeError: JSON cannot represent it.
+        """
+        self._owner.publish(Publication(self._topic_name, value))
+
+    def on_error(self, error: Exception) -> None:
+        """Log the error of a pipeline that publishes; the topic stays open."""
+        if not isinstance(error, ConnectionClosed):  # the end of a connection is no fault
+            text = "a publisher of topic %s failed: %s"
+            logger.error(text, short_repr(self._topic_name), one_line(error), exc_info=error)
+
+    def on_completed(self) -> None:
+        """Do nothing: others may publish, too."""
+
+    def dispose(self) -> None:
+        """Do nothing: others use the topic, too. Dispose your subscriptions instead."""
+
+    async def publish(self, value: T) -> None:  # type: ignore[override] # RxPY's fluent interface
+        """Publish a message, and wait until the server has confirmed it.
+
+        It waits while there is no connection: use `asyncio.timeout` for a limit. A message that was
+        not sent yet is then withdrawn. The protocol tells no position.
+
+        Args:
+            value: The message: any value that JSON can represent.
+
+        Raises:
+            EncodeError: JSON cannot represent it.
+            Refused: The server does not allow it.
+            Unconfirmed: The connection was lost before the reply: it may have been published.
+            NotPublished: It was dropped before it was sent.
+
+        Examples:
+            ```python
+            await client.topic("room:1").publish({"text": "hello"})
+            ```
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+
+        def finish(error: Exception | None) -> None:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+        def done(error: Exception | None) -> None:
+            loop.call_soon_threadsafe(finish, error)
+
+        publication = Publication(self._topic_name, value, done)
+        self._owner.publish(publication)
+        try:
+            await future
+        finally:
+            publication.withdrawn = True

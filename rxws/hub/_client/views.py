@@ -1,0 +1,45 @@
+"""Subscribers of a client's topic that begin with history."""
+
+from __future__ import annotations
+
+from rxws.hub._history import Entry, Kept, Ring
+from rxws.hub._messages import Position
+from rxws.hub._view import RewindView, SinceView
+
+__all__ = ["ClientRewindView", "ClientSinceView"]
+
+
+class ClientSinceView(SinceView):
+    """Everything after a position; the server may turn out not to number the topic."""
+
+    __slots__ = ()
+
+    @property
+    def since(self) -> Position:
+        return self._since
+
+    def continues(self, since: Position | None) -> bool:
+        """Return whether the view wants nothing from before this position."""
+        return since is not None and since.epoch == self._since.epoch and since <= self._since
+
+    def begin_with(self, ring: Ring, oldest: float) -> bool:
+        since, last = self._since, ring.position
+        if last is None:
+            self._begin_unnumbered([Entry.gap(since, None, "unavailable")])
+            return True
+        if since.epoch == last.epoch and since.offset > last.offset:
+            return False  # the server has lost messages, or another one was ahead
+        return super().begin_with(ring, oldest)
+
+
+class ClientRewindView(RewindView):
+    """The newest messages; a topic that is not numbered has none."""
+
+    __slots__ = ()
+
+    def on_kept(self, ring: Ring, kept: Kept | Exception) -> None:
+        if ring.position is None:
+            entries = kept.entries if isinstance(kept, Kept) else ()
+            self._begin_unnumbered(entries[-self._count :])
+        else:
+            super().on_kept(ring, kept)
