@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 
@@ -133,11 +133,11 @@ class Commands:
                 # A new connection loads the scripts again, or finds the new master.
                 self._useless |= isinstance(reply, NoScriptError | ReadOnlyError)
                 if self._useless and not self._sent:
-                    raise cast("RedisError", reply)
+                    raise RedisError("the server has lost the scripts, or is no master any more")
         finally:
             self._connection = None
             writer.cancel()
-            with suppress(asyncio.CancelledError, RedisError, OSError):
+            with suppress(asyncio.CancelledError, Exception):  # the reader has failed as well
                 await writer
             self._lose()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Protocol, TypeAlias, cast
 
 from redis.asyncio.connection import Connection
@@ -170,4 +171,9 @@ class FencedConnection:
 
     async def close(self) -> None:
         """Close the socket without waiting for the server."""
-        await self._raw.disconnect(nowait=True)
+        # redis-py would wait until the server has read what is buffered, which it may never do.
+        writer: asyncio.StreamWriter | None = getattr(self._raw, "_writer", None)
+        if writer is not None:
+            writer.transport.abort()
+        with suppress(RedisError):
+            await self._raw.disconnect(nowait=True)

@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Protocol
 
-from redis.exceptions import RedisError
-
 from .connection import FencedConnection
 
 __all__ = ["ChannelListener", "Receiver"]
@@ -92,7 +90,7 @@ class Receiver:
         finally:
             self._connection = None
             writer.cancel()
-            with suppress(asyncio.CancelledError, RedisError, OSError):
+            with suppress(asyncio.CancelledError, Exception):  # the reader has failed as well
                 await writer
 
     def _receive(self, reply: Any) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from rxws.backoff import Backoff
 from rxws.hub._backplane import (
@@ -244,7 +244,7 @@ class Shard:
                     )
                     opened = loop.time()
                 await self._run(role, connection)
-            except (BackplaneError, RedisError, OSError, EOFError) as exc:
+            except Exception as exc:  # redis-py raises others, too, if its socket is closed
                 self._away(exc)
             finally:
                 self._open.pop(role, None)
