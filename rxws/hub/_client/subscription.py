@@ -139,7 +139,7 @@ class TopicSubscription:
         self._seconds = seconds_of(host.scheduler)
         self._live_since = 0.0
         self._hole_after: Position | None = None  # the server was asked to fill it
-        self._reader = HistoryReader(self._post, self._read)
+        self._reader = HistoryReader(self, self._read)
         self._views: list[View] = []  # they want to begin
         self._has_failed = False  # whether a subscriber has raised
         self._has_warned = False  # that history is refused
@@ -313,6 +313,7 @@ class TopicSubscription:
         subscribed = self._state in (_State.LIVE, _State.SUBSCRIBING)
         self._stop(_State.CLOSED)
         self._views.clear()
+        self._reader.clear()
         if subscribed and self._host.ready:
             self._unsubscribe_at_server()
 
@@ -542,7 +543,7 @@ class TopicSubscription:
 
     # --- history ------------------------------------------------------------------------------
 
-    def _post(self, action: Callable[[], object]) -> object:
+    def post(self, action: Callable[[], object]) -> object:
         return call_later(self.scheduler, 0, action)
 
     def _read(self, since: Position | None, limit: int | None, on_kept: OnKept) -> None:

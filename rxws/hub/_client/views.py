@@ -23,12 +23,9 @@ class ClientSinceView(SinceView):
         return since is not None and since.epoch == self._since.epoch and since <= self._since
 
     def begin_with(self, ring: Ring, oldest: float) -> bool:
-        since, last = self._since, ring.position
-        if last is None:
-            self._begin_unnumbered([Entry.gap(since, None, "unavailable")])
+        if ring.position is None:
+            self._begin_unnumbered([Entry.gap(self._since, None, "unavailable")])
             return True
-        if since.epoch == last.epoch and since.offset > last.offset:
-            return False  # the server has lost messages, or another one was ahead
         return super().begin_with(ring, oldest)
 
 
