@@ -367,7 +367,7 @@ class Shard:
                 for process in dead:
                     self._presence.sweep(process.decode())
 
-        if self._token_sent is None and self._receiving:
+        if self._token_sent is None and self._receiver.connected:
             self._token_sent = asyncio.get_running_loop().time()
         arguments = (
             self._process,
