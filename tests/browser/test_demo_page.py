@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from support.peers.browser import Page
-from support.processes.examples import Demo, running_demo
+from support.processes.examples import ExampleServer, running_demo
 
 
 @pytest.fixture
-async def demo() -> AsyncIterator[Demo]:
+async def demo() -> AsyncIterator[ExampleServer]:
     """Start the demo."""
     async with running_demo() as demo:
         yield demo
@@ -50,7 +50,7 @@ async def replace_text(page: Page, what: str, text: str) -> None:
     await page.call("Input.insertText", text=text)
 
 
-async def connect(page: Page, demo: Demo, example: str) -> None:
+async def connect(page: Page, demo: ExampleServer, example: str) -> None:
     """Open an example on the page and connect."""
     await page.open(f"{demo.url}#{example}")
     await click(page, "#connect")
@@ -66,7 +66,7 @@ async def log_row(page: Page, kind: str, number: int = 0) -> dict[str, Any]:
     return result
 
 
-async def test_a_user_sends_receives_and_closes(page: Page, demo: Demo) -> None:
+async def test_a_user_sends_receives_and_closes(page: Page, demo: ExampleServer) -> None:
     """A user sends text, sees it and the reply in the log, closes, and sees the close code."""
     await connect(page, demo, "shout")
     await replace_text(page, "#text", "hello, browser")
@@ -81,7 +81,7 @@ async def test_a_user_sends_receives_and_closes(page: Page, demo: Demo) -> None:
     assert await page.evaluate("document.querySelector('#state').textContent") == "closed"
 
 
-async def test_binary_messages(page: Page, demo: Demo) -> None:
+async def test_binary_messages(page: Page, demo: ExampleServer) -> None:
     """The echo returns binary as binary; an example that accepts text only closes with 1003."""
     await connect(page, demo, "echo")
     await replace_text(page, "#text", "é")
@@ -93,7 +93,7 @@ async def test_binary_messages(page: Page, demo: Demo) -> None:
     assert (await log_row(page, "close"))["code"] == "1003"
 
 
-async def test_the_log_shows_the_servers_close(page: Page, demo: Demo) -> None:
+async def test_the_log_shows_the_servers_close(page: Page, demo: ExampleServer) -> None:
     """The log shows a close with 4003 and its reason; a 401 is a 1006 in a browser."""
     await connect(page, demo, "private")
     await replace_text(page, "#text", "open the box")
@@ -108,7 +108,7 @@ async def test_the_log_shows_the_servers_close(page: Page, demo: Demo) -> None:
     assert (closed["code"], closed["clean"], closed["by"]) == ("1006", "false", "refused")
 
 
-async def test_the_time_line_shows_one_close(page: Page, demo: Demo) -> None:
+async def test_the_time_line_shows_one_close(page: Page, demo: ExampleServer) -> None:
     """The time line has one bar for a close, through both lanes, with the code and who closed."""
     await connect(page, demo, "private")
     await replace_text(page, "#text", "open the box")
@@ -129,7 +129,7 @@ async def test_the_time_line_shows_one_close(page: Page, demo: Demo) -> None:
     assert x == x1
 
 
-async def test_the_log_shows_the_end_of_the_server(page: Page, demo: Demo) -> None:
+async def test_the_log_shows_the_end_of_the_server(page: Page, demo: ExampleServer) -> None:
     """A server that stops closes with 1001; a server that is killed is a 1006."""
     await connect(page, demo, "ticker")
     await log_row(page, "received")
@@ -144,7 +144,7 @@ async def test_the_log_shows_the_end_of_the_server(page: Page, demo: Demo) -> No
         assert (closed["code"], closed["clean"], closed["by"]) == ("1006", "false", "lost")
 
 
-async def test_suggested_messages_are_answered(page: Page, demo: Demo) -> None:
+async def test_suggested_messages_are_answered(page: Page, demo: ExampleServer) -> None:
     """Each message that the page suggests for the typed example is answered."""
     await connect(page, demo, "rpc")
     keys: list[str] = []
@@ -182,7 +182,9 @@ FOCUSED = "(document.activeElement.ariaLabel ?? document.activeElement.textConte
 
 
 @pytest.mark.parametrize("width", [390, 1200])
-async def test_answers_are_cancelled_one_by_one(page: Page, demo: Demo, width: int) -> None:
+async def test_answers_are_cancelled_one_by_one(
+    page: Page, demo: ExampleServer, width: int
+) -> None:
     """With the keyboard, a user starts two answers, and cancels one while the other goes on.
 
     The focus moves to the next button, or to the list if no answer is running.
@@ -218,7 +220,7 @@ async def test_answers_are_cancelled_one_by_one(page: Page, demo: Demo, width: i
     assert await page.evaluate(FOCUSED) == "Answers"
 
 
-async def test_answers_are_beside_the_frames(page: Page, demo: Demo) -> None:
+async def test_answers_are_beside_the_frames(page: Page, demo: ExampleServer) -> None:
     """In a wide window, answers take no height from the frames, and the page does not scroll."""
     await page.call(
         "Emulation.setDeviceMetricsOverride",
@@ -239,7 +241,7 @@ async def test_answers_are_beside_the_frames(page: Page, demo: Demo) -> None:
     assert tall <= room
 
 
-async def test_an_answer_is_shown_to_its_end(page: Page, demo: Demo) -> None:
+async def test_an_answer_is_shown_to_its_end(page: Page, demo: ExampleServer) -> None:
     """The page shows the tokens of an answer as one text."""
     await connect(page, demo, "tokens")
     await click(page, "#send-text")
@@ -249,7 +251,9 @@ async def test_an_answer_is_shown_to_its_end(page: Page, demo: Demo) -> None:
     assert "and a little on luck." in answer
 
 
-async def test_answers_end_with_errors_and_with_the_connection(page: Page, demo: Demo) -> None:
+async def test_answers_end_with_errors_and_with_the_connection(
+    page: Page, demo: ExampleServer
+) -> None:
     """The page shows an error of an answer, a refused answer, and the end of the connection."""
     await connect(page, demo, "tokens")
     await click(page, "#tries button:nth-of-type(2)")  # an empty prompt
@@ -268,7 +272,7 @@ async def test_answers_end_with_errors_and_with_the_connection(page: Page, demo:
     assert await page.evaluate("document.querySelector('#answers').innerText") == ""
 
 
-async def test_two_sockets_share_a_chat_room(page: Page, demo: Demo) -> None:
+async def test_two_sockets_share_a_chat_room(page: Page, demo: ExampleServer) -> None:
     """Two sockets of one browser share a chat room, and one sees the other join and leave."""
     await connect(page, demo, "chat")
     await click(page, "#tries button:nth-of-type(1)")
@@ -286,7 +290,7 @@ async def test_two_sockets_share_a_chat_room(page: Page, demo: Demo) -> None:
 
 
 async def test_a_large_compressed_message_and_a_close_without_a_code(
-    page: Page, demo: Demo
+    page: Page, demo: ExampleServer
 ) -> None:
     """200 KiB with the browser's compression go both ways; a close without a code is a 1005."""
     await page.open(demo.url)
@@ -306,7 +310,7 @@ async def test_a_large_compressed_message_and_a_close_without_a_code(
     assert (result["code"], result["wasClean"]) == (1005, True)
 
 
-async def test_a_page_of_another_origin_is_refused(page: Page, demo: Demo) -> None:
+async def test_a_page_of_another_origin_is_refused(page: Page, demo: ExampleServer) -> None:
     """A page of another origin, here another host name, gets no connection."""
     await page.open(f"http://localhost:{demo.port}/")
     await replace_text(page, "#url", f"ws://127.0.0.1:{demo.port}/shout")
@@ -318,7 +322,7 @@ async def test_a_page_of_another_origin_is_refused(page: Page, demo: Demo) -> No
     await log_row(page, "open")
 
 
-async def test_the_log_shows_errors(page: Page, demo: Demo) -> None:
+async def test_the_log_shows_errors(page: Page, demo: ExampleServer) -> None:
     """The log shows the errors for an invalid close code and an invalid address."""
     await connect(page, demo, "shout")
     await replace_text(page, "#close-code", "1006")
@@ -334,7 +338,7 @@ async def test_the_log_shows_errors(page: Page, demo: Demo) -> None:
 
 @pytest.mark.parametrize("button", ["#connect", "#send-text"])
 async def test_a_button_keeps_its_colour_under_the_mouse(
-    page: Page, demo: Demo, button: str
+    page: Page, demo: ExampleServer, button: str
 ) -> None:
     """The mouse over a coloured button leaves its text readable."""
     await page.open(demo.url)
@@ -356,7 +360,7 @@ async def test_a_button_keeps_its_colour_under_the_mouse(
 
 
 @pytest.mark.parametrize("width", [400, 1200])
-async def test_the_page_fits(page: Page, demo: Demo, width: int) -> None:
+async def test_the_page_fits(page: Page, demo: ExampleServer, width: int) -> None:
     """Nothing overflows a narrow or wide window, and every example can be opened."""
     await page.call(
         "Emulation.setDeviceMetricsOverride",

@@ -17,13 +17,13 @@ from support.processes.examples import (
     receive_close,
     receive_text,
     running_demo,
-    start_demo,
+    start_example,
 )
 
 
 async def run_demo(*arguments: str, **environment: str) -> tuple[int | None, str, str]:
     """Return the exit code, stdout and stderr of a demo that ends by itself."""
-    process = await start_demo(*arguments, **environment)
+    process = await start_example("demo", *arguments, **environment)
     try:
         out, error = await asyncio.wait_for(process.communicate(), PATIENCE)
     finally:

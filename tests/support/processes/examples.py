@@ -1,4 +1,4 @@
-"""Load the modules of `examples/`, and run the demo as a process.
+"""Load the modules of `examples/`, and run servers of them as processes.
 
 `examples/` is not a package, because users copy single files.
 """
@@ -9,9 +9,11 @@ import asyncio
 import contextlib
 import importlib
 import os
+import re
 import sys
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -56,8 +58,8 @@ async def receive_close(ws: aiohttp.ClientWebSocketResponse) -> tuple[int, str]:
 
 
 @dataclass
-class Demo:
-    """A running demo."""
+class ExampleServer:
+    """A running example."""
 
     process: asyncio.subprocess.Process
     port: int
@@ -76,8 +78,10 @@ class Demo:
         return self.process.returncode, stderr.decode()
 
 
-async def start_demo(*arguments: str, **environment: str) -> asyncio.subprocess.Process:
-    """Start the demo as `make demo` does, from the root of the repository."""
+async def start_example(
+    name: str, *arguments: str, **environment: str
+) -> asyncio.subprocess.Process:
+    """Start `examples/<name>.py` as `make demo` does, from the root of the repository."""
     # In its debug mode asyncio writes to stderr, where tests expect nothing.
     unset = {"PORT", "PYTHONASYNCIODEBUG"}
     clean: dict[str, Any] = {k: v for k, v in os.environ.items() if k not in unset}
@@ -85,7 +89,7 @@ async def start_demo(*arguments: str, **environment: str) -> asyncio.subprocess.
         sys.executable,
         "-W",
         "error",
-        "examples/demo.py",
+        f"examples/{name}.py",
         *arguments,
         cwd=ROOT,
         env={**clean, **environment},
@@ -95,18 +99,23 @@ async def start_demo(*arguments: str, **environment: str) -> asyncio.subprocess.
 
 
 @contextlib.asynccontextmanager
-async def running_demo() -> AsyncGenerator[Demo]:
-    """Run a demo on a free port; kill it at the end if it still runs."""
-    process = await start_demo("--port", "0")
+async def running_example(
+    name: str, *arguments: str, port: int = 0
+) -> AsyncGenerator[ExampleServer]:
+    """Run an example that prints its address when it has started; kill it at the end."""
+    process = await start_example(name, *arguments, "--port", str(port))
     assert process.stdout is not None
     try:
         greeting = (await asyncio.wait_for(process.stdout.readline(), PATIENCE)).decode()
         if not greeting:
             _, stderr = await asyncio.wait_for(process.communicate(), PATIENCE)
-            raise AssertionError(f"the demo did not start:\n{stderr.decode()}")
-        port = int(greeting.split("http://127.0.0.1:")[1].split("/")[0])
-        yield Demo(process, port, greeting)
+            raise AssertionError(f"{name} did not start:\n{stderr.decode()}")
+        port = int(re.split(r"http://127.0.0.1:(\d+)", greeting)[1])
+        yield ExampleServer(process, port, greeting)
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.communicate()
+
+
+running_demo = partial(running_example, "demo")
