@@ -114,13 +114,14 @@ async def test_the_page_reconnects_and_continues(
         await hear(bob, "before")
         await server.end(signal.SIGKILL)
         await state(page, "reconnecting")
-        for text in ("one", "two"):
+        missed = [str(number) for number in range(30)]  # more than the page loads at its start
+        for text in missed:
             await bob.send_json({"text": text})
-        await hear(bob, "two")
+        await hear(bob, missed[-1])
         async with running_chat(redis, port):
             await state(page, "connected")
-            await bob.send_json({"text": "three"})
-            await shows(page, "ann before", "bob one", "bob two", "bob three")
+            await bob.send_json({"text": "after"})
+            await shows(page, "ann before", *(f"bob {text}" for text in missed), "bob after")
             await here(page, "ann", "bob")
     assert not page.exceptions
 
