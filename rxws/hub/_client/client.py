@@ -117,7 +117,7 @@ class HubClient(DisposableBase):
         messages: What the server sends to this user, and not to a topic: see `rxws.Hub.user`.
     """
 
-    def __init__(self, url: Url, token: Token, options: dict[str, Any]) -> None:
+    def __init__(self, url: Any, token: Token, options: dict[str, Any]) -> None:
         for name, reason in _REFUSED_OPTIONS.items():
             if name in options:
                 raise TypeError(f"rxws.hub.connect takes no {name}=: {reason}")
@@ -512,14 +512,19 @@ class HubClient(DisposableBase):
         self.close(Close(1000))
 
 
-def connect(url: Url, token: Token = None, **options: Unpack[SubjectOptions]) -> HubClient:
+def connect(
+    url: Url | Observable[Connection[str | bytes, str | bytes]],
+    token: Token = None,
+    **options: Unpack[SubjectOptions],
+) -> HubClient:
     """Return a client of `Hub.serve`, or of another server with Centrifugo's protocol in JSON.
 
     It does not connect before it is used.
 
     Args:
         url: A `ws://` or `wss://` URL, or a function (or coroutine function) that returns one for
-            each attempt.
+            each attempt. Or a cold Observable that opens one connection per subscription, as for
+            `rxws.WebSocketSubject`.
         token: Identifies the user: a str, or a function or coroutine function that returns a fresh
             one. The function is called before the first attempt, and again when the token expires.
         **options: See `rxws.SubjectOptions`: `queue`, `queue_overflow` and `ttl` bound the messages
