@@ -1,4 +1,4 @@
-"""How fast `RedisBackplane` publishes, what that costs Redis, and how long one hop takes.
+"""How fast `RedisBackplane` publishes, what that and its topics cost, and how long one hop takes.
 
 It starts a `redis-server` of its own: `python benchmarks/hub_redis.py [messages]`.
 """
@@ -12,13 +12,21 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rxws.hub import Keep, PublishRequest, RedisBackplane
+from rxws.hub import Keep, Member, PublishRequest, RedisBackplane
 from support.backplane import RecordingHub
 from support.processes.redis_server import RedisServer, redis_servers
 
 KEEP = Keep(100)
 PAYLOAD = "x" * 100
 HOPS = 2000
+RECEIVERS = 16
+TOPICS = 1000
+
+
+def redis_memory(server: RedisServer) -> int:
+    """Return how many bytes Redis has allocated."""
+    info: dict[str, int] = server.command("INFO", "memory")
+    return info["used_memory"]
 
 
 def redis_cpu(server: RedisServer) -> float:
@@ -60,6 +68,60 @@ async def hops(hub: RecordingHub, other: RecordingHub) -> list[float]:
     return sorted(times)
 
 
+async def receive(server: RedisServer, hub: RecordingHub, count: int) -> None:
+    """Compare what messages cost with and without other processes that receive them."""
+    receivers: list[RecordingHub] = []
+    costs: list[tuple[float, float]] = []
+    try:
+        for number in (0, RECEIVERS):
+            for _ in range(number):
+                backplane = RedisBackplane(server.url)
+                receivers.append(receiver := RecordingHub(backplane))
+                await backplane.start(receiver)
+                await receiver.attach("t0", KEEP)
+            cpu, own = redis_cpu(server), time.process_time()
+            await publish(hub, count, 10, 1, False)
+            for receiver in receivers:
+                await receiver.until_count(count)
+            costs.append((redis_cpu(server) - cpu, time.process_time() - own))
+    finally:
+        for receiver in receivers:
+            await receiver.backplane.stop()
+    redis, process = (
+        (with_receivers - alone) / RECEIVERS / count * 1e6
+        for alone, with_receivers in zip(*costs, strict=True)
+    )
+    print(
+        f"each of {RECEIVERS} receiving processes, batches of 10: "
+        f"Redis {redis:.1f} µs, the process {process:.1f} µs for a message"
+    )
+
+
+async def keep(server: RedisServer, hub: RecordingHub) -> None:
+    """Print how much memory Redis needs for topics and for members."""
+    for count in (1, 100):
+        before = redis_memory(server)
+        for i in range(TOPICS):
+            name = f"kept-{count}-{i}"
+            for _ in range(count - 1):
+                hub.backplane.publish(PublishRequest(name, PAYLOAD, Keep(count)), lambda _: None)
+            loop = asyncio.get_running_loop()
+            last: asyncio.Future[Any] = loop.create_future()
+            hub.backplane.publish(PublishRequest(name, PAYLOAD, Keep(count)), last.set_result)
+            await last
+        bytes_ = (redis_memory(server) - before) / TOPICS
+        print(f"a topic that keeps {count:3} messages of {len(PAYLOAD)} bytes: {bytes_:.0f} bytes")
+    before = redis_memory(server)
+    for i in range(100 * TOPICS):
+        hub.backplane.join(f"joined-{i % TOPICS}", Member(f"0123456789abcdef-{i:x}", f"user{i}"))
+        if not i % TOPICS:
+            last = asyncio.get_running_loop().create_future()
+            hub.backplane.members("joined-0", last.set_result)
+            await last
+    bytes_ = (redis_memory(server) - before) / TOPICS / 100
+    print(f"each of 100 members of a topic: {bytes_:.0f} bytes")
+
+
 async def main(server: RedisServer, count: int) -> None:
     hubs: list[RecordingHub] = []
     for _ in range(2):
@@ -86,6 +148,8 @@ async def main(server: RedisServer, count: int) -> None:
         times = await hops(*hubs)
         median, p99 = (times[int(HOPS * share)] * 1e3 for share in (0.5, 0.99))
         print(f"one hop: median {median:.2f} ms, p99 {p99:.2f} ms")
+        await receive(server, hubs[0], count)
+        await keep(server, hubs[0])
     finally:
         for hub in hubs:
             await hub.backplane.stop()

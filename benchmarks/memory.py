@@ -1,4 +1,4 @@
-"""Measure the memory of an rxws server, as shown in docs/concepts/flow.md.
+"""Measure the memory of an rxws server, as docs/concepts/flow.md and howto/many-machines.md show.
 
 Run `python benchmarks/memory.py` from the root of the repository, on Linux. It takes two minutes.
 """
@@ -15,6 +15,13 @@ from support.processes.server import KIB, MIB, cycles, flood, idle_cost, running
 
 SECONDS = 20.0
 IDLE = 2000
+HUB = [
+    ("topic", "subscribed to a topic", ()),
+    ("room", "subscribed to `rewind` and `joined`, and publishing", ()),
+    ("hub", "of `hub.serve`, with one subscription", (
+        '{"id":1,"connect":{}}', '{"id":2,"subscribe":{"channel":"room:1"}}'
+    )),
+]  # fmt: skip
 WARM_UP, CYCLES = 1000, 4000
 
 
@@ -56,6 +63,9 @@ async def idle() -> None:
     row(what, f"{plain / KIB:.1f} KiB", "")
     more = f"{ours / KIB:.1f} KiB, {(ours - plain) / KIB:.1f} KiB more"
     row("the same with rxws and an echo handler", more, "6 KiB more")
+    for name, what, texts in HUB:
+        cost = await idle_cost(name, IDLE, *texts)
+        row(f"the same, {what}", f"{cost / KIB:.1f} KiB", "")
 
 
 async def main() -> None:

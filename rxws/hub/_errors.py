@@ -14,5 +14,6 @@ class BackplaneError(RxwsError):
 class Unconfirmed(BackplaneError):
     """A message may have been published or not: the connection was lost before the answer.
 
-    Publish it again with the same `id`: it is then published once.
+    Publish it again with the same `id`: it is then published once. In a topic that keeps nothing,
+    there are no ids, and it may have reached the subscribers of this process only.
     """

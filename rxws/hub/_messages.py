@@ -90,7 +90,10 @@ class Gap:
     Args:
         after: The last position before the gap; None if there was none.
         before: The first position after it; None if it is not known yet.
-        reason: See `GapReason`.
+        reason: `"trimmed"`: the messages are older than what the topic keeps. `"restarted"`: the
+            backplane has lost its state, or was replaced. `"unavailable"`: it could not be asked.
+            `"overflow"`: too many messages arrived while others were read. `"undecodable"`: the
+            codec of this hub has refused the message; see the log.
     """
 
     after: Position | None

@@ -24,7 +24,7 @@ class HubStats:
         queued: Messages that wait, because the backplane is away or a topic is being attached.
         received: Messages that were delivered to the subscribers of a topic.
         healed: Messages of these that were missed first, and then read.
-        gaps: The number of gaps that were reported, by reason; see `GapReason`.
+        gaps: The number of gaps that were reported, by reason; see `Gap`.
         reconnects: How often the backplane has come back.
         lag: Seconds for which the oldest unconfirmed message has been waiting.
         topics: The topics that this process receives.

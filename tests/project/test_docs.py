@@ -2,8 +2,9 @@
 
 A page is one program. Its blocks run in order in one namespace and may `await` at the top level, as
 in a notebook. `web.run_app(app)` serves `app` until the end of the page; in later blocks
-`localhost:8080` is that server. A block `text title="prints"` has the output of the block before
-it. A block after the comment `<!-- not run: reason -->` is only compiled.
+`localhost:8080` is that server. `redis://localhost` is a Redis server that runs until the end of
+the page. A block `text title="prints"` has the output of the block before it. A block after the
+comment `<!-- not run: reason -->` is only compiled.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import importlib
 import inspect
 import re
 import runpy
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import walk_packages
@@ -29,8 +31,10 @@ import rxws
 from rxws import testing, viz
 from rxws.status import TRANSITIONS
 from support import ROOT
+from support.processes.redis_server import redis_servers
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+REDIS_URL = "redis://localhost"
 DEADLINE = 30.0  # seconds a block may take
 FENCE = re.compile(
     r"(?P<marker><!-- not run: .+? -->\s*)?"
@@ -49,12 +53,10 @@ class Block:
     prints: str | None
     runs: bool
 
-    def compile(self, port: int | None = None) -> CodeType:
-        source = (
-            self.source
-            if port is None
-            else self.source.replace("localhost:8080", f"127.0.0.1:{port}")
-        )
+    def compile(self, port: int | None = None, redis_url: str = REDIS_URL) -> CodeType:
+        source = self.source.replace(REDIS_URL, redis_url)
+        if port is not None:
+            source = source.replace("localhost:8080", f"127.0.0.1:{port}")
         # The empty lines make the line numbers of a traceback match the page.
         # dont_inherit: do not apply this file's __future__ imports.
         code: CodeType = compile(
@@ -81,9 +83,17 @@ def python_blocks(page: Path) -> list[Block]:
     return blocks
 
 
+@pytest.fixture
+def redis_url(tmp_path: Path) -> Iterator[Callable[[], str]]:
+    """Start a Redis server when it is called, and return its URL."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(redis_servers(tmp_path))().url
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 async def test_the_blocks_of_a_page_run(
     page: Path,
+    redis_url: Callable[[], str],  # before `serve`, so that Redis ends after the applications
     serve: Callable[[web.Application], Awaitable[int]],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -93,8 +103,11 @@ async def test_the_blocks_of_a_page_run(
     monkeypatch.setattr(web, "run_app", served.append)
     namespace: dict[str, Any] = {"__name__": "docs"}
     port: int | None = None
-    for block in python_blocks(page):
-        code = block.compile(port)
+    blocks = python_blocks(page)
+    uses_redis = any(REDIS_URL in block.source for block in blocks if block.runs)
+    url = redis_url() if uses_redis else REDIS_URL
+    for block in blocks:
+        code = block.compile(port, url)
         if not block.runs:
             continue
         result = eval(code, namespace)
@@ -187,15 +200,18 @@ def test_the_examples_in_docstrings_run(name: str) -> None:
     ("page", "module"),
     [
         ("api.md", rxws),
+        ("api-hub.md", rxws.hub),
         ("api-rpc.md", rxws.rpc),
         ("api-testing.md", testing),
         ("api-viz.md", viz),
     ],
-    ids=["rxws", "rxws.rpc", "rxws.testing", "rxws.viz"],
+    ids=["rxws", "rxws.hub", "rxws.rpc", "rxws.testing", "rxws.viz"],
 )
 def test_the_reference_has_every_public_name(page: str, module: ModuleType) -> None:
     """Each page of the reference lists exactly the public names of its module."""
     shown = re.findall(
         r"^::: ([\w.]+)$", (ROOT / "docs/reference" / page).read_text("utf-8"), re.MULTILINE
     )
-    assert sorted(shown) == sorted(f"{module.__name__}.{name}" for name in module.__all__)
+    lazy = {"RedisBackplane"} if module is rxws.hub else set[str]()  # needs an extra
+    names = {*module.__all__, *lazy}
+    assert sorted(shown) == sorted(f"{module.__name__}.{name}" for name in names)

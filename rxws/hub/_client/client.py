@@ -78,7 +78,7 @@ class ClientStats:
         dropped: Messages that were never sent, by reason; see `rxws.Dropped`.
         queued: Messages that wait for a connection.
         received: Messages that were delivered to the subscribers of a topic.
-        gaps: The number of gaps that were reported, by reason; see `rxws.hub.GapReason`.
+        gaps: The number of gaps that were reported, by reason; see `rxws.hub.Gap`.
         reconnects: How often a connection was replaced.
         topics: The topics that are subscribed.
         violations: Frames of the server that broke the protocol.

@@ -1,8 +1,9 @@
 """A server in its own process, so that tests measure the server alone.
 
 `/NAME?options=JSON` upgrades with a handler of `HANDLERS` and these options. `/raw` is aiohttp
-without rxws. `/stats` returns what the process holds. The process prints its port at the start, and
-a line of JSON about its shutdown after SIGTERM.
+without rxws. `/topic`, `/room` and `/hub` are those of a hub. `/stats` returns what the process
+holds. The process prints its port at the start, and a line of JSON about its shutdown after
+SIGTERM.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+import reactivex as rx
 from aiohttp import web
 from reactivex import Observable, Observer
 
@@ -68,6 +71,26 @@ async def connection(request: web.Request) -> web.StreamResponse:
     return await rxws.upgrade(request, HANDLERS[request.match_info["name"]], **options)
 
 
+def add_hub(app: web.Application) -> None:
+    """Add handlers of a hub; all connections subscribe to the same topic."""
+    hub = rxws.Hub(codec=rxws.codecs.json, topics={"room:*": rxws.Keep(100)})
+    names = (f"user{number}" for number in count())
+
+    def topic(_: rxws.Connection[Any, Any]) -> Observable[Any]:
+        return hub.topic("room:1")
+
+    def room(conn: rxws.Connection[Any, Any]) -> Observable[Any]:
+        topic = hub.topic("room:1")
+        conn.incoming.subscribe(topic)
+        return rx.merge(topic.rewind(20), topic.joined(next(names)))
+
+    json = rxws.codecs.json
+    app.router.add_get("/topic", rxws.websocket(topic, codec=json, incoming="discard"))
+    app.router.add_get("/room", rxws.websocket(room, codec=json))
+    app.router.add_get("/hub", hub.serve(user=lambda *_: next(names), allow=lambda *_: True))
+    hub.setup(app)
+
+
 async def raw(request: web.Request) -> web.WebSocketResponse:
     """Echo with aiohttp alone."""
     ws = web.WebSocketResponse(heartbeat=20.0)
@@ -103,6 +126,7 @@ async def main() -> None:
     app.router.add_get("/stats", stats)
     app.router.add_get("/raw", raw)
     app.router.add_get("/route", rxws.websocket(echo))  # as users write it, options read once
+    add_hub(app)
     app.router.add_get("/{name}", connection)
     rxws.setup(app, drain=float(sys.argv[1]) if len(sys.argv) > 1 else 2.0)
     asked_to_end = asyncio.Event()

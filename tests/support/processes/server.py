@@ -172,13 +172,18 @@ async def at_once(jobs: list[Callable[[], Awaitable[None]]], width: int) -> None
             group.create_task(work())
 
 
-async def idle_cost(name: str, count: int) -> float:
-    """Return the bytes of RSS that each of `count` idle connections costs a new server."""
+async def idle_cost(name: str, count: int, *texts: str) -> float:
+    """Return the bytes of RSS that each of `count` idle connections costs a new server.
+
+    Each connection sends the texts at its beginning.
+    """
     async with running() as server:
         peers: list[RawClient] = []
 
         async def connect() -> None:
-            peers.append(await RawClient.connect(server.port, f"/{name}", reads=False))
+            peers.append(peer := await RawClient.connect(server.port, f"/{name}", reads=False))
+            for text in texts:
+                await peer.text(text)
 
         try:
             await at_once([connect] * 100, width=10)  # what the first ones bring with them
