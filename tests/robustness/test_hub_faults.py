@@ -1,6 +1,7 @@
 """Two processes of a hub and one Redis, while a seeded random choice of faults goes on.
 
-`RXWS_SOAK=1` runs it for 10 minutes.
+`RXWS_SOAK=1` runs it for 10 minutes. `RXWS_HUB_FAULT_SECONDS` and `RXWS_HUB_FAULT_SEED` choose the
+time and the sequence of faults, which `pytest -s` shows as it goes on.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from support.processes.redis_server import RedisServer, StartRedis, redis_server
 SOAK = os.environ.get("RXWS_SOAK") == "1"
 SECONDS = float(os.environ.get("RXWS_HUB_FAULT_SECONDS", "600" if SOAK else "60"))
 SEED = int(os.environ.get("RXWS_HUB_FAULT_SEED", "17"))
-PATIENCE = 60.0  # seconds; how long the processes may take to see the last messages
+PATIENCE = 60.0  # seconds; how long the processes may take to start, and to see the last messages
 FLAGS = ("--save", "", "--appendonly", "yes", "--repl-diskless-sync-delay", "0")
 
 
@@ -48,6 +49,8 @@ class FaultRun:
         self.faults: Counter[str] = Counter()
         self._networks: list[FaultyNetwork] = []
         self._processes: list[asyncio.subprocess.Process] = []
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
 
     async def begin(self) -> None:
         self._redis: RedisServer = self._start(*FLAGS)
@@ -64,7 +67,8 @@ class FaultRun:
             self._processes.append(process)
             self._stack.push_async_callback(self._end, process)
             assert process.stdout is not None
-            assert await process.stdout.readline() == b"subscribed\n"
+            async with asyncio.timeout(PATIENCE):
+                assert await process.stdout.readline() == b"subscribed\n"
         for process in self._processes:
             process.send_signal(signal.SIGUSR1)
 
@@ -85,16 +89,24 @@ class FaultRun:
             self._fail_over,
         ]
         fault = self._random.choice(faults)
-        self.faults[fault.__name__.strip("_")] += 1
+        self._report(fault.__name__.strip("_"))
         await fault()
         await self._for_a_while(0.5, 2.0)
 
     async def finish(self) -> None:
         for process in self._processes:
             process.send_signal(signal.SIGTERM)
-        for process in self._processes:
+        try:
             async with asyncio.timeout(PATIENCE):
-                assert await process.wait() == 0
+                codes = [await process.wait() for process in self._processes]
+        except TimeoutError:
+            ends = [f"{log.stem}: {_end_of(log)}" for log in self.logs]
+            pytest.fail(f"a process is still waiting after {PATIENCE:g} s\n" + "\n".join(ends))
+        assert codes == [0, 0]
+
+    def _report(self, fault: str) -> None:
+        self.faults[fault] += 1
+        print(f"{self._loop.time() - self._began:6.1f} s  {fault}", flush=True)
 
     async def _for_a_while(self, least: float, most: float) -> None:
         await asyncio.sleep(self._random.uniform(least, most))
@@ -133,7 +145,7 @@ class FaultRun:
     async def _restart(self) -> None:
         self._redis.kill()
         data = self._random.choice(("kept", "truncated", "lost"))
-        self.faults[f"restart: {data}"] += 1
+        self._report(f"restart: {data}")
         if data == "lost":
             self._redis.lose_data()
         elif data == "truncated":
@@ -146,7 +158,7 @@ class FaultRun:
             replica = await asyncio.to_thread(replicate, self._start, replication.port, *FLAGS)
             replication.black_hole()  # the replica lags from now on
             await self._for_a_while(0.0, 1.0)
-            replica.command("REPLICAOF", "NO", "ONE")
+            replica.promote()
             for network in self._networks:
                 network.target = replica.port
                 network.reset()
@@ -154,10 +166,17 @@ class FaultRun:
         self._redis = replica
 
 
+def _end_of(log: Path) -> list[str]:
+    """Return the last events, and the last changes of the status."""
+    lines = log.read_text().splitlines()
+    return [line for line in lines if line.startswith('["status"')][-3:] + lines[-3:]
+
+
 @pytest.mark.soak
 async def test_faults(start_redis: StartRedis, tmp_path: Path) -> None:
     """All see one order without repetitions; each confirmed message is seen, or lies in a gap."""
     async with AsyncExitStack() as stack:
+        print(f"faults, seed {SEED}, {SECONDS:g} s")
         run = FaultRun(start_redis, tmp_path, stack)
         await run.begin()
         loop = asyncio.get_running_loop()
@@ -166,5 +185,5 @@ async def test_faults(start_redis: StartRedis, tmp_path: Path) -> None:
             await run.break_something()
         await run.finish()
     counts = check(run.logs)
-    print(f"\nfaults, seed {SEED}: {dict(run.faults)}; {dict(counts)}")
+    print(f"faults, seed {SEED}: {dict(run.faults)}; {dict(counts)}")
     assert counts["message"] > 100 * len(NAMES)

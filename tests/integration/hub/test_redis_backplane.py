@@ -268,7 +268,7 @@ async def test_failover_to_a_lagging_replica(start_redis: StartRedis, open_hub: 
         assert await asyncio.to_thread(server.command, "WAIT", 1, 5000) == 1
         replication.black_hole()
         before = await hub.publish("a", "two", KEEP)
-        replica.command("REPLICAOF", "NO", "ONE")
+        replica.promote()
         address.target = replica.port
         address.reset()
         await hub.until(lambda: bool(hub.tops) and hub.tops[-1][1].epoch != before.epoch)

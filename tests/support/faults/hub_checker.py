@@ -13,7 +13,7 @@ __all__ = ["check"]
 
 def check(logs: Iterable[Path]) -> Counter[str]:
     """Assert the promises, and return what was counted."""
-    events = {path.stem: [*map(json.loads, path.read_text().splitlines())] for path in logs}
+    events = {path.stem: _read(path) for path in logs}
     counts: Counter[str] = Counter()
     confirmed: list[tuple[str, str, str, int]] = []
     values: dict[tuple[str, str, int], str] = {}
@@ -32,6 +32,11 @@ def check(logs: Iterable[Path]) -> Counter[str]:
             _check_order(f"{name}, {topic}", view)
             _check_complete(f"{name}, {topic}", view, [e[1:] for e in confirmed if e[0] == topic])
     return counts
+
+
+def _read(path: Path) -> list[Any]:
+    events = map(json.loads, path.read_text().splitlines())
+    return [event for event in events if event[0] != "status"]
 
 
 def _check_order(where: str, view: list[Any]) -> None:

@@ -10,12 +10,24 @@ import asyncio
 import json
 import signal
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import rxws
-from rxws.hub import BackplaneError, Gap, Hub, Keep, Message, Position, RedisBackplane
+from rxws.hub import (
+    Away,
+    BackplaneError,
+    Gap,
+    Hub,
+    HubStatus,
+    Keep,
+    Message,
+    Position,
+    RedisBackplane,
+)
+from support.processes.parent import end_with_parent
 
 TOPICS = ("t0", "t1", "t2")
 NAMES = ("left", "right")
@@ -76,6 +88,11 @@ async def main(url: str, name: str, log: Log) -> None:
             if all((topic, f"{each}:end") in seen for topic in TOPICS for each in NAMES):
                 ended.set()
 
+        def record_status(status: HubStatus) -> None:
+            cause = str(status.cause) if isinstance(status, Away) else None
+            log.write("status", time.time(), type(status).__name__, cause)
+
+        hub.status.subscribe(record_status)
         subscriptions = [
             hub.topic(topic).messages().subscribe(partial(record, topic)) for topic in TOPICS
         ]
@@ -85,6 +102,7 @@ async def main(url: str, name: str, log: Log) -> None:
         print("subscribed", flush=True)
         await begin.wait()
         await asyncio.gather(*(publish(hub, name, topic, log, stop) for topic in TOPICS))
+        log.write("status", time.time(), "published all", None)
         await ended.wait()
         for subscription in subscriptions:
             subscription.dispose()
@@ -92,4 +110,5 @@ async def main(url: str, name: str, log: Log) -> None:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     asyncio.run(main(sys.argv[1], sys.argv[2], Log(Path(sys.argv[3]))))

@@ -6,19 +6,22 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import redis
 
+from support.processes.parent import end_with_parent
 from support.requirements import skip_peer
 
 __all__ = ["RedisServer", "StartRedis", "redis_servers", "replicate", "sentinel_flags"]
 
-PATIENCE = 30.0  # seconds; how long a server may take to end
+PATIENCE = 30.0  # seconds; how long a server may take to end, or to copy its master
 
 
 class RedisServer:
@@ -36,6 +39,7 @@ class RedisServer:
         common = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(directory))
         self._arguments = (*flags, *common)
         self._process: subprocess.Popen[str] | None = None
+        self._drain: threading.Thread | None = None
 
     def __repr__(self) -> str:
         return f"RedisServer({self.port})"
@@ -48,17 +52,23 @@ class RedisServer:
     def start(self) -> None:
         """Start it, and wait until it accepts connections."""
         self.directory.mkdir(exist_ok=True)
-        self._process = subprocess.Popen(
-            [self._executable, *self._arguments], stdout=subprocess.PIPE, text=True
+        process = self._process = subprocess.Popen(
+            [self._executable, *self._arguments],
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=end_with_parent,  # it calls nothing but prctl
         )
-        assert self._process.stdout is not None
+        assert process.stdout is not None
         log: list[str] = []
-        for line in self._process.stdout:
+        for line in process.stdout:
             log.append(line)
             if "Ready to accept connections" in line or "+monitor master" in line:
                 break
         else:
             raise AssertionError("".join(log))
+        # A full pipe would stop the server.
+        self._drain = threading.Thread(target=_drain, args=(process.stdout,), daemon=True)
+        self._drain.start()
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> None:
         """Send a signal, and wait until the process has ended."""
@@ -67,7 +77,9 @@ class RedisServer:
         process, self._process = self._process, None
         process.send_signal(how)
         process.send_signal(signal.SIGCONT)
-        process.communicate(timeout=PATIENCE)
+        process.wait(PATIENCE)
+        if self._drain is not None:
+            self._drain.join(PATIENCE)
 
     def kill(self) -> None:
         """End it by SIGKILL."""
@@ -93,6 +105,12 @@ class RedisServer:
             with path.open("r+b") as file:
                 file.truncate(max(path.stat().st_size - size, 0))
 
+    def promote(self) -> None:
+        """Make a replica a master, which it stays when it is started again."""
+        self.command("REPLICAOF", "NO", "ONE")
+        at = self._arguments.index("--replicaof")
+        self._arguments = self._arguments[:at] + self._arguments[at + 2 :]
+
     def command(self, *arguments: Any, password: str | None = None) -> Any:
         """Run a command on a connection of its own."""
         with redis.Redis(port=self.port, password=password) as client:
@@ -108,7 +126,9 @@ class StartRedis(Protocol):
 def replicate(start: StartRedis, port: int, *flags: str) -> RedisServer:
     """Start a replica of the server at a port, and wait until it has its data."""
     replica = start("--replicaof", f"127.0.0.1 {port}", *(flags or ("--save", "")))
+    deadline = time.monotonic() + PATIENCE
     while replica.command("INFO", "replication")["master_link_status"] != "up":
+        assert time.monotonic() < deadline, f"no replication after {PATIENCE:g} s"
         time.sleep(0.01)  # Redis has no event for it
     return replica
 
@@ -144,6 +164,11 @@ def redis_servers(directory: Path) -> Iterator[StartRedis]:
     finally:
         for server in servers:
             server.kill()
+
+
+def _drain(pipe: IO[str]) -> None:
+    with pipe:
+        deque(pipe, maxlen=0)
 
 
 def free_port() -> int:
