@@ -2,6 +2,9 @@
 
 Run it, then connect with `websockets ws://127.0.0.1:8080/chat?name=ann`, and again as bob. Send
 `{"join": "kitchen"}`, `{"room": "kitchen", "text": "hello"}` and `{"leave": "kitchen"}`.
+
+For rooms with history and presence, or in several processes, use a hub: see
+`docs/howto/many-connections.md`.
 """
 
 from collections import defaultdict
