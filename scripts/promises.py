@@ -103,6 +103,14 @@ PROMISES: dict[str, dict[str, str]] = {
         "rpc-peers": "`rxws.rpc` works with other implementations of JSON-RPC.",
     },
     "Hubs": {
+        "hub-order": "All subscribers of a topic, in all processes, get its messages in one order.",
+        "hub-gaps": "Between two messages of a topic none is missing, or there is a `Gap`.",
+        "hub-since": "A view emits nothing twice; `since` emits everything after a position, or a "
+        "`Gap` first.",
+        "hub-publish": "`publish` returns a position, or raises; the same id is published once.",
+        "hub-restart": "Any restart or failover of Redis is a `Gap`, even if nothing was lost.",
+        "hub-away": "While Redis is away, messages of topics that keep messages wait, and "
+        "subscribers later get what they have missed, or a `Gap`.",
         "hub-presence": "A member that leaves disappears at once, and those of a dead process when "
         "its lease has ended.",
         "hub-rights": "A right that expires, or is revoked in any process, ends the subscription.",

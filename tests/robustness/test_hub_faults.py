@@ -173,6 +173,8 @@ def _end_of(log: Path) -> list[str]:
 
 
 @pytest.mark.soak
+@pytest.mark.promise("hub-order")
+@pytest.mark.promise("hub-gaps")
 async def test_faults(start_redis: StartRedis, tmp_path: Path) -> None:
     """All see one order without repetitions; each confirmed message is seen, or lies in a gap."""
     async with AsyncExitStack() as stack:

@@ -103,6 +103,7 @@ async def test_replica_is_refused(start_redis: StartRedis, open_hub: Any) -> Non
 # Publish
 
 
+@pytest.mark.promise("hub-order")
 async def test_one_order_for_all_processes(start_redis: StartRedis, open_hub: Any) -> None:
     """Two processes that publish at the same time see one order, which is the history's."""
     server = start_redis()
@@ -120,6 +121,7 @@ async def test_one_order_for_all_processes(start_redis: StartRedis, open_hub: An
         assert [p for p in first if str(p).startswith(f"{n}:")] == [f"{n}:{i}" for i in range(50)]
 
 
+@pytest.mark.promise("hub-publish")
 async def test_repeated_id(start_redis: StartRedis, open_hub: Any) -> None:
     """A message with the id of a published one is not published, and gets its position."""
     server = start_redis(*AOF)
@@ -135,6 +137,7 @@ async def test_repeated_id(start_redis: StartRedis, open_hub: Any) -> None:
     assert [each.payload for each in history.publications] == ["one", "two", "three"]
 
 
+@pytest.mark.promise("hub-publish")
 async def test_unconfirmed_and_repeated(start_redis: StartRedis, open_hub: Any) -> None:
     """A message without an answer is unconfirmed; repeated with its id it is published once."""
     server = start_redis()
@@ -231,6 +234,7 @@ async def test_long_history_is_read_in_pages(start_redis: StartRedis, open_hub: 
 
 
 @pytest.mark.parametrize("data", ["kept", "truncated", "lost"])
+@pytest.mark.promise("hub-restart")
 async def test_restart_is_another_epoch(start_redis: StartRedis, open_hub: Any, data: str) -> None:
     """After a restart positions have another epoch, whether data was lost or not."""
     server = start_redis(*AOF)
@@ -257,6 +261,7 @@ async def test_restart_is_another_epoch(start_redis: StartRedis, open_hub: Any, 
     assert [type(each) for each in hub.statuses] == [Away, Connected]
 
 
+@pytest.mark.promise("hub-restart")
 async def test_failover_to_a_lagging_replica(start_redis: StartRedis, open_hub: Any) -> None:
     """A replica that lacks the newest messages begins another epoch when it takes over."""
     server = start_redis("--save", "", "--repl-diskless-sync-delay", "0")
@@ -276,6 +281,7 @@ async def test_failover_to_a_lagging_replica(start_redis: StartRedis, open_hub: 
         assert (await hub.read("a", before)).complete is False
 
 
+@pytest.mark.promise("hub-restart")
 async def test_degraded_and_promoted_again(start_redis: StartRedis, open_hub: Any) -> None:
     """A master that was a replica for a while begins another epoch without a restart."""
     server = start_redis()
@@ -291,6 +297,7 @@ async def test_degraded_and_promoted_again(start_redis: StartRedis, open_hub: An
     await hub.until(lambda: bool(hub.tops) and hub.tops[-1][1].epoch != before.epoch)
 
 
+@pytest.mark.promise("hub-restart")
 async def test_flushed_data(start_redis: StartRedis, open_hub: Any) -> None:
     """When all keys are deleted, the next probe reports another epoch."""
     server = start_redis()
@@ -321,6 +328,7 @@ async def test_flushed_scripts(start_redis: StartRedis, open_hub: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["normal", "pubsub"])
+@pytest.mark.promise("hub-gaps")
 async def test_client_kill(start_redis: StartRedis, open_hub: Any, kind: str) -> None:
     """After CLIENT KILL the missed message is reported at once, and in the same epoch."""
     server = start_redis()
@@ -339,6 +347,7 @@ async def test_client_kill(start_redis: StartRedis, open_hub: Any, kind: str) ->
     await hub.until(lambda: isinstance(hub.statuses[-1], Connected))
 
 
+@pytest.mark.promise("hub-gaps")
 async def test_output_buffer_kill(start_redis: StartRedis, open_hub: Any) -> None:
     """A process that is disconnected because it reads too slowly is told what it has missed."""
     server = start_redis("--client-output-buffer-limit", "pubsub 100kb 0 0")
@@ -356,6 +365,7 @@ async def test_output_buffer_kill(start_redis: StartRedis, open_hub: Any) -> Non
 
 
 @pytest.mark.parametrize("forget", [False, True])
+@pytest.mark.promise("hub-away")
 async def test_black_hole(start_redis: StartRedis, open_hub: Any, forget: bool) -> None:
     """A network that swallows everything is noticed, and what was missed is reported after it."""
     server = start_redis()
@@ -372,6 +382,7 @@ async def test_black_hole(start_redis: StartRedis, open_hub: Any, forget: bool) 
 
 
 @pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.promise("hub-gaps")
 async def test_one_deaf_connection(start_redis: StartRedis, open_hub: Any, index: int) -> None:
     """One of the two connections that is swallowed alone is replaced, and nothing stays missing."""
     server = start_redis()
@@ -387,6 +398,7 @@ async def test_one_deaf_connection(start_redis: StartRedis, open_hub: Any, index
         await hub.until(lambda: hub.payloads("a")[-1:] == ["two"])
 
 
+@pytest.mark.promise("hub-gaps")
 async def test_idle_topics_compare_positions(start_redis: StartRedis, open_hub: Any) -> None:
     """A message whose notification was lost is reported by the next probe."""
     server = start_redis()
@@ -397,6 +409,7 @@ async def test_idle_topics_compare_positions(start_redis: StartRedis, open_hub: 
     await hub.until(lambda: ("a", Position(top.epoch, 2)) in hub.tops)
 
 
+@pytest.mark.promise("hub-away")
 async def test_away(start_redis: StartRedis, open_hub: Any) -> None:
     """While Redis is away numbered messages wait, others are local, and reads fail."""
     server = start_redis()
@@ -487,6 +500,7 @@ async def test_members(start_redis: StartRedis, open_hub: Any) -> None:
     ] == []
 
 
+@pytest.mark.promise("hub-presence")
 async def test_members_after_data_loss(start_redis: StartRedis, open_hub: Any) -> None:
     """When Redis has lost its data, every process registers its members again."""
     server = start_redis()
@@ -529,6 +543,7 @@ async def test_leave_while_away(start_redis: StartRedis, open_hub: Any) -> None:
         await two.until(lambda: two.present.get("a") == {"2"})
 
 
+@pytest.mark.promise("hub-presence")
 async def test_members_of_a_stopped_process(start_redis: StartRedis, open_hub: Any) -> None:
     """Members of a process that stands still vanish within its lease and 1 s, and come back."""
     server = start_redis()
@@ -554,6 +569,7 @@ async def test_members_of_a_stopped_process(start_redis: StartRedis, open_hub: A
     assert topics == []
 
 
+@pytest.mark.promise("hub-presence")
 async def test_members_of_dead_processes_are_not_read(
     start_redis: StartRedis, open_hub: Any
 ) -> None:

@@ -70,6 +70,7 @@ def offsets(events: list[Any]) -> list[Any]:
     return [e.reason if isinstance(e, Gap) else e.position.offset for e in events]
 
 
+@pytest.mark.promise("hub-order")
 def test_all_subscribers_of_all_hubs_get_what_is_published(world: World) -> None:
     """A message reaches the subscribers of both hubs, also in the publishing one."""
     here, there = (world.collect(hub.topic("a")) for hub in (world.first, world.second))
@@ -115,6 +116,7 @@ def test_an_unnumbered_topic_has_no_positions(world: World) -> None:
     assert events == [Message(1, None)]
 
 
+@pytest.mark.promise("hub-gaps")
 def test_lost_messages_are_read(world: World) -> None:
     """A message that did not arrive is read when the next one shows that it is missing."""
     events = world.collect(world.second.topic("kept:a").messages())
@@ -125,6 +127,7 @@ def test_lost_messages_are_read(world: World) -> None:
     assert world.second.stats.healed == 3
 
 
+@pytest.mark.promise("hub-gaps")
 def test_a_probe_finds_the_last_message(world: World) -> None:
     """If the last message was lost, the position that a probe finds heals it."""
     events = world.collect(world.second.topic("kept:a").messages())
@@ -136,6 +139,7 @@ def test_a_probe_finds_the_last_message(world: World) -> None:
     assert offsets(events) == [1]
 
 
+@pytest.mark.promise("hub-since")
 def test_repeated_messages_are_dropped(world: World) -> None:
     """A message that arrives twice is emitted once."""
     world.faulty.repeat = True
@@ -144,6 +148,7 @@ def test_repeated_messages_are_dropped(world: World) -> None:
     assert offsets(events) == [1, 2]
 
 
+@pytest.mark.promise("hub-gaps")
 def test_trimmed_messages_are_a_gap(world: World) -> None:
     """Messages that are missing, and kept no more, are told by a gap."""
     world = World(topics={"kept:*": Keep(2)})
@@ -161,6 +166,7 @@ def test_trimmed_messages_are_a_gap(world: World) -> None:
     assert world.second.stats.gaps == {"trimmed": 1}
 
 
+@pytest.mark.promise("hub-restart")
 def test_a_restart_of_the_backplane_is_a_gap(world: World) -> None:
     """Another epoch is told by a gap, though nothing was lost."""
     events = world.collect(world.second.topic("kept:a").messages())
@@ -171,6 +177,7 @@ def test_a_restart_of_the_backplane_is_a_gap(world: World) -> None:
     assert events[1].before == events[2].position
 
 
+@pytest.mark.promise("hub-restart")
 def test_a_message_of_another_epoch_is_a_gap(world: World) -> None:
     """A restart that nobody reports is found by the next message."""
     events = world.collect(world.second.topic("kept:a").messages())
@@ -182,6 +189,7 @@ def test_a_message_of_another_epoch_is_a_gap(world: World) -> None:
     assert offsets(events) == [1, "restarted", 1]
 
 
+@pytest.mark.promise("hub-since")
 def test_since_continues_after_a_position(world: World) -> None:
     """`since` emits what is kept after a position, then live messages; nothing twice."""
     events = world.collect(world.first.topic("kept:a").messages())
@@ -193,6 +201,7 @@ def test_since_continues_after_a_position(world: World) -> None:
     assert offsets(text) == [4]
 
 
+@pytest.mark.promise("hub-since")
 def test_since_an_unknown_position_begins_with_a_gap(world: World) -> None:
     """A position of another epoch, or one in the future, is told by a gap."""
     world.publish(1, 2)
@@ -204,6 +213,7 @@ def test_since_an_unknown_position_begins_with_a_gap(world: World) -> None:
     assert offsets(world.collect(world.first.topic("kept:a").since(future)))[:1] == ["unavailable"]
 
 
+@pytest.mark.promise("hub-since")
 def test_since_a_trimmed_position_begins_with_a_gap(world: World) -> None:
     """If messages after the position are gone, a gap comes before the rest."""
     events = world.collect(world.first.topic("kept:a").messages())
@@ -212,6 +222,7 @@ def test_since_a_trimmed_position_begins_with_a_gap(world: World) -> None:
     assert offsets(view) == ["trimmed", *range(6, 16)]
 
 
+@pytest.mark.promise("hub-since")
 def test_messages_that_arrive_while_history_is_read_come_once(world: World) -> None:
     """A view emits history, then what was delivered meanwhile, then live messages."""
     live = world.collect(world.second.topic("kept:a").messages())
@@ -436,6 +447,7 @@ def test_a_message_that_cannot_be_decoded_is_a_gap(
     assert len([each for each in caplog.records if each.levelno == logging.WARNING]) == 1
 
 
+@pytest.mark.promise("hub-away")
 def test_while_away_numbered_messages_wait(world: World) -> None:
     """They are published when the backplane is back; unnumbered ones are handed over at once."""
     topic = world.second.topic("kept:a")
@@ -509,6 +521,7 @@ def test_waiting_messages_are_bounded(overflow: Any, left: list[int]) -> None:
     assert world.second.stats.dropped == 2
 
 
+@pytest.mark.promise("hub-away")
 def test_missed_messages_are_healed_or_a_gap_after_an_absence(world: World) -> None:
     """What was published meanwhile is read when the backplane is back."""
     events = world.collect(world.second.topic("kept:a").messages())
@@ -535,6 +548,7 @@ def test_a_topic_is_attached_when_the_backplane_is_back(world: World) -> None:
     assert got == [1]
 
 
+@pytest.mark.promise("hub-gaps")
 def test_failed_reads_are_tried_again_and_then_a_gap(world: World) -> None:
     """If reading fails three times though the backplane is connected, a gap takes its place."""
     events = world.collect(world.second.topic("kept:a").messages())
@@ -596,6 +610,7 @@ def test_without_a_loop_subscribing_raises() -> None:
 # --- with an event loop -------------------------------------------------------------------------
 
 
+@pytest.mark.promise("hub-publish")
 async def test_publish_returns_the_position() -> None:
     """`await publish` confirms; the same id is published once."""
     async with Hub(topics={"a": Keep(3)}) as hub:
@@ -613,6 +628,7 @@ async def test_publish_returns_the_position() -> None:
             await topic.publish("z", id=5)  # type: ignore[arg-type]
 
 
+@pytest.mark.promise("hub-publish")
 async def test_publish_raises_what_the_backplane_says() -> None:
     """`Unconfirmed` and `BackplaneError` reach the caller."""
     backplane = FaultyBackplane()
@@ -789,6 +805,7 @@ async def test_stopping_does_not_wait_for_an_engine_that_is_away() -> None:
     assert hub.stats.dropped == 1
 
 
+@pytest.mark.promise("hub-order")
 def test_messages_of_a_topic_do_not_overtake_each_other(world: World) -> None:
     """What waits because too much is unanswered stays in its order."""
     world = World(max_buffer=300)
