@@ -43,8 +43,15 @@ class SubjectDispatcher(Dispatcher):
 class DropStream(Stream[Dropped[Any]]):
     """Emits the messages that a queue dropped; logs how many of them had no observer."""
 
-    def __init__(self, dispatcher: Dispatcher, fault: Fault, queue: OfflineQueue) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        fault: Fault,
+        queue: OfflineQueue,
+        owner: str = "a WebSocketSubject",
+    ) -> None:
         super().__init__(dispatcher, fault)
+        self._owner = owner
         self._queue = queue
         self._reported: dict[str, int] = {}  # by reason: emitted to subscribers, or logged
 
@@ -69,8 +76,8 @@ class DropStream(Stream[Dropped[Any]]):
         self._reported = dropped
         counts = ", ".join(f"{count} {why}" for why, count in unreported.items() if count > 0)
         if counts:
-            text = "a WebSocketSubject dropped messages, and no subscriber of `drops` got them: %s"
-            logger.warning(text, counts)
+            text = "%s dropped messages, and no subscriber of `drops` got them: %s"
+            logger.warning(text, self._owner, counts)
 
 
 class FaultStream(RestartableStream[Exception]):

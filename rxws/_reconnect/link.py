@@ -45,6 +45,10 @@ class SharedPause:
         return hold
 
     @property
+    def paused(self) -> bool:
+        return bool(self._pauses)
+
+    @property
     def closing(self) -> bool:
         """See `Upstream.closing`."""
         flow = self._flow

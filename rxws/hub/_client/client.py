@@ -22,6 +22,7 @@ from rxws._core.streams.stream import Dispatcher, RestartableStream, call_each
 from rxws._core.upstream import no_upstreams
 from rxws._reconnect.channels import PendingMessage, pluralize
 from rxws._reconnect.diagnostics import DropStream, SubjectDispatcher
+from rxws._reconnect.link import SharedPause
 from rxws._reconnect.loop_affinity import LoopAffinity
 from rxws._reconnect.offline_queue import Dropped
 from rxws._reconnect.options import SubjectOptions, Url
@@ -158,10 +159,10 @@ class HubClient(DisposableBase):
         self._has_reported = False
         self.status: Observable[Status] = self._subject.status
         self.errors: Observable[Exception] = self._subject.errors
-        self._drops = DropStream(self.dispatcher, _log_fault, self._queue)
+        self._drops = DropStream(self.dispatcher, _log_fault, self._queue, "a client of a hub")
         self.drops: Observable[Dropped[Any]] = self._drops
         self._messages: RestartableStream[Any] = RestartableStream(
-            self.dispatcher, _log_fault, self._reconcile
+            self.dispatcher, _log_fault, self._on_messages_changed
         )
         self.messages: Observable[Any] = self._messages
         self._subject.status.subscribe(self._on_status)
@@ -252,12 +253,32 @@ class HubClient(DisposableBase):
     def attached(self, name: str, tokens: TokenSource) -> TopicSubscription:
         """Return the subscription of a topic, which a subscriber will use at once."""
         self._bind()
+        self._check_thread()
         found = self._topics.get(name)
         return TopicSubscription(self, name, tokens) if found is None else found
+
+    def find(self, name: str) -> TopicSubscription | None:
+        """Return the subscription of a topic that has subscribers."""
+        return self._topics.get(name)
+
+    def _check_thread(self) -> None:
+        if not self._affinity.on_thread:
+            raise RuntimeError(
+                "a topic was subscribed in another thread than the client's: only on_next may be "
+                "called from anywhere; use loop.call_soon_threadsafe"
+            )
 
     @property
     def scheduler(self) -> SchedulerBase:
         return self._affinity
+
+    @property
+    def pauses(self) -> SharedPause:
+        return self._lifecycle.pauses
+
+    @property
+    def paused(self) -> bool:
+        return self._lifecycle.pauses.paused
 
     @property
     def ready(self) -> bool:
@@ -271,12 +292,16 @@ class HubClient(DisposableBase):
         *,
         must_reply: bool = False,
     ) -> None:
-        if self._session is None:
+        if self._session is None or not self._session.ready:
             on_reply(Lost(written=False))
         else:
             self._session.call(request, expects, on_reply, must_reply=must_reply)
 
     def on_subscribers_changed(self, subscription: TopicSubscription) -> None:
+        """Begin or end; subscribers may leave in any thread."""
+        self._affinity.run(partial(self._on_subscribers_changed, subscription))
+
+    def _on_subscribers_changed(self, subscription: TopicSubscription) -> None:
         name = subscription.name
         if subscription.observed:
             if name not in self._topics:
@@ -409,6 +434,11 @@ class HubClient(DisposableBase):
         else:
             self._affinity.check()
 
+    def _on_messages_changed(self) -> None:
+        if self._messages.observed:
+            self._bind()
+        self._affinity.run(self._reconcile)
+
     def _reconcile(self) -> None:
         """Open the connection if somebody needs it, or close it."""
         wanted = bool(self._topics) or self._messages.observed or self._lingering
@@ -457,8 +487,8 @@ class HubClient(DisposableBase):
         self._feed = None
         fatal, self._fatal = self._fatal, None
         error = fatal or error
-        if isinstance(error, ConnectionClosed) and is_terminal(error.close.code):
-            error.add_note("Not retried: the protocol of the server forbids it after this code.")
+        if isinstance(error, ConnectionClosed):
+            _add_remedy(error)
         self._stop_lingering_at_end()
         self._queue.clear()
         self._drops.report_new()
@@ -505,6 +535,7 @@ class HubClient(DisposableBase):
 
     def close(self, close: Close) -> None:
         if self._session is not None:
+            self._session.ready = False
             self._session.connection.outgoing.on_next(close)
 
     def fail(self, error: Exception) -> None:
@@ -587,6 +618,14 @@ def _dial_with_token(
             dialing.disposable = dial.subscribe(observer, scheduler=scheduler)
 
     return CompositeDisposable(tokens.fetch(on_token), dialing)
+
+
+def _add_remedy(error: ConnectionClosed) -> None:
+    code = error.close.code
+    if code == _TOO_BIG:
+        error.add_note("A message of the server was too big: raise max_message_size=.")
+    elif is_terminal(code):
+        error.add_note("After this code the protocol of the server forbids to connect again.")
 
 
 def _ignore(_: object) -> None:

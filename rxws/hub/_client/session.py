@@ -64,6 +64,11 @@ class SessionHost(Protocol):
 
     @property
     def scheduler(self) -> SchedulerBase: ...
+    @property
+    def paused(self) -> bool:
+        """Whether a subscriber has paused the connection."""
+        ...
+
     def send(self, line: str) -> PendingMessage | None: ...
     def on_connected(self) -> None: ...
     def on_push(self, push: Push, size: int) -> None: ...
@@ -119,7 +124,7 @@ class Session:
     def connect_line(self) -> str:
         """Return the command that must be sent first."""
         request = ConnectRequest(self._host.tokens.value or "", name="rxws")
-        id_, _ = self._add(ConnectResult, self._on_connect_reply, timeout=_REPLY_TIMEOUT)
+        id_, _ = self._add(ConnectResult, self._on_connect_reply, must_reply=True)
         return command(id_, request)
 
     def call(
@@ -138,19 +143,28 @@ class Session:
             on_reply: Called once.
             must_reply: Whether the connection is dead if there is no reply in time.
         """
-        id_, call = self._add(expects, on_reply, _REPLY_TIMEOUT if must_reply else None)
+        id_, call = self._add(expects, on_reply, must_reply=must_reply)
         line = request(id_) if callable(request) else command(id_, request)
         call.sent = self._host.send(line)
 
     def _add(
-        self, expects: type[Result], on_reply: OnReply, timeout: float | None
+        self, expects: type[Result], on_reply: OnReply, *, must_reply: bool
     ) -> tuple[int, _Call]:
         self._id += 1
         call = self._calls[self._id] = _Call(expects, on_reply)
-        if timeout is not None:
-            close = partial(self._host.close, _NO_REPLY)
-            call.timer = call_later_shared(self._host.scheduler, timeout, close)
+        if must_reply:
+            self._set_timer(call)
         return self._id, call
+
+    def _set_timer(self, call: _Call) -> None:
+        scheduler = self._host.scheduler
+        call.timer = call_later_shared(scheduler, _REPLY_TIMEOUT, partial(self._on_late, call))
+
+    def _on_late(self, call: _Call) -> None:
+        if self._host.paused:  # the reply may have arrived
+            self._set_timer(call)
+        else:
+            self._host.close(_NO_REPLY)
 
     def end(self) -> None:
         """Fail the calls without a reply: the connection is closed."""
@@ -232,8 +246,8 @@ class Session:
 
     def _check_pings(self) -> None:
         left = self._heard + self._patience - self._seconds()
-        if left > 0:
-            self._ping_timer.set(left, self._check_pings)
+        if left > 0 or self._host.paused:
+            self._ping_timer.set(max(left, 1.0), self._check_pings)
         else:
             self._host.close(_NO_PING)
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum, auto
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from reactivex.abc import DisposableBase, SchedulerBase
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import Disposable
 
 from rxws._core.errors import short_repr
 from rxws._core.log import logger, one_line
 from rxws._core.schedulers.timers import Deadline, call_later, seconds_of
-from rxws._core.streams.stream import Dispatcher, RestartableStream, call_each
+from rxws._core.streams.stream import Dispatcher, Fault, RestartableStream, call_each
+from rxws._core.upstream import Upstream
 from rxws.backoff import Backoff, is_retryable
 from rxws.hub._history import Entry, Event, Kept, Ring
 from rxws.hub._history_reader import HistoryReader, OnKept
@@ -51,8 +53,11 @@ from .views import ClientRewindView, ClientSinceView
 
 __all__ = ["TopicSubscription"]
 
+T = TypeVar("T")
+
 _RETRY = 1.0  # seconds, for histories and tokens
 _STABLE_AFTER = 10.0  # seconds after which the backoff starts over
+_MAX_HISTORY = 10_000  # messages that are read at once
 _MAX_RING = 1000  # messages, which bridge the time in which a view reads history
 _MAX_RING_BYTES = 1 << 18
 
@@ -66,6 +71,8 @@ class SubscriptionHost(Protocol):
 
     @property
     def scheduler(self) -> SchedulerBase: ...
+    @property
+    def pauses(self) -> Upstream: ...
     @property
     def ready(self) -> bool:
         """Whether commands can be sent."""
@@ -106,6 +113,24 @@ class _Unproven(Kept):
         return [Entry.gap(since, last, "unavailable"), *entries]
 
 
+class _TopicStream(RestartableStream[T]):
+    """A stream of a topic: operators behind it can pause the connection, as those of a channel."""
+
+    def __init__(
+        self, host: SubscriptionHost, fault: Fault, on_changed: Callable[[], object]
+    ) -> None:
+        super().__init__(host.dispatcher, fault, on_changed)
+        self._pauses = host.pauses
+
+    @property
+    def observers(self) -> list[ObserverBase[T]]:
+        return list(self._observers)
+
+    @property
+    def _pausable(self) -> Upstream:
+        return self._pauses
+
+
 class TopicSubscription:
     """Subscribes at the server, again on each connection, and delivers in the topic's order.
 
@@ -120,10 +145,10 @@ class TopicSubscription:
     def __init__(self, host: SubscriptionHost, name: str, tokens: TokenSource) -> None:
         self.name = name
         self._host = host
-        streams = (host.dispatcher, self._on_fault, self.on_subscribers_changed)
-        self.values: RestartableStream[Any] = RestartableStream(*streams)
-        self.events: RestartableStream[Event] = RestartableStream(*streams)
-        self.gaps: RestartableStream[Gap] = RestartableStream(*streams)
+        streams = (host, self._on_fault, self.on_subscribers_changed)
+        self.values: _TopicStream[Any] = _TopicStream(*streams)
+        self.events: _TopicStream[Event] = _TopicStream(*streams)
+        self.gaps: _TopicStream[Gap] = _TopicStream(*streams)
         self.members = Members(self, self._on_fault)
         self.ring = Ring(_MAX_RING, _MAX_RING_BYTES)
         self._tokens = tokens
@@ -143,6 +168,11 @@ class TopicSubscription:
         self._views: list[View] = []  # they want to begin
         self._has_failed = False  # whether a subscriber has raised
         self._has_warned = False  # that history is refused
+
+    @property
+    def observers(self) -> list[ObserverBase[Any]]:
+        """The subscribers to the payloads."""
+        return self.values.observers
 
     @property
     def observed(self) -> bool:
@@ -550,7 +580,7 @@ class TopicSubscription:
         if not self.live:
             on_kept(_Later())
             return
-        entries: list[Entry] = []
+        entries: deque[Entry] = deque(maxlen=_MAX_HISTORY)
 
         def read(after: Position | None) -> None:
             request = HistoryRequest(
@@ -567,10 +597,11 @@ class TopicSubscription:
                 top = Position(reply.epoch, reply.offset)
                 last = page[-1].position if page else None
                 entries.extend(page if limit is None else page[::-1])
-                if limit is None and last is not None and last.offset < top.offset:
+                progress = last is not None and (after is None or last > after)
+                if limit is None and last is not None and progress and last < top:
                     read(last)  # servers limit the number of messages in a reply
                 else:
-                    on_kept(Kept(entries, top))
+                    on_kept(Kept(_newest(entries, top), top))
             elif isinstance(reply, Lost) or is_temporary(reply):
                 on_kept(_Later())
             elif reply.code == ErrorCode.UNRECOVERABLE_POSITION and self.ring.position is not None:
@@ -597,11 +628,21 @@ def _entries(epoch: str, pubs: tuple[Pub, ...]) -> list[Entry]:
     ]
 
 
+def _newest(entries: Sequence[Entry], top: Position) -> list[Entry]:
+    """Return the entries that lead up to a position without a hole."""
+    found: list[Entry] = []
+    for entry in reversed(entries):
+        if entry.position != (top.epoch, top.offset - len(found)):
+            break
+        found.append(entry)
+    return found[::-1]
+
+
 def _kept(since: Position | None, reply: SubscribeResult) -> Kept:
     """Return what the reply to a subscribe command says about the time after a position."""
-    entries = _entries(reply.epoch, reply.publications)
-    offset = max(reply.offset, *(pub.offset for pub in reply.publications), 0)
-    top = Position(reply.epoch, offset)
+    pubs = reply.publications
+    top = Position(reply.epoch, pubs[-1].offset if pubs else reply.offset)
+    entries = _newest(_entries(reply.epoch, pubs), top)
     if reply.recovered or since is None or not (reply.was_recovering or reply.recoverable):
         return Kept(entries, top)
     return _Unproven(entries, top)

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.subject import Subject
 
+from rxws._core.async_iteration import AsyncIterableObservable
 from rxws._core.checks import check_count
 from rxws._core.errors import ConnectionClosed, short_repr
 from rxws._core.log import logger, one_line
@@ -31,6 +31,7 @@ class TopicOwner(Protocol):
     """The client; see `HubClient`."""
 
     def attached(self, name: str, tokens: TokenSource) -> TopicSubscription: ...
+    def find(self, name: str) -> TopicSubscription | None: ...
     def publish(self, publication: Publication) -> None: ...
     def default_scheduler(self) -> SchedulerBase: ...
 
@@ -46,6 +47,10 @@ class ClientTopic(SchedulerCarrier[T], Subject[T]):
     allow the subscription, and with the client's error if that gives up.
 
     Subscribe on the client's event loop only. You may push from any thread.
+
+    A subscriber that pauses its source, such as `map_async` or `async for`, pauses the connection
+    of all topics. If that takes longer than the server waits for a pong, the client reconnects and
+    continues.
 
     Examples:
         ```python
@@ -73,6 +78,12 @@ class ClientTopic(SchedulerCarrier[T], Subject[T]):
         """The topic's name."""
         return self._topic_name
 
+    @property
+    def observers(self) -> list[ObserverBase[T]]:  # type: ignore[override] # an attribute in Subject
+        """The subscribers to the topic itself."""
+        topic = self._owner.find(self._topic_name)
+        return [] if topic is None else topic.observers
+
     def _attached(self) -> TopicSubscription:
         return self._owner.attached(self._topic_name, self._tokens)
 
@@ -86,7 +97,7 @@ class ClientTopic(SchedulerCarrier[T], Subject[T]):
 
     def _observable(
         self, subscribe: Callable[[ObserverBase[Any]], DisposableBase]
-    ) -> Observable[Any]:
+    ) -> HubObservable[Any]:
         def subscribe_core(
             observer: ObserverBase[Any], _: SchedulerBase | None = None
         ) -> DisposableBase:
@@ -95,12 +106,12 @@ class ClientTopic(SchedulerCarrier[T], Subject[T]):
         return HubObservable(self._owner.default_scheduler, subscribe_core)
 
     @property
-    def gaps(self) -> Observable[Gap]:
+    def gaps(self) -> AsyncIterableObservable[Gap]:
         """Places where subscribers to the topic itself and to `rewind` may have missed messages."""
         return self._observable(lambda observer: self._attached().gaps.subscribe(observer))
 
     @property
-    def presence(self) -> Observable[frozenset[str]]:
+    def presence(self) -> AsyncIterableObservable[frozenset[str]]:
         """Emit the names of all users who are subscribed: now and whenever they change.
 
         It fails with `Refused` if the server does not tell. A user with several connections is one
@@ -109,11 +120,11 @@ class ClientTopic(SchedulerCarrier[T], Subject[T]):
         """
         return self._observable(lambda observer: self._attached().members.subscribe(observer))
 
-    def messages(self) -> Observable[Message[T] | Gap]:
+    def messages(self) -> AsyncIterableObservable[Message[T] | Gap]:
         """Emit live messages with their positions, and a `Gap` wherever some may be missing."""
         return self._observable(lambda observer: self._attached().events.subscribe(observer))
 
-    def rewind(self, count: int) -> Observable[T]:
+    def rewind(self, count: int) -> AsyncIterableObservable[T]:
         """Emit the newest messages first, then live ones, without a hole in between.
 
         The server must allow the command `history` for this topic: otherwise it fails with
@@ -139,7 +150,7 @@ class ClientTopic(SchedulerCarrier[T], Subject[T]):
 
         return self._observable(subscribe)
 
-    def since(self, position: Position | str) -> Observable[Message[T] | Gap]:
+    def since(self, position: Position | str) -> AsyncIterableObservable[Message[T] | Gap]:
         """Emit everything after a position, then live messages: to continue where you were.
 
         A `Gap` comes first if messages after the position may be missing: the server has them no
