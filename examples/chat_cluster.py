@@ -27,7 +27,7 @@ class Line(Draft):
     name: str
 
 
-def add_chat(app: web.Application, backplane: rxws.hub.Backplane | None) -> None:
+def add_chat(app: web.Application, backplane: rxws.hub.Backplane | None = None) -> None:
     """Add `/room`, and `/hub` with the protocol of hubs; both lead to the same rooms."""
     hub = rxws.Hub(
         codec=rxws.codecs.typed(Line),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import auth
 import chat
+import chat_cluster
 import echo
 import price_feed
 import shout
@@ -29,6 +30,7 @@ SOURCES = (
     "ticker.py",
     "price_feed.py",
     "chat.py",
+    "chat_cluster.py",
     "tokens.py",
     "typed_rpc.py",
     "auth.py",
@@ -72,8 +74,10 @@ def make_app() -> web.Application:
             web.get("/rpc", typed_rpc.rpc),
             web.get("/private", auth.private),
             web.get("/echo", echo.echo),
+            web.get("/chat_cluster.html", chat_cluster.page),
         ]
     )
+    chat_cluster.add_chat(app)
     rxws.setup(app)
     return app
 

@@ -8,10 +8,11 @@ import signal
 from collections.abc import AsyncIterator
 from typing import Any
 
+import aiohttp
 import pytest
 
 from support.peers.browser import Page
-from support.processes.examples import ExampleServer, running_demo
+from support.processes.examples import ExampleServer, receive_text, running_demo
 
 
 @pytest.fixture
@@ -287,6 +288,24 @@ async def test_two_sockets_share_a_chat_room(page: Page, demo: ExampleServer) ->
     )
     heard = [json.loads((await log_row(page, "received", n))["text"]) for n in (1, 2)]
     assert heard == [{"room": "kitchen", "joined": "bob"}, {"room": "kitchen", "left": "bob"}]
+
+
+async def test_the_room_shows_who_is_there(page: Page, demo: ExampleServer) -> None:
+    """The room of the hub reports who comes, and shares its messages with its own web page."""
+    await connect(page, demo, "room")
+    assert (await log_row(page, "received", 0))["text"] == '{"here":["ann"]}'
+    async with (
+        aiohttp.ClientSession() as client,
+        client.ws_connect(f"{demo.url}room?name=bob") as bob,
+    ):
+        assert (await log_row(page, "received", 1))["text"] == '{"here":["ann","bob"]}'
+        await click(page, "#send-text")
+        while json.loads(await receive_text(bob)) != {"text": "hello", "name": "ann"}:
+            pass
+    assert (await log_row(page, "received", 2))["text"] == '{"text":"hello","name":"ann"}'
+    assert (await log_row(page, "received", 3))["text"] == '{"here":["ann"]}'
+    await page.open(await page.evaluate("document.querySelector('#blurb a').href"))
+    await page.wait("document.querySelector('#lines').innerText.includes('ann hello')")
 
 
 async def test_a_large_compressed_message_and_a_close_without_a_code(

@@ -41,7 +41,7 @@ async def test_serves_the_page_and_the_sources() -> None:
             assert answer.status == 200
             assert answer.content_type == "text/html"
         files = re.findall(r'file: "([\w.]+)"', page)
-        assert len(files) == 8
+        assert len(files) == 9
         for file in files:
             async with client.get(f"{demo.url}source/{file}") as answer:
                 assert answer.content_type == "text/plain"
@@ -55,7 +55,7 @@ async def test_serves_each_example_of_the_page() -> None:
     """Each path on the page accepts a WebSocket."""
     page = (EXAMPLES / "demo.html").read_text()
     paths = re.findall(r'path: "(/\w+)"', page)
-    assert len(paths) == 8
+    assert len(paths) == 9
     async with running_demo() as demo, aiohttp.ClientSession() as client:
         for path in paths:
             url = f"ws://127.0.0.1:{demo.port}{path}"
