@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from reactivex.internal import noop
+
 from rxws.hub import (
     Backplane,
     History,
@@ -31,6 +33,7 @@ class RecordingHub:
         self.tops: list[tuple[str, Position]] = []
         self.present: dict[str, set[str]] = {}
         self.unknown = 0
+        self.when_unknown: Callable[[], None] = noop
         self.statuses: list[HubStatus] = []
         self._changed = asyncio.Event()
 
@@ -54,6 +57,7 @@ class RecordingHub:
 
     def on_members_unknown(self, topic: str | None) -> None:
         self.unknown += 1
+        self.when_unknown()
         self._changed.set()
 
     def on_status(self, status: HubStatus) -> None:

@@ -360,7 +360,9 @@ class Shard:
             alive, dead = reply
             if not alive and self._leased:
                 self._presence.reconcile(everything=True)
-                if self._hub is not None:
+                # While topics are not subscribed to, this must wait for `_connected`: what happens
+                # until then would be missed.
+                if self._hub is not None and isinstance(self._status, Connected):
                     self._hub.on_members_unknown(None)
             self._leased = True
             if asyncio.get_running_loop().time() >= self._sweep_from:

@@ -526,6 +526,27 @@ async def test_members_after_data_loss(start_redis: StartRedis, open_hub: Any) -
     await eventually(registered)
 
 
+@pytest.mark.parametrize("kind", ["normal", "pubsub"])
+async def test_members_are_unknown_until_all_topics_are_received(
+    start_redis: StartRedis, open_hub: Any, kind: str
+) -> None:
+    """After a reconnection the hub asks again only when it can miss no change any more."""
+    server = start_redis()
+    hub: RecordingHub = await open_hub(server.url, timeout=10.0)
+    topics = [f"{i:0>200}" for i in range(3000)]
+    await asyncio.gather(*(hub.attach(topic, Keep.nothing()) for topic in topics))
+    received: list[int] = []
+
+    def count() -> None:
+        channels = (f"rxws:0:topic:{topic}" for topic in topics)
+        received.append(sum(server.command("PUBSUB", "NUMSUB", *channels)[1::2]))
+
+    hub.when_unknown = count
+    server.command("CLIENT", "KILL", "TYPE", kind)
+    await hub.until(lambda: bool(received))
+    assert set(received) == {len(topics)}
+
+
 async def test_leave_while_away(start_redis: StartRedis, open_hub: Any) -> None:
     """A member that leaves while its process cannot reach Redis is gone when it can again."""
     server = start_redis()
