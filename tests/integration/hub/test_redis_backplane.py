@@ -533,18 +533,18 @@ async def test_members_are_unknown_until_all_topics_are_received(
     """After a reconnection the hub asks again only when it can miss no change any more."""
     server = start_redis()
     hub: RecordingHub = await open_hub(server.url, timeout=10.0)
-    topics = [f"{i:0>200}" for i in range(3000)]
+    # Long names, so that Redis does not get all of them at once.
+    topics = [f"{i:0>2000}" for i in range(3000)]
     await asyncio.gather(*(hub.attach(topic, Keep.nothing()) for topic in topics))
     received: list[int] = []
 
     def count() -> None:
-        channels = (f"rxws:0:topic:{topic}" for topic in topics)
-        received.append(sum(server.command("PUBSUB", "NUMSUB", *channels)[1::2]))
+        received.append(server.command("PUBSUB", "NUMSUB", f"rxws:0:topic:{topics[-1]}")[1])
 
     hub.when_unknown = count
     server.command("CLIENT", "KILL", "TYPE", kind)
     await hub.until(lambda: bool(received))
-    assert set(received) == {len(topics)}
+    assert set(received) == {1}
 
 
 async def test_leave_while_away(start_redis: StartRedis, open_hub: Any) -> None:
