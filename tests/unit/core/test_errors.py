@@ -30,6 +30,7 @@ from rxws._core import errors
 from rxws._core.errors import without_traceback
 from rxws._core.log import logger
 from rxws._recording.jsonl import RecordedError
+from rxws.hub import BackplaneError, NotPublished, Refused, TokenExpired, Unconfirmed
 from rxws.operators import Backlog
 from rxws.rpc import CallLost, CallTimeout, ResponseError, StreamOverflow, TooManyCalls
 from rxws.rpc._errors import InvalidParams
@@ -115,6 +116,11 @@ ELSEWHERE = [
     CallTimeout("add", 5.0),
     TooManyCalls("add", 1024),
     StreamOverflow("tokens", 1024, 1 << 20),
+    BackplaneError("text"),
+    Unconfirmed("text"),
+    TokenExpired("text"),
+    NotPublished("text"),
+    Refused("text", "publish", "a", 103, "permission denied"),
 ]
 
 
