@@ -179,12 +179,16 @@ class AttachedTopic:
         event = entry.event
         with Broadcast(event if isinstance(event, Gap) else event.value):
             if isinstance(event, Gap):
-                self.on_gap(event)
+                payload = partial(self.on_gap, event)
             else:
                 self._host.counters.received += 1
-                self.values.deliver(event.value)
-            self.events.deliver(event)
-            self.entries.deliver(entry)
+                payload = partial(self.values.deliver, event.value)
+            deliveries = (
+                payload,
+                partial(self.events.deliver, event),
+                partial(self.entries.deliver, entry),
+            )
+            call_each(_call, deliveries)
 
     def on_gap(self, gap: Gap) -> None:
         """Count and report a gap, within a notification of the dispatcher."""
@@ -211,8 +215,7 @@ class AttachedTopic:
 
     def _begin_views(self) -> None:
         views, self._views = self._views, []
-        for view in views:
-            self._host.dispatcher.post(self._begin_view, view)
+        call_each(partial(self._host.dispatcher.post, self._begin_view), views)
 
     def _begin_view(self, view: HistoryView) -> None:
         oldest = self._seconds() - self.keep.seconds
@@ -329,3 +332,7 @@ class AttachedTopic:
         self._has_failed = True
         text = "a subscriber of topic %s raised: %s"
         logger.error(text, short_repr(self.name), one_line(error), exc_info=error)
+
+
+def _call(function: Callable[[], None]) -> None:
+    function()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from ._keep import Keep
 from ._messages import Position
@@ -115,6 +115,7 @@ class BackplaneReceiver(Protocol):
         ...
 
 
+@runtime_checkable
 class Backplane(Protocol):
     """Connects the hubs of several processes: it carries, orders and keeps messages.
 

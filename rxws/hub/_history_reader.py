@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 from reactivex.abc import SchedulerBase
 
 from rxws._core.schedulers.timers import Deadline
+from rxws._core.streams.stream import call_each
 
 from ._history import Kept
 from ._messages import Position
@@ -90,8 +91,7 @@ class HistoryReader:
             if isinstance(kept, Kept):
                 self._latest = since, limit, kept
                 self._timer.set(_FRESH, self.clear)
-            for want in wants:
-                want.on_kept(kept)
+            call_each(lambda want: want.on_kept(kept), wants)
 
         self._read(since, limit, done)
 

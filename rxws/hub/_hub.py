@@ -76,10 +76,20 @@ class Hub:
     ) -> None:
         if not isinstance(codec, Codec):
             raise TypeError(f"codec={short_repr(codec)}: use one such as rxws.codecs.json")
+        if backplane is None:
+            backplane = LocalBackplane(scheduler)
+        elif not isinstance(backplane, Backplane) or isinstance(backplane, type):
+            raise TypeError(
+                f"backplane={short_repr(backplane)}: use one such as RedisBackplane('redis://...')"
+            )
+        if scheduler is not None and not isinstance(scheduler, SchedulerBase):
+            raise TypeError(
+                f"scheduler={short_repr(scheduler)}: use a scheduler, or None for the event loop"
+            )
         self._registry = TopicRegistry(
             codec,
-            LocalBackplane(scheduler) if backplane is None else backplane,
-            TopicPatterns(topics or {}),
+            backplane,
+            TopicPatterns({} if topics is None else topics),
             max_buffer,
             overflow,
             scheduler,

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from rxws._core.checks import check_seconds
 
+from ._names import check_pattern
+
 __all__ = ["Keep", "TopicPatterns"]
 
 
@@ -52,13 +54,12 @@ class TopicPatterns:
     def __init__(self, patterns: Mapping[str, Keep]) -> None:
         self._exact: dict[str, Keep] = {}
         prefixes: dict[str, Keep] = {}
+        if not isinstance(patterns, Mapping):
+            raise TypeError(f"topics={patterns!r:.80}: use a dict such as {{'room:*': Keep(100)}}")
         for pattern, keep in patterns.items():
-            if not isinstance(pattern, str) or not pattern:
-                raise TypeError(f"topics={{{pattern!r:.80}: ...}}: use names, or prefixes with '*'")
+            check_pattern(pattern)
             if not isinstance(keep, Keep):
                 raise TypeError(f"topics={{{pattern!r:.80}: {keep!r:.80}}}: use a rxws.Keep")
-            if "*" in pattern[:-1]:
-                raise ValueError(f"topics={{{pattern!r:.80}: ...}}: '*' may only be the last sign")
             if pattern.endswith("*"):
                 prefixes[pattern[:-1]] = keep
             else:

@@ -56,8 +56,8 @@ class Position(NamedTuple):
         """Return a position, also of its `str`.
 
         Raises:
-            TypeError: It is neither.
-            ValueError: The text is no position.
+            TypeError: It is neither, or a field has the wrong type.
+            ValueError: The text is no position, or the offset is below 0.
 
         Examples:
             >>> Position.of("a3f:42") == Position.of(Position("a3f", 42))
@@ -67,6 +67,11 @@ class Position(NamedTuple):
             return cls.parse(position)
         if not isinstance(position, Position):
             raise TypeError(f"{short_repr(position)} is no position: use message.position")
+        epoch, offset = position
+        if not isinstance(epoch, str) or not isinstance(offset, int) or isinstance(offset, bool):
+            raise TypeError(f"{short_repr(position)} is no position: use a str and an int")
+        if offset < 0:
+            raise ValueError(f"{short_repr(position)} is no position: its offset is below 0")
         return position
 
 

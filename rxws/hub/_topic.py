@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from threading import RLock
 from typing import Any, TypeVar
@@ -315,7 +316,8 @@ class Topic(_TopicStream[T], Subject[T]):
                 future.set_result(result)
 
         def done(result: Position | Exception | None) -> None:
-            loop.call_soon_threadsafe(finish, result)
+            with suppress(RuntimeError):  # the loop is closed, so nobody waits
+                loop.call_soon_threadsafe(finish, result)
 
         queued = self._publish(value, id, done)
         try:

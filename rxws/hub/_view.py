@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
+from functools import partial
 from typing import Any, Protocol
 
 from reactivex.abc import ObserverBase
+
+from rxws._core.streams.stream import call_each
 
 from ._history import Entry, Event, Kept, Ring, next_position
 from ._messages import Gap, Position
@@ -97,22 +100,24 @@ class View(ObserverBase[Event]):
         if self._phase is not _Phase.WAITING:
             return
         assert ring.position is not None
-        newer: list[Entry] | None = []
-        if _is_known(last, ring.position):  # otherwise the read was faster than the live messages
-            newer = ring.after(last)
-        if newer is None:  # it has overflowed
+        newer = ring.after(last)
+        if newer is None and not _is_known(last, ring.position):
+            newer = []  # the read was faster than the live messages
+        elif newer is None:  # it has overflowed
             newer = [Entry.gap(last, ring.position, "overflow")]
         self._last = last if not newer else ring.position
         self._phase = _Phase.LIVE if self._last == ring.position else _Phase.SKIPPING
-        for entry in (*entries, *newer):
-            self._topic.notify(self._emit_history, entry.event)
+        self._emit_all((*entries, *newer))
 
     def _begin_unnumbered(self, entries: Sequence[Entry]) -> None:
         """Emit gaps, then live events."""
         if self._phase is _Phase.WAITING:
             self._phase = _Phase.LIVE
-            for entry in entries:
-                self._topic.notify(self._emit_history, entry.event)
+            self._emit_all(entries)
+
+    def _emit_all(self, entries: Sequence[Entry]) -> None:
+        emit = partial(self._topic.notify, self._emit_history)
+        call_each(emit, [entry.event for entry in entries])
 
     def _emit_history(self, event: Event) -> None:
         if self._phase is _Phase.OVER:

@@ -27,58 +27,24 @@ from rxws.hub import (
 )
 from rxws.testing import Clock
 from support.faulty_backplane import FaultyBackplane
-
-KEEP = {"kept:*": Keep(10, seconds=60)}
-
-
-class _Remote:
-    """A backplane that is no `LocalBackplane`."""
-
-
-class World:
-    """Two hubs on one clock: the backplane of the second one fails as the test says."""
-
-    def __init__(self, **options: Any) -> None:
-        self.clock = Clock()
-        backplane = LocalBackplane(self.clock)
-        self.backplane = backplane
-        self.faulty = FaultyBackplane.peer_of(backplane)
-        options = {"topics": KEEP, "codec": rxws.codecs.json, **options}
-        self.first = Hub(backplane=backplane, scheduler=self.clock, **options)
-        self.second = Hub(backplane=self.faulty, scheduler=self.clock, **options)
-
-    def publish(self, *values: Any, topic: str = "kept:a") -> None:
-        """Publish by the first hub, and run until all is delivered."""
-        for value in values:
-            self.first.topic(topic).on_next(value)
-        self.clock.run(0)
-
-    def collect(self, stream: rx.Observable[Any]) -> list[Any]:
-        events: list[Any] = []
-        stream.subscribe(events.append)
-        self.clock.run(0)
-        return events
+from support.virtual.fake_backplane import FakeBackplane
+from support.virtual.two_hubs import KEEP, TwoHubs, offsets
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
-
-
-def offsets(events: list[Any]) -> list[Any]:
-    """Return the offsets of messages, and the reasons of gaps."""
-    return [e.reason if isinstance(e, Gap) else e.position.offset for e in events]
+def world() -> TwoHubs:
+    return TwoHubs()
 
 
 @pytest.mark.promise("hub-order")
-def test_all_subscribers_of_all_hubs_get_what_is_published(world: World) -> None:
+def test_all_subscribers_of_all_hubs_get_what_is_published(world: TwoHubs) -> None:
     """A message reaches the subscribers of both hubs, also in the publishing one."""
     here, there = (world.collect(hub.topic("a")) for hub in (world.first, world.second))
     world.publish({"x": 1}, topic="a")
     assert here == there == [{"x": 1}]
 
 
-def test_all_subscribers_of_a_hub_get_one_decoded_object(world: World) -> None:
+def test_all_subscribers_of_a_hub_get_one_decoded_object(world: TwoHubs) -> None:
     """A message is decoded once, and never the pushed object itself."""
     one, other = world.collect(world.first.topic("a")), world.collect(world.first.topic("a"))
     value = {"x": 1}
@@ -87,7 +53,7 @@ def test_all_subscribers_of_a_hub_get_one_decoded_object(world: World) -> None:
     assert one[0] is not value
 
 
-def test_whoever_subscribes_and_then_pushes_sees_the_message(world: World) -> None:
+def test_whoever_subscribes_and_then_pushes_sees_the_message(world: TwoHubs) -> None:
     """Messages wait while their topic is being attached."""
     world.faulty.delay = True
     topic = world.second.topic("kept:a")
@@ -101,7 +67,7 @@ def test_whoever_subscribes_and_then_pushes_sees_the_message(world: World) -> No
     assert got == [1]
 
 
-def test_messages_have_consecutive_positions(world: World) -> None:
+def test_messages_have_consecutive_positions(world: TwoHubs) -> None:
     """`messages()` emits values with positions of one epoch."""
     events = world.collect(world.second.topic("kept:a").messages())
     world.publish(1, 2, 3)
@@ -109,7 +75,7 @@ def test_messages_have_consecutive_positions(world: World) -> None:
     assert offsets(events) == [1, 2, 3]
 
 
-def test_an_unnumbered_topic_has_no_positions(world: World) -> None:
+def test_an_unnumbered_topic_has_no_positions(world: TwoHubs) -> None:
     """A topic without a `Keep` emits messages without positions."""
     events = world.collect(world.second.topic("a").messages())
     world.publish(1, topic="a")
@@ -117,7 +83,7 @@ def test_an_unnumbered_topic_has_no_positions(world: World) -> None:
 
 
 @pytest.mark.promise("hub-gaps")
-def test_lost_messages_are_read(world: World) -> None:
+def test_lost_messages_are_read(world: TwoHubs) -> None:
     """A message that did not arrive is read when the next one shows that it is missing."""
     events = world.collect(world.second.topic("kept:a").messages())
     world.publish(1)
@@ -128,7 +94,7 @@ def test_lost_messages_are_read(world: World) -> None:
 
 
 @pytest.mark.promise("hub-gaps")
-def test_a_probe_finds_the_last_message(world: World) -> None:
+def test_a_probe_finds_the_last_message(world: TwoHubs) -> None:
     """If the last message was lost, the position that a probe finds heals it."""
     events = world.collect(world.second.topic("kept:a").messages())
     world.faulty.lose = 1
@@ -139,8 +105,28 @@ def test_a_probe_finds_the_last_message(world: World) -> None:
     assert offsets(events) == [1]
 
 
+@pytest.mark.promise("hub-restart")
+def test_a_view_that_begins_at_a_restart_gets_the_gap(world: TwoHubs) -> None:
+    """Resuming after the last message of the old order shows that a new order has begun."""
+    world.publish(1)
+    topic = world.second.topic("kept:a")
+    live = world.collect(topic.messages())
+    world.publish(2)
+    last = live[-1].position
+    world.faulty.delay = True
+    world.backplane.restart()
+    world.clock.run(0)
+    events: list[Any] = []
+    world.faulty.answer()
+    topic.since(last).subscribe(events.append)
+    world.faulty.delay = False
+    world.clock.run(0)
+    world.publish(3)
+    assert offsets(events) == ["restarted", 1]
+
+
 @pytest.mark.promise("hub-since")
-def test_repeated_messages_are_dropped(world: World) -> None:
+def test_repeated_messages_are_dropped(world: TwoHubs) -> None:
     """A message that arrives twice is emitted once."""
     world.faulty.repeat = True
     events = world.collect(world.second.topic("kept:a").messages())
@@ -149,9 +135,9 @@ def test_repeated_messages_are_dropped(world: World) -> None:
 
 
 @pytest.mark.promise("hub-gaps")
-def test_trimmed_messages_are_a_gap(world: World) -> None:
+def test_trimmed_messages_are_a_gap(world: TwoHubs) -> None:
     """Messages that are missing, and kept no more, are told by a gap."""
-    world = World(topics={"kept:*": Keep(2)})
+    world = TwoHubs(topics={"kept:*": Keep(2)})
     topic = world.second.topic("kept:a")
     events, values, gaps = map(world.collect, (topic.messages(), topic, topic.gaps))
     world.publish(1)
@@ -167,7 +153,7 @@ def test_trimmed_messages_are_a_gap(world: World) -> None:
 
 
 @pytest.mark.promise("hub-restart")
-def test_a_restart_of_the_backplane_is_a_gap(world: World) -> None:
+def test_a_restart_of_the_backplane_is_a_gap(world: TwoHubs) -> None:
     """Another epoch is told by a gap, though nothing was lost."""
     events = world.collect(world.second.topic("kept:a").messages())
     world.publish(1)
@@ -178,7 +164,7 @@ def test_a_restart_of_the_backplane_is_a_gap(world: World) -> None:
 
 
 @pytest.mark.promise("hub-restart")
-def test_a_message_of_another_epoch_is_a_gap(world: World) -> None:
+def test_a_message_of_another_epoch_is_a_gap(world: TwoHubs) -> None:
     """A restart that nobody reports is found by the next message."""
     events = world.collect(world.second.topic("kept:a").messages())
     world.publish(1)
@@ -190,7 +176,7 @@ def test_a_message_of_another_epoch_is_a_gap(world: World) -> None:
 
 
 @pytest.mark.promise("hub-since")
-def test_since_continues_after_a_position(world: World) -> None:
+def test_since_continues_after_a_position(world: TwoHubs) -> None:
     """`since` emits what is kept after a position, then live messages; nothing twice."""
     events = world.collect(world.first.topic("kept:a").messages())
     world.publish(1, 2, 3)
@@ -202,7 +188,7 @@ def test_since_continues_after_a_position(world: World) -> None:
 
 
 @pytest.mark.promise("hub-since")
-def test_since_an_unknown_position_begins_with_a_gap(world: World) -> None:
+def test_since_an_unknown_position_begins_with_a_gap(world: TwoHubs) -> None:
     """A position of another epoch, or one in the future, is told by a gap."""
     world.publish(1, 2)
     view = world.collect(world.second.topic("kept:a").since(Position("other", 1)))
@@ -214,7 +200,7 @@ def test_since_an_unknown_position_begins_with_a_gap(world: World) -> None:
 
 
 @pytest.mark.promise("hub-since")
-def test_since_a_trimmed_position_begins_with_a_gap(world: World) -> None:
+def test_since_a_trimmed_position_begins_with_a_gap(world: TwoHubs) -> None:
     """If messages after the position are gone, a gap comes before the rest."""
     events = world.collect(world.first.topic("kept:a").messages())
     world.publish(*range(15))
@@ -223,7 +209,7 @@ def test_since_a_trimmed_position_begins_with_a_gap(world: World) -> None:
 
 
 @pytest.mark.promise("hub-since")
-def test_messages_that_arrive_while_history_is_read_come_once(world: World) -> None:
+def test_messages_that_arrive_while_history_is_read_come_once(world: TwoHubs) -> None:
     """A view emits history, then what was delivered meanwhile, then live messages."""
     live = world.collect(world.second.topic("kept:a").messages())
     start = Position("", 0)
@@ -244,7 +230,7 @@ def test_messages_that_arrive_while_history_is_read_come_once(world: World) -> N
     assert rewound == [3, 4, 5]
 
 
-def test_a_view_that_waits_too_long_gets_a_gap(world: World) -> None:
+def test_a_view_that_waits_too_long_gets_a_gap(world: TwoHubs) -> None:
     """What was delivered beyond a bound while the history was read is a gap."""
     world.publish(0)
     topic = world.second.topic("kept:a")
@@ -268,7 +254,7 @@ def test_a_view_that_waits_too_long_gets_a_gap(world: World) -> None:
     assert [gap.reason for gap in gaps] == ["overflow"]
 
 
-def test_rewind_emits_the_newest_first(world: World) -> None:
+def test_rewind_emits_the_newest_first(world: TwoHubs) -> None:
     """`rewind(n)` emits n kept values, then live ones, and gets the rest from the ring."""
     world.publish(*range(15))
     topic = world.second.topic("kept:a")
@@ -282,7 +268,7 @@ def test_rewind_emits_the_newest_first(world: World) -> None:
     assert len(world.faulty.reads) == reads
 
 
-def test_rewind_does_not_emit_expired_messages(world: World) -> None:
+def test_rewind_does_not_emit_expired_messages(world: TwoHubs) -> None:
     """What is older than `Keep.seconds` is not rewound, though the process still has it."""
     topic = world.second.topic("kept:a")
     world.collect(topic)
@@ -292,7 +278,7 @@ def test_rewind_does_not_emit_expired_messages(world: World) -> None:
     assert world.collect(topic.rewind(5)) == [2]
 
 
-def test_many_views_share_one_read(world: World) -> None:
+def test_many_views_share_one_read(world: TwoHubs) -> None:
     """Reads of a topic are shared by all who resume at the same time, and shortly after."""
     events = world.collect(world.first.topic("kept:a").messages())
     world.publish(*range(8))
@@ -310,7 +296,7 @@ def test_many_views_share_one_read(world: World) -> None:
     assert len(world.faulty.reads) <= 2
 
 
-def test_a_view_that_takes_enough_ends(world: World) -> None:
+def test_a_view_that_takes_enough_ends(world: TwoHubs) -> None:
     """A view may be disposed while it emits its history, or before."""
     world.publish(1, 2, 3)
     topic = world.second.topic("kept:a")
@@ -322,7 +308,7 @@ def test_a_view_that_takes_enough_ends(world: World) -> None:
     assert world.second.stats.topics == 0
 
 
-def test_a_topic_without_subscribers_is_detached(world: World) -> None:
+def test_a_topic_without_subscribers_is_detached(world: TwoHubs) -> None:
     """Nothing is left 5 s after the last subscriber has left; a new one in between keeps it."""
     for _ in range(300):
         subscription = world.second.topic("kept:a").subscribe()
@@ -341,7 +327,7 @@ def test_a_topic_without_subscribers_is_detached(world: World) -> None:
     assert world.clock.pending == 0
 
 
-def test_a_hold_keeps_a_topic_attached(world: World) -> None:
+def test_a_hold_keeps_a_topic_attached(world: TwoHubs) -> None:
     """`hold` does as a subscriber."""
     registry = world.second._registry
     hold = registry.hold("a")
@@ -354,7 +340,7 @@ def test_a_hold_keeps_a_topic_attached(world: World) -> None:
 
 
 def test_a_subscriber_that_raises_does_not_stop_the_others(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: TwoHubs, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its exception is logged once with the topic's name; the others get all messages."""
 
@@ -371,7 +357,7 @@ def test_a_subscriber_that_raises_does_not_stop_the_others(
     assert "a subscriber of topic 'kept:a' raised: 1" in record.getMessage()
 
 
-def test_an_interrupt_reaches_the_loop_after_all_were_notified(world: World) -> None:
+def test_an_interrupt_reaches_the_loop_after_all_were_notified(world: TwoHubs) -> None:
     """A KeyboardInterrupt propagates, and nobody misses a message."""
 
     def interrupt(value: Any) -> None:
@@ -387,7 +373,7 @@ def test_an_interrupt_reaches_the_loop_after_all_were_notified(world: World) -> 
     assert got == [1, 2]
 
 
-def test_subscribers_may_publish_subscribe_and_dispose(world: World) -> None:
+def test_subscribers_may_publish_subscribe_and_dispose(world: TwoHubs) -> None:
     """All is possible inside `on_next`: messages stay in order, and a view continues there."""
     topic = world.first.topic("kept:a")
     views: list[list[Any]] = []
@@ -409,7 +395,7 @@ def test_subscribers_may_publish_subscribe_and_dispose(world: World) -> None:
 
 
 def test_the_end_of_a_publisher_leaves_a_topic_open(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: TwoHubs, caplog: pytest.LogCaptureFixture
 ) -> None:
     """`on_completed`, `on_error` and `dispose` of one publisher end nothing."""
     topic = world.first.topic("a")
@@ -425,14 +411,14 @@ def test_the_end_of_a_publisher_leaves_a_topic_open(
     assert got == [1, 2]
 
 
-def test_a_value_that_cannot_be_encoded_raises(world: World) -> None:
+def test_a_value_that_cannot_be_encoded_raises(world: TwoHubs) -> None:
     """The publisher gets the `EncodeError`."""
     with pytest.raises(rxws.EncodeError, match="not JSON serializable"):
         world.first.topic("a").on_next(object())
 
 
 def test_a_message_that_cannot_be_decoded_is_a_gap(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: TwoHubs, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Another process has published with another codec: that is told, and logged once."""
     events = world.collect(world.second.topic("kept:a").messages())
@@ -448,7 +434,7 @@ def test_a_message_that_cannot_be_decoded_is_a_gap(
 
 
 @pytest.mark.promise("hub-away")
-def test_while_away_numbered_messages_wait(world: World) -> None:
+def test_while_away_numbered_messages_wait(world: TwoHubs) -> None:
     """They are published when the backplane is back; unnumbered ones are handed over at once."""
     topic = world.second.topic("kept:a")
     statuses, got = world.collect(world.second.status), world.collect(topic)
@@ -466,7 +452,7 @@ def test_while_away_numbered_messages_wait(world: World) -> None:
     assert world.second.stats.reconnects == 1
 
 
-def test_messages_that_fail_while_away_are_published_later(world: World) -> None:
+def test_messages_that_fail_while_away_are_published_later(world: TwoHubs) -> None:
     """A message that the backplane certainly did not take waits, in its order."""
     topic = world.second.topic("kept:a")
     got = world.collect(topic)
@@ -488,7 +474,7 @@ def test_messages_that_fail_while_away_are_published_later(world: World) -> None
 @pytest.mark.parametrize(
     ("error", "field"), [(BackplaneError, "refused"), (Unconfirmed, "unconfirmed")]
 )
-def test_failed_publishes_are_counted(world: World, error: type[Exception], field: str) -> None:
+def test_failed_publishes_are_counted(world: TwoHubs, error: type[Exception], field: str) -> None:
     """Without an answer to give to, the failure is counted, and refusals are logged."""
     world.collect(world.second.topic("kept:a"))
     world.faulty.fail = error("no")
@@ -508,7 +494,7 @@ def test_failed_publishes_are_counted(world: World, error: type[Exception], fiel
 )
 def test_waiting_messages_are_bounded(overflow: Any, left: list[int]) -> None:
     """Beyond `max_buffer` messages are dropped as `overflow` says, and counted."""
-    world = World(max_buffer=2 * 129, overflow=overflow)
+    world = TwoHubs(max_buffer=2 * 129, overflow=overflow)
     topic = world.second.topic("kept:a")
     got = world.collect(topic)
     world.faulty.go_away()
@@ -522,7 +508,7 @@ def test_waiting_messages_are_bounded(overflow: Any, left: list[int]) -> None:
 
 
 @pytest.mark.promise("hub-away")
-def test_missed_messages_are_healed_or_a_gap_after_an_absence(world: World) -> None:
+def test_missed_messages_are_healed_or_a_gap_after_an_absence(world: TwoHubs) -> None:
     """What was published meanwhile is read when the backplane is back."""
     events = world.collect(world.second.topic("kept:a").messages())
     world.publish(1)
@@ -538,7 +524,7 @@ def test_missed_messages_are_healed_or_a_gap_after_an_absence(world: World) -> N
     assert offsets(view) == ["restarted", 1, 2, 3]
 
 
-def test_a_topic_is_attached_when_the_backplane_is_back(world: World) -> None:
+def test_a_topic_is_attached_when_the_backplane_is_back(world: TwoHubs) -> None:
     """Subscribing works while it is away."""
     world.collect(world.second.topic("kept:b"))
     world.faulty.go_away()
@@ -549,7 +535,7 @@ def test_a_topic_is_attached_when_the_backplane_is_back(world: World) -> None:
 
 
 @pytest.mark.promise("hub-gaps")
-def test_failed_reads_are_tried_again_and_then_a_gap(world: World) -> None:
+def test_failed_reads_are_tried_again_and_then_a_gap(world: TwoHubs) -> None:
     """If reading fails three times though the backplane is connected, a gap takes its place."""
     events = world.collect(world.second.topic("kept:a").messages())
     world.publish(1)
@@ -564,7 +550,7 @@ def test_failed_reads_are_tried_again_and_then_a_gap(world: World) -> None:
     ]
 
 
-def test_a_failed_attach_is_tried_again(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failed_attach_is_tried_again(world: TwoHubs, caplog: pytest.LogCaptureFixture) -> None:
     """Attaching is tried every second, and the failure is logged."""
     world.faulty.fail = BackplaneError("no")
     got = world.collect(world.second.topic("kept:a"))
@@ -585,14 +571,32 @@ def test_a_failed_attach_is_tried_again(world: World, caplog: pytest.LogCaptureF
         (lambda hub: hub.topic("a").since("e:1"), ValueError, "keeps no messages"),
         (lambda hub: hub.topic("kept:a").since(5), TypeError, "message.position"),
         (lambda hub: hub.topic("kept:a").since("x"), ValueError, "no position"),
+        (
+            lambda hub: hub.topic("kept:a").since(Position("e", cast(Any, "5"))),
+            TypeError,
+            "a str and",
+        ),
+        (
+            lambda hub: hub.topic("kept:a").since(Position(cast(Any, None), 5)),
+            TypeError,
+            "a str and",
+        ),
+        (lambda hub: hub.topic("kept:a").since(Position("e", -1)), ValueError, "below 0"),
         (lambda hub: hub.topic("kept:a").rewind(0), ValueError, "count=0"),
         (lambda hub: Hub(codec=cast(Any, 1)), TypeError, "codec=1"),
+        (
+            lambda hub: Hub(backplane=cast(Any, "redis://x")),
+            TypeError,
+            "redis://x'.*RedisBackplane",
+        ),
+        (lambda hub: Hub(backplane=cast(Any, LocalBackplane)), TypeError, "backplane=<class"),
+        (lambda hub: Hub(scheduler=cast(Any, 5)), TypeError, "scheduler=5"),
         (lambda hub: Hub(max_buffer=0), ValueError, "max_buffer=0"),
         (lambda hub: Hub(overflow="close"), ValueError, "overflow='close'"),
-        (lambda hub: Hub(topics={"a*b": Keep(1)}), ValueError, "last sign"),
+        (lambda hub: Hub(topics={"a*b": Keep(1)}), ValueError, "last character"),
     ],
 )
-def test_mistakes_are_told(world: World, call: Any, error: type[Exception], text: str) -> None:
+def test_mistakes_are_told(world: TwoHubs, call: Any, error: type[Exception], text: str) -> None:
     """The error names the value and the remedy."""
     with pytest.raises(error, match=text):
         call(world.first)
@@ -739,11 +743,7 @@ def test_a_hub_outlives_its_event_loop() -> None:
 
 async def test_a_backplane_that_must_connect_needs_a_start() -> None:
     """Subscribing to a hub that was not started raises an error that says how to start it."""
-
-    class Remote:
-        pass
-
-    hub = Hub(backplane=cast(Any, Remote()))
+    hub = Hub(backplane=FakeBackplane())
     with pytest.raises(RuntimeError, match=r"hub\.setup\(app\)"):
         hub.topic("a").subscribe()
 
@@ -768,12 +768,12 @@ async def test_an_application_runs_a_hub() -> None:
 async def test_a_backplane_that_cannot_start_fails_the_application() -> None:
     """A backplane's error at the start reaches the application."""
 
-    class Remote(_Remote):
+    class Remote(FakeBackplane):
         async def start(self, receiver: Any) -> None:
             raise BackplaneError("wrong password")
 
     app = web.Application()
-    Hub(backplane=cast(Any, Remote())).setup(app)
+    Hub(backplane=Remote()).setup(app)
     runner = web.AppRunner(app)
     with pytest.raises(BackplaneError, match="wrong password"):
         await runner.setup()
@@ -782,15 +782,7 @@ async def test_a_backplane_that_cannot_start_fails_the_application() -> None:
 
 async def test_a_hub_with_a_remote_backplane_starts_once() -> None:
     """The second start of a running hub raises."""
-
-    class Remote(_Remote):
-        async def start(self, receiver: Any) -> None:
-            """Connect to nothing."""
-
-        async def stop(self) -> None:
-            """Disconnect from nothing."""
-
-    async with Hub(backplane=cast(Any, Remote())) as hub:
+    async with Hub(backplane=FakeBackplane()) as hub:
         with pytest.raises(RuntimeError, match="runs already"):
             await hub.__aenter__()
 
@@ -806,9 +798,9 @@ async def test_stopping_does_not_wait_for_an_engine_that_is_away() -> None:
 
 
 @pytest.mark.promise("hub-order")
-def test_messages_of_a_topic_do_not_overtake_each_other(world: World) -> None:
+def test_messages_of_a_topic_do_not_overtake_each_other(world: TwoHubs) -> None:
     """What waits because too much is unanswered stays in its order."""
-    world = World(max_buffer=300)
+    world = TwoHubs(max_buffer=300)
     got = world.collect(world.second.topic("kept:a"))
     world.faulty.delay = True
     for n in range(4):
@@ -822,7 +814,7 @@ def test_messages_of_a_topic_do_not_overtake_each_other(world: World) -> None:
     assert world.second.stats.dropped == 0
 
 
-def test_observers_lists_the_subscribers(world: World) -> None:
+def test_observers_lists_the_subscribers(world: TwoHubs) -> None:
     """As with RxPY's Subject; a topic that is not attached has none."""
     topic = world.first.topic("a")
     assert topic.observers == []
@@ -833,7 +825,7 @@ def test_observers_lists_the_subscribers(world: World) -> None:
 
 
 def test_a_repeated_subscriber_of_status_is_logged(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: TwoHubs, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An exception of a subscriber to `status` does not stop the hub."""
 
@@ -875,7 +867,12 @@ async def test_stopping_does_not_wait_forever(
         (lambda: Keep(cast(Any, "5")), TypeError, "number of messages"),
         (lambda: Keep(-1), ValueError, "0 or more"),
         (lambda: Keep(1, seconds=0), ValueError, "seconds"),
-        (lambda: Hub(topics={"": Keep(1)}), TypeError, "prefixes"),
+        (lambda: Hub(topics={"": Keep(1)}), ValueError, "empty"),
+        (lambda: Hub(topics={"\ud800": Keep(1)}), ValueError, "surrogate"),
+        (lambda: Hub(topics={"$rxws:*": Keep(1)}), ValueError, "reserved"),
+        (lambda: Hub(topics={cast(Any, 5): Keep(1)}), TypeError, "5 is no str"),
+        (lambda: Hub(topics=cast(Any, ["room:*"])), TypeError, "use a dict"),
+        (lambda: Hub(topics=cast(Any, 0)), TypeError, "topics=0: use a dict"),
         (lambda: Hub(topics={"a": cast(Any, 5)}), TypeError, "rxws.Keep"),
         (lambda: Position.parse("5"), ValueError, "no position"),
     ],
@@ -904,7 +901,7 @@ def test_the_longest_pattern_decides() -> None:
         assert len(got) == count
 
 
-def test_a_view_waits_for_an_engine_that_fails_and_goes_away(world: World) -> None:
+def test_a_view_waits_for_an_engine_that_fails_and_goes_away(world: TwoHubs) -> None:
     """A read that fails while the backplane is away is done when it is back."""
     world.publish(1, 2)
     world.collect(world.second.topic("kept:a"))
@@ -920,7 +917,7 @@ def test_a_view_waits_for_an_engine_that_fails_and_goes_away(world: World) -> No
     assert view == [1, 2]
 
 
-def test_a_topic_that_is_detached_ignores_late_answers(world: World) -> None:
+def test_a_topic_that_is_detached_ignores_late_answers(world: TwoHubs) -> None:
     """Whoever leaves while the topic is being attached or read leaves nothing behind."""
     world.faulty.delay = True
     world.second.topic("kept:a").rewind(5).subscribe().dispose()

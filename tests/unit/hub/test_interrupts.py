@@ -1,0 +1,80 @@
+"""Subscribers that raise a KeyboardInterrupt or the like: the others lose nothing."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import pytest
+
+from support.virtual.two_hubs import TwoHubs, offsets
+
+
+class Interrupt(BaseException):
+    """Interrupts the event loop, as Ctrl-C in a notebook does; the loop then continues."""
+
+
+def interrupt(_: object) -> NoReturn:
+    raise Interrupt
+
+
+@pytest.fixture
+def hubs() -> TwoHubs:
+    return TwoHubs()
+
+
+def run(hubs: TwoHubs) -> int:
+    """Run again after each interrupt, and return their number."""
+    interrupts = 0
+    while True:
+        try:
+            hubs.clock.run(0)
+        except Interrupt:
+            interrupts += 1
+        else:
+            return interrupts
+
+
+def test_an_interrupted_message_reaches_all_streams(hubs: TwoHubs) -> None:
+    """Subscribers to the messages and with history get it as well."""
+    topic = hubs.second.topic("kept:a")
+    topic.subscribe(interrupt)
+    events: list[Any] = []
+    view: list[Any] = []
+    topic.messages().subscribe(events.append)
+    topic.rewind(3).subscribe(view.append)
+    run(hubs)
+    for n in (1, 2, 3):
+        hubs.first.topic("kept:a").on_next(n)
+    assert run(hubs)
+    assert offsets(events) == [1, 2, 3]
+    assert view == [1, 2, 3]
+
+
+def test_an_interrupted_history_is_complete(hubs: TwoHubs) -> None:
+    """The view whose subscriber raises, and the next one, get all of it, then live messages."""
+    hubs.publish(1, 2, 3)
+    first: list[Any] = []
+    second: list[Any] = []
+
+    def on_next(value: Any) -> None:
+        first.append(value)
+        raise Interrupt
+
+    for subscriber in (on_next, second.append):
+        hubs.second.topic("kept:a").rewind(3).subscribe(subscriber)
+    assert run(hubs)
+    hubs.first.topic("kept:a").on_next(4)
+    assert run(hubs)
+    assert first == second == [1, 2, 3, 4]
+
+
+def test_an_interrupted_begin_reaches_the_next_view(hubs: TwoHubs) -> None:
+    """Views that begin in one turn from the recent messages of the hub all begin."""
+    topic = hubs.second.topic("kept:a")
+    topic.subscribe()
+    hubs.publish(1)
+    view: list[Any] = []
+    topic.rewind(1).subscribe(interrupt)
+    topic.rewind(1).subscribe(view.append)
+    assert run(hubs) == 1
+    assert view == [1]
