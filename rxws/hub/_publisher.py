@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias, get_args
 from reactivex.internal import noop
 
 from rxws._core.checks import check_count
-from rxws._core.errors import short_repr
+from rxws._core.errors import EncodeError, short_repr
 from rxws._core.log import logger, one_line
 from rxws._session.bounded_queue import BoundedQueue, make_queue
 from rxws._session.encoding import conflation_key, size
@@ -81,7 +81,8 @@ class Publisher:
     """Publishes the messages of one turn together, and keeps their order in each topic.
 
     Messages wait while the backplane is away or their topic is being attached. `max_buffer` bounds
-    those that wait, and again those that the backplane has not answered.
+    those that wait, and again those that the backplane has not answered. If the backplane returns
+    messages, because it is away, they wait again, and the policy drops what exceeds the bound.
     """
 
     def __init__(self, host: PublisherHost, max_buffer: int, policy: PublishOverflow) -> None:
@@ -141,17 +142,20 @@ class Publisher:
                 key = request.topic, conflation_key(self._policy, value)
         queued = Queued(request, key, done, next(self._numbers), self._host.seconds())
         with self._lock:
-            queue = self._queue
-            full = len(queue) and queue.cost + queued.size + OVERHEAD > self._bound
-            dropped: list[Queued] = [queued]
-            if self._policy != "drop_newest" or not full:
-                replaced = queue.put(queued, key)
-                dropped = [] if replaced is None else [replaced]
-                dropped += queue.trim(self._bound, key)
+            dropped = self._put(queued)
             self._schedule()
         for each in dropped:
             self._drop(each)
         return queued
+
+    def _put(self, queued: Queued) -> list[Queued]:
+        """Queue a message, and return those that are dropped instead."""
+        queue, key = self._queue, queued.key
+        full = len(queue) and queue.cost + queued.size + OVERHEAD > self._bound
+        if full and self._policy == "drop_newest":
+            return [queued]
+        replaced = queue.put(queued, key)
+        return [*([] if replaced is None else [replaced]), *queue.trim(self._bound, key)]
 
     def pump_soon(self) -> None:
         """Publish in the next turn what need not wait any more."""
@@ -168,6 +172,8 @@ class Publisher:
             self._scheduled = False
         self._in_flight.clear()
         self._in_flight_bytes = 0
+        failed, self._failed = self._failed, []
+        self._put_back(failed)
 
     def clear(self, error: Exception) -> None:
         """Drop all messages that wait."""
@@ -178,7 +184,7 @@ class Publisher:
             each.finish(error)
 
     def _schedule(self) -> None:
-        if len(self._queue) and not self._scheduled:
+        if not self._scheduled:
             self._scheduled = self._host.post(self._pump)
 
     def _take_all(self) -> list[Queued]:
@@ -203,14 +209,20 @@ class Publisher:
         self._put_back(waiting)
 
     def _put_back(self, waiting: list[Queued]) -> None:
+        if not waiting:
+            return
         with self._lock:
-            dropped = [
-                queued
-                for queued in reversed(waiting)
-                if not self._queue.put_back(queued, queued.key)
-            ]
+            newer = self._take_all()  # other threads may have queued more
+            dropped = [each for queued in (*waiting, *newer) for each in self._put_again(queued)]
         for each in dropped:
             self._drop(each)
+
+    def _put_again(self, queued: Queued) -> list[Queued]:
+        try:
+            return self._put(queued)
+        except EncodeError as exc:  # the keys cannot be compared
+            logger.error("a message was dropped: %s", one_line(exc))
+            return [queued]
 
     def _send(self, queued: Queued) -> None:
         self._in_flight[queued.number] = queued
