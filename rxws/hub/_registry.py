@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from enum import Enum, auto
 from typing import Any
 
 from reactivex.abc import DisposableBase, SchedulerBase
@@ -36,6 +38,13 @@ __all__ = ["TopicRegistry"]
 _STOP_TIMEOUT = 2.0  # seconds
 
 
+class _State(Enum):
+    STOPPED = auto()
+    STARTING = auto()
+    RUNNING = auto()
+    STOPPING = auto()  # the backplane disconnects
+
+
 class TopicRegistry:
     """Attaches topics while they have subscribers, and passes to them what the backplane reports.
 
@@ -62,7 +71,7 @@ class TopicRegistry:
         )
         self.presences = Presences(self)
         self.users = Users(self)
-        self.started = False
+        self._state = _State.STOPPED
         self._patterns = patterns
         self._status: HubStatus = Connected()
         self._topics: dict[str, AttachedTopic] = {}
@@ -88,7 +97,8 @@ class TopicRegistry:
             for name in topics:
                 self.backplane.detach(name)
         else:
-            self.started = False
+            self._state = _State.STOPPED
+            self._set_status(Connected())
         self.presences.stop()
         self.users.stop()
         self.publisher.reset()
@@ -105,9 +115,14 @@ class TopicRegistry:
         if isinstance(self.backplane, LocalBackplane):
             self.start_if_local()  # perhaps it was used before
             return
-        if self.started:
+        if self._state is not _State.STOPPED:
             raise RuntimeError("the hub runs already: use hub.setup or 'async with' once")
-        await self.backplane.start(self)
+        self._state = _State.STARTING
+        try:
+            await self.backplane.start(self)
+        except BaseException:
+            self._state = _State.STOPPED
+            raise
         self._on_started()
 
     def start_if_local(self) -> None:
@@ -119,6 +134,8 @@ class TopicRegistry:
         self.bind()
         if self.started:
             return
+        if self._state is _State.STOPPING:
+            raise RuntimeError("the hub is stopping: use it again after that")
         if not isinstance(self.backplane, LocalBackplane):
             raise RuntimeError(
                 "the hub has not started: call hub.setup(app), or use 'async with hub:'"
@@ -126,21 +143,39 @@ class TopicRegistry:
         self.backplane.connect(self)
         self._on_started()
 
+    @property
+    def started(self) -> bool:
+        return self._state is _State.RUNNING
+
     def _on_started(self) -> None:
-        self.started = True
+        self._state = _State.RUNNING
         self.publisher.pump_soon()
 
     async def stop(self) -> None:
         """Complete all subscribers, and disconnect from the backplane."""
-        self._close_topics()
-        self.presences.stop()
-        await self._publish_rest()
-        self.started = False
-        self._close_topics()  # those that were subscribed again meanwhile
-        await self.backplane.stop()
-        self.users.stop()
-        self.publisher.clear(BackplaneError("the hub has stopped"))
-        self._set_status(Connected())
+        try:
+            self.publisher.flush()
+            self._deliver()
+            self._end_subscribers()
+            await self._publish_rest()
+        finally:
+            self._state = _State.STOPPING
+            try:
+                self._end_subscribers()  # those that have subscribed again meanwhile
+            finally:
+                await self._disconnect()
+
+    async def _disconnect(self) -> None:
+        try:
+            await self.backplane.stop()
+        finally:
+            self._state = _State.STOPPED
+            self.users.stop()
+            self.publisher.clear(BackplaneError("the hub has stopped"))
+            self._set_status(Connected())
+
+    def _end_subscribers(self) -> None:
+        call_each(lambda end: end(), (self._close_topics, self.presences.stop))
 
     def _close_topics(self) -> None:
         topics, self._topics = self._topics, {}
@@ -154,10 +189,12 @@ class TopicRegistry:
             return
         answered = asyncio.Event()
         self.publisher.on_answered = answered.set
-        waiting = asyncio.ensure_future(answered.wait())
-        await asyncio.wait([waiting], timeout=_STOP_TIMEOUT)
-        waiting.cancel()
-        self.publisher.on_answered = noop
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_STOP_TIMEOUT):
+                    await answered.wait()
+        finally:
+            self.publisher.on_answered = noop
         if count := self.publisher.in_flight:
             logger.warning("a hub stopped before %d of its messages were confirmed", count)
 
