@@ -225,6 +225,7 @@ class _Broker:
         if limit is not None and len(publications) > limit:
             publications = publications[len(publications) - limit :]
             complete = complete and since is None
+        self._remove_if_unused(name, topic)
         return History(publications, topic.top, complete)
 
     def attach(self, name: str, keep: Keep, receiver: BackplaneReceiver) -> Position | None:

@@ -33,6 +33,14 @@ def test_serves_one_hub() -> None:
         backplane.connect(Link(backplane))
 
 
+def test_a_read_leaves_nothing_behind() -> None:
+    """Whoever asks for the history of many empty topics takes no memory."""
+    backplane = LocalBackplane()
+    for n in range(10):
+        backplane.read(f"topic {n}", None, None, lambda history: None)
+    assert not backplane._broker._topics
+
+
 def test_serves_one_thread() -> None:
     """Hubs on two threads cannot share it."""
     backplane = LocalBackplane()
