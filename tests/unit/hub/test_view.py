@@ -114,3 +114,19 @@ def test_a_view_ends_once() -> None:
     view.on_error(error)
     view.on_next(message(4))
     assert got == ["end", error]
+
+
+def test_a_position_of_an_earlier_epoch_that_the_ring_has() -> None:
+    """The view gets what followed it then, the gap, and the messages of the new epoch."""
+    got: list[Any] = []
+    topic: Any = Topic()
+    gap = Gap(at(2), at(1, "n"), "restarted")
+    ring = Ring(10, 10)
+    for event, position in (
+        (message(1), at(1)), (message(2), at(2)), (gap, at(0, "n")), (message(1, "n"), at(1, "n")),
+    ):  # fmt: skip
+        ring.append(Entry(event, position))
+    view = SinceView(topic, Observer(got.append), at(1))
+    assert view.begin_with(ring, 0.0)
+    view.on_next(message(2, "n"))
+    assert got == [message(2), gap, message(1, "n"), message(2, "n")]
