@@ -535,8 +535,7 @@ class HubClient(DisposableBase):
 
     def close(self, close: Close) -> None:
         if self._session is not None:
-            self._session.ready = False
-            self._session.connection.outgoing.on_next(close)
+            self._session.close(close)
 
     def fail(self, error: Exception) -> None:
         self._fatal = error

@@ -166,6 +166,11 @@ class Session:
         else:
             self._host.close(_NO_REPLY)
 
+    def close(self, close: Close) -> None:
+        """Close the connection, and ignore what still arrives."""
+        self._ended, self.ready = True, False
+        self.connection.outgoing.on_next(close)
+
     def end(self) -> None:
         """Fail the calls without a reply: the connection is closed."""
         self._ended, self.ready = True, False
@@ -180,6 +185,8 @@ class Session:
     # --- what the server sends ----------------------------------------------------------------
 
     def on_frame(self, frame: str | bytes) -> None:
+        if self._ended:
+            return
         self._heard = self._seconds()
         try:
             messages: Iterable[Reply | Push | Ping] = parse_replies(frame)

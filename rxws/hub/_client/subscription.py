@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import Disposable
 
+from rxws._core.connection import Close
 from rxws._core.errors import short_repr
 from rxws._core.log import logger, one_line
 from rxws._core.schedulers.timers import Deadline, call_later, seconds_of
@@ -86,6 +87,10 @@ class SubscriptionHost(Protocol):
         *,
         must_reply: bool = False,
     ) -> None: ...
+    def close(self, close: Close) -> None:
+        """Close the connection, and open the next one."""
+        ...
+
     def on_subscribers_changed(self, subscription: TopicSubscription) -> None: ...
     def on_refused(self, topic: str, error: Exception) -> None: ...
     def on_accepted(self, topic: str) -> None: ...
@@ -336,7 +341,11 @@ class TopicSubscription:
             self._retry_later()
 
     def _unsubscribe_at_server(self) -> None:
-        self._host.call(UnsubscribeRequest(self.name), UnsubscribeResult, _ignore)
+        self._host.call(UnsubscribeRequest(self.name), UnsubscribeResult, self._on_unsubscribed)
+
+    def _on_unsubscribed(self, reply: UnsubscribeResult | ErrorReply | Lost) -> None:
+        if isinstance(reply, ErrorReply):  # then only a new connection is without the subscription
+            self._host.close(Close(1000, "unsubscribe error"))
 
     def close(self) -> None:
         """Unsubscribe at the server: the last subscriber has left."""
@@ -614,10 +623,6 @@ class TopicSubscription:
 
 class _Later(Exception):
     """History cannot be read now."""
-
-
-def _ignore(reply: object) -> None:
-    """Do nothing."""
 
 
 def _entries(epoch: str, pubs: tuple[Pub, ...]) -> list[Entry]:
