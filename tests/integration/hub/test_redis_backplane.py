@@ -7,10 +7,12 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from rxws.hub import (
     Away,
@@ -98,6 +100,32 @@ async def test_replica_is_refused(start_redis: StartRedis, open_hub: Any) -> Non
     replica = start_redis("--replicaof", f"127.0.0.1 {server.port}")
     with pytest.raises(BackplaneError, match="is a replica: use the URL of the master"):
         await open_hub(replica.url)
+
+
+async def test_refused_connection(start_redis: StartRedis, open_hub: Any) -> None:
+    """If Redis refuses one of the connections, the start raises, and leaves none open."""
+    server = start_redis()
+    server.command("CONFIG", "SET", "maxclients", 1)
+    with pytest.raises(BackplaneError, match="cannot be reached"):
+        await open_hub(server.url)
+
+    async def accepts() -> bool:
+        try:
+            return bool(server.command("PING"))
+        except redis.ConnectionError:
+            return False
+
+    await eventually(accepts)
+
+
+async def test_one_hub_for_each_backplane(start_redis: StartRedis, open_hub: Any) -> None:
+    """A backplane raises if it is started twice, and if it is used before."""
+    server = start_redis()
+    hub: RecordingHub = await open_hub(server.url)
+    with pytest.raises(RuntimeError, match="use one for each hub"):
+        await hub.backplane.start(hub)
+    with pytest.raises(RuntimeError, match="not started: use it after start"):
+        RedisBackplane(server.url).detach("a")
 
 
 # Publish
@@ -228,6 +256,43 @@ async def test_long_history_is_read_in_pages(start_redis: StartRedis, open_hub: 
     history = await hub.read("a", since)
     assert history.complete
     assert [each.payload for each in history.publications] == sent[200:]
+
+
+async def test_messages_are_trimmed_between_two_pages(
+    start_redis: StartRedis, open_hub: Any
+) -> None:
+    """If messages vanish while a history is read, it has no hole, and says that it lacks some."""
+    server = start_redis()
+    hub: RecordingHub = await open_hub(server.url)
+    keep = Keep(1500)
+    sent = [f"{i}" for i in range(3000)]
+    await asyncio.gather(*(hub.publish("a", each, keep) for each in sent[:1500]))
+    top = (await hub.read("a", limit=0)).top
+    reading = asyncio.create_task(hub.read("a", Position(top.epoch, 0)))
+    await asyncio.gather(*(hub.publish("a", each, keep) for each in sent[1500:]))
+    history = await reading
+    assert [each.payload for each in history.publications] == sent[1500:]
+    assert not history.complete
+
+
+async def test_each_message_is_kept_for_its_own_time(
+    start_redis: StartRedis, open_hub: Any
+) -> None:
+    """A message that is too old is not read, although later ones are."""
+    server = start_redis()
+    hub: RecordingHub = await open_hub(server.url)
+    keep = Keep(10_000, seconds=0.5)
+    first = await hub.publish("a", "old", keep)
+
+    async def is_gone() -> bool:
+        last = await hub.publish("a", "new", keep)
+        history = await hub.read("a", Position(first.epoch, 0))
+        payloads = [each.payload for each in history.publications]
+        assert history.top == last
+        assert history.complete is ("old" in payloads)
+        return "old" not in payloads and "new" in payloads
+
+    await eventually(is_gone)
 
 
 # Restarts and failovers
@@ -601,10 +666,23 @@ async def test_members_of_dead_processes_are_not_read(
     assert await hub.members("a") == {}
 
 
+async def test_leases_of_dead_processes_are_removed(start_redis: StartRedis, open_hub: Any) -> None:
+    """The lease of a dead process that has no members is removed."""
+    server = start_redis()
+    server.command("ZADD", "rxws:processes", 1, "dead")
+    await open_hub(server.url)
+
+    async def is_removed() -> bool:
+        return server.command("ZSCORE", "rxws:processes", "dead") is None
+
+    await eventually(is_removed)
+
+
 MEMBER = """
 import asyncio, sys
 from rxws.hub import Keep, Member, RedisBackplane
 from support.backplane import RecordingHub
+from support.processes.parent import end_with_parent
 
 async def main():
     backplane = RedisBackplane(sys.argv[1], probe_interval=0.2, timeout=0.4, lease=1.0)
@@ -612,6 +690,7 @@ async def main():
     backplane.join("a", Member("theirs", "ann"))
     await asyncio.Event().wait()
 
+end_with_parent()
 asyncio.run(main())
 """
 
@@ -688,3 +767,40 @@ def test_invalid_urls(arguments: tuple[Any], error: type[Exception], text: str) 
     with pytest.raises(error, match=text) as caught:
         RedisBackplane(*arguments)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"prefix": ""}, TypeError, "prefix=''"),
+        ({"lease": 1.0}, ValueError, "at least twice that"),
+        ({"timeout": 0}, ValueError, "timeout"),
+        ({"max_pending": 0}, ValueError, "max_pending"),
+    ],
+)
+def test_invalid_options(options: Any, error: type[Exception], text: str) -> None:
+    """An invalid option raises at once, and names its value."""
+    with pytest.raises(error, match=text):
+        RedisBackplane("redis://localhost", **options)
+
+
+async def test_backoff(start_redis: StartRedis, open_hub: Any) -> None:
+    """The waits between attempts are those of `backoff`, then `probe_interval`."""
+    server = start_redis()
+    asked: list[float] = []
+
+    def waits() -> Iterator[float]:
+        for seconds in (0.01, 0.02):
+            asked.append(seconds)
+            yield seconds
+
+    hub: RecordingHub = await open_hub(server.url, backoff=waits)
+    server.kill()
+    await hub.until(lambda: bool(hub.statuses))
+
+    async def waited() -> bool:
+        return sorted(asked) == [0.01, 0.01, 0.02, 0.02]  # two connections
+
+    await eventually(waited)
+    server.start()
+    await hub.until(lambda: isinstance(hub.statuses[-1], Connected))

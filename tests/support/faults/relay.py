@@ -53,9 +53,10 @@ class Relay:
         """End all connections, at both ends: by a reset, or by FIN."""
         for writer in self._writers:
             if reset:
-                sock = writer.get_extra_info("socket")
-                with suppress(OSError):
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                sock: socket.socket | None = writer.get_extra_info("socket")
+                if sock is not None:  # uvloop has none for a closed connection
+                    with suppress(OSError):
+                        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
                 writer.transport.abort()
             else:
                 writer.close()
