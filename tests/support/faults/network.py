@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import struct
 from contextlib import suppress
 from typing import Self
 
-__all__ = ["FaultyNetwork"]
+from support.faults.proxy import RESET
 
-_RESET = struct.pack("ii", 1, 0)  # SO_LINGER that makes a close a reset
+__all__ = ["FaultyNetwork", "reset_connection"]
 
 
 class FaultyNetwork:
@@ -59,11 +58,7 @@ class FaultyNetwork:
         """Reset all connections."""
         for pair in list(self._pairs):
             for writer in pair:
-                sock: socket.socket | None = writer.get_extra_info("socket")
-                if sock is not None:
-                    with suppress(OSError):
-                        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-                writer.transport.abort()
+                reset_connection(writer)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -104,3 +99,12 @@ class FaultyNetwork:
                 if sink not in self._swallowing:
                     sink.write(data)
                     await sink.drain()
+
+
+def reset_connection(writer: asyncio.StreamWriter) -> None:
+    """Close a connection by RST."""
+    sock: socket.socket | None = writer.get_extra_info("socket")
+    if sock is not None:
+        with suppress(OSError, ValueError):  # uvloop's socket raises it if it is closed
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    writer.transport.abort()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from support.faults.proxy import RESET
+from support.faults.network import reset_connection
 
 __all__ = ["Relay"]
 
@@ -53,11 +52,7 @@ class Relay:
         """End all connections, at both ends: by a reset, or by FIN."""
         for writer in self._writers:
             if reset:
-                sock: socket.socket | None = writer.get_extra_info("socket")
-                if sock is not None:  # uvloop has none for a closed connection
-                    with suppress(OSError):
-                        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-                writer.transport.abort()
+                reset_connection(writer)
             else:
                 writer.close()
 
