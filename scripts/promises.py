@@ -117,6 +117,8 @@ PROMISES: dict[str, dict[str, str]] = {
         "hub-peers": "`hub.serve` works with the unmodified clients of Centrifugo.",
         "hub-resume": "A client whose connection is lost continues after its last message, or "
         "learns that some may be missing.",
+        "hub-slow": "A subscriber that reads nothing delays no other one.",
+        "hub-idle": "Connections that have ended leave no observer, topic, member or task.",
         "hub-hostile": "Whatever a client sends is answered, or closes with the protocol's codes.",
     },
     "Hostile peers": {
