@@ -8,13 +8,24 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
+from support.fixtures import Serve
 from support.peers.browser import Page
-from support.processes.examples import PATIENCE, ExampleServer, receive_text, running_example
+from support.processes.examples import (
+    EXAMPLES,
+    PATIENCE,
+    ExampleServer,
+    receive_text,
+    running_example,
+)
 from support.processes.redis_server import RedisServer, free_port, redis_servers
+
+Told = dict[str, Any]
 
 
 @pytest.fixture
@@ -162,3 +173,155 @@ async def test_the_page_fits(page: Page, other: ExampleServer, width: int) -> No
     assert await page.evaluate(
         f"(() => {{{size}; return scrollWidth <= clientWidth && scrollHeight <= clientHeight}})()"
     )
+
+
+class ScriptedHub:
+    """Serves the page, and answers its commands with what the test says."""
+
+    def __init__(self) -> None:
+        self._sockets: asyncio.Queue[web.WebSocketResponse] = asyncio.Queue()
+        self._end = asyncio.Event()
+
+    def app(self) -> web.Application:
+        """Return an application for `serve`."""
+
+        async def show(_: web.Request) -> web.FileResponse:
+            return web.FileResponse(EXAMPLES / "chat_cluster.html")
+
+        async def hub(request: web.Request) -> web.WebSocketResponse:
+            socket = web.WebSocketResponse()
+            await socket.prepare(request)
+            self._sockets.put_nowait(socket)
+            await self._end.wait()
+            return socket
+
+        app = web.Application()
+        app.add_routes([web.get("/", show), web.get("/hub", hub)])
+        return app
+
+    def end(self) -> None:
+        """Let the server end."""
+        self._end.set()
+
+    async def accept(self) -> web.WebSocketResponse:
+        """Wait for a connection, and answer its connect command."""
+        socket = await asyncio.wait_for(self._sockets.get(), PATIENCE)
+        id_, command = await self.command(socket, "connect")
+        assert command == {"token": "ann"}
+        await reply(socket, {"id": id_, "connect": {"client": "1", "ping": 25}})
+        return socket
+
+    async def command(self, socket: web.WebSocketResponse, name: str) -> tuple[int, Told]:
+        """Return the id and the fields of the next command."""
+        command = await socket.receive_json(timeout=PATIENCE)
+        assert command.keys() == {"id", name}
+        return command["id"], command[name]
+
+
+async def reply(socket: web.WebSocketResponse, *lines: Told) -> None:
+    """Send lines in one frame."""
+    await socket.send_str("\n".join(json.dumps(line) for line in lines))
+
+
+def published(text: str, offset: int) -> Told:
+    publication = {"data": {"name": "bob", "text": text}, "offset": offset}
+    return {"push": {"channel": "room:kitchen", "pub": publication}}
+
+
+@pytest.fixture
+async def hub(page: Page, serve: Serve) -> AsyncIterator[ScriptedHub]:
+    """Open the page of a scripted hub."""
+    hub = ScriptedHub()
+    port = await serve(hub.app())
+    await page.open(f"http://127.0.0.1:{port}/?name=ann")
+    yield hub
+    hub.end()
+
+
+async def test_the_page_reads_frames_of_several_lines(page: Page, hub: ScriptedHub) -> None:
+    """Live messages in the frame of a reply follow the older messages that the page loads."""
+    socket = await hub.accept()
+    id_, command = await hub.command(socket, "subscribe")
+    assert command == {"channel": "room:kitchen", "join_leave": True, "recover": False}
+    subscribed = {"id": id_, "subscribe": {"recoverable": True, "epoch": "e", "offset": 7}}
+    await reply(socket, subscribed, published("eight", 8), published("nine", 9))
+    id_, command = await hub.command(socket, "history")
+    since = {"epoch": "e", "offset": 8}
+    assert command == {"channel": "room:kitchen", "since": since, "reverse": True, "limit": 20}
+    older = [published(text, offset)["push"]["pub"] for text, offset in (("seven", 7), ("six", 6))]
+    await reply(socket, {"id": id_, "history": {"publications": older}})
+    id_, _ = await hub.command(socket, "presence")
+    await reply(socket, {"id": id_, "presence": {}}, {})
+    await state(page, "connected")
+    await shows(page, "bob six", "bob seven", "bob eight", "bob nine")
+
+    await reply(socket, {"push": {"unsubscribe": {"code": 2500, "reason": "insufficient state"}}})
+    socket = await hub.accept()
+    id_, command = await hub.command(socket, "subscribe")
+    assert {"recover": True, "epoch": "e", "offset": 9}.items() <= command.items()
+    missed = {"recovered": True, "publications": [published("ten", 10)["push"]["pub"]]}
+    await reply(socket, {"id": id_, "subscribe": missed}, published("eleven", 11))
+    await hub.command(socket, "presence")
+    texts = ["six", "seven", "eight", "nine", "ten", "eleven"]
+    await shows(page, *(f"bob {text}" for text in texts))
+    assert not page.exceptions
+
+
+async def test_the_page_tries_again_after_a_temporary_error(page: Page, hub: ScriptedHub) -> None:
+    """After a temporary error the page reconnects; after another one it shows the error."""
+    socket = await hub.accept()
+    id_, _ = await hub.command(socket, "subscribe")
+    await reply(socket, {"id": id_, "error": {"code": 100, "message": "later", "temporary": True}})
+    socket = await hub.accept()
+    id_, _ = await hub.command(socket, "subscribe")
+    await reply(socket, {"id": id_, "error": {"code": 103, "message": "permission denied"}})
+    await state(page, "permission denied")
+    assert not page.exceptions
+
+
+@pytest.mark.parametrize("code", [3500, 4500])
+async def test_the_page_stays_away_if_it_is_refused(
+    page: Page, hub: ScriptedHub, code: int
+) -> None:
+    """After close codes that mean so, the page does not reconnect."""
+    socket = await hub.accept()
+    await hub.command(socket, "subscribe")
+    await page.evaluate(
+        """(() => {
+            const real = setTimeout;
+            window.timers = [];
+            window.setTimeout = (call, time) => { timers.push(call.name); return real(call, time); };
+        })()"""
+    )
+    await socket.close(code=code)
+    await state(page, f"refused with {code}")
+    assert await page.evaluate("timers") == []
+
+
+async def test_the_page_notices_a_dead_connection(page: Page, other: ExampleServer) -> None:
+    """If nothing arrives for longer than the server's interval, the page reconnects."""
+    await open_room(page, other)
+    await page.evaluate(
+        """(() => {
+            const real = setTimeout;  // 35 seconds pass at once
+            window.setTimeout = (call, time) => real(call, time === 35000 ? 0 : time);
+        })()"""
+    )
+    await say(page, "the last message")
+    await state(page, "reconnecting")
+
+
+async def test_the_page_reports_a_message_that_was_not_confirmed(
+    page: Page, hub: ScriptedHub
+) -> None:
+    """If the connection is lost before a message is confirmed, the page shows the message."""
+    socket = await hub.accept()
+    for name in ("subscribe", "history", "presence"):
+        id_, _ = await hub.command(socket, name)
+        await reply(socket, {"id": id_, name: {}})
+    await state(page, "connected")
+    await say(page, "hello")
+    _, command = await hub.command(socket, "publish")
+    assert command == {"channel": "room:kitchen", "data": {"name": "ann", "text": "hello"}}
+    await socket.close()
+    await shows(page, "not confirmed hello")
