@@ -111,7 +111,6 @@ async def test_the_page_shares_a_room_with_another_process(
         await shows(page, *before, "ann <b>hello</b>", "bob hi")
         await bob.close()
         await here(page, "ann")
-    assert not page.exceptions
 
 
 async def test_the_page_reconnects_and_continues(
@@ -134,7 +133,6 @@ async def test_the_page_reconnects_and_continues(
             await bob.send_json({"text": "after"})
             await shows(page, "ann before", *(f"bob {text}" for text in missed), "bob after")
             await here(page, "ann", "bob")
-    assert not page.exceptions
 
 
 async def test_the_page_loads_again_what_it_cannot_recover(
@@ -153,7 +151,6 @@ async def test_the_page_loads_again_what_it_cannot_recover(
         await hear(bob, "149")
         async with running_chat(redis, port):
             await shows(page, *(f"bob {number}" for number in range(130, 150)))
-    assert not page.exceptions
 
 
 @pytest.mark.parametrize("width", [390, 1200])
@@ -264,7 +261,6 @@ async def test_the_page_reads_frames_of_several_lines(page: Page, hub: ScriptedH
     await hub.command(socket, "presence")
     texts = ["six", "seven", "eight", "nine", "ten", "eleven"]
     await shows(page, *(f"bob {text}" for text in texts))
-    assert not page.exceptions
 
 
 async def test_the_page_tries_again_after_a_temporary_error(page: Page, hub: ScriptedHub) -> None:
@@ -276,7 +272,6 @@ async def test_the_page_tries_again_after_a_temporary_error(page: Page, hub: Scr
     id_, _ = await hub.command(socket, "subscribe")
     await reply(socket, {"id": id_, "error": {"code": 103, "message": "permission denied"}})
     await state(page, "permission denied")
-    assert not page.exceptions
 
 
 @pytest.mark.parametrize("code", [3500, 4500])
@@ -290,7 +285,10 @@ async def test_the_page_stays_away_if_it_is_refused(
         """(() => {
             const real = setTimeout;
             window.timers = [];
-            window.setTimeout = (call, time) => { timers.push(call.name); return real(call, time); };
+            window.setTimeout = (call, time) => {
+                timers.push(call.name);
+                return real(call, time);
+            };
         })()"""
     )
     await socket.close(code=code)
