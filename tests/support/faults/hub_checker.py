@@ -43,11 +43,14 @@ def _check_order(where: str, view: list[Any]) -> None:
     """One value once, each publisher's in order, and no hole without a gap."""
     seen: set[str] = set()
     last: dict[str, int] = {}
-    position: tuple[str, int] | None = None
+    position: Any = None  # of the last message
+    expected: Any = None  # the next position
     gap = False
     for event in view:
         if event[0] == "gap":
-            gap = True
+            _, _, after, before, _ = event
+            assert gap or after == position, f"{where}: {position}, then a gap after {after}"
+            gap, expected = True, before
             continue
         _, _, value, epoch, offset = event
         assert value not in seen, f"{where}: {value} twice"
@@ -56,10 +59,9 @@ def _check_order(where: str, view: list[Any]) -> None:
         if number not in ("begin", "end"):
             assert last.get(publisher, -1) < int(number), f"{where}: {value} is late"
             last[publisher] = int(number)
-        if position is not None and not gap:
-            expected = (position[0], position[1] + 1)
-            assert (epoch, offset) == expected, f"{where}: {position}, then {epoch}:{offset}"
-        position, gap = (epoch, offset), False
+        position = [epoch, offset]
+        assert expected in (None, position), f"{where}: {position} instead of {expected}"
+        gap, expected = False, [epoch, offset + 1]
 
 
 def _check_complete(where: str, view: list[Any], confirmed: list[tuple[str, str, int]]) -> None:
