@@ -119,6 +119,8 @@ PROMISES: dict[str, dict[str, str]] = {
         "learns that some may be missing.",
         "hub-slow": "A subscriber that reads nothing delays no other one.",
         "hub-idle": "Connections that have ended leave no observer, topic, member or task.",
+        "hub-client": "A topic of `rxws.hub.connect` continues after a lost connection. No "
+        "position comes twice, and none is missing without a `Gap`.",
         "hub-hostile": "Whatever a client sends is answered, or closes with the protocol's codes.",
     },
     "Hostile peers": {

@@ -215,7 +215,7 @@ class HubClient(DisposableBase):
             topic.detach_all()
         self._messages.detach_all()
         self._queue.clear()
-        self._drops.report_new()
+        self._drops.log_unobserved()
         self._stop_lingering()
         self._reconcile()
         self._subject.dispose()
@@ -491,7 +491,7 @@ class HubClient(DisposableBase):
             _add_remedy(error)
         self._stop_lingering_at_end()
         self._queue.clear()
-        self._drops.report_new()
+        self._drops.log_unobserved()
         topics, self._topics = list(self._topics.values()), {}
         finish = self._messages.finish_subscribers()
         call_each(lambda topic: topic.fail(error), topics)

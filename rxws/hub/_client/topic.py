@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from threading import RLock
 from typing import Any, Protocol, TypeVar
 
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
@@ -60,12 +61,13 @@ class ClientTopic(SchedulerCarrier[T], Subject[T]):
         ```
     """
 
+    is_shared = True
     is_stopped = False  # RxPY's Subject has these; a topic never stops
     is_disposed = False
     exception: Exception | None = None
 
     def __init__(self, owner: TopicOwner, name: str, tokens: TokenSource) -> None:
-        # Without super().__init__(), which would create a lock.
+        self.lock = RLock()  # some operators of RxPY need it
         self._owner = owner
         self._topic_name = name
         self._tokens = tokens

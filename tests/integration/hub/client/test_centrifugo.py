@@ -50,6 +50,7 @@ async def accepted(
         yield connection
 
 
+@pytest.mark.promise("hub-client")
 async def test_subscribe_publish_and_recover(server: Centrifugo) -> None:
     """A frame may hold a reply and several pushes, and recovery goes on after the last of them."""
     client = connect(server, token="t")

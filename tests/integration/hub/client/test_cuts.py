@@ -52,6 +52,7 @@ def port_of(serving: Serving) -> int:
     return int(serving.url.rpartition(":")[2].partition("/")[0])
 
 
+@pytest.mark.promise("hub-client")
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_no_message_is_lost_repeated_or_out_of_order(serve_hub: ServeHub, seed: int) -> None:
     """In 1000 random cuts every position arrives once, in order, and no gap is told."""
@@ -89,6 +90,7 @@ async def test_no_message_is_lost_repeated_or_out_of_order(serve_hub: ServeHub, 
         assert not any(each.gaps for each in checkers)
 
 
+@pytest.mark.promise("hub-client")
 async def test_a_gap_tells_that_messages_are_lost(serve_hub: ServeHub) -> None:
     """A client that was away for more than the topic keeps gets a gap, and what is kept."""
     async with (

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from reactivex import operators as ops
 
 import rxws
-from rxws.hub import NotPublished, Refused, Unconfirmed
+from rxws.hub import Message, NotPublished, Refused, Unconfirmed
 from rxws.hub._client.publishing import Publication
 from support.virtual.hub_client import VirtualHubClient
 
@@ -279,6 +280,51 @@ async def test_publish_waits_for_the_reply() -> None:
         await tasks[1]
     virtual.check_silent()
     virtual.check_nothing_left()
+
+
+def test_chains_run_on_the_scheduler_of_the_client(virtual: VirtualHubClient) -> None:
+    """Time operators behind a topic need no scheduler."""
+    topic = virtual.client.topic("news")
+    streams = [each.pipe(ops.delay(5.0)) for each in (topic, topic.messages())]
+    seen = [virtual.subscribe(each) for each in streams]
+    assert len(topic.observers) == 1
+    virtual.answer("connect", client="c")
+    virtual.subscribed()
+    virtual.publish("news", 1)
+    virtual.run(4.9)
+    assert [each.values for each in seen] == [[], []]
+    virtual.run(0.2)
+    assert [each.values for each in seen] == [[1], [Message(1)]]
+    for each in seen:
+        each.subscription.dispose()
+    assert topic.observers == []
+
+
+async def test_threads() -> None:
+    """Another thread may leave a topic, but not subscribe to it."""
+    client = rxws.hub.connect("ws://127.0.0.1:1/", backoff=rxws.backoff.constant(60.0))
+    subscription = client.topic("news").subscribe()
+    assert client.stats.topics == 1
+    with pytest.raises(RuntimeError, match="only on_next may be called from anywhere"):
+        await asyncio.to_thread(client.topic("news").subscribe)
+    await asyncio.to_thread(subscription.dispose)
+    await asyncio.sleep(0)
+    assert client.stats.topics == 0
+
+
+def test_a_client_goes_on_in_the_next_event_loop(caplog: pytest.LogCaptureFixture) -> None:
+    """What was open in a loop that is closed is dropped, and the log says so."""
+
+    async def use() -> None:
+        client.topic("news").subscribe(on_error=lambda _: None)
+        client.topic("news").on_next(1)
+        assert client.stats.topics == 1
+
+    client = rxws.hub.connect("ws://127.0.0.1:1/", backoff=rxws.backoff.constant(60.0))
+    for count in (1, 2):
+        asyncio.run(use())
+        assert client.stats.dropped == {"closed": count}
+    assert caplog.text.count("a client of a hub dropped messages") == 2
 
 
 def test_without_an_event_loop_messages_wait_for_a_subscriber() -> None:

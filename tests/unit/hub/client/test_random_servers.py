@@ -182,6 +182,7 @@ class Rewound:
         self.last = position
 
 
+@pytest.mark.promise("hub-client")
 @pytest.mark.parametrize("seed", range(300))
 def test_random_servers(seed: int, caplog: pytest.LogCaptureFixture) -> None:
     """No view gets a position twice, or misses one without a gap, and all catch up."""
