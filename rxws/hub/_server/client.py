@@ -135,6 +135,17 @@ _INTERNAL = ErrorReply.of(ErrorCode.INTERNAL)
 _STORM = ErrorReply.of(ErrorCode.INTERNAL, "too many subscribe at once")
 
 
+class _Lane:
+    """The commands on one topic, which run one after the other."""
+
+    __slots__ = ("busy", "looping", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[int, _TopicRequest]] = []
+        self.busy = False  # whether one is running
+        self.looping = False  # whether `_run_lane` is on the stack
+
+
 class ClientSession:
     """Executes the commands of one client in their order.
 
@@ -176,7 +187,7 @@ class ClientSession:
         self._draining = False
         self._hold: DisposableBase | None = None
         self._pending = 0
-        self._lanes: dict[str, list[tuple[int, _TopicRequest]]] = {}
+        self._lanes: dict[str, _Lane] = {}
         self._subscriptions: dict[str, Subscription] = {}
         self._registration: DisposableBase | None = None
         self._expiry = Deadline(self._scheduler)  # of the connect timeout, then of the user
@@ -196,6 +207,8 @@ class ClientSession:
             return
         self._phase = _Phase.ENDED
         self._queue.clear()
+        for lane in self._lanes.values():
+            lane.waiting.clear()
         self._lanes.clear()
         self._expiry.clear()
         for subscription in list(self._subscriptions.values()):
@@ -306,11 +319,25 @@ class ClientSession:
         topic = request.channel
         if (problem := self._problem_of(topic)) is not None:
             self._answer_error(id_, problem)
-        elif (lane := self._lanes.get(topic)) is not None:
-            lane.append((id_, request))
         else:
-            self._lanes[topic] = []
-            self._run_on_topic(id_, request)
+            lane = self._lanes.setdefault(topic, _Lane())
+            lane.waiting.append((id_, request))
+            self._run_lane(topic, lane)
+
+    def _run_lane(self, topic: str, lane: _Lane) -> None:
+        """Run commands until one has to wait; this does not recurse, as there may be many."""
+        if lane.looping:
+            return
+        lane.looping = True
+        try:
+            while lane.waiting and not lane.busy:
+                lane.busy = True
+                self._run_on_topic(*lane.waiting.pop(0))
+        except Exception as exc:
+            self._on_fault(exc)
+        lane.looping = False
+        if not lane.busy:
+            self._lanes.pop(topic, None)
 
     def _problem_of(self, topic: str) -> ErrorReply | None:
         limit = self._served.limits.max_topic_length
@@ -342,12 +369,9 @@ class ClientSession:
     def _release(self, topic: str) -> None:
         """The next command on this topic may run."""
         lane = self._lanes.get(topic)
-        if lane is None:  # the connection has ended
-            return
-        if lane:
-            self._run_on_topic(*lane.pop(0))
-        else:
-            del self._lanes[topic]
+        if lane is not None:  # otherwise the connection has ended
+            lane.busy = False
+            self._run_lane(topic, lane)
 
     def _finish(self, id_: int, topic: str, answer: Result | ErrorReply) -> None:
         """Answer, and run the next command on this topic."""

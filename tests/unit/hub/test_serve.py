@@ -414,3 +414,15 @@ def test_a_right_that_is_revoked_in_another_process() -> None:
     other.user("ann").close(rxws.Close(4001, "logged out"))
     client.run(1)
     assert client.code == 4001
+
+
+@pytest.mark.promise("hub-hostile")
+def test_many_commands_that_wait_on_one_topic_are_answered() -> None:
+    """Commands behind a slow one run in their order, however many they are."""
+    client = Client(max_pending=1000)
+    client.backplane.holding.add("members")
+    count = 900
+    client.send(presence={"channel": "a"})
+    ids = [client.send(publish={"channel": "a", "data": n, "type": 1}) for n in range(count)]
+    client.backplane.release()
+    assert [line["id"] for line in client.lines()[1:]] == ids
