@@ -1,0 +1,48 @@
+"""A hub on a real Redis: what its users see when Redis restarts."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+import rxws
+from rxws.hub import Away, Connected, Gap, Hub, HubStatus, Keep, Message, RedisBackplane
+from support.backplane import eventually
+from support.processes.redis_server import StartRedis
+
+
+@pytest.mark.promise("hub-away")
+@pytest.mark.promise("hub-restart")
+async def test_restart(start_redis: StartRedis) -> None:
+    """A message waits for Redis, arrives behind a gap, and the stats say what has happened."""
+    server = start_redis()
+    backplane = RedisBackplane(server.url, probe_interval=0.2, timeout=0.4)
+    statuses: list[HubStatus] = []
+    events: list[Message[Any] | Gap] = []
+    async with Hub(codec=rxws.codecs.json, backplane=backplane, topics={"t": Keep(10)}) as hub:
+        topic = hub.topic("t")
+        hub.status.subscribe(statuses.append)
+        topic.messages().subscribe(events.append)
+        before = await topic.publish(1)
+        server.kill()
+
+        async def is_away() -> bool:
+            return isinstance(statuses[-1], Away)
+
+        await eventually(is_away)
+        waiting = asyncio.ensure_future(topic.publish(2))
+        server.lose_data()
+        server.start()
+        after = await waiting
+
+        async def has_arrived() -> bool:
+            return events[-1] == Message(2, after)
+
+        await eventually(has_arrived)
+        assert events == [Message(1, before), Gap(before, after, "restarted"), Message(2, after)]
+        stats = hub.stats
+        assert stats.reconnects == sum(isinstance(each, Connected) for each in statuses) - 1 > 0
+        assert stats.gaps == {"restarted": 1}
+        assert (stats.published, stats.confirmed, stats.queued) == (2, 2, 0)
