@@ -389,6 +389,38 @@ async def test_flushed_scripts(start_redis: StartRedis, open_hub: Any) -> None:
         break
 
 
+async def test_foreign_messages(start_redis: StartRedis, open_hub: Any) -> None:
+    """A message that no hub has published is reported to the event loop, and others arrive."""
+    server = start_redis()
+    hub: RecordingHub = await open_hub(server.url)
+    await hub.attach("a", KEEP)
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    server.command("PUBLISH", "rxws:0:topic:a", "?unknown kinds are ignored")
+    server.command("PUBLISH", "rxws:0:topic:a", "s without a header")
+    await hub.publish("a", "one", KEEP)
+    await hub.until(lambda: hub.payloads("a") == ["one"])
+    assert [context["message"] for context in reported] == [
+        "a message of the channel 'rxws:0:topic:a' failed"
+    ]
+    assert not hub.statuses
+
+
+async def test_stop_while_away(start_redis: StartRedis, open_hub: Any) -> None:
+    """What still waits for Redis fails when the backplane stops."""
+    server = start_redis()
+    hub: RecordingHub = await open_hub(server.url)
+    server.kill()
+    await hub.until(lambda: bool(hub.statuses))
+    publishing = asyncio.create_task(hub.publish("a", "one", KEEP))
+    attaching = asyncio.create_task(hub.attach("a", KEEP))
+    await asyncio.sleep(0)
+    await hub.backplane.stop()
+    for waiting in (publishing, attaching):
+        with pytest.raises(BackplaneError, match="the backplane is stopped"):
+            await waiting
+
+
 # Lost and deaf connections
 
 
