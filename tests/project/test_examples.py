@@ -589,6 +589,7 @@ async def test_dashboard(terminal: bool) -> None:
         await printed.until("B     ")
     await printed.until("Waiting")
     async with running_price_feed(port):
+        await printed.until("Open")  # before, the table shows old prices of A
         await printed.until("A     ")
         await interrupt(showing)
     if terminal:
