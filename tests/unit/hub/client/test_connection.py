@@ -327,6 +327,22 @@ def test_a_token_function_of_a_topic_that_fails_for_good(virtual: VirtualHubClie
     virtual.check_silent()
 
 
+def test_a_topic_that_was_left_before_the_reply_is_not_refreshed(
+    virtual: VirtualHubClient,
+) -> None:
+    """The reply to its subscribe command is ignored."""
+    virtual.subscribe(virtual.client.topic("other"))
+    virtual.answer("connect", client="c")
+    virtual.subscribed()
+    seen = virtual.subscribe(virtual.client.topic("news", token=Tokens()))
+    id_, _ = virtual.expect("subscribe")
+    seen.subscription.dispose()
+    virtual.expect("unsubscribe")
+    virtual.send({"id": id_, "subscribe": {"expires": True, "ttl": 1}})
+    virtual.run(5.0)
+    virtual.check_silent()
+
+
 # --- pings and dead servers -----------------------------------------------------------------------
 
 
@@ -369,6 +385,34 @@ def test_a_server_that_does_not_reply_is_dead(virtual: VirtualHubClient, command
     assert virtual.close_code() == 3502
     virtual.run(1.0)
     virtual.answer("connect", client="c")
+
+
+def test_a_paused_client_does_not_call_its_server_dead(virtual: VirtualHubClient) -> None:
+    """While a subscriber pauses the connection, pings and replies wait in it."""
+    virtual.subscribe(virtual.client.topic("news"))
+    virtual.answer("connect", client="c", ping=25)
+    virtual.expect("subscribe")
+    pause = virtual.client.pauses.pause()
+    virtual.run(100.0)
+    assert virtual.client.connection is virtual.dial.session.connection  # type: ignore[union-attr]
+    pause.dispose()
+    virtual.run(20.0)
+    assert virtual.close_code() == 3502
+
+
+def test_a_paused_client_does_not_miss_pings(virtual: VirtualHubClient) -> None:
+    """After the pause, pings are due again."""
+    virtual.subscribe(virtual.client.topic("news"))
+    virtual.answer("connect", client="c", ping=25)
+    virtual.subscribed()
+    pause = virtual.client.pauses.pause()
+    virtual.send({})
+    virtual.run(100.0)
+    pause.dispose()
+    virtual.run(34.0)
+    virtual.check_silent()
+    virtual.run(2.0)
+    assert virtual.close_code() == 3012
 
 
 # --- wrong frames ---------------------------------------------------------------------------------
