@@ -29,12 +29,15 @@ from ._messages import Position
 from ._names import RESERVED, check_pattern, check_user
 from ._observable import HubObservable
 
-__all__ = ["USER_TOPICS", "User", "UserConnection", "Users", "UsersHost"]
+__all__ = ["USER_TOPICS", "ClosedUsers", "User", "UserConnection", "Users", "UsersHost"]
 
 T = TypeVar("T")
 
 USER_TOPICS = f"{RESERVED}user:"
 """The prefix of the topics of users, which are not numbered."""
+
+_CLOSED = f"{RESERVED}closed"
+"""The topic of all closed users, for connections whose user is not known yet."""
 
 _VERSION = 1
 _NOTHING = Keep.nothing()
@@ -130,7 +133,7 @@ class _Registered:
     __slots__ = ("connections", "retry", "state")
 
     def __init__(self, scheduler: SchedulerBase) -> None:
-        self.connections: tuple[UserConnection, ...] = ()
+        self.connections: dict[UserConnection, None] = {}
         self.state = _State.ATTACHING
         self.retry = Deadline(scheduler)
 
@@ -145,7 +148,7 @@ class Users:
         self._retry: DisposableBase | None = None
 
     def __len__(self) -> int:
-        """Return the number of users who have connections in this process."""
+        """Return the number of topics that are attached for connections."""
         return len(self._users)
 
     def user(self, name: str) -> User[Any]:
@@ -170,12 +173,19 @@ class Users:
     def register(self, name: str, connection: UserConnection) -> DisposableBase:
         """Deliver a user's messages to a connection until the result is disposed."""
         topic = USER_TOPICS + check_user(name)
-        self._host.prepare(f"a connection of user {name!r:.80} was registered")
+        return self._register(topic, connection, f"a connection of user {name!r:.80}")
+
+    def watch(self, watcher: ClosedUsers) -> DisposableBase:
+        """Report all users that are closed to a watcher, until the result is disposed."""
+        return self._register(_CLOSED, watcher, "a connection")
+
+    def _register(self, topic: str, connection: UserConnection, what: str) -> DisposableBase:
+        self._host.prepare(f"{what} was registered")
         user = self._users.get(topic)
         if user is None:
             user = self._users[topic] = _Registered(self._host.scheduler)
             self._attach(topic, user)
-        user.connections = (*user.connections, connection)
+        user.connections[connection] = None
         if user.state is not _State.ATTACHING:
             self._notify(user, (connection,), _ON_REGISTERED)
         unregister = partial(self._unregister, topic, user, connection)
@@ -199,9 +209,17 @@ class Users:
             command = _command("value", base64=b64encode(payload).decode())
         self._host.publish_unnumbered(USER_TOPICS + name, command)
 
-    def command(self, name: str, command: str) -> None:
-        """Publish a close or a revoke from any thread, and repeat it until it is confirmed."""
-        topic = USER_TOPICS + name
+    def close(self, name: str, close: Close) -> None:
+        """Publish a close from any thread, and repeat it until it is confirmed."""
+        fields = {"code": close.code, "reason": close.reason}
+        self.command(USER_TOPICS + name, _command("close", **fields))
+        self.command(_CLOSED, _command("closed", user=name, **fields))
+
+    def revoke(self, name: str, pattern: str) -> None:
+        """Do as `close` with a revoke."""
+        self.command(USER_TOPICS + name, _command("revoke", topic=pattern))
+
+    def command(self, topic: str, command: str) -> None:
         self._host.publish_unnumbered(topic, command, partial(self._on_published, topic, command))
 
     def on_publication(self, topic: str, publication: Publication) -> None:
@@ -216,7 +234,7 @@ class Users:
                 "dropped a message to a user, which this hub cannot read: %s", one_line(exc)
             )
             return
-        for connection in user.connections:
+        for connection in tuple(user.connections):
             call_and_report(self._host.scheduler, deliver, connection)
 
     def on_missed(self, topic: str | None = None) -> None:
@@ -224,13 +242,13 @@ class Users:
         users = [self._users.get(topic)] if topic is not None else list(self._users.values())
         for user in users:
             if user is not None:
-                self._notify(user, user.connections, _ON_MISSED)
+                self._notify(user, tuple(user.connections), _ON_MISSED)
 
     def stop(self) -> None:
         """Forget all connections, after the backplane has stopped."""
         if self._unconfirmed:
             logger.warning(
-                "the hub stopped before the backplane confirmed all calls of User.close and "
+                "the hub stopped before the backplane confirmed all messages of User.close and "
                 "User.revoke: %d left",
                 len(self._unconfirmed),
             )
@@ -259,12 +277,12 @@ class Users:
             user.state = _State.ATTACHED
         if before is _State.ATTACHING:
             self._host.publish_waiting()
-            self._notify(user, user.connections, _ON_REGISTERED)
+            self._notify(user, tuple(user.connections), _ON_REGISTERED)
         elif user.state is _State.ATTACHED:
-            self._notify(user, user.connections, _ON_MISSED)
+            self._notify(user, tuple(user.connections), _ON_MISSED)
 
     def _unregister(self, topic: str, user: _Registered, connection: UserConnection) -> None:
-        user.connections = tuple(each for each in user.connections if each is not connection)
+        user.connections.pop(connection, None)
         if not user.connections and self._users.get(topic) is user:
             del self._users[topic]
             user.retry.clear()
@@ -288,7 +306,7 @@ class Users:
 
     # --- commands ---------------------------------------------------------------------------
 
-    def _parse(self, payload: str | bytes) -> Callable[[UserConnection], None]:
+    def _parse(self, payload: str | bytes) -> Callable[[Any], None]:
         """Return the call for each connection."""
         command: Any = json.loads(payload)
         if command["v"] != _VERSION:
@@ -305,6 +323,10 @@ class Users:
             case "close":
                 close = check_sendable(Close(command["code"], command["reason"]))
                 return lambda connection: connection.on_close(close)
+            case "closed":
+                close = check_sendable(Close(command["code"], command["reason"]))
+                user = check_user(command["user"])
+                return lambda watcher: watcher.on_closed(user, close)
             case "revoke":
                 pattern = check_pattern(command["topic"])
                 return lambda connection: connection.on_revoke(pattern)
@@ -334,6 +356,36 @@ class Users:
             self._host.publish_unnumbered(
                 topic, command, partial(self._on_published, topic, command)
             )
+
+
+class ClosedUsers:
+    """The users that were closed since a connection began to ask for its own user.
+
+    Args:
+        begin: Called when `Users.watch` reports all users that are closed from now on.
+        on_closed: Called with each of them.
+    """
+
+    __slots__ = ("_begin", "on_closed")
+
+    def __init__(self, begin: Callable[[], None], on_closed: Callable[[str, Close], None]) -> None:
+        self._begin = begin
+        self.on_closed = on_closed
+
+    def on_registered(self) -> None:
+        self._begin()
+
+    def on_value(self, value: Any) -> None:
+        """Do nothing."""
+
+    def on_close(self, close: Close) -> None:
+        """Do nothing."""
+
+    def on_revoke(self, pattern: str) -> None:
+        """Do nothing."""
+
+    def on_missed(self) -> None:
+        """Do nothing."""
 
 
 class _Attached:
@@ -399,7 +451,8 @@ class User(ObserverBase[T]):
     def close(self, close: Close) -> None:
         """Close all connections of the user, and repeat this until the backplane has confirmed it.
 
-        Connections that begin meanwhile are closed, too, if this has to be repeated.
+        Connections of `hub.serve` that are just asking `user` for their user are closed, too: take
+        the right away first. Others that begin meanwhile are closed if this has to be repeated.
 
         Raises:
             TypeError: `close` is no `rxws.Close`.
@@ -413,7 +466,7 @@ class User(ObserverBase[T]):
         if not isinstance(close, Close):
             raise TypeError(f"close({short_repr(close)}): use a rxws.Close")
         check_sendable(close)
-        self._users.command(self._name, _command("close", code=close.code, reason=close.reason))
+        self._users.close(self._name, close)
 
     def revoke(self, topic: str) -> None:
         """End the user's subscriptions of `hub.serve` to a topic.
@@ -431,4 +484,4 @@ class User(ObserverBase[T]):
             hub.user("42").revoke("news:*")
             ```
         """
-        self._users.command(self._name, _command("revoke", topic=check_pattern(topic)))
+        self._users.revoke(self._name, check_pattern(topic))

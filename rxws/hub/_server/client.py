@@ -62,6 +62,7 @@ from rxws.hub._protocol import (
     reply,
     reply_with_publications,
 )
+from rxws.hub._users import ClosedUsers
 
 from .options import (
     Action,
@@ -84,6 +85,7 @@ T = TypeVar("T")
 _FLAG_REJECT_UNRECOVERED = 2
 _SERVER = "rxws"
 _MAX_TTL = (1 << 32) - 1
+_WATCH = 1.0  # seconds after the reply to connect, for messages that are still on their way
 
 
 class Served:
@@ -172,6 +174,7 @@ class ClientSession:
         "_served",
         "_subscriptions",
         "_tasks",
+        "_watch",
     )
 
     def __init__(self, served: Served, connection: Connection[Any, Any]) -> None:
@@ -190,6 +193,7 @@ class ClientSession:
         self._lanes: dict[str, _Lane] = {}
         self._subscriptions: dict[str, Subscription] = {}
         self._registration: DisposableBase | None = None
+        self._watch: DisposableBase | None = None  # of the users that are closed while connecting
         self._expiry = Deadline(self._scheduler)  # of the connect timeout, then of the user
         self._ping: DisposableBase | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -213,10 +217,10 @@ class ClientSession:
         self._expiry.clear()
         for subscription in list(self._subscriptions.values()):
             self._remove(subscription)
-        for disposable in (self._ping, self._registration, self._hold):
+        for disposable in (self._ping, self._registration, self._watch, self._hold):
             if disposable is not None:
                 disposable.dispose()
-        self._ping = self._registration = self._hold = None
+        self._ping = self._registration = self._watch = self._hold = None
         for task in tuple(self._tasks):
             task.cancel()
 
@@ -475,13 +479,29 @@ class ClientSession:
                 self._credentials = found
                 self._refreshes = bool(request.token)
                 self._connect_id = id_
-                self._register()
+                self._register(closed)
 
-        self._identify(request.token, on_identified)
+        identify = partial(self._identify, request.token, on_identified)
+        closed: dict[str, Close] = {}
+        if self._served.user is None:
+            identify()
+        else:
+            # `user` may see a right that is taken away before this process receives the messages
+            # to the user: so it watches all users that are closed, a little longer than that.
+            watcher = ClosedUsers(identify, partial(self._on_user_closed, closed))
+            self._watch = self._served.hub.users.watch(watcher)
 
-    def _register(self) -> None:
+    def _on_user_closed(self, closed: dict[str, Close], user: str, close: Close) -> None:
+        if self._credentials is None:
+            closed[user] = close
+        elif user == self.user:
+            self._close(close)
+
+    def _register(self, closed: Mapping[str, Close]) -> None:
         if not self.user:
             self.on_registered()
+        elif (close := closed.get(self.user)) is not None:
+            self._close(close)
         else:
             self._registration = self._served.hub.users.register(self.user, self)
 
@@ -489,6 +509,8 @@ class ClientSession:
         ping = self._served.limits.ping
         ttl = self._set_expiry()
         self._phase = _Phase.CONNECTED
+        if self._watch is not None:
+            call_later_shared(self._scheduler, _WATCH, self._watch.dispose)
         self._ping = call_later_shared(self._scheduler, ping, self._send_ping)
         self._answer(
             self._connect_id,

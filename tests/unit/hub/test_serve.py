@@ -426,3 +426,29 @@ def test_many_commands_that_wait_on_one_topic_are_answered() -> None:
     ids = [client.send(publish={"channel": "a", "data": n, "type": 1}) for n in range(count)]
     client.backplane.release()
     assert [line["id"] for line in client.lines()[1:]] == ids
+
+
+@pytest.mark.promise("hub-rights")
+def test_a_user_who_is_closed_while_connecting_is_closed() -> None:
+    """Another process closes the user after `user` was asked, and before messages arrive."""
+
+    def user(_: object, token: str) -> str:
+        client.backplane.holding.add("attach")
+        return "ann"
+
+    client = Client(connect=False, user=user)
+    elsewhere = Hub(
+        codec=rxws.codecs.json,
+        backplane=client.backplane.peer(),
+        scheduler=client.virtual.clock,
+    )
+    client.send(connect={})
+    assert client.lines() == []
+    elsewhere.user("ann").close(rxws.Close(4001, "logged out"))
+    elsewhere.user("bob").close(rxws.Close(4002, "logged out"))
+    client.virtual.settle()
+    client.backplane.release()
+    client.virtual.settle()
+    assert code_of(client.virtual) == 4001
+    client.virtual.clock.run(2)
+    assert client.hub.stats.topics == 0

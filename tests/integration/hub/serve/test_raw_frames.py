@@ -814,3 +814,31 @@ async def test_all_ends_with_the_connection(serve_hub: ServeHub) -> None:
                 )
         served = serving.hub._served
         await until(lambda: not serving.hub.stats.members and not len(served))
+
+
+@pytest.mark.promise("hub-rights")
+async def test_a_user_who_is_closed_while_the_server_looks_it_up(serve_hub: ServeHub) -> None:
+    """`close` ends connections whose `user` coroutine still runs, but not those of others."""
+    asked, found = asyncio.Event(), asyncio.Event()
+
+    async def user(_: Any, token: str) -> str:
+        if token == "ann":
+            asked.set()
+        await found.wait()
+        return token
+
+    async with (
+        serve_hub(user=user) as (hub, url),
+        connect(url) as first,
+        connect(url) as second,
+    ):
+        ann, bob = HubPeer(first), HubPeer(second)
+        await bob.send({"id": 1, "connect": {"token": "bob"}})
+        await ann.send({"id": 1, "connect": {"token": "ann"}})
+        await asked.wait()
+        hub.user("ann").close(rxws.Close(4001, "logged out"))
+        await asyncio.sleep(0)
+        await until(lambda: not hub.stats.queued)
+        found.set()
+        assert await ann.close_code() == 4001
+        assert "connect" in await bob.receive()
