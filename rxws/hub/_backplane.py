@@ -22,7 +22,10 @@ __all__ = [
 T = TypeVar("T")
 
 Done: TypeAlias = Callable[[T | Exception], None]
-"""Called once, on the hub's thread, with a result or with the exception that came instead."""
+"""Called once, on the hub's thread, with a result or with the exception that came instead.
+
+It may be called within the call that it belongs to, or later.
+"""
 
 
 class Publication(NamedTuple):
@@ -95,7 +98,10 @@ class BackplaneReceiver(Protocol):
         ...
 
     def on_top(self, topic: str, top: Position) -> None:
-        """A probe has found this newest position: the hub reads what it has missed."""
+        """Report the newest position that a probe, or a new connection, has found.
+
+        The hub reads what it has missed.
+        """
         ...
 
     def on_joined(self, topic: str, member: Member) -> None:
@@ -121,6 +127,16 @@ class Backplane(Protocol):
 
     A hub calls it on one thread. Results come by callback, so that a backplane works in virtual
     time and adds no task per message.
+
+    Hubs rely on this when the engine is away:
+
+    - `on_status(Away(...))` comes before the first callback that fails because of it. The hub then
+      lets such a message, read or attachment wait until `on_status(Connected())`. Failures at any
+      other time are final, or tried again after a second.
+    - When the engine is back, `on_top` reports the newest position of each attached topic
+      that keeps messages, and `on_members_unknown` is called.
+    - Topics that keep nothing go on within the process: `attach` succeeds, and `publish` delivers
+      to this hub although it fails.
     """
 
     async def start(self, receiver: BackplaneReceiver) -> None:

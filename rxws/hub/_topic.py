@@ -118,6 +118,7 @@ class Topic(_TopicStream[T], Subject[T]):
 
     It is a Subject: what you push is published, and all subscribers get it in the same order, those
     of this hub as well. They get what the hub's codec has decoded, also in the publishing process.
+    In each process all of them get the same object, and `rewind` emits it again: do not change it.
 
     `on_completed` and `on_error` leave it open, as others may publish, too. It has no end until its
     hub stops.
