@@ -49,8 +49,8 @@ def serve(
     for name, reason in _FIXED.items():
         if name in options:
             raise TypeError(f"hub.serve takes no {name}=: {reason}")
+    check_names("hub.serve", options, (SERVER_OPTIONS | _LIMITS) - _FIXED.keys())
     limits = Limits(**{name: options.pop(name) for name in _LIMITS & options.keys()})
-    check_names("hub.serve", options, SERVER_OPTIONS)
     options = {"max_message_size": _MAX_MESSAGE_SIZE, "origins": origins, **options}
     max_recovered = options.get("max_buffer", Options().max_buffer) // 2
     served = Served(topics, user, allow, limits, max_recovered)

@@ -452,3 +452,10 @@ def test_a_user_who_is_closed_while_connecting_is_closed() -> None:
     assert code_of(client.virtual) == 4001
     client.virtual.clock.run(2)
     assert client.hub.stats.topics == 0
+
+
+def test_a_misspelled_limit_is_corrected() -> None:
+    """The error about an unknown option knows the limits of `hub.serve` as well."""
+    options: dict[str, Any] = {"max_pendign": 5}
+    with pytest.raises(TypeError, match=r"max_pendign= is not an option.*max_pending="):
+        Hub().serve(allow=lambda *_: True, **options)
