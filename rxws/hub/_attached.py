@@ -178,17 +178,17 @@ class AttachedTopic:
         self.ring.append(entry)
         event = entry.event
         with Broadcast(event if isinstance(event, Gap) else event.value):
-            if isinstance(event, Gap):
-                payload = partial(self.on_gap, event)
-            else:
-                self._host.counters.received += 1
-                payload = partial(self.values.deliver, event.value)
-            deliveries = (
-                payload,
-                partial(self.events.deliver, event),
-                partial(self.entries.deliver, entry),
-            )
-            call_each(_call, deliveries)
+            try:  # if a subscriber raises a KeyboardInterrupt, the others still get the entry
+                if isinstance(event, Gap):
+                    self.on_gap(event)
+                else:
+                    self._host.counters.received += 1
+                    self.values.deliver(event.value)
+            finally:
+                try:
+                    self.events.deliver(event)
+                finally:
+                    self.entries.deliver(entry)
 
     def on_gap(self, gap: Gap) -> None:
         """Count and report a gap, within a notification of the dispatcher."""
@@ -332,7 +332,3 @@ class AttachedTopic:
         self._has_failed = True
         text = "a subscriber of topic %s raised: %s"
         logger.error(text, short_repr(self.name), one_line(error), exc_info=error)
-
-
-def _call(function: Callable[[], None]) -> None:
-    function()
