@@ -62,8 +62,7 @@ class AttachedTopicHost(Protocol):
     counters: Counters
     dispatcher: Dispatcher
 
-    @property
-    def is_away(self) -> bool: ...
+    def is_away(self, topic: str) -> bool: ...
     @property
     def scheduler(self) -> SchedulerBase: ...
     def run(self, action: Any) -> None: ...
@@ -240,7 +239,7 @@ class AttachedTopic:
 
     @property
     def is_away(self) -> bool:
-        return self._host.is_away
+        return self._host.is_away(self.name)
 
     def count_healed(self, count: int) -> None:
         self._host.counters.healed += count
@@ -287,7 +286,7 @@ class AttachedTopic:
         if self._closed or self.attached:
             return
         if isinstance(top, Exception):
-            if not self._host.is_away:
+            if not self.is_away:
                 logger.warning("cannot attach topic %s: %s", short_repr(self.name), one_line(top))
                 self._retry_timer.set(_RETRY, self.attach)
             return

@@ -133,6 +133,8 @@ class Backplane(Protocol):
     - `on_status(Away(...))` comes before the first callback that fails because of it. The hub then
       lets such a message, read or attachment wait until `on_status(Connected())`. Failures at any
       other time are final, or tried again after a second.
+    - If the backplane has several engines and only some are away, `available` says which topics
+      work. When one of them is back, `on_status` is called with what is still true: `Away`.
     - When the engine is back, `on_top` reports the newest position of each attached topic
       that keeps messages, and `on_members_unknown` is called.
     - Topics that keep nothing go on within the process: `attach` succeeds, and `publish` delivers
@@ -150,6 +152,10 @@ class Backplane(Protocol):
 
     async def stop(self) -> None:
         """Leave all topics, cancel what runs, and disconnect."""
+        ...
+
+    def available(self, topic: str) -> bool:
+        """Return whether the engine of a topic is connected; asked while the status is `Away`."""
         ...
 
     def publish(self, request: PublishRequest, done: Done[Position | None]) -> None:

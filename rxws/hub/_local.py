@@ -90,6 +90,11 @@ class LocalBackplane:
             self.leave(topic, member)
         self._broker.detach_all(receiver)
 
+    def available(self, topic: str) -> bool:
+        """See `Backplane`."""
+        del topic
+        return True
+
     def publish(self, request: PublishRequest, done: Done[Position | None]) -> None:
         """See `Backplane`."""
         done(self._broker.publish(request))

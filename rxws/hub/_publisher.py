@@ -46,8 +46,10 @@ class PublisherHost(Protocol):
         """Whether a message must not be published yet."""
         ...
 
-    @property
-    def is_away(self) -> bool: ...
+    def is_away(self, topic: str) -> bool:
+        """Whether the backplane's engine for this topic is known to be away."""
+        ...
+
     def seconds(self) -> float: ...
 
 
@@ -111,6 +113,12 @@ class Publisher:
     def in_flight(self) -> int:
         """How many messages the backplane has not answered."""
         return len(self._in_flight)
+
+    @property
+    def expects_answers(self) -> bool:
+        """Whether the backplane can answer one of them soon."""
+        is_away = self._host.is_away
+        return any(not is_away(queued.request.topic) for queued in self._in_flight.values())
 
     @property
     def lag(self) -> float:
@@ -240,14 +248,11 @@ class Publisher:
             counters.confirmed += 1
         elif isinstance(result, Unconfirmed):
             counters.unconfirmed += 1
-        elif self._host.is_away and not queued.request.keep.count:
+        elif self._host.is_away(queued.request.topic):
+            if queued.request.keep.count:
+                self._requeue_soon(queued)
+                return
             counters.dropped += 1  # for other processes; in this one it was delivered
-        elif self._host.is_away:
-            counters.published -= 1
-            if not self._failed:
-                self._host.post(self._requeue)
-            self._failed.append(queued)
-            return
         else:
             counters.refused += 1
             if queued.done is None:
@@ -258,6 +263,12 @@ class Publisher:
             self.on_answered()
         if full:
             self.pump_soon()
+
+    def _requeue_soon(self, queued: Queued) -> None:
+        self._host.counters.published -= 1
+        if not self._failed:
+            self._host.post(self._requeue)
+        self._failed.append(queued)
 
     def _requeue(self) -> None:
         """Let messages wait that the backplane could not take, because it is away."""

@@ -185,7 +185,7 @@ class TopicRegistry:
     async def _publish_rest(self) -> None:
         """Publish what waits, and wait a little until the backplane has confirmed it."""
         self.publisher.flush()
-        if not self.publisher.in_flight or self.is_away:
+        if not self.publisher.expects_answers:
             return
         answered = asyncio.Event()
         self.publisher.on_answered = answered.set
@@ -289,9 +289,9 @@ class TopicRegistry:
 
     # --- for attached topics ----------------------------------------------------------------
 
-    @property
-    def is_away(self) -> bool:
-        return isinstance(self._status, Away)
+    def is_away(self, topic: str) -> bool:
+        """Whether the backplane's engine for this topic is known to be away."""
+        return isinstance(self._status, Away) and not self.backplane.available(topic)
 
     @property
     def scheduler(self) -> SchedulerBase:
@@ -332,7 +332,7 @@ class TopicRegistry:
     # --- for the publisher ------------------------------------------------------------------
 
     def must_wait(self, request: PublishRequest) -> bool:
-        if not self.started or (self.is_away and request.keep.count):
+        if not self.started or (request.keep.count and self.is_away(request.topic)):
             return True
         topic = self._topics.get(request.topic)
         if topic is None:
@@ -365,11 +365,13 @@ class TopicRegistry:
         self.users.on_missed(topic)
 
     def on_status(self, status: HubStatus) -> None:
-        was_away = self.is_away
+        was_away = isinstance(self._status, Away)
         self._set_status(status)
-        if was_away and not self.is_away:
-            self.counters.reconnects += 1
-            call_each(AttachedTopic.on_connected, list(self._topics.values()))
+        if was_away:
+            self.counters.reconnects += isinstance(status, Connected)
+            # One of several engines may be back while another is still away.
+            back = [each for each in self._topics.values() if not each.is_away]
+            call_each(AttachedTopic.on_connected, back)
             self.publisher.pump_soon()
 
     def _set_status(self, status: HubStatus) -> None:

@@ -10,12 +10,12 @@ __all__ = ["Away", "Connected", "HubStatus"]
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """The backplane works."""
+    """The backplane works, with all of its engines."""
 
 
 @dataclass(frozen=True, slots=True)
 class Away:
-    """The backplane's engine cannot be reached; connections live on.
+    """The backplane's engine, or one of several, cannot be reached; connections live on.
 
     Args:
         since: The time in seconds since the epoch of the system clock.

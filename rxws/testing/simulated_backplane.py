@@ -160,6 +160,11 @@ class SimulatedBackplane(LocalBackplane):
         await super().stop()
         self._attached.clear()
 
+    def available(self, topic: str) -> bool:
+        """See `Backplane`."""
+        del topic
+        return self._state is not _State.AWAY
+
     def publish(self, request: PublishRequest, done: Done[Position | None]) -> None:
         """See `Backplane`."""
         if self._state is _State.CONNECTED:

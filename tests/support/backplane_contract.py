@@ -121,6 +121,12 @@ class BackplaneContract:
         for link in links:
             await link.backplane.stop()
 
+    async def test_all_topics_are_available_while_connected(self, links: tuple[Link, Link]) -> None:
+        """Nothing has to wait when the backplane has started."""
+        first, _ = links
+        assert first.backplane.available("a")
+        assert first.backplane.available("never used")
+
     async def test_numbers_messages_from_one_without_holes(self, links: tuple[Link, Link]) -> None:
         """Positions of a topic have one epoch and the offsets 1, 2, 3."""
         first, _ = links

@@ -32,6 +32,7 @@ class FaultyBackplane(LocalBackplane):
         fail: The exception that `read`, `attach` and `publish` get, or None.
         delay: Whether answers wait for `answer`.
         reads: The arguments of all reads.
+        away: The topics whose engine is away, if it is not the engine of all.
     """
 
     _receiver: Any
@@ -44,7 +45,9 @@ class FaultyBackplane(LocalBackplane):
         self.delay = False
         self.reads: list[tuple[Position | None, int | None]] = []
         self.attached: set[str] = set()
+        self.away: set[str] = set()
         self._answers: list[Callable[[], None]] = []
+        self._status: HubStatus = Connected()
 
     @classmethod
     def peer_of(cls, other: LocalBackplane) -> FaultyBackplane:
@@ -61,48 +64,61 @@ class FaultyBackplane(LocalBackplane):
         for each in answers:
             each()
 
-    def go_away(self) -> None:
-        """Report `Away`, and lose everything until `come_back`."""
-        self.fail, self.lose = BackplaneError("gone"), 1 << 30
-        self._receiver.on_status(Away(0.0, self.fail))
+    def go_away(self, *topics: str) -> None:
+        """Report `Away`, and lose everything until `come_back`: of these topics, or of all."""
+        gone = BackplaneError("gone")
+        if topics:
+            self.away.update(topics)
+        else:
+            self.fail, self.lose = gone, 1 << 30
+        self._status = Away(0.0, gone)
+        self._receiver.on_status(self._status)
 
-    def come_back(self) -> None:
-        """Report `Connected`, and the newest positions, as after a reconnect."""
+    def come_back(self, *topics: str) -> None:
+        """Report the newest positions, as after a reconnect, and `Connected` if all are back."""
         self.fail, self.lose = None, 0
-        self._receiver.on_status(Connected())
+        back = set(topics) or self.attached
+        self.away -= back
+        if not self.away:
+            self._status = Connected()
+        self._receiver.on_status(self._status)
         self.probe()
+
+    def available(self, topic: str) -> bool:
+        return isinstance(self._status, Connected) or (self.fail is None and topic not in self.away)
 
     def probe(self) -> None:
         """Report the newest positions of all topics that keep messages."""
-        for topic in sorted(self.attached):
+        for topic in sorted(self.attached - self.away):
             self._receiver.on_top(topic, self._broker.read(topic, None, None).top)
 
     def publish(self, request: PublishRequest, done: Done[Position | None]) -> None:
-        self._answer(done, partial(super().publish, request))
+        self._answer(request.topic, done, partial(super().publish, request))
 
     def read(
         self, topic: str, since: Position | None, limit: int | None, done: Done[History]
     ) -> None:
         self.reads.append((since, limit))
-        self._answer(done, partial(super().read, topic, since, limit))
+        self._answer(topic, done, partial(super().read, topic, since, limit))
 
     def attach(self, topic: str, keep: Keep, done: Done[Position | None]) -> None:
         if keep.count:
             self.attached.add(topic)
-        self._answer(done, partial(super().attach, topic, keep))
+        self._answer(topic, done, partial(super().attach, topic, keep))
 
     def detach(self, topic: str) -> None:
         self.attached.discard(topic)
         super().detach(topic)
 
-    def _answer(self, done: Any, ask: Callable[[Any], None]) -> None:
+    def _answer(self, topic: str, done: Any, ask: Callable[[Any], None]) -> None:
         """Ask the broker now or with `answer`, and pass the result on."""
 
         def run() -> None:
-            if self.fail is None:
+            error = BackplaneError("gone") if topic in self.away else self.fail
+            if error is None:
                 ask(done)
             else:
-                done(self.fail)
+                done(error)
 
         if self.delay:
             self._answers.append(run)
@@ -120,6 +136,8 @@ class _LossyReceiver:
     def on_publication(self, topic: str, publication: Publication) -> None:
         if self._backplane.lose:
             self._backplane.lose -= 1
+            return
+        if topic in self._backplane.away:
             return
         for _ in range(2 if self._backplane.repeat else 1):
             self._receiver.on_publication(topic, publication)

@@ -41,7 +41,7 @@ class RedisBackplane:
         url: `redis://:password@host:6379/0`, `rediss://` for TLS, `unix:///path`, or
             `redis+sentinel://host:26379,host:26379/name`. With a list of URLs of independent
             servers each topic lives on one of them, chosen by its name: give every process the same
-            list, in any order.
+            list, in any order. If a server is away, only its topics wait.
         prefix: What all keys and channels in Redis begin with.
         probe_interval: How often each connection is tried, in seconds.
         timeout: A connection without an answer for this long is replaced, in seconds. It also
@@ -140,6 +140,10 @@ class RedisBackplane:
         shards, self._shards = self._shards, {}
         for shard in shards.values():
             await shard.stop()
+
+    def available(self, topic: str) -> bool:
+        """See `Backplane`."""
+        return self._shard(topic).available
 
     def publish(self, request: PublishRequest, done: Done[Position | None]) -> None:
         """See `Backplane`."""

@@ -149,6 +149,11 @@ class Shard:
 
     # What the hub calls.
 
+    @property
+    def available(self) -> bool:
+        """See `Backplane`."""
+        return isinstance(self._status, Connected)
+
     def publish(self, request: PublishRequest, done: Done[Position | None]) -> None:
         """See `Backplane`."""
         self._publisher.publish(request, done)

@@ -9,7 +9,8 @@ import pytest
 
 import rxws
 from rxws.hub import Away, Connected, Gap, Hub, HubStatus, Keep, Message, RedisBackplane
-from support.backplane import eventually
+from rxws.hub._redis.backplane import choose
+from support.backplane import PATIENCE, eventually
 from support.processes.redis_server import StartRedis
 
 
@@ -46,3 +47,39 @@ async def test_restart(start_redis: StartRedis) -> None:
         assert stats.reconnects == sum(isinstance(each, Connected) for each in statuses) - 1 > 0
         assert stats.gaps == {"restarted": 1}
         assert (stats.published, stats.confirmed, stats.queued) == (2, 2, 0)
+
+
+@pytest.mark.promise("hub-away")
+async def test_one_of_two_servers_is_away(start_redis: StartRedis) -> None:
+    """Topics of the other server are published, and new ones attached; the rest wait."""
+    servers = {each.url: each for each in (start_redis(), start_redis())}
+    backplane = RedisBackplane(list(servers), probe_interval=0.2, timeout=0.4)
+    names = {choose(name, list(servers)): name for name in map(str, range(50))}
+    lost, healthy = servers
+    statuses: list[HubStatus] = []
+    got: list[Any] = []
+    async with Hub(codec=rxws.codecs.json, backplane=backplane, topics={"*": Keep(10)}) as hub:
+        hub.status.subscribe(statuses.append)
+        waiting_topic = hub.topic(names[lost])
+        waiting_topic.subscribe(got.append)
+        servers[lost].kill()
+
+        async def is_away() -> bool:
+            return isinstance(statuses[-1], Away)
+
+        await eventually(is_away)
+        waiting = asyncio.ensure_future(waiting_topic.publish(1))
+        topic = hub.topic(names[healthy])
+        topic.subscribe(got.append)
+        async with asyncio.timeout(PATIENCE):
+            assert await topic.publish(2) is not None
+        assert await is_away()
+        assert (waiting.done(), hub.stats.queued) == (False, 1)
+        servers[lost].start()
+        await waiting
+        assert isinstance(statuses[-1], Connected)
+
+        async def both_have_arrived() -> bool:
+            return got == [2, 1]
+
+        await eventually(both_have_arrived)

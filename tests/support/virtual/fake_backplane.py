@@ -42,6 +42,10 @@ class FakeBackplane:
     async def stop(self) -> None:
         self.calls.append(("stop",))
 
+    def available(self, topic: str) -> bool:
+        del topic
+        return False
+
     def publish(self, request: PublishRequest, done: Done[Position | None]) -> None:
         self.calls.append(("publish", request))
         self.publishing.append((request, done))

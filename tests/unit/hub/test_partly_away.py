@@ -1,0 +1,121 @@
+"""Hubs with several engines, such as Redis servers: one is away, and the others work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rxws.hub import Away, BackplaneError, Connected, Hub, Position
+from support.faulty_backplane import FaultyBackplane
+from support.virtual.two_hubs import KEEP, TwoHubs, offsets
+
+
+@pytest.fixture
+def world() -> TwoHubs:
+    return TwoHubs()
+
+
+@pytest.mark.promise("hub-away")
+def test_messages_wait_only_in_topics_whose_engine_is_away(world: TwoHubs) -> None:
+    """Numbered messages of other topics are published, and the status is `Away` meanwhile."""
+    statuses = world.collect(world.second.status)
+    away, works = world.second.topic("kept:a"), world.second.topic("kept:b")
+    got_away, got = world.collect(away), world.collect(works)
+    world.faulty.go_away("kept:a")
+    away.on_next(1)
+    works.on_next(2)
+    world.clock.run(0)
+    assert (got_away, got) == ([], [2])
+    assert world.second.stats.queued == 1
+    world.faulty.come_back()
+    world.clock.run(0)
+    assert got_away == [1]
+    assert [type(each) for each in statuses] == [Connected, Away, Connected]
+    assert world.second.stats.reconnects == 1
+
+
+@pytest.mark.promise("hub-away")
+def test_topics_go_on_when_their_engine_is_back_while_another_is_away(world: TwoHubs) -> None:
+    """They read what they have missed, publish what has waited, and attach, as if it were alone."""
+    names = ("kept:a", "kept:b", "kept:new")
+    events = {name: world.collect(world.second.topic(name).messages()) for name in names[:2]}
+    world.faulty.go_away(*names)
+    world.publish(1, topic="kept:a")
+    world.faulty.probe()
+    events["kept:new"] = world.collect(world.second.topic("kept:new").messages())
+    for name in names:
+        world.second.topic(name).on_next(2)
+    world.clock.run(5)
+    world.faulty.come_back("kept:a", "kept:new")
+    world.clock.run(0)
+    got = {name: offsets(each) for name, each in events.items()}
+    assert got == {"kept:a": [1, 2], "kept:b": [], "kept:new": [1]}
+    assert world.second.stats.reconnects == 0
+    world.faulty.come_back()
+    world.clock.run(0)
+    assert offsets(events["kept:b"]) == [1]
+
+
+def test_a_stalled_read_goes_on_when_its_engine_is_back(world: TwoHubs) -> None:
+    """A hole is read as soon as the topic's own engine answers."""
+    events = world.collect(world.second.topic("kept:a").messages())
+    world.faulty.lose = 1
+    world.publish(1)
+    world.faulty.delay = True
+    world.publish(2)  # the hole is being read
+    world.faulty.go_away("kept:a", "kept:b")
+    world.faulty.answer()
+    world.faulty.delay = False
+    world.clock.run(5)
+    assert events == []
+    world.faulty.come_back("kept:a")
+    world.clock.run(0)
+    assert offsets(events) == [1, 2]
+
+
+def test_a_refused_message_is_not_tried_again_because_another_engine_is_away(
+    world: TwoHubs,
+) -> None:
+    """What the engine of a topic refuses while another one is away counts as refused."""
+    topic = world.second.topic("kept:b")
+    world.collect(topic)
+    world.faulty.go_away("kept:a")
+    world.faulty.fail = BackplaneError("out of memory")
+    world.faulty.available = lambda topic: topic != "kept:a"  # type: ignore[method-assign]
+    topic.on_next(1)
+    world.clock.run(0)
+    assert (world.second.stats.refused, world.second.stats.queued) == (1, 0)
+
+
+def test_failures_of_another_engine_are_no_absence(world: TwoHubs) -> None:
+    """While one engine is away, a failed read of another is a gap, a failed attach is retried."""
+    topic = world.second.topic("kept:b")
+    world.collect(topic)
+    world.faulty.go_away("kept:a")
+    world.faulty.available = lambda topic: topic != "kept:a"  # type: ignore[method-assign]
+    world.faulty.fail = BackplaneError("no")
+    view = world.collect(topic.since(Position("old", 1)))
+    assert offsets(view) == ["unavailable"]
+    new = world.collect(world.second.topic("kept:new").messages())
+    world.faulty.fail = None
+    world.clock.run(1)
+    world.publish(1, topic="kept:new")
+    assert offsets(new) == [1]
+
+
+async def test_stopping_waits_for_the_engines_that_work() -> None:
+    """A hub that stops while one engine is away still waits for the answers of the others."""
+    backplane = FaultyBackplane()
+    results: list[Any] = []
+    async with Hub(topics=KEEP, backplane=backplane) as hub:
+        topic = hub.topic("kept:b")
+        topic.messages().subscribe(results.append)
+        backplane.go_away("kept:a")
+        backplane.delay = True
+        topic.on_next("x")
+        hub._registry.publisher.flush()
+        assert hub._registry.publisher.in_flight == 1
+        hub._registry.post(backplane.answer)
+        hub._registry.post(backplane.answer)
+    assert hub.stats.confirmed == 1
