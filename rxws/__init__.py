@@ -112,16 +112,18 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import a part that most programs do not need when it is first used."""
-    if name in ("hub", "rpc"):
-        return import_module(f"rxws.{name}")
-    if name in ("Hub", "Keep"):
-        return getattr(import_module("rxws.hub"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
 def __dir__() -> list[str]:
     """List the public names, and `testing` and `viz` once they are imported."""
     imported = [name for name in ("testing", "viz") if name in globals()]
     return [*__all__, *imported, "__version__"]
+
+
+if not TYPE_CHECKING:  # otherwise type checkers would not report a misspelt name
+
+    def __getattr__(name: str) -> Any:
+        """Import a part that most programs do not need when it is first used."""
+        if name in ("hub", "rpc"):
+            return import_module(f"rxws.{name}")
+        if name in ("Hub", "Keep"):
+            return getattr(import_module("rxws.hub"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,6 +12,7 @@ from rxws.hub import (
     BackplaneError,
     BackplaneReceiver,
     Connected,
+    Done,
     History,
     Keep,
     LocalBackplane,
@@ -20,7 +21,6 @@ from rxws.hub import (
     Publication,
     PublishRequest,
 )
-from rxws.hub._backplane import Done
 
 from .clock import Clock
 

@@ -212,6 +212,4 @@ def test_the_reference_has_every_public_name(page: str, module: ModuleType) -> N
     shown = re.findall(
         r"^::: ([\w.]+)$", (ROOT / "docs/reference" / page).read_text("utf-8"), re.MULTILINE
     )
-    lazy = {"RedisBackplane"} if module is rxws.hub else set[str]()  # needs an extra
-    names = {*module.__all__, *lazy}
-    assert sorted(shown) == sorted(f"{module.__name__}.{name}" for name in names)
+    assert sorted(shown) == sorted(f"{module.__name__}.{name}" for name in module.__all__)

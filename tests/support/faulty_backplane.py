@@ -11,6 +11,7 @@ from rxws.hub import (
     BackplaneError,
     BackplaneReceiver,
     Connected,
+    Done,
     History,
     HubStatus,
     LocalBackplane,
@@ -19,7 +20,6 @@ from rxws.hub import (
     Publication,
     PublishRequest,
 )
-from rxws.hub._backplane import Done
 from rxws.hub._keep import Keep
 
 

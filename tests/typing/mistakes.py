@@ -78,6 +78,13 @@ async def mistakes(request: web.Request) -> None:
     rxws.connect()  # type: ignore[call-overload]
 
 
+def misspelt_names() -> None:
+    # Names that are imported when they are first used have types nevertheless.
+    print(rxws.Huub)  # type: ignore[attr-defined]
+    print(rxws.hub.RedisBackplan)  # type: ignore[attr-defined]
+    rxws.hub.RedisBackplane(7)  # type: ignore[arg-type]
+
+
 async def messages(conn: Connection[str, str]) -> None:
     # Messages that the codec does not encode.
     conn.outgoing.on_next(b"bytes")  # type: ignore[arg-type]

@@ -6,13 +6,13 @@ from typing import Any
 
 from rxws.hub import (
     BackplaneReceiver,
+    Done,
     History,
     Keep,
     Member,
     Position,
     PublishRequest,
 )
-from rxws.hub._backplane import Done
 
 __all__ = ["FakeBackplane"]
 

@@ -11,8 +11,7 @@ from reactivex.disposable import Disposable
 
 import rxws
 from rxws._core.schedulers.connection_scheduler import DefaultScheduler
-from rxws.hub import Keep, PublishRequest
-from rxws.hub._backplane import Done
+from rxws.hub import Done, Keep, PublishRequest
 from rxws.testing import Clock
 
 from .fake_backplane import FakeBackplane

@@ -8,9 +8,7 @@ from typing import Any
 import pytest
 
 import rxws
-from rxws.hub import PublishRequest
-from rxws.hub._backplane import Done
-from rxws.hub._publisher import PublishOverflow
+from rxws.hub import Done, PublishOverflow, PublishRequest
 from support.virtual.two_hubs import TwoHubs
 
 COST = 129
