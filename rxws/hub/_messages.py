@@ -7,7 +7,9 @@ from typing import Generic, Literal, NamedTuple, TypeVar
 
 from rxws._core.errors import short_repr
 
-__all__ = ["Gap", "GapReason", "Message", "Position"]
+__all__ = ["Gap", "GapReason", "Message", "Position", "check_position"]
+
+_MAX_DIGITS = 20  # of an offset: 64 bits
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -37,42 +39,45 @@ class Position(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Position:
-        """Read what `str` has returned.
+        """Read what `str` has returned, such as a text that a client has sent.
 
         Raises:
+            TypeError: `text` is no str.
             ValueError: The text is no position.
 
         Examples:
             >>> Position.parse("a3f:42")
             Position(epoch='a3f', offset=42)
         """
+        if not isinstance(text, str):
+            raise TypeError(f"{short_repr(text)} is no str: use str(message.position)")
         epoch, colon, offset = text.rpartition(":")
-        if not colon or not offset.isascii() or not offset.isdecimal():
+        is_number = offset.isascii() and offset.isdecimal() and len(offset) <= _MAX_DIGITS
+        if not colon or not is_number:
             raise ValueError(f"{text!r:.80} is no position: use str(message.position), 'epoch:12'")
         return cls(epoch, int(offset))
 
-    @classmethod
-    def of(cls, position: Position | str) -> Position:
-        """Return a position, also of its `str`.
 
-        Raises:
-            TypeError: It is neither, or a field has the wrong type.
-            ValueError: The text is no position, or the offset is below 0.
+def check_position(position: object) -> Position:
+    """Return a position.
 
-        Examples:
-            >>> Position.of("a3f:42") == Position.of(Position("a3f", 42))
-            True
-        """
-        if isinstance(position, str):
-            return cls.parse(position)
-        if not isinstance(position, Position):
-            raise TypeError(f"{short_repr(position)} is no position: use message.position")
-        epoch, offset = position
-        if not isinstance(epoch, str) or not isinstance(offset, int) or isinstance(offset, bool):
-            raise TypeError(f"{short_repr(position)} is no position: use a str and an int")
-        if offset < 0:
-            raise ValueError(f"{short_repr(position)} is no position: its offset is below 0")
-        return position
+    Raises:
+        TypeError: It is none, or a field has the wrong type.
+        ValueError: The offset is below 0.
+    """
+    if isinstance(position, str):
+        raise TypeError(
+            f"{short_repr(position)} is a text: use since(Position.parse(text)), which raises "
+            "ValueError if the text is no position"
+        )
+    if not isinstance(position, Position):
+        raise TypeError(f"{short_repr(position)} is no position: use message.position")
+    epoch, offset = position
+    if not isinstance(epoch, str) or not isinstance(offset, int) or isinstance(offset, bool):
+        raise TypeError(f"{short_repr(position)} is no position: use a str and an int")
+    if offset < 0:
+        raise ValueError(f"{short_repr(position)} is no position: its offset is below 0")
+    return position
 
 
 @dataclass(frozen=True, slots=True)

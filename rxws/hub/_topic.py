@@ -24,7 +24,7 @@ from rxws._session.encoding import encode
 
 from ._attached import AttachedTopic
 from ._backplane import Done, PublishRequest
-from ._messages import Gap, Message, Position
+from ._messages import Gap, Message, Position, check_position
 from ._publisher import Queued
 from ._registry import TopicRegistry
 from ._view import RewindView, SinceView, View
@@ -224,18 +224,19 @@ class Topic(_TopicStream[T], Subject[T]):
             self._registry, self._name, partial(RewindView, count=min(count, self._keep.count))
         )
 
-    def since(self, position: Position | str) -> Observable[Message[T] | Gap]:
+    def since(self, position: Position) -> Observable[Message[T] | Gap]:
         """Emit everything after a position, then live messages: to continue where you were.
 
         A `Gap` comes first if messages after the position may be missing: they are older than what
         the topic keeps, or the backplane has lost its state.
 
         Args:
-            position: `message.position` of the last message that you have handled, or its `str`.
+            position: `message.position` of the last message that you have handled. If you
+                have its `str`, use `Position.parse`.
 
         Raises:
-            TypeError: `position` is neither.
-            ValueError: It is no position, or the topic keeps nothing.
+            TypeError: `position` is no `Position`, such as a text.
+            ValueError: Its offset is below 0, or the topic keeps nothing.
 
         Examples:
             ```python
@@ -246,10 +247,10 @@ class Topic(_TopicStream[T], Subject[T]):
                     case Gap():
                         reload()
 
-            hub.topic("news:42").since(load()).subscribe(on)
+            hub.topic("news:42").since(Position.parse(load())).subscribe(on)
             ```
         """
-        position = Position.of(position)
+        check_position(position)
         self._check_keeps("since(...)")
         return _TopicView(self._registry, self._name, partial(SinceView, position=position))
 

@@ -15,7 +15,7 @@ from rxws._core.checks import check_count
 from rxws._core.errors import ConnectionClosed, short_repr
 from rxws._core.log import logger, one_line
 from rxws._core.streams.scheduled import SchedulerCarrier
-from rxws.hub._messages import Gap, Message, Position
+from rxws.hub._messages import Gap, Message, Position, check_position
 from rxws.hub._observable import HubObservable
 
 from .publishing import Publication
@@ -152,7 +152,7 @@ class ClientTopic(SchedulerCarrier[T], Subject[T]):
 
         return self._observable(subscribe)
 
-    def since(self, position: Position | str) -> AsyncIterableObservable[Message[T] | Gap]:
+    def since(self, position: Position) -> AsyncIterableObservable[Message[T] | Gap]:
         """Emit everything after a position, then live messages: to continue where you were.
 
         A `Gap` comes first if messages after the position may be missing: the server has them no
@@ -162,11 +162,12 @@ class ClientTopic(SchedulerCarrier[T], Subject[T]):
         For later ones the server must also allow the command `history`.
 
         Args:
-            position: `message.position` of the last message that you have handled, or its `str`.
+            position: `message.position` of the last message that you have handled. If you
+                have its `str`, use `Position.parse`.
 
         Raises:
-            TypeError: `position` is neither.
-            ValueError: It is no position.
+            TypeError: `position` is no `Position`, such as a text.
+            ValueError: Its offset is below 0.
 
         Examples:
             ```python
@@ -177,10 +178,10 @@ class ClientTopic(SchedulerCarrier[T], Subject[T]):
                     case Gap():
                         reload()
 
-            client.topic("news:42").since(load()).subscribe(on)
+            client.topic("news:42").since(Position.parse(load())).subscribe(on)
             ```
         """
-        after = Position.of(position)
+        after = check_position(position)
 
         def subscribe(observer: ObserverBase[Any]) -> DisposableBase:
             topic = self._attached()

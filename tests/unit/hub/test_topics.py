@@ -183,7 +183,9 @@ def test_since_continues_after_a_position(world: TwoHubs) -> None:
     view = world.collect(world.second.topic("kept:a").since(events[0].position))
     world.publish(4)
     assert offsets(view) == [2, 3, 4]
-    text = world.collect(world.second.topic("kept:a").since(str(events[2].position)))
+    text = world.collect(
+        world.second.topic("kept:a").since(Position.parse(str(events[2].position)))
+    )
     assert offsets(text) == [4]
 
 
@@ -568,9 +570,15 @@ def test_a_failed_attach_is_tried_again(world: TwoHubs, caplog: pytest.LogCaptur
         (lambda hub: hub.topic(5), TypeError, "no str"),
         (lambda hub: hub.topic("$rxws:x"), ValueError, "reserved"),
         (lambda hub: hub.topic("a").rewind(3), ValueError, r"Hub\(topics="),
-        (lambda hub: hub.topic("a").since("e:1"), ValueError, "keeps no messages"),
+        (lambda hub: hub.topic("a").since(Position("e", 1)), ValueError, "keeps no messages"),
         (lambda hub: hub.topic("kept:a").since(5), TypeError, "message.position"),
-        (lambda hub: hub.topic("kept:a").since("x"), ValueError, "no position"),
+        (
+            lambda hub: hub.topic("kept:a").since(cast(Any, "garbage")),
+            TypeError,
+            r"'garbage' is a text: use since\(Position\.parse\(text\)\)",
+        ),
+        (lambda hub: hub.topic("kept:a").since(cast(Any, "e:1")), TypeError, "Position.parse"),
+        (lambda hub: hub.topic("kept:a").since(None), TypeError, "message.position"),
         (
             lambda hub: hub.topic("kept:a").since(Position("e", cast(Any, "5"))),
             TypeError,
@@ -875,6 +883,8 @@ async def test_stopping_does_not_wait_forever(
         (lambda: Hub(topics=cast(Any, 0)), TypeError, "topics=0: use a dict"),
         (lambda: Hub(topics={"a": cast(Any, 5)}), TypeError, "rxws.Keep"),
         (lambda: Position.parse("5"), ValueError, "no position"),
+        (lambda: Position.parse("e:" + "9" * 5000), ValueError, "999 is no position"),
+        (lambda: Position.parse(cast(Any, None)), TypeError, "None is no str"),
     ],
 )
 def test_mistakes_in_what_topics_keep_are_told(

@@ -90,7 +90,7 @@ async def test_a_position_that_is_lost(server: Centrifugo) -> None:
     """Centrifugo says `recovered: false` with the new position."""
     client = connect(server)
     seen: list[Any] = []
-    client.topic("news").since("VuKn:11").subscribe(seen.append)
+    client.topic("news").since(Position("VuKn", 11)).subscribe(seen.append)
     async with accepted(server, client) as connection:
         await connection.answer(
             "subscribe",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import rxws
-from rxws.hub import Credentials, Message, Refused, TokenExpired
+from rxws.hub import Credentials, Message, Position, Refused, TokenExpired
 from support.peers.hub_peer import ServeHub, until
 
 
@@ -48,7 +48,7 @@ async def test_a_restart_of_the_program(serve_hub: ServeHub) -> None:
             await topic.publish(run)
             seen: list[Any] = []
             async with connect(serving.url, "ann") as client:
-                client.topic("kept:1").since(saved).subscribe(seen.append)
+                client.topic("kept:1").since(Position.parse(saved)).subscribe(seen.append)
                 await until(seen.__len__)
             [event] = seen
             assert isinstance(event, Message)

@@ -241,7 +241,7 @@ def test_insufficient_state_recovers_at_once(virtual: VirtualHubClient) -> None:
 def test_since_continues_where_an_earlier_run_was(virtual: VirtualHubClient) -> None:
     """The first subscriber gets everything after its position with the reply."""
     topic = virtual.client.topic("news")
-    since, live = virtual.subscribe(topic.since("e:2")), virtual.subscribe(topic)
+    since, live = virtual.subscribe(topic.since(at(2))), virtual.subscribe(topic)
     virtual.answer("connect", client="c")
     request = virtual.subscribed(
         "e", 4, recovered=True, was_recovering=True, publications=pubs(3, 4)
@@ -400,11 +400,12 @@ def test_a_view_that_leaves_before_it_begins(virtual: VirtualHubClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("position", "error"), [("x", ValueError), (7, TypeError), (("e", 1), TypeError)]
+    ("position", "error"),
+    [(Position("e", -1), ValueError), ("e:1", TypeError), (7, TypeError), (("e", 1), TypeError)],
 )
 def test_wrong_positions(virtual: VirtualHubClient, position: Any, error: type[Exception]) -> None:
     """What is no position raises at once."""
-    with pytest.raises(error, match="is no position"):
+    with pytest.raises(error, match=r"is no position|is a text: use .*Position\.parse"):
         virtual.client.topic("news").since(position)
 
 
@@ -421,7 +422,7 @@ def test_wrong_counts(virtual: VirtualHubClient, count: Any, error: type[Excepti
 def test_a_refused_subscription_fails_its_subscribers_only(virtual: VirtualHubClient) -> None:
     """The error names the topic, the code and the remedy; other topics go on."""
     secret = virtual.client.topic("secret")
-    failed = [connected(virtual, secret), virtual.subscribe(secret.since("e:1"))]
+    failed = [connected(virtual, secret), virtual.subscribe(secret.since(at(1)))]
     other = virtual.subscribe(virtual.client.topic("other"))
     virtual.refuse("subscribe", 103, "permission denied")
     virtual.subscribed()
