@@ -113,6 +113,7 @@ class AttachedTopic:
         self._views: list[HistoryView] = []  # they want to begin
         self._has_failed = False  # whether a subscriber has raised
         self._has_undecodable = False
+        self._has_dropped = False
 
     @property
     def attached(self) -> bool:
@@ -243,6 +244,16 @@ class AttachedTopic:
 
     def count_healed(self, count: int) -> None:
         self._host.counters.healed += count
+
+    def count_dropped(self) -> None:
+        self._host.counters.dropped += 1
+        level = logging.DEBUG if self._has_dropped else logging.WARNING
+        self._has_dropped = True
+        text = (
+            "topic %s: dropped a message without a position: more than 1000 messages or 1 MiB "
+            "arrived before the topic was attached; hub.stats.dropped counts them"
+        )
+        logger.log(level, text, short_repr(self.name))
 
     def read_after(self, since: Position) -> None:
         self._reader.want(since, None, self._log.on_kept)

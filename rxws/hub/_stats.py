@@ -20,7 +20,9 @@ class HubStats:
         confirmed: Those of them that were published for certain.
         unconfirmed: Those of which it is not known, as `Unconfirmed` reports.
         refused: Those that the backplane has refused while it was connected.
-        dropped: Messages that never reached the backplane: the queue was full.
+        dropped: Messages that never reached the backplane, as the queue was full; and those of
+            topics that keep nothing of which more than 1000, or 1 MiB, arrived before the topic was
+            attached.
         queued: Messages that wait, because the backplane is away or a topic is being attached.
         received: Messages that were delivered to the subscribers of a topic.
         healed: Messages of these that were missed first, and then read.

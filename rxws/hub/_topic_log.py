@@ -32,6 +32,10 @@ class LogHost(Protocol):
         """Messages that were missing were read, and are emitted."""
         ...
 
+    def count_dropped(self) -> None:
+        """A message without a position was dropped: too many waited for the attachment."""
+        ...
+
     def read_after(self, since: Position) -> None:
         """Call `on_kept` later, not within this call."""
         ...
@@ -182,7 +186,9 @@ class TopicLog:
         if not full or not self._waiting:
             self._waiting.append(entry)
             self._bytes += entry.size
-        elif entry.position is not None:
+        elif entry.position is None:
+            self._host.count_dropped()
+        else:
             self._top = entry.position  # it is read when those before it are delivered
 
     def _read(self) -> None:

@@ -31,6 +31,7 @@ class Host:
         self.reads: list[Position] = []
         self.retries = 0
         self.healed = 0
+        self.dropped = 0
         self.log = TopicLog(self)
 
     def emit(self, entry: Entry) -> None:
@@ -39,6 +40,9 @@ class Host:
 
     def count_healed(self, count: int) -> None:
         self.healed += count
+
+    def count_dropped(self) -> None:
+        self.dropped += 1
 
     def read_after(self, since: Position) -> None:
         self.reads.append(since)
@@ -115,6 +119,17 @@ def test_waiting_messages_are_bounded_without_a_gap() -> None:
     assert host.reads[-1] == at(_MAX_WAITING + 1)
     host.log.on_kept(kept(1, count))
     assert host.emitted == list(range(1, count + 1))
+
+
+def test_unnumbered_messages_beyond_the_bound_are_counted() -> None:
+    """Until the topic is attached they wait; nothing can read those that do not fit again."""
+    host = Host()
+    for n in range(_MAX_WAITING + 3):
+        host.log.on_message(Entry(Message(n), None))
+    assert host.dropped == 3
+    host.log.on_attached(None)
+    assert host.emitted == list(range(_MAX_WAITING))
+    assert host.dropped == 3
 
 
 def test_an_engine_that_lags_is_asked_again_and_then_a_gap() -> None:

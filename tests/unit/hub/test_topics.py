@@ -23,6 +23,7 @@ from rxws.hub import (
     LocalBackplane,
     Message,
     Position,
+    Publication,
     Unconfirmed,
 )
 from rxws.testing import Clock
@@ -433,6 +434,23 @@ def test_a_message_that_cannot_be_decoded_is_a_gap(
     assert offsets(events) == [1, "undecodable", "undecodable", 4]
     assert events[1].before == Position(events[0].position.epoch, 3)
     assert len([each for each in caplog.records if each.levelno == logging.WARNING]) == 1
+
+
+def test_messages_that_arrive_too_early_are_bounded_and_counted(
+    world: TwoHubs, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of unnumbered messages of a topic that is being attached, 1 MiB waits; the log says so."""
+    world.faulty.delay = True
+    got = world.collect(world.second.topic("a"))
+    early = Publication('"' + 600_000 * "x" + '"', None)
+    for _ in range(4):
+        world.faulty._receiver.on_publication("a", early)
+    world.faulty.answer()
+    world.clock.run(0)
+    assert len(got) == 1
+    assert world.second.stats.dropped == 3
+    (warning,) = [each.message for each in caplog.records if each.levelno == logging.WARNING]
+    assert warning.startswith("topic 'a': dropped a message without a position: more than 1000")
 
 
 @pytest.mark.promise("hub-away")
