@@ -83,8 +83,9 @@ class Publisher:
     """Publishes the messages of one turn together, and keeps their order in each topic.
 
     Messages wait while the backplane is away or their topic is being attached. `max_buffer` bounds
-    those that wait, and again those that the backplane has not answered. If the backplane returns
-    messages, because it is away, they wait again, and the policy drops what exceeds the bound.
+    those of one turn, those that wait, and those that the backplane has not answered. If the
+    backplane returns messages, because it is away, they wait again, and the policy drops what
+    exceeds the bound.
     """
 
     def __init__(self, host: PublisherHost, max_buffer: int, policy: PublishOverflow) -> None:
@@ -98,7 +99,10 @@ class Publisher:
         self._policy = policy
         # Reentrant: a signal handler may publish while it interrupts a publish.
         self._lock = threading.RLock()
-        self._queue: BoundedQueue[Queued] = make_queue(policy)
+        self._queue: BoundedQueue[Queued] = make_queue(policy)  # those of this turn
+        self._waiting: BoundedQueue[Queued] = make_queue(policy)
+        self._waiting_topics: set[str] = set()  # nothing of theirs may overtake what waits
+        self._retry = False  # whether the next pump tries again what waits
         self._numbers = count()
         self._scheduled = False
         self._in_flight: dict[int, Queued] = {}
@@ -107,7 +111,7 @@ class Publisher:
         self.on_answered: Callable[[], object] = noop  # called when nothing is in flight
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return len(self._waiting) + len(self._queue)
 
     @property
     def in_flight(self) -> int:
@@ -125,8 +129,7 @@ class Publisher:
         """Seconds for which the oldest message has been waiting."""
         with self._lock:
             oldest = [next(iter(self._in_flight.values()))] if self._in_flight else []
-            if len(self._queue):
-                oldest.append(self._queue.first())
+            oldest += [queue.first() for queue in (self._waiting, self._queue) if len(queue)]
         now = self._host.seconds()
         return max((now - queued.queued_at for queued in oldest), default=0.0)
 
@@ -150,15 +153,15 @@ class Publisher:
                 key = request.topic, conflation_key(self._policy, value)
         queued = Queued(request, key, done, next(self._numbers), self._host.seconds())
         with self._lock:
-            dropped = self._put(queued)
+            dropped = self._put(self._queue, queued)
             self._schedule()
         for each in dropped:
             self._drop(each)
         return queued
 
-    def _put(self, queued: Queued) -> list[Queued]:
+    def _put(self, queue: BoundedQueue[Queued], queued: Queued) -> list[Queued]:
         """Queue a message, and return those that are dropped instead."""
-        queue, key = self._queue, queued.key
+        key = queued.key
         full = len(queue) and queue.cost + queued.size + OVERHEAD > self._bound
         if full and self._policy == "drop_newest":
             return [queued]
@@ -168,25 +171,27 @@ class Publisher:
     def pump_soon(self) -> None:
         """Publish in the next turn what need not wait any more."""
         with self._lock:
+            self._retry = True
             self._schedule()
 
     def flush(self) -> None:
         """Publish now what need not wait."""
+        self._retry = True
         self._pump()
 
     def reset(self) -> None:
         """Forget what the event loop would have done that was closed."""
         with self._lock:
             self._scheduled = False
+            self._retry = True
         self._in_flight.clear()
         self._in_flight_bytes = 0
-        failed, self._failed = self._failed, []
-        self._put_back(failed)
+        self._put_back_failed()
 
     def clear(self, error: Exception) -> None:
         """Drop all messages that wait."""
         with self._lock:
-            dropped = self._take_all()
+            dropped = [*_take_all(self._waiting), *_take_all(self._queue)]
         for each in dropped:
             self._host.counters.dropped += 1
             each.finish(error)
@@ -195,15 +200,16 @@ class Publisher:
         if not self._scheduled:
             self._scheduled = self._host.post(self._pump)
 
-    def _take_all(self) -> list[Queued]:
-        return [self._queue.pop() for _ in range(len(self._queue))]
-
     def _pump(self) -> None:
         with self._lock:
             self._scheduled = False
-            taken = self._take_all()
+            taken = _take_all(self._queue)
+            if self._retry:
+                taken = [*_take_all(self._waiting), *taken]
+                self._waiting_topics.clear()
+                self._retry = False
         waiting: list[Queued] = []
-        topics: set[str] = set()  # of those that wait: nothing of theirs may overtake them
+        topics = self._waiting_topics
         for queued in taken:
             request = queued.request
             if queued.withdrawn:
@@ -214,20 +220,20 @@ class Publisher:
                 waiting.append(queued)
             else:
                 self._send(queued)
-        self._put_back(waiting)
+        if waiting:
+            self._wait(waiting)
 
-    def _put_back(self, waiting: list[Queued]) -> None:
-        if not waiting:
-            return
+    def _wait(self, waiting: list[Queued]) -> None:
         with self._lock:
-            newer = self._take_all()  # other threads may have queued more
-            dropped = [each for queued in (*waiting, *newer) for each in self._put_again(queued)]
+            dropped = [each for queued in waiting for each in self._put_waiting(queued)]
+            # Dropped messages leave their topics behind, until all are tried again.
+            self._retry |= len(self._waiting_topics) > 2 * len(self._waiting)
         for each in dropped:
             self._drop(each)
 
-    def _put_again(self, queued: Queued) -> list[Queued]:
+    def _put_waiting(self, queued: Queued) -> list[Queued]:
         try:
-            return self._put(queued)
+            return self._put(self._waiting, queued)
         except EncodeError as exc:  # the keys cannot be compared
             logger.error("a message was dropped: %s", one_line(exc))
             return [queued]
@@ -272,12 +278,21 @@ class Publisher:
 
     def _requeue(self) -> None:
         """Let messages wait that the backplane could not take, because it is away."""
-        failed, self._failed = self._failed, []
-        self._put_back(sorted(failed, key=attrgetter("number")))
+        self._put_back_failed()
         self.pump_soon()
+
+    def _put_back_failed(self) -> None:
+        """Put them before those that wait, which are newer."""
+        failed, self._failed = self._failed, []
+        newer = _take_all(self._waiting) if failed else []
+        self._wait([*sorted(failed, key=attrgetter("number")), *newer])
 
     def _drop(self, queued: Queued) -> None:
         self._host.counters.dropped += 1
         if queued.done is not None:
             error = BackplaneError("too many messages wait: see Hub(max_buffer=)")
             self._host.post(partial(queued.finish, error))
+
+
+def _take_all(queue: BoundedQueue[Queued]) -> list[Queued]:
+    return [queue.pop() for _ in range(len(queue))]

@@ -326,6 +326,8 @@ class Topic(_TopicStream[T], Subject[T]):
             return await future
         finally:
             queued.withdrawn = True
+            if future.cancelled():
+                self._registry.publish_waiting()  # it makes room if it is still waiting
 
     def _publish(
         self, value: T, message_id: str | None, done: Done[Position | None] | None

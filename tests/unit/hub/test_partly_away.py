@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -55,6 +57,86 @@ def test_topics_go_on_when_their_engine_is_back_while_another_is_away(world: Two
     world.faulty.come_back()
     world.clock.run(0)
     assert offsets(events["kept:b"]) == [1]
+
+
+@pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
+def test_a_full_queue_does_not_concern_topics_that_work(overflow: Any) -> None:
+    """Messages that wait for one engine take no room from those for another."""
+    world = TwoHubs(max_buffer=2 * 129, overflow=overflow)
+    away, works = world.second.topic("kept:a"), world.second.topic("kept:b")
+    got_away, got = world.collect(away), world.collect(works)
+    world.faulty.go_away("kept:a")
+    for n in range(3):
+        away.on_next(n)
+        world.clock.run(0)
+    works.on_next(7)
+    world.clock.run(0)
+    assert got == [7]
+    assert (world.second.stats.queued, world.second.stats.dropped) == (2, 1)
+    world.faulty.come_back()
+    world.clock.run(0)
+    assert got_away == ([1, 2] if overflow == "drop_oldest" else [0, 1])
+
+
+def test_messages_that_wait_are_not_tried_for_each_other_message() -> None:
+    """A message for an engine that works costs the same, however many wait for another one."""
+    world = TwoHubs()
+    away, works = world.second.topic("kept:a"), world.second.topic("kept:b")
+    world.collect(away)
+    world.collect(works)
+    asked: list[str] = []
+    available = world.faulty.available
+
+    def count(topic: str) -> bool:
+        asked.append(topic)
+        return available(topic)
+
+    world.faulty.go_away("kept:a")
+    away.on_next(1)
+    world.clock.run(0)
+    world.faulty.available = count  # type: ignore[method-assign]
+    for n in range(3):
+        works.on_next(n)
+        world.clock.run(0)
+    assert asked == ["kept:b"] * 3
+
+
+def test_topics_whose_messages_were_dropped_are_forgotten() -> None:
+    """A long absence with many topics takes no more memory than the messages that wait."""
+    world = TwoHubs(max_buffer=4 * 129)
+    world.second.topic("kept:0").subscribe()
+    world.faulty.go_away(*(f"kept:{n}" for n in range(100)))
+    for n in range(100):
+        world.second.topic(f"kept:{n}").on_next(1)
+        world.clock.run(0)
+    assert world.second.stats.queued == 4
+    assert len(world.second._registry.publisher._waiting_topics) < 12
+
+
+def test_cancelled_publishes_take_no_room() -> None:
+    """A withdrawn message does not displace one that waits."""
+    world = TwoHubs(max_buffer=2 * 129)
+    topic = world.second.topic("kept:a")
+    got = world.collect(topic)
+    world.faulty.go_away("kept:a")
+
+    async def give_up() -> None:
+        publishing = asyncio.ensure_future(topic.publish(9))
+        await asyncio.sleep(0)
+        world.clock.run(0)
+        publishing.cancel()
+        with suppress(asyncio.CancelledError):
+            await publishing
+        world.clock.run(0)
+
+    for n in (1, 2):
+        asyncio.run(give_up())
+        topic.on_next(n)
+        world.clock.run(0)
+    world.faulty.come_back()
+    world.clock.run(0)
+    assert got == [1, 2]
+    assert world.second.stats.dropped == 0
 
 
 def test_a_stalled_read_goes_on_when_its_engine_is_back(world: TwoHubs) -> None:
