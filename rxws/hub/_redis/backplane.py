@@ -143,7 +143,7 @@ class RedisBackplane:
 
     def available(self, topic: str) -> bool:
         """See `Backplane`."""
-        return self._shard(topic).available
+        return bool(self._shards) and self._shard(topic).available
 
     def publish(self, request: PublishRequest, done: Done[Position | None]) -> None:
         """See `Backplane`."""
