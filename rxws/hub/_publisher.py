@@ -111,7 +111,7 @@ class Publisher:
         self.on_answered: Callable[[], object] = noop  # called when nothing is in flight
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._queue)
+        return len(self._failed) + len(self._waiting) + len(self._queue)
 
     @property
     def in_flight(self) -> int:
@@ -186,12 +186,12 @@ class Publisher:
             self._retry = True
         self._in_flight.clear()
         self._in_flight_bytes = 0
-        self._put_back_failed()
 
     def clear(self, error: Exception) -> None:
         """Drop all messages that wait."""
         with self._lock:
-            dropped = [*_take_all(self._waiting), *_take_all(self._queue)]
+            dropped = [*self._failed, *_take_all(self._waiting), *_take_all(self._queue)]
+            self._failed = []
         for each in dropped:
             self._host.counters.dropped += 1
             each.finish(error)
@@ -205,7 +205,9 @@ class Publisher:
             self._scheduled = False
             taken = _take_all(self._queue)
             if self._retry:
-                taken = [*_take_all(self._waiting), *taken]
+                failed, self._failed = self._failed, []
+                failed.sort(key=attrgetter("number"))
+                taken = [*failed, *_take_all(self._waiting), *taken]
                 self._waiting_topics.clear()
                 self._retry = False
         waiting: list[Queued] = []
@@ -256,7 +258,7 @@ class Publisher:
             counters.unconfirmed += 1
         elif self._host.is_away(queued.request.topic):
             if queued.request.keep.count:
-                self._requeue_soon(queued)
+                self._requeue(queued)
                 return
             counters.dropped += 1  # for other processes; in this one it was delivered
         else:
@@ -270,22 +272,11 @@ class Publisher:
         if full:
             self.pump_soon()
 
-    def _requeue_soon(self, queued: Queued) -> None:
+    def _requeue(self, queued: Queued) -> None:
+        """Let a message wait that the backplane could not take, because it is away."""
         self._host.counters.published -= 1
-        if not self._failed:
-            self._host.post(self._requeue)
         self._failed.append(queued)
-
-    def _requeue(self) -> None:
-        """Let messages wait that the backplane could not take, because it is away."""
-        self._put_back_failed()
         self.pump_soon()
-
-    def _put_back_failed(self) -> None:
-        """Put them before those that wait, which are newer."""
-        failed, self._failed = self._failed, []
-        newer = _take_all(self._waiting) if failed else []
-        self._wait([*sorted(failed, key=attrgetter("number")), *newer])
 
     def _drop(self, queued: Queued) -> None:
         self._host.counters.dropped += 1

@@ -751,8 +751,10 @@ async def test_shards(start_redis: StartRedis, open_hub: Any) -> None:
     here = [len(each.command("KEYS", "rxws:kept:*")) for each in servers]
     assert sum(here) == 30
     assert min(here) > 0
+    assert all(one.backplane.available(topic) for topic in topics)
     servers[0].kill()
     await one.until(lambda: bool(one.statuses))
+    assert sum(not one.backplane.available(topic) for topic in topics) == here[0]
     lost = 0
     for topic in topics:
         try:
@@ -762,6 +764,8 @@ async def test_shards(start_redis: StartRedis, open_hub: Any) -> None:
     assert lost == here[0]
     servers[0].start()
     await one.until(lambda: isinstance(one.statuses[-1], Connected))
+    await one.backplane.stop()
+    assert not one.backplane.available(topics[0])
 
 
 async def test_sentinel(start_redis: StartRedis, open_hub: Any, tmp_path: Path) -> None:

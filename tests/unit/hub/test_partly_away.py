@@ -10,6 +10,7 @@ import pytest
 
 from rxws.hub import Away, BackplaneError, Connected, Hub, Position
 from support.faulty_backplane import FaultyBackplane
+from support.subscriber import PATIENCE
 from support.virtual.two_hubs import KEEP, TwoHubs, offsets
 
 
@@ -201,3 +202,44 @@ async def test_stopping_waits_for_the_engines_that_work() -> None:
         hub._registry.post(backplane.answer)
         hub._registry.post(backplane.answer)
     assert hub.stats.confirmed == 1
+
+
+async def test_messages_that_fail_at_the_end_are_not_left_behind() -> None:
+    """If an engine that is away fails a message at the stop, `publish` raises."""
+
+    class Ending(FaultyBackplane):
+        async def stop(self) -> None:
+            self.answer()
+            await super().stop()
+
+    backplane = Ending()
+    async with Hub(topics=KEEP, backplane=backplane) as hub:
+        topic = hub.topic("kept:a")
+        topic.subscribe()
+        backplane.delay = True
+        publishing = asyncio.ensure_future(topic.publish("x"))
+        while not hub._registry.publisher.in_flight:  # noqa: ASYNC110  # no event says it
+            await asyncio.sleep(0)
+        backplane.go_away("kept:a")
+    with pytest.raises(BackplaneError, match="has stopped"):
+        async with asyncio.timeout(PATIENCE):
+            await publishing
+    assert (hub.stats.queued, hub.stats.dropped) == (0, 1)
+
+
+@pytest.mark.promise("hub-order")
+def test_messages_that_an_engine_returns_come_first_when_it_is_back_at_once() -> None:
+    """A message that was published meanwhile does not overtake one that failed."""
+    world = TwoHubs()
+    topic = world.second.topic("kept:a")
+    got = world.collect(topic)
+    world.faulty.delay = True
+    topic.on_next(1)
+    world.clock.run(0)
+    topic.on_next(2)
+    world.faulty.go_away("kept:a")
+    world.faulty.answer()
+    world.faulty.delay = False
+    world.faulty.come_back()
+    world.clock.run(0)
+    assert got == [1, 2]
