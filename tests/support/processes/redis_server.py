@@ -19,7 +19,7 @@ import redis
 from support.processes.parent import end_with_parent
 from support.requirements import skip_peer
 
-__all__ = ["RedisServer", "StartRedis", "redis_servers", "replicate", "sentinel_flags"]
+__all__ = ["RedisServer", "StartRedis", "calls", "redis_servers", "replicate", "sentinel_flags"]
 
 PATIENCE = 30.0  # seconds; how long a server may take to end, or to copy its master
 
@@ -142,6 +142,12 @@ def sentinel_flags(directory: Path, name: str, master: RedisServer) -> tuple[str
         f"sentinel failover-timeout {name} 3000\n"
     )
     return (str(path), "--sentinel")
+
+
+def calls(server: RedisServer, command: str) -> int:
+    """Return how often Redis has run a command, also in scripts."""
+    stats: dict[str, Any] = server.command("INFO", "commandstats")
+    return int(stats.get(f"cmdstat_{command}", {"calls": 0})["calls"])
 
 
 @contextmanager
