@@ -36,11 +36,13 @@ from ._users import Users
 __all__ = ["TopicRegistry"]
 
 _STOP_TIMEOUT = 2.0  # seconds
+_NOT_STARTED = "the hub has not started: call hub.setup(app), or use 'async with hub:'"
 
 
 class _State(Enum):
     STOPPED = auto()
     STARTING = auto()
+    USED = auto()  # it runs without a start, as its backplane needs no connection
     RUNNING = auto()
     STOPPING = auto()  # the backplane disconnects
 
@@ -94,6 +96,8 @@ class TopicRegistry:
         topics, self._topics = self._topics, {}
         self._to_deliver.clear()
         if isinstance(self.backplane, LocalBackplane):
+            if self.started:
+                self._state = _State.USED
             for name in topics:
                 self.backplane.detach(name)
         else:
@@ -112,18 +116,19 @@ class TopicRegistry:
         """
         self.bind()
         self.thread.check("a hub was started")
-        if isinstance(self.backplane, LocalBackplane):
-            self.start_if_local()  # perhaps it was used before
-            return
-        if self._state is not _State.STOPPED:
+        if self._state not in (_State.STOPPED, _State.USED):
             raise RuntimeError("the hub runs already: use hub.setup or 'async with' once")
+        if isinstance(self.backplane, LocalBackplane):
+            self.start_if_local()
+            self._state = _State.RUNNING
+            return
         self._state = _State.STARTING
         try:
             await self.backplane.start(self)
         except BaseException:
             self._state = _State.STOPPED
             raise
-        self._on_started()
+        self._on_started(_State.RUNNING)
 
     def start_if_local(self) -> None:
         """Start without a connection if the backplane needs none.
@@ -137,18 +142,25 @@ class TopicRegistry:
         if self._state is _State.STOPPING:
             raise RuntimeError("the hub is stopping: use it again after that")
         if not isinstance(self.backplane, LocalBackplane):
-            raise RuntimeError(
-                "the hub has not started: call hub.setup(app), or use 'async with hub:'"
-            )
+            raise RuntimeError(_NOT_STARTED)
         self.backplane.connect(self)
-        self._on_started()
+        self._on_started(_State.USED)
+
+    def check_starts(self) -> None:
+        """Check that the hub runs, or will: otherwise nothing is published for now.
+
+        Raises:
+            RuntimeError: It has not started, or has stopped.
+        """
+        if self._state is _State.STOPPED and not isinstance(self.backplane, LocalBackplane):
+            raise RuntimeError(_NOT_STARTED)
 
     @property
     def started(self) -> bool:
-        return self._state is _State.RUNNING
+        return self._state in (_State.RUNNING, _State.USED)
 
-    def _on_started(self) -> None:
-        self._state = _State.RUNNING
+    def _on_started(self, state: _State) -> None:
+        self._state = state
         self.publisher.pump_soon()
 
     async def stop(self) -> None:
@@ -170,8 +182,8 @@ class TopicRegistry:
             await self.backplane.stop()
         finally:
             self._state = _State.STOPPED
-            self.users.stop()
             self.publisher.clear(BackplaneError("the hub has stopped"))
+            self.users.stop()
             self._set_status(Connected())
 
     def _end_subscribers(self) -> None:
@@ -240,6 +252,7 @@ class TopicRegistry:
 
     @property
     def stats(self) -> HubStats:
+        # Any thread may ask. Copying a dict is one step for other threads, iterating is not.
         counters = self.counters
         return HubStats(
             published=counters.published,
@@ -250,7 +263,7 @@ class TopicRegistry:
             queued=len(self.publisher),
             received=counters.received,
             healed=counters.healed,
-            gaps={str(reason): count for reason, count in counters.gaps.items()},
+            gaps={str(reason): count for reason, count in list(counters.gaps.items())},
             reconnects=counters.reconnects,
             lag=self.publisher.lag,
             topics=len(self._topics) + len(self.users),

@@ -297,6 +297,7 @@ class Topic(_TopicStream[T], Subject[T]):
             EncodeError: The hub's codec cannot encode it.
             Unconfirmed: The connection to the backplane was lost: it may have been published.
             BackplaneError: It was not published.
+            RuntimeError: The hub has not started, or has stopped.
             TypeError: `id` is no str.
             ValueError: `id` is empty, or the topic keeps nothing and can recognize no id.
         """
@@ -306,6 +307,7 @@ class Topic(_TopicStream[T], Subject[T]):
             if not id:
                 raise ValueError("id='' is empty: use an id that is unique in the topic, or None")
             self._check_keeps(f"publish(..., id={short_repr(id)})")
+        self._registry.check_starts()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Position | None] = loop.create_future()
 

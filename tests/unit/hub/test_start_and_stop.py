@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
+import threading
 from typing import Any, NoReturn
 
 import pytest
 from reactivex import operators as ops
 
+from rxws import Close
 from rxws.hub import BackplaneReceiver, Hub, Keep, LocalBackplane
+from rxws.hub._user_commands import UserConnection
+from rxws.testing import Clock
 from support.faulty_backplane import FaultyBackplane
 from support.virtual.fake_backplane import FakeBackplane
 
@@ -205,3 +210,42 @@ def test_messages_that_an_engine_returned_survive_the_loop() -> None:
         return got
 
     assert asyncio.run(use()) == ["x"]
+
+
+async def test_a_user_that_could_not_be_closed_is_reported(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A close that waits when the hub stops is reported, and not repeated after that."""
+    backplane = FakeBackplane()
+    async with Hub(backplane=backplane, scheduler=(clock := Clock())) as hub:
+        hub._registry.users.register("ann", UserConnection())
+        hub.user("ann").close(Close(4001, "logged out"))
+        clock.run(0)
+    assert "confirmed all messages of User.close and User.revoke: 1 left" in caplog.text
+    assert (clock.pending, hub.stats.queued) == (0, 0)
+
+
+async def test_any_thread_may_read_the_stats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counts that change meanwhile do not disturb a thread that reads them."""
+    monkeypatch.setattr("rxws.hub._attached.DETACH_DELAY", 0.0)
+    stopped = threading.Event()
+
+    def read() -> None:
+        while not stopped.is_set():
+            assert hub.stats.members >= 0
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        async with Hub() as hub:
+            reading = asyncio.ensure_future(asyncio.to_thread(read))
+            for n in range(300):
+                joined = [hub.topic(f"{n}{each}").joined("ann").subscribe() for each in range(20)]
+                await asyncio.sleep(0)
+                for each in joined:
+                    each.dispose()
+            stopped.set()
+            await reading
+    finally:
+        stopped.set()
+        sys.setswitchinterval(interval)

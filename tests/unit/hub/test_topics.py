@@ -617,6 +617,7 @@ def test_a_failed_attach_is_tried_again(world: TwoHubs, caplog: pytest.LogCaptur
         ),
         (lambda hub: Hub(backplane=cast(Any, LocalBackplane)), TypeError, "backplane=<class"),
         (lambda hub: Hub(scheduler=cast(Any, 5)), TypeError, "scheduler=5"),
+        (lambda hub: LocalBackplane(cast(Any, 5)), TypeError, "scheduler=5"),
         (lambda hub: Hub(max_buffer=0), ValueError, "max_buffer=0"),
         (lambda hub: Hub(overflow="close"), ValueError, "overflow='close'"),
         (lambda hub: Hub(topics={"a*b": Keep(1)}), ValueError, "last character"),
@@ -806,11 +807,38 @@ async def test_a_backplane_that_cannot_start_fails_the_application() -> None:
     await runner.cleanup()
 
 
-async def test_a_hub_with_a_remote_backplane_starts_once() -> None:
-    """The second start of a running hub raises."""
-    async with Hub(backplane=FakeBackplane()) as hub:
+@pytest.mark.parametrize("backplane", [FakeBackplane, LocalBackplane])
+async def test_a_hub_starts_once(backplane: Any) -> None:
+    """The second start of a running hub raises, and does not end it."""
+    async with Hub(backplane=backplane()) as hub:
+        ends: list[str] = []
+        hub.topic("a").subscribe(on_completed=lambda: ends.append("a"))
         with pytest.raises(RuntimeError, match="runs already"):
             await hub.__aenter__()
+        assert ends == []
+    async with hub:
+        assert ends == ["a"]
+
+
+async def test_a_hub_that_was_used_can_start() -> None:
+    """A hub in one process works before its start, which may come later."""
+    hub = Hub()
+    got: list[str] = []
+    hub.topic("a").subscribe(got.append)
+    async with hub:
+        hub.topic("a").on_next("x")
+    assert got == ["x"]
+
+
+async def test_publish_before_the_start_raises() -> None:
+    """A hub that has not started, or has stopped, lets nobody wait for a confirmation."""
+    hub = Hub(backplane=FakeBackplane())
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="has not started"):
+            await hub.topic("a").publish("x")
+        assert hub.stats.queued == 0
+        async with hub:
+            pass
 
 
 async def test_stopping_does_not_wait_for_an_engine_that_is_away() -> None:
