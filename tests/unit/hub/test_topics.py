@@ -68,6 +68,21 @@ def test_whoever_subscribes_and_then_pushes_sees_the_message(world: TwoHubs) -> 
     assert got == [1]
 
 
+@pytest.mark.promise("hub-order")
+def test_messages_that_waited_come_before_new_ones(world: TwoHubs) -> None:
+    """A message that is pushed when the topic has just been attached does not overtake."""
+    world.faulty.delay = True
+    topic = world.second.topic("a")
+    got = world.collect(topic)
+    topic.on_next(1)
+    world.clock.run(0)
+    world.faulty.delay = False
+    world.faulty.answer()
+    topic.on_next(2)
+    world.clock.run(0)
+    assert got == [1, 2]
+
+
 def test_messages_have_consecutive_positions(world: TwoHubs) -> None:
     """`messages()` emits values with positions of one epoch."""
     events = world.collect(world.second.topic("kept:a").messages())
