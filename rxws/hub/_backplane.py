@@ -32,7 +32,7 @@ class Publication(NamedTuple):
     """A message as the backplane carries it.
 
     Args:
-        payload: What the hub's codec has encoded.
+        payload: The encoded message.
         position: None in a topic that keeps nothing.
     """
 
@@ -45,10 +45,10 @@ class PublishRequest(NamedTuple):
 
     Args:
         topic: The topic.
-        payload: What the hub's codec has encoded.
-        keep: What the topic keeps; with a `count` of 0 the message is not numbered.
-        id: A message with the same id was published before? Then nothing is published, and the
-            first one's position is the result. Ids are remembered as long as the topic keeps
+        payload: The encoded message.
+        keep: How much the topic keeps; with a `count` of 0 the message is not numbered.
+        id: If a message with the same id was published before, nothing is published, and the
+            result is the position of that message. Ids are remembered as long as the topic keeps
             messages.
     """
 
@@ -59,12 +59,12 @@ class PublishRequest(NamedTuple):
 
 
 class History(NamedTuple):
-    """What a topic has kept.
+    """The messages that a topic keeps.
 
     Args:
         publications: In order, without holes.
-        top: The position of the newest message of the topic; offset 0 if there is none. It may be
-            older than `publications[-1]` never, and newer only if `limit` cut them off.
+        top: The position of the newest message of the topic; offset 0 if there is none. It is that
+            of `publications[-1]`, or newer if `limit` was reached.
         complete: Whether `publications` begins right after `since`.
         began: Where the order before this one ended, if the engine kept messages when positions
             began anew: those up to this offset were published before.
@@ -94,7 +94,7 @@ class BackplaneReceiver(Protocol):
     """A hub, as its backplane sees it. All calls happen on the hub's thread."""
 
     def on_publication(self, topic: str, publication: Publication) -> None:
-        """A message has arrived; numbered ones may repeat or leave out some, the hub sorts them."""
+        """A message has arrived. The hub handles repeated and missing numbered ones."""
         ...
 
     def on_top(self, topic: str, top: Position) -> None:

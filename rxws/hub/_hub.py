@@ -11,7 +11,6 @@ from reactivex.abc import SchedulerBase
 from rxws import codecs
 from rxws._aiohttp.route import RouteHandler
 from rxws._aiohttp.shutdown import Application
-from rxws._core.checks import check_scheduler
 from rxws._core.connection import Connection
 from rxws._core.errors import short_repr
 from rxws.codecs import Codec
@@ -26,7 +25,7 @@ from ._server import Allow, Identify, ServedTopics, ServeOptions, serve
 from ._stats import HubStats
 from ._status import HubStatus
 from ._topic import Topic
-from ._user import User
+from ._users import User
 
 __all__ = ["Hub"]
 
@@ -77,12 +76,15 @@ class Hub:
     ) -> None:
         if not isinstance(codec, Codec):
             raise TypeError(f"codec={short_repr(codec)}: use one such as rxws.codecs.json")
-        check_scheduler(scheduler)
         if backplane is None:
             backplane = LocalBackplane(scheduler)
         elif not isinstance(backplane, Backplane) or isinstance(backplane, type):
             raise TypeError(
                 f"backplane={short_repr(backplane)}: use one such as RedisBackplane('redis://...')"
+            )
+        if scheduler is not None and not isinstance(scheduler, SchedulerBase):
+            raise TypeError(
+                f"scheduler={short_repr(scheduler)}: use a scheduler, or None for the event loop"
             )
         self._registry = TopicRegistry(
             codec,
@@ -99,7 +101,6 @@ class Hub:
         """Start with an aiohttp application, and stop after its connections are closed.
 
         If the backplane cannot be reached, the application fails to start with a `BackplaneError`.
-        If the hub runs already, it fails with a `RuntimeError`.
 
         Raises:
             RuntimeError: The application is running already.
@@ -130,7 +131,7 @@ class Hub:
         return Topic(self._registry, check_topic(name))
 
     def user(self, name: str) -> User[Any]:
-        """Return all connections of a user, in every process: to send, to close, and to revoke.
+        """Return the connections of a user, in every process, as one object.
 
         They are the connections of `serve` whose user has this name, and those of `attach`.
 
@@ -147,10 +148,10 @@ class Hub:
             hub.user("42").close(rxws.Close(4001, "logged out"))
             ```
         """
-        return User(self._registry.users, name)
+        return self._registry.users.user(name)
 
     def attach(self, conn: Connection[Any, Any], name: str) -> Observable[Any]:
-        """Return an Observable that emits what is sent to a user, and never ends.
+        """Return an Observable that emits the messages to a user, and never ends.
 
         While it is subscribed, the connection is one of the user's: `hub.user(name).close(...)`
         closes it.
@@ -183,7 +184,7 @@ class Hub:
         """Serve topics to browsers and other clients, with the client protocol of Centrifugo.
 
         Its clients, such as centrifuge-js and centrifuge-python, and `rxws.hub.connect` subscribe,
-        publish, and continue after a lost connection. Nothing is allowed but what `allow` allows.
+        publish, and continue after a lost connection. They can do only what `allow` permits.
 
         Args:
             allow: Called with the user's name, the topic and the action: `"subscribe"`,
@@ -226,7 +227,7 @@ class Hub:
 
     @property
     def stats(self) -> HubStats:
-        """Counts of this process; you may read them from any thread."""
+        """The counts of this hub in this process."""
         return self._registry.stats
 
     def __repr__(self) -> str:

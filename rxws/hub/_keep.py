@@ -17,6 +17,7 @@ class Keep:
     """How many messages a topic keeps, and for how long.
 
     A topic that keeps messages numbers them, so that subscribers can continue after a position.
+    `since` may emit older messages, too, if its process still has them.
 
     Args:
         count: The number of messages, 0 or more.
@@ -44,7 +45,7 @@ class Keep:
 
     @classmethod
     def nothing(cls) -> Keep:
-        """Keep and number nothing: messages reach those who are subscribed, at most once."""
+        """Keep and number nothing: each message reaches current subscribers, at most once."""
         return cls(0)
 
 

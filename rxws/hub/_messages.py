@@ -1,4 +1,4 @@
-"""What a topic carries: messages with positions, and gaps between them."""
+"""Messages with positions, and gaps between them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ GapReason = Literal["restarted", "trimmed", "overflow", "unavailable", "undecoda
 """Why messages may be missing.
 
 `"restarted"`: the backplane has lost its state or was replaced. `"trimmed"`: they are older than
-what the topic keeps. `"overflow"`: a bound was reached and they were dropped. `"unavailable"`: the
-backplane could not be asked. `"undecodable"`: the codec of this hub has refused them, see the log.
+what the topic keeps. `"overflow"`: too many arrived while others were read. `"unavailable"`: the
+backplane did not answer. `"undecodable"`: the codec of this hub cannot decode them; see the log.
 """
 
 
@@ -26,8 +26,7 @@ class Position(NamedTuple):
     """A place in the order of a topic's messages.
 
     Args:
-        epoch: Identifies the order: another epoch means that nothing is known about what came
-            between.
+        epoch: Identifies the order. Between two epochs, any number of messages may be missing.
         offset: The number of the message, from 1.
     """
 
@@ -39,7 +38,7 @@ class Position(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Position:
-        """Read what `str` has returned, such as a text that a client has sent.
+        """Parse the text that `str` returns, such as one that a client has sent.
 
         Raises:
             TypeError: `text` is no str.
@@ -101,9 +100,9 @@ class Gap:
         after: The last position before the gap; None if there was none.
         before: The first position after it; None if it is not known yet.
         reason: `"trimmed"`: the messages are older than what the topic keeps. `"restarted"`: the
-            backplane has lost its state, or was replaced. `"unavailable"`: it could not be asked.
+            backplane has lost its state, or was replaced. `"unavailable"`: it did not answer.
             `"overflow"`: too many messages arrived while others were read. `"undecodable"`: the
-            codec of this hub has refused the message; see the log.
+            codec of this hub cannot decode the message; see the log.
     """
 
     after: Position | None

@@ -42,7 +42,6 @@ _NOT_STARTED = "the hub has not started: call hub.setup(app), or use 'async with
 class _State(Enum):
     STOPPED = auto()
     STARTING = auto()
-    USED = auto()  # it runs without a start, as its backplane needs no connection
     RUNNING = auto()
     STOPPING = auto()  # the backplane disconnects
 
@@ -96,8 +95,6 @@ class TopicRegistry:
         topics, self._topics = self._topics, {}
         self._to_deliver.clear()
         if isinstance(self.backplane, LocalBackplane):
-            if self.started:
-                self._state = _State.USED
             for name in topics:
                 self.backplane.detach(name)
         else:
@@ -116,19 +113,18 @@ class TopicRegistry:
         """
         self.bind()
         self.thread.check("a hub was started")
-        if self._state not in (_State.STOPPED, _State.USED):
-            raise RuntimeError("the hub runs already: use hub.setup or 'async with' once")
         if isinstance(self.backplane, LocalBackplane):
-            self.start_if_local()
-            self._state = _State.RUNNING
+            self.start_if_local()  # perhaps it was used before
             return
+        if self._state is not _State.STOPPED:
+            raise RuntimeError("the hub runs already: use hub.setup or 'async with' once")
         self._state = _State.STARTING
         try:
             await self.backplane.start(self)
         except BaseException:
             self._state = _State.STOPPED
             raise
-        self._on_started(_State.RUNNING)
+        self._on_started()
 
     def start_if_local(self) -> None:
         """Start without a connection if the backplane needs none.
@@ -144,23 +140,23 @@ class TopicRegistry:
         if not isinstance(self.backplane, LocalBackplane):
             raise RuntimeError(_NOT_STARTED)
         self.backplane.connect(self)
-        self._on_started(_State.USED)
+        self._on_started()
 
-    def check_starts(self) -> None:
-        """Check that the hub runs, or will: otherwise nothing is published for now.
+    @property
+    def started(self) -> bool:
+        return self._state is _State.RUNNING
+
+    def check_started(self) -> None:
+        """Check that the hub was started, or needs no start.
 
         Raises:
-            RuntimeError: It has not started, or has stopped.
+            RuntimeError: It was not, or has stopped.
         """
         if self._state is _State.STOPPED and not isinstance(self.backplane, LocalBackplane):
             raise RuntimeError(_NOT_STARTED)
 
-    @property
-    def started(self) -> bool:
-        return self._state in (_State.RUNNING, _State.USED)
-
-    def _on_started(self, state: _State) -> None:
-        self._state = state
+    def _on_started(self) -> None:
+        self._state = _State.RUNNING
         self.publisher.pump_soon()
 
     async def stop(self) -> None:
@@ -182,8 +178,8 @@ class TopicRegistry:
             await self.backplane.stop()
         finally:
             self._state = _State.STOPPED
-            self.publisher.clear(BackplaneError("the hub has stopped"))
             self.users.stop()
+            self.publisher.clear(BackplaneError("the hub has stopped"))
             self._set_status(Connected())
 
     def _end_subscribers(self) -> None:
@@ -252,7 +248,6 @@ class TopicRegistry:
 
     @property
     def stats(self) -> HubStats:
-        # Any thread may ask. Copying a dict is one step for other threads, iterating is not.
         counters = self.counters
         return HubStats(
             published=counters.published,
@@ -263,7 +258,7 @@ class TopicRegistry:
             queued=len(self.publisher),
             received=counters.received,
             healed=counters.healed,
-            gaps={str(reason): count for reason, count in list(counters.gaps.items())},
+            gaps={str(reason): count for reason, count in counters.gaps.items()},
             reconnects=counters.reconnects,
             lag=self.publisher.lag,
             topics=len(self._topics) + len(self.users),

@@ -1,4 +1,4 @@
-"""What a hub counts."""
+"""The counts of a hub."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ class HubStats:
 
     Args:
         published: Messages that were handed to the backplane.
-        confirmed: Those of them that were published for certain.
-        unconfirmed: Those of which it is not known, as `Unconfirmed` reports.
-        refused: Those that the backplane has refused while it was connected.
-        dropped: Messages that never reached the backplane, as the queue was full; and those of
-            topics that keep nothing of which more than 1000, or 1 MiB, arrived before the topic was
+        confirmed: Those of them that were published.
+        unconfirmed: Those of them that may have been published; see `Unconfirmed`.
+        refused: Those of them that the backplane has refused while it was connected.
+        dropped: Messages that did not reach the backplane, as the queue was full. Also messages of
+            topics that keep nothing, if more than 1000 or 1 MiB arrived while the topic was being
             attached.
         queued: Messages that wait, because the backplane is away or a topic is being attached.
         received: Messages that were delivered to the subscribers of a topic.
-        healed: Messages of these that were missed first, and then read.
+        healed: Those of them that the network had lost, and that were read from the history.
         gaps: The number of gaps that were reported, by reason; see `Gap`.
         reconnects: How often the backplane has come back.
-        lag: Seconds for which the oldest unconfirmed message has been waiting.
+        lag: For how many seconds the oldest message has been waiting for its confirmation.
         topics: The topics that this process receives.
         members: The members of this process, in all topics.
     """

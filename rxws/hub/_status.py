@@ -15,11 +15,11 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Away:
-    """The backplane's engine, or one of several, cannot be reached; connections live on.
+    """The backplane's engine, or one of several, cannot be reached; connections stay open.
 
     Args:
-        since: The time in seconds since the epoch of the system clock.
-        cause: The exception that showed it.
+        since: When it began, in seconds as `time.time()` returns them.
+        cause: The exception that was raised.
     """
 
     since: float

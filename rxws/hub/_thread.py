@@ -7,6 +7,7 @@ from threading import get_ident
 
 from reactivex.abc import SchedulerBase
 
+from rxws._core.errors import RxwsError
 from rxws._core.log import logger
 from rxws._core.schedulers.loop_scheduler import LoopScheduler
 from rxws._core.schedulers.threads import run_on, runs_here
@@ -44,6 +45,7 @@ class HubThread:
 
         Raises:
             RuntimeError: No event loop is running.
+            RxwsError: The handler runs in virtual time.
         """
         if self.bound:
             return False
@@ -54,6 +56,9 @@ class HubThread:
                 "no event loop is running: use the hub in a coroutine, or pass a scheduler such as "
                 "rxws.testing.Clock() to Hub(scheduler=...)"
             ) from None
+        except RxwsError as exc:  # rxws.testing refuses it, as there is none in virtual time
+            exc.add_note("a hub in virtual time needs a clock: Hub(scheduler=clock)")
+            raise
         self._thread = get_ident()
         return True
 

