@@ -26,6 +26,7 @@ __all__ = [
     "ServeOptions",
     "TokenExpired",
     "credentials_of",
+    "limited",
     "right_of",
 ]
 
@@ -36,6 +37,8 @@ Action = Literal["subscribe", "publish", "presence", "history"]
 """
 
 ACTIONS: tuple[Action, ...] = get_args(Action)
+
+_CENTURY = 100 * 365 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +113,15 @@ def right_of(result: Any) -> float | None:
     if result is False or result is None:
         return None
     if isinstance(result, int | float) and result == result:  # not NaN
-        return result if result > 0 else None
+        return limited(result) if result > 0 else None
     raise TypeError(
         f"allow= returned {short_repr(result)}: return True, False, or a number of seconds"
     )
+
+
+def limited(seconds: float) -> float:
+    """Return infinity for a time that no timer needs, and that may be too long for one."""
+    return seconds if seconds < _CENTURY else math.inf
 
 
 class ServeOptions(ConnectionOptions, total=False):
@@ -128,9 +136,10 @@ class ServeOptions(ConnectionOptions, total=False):
         client gets a temporary error, and tries again after a random time.
     `ping`: seconds between the server's pings, by which clients notice a dead connection; a whole
         number.
-    `connect_timeout`: seconds that a client has for its connect command.
+    `connect_timeout`: seconds that a client has for its connect command, and then the server for
+        its reply; also the time that a call of `user` may take.
     `subscribe_timeout`: seconds after which a subscription that cannot begin, because the
-        backplane is away, gets a temporary error.
+        backplane is away, gets a temporary error; also the time that a call of `allow` may take.
 
     `max_message_size` is 64 KiB by default. `overflow`, `incoming` and `protocols` are not options:
     a slow client is disconnected, and continues after its position.

@@ -75,7 +75,10 @@ class Payloads:
                 raise DecodeError("use a string", "")
             payload = data
         else:
-            payload = str(codecs.json.encode(data))
+            try:
+                payload = str(codecs.json.encode(data))
+            except RecursionError as exc:
+                raise DecodeError("the data is nested too deeply", "") from exc
         try:
             value = self._codec.decode(payload)
         except Exception as exc:

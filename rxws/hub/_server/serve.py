@@ -17,8 +17,9 @@ from rxws._session.option_names import check_names
 from rxws._session.options import Options
 from rxws.hub._protocol import Disconnect
 
-from .client import ClientSession, Served
+from .client import ClientSession
 from .options import Allow, Identify, Limits
+from .served import Served
 from .topics import ServedTopics
 
 __all__ = ["serve"]
@@ -52,8 +53,8 @@ def serve(
     check_names("hub.serve", options, (SERVER_OPTIONS | _LIMITS) - _FIXED.keys())
     limits = Limits(**{name: options.pop(name) for name in _LIMITS & options.keys()})
     options = {"max_message_size": _MAX_MESSAGE_SIZE, "origins": origins, **options}
-    max_recovered = options.get("max_buffer", Options().max_buffer) // 2
-    served = Served(topics, user, allow, limits, max_recovered)
+    max_reply = options.get("max_buffer", Options().max_buffer) // 2
+    served = Served(topics, user, allow, limits, max_reply)
     run = partial(_run, served)
     return RouteHandler[str | bytes, str | bytes].of(run, {"codec": codecs.raw, **options})
 
