@@ -32,18 +32,9 @@ from rxws._session.options import Options
 from rxws.backoff import DEFAULT, is_retryable
 from rxws.hub._errors import Unconfirmed
 from rxws.hub._names import check_name
-from rxws.hub._protocol import (
-    Disconnect,
-    DisconnectPush,
-    ErrorCode,
-    ErrorReply,
-    MessagePush,
-    PublishResult,
-    Push,
-    Request,
-    Result,
-    is_terminal,
-)
+from rxws.hub._protocol.codes import Disconnect, ErrorCode, ErrorReply, close_of, is_terminal
+from rxws.hub._protocol.frames import Push
+from rxws.hub._protocol.schema import DisconnectPush, MessagePush, PublishResult, Request, Result
 from rxws.hub._stats import Counters
 from rxws.status import Closed, Open, Status
 
@@ -523,7 +514,7 @@ class HubClient(DisposableBase):
         if isinstance(body, MessagePush):
             self._messages.emit(body.data)
         elif isinstance(body, DisconnectPush):
-            close = Close(body.code or int(Disconnect.SHUTDOWN), body.reason[:100], by="peer")
+            close = close_of(body.code, body.reason)
             if is_terminal(close.code):
                 self.fail(ConnectionClosed(close))
             else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from rxws._core.errors import RxwsError, short_repr
-from rxws.hub._protocol import ErrorCode, ErrorReply
+from rxws.hub._protocol.codes import ErrorCode, ErrorReply
 
 __all__ = ["ClientAction", "NotPublished", "Refused", "refusal"]
 

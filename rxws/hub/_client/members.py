@@ -9,14 +9,8 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from rxws._core.schedulers.timers import call_later
 from rxws._core.streams.stream import Dispatcher, Fault, RestartableStream
-from rxws.hub._protocol import (
-    ClientInfo,
-    ErrorReply,
-    PresenceRequest,
-    PresenceResult,
-    Request,
-    Result,
-)
+from rxws.hub._protocol.codes import ErrorReply
+from rxws.hub._protocol.schema import ClientInfo, PresenceRequest, PresenceResult, Request, Result
 
 from .errors import refusal
 from .session import Lost, OnReply, is_temporary

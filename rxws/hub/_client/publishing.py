@@ -17,7 +17,7 @@ from rxws._reconnect.offline_queue import (
     Snapshot,
 )
 from rxws._session.encoding import encode
-from rxws.hub._protocol import embed, publish_command
+from rxws.hub._protocol.frames import embed, publish_command
 from rxws.overflow import Latest
 
 from .errors import NotPublished

@@ -14,24 +14,24 @@ from rxws._core.log import logger, one_line
 from rxws._core.schedulers.timers import Deadline, call_later_shared, seconds_of
 from rxws._reconnect.channels import PendingMessage
 from rxws.backoff import is_retryable
-from rxws.hub._protocol import (
+from rxws.hub._protocol.codes import Disconnect, ErrorCode, ErrorReply
+from rxws.hub._protocol.frames import (
     PING,
-    ConnectRequest,
-    ConnectResult,
-    Disconnect,
-    ErrorCode,
-    ErrorReply,
     Ping,
     ProtocolViolation,
     Push,
+    Reply,
+    command,
+    parse_replies,
+)
+from rxws.hub._protocol.schema import (
+    ConnectRequest,
+    ConnectResult,
     RefreshPush,
     RefreshRequest,
     RefreshResult,
-    Reply,
     Request,
     Result,
-    command,
-    parse_replies,
 )
 
 from .errors import refusal
@@ -260,7 +260,7 @@ class Session:
 
     def _set_expiry(self, expires: bool, ttl: int) -> None:
         if expires and self._host.tokens.renewable:
-            self._refresh_timer.set(ttl, self._refresh)
+            self._refresh_timer.set(max(ttl, 1), self._refresh)
         else:
             self._refresh_timer.clear()
 

@@ -21,9 +21,8 @@ from rxws.backoff import Backoff, is_retryable
 from rxws.hub._history import Entry, Event, Kept, Ring
 from rxws.hub._history_reader import HistoryReader, OnKept
 from rxws.hub._messages import Gap, Message, Position
-from rxws.hub._protocol import (
-    ErrorCode,
-    ErrorReply,
+from rxws.hub._protocol.codes import ErrorCode, ErrorReply, UnsubscribeCode, resubscribes
+from rxws.hub._protocol.schema import (
     HistoryRequest,
     HistoryResult,
     JoinPush,
@@ -37,11 +36,9 @@ from rxws.hub._protocol import (
     SubRefreshResult,
     SubscribeRequest,
     SubscribeResult,
-    UnsubscribeCode,
     UnsubscribePush,
     UnsubscribeRequest,
     UnsubscribeResult,
-    resubscribes,
 )
 from rxws.hub._stats import Counters
 from rxws.hub._view import View
@@ -389,7 +386,7 @@ class TopicSubscription:
 
     def _set_expiry(self, expires: bool, ttl: int) -> None:
         if expires and self._tokens.renewable:
-            self._expiry.set(ttl, self._refresh)
+            self._expiry.set(max(ttl, 1), self._refresh)
         else:
             self._expiry.clear()
 

@@ -18,6 +18,10 @@ Token: TypeAlias = str | Callable[[], str | Awaitable[str]] | None
 """A token, or a function or coroutine function that returns a fresh one."""
 
 
+TIMEOUT = 30.0
+"""Seconds in which a function must return a token."""
+
+
 class TokenSource:
     """Keeps a token until it has expired.
 
@@ -45,7 +49,7 @@ class TokenSource:
         """Return the token; get a fresh one if it has expired."""
         if self.value is None:
             result = self._call()
-            self.value = _checked(await result if inspect.isawaitable(result) else result)
+            self.value = _checked(await _awaited(result) if inspect.isawaitable(result) else result)
         return self.value
 
     def fetch(self, done: Callable[[str | Exception], object]) -> DisposableBase:
@@ -53,18 +57,16 @@ class TokenSource:
 
         A coroutine function needs a running event loop.
         """
-        if self.value is not None:
-            done(self.value)
-            return Disposable()
-        try:
-            result = self._call()
-            if inspect.isawaitable(result):
-                return self._await(result, done)
-            self.value = _checked(result)
-        except Exception as exc:
-            done(exc)
-        else:
-            done(self.value)
+        if self.value is None:
+            try:
+                result = self._call()
+                if inspect.isawaitable(result):
+                    return self._await(result, done)
+                self.value = _checked(result)
+            except Exception as exc:
+                done(exc)
+                return Disposable()
+        done(self.value)
         return Disposable()
 
     def _await(
@@ -72,7 +74,7 @@ class TokenSource:
     ) -> DisposableBase:
         async def wait() -> None:
             try:
-                self.value = _checked(await result)
+                self.value = _checked(await _awaited(result))
             except Exception as exc:
                 done(exc)
             else:
@@ -84,6 +86,24 @@ class TokenSource:
     def _call(self) -> Any:
         assert self._function is not None
         return self._function()
+
+
+async def _awaited(result: Awaitable[Any]) -> Any:
+    """Await a token, but not for ever, nor together with a task that somebody else has cancelled.
+
+    Raises:
+        TimeoutError: There is no token within 30 s.
+    """
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            return await result
+    except asyncio.CancelledError as exc:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise TimeoutError("the function of token= has awaited a task that was cancelled") from exc
+    except TimeoutError as exc:
+        raise TimeoutError(str(exc) or f"the function of token= took over {TIMEOUT} s") from exc
 
 
 def _checked(token: Any) -> str:

@@ -12,6 +12,7 @@ __all__ = [
     "ErrorCode",
     "ErrorReply",
     "UnsubscribeCode",
+    "close_of",
     "is_terminal",
     "resubscribes",
 ]
@@ -118,6 +119,12 @@ _REASONS = {
 
 def _cut(text: str, size: int) -> str:
     return text.encode(errors="replace")[:size].decode(errors="ignore")
+
+
+def close_of(code: int, reason: str) -> Close:
+    """Return the close of a server's push; a code that no close can have counts as a shutdown."""
+    valid = code if 1000 <= code <= 4999 else int(Disconnect.SHUTDOWN)
+    return Close(valid, _cut(reason, 123), by="peer")
 
 
 def is_terminal(code: int) -> bool:

@@ -23,7 +23,6 @@ from .schema import (
     Result,
     StreamPosition,
     SubscribeResult,
-    read_error,
     read_fields,
 )
 
@@ -203,7 +202,7 @@ def _from_server(fields: dict[str, Any]) -> FromServer:
         pushed = fields.get("push")
         return Ping() if pushed is None else _push(pushed)
     if (error := fields.get("error")) is not None:
-        return Reply(id_, error=read_error(error))
+        return Reply(id_, error=read_fields(ErrorReply, error))
     for name, kind in RESULTS.items():
         if (body := fields.get(name)) is not None:
             return Reply(id_, read_fields(kind, body))

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, cast
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, partial
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    NamedTuple,
+    TypeAlias,
+    TypeVar,
+    cast,
+    get_args,
+    get_type_hints,
+)
 
 from rxws._core.errors import short_repr
-
-from .codes import ErrorReply
 
 __all__ = [
     "PUSHES",
@@ -47,14 +57,13 @@ __all__ = [
     "UnsubscribePush",
     "UnsubscribeRequest",
     "UnsubscribeResult",
-    "read_error",
     "read_fields",
 ]
 
 T = TypeVar("T")
 
-_UINT64 = 1 << 64
-_INT32 = 1 << 31
+UInt32: TypeAlias = Annotated[int, range(1 << 32)]
+Int32: TypeAlias = Annotated[int, range(-(1 << 31), 1 << 31)]
 
 
 class InvalidField(Exception):
@@ -106,7 +115,7 @@ class SubscribeRequest(NamedTuple):
     join_leave: bool = False
     flag: int = 0
     delta: str = ""
-    type: int = 0
+    type: Int32 = 0
     tf: Any = None
 
 
@@ -117,7 +126,7 @@ class UnsubscribeRequest(NamedTuple):
 class PublishRequest(NamedTuple):
     channel: str
     data: Any
-    type: int = 0
+    type: Int32 = 0
 
 
 class PresenceRequest(NamedTuple):
@@ -132,7 +141,7 @@ class HistoryRequest(NamedTuple):
     """`limit` 0 reads the position only, and -1 all messages."""
 
     channel: str
-    limit: int = 0
+    limit: Int32 = 0
     since: StreamPosition | None = None
     reverse: bool = False
 
@@ -144,7 +153,7 @@ class RefreshRequest(NamedTuple):
 class SubRefreshRequest(NamedTuple):
     channel: str
     token: str = ""
-    type: int = 0
+    type: Int32 = 0
 
 
 class PingRequest(NamedTuple):
@@ -174,8 +183,8 @@ class ConnectResult(NamedTuple):
     client: str = ""
     version: str = ""
     expires: bool = False
-    ttl: int = 0
-    ping: int = 0
+    ttl: UInt32 = 0
+    ping: UInt32 = 0
     pong: bool = False
     session: str = ""
     node: str = ""
@@ -186,7 +195,7 @@ class SubscribeResult(NamedTuple):
     """`offset` is that of the request if `recovered`, else that of the newest message."""
 
     expires: bool = False
-    ttl: int = 0
+    ttl: UInt32 = 0
     recoverable: bool = False
     epoch: str = ""
     publications: tuple[Pub, ...] = ()
@@ -210,8 +219,8 @@ class PresenceResult(NamedTuple):
 
 
 class PresenceStatsResult(NamedTuple):
-    num_clients: int = 0
-    num_users: int = 0
+    num_clients: UInt32 = 0
+    num_users: UInt32 = 0
 
 
 class HistoryResult(NamedTuple):
@@ -224,12 +233,12 @@ class RefreshResult(NamedTuple):
     client: str = ""
     version: str = ""
     expires: bool = False
-    ttl: int = 0
+    ttl: UInt32 = 0
 
 
 class SubRefreshResult(NamedTuple):
     expires: bool = False
-    ttl: int = 0
+    ttl: UInt32 = 0
 
 
 class PingResult(NamedTuple):
@@ -268,19 +277,19 @@ class MessagePush(NamedTuple):
 
 
 class UnsubscribePush(NamedTuple):
-    code: int = 0
+    code: UInt32 = 0
     reason: str = ""
 
 
 class DisconnectPush(NamedTuple):
-    code: int = 0
+    code: UInt32 = 0
     reason: str = ""
     reconnect: bool = False
 
 
 class RefreshPush(NamedTuple):
     expires: bool = False
-    ttl: int = 0
+    ttl: UInt32 = 0
 
 
 PushBody: TypeAlias = (
@@ -290,47 +299,25 @@ PushBody: TypeAlias = (
 
 # --- which message has which name -------------------------------------------------------------
 
-REQUESTS: Final[Mapping[str, type[Request]]] = {
-    "connect": ConnectRequest,
-    "subscribe": SubscribeRequest,
-    "unsubscribe": UnsubscribeRequest,
-    "publish": PublishRequest,
-    "presence": PresenceRequest,
-    "presence_stats": PresenceStatsRequest,
-    "history": HistoryRequest,
-    "refresh": RefreshRequest,
-    "sub_refresh": SubRefreshRequest,
-    "ping": PingRequest,
-}
+
+def _by_name(kinds: Iterable[type[T]], suffix: str) -> Mapping[str, type[T]]:
+    """Return messages by their names: `PresenceStatsRequest` is `presence_stats`."""
+    names = ((kind.__name__.removesuffix(suffix), kind) for kind in kinds)
+    return {re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower(): kind for name, kind in names}
+
+
+REQUESTS: Final[Mapping[str, type[Request]]] = _by_name(get_args(Request), "Request")
 
 UNSUPPORTED: Final = frozenset({"rpc", "send"})
 """Commands of the protocol that are not in the subset."""
 
-RESULTS: Final[Mapping[str, type[Result]]] = {
-    "connect": ConnectResult,
-    "subscribe": SubscribeResult,
-    "unsubscribe": UnsubscribeResult,
-    "publish": PublishResult,
-    "presence": PresenceResult,
-    "presence_stats": PresenceStatsResult,
-    "history": HistoryResult,
-    "refresh": RefreshResult,
-    "sub_refresh": SubRefreshResult,
-    "ping": PingResult,
-}
-
-PUSHES: Final[Mapping[str, type[PushBody]]] = {
-    "pub": Pub,
-    "join": JoinPush,
-    "leave": LeavePush,
-    "message": MessagePush,
-    "unsubscribe": UnsubscribePush,
-    "disconnect": DisconnectPush,
-    "refresh": RefreshPush,
-}
+RESULTS: Final[Mapping[str, type[Result]]] = _by_name(get_args(Result), "Result")
+PUSHES: Final[Mapping[str, type[PushBody]]] = _by_name(get_args(PushBody), "Push")
 
 
 # --- checks -----------------------------------------------------------------------------------
+
+_Reader: TypeAlias = Callable[[Any], Any]
 
 
 def _text(value: Any) -> str:
@@ -345,84 +332,55 @@ def _truth(value: Any) -> bool:
     raise InvalidField("use true or false")
 
 
-def _natural(value: Any) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _UINT64:
+def _number(allowed: range, value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value in allowed:
         return value
-    raise InvalidField("use a whole number of 0 or more")
+    raise InvalidField(f"use a whole number from {allowed.start} to {allowed.stop - 1}")
 
 
-def _integer(value: Any) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and -_INT32 <= value < _INT32:
-        return value
-    raise InvalidField("use a whole number of 32 bits")
+def _array(item: _Reader, value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        raise InvalidField("use an array")
+    items: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
+    return tuple(map(item, items))
+
+
+def _object(item: _Reader, value: Any) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return {name: item(each) for name, each in cast(dict[str, Any], value).items()}
+    raise InvalidField("use an object")
 
 
 def _any(value: Any) -> Any:
     return value
 
 
-def _position(value: Any) -> StreamPosition:
-    return read_fields(StreamPosition, value)
-
-
-def _info(value: Any) -> ClientInfo:
-    return read_fields(ClientInfo, value)
-
-
-def _pubs(value: Any) -> tuple[Pub, ...]:
-    if not isinstance(value, list):
-        raise InvalidField("use an array")
-    items: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
-    return tuple(read_fields(Pub, each) for each in items)
-
-
-def _presence(value: Any) -> dict[str, ClientInfo]:
-    if not isinstance(value, dict):
-        raise InvalidField("use an object")
-    return {name: _info(each) for name, each in cast(dict[str, Any], value).items()}
-
-
-_READERS: dict[str, Callable[[Any], Any]] = {
-    "channel": _text,
-    "client": _text,
-    "code": _natural,
-    "conn_info": _any,
-    "data": _any,
-    "delta": _text,
-    "epoch": _text,
-    "expires": _truth,
-    "flag": _natural,
-    "info": _info,
-    "join_leave": _truth,
-    "limit": _integer,
-    "message": _text,
-    "name": _text,
-    "node": _text,
-    "num_clients": _natural,
-    "num_users": _natural,
-    "offset": _natural,
-    "ping": _natural,
-    "pong": _truth,
-    "positioned": _truth,
-    "presence": _presence,
-    "publications": _pubs,
-    "reason": _text,
-    "reconnect": _truth,
-    "recover": _truth,
-    "recoverable": _truth,
-    "recovered": _truth,
-    "reverse": _truth,
-    "session": _text,
-    "since": _position,
-    "temporary": _truth,
-    "tf": _any,
-    "token": _text,
-    "ttl": _natural,
-    "type": _integer,
-    "user": _text,
-    "version": _text,
-    "was_recovering": _truth,
+_PLAIN: dict[Any, _Reader] = {
+    str: _text,
+    bool: _truth,
+    Any: _any,
+    int: partial(_number, range(1 << 64)),
 }
+
+
+def _reader_of(hint: Any) -> _Reader:
+    """Return the function that checks a field of a type."""
+    if hint in _PLAIN:
+        return _PLAIN[hint]
+    if hasattr(hint, "_fields"):
+        return partial(read_fields, hint)
+    if hasattr(hint, "__metadata__"):
+        return partial(_number, hint.__metadata__[0])
+    first, last = get_args(hint)  # tuple[X, ...], Mapping[str, X] or X | None
+    if last is ...:
+        return partial(_array, _reader_of(first))
+    return _reader_of(first) if last is type(None) else partial(_object, _reader_of(last))
+
+
+@cache
+def _readers(kind: type[Any]) -> Mapping[str, _Reader]:
+    hints = get_type_hints(kind, include_extras=True)
+    return {name: _reader_of(hint) for name, hint in hints.items()}
 
 
 def read_fields(kind: type[T], value: Any) -> T:
@@ -438,23 +396,14 @@ def read_fields(kind: type[T], value: Any) -> T:
     fields = cast(dict[str, Any], value)
     named: Any = kind  # a NamedTuple
     found: dict[str, Any] = {}
-    for name in named._fields:
+    for name, read in _readers(named).items():
         given = fields.get(name)
         if given is None and (name != "data" or name not in fields):
             if name not in named._field_defaults:
                 raise InvalidField(f"{name} is missing")
             continue
         try:
-            found[name] = _READERS[name](given)
+            found[name] = read(given)
         except InvalidField as exc:
             raise InvalidField(f"{name}: {exc}") from None
     return kind(**found)
-
-
-def read_error(value: Any) -> ErrorReply:
-    """Return the error of a reply.
-
-    Raises:
-        InvalidField: A field is missing, or has a wrong type.
-    """
-    return read_fields(ErrorReply, value)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rxws.hub._backplane import History, Member, Publication
-from rxws.hub._protocol import (
-    ErrorCode,
-    ErrorReply,
+from rxws.hub._protocol.codes import ErrorCode, ErrorReply
+from rxws.hub._protocol.frames import reply, reply_with_publications
+from rxws.hub._protocol.schema import (
     HistoryRequest,
     HistoryResult,
     PresenceRequest,
@@ -15,8 +15,6 @@ from rxws.hub._protocol import (
     PresenceStatsRequest,
     PresenceStatsResult,
     Result,
-    reply,
-    reply_with_publications,
 )
 
 from .topics import ServedTopics, info_of

@@ -20,36 +20,36 @@ from rxws.hub._backplane import History, Member
 from rxws.hub._backplane import PublishRequest as PublishedMessage
 from rxws.hub._messages import Position
 from rxws.hub._names import check_topic, matches
-from rxws.hub._protocol import (
+from rxws.hub._protocol.codes import Disconnect, ErrorCode, ErrorReply
+from rxws.hub._protocol.frames import (
     PING,
     Command,
+    Pong,
+    ProtocolViolation,
+    Refused,
+    error_reply,
+    message_push,
+    parse_commands,
+    reply,
+)
+from rxws.hub._protocol.schema import (
     ConnectRequest,
     ConnectResult,
-    Disconnect,
-    ErrorCode,
-    ErrorReply,
     HistoryRequest,
     PingRequest,
     PingResult,
-    Pong,
     PresenceRequest,
     PresenceStatsRequest,
-    ProtocolViolation,
     PublishRequest,
     PublishResult,
     RefreshRequest,
     RefreshResult,
-    Refused,
     Request,
     Result,
     SubRefreshRequest,
     SubscribeRequest,
     UnsubscribeRequest,
     UnsubscribeResult,
-    error_reply,
-    message_push,
-    parse_commands,
-    reply,
 )
 from rxws.hub._users import ClosedUsers
 

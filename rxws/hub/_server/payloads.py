@@ -9,7 +9,7 @@ from rxws import codecs
 from rxws._core.errors import DecodeError
 from rxws._session.encoding import decode_error
 from rxws.codecs import Codec
-from rxws.hub._protocol import embed
+from rxws.hub._protocol.frames import embed
 
 __all__ = ["NotText", "Payloads"]
 

@@ -15,7 +15,7 @@ from rxws._core.connection import Connection
 from rxws._core.log import logger, one_line
 from rxws._session.option_names import check_names
 from rxws._session.options import Options
-from rxws.hub._protocol import Disconnect
+from rxws.hub._protocol.codes import Disconnect
 
 from .client import ClientSession
 from .options import Allow, Identify, Limits

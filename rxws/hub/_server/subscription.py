@@ -14,17 +14,14 @@ from rxws._core.schedulers.timers import Deadline
 from rxws.hub._backplane import Member
 from rxws.hub._history import Entry, Kept, Ring
 from rxws.hub._messages import Gap, Position
-from rxws.hub._protocol import (
-    ErrorCode,
-    ErrorReply,
+from rxws.hub._protocol.codes import ErrorCode, ErrorReply, UnsubscribeCode
+from rxws.hub._protocol.frames import push, reply_with_publications
+from rxws.hub._protocol.schema import (
     Result,
     SubRefreshResult,
     SubscribeRequest,
     SubscribeResult,
-    UnsubscribeCode,
     UnsubscribePush,
-    push,
-    reply_with_publications,
 )
 
 from .options import Action

@@ -14,14 +14,8 @@ from rxws.codecs import Codec
 from rxws.hub._backplane import Backplane, Done, Member, Publication, PublishRequest
 from rxws.hub._keep import Keep
 from rxws.hub._messages import Gap, Position
-from rxws.hub._protocol import (
-    ClientInfo,
-    JoinPush,
-    LeavePush,
-    publication,
-    publication_push,
-    push,
-)
+from rxws.hub._protocol.frames import publication, publication_push, push
+from rxws.hub._protocol.schema import ClientInfo, JoinPush, LeavePush
 
 from .payloads import NotText, Payloads
 

@@ -10,7 +10,7 @@ import rxws
 from rxws._session.handler import run_handler
 from rxws.hub import Hub, Keep, LocalBackplane, Position
 from rxws.hub._backplane import Done, History
-from rxws.hub._protocol import PING
+from rxws.hub._protocol.frames import PING
 from support.virtual.session import VirtualSession
 
 __all__ = ["Client", "ControlledBackplane", "code_of"]

@@ -10,38 +10,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rxws.hub import _protocol as protocol
-from rxws.hub._protocol import (
+from rxws.hub._protocol import codes, frames, schema
+from rxws.hub._protocol.codes import Disconnect, ErrorCode, ErrorReply, UnsubscribeCode
+from rxws.hub._protocol.frames import Command, Ping, Pong, ProtocolViolation, Push, Refused, Reply
+from rxws.hub._protocol.schema import (
     ClientInfo,
-    Command,
     ConnectRequest,
     ConnectResult,
-    Disconnect,
-    ErrorCode,
-    ErrorReply,
     HistoryRequest,
     HistoryResult,
     JoinPush,
     LeavePush,
-    Ping,
     PingRequest,
-    Pong,
     PresenceResult,
     PresenceStatsResult,
-    ProtocolViolation,
     Pub,
     PublishRequest,
     PublishResult,
-    Push,
     RefreshPush,
     RefreshResult,
-    Refused,
-    Reply,
     StreamPosition,
     SubRefreshResult,
     SubscribeRequest,
     SubscribeResult,
-    UnsubscribeCode,
     UnsubscribePush,
     UnsubscribeRequest,
     UnsubscribeResult,
@@ -54,11 +45,11 @@ _COMMANDS: list[Any] = [
     UnsubscribeRequest("room"),
     PublishRequest("room", {"text": "hi"}),
     PublishRequest("room", None),
-    protocol.PresenceRequest("room"),
-    protocol.PresenceStatsRequest("room"),
+    schema.PresenceRequest("room"),
+    schema.PresenceStatsRequest("room"),
     HistoryRequest("room", -1, StreamPosition(5, "e"), True),
-    protocol.RefreshRequest("new"),
-    protocol.SubRefreshRequest("room", "new"),
+    schema.RefreshRequest("new"),
+    schema.SubRefreshRequest("room", "new"),
     PingRequest(),
 ]
 
@@ -72,7 +63,7 @@ _RESULTS: list[Any] = [
     HistoryResult((Pub(1, 1, ClientInfo("c", "u")),), "e", 1),
     RefreshResult("c1", "", True, 5),
     SubRefreshResult(True, 5),
-    protocol.PingResult(),
+    schema.PingResult(),
 ]
 
 _PUSHES: list[Any] = [
@@ -80,7 +71,7 @@ _PUSHES: list[Any] = [
     JoinPush(ClientInfo("c1", "ann")),
     LeavePush(ClientInfo("c1", "ann")),
     UnsubscribePush(2500, "insufficient state"),
-    protocol.DisconnectPush(3001, "shutdown", True),
+    schema.DisconnectPush(3001, "shutdown", True),
     RefreshPush(True, 10),
 ]
 
@@ -88,51 +79,51 @@ _PUSHES: list[Any] = [
 @pytest.mark.parametrize("request_", _COMMANDS, ids=lambda one: type(one).__name__)
 def test_a_command_that_is_built_is_parsed_to_the_same(request_: Any) -> None:
     """A client's commands arrive as they were built."""
-    assert list(protocol.parse_commands(protocol.command(4, request_))) == [Command(4, request_)]
+    assert list(frames.parse_commands(frames.command(4, request_))) == [Command(4, request_)]
 
 
 @pytest.mark.parametrize("result", _RESULTS, ids=lambda one: type(one).__name__)
 def test_a_reply_that_is_built_is_parsed_to_the_same(result: Any) -> None:
     """A server's replies arrive as they were built."""
-    assert list(protocol.parse_replies(protocol.reply(4, result))) == [Reply(4, result)]
+    assert list(frames.parse_replies(frames.reply(4, result))) == [Reply(4, result)]
 
 
 @pytest.mark.parametrize("body", _PUSHES, ids=lambda one: type(one).__name__)
 def test_a_push_that_is_built_is_parsed_to_the_same(body: Any) -> None:
     """A server's pushes arrive as they were built."""
-    assert list(protocol.parse_replies(protocol.push("room", body))) == [Push("room", body)]
+    assert list(frames.parse_replies(frames.push("room", body))) == [Push("room", body)]
 
 
 def test_a_frame_holds_several_lines() -> None:
     """A frame with several lines, with or without a newline at its end, is several messages."""
-    lines = [protocol.command(1, ConnectRequest()), "{}", protocol.command(2, PingRequest())]
+    lines = [frames.command(1, ConnectRequest()), "{}", frames.command(2, PingRequest())]
     expected = [Command(1, ConnectRequest()), Pong(), Command(2, PingRequest())]
-    assert list(protocol.parse_commands("\n".join(lines))) == expected
-    assert list(protocol.parse_commands("\n".join(lines) + "\n")) == expected
+    assert list(frames.parse_commands("\n".join(lines))) == expected
+    assert list(frames.parse_commands("\n".join(lines) + "\n")) == expected
 
 
 def test_publications_are_embedded_as_they_are() -> None:
     """The payload of a message is not encoded again, neither in a push nor in a reply."""
     data = '{"price":1.50}'
-    pub = protocol.publication(data, 7)
-    pushed = protocol.publication_push("ch", pub)
+    pub = frames.publication(data, 7)
+    pushed = frames.publication_push("ch", pub)
     assert data in pushed
-    assert list(protocol.parse_replies(pushed)) == [Push("ch", Pub({"price": 1.5}, 7))]
+    assert list(frames.parse_replies(pushed)) == [Push("ch", Pub({"price": 1.5}, 7))]
     for kind in (SubscribeResult, HistoryResult):
         for result in (kind(), kind(epoch="e")):
-            text = protocol.reply_with_publications(3, result, [pub, protocol.publication("1")])
+            text = frames.reply_with_publications(3, result, [pub, frames.publication("1")])
             pubs = (Pub({"price": 1.5}, 7), Pub(1))
             expected = result._replace(publications=pubs)
-            assert list(protocol.parse_replies(text)) == [Reply(3, expected)]
-            assert protocol.reply_with_publications(3, result, []) == protocol.reply(3, result)
+            assert list(frames.parse_replies(text)) == [Reply(3, expected)]
+            assert frames.reply_with_publications(3, result, []) == frames.reply(3, result)
 
 
 def test_json_with_newlines_is_embedded_in_one_line() -> None:
     """A payload with newlines between its tokens does not end the message."""
     text = json.dumps({"a": ["\n", 1]}, indent=2)
-    line = protocol.publication_push("ch", protocol.publication(protocol.embed(text)))
-    assert list(protocol.parse_replies(line)) == [Push("ch", Pub({"a": ["\n", 1]}))]
-    assert protocol.embed("[1]") == "[1]"
+    line = frames.publication_push("ch", frames.publication(frames.embed(text)))
+    assert list(frames.parse_replies(line)) == [Push("ch", Pub({"a": ["\n", 1]}))]
+    assert frames.embed("[1]") == "[1]"
 
 
 def test_an_error_is_built_from_its_code() -> None:
@@ -142,7 +133,7 @@ def test_an_error_is_built_from_its_code() -> None:
     assert ErrorReply.of(ErrorCode.PERMISSION_DENIED, "room") == ErrorReply(
         103, "permission denied: room"
     )
-    assert list(protocol.parse_replies(protocol.error_reply(4, error))) == [Reply(4, error=error)]
+    assert list(frames.parse_replies(frames.error_reply(4, error))) == [Reply(4, error=error)]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +162,7 @@ def test_an_error_is_built_from_its_code() -> None:
 )
 def test_a_command_that_cannot_be_used_is_answered(line: str, code: int) -> None:
     """A command with an id that is unknown or has a wrong field is answered with an error."""
-    [refused] = protocol.parse_commands(line)
+    [refused] = frames.parse_commands(line)
     assert isinstance(refused, Refused)
     assert (refused.id, refused.error.code) == (1, code)
     assert refused.error.message
@@ -207,14 +198,14 @@ def test_a_frame_that_is_none_of_the_protocol_ends_the_connection(
 ) -> None:
     """What cannot be answered closes the connection with the protocol's own code."""
     with pytest.raises(ProtocolViolation) as caught:
-        list(protocol.parse_commands(frame, max_commands=3))
+        list(frames.parse_commands(frame, max_commands=3))
     assert caught.value.close.code == code
     assert caught.value.close.reason
 
 
 def test_commands_before_a_wrong_line_are_parsed() -> None:
     """A client that sends a wrong line after good ones has those executed."""
-    parsed = protocol.parse_commands('{"id":1,"connect":{}}\nwrong')
+    parsed = frames.parse_commands('{"id":1,"connect":{}}\nwrong')
     assert next(parsed) == Command(1, ConnectRequest())
     with pytest.raises(ProtocolViolation):
         next(parsed)
@@ -223,7 +214,7 @@ def test_commands_before_a_wrong_line_are_parsed() -> None:
 def test_fields_that_are_newer_are_ignored() -> None:
     """A client of a newer version may send fields that the subset does not have."""
     line = '{"id":1,"connect":{"token":"a","headers":{"x":"y"},"dict":"z"},"newer":null}'
-    assert list(protocol.parse_commands(line)) == [Command(1, ConnectRequest("a"))]
+    assert list(frames.parse_commands(line)) == [Command(1, ConnectRequest("a"))]
 
 
 @pytest.mark.parametrize(
@@ -245,22 +236,22 @@ def test_fields_that_are_newer_are_ignored() -> None:
 def test_a_client_refuses_what_is_no_reply(line: str) -> None:
     """A client closes a connection whose server does not speak the protocol."""
     with pytest.raises(ProtocolViolation):
-        list(protocol.parse_replies(line))
+        list(frames.parse_replies(line))
 
 
 def test_a_client_knows_pings_and_ignores_unknown_pushes() -> None:
     """An empty object is a ping; a push of a newer kind has no body."""
     frame = '{}\n{"push":{"channel":"a","newer":{}}}'
-    assert list(protocol.parse_replies(frame)) == [Ping(), Push("a", None)]
+    assert list(frames.parse_replies(frame)) == [Ping(), Push("a", None)]
 
 
 def test_the_codes_say_what_a_client_does_next() -> None:
     """3500 to 3999 and 4500 to 4999 are final; subscriptions continue after 2500 and above."""
-    assert [protocol.is_terminal(code) for code in (3000, 3499, 3500, 3999, 4000, 4500)] == [
+    assert [codes.is_terminal(code) for code in (3000, 3499, 3500, 3999, 4000, 4500)] == [
         False, False, True, True, False, True,
     ]  # fmt: skip
-    assert not protocol.is_terminal(5000)
-    assert [protocol.resubscribes(code) for code in UnsubscribeCode] == [False, True, True]
+    assert not codes.is_terminal(5000)
+    assert [codes.resubscribes(code) for code in UnsubscribeCode] == [False, True, True]
     assert all(code.reason for code in UnsubscribeCode)
 
 
@@ -278,7 +269,7 @@ _JSON = st.recursive(
     max_leaves=5,
 )
 _WORDS = st.sampled_from(
-    ["id", *protocol.schema.REQUESTS, "rpc", "send", *SubscribeRequest._fields, "since"]
+    ["id", *schema.REQUESTS, "rpc", "send", *SubscribeRequest._fields, "since"]
 )
 
 
@@ -287,5 +278,5 @@ def test_any_json_is_parsed_or_refused(value: Any) -> None:
     """Whatever a client sends is a command, is answered, or is a violation; nothing else."""
     parsed: list[Any] = []
     with contextlib.suppress(ProtocolViolation):
-        parsed += protocol.parse_commands(json.dumps(value))
+        parsed += frames.parse_commands(json.dumps(value))
     assert all(isinstance(one, Command | Refused | Pong) for one in parsed)

@@ -11,7 +11,7 @@ import pytest
 import rxws
 from rxws._session.handler import run_handler
 from rxws.hub import Credentials, Hub, Position, Unconfirmed
-from rxws.hub._protocol import PING
+from rxws.hub._protocol.frames import PING
 from support.virtual.served_client import Client, code_of
 from support.virtual.session import VirtualSession
 
