@@ -60,6 +60,8 @@ class Presence:
         own: The ids of this hub begin with this.
 
     Attributes:
+        subscribers: The number of subscriptions that use this.
+        attachment: Keeps the topic attached for them.
         known: Whether a read was answered.
         members: The known members by their ids.
         names: Emits the names whenever they have changed, first the latest ones. It emits nothing
@@ -79,10 +81,12 @@ class Presence:
         "_scheduler",
         "_state",
         "_topic",
+        "attachment",
         "changes",
         "known",
         "members",
         "names",
+        "subscribers",
     )
 
     def __init__(
@@ -103,6 +107,8 @@ class Presence:
         self._before: dict[str, Member | None] = {}  # those that changed in this turn, by id
         self._flushing = False
         self._latest: frozenset[str] | None = None  # what `names` has emitted
+        self.subscribers = 0
+        self.attachment: DisposableBase = Disposable()
         self.known = False
         self.members = dict(members)
         self._counts = Counter(member.name for member in members.values())
@@ -124,18 +130,6 @@ class Presence:
             case _:
                 pass  # an answer is outdated already, or nobody is subscribed
 
-    def on_joined(self, member: Member) -> None:
-        """Add a member that the backplane has reported."""
-        self._on_reported(member.id, member)
-
-    def on_left(self, member: Member) -> None:
-        """Remove a member that the backplane has reported."""
-        self._on_reported(member.id, None)
-
-    def on_own(self, member_id: str, member: Member | None) -> None:
-        """Add a member of this hub, or remove it if it is None."""
-        self._set(member_id, member)
-
     def stop(self) -> None:
         """Complete the subscribers, and ignore all later calls."""
         self._state = _State.STOPPED
@@ -143,14 +137,15 @@ class Presence:
         self.names.end()
         self.changes.end()
 
-    def _on_reported(self, member_id: str, member: Member | None) -> None:
+    def on_reported(self, member_id: str, member: Member | None) -> None:
+        """Add a member that the backplane has reported, or remove it if it is None."""
         if member_id.startswith(self._own):
             return
         if self._state is _State.READING:
             # The answer shows the members at a moment before or after this. Each report that is
             # older than the answer is in it, or a later report of the same member is on its way.
             self._meanwhile[member_id] = member
-        self._set(member_id, member)
+        self.set(member_id, member)
 
     def _on_read(self, result: Mapping[str, Member] | Exception) -> None:
         if self._state is _State.STOPPED:
@@ -175,15 +170,16 @@ class Presence:
             if member_id not in found and not member_id.startswith(self._own)
         ]
         for member_id in gone:
-            self._set(member_id, None)
+            self.set(member_id, None)
         for member_id, member in found.items():
-            self._set(member_id, member, report=self.known)
+            self.set(member_id, member, report=self.known)
         self._meanwhile.clear()
         if not self.known:
             self.known = True
             self._flush_soon()
 
-    def _set(self, member_id: str, member: Member | None, *, report: bool = True) -> None:
+    def set(self, member_id: str, member: Member | None, *, report: bool = True) -> None:
+        """Add a member, or remove it if it is None; without `report`, it is no change."""
         before = self.members.get(member_id)
         if before == member:
             return
@@ -274,23 +270,12 @@ class PresenceHost(Protocol):
         ...
 
 
-class _Observed:
-    """A `Presence` with the number of its subscribers."""
-
-    __slots__ = ("attachment", "presence", "subscribers")
-
-    def __init__(self, presence: Presence) -> None:
-        self.presence = presence
-        self.subscribers = 0
-        self.attachment: DisposableBase = Disposable()
-
-
 class Presences:
     """The members of all topics of a hub."""
 
     def __init__(self, host: PresenceHost) -> None:
         self._host = host
-        self._observed: dict[str, _Observed] = {}
+        self._observed: dict[str, Presence] = {}
         self._own: dict[str, dict[str, Member]] = {}  # by topic and id
         self._ids = count(1)
 
@@ -314,7 +299,7 @@ class Presences:
         self._host.prepare(f"a member of topic {topic!r:.80} has joined")
         self._own.setdefault(topic, {})[member.id] = member
         self._host.backplane.join(topic, member)
-        self._on_own(topic, member.id, member)
+        self._set(topic, member.id, member)
         return self._disposable(partial(self._leave, topic, member))
 
     def joined(self, topic: str, name: str, info: Any = None) -> Observable[Any]:
@@ -334,11 +319,11 @@ class Presences:
         if not own:
             del self._own[topic]
         self._host.backplane.leave(topic, member)
-        self._on_own(topic, member.id, None)
+        self._set(topic, member.id, None)
 
-    def _on_own(self, topic: str, member_id: str, member: Member | None) -> None:
-        if (observed := self._observed.get(topic)) is not None:
-            observed.presence.on_own(member_id, member)
+    def _set(self, topic: str, member_id: str, member: Member | None) -> None:
+        if (presence := self._observed.get(topic)) is not None:
+            presence.set(member_id, member)
 
     # --- members of all hubs ----------------------------------------------------------------
 
@@ -352,9 +337,9 @@ class Presences:
 
     def read(self, topic: str, done: Done[Mapping[str, Member]]) -> None:
         """Read the members of a topic by their ids, which need not be attached."""
-        observed = self._observed.get(topic)
-        if observed is not None and observed.presence.known:
-            done(dict(observed.presence.members))
+        presence = self._observed.get(topic)
+        if presence is not None and presence.known:
+            done(dict(presence.members))
             return
 
         def on_read(result: Mapping[str, Member] | Exception) -> None:
@@ -368,18 +353,20 @@ class Presences:
 
     def on_attached(self, topic: str) -> None:
         """Read the members of a topic that is attached for the first time, or again."""
-        if (observed := self._observed.get(topic)) is not None:
-            observed.presence.read()
+        if (presence := self._observed.get(topic)) is not None:
+            presence.read()
 
     def on_joined(self, topic: str, member: Member) -> None:
         """See `BackplaneReceiver`."""
-        if (observed := self._observed.get(topic)) is not None:
-            observed.presence.on_joined(member)
+        self._on_reported(topic, member.id, member)
 
     def on_left(self, topic: str, member: Member) -> None:
         """See `BackplaneReceiver`."""
-        if (observed := self._observed.get(topic)) is not None:
-            observed.presence.on_left(member)
+        self._on_reported(topic, member.id, None)
+
+    def _on_reported(self, topic: str, member_id: str, member: Member | None) -> None:
+        if (presence := self._observed.get(topic)) is not None:
+            presence.on_reported(member_id, member)
 
     def on_members_unknown(self, topic: str | None) -> None:
         """See `BackplaneReceiver`."""
@@ -392,16 +379,16 @@ class Presences:
         observed, self._observed = self._observed, {}
         self._own.clear()
         for each in observed.values():
-            each.presence.stop()
+            each.stop()
 
     def _observe(self, topic: str, stream_of: Callable[[Presence], Stream[T]]) -> Observable[T]:
         def subscribe(
             observer: ObserverBase[T], scheduler: SchedulerBase | None = None
         ) -> DisposableBase:
-            observed = self._acquire(topic)
+            presence = self._acquire(topic)
             return CompositeDisposable(
-                stream_of(observed.presence).subscribe(observer, scheduler=scheduler),
-                self._disposable(partial(self._release, topic, observed)),
+                stream_of(presence).subscribe(observer, scheduler=scheduler),
+                self._disposable(partial(self._release, topic, presence)),
             )
 
         return HubObservable(self._host.default_scheduler, subscribe)
@@ -409,26 +396,26 @@ class Presences:
     def _disposable(self, action: Callable[[], None]) -> DisposableBase:
         return Disposable(lambda: self._host.run(action))
 
-    def _acquire(self, topic: str) -> _Observed:
+    def _acquire(self, topic: str) -> Presence:
         self._host.prepare(f"the presence of topic {topic!r:.80} was subscribed")
-        observed = self._observed.get(topic)
-        if observed is None:
+        presence = self._observed.get(topic)
+        if presence is None:
             own = self._own.get(topic, {})
-            observed = _Observed(
-                Presence(topic, self._host.backplane, self._host.scheduler, self._prefix, own)
+            presence = Presence(
+                topic, self._host.backplane, self._host.scheduler, self._prefix, own
             )
-            self._observed[topic] = observed
+            self._observed[topic] = presence
             attached = self._host.is_attached(topic)
-            observed.attachment = self._host.hold(topic)
+            presence.attachment = self._host.hold(topic)
             if attached:
-                observed.presence.read()
-        observed.subscribers += 1
-        return observed
+                presence.read()
+        presence.subscribers += 1
+        return presence
 
-    def _release(self, topic: str, observed: _Observed) -> None:
-        observed.subscribers -= 1
-        if not observed.subscribers:
-            if self._observed.get(topic) is observed:  # otherwise the hub has stopped
+    def _release(self, topic: str, presence: Presence) -> None:
+        presence.subscribers -= 1
+        if not presence.subscribers:
+            if self._observed.get(topic) is presence:  # otherwise the hub has stopped
                 del self._observed[topic]
-                observed.presence.stop()
-            observed.attachment.dispose()
+                presence.stop()
+            presence.attachment.dispose()

@@ -12,7 +12,7 @@ from reactivex.abc import DisposableBase
 from reactivex.disposable import SingleAssignmentDisposable
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
-__all__ = ["Clock"]
+__all__ = ["Clock", "check_clock"]
 
 S = TypeVar("S")
 
@@ -129,6 +129,13 @@ class Clock(PeriodicScheduler):
         due = heapq.heappop(self._queue)
         if not due.is_disposed:
             due.disposable = due.context.run(self.invoke_action, due.action, due.state)
+
+
+def check_clock(clock: object) -> Clock:
+    """Return a clock, or raise a TypeError."""
+    if not isinstance(clock, Clock):
+        raise TypeError(f"clock={clock!r:.80}: use a rxws.testing.Clock")
+    return clock
 
 
 class _Due(SingleAssignmentDisposable):

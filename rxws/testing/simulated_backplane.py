@@ -22,7 +22,7 @@ from rxws.hub import (
     PublishRequest,
 )
 
-from .clock import Clock
+from .clock import Clock, check_clock
 
 __all__ = ["SimulatedBackplane"]
 
@@ -42,6 +42,10 @@ class SimulatedBackplane(LocalBackplane):
         clock: The clock of the hubs.
         lease: Seconds after which the members of a process disappear if it is dead or cut off.
 
+    Raises:
+        TypeError: `clock` is no `Clock`, or `lease` is no number.
+        ValueError: `lease` is not above 0.
+
     Examples:
         ```python
         clock = Clock()
@@ -55,7 +59,7 @@ class SimulatedBackplane(LocalBackplane):
 
     def __init__(self, clock: Clock, *, lease: float = 10.0) -> None:
         check_seconds("lease", lease)
-        super().__init__(clock)
+        super().__init__(check_clock(clock))
         self._clock = clock
         self._lease = lease
         self._state = _State.CONNECTED

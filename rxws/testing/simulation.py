@@ -29,7 +29,7 @@ from rxws._session.options import OPTION_NAMES, ConnectionOptions, Options
 from rxws._session.session import Session, State
 from rxws.codecs import Codec
 
-from .clock import Clock
+from .clock import Clock, check_clock
 from .fake_transport import FakeTransport, NeedsEventLoop, Sent, needs_event_loop
 from .handshake import HandshakeLike, handshake_of
 from .peer import Peer
@@ -188,6 +188,9 @@ class Simulator:
     Attributes:
         clock: The clock.
 
+    Raises:
+        TypeError: `clock` is no `Clock`.
+
     Examples:
         ```python
         def test_everybody_hears_ann():
@@ -207,7 +210,7 @@ class Simulator:
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
-        self._runners = _Runners(Clock() if clock is None else clock)
+        self._runners = _Runners(Clock() if clock is None else check_clock(clock))
 
     @property
     def clock(self) -> Clock:

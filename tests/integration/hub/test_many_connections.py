@@ -105,13 +105,20 @@ async def test_clients_of_the_protocol_that_come_and_go_leave_nothing(
 
 
 @pytest.mark.promise("hub-slow")
-async def test_a_stuck_subscriber_delays_nobody() -> None:
-    """One client of 100 reads nothing: it is disconnected, the 99 others get every message."""
+@pytest.mark.parametrize(("overflow", "left"), [("close", 99), ("drop_oldest", 100)])
+async def test_a_stuck_subscriber_delays_nobody(overflow: str, left: int) -> None:
+    """One client of 100 reads nothing: it is closed or misses some, 99 others get every message."""
     hub = Hub(topics={"kept": Keep(1)})
     count, text = 300, "x" * 2000
-    options: dict[str, Any] = {"codec": rxws.codecs.text, "max_buffer": 1 << 16}
+    options: dict[str, Any] = {
+        "codec": rxws.codecs.text,
+        "max_buffer": 1 << 16,
+        "overflow": overflow,
+    }
+    conns: list[Any] = []
 
     def room(conn: Any) -> rx.Observable[Any]:
+        conns.append(conn)
         sock = conn.handshake.request.transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 << 10)
         return hub.topic("kept")
@@ -130,7 +137,10 @@ async def test_a_stuck_subscriber_delays_nobody() -> None:
         expected = [f"{n} {text}" for n in range(count)]
         for each in await asyncio.gather(*receiving):
             assert each == expected
-        await until(lambda: len(hub.topic("kept").observers) == 99)
+        await until(lambda: len(hub.topic("kept").observers) == left)
+        assert (left == 99) or [n for n, conn in enumerate(conns) if conn.flow.stats.dropped] == [
+            99
+        ]
         await stuck.rst()
     assert hub.stats.received == count
 

@@ -342,6 +342,13 @@ def test_a_lease_is_a_number_of_seconds() -> None:
     assert seen.times == [0, 3]
 
 
+@pytest.mark.parametrize("make", [SimulatedBackplane, Simulator])
+def test_a_clock_is_checked(make: Any) -> None:
+    """Another scheduler, or something else, raises at once."""
+    with pytest.raises(TypeError, match=r"clock=5: use a rxws\.testing\.Clock"):
+        make(5)
+
+
 # --- gaps and status ----------------------------------------------------------------------------
 
 
