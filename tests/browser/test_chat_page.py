@@ -121,7 +121,7 @@ async def test_the_page_reconnects_and_continues(
     async with running_chat(redis, port) as server, bob_at(other) as bob:
         await open_room(page, server)
         await say(page, "before")
-        await hear(bob, "before")
+        await shows(page, "ann before")  # otherwise the page cannot know that it was published
         await server.end(signal.SIGKILL)
         await state(page, "reconnecting")
         missed = [str(number) for number in range(30)]  # more than the page loads at its start
