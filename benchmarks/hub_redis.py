@@ -1,6 +1,6 @@
 """How fast `RedisBackplane` publishes, what that and its topics cost, and how long one hop takes.
 
-It starts a `redis-server` of its own: `python benchmarks/hub_redis.py [messages]`.
+Run `python benchmarks/hub_redis.py [messages]`. It starts a `redis-server` of its own.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from rxws.hub import Keep, Member, PublishRequest, RedisBackplane
 from support.backplane import RecordingHub

@@ -85,5 +85,8 @@ if __name__ == "__main__":
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080)
     arguments = parser.parse_args()
-    redis = rxws.hub.RedisBackplane(arguments.redis) if arguments.redis else None
-    web.run_app(make_app(redis), host=arguments.host, port=arguments.port)
+    try:
+        redis = rxws.hub.RedisBackplane(arguments.redis) if arguments.redis else None
+        web.run_app(make_app(redis), host=arguments.host, port=arguments.port)
+    except (ValueError, rxws.hub.BackplaneError) as error:  # the URL is wrong
+        raise SystemExit(str(error)) from None

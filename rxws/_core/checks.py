@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["check_count", "check_port", "check_seconds"]
+from reactivex.abc import SchedulerBase
+
+__all__ = ["check_count", "check_port", "check_scheduler", "check_seconds"]
 
 
 def check_seconds(
@@ -34,3 +36,9 @@ def check_port(port: object) -> None:
         raise TypeError(f"port={port!r} is not a port: use an int, or 0 for a free port")
     if not 0 <= port <= 65535:
         raise ValueError(f"port={port!r} is not a port: use 1 to 65535, or 0 for a free port")
+
+
+def check_scheduler(scheduler: object) -> None:
+    """Raise a TypeError unless a scheduler is one of RxPY, or None."""
+    if scheduler is not None and not isinstance(scheduler, SchedulerBase):
+        raise TypeError(f"scheduler={scheduler!r:.80}: use a scheduler of RxPY, or None")

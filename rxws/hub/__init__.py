@@ -31,7 +31,7 @@ from ._server import Action, Allow, Credentials, Identify, ServeOptions, TokenEx
 from ._stats import HubStats
 from ._status import Away, Connected, HubStatus
 from ._topic import Topic
-from ._users import User
+from ._user import User
 
 if TYPE_CHECKING:
     from ._redis import RedisBackplane

@@ -11,6 +11,7 @@ from reactivex.abc import SchedulerBase
 from rxws import codecs
 from rxws._aiohttp.route import RouteHandler
 from rxws._aiohttp.shutdown import Application
+from rxws._core.checks import check_scheduler
 from rxws._core.connection import Connection
 from rxws._core.errors import short_repr
 from rxws.codecs import Codec
@@ -25,7 +26,7 @@ from ._server import Allow, Identify, ServedTopics, ServeOptions, serve
 from ._stats import HubStats
 from ._status import HubStatus
 from ._topic import Topic
-from ._users import User
+from ._user import User
 
 __all__ = ["Hub"]
 
@@ -76,15 +77,12 @@ class Hub:
     ) -> None:
         if not isinstance(codec, Codec):
             raise TypeError(f"codec={short_repr(codec)}: use one such as rxws.codecs.json")
+        check_scheduler(scheduler)
         if backplane is None:
             backplane = LocalBackplane(scheduler)
         elif not isinstance(backplane, Backplane) or isinstance(backplane, type):
             raise TypeError(
                 f"backplane={short_repr(backplane)}: use one such as RedisBackplane('redis://...')"
-            )
-        if scheduler is not None and not isinstance(scheduler, SchedulerBase):
-            raise TypeError(
-                f"scheduler={short_repr(scheduler)}: use a scheduler, or None for the event loop"
             )
         self._registry = TopicRegistry(
             codec,
@@ -101,6 +99,7 @@ class Hub:
         """Start with an aiohttp application, and stop after its connections are closed.
 
         If the backplane cannot be reached, the application fails to start with a `BackplaneError`.
+        If the hub runs already, it fails with a `RuntimeError`.
 
         Raises:
             RuntimeError: The application is running already.
@@ -148,7 +147,7 @@ class Hub:
             hub.user("42").close(rxws.Close(4001, "logged out"))
             ```
         """
-        return self._registry.users.user(name)
+        return User(self._registry.users, name)
 
     def attach(self, conn: Connection[Any, Any], name: str) -> Observable[Any]:
         """Return an Observable that emits the messages to a user, and never ends.
@@ -227,7 +226,7 @@ class Hub:
 
     @property
     def stats(self) -> HubStats:
-        """The counts of this hub in this process."""
+        """The counts of this hub in this process; you may read them from any thread."""
         return self._registry.stats
 
     def __repr__(self) -> str:

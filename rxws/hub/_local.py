@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from reactivex.abc import SchedulerBase
 
+from rxws._core.checks import check_scheduler
 from rxws._core.schedulers.timers import seconds_of
 
 from ._backplane import BackplaneReceiver, Done, History, Member, Publication, PublishRequest
@@ -33,6 +34,9 @@ class LocalBackplane:
         scheduler: Gives the time for `Keep(seconds=)`, such as a `rxws.testing.Clock`; by default
             the system's monotonic clock.
 
+    Raises:
+        TypeError: `scheduler` is no scheduler.
+
     Examples:
         ```python
         clock = Clock()
@@ -43,6 +47,7 @@ class LocalBackplane:
     """
 
     def __init__(self, scheduler: SchedulerBase | None = None) -> None:
+        check_scheduler(scheduler)
         self._broker = _Broker(time.monotonic if scheduler is None else seconds_of(scheduler))
         self._receiver: BackplaneReceiver | None = None
         self._members: dict[tuple[str, str], Member] = {}

@@ -20,6 +20,7 @@ from rxws._core.streams.stream import Dispatcher, ReplayStream, Stream
 from rxws._session.encoding import encode
 
 from ._backplane import Backplane, Done, Member
+from ._host import HubHost
 from ._names import check_user
 from ._observable import HubObservable
 
@@ -229,34 +230,8 @@ class Presence:
         )
 
 
-class PresenceHost(Protocol):
+class PresenceHost(HubHost, Protocol):
     """What `Presences` needs of its hub; see `TopicRegistry`."""
-
-    @property
-    def backplane(self) -> Backplane:
-        """The hub's backplane."""
-        ...
-
-    @property
-    def scheduler(self) -> SchedulerBase:
-        """The hub's scheduler."""
-        ...
-
-    def default_scheduler(self) -> SchedulerBase:
-        """Return the scheduler for chains that begin with an Observable of the hub."""
-        ...
-
-    def prepare(self, what: str) -> None:
-        """Start a hub that needs no connection, and check that this is its thread.
-
-        Raises:
-            RuntimeError: It is not, or the hub has not started.
-        """
-        ...
-
-    def run(self, action: Callable[[], object]) -> None:
-        """Call on the hub's thread: now if it is the current one."""
-        ...
 
     def hold(self, topic: str) -> DisposableBase:
         """Keep a topic attached until the result is disposed.
@@ -286,7 +261,7 @@ class Presences:
     @property
     def own_members(self) -> int:
         """The number of members that have joined here."""
-        return sum(map(len, self._own.values()))
+        return sum(map(len, list(self._own.values())))
 
     def new_id(self) -> str:
         """Return a new id for a connection, which is unique in all processes."""

@@ -128,7 +128,7 @@ class Publisher:
     def lag(self) -> float:
         """Seconds for which the oldest message has been waiting."""
         with self._lock:
-            oldest = [next(iter(self._in_flight.values()))] if self._in_flight else []
+            oldest = list(self._in_flight.values())[:1]
             oldest += [queue.first() for queue in (self._waiting, self._queue) if len(queue)]
         now = self._host.seconds()
         return max((now - queued.queued_at for queued in oldest), default=0.0)

@@ -42,6 +42,7 @@ _NOT_STARTED = "the hub has not started: call hub.setup(app), or use 'async with
 class _State(Enum):
     STOPPED = auto()
     STARTING = auto()
+    USED = auto()  # it runs without a start, as its backplane needs no connection
     RUNNING = auto()
     STOPPING = auto()  # the backplane disconnects
 
@@ -95,6 +96,8 @@ class TopicRegistry:
         topics, self._topics = self._topics, {}
         self._to_deliver.clear()
         if isinstance(self.backplane, LocalBackplane):
+            if self.started:
+                self._state = _State.USED
             for name in topics:
                 self.backplane.detach(name)
         else:
@@ -113,18 +116,19 @@ class TopicRegistry:
         """
         self.bind()
         self.thread.check("a hub was started")
-        if isinstance(self.backplane, LocalBackplane):
-            self.start_if_local()  # perhaps it was used before
-            return
-        if self._state is not _State.STOPPED:
+        if self._state not in (_State.STOPPED, _State.USED):
             raise RuntimeError("the hub runs already: use hub.setup or 'async with' once")
+        if isinstance(self.backplane, LocalBackplane):
+            self.start_if_local()
+            self._state = _State.RUNNING
+            return
         self._state = _State.STARTING
         try:
             await self.backplane.start(self)
         except BaseException:
             self._state = _State.STOPPED
             raise
-        self._on_started()
+        self._on_started(_State.RUNNING)
 
     def start_if_local(self) -> None:
         """Start without a connection if the backplane needs none.
@@ -140,23 +144,23 @@ class TopicRegistry:
         if not isinstance(self.backplane, LocalBackplane):
             raise RuntimeError(_NOT_STARTED)
         self.backplane.connect(self)
-        self._on_started()
-
-    @property
-    def started(self) -> bool:
-        return self._state is _State.RUNNING
+        self._on_started(_State.USED)
 
     def check_started(self) -> None:
-        """Check that the hub was started, or needs no start.
+        """Check that the hub runs, or will: otherwise nothing is published for now.
 
         Raises:
-            RuntimeError: It was not, or has stopped.
+            RuntimeError: It has not started, or has stopped.
         """
         if self._state is _State.STOPPED and not isinstance(self.backplane, LocalBackplane):
             raise RuntimeError(_NOT_STARTED)
 
-    def _on_started(self) -> None:
-        self._state = _State.RUNNING
+    @property
+    def started(self) -> bool:
+        return self._state in (_State.RUNNING, _State.USED)
+
+    def _on_started(self, state: _State) -> None:
+        self._state = state
         self.publisher.pump_soon()
 
     async def stop(self) -> None:
@@ -178,8 +182,8 @@ class TopicRegistry:
             await self.backplane.stop()
         finally:
             self._state = _State.STOPPED
-            self.users.stop()
             self.publisher.clear(BackplaneError("the hub has stopped"))
+            self.users.stop()
             self._set_status(Connected())
 
     def _end_subscribers(self) -> None:
@@ -248,6 +252,7 @@ class TopicRegistry:
 
     @property
     def stats(self) -> HubStats:
+        # Any thread may ask. Copying a dict is one step for other threads, iterating is not.
         counters = self.counters
         return HubStats(
             published=counters.published,
@@ -258,7 +263,7 @@ class TopicRegistry:
             queued=len(self.publisher),
             received=counters.received,
             healed=counters.healed,
-            gaps={str(reason): count for reason, count in counters.gaps.items()},
+            gaps={str(reason): count for reason, count in list(counters.gaps.items())},
             reconnects=counters.reconnects,
             lag=self.publisher.lag,
             topics=len(self._topics) + len(self.users),

@@ -297,7 +297,7 @@ class Topic(_TopicStream[T], Subject[T]):
             EncodeError: The hub's codec cannot encode it.
             Unconfirmed: The connection to the backplane was lost: it may have been published.
             BackplaneError: It was not published.
-            RuntimeError: The hub has not started.
+            RuntimeError: The hub has not started, or has stopped.
             TypeError: `id` is no str.
             ValueError: `id` is empty, or the topic keeps nothing and can recognize no id.
         """

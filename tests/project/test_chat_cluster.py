@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import asyncio
 import json
+import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
+from support import ROOT
 from support.processes.examples import EXAMPLES, PATIENCE, ExampleServer, running_example
 from support.processes.redis_server import RedisServer, free_port, redis_servers
 
@@ -37,6 +40,29 @@ async def servers(redis: RedisServer) -> AsyncIterator[list[ExampleServer]]:
             )
             for _ in range(2)
         ]
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("http://localhost", "use redis://host:port/0"),
+        (f"redis://127.0.0.1:{free_port()}", "cannot be reached"),
+    ],
+)
+async def test_wrong_redis_url(url: str, text: str) -> None:
+    """A wrong URL of Redis ends the program with one line that says what is wrong."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(EXAMPLES / "chat_cluster.py"), "--redis", url, "--port", "0"),
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(PATIENCE):
+        stdout, stderr = await process.communicate()
+    assert process.returncode == 1
+    assert stdout == b""
+    assert stderr.decode().count("\n") == 1
+    assert text in stderr.decode()
 
 
 class Guest:

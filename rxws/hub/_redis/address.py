@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Protocol, cast
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import redis.asyncio.connection as redis_connection
 from redis.asyncio.sentinel import Sentinel
+from redis.exceptions import RedisError
 
 __all__ = ["Address", "without_password"]
 
@@ -15,12 +17,10 @@ _SENTINEL_PORT = 26379
 
 
 def without_password(url: str) -> str:
-    """Replace a URL's password."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    user, _, host = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:***@{host}"))
+    """Replace the passwords in a URL, which may be invalid."""
+    # A password may contain anything if somebody has forgotten to quote it.
+    url = re.sub(r"(?<=://)([^:/?#@]*):.*(?=@)", r"\1:***", url, flags=re.DOTALL)
+    return re.sub(r"(?<=password=)[^&]*", "***", url)
 
 
 class Address(Protocol):
@@ -48,16 +48,18 @@ def parse(url: str) -> Address:
             return _SentinelAddress(url)
         return _ServerAddress(url)
     except ValueError as exc:
+        # The text of the exception may have a part of the password.
+        reason = "write p%40ss for the password p@ss" if "@" in url else exc
         raise ValueError(
-            f"url={without_password(url)!r:.200} ({exc}): use redis://host:port/0, rediss:// for "
-            "TLS, unix:///path, or redis+sentinel://host:port,host:port/name"
+            f"url={without_password(url)!r:.200} ({reason}): use redis://host:port/0, "
+            "rediss:// for TLS, unix:///path, or redis+sentinel://host:port,host:port/name"
         ) from None
 
 
 class _ServerAddress:
     def __init__(self, url: str) -> None:
         self.shown = without_password(url)
-        self._arguments = cast("dict[str, Any]", redis_connection.parse_url(url))
+        self._arguments = _arguments(url)
         parts = urlsplit(url)
         database = parts.path.strip("/")
         if parts.scheme != "unix" and database and not database.isdecimal():
@@ -88,11 +90,7 @@ class _SentinelAddress:
             for key in ("sentinel_username", "sentinel_password")
             if key in options
         }
-        query = "&".join(f"{key}={value}" for key, value in options.items())
-        self._arguments = cast(
-            "dict[str, Any]",
-            redis_connection.parse_url(f"redis://{at}host/{self.database}?{query}"),
-        )
+        self._arguments = _arguments(f"redis://{at}host/{self.database}?{urlencode(options)}")
         self._sentinels = [_host_and_port(each) for each in hosts.split(",")]
         self._options = sentinel
 
@@ -109,4 +107,16 @@ class _SentinelAddress:
 
 def _host_and_port(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
-    return (host, int(port)) if colon else (text, _SENTINEL_PORT)
+    if not colon or text.endswith("]"):
+        host, port = text, str(_SENTINEL_PORT)
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _arguments(url: str) -> dict[str, Any]:
+    arguments = cast("dict[str, Any]", redis_connection.parse_url(url))
+    options = dict(arguments)
+    try:
+        options.pop("connection_class", redis_connection.Connection)(**options)
+    except (TypeError, RedisError) as exc:
+        raise ValueError(str(exc).rpartition("() ")[2]) from None
+    return arguments

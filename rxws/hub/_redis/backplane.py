@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 
 from rxws import backoff as backoffs
-from rxws._core.checks import check_count, check_seconds
+from rxws._core.checks import check_seconds
 from rxws.backoff import Backoff
 from rxws.hub._backplane import (
     BackplaneReceiver,
@@ -33,9 +33,8 @@ class RedisBackplane:
     nothing was lost, as what was lost is not known. The messages that Redis still has stay
     readable.
 
-    While Redis is away, up to `max_pending` bytes of messages of topics that keep messages wait in
-    this object; further ones fail. Messages of other topics reach the subscribers in the same
-    process only.
+    While Redis is away, messages of topics that keep messages wait, bounded by `Hub(max_buffer=)`.
+    Messages of other topics reach the subscribers in the same process only.
 
     Args:
         url: `redis://:password@host:6379/0`, `rediss://` for TLS, `unix:///path`, or
@@ -47,7 +46,6 @@ class RedisBackplane:
         timeout: A connection without an answer for this long is replaced, in seconds. It also
             bounds each attempt to connect.
         lease: The members of a process that has died disappear after this time, in seconds.
-        max_pending: How many bytes of messages may wait for Redis.
         remember_ids: For how long the id of a published message is remembered, in seconds, but not
             longer than the topic keeps messages.
         backoff: The waits between attempts to reconnect; by default random ones of up to
@@ -72,7 +70,6 @@ class RedisBackplane:
         probe_interval: float = 1.0,
         timeout: float = 2.0,
         lease: float = 10.0,
-        max_pending: int = 1 << 24,
         remember_ids: float = 300.0,
         backoff: Backoff | None = None,
     ) -> None:
@@ -82,7 +79,6 @@ class RedisBackplane:
         check_seconds("timeout", timeout)
         check_seconds("lease", lease)
         check_seconds("remember_ids", remember_ids)
-        check_count("max_pending", max_pending, "bytes")
         if lease < 2 * probe_interval:
             raise ValueError(
                 f"lease={lease!r}: it is renewed every probe_interval={probe_interval!r} s, so use "
@@ -104,7 +100,6 @@ class RedisBackplane:
             probe_interval=probe_interval,
             timeout=timeout,
             lease=lease,
-            max_pending=max_pending,
             remember_ids=remember_ids,
             backoff=backoff,
         )
@@ -190,8 +185,7 @@ def choose(topic: str, urls: Sequence[str]) -> str:
 
     One server more or less moves only the topics that it gets or had.
     """
-    name = topic.encode()
-    return max(urls, key=lambda url: hashlib.blake2b(name, key=url.encode()[:64]).digest())
+    return max(urls, key=lambda url: hashlib.blake2b(f"{url}\n{topic}".encode()).digest())
 
 
 class _ShardReceiver:

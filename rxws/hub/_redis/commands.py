@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
+from redis.exceptions import MasterDownError, NoScriptError, ReadOnlyError, ResponseError
 
 from rxws.hub._errors import BackplaneError, Unconfirmed
 
@@ -23,6 +23,11 @@ Reply = Callable[[Any], None]
 _BATCH = 1 << 16  # bytes of commands that are written together
 _WINDOW = 1 << 20  # bytes that may be sent without an answer: they are unconfirmed if it breaks
 
+# The server executes no script that may write, until something has changed. redis-py has classes
+# for some of these answers, and cuts their names off the texts.
+_USELESS = (NoScriptError, ReadOnlyError, MasterDownError)
+_USELESS_NAMES = ("MISCONF", "NOREPLICAS", "BUSY")
+
 
 class Call:
     """A command or a script.
@@ -34,10 +39,10 @@ class Call:
         keys: The script's keys.
         fenced: Whether the script's first argument is the fence.
         size: About the number of bytes.
-        waits: Whether it may wait for the next connection, instead of failing when there is none.
+        vital: Whether the connection is given up if the server refuses it.
     """
 
-    __slots__ = ("arguments", "done", "fenced", "keys", "script", "size", "waits")
+    __slots__ = ("arguments", "done", "fenced", "keys", "script", "size", "vital")
 
     def __init__(
         self,
@@ -48,7 +53,7 @@ class Call:
         keys: tuple[str, ...] = (),
         fenced: bool = False,
         size: int = 100,
-        waits: bool = False,
+        vital: bool = False,
     ) -> None:
         self.done = done
         self.arguments = arguments
@@ -56,7 +61,7 @@ class Call:
         self.keys = keys
         self.fenced = fenced
         self.size = size
-        self.waits = waits
+        self.vital = vital
 
     def command(self, fence: str) -> Sequence[Argument]:
         """Return the command for the server that has this fence."""
@@ -71,8 +76,8 @@ class Call:
 class Commands:
     """Sends calls in order over one connection after the other.
 
-    What is sent and not answered when a connection breaks fails with `Unconfirmed`: it may have
-    been executed. What is not sent yet waits for the next connection, or fails.
+    When a connection has broken, calls wait until `lose`, so that the status is reported first.
+    Then they fail, with `Unconfirmed` if they may have been executed.
     """
 
     def __init__(self, shown: str) -> None:
@@ -80,12 +85,11 @@ class Commands:
         self._queue: deque[Call] = deque()
         self._sent: deque[Call] = deque()
         self._sent_size = 0
-        self.size = 0
-        """Bytes that wait to be sent or answered."""
         self._connection: FencedConnection | None = None
         self._wake = asyncio.Event()
         self._progress = 0.0
-        self._useless = False
+        self._refused: list[tuple[Call, Exception]] = []
+        """What a server has refused that is of no use any more."""
 
     @property
     def connected(self) -> bool:
@@ -99,26 +103,19 @@ class Commands:
 
     def push(self, call: Call) -> None:
         """Send a call in the order of pushes, together with others of this turn of the loop."""
-        if self._connection is None and not call.waits:
+        if self._connection is None:
             self._finish(call, BackplaneError(f"Redis at {self._shown} is away"))
             return
         self._queue.append(call)
-        self.size += call.size
         self._wake.set()
-
-    def grow(self, call: Call, size: int) -> None:
-        """Note that the last call has become larger."""
-        call.size += size
-        self.size += size
 
     def silent_for(self, now: float) -> float:
         """Return for how many seconds an answer has been due."""
         return now - self._progress if self._sent else 0.0
 
     async def run(self, connection: FencedConnection) -> None:
-        """Send calls and dispatch answers until the connection breaks."""
+        """Send calls and dispatch answers until the connection breaks; then call `lose`."""
         self._connection = connection
-        self._useless = False
         self._wake.set()
         writer = asyncio.create_task(self._write(connection))
         try:
@@ -129,42 +126,37 @@ class Commands:
                 self._sent_size -= call.size
                 if self._sent_size < _WINDOW:
                     self._wake.set()
-                self._finish(call, reply, counted=True)
-                # A new connection loads the scripts again, or finds the new master.
-                self._useless |= isinstance(reply, NoScriptError | ReadOnlyError)
-                if self._useless and not self._sent:
-                    raise RedisError("the server has lost the scripts, or is no master any more")
+                if isinstance(reply, ResponseError) and (call.vital or _is_useless(reply)):
+                    self._refused.append((call, reply))
+                else:
+                    self._finish(call, reply)
+                if self._refused and not self._sent:
+                    # A new connection loads the scripts again, or finds the new master.
+                    raise self._refused[0][1]
         finally:
-            self._connection = None
             writer.cancel()
             with suppress(asyncio.CancelledError, Exception):  # the reader has failed as well
                 await writer
-            self._lose()
 
-    def fail_all(self, error: BackplaneError) -> None:
-        """Fail what still waits."""
-        queued, self._queue = self._queue, deque()
-        for call in queued:
-            self._finish(call, error, counted=True)
-
-    def _lose(self) -> None:
+    def lose(self) -> None:
+        """Forget the connection, and fail all calls."""
+        self._connection = None
+        refused, self._refused = self._refused, []
         sent, self._sent, self._sent_size = self._sent, deque(), 0
         queued, self._queue = self._queue, deque()
-        self._queue.extend(call for call in queued if call.waits)
+        away = f"Redis at {self._shown} is away"
+        for call, reply in refused:
+            self._finish(call, BackplaneError(f"{away}: {reply}"))
         lost = Unconfirmed(
             f"the connection to Redis at {self._shown} was lost before the answer: publish again "
             "with the same id"
         )
         for call in sent:
-            self._finish(call, lost, counted=True)
-        away = BackplaneError(f"Redis at {self._shown} is away")
+            self._finish(call, lost)
         for call in queued:
-            if not call.waits:
-                self._finish(call, away, counted=True)
+            self._finish(call, BackplaneError(away))
 
-    def _finish(self, call: Call, result: object, *, counted: bool = False) -> None:
-        if counted:
-            self.size -= call.size
+    def _finish(self, call: Call, result: object) -> None:
         try:
             call.done(result)
         except Exception as exc:
@@ -175,7 +167,7 @@ class Commands:
 
     async def _write(self, connection: FencedConnection) -> None:
         while True:
-            while not self._queue or self._sent_size >= _WINDOW or self._useless:
+            while not self._queue or self._sent_size >= _WINDOW or self._refused:
                 self._wake.clear()
                 await self._wake.wait()
             if not self._sent:
@@ -189,3 +181,7 @@ class Commands:
                 commands.append(call.command(connection.fence))
             self._sent_size += size
             await connection.send(commands)
+
+
+def _is_useless(error: ResponseError) -> bool:
+    return isinstance(error, _USELESS) or str(error).startswith(_USELESS_NAMES)

@@ -14,6 +14,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     AuthenticationWrongNumberOfArgsError,
+    BusyLoadingError,
     RedisError,
     ResponseError,
 )
@@ -23,7 +24,7 @@ from rxws.hub._errors import BackplaneError
 from .address import Address
 from .scripts import Script
 
-__all__ = ["Argument", "FencedConnection"]
+__all__ = ["Argument", "FencedConnection", "describe"]
 
 Argument: TypeAlias = str | bytes | int
 
@@ -61,6 +62,11 @@ class FencedConnection:
         self.fence = ""
         self.id = 0
 
+    @property
+    def shown(self) -> str:
+        """The server's URL without its password."""
+        return self._address.shown
+
     @classmethod
     async def open(
         cls, address: Address, timeout: float, scripts: Sequence[Script] = ()
@@ -73,8 +79,7 @@ class FencedConnection:
         try:
             async with asyncio.timeout(timeout):
                 arguments = dict(await address.resolve())
-                kind: Any = arguments.pop("connection_class", Connection)
-                raw: Any = kind(
+                raw: Any = arguments.pop("connection_class", Connection)(
                     **arguments
                     | {
                         "protocol": 2,
@@ -92,21 +97,9 @@ class FencedConnection:
                 except BaseException:
                     await self.close()
                     raise
-        except BackplaneError:
-            raise
-        except TimeoutError as exc:
-            raise BackplaneError(
-                f"Redis at {address.shown} did not answer within {timeout:g} s"
-            ) from exc
-        except (AuthenticationError, AuthenticationWrongNumberOfArgsError) as exc:
-            raise BackplaneError(
-                f"Redis at {address.shown} refuses the password ({exc}): put the right one into "
-                "the URL, redis://:password@host:port, or redis://user:password@host:port"
-            ) from exc
-        except (RedisError, OSError) as exc:
-            raise BackplaneError(
-                f"Redis at {address.shown} cannot be reached ({exc}): start it, or correct the URL"
-            ) from exc
+        except (BackplaneError, RedisError, OSError) as exc:
+            lost = f"cannot be reached ({exc}): start it, or correct the URL"
+            raise describe(address.shown, exc, lost) from exc
         return self
 
     async def _on_connect(self, _: object) -> None:
@@ -114,18 +107,12 @@ class FencedConnection:
             raise RedisError("the connection was lost")
         self._used = True
         await self._raw.on_connect()
-        try:
-            text = await self.call("INFO", "server", "replication")
-            info = dict(line.split(":", 1) for line in text.decode().splitlines() if ":" in line)
-            self._check(info)
-            self.id = await self.call("CLIENT", "ID")
-            for script in self._scripts:
-                await self.call("SCRIPT", "LOAD", script.text)
-        except ResponseError as exc:
-            raise BackplaneError(
-                f"Redis at {self._address.shown} refuses what the hub needs ({exc}): allow the "
-                "user INFO, CLIENT, SCRIPT, EVALSHA, and what its scripts use"
-            ) from exc
+        text = await self.call("INFO", "server", "replication")
+        info = dict(line.split(":", 1) for line in text.decode().splitlines() if ":" in line)
+        self._check(info)
+        self.id = await self.call("CLIENT", "ID")
+        for script in self._scripts:
+            await self.call("SCRIPT", "LOAD", script.text)
         # The run id changes with every start of the server. The replication id changes as well
         # when a server is degraded to a replica and promoted again without a restart.
         identity = f"{info['run_id']}:{info.get('master_replid', '')}"
@@ -142,6 +129,11 @@ class FencedConnection:
             raise BackplaneError(
                 f"Redis at {self._address.shown} reports no run_id in INFO: use a server that "
                 "does, as restarts could not be detected"
+            )
+        if info.get("redis_mode") == "cluster":
+            raise BackplaneError(
+                f"Redis at {self._address.shown} is part of a cluster: use one server without "
+                "cluster-enabled, or a list of URLs of independent servers"
             )
         if info.get("role", "master") != "master":
             raise BackplaneError(
@@ -177,3 +169,28 @@ class FencedConnection:
             writer.transport.abort()
         with suppress(RedisError):
             await self._raw.disconnect(nowait=True)
+
+
+def describe(shown: str, error: Exception, lost: str = "") -> BackplaneError:
+    """Say why a server is of no use, and what to do about it; `lost` is the text for the rest."""
+    if isinstance(error, BackplaneError):
+        return error
+    if isinstance(error, AuthenticationError | AuthenticationWrongNumberOfArgsError):
+        text = (
+            f"refuses the password ({error}): put the right one into the URL, "
+            "redis://:password@host:port, or redis://user:password@host:port"
+        )
+    elif isinstance(error, BusyLoadingError):
+        text = f"is not ready ({error}): wait until it has loaded its data"
+    elif isinstance(error, ResponseError):
+        text = (
+            f"refuses what a hub needs ({error}): correct its configuration, or give the user the "
+            "rights that the page 'Many machines' of the documentation lists"
+        )
+    elif isinstance(error, TimeoutError):
+        text = "did not answer in time: start it, correct the URL, or raise timeout="
+    else:
+        text = lost or f"has closed the connection ({error})"
+    result = BackplaneError(f"Redis at {shown} {text}")
+    result.__cause__ = error
+    return result

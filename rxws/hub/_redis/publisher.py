@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from redis.exceptions import NoPermissionError, NoScriptError, OutOfMemoryError, ReadOnlyError
+from redis.exceptions import NoPermissionError, OutOfMemoryError
 
 from rxws.hub._backplane import Done, Publication, PublishRequest
 from rxws.hub._errors import BackplaneError, Unconfirmed
@@ -25,10 +25,8 @@ _MAX_CALL = 1 << 16  # bytes of the messages in one call; Redis runs a call with
 _MESSAGE = 64  # bytes that a message takes beside its payload
 _HEAD_SECONDS = 3600.0  # a topic's position outlives its messages, for subscribers that come back
 
-# Redis refuses the whole script; other errors may come from the midst of it. redis-py has classes
-# for some of them, and cuts their names off the texts of these.
-_REFUSALS = (NoScriptError, ReadOnlyError, OutOfMemoryError, NoPermissionError)
-_REFUSAL_NAMES = ("MISCONF", "NOREPLICAS", "BUSY")
+# Redis refuses the whole script; other errors may come from the midst of it.
+_REFUSALS = (OutOfMemoryError, NoPermissionError)
 
 
 def head_milliseconds(keep: Keep) -> int:
@@ -49,14 +47,12 @@ class Publisher:
         keys: Keys,
         process: str,
         *,
-        max_pending: int,
         remember_ids: float,
         deliver: Callable[[str, Publication], None],
     ) -> None:
         self._commands = commands
         self._keys = keys
         self._process = process
-        self._max_pending = max_pending
         self._remember_ids = remember_ids
         self._deliver = deliver
         self._local: list[tuple[str, Publication]] = []
@@ -64,20 +60,13 @@ class Publisher:
     def publish(self, request: PublishRequest, done: Done[Position | None]) -> None:
         """Publish a message."""
         size = len(request.payload) + _MESSAGE
-        if self._commands.size + size > self._max_pending:
-            done(
-                BackplaneError(
-                    f"{self._commands.size} bytes wait for Redis (max_pending="
-                    f"{self._max_pending}): publish less, or raise max_pending"
-                )
-            )
-        elif request.keep.count == 0:
+        if request.keep.count == 0:
             self._publish_unnumbered(request, size, done)
         else:
             last = self._commands.last
             if isinstance(last, _PublishCall) and last.accepts(request, size):
                 last.add(request, done)
-                self._commands.grow(last, size)
+                last.size += size
             else:
                 call = _PublishCall(self._keys, self._process, request, self._remember_ids, size)
                 call.add(request, done)
@@ -133,7 +122,6 @@ class _PublishCall(Call):
             keys=(keys.head(topic), keys.stream(topic)),
             fenced=True,
             size=size,
-            waits=True,
         )
 
     def accepts(self, request: PublishRequest, size: int) -> bool:
@@ -164,5 +152,4 @@ def _publish_error(topic: str, error: Exception) -> BackplaneError:
     if isinstance(error, BackplaneError):
         return error
     text = f"Redis refuses a message of {topic!r:.80}: {error}"
-    refused = isinstance(error, _REFUSALS) or str(error).startswith(_REFUSAL_NAMES)
-    return BackplaneError(text) if refused else Unconfirmed(text)
+    return BackplaneError(text) if isinstance(error, _REFUSALS) else Unconfirmed(text)

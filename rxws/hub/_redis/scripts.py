@@ -30,9 +30,10 @@ class Script(NamedTuple):
     sha: str
 
 
-def _script(body: str) -> Script:
+def _script(body: str, shebang: str = "#!lua flags=allow-oom") -> Script:
     # With a shebang Redis checks before the script runs whether it may write, and not in its midst.
-    text = "#!lua\n" + body.strip()
+    # When its memory is full, it must refuse messages, but not probes, reads and presence.
+    text = f"{shebang}\n{body.strip()}"
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
@@ -83,7 +84,8 @@ redis.call('HSET', KEYS[1], 'top', string.format('%.0f', top), 'keep', keep)
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 redis.call('PEXPIRE', KEYS[2], keep)
 return reply
-"""
+""",
+    shebang="#!lua",
 )
 
 TOP: Final = _script(

@@ -29,12 +29,13 @@ from rxws.hub._status import Away, Connected, HubStatus
 from . import scripts, wire
 from .address import Address
 from .commands import Call, Commands
-from .connection import FencedConnection
+from .connection import FencedConnection, describe
 from .history import HistoryRead
 from .keys import Keys
 from .presence import Presence
 from .publisher import Publisher, head_milliseconds
 from .receiver import Receiver
+from .rights import check_rights
 
 __all__ = ["Shard", "ShardOptions"]
 
@@ -51,7 +52,6 @@ class ShardOptions:
     probe_interval: float
     timeout: float
     lease: float
-    max_pending: int
     remember_ids: float
     backoff: Backoff
 
@@ -86,7 +86,6 @@ class Shard:
             self._commands,
             keys,
             options.process,
-            max_pending=options.max_pending,
             remember_ids=options.remember_ids,
             deliver=self._deliver,
         )
@@ -96,23 +95,30 @@ class Shard:
         self._compared: dict[str, None] = {}
         """The attached topics that keep messages, those next to compare first."""
         self._open: dict[_Role, FencedConnection] = {}
-        self._ready = asyncio.Event()
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._last_id = 0
         self._fence = ""
         self._tasks: list[asyncio.Task[None]] = []
         self._status: HubStatus = Connected()
         self._receiving = False
         """Whether every attached topic is subscribed to."""
+        self._accepted = False
+        """Whether Redis has answered a probe on this connection."""
         self._token = 0
         self._token_sent: float | None = None
         self._leased = False
         self._sweep_from = 0.0
 
     async def start(self, hub: BackplaneReceiver) -> None:
-        """Open both connections."""
+        """Open both connections.
+
+        Raises:
+            BackplaneError: Redis cannot be reached, or refuses what a hub needs.
+        """
         timeout = self._options.timeout
         commands = await FencedConnection.open(self._address, timeout, scripts.ALL)
         try:
+            await check_rights(commands, self._keys, self._process, timeout)
             receiver = await FencedConnection.open(self._address, timeout)
         except BaseException:
             await commands.close()
@@ -124,7 +130,7 @@ class Shard:
             asyncio.create_task(self._keep_connected(self._receiver, receiver)),
             asyncio.create_task(self._probe_forever()),
         ]
-        await self._ready.wait()
+        await self._ready
 
     async def stop(self) -> None:
         """Remove this process's members, and disconnect."""
@@ -142,7 +148,6 @@ class Shard:
         if self._tasks:
             await asyncio.wait(self._tasks)
         stopped = BackplaneError("the backplane is stopped")
-        self._commands.fail_all(stopped)
         for attachment in self._topics.values():
             _settle(attachment, stopped)
         self._topics.clear()
@@ -250,8 +255,12 @@ class Shard:
                     opened = loop.time()
                 await self._run(role, connection)
             except Exception as exc:  # redis-py raises others, too, if its socket is closed
-                self._away(exc)
+                self._away(describe(self._address.shown, exc))
             finally:
+                if role is self._commands:
+                    # After the status: then the hub lets wait what fails.
+                    self._commands.lose()
+                    self._accepted = False
                 self._open.pop(role, None)
                 if connection is not None:
                     await connection.close()
@@ -272,7 +281,6 @@ class Shard:
         await asyncio.sleep(0)
         if is_commands:
             self._on_commands(connection)
-            self._connected()
         else:
             self._token_sent = None
         try:
@@ -309,15 +317,18 @@ class Shard:
                 self._ask_top(topic, attachment)
 
     def _connected(self) -> None:
-        if not (self._receiving and self._commands.connected):
+        if not (self._receiving and self._accepted and self._commands.connected):
             return
-        self._ready.set()
+        if not self._ready.done():
+            self._ready.set_result(None)
         if isinstance(self._status, Away) and self._hub is not None:
             self._status = Connected()
             self._hub.on_status(self._status)
             self._hub.on_members_unknown(None)
 
-    def _away(self, cause: Exception) -> None:
+    def _away(self, cause: BackplaneError) -> None:
+        if not self._ready.done():
+            self._ready.set_exception(cause)
         if not self._receiver.connected:
             for attachment in self._topics.values():
                 attachment.subscribed = False
@@ -370,6 +381,8 @@ class Shard:
                 if self._hub is not None and isinstance(self._status, Connected):
                     self._hub.on_members_unknown(None)
             self._leased = True
+            self._accepted = True
+            self._connected()
             if asyncio.get_running_loop().time() >= self._sweep_from:
                 for process in dead:
                     self._presence.sweep(process.decode())
@@ -383,7 +396,8 @@ class Shard:
             self._token,
         )
         keys = (self._keys.leases,)
-        self._commands.push(Call(finish, arguments, script=scripts.PROBE, keys=keys))
+        call = Call(finish, arguments, script=scripts.PROBE, keys=keys, vital=True)
+        self._commands.push(call)
 
     def _compare_some(self) -> None:
         """Compare the positions of some topics, and renew the expiry of their heads."""

@@ -51,7 +51,7 @@ from rxws.hub._protocol.schema import (
     UnsubscribeRequest,
     UnsubscribeResult,
 )
-from rxws.hub._users import ClosedUsers
+from rxws.hub._user_commands import UserConnection
 
 from .answers import history_answer, members_answer
 from .calls import Calls
@@ -95,7 +95,28 @@ _RIGHTS: dict[type[Request], Action] = {
 }
 
 
-class ClientSession:
+class _ClosedUsers(UserConnection):
+    """The users that are closed while a connection asks for its own user.
+
+    Args:
+        begin: Called when all users that are closed from now on are reported.
+        on_closed: Called with each of them.
+    """
+
+    __slots__ = ("_begin", "_on_closed")
+
+    def __init__(self, begin: Callable[[], None], on_closed: Callable[[str, Close], None]) -> None:
+        self._begin = begin
+        self._on_closed = on_closed
+
+    def on_registered(self) -> None:
+        self._begin()
+
+    def on_user_closed(self, user: str, close: Close) -> None:
+        self._on_closed(user, close)
+
+
+class ClientSession(UserConnection):
     """Executes the commands of one client in their order.
 
     Commands on one topic run one after the other, those on different topics at the same time. If
@@ -387,7 +408,7 @@ class ClientSession:
         else:
             # `user` may see a right that is taken away before this process receives the messages
             # to the user: so it watches all users that are closed, a little longer than that.
-            watcher = ClosedUsers(identify, partial(self._on_user_closed, closed))
+            watcher = _ClosedUsers(identify, partial(self._on_user_closed, closed))
             self._watch = self._served.hub.users.watch(watcher)
 
     def _on_user_closed(self, closed: dict[str, Close], user: str, close: Close) -> None:

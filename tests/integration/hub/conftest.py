@@ -25,9 +25,9 @@ class OpenHub(Protocol):
 
 
 @pytest.fixture
-def start_redis(tmp_path: Path) -> Iterator[StartRedis]:
-    """Start Redis servers: `server = start_redis("--appendonly", "yes")`."""
-    with redis_servers(tmp_path) as start:
+def start_redis(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[StartRedis]:
+    """Start Redis servers, or those of Valkey: `server = start_redis("--appendonly", "yes")`."""
+    with redis_servers(tmp_path, getattr(request, "param", "redis")) as start:
         yield start
 
 

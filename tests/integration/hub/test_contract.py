@@ -1,4 +1,4 @@
-"""`RedisBackplane` does what every backplane must."""
+"""`RedisBackplane` does what every backplane must, on Redis and on Valkey."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from support.backplane_contract import BackplaneContract
 from support.processes.redis_server import StartRedis
 
 
+@pytest.mark.parametrize("start_redis", ["redis", "valkey"], indirect=True)
 class TestRedisContract(BackplaneContract):
     @pytest.fixture
     def connect(self, start_redis: StartRedis, tmp_path: Path) -> Callable[[], Backplane]:

@@ -16,6 +16,7 @@ from support.processes.redis_server import StartRedis
 
 @pytest.mark.promise("hub-away")
 @pytest.mark.promise("hub-restart")
+@pytest.mark.parametrize("start_redis", ["redis", "valkey"], indirect=True)
 async def test_restart(start_redis: StartRedis) -> None:
     """A message waits for Redis, arrives behind a gap, and the stats say what has happened."""
     server = start_redis()

@@ -21,6 +21,7 @@ from rxws.hub import (
     Keep,
     Member,
     Position,
+    PublishRequest,
     RedisBackplane,
     Unconfirmed,
 )
@@ -30,10 +31,12 @@ from support.faults.network import FaultyNetwork
 from support.processes.redis_server import (
     RedisServer,
     StartRedis,
+    calls,
     replicate,
     sentinel_flags,
 )
 
+BOTH_ENGINES = pytest.mark.parametrize("start_redis", ["redis", "valkey"], indirect=True)
 KEEP = Keep(100, seconds=600)
 AOF = ("--appendonly", "yes", "--appendfsync", "always")
 
@@ -41,6 +44,7 @@ AOF = ("--appendonly", "yes", "--appendfsync", "always")
 # Start
 
 
+@BOTH_ENGINES
 async def test_wrong_password(start_redis: StartRedis, open_hub: Any) -> None:
     """A wrong or missing password raises at start, with the URL without the password."""
     server = start_redis("--requirepass", "right")
@@ -182,6 +186,7 @@ async def test_unconfirmed_and_repeated(start_redis: StartRedis, open_hub: Any) 
     assert [type(each) for each in results] == [Unconfirmed] * 10
     assert "publish again with the same id" in str(results[0])
     server.resume()
+    await hub.until(lambda: isinstance(hub.statuses[-1], Connected))
     await asyncio.gather(*(hub.publish("a", f"{i}", KEEP, message_id=f"{i}") for i in range(10)))
     history = await hub.read("a")
     assert [each.payload for each in history.publications] == [f"{i}" for i in range(10)]
@@ -193,24 +198,6 @@ def network_close(hub: RecordingHub) -> None:
     for shard in backplane._shards.values():
         for connection in shard._open.values():
             connection._raw._writer.transport.abort()
-
-
-async def test_too_much_waits(start_redis: StartRedis, open_hub: Any) -> None:
-    """What exceeds `max_pending` while Redis does not answer fails, and the rest is published."""
-    server = start_redis()
-    hub: RecordingHub = await open_hub(server.url, timeout=PATIENCE, max_pending=10_000)
-    server.pause()
-    results = asyncio.gather(
-        *(hub.publish("a", "x" * 1000, KEEP) for _ in range(20)), return_exceptions=True
-    )
-    await asyncio.sleep(0)
-    server.resume()
-    done = await results
-    failed = [each for each in done if isinstance(each, Exception)]
-    assert 5 < len(failed) < 15
-    assert {type(each) for each in failed} == {BackplaneError}
-    assert "raise max_pending" in str(failed[0])
-    assert len((await hub.read("a")).publications) == 20 - len(failed)
 
 
 async def test_kept_count_and_time(start_redis: StartRedis, open_hub: Any) -> None:
@@ -300,6 +287,7 @@ async def test_each_message_is_kept_for_its_own_time(
 
 @pytest.mark.parametrize("data", ["kept", "truncated", "lost"])
 @pytest.mark.promise("hub-restart")
+@BOTH_ENGINES
 async def test_restart_is_another_epoch(start_redis: StartRedis, open_hub: Any, data: str) -> None:
     """After a restart positions have another epoch, whether data was lost or not."""
     server = start_redis(*AOF)
@@ -327,6 +315,7 @@ async def test_restart_is_another_epoch(start_redis: StartRedis, open_hub: Any, 
 
 
 @pytest.mark.promise("hub-restart")
+@BOTH_ENGINES
 async def test_failover_to_a_lagging_replica(start_redis: StartRedis, open_hub: Any) -> None:
     """A replica that lacks the newest messages begins another epoch when it takes over."""
     server = start_redis("--save", "", "--repl-diskless-sync-delay", "0")
@@ -347,6 +336,7 @@ async def test_failover_to_a_lagging_replica(start_redis: StartRedis, open_hub: 
 
 
 @pytest.mark.promise("hub-restart")
+@BOTH_ENGINES
 async def test_degraded_and_promoted_again(start_redis: StartRedis, open_hub: Any) -> None:
     """A master that was a replica for a while begins another epoch without a restart."""
     server = start_redis()
@@ -363,6 +353,7 @@ async def test_degraded_and_promoted_again(start_redis: StartRedis, open_hub: An
 
 
 @pytest.mark.promise("hub-restart")
+@BOTH_ENGINES
 async def test_flushed_data(start_redis: StartRedis, open_hub: Any) -> None:
     """When all keys are deleted, the next probe reports another epoch."""
     server = start_redis()
@@ -374,19 +365,179 @@ async def test_flushed_data(start_redis: StartRedis, open_hub: Any) -> None:
 
 
 async def test_flushed_scripts(start_redis: StartRedis, open_hub: Any) -> None:
-    """When Redis has lost the scripts, a message fails with an error, and later ones arrive."""
+    """When Redis has lost the scripts, it is away until they are loaded again."""
     server = start_redis()
     hub: RecordingHub = await open_hub(server.url)
     server.command("SCRIPT", "FLUSH")
-    with pytest.raises(BackplaneError, match="refuses") as caught:
+    with pytest.raises(BackplaneError, match="is away: No matching script") as caught:
         await hub.publish("a", "one", KEEP)
     assert type(caught.value) is BackplaneError
-    while True:
-        try:
-            await hub.publish("a", "two", KEEP)
-        except BackplaneError:
-            continue
-        break
+    assert isinstance(hub.statuses[0], Away)
+    await hub.until(lambda: isinstance(hub.statuses[-1], Connected))
+    assert (await hub.publish("a", "two", KEEP)).offset == 1
+
+
+@pytest.mark.parametrize("when", ["sent", "queued"])
+@pytest.mark.promise("hub-away")
+async def test_away_is_reported_before_anything_fails(
+    start_redis: StartRedis, open_hub: Any, when: str
+) -> None:
+    """Whatever fails because Redis is away fails after the status, so that the hub waits."""
+    server = start_redis()
+    hub: RecordingHub = await open_hub(server.url, timeout=PATIENCE)
+    await hub.attach("a", KEEP)
+    server.pause()
+    if when == "queued":
+        network_close(hub)
+        await asyncio.sleep(0)  # the connection has ended, and nobody has handled it yet
+    failed: list[tuple[str, int]] = []
+
+    def start(name: str, call: Any, *arguments: Any) -> None:
+        call(*arguments, lambda _: failed.append((name, len(hub.statuses))))
+
+    calls: Any = hub.backplane
+    start("read", calls.read, "a", None, None)
+    start("members", calls.members, "a")
+    start("publish", calls.publish, PublishRequest("a", "one", KEEP))
+    start("local", calls.publish, PublishRequest("b", "one", Keep.nothing()))
+    if when == "sent":
+        await asyncio.sleep(0.05)  # until it is in the server's socket
+        network_close(hub)
+    await hub.until(lambda: bool(hub.statuses))
+    assert isinstance(hub.statuses[0], Away)
+    server.resume()
+    await hub.until(lambda: isinstance(hub.statuses[-1], Connected))
+    assert {name for name, _ in failed} == {"read", "members", "publish", "local"}
+    assert min(statuses for _, statuses in failed) == 1
+
+
+# Refused rights and writes
+
+RIGHTS = (
+    "on",
+    ">p@ss:/?#word",
+    "resetchannels",
+    "~rxws:*",
+    "&rxws:*",
+    "+@read",
+    "+@write",
+    "+@connection",
+    "+@pubsub",
+    "+@scripting",
+    "+info",
+    "+time",
+    "+client|kill",
+)  # as in docs/howto/many-machines.md
+USER = "app:p%40ss%3A%2F%3F%23word"
+
+
+async def test_rights(start_redis: StartRedis, open_hub: Any) -> None:
+    """The rights that the documentation lists are enough, with a password of any characters."""
+    server = start_redis()
+    server.command("ACL", "SETUSER", "app", *RIGHTS)
+    hub: RecordingHub = await open_hub(f"redis://{USER}@127.0.0.1:{server.port}/3")
+    await hub.attach("a", KEEP)
+    await hub.publish("a", "one", KEEP, message_id="1")
+    await hub.until_count(1)
+    assert "word" not in repr(hub.backplane)
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "resetchannels",
+        "resetkeys",
+        "-xadd",
+        "-zadd",
+        "-hdel",
+        "-client|kill",
+        "-subscribe",
+    ],
+)
+async def test_missing_right(start_redis: StartRedis, open_hub: Any, missing: str) -> None:
+    """If the user lacks a right that a hub needs, the start raises and says which."""
+    server = start_redis()
+    server.command("ACL", "SETUSER", "app", *RIGHTS, missing)
+    with pytest.raises(BackplaneError, match=r"refuses what a hub needs.*give the user the rights"):
+        async with asyncio.timeout(PATIENCE):
+            await open_hub(f"redis://{USER}@127.0.0.1:{server.port}")
+
+
+async def test_cluster_is_refused(start_redis: StartRedis, open_hub: Any) -> None:
+    """A server of a cluster raises at start."""
+    server = start_redis("--cluster-enabled", "yes", "--save", "")
+    with pytest.raises(BackplaneError, match="part of a cluster: use one server"):
+        await open_hub(server.url)
+
+
+async def test_database_that_does_not_exist(start_redis: StartRedis, open_hub: Any) -> None:
+    """A wrong number of a database raises at start."""
+    server = start_redis()
+    with pytest.raises(BackplaneError, match="DB index is out of range"):
+        await open_hub(f"redis://127.0.0.1:{server.port}/99")
+
+
+@pytest.mark.promise("hub-away")
+async def test_refused_writes(start_redis: StartRedis, open_hub: Any) -> None:
+    """While Redis accepts no writes it is away, and not away and back again and again."""
+    server = start_redis()
+    hub: RecordingHub = await open_hub(server.url)
+    server.command("CONFIG", "SET", "min-replicas-to-write", 1)
+    with pytest.raises(BackplaneError, match="is away: NOREPLICAS"):
+        await hub.publish("a", "one", KEEP)
+    assert isinstance(hub.statuses[0], Away)
+    assert "NOREPLICAS" in str(hub.statuses[0].cause)
+    await until_calls(server, "client|id", 3)
+    assert len(hub.statuses) == 1
+    server.command("CONFIG", "SET", "min-replicas-to-write", 0)
+    await hub.until(lambda: isinstance(hub.statuses[-1], Connected))
+    assert (await hub.publish("a", "two", KEEP)).offset == 1
+
+
+async def test_full_memory(start_redis: StartRedis, open_hub: Any) -> None:
+    """If Redis has no memory left, it refuses messages, and the rest works."""
+    server = start_redis()
+    hub: RecordingHub = await open_hub(server.url)
+    await hub.attach("a", KEEP)
+    await hub.publish("a", "one", KEEP)
+    server.command("CONFIG", "SET", "maxmemory", 1)
+    with pytest.raises(BackplaneError, match=r"refuses a message of 'a'.*maxmemory") as caught:
+        await hub.publish("a", "two", KEEP)
+    assert type(caught.value) is BackplaneError
+    hub.backplane.join("a", Member("1", "ann"))
+    await hub.until(lambda: hub.present.get("a") == {"1"})
+    await until_calls(server, "zadd", 5)  # its lease is renewed
+    other: RecordingHub = await open_hub(server.url)
+    assert (await other.attach("a", KEEP)).offset == 1
+    assert [each.payload for each in (await other.read("a")).publications] == ["one"]
+    assert list(await other.members("a")) == ["1"]
+    assert not hub.statuses
+
+
+@pytest.mark.parametrize("key", ["head", "kept"])
+@pytest.mark.promise("hub-gaps")
+async def test_evicted_key(start_redis: StartRedis, open_hub: Any, key: str) -> None:
+    """If Redis evicts a key of a topic, reads after a position say that messages are missing."""
+    server = start_redis()
+    hub: RecordingHub = await open_hub(server.url)
+    await hub.attach("a", KEEP)
+    first = await hub.publish("a", "one", KEEP)
+    last = await hub.publish("a", "two", KEEP)
+    server.command("DEL", f"rxws:{key}:{{a}}")
+    history = await hub.read("a", first)
+    assert not history.complete
+    assert history.top.offset == last.offset
+    assert (history.top.epoch == last.epoch) is (key == "kept")
+
+
+async def until_calls(server: RedisServer, command: str, count: int) -> None:
+    """Wait until Redis has run a command this often from now on."""
+    server.command("CONFIG", "RESETSTAT")
+
+    async def has_run() -> bool:
+        return calls(server, command) >= count
+
+    await eventually(has_run)
 
 
 async def test_foreign_messages(start_redis: StartRedis, open_hub: Any) -> None:
@@ -412,13 +563,11 @@ async def test_stop_while_away(start_redis: StartRedis, open_hub: Any) -> None:
     hub: RecordingHub = await open_hub(server.url)
     server.kill()
     await hub.until(lambda: bool(hub.statuses))
-    publishing = asyncio.create_task(hub.publish("a", "one", KEEP))
     attaching = asyncio.create_task(hub.attach("a", KEEP))
     await asyncio.sleep(0)
     await hub.backplane.stop()
-    for waiting in (publishing, attaching):
-        with pytest.raises(BackplaneError, match="the backplane is stopped"):
-            await waiting
+    with pytest.raises(BackplaneError, match="the backplane is stopped"):
+        await attaching
 
 
 # Lost and deaf connections
@@ -426,6 +575,7 @@ async def test_stop_while_away(start_redis: StartRedis, open_hub: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["normal", "pubsub"])
 @pytest.mark.promise("hub-gaps")
+@BOTH_ENGINES
 async def test_client_kill(start_redis: StartRedis, open_hub: Any, kind: str) -> None:
     """After CLIENT KILL the missed message is reported at once, and in the same epoch."""
     server = start_redis()
@@ -438,6 +588,7 @@ async def test_client_kill(start_redis: StartRedis, open_hub: Any, kind: str) ->
     await hub.until(lambda: bool(hub.statuses))
     assert isinstance(hub.statuses[0], Away)
     assert hub.statuses[0].since > 0
+    await other.until(lambda: isinstance([None, *other.statuses][-1], Connected))
     top = await other.publish("a", "two", KEEP)
     assert top.offset == 2
     await hub.until(lambda: hub.payloads("a") == ["one", "two"] or ("a", top) in hub.tops)
@@ -445,6 +596,7 @@ async def test_client_kill(start_redis: StartRedis, open_hub: Any, kind: str) ->
 
 
 @pytest.mark.promise("hub-gaps")
+@BOTH_ENGINES
 async def test_output_buffer_kill(start_redis: StartRedis, open_hub: Any) -> None:
     """A process that is disconnected because it reads too slowly is told what it has missed."""
     server = start_redis("--client-output-buffer-limit", "pubsub 100kb 0 0")
@@ -458,7 +610,8 @@ async def test_output_buffer_kill(start_redis: StartRedis, open_hub: Any) -> Non
             top = await other.publish("a", "x" * 200_000, KEEP)
         network.heal()
         await hub.until(lambda: ("a", top) in hub.tops)
-        assert any(isinstance(each, Away) for each in hub.statuses)
+        await hub.until(lambda: any(isinstance(each, Away) for each in hub.statuses))
+        await hub.until(lambda: isinstance(hub.statuses[-1], Connected))
 
 
 @pytest.mark.parametrize("forget", [False, True])
@@ -508,14 +661,16 @@ async def test_idle_topics_compare_positions(start_redis: StartRedis, open_hub: 
 
 @pytest.mark.promise("hub-away")
 async def test_away(start_redis: StartRedis, open_hub: Any) -> None:
-    """While Redis is away numbered messages wait, others are local, and reads fail."""
+    """While Redis is away messages of topics that keep nothing are local, and the rest fails."""
     server = start_redis()
     hub: RecordingHub = await open_hub(server.url)
     await hub.attach("numbered", KEEP)
     await hub.attach("local", Keep.nothing())
     server.kill()
     await hub.until(lambda: bool(hub.statuses))
-    waiting = asyncio.create_task(hub.publish("numbered", "one", KEEP))
+    with pytest.raises(BackplaneError, match="away") as caught:
+        await hub.publish("numbered", "zero", KEEP)
+    assert type(caught.value) is BackplaneError
     with pytest.raises(Unconfirmed, match=r"this process only: .* is away"):
         await hub.publish("local", "two", Keep.nothing())
     await hub.until(lambda: hub.payloads("local") == ["two"])
@@ -525,10 +680,10 @@ async def test_away(start_redis: StartRedis, open_hub: Any) -> None:
     with pytest.raises(BackplaneError, match="away"):
         await hub.members("numbered")
     attaching = asyncio.create_task(hub.attach("new", KEEP))
-    assert not waiting.done()
+    assert not attaching.done()
     server.start()
-    assert (await waiting).offset == 1
     assert (await attaching).offset == 0
+    assert (await hub.publish("numbered", "one", KEEP)).offset == 1
     await hub.until(lambda: hub.payloads("numbered") == ["one"] or bool(hub.tops))
     other: RecordingHub = await open_hub(server.url)
     await other.publish("late", "three", Keep.nothing())
@@ -598,6 +753,7 @@ async def test_members(start_redis: StartRedis, open_hub: Any) -> None:
 
 
 @pytest.mark.promise("hub-presence")
+@BOTH_ENGINES
 async def test_members_after_data_loss(start_redis: StartRedis, open_hub: Any) -> None:
     """When Redis has lost its data, every process registers its members again."""
     server = start_redis()
@@ -662,6 +818,7 @@ async def test_leave_while_away(start_redis: StartRedis, open_hub: Any) -> None:
 
 
 @pytest.mark.promise("hub-presence")
+@BOTH_ENGINES
 async def test_members_of_a_stopped_process(start_redis: StartRedis, open_hub: Any) -> None:
     """Members of a process that stands still vanish within its lease and 1 s, and come back."""
     server = start_redis()
@@ -768,6 +925,7 @@ async def test_shards(start_redis: StartRedis, open_hub: Any) -> None:
     assert not one.backplane.available(topics[0])
 
 
+@BOTH_ENGINES
 async def test_sentinel(start_redis: StartRedis, open_hub: Any, tmp_path: Path) -> None:
     """The master that a sentinel names is used, and the next one after a failover."""
     server = start_redis("--save", "", "--repl-diskless-sync-delay", "0")
@@ -795,6 +953,10 @@ async def test_sentinel(start_redis: StartRedis, open_hub: Any, tmp_path: Path) 
         (("redis://:secret@localhost:x",), ValueError, "redis://host:port"),
         (("redis://localhost/shop",), ValueError, "'shop' is no number of a database"),
         (("redis+sentinel://localhost",), ValueError, "redis\\+sentinel://"),
+        (("redis://:sec/ret@localhost",), ValueError, "redis://host:port"),
+        (("redis://[::1",), ValueError, "redis://host:port"),
+        (("redis://localhost?colour=red&password=secret",), ValueError, "colour"),
+        (("redis+sentinel://localhost/a?sentinel_password=secret&x=1",), ValueError, "'x'"),
         (([],), ValueError, "one URL or more"),
         ((["redis://a", "redis://a"],), ValueError, "twice"),
     ],
@@ -803,7 +965,7 @@ def test_invalid_urls(arguments: tuple[Any], error: type[Exception], text: str) 
     """An invalid URL raises at once, without showing the password."""
     with pytest.raises(error, match=text) as caught:
         RedisBackplane(*arguments)
-    assert "secret" not in str(caught.value)
+    assert "sec" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -812,7 +974,6 @@ def test_invalid_urls(arguments: tuple[Any], error: type[Exception], text: str) 
         ({"prefix": ""}, TypeError, "prefix=''"),
         ({"lease": 1.0}, ValueError, "at least twice that"),
         ({"timeout": 0}, ValueError, "timeout"),
-        ({"max_pending": 0}, ValueError, "max_pending"),
     ],
 )
 def test_invalid_options(options: Any, error: type[Exception], text: str) -> None:

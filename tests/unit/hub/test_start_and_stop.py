@@ -9,7 +9,10 @@ from typing import Any, NoReturn
 import pytest
 from reactivex import operators as ops
 
-from rxws.hub import BackplaneReceiver, Hub, Keep, LocalBackplane
+from rxws import Close
+from rxws.hub import BackplaneReceiver, Hub, Keep, LocalBackplane, Member
+from rxws.hub._user_commands import UserConnection
+from rxws.testing import Clock
 from support.faulty_backplane import FaultyBackplane
 from support.virtual.fake_backplane import FakeBackplane
 
@@ -205,3 +208,36 @@ def test_messages_that_an_engine_returned_survive_the_loop() -> None:
         return got
 
     assert asyncio.run(use()) == ["x"]
+
+
+async def test_a_user_that_could_not_be_closed_is_reported(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A close that waits when the hub stops is reported, and not repeated after that."""
+    backplane = FakeBackplane()
+    async with Hub(backplane=backplane, scheduler=(clock := Clock())) as hub:
+        hub._registry.users.register("ann", UserConnection())
+        hub.user("ann").close(Close(4001, "logged out"))
+        clock.run(0)
+    assert "confirmed all messages of User.close and User.revoke: 1 left" in caplog.text
+    assert (clock.pending, hub.stats.queued) == (0, 0)
+
+
+async def test_any_thread_may_read_the_stats() -> None:
+    """A member or a gap of another kind that comes meanwhile does not disturb it."""
+    hub = Hub()
+    registry: Any = hub._registry
+
+    class Members(dict[str, Member]):
+        def __len__(self) -> int:
+            registry.presences._own["b"] = {}  # as another thread may at this moment
+            return 1
+
+    class Reason:
+        def __str__(self) -> str:
+            registry.counters.gaps["restarted"] = 1
+            return "trimmed"
+
+    registry.presences._own["a"] = Members()
+    registry.counters.gaps[Reason()] = 2
+    assert (hub.stats.members, hub.stats.gaps) == (1, {"trimmed": 2, "restarted": 1})

@@ -68,6 +68,21 @@ def test_whoever_subscribes_and_then_pushes_sees_the_message(world: TwoHubs) -> 
     assert got == [1]
 
 
+@pytest.mark.promise("hub-order")
+def test_messages_that_waited_come_before_new_ones(world: TwoHubs) -> None:
+    """A message that is pushed when the topic has just been attached does not overtake."""
+    world.faulty.delay = True
+    topic = world.second.topic("a")
+    got = world.collect(topic)
+    topic.on_next(1)
+    world.clock.run(0)
+    world.faulty.delay = False
+    world.faulty.answer()
+    topic.on_next(2)
+    world.clock.run(0)
+    assert got == [1, 2]
+
+
 def test_messages_have_consecutive_positions(world: TwoHubs) -> None:
     """`messages()` emits values with positions of one epoch."""
     events = world.collect(world.second.topic("kept:a").messages())
@@ -617,6 +632,7 @@ def test_a_failed_attach_is_tried_again(world: TwoHubs, caplog: pytest.LogCaptur
         ),
         (lambda hub: Hub(backplane=cast(Any, LocalBackplane)), TypeError, "backplane=<class"),
         (lambda hub: Hub(scheduler=cast(Any, 5)), TypeError, "scheduler=5"),
+        (lambda hub: LocalBackplane(cast(Any, 5)), TypeError, "scheduler=5"),
         (lambda hub: Hub(max_buffer=0), ValueError, "max_buffer=0"),
         (lambda hub: Hub(overflow="close"), ValueError, "overflow='close'"),
         (lambda hub: Hub(topics={"a*b": Keep(1)}), ValueError, "last character"),
@@ -808,11 +824,38 @@ async def test_a_backplane_that_cannot_start_fails_the_application() -> None:
     await runner.cleanup()
 
 
-async def test_a_hub_with_a_remote_backplane_starts_once() -> None:
-    """The second start of a running hub raises."""
-    async with Hub(backplane=FakeBackplane()) as hub:
+@pytest.mark.parametrize("backplane", [FakeBackplane, LocalBackplane])
+async def test_a_hub_starts_once(backplane: Any) -> None:
+    """The second start of a running hub raises, and does not end it."""
+    async with Hub(backplane=backplane()) as hub:
+        ends: list[str] = []
+        hub.topic("a").subscribe(on_completed=lambda: ends.append("a"))
         with pytest.raises(RuntimeError, match="runs already"):
             await hub.__aenter__()
+        assert ends == []
+    async with hub:
+        assert ends == ["a"]
+
+
+async def test_a_hub_that_was_used_can_start() -> None:
+    """A hub in one process works before its start, which may come later."""
+    hub = Hub()
+    got: list[str] = []
+    hub.topic("a").subscribe(got.append)
+    async with hub:
+        hub.topic("a").on_next("x")
+    assert got == ["x"]
+
+
+async def test_publish_before_the_start_raises() -> None:
+    """A hub that has not started, or has stopped, lets nobody wait for a confirmation."""
+    hub = Hub(backplane=FakeBackplane())
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="has not started"):
+            await hub.topic("a").publish("x")
+        assert hub.stats.queued == 0
+        async with hub:
+            pass
 
 
 async def test_stopping_does_not_wait_for_an_engine_that_is_away() -> None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import re
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import reactivex as rx
 
 import rxws
-from rxws.hub import BackplaneError, Hub, Publication, Unconfirmed
+from rxws.hub import BackplaneError, Hub, Publication, Unconfirmed, User
 from rxws.hub._names import matches
-from rxws.hub._users import USER_TOPICS, UserConnection, Users
+from rxws.hub._user_commands import USER_TOPICS, UserConnection
+from rxws.hub._users import Users
 from rxws.testing import Clock
 from rxws.testing.fake_transport import run_without_waiting
 from support.subscriber import Subscriber
@@ -25,7 +26,7 @@ ANN = f"{USER_TOPICS}ann"
 LOGGED_OUT = rxws.Close(4001, "logged out")
 
 
-class RecordedConnection:
+class RecordedConnection(UserConnection):
     """A connection of a user that records its calls."""
 
     def __init__(self) -> None:
@@ -55,6 +56,9 @@ class VirtualUsers:
         self.clock = host.clock
         self.backplane = host.backplane
         self.users = Users(host)
+
+    def user(self, name: str) -> User[Any]:
+        return User(self.users, name)
 
     def attach(self, result: Any = None) -> None:
         """Answer the oldest attachment."""
@@ -91,12 +95,6 @@ class VirtualUsers:
         return [call for call in self.backplane.calls if call[0] in ("attach", "detach")]
 
 
-def test_the_recorded_connection_is_a_connection() -> None:
-    """The recorded connection of these tests implements the interface."""
-    connection: UserConnection = RecordedConnection()
-    assert connection.__class__ is RecordedConnection
-
-
 # --- what arrives -------------------------------------------------------------------------------
 
 
@@ -105,7 +103,7 @@ def test_all_connections_of_a_user_get_everything_in_order() -> None:
     hub, other = VirtualUsers(), VirtualUsers()
     connections = [hub.register(), hub.register(), other.register()]
     stranger = hub.register("bob")
-    ann = hub.users.user("ann")
+    ann = hub.user("ann")
     ann.on_next({"n": 1})
     ann.revoke("news:*")
     ann.on_next(None)
@@ -125,9 +123,26 @@ def test_connections_of_a_process_share_the_value() -> None:
     """A value is decoded once for all connections of a process."""
     hub = VirtualUsers()
     one, two = hub.register(), hub.register()
-    hub.users.user("ann").on_next([1])
+    hub.user("ann").on_next([1])
     hub.carry()
     assert one.calls[0][1] is two.calls[0][1]
+
+
+def test_a_connection_that_leaves_during_a_delivery_gets_nothing_more() -> None:
+    """The first connection unregisters the second one: that one does not get the value."""
+    hub = VirtualUsers()
+    second = RecordedConnection()
+
+    class First(UserConnection):
+        def on_value(self, value: Any) -> None:
+            registered.dispose()
+
+    hub.users.register("ann", First())
+    registered = hub.users.register("ann", second)
+    hub.attach()
+    hub.user("ann").on_next(1)
+    hub.carry()
+    assert second.calls == [("registered",)]
 
 
 @pytest.mark.parametrize(
@@ -144,7 +159,7 @@ def test_the_codec_of_the_hub_carries_the_values(codec: Any, value: Any) -> None
     """Values arrive unchanged whatever the hub's codec; what is published is plain JSON."""
     hub = VirtualUsers(codec)
     connection = hub.register()
-    hub.users.user("ann").on_next(value)
+    hub.user("ann").on_next(value)
     [(request, _)] = hub.backplane.publishing
     assert json.loads(request.payload)["v"] == 1
     hub.carry()
@@ -158,7 +173,7 @@ def test_a_name_may_be_any_text(name: str) -> None:
     """Any text is the name of one user, and reaches nobody else."""
     hub = VirtualUsers()
     named, ann = hub.register(name), hub.register()
-    hub.users.user(name).on_next(1)
+    hub.user(name).on_next(1)
     hub.carry()
     assert (named.calls, ann.calls) == ([("value", 1)], [])
 
@@ -172,7 +187,7 @@ def test_a_connection_that_raises_does_not_affect_others() -> None:
         raise ZeroDivisionError
 
     first.on_value = fail  # type: ignore[assignment, method-assign]
-    hub.users.user("ann").on_next(1)
+    hub.user("ann").on_next(1)
     with pytest.raises(ZeroDivisionError):
         hub.carry()
     assert second.calls == [("value", 1)]
@@ -320,7 +335,7 @@ def test_closes_and_revocations_are_repeated_until_they_are_confirmed() -> None:
     """A close or a revocation that fails is published again each second; a value is not."""
     hub = VirtualUsers()
     connection = hub.register()
-    ann = hub.users.user("ann")
+    ann = hub.user("ann")
     ann.on_next(1)
     ann.revoke("news")
     ann.close(LOGGED_OUT)
@@ -341,7 +356,7 @@ def test_unconfirmed_commands_are_bounded(caplog: pytest.LogCaptureFixture) -> N
     """At most 1000 commands wait for the backplane; the oldest is dropped and logged."""
     hub = VirtualUsers()
     for number in range(1001):
-        hub.users.user("ann").revoke(f"topic:{number}")
+        hub.user("ann").revoke(f"topic:{number}")
     with caplog.at_level(logging.ERROR, "rxws"):
         hub.carry(VirtualUsers().users, result=BackplaneError("connection refused"))
     assert [record.levelname for record in caplog.records] == ["ERROR"]
@@ -356,7 +371,7 @@ def test_stopping_reports_unconfirmed_commands(caplog: pytest.LogCaptureFixture)
     hub = VirtualUsers()
     hub.users.register("ann", RecordedConnection())
     hub.attach(BackplaneError("away"))
-    hub.users.user("ann").close(LOGGED_OUT)
+    hub.user("ann").close(LOGGED_OUT)
     hub.carry(result=BackplaneError("away"))
     with caplog.at_level(logging.WARNING, "rxws"):
         hub.users.stop()
@@ -381,7 +396,7 @@ def test_a_user_is_an_observer() -> None:
     """An Observable can be subscribed with a user; its end does not concern the connections."""
     hub = VirtualUsers()
     connection = hub.register()
-    ann = hub.users.user("ann")
+    ann = hub.user("ann")
     rx.of(1, 2).subscribe(ann)
     rx.throw(ZeroDivisionError()).subscribe(ann)
     hub.carry()
@@ -399,11 +414,11 @@ def test_patterns_match_names_and_prefixes() -> None:
 def test_mistakes_raise_where_they_are_made() -> None:
     """Names, closes, patterns and values that are wrong raise at once and publish nothing."""
     hub = VirtualUsers()
-    ann: Any = hub.users.user("ann")
+    ann: Any = hub.user("ann")
     users: Any = hub.users
     calls: list[tuple[Any, type[Exception], str]] = [
-        (lambda: users.user(Any), TypeError, "user typing.Any is no str: use str(...)"),
-        (lambda: users.user(""), ValueError, "the name of a user is empty"),
+        (lambda: hub.user(cast(Any, 5)), TypeError, "user 5 is no str: use str(...)"),
+        (lambda: hub.user(""), ValueError, "the name of a user is empty"),
         (lambda: ann.close(Any), TypeError, "close(typing.Any): use a rxws.Close"),
         (lambda: ann.close(rxws.Close(1006)), ValueError, "close code 1006 must not be sent"),
         (lambda: ann.revoke(""), ValueError, "the name of a topic is empty"),
@@ -430,7 +445,7 @@ def test_attach_emits_what_is_sent_to_the_user() -> None:
     hub, session = VirtualUsers(), VirtualSession()
     attached = Subscriber(hub.users.attach(session.conn, "ann"))
     hub.attach()
-    ann = hub.users.user("ann")
+    ann = hub.user("ann")
     ann.on_next(1)
     ann.revoke("news")
     hub.users.on_missed()
@@ -448,8 +463,8 @@ def test_close_closes_an_attached_connection() -> None:
     hub.users.attach(session.conn, "ann").subscribe(session.conn.outgoing.on_next)
     closed = Subscriber(session.conn.closed)
     hub.attach()
-    hub.users.user("ann").on_next("bye")
-    hub.users.user("ann").close(LOGGED_OUT)
+    hub.user("ann").on_next("bye")
+    hub.user("ann").close(LOGGED_OUT)
     hub.carry()
     session.settle()
     session.peer.close(4001, "logged out")
