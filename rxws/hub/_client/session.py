@@ -58,7 +58,7 @@ OnReply: TypeAlias = Callable[[Any], None]
 
 
 class SessionHost(Protocol):
-    """What a session needs; see `HubClient`."""
+    """What a session needs; see `ClientRegistry`."""
 
     tokens: TokenSource
 

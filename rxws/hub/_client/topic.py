@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class TopicOwner(Protocol):
-    """The client; see `HubClient`."""
+    """The client; see `ClientRegistry`."""
 
     def attached(self, name: str, tokens: TokenSource) -> TopicSubscription: ...
     def find(self, name: str) -> TopicSubscription | None: ...

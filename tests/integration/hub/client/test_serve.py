@@ -62,8 +62,7 @@ async def test_messages_to_a_user(serve_hub: ServeHub) -> None:
         seen: list[Any] = []
         ended: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         client.messages.subscribe(seen.append, ended.set_result)
-        await until(lambda: client.connection)
-        await until(lambda: serving.hub.stats.topics)
+        await until(lambda: client._registry.ready)  # the server has registered the user
         serving.hub.user("ann").on_next({"type": "hello"})
         await until(lambda: seen)
         assert seen == [{"type": "hello"}]

@@ -211,7 +211,7 @@ def test_a_token_that_cannot_be_renewed_now(
     virtual: VirtualHubClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A network error is tried again; another exception is final."""
-    tokens: Any = virtual.client.tokens._function
+    tokens: Any = virtual.client._registry.tokens._function
     seen = virtual.subscribe(virtual.client.topic("news"))
     virtual.answer("connect", client="c", expires=True, ttl=60)
     virtual.subscribed()
@@ -229,7 +229,7 @@ def test_a_token_function_that_fails_before_the_first_connection(
     virtual: VirtualHubClient,
 ) -> None:
     """A network error is retried as one of the connection, another exception is final."""
-    tokens: Any = virtual.client.tokens._function
+    tokens: Any = virtual.client._registry.tokens._function
     tokens.error = TimeoutError("of the token server")
     seen = virtual.subscribe(virtual.client.topic("news"))
     virtual.run(1.0)
@@ -392,7 +392,7 @@ def test_a_paused_client_does_not_call_its_server_dead(virtual: VirtualHubClient
     virtual.subscribe(virtual.client.topic("news"))
     virtual.answer("connect", client="c", ping=25)
     virtual.expect("subscribe")
-    pause = virtual.client.pauses.pause()
+    pause = virtual.client._registry.pauses.pause()
     virtual.run(100.0)
     assert virtual.client.connection is virtual.dial.session.connection  # type: ignore[union-attr]
     pause.dispose()
@@ -405,7 +405,7 @@ def test_a_paused_client_does_not_miss_pings(virtual: VirtualHubClient) -> None:
     virtual.subscribe(virtual.client.topic("news"))
     virtual.answer("connect", client="c", ping=25)
     virtual.subscribed()
-    pause = virtual.client.pauses.pause()
+    pause = virtual.client._registry.pauses.pause()
     virtual.send({})
     virtual.run(100.0)
     pause.dispose()
@@ -564,3 +564,10 @@ def test_dispose_notifies_nobody(virtual: VirtualHubClient) -> None:
     assert virtual.close_code() == 1000
     assert [each.ends for each in seen] == [[], []]
     assert virtual.client.stats.topics == 0
+
+
+def test_a_client_shows_its_public_names_only(virtual: VirtualHubClient) -> None:
+    """Tab completion on a client offers what the reference documents."""
+    names = {name for name in dir(virtual.client) if not name.startswith("_")}
+    streams = {"status", "errors", "drops", "messages"}
+    assert names == streams | {"topic", "connection", "stats", "dispose"}

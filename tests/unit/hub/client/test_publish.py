@@ -30,7 +30,7 @@ class Awaited:
     def __init__(self, virtual: VirtualHubClient, value: Any, topic: str = "news") -> None:
         self.results: list[Exception | None] = []
         self.publication = Publication(topic, value, self.results.append)
-        virtual.client.publish(self.publication)
+        virtual.client._registry.publish(self.publication)
 
     @property
     def result(self) -> Exception | None:

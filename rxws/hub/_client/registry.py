@@ -1,0 +1,551 @@
+"""The connection, the topics and the queue of a client of hubs."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
+from reactivex.disposable import CompositeDisposable, SingleAssignmentDisposable
+
+from rxws._core.connection import Close, Connection
+from rxws._core.errors import ConnectionClosed, short_repr
+from rxws._core.log import logger, one_line
+from rxws._core.schedulers.connection_scheduler import DefaultScheduler
+from rxws._core.schedulers.timers import Deadline
+from rxws._core.streams.stream import Dispatcher, RestartableStream, call_each
+from rxws._core.upstream import no_upstreams
+from rxws._reconnect.channels import PendingMessage, pluralize
+from rxws._reconnect.diagnostics import DropStream, SubjectDispatcher
+from rxws._reconnect.link import SharedPause
+from rxws._reconnect.loop_affinity import LoopAffinity
+from rxws._reconnect.offline_queue import Dropped
+from rxws._reconnect.reconnector import FailurePacing, ReconnectPolicy
+from rxws._reconnect.subject import WebSocketSubject, describe_url, lifecycle_of
+from rxws._session.options import Options
+from rxws.backoff import DEFAULT, is_retryable
+from rxws.hub._errors import Unconfirmed
+from rxws.hub._protocol.codes import Disconnect, ErrorCode, ErrorReply, close_of, is_terminal
+from rxws.hub._protocol.frames import Push
+from rxws.hub._protocol.schema import DisconnectPush, MessagePush, PublishResult, Request, Result
+from rxws.hub._stats import Counters
+from rxws.status import Closed, Open, Status
+
+from .errors import refusal
+from .publishing import Publication, PublishQueue
+from .session import Lost, OnReply, Session
+from .subscription import TopicSubscription
+from .token import Token, TokenSource
+
+__all__ = ["ClientRegistry", "ClientStats"]
+
+_MAX_IN_FLIGHT = 64  # publish commands without a reply
+_LINGER = 5.0  # seconds for which a connection that was opened for a message stays open
+_MAX_PACED = 1000  # topics
+_CLOSE_TIMEOUT = Options().close_timeout
+_TOO_BIG = 1009
+_REFUSED_OPTIONS = {
+    "codec": "the protocol is JSON",
+    "opening": "the client sends the first messages itself",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ClientStats:
+    """Counts of a `HubClient` since it was created.
+
+    Args:
+        published: Messages that were sent to the server.
+        confirmed: Those of them that the server has confirmed.
+        unconfirmed: Those of them that may have been published; see `Unconfirmed`.
+        refused: Those of them that the server has refused.
+        dropped: Messages that were never sent, by reason; see `rxws.Dropped`.
+        queued: Messages that wait for a connection.
+        received: Messages that were delivered to the subscribers of a topic.
+        gaps: The number of gaps that were reported, by reason; see `rxws.hub.Gap`.
+        reconnects: How often a connection was replaced.
+        topics: The topics that are subscribed.
+        violations: Frames of the server that broke the protocol.
+    """
+
+    published: int = 0
+    confirmed: int = 0
+    unconfirmed: int = 0
+    refused: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict[str, int], hash=False)
+    queued: int = 0
+    received: int = 0
+    gaps: Mapping[str, int] = field(default_factory=dict[str, int], hash=False)
+    reconnects: int = 0
+    topics: int = 0
+    violations: int = 0
+
+
+class ClientRegistry:
+    """The state of a `HubClient`, as its topics and its session see it."""
+
+    def __init__(self, url: Any, token: Token, options: dict[str, Any]) -> None:
+        for name, reason in _REFUSED_OPTIONS.items():
+            if name in options:
+                raise TypeError(f"rxws.hub.connect takes no {name}=: {reason}")
+        affinity = self._affinity = LoopAffinity(options.get("scheduler"))
+        self.dispatcher: Dispatcher = SubjectDispatcher(affinity)
+        self.tokens = TokenSource(token)
+        self.counters = Counters()
+        self.backoff = options.get("backoff", DEFAULT)
+        self._url = url
+        self._retryable: Callable[[Exception], bool] = options.pop("retryable", _is_retryable)
+        self._policy = ReconnectPolicy(self.backoff, self._retryable)
+        self._close_timeout: float = options.get("close_timeout", _CLOSE_TIMEOUT)
+        self._queue = PublishQueue(
+            options.pop("queue", 1 << 20),
+            options.pop("queue_overflow", "drop_oldest"),
+            options.pop("ttl", None),
+            affinity.seconds,
+        )
+        self._subject: WebSocketSubject[Any, Any] = WebSocketSubject(
+            _with_token(url, self.tokens),
+            opening=self._opening,
+            retryable=self._may_retry,
+            **options,
+        )
+        self._lifecycle = lifecycle_of(self._subject)
+        self._session: Session | None = None
+        self._feed: SingleAssignmentDisposable | None = None  # while a connection is wanted
+        self._fatal: Exception | None = None  # why the connection is being closed for good
+        self._topics: dict[str, TopicSubscription] = {}
+        self._pacing: dict[str, FailurePacing] = {}  # of topics that were refused
+        self._in_flight = 0
+        self._unsent: list[Any] = []  # publications that a lost connection has not taken
+        self._linger = Deadline(affinity)
+        self._lingering = False
+        self._idle: asyncio.Event | None = None  # for the end of `async with`
+        self._connects = 0
+        self._violations = 0
+        self._has_reported = False
+        self.status: Observable[Status] = self._subject.status
+        self.errors: Observable[Exception] = self._subject.errors
+        self._drops = DropStream(self.dispatcher, _log_fault, self._queue, "a client of a hub")
+        self.drops: Observable[Dropped[Any]] = self._drops
+        self._messages: RestartableStream[Any] = RestartableStream(
+            self.dispatcher, _log_fault, self._on_messages_changed
+        )
+        self.messages: Observable[Any] = self._messages
+        self._subject.status.subscribe(self._on_status)
+
+    @property
+    def connection(self) -> Connection[Any, Any] | None:
+        """The open connection, or None."""
+        return self._subject.connection
+
+    @property
+    def stats(self) -> ClientStats:
+        """The counts so far."""
+        counters = self.counters
+        return ClientStats(
+            published=counters.published,
+            confirmed=counters.confirmed,
+            unconfirmed=counters.unconfirmed,
+            refused=counters.refused,
+            dropped=self._queue.dropped,
+            queued=len(self._queue),
+            received=counters.received,
+            gaps={str(reason): count for reason, count in counters.gaps.items()},
+            reconnects=max(self._connects - 1, 0),
+            topics=len(self._topics),
+            violations=self._violations,
+        )
+
+    def dispose(self) -> None:
+        """Remove all subscribers without notifying them, drop the queue, and close with 1000."""
+        for topic in list(self._topics.values()):
+            topic.detach_all()
+        self._messages.detach_all()
+        self._queue.clear()
+        self._drops.log_unobserved()
+        self._stop_lingering()
+        self._reconcile()
+        self._subject.dispose()
+
+    async def enter(self) -> None:
+        await self._subject.__aenter__()
+
+    async def exit(self, kind: object, exc: BaseException | None, traceback: object) -> None:
+        if exc is None and self._publishing:
+            self._idle = asyncio.Event()
+            try:
+                async with asyncio.timeout(self._close_timeout):
+                    await self._idle.wait()
+            except TimeoutError:
+                pass
+            finally:
+                self._idle = None
+        self._stop_lingering()
+        await self._subject.__aexit__(kind, exc, traceback)
+        self.dispose()
+
+    def describe(self) -> str:
+        connection = self.connection
+        where = describe_url(self._url if connection is None else connection.handshake.url)
+        status = type(self._lifecycle.current_status).__name__
+        topics = pluralize(len(self._topics), "topic")
+        return f"{where} {status}, {topics}, {len(self._queue)} queued"
+
+    # --- for topics ---------------------------------------------------------------------------
+
+    def default_scheduler(self) -> SchedulerBase:
+        return DefaultScheduler(self._affinity, _log_fault)
+
+    def attached(self, name: str, tokens: TokenSource) -> TopicSubscription:
+        """Return the subscription of a topic, which a subscriber will use at once."""
+        self._bind()
+        self._check_thread()
+        found = self._topics.get(name)
+        return TopicSubscription(self, name, tokens) if found is None else found
+
+    def find(self, name: str) -> TopicSubscription | None:
+        """Return the subscription of a topic that has subscribers."""
+        return self._topics.get(name)
+
+    def _check_thread(self) -> None:
+        if not self._affinity.on_thread:
+            raise RuntimeError(
+                "a topic was subscribed in another thread than the client's: only on_next may be "
+                "called from anywhere; use loop.call_soon_threadsafe"
+            )
+
+    @property
+    def scheduler(self) -> SchedulerBase:
+        return self._affinity
+
+    @property
+    def pauses(self) -> SharedPause:
+        return self._lifecycle.pauses
+
+    @property
+    def paused(self) -> bool:
+        return self._lifecycle.pauses.paused
+
+    @property
+    def ready(self) -> bool:
+        return self._session is not None and self._session.ready
+
+    def call(
+        self,
+        request: Request,
+        expects: type[Result],
+        on_reply: OnReply,
+        *,
+        must_reply: bool = False,
+    ) -> None:
+        if self._session is None or not self._session.ready:
+            on_reply(Lost(written=False))
+        else:
+            self._session.call(request, expects, on_reply, must_reply=must_reply)
+
+    def on_subscribers_changed(self, subscription: TopicSubscription) -> None:
+        """Begin or end; subscribers may leave in any thread."""
+        self._affinity.run(partial(self._on_subscribers_changed, subscription))
+
+    def _on_subscribers_changed(self, subscription: TopicSubscription) -> None:
+        name = subscription.name
+        if subscription.observed:
+            if name not in self._topics:
+                self._topics[name] = subscription
+                self._start(subscription)
+        elif self._topics.get(name) is subscription:
+            del self._topics[name]
+            subscription.close()
+            self._reconcile()
+
+    def _start(self, subscription: TopicSubscription) -> None:
+        pacing = self._pacing.get(subscription.name)
+        waiting = None if pacing is None else pacing.wait(self._affinity.seconds())
+        try:
+            self._reconcile()
+        except BaseException:
+            self._topics.pop(subscription.name, None)
+            raise
+        subscription.start(0.0 if waiting is None else waiting.delay)
+
+    def on_refused(self, topic: str, error: Exception) -> None:
+        """Let `ops.retry()` wait before it subscribes again and again."""
+        if len(self._pacing) >= _MAX_PACED:
+            self._pacing.clear()
+        pacing = self._pacing.setdefault(topic, FailurePacing(self._policy))
+        pacing.failed(error, self._affinity.seconds())
+
+    def on_accepted(self, topic: str) -> None:
+        self._pacing.pop(topic, None)
+
+    # --- publishing ---------------------------------------------------------------------------
+
+    def publish(self, publication: Publication) -> None:
+        """Queue a message, from any thread."""
+        self._queue.add(publication)
+        if self._affinity.scheduler is None or self._affinity.closed:
+            try:
+                self._bind()
+            except RuntimeError:  # it waits for a subscriber, which brings the event loop
+                return
+        self._affinity.run(self._pump)
+
+    @property
+    def _publishing(self) -> bool:
+        return len(self._queue) > 0 or self._in_flight > 0
+
+    def _pump(self) -> None:
+        """Send queued messages, and open the connection for them."""
+        self._drops.report_new()
+        if not self._publishing:
+            return
+        if not self._lingering:
+            self._lingering = True
+            self._reconcile()
+        while self.ready and self._in_flight < _MAX_IN_FLIGHT:
+            queued = self._queue.take()
+            if queued is None:
+                break
+            publication: Publication = queued.value
+            if not publication.withdrawn:
+                assert self._session is not None
+                self._in_flight += 1
+                on_reply = partial(self._on_published, queued)
+                self._session.call(publication.line, PublishResult, on_reply)
+        self._drops.report_new()
+        if self._publishing:
+            self._linger.clear()
+        else:
+            self._on_idle()
+
+    def _on_idle(self) -> None:
+        self._drops.log_unobserved()
+        self._linger.set(_LINGER, self._stop_lingering)
+        if self._idle is not None:
+            self._idle.set()
+
+    def _stop_lingering(self) -> None:
+        self._linger.clear()
+        self._lingering = False
+        self._reconcile()
+
+    def _on_published(self, queued: Any, reply: PublishResult | ErrorReply | Lost) -> None:
+        self._in_flight -= 1
+        publication: Publication = queued.value
+        if isinstance(reply, Lost) and not reply.written:
+            self._unsent.append(queued)
+            return
+        self.counters.published += 1
+        error: Exception | None = None
+        if isinstance(reply, PublishResult):
+            self.counters.confirmed += 1
+        elif isinstance(reply, Lost) or reply.code == ErrorCode.INTERNAL:
+            self.counters.unconfirmed += 1
+            why = "the connection was lost" if isinstance(reply, Lost) else "the server has failed"
+            error = Unconfirmed(
+                f"a message to topic {short_repr(publication.topic)} may have been published: "
+                f"{why} before the reply"
+            )
+        else:
+            self.counters.refused += 1
+            error = refusal("publish", publication.topic, reply)
+        if publication.done is not None:
+            publication.done(error)
+        elif error is not None:
+            self._report(error)
+        if not isinstance(reply, Lost):
+            self._pump()
+            if not self._publishing:
+                self._on_idle()
+
+    def _report(self, error: Exception) -> None:
+        repeated, self._has_reported = self._has_reported, True
+        if self._lifecycle.faults.observed:
+            self._lifecycle.faults.emit(error)
+        elif repeated:
+            logger.debug("a client of a hub failed again: %s", one_line(error))
+        else:
+            logger.error("a client of a hub: %s", one_line(error))
+
+    # --- the connection -------------------------------------------------------------------------
+
+    def _bind(self) -> None:
+        if self._affinity.closed:  # nothing of the old loop can run any more
+            self._session = self._feed = None
+            self._topics.clear()
+            self._in_flight = 0
+            self._lingering = False
+        if self._feed is None:
+            self._affinity.bind()
+        else:
+            self._affinity.check()
+
+    def _on_messages_changed(self) -> None:
+        if self._messages.observed:
+            self._bind()
+        self._affinity.run(self._reconcile)
+
+    def _reconcile(self) -> None:
+        """Open the connection if somebody needs it, or close it."""
+        wanted = bool(self._topics) or self._messages.observed or self._lingering
+        if wanted and self._feed is None:
+            self._bind()
+            feed = self._feed = SingleAssignmentDisposable()
+            try:
+                with no_upstreams():
+                    feed.disposable = self._subject.subscribe(
+                        self._on_frame, self._on_end, self._on_end
+                    )
+            except BaseException:
+                self._feed = None
+                raise
+        elif not wanted and self._feed is not None:
+            feed, self._feed = self._feed, None
+            feed.dispose()
+
+    def _opening(self, connection: Connection[Any, Any]) -> Iterable[str]:
+        self._session = Session(self, connection)
+        return [self._session.connect_line()]
+
+    def _on_frame(self, frame: str | bytes) -> None:
+        if self._session is not None:
+            self._session.on_frame(frame)
+
+    def _on_status(self, status: Status) -> None:
+        session = self._session
+        if isinstance(status, Open) or session is None:
+            return
+        self._session = None
+        close = status.close if isinstance(status, Closed) else None
+        if close is not None and close.code == Disconnect.EXPIRED:
+            self.tokens.expire()
+        for topic in list(self._topics.values()):
+            topic.on_lost()
+        session.end()
+        unsent, self._unsent = self._unsent, []
+        for queued in reversed(unsent):
+            self._queue.put_back(queued)
+        if not self._publishing and self._lingering:
+            self._on_idle()
+
+    def _on_end(self, error: Exception | None = None) -> None:
+        """The subject has given up."""
+        self._feed = None
+        fatal, self._fatal = self._fatal, None
+        error = fatal or error
+        if isinstance(error, ConnectionClosed):
+            _add_remedy(error)
+        self._stop_lingering_at_end()
+        self._queue.failure = error
+        self._queue.clear()
+        self._drops.log_unobserved()
+        self._queue.failure = None
+        topics, self._topics = list(self._topics.values()), {}
+        finish = self._messages.finish_subscribers()
+        call_each(lambda topic: topic.fail(error), topics)
+        self.dispatcher.post(lambda: _ignore(finish(error)))
+
+    def _stop_lingering_at_end(self) -> None:
+        self._linger.clear()
+        self._lingering = False
+
+    def _may_retry(self, cause: Exception) -> bool:
+        return self._fatal is None and self._retryable(cause)
+
+    # --- for the session ------------------------------------------------------------------------
+
+    def send(self, line: str) -> PendingMessage | None:
+        return self._lifecycle.send_pinned(line)
+
+    def on_connected(self) -> None:
+        self._connects += 1
+        for topic in list(self._topics.values()):
+            topic.on_connected()
+        self._pump()
+
+    def on_push(self, push: Push, size: int) -> None:
+        body = push.body
+        if isinstance(body, MessagePush):
+            self._messages.emit(body.data)
+        elif isinstance(body, DisconnectPush):
+            close = close_of(body.code, body.reason)
+            if is_terminal(close.code):
+                self.fail(ConnectionClosed(close))
+            else:
+                self.close(Close(1000))
+        elif (topic := self._topics.get(push.channel)) is not None:
+            topic.on_push(body, size)
+
+    def on_violation(self, problem: str) -> None:
+        self._violations += 1
+        log = logger.warning if self._violations == 1 else logger.debug
+        log("the server of a hub broke the protocol: %s", problem)
+
+    def close(self, close: Close) -> None:
+        if self._session is not None:
+            self._session.close(close)
+
+    def fail(self, error: Exception) -> None:
+        self._fatal = error
+        self.close(Close(1000))
+
+
+def _is_retryable(cause: Exception) -> bool:
+    if isinstance(cause, ConnectionClosed):
+        close = cause.close
+        terminal = close.by != "local" and is_terminal(close.code)
+        return close.code != _TOO_BIG and not terminal
+    return is_retryable(cause)
+
+
+def _with_token(url: Any, tokens: TokenSource) -> Any:
+    """Return a URL or a dial that gets a fresh token first, if it must."""
+    if not tokens.renewable:
+        return url
+    if isinstance(url, Observable):
+        return Observable(partial(_dial_with_token, url, tokens))
+
+    async def url_with_token() -> Any:
+        await tokens.get()
+        found = url() if callable(url) else url
+        return await found if inspect.isawaitable(found) else found
+
+    return url_with_token
+
+
+def _dial_with_token(
+    dial: Observable[Any],
+    tokens: TokenSource,
+    observer: ObserverBase[Any],
+    scheduler: SchedulerBase | None = None,
+) -> DisposableBase:
+    dialing = SingleAssignmentDisposable()
+
+    def on_token(token: str | Exception) -> None:
+        if isinstance(token, Exception):
+            observer.on_error(token)
+        else:
+            dialing.disposable = dial.subscribe(observer, scheduler=scheduler)
+
+    return CompositeDisposable(tokens.fetch(on_token), dialing)
+
+
+def _add_remedy(error: ConnectionClosed) -> None:
+    code = error.close.code
+    if code == _TOO_BIG:
+        error.add_note("A message of the server was too big: raise max_message_size=.")
+    elif is_terminal(code):
+        error.add_note("After this code the protocol of the server forbids to connect again.")
+
+
+def _ignore(_: object) -> None:
+    """Return None instead of a value."""
+
+
+def _log_fault(error: Exception) -> None:
+    logger.error("a subscriber of a hub's client raised: %s", one_line(error), exc_info=error)
