@@ -12,12 +12,10 @@ from typing import Any, TypeVar
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, OnCompleted, OnError, OnNext, SchedulerBase
 from reactivex.disposable import Disposable
-from reactivex.subject import Subject
 
 from rxws._core.checks import check_count
-from rxws._core.errors import ConnectionClosed, short_repr
+from rxws._core.errors import short_repr
 from rxws._core.frames import Opcode
-from rxws._core.log import logger, one_line
 from rxws._core.streams.scheduled import SchedulerCarrier
 from rxws._core.streams.stream import RestartableStream
 from rxws._session.encoding import encode
@@ -25,6 +23,7 @@ from rxws._session.encoding import encode
 from ._attached import AttachedTopic
 from ._backplane import Done, PublishRequest
 from ._messages import Gap, Message, Position, check_position
+from ._open_subject import OpenSubject
 from ._publisher import Queued
 from ._registry import TopicRegistry
 from ._view import RewindView, SinceView, View
@@ -113,7 +112,7 @@ class _TopicView(_TopicObservable[T]):
         return Disposable(dispose)
 
 
-class Topic(_TopicStream[T], Subject[T]):
+class Topic(_TopicStream[T], OpenSubject[T]):
     """A named stream that many connections, processes and machines share: see `Hub.topic`.
 
     It is a Subject: what you push is published, and all subscribers get it in the same order, those
@@ -134,21 +133,9 @@ class Topic(_TopicStream[T], Subject[T]):
         ```
     """
 
-    is_stopped = False  # RxPY's Subject has these; a topic never stops
-    is_disposed = False
-    exception: Exception | None = None
-
     def __init__(self, registry: TopicRegistry, name: str) -> None:
         super().__init__(registry, name, _values_of)
         self._keep = registry.keep_of(name)
-
-    def __repr__(self) -> str:
-        return f"<Topic {short_repr(self._name)}>"
-
-    @property
-    def name(self) -> str:
-        """The topic's name."""
-        return self._name
 
     @property
     def observers(self) -> list[ObserverBase[T]]:  # type: ignore[override] # an attribute in Subject
@@ -263,18 +250,6 @@ class Topic(_TopicStream[T], Subject[T]):
             EncodeError: The hub's codec cannot encode it.
         """
         self._publish(value, None, None)
-
-    def on_error(self, error: Exception) -> None:
-        """Log the error of a pipeline that publishes; the topic stays open."""
-        if not isinstance(error, ConnectionClosed):  # the end of a connection is no fault
-            text = "a publisher of topic %s failed: %s"
-            logger.error(text, short_repr(self._name), one_line(error), exc_info=error)
-
-    def on_completed(self) -> None:
-        """Do nothing: others may publish, too."""
-
-    def dispose(self) -> None:
-        """Do nothing, as others use the topic, too: dispose of your subscriptions instead."""
 
     async def publish(  # type: ignore[override] # the method of RxPY's fluent interface
         self,

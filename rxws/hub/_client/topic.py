@@ -8,15 +8,13 @@ from threading import RLock
 from typing import Any, Protocol, TypeVar
 
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
-from reactivex.subject import Subject
 
 from rxws._core.async_iteration import AsyncIterableObservable
 from rxws._core.checks import check_count
-from rxws._core.errors import ConnectionClosed, short_repr
-from rxws._core.log import logger, one_line
 from rxws._core.streams.scheduled import SchedulerCarrier
 from rxws.hub._messages import Gap, Message, Position, check_position
 from rxws.hub._observable import HubObservable
+from rxws.hub._open_subject import OpenSubject
 
 from .publishing import Publication
 from .subscription import TopicSubscription
@@ -37,7 +35,7 @@ class TopicOwner(Protocol):
     def default_scheduler(self) -> SchedulerBase: ...
 
 
-class ClientTopic(SchedulerCarrier[T], Subject[T]):
+class ClientTopic(SchedulerCarrier[T], OpenSubject[T]):
     """A topic of a server that speaks Centrifugo's protocol: see `rxws.hub.HubClient.topic`.
 
     It is a Subject: what you push is published, and subscribers get the values of all publishers.
@@ -62,32 +60,21 @@ class ClientTopic(SchedulerCarrier[T], Subject[T]):
     """
 
     is_shared = True
-    is_stopped = False  # RxPY's Subject has these; a topic never stops
-    is_disposed = False
-    exception: Exception | None = None
 
     def __init__(self, owner: TopicOwner, name: str, tokens: TokenSource) -> None:
         self.lock = RLock()  # some operators of RxPY need it
         self._owner = owner
-        self._topic_name = name
+        self._name = name
         self._tokens = tokens
-
-    def __repr__(self) -> str:
-        return f"<ClientTopic {short_repr(self._topic_name)}>"
-
-    @property
-    def name(self) -> str:
-        """The topic's name."""
-        return self._topic_name
 
     @property
     def observers(self) -> list[ObserverBase[T]]:  # type: ignore[override] # an attribute in Subject
         """The subscribers to the topic itself."""
-        topic = self._owner.find(self._topic_name)
+        topic = self._owner.find(self._name)
         return [] if topic is None else topic.observers
 
     def _attached(self) -> TopicSubscription:
-        return self._owner.attached(self._topic_name, self._tokens)
+        return self._owner.attached(self._name, self._tokens)
 
     def _default_scheduler(self) -> SchedulerBase:
         return self._owner.default_scheduler()
@@ -199,19 +186,7 @@ class ClientTopic(SchedulerCarrier[T], Subject[T]):
         Raises:
             EncodeError: JSON cannot represent it.
         """
-        self._owner.publish(Publication(self._topic_name, value))
-
-    def on_error(self, error: Exception) -> None:
-        """Log the error of a pipeline that publishes; the topic stays open."""
-        if not isinstance(error, ConnectionClosed):  # the end of a connection is no fault
-            text = "a publisher of topic %s failed: %s"
-            logger.error(text, short_repr(self._topic_name), one_line(error), exc_info=error)
-
-    def on_completed(self) -> None:
-        """Do nothing: others may publish, too."""
-
-    def dispose(self) -> None:
-        """Do nothing, as others use the topic, too: dispose of your subscriptions instead."""
+        self._owner.publish(Publication(self._name, value))
 
     async def publish(self, value: T) -> None:  # type: ignore[override] # RxPY's fluent interface
         """Publish a message, and wait until the server has confirmed it.
@@ -247,7 +222,7 @@ class ClientTopic(SchedulerCarrier[T], Subject[T]):
         def done(error: Exception | None) -> None:
             loop.call_soon_threadsafe(finish, error)
 
-        publication = Publication(self._topic_name, value, done)
+        publication = Publication(self._name, value, done)
         self._owner.publish(publication)
         try:
             await future

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from functools import partial
@@ -157,7 +156,7 @@ class ClientSession(UserConnection):
         self._credentials: Credentials | None = None
         self._connect_id = 0
         self._refreshes = False  # whether the client refreshes its credentials, with a new token
-        self._queue: deque[Command | Refused | Pong | Close] = deque()
+        self._queue: list[Command | Refused | Pong | Close] = []  # smaller than a deque
         self._drain_state = _Drain.IDLE
         self._hold: DisposableBase | None = None
         self._pending = 0
@@ -250,7 +249,7 @@ class ClientSession(UserConnection):
                 and self._phase is not _Phase.CONNECTING
             ):
                 left -= 1
-                self._take(self._queue.popleft())
+                self._take(self._queue.pop(0))
         except Exception as exc:
             self._on_fault(exc)
         finally:
