@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum, auto
 from functools import partial
 from typing import Any, TypeAlias
@@ -131,13 +131,13 @@ class ClientSession(UserConnection):
         "_credentials",
         "_drain_state",
         "_expiry",
+        "_frames",
         "_hold",
         "_lanes",
         "_pending",
         "_period",
         "_phase",
         "_ping",
-        "_queue",
         "_refreshes",
         "_registration",
         "_scheduler",
@@ -156,7 +156,7 @@ class ClientSession(UserConnection):
         self._credentials: Credentials | None = None
         self._connect_id = 0
         self._refreshes = False  # whether the client refreshes its credentials, with a new token
-        self._queue: list[Command | Refused | Pong | Close] = []  # smaller than a deque
+        self._frames: list[Iterator[Command | Refused | Pong]] = []  # parsed when it is their turn
         self._drain_state = _Drain.IDLE
         self._hold: DisposableBase | None = None
         self._pending = 0
@@ -181,7 +181,7 @@ class ClientSession(UserConnection):
         if self._phase is _Phase.ENDED:
             return
         self._phase = _Phase.ENDED
-        self._queue.clear()
+        self._frames.clear()
         self._lanes.clear()
         self._expiry.clear()
         for subscription in list(self._subscriptions.values()):
@@ -229,10 +229,7 @@ class ClientSession(UserConnection):
     def _on_frame(self, frame: str | bytes) -> None:
         if self._phase is _Phase.ENDED:
             return
-        try:  # `extend` keeps the commands before one that is wrong
-            self._queue.extend(parse_commands(frame, self._served.limits.max_commands))
-        except ProtocolViolation as violation:
-            self._queue.append(violation.close)
+        self._frames.append(parse_commands(frame, self._served.limits.max_commands))
         self._drain()
 
     def _drain(self) -> None:
@@ -243,18 +240,19 @@ class ClientSession(UserConnection):
         limit, left = self._served.limits.max_pending, _PER_TURN
         try:
             while (
-                self._queue
+                self._frames
                 and left
                 and self._pending < limit
                 and self._phase is not _Phase.CONNECTING
             ):
                 left -= 1
-                self._take(self._queue.pop(0))
+                if (command := self._next()) is not None:
+                    self._take(command)
         except Exception as exc:
             self._on_fault(exc)
         finally:
             self._drain_state = _Drain.IDLE
-        if self._queue:
+        if self._frames:
             self._hold = self._hold or self._connection.flow.pause()
             if not left:
                 self._drain_state = _Drain.SCHEDULED
@@ -262,6 +260,16 @@ class ClientSession(UserConnection):
         elif self._hold is not None:
             hold, self._hold = self._hold, None
             hold.dispose()
+
+    def _next(self) -> Command | Refused | Pong | Close | None:
+        """Parse the next command, or the close if it is wrong; None at the end of a frame."""
+        try:
+            command = next(self._frames[0], None)
+        except ProtocolViolation as violation:
+            return violation.close
+        if command is None:
+            del self._frames[0]
+        return command
 
     def _drain_again(self) -> None:
         self._drain_state = _Drain.IDLE
