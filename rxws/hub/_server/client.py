@@ -77,12 +77,6 @@ class _Phase(Enum):
     ENDED = auto()
 
 
-class _Drain(Enum):
-    IDLE = auto()
-    RUNNING = auto()
-    SCHEDULED = auto()  # for the next turn
-
-
 _Identified: TypeAlias = Credentials | ErrorReply | Close | None
 """The user, None if all are anonymous; or an error to answer, or the close to send."""
 
@@ -129,7 +123,7 @@ class ClientSession(UserConnection):
         "_connect_id",
         "_connection",
         "_credentials",
-        "_drain_state",
+        "_draining",
         "_expiry",
         "_frames",
         "_hold",
@@ -144,6 +138,7 @@ class ClientSession(UserConnection):
         "_served",
         "_subscribed",
         "_subscriptions",
+        "_taken",
         "_watch",
     )
 
@@ -157,7 +152,8 @@ class ClientSession(UserConnection):
         self._connect_id = 0
         self._refreshes = False  # whether the client refreshes its credentials, with a new token
         self._frames: list[Iterator[Command | Refused | Pong]] = []  # parsed when it is their turn
-        self._drain_state = _Drain.IDLE
+        self._draining = False
+        self._taken = 0  # commands in this turn
         self._hold: DisposableBase | None = None
         self._pending = 0
         self._calls = Calls(self._on_fault)
@@ -234,32 +230,39 @@ class ClientSession(UserConnection):
 
     def _drain(self) -> None:
         """Take commands, unless too many are running; then the connection is paused."""
-        if self._drain_state is not _Drain.IDLE:
+        if self._draining:
             return
-        self._drain_state = _Drain.RUNNING
-        limit, left = self._served.limits.max_pending, _PER_TURN
+        self._draining = True
+        limit = self._served.limits.max_pending
         try:
             while (
                 self._frames
-                and left
+                and self._taken < _PER_TURN
                 and self._pending < limit
                 and self._phase is not _Phase.CONNECTING
             ):
-                left -= 1
                 if (command := self._next()) is not None:
+                    self._count()
                     self._take(command)
         except Exception as exc:
             self._on_fault(exc)
         finally:
-            self._drain_state = _Drain.IDLE
+            self._draining = False
         if self._frames:
             self._hold = self._hold or self._connection.flow.pause()
-            if not left:
-                self._drain_state = _Drain.SCHEDULED
-                call_later(self._scheduler, 0, self._drain_again)
         elif self._hold is not None:
             hold, self._hold = self._hold, None
             hold.dispose()
+
+    def _count(self) -> None:
+        """Count a command of this turn; most connections never need the timer."""
+        self._taken += 1
+        if self._taken == _PER_TURN // 4:
+            call_later(self._scheduler, 0, self._on_next_turn)
+
+    def _on_next_turn(self) -> None:
+        self._taken = 0
+        self._drain()
 
     def _next(self) -> Command | Refused | Pong | Close | None:
         """Parse the next command, or the close if it is wrong; None at the end of a frame."""
@@ -270,10 +273,6 @@ class ClientSession(UserConnection):
         if command is None:
             del self._frames[0]
         return command
-
-    def _drain_again(self) -> None:
-        self._drain_state = _Drain.IDLE
-        self._drain()
 
     def _take(self, item: Command | Refused | Pong | Close) -> None:
         if isinstance(item, Close):
