@@ -262,7 +262,7 @@ class Topic(_TopicStream[T], OpenSubject[T]):
             value: The message.
             id: If a message with this id was published before, nothing is published. So you may
                 try again after `Unconfirmed`. Ids are remembered as long as the topic keeps their
-                messages.
+                messages; with Redis no longer than `RedisBackplane(remember_ids=)`.
 
         Returns:
             The position of the message, or of the earlier one with this id; None if the topic keeps
