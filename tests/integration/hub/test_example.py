@@ -127,7 +127,8 @@ async def test_two_applications(start_redis: StartRedis, serve: Serve) -> None:
         await stack.enter_async_context(client)
         sent: list[Any] = []
         client.messages.subscribe(sent.append)
-        client.topic("news:42").since(position).subscribe(events.append)
+        errors: list[Exception] = []
+        client.topic("news:42").since(position).subscribe(events.append, errors.append)
         later = await hub.topic("news:42").publish("two")
         await until(lambda: events)
         assert events == [Message("two", later)]
@@ -144,3 +145,5 @@ async def test_two_applications(start_redis: StartRedis, serve: Serve) -> None:
         last = await hub.topic("news:42").publish("three")
         await until(lambda: len(events) == 2)  # the client has connected again
         assert events[-1] == Message("three", last)
+        hub.user("42").revoke("news:*")
+        await until(lambda: errors)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from reactivex import operators as ops
+from websockets.asyncio.client import connect
 
 import rxws
 from rxws.hub import Away, Connected, Gap, Hub, HubStatus, Keep, Message, RedisBackplane
 from rxws.hub._redis.backplane import choose
 from support.backplane import PATIENCE, eventually
+from support.peers.hub_peer import HubPeer, until
 from support.processes.redis_server import StartRedis
 
 
@@ -48,6 +53,52 @@ async def test_restart(start_redis: StartRedis) -> None:
         assert stats.reconnects == sum(isinstance(each, Connected) for each in statuses) - 1 > 0
         assert stats.gaps == {"restarted": 1}
         assert (stats.published, stats.confirmed, stats.queued) == (2, 2, 0)
+
+
+@pytest.mark.promise("hub-away")
+@pytest.mark.promise("hub-restart")
+async def test_connections_survive_and_are_told_the_gap(start_redis: StartRedis) -> None:
+    """Redis ends and comes back without data: no connection ends, and each hears of the gap."""
+    server = start_redis()
+    hub = Hub(
+        codec=rxws.codecs.json,
+        backplane=RedisBackplane(server.url, probe_interval=0.2, timeout=0.4),
+        topics={"t": Keep(10)},
+    )
+    topic = hub.topic("t")
+    statuses: list[HubStatus] = []
+
+    def describe(event: Message[Any] | Gap) -> Any:
+        return event.reason if isinstance(event, Gap) else event.value
+
+    async with (
+        hub,
+        rxws.serve(lambda conn: topic.messages().pipe(ops.map(describe)), codec=rxws.codecs.json)
+        as own,
+        rxws.serve(hub.serve(allow=lambda *_: True)) as served,
+        AsyncExitStack() as stack,
+    ):  # fmt: skip
+        hub.status.subscribe(statuses.append)
+        peers = [await stack.enter_async_context(connect(own.url)) for _ in range(20)]
+        clients = [await stack.enter_async_context(HubPeer.open(served.url, "")) for _ in range(20)]
+        for client in clients:
+            assert "subscribe" in await client.call(subscribe={"channel": "t"})
+        await topic.publish("before")
+        server.kill()
+        await until(lambda: isinstance(statuses[-1], Away))
+        waiting = asyncio.ensure_future(topic.publish("meanwhile"))
+        server.lose_data()
+        server.start()
+        await waiting
+        for peer in peers:
+            async with asyncio.timeout(PATIENCE):
+                told = [json.loads(await peer.recv()) for _ in range(3)]
+            assert told == ["before", "restarted", "meanwhile"]
+        for client in clients:
+            assert (await client.receive())["push"]["pub"]["data"] == "before"
+            push = (await client.receive())["push"]
+            assert (push["channel"], push["unsubscribe"]["code"]) == ("t", 2500)
+            assert "ping" in await client.call(ping={})
 
 
 @pytest.mark.promise("hub-away")
