@@ -11,6 +11,7 @@ from reactivex import operators as ops
 
 import rxws
 from rxws.hub import Away, BackplaneError, Connected, Gap, Hub, Keep, Message
+from rxws.hub._user_commands import UserConnection
 from rxws.testing import Clock, NeedsEventLoop, SimulatedBackplane, Simulator, marbles, simulate
 from rxws.testing.fake_transport import run_without_waiting
 from support.subscriber import Subscriber
@@ -425,6 +426,28 @@ def test_a_user_is_reached_in_every_process() -> None:
     assert ann.wire[-1].at == 2
     assert (bob.closed.code, "news" in bob.outgoing.values) == (1000, False)
     assert [hub.stats.topics for hub in world.hubs] == [0, 0]
+
+
+@pytest.mark.promise("hub-rights")
+def test_rights_are_checked_again_when_the_engine_is_back() -> None:
+    """Connections of users are notified after an absence, as revocations may be lost."""
+    clock = Clock()
+    backplane = SimulatedBackplane(clock)
+    hub = Hub(backplane=backplane, scheduler=clock)
+    missed: list[float] = []
+
+    class Registered(UserConnection):
+        def on_missed(self) -> None:
+            missed.append(clock.time)
+
+    hub._registry.users.register("ann", Registered())
+    clock.run(1)
+    backplane.disconnect()
+    clock.run(1)
+    assert missed == []
+    backplane.reconnect()
+    clock.run(1)
+    assert missed == [2]
 
 
 def test_a_close_reaches_processes_when_the_engine_is_back() -> None:
