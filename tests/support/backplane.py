@@ -19,7 +19,7 @@ from rxws.hub import (
     PublishRequest,
 )
 
-__all__ = ["RecordingHub", "eventually", "result_of"]
+__all__ = ["RecordingHub", "eventually", "network_close", "result_of"]
 
 PATIENCE = 20.0  # seconds; how long anything is waited for before a test fails
 
@@ -101,6 +101,13 @@ class RecordingHub:
     async def members(self, topic: str) -> Mapping[str, Member]:
         members: Mapping[str, Member] = await result_of(self.backplane.members, topic)
         return members
+
+
+def network_close(backplane: Any) -> None:
+    """Close the connections of a `RedisBackplane` as if the network had failed."""
+    for shard in backplane._shards.values():
+        for connection in shard._open.values():
+            connection._raw._writer.transport.abort()
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:

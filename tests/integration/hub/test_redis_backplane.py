@@ -26,7 +26,7 @@ from rxws.hub import (
     Unconfirmed,
 )
 from support import TESTS
-from support.backplane import PATIENCE, RecordingHub, eventually
+from support.backplane import PATIENCE, RecordingHub, eventually, network_close
 from support.faults.network import FaultyNetwork
 from support.processes.redis_server import (
     RedisServer,
@@ -181,7 +181,7 @@ async def test_unconfirmed_and_repeated(start_redis: StartRedis, open_hub: Any) 
         return_exceptions=True,
     )
     await asyncio.sleep(0.05)  # until it is in the server's socket
-    network_close(hub)
+    network_close(hub.backplane)
     results = await lost
     assert [type(each) for each in results] == [Unconfirmed] * 10
     assert "publish again with the same id" in str(results[0])
@@ -190,14 +190,6 @@ async def test_unconfirmed_and_repeated(start_redis: StartRedis, open_hub: Any) 
     await asyncio.gather(*(hub.publish("a", f"{i}", KEEP, message_id=f"{i}") for i in range(10)))
     history = await hub.read("a")
     assert [each.payload for each in history.publications] == [f"{i}" for i in range(10)]
-
-
-def network_close(hub: RecordingHub) -> None:
-    """Close the connections of a backplane as if the network had failed."""
-    backplane: Any = hub.backplane
-    for shard in backplane._shards.values():
-        for connection in shard._open.values():
-            connection._raw._writer.transport.abort()
 
 
 async def test_kept_count_and_time(start_redis: StartRedis, open_hub: Any) -> None:
@@ -388,7 +380,7 @@ async def test_away_is_reported_before_anything_fails(
     await hub.attach("a", KEEP)
     server.pause()
     if when == "queued":
-        network_close(hub)
+        network_close(hub.backplane)
         await asyncio.sleep(0)  # the connection has ended, and nobody has handled it yet
     failed: list[tuple[str, int]] = []
 
@@ -402,7 +394,7 @@ async def test_away_is_reported_before_anything_fails(
     start("local", calls.publish, PublishRequest("b", "one", Keep.nothing()))
     if when == "sent":
         await asyncio.sleep(0.05)  # until it is in the server's socket
-        network_close(hub)
+        network_close(hub.backplane)
     await hub.until(lambda: bool(hub.statuses))
     assert isinstance(hub.statuses[0], Away)
     server.resume()
