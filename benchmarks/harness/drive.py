@@ -73,4 +73,5 @@ def loaded_peer(case: Case, process: PeerProcess) -> Generator[LoadedPeer]:
 
 def serve_arguments(case: Case, loop: str) -> Sequence[str]:
     """Return the command line arguments of a peer that serves a case."""
-    return ["serve", "--loop", loop, *["--compress"] * case.compress]
+    options = ["--loop", loop, "--burst", str(case.burst)]
+    return ["serve", *options, *["--compress"] * case.compress]
