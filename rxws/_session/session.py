@@ -73,12 +73,13 @@ class Session(Generic[In, Out]):
         "_encode",
         "_heartbeat",
         "_latest",
+        "_locate",
         "_location",
         "_options",
         "_own_close",
         "_released",
         "_transport",
-        "_write",
+        "_write_shared",
         "cleanup_timeout",
         "closed",
         "connection",
@@ -96,7 +97,8 @@ class Session(Generic[In, Out]):
         self, transport: Transport, scheduler: SchedulerBase, options: Options, handshake: Handshake
     ) -> None:
         self._transport = transport
-        self._write = transport.write
+        self._write_shared = transport.write_shared
+        self._locate = transport.locate
         self._location = transport.locate()
         self._options = options
         self._released = False  # see `on_released`
@@ -198,10 +200,10 @@ class Session(Generic[In, Out]):
             and (send_buffer := self.send_buffer).wire_writable
             and send_buffer.queue is None
             and not send_buffer.send_lost
-            and self._transport.locate() == self._location
+            and self._locate() == self._location
         ):
             try:
-                if self._write(encoding.opcode, encoding.payload):
+                if self._write_shared(encoding):
                     send_buffer.sent_messages += 1
                     send_buffer.sent_bytes += len(encoding.payload)
                     return

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from reactivex.abc import DisposableBase
 
+from rxws._core.broadcast import Encoding
 from rxws._core.frames import Frame, Opcode
 
 __all__ = ["Delivery", "Receiver", "Transport"]
@@ -65,6 +66,10 @@ class Transport(Protocol):
         Returns:
             False if nothing is written: the connection does not run yet, or TCP is lost.
         """
+        ...
+
+    def write_shared(self, encoding: Encoding, /) -> bool:
+        """Do as `write` with a message that is being sent to many connections."""
         ...
 
     def wake(self) -> None:

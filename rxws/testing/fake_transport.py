@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from reactivex.abc import DisposableBase, SchedulerBase
 from reactivex.disposable import Disposable
 
+from rxws._core.broadcast import Encoding
 from rxws._core.errors import RxwsError
 from rxws._core.frames import Frame, Opcode
 from rxws._core.schedulers.timers import call_later
@@ -185,6 +186,10 @@ class FakeTransport:
         assert not self._writing
         self._write(Frame(opcode, payload))
         return True
+
+    def write_shared(self, encoding: Encoding) -> bool:
+        """See `Transport.write_shared`."""
+        return self.write(encoding.opcode, encoding.payload)
 
     def _write(self, frame: Frame) -> None:
         self._carry(Sent(self.time, *frame))

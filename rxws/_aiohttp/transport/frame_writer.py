@@ -78,6 +78,7 @@ class FrameWriter:
         "_protocol",
         "_receiver",
         "_resuming",
+        "_shared_transport",
         "_state",
         "_window",
         "_write_frame",
@@ -103,6 +104,7 @@ class FrameWriter:
         self._direct_write = redirect_frames(ws, collector) if direct else None
         self._window = shared_window(ws) if direct else None
         self._write_frame: WriteFrame | None = None  # `_direct_write`, once started
+        self._shared_transport: asyncio.Transport | None = None  # if it takes shared frames
 
     @property
     def buffered(self) -> int:
@@ -112,6 +114,8 @@ class FrameWriter:
     def start(self, receiver: Receiver) -> None:
         self._receiver = receiver
         self._write_frame = self._direct_write
+        if self._window == 0:
+            self._shared_transport = self._protocol.transport
         self.wake()
 
     def wake(self) -> None:
@@ -142,14 +146,9 @@ class FrameWriter:
         waiting = self._collected
         encoding = broadcast.current.encoding
         if encoding.payload is payload and encoding.opcode is opcode and self._window == 0:
-            transport = self._protocol.transport
-            if transport.is_closing():
+            if self._protocol.transport.is_closing():
                 return False
-            frame = encoding.frame or self._build_frame(encoding, write_frame)
-            if not waiting and not self.corked and broadcast.burst is None:
-                transport.write(frame)
-                return True
-            self.chunks.append(frame)
+            self.chunks.append(encoding.frame or self._build_frame(encoding, write_frame))
         else:
             try:
                 write_frame(payload, opcode, 0)
@@ -158,6 +157,22 @@ class FrameWriter:
         self._collected += len(payload) or 1
         if self._collected > _MAX_COLLECTED or not (self.corked or self._in_burst(waiting)):
             self.flush()
+        return True
+
+    def write_shared(self, encoding: Encoding) -> bool:
+        """See `Transport.write_shared`."""
+        transport, frame = self._shared_transport, encoding.frame
+        if (
+            transport is None
+            or frame is None
+            or self._collected
+            or self.corked
+            or broadcast.burst is not None
+        ):
+            return self.write(encoding.opcode, encoding.payload)
+        if transport.is_closing():
+            return False
+        transport.write(frame)
         return True
 
     def _build_frame(self, encoding: Encoding, write_frame: WriteFrame) -> bytes:
@@ -287,7 +302,7 @@ class FrameWriter:
     def release(self) -> None:
         """Drop the receiver and aiohttp's WebSocket with its compressor, after the end."""
         self._receiver = self._write_frame = self._direct_write = self._end_tcp = None
-        self._window = None
+        self._window = self._shared_transport = None
         del self._ws
 
     def _report_writable(self) -> None:
