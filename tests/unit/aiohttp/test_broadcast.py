@@ -125,6 +125,42 @@ async def test_connections_with_other_codecs_have_their_own_encodings() -> None:
         assert [one.line.writes for one, _ in binaries] == [[b"\x82\x01a\x82\x01b"]] * 2
 
 
+@pytest.mark.parametrize("first", ["own", "shared"])
+async def test_a_shared_frame_keeps_its_place_among_collected_ones(first: str) -> None:
+    """While a connection reads, its own messages and shared ones are one write, in order."""
+    topic = Topic()
+    async with members(2, topic) as found:
+        one, session = found[1]
+        writer = one.adapter._writer
+        writer.corked = True
+        if first == "own":
+            session.outgoing.on_next("own")
+            topic.send("shared")
+        else:
+            topic.send("shared")
+            session.outgoing.on_next("own")
+        assert one.line.writes == []
+        writer.corked = False
+        writer.flush()
+        frames = {"own": b"\x81\x03own", "shared": b"\x81\x06shared"}
+        last = "shared" if first == "own" else "own"
+        assert one.line.writes == [frames[first] + frames[last]]
+        assert found[0][0].line.texts == ["shared"]
+
+
+async def test_a_shared_frame_follows_frames_that_are_not_flushed_yet() -> None:
+    """A frame that was collected is written before a shared one, or with it."""
+    topic = Topic()
+    async with members(2, topic) as found:
+        one, session = found[1]
+        writer = one.adapter._writer
+        writer.corked = True
+        session.outgoing.on_next("own")
+        writer.corked = False
+        topic.send("shared")
+        assert one.line.writes == [b"\x81\x03own\x81\x06shared"]
+
+
 async def test_an_opcode_is_not_confused_with_an_equal_payload() -> None:
     """CPython has one object for each one-byte `bytes`: a text and a binary frame can share it."""
     topic = Topic()
@@ -354,6 +390,21 @@ async def test_frames_without_context_takeover_are_compressed_once(
     assert sorted(compressed) == [10, 15, 15]
     for peer in peers:
         assert len(await peer.messages(1)) == 1
+
+
+async def test_a_connection_without_compression_may_follow_one_with_it(
+    serve: Serve, dial: Dial
+) -> None:
+    """The first connection has encoded the value, but not built the frame of the others."""
+    topic = Topic()
+    port = await serve(rxws.websocket(lambda conn: topic, compress=True))
+    peers = [await dial(port, headers={EXTENSION: OFFERS["takeover"]})]
+    peers += [await dial(port) for _ in range(2)]
+    topic.send("shared")
+    assert topic.faults == []
+    for peer in peers[1:]:
+        assert [one.payload for one in await peer.messages(1)] == [b"shared"]
+    assert len(await peers[0].messages(1)) == 1
 
 
 async def test_a_stuck_subscriber_does_not_delay_the_others(serve: Serve, dial: Dial) -> None:
