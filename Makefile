@@ -119,23 +119,23 @@ venv:
 # Stamp files. When pyproject.toml is newer than one of them, its packages are installed again.
 .venv/.run: pyproject.toml
 	@echo 'installing rxws into .venv'
-	@$(PIP) install --editable '.[typed]'
+	@$(PIP) install --editable '.[cli,typed]'
 	@touch $@
 
 .venv/.dev: pyproject.toml
 	@echo 'installing rxws and its tools for tests, lint and types into .venv'
 	@$(PIP) install --upgrade 'pip>=25.1'  # the first that supports dependency groups
-	@$(PIP) install --editable '.[typed]' --group test --group lint
+	@$(PIP) install --editable '.[cli,typed]' --group test --group lint
 	@touch .venv/.run $@
 
 .venv/.docs: pyproject.toml
 	@echo 'installing rxws and its tools for the documentation into .venv'
 	@$(PIP) install --upgrade 'pip>=25.1'
-	@$(PIP) install --editable '.[typed]' --group docs
+	@$(PIP) install --editable '.[cli,typed]' --group docs
 	@touch $@
 
 .venv/.bench: pyproject.toml
 	@echo 'installing rxws and what it is compared with into .venv'
 	@$(PIP) install --upgrade 'pip>=25.1'
-	@$(PIP) install --editable '.[typed]' --group bench
+	@$(PIP) install --editable '.[cli,typed]' --group bench
 	@touch $@

@@ -1,0 +1,209 @@
+"""The options of a connection, which several commands share."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from inspect import signature
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import click
+from aiohttp import encode_basic_auth
+from multidict import CIMultiDict
+from yarl import URL
+
+from rxws._aiohttp.client import ClientOptions
+
+__all__ = ["Target", "connection_options"]
+
+_Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+_SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The server that a command connects to.
+
+    Args:
+        url: Its address.
+        options: The keyword arguments for `rxws.connect`, `rxws.connections`,
+            `rxws.WebSocketSubject` or `rxws.hub.connect`, without a codec.
+    """
+
+    url: URL
+    options: ClientOptions
+
+
+def _url(text: str) -> URL:
+    """Complete an address: `localhost:8080/chat` and `:8080` are `ws://localhost:8080…`."""
+    address = text
+    if "://" not in text:
+        address = f"ws://{'localhost' if text.startswith(':') else ''}{text}"
+    try:
+        url = URL(address)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not a URL: {error}.") from error
+    if url.scheme not in _SCHEMES:
+        raise click.BadParameter(f"{text!r}: use ws:// or wss://.")
+    if not url.host:
+        raise click.BadParameter(f"{text!r} has no host: use an address such as ws://localhost:80.")
+    return url.with_scheme(_SCHEMES[url.scheme]).with_fragment(None)
+
+
+def _header(text: str) -> tuple[str, str]:
+    """Split `Name: value`."""
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip() or "\n" in text or "\r" in text:
+        raise click.BadParameter(f"{text!r} is not a header: use 'Name: value'.")
+    return name.strip(), value.strip()
+
+
+def _options() -> list[_Decorator]:
+    file = click.Path(exists=True, dir_okay=False, path_type=Path)
+    seconds = click.FloatRange(0, min_open=True)
+    return [
+        click.option(
+            "headers",
+            "-H",
+            "--header",
+            type=_header,
+            metavar="'NAME: VALUE'",
+            multiple=True,
+            help="Add a header to the request.",
+        ),
+        click.option(
+            "protocols",
+            "-s",
+            "--subprotocol",
+            metavar="NAME",
+            multiple=True,
+            help="Offer a subprotocol; the first is preferred.",
+        ),
+        click.option(
+            "--auth",
+            metavar="USER[:PASSWORD]",
+            help="Use HTTP basic authentication; asks for a missing password.",
+        ),
+        click.option("--origin", metavar="ORIGIN", help="Send this Origin header."),
+        click.option(
+            "--ca",
+            type=file,
+            metavar="FILE",
+            help="Trust the certificates in this PEM file, instead of the system's.",
+        ),
+        click.option("--cert", type=file, metavar="FILE", help="Present this client certificate."),
+        click.option(
+            "--key",
+            type=file,
+            metavar="FILE",
+            help="The key of --cert, unless that file contains it.",
+        ),
+        click.option("-k", "--insecure", is_flag=True, help="Accept any certificate."),
+        click.option("--proxy", metavar="URL", help="Connect through an HTTP proxy."),
+        click.option(
+            "--open-timeout",
+            type=seconds,
+            metavar="SECONDS",
+            default=10.0,
+            show_default=True,
+            help="Give up opening the connection after this time.",
+        ),
+        click.option(
+            "--heartbeat",
+            type=click.FloatRange(0),
+            metavar="SECONDS",
+            default=20.0,
+            show_default=True,
+            help="Ping this often, and close if the server does not answer; 0 disables it.",
+        ),
+        click.option(
+            "--max-size",
+            type=click.IntRange(1),
+            metavar="BYTES",
+            default=16 << 20,
+            show_default=True,
+            help="Close if a message is larger.",
+        ),
+        click.option("--compress/--no-compress", default=True, help="Offer compression, or not."),
+    ]
+
+
+def connection_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the argument URL and the options of a connection to a command.
+
+    The command's function gets them as `target`, a `Target`.
+    """
+
+    @wraps(function)
+    def command(*args: Any, **given: Any) -> Any:
+        target = _target(**{name: given.pop(name) for name in signature(_target).parameters})
+        return function(*args, target=target, **given)
+
+    decorated: Callable[..., Any] = command
+    for option in reversed(_options()):
+        decorated = option(decorated)
+    return click.argument("url", type=_url, metavar="URL")(decorated)
+
+
+def _target(
+    *,
+    url: URL,
+    headers: tuple[tuple[str, str], ...],
+    protocols: tuple[str, ...],
+    auth: str | None,
+    origin: str | None,
+    ca: Path | None,
+    cert: Path | None,
+    key: Path | None,
+    insecure: bool,
+    proxy: str | None,
+    open_timeout: float,
+    heartbeat: float,
+    max_size: int,
+    compress: bool,
+) -> Target:
+    options: ClientOptions = {
+        "protocols": protocols,
+        "open_timeout": open_timeout,
+        "heartbeat": heartbeat or None,
+        "max_message_size": max_size,
+        "compress": compress,
+    }
+    if auth is not None:
+        user, colon, password = auth.partition(":")
+        if not colon:
+            password = click.prompt(f"Password of {user}", hide_input=True, err=True)
+        headers += (("Authorization", encode_basic_auth(user, password, "utf-8")),)
+    if headers:
+        options["headers"] = CIMultiDict(headers)
+    if origin is not None:
+        options["origin"] = origin
+    if proxy is not None:
+        options["proxy"] = proxy
+    if (context := _tls(ca, cert, key, insecure)) is not None:
+        options["ssl"] = context
+    return Target(url, options)
+
+
+def _tls(
+    ca: Path | None, cert: Path | None, key: Path | None, insecure: bool
+) -> ssl.SSLContext | None:
+    if key is not None and cert is None:
+        raise click.UsageError(f"--key={key} needs --cert.")
+    if ca is None and cert is None and not insecure:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=ca)
+        if cert is not None:
+            context.load_cert_chain(cert, key)
+    except ssl.SSLError as error:
+        files = " and ".join(str(file) for file in (ca, cert, key) if file is not None)
+        raise click.UsageError(f"{files}: not a PEM file that can be used: {error}.") from error
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,65 @@
+"""Run a command's coroutine, and handle Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import click
+
+__all__ = ["run"]
+
+T = TypeVar("T")
+
+
+def run(command: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
+    """Run a coroutine function in an event loop.
+
+    It gets an event, which the first Ctrl-C or SIGTERM sets: the coroutine then closes its
+    connections with code 1000, waits for the close handshake, and returns. A second one cancels it.
+
+    Args:
+        command: The coroutine function.
+
+    Returns:
+        What the coroutine returns.
+
+    Raises:
+        click.Abort: A second Ctrl-C came; the process exits with 130.
+
+    Examples:
+        ```python
+        async def listen(stop: asyncio.Event) -> None:
+            async with rxws.connect(url) as conn:
+                conn.incoming.subscribe(print)
+                await stop.wait()
+
+        run(listen)
+        ```
+    """
+
+    async def main() -> T:
+        loop, task, stop = asyncio.get_running_loop(), asyncio.current_task(), asyncio.Event()
+        assert task is not None
+
+        def interrupt() -> None:
+            if stop.is_set():
+                task.cancel()
+            stop.set()
+
+        def on_signal(*_: object) -> None:
+            loop.call_soon_threadsafe(interrupt)
+
+        # Not `loop.add_signal_handler`, which does not exist on Windows.
+        before = {sig: signal.signal(sig, on_signal) for sig in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            return await command(stop)
+        except asyncio.CancelledError:
+            raise click.Abort from None
+        finally:
+            for sig, handler in before.items():
+                signal.signal(sig, handler)
+
+    return asyncio.run(main())

@@ -1,0 +1,175 @@
+"""The command `rxws`: its help, its exit codes, and what it imports."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+import rxws
+from rxws.cli._exit_codes import ExitCode
+from rxws.cli._failures import Failure
+from rxws.cli._hub import command as hub_group
+from rxws.cli._main import LazyGroup, root
+from support import ROOT
+
+GROUPS = [root, hub_group]
+
+
+def invoke(*args: str) -> Any:
+    return CliRunner().invoke(root, args, prog_name="rxws")
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def with_command(monkeypatch: pytest.MonkeyPatch, error: BaseException | None) -> None:
+    """Add the command `rxws broken`, which raises an error."""
+
+    @click.command()
+    def command() -> None:
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(sys.modules["rxws.cli.demo"], "command", command)
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)
+def test_the_help_of_a_group_shows_the_first_line_of_each_command(group: LazyGroup) -> None:
+    """The summaries, which are known without importing a command, are those of the commands."""
+    for name, (module, summary) in group.commands_in.items():
+        command = import_module(f"rxws.cli.{module}").command
+        assert command.name == name
+        assert (command.help or "").partition("\n")[0] == summary
+
+
+def test_the_help_imports_no_command_and_no_viz() -> None:
+    """`rxws --help` imports click, and otherwise nothing that `import rxws` does not."""
+    done = run_python(
+        "import sys, rxws\n"
+        "before = set(sys.modules)\n"
+        "sys.argv = ['rxws', '--help']\n"
+        "from rxws.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(*(set(sys.modules) - before), sep='\\n', file=sys.stderr)\n"
+    )
+    assert "Commands:" in done.stdout
+    imported = set(done.stderr.split())
+    assert {name for name in imported if name.startswith("rxws")} == {
+        "rxws.cli",
+        *(f"rxws.cli.{name}" for name in ("_exit_codes", "_failures", "_main", "_output")),
+    }
+    assert not {"prompt_toolkit", "rich", "watchfiles", "IPython"} & imported
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    """`rxws --version` prints the version of rxws."""
+    assert invoke("--version").stdout == f"rxws {rxws.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["chat"], "No such command 'conect'. Commands: connect,"),
+        (["hub", "tale"], "No such command 'tale'. Commands: tail."),
+        (["--nothing"], "No such option"),
+        (["connect"], "Missing argument 'URL'"),
+    ],
+)
+def test_wrong_usage_exits_with_64(args: list[str], message: str) -> None:
+    """The code of wrong usage is not 2, which means that the connection failed."""
+    result = invoke(*args)
+    assert message in result.stderr
+    assert result.stdout == ""
+    assert result.exit_code == 64
+
+
+CLOSED = rxws.ConnectionClosed(rxws.Close(4001, "why", "peer"))
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (None, 0, ""),
+        (Failure("too late", ExitCode.TIMED_OUT), 3, "Error: too late\n"),
+        (CLOSED, 1, "Error: closed with 4001 'why' by peer\n"),
+        (rxws.ConnectError("no \x1b[2J way"), 2, "Error: no \\x1b[2J way\n"),
+        (rxws.HandshakeError("refused", 403, {}, b"log in\n"), 2, "Error: refused\nlog in\n"),
+        (TimeoutError(), 3, "Error: timed out\n"),
+        (click.Abort(), 130, ""),
+        (KeyboardInterrupt(), 130, "\n"),
+    ],
+    ids=repr,
+)
+def test_an_error_ends_a_command_with_its_code(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException | None, code: int, message: str
+) -> None:
+    """The errors of rxws become a message on stderr, without a traceback, and an exit code."""
+    with_command(monkeypatch, error)
+    result = invoke("demo")
+    assert (result.exit_code, result.stderr) == (code, message)
+
+
+def test_an_unexpected_error_has_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A defect is not hidden by a short message."""
+    with_command(monkeypatch, ZeroDivisionError("oops"))
+    assert isinstance(invoke("demo").exception, ZeroDivisionError)
+
+
+def test_the_result_of_a_command_is_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command may return an `ExitCode`."""
+    command = click.Command("demo", callback=lambda: ExitCode.ABNORMAL_CLOSE)
+    monkeypatch.setattr(sys.modules["rxws.cli.demo"], "command", command)
+    assert invoke("demo").exit_code == 1
+
+
+def test_a_missing_extra_is_named_with_its_remedy() -> None:
+    """Without click, one line on stderr says what to install."""
+    done = run_python(
+        "import sys\nsys.modules['click'] = None\nfrom rxws.cli import main\nmain()\n"
+    )
+    assert done.returncode == 64
+    assert done.stderr == (
+        "rxws: the command line needs click, which is not installed. "
+        "To install it, run: pip install 'rxws[cli]'\n"
+    )
+
+
+def test_a_missing_module_of_another_name_is_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the packages of the extra get that message."""
+    with_command(monkeypatch, ModuleNotFoundError("No module named 'x'", name="x"))
+    monkeypatch.setattr(sys, "argv", ["rxws", "demo"])
+    with pytest.raises(ModuleNotFoundError, match="'x'"):
+        import_module("rxws.cli").main()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script_for_the_shell(shell: str) -> None:
+    """The script asks `rxws` for the completions."""
+    assert "_RXWS_COMPLETE" in invoke("completion", shell).stdout
+
+
+def test_completion_knows_commands_and_options() -> None:
+    """The shell's request lists what may follow."""
+    words = {"_RXWS_COMPLETE": "bash_complete", "COMP_WORDS": "rxws con", "COMP_CWORD": "1"}
+    result = CliRunner().invoke(root, env=words, prog_name="rxws")
+    assert result.stdout.split() == ["plain,connect"]
+
+
+def test_colours_are_off_with_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NO_COLOR is honoured, as https://no-color.org asks."""
+    seen: list[bool | None] = []
+    command = click.Command("demo", callback=lambda: seen.append(click.get_current_context().color))
+    monkeypatch.setattr(sys.modules["rxws.cli.demo"], "command", command)
+    CliRunner().invoke(root, ["demo"], env={"NO_COLOR": "1"})
+    CliRunner().invoke(root, ["demo"], env={"NO_COLOR": ""})
+    assert seen == [False, None]
