@@ -79,7 +79,7 @@ def test_the_version_is_that_of_the_package() -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["chat"], "No such command 'conect'. Commands: connect,"),
+        (["chat"], "No such command 'chat'. Commands: connect,"),
         (["hub", "tale"], "No such command 'tale'. Commands: tail."),
         (["--nothing"], "No such option"),
         (["connect"], "Missing argument 'URL'"),
