@@ -207,6 +207,25 @@ class Flow(Pausable, Protocol):
         """
         ...
 
+    async def ping(self) -> float:
+        """Send a ping, and wait for its pong.
+
+        The pong may wait behind messages. To limit the time, use `asyncio.timeout`.
+
+        Returns:
+            The round-trip time in seconds.
+
+        Raises:
+            ConnectionClosed: The connection has ended, or ends before the pong.
+
+        Examples:
+            ```python
+            async with asyncio.timeout(5):
+                print(await conn.flow.ping())
+            ```
+        """
+        ...
+
     @property
     def latency(self) -> Observable[float]:
         """Seconds between a heartbeat's ping and its pong, one value per heartbeat."""

@@ -36,6 +36,7 @@ CONNECTION: Mapping[str, str] = {
     "on_completed": "use conn.outgoing.on_completed()",
     "on_error": "use conn.outgoing.on_error(error)",
     "wait_closed": "await conn.closed",
+    "ping": "use 'await conn.flow.ping()'",
     **_each("close_code close_reason", "await conn.closed, which returns a rxws.Close"),
     "subscribe": "use conn.incoming.subscribe(on_next)",
     "pipe": "use conn.incoming.pipe(operators)",

@@ -34,6 +34,8 @@ class FlowControl:
         "_fault",
         "_latency",
         "_location",
+        "_pings",
+        "_pongs",
         "_scheduler",
         "_transport",
         "_turn",
@@ -63,11 +65,13 @@ class FlowControl:
         self.send_buffer = send_buffer
         self._location = transport.locate()
         self._deferred = 0  # `Transport.deferred` when `_is_behind` was last called
-        # These four are made when they are first needed.
+        self._pings = 0  # how many were sent
+        # These five are made when they are first needed.
         self.keep_alive = _NO_KEEP_ALIVE
         self._turn: asyncio.Lock | None = None  # of those that wait in `drained`
         self._writable: ReplayStream[bool] | None = None
         self._latency: Stream[float] | None = None
+        self._pongs: Stream[int] | None = None
         self.received_messages = self.received_bytes = 0
         self.drop_counts: dict[str, int] = {}
         self._closed: Close | None = None
@@ -118,6 +122,27 @@ class FlowControl:
                     await self.writable.pipe(ops.first_or_default(bool, False))
         if self._closed is not None:
             raise ConnectionClosed(self._closed)
+
+    async def ping(self) -> float:
+        """See `Flow.ping`."""
+        if self._closed is None:
+            if self._pongs is None:
+                self._pongs = Stream(self._dispatcher, self._fault)
+            started, number = self._scheduler.now, self.send_ping()
+
+            def is_answer(answered: int) -> bool:
+                # A peer may answer only the latest of several pings (RFC 6455, section 5.5.3).
+                return answered >= number
+
+            def elapsed(_: int) -> float | None:
+                return (self._scheduler.now - started).total_seconds()
+
+            answers = self._pongs.pipe(ops.filter(is_answer), ops.map(elapsed))
+            seconds = await answers.pipe(ops.first_or_default(None, None))
+            if seconds is not None:
+                return seconds
+        assert self._closed is not None
+        raise ConnectionClosed(self._closed)
 
     @property
     def latency(self) -> Observable[float]:
@@ -176,6 +201,26 @@ class FlowControl:
         """Count dropped messages."""
         self.drop_counts[reason] = self.drop_counts.get(reason, 0) + count
 
+    def send_ping(self) -> int:
+        """Send a ping, ahead of queued messages, and return its number."""
+        self._pings += 1
+        if not self.send_buffer.send_lost:
+            self.send_buffer.ping = str(self._pings).encode()
+            self._transport.wake()
+        return self._pings
+
+    def on_pong(self, payload: bytes) -> int | None:
+        """Return the number of the ping that a pong answers, if it answers any."""
+        try:
+            number = int(payload)
+        except ValueError:
+            return None
+        if not 0 < number <= self._pings:
+            return None
+        if self._pongs is not None:
+            self._pongs.emit(number)
+        return number
+
     def emit_latency(self, seconds: float) -> None:
         """Emit the time between a ping and its pong."""
         if self._latency is not None:
@@ -205,7 +250,7 @@ class FlowControl:
         self._closed = close
         self.keep_alive.stop()
         self.keep_alive = _NO_KEEP_ALIVE
-        for stream in (self._writable, self._latency):
+        for stream in (self._writable, self._latency, self._pongs):
             if stream is not None:
                 stream.end()
         self.send_buffer.stop_deadline()

@@ -28,7 +28,7 @@ _LATE = 0.02
 class HeartbeatOwner(Protocol):
     """The connection that a `Heartbeat` watches; see `Session`."""
 
-    def send_ping(self, payload: bytes) -> None: ...
+    def send_ping(self) -> int | None: ...
     def signs_of_life(self) -> tuple[float, ...]: ...
     def delivery(self) -> Delivery: ...
     def on_latency(self, seconds: float) -> None: ...
@@ -43,13 +43,13 @@ class Heartbeat:
     answer is due while the data before it is being delivered; see `_Backlog`.
     """
 
-    __slots__ = ("_count", "_delivered", "_interval", "_owner", "_scheduler", "_sent_at", "_timer")
+    __slots__ = ("_delivered", "_interval", "_number", "_owner", "_scheduler", "_sent_at", "_timer")
 
     def __init__(self, scheduler: SchedulerBase, interval: float, owner: HeartbeatOwner) -> None:
         self._scheduler = scheduler
         self._interval = interval
         self._owner = owner
-        self._count = 0
+        self._number: int | None = None  # of the latest ping
         self._delivered: int | None = None  # half an interval before the ping; None for the first
         self._sent_at: datetime | None = None
         # Most connections end before their first ping, so this timer must be cheap.
@@ -59,17 +59,13 @@ class Heartbeat:
         """Stop pinging."""
         self._timer.dispose()
 
-    def on_pong(self, payload: bytes) -> None:
-        """Report the latency if this pong answers the latest ping."""
-        if self._sent_at is not None and payload == self._payload():
+    def on_pong(self, number: int | None) -> None:
+        """Report the latency if a pong answers the latest ping."""
+        if self._sent_at is not None and number == self._number:
             self._owner.on_latency((self._scheduler.now - self._sent_at).total_seconds())
             self._sent_at = None
 
-    def _payload(self) -> bytes:
-        return str(self._count).encode()
-
     def _beat(self) -> None:
-        self._count += 1
         self._sent_at = self._scheduler.now
         before = self._owner.signs_of_life()
         delivery = self._owner.delivery()
@@ -86,7 +82,7 @@ class Heartbeat:
                 self._owner.on_dead()
 
         self._timer = call_later(self._scheduler, self._interval / 2, check)
-        self._owner.send_ping(self._payload())
+        self._number = self._owner.send_ping()
 
 
 class _Backlog:

@@ -342,8 +342,10 @@ class Session(Generic[In, Out]):
         self._transport.wake()
 
     def on_pong(self, payload: bytes) -> None:
-        if self._heartbeat is not None:
-            self._heartbeat.on_pong(payload)
+        if self.state is not State.CLOSED:
+            number = self.flow.on_pong(payload)
+            if self._heartbeat is not None:
+                self._heartbeat.on_pong(number)
 
     def _after_messages(self, end: Callable[[], None]) -> None:
         """End the connection once the messages before its end are delivered."""
@@ -478,10 +480,8 @@ class Session(Generic[In, Out]):
             self._end(close, error=SendTimeout(close))
         self._abort()
 
-    def send_ping(self, payload: bytes) -> None:
-        if not self._check_for_loss():
-            self.send_buffer.ping = payload
-            self._transport.wake()
+    def send_ping(self) -> int | None:
+        return None if self._check_for_loss() else self.flow.send_ping()
 
     def signs_of_life(self) -> tuple[float, ...]:
         """Return counters; one of them changes when data arrives, or while none can be read."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -494,3 +495,60 @@ def test_the_first_message_starts_the_check_for_a_busy_loop() -> None:
     virtual.clock.sleep(0.5)
     virtual.clock.turn()
     assert len(pongs(virtual)) == 1
+
+
+async def test_a_ping_returns_the_round_trip_time() -> None:
+    """`flow.ping()` sends a ping at once, and returns the seconds until its pong."""
+    virtual = VirtualSession(watch=True)
+    waiting = asyncio.ensure_future(virtual.conn.flow.ping())
+    await asyncio.sleep(0)
+    [ping] = virtual.frames(Opcode.PING)
+    virtual.run(0.25)
+    virtual.peer.pong(b"of another")
+    virtual.peer.pong(b"7")
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    virtual.peer.pong(ping.payload)
+    assert await waiting == 0.25
+
+
+async def test_a_pong_answers_all_pings_before_its_own() -> None:
+    """A peer may answer only the latest of several pings, whether yours or of the heartbeat."""
+    virtual = with_heartbeat()
+    latency = virtual.watch(virtual.conn.flow.latency)
+    first = asyncio.ensure_future(virtual.conn.flow.ping())
+    second = asyncio.ensure_future(virtual.conn.flow.ping())
+    await asyncio.sleep(0)
+    early, _ = virtual.frames(Opcode.PING)
+    virtual.run(INTERVAL)
+    virtual.peer.pong(early.payload)
+    assert await first == INTERVAL
+    assert not second.done()
+    answer_ping(virtual)
+    assert await second == INTERVAL
+    assert latency.values == [0]
+
+
+async def test_a_ping_fails_when_the_connection_ends() -> None:
+    """A ping without a pong, and one after the end, raise ConnectionClosed."""
+    virtual = VirtualSession(watch=True)
+    waiting = asyncio.ensure_future(virtual.conn.flow.ping())
+    await asyncio.sleep(0)
+    virtual.peer.close(4001)
+    virtual.settle()
+    for late in (waiting, virtual.conn.flow.ping()):
+        with pytest.raises(ConnectionClosed) as caught:
+            await asyncio.wait_for(late, 10)
+        assert caught.value.close == Close(4001)
+
+
+async def test_a_ping_waits_for_the_end_after_a_loss() -> None:
+    """If TCP is lost for sending, a ping fails once the messages before the loss are delivered."""
+    virtual = VirtualSession(watch=True)
+    virtual.session.on_unsendable()
+    waiting = asyncio.ensure_future(virtual.conn.flow.ping())
+    await asyncio.sleep(0)
+    virtual.session.on_lost()
+    with pytest.raises(ConnectionClosed):
+        await asyncio.wait_for(waiting, 10)
+    assert virtual.frames(Opcode.PING) == []
