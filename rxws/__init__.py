@@ -50,7 +50,7 @@ from rxws.status import Status
 from . import backoff, closing, codecs, operators, overflow, status
 
 if TYPE_CHECKING:
-    from . import hub, rpc
+    from . import hub, metrics, rpc
     from .hub import Hub, Keep
 
 __version__ = "0.1.0"
@@ -99,6 +99,7 @@ __all__ = [
     "hub",
     "iterate",
     "listener",
+    "metrics",
     "operators",
     "overflow",
     "pipeline",
@@ -122,7 +123,7 @@ if not TYPE_CHECKING:  # otherwise type checkers would not report a misspelt nam
 
     def __getattr__(name: str) -> Any:
         """Import a part that most programs do not need when it is first used."""
-        if name in ("hub", "rpc"):
+        if name in ("hub", "metrics", "rpc"):
             return import_module(f"rxws.{name}")
         if name in ("Hub", "Keep"):
             return getattr(import_module("rxws.hub"), name)

@@ -11,6 +11,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.web import BaseRequest
 
 from rxws import codecs
+from rxws._core import instrumentation
 from rxws._core.connection import Address, Handler, Handshake
 from rxws._core.log import logger
 from rxws._core.schedulers.loop_scheduler import LoopScheduler
@@ -81,44 +82,47 @@ class Acceptor:
 
     async def accept(self, request: web.Request, handler: Handler[Any, Any]) -> web.StreamResponse:
         """Check a request, upgrade it, and run its connection until it ends."""
-        self._check(request)
-        connections = connections_of(request)
-        if connections is not None and connections.closing:
-            raise web.HTTPServiceUnavailable(text="shutting down")
-        options = self._options
-        compress = options.compress and may_deflate(request.headers)
-        socket_class = _PushSocket if transport_info().path == "push" else _PullSocket
-        ws = socket_class(
-            autoclose=False,
-            autoping=False,
-            protocols=options.protocols,
-            compress=compress,
-            max_msg_size=parser_limit(options.max_message_size, compress),
-        )
-        try:
-            await ws.prepare(request)
-        except ConnectionError:  # aiohttp would log it as an error of the handler
-            return ws
-        transport = request.transport
-        if transport is None:  # pragma: no cover # lost during the handshake
-            return ws
-        adapter = AiohttpTransport(ws, transport, options.max_message_size)
-        if options.kernel_buffer is not None:
-            limit_send_buffer(transport, options.kernel_buffer)
-        remote = _remote_of(request, transport)
-        handshake = Handshake(request.url, request.headers, ws.ws_protocol, remote, request)
-        session: Session[Any, Any] = Session(adapter, LoopScheduler.running(), options, handshake)
-        if connections is not None:
-            connections.add(session)
-        try:
+        with instrumentation.active.server(request) as telemetry:
+            self._check(request)
+            connections = connections_of(request)
+            if connections is not None and connections.closing:
+                raise web.HTTPServiceUnavailable(text="shutting down")
+            options = self._options
+            compress = options.compress and may_deflate(request.headers)
+            socket_class = _PushSocket if transport_info().path == "push" else _PullSocket
+            ws = socket_class(
+                autoclose=False,
+                autoping=False,
+                protocols=options.protocols,
+                compress=compress,
+                max_msg_size=parser_limit(options.max_message_size, compress),
+            )
             try:
-                run_handler(handler, session)
-            finally:  # also after a CancelledError of the handler: send the close frame
-                await adapter.run(session)
-        finally:
+                await ws.prepare(request)
+            except ConnectionError:  # aiohttp would log it as an error of the handler
+                return ws
+            transport = request.transport
+            if transport is None:  # pragma: no cover # lost during the handshake
+                return ws
+            adapter = AiohttpTransport(ws, transport, options.max_message_size)
+            if options.kernel_buffer is not None:
+                limit_send_buffer(transport, options.kernel_buffer)
+            remote = _remote_of(request, transport)
+            handshake = Handshake(request.url, request.headers, ws.ws_protocol, remote, request)
+            session: Session[Any, Any] = Session(
+                adapter, LoopScheduler.running(), options, handshake, telemetry
+            )
             if connections is not None:
-                connections.remove(session)
-        return ws
+                connections.add(session)
+            try:
+                try:
+                    run_handler(handler, session)
+                finally:  # also after a CancelledError of the handler: send the close frame
+                    await adapter.run(session)
+            finally:
+                if connections is not None:
+                    connections.remove(session)
+            return ws
 
     def _check(self, request: web.Request) -> None:
         headers = request.headers

@@ -24,13 +24,15 @@ from aiohttp import (
     TooManyRedirects,
 )
 from aiohttp.http import HttpProcessingError
+from multidict import CIMultiDict
 from yarl import URL
 
 from rxws import closing, codecs
-from rxws._core import hints
+from rxws._core import hints, instrumentation
 from rxws._core.checks import check_seconds
 from rxws._core.connection import Close, Connection, Handshake, without_secrets
 from rxws._core.errors import ConnectError, HandshakeError
+from rxws._core.instrumentation import ConnectionTelemetry
 from rxws._core.schedulers.loop_scheduler import LoopScheduler
 from rxws._session.option_names import check_names
 from rxws._session.options import OPTION_NAMES, ConnectionOptions, Options
@@ -270,6 +272,12 @@ class ConnectCall(Coroutine[Any, Any, Connection[In, Out]], Generic[In, Out]):
     async def _open(self) -> Connection[In, Out]:
         if self._session is not None:
             raise RuntimeError("this connection was already opened: call rxws.connect again")
+        with instrumentation.active.client(self._url) as telemetry:
+            self._session = await self._open_session(telemetry)
+        self._connection = self._session.connection
+        return self._connection
+
+    async def _open_session(self, telemetry: ConnectionTelemetry) -> Session[Any, Any]:
         shared = None
         if (client := self._users_client) is None:
             shared = self._shared or SharedClientSession()
@@ -279,7 +287,7 @@ class ConnectCall(Coroutine[Any, Any, Connection[In, Out]], Generic[In, Out]):
         deadline = asyncio.timeout(self._open_timeout)
         try:
             async with deadline:
-                self._session = await self._dial(client, shared, monitor)
+                return await self._dial(client, shared, monitor, telemetry)
         except BaseException as exc:
             body = b"" if shared is None else shared.refusal_body
             if isinstance(exc, TimeoutError) and deadline.expired():
@@ -295,13 +303,19 @@ class ConnectCall(Coroutine[Any, Any, Connection[In, Out]], Generic[In, Out]):
                 raise error from exc
             finally:
                 error = None  # its traceback refers to this frame: a reference cycle
-        self._connection = self._session.connection
-        return self._connection
 
     async def _dial(
-        self, client: ClientSession, shared: SharedClientSession | None, monitor: RequestMonitor
+        self,
+        client: ClientSession,
+        shared: SharedClientSession | None,
+        monitor: RequestMonitor,
+        telemetry: ConnectionTelemetry,
     ) -> Session[Any, Any]:
-        options = self._options
+        options, aiohttp_options = self._options, self._aiohttp_options
+        if trace := telemetry.trace_headers():
+            headers = CIMultiDict[str](trace)
+            headers.update(aiohttp_options.get("headers") or ())
+            aiohttp_options = {**aiohttp_options, "headers": headers}
         ws_connect = ws_connect_of(client, monitor, push=transport_info().path == "push")
         try:
             ws: ClientWebSocketResponse[Any] = await ws_connect(
@@ -311,7 +325,7 @@ class ConnectCall(Coroutine[Any, Any, Connection[In, Out]], Generic[In, Out]):
                 protocols=options.protocols,
                 compress=15 if options.compress else 0,
                 max_msg_size=parser_limit(options.max_message_size, options.compress),
-                **self._aiohttp_options,
+                **aiohttp_options,
             )
         except NonHttpUrlClientError as exc:
             if not isinstance(exc, RedirectClientError):
@@ -339,7 +353,9 @@ class ConnectCall(Coroutine[Any, Any, Connection[In, Out]], Generic[In, Out]):
         handshake = Handshake(
             response.url, response.headers, ws.protocol, transport.get_extra_info("peername")
         )
-        session: Session[Any, Any] = Session(adapter, LoopScheduler.running(), options, handshake)
+        session: Session[Any, Any] = Session(
+            adapter, LoopScheduler.running(), options, handshake, telemetry
+        )
         running = _run(session, adapter, ws, shared)
         self._running = asyncio.get_running_loop().create_task(running)
         return session

@@ -16,6 +16,7 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import SingleAssignmentDisposable
 
+from rxws._core import instrumentation
 from rxws._core.checks import check_seconds
 from rxws._core.connection import Close, Connection, In, Out
 from rxws._core.errors import ConnectionClosed, as_exception
@@ -151,6 +152,7 @@ class Reconnector(DisposableBase, Generic[In, Out]):
         self._scheduler = LoopScheduler.thread_safe(scheduler)
         self._on_status = on_status
         self._on_end = on_end
+        self._report = instrumentation.active.reconnecting()
         self._seconds = seconds_of(self._scheduler)
         self._thread = get_ident()
         self._status: Status = Closed(None)
@@ -361,6 +363,7 @@ class Reconnector(DisposableBase, Generic[In, Out]):
 
     def _set_status(self, status: Status) -> None:
         self._status = moved(self._status, status)
+        self._report(status)
         if self._on_status is not None:
             try:
                 self._on_status(status)

@@ -35,9 +35,8 @@ class _Stopwatch:
 
     @property
     def seconds(self) -> float:
-        if self._since is None:
-            return self._total
-        return self._total + (self._scheduler.now - self._since).total_seconds()
+        total, since = self._total, self._since  # another thread may read this, for metrics
+        return total if since is None else total + (self._scheduler.now - since).total_seconds()
 
     def start(self) -> None:
         self._since = self._scheduler.now

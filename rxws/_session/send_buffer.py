@@ -8,6 +8,7 @@ from typing import Protocol
 from reactivex.abc import SchedulerBase
 
 from rxws._core.frames import Frame, Opcode
+from rxws._core.instrumentation import NO_TELEMETRY, ConnectionTelemetry
 from rxws.overflow import OVERHEAD, REFUSING
 
 from .bounded_queue import BoundedQueue, make_queue
@@ -41,6 +42,7 @@ class SendBuffer:
         "_options",
         "_owner",
         "_scheduler",
+        "_telemetry",
         "_transport",
         "external_backlog",
         "on_drained",
@@ -51,6 +53,7 @@ class SendBuffer:
         "sent_bytes",
         "sent_messages",
         "wire_writable",
+        "write",
     )
 
     def __init__(
@@ -60,8 +63,11 @@ class SendBuffer:
         options: Options,
         gate: ReadGate,
         owner: SendBufferOwner,
+        telemetry: ConnectionTelemetry = NO_TELEMETRY,
     ) -> None:
         self._transport = transport
+        self.write = telemetry.count_sent(transport.write)  # see `Transport.write`
+        self._telemetry = telemetry
         self._scheduler = scheduler
         self._options = options
         self._gate = gate
@@ -96,7 +102,7 @@ class SendBuffer:
             EncodeError: The key cannot be compared with the other keys.
         """
         # The body of `try_send`, to save each message a call.
-        if self.wire_writable and self.queue is None and self._transport.write(opcode, payload):
+        if self.wire_writable and self.queue is None and self.write(opcode, payload):
             self.sent_messages += 1
             self.sent_bytes += len(payload)
             return True
@@ -104,7 +110,7 @@ class SendBuffer:
 
     def try_send(self, opcode: Opcode, payload: bytes) -> bool:
         """Send a message if the wire takes it now; otherwise return False."""
-        if self.wire_writable and self.queue is None and self._transport.write(opcode, payload):
+        if self.wire_writable and self.queue is None and self.write(opcode, payload):
             self.sent_messages += 1
             self.sent_bytes += len(payload)
             return True
@@ -181,6 +187,7 @@ class SendBuffer:
                 self.queue = None
             self.sent_messages += 1
             self.sent_bytes += len(frame.payload)
+            self._telemetry.on_queued_sent(frame)
             return frame
         close, self._close = self._close, None
         self._close_taken = close is not None

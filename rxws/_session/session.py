@@ -21,6 +21,7 @@ from rxws._core.close_codes import CLOSE_CODES
 from rxws._core.connection import Close, Connection, Handshake
 from rxws._core.errors import BufferOverflow, ConnectionClosed, EncodeError, SendTimeout
 from rxws._core.frames import Frame, Opcode
+from rxws._core.instrumentation import NO_TELEMETRY, ConnectionTelemetry
 from rxws._core.schedulers.connection_scheduler import ConnectionScheduler
 from rxws._core.schedulers.timers import Deadline, raise_soon
 from rxws._core.streams.stream import Dispatcher
@@ -78,6 +79,7 @@ class Session(Generic[In, Out]):
         "_options",
         "_own_close",
         "_released",
+        "_telemetry",
         "_transport",
         "_write_shared",
         "cleanup_timeout",
@@ -94,11 +96,15 @@ class Session(Generic[In, Out]):
     )
 
     def __init__(
-        self, transport: Transport, scheduler: SchedulerBase, options: Options, handshake: Handshake
+        self,
+        transport: Transport,
+        scheduler: SchedulerBase,
+        options: Options,
+        handshake: Handshake,
+        telemetry: ConnectionTelemetry = NO_TELEMETRY,
     ) -> None:
         self._transport = transport
-        self._write_shared = transport.write_shared
-        self._locate = transport.locate
+        self._telemetry = telemetry
         self._location = transport.locate()
         self._options = options
         self._released = False  # see `on_released`
@@ -119,7 +125,8 @@ class Session(Generic[In, Out]):
         fault = errors.report  # bound once: each bound method takes 64 bytes
         gate = self.gate = ReadGate(transport, scheduler)
         self.scheduler = ConnectionScheduler(scheduler, fault, self)
-        self.send_buffer = SendBuffer(transport, scheduler, options, gate, self)
+        self.send_buffer = SendBuffer(transport, scheduler, options, gate, self, telemetry)
+        self._write = self.send_buffer.write
         self.flow = FlowControl(transport, scheduler, dispatcher, fault, gate, self.send_buffer)
         self._drop_counts = self.flow.drop_counts
         self.incoming: IncomingStream[In] = IncomingStream(
@@ -134,6 +141,7 @@ class Session(Generic[In, Out]):
         self.connection: Connection[In, Out] = Connection(
             self.incoming, self.outgoing, errors, self.closed, self.flow, handshake, self.scheduler
         )
+        telemetry.on_open(self.connection)
 
     # --- for the handler --------------------------------------------------------------------
 
@@ -289,6 +297,7 @@ class Session(Generic[In, Out]):
         close = closing.for_exception(error)
         if close.code == closing.UNEXPECTED.code:
             self.errors.log_failure(error)
+            self._telemetry.on_exception(error)
         return self.close(close)
 
     def on_thread_overflow(self, dropped: int) -> None:
@@ -334,7 +343,7 @@ class Session(Generic[In, Out]):
     @property
     def on_message(self) -> Callable[[str | bytes, int], None]:
         """See `Receiver.on_message`; messages go straight to `incoming`, to save each a call."""
-        return self.incoming.receive
+        return self._telemetry.count_received(self.incoming.receive)
 
     def on_ping(self, payload: bytes) -> None:
         """Answer with a pong."""
@@ -425,6 +434,7 @@ class Session(Generic[In, Out]):
         The parts of the connection, which a user may keep, still refer to this session: it counts
         dropped messages. It no longer refers to them.
         """
+        self._telemetry.on_released()
         self._released = True
         self.incoming.drop_traceback()
         self.outgoing.drop_traceback()
@@ -460,6 +470,8 @@ class Session(Generic[In, Out]):
 
     def count_dropped(self, reason: str, count: int = 1) -> None:
         self._drop_counts[reason] = self._drop_counts.get(reason, 0) + count
+        if self._released:
+            self._telemetry.on_dropped_late(reason, count)
 
     def on_overflow(self) -> None:
         """End with 1013 and drop queued messages: one did not fit, and the policy is `"close"`."""
@@ -493,6 +505,7 @@ class Session(Generic[In, Out]):
         return self._transport.delivery()
 
     def on_latency(self, seconds: float) -> None:
+        self._telemetry.on_latency(seconds)
         self.flow.emit_latency(seconds)
 
     def on_dead(self) -> None:
@@ -538,6 +551,8 @@ class Session(Generic[In, Out]):
         """End with an error, and send the close frame."""
         error = ConnectionClosed(close)
         error.__cause__ = cause
+        if cause is not None:
+            self._telemetry.on_exception(cause)
         self._end(close, error=error)
         self._queue_close_frame(close)
         self._finish(linger=True)
@@ -560,6 +575,7 @@ class Session(Generic[In, Out]):
         except BaseException as exc:
             raise_soon(self.scheduler, exc)
             clean = closing.is_clean(close)
+        failed = not clean or close.code == closing.UNEXPECTED.code
         if clean:
             error = None
         elif error is None:
@@ -570,6 +586,7 @@ class Session(Generic[In, Out]):
             self.outgoing.stop,
             partial(self.flow.close, close),
             partial(self.closed.report, close),
+            partial(self._telemetry.on_closed, close, failed),
             partial(self._dispatcher.post, self._end_handler),
         )
 

@@ -12,6 +12,7 @@ from typing import Any
 from reactivex.abc import DisposableBase, SchedulerBase
 from reactivex.internal import noop
 
+from rxws._core import instrumentation
 from rxws._core.broadcast import Burst
 from rxws._core.log import logger, one_line
 from rxws._core.schedulers.connection_scheduler import DefaultScheduler
@@ -78,6 +79,7 @@ class TopicRegistry:
         self._status: HubStatus = Connected()
         self._topics: dict[str, AttachedTopic] = {}
         self._to_deliver: list[AttachedTopic] = []
+        instrumentation.hubs.add(self)
 
     # --- life -------------------------------------------------------------------------------
 
@@ -159,8 +161,12 @@ class TopicRegistry:
     def started(self) -> bool:
         return self._state in (_State.RUNNING, _State.USED)
 
-    def _on_started(self, state: _State) -> None:
-        self._state = state
+    @property
+    def is_connected(self) -> bool:
+        return isinstance(self._status, Connected)
+
+    def _on_started(self) -> None:
+        self._state = _State.RUNNING
         self.publisher.pump_soon()
 
     async def stop(self) -> None:
@@ -263,7 +269,7 @@ class TopicRegistry:
             queued=len(self.publisher),
             received=counters.received,
             healed=counters.healed,
-            gaps={str(reason): count for reason, count in list(counters.gaps.items())},
+            gaps=dict(counters.gaps),
             reconnects=counters.reconnects,
             lag=self.publisher.lag,
             topics=len(self._topics) + len(self.users),

@@ -66,7 +66,7 @@ class Counters:
     def __init__(self) -> None:
         self.published = self.confirmed = self.unconfirmed = self.refused = self.dropped = 0
         self.received = self.healed = self.reconnects = 0
-        self.gaps: Counter[GapReason] = Counter()
+        self.gaps: Counter[str] = Counter()
 
     def count_gap(self, reason: GapReason) -> None:
         self.gaps[reason] += 1

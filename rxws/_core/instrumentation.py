@@ -1,0 +1,186 @@
+"""What rxws reports to a monitoring system: nothing, until `rxws.metrics.install` is called.
+
+The code that opens connections, reconnects or shares topics reports to `active`. It knows nothing
+of OpenTelemetry. By default `active` is an object whose methods do nothing, and no method is called
+for each message.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
+
+from .connection import Close, Connection
+from .frames import Frame, Opcode
+
+if TYPE_CHECKING:  # for annotations only: this layer must not import aiohttp
+    from aiohttp import web
+    from yarl import URL
+
+__all__ = [
+    "NO_TELEMETRY",
+    "ConnectionTelemetry",
+    "Instrumentation",
+    "InstrumentedHub",
+    "NoInstrumentation",
+    "OnMessage",
+    "Write",
+    "active",
+    "hubs",
+]
+
+OnMessage: TypeAlias = Callable[[str | bytes, int], None]
+"""See `Receiver.on_message`."""
+
+Write: TypeAlias = Callable[[Opcode, bytes], bool]
+"""See `Transport.write`."""
+
+
+class ConnectionTelemetry(Protocol):
+    """One connection, from its handshake to its release.
+
+    It is a context manager around the handshake, and on a server around the whole connection. The
+    handshake has failed if the block is left before `on_open`.
+    """
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, kind: object, exc: BaseException | None, traceback: object, /) -> None: ...
+
+    def trace_headers(self) -> Mapping[str, str]:
+        """Return the headers that connect the server's trace with the client's."""
+        ...
+
+    def count_received(self, on_message: OnMessage) -> OnMessage:
+        """Return the function to call with each message instead of `on_message`."""
+        ...
+
+    def count_sent(self, write: Write) -> Write:
+        """Return the function to call instead of `Transport.write`."""
+        ...
+
+    def on_queued_sent(self, frame: Frame) -> None:
+        """The transport has taken a message that had to wait."""
+        ...
+
+    def on_open(self, connection: Connection[Any, Any]) -> None:
+        """The handshake is complete."""
+        ...
+
+    def on_latency(self, seconds: float) -> None:
+        """A pong has answered the heartbeat's ping after so many seconds."""
+        ...
+
+    def on_exception(self, error: BaseException) -> None:
+        """An exception of the handler or of a subscriber ends the connection."""
+        ...
+
+    def on_closed(self, close: Close, failed: bool) -> None:
+        """The connection has ended; queued messages may still be sent.
+
+        Args:
+            close: How it ended.
+            failed: Whether `incoming` fails, or the handler has failed.
+        """
+        ...
+
+    def on_released(self) -> None:
+        """Nothing more is received or sent; the counters of the connection are read no more."""
+        ...
+
+    def on_dropped_late(self, reason: str, count: int) -> None:
+        """Messages were dropped after `on_released`."""
+        ...
+
+
+class Instrumentation(Protocol):
+    """What happens in this process."""
+
+    def server(self, request: web.Request) -> ConnectionTelemetry:
+        """A server has got the request of a handshake."""
+        ...
+
+    def client(self, url: str | URL) -> ConnectionTelemetry:
+        """A client begins to connect."""
+        ...
+
+    def reconnecting(self) -> Callable[[object], None]:
+        """A reconnecting client starts: return what to call with each `rxws.Status`."""
+        ...
+
+
+class InstrumentedHub(Protocol):
+    """A hub, as it is read when metrics are collected, on any thread."""
+
+    @property
+    def started(self) -> bool:
+        """Whether it runs."""
+        ...
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the engines of its backplane can be reached."""
+        ...
+
+    @property
+    def stats(self) -> Any:
+        """Its `rxws.hub.HubStats`."""
+        ...
+
+
+class _NoTelemetry:
+    """Reports nothing.
+
+    `__exit__` is a static method: otherwise each open connection would keep a bound method.
+    """
+
+    __slots__ = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    @staticmethod
+    def __exit__(kind: object, exc: BaseException | None, traceback: object, /) -> None: ...
+    def trace_headers(self) -> Mapping[str, str]:
+        return {}
+
+    def count_received(self, on_message: OnMessage) -> OnMessage:
+        return on_message
+
+    def count_sent(self, write: Write) -> Write:
+        return write
+
+    def on_queued_sent(self, frame: Frame) -> None: ...
+    def on_open(self, connection: Connection[Any, Any]) -> None: ...
+    def on_latency(self, seconds: float) -> None: ...
+    def on_exception(self, error: BaseException) -> None: ...
+    def on_closed(self, close: Close, failed: bool) -> None: ...
+    def on_released(self) -> None: ...
+    def on_dropped_late(self, reason: str, count: int) -> None: ...
+
+
+NO_TELEMETRY: ConnectionTelemetry = _NoTelemetry()
+
+
+def _ignore_status(status: object) -> None: ...
+
+
+class NoInstrumentation:
+    """Reports nothing."""
+
+    def server(self, request: web.Request) -> ConnectionTelemetry:
+        return NO_TELEMETRY
+
+    def client(self, url: str | URL) -> ConnectionTelemetry:
+        return NO_TELEMETRY
+
+    def reconnecting(self) -> Callable[[object], None]:
+        return _ignore_status
+
+
+active: Instrumentation = NoInstrumentation()
+"""Where everything is reported; look it up in this module each time."""
+
+hubs: weakref.WeakSet[InstrumentedHub] = weakref.WeakSet()
+"""All hubs: there are few, and most are created before `rxws.metrics.install` is called."""
