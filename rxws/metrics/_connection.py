@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextvars import Token
 from typing import Any, Protocol, Self, TypeAlias
 
@@ -63,7 +63,6 @@ class ConnectionReport:
         "_figures",
         "_monitor",
         "_opened_at",
-        "_seconds",
         "_span",
         "_state",
         "_token",
@@ -77,7 +76,6 @@ class ConnectionReport:
         self._state = _State.HANDSHAKE
         self._token: Token[Context]
         self._connection: weakref.ref[Connection[Any, Any]]
-        self._seconds: Callable[[], float]
         self._opened_at = 0.0
         self._binary = Binary()
         self._figures = Figures()  # as they were read last
@@ -132,8 +130,7 @@ class ConnectionReport:
     def on_open(self, connection: Connection[Any, Any]) -> None:
         self._state = _State.OPEN
         self._connection = weakref.ref(connection)
-        self._seconds = seconds_of(connection.scheduler)
-        self._opened_at = self._seconds()
+        self._opened_at = seconds_of(connection.scheduler)()
         self._monitor.on_open(self)
         if self._span.is_recording():
             self._span.set_attributes(_open_attributes(connection))
@@ -147,7 +144,10 @@ class ConnectionReport:
 
     def on_closed(self, close: Close, failed: bool) -> None:
         self._state = _State.CLOSED
-        self._monitor.on_closed(self.labels, close, self._seconds() - self._opened_at)
+        connection = self._connection()
+        assert connection is not None
+        seconds = seconds_of(connection.scheduler)() - self._opened_at
+        self._monitor.on_closed(self.labels, close, seconds)
         if self._span.is_recording():
             self._span.set_attributes(_close_attributes(close, self.read()))
             if failed:

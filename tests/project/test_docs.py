@@ -201,11 +201,12 @@ def test_the_examples_in_docstrings_run(name: str) -> None:
     [
         ("api.md", rxws),
         ("api-hub.md", rxws.hub),
+        ("api-metrics.md", rxws.metrics),
         ("api-rpc.md", rxws.rpc),
         ("api-testing.md", testing),
         ("api-viz.md", viz),
     ],
-    ids=["rxws", "rxws.hub", "rxws.rpc", "rxws.testing", "rxws.viz"],
+    ids=["rxws", "rxws.hub", "rxws.metrics", "rxws.rpc", "rxws.testing", "rxws.viz"],
 )
 def test_the_reference_has_every_public_name(page: str, module: ModuleType) -> None:
     """Each page of the reference lists exactly the public names of its module."""

@@ -11,6 +11,7 @@ from yarl import URL
 
 from rxws._core.connection import Close, Connection, Handshake, Stats
 from rxws._core.frames import Opcode
+from rxws._core.instrumentation import NO_TELEMETRY, ConnectionTelemetry
 from rxws._session.handler import run_handler
 from rxws._session.options import Options
 from rxws._session.session import Session, State
@@ -31,6 +32,7 @@ class VirtualSession:
         handler: Run on the connection before the first frame, as the server does.
         watch: Whether to subscribe `incoming` and `closed` first.
         overrun: As for `Peer`.
+        telemetry: What the session reports to.
         options: The session's; the default has no heartbeat.
     """
 
@@ -40,6 +42,7 @@ class VirtualSession:
         *,
         watch: bool = False,
         overrun: int = 0,
+        telemetry: ConnectionTelemetry = NO_TELEMETRY,
         **options: Any,
     ) -> None:
         self.clock = Clock()
@@ -47,7 +50,7 @@ class VirtualSession:
         self.peer = Peer(self.transport, overrun)
         options.setdefault("heartbeat", None)
         self.session: Session[Any, Any] = Session(
-            self.transport, self.clock, Options(**options), HANDSHAKE
+            self.transport, self.clock, Options(**options), HANDSHAKE, telemetry
         )
         self.conn: Connection[Any, Any] = self.session.connection
         if watch:

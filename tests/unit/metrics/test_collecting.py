@@ -1,0 +1,260 @@
+"""What is read when metrics are collected, in virtual time."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import threading
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from opentelemetry.trace import StatusCode
+
+from rxws._core import instrumentation
+from rxws._core.connection import Stats
+from rxws._core.frames import Opcode
+from rxws.hub import Hub, HubStats
+from rxws.metrics._figures import Binary, Figures
+from rxws.metrics._instruments import HUB_STATS
+from rxws.testing import Clock
+from support.telemetry import Telemetry, installed
+from support.virtual.session import VirtualSession
+from support.virtual.two_hubs import TwoHubs
+
+
+@pytest.fixture
+def telemetry() -> Iterator[Telemetry]:
+    with installed() as telemetry:
+        yield telemetry
+
+
+def connected(**options: Any) -> VirtualSession:
+    """A session that reports."""
+    with instrumentation.active.client("ws://peer.example/") as telemetry:
+        return VirtualSession(telemetry=telemetry, watch=True, **options)
+
+
+def test_paused_time_is_counted_while_it_passes(telemetry: Telemetry) -> None:
+    """The time of a pause grows during the pause, and stays after the end of the connection."""
+    virtual = connected()
+    with virtual.conn.flow.pause():
+        virtual.run(2)
+        assert telemetry.values("paused.time") == {"client": 2}
+        virtual.run(1)
+    virtual.run(1)
+    virtual.peer.close(1000)
+    virtual.session.on_released()
+    del virtual
+    assert telemetry.values("paused.time") == {"client": 3}
+
+
+def test_the_round_trip_of_a_heartbeat_is_a_histogram(telemetry: Telemetry) -> None:
+    """Each heartbeat that is answered counts, with the time between its ping and its pong."""
+    virtual = connected(heartbeat=10)
+    virtual.run(10)
+    virtual.run(0.25)
+    virtual.peer.pong(b"1")
+    [point] = telemetry.collect()["rxws.heartbeat.duration"].data.data_points
+    assert (point.count, point.sum) == (1, 0.25)
+    assert point.attributes == {"rxws.role": "client"}
+
+
+def test_the_duration_of_a_connection_is_a_histogram(telemetry: Telemetry) -> None:
+    """A connection that has ended counts, with the time since its handshake."""
+    virtual = connected()
+    virtual.run(90)
+    assert "rxws.connection.duration" not in telemetry.collect()
+    virtual.peer.close(1000)
+    [point] = telemetry.collect()["rxws.connection.duration"].data.data_points
+    assert (point.count, point.sum) == (1, 90)
+
+
+def test_a_lost_heartbeat_fails_the_span(telemetry: Telemetry) -> None:
+    """A connection that ends by a lost heartbeat has a span with an error status."""
+    virtual = connected(heartbeat=10)
+    virtual.run(20)
+    span = telemetry.span("WebSocket")
+    assert span.status.status_code is StatusCode.ERROR
+    assert span.attributes is not None
+    assert span.attributes["rxws.close.by"] == "network"
+    assert span.attributes["error.type"] == "1006"
+
+
+def test_messages_dropped_after_the_release_count(telemetry: Telemetry) -> None:
+    """Messages that a program sends long after the end are counted as dropped."""
+    virtual = connected()
+    virtual.peer.close(1000)
+    virtual.conn.outgoing.on_next("late")
+    virtual.session.on_released()
+    virtual.conn.outgoing.on_next("later")
+    assert telemetry.values("dropped_messages", "rxws.drop.reason") == {"closed": 2}
+    assert virtual.stats.dropped == {"closed": 2}
+
+
+def test_a_connection_that_is_deleted_without_an_end_leaves_its_counts(
+    telemetry: Telemetry,
+) -> None:
+    """If the loop is closed, connections vanish: they are not open, and no count falls."""
+    virtual = connected()
+    virtual.peer.message("a", b"bc")
+    assert telemetry.values("active_connections") == {"client": 1}
+    del virtual
+    gc.collect()
+    for _ in range(2):
+        assert telemetry.values("active_connections") == {"client": 0}
+        received = {"network__io__direction": "receive"}
+        messages = telemetry.values("messages", "rxws.message.type", **received)
+        assert messages == {"text": 1, "binary": 1}
+
+
+def test_older_connections_are_not_measured() -> None:
+    """Connections that are older than `install` change no metric when they end."""
+    virtual = connected()
+    with installed() as telemetry:
+        connected()
+        virtual.peer.message("a")
+        virtual.peer.close(1000)
+        assert telemetry.values("active_connections") == {"client": 1}
+        assert not telemetry.values("closed_connections")
+        assert set(telemetry.values("messages").values()) == {0}
+
+
+def test_a_message_that_the_wire_refuses_is_not_counted(telemetry: Telemetry) -> None:
+    """A binary message counts when it is written: not when it is queued or lost."""
+    virtual = connected()
+    sent = {"network__io__direction": "transmit", "rxws__message__type": "binary"}
+    virtual.peer.stop()
+    virtual.conn.outgoing.on_next(b"fills the wire")
+    virtual.conn.outgoing.on_next(b"waits")
+    assert telemetry.values("messages", **sent) == {"client": 1}
+    virtual.peer.go()
+    assert telemetry.values("messages", **sent) == {"client": 2}
+    virtual.transport.sever()
+    assert not virtual.session.send_buffer.write(Opcode.BINARY, b"lost")
+    assert telemetry.values("messages", **sent) == {"client": 2}
+
+
+def test_counts_never_fall() -> None:
+    """If the thread of the connection is interrupted while it counts, no count is lower."""
+    flow: Any = type("Flow", (), {"stats": Stats(10, 100, 10, 100, {}, 2.0), "buffered": 0})
+    before = Figures().read(flow, Binary(2, 20, 3, 30), True)
+    assert (before.received_text.messages, before.sent_text.bytes) == (8, 70)
+    flow.stats = Stats(10, 100, 10, 100, {}, 1.5)
+    after = before.read(flow, Binary(3, 30, 4, 40), True)
+    assert (after.received_text, after.sent_text) == (before.received_text, before.sent_text)
+    assert after.received_binary.messages == 3
+    assert after.paused == 2.0
+
+
+def test_metrics_may_be_collected_on_any_thread(telemetry: Telemetry) -> None:
+    """While connections open, send and end, another thread reads counts that never fall."""
+    totals: list[int] = []
+    done = threading.Event()
+
+    def collect() -> None:
+        while not done.is_set():
+            totals.append(sum(telemetry.values("messages", "rxws.message.type").values()))
+
+    thread = threading.Thread(target=collect)
+    thread.start()
+    for number in range(200):
+        virtual = connected()
+        virtual.peer.message("a", b"b")
+        virtual.conn.outgoing.on_next(b"c")
+        virtual.peer.close(1000)
+        if number % 2:
+            virtual.session.on_released()
+    done.set()
+    thread.join()
+    assert totals == sorted(totals)
+    messages = telemetry.values("messages", "network.io.direction", "rxws.message.type")
+    assert messages == {
+        ("receive", "text"): 200,
+        ("receive", "binary"): 200,
+        ("transmit", "text"): 0,
+        ("transmit", "binary"): 200,
+    }
+
+
+# --- hubs -----------------------------------------------------------------------------------
+
+
+def test_each_count_of_a_hub_has_a_metric() -> None:
+    """Each field of `HubStats` is a metric, `gaps` by reason."""
+    fields = {field.name for field in dataclasses.fields(HubStats)}
+    assert {*HUB_STATS, "gaps"} == fields
+
+
+@pytest.fixture
+def _no_other_hubs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instrumentation, "hubs", weakref.WeakSet())
+
+
+def states(telemetry: Telemetry) -> dict[Any, Any]:
+    return telemetry.values("hub.status", "rxws.hub.state")
+
+
+@pytest.mark.usefixtures("_no_other_hubs")
+def test_hubs_are_measured_also_if_they_are_older() -> None:
+    """The counts of all hubs are added up, and the number of running hubs by state."""
+    hubs = TwoHubs()
+    hubs.collect(hubs.second.topic("kept:a").messages())
+    hubs.publish("a", "b")
+    with installed() as telemetry:
+        assert telemetry.values("hub.published_messages") == {None: 2}
+        assert telemetry.values("hub.confirmed_messages") == {None: 2}
+        assert telemetry.values("hub.received_messages") == {None: 2}
+        assert telemetry.values("hub.topics") == {None: 1}
+        assert telemetry.values("hub.lag") == {None: 0}
+        assert states(telemetry) == {"connected": 2, "away": 0}
+        hubs.faulty.go_away()
+        hubs.second.topic("kept:b").on_next("waits")
+        hubs.clock.run(3)
+        assert states(telemetry) == {"connected": 1, "away": 1}
+        assert telemetry.values("hub.lag") == {None: 3}
+        assert telemetry.values("hub.queued_messages") == {None: 1}
+        hubs.faulty.come_back()
+        hubs.clock.run(1)
+        assert states(telemetry) == {"connected": 2, "away": 0}
+        assert telemetry.values("hub.reconnects") == {None: 1}
+
+
+@pytest.mark.usefixtures("_no_other_hubs")
+def test_without_a_hub_there_are_no_metrics_of_hubs(telemetry: Telemetry) -> None:
+    """A process without hubs does not report zeros; nor does a hub that does not run."""
+    assert not [name for name in telemetry.collect() if "hub" in name]
+    hub = Hub(scheduler=Clock())
+    assert states(telemetry) == {"connected": 0, "away": 0}
+    assert hub.stats == HubStats()
+
+
+@pytest.mark.usefixtures("_no_other_hubs")
+def test_the_counts_of_a_deleted_hub_stay(telemetry: Telemetry) -> None:
+    """A hub that was deleted has no topics, members or lag; what it has counted stays."""
+    clock = Clock()
+    hub = Hub(scheduler=clock)
+    hub.topic("a").subscribe()
+    hub.topic("a").on_next("x")
+    clock.run(0)
+    assert telemetry.values("hub.topics") == {None: 1}
+    del hub
+    gc.collect()
+    assert telemetry.values("hub.published_messages") == {None: 1}
+    assert telemetry.values("hub.topics") == {None: 0}
+
+
+@pytest.mark.usefixtures("_no_other_hubs")
+def test_gaps_and_members_of_hubs(telemetry: Telemetry) -> None:
+    """Gaps count by their reason, and the members of this process are added up."""
+    hubs = TwoHubs()
+    hubs.collect(hubs.second.topic("kept:a").messages())
+    hubs.collect(hubs.first.topic("kept:a").joined("ada"))
+    assert telemetry.values("hub.members") == {None: 1}
+    hubs.publish("a")
+    hubs.faulty.go_away()
+    hubs.publish(*range(20))
+    hubs.faulty.come_back()
+    hubs.clock.run(1)
+    assert telemetry.values("hub.gaps", "rxws.hub.gap.reason") == {"trimmed": 1}
