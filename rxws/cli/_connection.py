@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from inspect import signature
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,6 +16,8 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from rxws._aiohttp.client import ClientOptions
+
+from ._command import ConnectionOption
 
 __all__ = ["Target", "connection_options"]
 
@@ -63,10 +65,11 @@ def _header(text: str) -> tuple[str, str]:
 
 
 def _options() -> list[_Decorator]:
+    option = partial(click.option, cls=ConnectionOption)
     file = click.Path(exists=True, dir_okay=False, path_type=Path)
     seconds = click.FloatRange(0, min_open=True)
     return [
-        click.option(
+        option(
             "headers",
             "-H",
             "--header",
@@ -75,7 +78,7 @@ def _options() -> list[_Decorator]:
             multiple=True,
             help="Add a header to the request.",
         ),
-        click.option(
+        option(
             "protocols",
             "-s",
             "--subprotocol",
@@ -83,28 +86,28 @@ def _options() -> list[_Decorator]:
             multiple=True,
             help="Offer a subprotocol; the first is preferred.",
         ),
-        click.option(
+        option(
             "--auth",
             metavar="USER[:PASSWORD]",
             help="Use HTTP basic authentication; asks for a missing password.",
         ),
-        click.option("--origin", metavar="ORIGIN", help="Send this Origin header."),
-        click.option(
+        option("--origin", metavar="ORIGIN", help="Send this Origin header."),
+        option(
             "--ca",
             type=file,
             metavar="FILE",
             help="Trust the certificates in this PEM file, instead of the system's.",
         ),
-        click.option("--cert", type=file, metavar="FILE", help="Present this client certificate."),
-        click.option(
+        option("--cert", type=file, metavar="FILE", help="Present this client certificate."),
+        option(
             "--key",
             type=file,
             metavar="FILE",
             help="The key of --cert, unless that file contains it.",
         ),
-        click.option("-k", "--insecure", is_flag=True, help="Accept any certificate."),
-        click.option("--proxy", metavar="URL", help="Connect through an HTTP proxy."),
-        click.option(
+        option("-k", "--insecure", is_flag=True, help="Accept any certificate."),
+        option("--proxy", metavar="URL", help="Connect through an HTTP proxy."),
+        option(
             "--open-timeout",
             type=seconds,
             metavar="SECONDS",
@@ -112,7 +115,7 @@ def _options() -> list[_Decorator]:
             show_default=True,
             help="Give up opening the connection after this time.",
         ),
-        click.option(
+        option(
             "--heartbeat",
             type=click.FloatRange(0),
             metavar="SECONDS",
@@ -120,7 +123,7 @@ def _options() -> list[_Decorator]:
             show_default=True,
             help="Ping this often, and close if the server does not answer; 0 disables it.",
         ),
-        click.option(
+        option(
             "--max-size",
             type=click.IntRange(1),
             metavar="BYTES",
@@ -128,7 +131,7 @@ def _options() -> list[_Decorator]:
             show_default=True,
             help="Close if a message is larger.",
         ),
-        click.option("--compress/--no-compress", default=True, help="Offer compression, or not."),
+        option("--compress/--no-compress", default=True, help="Offer compression, or not."),
     ]
 
 

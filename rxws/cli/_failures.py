@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from rxws._core.errors import ConnectError, ConnectionClosed, HandshakeError
+from rxws._core.errors import ConnectError, HandshakeError, RxwsError
 
 from ._exit_codes import ExitCode
 from ._output import printable
@@ -25,14 +25,16 @@ class Failure(click.ClickException):
 def as_failure(error: Exception) -> Failure | None:
     """Return how an error of rxws ends a command; None if the error is unexpected."""
     match error:
+        case Failure():
+            return error
         case HandshakeError(body=body) if text := body.decode("utf-8", "replace").strip():
             message = printable(f"{error}\n{text[:_MAX_BODY]}")
             return Failure(message, ExitCode.COULD_NOT_CONNECT)
         case ConnectError():
             return Failure(printable(str(error)), ExitCode.COULD_NOT_CONNECT)
-        case ConnectionClosed():
-            return Failure(printable(str(error)), ExitCode.ABNORMAL_CLOSE)
         case TimeoutError():
             return Failure(str(error) or "timed out", ExitCode.TIMED_OUT)
+        case RxwsError():
+            return Failure(printable(str(error)), ExitCode.ABNORMAL_CLOSE)
         case _:
             return None

@@ -69,7 +69,7 @@ class _Root(LazyGroup):
             return ExitCode.DONE
         except Exception as error:
             failure = as_failure(error)
-            if failure is None:
+            if failure is None or failure is error:
                 raise
             raise failure from error
 

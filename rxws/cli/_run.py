@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["run"]
+__all__ = ["run", "unless_stopped"]
 
 T = TypeVar("T")
 
@@ -63,3 +63,21 @@ def run(command: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
                 signal.signal(sig, handler)
 
     return asyncio.run(main())
+
+
+async def unless_stopped(stop: asyncio.Event, awaitable: Coroutine[Any, Any, T]) -> T:
+    """Await something that there is nothing to close of yet, such as an attempt to connect.
+
+    Raises:
+        click.Abort: The event was set before.
+    """
+    task, stopping = asyncio.ensure_future(awaitable), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise click.Abort
+        return task.result()
+    finally:
+        task.cancel()
+        stopping.cancel()
+        await asyncio.wait([task, stopping])

@@ -1,0 +1,148 @@
+"""The prompt of an interactive connection."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import BinaryIO, Self
+
+import click
+from prompt_toolkit import PromptSession
+from prompt_toolkit.application import run_in_terminal
+from prompt_toolkit.completion import WordCompleter
+from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.keys import Keys
+from prompt_toolkit.patch_stdout import patch_stdout
+
+from rxws.cli._output import note, printable
+
+from ._plan import Action, Plan
+
+__all__ = ["Prompt", "history_file"]
+
+
+def history_file() -> Path:
+    """Return where typed messages are kept, as the XDG base directories say."""
+    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(state).expanduser() / "rxws" / "history"
+
+
+class Prompt(AbstractContextManager["Prompt"]):
+    """Reads from a terminal, and prints above the line that is being typed.
+
+    Args:
+        plan: The options.
+        file: Gets all messages, too.
+        stop: Set by Ctrl-C.
+    """
+
+    def __init__(self, plan: Plan, file: BinaryIO | None, stop: asyncio.Event) -> None:
+        self._plan = plan
+        self._file = file
+        self._stop = stop
+        self._session = _session(plan.commands)
+        self._waiting: list[str] = []  # texts to print
+        self._printing: asyncio.Task[None] | None = None
+        self._patch = patch_stdout(raw=True)  # for what others print
+
+    def __enter__(self) -> Self:
+        self._patch.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._patch.__exit__(None, None, None)
+        self._write()
+
+    async def actions(self) -> AsyncIterator[Action]:
+        """See `Console.actions`; ends at Ctrl-C and Ctrl-D."""
+        while True:
+            try:
+                text = await self._session.prompt_async(
+                    handle_sigint=False, set_exception_handler=False
+                )
+            except EOFError:
+                return
+            except KeyboardInterrupt:
+                self._stop.set()
+                return
+            try:
+                yield self._plan.typed(text)
+            except click.UsageError as error:
+                self.note(error.message)
+
+    async def show(self, text: str | bytes) -> None:
+        """See `Console.show`; waits until the text is printed."""
+        if self._file is not None:
+            self._file.write(text if isinstance(text, bytes) else text.encode())
+        await asyncio.shield(self._print(click.style("< ", fg="blue") + _as_text(text)))
+
+    def note(self, text: str) -> None:
+        """See `Console.note`."""
+        self._print(click.style(printable(text), dim=True) + "\n")
+
+    def end(self) -> None:
+        """See `Console.end`; removes the prompt, unless something is typed."""
+        self._session.app.erase_when_done = not self._session.default_buffer.text
+
+    def _print(self, text: str) -> asyncio.Task[None]:
+        self._waiting.append(text)
+        if self._printing is None:
+            self._printing = asyncio.create_task(self._print_waiting())
+        return self._printing
+
+    async def _print_waiting(self) -> None:
+        while self._waiting:
+            # All that waits at once: the prompt is drawn again each time.
+            await run_in_terminal(self._write)
+        self._printing = None
+
+    def _write(self) -> None:
+        text = "".join(self._waiting)
+        self._waiting.clear()
+        self._session.output.write_raw(text)
+        self._session.output.flush()
+
+
+def _as_text(text: str | bytes) -> str:
+    return text if isinstance(text, str) else text.hex() + "\n"
+
+
+def _session(commands: Iterable[str]) -> PromptSession[str]:
+    return PromptSession(
+        "> ",
+        history=_history(),
+        key_bindings=_key_bindings(),
+        completer=WordCompleter(list(commands), sentence=True),
+        complete_while_typing=False,
+    )
+
+
+def _history() -> History:
+    path = history_file()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))  # messages may have secrets
+    except OSError as error:
+        note(f"what you type is not kept: {path}: {error.strerror}")
+        return InMemoryHistory()
+    return FileHistory(str(path))
+
+
+def _key_bindings() -> KeyBindings:
+    keys = KeyBindings()
+
+    @keys.add(Keys.Escape, Keys.Enter)
+    def new_line(event: KeyPressEvent) -> None:
+        event.current_buffer.insert_text("\n")
+
+    @keys.add(Keys.BracketedPaste)
+    def paste(event: KeyPressEvent) -> None:
+        text = event.data.replace("\r\n", "\n").replace("\r", "\n")
+        # Often copied with the end of its last line.
+        event.current_buffer.insert_text(text.removesuffix("\n"))
+
+    return keys

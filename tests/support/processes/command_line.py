@@ -1,0 +1,64 @@
+"""Run `python -m rxws` as a user does: in a pipe."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import Any, NamedTuple
+
+from support import ROOT
+
+__all__ = ["PATIENCE", "Result", "environment", "run_rxws", "start_rxws"]
+
+PATIENCE = 30.0  # seconds; how long anything is waited for before the test fails
+
+
+class Result(NamedTuple):
+    """What a command has printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """Return the variables for a process that imports this checkout, with changes."""
+    # In its debug mode asyncio writes to stderr, where tests expect nothing.
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONASYNCIODEBUG"}
+    return {**kept, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **changes}
+
+
+async def start_rxws(*arguments: str, **options: Any) -> asyncio.subprocess.Process:
+    """Start `rxws` with pipes for its input and output."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "rxws", *arguments),
+        **{
+            "env": environment(),
+            "stdin": asyncio.subprocess.PIPE,
+            "stdout": asyncio.subprocess.PIPE,
+            "stderr": asyncio.subprocess.PIPE,
+            **options,
+        },
+    )
+
+
+async def run_rxws(*arguments: str, stdin: str | bytes = "", **options: Any) -> Result:
+    """Run `rxws` with this input; stdout and stderr are decoded as Latin-1 if they are not UTF-8."""
+    process = await start_rxws(*arguments, **options)
+    data = stdin.encode() if isinstance(stdin, str) else stdin
+    try:
+        out, err = await asyncio.wait_for(process.communicate(data), PATIENCE)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode is not None
+    return Result(process.returncode, _text(out), _text(err))
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
