@@ -28,6 +28,7 @@ _NAMES: dict[str, Any] = {
     "rxws": rxws,
 }
 
+_EXAMPLE = "An operator is written as ops.map(json.loads)."
 _HELP = f"The names are {', '.join(_NAMES)}, and Python's own."
 
 
@@ -81,15 +82,13 @@ def _apply(step: _Step, source: Observable[Any]) -> Observable[Any]:
         return rx.throw(Failure(message, ExitCode.ABNORMAL_CLOSE))
 
     watched = source.pipe(ops.do_action(before.on_next, before.on_error))
-    result: Observable[Any] | None
     try:
-        result = watched.pipe(step.operator)
-    except Exception:
-        result = None
+        result: Observable[Any] | None = watched.pipe(step.operator)
+    except Exception as error:
+        message = f"{step.text}: {type(error).__name__}: {error}. {_EXAMPLE}"
+        raise click.BadParameter(message) from error
     if not isinstance(result, Observable):
-        raise click.BadParameter(
-            f"{step.text} is not an operator: use one such as ops.map(json.loads)."
-        )
+        raise click.BadParameter(f"{step.text} is not an operator. {_EXAMPLE}")
     return result.pipe(ops.catch(name_step))
 
 
@@ -114,7 +113,6 @@ def _evaluate(text: str, node: ast.expr) -> _Step:
     try:
         value: Any = eval(compile(ast.Expression(node), "-p", "eval"), {**_NAMES})
     except Exception as error:
-        raise click.BadParameter(f"{text}: {type(error).__name__}: {error}. {_HELP}") from error
-    if not callable(value):
-        raise click.BadParameter(f"{text} is not an operator: use one such as ops.map(json.loads).")
+        hint = f" {_HELP}" if isinstance(error, NameError) else ""
+        raise click.BadParameter(f"{text}: {type(error).__name__}: {error}.{hint}") from error
     return _Step(text, value)

@@ -68,8 +68,9 @@ class Terminal:
         lines: list[str] = []
         try:
             async with asyncio.timeout(PATIENCE):
-                while not condition(lines := await self.lines()):
-                    await asyncio.sleep(0.05)  # tmux has no event for that
+                # tmux has no event for it.
+                while not condition(lines := await self.lines()):  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
         except TimeoutError:
             raise AssertionError("the screen never was as expected:\n" + "\n".join(lines)) from None
         return lines
@@ -88,6 +89,11 @@ class Terminal:
         return await self.until(lambda lines: lines[-len(wanted) :] == list(wanted))
 
 
+def _write_script(path: Path) -> None:
+    path.write_text(f'#!/bin/sh\nexec {sys.executable} -m rxws "$@"\n', "utf-8")
+    path.chmod(0o755)
+
+
 @asynccontextmanager
 async def open_terminal(
     width: int = 80, height: int = 40, **variables: str
@@ -99,9 +105,7 @@ async def open_terminal(
     if shutil.which("tmux") is None:
         skip_peer("no tmux on PATH (Debian: apt-get install tmux)")
     with tempfile.TemporaryDirectory() as directory:
-        script = Path(directory, "rxws")
-        script.write_text(f'#!/bin/sh\nexec {sys.executable} -m rxws "$@"\n', "utf-8")
-        script.chmod(0o755)
+        _write_script(Path(directory, "rxws"))
         terminal = Terminal(Path(directory, "tmux"))
         path = f"{directory}:{environment()['PATH']}"
         variables = {"XDG_STATE_HOME": directory, **variables, "PATH": path, "PS1": "$ "}

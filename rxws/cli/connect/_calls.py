@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,6 +11,7 @@ from typing import Any, Literal
 import click
 
 import rxws.rpc
+from rxws._core.log import logger
 from rxws.cli._exit_codes import ExitCode
 from rxws.cli._failures import Failure
 
@@ -19,8 +21,8 @@ from ._link import Source
 __all__ = ["COMMANDS", "Call", "Calls", "notifications", "parse_call"]
 
 COMMANDS = {
-    "/notify": ("METHOD ARGUMENTS", "call a method without an answer"),
-    "/stream": ("METHOD {…}", "call a method, and show the items of its answer as they come"),
+    "/notify": ("METHOD ARGS", "call a method without an answer"),
+    "/stream": ("METHOD {…}", "call a method, and show its items as they come"),
 }
 """The arguments and the help of each further command."""
 
@@ -46,11 +48,12 @@ def parse_call(text: str) -> Call:
         click.UsageError: There is no method, or a stream has arguments by position.
     """
     kind: Literal["call", "notify", "stream"] = "call"
-    if text.startswith("/notify"):
-        kind, text = "notify", text.removeprefix("/notify")
-    elif text.startswith("/stream"):
-        kind, text = "stream", text.removeprefix("/stream")
     method, _, rest = text.strip().partition(" ")
+    if method.startswith("/"):
+        if method not in COMMANDS:
+            raise click.UsageError(f"{method} is not a command: use one of {', '.join(COMMANDS)}.")
+        kind = "notify" if method == "/notify" else "stream"
+        method, _, rest = rest.strip().partition(" ")
     if not method:
         raise click.UsageError('Write a method and its arguments: add 1 2, or add {"a": 1}.')
     args = _arguments(rest)
@@ -92,6 +95,7 @@ class Calls:
     """
 
     def __init__(self, source: Source, show: Callable[[Any], Awaitable[None]]) -> None:
+        logger.setLevel(logging.ERROR)  # it would warn of the notifications that are shown
         self._caller = rxws.rpc.Caller(source)
         self._show = show
 

@@ -53,7 +53,7 @@ _OTHERS = {
 def list_commands(commands: Mapping[str, tuple[str, str]]) -> str:
     """Return the list that `/help` shows."""
     rows = {f"{name} {arguments}": text for name, (arguments, text) in commands.items()}
-    return "\n".join(f"  {usage:23} {text}" for usage, text in {**rows, **_OTHERS}.items())
+    return "\n".join(f"  {usage:24} {text}" for usage, text in {**rows, **_OTHERS}.items())
 
 
 def parse_entry(text: str) -> Entry:

@@ -31,20 +31,14 @@ def environment(**changes: str) -> dict[str, str]:
 
 async def start_rxws(*arguments: str, **options: Any) -> asyncio.subprocess.Process:
     """Start `rxws` with pipes for its input and output."""
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "rxws", *arguments),
-        **{
-            "env": environment(),
-            "stdin": asyncio.subprocess.PIPE,
-            "stdout": asyncio.subprocess.PIPE,
-            "stderr": asyncio.subprocess.PIPE,
-            **options,
-        },
-    )
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), asyncio.subprocess.PIPE)
+    settings: dict[str, Any] = {"env": environment(), **pipes, **options}
+    command = sys.executable, "-m", "rxws", *arguments
+    return await asyncio.create_subprocess_exec(*command, **settings)
 
 
 async def run_rxws(*arguments: str, stdin: str | bytes = "", **options: Any) -> Result:
-    """Run `rxws` with this input; stdout and stderr are decoded as Latin-1 if they are not UTF-8."""
+    """Run `rxws` with this input; output that is not UTF-8 is decoded as Latin-1."""
     process = await start_rxws(*arguments, **options)
     data = stdin.encode() if isinstance(stdin, str) else stdin
     try:
