@@ -6,17 +6,26 @@ import base64
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from rxws._core.connection import Close
 from rxws._core.errors import ConnectionClosed, RxwsError
+from rxws._core.log import logger
 
 from .diagram import Nesting, RecordedObservable, Role, Step
 from .diagram.statuses import RecordedStatus, State
 
-__all__ = ["Direction", "Event", "RecordedError", "RecordedValue", "read", "write"]
+__all__ = [
+    "Direction",
+    "Event",
+    "RecordedError",
+    "RecordedValue",
+    "as_line",
+    "parse_line",
+    "read",
+]
 
 Direction: TypeAlias = Literal["in", "out"] | None
 """The direction of a connection's lane; None for other lanes."""
@@ -58,37 +67,55 @@ class Event(NamedTuple):
     frame: str | bytes | None = None
 
 
-def write(path: str | os.PathLike[str], events: Iterable[Event]) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        for event in events:
-            kind, data = _pack(event)
-            line: dict[str, Any] = {"t": round(event.t, 6), "lane": event.lane, "dir": event.dir}
-            line |= {"type": kind, "data": data}
-            if event.frame is not None:
-                frame_type, frame = _pack_frame(event.frame)
-                line["frame"] = {"type": frame_type, "data": frame}
-            file.write(json.dumps(line) + "\n")
+def as_line(event: Event) -> bytes:
+    """Return the line of a file that holds an event."""
+    kind, data = _pack(event)
+    line: dict[str, Any] = {"t": round(event.t, 6), "lane": event.lane, "dir": event.dir}
+    line |= {"type": kind, "data": data}
+    if event.frame is not None:
+        frame_type, frame = _pack_frame(event.frame)
+        line["frame"] = {"type": frame_type, "data": frame}
+    return json.dumps(line).encode() + b"\n"
 
 
-def read(path: str | os.PathLike[str]) -> list[Event]:
-    """Read a file of events.
+def parse_line(line: bytes, number: int, name: str) -> Event | None:
+    """Return the event in a line of a file; None for an empty line.
+
+    Args:
+        line: The line. If it is the last one, and a process was killed while it wrote it, then it
+            has no line feed and is no event: it is skipped, and the log says so.
+        number: Its number, from 1.
+        name: The name of the file.
+
+    Raises:
+        ValueError: The line is not an event of a recording.
+    """
+    if not line.strip():
+        return None
+    try:
+        return _parse(json.loads(line.decode()))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+        if number > 1 and not line.endswith(b"\n"):
+            logger.warning("%s, line %d is cut off, and is skipped", name, number)
+            return None
+        raise ValueError(
+            f"{name}, line {number} is not a recorded event ({exc!s:.200}): "
+            f"{line.strip().decode(errors='backslashreplace'):.80}"
+        ) from exc
+
+
+def read(path: str | os.PathLike[str]) -> Iterator[Event]:
+    """Read the events of a file, one at a time.
 
     Raises:
         ValueError: A line is not an event of a recording.
+        OSError: The file cannot be read.
     """
-    events: list[Event] = []
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                events.append(_parse(json.loads(line.decode())))
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
-                raise ValueError(
-                    f"{os.fspath(path)}, line {number} is not a recorded event ({exc!s:.200}): "
-                    f"{line.strip().decode(errors='backslashreplace'):.80}"
-                ) from exc
-    return events
+            event = parse_line(line, number, os.fspath(path))
+            if event is not None:
+                yield event
 
 
 def _parse(line: dict[str, Any]) -> Event:
@@ -201,6 +228,8 @@ def _unpack(kind: str, data: Any) -> tuple[str, Any]:
         return kind, Nesting(str(data["outer"]), role, bool(data["rest"]), *counts, data["label"])
     if kind == "subscribed":
         return kind, str(data)
+    if kind == "recording":
+        return kind, {name: str(data[name]) for name in ("title", "subprotocol") if data.get(name)}
     if kind == "observable":
         return "next", RecordedObservable(data)
     if kind not in ("text", "binary", "json", "repr"):

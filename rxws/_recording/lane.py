@@ -27,12 +27,17 @@ _DIRECTIONS: dict[str, Direction] = {"incoming": "in", "outgoing": "out"}
 
 
 class RecordingClock:
-    """The clock and the event counter that all lanes of a recording share."""
+    """The clock and the event counter that all lanes of a recording share.
+
+    Attributes:
+        followers: Called with each event.
+    """
 
     def __init__(self) -> None:
         self.count = 0
         self.began = 0.0
         self.seconds: Callable[[], float] = self._start_now
+        self.followers: tuple[Callable[[Event], None], ...] = ()
         self._started = False
 
     def start(self, scheduler: SchedulerBase | None) -> None:
@@ -122,9 +127,10 @@ class Lane:
         if len(entries) == self._keep:
             self.dropped += 1
         clock.count = count = clock.count + 1
-        entries.append(
-            _new_entry(LaneEntry, (clock.seconds() - clock.began, count, type, data, frame))
-        )
+        entry = _new_entry(LaneEntry, (clock.seconds() - clock.began, count, type, data, frame))
+        entries.append(entry)
+        for follower in clock.followers:
+            follower(self.event(entry))
 
     def add(self, event: Event) -> None:
         """Add an event that was recorded elsewhere."""

@@ -3,36 +3,42 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import IO, Any, TypeVar, cast
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
-from reactivex.disposable import CompositeDisposable
+from reactivex.disposable import CompositeDisposable, SerialDisposable
 
 from rxws._core.connection import Close, Connection, without_secrets
+from rxws._core.streams.scheduled import scheduler_of
 from rxws._core.streams.stream import Stream
 from rxws.codecs import Codec
+from rxws.status import Open, Status
 
-from .diagram import Diagram, in_order, svg, text
+from .client import STATUS, Client, watch_status
+from .diagram import Diagram, in_order, svg, text, to_ascii
 from .diagram.records import Label, Labels, check_label
 from .diagram.statuses import RecordedStatus
+from .diagram.visible import Window
 from .followed import derived
 from .inner import InnerLanes
-from .jsonl import Event, read, write
+from .jsonl import Event, as_line, read
 from .lane import Lane, RecordingClock
 from .links import Links
 from .messages import watch_messages
 from .passage import Passage, dropped_values
+from .recording_file import OnError, RecordingFile
 from .replay import replay
 from .tap import LaneObserver, tap
 
-__all__ = ["STATUS", "Recording"]
+__all__ = ["Recording"]
 
 T = TypeVar("T")
 
-STATUS = "status"  # the lane of a reconnecting client's states
+_ENDS = ("completed", "error", "disposed")
 _POSITIONS = {"incoming": 0, "outgoing": 2, "errors": 3}  # in a diagram; taps are at 1
 
 
@@ -75,6 +81,7 @@ class Recording:
         lanes: The recorded streams by name, each a lane with `events`, `detail` and `dropped`. The
             inner Observables of a stream are in lanes such as `"groups inner 1"`.
         title: The title of diagrams.
+        subprotocol: The subprotocol of the recorded connection, or None.
 
     Raises:
         ValueError: `keep` is not a whole number above 0.
@@ -102,6 +109,7 @@ class Recording:
             raise ValueError(f"keep={keep!r} must be a whole number of events: use 1 or more")
         self.lanes: dict[str, Lane] = {}
         self.title = title
+        self.subprotocol: str | None = None
         self.label = label
         self._keep = keep
         self._watches = CompositeDisposable()
@@ -122,7 +130,11 @@ class Recording:
 
     @classmethod
     def of(
-        cls, conn: Connection[Any, Any], *, keep: int = 2000, label: Label | None = None
+        cls,
+        source: Connection[Any, Any] | Client,
+        *,
+        keep: int = 2000,
+        label: Label | None = None,
     ) -> Recording:
         """Record a connection: its messages in both directions, its errors and its close.
 
@@ -130,15 +142,18 @@ class Recording:
         stay buffered, as they do without a recording.
 
         Args:
-            conn: The connection.
+            source: The connection; or a client that reconnects, such as a `WebSocketSubject`. Then
+                each of its connections is recorded, in the same lanes.
             keep: Number of events to keep of each stream. Older ones are dropped and counted.
             label: What diagrams show of a value; see `Recording`.
 
         Returns:
-            A recording with the lanes `incoming`, `outgoing`, `errors` and `closed`.
+            A recording with the lanes `incoming`, `outgoing`, `errors` and `closed`. That of a
+            client has the lane `status`, too.
 
         Raises:
-            TypeError: `conn` was not opened by rxws, or `label` is neither a string nor a function.
+            TypeError: `source` was not opened by rxws, or `label` is neither a string nor a
+                function.
             ValueError: `keep` is not a whole number above 0.
 
         Examples:
@@ -149,18 +164,41 @@ class Recording:
             print(recording.text())
             ```
         """
-        recording = cls(keep=keep, scheduler=conn.scheduler, label=label)
+        if isinstance(cast(object, source), Connection):
+            conn = cast("Connection[Any, Any]", source)
+            recording = cls(keep=keep, scheduler=conn.scheduler, label=label)
+            recording._watches.add(recording._watch(conn))
+            return recording
+        client = cast("Client", source)
+        scheduler = None
+        with suppress(RuntimeError):  # no loop is running
+            scheduler = scheduler_of(cast(Any, client))
+        recording = cls(keep=keep, scheduler=scheduler, label=label)
+        watches = SerialDisposable()  # of the latest connection
+
+        def on_status(status: Status) -> None:
+            if isinstance(status, Open) and client.connection is not None:
+                watches.disposable = recording._watch(client.connection)
+
+        recording._watches.add(watch_status(client, recording.lane(STATUS), on_status))
+        recording._watches.add(watches)
+        return recording
+
+    def _watch(self, conn: Connection[Any, Any]) -> DisposableBase:
+        """Record a connection, whose lanes may have those of an earlier one."""
+        watches = CompositeDisposable()
         for name in ("incoming", "outgoing", "errors", "closed"):
             stream: Any = getattr(conn, name)
             if not isinstance(cast(object, stream), Stream):
                 raise TypeError(f"{stream!r} is not a stream of rxws: record it with tap() instead")
-            lane = recording.lane(name)
+            lane = self.lane(name)
             if name == "incoming":
-                recording._links.observe(lane, stream)
+                self._links.observe(lane, stream)
             record = partial(lane.record, "next")
-            recording._watches.add(watch_messages(stream, record, LaneObserver(lane)))
-        recording.title = str(without_secrets(conn.handshake.url))
-        return recording
+            watches.add(watch_messages(stream, record, LaneObserver(lane)))
+        self.title = str(without_secrets(conn.handshake.url))
+        self.subprotocol = conn.handshake.subprotocol
+        return watches
 
     def tap(self, label: str, detail: str = "") -> Callable[[Observable[T]], Observable[T]]:
         """Make an operator that records the values that pass through it, unchanged.
@@ -249,19 +287,71 @@ class Recording:
         Raises:
             OSError: The file cannot be written.
         """
-        before: list[Event] = []
-        after: list[Event] = []
+        with open(path, "wb") as file:
+            file.writelines(map(as_line, [*self._head(), *self.events, *self._tail()]))
+
+    def stream_to(
+        self,
+        target: str | os.PathLike[str] | IO[bytes],
+        *,
+        append: bool = False,
+        on_error: OnError | None = None,
+    ) -> RecordingFile:
+        """Write each event to a file as it happens, after those that are kept.
+
+        The file is that of `save`, and can be loaded at any time, also if the process is killed.
+        With a small `keep`, you can record for days.
+
+        Args:
+            target: The path of the file, or a binary file that is open for writing.
+            append: Whether to continue the recording in the file, if it exists. The times of the
+                events then continue, too. By default the file is overwritten.
+            on_error: Called if the file cannot be written, with the error; by default it is logged.
+                Nothing is written after that. The recorded streams do not notice.
+
+        Returns:
+            The file, which you close with `dispose` or with `with`.
+
+        Raises:
+            OSError: The file cannot be opened.
+            ValueError: The file to continue is not a recording.
+
+        Examples:
+            ```python
+            with rxws.Recording.of(conn, keep=1).stream_to("session.jsonl"):
+                await conn.closed
+            ```
+        """
+        file = RecordingFile(target, append, on_error, self._clock, self._tail)
+        for event in [*self._head(), *self.events]:
+            file.write(event)
+        self._clock.followers += (file.write,)
+        return file
+
+    def _head(self) -> list[Event]:
+        """Return what a file begins with: what the events do not contain."""
+        head: list[Event] = []
+        if self.title or self.subprotocol:
+            about = {"title": self.title, "subprotocol": self.subprotocol}
+            head.append(Event(0.0, "", None, "recording", about))
         for lane in self.lanes.values():
             event = partial(Event, 0.0, lane.name, lane.dir)
             if not len(lane):
-                before.append(event("empty", None))
-            if lane.nesting is not None:
-                before.append(event("nested", lane.nesting))
+                head.append(event("empty", None))
             if lane.dropped:
-                before.append(event("dropped", lane.dropped)._replace(t=lane.events[0].t))
+                head.append(event("dropped", lane.dropped)._replace(t=lane.events[0].t))
+        return head
+
+    def _tail(self) -> list[Event]:
+        """Return what a file ends with: what is known of the lanes at the end."""
+        tail: list[Event] = []
+        for lane in self.lanes.values():
+            event = partial(Event, self.now, lane.name, lane.dir)
+            if lane.nesting is not None:
+                tail.append(event("nested", lane.nesting))
             if lane.passage is not None:
-                after.append(event("step", lane.passage.step))
-        write(path, [*before, *self.events, *after])
+                tail.append(event("step", lane.passage.step))
+        return tail
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Recording:
@@ -283,20 +373,35 @@ class Recording:
             print(rxws.Recording.load("session.jsonl").text())
             ```
         """
-        events = read(path)
+        events = list(read(path))
         recording = cls(keep=max(len(events), 1))
         for event in events:
-            lane = recording.lane(event.lane)
-            lane.dir = event.dir
-            if event.type == "dropped":
-                lane.dropped = event.data
-            elif event.type == "step":
-                lane.passage = Passage(event.data)
-            elif event.type == "nested":
-                lane.nesting = event.data
-            elif event.type != "empty":
-                lane.add(event)
+            recording.add(event)
         return recording
+
+    def add(self, event: Event) -> None:
+        """Add an event that was recorded elsewhere, such as one from a file.
+
+        Args:
+            event: An event later than those in its lane.
+        """
+        if event.type == "recording":
+            self.title = event.data.get("title", self.title)
+            self.subprotocol = event.data.get("subprotocol", self.subprotocol)
+            return
+        lane = self.lane(event.lane)
+        lane.dir = event.dir
+        match event.type:
+            case "dropped":
+                lane.dropped += event.data
+            case "step":
+                lane.passage = Passage(event.data)
+            case "nested":
+                lane.nesting = event.data
+            case "empty":
+                pass
+            case _:
+                lane.add(event)
 
     def replay(
         self,
@@ -318,7 +423,8 @@ class Recording:
 
         Returns:
             A cold Observable. If the lane had not ended, it completes after the last event. It
-            fails if the codec cannot decode a frame.
+            fails if the codec cannot decode a frame. The messages of several connections, of a
+            client that reconnected, are emitted as one stream.
 
         Raises:
             KeyError: There is no lane with this name.
@@ -333,74 +439,115 @@ class Recording:
             >>> recording.replay(math.inf, lane="numbers").run()
             2
         """
-        if lane not in self.lanes:
-            raise KeyError(f"no lane {lane!r}: the recording has {sorted(self.lanes)}")
+        self._check_lane(lane)
         # If events were dropped, skip the time before the first that is left.
         start = min((each.events[0].t for each in self.lanes.values() if each.dropped), default=0.0)
         events = [event for event in self.lanes[lane].events if event.type != "subscribed"]
+        if self.lanes[lane].dir is not None:  # after a reconnect, messages follow an end
+            earlier = [event for event in events[:-1] if event.type not in _ENDS]
+            events = earlier + events[-1:]
         return replay(events, start, speed, scheduler, codec)
+
+    def _check_lane(self, name: str) -> None:
+        if name not in self.lanes:
+            raise KeyError(f"no lane {name!r}: the recording has {sorted(self.lanes)}")
 
     @property
     def now(self) -> float:
         """The current time, in seconds since the recording began."""
         return self._clock.seconds() - self._clock.began
 
-    def picture(self, until: float | None = None) -> Diagram:
+    def picture(
+        self, until: float | None = None, *, lanes: Collection[str] | None = None
+    ) -> Diagram:
         """Return the recording as a diagram, before it is rendered.
 
         Args:
             until: The current time, such as `now`, if streams are still running.
+            lanes: The names of the lanes to draw, with those of their inner Observables; by default
+                all.
 
         The lines are, from top to bottom: incoming messages, taps, outgoing messages, errors. The
         lines of inner Observables are next to that of their stream. A connection's close is drawn
         at the end of its lines.
+
+        Raises:
+            KeyError: There is no lane with one of the names.
         """
+        for name in lanes or ():
+            self._check_lane(name)
         closed = self.lanes.get("closed")
         ends = [each for each in closed.entries if isinstance(each.data, Close)] if closed else []
-        lanes = sorted(self.lanes.values(), key=_position)
         drops = dropped_values(self.lanes)
         tracks = in_order(
             lane.track(self._labels, drops.get(lane.name, {}))
-            for lane in lanes
-            if not _is_hidden(lane)
+            for lane in sorted(self.lanes.values(), key=_position)
+            if (
+                not _is_hidden(lane)
+                if lanes is None
+                else (lane.name if lane.nesting is None else lane.nesting.outer) in lanes
+            )
         )
         if not ends:
             return Diagram(self.title, tracks, until=until)
-        return Diagram(self.title, tracks, ends[-1].data, ends[-1].t)
+        earlier = tuple((end.t, end.data) for end in ends[:-1])
+        return Diagram(self.title, tracks, ends[-1].data, ends[-1].t, earlier=earlier)
 
-    def svg(self, width: int = 760, window: float | None = None) -> str:
+    def svg(
+        self,
+        width: int = 760,
+        window: Window = None,
+        *,
+        lanes: Collection[str] | None = None,
+    ) -> str:
         """Draw a marble diagram as SVG.
 
         Args:
             width: The width in pixels, at least 200.
-            window: How many of the latest seconds to draw; by default everything.
+            window: How many of the latest seconds to draw, or the seconds to begin and to stop at;
+                by default everything.
+            lanes: The names of the lanes to draw; by default all.
 
         Returns:
             An `<svg>` element, for a page or a file.
 
         Raises:
-            ValueError: `width` is below 200, or `window` is not above 0.
+            KeyError: There is no lane with one of the names.
+            ValueError: `width` is below 200, `window` is not above 0, or it ends before it begins.
 
         Examples:
             ```python
             Path("session.svg").write_text(recording.svg(width=600), encoding="utf-8")
             ```
         """
-        return svg(self.picture(), width, window)
+        return svg(self.picture(lanes=lanes), width, window)
 
-    def text(self, cols: int = 48) -> str:
+    def text(
+        self,
+        cols: int = 48,
+        window: Window = None,
+        *,
+        lanes: Collection[str] | None = None,
+        ascii: bool = False,  # noqa: A002 # as `json.dumps` has `ensure_ascii`
+    ) -> str:
         """Draw a marble diagram as text, for terminals.
 
         Args:
             cols: The width in columns, without the names; at least 24.
+            window: How many of the latest seconds to draw, or the seconds to begin and to stop at;
+                by default everything.
+            lanes: The names of the lanes to draw; by default all.
+            ascii: Whether to use ASCII characters only. Other characters of labels become `?`.
 
         Returns:
             A title line if there is a title, a line per stream, and the time axis.
 
         Raises:
-            ValueError: `cols` is below 24.
+            KeyError: There is no lane with one of the names.
+            ValueError: `cols` is below 24, `window` is not above 0, or it ends before it begins.
         """
-        return text(self.picture(), cols)
+        drawn = text(self.picture(lanes=lanes), cols, window)
+        return to_ascii(drawn) if ascii else drawn
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         return {"text/html": self.svg(), "text/plain": self.text()}

@@ -3,7 +3,7 @@
 from .labels import RecordedObservable
 from .model import Diagram, Mark, Nesting, Role, Step, Track, Wait, WaitKind, in_order
 from .svg import svg
-from .text import text
+from .text import text, to_ascii
 
 __all__ = [
     "Diagram",
@@ -18,4 +18,5 @@ __all__ = [
     "in_order",
     "svg",
     "text",
+    "to_ascii",
 ]

@@ -103,6 +103,11 @@ class Diagram:
     closed_at: float | None = None  # by default the time of the last mark
     began: float = 0.0  # the time at the left edge
     until: float | None = None  # the current time if streams are still running; else the last mark
+    earlier: tuple[tuple[float, Close], ...] = ()  # the closes of earlier connections, with times
+
+    def close_after(self, time: float) -> Close | None:
+        """Return the close of the connection that was open before this time."""
+        return next((close for t, close in self.earlier if t >= time), self.close)
 
 
 def in_order(tracks: Iterable[Track]) -> tuple[Track, ...]:

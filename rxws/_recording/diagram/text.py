@@ -12,9 +12,9 @@ from .explanations import explanations
 from .labels import cells, cut, number, plain
 from .model import Diagram
 from .numbers import numbers_of
-from .visible import End, TimeSpan, VisibleTrack, time_span, visible_tracks
+from .visible import End, TimeSpan, VisibleTrack, Window, time_span, visible_tracks
 
-__all__ = ["text"]
+__all__ = ["text", "to_ascii"]
 
 _NAME = 20  # columns at most
 _LABEL = 12  # columns of a value
@@ -27,11 +27,15 @@ _LEVELS = "▁▂▃▄▅▆▇█"
 _LINES = {"runs": "─", "open": "─", "disposed": "╌", "lost": "┈"}
 _BRANCHES: dict[str, str] = {"inner": "└ ", "input": "┌ "}
 _BEGIN = "├"  # of an inner Observable
+_ASCII = str.maketrans(
+    "─━╍╌┄┈→↓↑•○▁▂▃▄▅▆▇█░✗┤├└┌╎╵…·µ↵∞\N{MULTIPLICATION SIGN}",
+    "-==~..><^*o_.,:;i!#:X|{`,:'~.u/8x",
+)
 _ENDS = {"completed": "┤", "error": "✗", "disposed": "╎"}
 
 
-def text(diagram: Diagram, cols: int = 48, window: float | None = None) -> str:
-    """Draw a diagram, or its last `window` seconds, in `cols` columns next to the names.
+def text(diagram: Diagram, cols: int = 48, window: Window = None) -> str:
+    """Draw a diagram, or its part within a window, in `cols` columns next to the names.
 
     Examples:
         >>> from rxws._recording.diagram import Diagram, Track
@@ -66,6 +70,19 @@ def text(diagram: Diagram, cols: int = 48, window: float | None = None) -> str:
         rows = textwrap.wrap(plain(said), left + cols - 4)
         lines += [f"{sign if row is rows[0] else '':3} {row}" for row in rows]
     return "\n".join(lines)
+
+
+def to_ascii(drawn: str) -> str:
+    """Return a text diagram in ASCII, with the same columns.
+
+    Examples:
+        >>> to_ascii("ticks ──•─→ é日")
+        'ticks --*-> ???'
+    """
+    return "".join(
+        character if character.isascii() else "?" * cells(character)
+        for character in drawn.translate(_ASCII)
+    )
 
 
 def _branch(lane: VisibleTrack) -> str:

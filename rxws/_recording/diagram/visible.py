@@ -7,7 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from rxws._core.connection import Close
 from rxws._core.errors import ConnectionClosed
@@ -24,9 +24,13 @@ __all__ = [
     "Segment",
     "TimeSpan",
     "VisibleTrack",
+    "Window",
     "time_span",
     "visible_tracks",
 ]
+
+Window: TypeAlias = float | tuple[float, float] | None
+"""How many of the latest seconds to draw, or two times to draw between; None for everything."""
 
 _AT_ONCE = 0.01  # seconds: a shorter flow probably ran within one turn of the event loop
 _END_LABEL = 14  # columns
@@ -131,13 +135,16 @@ def _inner_title(nesting: Nesting) -> str:
     return nesting.label or f"{nesting.inners} streams"
 
 
-def time_span(diagram: Diagram, window: float | None) -> TimeSpan:
+def time_span(diagram: Diagram, window: Window) -> TimeSpan:
     """Return the time that a diagram shows, limited to its last `window` seconds if given."""
+    if isinstance(window, tuple):
+        start, stop = window
+        if not start < stop < math.inf:
+            raise ValueError(f"window={window!r} must be two times in seconds, the earlier first")
+        return TimeSpan(start, stop, max(_now(diagram), stop))
     if window is not None and not window > 0:
         raise ValueError(f"window={window!r} seconds would show nothing: use more than 0, or None")
-    last = max((track.marks[-1].t for track in diagram.tracks if track.marks), default=0.0)
-    now = max(last, diagram.closed_at or 0.0) if diagram.until is None else diagram.until
-    now = max(now, diagram.began)
+    now = _now(diagram)
     start = diagram.began
     # Start at the first event if older ones are gone. Start there as well if everything happened
     # within one turn of the event loop: the time before it is only the cost of subscribing.
@@ -152,6 +159,12 @@ def time_span(diagram: Diagram, window: float | None) -> TimeSpan:
     if stop <= start:
         stop = now = start + 1.0
     return TimeSpan(start, stop, now)
+
+
+def _now(diagram: Diagram) -> float:
+    last = max((track.marks[-1].t for track in diagram.tracks if track.marks), default=0.0)
+    now = max(last, diagram.closed_at or 0.0) if diagram.until is None else diagram.until
+    return max(now, diagram.began)
 
 
 def _is_running(track: Track) -> bool:
@@ -203,8 +216,8 @@ def _ended_before(last: End | None, time: TimeSpan) -> str:
 
 def _ends(track: Track, diagram: Diagram) -> list[End]:
     ends: list[End] = []
-    close = diagram.close if track.dir else None
     for mark in track.marks:
+        close = diagram.close_after(mark.t) if track.dir else None
         kind = _kind(mark)
         if kind == "close":
             return [
@@ -213,7 +226,7 @@ def _ends(track: Track, diagram: Diagram) -> list[End]:
             ]  # a sent Close ends the lane
         if kind == "completed":
             # Draw the close code in the same colour on both lanes of a connection.
-            failed = close is not None and track.dir == "out" and _incoming_end(diagram) == "error"
+            failed = close is not None and track.dir == "out" and _has_failed(diagram, close)
             ends.append(_end(mark.t, "error" if failed else "completed", close))
         elif kind == "error":
             ends.append(_end(mark.t, "error", mark.data))
@@ -230,6 +243,13 @@ def _end(t: float, kind: Literal["completed", "error"], data: Any) -> End:
     if kind == "completed":
         return End(t, kind, "", "completed")
     return End(t, kind, short(data, _END_LABEL), f"error {full(data)}")
+
+
+def _has_failed(diagram: Diagram, close: Close) -> bool:
+    """Whether `incoming` failed when the connection closed."""
+    if close is diagram.close:
+        return _incoming_end(diagram) == "error"
+    return not is_clean(close)
 
 
 def _incoming_end(diagram: Diagram) -> str:

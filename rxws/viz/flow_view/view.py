@@ -12,9 +12,10 @@ from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignme
 
 from rxws._core.connection import Connection
 from rxws._core.streams.stream import Stream
+from rxws._recording.client import STATUS
 from rxws._recording.diagram import Diagram, svg, text
 from rxws._recording.diagram.statuses import RecordedStatus
-from rxws._recording.recording import STATUS, Recording
+from rxws._recording.recording import Recording
 from rxws.viz import notebook, running
 from rxws.viz.display import Display
 

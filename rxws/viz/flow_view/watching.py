@@ -6,21 +6,19 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
-from reactivex import Observable, Observer
+from reactivex import Observable
 from reactivex.abc import DisposableBase, SchedulerBase
-from reactivex.disposable import CompositeDisposable, Disposable
+from reactivex.disposable import CompositeDisposable
 
 from rxws._core.connection import Connection
 from rxws._core.streams.scheduled import scheduler_of
-from rxws._core.streams.stream import Stream
 from rxws._reconnect.channels import UNSET, Channel
 from rxws._reconnect.subject import WebSocketSubject
+from rxws._recording.client import STATUS, watch_status
 from rxws._recording.diagram.records import Label
-from rxws._recording.diagram.statuses import recorded
-from rxws._recording.recording import STATUS, Recording
+from rxws._recording.recording import Recording
 from rxws._session.incoming import IncomingStream
 from rxws._session.outgoing import Outgoing
-from rxws.status import Status
 from rxws.viz import running
 
 from .chain import Chain, Operator, watch_only
@@ -160,7 +158,7 @@ def _watch_chain(
     chain = Chain(watch_only(source), name, steps, recording)
     watches = CompositeDisposable()
     if isinstance(source, WebSocketSubject):
-        watches.add(_watch_status(cast(Any, source), recording))
+        watches.add(watch_status(cast(Any, source), recording.lane(STATUS)))
 
     def end(failure: Failure | None = None) -> None:
         if isinstance(source, IncomingStream) and source.close is not None:
@@ -179,14 +177,6 @@ def _watch_chain(
         return watches
 
     return view.begin(begin, stream if hint else None, hint)
-
-
-def _watch_status(feed: WebSocketSubject[Any, Any], recording: Recording) -> DisposableBase:
-    """Record the current status of a client, and those that follow."""
-    lane = recording.lane(STATUS)
-    observer = Observer[Status](lambda status: lane.record("next", recorded(status)))
-    subscription = cast("Stream[Status]", feed.status).watch(observer)
-    return CompositeDisposable(subscription, Disposable(lambda: lane.record("disposed")))
 
 
 def _lane_and_hint(source: Observable[Any]) -> tuple[str, str]:

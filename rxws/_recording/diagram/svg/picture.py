@@ -7,7 +7,7 @@ import math
 from rxws._recording.diagram.axis import duration, ticks
 from rxws._recording.diagram.labels import cells, cut, escape
 from rxws._recording.diagram.model import Diagram
-from rxws._recording.diagram.visible import VisibleTrack, time_span, visible_tracks
+from rxws._recording.diagram.visible import VisibleTrack, Window, time_span, visible_tracks
 
 from .inner_lanes import connectors, inner_ends, inner_starts, segments_to_draw
 from .layout import END_CHAR, INDENT, NAME, Page, lay_out
@@ -25,8 +25,8 @@ _NOTE = 11  # characters: most notes are not longer
 _TITLE = 8.4  # pixels per character
 
 
-def svg(diagram: Diagram, width: int = 760, window: float | None = None) -> str:
-    """Draw a diagram, or its last `window` seconds, as an `<svg>` element `width` pixels wide.
+def svg(diagram: Diagram, width: int = 760, window: Window = None) -> str:
+    """Draw a diagram, or its part within a window, as an `<svg>` element `width` pixels wide.
 
     Examples:
         >>> from rxws._recording.diagram import Diagram, Track
