@@ -19,7 +19,7 @@ from rxws._aiohttp.client import ClientOptions
 
 from ._command import ConnectionOption
 
-__all__ = ["Target", "connection_options"]
+__all__ = ["Target", "TargetOf", "client_options", "connection_options", "parse_url"]
 
 _Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -40,7 +40,10 @@ class Target:
     options: ClientOptions
 
 
-def _url(text: str) -> URL:
+TargetOf: TypeAlias = Callable[[URL], Target]
+
+
+def parse_url(text: str) -> URL:
     """Complete an address: `localhost:8080/chat` and `:8080` are `ws://localhost:8080…`."""
     address = text
     if "://" not in text:
@@ -135,6 +138,23 @@ def _options() -> list[_Decorator]:
     ]
 
 
+def client_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a connection to a command, without the argument URL.
+
+    The command's function gets `target_of`, which makes a `Target` of a URL.
+    """
+
+    @wraps(function)
+    def command(*args: Any, **given: Any) -> Any:
+        options = {name: given.pop(name) for name in signature(_target).parameters if name != "url"}
+        return function(*args, target_of=partial(_target, **options), **given)
+
+    decorated: Callable[..., Any] = command
+    for option in reversed(_options()):
+        decorated = option(decorated)
+    return decorated
+
+
 def connection_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the argument URL and the options of a connection to a command.
 
@@ -142,19 +162,15 @@ def connection_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     @wraps(function)
-    def command(*args: Any, **given: Any) -> Any:
-        target = _target(**{name: given.pop(name) for name in signature(_target).parameters})
-        return function(*args, target=target, **given)
+    def command(*args: Any, url: URL, target_of: TargetOf, **given: Any) -> Any:
+        return function(*args, target=target_of(url), **given)
 
-    decorated: Callable[..., Any] = command
-    for option in reversed(_options()):
-        decorated = option(decorated)
-    return click.argument("url", type=_url, metavar="URL")(decorated)
+    return click.argument("url", type=parse_url, metavar="URL")(client_options(command))
 
 
 def _target(
-    *,
     url: URL,
+    *,
     headers: tuple[tuple[str, str], ...],
     protocols: tuple[str, ...],
     auth: str | None,

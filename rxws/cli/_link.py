@@ -13,8 +13,9 @@ from reactivex import operators as ops
 
 import rxws
 from rxws._core.close_codes import CLOSE_CODES
-from rxws.cli._connection import Target
 from rxws.status import Closed, Open, Status
+
+from ._connection import Target
 
 __all__ = ["Link", "Source", "describe", "open_link"]
 
