@@ -206,7 +206,7 @@ async def test_each_query_of_the_page_returns_the_figures_of_a_known_load(
         await stack.enter_async_context(reporting())
         load.port = await serve(load.make_app())
         quiet = await stack.enter_async_context(
-            rxws.connect(load.url("/rooms/quiet?name=bob"), heartbeat=0.05)
+            rxws.connect(load.url("/rooms/quiet?name=bob"), heartbeat=1)
         )
         stack.enter_context(quiet.flow.pause())
         _, slow = await load.raw("/slow")
@@ -270,7 +270,7 @@ async def test_each_query_of_the_page_returns_the_figures_of_a_known_load(
                     ("ClientConnectorError", "client"): ROUNDS,
                 }
             ),
-            "how long half of the connections last, in seconds": between(0, 1),
+            "how long half of the connections last, in seconds": between(0, 10),
             "share of the time in which the delivery to a connection is held": between(0, 0.2),
             "unsent bytes by route": lambda result: (
                 result.get(("/slow",)) == slow.flow.buffered > 0
