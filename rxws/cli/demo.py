@@ -2,12 +2,69 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
+
 import click
+from aiohttp import web
+
+import rxws
+
+from ._exit_codes import ExitCode
+from ._failures import Failure
+from ._output import note
+from ._run import run
+from .playground import add_playground
 
 __all__ = ["command"]
 
+_EXAMPLES = """\b
+Examples:
+  rxws demo                            serve the playground on http://127.0.0.1:8765/
+  rxws demo --open                     open it in a browser, too
+  rxws demo --port 0                   on any free port
+  rxws demo --host 0.0.0.0             other machines can connect
+"""
 
-@click.command("demo")
-def command() -> None:
-    """Open the playground in a browser."""
-    raise click.ClickException("not implemented yet")
+
+@click.command("demo", epilog=_EXAMPLES)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8765,
+    show_default=True,
+    help="The port; 0 for any free one.",
+)
+@click.option("--open", "opens", is_flag=True, help="Open the page in a browser.")
+def command(host: str, port: int, opens: bool) -> None:
+    """Open the playground in a browser.
+
+    On its page you compose a pipeline, send messages, and watch them as marbles. Ctrl-C stops it.
+    """
+    run(lambda stop: _serve(host, port, opens, stop))
+
+
+async def _serve(host: str, port: int, opens: bool, stop: asyncio.Event) -> None:
+    app = web.Application()
+    add_playground(app)
+    rxws.setup(app)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            in_use = error.errno == errno.EADDRINUSE
+            remedy = "choose another with --port, or a free one with --port 0"
+            why = f"it is in use: {remedy}" if in_use else str(error.strerror or error)
+            text = f"cannot serve on host {host!r}, port {port}: {why}"
+            raise Failure(text, ExitCode.COULD_NOT_CONNECT) from error
+        listening = runner.addresses[0][1]
+        url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{listening}/"
+        note(f"rxws playground: {url}   (press Ctrl+C to stop)")
+        if opens and click.launch(url):
+            note("no browser was found: open the address yourself")
+        await stop.wait()
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,167 @@
+"""The methods that a page calls. Each page has a connection, and so a bench, of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict
+from typing import Any
+
+import rxws
+from reactivex import Observable
+
+from rxws.rpc import ErrorCode, Methods, ResponseError
+
+from ._bench import MAX_BURST, MAX_RATE, Bench
+from ._feed import Budget
+from ._pipeline import MAX_STEPS, OPTIONS, Pipeline
+from ._presets import PRESETS
+from ._room import Room
+from ._steps import STEPS
+
+__all__ = ["Visitor"]
+
+_TICK = 0.05  # seconds between two batches of events
+
+
+class Visitor:
+    """One open page."""
+
+    def __init__(self, room: Room, links: dict[str, str]) -> None:
+        self._room = room
+        self._links = links
+        self._said = Budget(2, 10)
+        self._bench: Bench | None = None
+        self._changing = asyncio.Lock()
+
+    def methods(self) -> Methods:
+        """Return what the page may call."""
+        methods = Methods()
+        for name in (
+            "catalogue", "start", "events", "send", "rate", "close", "cut", "connect", "server",
+            "speed", "picture", "join", "say",
+        ):
+            methods.add(_with_clear_errors(getattr(self, name)), name=name)
+        return methods
+
+    async def leave(self) -> None:
+        """Stop what the visitor tried."""
+        async with self._changing:
+            bench, self._bench = self._bench, None
+            if bench is not None:
+                await bench.aclose()
+
+    def catalogue(self) -> dict[str, Any]:
+        """Describe the steps, the options and the limits."""
+        return {
+            "steps": [
+                {
+                    "name": step.name,
+                    "title": step.title,
+                    "about": step.about,
+                    "parameters": {
+                        name: each.describe() for name, each in step.parameters.items()
+                    },
+                }
+                for step in STEPS.values()
+            ],
+            "presets": [asdict(preset) for preset in PRESETS],
+            "options": {name: each.describe() for name, each in OPTIONS.items()},
+            "links": self._links,
+            "max_steps": MAX_STEPS,
+            "max_burst": MAX_BURST,
+            "max_rate": MAX_RATE,
+        }
+
+    async def start(self, steps: list[Any], options: dict[str, Any]) -> dict[str, Any]:
+        """Replace the bench by one with this pipeline."""
+        pipeline = Pipeline.parse(steps, options)
+        await self.leave()
+        async with self._changing:
+            self._bench = bench = Bench(pipeline)
+            await bench.start()
+        return {"lanes": pipeline.lanes(), "code": pipeline.code()}
+
+    async def events(self) -> AsyncIterator[dict[str, Any]]:
+        """Yield what has happened on the bench since the last item."""
+        bench = self._running()
+        state: dict[str, Any] = {}
+        while bench is self._bench:
+            events, before = bench.feed.collect(), state
+            state = bench.state()
+            if events or state != before:
+                yield {"events": events, "state": state}
+            await asyncio.sleep(_TICK)
+
+    def send(self, text: str, count: int) -> None:
+        self._running().send(text, count)
+
+    def rate(self, text: str, rate: float) -> None:
+        self._running().set_rate(text, rate)
+
+    def close(self, side: str, code: int, reason: str) -> None:
+        if side not in ("client", "server"):
+            raise ValueError(f"the side is client or server, not {side!r:.40}")
+        self._running().close(side, code, reason)  # type: ignore[arg-type]
+
+    def cut(self) -> None:
+        self._running().cut()
+
+    def connect(self) -> None:
+        self._running().connect()
+
+    async def server(self, running: bool) -> None:
+        bench = self._running()
+        async with self._changing:
+            await bench.set_server(bool(running))
+
+    def speed(self, speed: Any) -> None:
+        self._running().set_speed(speed)
+
+    def picture(self) -> str:
+        """Draw the latest connection, as rxws draws recordings."""
+        recording = self._running().recording
+        if recording is None:
+            raise ValueError("there was no connection yet")
+        return recording.svg(900)
+
+    def join(self, name: str) -> Observable[Any]:
+        return self._room.join(name)
+
+    def say(self, name: str, text: str) -> None:
+        if not self._said.take(1):
+            raise ValueError("you are writing too fast: wait a moment")
+        self._room.say(name, text)
+
+    def _running(self) -> Bench:
+        if self._bench is None:
+            raise ValueError("no pipeline is running")
+        return self._bench
+
+
+def _with_clear_errors(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Answer a wrong value with the text of the error."""
+
+    def as_answer(error: ValueError) -> ResponseError:
+        return ResponseError(ErrorCode.INVALID_PARAMS, str(error))
+
+    if asyncio.iscoroutinefunction(method):
+
+        @functools.wraps(method)
+        async def call_async(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return await method(*args, **kwargs)
+            except ValueError as error:
+                raise as_answer(error) from error
+
+        return call_async
+
+    @functools.wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(*args, **kwargs)
+        except ValueError as error:
+            raise as_answer(error) from error
+
+    return call
