@@ -1,4 +1,4 @@
-"""Serve all server examples on one port, with a page at `/` to connect to them and send messages.
+"""Serve the playground at `/`, and all server examples, with a page at `/examples` to try them.
 
 Run it with `make demo` or `python examples/demo.py --port 9000`. Press Ctrl+C to stop it.
 """
@@ -23,6 +23,7 @@ import typed_rpc
 from aiohttp import web
 
 import rxws
+from rxws.cli.playground import add_playground
 
 HERE = Path(__file__).parent
 SOURCES = (
@@ -64,7 +65,7 @@ def make_app() -> web.Application:
     app = web.Application()
     app.add_routes(
         [
-            web.get("/", page),
+            web.get("/examples", page),
             web.get("/source/{name}", source),
             web.get("/shout", shout.shout),
             web.get("/ticker", ticker.ticker),
@@ -78,6 +79,7 @@ def make_app() -> web.Application:
         ]
     )
     chat_cluster.add_chat(app)
+    add_playground(app, links={"Examples": "/examples"})
     rxws.setup(app)
     return app
 
@@ -90,9 +92,7 @@ def port_number(text: str) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description="Serve the rxws examples, with a page to try them."
-    )
+    parser = argparse.ArgumentParser(description="Serve the playground of rxws, and its examples.")
     parser.add_argument(
         "--port",
         type=port_number,

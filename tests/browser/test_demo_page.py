@@ -1,4 +1,4 @@
-"""The demo's page in a headless Chromium."""
+"""The page of the examples in a headless Chromium."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def replace_text(page: Page, what: str, text: str) -> None:
 
 async def connect(page: Page, demo: ExampleServer, example: str) -> None:
     """Open an example on the page and connect."""
-    await page.open(f"{demo.url}#{example}")
+    await page.open(f"{demo.url}examples#{example}")
     await click(page, "#connect")
     await page.wait("document.querySelector('#state').dataset.state === 'open'")
 
@@ -312,7 +312,7 @@ async def test_a_large_compressed_message_and_a_close_without_a_code(
     page: Page, demo: ExampleServer
 ) -> None:
     """200 KiB with the browser's compression go both ways; a close without a code is a 1005."""
-    await page.open(demo.url)
+    await page.open(f"{demo.url}examples")
     result = await page.evaluate(
         """new Promise((resolve) => {
             const socket = new WebSocket(location.origin.replace("http", "ws") + "/echo");
@@ -331,7 +331,7 @@ async def test_a_large_compressed_message_and_a_close_without_a_code(
 
 async def test_a_page_of_another_origin_is_refused(page: Page, demo: ExampleServer) -> None:
     """A page of another origin, here another host name, gets no connection."""
-    await page.open(f"http://localhost:{demo.port}/")
+    await page.open(f"http://localhost:{demo.port}/examples")
     await replace_text(page, "#url", f"ws://127.0.0.1:{demo.port}/shout")
     await click(page, "#connect")
     closed = await log_row(page, "close")
@@ -360,7 +360,7 @@ async def test_a_button_keeps_its_colour_under_the_mouse(
     page: Page, demo: ExampleServer, button: str
 ) -> None:
     """The mouse over a coloured button leaves its text readable."""
-    await page.open(demo.url)
+    await page.open(f"{demo.url}examples")
     await page.evaluate("for (const one of document.querySelectorAll('button')) one.disabled = 0")
     style = f"getComputedStyle(document.querySelector({button!r}))"
     colours = f"[{style}.backgroundColor, {style}.color]"
@@ -388,7 +388,7 @@ async def test_the_page_fits(page: Page, demo: ExampleServer, width: int) -> Non
         deviceScaleFactor=1,
         mobile=False,
     )
-    await page.open(demo.url)
+    await page.open(f"{demo.url}examples")
     tabs = await page.evaluate("document.querySelectorAll('nav button').length")
     for number in range(tabs):
         await click(page, f"nav button:nth-of-type({number + 1})")

@@ -33,10 +33,10 @@ async def run_demo(*arguments: str, **environment: str) -> tuple[int | None, str
 
 
 async def test_serves_the_page_and_the_sources() -> None:
-    """The printed address serves the page, and the page links the source of each example."""
+    """The demo serves the page of the examples, which links the source of each."""
     async with running_demo() as demo, aiohttp.ClientSession() as client:
         assert demo.greeting == f"rxws demo: {demo.url}   (press Ctrl+C to stop)\n"
-        async with client.get(demo.url) as answer:
+        async with client.get(f"{demo.url}examples") as answer:
             page = await answer.text()
             assert answer.status == 200
             assert answer.content_type == "text/html"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from importlib.resources import files
+from typing import Any
 
 import reactivex as rx
-import rxws
 from aiohttp import web
 from reactivex import Observable
-from typing import Any
+
+import rxws
 
 from ._room import Room
 from ._visitor import Visitor
@@ -60,7 +61,7 @@ def add_playground(app: web.Application, links: Mapping[str, str] | None = None)
         conn.closed.subscribe(leave)
         return rxws.rpc.Peer(conn, visitor.methods(), max_requests=32)
 
-    for path in files(__package__).joinpath("static").iterdir():
+    for path in files("rxws.cli.playground").joinpath("static").iterdir():
         name = path.name
         where = "/" if name == "index.html" else f"/playground/{name}"
         app.router.add_get(where, _file(path.read_bytes(), name))

@@ -12,11 +12,11 @@ from contextlib import suppress
 from typing import Any, Literal
 
 import aiohttp
-import rxws
 from reactivex import Observable
 from reactivex.abc import DisposableBase
 from reactivex.disposable import Disposable
 
+import rxws
 from rxws._recording.lane import Lane
 from rxws.status import Closed, Connecting, Open, Status, Waiting
 
@@ -106,9 +106,9 @@ class Bench:
                 break
         return text
 
-    def set_speed(self, speed: Literal["full", "slow", "stopped"]) -> None:
+    def set_speed(self, speed: object) -> None:
         """Let the client read at full speed, slowly, or not at all."""
-        if speed not in SPEEDS:
+        if not isinstance(speed, str) or speed not in SPEEDS:
             raise ValueError(f"speed must be one of {', '.join(SPEEDS)}, not {speed!r:.40}")
         self._change_speed(SPEEDS[speed])
 
@@ -117,7 +117,7 @@ class Bench:
         if self._reading is not None and not self._reading.done():
             self._reading.set_result(None)
 
-    def send(self, text: str, count: int = 1) -> None:
+    def send(self, text: str, count: int) -> None:
         """Send a text from the client; `#` stands for the number of the message."""
         _check_text(text)
         if not isinstance(count, int) or not 1 <= count <= MAX_BURST:
@@ -177,16 +177,19 @@ class Bench:
             await self._start_server()
         elif not running and server is not None:
             self._server = None
-            self.cut()
-            if self._connection is not None:
-                await self._connection.closed
+            if self._connection is not None and self.client.connection is not None:
+                self.cut()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(1):
+                        await self._connection.closed
             await server.aclose()
 
     def cut(self) -> None:
         """End TCP without a close frame, as the end of a process or a proxy does."""
-        if self._socket is not None:
-            with suppress(OSError):  # it is closed
-                self._socket.shutdown(socket.SHUT_RDWR)
+        if self._socket is None or self.client.connection is None:
+            raise ValueError("there is no connection to cut")
+        with suppress(OSError):  # it is lost already
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     # --- both ---------------------------------------------------------------------------------
 
@@ -200,8 +203,7 @@ class Bench:
             close = rxws.Close(code, reason)
         except TypeError as error:
             raise ValueError(str(error)) from None
-        end = self._connection if side == "server" else self.client.connection
-        if self.client.connection is None or end is None:
+        if self._connection is None or self.client.connection is None:
             raise ValueError("there is no connection to close")
         if side == "server":
             self._connection.outgoing.on_next(close)
@@ -221,7 +223,6 @@ class Bench:
                 dropped[reason] = dropped.get(reason, 0) + count
         return {
             "server": self._server is not None,
-            "open": self.client.connection is not None,
             "buffered": buffered,
             "max_buffer": self.pipeline.server_options()["max_buffer"],
             "writable": self._writable,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, cast
 
 from rxws import Close, Recording
 from rxws._core.close_codes import CLOSE_CODES
@@ -52,10 +52,10 @@ class Feed:
     def collect(self) -> list[dict[str, Any]]:
         """Return the new events, oldest first, each with its age in seconds."""
         found: list[tuple[float, int, dict[str, Any]]] = []
-        for each in self._followed:
-            if each.has_new:
-                found += each.new_events()
-                self.left_out += each.lost
+        # First the clocks, so that events of different recordings are in the right order.
+        for each, now in [(each, each.recording.now) for each in self._followed if each.has_new]:
+            found += each.new_events(now)
+            self.left_out += each.lost
         found.sort(key=lambda event: event[:2])
         events = [event for _, _, event in found]
         extra = len(events) - self._budget.take(len(events))
@@ -67,17 +67,17 @@ class _Followed:
     """A recording, and how much of it was collected."""
 
     def __init__(self, recording: Recording) -> None:
-        self._recording = recording
+        self.recording = recording
         self._seen = 0
         self.lost = 0  # events that were no longer kept when they were last collected
 
     @property
     def has_new(self) -> bool:
-        return self._recording.count > self._seen
+        return self.recording.count > self._seen
 
-    def new_events(self) -> list[tuple[float, int, dict[str, Any]]]:
-        recording, seen = self._recording, self._seen
-        now, self._seen = recording.now, recording.count
+    def new_events(self, now: float) -> list[tuple[float, int, dict[str, Any]]]:
+        recording, seen = self.recording, self._seen
+        self._seen = recording.count
         entries = [
             (lane.name, entry)
             for lane in recording.lanes.values()
@@ -111,7 +111,7 @@ def _event(lane: str, entry: LaneEntry, now: float) -> dict[str, Any]:
     elif isinstance(data, str):
         event.update(text=_label(data), size=len(data.encode("utf-8", "replace")))
     elif isinstance(data, dict):  # a status
-        event.update(data)
+        event.update(cast(dict[str, Any], data))
     elif data is not None:
         event["text"] = _label(str(data) or type(data).__name__)
         if kind == "error":

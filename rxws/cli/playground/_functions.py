@@ -9,7 +9,7 @@ __all__ = ["look_up", "model"]
 async def model(prompt: str) -> AsyncIterator[str]:
     """Yield the tokens of an answer, as a language model does."""
     if prompt != "stop":
-        for token in f"You ask about {prompt} . It depends on the weather .".split():
+        for token in f"You ask about {prompt}: it depends on the weather.".split():
             await asyncio.sleep(0.25)
             yield token
 

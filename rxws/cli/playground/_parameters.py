@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 __all__ = ["Choice", "Number", "Parameter", "Text", "parse_parameters"]
 
@@ -27,7 +26,7 @@ class Number:
         """Return the value, or raise `ValueError`."""
         kind = "a whole number" if self.whole else "a number"
         expected = f"{kind} from {self.low:g} to {self.high:g}"
-        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        if not isinstance(value, int | float) or isinstance(value, bool):
             raise ValueError(f"must be {expected}, not {_shown(value)}")
         if not self.low <= value <= self.high or (self.whole and value != int(value)):
             raise ValueError(f"must be {expected}, not {value:g}")
@@ -83,9 +82,7 @@ class Choice:
 Parameter = Number | Text | Choice
 
 
-def parse_parameters(
-    owner: str, parameters: dict[str, Parameter], given: object
-) -> dict[str, Any]:
+def parse_parameters(owner: str, parameters: dict[str, Parameter], given: object) -> dict[str, Any]:
     """Return the value of each parameter, with the defaults of those that are not given.
 
     Raises:
@@ -93,14 +90,15 @@ def parse_parameters(
     """
     if not isinstance(given, dict):
         raise ValueError(f"{owner}: its parameters must be an object, not {_shown(given)}")
-    for name in given:
+    chosen = cast(dict[str, Any], given)
+    for name in chosen:
         if name not in parameters:
             known = ", ".join(parameters) or "none"
             raise ValueError(f"{owner} has no parameter {_shown(name)}: it has {known}")
     values: dict[str, Any] = {}
     for name, parameter in parameters.items():
         try:
-            values[name] = parameter.parse(given.get(name, parameter.default))
+            values[name] = parameter.parse(chosen.get(name, parameter.default))
         except ValueError as error:
             raise ValueError(f"{owner}: {parameter.label} {error}") from None
     return values

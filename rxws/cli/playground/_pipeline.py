@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
-import rxws
 from reactivex import Observable
+
+import rxws
 
 from . import _functions
 from ._parameters import Choice, Number, Parameter, parse_parameters
@@ -41,7 +42,7 @@ OPTIONS: dict[str, Parameter] = {
         },
     ),
 }
-_IMPORTS = {  # in the order of the code; None separates groups
+_IMPORTS = {  # by the name that the code uses, in their order
     "asyncio": "import asyncio",
     "AsyncIterator": "from collections.abc import AsyncIterator",
     "rx": "import reactivex as rx",
@@ -71,10 +72,10 @@ class PipelineStep:
     step: Step
     values: dict[str, Any]
 
-    def operators(self) -> tuple[Any, ...]:
+    def operators(self) -> list[Any]:
         """Make the operators."""
-        made = self.step.make(**self.values)
-        return made if isinstance(made, tuple) else (made,)
+        made: Any = self.step.make(**self.values)
+        return [*made] if isinstance(made, tuple) else [made]
 
     def expressions(self) -> list[ast.expr]:
         """Return what makes the operators, as code."""
@@ -89,14 +90,14 @@ class PipelineStep:
 
     def _code_of(self, source: list[str], expression: ast.expr) -> str:
         (line,) = source[expression.lineno - 1 : expression.end_lineno]  # each is on one line
+        code = line[expression.col_offset : expression.end_col_offset]
         names = [node for node in ast.walk(expression) if isinstance(node, ast.Name)]
-        end = expression.end_col_offset
         for name in sorted(names, key=lambda node: -node.col_offset):
             if name.id in self.values:
                 value = json.dumps(self.values[name.id], ensure_ascii=False)
-                line = line[: name.col_offset] + value + line[name.end_col_offset :]
-                end += len(value) - len(name.id)
-        return line[expression.col_offset : end]
+                start = name.col_offset - expression.col_offset
+                code = code[:start] + value + code[start + len(name.id) :]
+        return code
 
     @property
     def detail(self) -> str:
@@ -119,10 +120,11 @@ class Pipeline:
         Raises:
             ValueError: A step does not exist, or a parameter is wrong.
         """
-        if not isinstance(steps, list) or len(steps) > MAX_STEPS:
+        chosen = cast(list[object], steps) if isinstance(steps, list) else None
+        if chosen is None or len(chosen) > MAX_STEPS:
             raise ValueError(f"a pipeline is a list of at most {MAX_STEPS} steps")
         return cls(
-            tuple(_parse_step(number, each) for number, each in enumerate(steps, 1)),
+            tuple(_parse_step(number, each) for number, each in enumerate(chosen, 1)),
             parse_parameters("the connection", OPTIONS, options),
         )
 
@@ -189,4 +191,6 @@ def _names(nodes: list[Any]) -> Iterator[str]:
 def _pipe(operators: list[str]) -> str:
     if not operators:
         return "conn.incoming"
-    return "".join(["conn.incoming.pipe(\n", *(f"        {each},\n" for each in operators), "    )"])
+    return "".join(
+        ["conn.incoming.pipe(\n", *(f"        {each},\n" for each in operators), "    )"]
+    )

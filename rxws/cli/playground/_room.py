@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import reactivex as rx
-import rxws
 from aiohttp import web
 from reactivex import Observable
 from reactivex import operators as ops
+
+import rxws
 
 __all__ = ["Room"]
 
@@ -28,7 +29,7 @@ class Room:
         """Emit the latest messages, live ones, and who is there; present while subscribed."""
         name = _checked("name", name, _LONGEST_NAME)
         return rx.merge(
-            self._topic.presence.pipe(ops.map(lambda names: {"here": sorted(names)})),
+            self._topic.presence.pipe(ops.map(_show)),
             self._topic.rewind(20),
             self._topic.joined(name),
         )
@@ -37,6 +38,10 @@ class Room:
         """Publish a message."""
         text = _checked("message", text, _LONGEST_TEXT)
         self._topic.on_next({"name": _checked("name", name, _LONGEST_NAME), "text": text})
+
+
+def _show(names: frozenset[str]) -> dict[str, list[str]]:
+    return {"here": sorted(names)}
 
 
 def _checked(what: str, text: object, longest: int) -> str:

@@ -4,7 +4,9 @@ Each step is a function. The page shows the source of what it returns, with the 
 place of the parameters: it is the code that runs.
 """
 
-# The annotations say `Any`, because the functions return one operator or several.
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# The page shows the lambdas, whose parameters cannot be annotated.
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import reactivex as rx
-from reactivex import operators as ops
+from reactivex import operators
 
 import rxws
 
@@ -22,6 +24,7 @@ from ._parameters import Number, Parameter, Text
 
 __all__ = ["STEPS", "Step"]
 
+ops: Any = operators
 _SECONDS = Number("time", 0.3, 0.05, 5, "s")
 
 
@@ -67,8 +70,11 @@ def double() -> Any:
     return ops.map(lambda text: str(2 * int(text)))
 
 
-@_step("map: make large", "Fills messages with spaces, so that buffers fill sooner.",
-       size=Number("size", 4096, 128, 16384, "B"))
+@_step(
+    "map: make large",
+    "Fills messages with spaces, so that buffers fill sooner.",
+    size=Number("size", 4096, 128, 16384, "B"),
+)
 def pad(size: int) -> Any:
     return ops.map(lambda text: text.ljust(size))
 
@@ -93,20 +99,27 @@ def collect() -> Any:
     return ops.scan(lambda joined, text: (joined + text)[-40:], "")
 
 
-@_step("debounce", "Waits until no message has come for a time, then emits the last one.",
-       seconds=_SECONDS)
+@_step(
+    "debounce",
+    "Waits until no message has come for a time, then emits the last one.",
+    seconds=_SECONDS,
+)
 def debounce(seconds: float) -> Any:
     return ops.debounce(seconds)
 
 
-@_step("throttle_first", "Emits a message, then drops those of the next moments.",
-       seconds=Number("time", 1.0, 0.05, 5, "s"))
+@_step(
+    "throttle_first",
+    "Emits a message, then drops those of the next moments.",
+    seconds=Number("time", 1.0, 0.05, 5, "s"),
+)
 def throttle(seconds: float) -> Any:
     return ops.throttle_first(seconds)
 
 
-@_step("sample", "Emits the last message at regular times.",
-       seconds=Number("every", 1.0, 0.05, 5, "s"))
+@_step(
+    "sample", "Emits the last message at regular times.", seconds=Number("every", 1.0, 0.05, 5, "s")
+)
 def sample(seconds: float) -> Any:
     return ops.sample(seconds)
 
@@ -116,26 +129,41 @@ def delay(seconds: float) -> Any:
     return ops.delay(seconds)
 
 
-@_step("buffer", "Collects messages, and emits them as one: after a time, or when there are enough.",
-       seconds=Number("time", 1.0, 0.05, 5, "s"), count=Number("at most", 4, 1, 50, "messages"))
+@_step(
+    "buffer",
+    "Emits messages together: after a time, or when there are enough.",
+    seconds=Number("time", 1.0, 0.05, 5, "s"),
+    count=Number("at most", 4, 1, 50, "messages"),
+)
 def buffer(seconds: float, count: int) -> Any:
     return ops.buffer_with_time_or_count(seconds, count), ops.filter(bool), ops.map(" ".join)
 
 
-@_step("rate_limit", "Accepts a number of messages per second, and counts those that it drops.",
-       messages=Number("messages", 2, 1, 50, "per s"), burst=Number("burst", 3, 1, 50, "messages"))
+@_step(
+    "rate_limit",
+    "Accepts a number of messages per second, and counts those that it drops.",
+    messages=Number("messages", 2, 1, 50, "per s"),
+    burst=Number("burst", 3, 1, 50, "messages"),
+)
 def rate_limit(messages: int, burst: int) -> Any:
     return rxws.operators.rate_limit(messages, 1, burst, excess="drop")
 
 
-@_step("map_async", "Calls a coroutine per message. While calls run, the sender is slowed down.",
-       seconds=Number("takes", 0.5, 0.05, 5, "s"), calls=Number("at once", 2, 1, 16, "calls"))
+@_step(
+    "map_async",
+    "Calls a coroutine per message. While calls run, the sender is slowed down.",
+    seconds=Number("takes", 0.5, 0.05, 5, "s"),
+    calls=Number("at once", 2, 1, 16, "calls"),
+)
 def map_async(seconds: float, calls: int) -> Any:
-    return rxws.operators.map_async(lambda text: look_up(text, seconds), max_concurrent=calls)
+    return rxws.operators.map_async(lambda text: look_up(text, seconds), max_concurrent=calls)  # pyright: ignore[reportArgumentType]
 
 
-@_step("switch_latest: tokens", "Streams an answer per message. A new message cancels the answer "
-       "before it, and “stop” starts none.")
+@_step(
+    "switch_latest: tokens",
+    "Streams an answer per message. A new message cancels the answer "
+    "before it, and “stop” starts none.",
+)
 def tokens() -> Any:
     return (
         ops.map(lambda prompt: rxws.from_async_iterable(lambda: model(prompt))),
@@ -143,7 +171,8 @@ def tokens() -> Any:
     )
 
 
-@_step("merge with interval", "Adds messages of a timer.",
-       seconds=Number("every", 1.0, 0.05, 5, "s"))
+@_step(
+    "merge with interval", "Adds messages of a timer.", seconds=Number("every", 1.0, 0.05, 5, "s")
+)
 def ticks(seconds: float) -> Any:
     return ops.merge(rx.interval(seconds).pipe(ops.map(lambda number: f"tick {number}")))

@@ -44,6 +44,7 @@ export class Composer {
   }
 
   show(preset = null, fields = true) {
+    if (preset) $("options").parentElement.open = Object.keys(preset.options).length > 0;
     for (const button of $("presets").children) button.setAttribute("aria-pressed", String(button.textContent === preset?.title));
     $("about").textContent = preset?.about ?? "Your own pipeline. Each step gets what the one above it emits.";
     if (fields) {

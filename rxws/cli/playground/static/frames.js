@@ -22,7 +22,7 @@ export class Frames {
   }
 
   add(events) {
-    const rows = events.map((event) => this.row(event)).filter(Boolean).slice(-KEEP);
+    const rows = events.filter((event, i) => !isEcho(event, events.slice(0, i))).map((event) => this.row(event)).filter(Boolean).slice(-KEEP);
     if (!rows.length) return;
     this.body.prepend(...rows.reverse());
     while (this.body.childElementCount > KEEP) this.body.lastElementChild.remove();
@@ -34,7 +34,7 @@ export class Frames {
     const { lane, type, text, size, t } = event;
     let kind = lane, data;
     if (lane === "closed" && type === "close") data = this.close(event);
-    else if (type === "error" && lane !== "received" && (lane !== "incoming" || event.error !== "ConnectionClosed")) {
+    else if (type === "error" && event.error !== "ConnectionClosed") {
       kind = "error";
       data = [`${event.error} in ${/^\d/.test(lane) ? `step ${lane}` : lane}: ${text}`];
     } else if ((lane === "incoming" || lane === "outgoing") && type === "next") data = [text];
@@ -52,3 +52,6 @@ export class Frames {
     return [el("b", { textContent: code }), ` ${name}${reason ? `, “${reason}”` : ""}, ${WHO[by]}; incoming ${incoming}`];
   }
 }
+
+/* An exception passes all lines below the step that raised it. */
+const isEcho = ({ type, text }, before) => type === "error" && before.some((each) => each.type === "error" && each.text === text);

@@ -120,6 +120,7 @@ function showStatus(event) {
   status = event;
   clearInterval(showStatus.timer);
   $("client").dataset.state = event.status;
+  if (document.activeElement === $("connect")) $("text").focus();
   $("connect").hidden = event.status !== "Closed" || !event.code;
   const say = { local: "by the client", peer: "by the server", network: "lost" };
   if (event.status === "Waiting") {
@@ -154,14 +155,12 @@ function announce(text) {
   }, 1500);
 }
 
-function showState({ server, open, buffered, max_buffer, writable, paused, dropped, queued, left_out }) {
+function showState({ server, buffered, max_buffer, writable, paused, dropped, queued, left_out }) {
   $("server").setAttribute("aria-checked", String(server));
   $("server-text").textContent = server ? "running" : "killed";
-  $("cut").disabled = !open;
-  for (const button of $("close-form").querySelectorAll("button")) button.disabled = !open;
   $("buffer").max = max_buffer;
+  $("buffer").high = 0.7 * max_buffer;
   $("buffer").value = buffered;
-  $("buffer").classList.toggle("full", buffered > 0.8 * max_buffer);
   $("buffered").textContent = `${bytes(buffered)} of ${bytes(max_buffer)}`;
   $("writable").textContent = writable ? "yes" : "no";
   $("writable").dataset.bad = !writable;

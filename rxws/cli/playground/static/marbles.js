@@ -103,7 +103,7 @@ export class Marbles {
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     pen.clearRect(0, 0, width, this.height);
     const left = narrow ? 6 : 166, right = width - (narrow ? 12 : 46);
-    const span = 10_000 * Math.min(1.1, Math.max(0.4, (right - left) / 640));
+    const span = 8_000 * Math.min(1.25, Math.max(0.4, (right - left) / 640));
     const now = performance.now(), start = now - span;
     const x = (t) => right - ((now - t) / span) * (right - left);
     const foot = this.height - 10;
@@ -175,8 +175,8 @@ export class Marbles {
       pen.stroke();
       pen.fillStyle = colours[lane.colour];
       pen.fillRect(2, y - 19, 4, 38);
-      this.write(name, 14, y - (lane.detail ? 7 : 0), { font: `600 12px ${this.sans}` });
-      if (lane.detail) this.write(clip(lane.detail, 22), 14, y + 8, { colour: "muted", font: `10px ${this.mono}` });
+      this.write(name, 14, y - (lane.detail ? 7 : 0), { font: `600 12px ${this.sans}`, room: 134 });
+      if (lane.detail) this.write(lane.detail, 14, y + 8, { colour: "muted", font: `10px ${this.mono}`, room: 134 });
     }
     this.write(lane.count, this.canvas.parentElement.clientWidth - 6, narrow ? y - 29 : y, { colour: "muted", align: "right", font: `11px ${this.sans}` });
     const marks = lane.marks.filter(({ t }) => t >= start - 500);
@@ -240,9 +240,9 @@ export class Marbles {
     pen.stroke();
   }
 
-  write(text, x, y, { colour = "fg", fill = this.colours[colour], font = `10px ${this.sans}`, align = "left" } = {}) {
+  write(text, x, y, { colour = "fg", fill = this.colours[colour], font = `10px ${this.sans}`, align = "left", room } = {}) {
     Object.assign(this.pen, { fillStyle: fill, font, textAlign: align, textBaseline: "middle" });
-    this.pen.fillText(text, x, y);
+    this.pen.fillText(text, x, y, room); // a longer text is drawn narrower
   }
 
   /* Black or white, whatever is easier to read on a colour. */
