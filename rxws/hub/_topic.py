@@ -191,9 +191,25 @@ class Topic(_TopicStream[T], OpenSubject[T]):
         """
         return self._registry.presences.joined(self._name, name, info)
 
-    def messages(self) -> Observable[Message[T] | Gap]:
-        """Emit live messages with their positions, and a `Gap` wherever some may be missing."""
-        return _TopicStream(self._registry, self._name, _events_of)
+    def messages(self, last: int = 0) -> Observable[Message[T] | Gap]:
+        """Emit live messages with their positions, and a `Gap` wherever some may be missing.
+
+        Args:
+            last: How many of the newest messages to emit first, as `rewind` does; there may be
+                less, as the topic's `Keep` decides.
+
+        Raises:
+            TypeError: `last` is no int.
+            ValueError: `last` is negative, or the topic keeps nothing.
+        """
+        if last == 0:
+            return _TopicStream(self._registry, self._name, _events_of)
+        check_count("last", last, "messages")
+        self._check_keeps(f"messages(last={last})")
+        count = min(last, self._keep.count)
+        return _TopicView(
+            self._registry, self._name, partial(RewindView, count=count, as_events=True)
+        )
 
     def rewind(self, count: int) -> Observable[T]:
         """Emit the newest messages first, then live ones, without a hole in between.

@@ -159,13 +159,21 @@ class SinceView(View):
 
 
 class RewindView(View):
-    """The values of the newest messages, then live ones."""
+    """The newest messages, then live ones: as events, or as values only."""
 
-    __slots__ = ("_count",)
+    __slots__ = ("_as_events", "_count")
 
-    def __init__(self, topic: ViewedTopic, observer: ObserverBase[Any], count: int) -> None:
+    def __init__(
+        self,
+        topic: ViewedTopic,
+        observer: ObserverBase[Any],
+        count: int,
+        *,
+        as_events: bool = False,
+    ) -> None:
         super().__init__(topic, observer)
         self._count = count
+        self._as_events = as_events
 
     @property
     def want(self) -> tuple[None, int]:
@@ -189,14 +197,16 @@ class RewindView(View):
             self._begin(ring, kept.entries[-self._count :], kept.top)
 
     def _emit(self, event: Event) -> None:
-        if not isinstance(event, Gap):
+        if self._as_events:
+            self._observer.on_next(event)
+        elif not isinstance(event, Gap):
             self._observer.on_next(event.value)
 
     def _emit_history(self, event: Event) -> None:
-        if isinstance(event, Gap) and self._phase is not _Phase.OVER:
-            self._topic.on_gap(event)
-        else:
+        if self._as_events or not isinstance(event, Gap):
             super()._emit_history(event)
+        elif self._phase is not _Phase.OVER:
+            self._topic.on_gap(event)
 
 
 def _is_known(position: Position, last: Position) -> bool:

@@ -94,6 +94,15 @@ class ClientTopic(SchedulerCarrier[T], OpenSubject[T]):
 
         return HubObservable(self._owner.default_scheduler, subscribe_core)
 
+    def _rewound(self, name: str, count: int, *, as_events: bool) -> HubObservable[Any]:
+        check_count(name, count, "messages")
+
+        def subscribe(observer: ObserverBase[Any]) -> DisposableBase:
+            topic = self._attached()
+            return topic.add_view(ClientRewindView(topic, observer, count, as_events=as_events))
+
+        return self._observable(subscribe)
+
     @property
     def gaps(self) -> AsyncIterableObservable[Gap]:
         """Emit a `Gap` wherever the topic itself and `rewind` may leave out messages."""
@@ -109,9 +118,19 @@ class ClientTopic(SchedulerCarrier[T], OpenSubject[T]):
         """
         return self._observable(lambda observer: self._attached().members.subscribe(observer))
 
-    def messages(self) -> AsyncIterableObservable[Message[T] | Gap]:
-        """Emit live messages with their positions, and a `Gap` wherever some may be missing."""
-        return self._observable(lambda observer: self._attached().events.subscribe(observer))
+    def messages(self, last: int = 0) -> AsyncIterableObservable[Message[T] | Gap]:
+        """Emit live messages with their positions, and a `Gap` wherever some may be missing.
+
+        Args:
+            last: How many of the newest messages to emit first, as `rewind` does.
+
+        Raises:
+            TypeError: `last` is no int.
+            ValueError: `last` is negative.
+        """
+        if last == 0:
+            return self._observable(lambda observer: self._attached().events.subscribe(observer))
+        return self._rewound("last", last, as_events=True)
 
     def rewind(self, count: int) -> AsyncIterableObservable[T]:
         """Emit the newest messages first, then live ones, without a hole in between.
@@ -131,13 +150,7 @@ class ClientTopic(SchedulerCarrier[T], OpenSubject[T]):
             client.topic("room:1").rewind(20).subscribe(print)
             ```
         """
-        check_count("count", count, "messages")
-
-        def subscribe(observer: ObserverBase[Any]) -> DisposableBase:
-            topic = self._attached()
-            return topic.add_view(ClientRewindView(topic, observer, count))
-
-        return self._observable(subscribe)
+        return self._rewound("count", count, as_events=False)
 
     def since(self, position: Position) -> AsyncIterableObservable[Message[T] | Gap]:
         """Emit all messages after a position, then live ones.

@@ -286,6 +286,15 @@ def test_rewind_emits_the_newest_first(world: TwoHubs) -> None:
     assert len(world.faulty.reads) == reads
 
 
+def test_messages_may_begin_with_the_newest(world: TwoHubs) -> None:
+    """`messages(last=n)` emits n kept messages with their positions, then live ones."""
+    world.publish(*range(15))
+    events = world.collect(world.second.topic("kept:a").messages(last=3))
+    world.publish(15)
+    assert offsets(events) == [13, 14, 15, 16]
+    assert [each.value for each in events] == [12, 13, 14, 15]
+
+
 def test_rewind_does_not_emit_expired_messages(world: TwoHubs) -> None:
     """What is older than `Keep.seconds` is not rewound, though the process still has it."""
     topic = world.second.topic("kept:a")
@@ -624,6 +633,8 @@ def test_a_failed_attach_is_tried_again(world: TwoHubs, caplog: pytest.LogCaptur
         ),
         (lambda hub: hub.topic("kept:a").since(Position("e", -1)), ValueError, "below 0"),
         (lambda hub: hub.topic("kept:a").rewind(0), ValueError, "count=0"),
+        (lambda hub: hub.topic("kept:a").messages(last=-1), ValueError, "last=-1"),
+        (lambda hub: hub.topic("a").messages(last=3), ValueError, "keeps no messages"),
         (lambda hub: Hub(codec=cast(Any, 1)), TypeError, "codec=1"),
         (
             lambda hub: Hub(backplane=cast(Any, "redis://x")),

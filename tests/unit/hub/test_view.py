@@ -100,6 +100,17 @@ def test_a_rewind_that_cannot_be_read_is_a_gap_of_the_topic() -> None:
     assert values == [6]
 
 
+def test_a_rewind_of_events_emits_positions_and_gaps() -> None:
+    """`messages(last=5)` emits a gap where its history cannot be read."""
+    topic: Any = Topic()
+    events: list[Any] = []
+    view = RewindView(topic, Observer(events.append), 5, as_events=True)
+    view.on_kept(ring_at(at(5)), OSError())
+    view.on_next(message(6))
+    assert events == [Gap(None, at(6), "unavailable"), message(6)]
+    assert topic.gaps == []
+
+
 def test_a_view_ends_once() -> None:
     """After its end or its disposal, a view emits nothing."""
     topic: Any = Topic()

@@ -344,6 +344,15 @@ def test_rewind_reads_the_newest_messages(virtual: VirtualHubClient) -> None:
     assert rewound.values == [4, 5, 6]
 
 
+def test_messages_may_begin_with_the_newest(virtual: VirtualHubClient) -> None:
+    """`messages(last=n)` emits n kept messages with their positions, then live ones."""
+    events = connected(virtual, virtual.client.topic("news").messages(last=2))
+    virtual.subscribed("e", 5)
+    virtual.answer("history", epoch="e", offset=5, publications=pubs(5, 4))
+    virtual.publish("news", (6, 6))
+    assert events.values == [Message(number, at(number)) for number in (4, 5, 6)]
+
+
 def test_rewind_without_the_right_fails(virtual: VirtualHubClient) -> None:
     """The error names the topic, the command and the remedy; others go on."""
     topic = virtual.client.topic("news")
