@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from rxws import closing
 from rxws._core.checks import check_seconds
 from rxws._core.log import logger
 from rxws._session.session import Session
@@ -51,9 +52,14 @@ def setup(app: web.Application, drain: float = 2.0) -> None:
 
 
 class OpenConnections:
-    """The open connections of an application."""
+    """The open connections of an application.
+
+    Attributes:
+        close: The code and reason with which they are closed at shutdown.
+    """
 
     def __init__(self, drain: float) -> None:
+        self.close = closing.GOING_AWAY
         self._drain = drain
         self._open: set[Session[Any, Any]] = set()
         self._empty = asyncio.Event()
@@ -71,7 +77,7 @@ class OpenConnections:
         """Close all connections, and abort those that stay open."""
         self.closing = True
         for session in list(self._open):
-            session.shutdown(within=self._drain)
+            session.shutdown(self._drain, self.close)
         if not await self._wait_until_empty(self._drain):
             self.abort()
             await self._wait_until_empty(1.0)  # aborting takes a few turns of the loop

@@ -27,7 +27,7 @@ CLOSE_CODES = {
     1009: CloseCode("message too big", "Message Too Big"),
     1010: CloseCode("missing extension"),
     1011: CloseCode("internal error", "Unexpected Error"),
-    1012: CloseCode("service restart"),
+    1012: CloseCode("service restart", "Service Restart"),
     1013: CloseCode("try again later", "Try Again Later"),
     1014: CloseCode("bad gateway"),
     1015: CloseCode("TLS handshake failed", sendable=False),

@@ -518,13 +518,13 @@ class Session(Generic[In, Out]):
     #
     # `_end` ends the streams. Then `_finish` ends TCP after the queued frames, or `_abort` at once.
 
-    def shutdown(self, within: float | None = None) -> None:
+    def shutdown(self, within: float | None = None, close: Close = closing.GOING_AWAY) -> None:
         """End because the application stops, and abort TCP after `within` seconds."""
         if within is not None:
             self.cleanup_timeout = within
         self.stop_waiting()
         if self.state is not State.CLOSED:
-            self._queue_close_frame(self._end_as_requested())
+            self._queue_close_frame(self._end_as_requested(close))
             self._finish(linger=True, within=within)
 
     def terminate(self) -> None:
@@ -541,9 +541,9 @@ class Session(Generic[In, Out]):
             self.incoming.discard_until_subscribed()
             self.incoming.run_deferred_end()
 
-    def _end_as_requested(self) -> Close:
-        """End with the `Close` that the handler sent, or else with 1001."""
-        close = self._own_close or closing.GOING_AWAY
+    def _end_as_requested(self, default: Close = closing.GOING_AWAY) -> Close:
+        """End with the `Close` that the handler sent, if it has sent one."""
+        close = self._own_close or default
         self._end(close, requested=self._own_close is not None)
         return close
 

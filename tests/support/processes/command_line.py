@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 from support import ROOT
 
-__all__ = ["PATIENCE", "Result", "environment", "run_rxws", "start_rxws"]
+__all__ = [
+    "PATIENCE",
+    "Result",
+    "end_rxws",
+    "environment",
+    "read_line",
+    "run_rxws",
+    "running_rxws",
+    "start_rxws",
+]
 
 PATIENCE = 30.0  # seconds; how long anything is waited for before the test fails
 
@@ -35,6 +47,36 @@ async def start_rxws(*arguments: str, **options: Any) -> asyncio.subprocess.Proc
     settings: dict[str, Any] = {"env": environment(), **pipes, **options}
     command = sys.executable, "-m", "rxws", *arguments
     return await asyncio.create_subprocess_exec(*command, **settings)
+
+
+@asynccontextmanager
+async def running_rxws(
+    *arguments: str, **options: Any
+) -> AsyncGenerator[asyncio.subprocess.Process]:
+    """Run `rxws` with pipes; at the end, kill it if it still runs."""
+    process = await start_rxws(*arguments, **options)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def read_line(pipe: asyncio.StreamReader | None) -> str:
+    """Return the next line of a process, without its end."""
+    assert pipe is not None
+    return (await asyncio.wait_for(pipe.readline(), PATIENCE)).decode().removesuffix("\n")
+
+
+async def end_rxws(
+    process: asyncio.subprocess.Process, how: signal.Signals = signal.SIGINT
+) -> Result:
+    """Send a signal, and return what the process has printed since."""
+    process.send_signal(how)
+    out, err = await asyncio.wait_for(process.communicate(), PATIENCE)
+    assert process.returncode is not None
+    return Result(process.returncode, _text(out), _text(err))
 
 
 async def run_rxws(*arguments: str, stdin: str | bytes = "", **options: Any) -> Result:
