@@ -99,8 +99,8 @@ def test_a_missing_module_is_named_with_the_directories(write: Write, tmp_path: 
     ("target", "message"),
     [
         (
-            "shop.sokets:feed",
-            "there is no module 'shop.sokets'. Did you mean shop.sockets? Looked in:",
+            "shop.socket_s:feed",
+            "there is no module 'shop.socket_s'. Did you mean shop.sockets? Looked in:",
         ),
         (
             "chat_module.room:x",
