@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import cast
@@ -58,5 +59,15 @@ def transport() -> str | None:
     return f"{path} path, {parser} aiohttp parser"
 
 
+def install_metrics() -> None:
+    """Report metrics, if the environment asks for it; see `benchmarks/metrics_cost.py`."""
+    if os.environ.get("RXWS_METRICS"):
+        from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+        rxws.metrics.install(MeterProvider([InMemoryMetricReader()]))
+
+
 if __name__ == "__main__":
+    install_metrics()
     run_peer(serve, receive, "aiohttp", "reactivex", "rxws", transport=transport())

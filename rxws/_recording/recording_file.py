@@ -24,6 +24,7 @@ class RecordingFile:
 
     Attributes:
         size: The number of bytes written so far.
+        messages: The number of messages among what was written, of both directions.
         error: The error that ended the writing, or None.
 
     Examples:
@@ -42,6 +43,7 @@ class RecordingFile:
         tail: Callable[[], Iterable[Event]],
     ) -> None:
         self.size = 0
+        self.messages = 0
         self.error: OSError | None = None
         self._clock = clock
         self._tail = tail
@@ -69,6 +71,7 @@ class RecordingFile:
                 self.size += written
                 rest = rest[written:]
             self._file.flush()
+            self.messages += event.dir is not None and event.type == "next"
         except OSError as error:
             self._fail(error)
 

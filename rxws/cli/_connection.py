@@ -20,7 +20,15 @@ from rxws._aiohttp.client import ClientOptions
 
 from ._command import ConnectionOption
 
-__all__ = ["Target", "connection_options", "optional_connection"]
+__all__ = [
+    "Target",
+    "TargetOf",
+    "client_options",
+    "connection_options",
+    "optional_connection",
+    "parse_url",
+    "refuse_connection_options",
+]
 
 _Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -41,7 +49,10 @@ class Target:
     options: ClientOptions
 
 
-def _url(text: str) -> URL:
+TargetOf: TypeAlias = Callable[[URL], Target]
+
+
+def parse_url(text: str) -> URL:
     """Complete an address: `localhost:8080/chat` and `:8080` are `ws://localhost:8080…`."""
     address = text
     if "://" not in text:
@@ -136,6 +147,23 @@ def _options() -> list[_Decorator]:
     ]
 
 
+def client_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a connection to a command, without the argument URL.
+
+    The command's function gets `target_of`, which makes a `Target` of a URL.
+    """
+
+    @wraps(function)
+    def command(*args: Any, **given: Any) -> Any:
+        options = {name: given.pop(name) for name in signature(_target).parameters if name != "url"}
+        return function(*args, target_of=partial(_target, **options), **given)
+
+    decorated: Callable[..., Any] = command
+    for option in reversed(_options()):
+        decorated = option(decorated)
+    return decorated
+
+
 def connection_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the argument URL and the options of a connection to a command.
 
@@ -143,11 +171,10 @@ def connection_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     @wraps(function)
-    def command(*args: Any, **given: Any) -> Any:
-        target = _target(**{name: given.pop(name) for name in signature(_target).parameters})
-        return function(*args, target=target, **given)
+    def command(*args: Any, url: URL, target_of: TargetOf, **given: Any) -> Any:
+        return function(*args, target=target_of(url), **given)
 
-    return click.argument("url", type=_url, metavar="URL")(_add_options(command))
+    return click.argument("url", type=parse_url, metavar="URL")(client_options(command))
 
 
 def optional_connection(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -157,32 +184,33 @@ def optional_connection(function: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     @wraps(function)
-    def command(*args: Any, **given: Any) -> Any:
-        url = given.pop("url")
-        options = {name: given.pop(name) for name in signature(_target).parameters if name != "url"}
+    def command(*args: Any, url: URL | None, target_of: TargetOf, **given: Any) -> Any:
         if url is not None:
-            return function(*args, target=_target(url=url, **options), **given)
-        ctx = click.get_current_context()
-        for each in ctx.command.params:
-            is_given = ctx.get_parameter_source(each.name or "") is ParameterSource.COMMANDLINE
-            if isinstance(each, ConnectionOption) and is_given:
-                raise click.UsageError(f"{each.opts[-1]} needs --url.")
+            return function(*args, target=target_of(url), **given)
+        refuse_connection_options("--url")
         return function(*args, target=None, **given)
 
-    return click.option("url", "--url", type=_url, metavar="URL", help="The address of a server.")(
-        _add_options(command)
-    )
+    return click.option(
+        "url", "--url", type=parse_url, metavar="URL", help="The address of a server."
+    )(client_options(command))
 
 
-def _add_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed(_options()):
-        command = option(command)
-    return command
+def refuse_connection_options(needed: str) -> None:
+    """Refuse the options of a connection, which have no effect without what is needed.
+
+    Raises:
+        click.UsageError: One of them is given.
+    """
+    ctx = click.get_current_context()
+    for each in ctx.command.params:
+        is_given = ctx.get_parameter_source(each.name or "") is ParameterSource.COMMANDLINE
+        if isinstance(each, ConnectionOption) and is_given:
+            raise click.UsageError(f"{each.opts[-1]} needs {needed}.")
 
 
 def _target(
-    *,
     url: URL,
+    *,
     headers: tuple[tuple[str, str], ...],
     protocols: tuple[str, ...],
     auth: str | None,

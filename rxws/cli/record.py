@@ -2,12 +2,234 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
+import os
+import sys
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
 import click
+from reactivex import operators as ops
+
+import rxws
+
+from ._command import Command
+from ._connection import Target, connection_options
+from ._entries import Send, parse_entry
+from ._exit_codes import ExitCode
+from ._failures import Failure
+from ._lines import read_lines
+from ._link import Link, describe, open_link
+from ._output import note
+from ._progress import Figures, progress
+from ._recordings import recording_errors
+from ._run import run, unless_stopped
 
 __all__ = ["command"]
 
+_STDOUT = "-"
 
-@click.command("record")
-def command() -> None:
-    """Record a connection in a file."""
-    raise click.ClickException("not implemented yet")
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """The options; see the help."""
+
+    target: Target
+    output: str
+    messages: tuple[str | bytes, ...]
+    count: int | None
+    seconds: float | None
+    reconnect: bool
+    append: bool
+
+
+def _message(text: str) -> str | bytes:
+    match parse_entry(text):
+        case Send(data):
+            return data
+        case _:
+            raise click.BadParameter(f"{text!r} is not a message: to send it, write /{text}.")
+
+
+@click.command(
+    "record",
+    cls=Command,
+    examples=[
+        "rxws record :8080/prices -o prices.jsonl",
+        'rxws record :8080/prices -o prices.jsonl -m \'{"subscribe": "ACME"}\' -n 100',
+        "rxws record :8080/prices -o prices.jsonl --append --for 3600 --reconnect",
+        "echo hi | rxws record :8080/chat -o - -n 1 | grep incoming",
+    ],
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    required=True,
+    help="The file to write, as lines of JSON; - for stdout.",
+)
+@click.option(
+    "messages",
+    "-m",
+    "--message",
+    type=_message,
+    metavar="TEXT",
+    multiple=True,
+    help="Send this text, or @FILE, first; with --reconnect, on each connection.",
+)
+@click.option(
+    "-n",
+    "--count",
+    type=click.IntRange(1),
+    metavar="N",
+    help="End after N received messages.",
+)
+@click.option(
+    "seconds",
+    "--for",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="End after this time.",
+)
+@click.option("--reconnect", is_flag=True, help="Connect again when the connection is lost.")
+@click.option("--append", is_flag=True, help="Continue the recording in the file, if it exists.")
+@click.option("--force", is_flag=True, help="Overwrite the file, if it exists.")
+@connection_options
+def command(force: bool, **options: Any) -> ExitCode:
+    """Record a connection in a file.
+
+    Each message, in both directions, is in the file as soon as it arrives or is sent, so that the
+    file is complete even if the command is killed. If the input is not a terminal, its lines are
+    sent as messages. Ctrl-C closes the connection and ends the recording.
+
+    Replay the file with `rxws replay`, draw it with `rxws draw`, or load it with `Recording.load`.
+    """
+    plan = _Plan(**options)
+    if force and plan.append:
+        raise click.UsageError("--force overwrites the file, and --append continues it: use one.")
+    if os.path.isfile(plan.output) and not (force or plan.append):
+        raise click.UsageError(
+            f"{plan.output} exists: use --append to continue it, or --force to overwrite it."
+        )
+    return run(partial(_record, plan))
+
+
+async def _record(plan: _Plan, stop: asyncio.Event) -> ExitCode:
+    """Record until the end, the count, the time, or `stop`.
+
+    Raises:
+        Failure: The connection ended abnormally or too early, or the file cannot be written.
+        ConnectError: The connection could not be opened.
+    """
+    failure: Exception | None = None
+    with ExitStack() as files:  # which are closed once the connection is
+        async with AsyncExitStack() as connections:
+            opening = open_link(plan.target, plan.reconnect, plan.messages)
+            link = await unless_stopped(stop, connections.enter_async_context(opening))
+            try:
+                await _record_link(plan, link, files, stop)
+            except Exception as error:  # out here it would close with 1011
+                failure = error
+    if failure is not None:
+        raise failure
+    return ExitCode.DONE
+
+
+async def _record_link(plan: _Plan, link: Link, files: ExitStack, stop: asyncio.Event) -> None:
+    unwritable: asyncio.Future[OSError] = asyncio.get_running_loop().create_future()
+    recording = rxws.Recording.of(link.source, keep=1)
+    with recording_errors(plan.output):
+        file = recording.stream_to(
+            sys.stdout.buffer if plan.output == _STDOUT else plan.output,
+            append=plan.append,
+            on_error=unwritable.set_result,
+        )
+    files.callback(file.dispose)
+    shown = plan.output != _STDOUT or not sys.stdout.isatty()
+    files.enter_context(
+        progress(lambda: Figures(file.messages, file.size), plan.count, shown=shown)
+    )
+    if plan.reconnect:
+        link.statuses.subscribe(lambda status: note(repr(status)))
+    else:
+        for message in plan.messages:
+            link.send(message)
+    await _first_of(
+        _receive(link, plan.count),
+        _send_input(link),
+        stop.wait(),
+        _raise_error(unwritable, plan.output),
+        asyncio.sleep(math.inf if plan.seconds is None else plan.seconds),
+    )
+
+
+async def _first_of(*coroutines: Coroutine[Any, Any, Any]) -> None:
+    """Run coroutines until one of them returns or fails; raise its error."""
+    tasks = [asyncio.ensure_future(each) for each in coroutines]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    for task in done:
+        task.result()
+
+
+async def _receive(link: Link, count: int | None) -> None:
+    """Receive messages until the connection ends, or so many have come.
+
+    Raises:
+        Failure: The connection ended abnormally or too early.
+    """
+    received = 0
+
+    def on_next(_: object) -> None:
+        nonlocal received
+        received += 1
+
+    messages = link.incoming if count is None else link.incoming.pipe(ops.take(count))
+    try:
+        await messages.pipe(ops.do_action(on_next), ops.last_or_default(None))
+    except rxws.ConnectionClosed as error:
+        raise _too_early(error.close, received, count) from error
+    if count is not None and received < count and link.end is not None:
+        raise _too_early(link.end, received, count)
+
+
+def _too_early(close: rxws.Close, received: int, count: int | None) -> Failure:
+    many = f"{received}" if count is None else f"{received} of {count}"
+    return Failure(f"{describe(close)}, after {many} received messages", ExitCode.ABNORMAL_CLOSE)
+
+
+async def _send_input(link: Link) -> None:
+    """Send the lines of the input, unless it is a terminal; then wait forever.
+
+    Raises:
+        click.UsageError: A line is not UTF-8.
+    """
+    if not sys.stdin.isatty():
+        number = 0
+        try:
+            async for line in read_lines(sys.stdin.fileno()):
+                number += 1
+                await link.send_and_drain(line.decode())
+        except UnicodeDecodeError as error:
+            raise click.UsageError(f"Line {number} of the input is not UTF-8: {error}.") from error
+        except rxws.ConnectionClosed:
+            pass  # `_receive` reports it, after the last message
+    await asyncio.Future()
+
+
+async def _raise_error(unwritable: asyncio.Future[OSError], name: str) -> None:
+    error = await unwritable
+    if isinstance(error, BrokenPipeError):
+        raise error
+    raise Failure(
+        f"{name}: {error.strerror}: the recording ends here, and can be loaded.",
+        ExitCode.ABNORMAL_CLOSE,
+    )

@@ -111,7 +111,7 @@ async def open_terminal(
         variables = {"XDG_STATE_HOME": directory, **variables, "PATH": path, "PS1": "$ "}
         await terminal.tmux(
             *("new-session", "-d", "-x", str(width), "-y", str(height), "-c", str(ROOT)),
-            "sh",
+            *("env", "sh"),  # two words, or tmux would start it from bash, which removes PS1
             **variables,
         )
         try:

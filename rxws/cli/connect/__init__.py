@@ -13,9 +13,9 @@ from rxws.cli._chain import parse_chain
 from rxws.cli._command import Command
 from rxws.cli._connection import Target, connection_options
 from rxws.cli._exit_codes import ExitCode
+from rxws.cli._format import Format, Style
 from rxws.cli._run import run
 
-from ._format import Format, Style
 from ._plan import Plan
 from ._talk import talk
 

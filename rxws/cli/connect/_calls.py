@@ -14,9 +14,8 @@ import rxws.rpc
 from rxws._core.log import logger
 from rxws.cli._exit_codes import ExitCode
 from rxws.cli._failures import Failure
-
-from ._format import as_json
-from ._link import Source
+from rxws.cli._format import as_json
+from rxws.cli._link import Source
 
 __all__ = ["COMMANDS", "Call", "Calls", "notifications", "parse_call"]
 

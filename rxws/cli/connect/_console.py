@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager
 from typing import BinaryIO, Protocol, Self
 
 from rxws.cli import _output
+from rxws.cli._lines import read_lines
 
-from ._lines import read_lines
 from ._plan import Action, Plan
 
 __all__ = ["Console", "Pipe"]

@@ -11,11 +11,11 @@ import click
 
 from rxws.cli._chain import Chain
 from rxws.cli._connection import Target
+from rxws.cli._entries import COMMANDS, Entry, Send, parse_entry
+from rxws.cli._format import Format
 
 from ._calls import COMMANDS as CALL_COMMANDS
 from ._calls import Call, parse_call
-from ._entries import COMMANDS, Entry, Send, parse_entry
-from ._format import Format
 
 __all__ = ["Action", "Plan"]
 

@@ -11,16 +11,16 @@ from reactivex import Observable
 from reactivex import operators as ops
 
 import rxws
+from rxws.cli._entries import Help, Ping, Send, list_commands
 from rxws.cli._exit_codes import ExitCode
 from rxws.cli._failures import Failure, as_failure
+from rxws.cli._link import Link, describe, open_link
 from rxws.cli._output import note
 from rxws.cli._run import unless_stopped
 from rxws.operators import map_async
 
 from ._calls import Call, Calls, notifications
 from ._console import Console, Pipe
-from ._entries import Help, Ping, Send, list_commands
-from ._link import Link, describe, open_link
 from ._plan import Action, Plan
 
 __all__ = ["talk"]

@@ -15,8 +15,8 @@ import rxws
 from rxws.cli._connection import Target
 from rxws.cli._exit_codes import ExitCode
 from rxws.cli._failures import Failure
+from rxws.cli._format import as_json, as_text, parsed
 from rxws.cli._output import note, printable, to_terminal, write_soon
-from rxws.cli.connect._format import as_json, as_text, parsed
 from rxws.hub import Away, BackplaneError, Gap, GapReason, HubStatus, Message, Position, Refused
 from rxws.status import Open, Status, Waiting
 

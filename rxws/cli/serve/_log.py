@@ -13,8 +13,8 @@ from yarl import URL
 from rxws._core import instrumentation
 from rxws._core.connection import Address, Close, Connection
 from rxws._core.instrumentation import ConnectionTelemetry, Instrumentation
+from rxws.cli._link import describe
 from rxws.cli._output import note
-from rxws.cli.connect._link import describe
 
 __all__ = ["logging_connections"]
 

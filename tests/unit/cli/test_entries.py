@@ -9,9 +9,7 @@ import click
 import pytest
 
 from rxws import Close
-from rxws.cli.connect._calls import COMMANDS as CALL_COMMANDS
-from rxws.cli.connect._calls import Call, notifications, parse_call
-from rxws.cli.connect._entries import (
+from rxws.cli._entries import (
     COMMANDS,
     Help,
     Ping,
@@ -19,6 +17,8 @@ from rxws.cli.connect._entries import (
     list_commands,
     parse_entry,
 )
+from rxws.cli.connect._calls import COMMANDS as CALL_COMMANDS
+from rxws.cli.connect._calls import Call, notifications, parse_call
 
 
 @pytest.mark.parametrize(

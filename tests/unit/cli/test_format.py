@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rxws.cli.connect._format import Format, Style
+from rxws.cli._format import Format, Style
 
 NOON = datetime(2024, 5, 17, 12, 0, 0, 7000)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Literal
 
-from rxws.cli._output import printable
+from ._output import printable
 
 __all__ = ["Format", "Style", "as_json", "as_text", "parsed"]
 

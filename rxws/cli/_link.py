@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
@@ -13,8 +13,9 @@ from reactivex import operators as ops
 
 import rxws
 from rxws._core.close_codes import CLOSE_CODES
-from rxws.cli._connection import Target
 from rxws.status import Closed, Open, Status
+
+from ._connection import Target
 
 __all__ = ["Link", "Source", "describe", "open_link"]
 
@@ -120,15 +121,28 @@ class Link:
 
 
 @asynccontextmanager
-async def open_link(target: Target, reconnect: bool) -> AsyncGenerator[Link]:
-    """Connect, and close with 1000 at the end."""
+async def open_link(
+    target: Target, reconnect: bool, opening: Iterable[str | bytes] = ()
+) -> AsyncGenerator[Link]:
+    """Connect, and close with 1000 at the end.
+
+    Args:
+        target: The server.
+        reconnect: Whether to connect again after a loss; then the first subscriber connects.
+        opening: Messages that a client which reconnects sends first on each connection.
+    """
     options: dict[str, Any] = {
         **target.options,
         "max_buffer": _NO_LIMIT,
         "send_timeout": _A_DAY,
     }
     if reconnect:
-        async with rxws.WebSocketSubject(target.url, queue=_NO_LIMIT, **options) as feed:
+
+        def first(_: Any) -> Iterable[str | bytes]:
+            return opening
+
+        options.update(queue=_NO_LIMIT, opening=first)
+        async with rxws.WebSocketSubject(target.url, **options) as feed:
             yield Link(feed)
     else:
         async with rxws.connect(target.url, **options) as conn:
