@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["run", "unless_stopped"]
+__all__ = ["first_of", "run", "unless_stopped"]
 
 T = TypeVar("T")
 
@@ -81,3 +81,16 @@ async def unless_stopped(stop: asyncio.Event, awaitable: Coroutine[Any, Any, T])
         task.cancel()
         stopping.cancel()
         await asyncio.wait([task, stopping])
+
+
+async def first_of(*coroutines: Coroutine[Any, Any, Any]) -> None:
+    """Run coroutines until one of them returns or fails; raise its error."""
+    tasks = [asyncio.ensure_future(each) for each in coroutines]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    for task in done:
+        task.result()

@@ -6,7 +6,6 @@ import asyncio
 import math
 import os
 import sys
-from collections.abc import Coroutine
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +26,7 @@ from ._link import Link, describe, open_link
 from ._output import note
 from ._progress import Figures, progress
 from ._recordings import recording_errors
-from ._run import run, unless_stopped
+from ._run import first_of, run, unless_stopped
 
 __all__ = ["command"]
 
@@ -158,26 +157,13 @@ async def _record_link(plan: _Plan, link: Link, files: ExitStack, stop: asyncio.
     else:
         for message in plan.messages:
             link.send(message)
-    await _first_of(
+    await first_of(
         _receive(link, plan.count),
         _send_input(link),
         stop.wait(),
         _raise_error(unwritable, plan.output),
         asyncio.sleep(math.inf if plan.seconds is None else plan.seconds),
     )
-
-
-async def _first_of(*coroutines: Coroutine[Any, Any, Any]) -> None:
-    """Run coroutines until one of them returns or fails; raise its error."""
-    tasks = [asyncio.ensure_future(each) for each in coroutines]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-    for task in done:
-        task.result()
 
 
 async def _receive(link: Link, count: int | None) -> None:

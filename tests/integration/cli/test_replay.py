@@ -1,0 +1,332 @@
+"""`rxws replay`, as a client and as a server, with peers that are not rxws."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from websockets.asyncio.client import connect as websockets_connect
+from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import serve as websockets_serve
+from websockets.exceptions import ConnectionClosed as WebsocketsClosed
+
+import rxws
+from rxws import Close, Recording
+from rxws.testing import Clock
+from support.fixtures import Serve
+from support.peers.raw import RawClient, RawServer
+from support.processes.command_line import PATIENCE, run_rxws, start_rxws
+from support.terminal import open_terminal
+
+
+def recorded(
+    path: Path,
+    *events: tuple[float, str, Any],
+    close: Close | None = None,
+    subprotocol: str | None = None,
+) -> str:
+    """Save a recording of a connection: the time, the lane and the value of each event."""
+    clock = Clock()
+    recording = Recording(scheduler=clock)
+    recording.subprotocol = subprotocol
+    for at, lane, data in events:
+        clock.run(at - clock.time)
+        recording.lane(lane).record("next", data)
+    if close is not None:
+        for lane in ("incoming", "outgoing"):
+            recording.lane(lane).record("completed")
+        recording.lane("closed").record("next", close)
+    recording.save(path / "s.jsonl")
+    return str(path / "s.jsonl")
+
+
+TALK = (
+    (0.01, "outgoing", "one"),
+    (0.02, "incoming", "re: one"),
+    (0.03, "outgoing", b"\x02"),
+    (0.04, "incoming", b"\xff\x02"),
+)
+
+
+async def answer(ws: ServerConnection) -> None:
+    async for message in ws:
+        await ws.send(f"re: {message}" if isinstance(message, str) else b"\xff" + message)
+
+
+@asynccontextmanager
+async def websockets_server(handler: Any = answer) -> AsyncGenerator[str]:
+    async with websockets_serve(handler, "127.0.0.1", 0) as server:
+        yield f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}/"
+
+
+# --- printing -------------------------------------------------------------------------------------
+
+
+async def test_the_waits_are_those_of_the_recording(tmp_path: Path) -> None:
+    """A message is not printed before its time; `--speed` makes the waits shorter."""
+    path = recorded(tmp_path, (0, "incoming", "a"), (3600, "incoming", "b"))
+    process = await start_rxws("replay", path)
+    assert process.stdout
+    assert await asyncio.wait_for(process.stdout.readline(), PATIENCE) == b"a\n"
+    process.send_signal(signal.SIGINT)
+    assert await asyncio.wait_for(process.communicate(), PATIENCE) == (b"", b"")
+    assert process.returncode == 130
+    assert await run_rxws("replay", path, "--speed", "1e6") == (0, "a\nb\n", "")
+
+
+async def test_binary_messages_are_printed_raw(tmp_path: Path) -> None:
+    """With `--raw`, the bytes are on stdout, without line feeds."""
+    path = recorded(tmp_path, (0, "incoming", b"\xff\x00"), (0, "incoming", "a"))
+    assert await run_rxws("replay", path, "--raw") == (0, "\xff\x00a", "")
+
+
+async def test_a_recording_that_was_cut_off_is_replayed(tmp_path: Path) -> None:
+    """The rest is printed, with a note about the line."""
+    path = recorded(tmp_path, (0, "incoming", "a"), (0, "incoming", "b"))
+    (tmp_path / "s.jsonl").write_bytes((tmp_path / "s.jsonl").read_bytes()[:-5])
+    result = await run_rxws("replay", path)
+    assert (result.code, result.out) == (0, "a\n")
+    assert "s.jsonl, line 2 is cut off, and is skipped" in result.err
+
+
+async def test_the_progress_of_a_replay(tmp_path: Path) -> None:
+    """A terminal shows the progress if the messages go elsewhere."""
+    path = recorded(tmp_path, (0, "incoming", "a"), (3600, "incoming", "b"))
+    async with open_terminal() as terminal:
+        await terminal.enter(f"rxws replay {path} > {tmp_path}/out")
+        await terminal.until(lambda lines: "1 of 2 messages" in lines[-1])
+        await terminal.press("C-c")
+        await terminal.ends_with("$")
+    assert (tmp_path / "out").read_text("utf-8") == "a\n"
+
+
+# --- as a client ----------------------------------------------------------------------------------
+
+
+async def test_the_client_sends_what_was_recorded(tmp_path: Path) -> None:
+    """The messages go to the server, what arrives is printed, and the close code is repeated."""
+    path = recorded(tmp_path, *TALK, close=Close(4002, "bye", "local"))
+    async with websockets_server() as url:
+        assert await run_rxws("replay", path, url) == (0, "re: one\nff02\n", "")
+    async with RawServer() as server:
+        process = await start_rxws("replay", path, server.url, "--speed", "max", "-w", "0")
+        ends = asyncio.ensure_future(process.communicate())
+        peer = await server.accept()
+        frames = await peer.messages(2)
+        assert [frame.payload for frame in frames] == [b"one", b"\x02"]
+        assert (await peer.answer_close()).payload == b"\x0f\xa2bye"
+        assert await asyncio.wait_for(ends, PATIENCE) == (b"", b"")
+    assert process.returncode == 0
+
+
+async def test_a_check_that_passes(tmp_path: Path) -> None:
+    """With `--check`, a server that answers as recorded gives 0."""
+    path = recorded(tmp_path, *TALK, close=Close(1000, "", "local"))
+    async with websockets_server() as url:
+        result = await run_rxws("replay", path, url, "--check", "--speed", "max")
+    assert result == (0, "re: one\nff02\n", "")
+
+
+async def test_a_check_names_the_first_difference(tmp_path: Path) -> None:
+    """A server that answers differently gives 1, and a diff of that message."""
+
+    async def other(ws: ServerConnection) -> None:
+        async for message in ws:
+            await ws.send("re: one" if message == "one" else "wrong")
+
+    path = recorded(tmp_path, *TALK, close=Close(1000, "", "local"))
+    async with websockets_server(other) as url:
+        result = await run_rxws("replay", path, url, "--check")
+    assert result.code == 1
+    assert result.err == (
+        "Error: message 2 of 2 differs: expected binary, but text arrived:\n-ff02\n+wrong\n"
+    )
+
+
+async def test_a_check_waits_for_a_message_that_is_late(tmp_path: Path) -> None:
+    """A missing message is waited for, and then named."""
+
+    async def silent(ws: ServerConnection) -> None:
+        await ws.wait_closed()
+
+    path = recorded(tmp_path, *TALK, close=Close(1000, "", "local"))
+    async with websockets_server(silent) as url:
+        result = await run_rxws("replay", path, url, "--check", "--wait", "0.1")
+    assert result.code == 1
+    assert "0 of 2 messages arrived; the next one is missing:\n- re: one" in result.err
+
+
+async def test_a_check_compares_the_close_code(tmp_path: Path, serve: Serve) -> None:
+    """A server of aiohttp that closes with another code than recorded gives 1."""
+
+    async def handler(request: web.Request) -> web.WebSocketResponse:
+        ws = web.WebSocketResponse()
+        await ws.prepare(request)
+        await ws.receive()
+        await ws.close(code=int(request.query["code"]))
+        return ws
+
+    url = f"ws://127.0.0.1:{await serve(handler)}/"
+    path = recorded(tmp_path, (0, "outgoing", "x"), close=Close(4001, "", "peer"))
+    assert await run_rxws("replay", path, f"{url}?code=4001", "--check") == (0, "", "")
+    result = await run_rxws("replay", path, f"{url}?code=4003", "--check")
+    assert result.code == 1
+    assert "the server closed with 4003; in the recording it closed with 4001" in result.err
+    assert (await run_rxws("replay", path, f"{url}?code=4001")).code == 0
+    result = await run_rxws("replay", path, f"{url}?code=1011")
+    assert (result.code, result.err) == (
+        1,
+        "Error: closed with 1011 (internal error) by the server\n",
+    )
+
+
+async def test_ctrl_c_closes_with_1000(tmp_path: Path) -> None:
+    """Ctrl-C ends the client with a close handshake."""
+    path = recorded(tmp_path, (0, "outgoing", "x"), (3600, "outgoing", "y"))
+    async with RawServer() as server:
+        process = await start_rxws("replay", path, server.url)
+        peer = await server.accept()
+        await peer.messages(1)
+        process.send_signal(signal.SIGINT)
+        assert (await peer.answer_close()).payload == b"\x03\xe8"
+        assert await asyncio.wait_for(process.communicate(), PATIENCE) == (b"", b"")
+    assert process.returncode == 0
+
+
+async def test_a_server_that_is_not_there(tmp_path: Path) -> None:
+    """The exit code is 2."""
+    path = recorded(tmp_path, *TALK)
+    assert (await run_rxws("replay", path, "ws://127.0.0.1:1/")).code == 2
+
+
+# --- as a server ----------------------------------------------------------------------------------
+
+
+class Server:
+    """`rxws replay --serve` in a process."""
+
+    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
+        self.process = process
+        self.port = port
+        self.url = f"ws://127.0.0.1:{port}/any/path"
+
+    async def note(self) -> str:
+        """Return the next line on stderr."""
+        assert self.process.stderr
+        return (await asyncio.wait_for(self.process.stderr.readline(), PATIENCE)).decode()
+
+
+@asynccontextmanager
+async def serving(path: str, *options: str) -> AsyncGenerator[Server]:
+    process = await start_rxws("replay", path, "--serve", "--port", "0", *options)
+    try:
+        assert process.stderr
+        line = (await asyncio.wait_for(process.stderr.readline(), PATIENCE)).decode()
+        found = re.fullmatch(r"serving on ws://127\.0\.0\.1:(\d+) \(any path\)\n", line)
+        assert found, line
+        yield Server(process, int(found[1]))
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGINT)
+        await asyncio.wait_for(process.communicate(), PATIENCE)
+    assert process.returncode == 0
+
+
+async def test_each_client_gets_the_recorded_messages_and_the_close(tmp_path: Path) -> None:
+    """Clients of `websockets` and aiohttp get the messages, and the recorded close code."""
+    path = recorded(tmp_path, *TALK, close=Close(4002, "so long", "peer"), subprotocol="chat.v1")
+    async with serving(path) as server:
+        for number in (1, 2):
+            async with websockets_connect(server.url, subprotocols=["chat.v1"]) as ws:  # type: ignore[list-item]
+                assert ws.subprotocol == "chat.v1"
+                assert [await ws.recv(), await ws.recv()] == ["re: one", b"\xff\x02"]
+                with pytest.raises(WebsocketsClosed) as caught:
+                    await ws.recv()
+                assert caught.value.rcvd
+                assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (4002, "so long")
+            assert await server.note() == f"connection {number}: opened /any/path\n"
+            closed = "closed with 4002 'so long' by this side, sent 2, received 0 messages"
+            assert await server.note() == f"connection {number}: {closed}\n"
+        async with aiohttp.ClientSession() as session, session.ws_connect(server.url) as ws:
+            assert [(await ws.receive()).data for _ in range(2)] == ["re: one", b"\xff\x02"]
+            assert (await ws.receive()).data == 4002
+
+
+async def test_a_lost_connection_is_lost_again(tmp_path: Path) -> None:
+    """If the network ended the recorded connection, TCP ends without a close frame."""
+    path = recorded(tmp_path, *TALK, close=Close(1006, "", "network"))
+    async with serving(path, "--speed", "max") as server:
+        client = await RawClient.connect(server.port)
+        await client.messages(2)
+        await client.until_ended()
+        assert client.closes == []
+        await client.rst()
+
+
+async def test_the_server_ends_after_one_connection(tmp_path: Path) -> None:
+    """With `--once`, the process ends with the first connection."""
+    path = recorded(tmp_path, (0, "incoming", "a"), close=Close(1005, "", "peer"))
+    async with serving(path, "--once") as server:
+        async with websockets_connect(server.url) as ws:
+            assert await ws.recv() == "a"
+            with pytest.raises(WebsocketsClosed):
+                await ws.recv()
+        assert await asyncio.wait_for(server.process.wait(), PATIENCE) == 0
+
+
+async def test_a_recording_with_only_sent_messages_is_served(tmp_path: Path) -> None:
+    """Without incoming messages, the connection is closed at once."""
+    path = recorded(tmp_path, (0, "outgoing", "a"))
+    async with serving(path) as server, websockets_connect(server.url) as ws:
+        with pytest.raises(WebsocketsClosed) as caught:
+            await ws.recv()
+        assert caught.value.rcvd
+        assert caught.value.rcvd.code == 1000
+
+
+@pytest.mark.parametrize("allowed", ["http://localhost:3000", "*"])
+async def test_pages_of_an_origin_may_connect(tmp_path: Path, allowed: str) -> None:
+    """A browser's page of another origin is refused, unless its origin is allowed."""
+    path = recorded(tmp_path, (0, "incoming", "a"))
+    origin: Any = "http://localhost:3000"
+    async with serving(path) as server:
+        with pytest.raises(Exception, match="HTTP 403"):
+            await websockets_connect(server.url, origin=origin)
+    allowing = serving(path, "--allow-origin", allowed)
+    async with allowing as server, websockets_connect(server.url, origin=origin) as ws:
+        assert await ws.recv() == "a"
+
+
+async def test_a_port_in_use_is_reported(tmp_path: Path) -> None:
+    """The message names the address."""
+    path = recorded(tmp_path, *TALK)
+    async with serving(path) as server:
+        result = await run_rxws("replay", path, "--serve", "--port", str(server.port))
+    assert result.code == 64
+    assert f"cannot serve on host='127.0.0.1', port={server.port}" in result.err
+
+
+# --- together -------------------------------------------------------------------------------------
+
+
+async def test_a_recording_of_a_served_recording_is_the_same(tmp_path: Path) -> None:
+    """`record` of `replay --serve` gives the messages and the close code of the original."""
+    path = recorded(tmp_path, *TALK, close=Close(4002, "", "peer"))
+    again = str(tmp_path / "again.jsonl")
+    async with serving(path, "--speed", "max") as server:
+        assert (await run_rxws("record", server.url, "-o", again)).code == 1
+        checked = await run_rxws("replay", again, server.url, "--check")
+        assert checked == (0, "re: one\nff02\n", "")
+    one, two = rxws.Recording.load(path), rxws.Recording.load(again)
+    for lane in ("incoming", "closed"):
+        assert [
+            event.data for event in one.lanes[lane].events if event.type in ("next", "close")
+        ] == [event.data for event in two.lanes[lane].events if event.type in ("next", "close")]
