@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import webbrowser
 
 import click
 from aiohttp import web
@@ -20,10 +21,10 @@ __all__ = ["command"]
 
 _EXAMPLES = """\b
 Examples:
-  rxws demo                            serve the playground on http://127.0.0.1:8765/
-  rxws demo --open                     open it in a browser, too
-  rxws demo --port 0                   on any free port
-  rxws demo --host 0.0.0.0             other machines can connect
+  rxws demo                  # serve the playground on http://127.0.0.1:8765/
+  rxws demo --open           # open it in a browser, too
+  rxws demo --port 0         # on any free port
+  rxws demo --host 0.0.0.0   # other machines can connect
 """
 
 
@@ -63,7 +64,7 @@ async def _serve(host: str, port: int, opens: bool, stop: asyncio.Event) -> None
         listening = runner.addresses[0][1]
         url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{listening}/"
         note(f"rxws playground: {url}   (press Ctrl+C to stop)")
-        if opens and click.launch(url):
+        if opens and not webbrowser.open(url):
             note("no browser was found: open the address yourself")
         await stop.wait()
     finally:

@@ -63,11 +63,12 @@ class Bench:
             lambda: f"ws://127.0.0.1:{self._port}/",
             codec=_CODEC,
             session=self._session,
-            backoff=rxws.backoff.exponential(2, cap=10),
+            backoff=rxws.backoff.exponential(1.5, cap=6),
             stable_after=2.0,
             high_water=1,
             queue=64 << 10,
         )
+        self.client.drops.subscribe()  # otherwise the log reports them; the page shows the counters
         self.client.status.subscribe(lambda status: record_status(self._status, status))
         self.connect()
 
@@ -77,9 +78,11 @@ class Bench:
         self._subscription.dispose()
         self.client.dispose()
         self._change_speed(0.0)
-        if self._server is not None:
-            await self._server.aclose()
-        await self._session.close()
+        try:
+            if self._server is not None:
+                await self._server.aclose()
+        finally:
+            await self._session.close()
 
     # --- the client ---------------------------------------------------------------------------
 
@@ -177,12 +180,18 @@ class Bench:
             await self._start_server()
         elif not running and server is not None:
             self._server = None
-            if self._connection is not None and self.client.connection is not None:
-                self.cut()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(1):
-                        await self._connection.closed
-            await server.aclose()
+            try:
+                await self._lose_connection()
+            finally:
+                await server.aclose()
+
+    async def _lose_connection(self) -> None:
+        """Cut the connection, and give the server a moment to see it."""
+        if self._connection is not None and self.client.connection is not None:
+            self.cut()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._connection.closed
 
     def cut(self) -> None:
         """End TCP without a close frame, as the end of a process or a proxy does."""

@@ -63,9 +63,12 @@ class Visitor:
     async def leave(self) -> None:
         """Stop what the visitor tried."""
         async with self._changing:
-            bench, self._bench = self._bench, None
-            if bench is not None:
-                await bench.aclose()
+            await self._end()
+
+    async def _end(self) -> None:
+        bench, self._bench = self._bench, None
+        if bench is not None:
+            await bench.aclose()
 
     def catalogue(self) -> dict[str, Any]:
         """Describe the steps, the options and the limits."""
@@ -90,10 +93,11 @@ class Visitor:
     async def start(self, steps: Any, options: Any) -> dict[str, Any]:
         """Replace the bench by one with this pipeline."""
         pipeline = Pipeline.parse(steps, options)
-        await self.leave()
         async with self._changing:
-            self._bench = bench = Bench(pipeline)
+            await self._end()
+            bench = Bench(pipeline)
             await bench.start()
+            self._bench = bench
         return {"lanes": pipeline.lanes(), "code": pipeline.code()}
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:
@@ -125,9 +129,8 @@ class Visitor:
         self._running().connect()
 
     async def server(self, running: Any) -> None:
-        bench = self._running()
         async with self._changing:
-            await bench.set_server(bool(running))
+            await self._running().set_server(bool(running))
 
     def speed(self, speed: Any) -> None:
         self._running().set_speed(speed)
@@ -156,7 +159,7 @@ class Visitor:
 def _with_clear_errors(method: Callable[..., Any]) -> Callable[..., Any]:
     """Answer a wrong value with the text of the error."""
 
-    def as_answer(error: ValueError) -> ResponseError:
+    def as_answer(error: Exception) -> ResponseError:
         return ResponseError(ErrorCode.INVALID_PARAMS, str(error))
 
     if inspect.iscoroutinefunction(method):
@@ -165,7 +168,7 @@ def _with_clear_errors(method: Callable[..., Any]) -> Callable[..., Any]:
         async def call_async(*args: Any, **kwargs: Any) -> Any:
             try:
                 return await method(*args, **kwargs)
-            except ValueError as error:
+            except (ValueError, OSError) as error:
                 raise as_answer(error) from error
 
         return call_async

@@ -180,7 +180,7 @@ async def test_the_client_reconnects_after_a_cut(visit: Visit) -> None:
     await visit.until(lambda: visit.statuses().count("Open") == 2)
     assert visit.statuses()[2:] == ["Open", "Closed", "Waiting", "Connecting", "Open"]
     waiting = next(event for event in visit.of("status") if event["status"] == "Waiting")
-    assert 0 <= waiting["delay"] <= 2
+    assert 0 <= waiting["delay"] <= 1.5
     assert "1006" in waiting["text"]
     assert [event["code"] for event in visit.of("closed") if event["type"] == "close"] == [1006]
 

@@ -4,17 +4,17 @@ import { Composer } from "./composer.js";
 import { $, bytes, el, still } from "./dom.js";
 import { Frames } from "./frames.js";
 import { Marbles } from "./marbles.js";
-import { Seat } from "./room.js";
+import { Seat, twoNames } from "./room.js";
 import { Link, Lost } from "./rpc.js";
 
 const marbles = new Marbles($("marbles"), $("summary"));
 const frames = new Frames($("frames"), $("count"));
 const composer = new Composer((preset) => start(preset));
 const link = new Link("/playground/ws", onLink);
-const seats = ["Ann", "Bob"].map((name) => new Seat(link, name));
+const seats = twoNames().map((name) => new Seat(link, name));
 $("seats").replaceChildren(...seats.map(({ node }) => node));
 
-let events = null, status = null, script = null, latest = null;
+let events = null, script = null, latest = null;
 
 /* ---- the connection of this page ---- */
 
@@ -35,9 +35,10 @@ async function onLink(state) {
       composer.show(catalogue.presets.find(({ title }) => title === latest?.title));
       start(null);
     }
-    for (const seat of seats) if (seat.stream || first) seat.join();
+    for (const seat of seats) if (seat.wanted) seat.join();
     return;
   }
+  setClient("", "unknown");
   const until = performance.now() + state;
   const tick = () => { $("lost-text").textContent = `The playground's server is away. Next attempt in ${Math.max(0, (until - performance.now()) / 1000).toFixed(0)} s.`; };
   $("lost").hidden = false;
@@ -61,7 +62,7 @@ async function start(preset) {
     $("repeat").setAttribute("aria-pressed", "false");
     $("answer-box").hidden = !composer.steps.some(({ name }) => name === "tokens");
     $("answer").textContent = "";
-    status = null;
+    setClient("", "starting");
     marbles.reset(lanes);
     frames.reset();
     composer.showCode(code);
@@ -116,10 +117,14 @@ function receive({ events: batch, state }) {
 
 /* ---- what the page says about the connection ---- */
 
-function showStatus(event) {
-  status = event;
+function setClient(state, text) {
   clearInterval(showStatus.timer);
-  $("client").dataset.state = event.status;
+  $("client").dataset.state = state;
+  $("client").textContent = text;
+  $("client").title = "";
+}
+
+function showStatus(event) {
   if (document.activeElement === $("connect")) $("text").focus();
   $("connect").hidden = event.status !== "Closed" || !event.code;
   const say = { local: "by the client", peer: "by the server", network: "lost" };
@@ -127,8 +132,9 @@ function showStatus(event) {
     const tick = () => {
       const left = Math.max(0, event.delay - (performance.now() - event.t) / 1000);
       $("client").textContent = `Waiting, next attempt in ${left.toFixed(1)} s`;
-      $("client").title = event.text;
     };
+    setClient("Waiting", "");
+    $("client").title = event.text;
     tick();
     showStatus.timer = setInterval(tick, still.matches ? 1000 : 100);
     announce(`Waiting ${event.delay.toFixed(1)} seconds for the next attempt`);
@@ -141,8 +147,7 @@ function showStatus(event) {
       ? `Closed ${event.code}${event.reason ? ` “${event.reason}”` : ""} ${say[event.by]}: the stream ${event.error ? `failed with ${event.error}` : "completed"}`
       : "Closed",
   }[event.status];
-  $("client").textContent = text;
-  $("client").title = "";
+  setClient(event.status, text);
   if (event.status !== "Connecting") announce(`Client: ${text}`);
 }
 
@@ -222,6 +227,7 @@ function show() {
   const room = location.hash === "#room";
   $("pipeline-view").hidden = room;
   $("room-view").hidden = !room;
+  if (room && !seats.some(({ wanted, log }) => wanted || log.childElementCount)) seats[0].join();
   for (const a of document.querySelectorAll("nav a[href^='#']")) {
     if ((a.hash === "#room") === room) a.setAttribute("aria-current", "page");
     else a.removeAttribute("aria-current");

@@ -1,13 +1,22 @@
 // The room that all visitors share. Each seat is a member of its own.
 
 import { el } from "./dom.js";
+import { Lost } from "./rpc.js";
 
 const KEEP = 100;
+const NAMES = ["Ann", "Bob", "Eve", "Ida", "Jon", "Kim", "Leo", "Mia", "Noa", "Zoe"];
+
+/** Return two names; another window likely has others. */
+export function twoNames() {
+  const first = Math.floor(Math.random() * NAMES.length);
+  return [NAMES[first], NAMES[(first + 1 + Math.floor(Math.random() * (NAMES.length - 1))) % NAMES.length]];
+}
 
 export class Seat {
   constructor(link, name) {
     this.link = link;
     this.stream = null;
+    this.wanted = false; // joins again after the connection to the server was lost
     this.name = el("input", { value: name, maxLength: 20, ariaLabel: "Name", autocomplete: "off", required: true });
     this.toggle = el("button", { textContent: "Join" });
     this.here = el("ul", { className: "here", ariaLabel: "Present" });
@@ -30,19 +39,22 @@ export class Seat {
   }
 
   join() {
+    this.wanted = true;
     this.log.replaceChildren();
     this.problem.textContent = "";
     const stream = (this.stream = this.link.stream("join", { name: this.name.value }, (item) => this.receive(item)));
     stream.answer.catch((error) => {
       if (this.stream !== stream) return;
       this.stream = null;
-      this.problem.textContent = error.message;
+      this.wanted = error instanceof Lost;
+      if (!this.wanted) this.problem.textContent = error.message;
       this.show();
     });
     this.show();
   }
 
   leave() {
+    this.wanted = false;
     this.stream.cancel();
     this.stream = null;
     this.show();
@@ -64,7 +76,7 @@ export class Seat {
     this.toggle.textContent = joined ? "Leave" : "Join";
     this.name.readOnly = joined;
     this.text.disabled = this.say.disabled = !joined;
-    if (!joined) this.here.replaceChildren(el("li", { textContent: "not joined", className: "nobody" }));
+    if (!joined) this.here.replaceChildren(el("li", { textContent: this.wanted ? "connecting" : "not joined", className: "nobody" }));
   }
 
   async try(answer) {
