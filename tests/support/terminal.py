@@ -12,10 +12,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from support import ROOT
-from support.processes.command_line import PATIENCE, environment
+from support.processes.command_line import environment
 from support.requirements import skip_peer
 
 __all__ = ["Terminal", "open_terminal"]
+
+PATIENCE = 20.0  # seconds; how long anything is waited for before the test fails
 
 
 class Terminal:
@@ -89,9 +91,14 @@ class Terminal:
         return await self.until(lambda lines: lines[-len(wanted) :] == list(wanted))
 
 
-def _write_script(path: Path) -> None:
-    path.write_text(f'#!/bin/sh\nexec {sys.executable} -m rxws "$@"\n', "utf-8")
-    path.chmod(0o755)
+def _prepare(directory: str) -> dict[str, str]:
+    """Write the script `rxws` and what the shell reads at its start; return its variables."""
+    script, profile = Path(directory, "rxws"), Path(directory, "profile")
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} -m rxws "$@"\n', "utf-8")
+    script.chmod(0o755)
+    profile.write_text("PS1='$ '\n", "utf-8")
+    path = f"{directory}:{environment()['PATH']}"
+    return {"XDG_STATE_HOME": directory, "PATH": path, "ENV": str(profile)}
 
 
 @asynccontextmanager
@@ -105,10 +112,8 @@ async def open_terminal(
     if shutil.which("tmux") is None:
         skip_peer("no tmux on PATH (Debian: apt-get install tmux)")
     with tempfile.TemporaryDirectory() as directory:
-        _write_script(Path(directory, "rxws"))
+        variables = {**_prepare(directory), **variables}
         terminal = Terminal(Path(directory, "tmux"))
-        path = f"{directory}:{environment()['PATH']}"
-        variables = {"XDG_STATE_HOME": directory, **variables, "PATH": path, "PS1": "$ "}
         await terminal.tmux(
             *("new-session", "-d", "-x", str(width), "-y", str(height), "-c", str(ROOT)),
             *("env", "sh"),  # two words, or tmux would start it from bash, which removes PS1
