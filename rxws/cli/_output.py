@@ -9,10 +9,11 @@ import select
 import sys
 import threading
 from contextlib import suppress
+from typing import Any
 
 import click
 
-__all__ = ["discard_output", "note", "printable", "to_terminal", "write", "write_soon"]
+__all__ = ["discard_output", "note", "printable", "styled", "to_terminal", "write", "write_soon"]
 
 # Control characters, which a terminal obeys, and the characters that reorder or hide text.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
@@ -92,6 +93,11 @@ def _has_room(file: int, size: int) -> bool:
         return size <= select.PIPE_BUF and bool(select.select([], [file], [], 0)[1])
     except (AttributeError, OSError, ValueError):  # on Windows, only sockets can be selected
         return False
+
+
+def styled(text: str, **style: Any) -> str:
+    """Return a text in a colour or dim, unless NO_COLOR is set."""
+    return text if os.environ.get("NO_COLOR") else click.style(text, **style)
 
 
 def note(message: str) -> None:

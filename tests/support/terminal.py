@@ -98,7 +98,7 @@ def _prepare(directory: str) -> dict[str, str]:
     script.chmod(0o755)
     profile.write_text("PS1='$ '\n", "utf-8")
     path = f"{directory}:{environment()['PATH']}"
-    return {"XDG_STATE_HOME": directory, "PATH": path, "ENV": str(profile)}
+    return {"XDG_STATE_HOME": f"{directory}/state", "PATH": path, "ENV": str(profile)}
 
 
 @asynccontextmanager

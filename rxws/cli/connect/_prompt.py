@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import BinaryIO, Self
 
 import click
 from prompt_toolkit import PromptSession
-from prompt_toolkit.application import run_in_terminal
 from prompt_toolkit.completion import WordCompleter
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.patch_stdout import patch_stdout
 
-from rxws.cli._output import note, printable
+from rxws.cli._output import note, printable, styled
 
 from ._plan import Action, Plan
 
@@ -45,17 +44,16 @@ class Prompt(AbstractContextManager["Prompt"]):
         self._file = file
         self._stop = stop
         self._session = _session(plan.commands)
-        self._waiting: list[str] = []  # texts to print
-        self._printing: asyncio.Task[None] | None = None
-        self._patch = patch_stdout(raw=True)  # for what others print
+        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        self._patch.__enter__()
+        # Also between two prompts: otherwise a Ctrl-D that is pressed then would get lost.
+        self._stack.enter_context(self._session.input.raw_mode())
+        self._stack.enter_context(patch_stdout(raw=True))  # for what others print
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._patch.__exit__(None, None, None)
-        self._write()
+        self._stack.close()
 
     async def actions(self) -> AsyncIterator[Action]:
         """See `Console.actions`; ends at Ctrl-C and Ctrl-D."""
@@ -75,40 +73,31 @@ class Prompt(AbstractContextManager["Prompt"]):
                 self.note(error.message)
 
     async def show(self, text: str | bytes) -> None:
-        """See `Console.show`; waits until the text is printed."""
+        """See `Console.show`."""
         if self._file is not None:
             self._file.write(text if isinstance(text, bytes) else text.encode())
-        await asyncio.shield(self._print(click.style("< ", fg="blue") + _as_text(text)))
+        self._print(styled("< ", fg="blue") + _as_text(text))
 
     def note(self, text: str) -> None:
         """See `Console.note`."""
-        self._print(click.style(printable(text), dim=True) + "\n")
+        self._print(styled(printable(text), dim=True))
 
     def end(self) -> None:
         """See `Console.end`; removes the prompt, unless something is typed."""
         self._session.app.erase_when_done = not self._session.default_buffer.text
 
-    def _print(self, text: str) -> asyncio.Task[None]:
-        self._waiting.append(text)
-        if self._printing is None:
-            self._printing = asyncio.create_task(self._print_waiting())
-        return self._printing
-
-    async def _print_waiting(self) -> None:
-        while self._waiting:
-            # All that waits at once: the prompt is drawn again each time.
-            await run_in_terminal(self._write)
-        self._printing = None
-
-    def _write(self) -> None:
-        text = "".join(self._waiting)
-        self._waiting.clear()
-        self._session.output.write_raw(text)
-        self._session.output.flush()
+    def _print(self, text: str) -> None:
+        # Not `run_in_terminal`, which leaves the raw mode meanwhile, and redraws after each text.
+        app, output = self._session.app, self._session.output
+        if app.is_running:
+            app.renderer.erase()
+        output.write_raw(text.removesuffix("\n") + "\n")
+        output.flush()
+        app.invalidate()
 
 
 def _as_text(text: str | bytes) -> str:
-    return text if isinstance(text, str) else text.hex() + "\n"
+    return text if isinstance(text, str) else text.hex()
 
 
 def _session(commands: Iterable[str]) -> PromptSession[str]:

@@ -26,7 +26,6 @@ from ._plan import Action, Plan
 __all__ = ["talk"]
 
 _WAIT = 1.0  # seconds
-_TOGETHER = 256  # messages that a terminal prints at once if they arrive faster than it prints
 
 
 async def talk(plan: Plan, stop: asyncio.Event) -> ExitCode:
@@ -137,10 +136,10 @@ class _Conversation:
         if self._calls is not None:
             shown = self._link.incoming.pipe(ops.do_action(self._show_notifications))
         else:
-            values = self._plan.chain(self._link.incoming)
-            if self._plan.count is not None:
-                values = values.pipe(ops.take(self._plan.count))
-            shown = values.pipe(map_async(self._show, _TOGETHER if self._plan.interactive else 1))
+            count, values = self._plan.count, self._plan.chain(self._link.incoming)
+            shown = values.pipe(map_async(self._show))
+            if count is not None:
+                shown = shown.pipe(ops.take(count))
         await shown.pipe(ops.last_or_default(None))
 
     def _show_notifications(self, frame: Any) -> None:
