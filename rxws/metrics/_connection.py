@@ -27,7 +27,7 @@ Attributes: TypeAlias = dict[str, str | int | float]
 Labels: TypeAlias = tuple[tuple[str, str], ...]
 """The attributes of all metrics of a connection: its role, and its route."""
 
-_BINARY = Opcode.BINARY
+_TEXT, _BINARY = Opcode.TEXT, Opcode.BINARY
 
 
 class Monitor(Protocol):
@@ -102,7 +102,7 @@ class ConnectionReport:
         binary = self._binary
 
         def count(data: str | bytes, size: int) -> None:
-            if data.__class__ is not str:
+            if type(data) is not str:
                 binary.received_messages += 1
                 binary.received_bytes += size
             on_message(data, size)
@@ -113,11 +113,12 @@ class ConnectionReport:
         binary = self._binary
 
         def count(opcode: Opcode, payload: bytes) -> bool:
+            if opcode is _TEXT:
+                return write(opcode, payload)
             if not write(opcode, payload):
                 return False
-            if opcode is _BINARY:
-                binary.sent_messages += 1
-                binary.sent_bytes += len(payload)
+            binary.sent_messages += 1
+            binary.sent_bytes += len(payload)
             return True
 
         return count

@@ -6,7 +6,7 @@ import threading
 import weakref
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import propagate, trace
@@ -34,11 +34,16 @@ _INSTRUMENTS: weakref.WeakKeyDictionary[MeterProvider, Instruments] = weakref.We
 _GLOBAL: list[Instruments] = []
 
 
+def _version() -> str:
+    version: str = import_module("rxws").__version__  # a layer above this one
+    return version
+
+
 def _instruments(provider: MeterProvider | None) -> Instruments:
     """Return the instruments of a provider, which exist once."""
     known = (_GLOBAL[0] if _GLOBAL else None) if provider is None else _INSTRUMENTS.get(provider)
     if known is None:
-        known = Instruments(get_meter("rxws", version("rxws"), provider))
+        known = Instruments(get_meter("rxws", _version(), provider))
         if provider is None:
             _GLOBAL.append(known)
         else:
@@ -83,7 +88,7 @@ class OpenTelemetry:
         ):
             if value is not None and not isinstance(value, kind):
                 raise TypeError(f"{name}={short_repr(value)} is no opentelemetry {kind.__name__}")
-        self._tracer = get_tracer("rxws", version("rxws"), tracer_provider)
+        self._tracer = get_tracer("rxws", _version(), tracer_provider)
         self._instruments = _instruments(meter_provider)
         # Held for a few steps only, as the event loops wait for it.
         self._lock = threading.Lock()

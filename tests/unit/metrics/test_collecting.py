@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import contextvars
 import dataclasses
 import gc
 import threading
+import types
 import weakref
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import NoOpTracerProvider, StatusCode
+from yarl import URL
 
+import rxws
 from rxws._core import instrumentation
-from rxws._core.connection import Stats
+from rxws._core.connection import Handshake, Stats
 from rxws._core.frames import Opcode
+from rxws._session.options import Options
+from rxws._session.session import Session
 from rxws.hub import Hub, HubStats
 from rxws.metrics._figures import Binary, Figures
 from rxws.metrics._instruments import HUB_STATS
 from rxws.testing import Clock
+from rxws.testing.fake_transport import FakeTransport
 from support.telemetry import Telemetry, installed
 from support.virtual.session import VirtualSession
 from support.virtual.two_hubs import TwoHubs
@@ -134,6 +141,51 @@ def test_a_message_that_the_wire_refuses_is_not_counted(telemetry: Telemetry) ->
     virtual.transport.sever()
     assert not virtual.session.send_buffer.write(Opcode.BINARY, b"lost")
     assert telemetry.values("messages", **sent) == {"client": 2}
+
+
+def test_spans_that_are_not_recorded_cost_no_attributes() -> None:
+    """Without a tracer that records, connections are measured all the same."""
+    telemetry = Telemetry()
+    with rxws.metrics.install(telemetry.meters, NoOpTracerProvider()):
+        virtual = connected()
+        virtual.peer.close(1000)
+        assert telemetry.values("closed_connections") == {"client": 1}
+    assert not telemetry.spans
+
+
+def test_the_port_and_the_subprotocol_are_in_the_span(telemetry: Telemetry) -> None:
+    """The span has the server's address, and the subprotocol if there is one."""
+    for subprotocol in (None, "chat"):
+        handshake = Handshake(URL("ws://peer.example/"), {}, subprotocol)
+        clock = Clock()
+        with instrumentation.active.client(handshake.url) as reported:
+            session: Session[Any, Any] = Session(
+                FakeTransport(clock), clock, Options(heartbeat=None), handshake, reported
+            )
+        session.on_lost()
+    found = [dict(span.attributes or {}) for span in telemetry.spans]
+    assert [each.get("rxws.subprotocol") for each in found] == [None, "chat"]
+    assert {(each["server.address"], each["server.port"]) for each in found} == {
+        ("peer.example", 80)
+    }
+
+
+def test_a_dial_that_is_closed_counts_as_failed(telemetry: Telemetry) -> None:
+    """A coroutine that is closed while it connects may be closed in another context."""
+
+    @types.coroutine
+    def suspend() -> Generator[None, None, None]:
+        yield
+
+    async def dial() -> None:
+        with instrumentation.active.client("ws://peer.example/"):
+            await suspend()
+
+    coroutine = dial()
+    contextvars.copy_context().run(coroutine.send, None)
+    coroutine.close()
+    failed = telemetry.values("failed_handshakes", "error.type")
+    assert failed == {"GeneratorExit": 1}
 
 
 def test_counts_never_fall() -> None:
