@@ -17,7 +17,7 @@ export NO_MKDOCS_2_WARNING = 1
 .PHONY: help demo test lint types unit half debug soak pictures docs bench clean venv
 
 help:
-	@echo 'make demo    serve the examples on http://127.0.0.1:8765, with a page to try them; PORT=...'
+	@echo 'make demo    serve the playground and the examples on http://127.0.0.1:8765; PORT=...'
 	@echo 'make test    run lint, types and tests: every change must pass'
 	@echo 'make lint    ruff (rules and format), codespell, import-linter'
 	@echo 'make types   mypy and pyright'

@@ -10,7 +10,7 @@ async def model(prompt: str) -> AsyncIterator[str]:
     """Yield the tokens of an answer, as a language model does."""
     if prompt != "stop":
         for token in f"You ask about {prompt}: it depends on the weather.".split():
-            await asyncio.sleep(0.25)
+            await asyncio.sleep(0.4)
             yield token
 
 

@@ -101,7 +101,7 @@ class PipelineStep:
 
     @property
     def detail(self) -> str:
-        """What the lane shows below its name."""
+        """The text below the name of the lane."""
         units = {name: getattr(each, "unit", "") for name, each in self.step.parameters.items()}
         return ", ".join(f"{value} {units[name]}".strip() for name, value in self.values.items())
 

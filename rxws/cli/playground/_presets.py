@@ -18,7 +18,7 @@ class Preset:
     about: str
     steps: tuple[dict[str, Any], ...]
     script: tuple[str, ...] = ()  # what the page sends once
-    pause: float = 0.4  # seconds between these
+    pause: float = 0.8  # seconds between these
     options: dict[str, Any] = field(default_factory=dict[str, Any])
     suggestions: tuple[str, ...] = ()
     speed: str = "full"
@@ -53,6 +53,7 @@ PRESETS = (
         about="One message passes, those of the next second are dropped.",
         steps=({"name": "throttle", "seconds": 1.0},),
         script=("1", "2", "3", "4", "5", "6"),
+        pause=0.4,
         suggestions=("click #",),
     ),
     Preset(
@@ -75,7 +76,7 @@ PRESETS = (
         about="Each message takes a slow call. Two run at once, and the results stay in order.",
         steps=({"name": "map_async", "seconds": 0.7, "calls": 2},),
         script=("a", "b", "c", "d", "e"),
-        pause=0.1,
+        pause=0.25,
         suggestions=("look up #",),
     ),
     Preset(

@@ -1,4 +1,4 @@
-"""The methods that a page calls. Each page has a connection, and so a bench, of its own."""
+"""The methods that a page calls. Each page has a connection, and so a sandbox, of its own."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from reactivex import Observable
 
 from rxws.rpc import ErrorCode, Methods, ResponseError
 
-from ._bench import MAX_BURST, MAX_RATE, Bench
 from ._feed import Budget
 from ._pipeline import MAX_STEPS, OPTIONS, Pipeline
 from ._presets import PRESETS
 from ._room import Room
+from ._sandbox import MAX_BURST, MAX_RATE, Sandbox
 from ._steps import STEPS
 
 __all__ = ["Visitor"]
@@ -36,7 +36,7 @@ class Visitor:
         self._room = room
         self._links = links
         self._said = Budget(2, 10)
-        self._bench: Bench | None = None
+        self._sandbox: Sandbox | None = None
         self._changing = asyncio.Lock()
 
     def methods(self) -> Methods:
@@ -61,14 +61,14 @@ class Visitor:
         return methods
 
     async def leave(self) -> None:
-        """Stop what the visitor tried."""
+        """Stop the sandbox."""
         async with self._changing:
             await self._end()
 
     async def _end(self) -> None:
-        bench, self._bench = self._bench, None
-        if bench is not None:
-            await bench.aclose()
+        sandbox, self._sandbox = self._sandbox, None
+        if sandbox is not None:
+            await sandbox.aclose()
 
     def catalogue(self) -> dict[str, Any]:
         """Describe the steps, the options and the limits."""
@@ -91,22 +91,22 @@ class Visitor:
         }
 
     async def start(self, steps: Any, options: Any) -> dict[str, Any]:
-        """Replace the bench by one with this pipeline."""
+        """Replace the sandbox by one with this pipeline."""
         pipeline = Pipeline.parse(steps, options)
         async with self._changing:
             await self._end()
-            bench = Bench(pipeline)
-            await bench.start()
-            self._bench = bench
+            sandbox = Sandbox(pipeline)
+            await sandbox.start()
+            self._sandbox = sandbox
         return {"lanes": pipeline.lanes(), "code": pipeline.code()}
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:
-        """Yield what has happened on the bench since the last item."""
-        bench = self._running()
+        """Yield what has happened on the sandbox since the last item."""
+        sandbox = self._running()
         state: dict[str, Any] = {}
-        while bench is self._bench:
-            events, before = bench.feed.collect(), state
-            state = bench.state()
+        while sandbox is self._sandbox:
+            events, before = sandbox.feed.collect(), state
+            state = sandbox.state()
             if events or state != before:
                 yield {"events": events, "state": state}
             await asyncio.sleep(_TICK)
@@ -150,10 +150,10 @@ class Visitor:
             raise ValueError("you are writing too fast: wait a moment")
         self._room.say(name, text)
 
-    def _running(self) -> Bench:
-        if self._bench is None:
+    def _running(self) -> Sandbox:
+        if self._sandbox is None:
             raise ValueError("no pipeline is running")
-        return self._bench
+        return self._sandbox
 
 
 def _with_clear_errors(method: Callable[..., Any]) -> Callable[..., Any]:

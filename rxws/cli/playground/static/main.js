@@ -1,4 +1,4 @@
-// The page: connects the controls, the marbles and the tables to the bench on the server.
+// The page: connects the controls, the marbles and the tables to the sandbox on the server.
 
 import { Composer } from "./composer.js";
 import { $, bytes, el, still } from "./dom.js";
@@ -47,7 +47,7 @@ async function onLink(state) {
 }
 $("retry").onclick = () => link.open();
 
-/* ---- the bench ---- */
+/* ---- the sandbox ---- */
 
 async function start(preset) {
   const number = (start.number = (start.number ?? 0) + 1);

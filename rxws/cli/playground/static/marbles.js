@@ -183,23 +183,22 @@ export class Marbles {
     const values = marks.filter(({ type }) => type === "next");
     const dense = values.length > (right - left) / 10;
     const font = `600 11px ${this.mono}`;
-    let edge = -Infinity;
-    values.forEach(({ t, text }, i) => {
-      const at = x(t), next = i + 1 < values.length ? x(values[i + 1].t) : Infinity;
-      if (at < left) return;
+    // From the newest to the oldest: each may reach up to the one after it.
+    let limit = Infinity;
+    for (let i = values.length - 1; i >= 0 && x(values[i].t) >= left; i -= 1) {
+      const at = x(values[i].t), before = i ? x(values[i - 1].t) + 24 : -Infinity; // room for a label
       pen.fillStyle = colours[lane.colour];
       pen.font = font;
-      const shown = clip(text, 14), half = Math.max(10, pen.measureText(shown).width / 2 + 7);
-      const middle = Math.max(at, left + half);
-      const pill = !dense && shown && middle - half > edge && next - half > middle + half - 4 && next - at > half + 6;
+      const shown = clip(values[i].text, 14), half = Math.max(10, pen.measureText(shown).width / 2 + 7);
+      const pill = !dense && shown && at + half < limit && at - half > before;
       pen.beginPath();
-      if (pill) pen.roundRect(middle - half, y - 10, 2 * half, 20, 10);
+      if (pill) pen.roundRect(at - half, y - 10, 2 * half, 20, 10);
       else pen.arc(at, y, dense ? 3 : 4.5, 0, 7);
       pen.fill();
-      if (pill) this.write(shown, middle, y + 0.5, { fill: this.on(pen.fillStyle), align: "center", font });
-      else if (!dense && next - at > 18) this.write(clip(shown, Math.floor((next - at) / 6.5)), at - 4, y - 11, { font: `10px ${this.mono}` });
-      edge = pill ? middle + half : at + 5;
-    });
+      if (pill) this.write(shown, at, y + 0.5, { fill: this.on(pen.fillStyle), align: "center", font });
+      else if (!dense && limit - at > 10) this.write(clip(shown, Math.floor((limit - at + 2) / 6.2)), at - 4, y - 11, { font: `10px ${this.mono}` });
+      limit = (pill ? at - half : at - 5) - 2;
+    }
     for (const { t, type } of marks) {
       const at = x(t);
       if (type === "next" || at < left) continue;
@@ -220,8 +219,10 @@ export class Marbles {
     this.pen.globalAlpha = 1;
     const font = `700 12px ${this.sans}`;
     const lines = [[String(code), font], [{ local: "by the server", peer: "by the client", network: "lost" }[by], `11px ${this.sans}`]];
-    this.pen.font = `11px ${this.sans}`;
-    const wide = Math.max(...lines.map(([text]) => this.pen.measureText(text).width)) + 12;
+    const wide = 12 + Math.max(...lines.map(([text, font]) => {
+      this.pen.font = font;
+      return this.pen.measureText(text).width;
+    }));
     const box = at + wide + 6 > right ? at - wide - 5 : at + 5;
     Object.assign(this.pen, { fillStyle: this.colours.page, strokeStyle: this.colours[colour], lineWidth: 1 });
     this.pen.beginPath();

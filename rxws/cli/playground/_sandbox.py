@@ -23,7 +23,7 @@ from rxws.status import Closed, Connecting, Open, Status, Waiting
 from ._feed import KEEP, Budget, Feed, describe_close
 from ._pipeline import Pipeline
 
-__all__ = ["MAX_BURST", "MAX_RATE", "SPEEDS", "Bench"]
+__all__ = ["MAX_BURST", "MAX_RATE", "SPEEDS", "Sandbox"]
 
 MAX_BURST = 100  # messages at once
 MAX_RATE = 50.0  # messages per second
@@ -33,8 +33,8 @@ _KERNEL_BUFFER = 4096  # bytes; small, so that back-pressure shows soon
 _CODEC = rxws.codecs.text
 
 
-class Bench:
-    """What one visitor tries."""
+class Sandbox:
+    """The server and the client of one open page."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
