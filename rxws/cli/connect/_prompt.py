@@ -16,6 +16,7 @@ from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.patch_stdout import patch_stdout
+from prompt_toolkit.renderer import CPR_Support
 
 from rxws.cli._output import note, printable, styled
 
@@ -44,6 +45,8 @@ class Prompt(AbstractContextManager["Prompt"]):
         self._file = file
         self._stop = stop
         self._session = _session(plan.commands)
+        # Where the prompt is changes with each message, before the terminal's answer comes.
+        self._session.app.renderer.cpr_support = CPR_Support.NOT_SUPPORTED
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:

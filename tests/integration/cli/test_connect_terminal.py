@@ -26,6 +26,23 @@ async def connect(terminal: Terminal, server: RawServer, *options: str) -> Peer:
     return peer
 
 
+async def test_the_screen_does_not_scroll_before_it_is_full() -> None:
+    """Nothing that was on the screen gets lost."""
+    async with RawServer() as server, open_terminal() as terminal:
+        peer = await connect(terminal, server)
+        screen = await terminal.lines()
+        await terminal.enter("hi")
+        await peer.text("one")
+        await terminal.ends_with(*screen[:-1], "> hi", "< one", ">")
+        await terminal.type("/")
+        await terminal.press("Tab")  # shows a menu below
+        await terminal.until(lambda lines: "/close" in "".join(lines))
+        await peer.text("two")
+        await terminal.until(lambda lines: "< two" in lines)
+        await terminal.press("C-u")
+        await terminal.ends_with(*screen[:-1], "> hi", "< one", "< two", ">")
+
+
 async def sent(peer: Peer, *texts: str | bytes) -> None:
     """Wait for messages, and check that they are all."""
     payloads = [text.encode() if isinstance(text, str) else text for text in texts]
