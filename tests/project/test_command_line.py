@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -14,6 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 from aiohttp import web
 
+from rxws.cli.connect import command as connect
 from support import ROOT
 from support.fixtures import Serve
 from support.processes.command_line import PATIENCE, environment
@@ -115,3 +118,19 @@ async def test_the_conversations_of_the_page_are_as_a_person_types_them(address:
                     await terminal.enter(line[2:])
             lines = await terminal.until(lambda lines: lines[-1] == "$")
             example.check([line.replace(address, ADDRESS) for line in lines[1:-1]])
+
+
+@pytest.mark.parametrize("example", connect.examples)
+async def test_the_examples_of_the_help_work(address: str, tmp_path: Path, example: str) -> None:
+    """Each example of `rxws connect --help` runs; Ctrl-C ends those that wait for more."""
+    (tmp_path / "photo.png").write_bytes(b"\xff\x00")
+    line = example.replace(ADDRESS, address).replace(" :8080", f" {address}")
+    process = await start_shell(line, tmp_path)
+    assert process.stdout is not None
+    async with asyncio.timeout(PATIENCE):
+        first = await process.stdout.readline()
+        if "-w" in example:
+            os.killpg(process.pid, signal.SIGINT)
+        rest, _ = await process.communicate()
+    assert b"Error" not in first + rest
+    assert process.returncode == 0

@@ -30,8 +30,8 @@ _SECONDS = click.FloatRange(0)
     examples=[
         "rxws connect ws://localhost:8080/chat",
         "echo hi | rxws connect :8080/chat -n 1",
-        'rxws connect :8080/prices -m \'{"subscribe": "ACME"}\' -w inf --time',
-        "rxws connect :8080/prices -w 60 -p 'ops.map(json.loads), ops.debounce(.2)' </dev/null",
+        "rxws connect :8080/chat -m hi -n 1 --time",
+        "rxws connect :8080/prices -m '{\"subscribe\": 1}' -w inf -p 'ops.debounce(.2)'",
         "rxws connect :8080/chat -m @photo.png -n 1 --raw -o reply.png",
         "rxws connect :8080/rpc --rpc -m 'add 1 2'",
     ],

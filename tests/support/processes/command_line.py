@@ -10,6 +10,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
+import coverage
+
 from support import ROOT
 
 __all__ = [
@@ -38,7 +40,13 @@ def environment(**changes: str) -> dict[str, str]:
     """Return the variables for a process that imports this checkout, with changes."""
     # In its debug mode asyncio writes to stderr, where tests expect nothing.
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONASYNCIODEBUG"}
-    return {**kept, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **changes}
+    path = str(ROOT)
+    if coverage.Coverage.current() is not None:
+        measured = ROOT / "tests/support/measured"
+        path = f"{path}{os.pathsep}{measured}"
+        kept["COVERAGE_PROCESS_START"] = str(measured / "coveragerc")
+        kept["COVERAGE_FILE"] = str(ROOT / ".coverage")
+    return {**kept, "PYTHONPATH": path, "NO_COLOR": "1", **changes}
 
 
 async def start_rxws(*arguments: str, **options: Any) -> asyncio.subprocess.Process:
