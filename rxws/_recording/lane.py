@@ -134,6 +134,8 @@ class Lane:
 
     def add(self, event: Event) -> None:
         """Add an event that was recorded elsewhere."""
+        if len(self._entries) == self._keep:
+            self.dropped += 1
         self._clock.count += 1
         self._entries.append(LaneEntry(event.t, self._clock.count, *event[3:]))
 

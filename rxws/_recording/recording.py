@@ -453,6 +453,11 @@ class Recording:
             raise KeyError(f"no lane {name!r}: the recording has {sorted(self.lanes)}")
 
     @property
+    def duration(self) -> float:
+        """The time of the latest event, in seconds since the recording began."""
+        return max((lane.entries[-1].t for lane in self.lanes.values() if len(lane)), default=0.0)
+
+    @property
     def now(self) -> float:
         """The current time, in seconds since the recording began."""
         return self._clock.seconds() - self._clock.began
@@ -528,6 +533,7 @@ class Recording:
         window: Window = None,
         *,
         lanes: Collection[str] | None = None,
+        width: int | None = None,
         ascii: bool = False,  # noqa: A002 # as `json.dumps` has `ensure_ascii`
     ) -> str:
         """Draw a marble diagram as text, for terminals.
@@ -537,6 +543,8 @@ class Recording:
             window: How many of the latest seconds to draw, or the seconds to begin and to stop at;
                 by default everything.
             lanes: The names of the lanes to draw; by default all.
+            width: The width in columns with the names, such as that of the terminal, instead of
+                `cols`. The time has at least 24 columns.
             ascii: Whether to use ASCII characters only. Other characters of labels become `?`.
 
         Returns:
@@ -546,7 +554,7 @@ class Recording:
             KeyError: There is no lane with one of the names.
             ValueError: `cols` is below 24, `window` is not above 0, or it ends before it begins.
         """
-        drawn = text(self.picture(lanes=lanes), cols, window)
+        drawn = text(self.picture(lanes=lanes), cols, window, width=width)
         return to_ascii(drawn) if ascii else drawn
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:

@@ -13,7 +13,16 @@ import click
 from rxws import Close
 from rxws.closing import check_sendable
 
-__all__ = ["COMMANDS", "Entry", "Help", "Ping", "Send", "list_commands", "parse_entry"]
+__all__ = [
+    "COMMANDS",
+    "Entry",
+    "Help",
+    "Ping",
+    "Send",
+    "list_commands",
+    "parse_entry",
+    "parse_message",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +103,19 @@ def parse_entry(text: str) -> Entry:
                 f"{name} is not a command: use one of {', '.join(COMMANDS)}, or start with // to "
                 "send this text."
             )
+
+
+def parse_message(text: str) -> str | bytes:
+    """Return the message of an option; it may be in a file.
+
+    Raises:
+        click.UsageError: It is another command.
+    """
+    match parse_entry(text):
+        case Send(data):
+            return data
+        case _:
+            raise click.BadParameter(f"{text!r} is not a message: to send it, write /{text}.")
 
 
 def _close(rest: str) -> Close:

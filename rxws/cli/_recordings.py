@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 
 import click
 
 from rxws import Recording
+from rxws._recording.jsonl import parse_line
 
 from ._exit_codes import ExitCode
 from ._failures import Failure
 from ._output import printable
 
-__all__ = ["load", "recording_errors"]
+__all__ = ["STDIN", "load", "recording_errors"]
+
+STDIN = "-"
 
 
 @contextmanager
@@ -41,7 +45,17 @@ def load(name: str) -> Recording:
         Failure: See `recording_errors`; or the file has no events.
     """
     with recording_errors(name):
-        recording = Recording.load(name)
+        recording = _load_stdin() if name == STDIN else Recording.load(name)
     if not recording.lanes:
         raise Failure(printable(f"{name} is empty: it has no events."), ExitCode.USAGE)
+    return recording
+
+
+def _load_stdin() -> Recording:
+    lines = sys.stdin.buffer.readlines()
+    recording = Recording(keep=max(len(lines), 1))
+    for number, line in enumerate(lines, 1):
+        event = parse_line(line, number, "stdin")
+        if event is not None:
+            recording.add(event)
     return recording

@@ -18,7 +18,7 @@ import rxws
 
 from ._command import Command
 from ._connection import Target, connection_options
-from ._entries import Send, parse_entry
+from ._entries import parse_message
 from ._exit_codes import ExitCode
 from ._failures import Failure
 from ._lines import read_lines
@@ -46,14 +46,6 @@ class _Plan:
     append: bool
 
 
-def _message(text: str) -> str | bytes:
-    match parse_entry(text):
-        case Send(data):
-            return data
-        case _:
-            raise click.BadParameter(f"{text!r} is not a message: to send it, write /{text}.")
-
-
 @click.command(
     "record",
     cls=Command,
@@ -75,7 +67,7 @@ def _message(text: str) -> str | bytes:
     "messages",
     "-m",
     "--message",
-    type=_message,
+    type=parse_message,
     metavar="TEXT",
     multiple=True,
     help="Send this text, or @FILE, first; with --reconnect, on each connection.",
@@ -148,6 +140,7 @@ async def _record_link(plan: _Plan, link: Link, files: ExitStack, stop: asyncio.
             on_error=unwritable.set_result,
         )
     files.callback(file.dispose)
+    files.callback(recording.stop)
     shown = plan.output != _STDOUT or not sys.stdout.isatty()
     files.enter_context(
         progress(lambda: Figures(file.messages, file.size), plan.count, shown=shown)

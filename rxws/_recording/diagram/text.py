@@ -16,6 +16,7 @@ from .visible import End, TimeSpan, VisibleTrack, Window, time_span, visible_tra
 
 __all__ = ["text", "to_ascii"]
 
+_MIN_COLS = 24  # next to the names
 _NAME = 20  # columns at most
 _LABEL = 12  # columns of a value
 _MIN_COLUMNS = 12  # for the time
@@ -34,8 +35,12 @@ _ASCII = str.maketrans(
 _ENDS = {"completed": "┤", "error": "✗", "disposed": "╎"}
 
 
-def text(diagram: Diagram, cols: int = 48, window: Window = None) -> str:
+def text(
+    diagram: Diagram, cols: int = 48, window: Window = None, *, width: int | None = None
+) -> str:
     """Draw a diagram, or its part within a window, in `cols` columns next to the names.
+
+    With `width`, the names and the columns next to them have that width together.
 
     Examples:
         >>> from rxws._recording.diagram import Diagram, Track
@@ -43,13 +48,15 @@ def text(diagram: Diagram, cols: int = 48, window: Window = None) -> str:
         ticks ──────────────────→ 0 ev
               ╵0 s     ╵0.5 s
     """
-    if cols < 24:
-        raise ValueError(f"cols={cols!r} leaves no room to draw: use 24 or more")
+    if cols < _MIN_COLS:
+        raise ValueError(f"cols={cols!r} leaves no room to draw: use {_MIN_COLS} or more")
     time = time_span(diagram, window)
     lanes = visible_tracks(diagram, time)
     names = [cut(_branch(lane) + plain(lane.title), _NAME) for lane in lanes]
     notes = [_note(lane) for lane in lanes]
     left = max(map(cells, names), default=0) + 1
+    if width is not None:
+        cols = max(width - left, _MIN_COLS)
     right = max(map(cells, notes), default=0) + 1
     if cols - right < 2 * _MIN_COLUMNS:
         notes = [f"{lane.total} ev" for lane in lanes]

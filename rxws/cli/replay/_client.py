@@ -22,7 +22,7 @@ from rxws.closing import check_sendable
 from rxws.operators import map_async
 
 from ._check import Check
-from ._messages import close_of, end_of, frames
+from ._messages import close_of, frames
 
 __all__ = ["play_client"]
 
@@ -131,7 +131,7 @@ class _Player:
             sent = recording.replay(self._speed, lane="outgoing", codec=codecs.raw)
             await sent.pipe(ops.do_action(self._send_one), ops.last_or_default(None))
         # Not after the last message: the server may have sent more.
-        await asyncio.sleep(began + end_of(recording) / self._speed - loop.time())
+        await asyncio.sleep(began + recording.duration / self._speed - loop.time())
         close = self._close
         with suppress(TimeoutError):
             async with asyncio.timeout(self._wait):

@@ -8,7 +8,7 @@ from rxws.cli._exit_codes import ExitCode
 from rxws.cli._failures import Failure
 from rxws.cli._output import printable
 
-__all__ = ["close_of", "end_of", "frame_of", "frames"]
+__all__ = ["close_of", "frame_of", "frames"]
 
 
 def frame_of(event: Event) -> str | bytes | None:
@@ -43,8 +43,3 @@ def close_of(recording: Recording) -> Close | None:
     """Return how the last connection ended; None if the recording ended before."""
     closed = recording.lanes["closed"].events if "closed" in recording.lanes else []
     return next((event.data for event in reversed(closed) if event.type == "close"), None)
-
-
-def end_of(recording: Recording) -> float:
-    """Return the time of the last event."""
-    return max((lane.events[-1].t for lane in recording.lanes.values() if len(lane)), default=0.0)

@@ -280,3 +280,22 @@ def test_a_client_is_recorded_over_all_its_connections(tmp_path: Path) -> None:
     recording.stop()
     client.run(10)
     assert [event.type for event in recording.lanes["status"].events][-1] == "disposed"
+
+
+def test_a_text_has_the_width_of_a_terminal() -> None:
+    """With `width`, the names and the time have that width together."""
+    for width in (60, 100):
+        assert max(map(len, taps().text(width=width).splitlines())) == width
+    assert taps().text(width=1) == taps().text(24)
+
+
+def test_added_events_are_bounded() -> None:
+    """`add` drops and counts the oldest events of a lane, as recording does."""
+    source = taps()
+    recording = Recording(keep=2)
+    for event in source.events:
+        recording.add(event)
+    assert [event.data for event in recording.lanes["first"].events] == [4, 5]
+    assert recording.lanes["first"].dropped == 4
+    assert recording.duration == source.duration == 6
+    assert Recording().duration == 0
