@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO, Protocol, Self
 
 import click
 from prompt_toolkit import PromptSession
@@ -20,7 +20,7 @@ from prompt_toolkit.renderer import CPR_Support
 
 from rxws.cli._output import note, printable, styled
 
-from ._plan import Action, Plan
+from ._plan import Action
 
 __all__ = ["Prompt", "history_file"]
 
@@ -31,16 +31,24 @@ def history_file() -> Path:
     return Path(state).expanduser() / "rxws" / "history"
 
 
+class Typed(Protocol):
+    """What may be typed; see `Plan`."""
+
+    @property
+    def commands(self) -> Mapping[str, tuple[str, str]]: ...
+    def typed(self, text: str) -> Action: ...
+
+
 class Prompt(AbstractContextManager["Prompt"]):
     """Reads from a terminal, and prints above the line that is being typed.
 
     Args:
-        plan: The options.
+        plan: What may be typed.
         file: Gets all messages, too.
         stop: Set by Ctrl-C.
     """
 
-    def __init__(self, plan: Plan, file: BinaryIO | None, stop: asyncio.Event) -> None:
+    def __init__(self, plan: Typed, file: BinaryIO | None, stop: asyncio.Event) -> None:
         self._plan = plan
         self._file = file
         self._stop = stop

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import socket
 import threading
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
         "rxws serve prices:feed --path /prices --codec json --origin https://example.com",
         "rxws serve --echo --port 9000",
         "rxws serve --broadcast",
+        "echo hi | rxws serve -n 1",
     ],
 )
 @click.argument("target", metavar="[MODULE:NAME]", required=False)
@@ -138,7 +140,14 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     type=click.Path(exists=True, path_type=Path),
     metavar="PATH",
     multiple=True,
-    help="With --reload: watch these directories and files.  [default: the current directory]",
+    help="With --reload: watch these directories or files.  [default: the current one, and that of FILE]",
+)
+@click.option(
+    "-n",
+    "--count",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Without MODULE:NAME: end after N received messages.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Print a line about each connection.")
 def command(
@@ -153,6 +162,7 @@ def command(
     reload: bool,
     watched: tuple[Path, ...],
     verbose: bool,
+    count: int | None,
     **options: Any,
 ) -> ExitCode:
     """Serve a handler.
@@ -160,15 +170,19 @@ def command(
     MODULE:NAME or FILE:NAME names a handler, a dict of handlers by path, a route of aiohttp, an
     aiohttp application, or a function that returns one of these. The URL is printed on stdout.
     Ctrl-C closes the connections with 1001.
+
+    Without it, what you type goes to all clients, and their messages go to stdout.
     """
-    if (target is None) == (builtin is None):
-        raise click.UsageError("name what to serve, such as chat:room, or use --echo.")
+    if target is not None and builtin is not None:
+        raise click.UsageError(f"{builtin} serves no {target}: use one of them.")
+    if count is not None and (target or builtin):
+        raise click.UsageError("-n is for a server at which you type: omit it.")
     if key is not None and certificate is None:
         raise click.UsageError(f"--tls-key={key} needs --tls.")
     if watched and not reload:
         raise click.UsageError("--watch needs --reload.")
     if reload and target is None:
-        raise click.UsageError(f"{builtin} has no source to watch: omit --reload.")
+        raise click.UsageError("--reload needs a MODULE:NAME to watch.")
     ctx = click.get_current_context()
     flags = {each.name: each.opts[-1] for each in ctx.command.params}
     given = [
@@ -180,14 +194,19 @@ def command(
         [flags[name] for name in given],
         drain,
     )
-    settings = Settings(target or builtin or "", routes, certificate, key, verbose)
+    if target is None and builtin is None and "codec" in given:
+        raise click.UsageError("--codec is for a handler: omit it.")
+    settings = Settings(target or builtin or "rxws serve", routes, certificate, key, verbose)
     settings.tls()  # fail early
     with listen(host, port) as sock:
+        if target is None and builtin is None:
+            return _talk(settings, sock, count)
         if not reload:
             return _serve(settings, sock)
         from ._reload import serve_and_reload
 
-        paths = watched or (Path.cwd(),)
+        # The second one is the file's directory; of a module, it is the current one again.
+        paths = watched or {Path.cwd(), Path(settings.target).resolve().parent}
         write(f"{url_of(sock, settings)}\n")
         run(lambda stop: serve_and_reload(_serve, settings, sock, paths, stop))
         return ExitCode.DONE
@@ -222,6 +241,20 @@ def _serve(settings: Settings, sock: socket.socket, parent: Connection | None = 
 
     with logging_connections() if settings.verbose else contextlib.nullcontext():
         run(main)
+    return ExitCode.DONE
+
+
+def _talk(settings: Settings, sock: socket.socket, count: int | None) -> ExitCode:
+    """Serve those to whom a person types."""
+    from ._talk import Talk
+
+    async def main(stop: asyncio.Event) -> None:
+        talk = Talk(count, stop)
+        app = await make_application(talk.handler, settings.target, settings.routes)
+        until = partial(talk.until, url_of(sock, settings))
+        await run_application(app, settings, sock, until)
+
+    run(main)
     return ExitCode.DONE
 
 

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -60,7 +60,7 @@ async def serve_and_reload(
     serve: Serve,
     settings: Settings,
     sock: socket.socket,
-    watched: Sequence[Path],
+    watched: Collection[Path],
     stop: asyncio.Event,
 ) -> None:
     """Serve in a process that is replaced whenever a Python file changes.

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import websockets
@@ -16,7 +17,14 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from support.peers.raw import RawClient
 from support.peers.tls import PEM
-from support.processes.command_line import end_rxws, read_line, run_rxws, running_rxws
+from support.processes.command_line import (
+    PATIENCE,
+    end_rxws,
+    read_line,
+    run_rxws,
+    running_rxws,
+)
+from support.terminal import open_terminal
 
 ROOM = """
 import logging
@@ -177,6 +185,80 @@ async def test_broadcast_sends_to_all_clients() -> None:
         await first.send("hi")
         assert await second.recv() == "hi"
         assert await first.recv() == "hi"
+
+
+async def test_a_pipe_is_sent_to_the_first_client() -> None:
+    """`echo hi | rxws serve -n 1` sends the lines, prints one answer, and ends with 0."""
+    async with running_rxws("serve", "--port", "0", "-n", "1") as process:
+        url = (await read_line(process.stderr)).removeprefix("serving ")
+        assert process.stdin is not None
+        process.stdin.write("hi\nñ".encode())
+        process.stdin.write_eof()
+        async with connect(url) as client:
+            assert [await client.recv(), await client.recv()] == ["hi", "ñ"]
+            await client.send("an answer")
+            with pytest.raises(websockets.ConnectionClosedOK):
+                await client.recv()
+            assert client.close_code == 1000
+        out, err = await asyncio.wait_for(process.communicate(), PATIENCE)
+    assert (process.returncode, out) == (0, b"an answer\n")
+    opened, closed = err.decode().splitlines()
+    assert re.fullmatch(r"#1 connected from 127\.0\.0\.1:\d+ to /", opened)
+    assert closed == "#1 closed with 1000 (normal closure) by this side"
+
+
+async def test_a_line_that_is_no_text_is_named() -> None:
+    """Nothing is sent with other characters than those of the file."""
+    async with running_rxws("serve", "--port", "0") as process:
+        url = (await read_line(process.stderr)).removeprefix("serving ")
+        assert process.stdin is not None
+        process.stdin.write(b"good\n\xff\n")
+        async with connect(url) as client:
+            assert await client.recv() == "good"
+            _, err = await asyncio.wait_for(process.communicate(), PATIENCE)
+    assert process.returncode == 64
+    assert "Line 2 of the input is not UTF-8: b'\\xff'." in err.decode()
+
+
+async def test_a_reader_that_has_gone_ends_the_server() -> None:
+    """`rxws serve | head -1` ends quietly."""
+    async with running_rxws("serve", "--port", "0") as process:
+        url = (await read_line(process.stderr)).removeprefix("serving ")
+        transport: Any = process
+        transport._transport.get_pipe_transport(1).close()
+        async with connect(url) as client:
+            await client.send("hi")
+            with pytest.raises(websockets.ConnectionClosed):
+                await client.recv()
+        assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
+
+
+async def test_a_person_types_to_all_clients() -> None:
+    """At a terminal: messages of all, commands, and what happens to connections."""
+    async with open_terminal() as terminal:
+        await terminal.run("serve", "--port", "0")
+        lines = await terminal.until(lambda lines: any("serving ws" in each for each in lines))
+        [url] = [each.split()[-1] for each in lines if each.startswith("serving ws")]
+        await terminal.enter("too early")
+        await terminal.shows("nobody is connected: this was not sent")
+        async with connect(f"{url}?one") as first:
+            await first.send("from \x1b the first")
+            await terminal.shows("< from \\x1b the first")
+            async with connect(url) as second:
+                await second.send("from the second")
+                await terminal.shows("< #2 from the second")
+                await terminal.enter("to all")
+                assert await first.recv() == await second.recv() == "to all"
+                await terminal.enter("/ping")
+                await terminal.until(lambda lines: sum("pong after" in line for line in lines) == 2)
+                await terminal.enter("/close 4001 bye")
+                await second.wait_closed()
+                assert (second.close_code, first.close_code) == (4001, 4001)
+        await terminal.shows("#2 closed with 4001 'bye' by this side")
+        await terminal.enter("/help")
+        await terminal.until(lambda lines: any("show this list" in each for each in lines))
+        await terminal.press("C-d")
+        await terminal.ends_with("$")
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,12 @@ from rxws.cli._main import root
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ([], "name what to serve, such as chat:room, or use --echo"),
-        (["chat:room", "--echo"], "name what to serve, such as chat:room, or use --echo"),
+        (["chat:room", "--echo"], "--echo serves no chat:room: use one of them"),
+        (["--echo", "-n", "1"], "-n is for a server at which you type"),
+        (["--codec", "json"], "--codec is for a handler"),
         (["--echo", "--tls-key", __file__], "needs --tls"),
         (["--echo", "--tls", __file__], "no PEM file with a certificate and its key"),
-        (["--echo", "--reload"], "--echo has no source to watch: omit --reload"),
+        (["--echo", "--reload"], "--reload needs a MODULE:NAME to watch"),
         (["chat:room", "--watch", "."], "--watch needs --reload"),
         (["--echo", "--port", "70000"], "70000 is not in the range"),
         (["--echo", "--path", "x", "--port", "0"], "'x' does not start with a slash: use '/x'"),
