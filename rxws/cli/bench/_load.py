@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
 import rxws
 from rxws._core.connection import Address, Connection
-from rxws._core.errors import ConnectionClosed, OpeningError
+from rxws._core.errors import ConnectError, ConnectionClosed
 from rxws.cli._connection import Target
 
 from ._results import Results
@@ -118,33 +118,28 @@ class Load:
 
     async def _open(self, ended: asyncio.Future[Any]) -> None:
         room = asyncio.Semaphore(_OPENING)
-        last_error: Exception | None = None
+        errors: list[ConnectError] = []
+        elsewhere: list[Address] = []
 
         async def open_one(number: int) -> None:
-            nonlocal last_error
             async with room:
                 began = time.perf_counter()
                 try:
                     conn = await rxws.connect(str(self._target.url), **self._target.options)
-                except OpeningError as error:
-                    last_error = error
+                except ConnectError as error:
+                    errors.append(error)
                     self.results.failures[str(error)] += 1
                     return
             self.results.opening.add(time.perf_counter() - began)
             self._clients.append(_Client(number, conn, self._plan, self))
             if not self._plan.anywhere and not is_loopback(conn.handshake.remote):
-                raise Remote(conn.handshake.remote)
+                elsewhere.append(conn.handshake.remote)
 
-        opening = asyncio.gather(*map(open_one, range(self._plan.connections)))
-        try:
-            await asyncio.wait([opening, ended], return_when=asyncio.FIRST_COMPLETED)
-            if opening.done():
-                opening.result()
-        finally:
-            opening.cancel()
-            await asyncio.wait([opening])
-        if not self._clients and last_error is not None:
-            raise last_error
+        await _together(map(open_one, range(self._plan.connections)), ended)
+        if elsewhere:
+            raise Remote(elsewhere[0])
+        if errors and not self._clients:
+            raise errors[-1]
 
     async def _send(self, ended: asyncio.Future[Any]) -> None:
         plan, results, clients = self._plan, self.results, self._clients
@@ -152,30 +147,42 @@ class Load:
         self.phase.began = began
         until = began + plan.seconds
         share = plan.rate / len(clients) if plan.rate is not None else None
-        sending = [
-            asyncio.create_task(
+        await _together(
+            (
                 client.send(until, share, began + number / plan.rate if plan.rate else began)
-            )
-            for number, client in enumerate(clients)
-        ]
-        everything = asyncio.gather(*sending)
-        await asyncio.wait([everything, ended], return_when=asyncio.FIRST_COMPLETED)
+                for number, client in enumerate(clients)
+            ),
+            ended,
+        )
         for client in clients:
             client.stop()
-        if not ended.done() and not plan.one_way:
+        if not plan.one_way:
             self.phase.name = "waiting for answers"
-            answers = asyncio.gather(*(client.answered() for client in clients))
-            await asyncio.wait(
-                [answers, ended], timeout=plan.patience, return_when=asyncio.FIRST_COMPLETED
-            )
-            answers.cancel()
-            await asyncio.wait([answers])
-        if everything.done():
-            everything.result()
-        everything.cancel()
-        await asyncio.wait([everything])
+            await _together((client.answered() for client in clients), ended, plan.patience)
         results.seconds = time.perf_counter() - began
         results.cpu = (time.process_time() - cpu) / results.seconds
+
+
+async def _together(
+    coroutines: Iterable[Coroutine[Any, Any, None]],
+    ended: asyncio.Future[Any],
+    seconds: float | None = None,
+) -> None:
+    """Run coroutines until all are done, the time is over, or a future is done."""
+
+    async def everything() -> None:
+        async with asyncio.TaskGroup() as group:
+            for each in coroutines:
+                group.create_task(each)
+
+    task = asyncio.create_task(everything())
+    try:
+        await asyncio.wait([task, ended], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 class _Client:
@@ -202,16 +209,15 @@ class _Client:
         due, step = first, 0.0 if rate is None else 1 / rate
         pending, limit = self._due, self._plan.in_flight
         count = 0
-        while not self._stopped:
-            now = time.perf_counter()
+        while not self._stopped and (now := time.perf_counter()) < until:
             if rate is not None and due > now:
                 await asyncio.sleep(min(due, until) - now)
-                now = time.perf_counter()
-            elif rate is None and not self._plan.one_way and len(pending) >= limit:
+                continue
+            if rate is None and not self._plan.one_way and len(pending) >= limit:
                 self._answer.clear()
                 await self._wait(until - now)
                 continue
-            if now >= until or self._stopped or not self._load.take():
+            if not self._load.take():
                 return
             message = self._make(count)
             if not self._plan.one_way:

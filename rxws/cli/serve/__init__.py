@@ -140,7 +140,8 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     type=click.Path(exists=True, path_type=Path),
     metavar="PATH",
     multiple=True,
-    help="With --reload: watch these directories or files.  [default: the current one, and that of FILE]",
+    help="With --reload: watch these directories or files.  [default: the current directory, and "
+    "that of FILE]",
 )
 @click.option(
     "-n",
