@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from reactivex import Observable
 
@@ -21,6 +21,8 @@ from rxws.hub import Away, BackplaneError, Gap, GapReason, HubStatus, Message, P
 from rxws.status import Open, Status, Waiting
 
 __all__ = ["Plan", "tail"]
+
+T = TypeVar("T")
 
 _MAX_NAMES = 20
 
@@ -89,12 +91,11 @@ async def tail(plan: Plan, stop: asyncio.Event) -> ExitCode:
     failure: Exception | None = None
     async with AsyncExitStack() as stack:
         lost: asyncio.Future[None] = loop.create_future()
-        topic = await stack.enter_async_context(_open(plan, lost))
-        following = [loop.create_task(printer.follow(name, topic(name))) for name in plan.topics]
+        topic: _OpenTopic = await stack.enter_async_context(_open(plan, lost))
+        topics = {name: _checked(topic, name) for name in plan.topics}
+        following = [loop.create_task(printer.follow(*each)) for each in topics.items()]
         watching = [
-            loop.create_task(printer.watch(name, topic(name)))
-            for name in plan.topics
-            if plan.presence
+            loop.create_task(printer.watch(*each)) for each in topics.items() if plan.presence
         ]
         stopping = loop.create_task(stop.wait())
         complete = loop.create_task(printer.complete.wait())
@@ -234,6 +235,14 @@ def _text(position: Position | None) -> str | None:
 # --- where topics come from -----------------------------------------------------------------------
 
 
+def _checked(make: Callable[..., T], *args: object, **options: object) -> T:
+    """Call a function whose arguments the user has typed."""
+    try:
+        return make(*args, **options)
+    except (TypeError, ValueError) as error:
+        raise Failure(printable(str(error)), ExitCode.USAGE) from error
+
+
 def _open(plan: Plan, lost: asyncio.Future[None]) -> Any:
     return _open_redis(plan) if plan.target is None else _open_server(plan, plan.target, lost)
 
@@ -269,10 +278,8 @@ async def _open_redis(plan: Plan) -> AsyncGenerator[_OpenTopic]:
     assert plan.redis is not None
     # A topic that keeps nothing has no positions here either: nothing is published.
     keep = rxws.Keep(max(plan.last, 1000))
-    hub = rxws.Hub(
-        backplane=rxws.hub.RedisBackplane(plan.redis, prefix=plan.prefix),
-        topics=dict.fromkeys(plan.topics, keep),
-    )
+    backplane = _checked(rxws.hub.RedisBackplane, plan.redis, prefix=plan.prefix)
+    hub = _checked(rxws.Hub, backplane=backplane, topics=dict.fromkeys(plan.topics, keep))
 
     def on_status(status: HubStatus) -> None:
         if isinstance(status, Away):

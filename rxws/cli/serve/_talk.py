@@ -14,11 +14,11 @@ import click
 import rxws
 from rxws import closing
 from rxws._core.connection import Close, Connection
+from rxws.cli._entries import COMMANDS, Entry, Help, Ping, Send, list_commands, parse_entry
+from rxws.cli._format import Format
+from rxws.cli._lines import read_lines
+from rxws.cli._link import describe
 from rxws.cli._output import note, write_soon
-from rxws.cli.connect._entries import COMMANDS, Entry, Help, Ping, Send, list_commands, parse_entry
-from rxws.cli.connect._format import Format
-from rxws.cli.connect._lines import read_lines
-from rxws.cli.connect._link import describe
 from rxws.operators import map_async
 
 __all__ = ["Talk"]
