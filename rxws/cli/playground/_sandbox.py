@@ -23,7 +23,7 @@ from rxws.status import Closed, Connecting, Open, Status, Waiting
 from ._feed import KEEP, Budget, Feed, describe_close
 from ._pipeline import Pipeline
 
-__all__ = ["MAX_BURST", "MAX_RATE", "SPEEDS", "Sandbox"]
+__all__ = ["MAX_BURST", "MAX_RATE", "SPEEDS", "Sandbox", "check_text"]
 
 MAX_BURST = 100  # messages at once
 MAX_RATE = 50.0  # messages per second
@@ -122,7 +122,7 @@ class Sandbox:
 
     def send(self, text: str, count: int) -> None:
         """Send a text from the client; `#` stands for the number of the message."""
-        _check_text(text)
+        check_text(text)
         if not isinstance(count, int) or not 1 <= count <= MAX_BURST:
             raise ValueError(f"a burst has 1 to {MAX_BURST} messages, not {count!r:.40}")
         if self._budget.take(count) < count:
@@ -133,7 +133,7 @@ class Sandbox:
 
     def set_rate(self, text: str, rate: float) -> None:
         """Send a text again and again; with rate 0, stop."""
-        _check_text(text)
+        check_text(text)
         if not isinstance(rate, int | float) or not 0 <= rate <= MAX_RATE:
             raise ValueError(f"a rate is 0 to {MAX_RATE:g} messages per second, not {rate!r:.40}")
         if self._rate is not None:
@@ -242,7 +242,8 @@ class Sandbox:
         }
 
 
-def _check_text(text: object) -> None:
+def check_text(text: object) -> None:
+    """Raise `ValueError` unless it can be sent."""
     if not isinstance(text, str) or len(text) > 1000:
         raise ValueError("a message is a text of at most 1000 characters")
     try:

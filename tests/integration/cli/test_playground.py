@@ -173,6 +173,15 @@ async def test_either_end_closes_with_a_code(
     await visit.until(lambda: visit.statuses()[-1] == "Open")
 
 
+async def test_a_slow_call_pauses_the_incoming_messages(visit: Visit) -> None:
+    """While `map_async` is busy, the server reads no further message, and the page shows it."""
+    await visit.start({"name": "map_async", "seconds": 0.15, "calls": 1})
+    await visit.call("send", text="n#", count=3)
+    await visit.until(lambda: len(visit.texts("received")) == 3)
+    assert visit.texts("received") == ["n1!", "n2!", "n3!"]
+    await visit.until(lambda: visit.state["paused"] >= 0.2)
+
+
 async def test_the_client_reconnects_after_a_cut(visit: Visit) -> None:
     """TCP ends without a close frame: both ends report 1006, and the client connects again."""
     await visit.start()
