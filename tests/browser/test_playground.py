@@ -340,6 +340,8 @@ async def survive_restart(page: Page, demo: ExampleServer) -> None:
         await page.evaluate("location.hash = ''")
         await page.wait(IS_OPEN)
         assert "buffer_with_time_or_count" in await page.evaluate(text("#code"))
+        chosen = "document.querySelector('#presets [aria-pressed=true]').textContent"
+        assert await page.evaluate(chosen) == "buffer"
         await page.evaluate("document.querySelector('#send-form').requestSubmit()")
         await page.wait(f"{rows('outgoing')}[0]?.startsWith('item')")
 
@@ -537,6 +539,43 @@ async def test_the_code_can_be_copied(page: Page, url: str) -> None:
         assert await page.evaluate("navigator.clipboard.readText()") == shown
     else:
         assert await page.evaluate("getSelection().toString()") == shown.strip()
+
+
+async def test_the_picture_can_be_saved(page: Page, url: str) -> None:
+    """The button saves the diagram that rxws draws of the latest connection."""
+    await show(page, url)
+    await page.wait(f"{rows('outgoing')}.length === 1")
+    await page.evaluate(
+        """(() => {
+            const make = URL.createObjectURL.bind(URL);
+            window.saved = new Promise((done) => {
+                URL.createObjectURL = (blob) => { done(blob.text()); return make(blob); };
+            });
+        })()"""
+    )
+    await page.evaluate("document.querySelector('#picture').click()")
+    picture = await page.evaluate("saved")
+    assert picture.startswith("<svg")
+    assert "REACT" in picture
+    assert await page.evaluate(text("#problem")) == ""
+
+
+async def test_an_empty_diagram_says_what_to_do(page: Page, url: str) -> None:
+    """Without messages, the diagram has a hint."""
+    await show(page, url)
+    await page.evaluate(
+        """(() => {
+            const pen = document.querySelector('#marbles').getContext('2d');
+            const fillText = pen.fillText.bind(pen);
+            pen.fillText = (...all) => {
+                fillText(...all);
+                document.body.dataset.hint ??= "";
+                if (all[0].startsWith?.("Send a message")) document.body.dataset.hint = "yes";
+            };
+        })()"""
+    )
+    await page.evaluate("document.querySelector('[aria-label^=\"Remove step 1\"]').click()")
+    await page.wait("document.body.dataset.hint === 'yes'")
 
 
 async def test_the_playground_links_the_examples(page: Page, url: str) -> None:

@@ -5,6 +5,7 @@ import { $, el } from "./dom.js";
 export class Composer {
   constructor(onChange) {
     this.onChange = onChange;
+    this.preset = null; // the chosen example, unless it was changed since
     this.steps = [];
     this.options = {};
     $("add").onclick = () => {
@@ -32,18 +33,21 @@ export class Composer {
   }
 
   choose(preset) {
+    this.preset = preset;
     this.steps = preset.steps.map((step) => ({ ...step }));
     this.options = { ...preset.options };
-    this.show(preset);
+    this.show();
     this.onChange(preset);
   }
 
   changed() {
-    this.show(null, false);
+    this.preset = null;
+    this.show(false);
     this.onChange(null);
   }
 
-  show(preset = null, fields = true) {
+  show(fields = true) {
+    const { preset } = this;
     if (preset) $("options").parentElement.open = Object.keys(preset.options).length > 0;
     for (const button of $("presets").children) button.setAttribute("aria-pressed", String(button.textContent === preset?.title));
     $("about").textContent = preset?.about ?? "Your own pipeline. Each step gets what the one above it emits.";

@@ -14,7 +14,7 @@ const link = new Link("/playground/ws", onLink);
 const seats = twoNames().map((name) => new Seat(link, name));
 $("seats").replaceChildren(...seats.map(({ node }) => node));
 
-let events = null, script = null, latest = null;
+let events = null, script = null;
 
 /* ---- the connection of this page ---- */
 
@@ -32,7 +32,7 @@ async function onLink(state) {
     $("rate").max = catalogue.max_rate;
     if (first) composer.choose(catalogue.presets[0]);
     else {
-      composer.show(catalogue.presets.find(({ title }) => title === latest?.title));
+      composer.show();
       start(null);
     }
     for (const seat of seats) if (seat.wanted) seat.join();
@@ -51,7 +51,6 @@ $("retry").onclick = () => link.open();
 
 async function start(preset) {
   const number = (start.number = (start.number ?? 0) + 1);
-  latest = preset ?? latest;
   clearTimeout(script);
   events?.cancel();
   try {

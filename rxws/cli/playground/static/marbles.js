@@ -118,6 +118,9 @@ export class Marbles {
       this.drawLine(x, left, right, start, y);
       this.drawLane(lane, x, left, right, start, y);
     });
+    if (!this.lanes.some(({ marks }) => marks.at(-1)?.t >= start)) {
+      this.write("Send a message, or choose an example.", (left + right) / 2, this.height / 2 - 4, { colour: "muted", align: "center", font: `13px ${this.sans}` });
+    }
     for (const close of this.closes) if (close.t >= start) this.drawClose(close, x(close.t), right);
     const latest = Math.max(
       this.statuses.length > 1 ? this.statuses.at(-1).t : 0,
