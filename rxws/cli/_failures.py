@@ -34,7 +34,7 @@ def as_failure(error: Exception) -> Failure | None:
             return Failure(printable(str(error)), ExitCode.COULD_NOT_CONNECT)
         case TimeoutError():
             return Failure(str(error) or "timed out", ExitCode.TIMED_OUT)
-        case RxwsError():
+        case RxwsError() | OSError():  # such as a full disk
             return Failure(printable(str(error)), ExitCode.ABNORMAL_CLOSE)
         case _:
             return None

@@ -18,6 +18,7 @@ from prompt_toolkit.keys import Keys
 from prompt_toolkit.patch_stdout import patch_stdout
 from prompt_toolkit.renderer import CPR_Support
 
+from rxws.cli._format import as_text
 from rxws.cli._output import note, printable, styled
 
 from ._plan import Action
@@ -87,7 +88,7 @@ class Prompt(AbstractContextManager["Prompt"]):
         """See `Console.show`."""
         if self._file is not None:
             self._file.write(text if isinstance(text, bytes) else text.encode())
-        self._print(styled("< ", fg="blue") + _as_text(text))
+        self._print(styled("< ", fg="blue") + printable(as_text(text)))
 
     def note(self, text: str) -> None:
         """See `Console.note`."""
@@ -105,10 +106,6 @@ class Prompt(AbstractContextManager["Prompt"]):
         output.write_raw(text.removesuffix("\n") + "\n")
         output.flush()
         app.invalidate()
-
-
-def _as_text(text: str | bytes) -> str:
-    return text if isinstance(text, str) else text.hex()
 
 
 def _session(commands: Iterable[str]) -> PromptSession[str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any, BinaryIO, assert_never
 
+import click
 from reactivex import Observable
 from reactivex import operators as ops
 
@@ -41,7 +43,7 @@ async def talk(plan: Plan, stop: asyncio.Event) -> ExitCode:
     deadline = None if plan.timeout is None else loop.time() + plan.timeout
     failure: Exception | None = None
     async with AsyncExitStack() as stack:
-        file = None if plan.output is None else stack.enter_context(plan.output.open("wb"))
+        file = None if plan.output is None else stack.enter_context(_create(plan.output))
         async with asyncio.timeout_at(deadline):
             opening = stack.enter_async_context(open_link(plan.target, plan.reconnect))
             link = await unless_stopped(stop, opening)
@@ -55,6 +57,13 @@ async def talk(plan: Plan, stop: asyncio.Event) -> ExitCode:
     if link.end is not None and plan.talkative:
         note(describe(link.end))
     return ExitCode.DONE
+
+
+def _create(path: Path) -> BinaryIO:
+    try:
+        return path.open("wb")
+    except OSError as error:
+        raise click.UsageError(f"Cannot write to {path}: {error.strerror}.") from error
 
 
 def _open_console(plan: Plan, file: BinaryIO | None, stop: asyncio.Event) -> Console:
@@ -101,11 +110,11 @@ class _Conversation:
             await asyncio.wait(tasks)
         if receiving in done:
             self._check_end(receiving)
-        elif sending in done:
-            sending.result()
-            if self._plan.count is not None:
-                raise self._too_few("timed out", ExitCode.TIMED_OUT)
         elif stopping not in done:
+            if sending in done:
+                sending.result()
+                if self._plan.interactive or self._plan.count is None:
+                    return
             raise self._too_few("timed out", ExitCode.TIMED_OUT)
 
     def _check_end(self, receiving: asyncio.Task[None]) -> None:

@@ -431,6 +431,10 @@ async def test_an_error_of_rpc(rpc_url: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (
+            ["-o", "/missing/file"],
+            "Error: Cannot write to /missing/file: No such file or directory.",
+        ),
         (["--raw", "--time"], "--raw prints messages unchanged: leave out --time"),
         (["--rpc", "-n", "1"], "--rpc shows the answers of calls: leave out -n and -p."),
         (["-p", "ops.mpa(str)"], "Invalid value for '-p' / '--pipe': ops.mpa(str): AttributeError"),

@@ -178,6 +178,9 @@ async def test_ctrl_c() -> None:
         await terminal.type("half")
         await terminal.press("C-c")
         await end(terminal, peer)
+        peer = await connect(terminal, server, "-n", "3")
+        await terminal.press("C-d")
+        await end(terminal, peer)
         await terminal.enter("echo $?")
         await terminal.ends_with("$ echo $?", "0", "$")
         await terminal.run("connect", server.url)
@@ -229,15 +232,16 @@ async def test_a_narrow_terminal() -> None:
 
 
 async def test_messages_are_stored_and_shown(tmp_path: Path) -> None:
-    """With `-o`, a person sees the messages, too."""
+    """With `-o`, the file has messages as they came, and a person sees them, escaped."""
     file = tmp_path / "messages"
     async with RawServer() as server, open_terminal() as terminal:
         peer = await connect(terminal, server, "-o", str(file), "--time")
-        await peer.text("hi")
-        await terminal.until(lambda lines: re.fullmatch(r"< \d\d:\d\d:\d\d\.\d{3} hi", lines[-2]))
+        await peer.text("hi\x1b")
+        shown = re.compile(r"< \d\d:\d\d:\d\d\.\d{3} hi\\x1b")
+        await terminal.until(lambda lines: shown.fullmatch(lines[-2]))
         await terminal.press("C-d")
         await end(terminal, peer)
-    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} hi\n", file.read_text("utf-8"))
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} hi\x1b\n", file.read_text("utf-8"))
 
 
 async def test_reconnecting_is_shown() -> None:

@@ -39,7 +39,7 @@ def with_command(monkeypatch: pytest.MonkeyPatch, error: BaseException | None) -
         if error is not None:
             raise error
 
-    monkeypatch.setattr(sys.modules["rxws.cli.demo"], "command", command)
+    monkeypatch.setattr(import_module("rxws.cli.demo"), "command", command)
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)
@@ -105,6 +105,7 @@ CLOSED = rxws.ConnectionClosed(rxws.Close(4001, "why", "peer"))
         (rxws.ConnectError("no \x1b[2J way"), 2, "Error: no \\x1b[2J way\n"),
         (rxws.HandshakeError("refused", 403, {}, b"log in\n"), 2, "Error: refused\nlog in\n"),
         (TimeoutError(), 3, "Error: timed out\n"),
+        (OSError(28, "No space left"), 1, "Error: [Errno 28] No space left\n"),
         (click.Abort(), 130, ""),
         (KeyboardInterrupt(), 130, "\n"),
     ],
@@ -128,7 +129,7 @@ def test_an_unexpected_error_has_a_traceback(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_result_of_a_command_is_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """A command may return an `ExitCode`."""
     command = click.Command("demo", callback=lambda: ExitCode.ABNORMAL_CLOSE)
-    monkeypatch.setattr(sys.modules["rxws.cli.demo"], "command", command)
+    monkeypatch.setattr(import_module("rxws.cli.demo"), "command", command)
     assert invoke("demo").exit_code == 1
 
 
@@ -169,7 +170,7 @@ def test_colours_are_off_with_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
     """NO_COLOR is honoured, as https://no-color.org asks."""
     seen: list[bool | None] = []
     command = click.Command("demo", callback=lambda: seen.append(click.get_current_context().color))
-    monkeypatch.setattr(sys.modules["rxws.cli.demo"], "command", command)
+    monkeypatch.setattr(import_module("rxws.cli.demo"), "command", command)
     CliRunner().invoke(root, ["demo"], env={"NO_COLOR": "1"})
     CliRunner().invoke(root, ["demo"], env={"NO_COLOR": ""})
     assert seen == [False, None]
