@@ -281,14 +281,16 @@ async def _open_redis(plan: Plan) -> AsyncGenerator[_OpenTopic]:
     backplane = _checked(rxws.hub.RedisBackplane, plan.redis, prefix=plan.prefix)
     hub = _checked(rxws.Hub, backplane=backplane, topics=dict.fromkeys(plan.topics, keep))
 
+    away = False
+
     def on_status(status: HubStatus) -> None:
+        nonlocal away
         if isinstance(status, Away):
             note(f"Redis is away: {status.cause}")
-        elif was_away:
+        elif away:
             note("Redis is back")
-        was_away.append(True)
+        away = isinstance(status, Away)
 
-    was_away: list[bool] = []
     async with AsyncExitStack() as stack:
         try:
             await stack.enter_async_context(hub)
