@@ -12,6 +12,7 @@ from aiohttp import web
 
 import rxws
 from support.fixtures import Serve
+from support.peers.connect_proxy import connect_proxy
 from support.peers.raw import RawServer
 from support.peers.tls import PEM
 from support.processes.command_line import run_rxws
@@ -73,30 +74,6 @@ async def test_a_client_certificate() -> None:
         result = await run_rxws("connect", url, "-n", "1", *options, stdin="hi\n")
         assert result == (0, "hi\n", "")
         assert (await run_rxws("connect", url, "-n", "1", "-k", stdin="hi\n")).code in (1, 2)
-
-
-@asynccontextmanager
-async def connect_proxy() -> AsyncGenerator[tuple[str, list[bytes]]]:
-    """Run an HTTP proxy that tunnels; yield its address and the heads of its requests."""
-    heads: list[bytes] = []
-
-    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-            await writer.drain()
-        writer.close()
-
-    async def tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heads.append(await reader.readuntil(b"\r\n\r\n"))
-        host, _, port = heads[-1].split()[1].decode().partition(":")
-        far_reader, far_writer = await asyncio.open_connection(host, int(port))
-        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-        await asyncio.gather(
-            copy(reader, far_writer), copy(far_reader, writer), return_exceptions=True
-        )
-
-    async with await asyncio.start_server(tunnel, "127.0.0.1", 0) as server:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", heads
 
 
 async def test_a_proxy() -> None:
