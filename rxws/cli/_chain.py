@@ -38,7 +38,7 @@ class _Step(NamedTuple):
 
 
 class _Input:
-    """What has arrived at a step."""
+    """The last value and the error that a step received."""
 
     def __init__(self) -> None:
         self.last: tuple[Any, ...] = ()

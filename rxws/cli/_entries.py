@@ -1,4 +1,4 @@
-"""What a person types: messages, `/commands` and `@files`."""
+"""Parse typed lines: messages, `/commands` and `@files`."""
 
 from __future__ import annotations
 

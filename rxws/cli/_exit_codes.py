@@ -6,7 +6,7 @@ __all__ = ["ExitCode"]
 
 
 class ExitCode(IntEnum):
-    """What a script learns from `$?`."""
+    """How a command ended; `$?` in a shell."""
 
     DONE = 0
     ABNORMAL_CLOSE = 1

@@ -48,7 +48,8 @@ class Example(NamedTuple):
 def examples() -> Iterator[Example]:
     """Yield the examples of the page."""
     text = PAGE.read_text("utf-8")
-    for block in re.finditer(r"^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+    pattern = r"(?<!-->\n)^```console\n(.*?)^```$"  # not after <!-- not run: … -->
+    for block in re.finditer(pattern, text, re.MULTILINE | re.DOTALL):
         first = text.count("\n", 0, block.start(1)) + 1
         example: Example | None = None
         for number, line in enumerate(block[1].splitlines(), first):
