@@ -371,6 +371,25 @@ async def test_the_number_of_visitors_is_limited(
         await third.start()
 
 
+async def test_a_page_that_leaves_early_leaves_nothing_behind(port: int) -> None:
+    """Pages close while a pipeline starts, changes or is killed; no server or socket stays open.
+
+    The fixtures of all tests check the sockets and tasks.
+    """
+    start = '{"jsonrpc":"2.0","id":1,"method":"start","params":{"steps":[],"options":{}}}'
+    kill = '{"jsonrpc":"2.0","id":2,"method":"server","params":{"running":false}}'
+    url = f"ws://127.0.0.1:{port}/playground/ws"
+    for calls in ([start], [start, start], [start, kill], [start, kill, start]):
+        for turns in (0, 1, 3, 10, 30):
+            async with rxws.connect(url, codec=rxws.codecs.text) as conn:
+                for call in calls:
+                    conn.outgoing.on_next(call)
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+    async with visiting(port) as visit:
+        await visit.start()
+
+
 async def test_files_have_a_strict_policy(port: int) -> None:
     """All files are served with a policy that allows this server only, and no inline script."""
     async with aiohttp.ClientSession() as client:
