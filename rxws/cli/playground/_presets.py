@@ -105,11 +105,11 @@ PRESETS = (
     ),
     Preset(
         title="conflation",
-        about="The client is slow, but always gets the latest message: it replaces the one that "
+        about="The client is slow, but its messages stay recent: a new one replaces the one that "
         "waits.",
-        steps=(_LARGE,),
-        options={"max_buffer": 32, "overflow": "latest"},
-        suggestions=("price #",),
+        steps=({"name": "pad", "size": 16384},),
+        options={"max_buffer": 64, "overflow": "latest"},
+        suggestions=("#",),
         speed="slow",
         rate=10,
     ),
