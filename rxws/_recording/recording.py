@@ -198,6 +198,8 @@ class Recording:
             watches.add(watch_messages(stream, record, LaneObserver(lane)))
         self.title = str(without_secrets(conn.handshake.url))
         self.subprotocol = conn.handshake.subprotocol
+        for follow in self._clock.followers:  # files that began before the connection
+            follow(self._about())
         return watches
 
     def tap(self, label: str, detail: str = "") -> Callable[[Observable[T]], Observable[T]]:
@@ -332,8 +334,7 @@ class Recording:
         """Return what a file begins with: what the events do not contain."""
         head: list[Event] = []
         if self.title or self.subprotocol:
-            about = {"title": self.title, "subprotocol": self.subprotocol}
-            head.append(Event(0.0, "", None, "recording", about))
+            head.append(self._about())
         for lane in self.lanes.values():
             event = partial(Event, 0.0, lane.name, lane.dir)
             if not len(lane):
@@ -341,6 +342,10 @@ class Recording:
             if lane.dropped:
                 head.append(event("dropped", lane.dropped)._replace(t=lane.events[0].t))
         return head
+
+    def _about(self) -> Event:
+        about = {"title": self.title, "subprotocol": self.subprotocol}
+        return Event(0.0, "", None, "recording", about)
 
     def _tail(self) -> list[Event]:
         """Return what a file ends with: what is known of the lanes at the end."""

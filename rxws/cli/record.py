@@ -51,7 +51,7 @@ class _Plan:
     cls=Command,
     examples=[
         "rxws record :8080/prices -o prices.jsonl",
-        'rxws record :8080/prices -o prices.jsonl -m \'{"subscribe": "ACME"}\' -n 100',
+        'rxws record :8080/prices -o prices.jsonl -m \'{"subscribe": "ACME"}\' -n 3',
         "rxws record :8080/prices -o prices.jsonl --append --for 3600 --reconnect",
         "echo hi | rxws record :8080/chat -o - -n 1 | grep incoming",
     ],

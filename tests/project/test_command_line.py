@@ -7,8 +7,10 @@ import os
 import re
 import shlex
 import signal
+import socket
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +18,12 @@ from typing import Any, NamedTuple
 import pytest
 from aiohttp import web
 
+from rxws import Recording
 from rxws.cli.connect import command as connect
+from rxws.cli.draw import command as draw
+from rxws.cli.record import command as record
+from rxws.cli.replay import command as replay
+from rxws.testing import Clock
 from support import ROOT
 from support.fixtures import Serve
 from support.processes.command_line import PATIENCE, environment
@@ -96,12 +103,24 @@ async def start_shell(command: str, directory: Path) -> asyncio.subprocess.Proce
     )
 
 
-async def test_the_commands_of_the_page_print_what_it_says(address: str, tmp_path: Path) -> None:
+@pytest.fixture
+def unused_port() -> int:
+    """A port for the server that a command of the page starts."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+async def test_the_commands_of_the_page_print_what_it_says(
+    address: str, unused_port: int, tmp_path: Path
+) -> None:
     """Each command runs in a shell, in the order of the page."""
     found = [example for example in examples() if not example.is_typed]
     assert len(found) > 10
     for example in found:
-        process = await start_shell(example.command.replace(ADDRESS, address), tmp_path)
+        command = example.command.replace(ADDRESS, address).replace("8090", str(unused_port))
+        process = await start_shell(command, tmp_path)
         out, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
         example.check(out.decode().replace(address, ADDRESS).splitlines())
 
@@ -154,3 +173,51 @@ async def test_the_examples_of_the_help_work(address: str, tmp_path: Path, examp
         rest, _ = await process.communicate()
     assert b"Error" not in first + rest
     assert process.returncode == 0
+
+
+PRICES = [f'{{"symbol": "ACME", "price": {price}}}' for price in (99.5, 100.25, 99.75)]
+
+
+def save_prices(directory: Path) -> None:
+    """Save the recording of a client of the page's server, which lasts for 20 seconds."""
+    clock = Clock()
+    recording = Recording(scheduler=clock)
+    recording.lane("outgoing").record("next", '{"subscribe": "ACME"}')
+    for price in PRICES:
+        recording.lane("incoming").record("next", price)
+    clock.run(20)
+    recording.lane("incoming").record("completed")
+    recording.save(directory / "prices.jsonl")
+
+
+@pytest.mark.parametrize("example", [*record.examples, *replay.examples, *draw.examples])
+async def test_the_examples_of_recordings_work(address: str, tmp_path: Path, example: str) -> None:
+    """Each example of `record`, `replay` and `draw` runs; Ctrl-C ends those that wait for more."""
+    if "record" not in example:
+        save_prices(tmp_path)
+    line = example.replace(" :8080", f" {address}").replace("9000", "0")
+    if "--follow" in example or example.startswith("rxws draw :"):
+        async with open_terminal() as terminal:
+            await terminal.enter(f"cd {tmp_path}; clear")
+            await terminal.enter(line)
+            await terminal.until(lambda lines: any("ev" in each for each in lines))
+            await terminal.press("C-c")
+            lines = await terminal.until(lambda lines: lines[-1] == "$")
+            assert not any("Error" in each for each in lines)
+        return
+    process = await start_shell(line, tmp_path)
+    assert process.stdout is not None
+    waits = "record" in example and "-n" not in example
+    async with asyncio.timeout(PATIENCE):
+        first = b""
+        if waits:
+            while not (tmp_path / "prices.jsonl").exists():  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        elif "-o prices" not in example:
+            first = await process.stdout.readline()
+            assert first
+        if waits or process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGINT)
+        rest, _ = await process.communicate()
+    assert b"Error" not in first + rest

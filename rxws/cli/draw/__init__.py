@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from functools import partial
 from pathlib import Path
 
@@ -34,11 +35,11 @@ _SUFFIXES = (".svg", ".txt")
 
 def _source(text: str) -> URL | str:
     """Return a URL, or the name of a file."""
-    if "://" in text or text.startswith(":"):
+    if text == STDIN or Path(text).is_file():
+        return text
+    if "://" in text or re.match(r"[\w.-]*:\d", text):
         return parse_url(text)
-    if text != STDIN and not Path(text).is_file():
-        raise click.BadParameter(f"{text!r} is not a file, nor a URL such as ws://{text}.")
-    return text
+    raise click.BadParameter(f"{text!r} is not a file, nor a URL such as ws://{text}.")
 
 
 def _output(text: str) -> str:
@@ -55,8 +56,8 @@ def _output(text: str) -> str:
         "rxws draw prices.jsonl -o prices.svg",
         "rxws draw prices.jsonl --lane incoming --from 10 --to 12.5",
         "rxws draw prices.jsonl --follow --last 30",
-        "rxws draw :8080/prices",
-        "rxws record :8080/prices -o - -n 20 | rxws draw -",
+        "rxws draw :8080/chat -m hi",
+        "echo hi | rxws record :8080/chat -o - -n 1 | rxws draw -",
     ],
 )
 @click.argument("source", metavar="FILE|URL", type=_source)

@@ -13,7 +13,7 @@ import click
 from reactivex import operators as ops
 from yarl import URL
 
-from rxws import ConnectionClosed, Recording, codecs
+from rxws import Close, ConnectionClosed, Recording, codecs
 from rxws._core.schedulers.loop_scheduler import LoopScheduler
 from rxws.cli._command import Command
 from rxws.cli._connection import TargetOf, client_options, parse_url
@@ -178,6 +178,9 @@ async def _play(
 
     def show(value: Any) -> None:
         nonlocal printed, size
+        if isinstance(value, Close):  # which the recorded client has sent
+            note(describe(value))
+            return
         text = formatted(value)
         write(text)
         printed, size = printed + 1, size + len(text)

@@ -65,6 +65,17 @@ def test_a_lost_connection_is_noted(path: str) -> None:
     assert "closed with 1006 (abnormal closure) by the network" in result.stderr
 
 
+def test_a_sent_close_is_noted(path: str) -> None:
+    """The close that a recorded client has sent is no message."""
+    recording = Recording()
+    recording.lane("outgoing").record("next", "a")
+    recording.lane("outgoing").record("next", Close(4001, "bye"))
+    recording.save(path)
+    result = replay(path, "--speed", "max", "--lane", "outgoing")
+    assert (result.exit_code, result.stdout) == (0, "a\n")
+    assert result.stderr == "closed with 4001 'bye' by this side\n"
+
+
 def test_the_wire_is_printed_not_the_decoded_value(path: str) -> None:
     """If a program recorded decoded values, their frames are printed."""
     event = {"t": 0, "lane": "incoming", "dir": "in", "type": "repr", "data": "Tick(1)"}

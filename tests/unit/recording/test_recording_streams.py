@@ -254,6 +254,7 @@ def test_a_client_is_recorded_over_all_its_connections(tmp_path: Path) -> None:
     """The recording has the states, and the first and last message of each connection."""
     client = VirtualSubject(opening=lambda _: ["hello"])
     recording = Recording.of(client.feed)
+    file = recording.stream_to(tmp_path / "streamed")
     seen = client.subscribe()
     for number in (1, 2):
         client.run(1)
@@ -279,6 +280,8 @@ def test_a_client_is_recorded_over_all_its_connections(tmp_path: Path) -> None:
     assert loaded.text(80).splitlines()[1].startswith("status")
     recording.stop()
     client.run(10)
+    file.dispose()
+    assert Recording.load(tmp_path / "streamed").title == recording.title != ""
     assert [event.type for event in recording.lanes["status"].events][-1] == "disposed"
 
 
