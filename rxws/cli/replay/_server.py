@@ -58,7 +58,7 @@ async def play_server(
     def on_closed(number: int, conn: Connection[Any, Any], close: Close) -> None:
         stats = conn.flow.stats
         counts = f"sent {stats.sent_messages}, received {stats.received_messages} messages"
-        note(f"connection {number}: {describe(close)}, {counts}")
+        note(f"connection {number}: {describe(close, 'the client')}, {counts}")
         if serving.once:
             stop.set()
 

@@ -260,6 +260,18 @@ async def test_each_client_gets_the_recorded_messages_and_the_close(tmp_path: Pa
             assert (await ws.receive()).data == 4002
 
 
+async def test_the_close_of_a_client_is_noted(tmp_path: Path) -> None:
+    """A client that closes first is named, and what it has sent is counted."""
+    path = recorded(tmp_path, (0, "incoming", "a"), (3600, "incoming", "b"))
+    async with serving(path) as server:
+        async with websockets_connect(server.url) as ws:
+            assert await ws.recv() == "a"
+            await ws.send("hi")
+        await server.note()
+        closed = "closed with 1000 (normal closure) by the client, sent 1, received 1 messages"
+        assert await server.note() == f"connection 1: {closed}\n"
+
+
 async def test_a_lost_connection_is_lost_again(tmp_path: Path) -> None:
     """If the network ended the recorded connection, TCP ends without a close frame."""
     path = recorded(tmp_path, *TALK, close=Close(1006, "", "network"))
