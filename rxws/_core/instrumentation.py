@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
+from .broadcast import Encoding
 from .connection import Close, Connection
 from .frames import Frame, Opcode
 
@@ -26,6 +27,7 @@ __all__ = [
     "NoInstrumentation",
     "OnMessage",
     "Write",
+    "WriteShared",
     "active",
     "hubs",
 ]
@@ -35,6 +37,9 @@ OnMessage: TypeAlias = Callable[[str | bytes, int], None]
 
 Write: TypeAlias = Callable[[Opcode, bytes], bool]
 """See `Transport.write`."""
+
+WriteShared: TypeAlias = Callable[[Encoding], bool]
+"""See `Transport.write_shared`."""
 
 
 class ConnectionTelemetry(Protocol):
@@ -58,6 +63,10 @@ class ConnectionTelemetry(Protocol):
 
     def count_sent(self, write: Write) -> Write:
         """Return the function to call instead of `Transport.write`."""
+        ...
+
+    def count_shared(self, write: WriteShared) -> WriteShared:
+        """Return the function to call instead of `Transport.write_shared`."""
         ...
 
     def on_queued_sent(self, frame: Frame) -> None:
@@ -149,6 +158,9 @@ class _NoTelemetry:
         return on_message
 
     def count_sent(self, write: Write) -> Write:
+        return write
+
+    def count_shared(self, write: WriteShared) -> WriteShared:
         return write
 
     def on_queued_sent(self, frame: Frame) -> None: ...

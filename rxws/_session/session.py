@@ -105,6 +105,8 @@ class Session(Generic[In, Out]):
     ) -> None:
         self._transport = transport
         self._telemetry = telemetry
+        self._write_shared = telemetry.count_shared(transport.write_shared)
+        self._locate = transport.locate
         self._location = transport.locate()
         self._options = options
         self._released = False  # see `on_released`
@@ -126,7 +128,6 @@ class Session(Generic[In, Out]):
         gate = self.gate = ReadGate(transport, scheduler)
         self.scheduler = ConnectionScheduler(scheduler, fault, self)
         self.send_buffer = SendBuffer(transport, scheduler, options, gate, self, telemetry)
-        self._write = self.send_buffer.write
         self.flow = FlowControl(transport, scheduler, dispatcher, fault, gate, self.send_buffer)
         self._drop_counts = self.flow.drop_counts
         self.incoming: IncomingStream[In] = IncomingStream(

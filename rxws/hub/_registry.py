@@ -165,8 +165,8 @@ class TopicRegistry:
     def is_connected(self) -> bool:
         return isinstance(self._status, Connected)
 
-    def _on_started(self) -> None:
-        self._state = _State.RUNNING
+    def _on_started(self, state: _State) -> None:
+        self._state = state
         self.publisher.pump_soon()
 
     async def stop(self) -> None:
@@ -269,7 +269,7 @@ class TopicRegistry:
             queued=len(self.publisher),
             received=counters.received,
             healed=counters.healed,
-            gaps=dict(counters.gaps),
+            gaps={str(reason): count for reason, count in list(counters.gaps.items())},
             reconnects=counters.reconnects,
             lag=self.publisher.lag,
             topics=len(self._topics) + len(self.users),

@@ -17,6 +17,7 @@ from yarl import URL
 
 import rxws
 from rxws._core import instrumentation
+from rxws._core.broadcast import Broadcast
 from rxws._core.connection import Handshake, Stats
 from rxws._core.frames import Opcode
 from rxws._session.options import Options
@@ -141,6 +142,21 @@ def test_a_message_that_the_wire_refuses_is_not_counted(telemetry: Telemetry) ->
     virtual.transport.sever()
     assert not virtual.session.send_buffer.write(Opcode.BINARY, b"lost")
     assert telemetry.values("messages", **sent) == {"client": 2}
+
+
+def test_a_message_that_connections_share_counts_for_each(telemetry: Telemetry) -> None:
+    """Of messages to many connections, those count that were written, by their type."""
+    first, second, lost = (connected() for _ in range(3))
+    lost.transport.sever()
+    for value in ("text", b"binary"):
+        with Broadcast(value):
+            for each in (first, second, lost):
+                each.session.push_shared(value)
+    transmitted = {"network__io__direction": "transmit"}
+    messages = telemetry.values("messages", "rxws.message.type", **transmitted)
+    assert messages == {"text": 2, "binary": 2}
+    sizes = telemetry.values("io", "rxws.message.type", **transmitted)
+    assert sizes == {"text": 8, "binary": 12}
 
 
 def test_spans_that_are_not_recorded_cost_no_attributes() -> None:
