@@ -16,7 +16,12 @@ from yarl import URL
 from rxws import Close, ConnectionClosed, Recording, codecs
 from rxws._core.schedulers.loop_scheduler import LoopScheduler
 from rxws.cli._command import Command
-from rxws.cli._connection import TargetOf, client_options, parse_url
+from rxws.cli._connection import (
+    TargetOf,
+    client_options,
+    parse_url,
+    refuse_connection_options,
+)
 from rxws.cli._exit_codes import ExitCode
 from rxws.cli._format import Format, Style
 from rxws.cli._link import describe
@@ -131,6 +136,8 @@ def command(
     that connects, and close as the recorded server did.
     """
     _check_mode(ctx, url is not None, serve)
+    if url is None:
+        refuse_connection_options("a URL")
     recording = load(file)
     if serve:
         return run(partial(play_server, recording, speed, Serving(**serving)))

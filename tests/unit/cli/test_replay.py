@@ -96,6 +96,8 @@ def test_the_wire_is_printed_not_the_decoded_value(path: str) -> None:
         (["--lane", "x"], "'x' is not in {path}, which has: incoming, outgoing, closed."),
         (["ws://x", "--serve"], "Use either a URL, to be the client, or --serve"),
         (["--check"], "--check is for a URL."),
+        (["-k"], "--insecure needs a URL."),
+        (["--serve", "-H", "A: b"], "--header needs a URL."),
         (["--port", "1"], "--port is for --serve."),
         (["ws://x", "--once"], "--once is for --serve."),
         (["--serve", "--lane", "x"], "--lane is for FILE alone."),
