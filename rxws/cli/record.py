@@ -191,7 +191,7 @@ async def _send_input(link: Link) -> None:
     Raises:
         click.UsageError: A line is not UTF-8.
     """
-    if not sys.stdin.isatty():
+    if sys.stdin is not None and not sys.stdin.isatty():  # None if it is closed
         number = 0
         try:
             async for line in read_lines(sys.stdin.fileno()):

@@ -6,7 +6,9 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from websockets.asyncio.server import serve as websockets_serve
 
 from rxws import Close, Recording
 from support.peers.raw import RawServer
-from support.processes.command_line import PATIENCE, run_rxws, start_rxws
+from support.processes.command_line import PATIENCE, environment, run_rxws, start_rxws
 from support.terminal import open_terminal
 
 
@@ -216,6 +218,14 @@ async def test_a_line_that_is_not_text(url: str, path: str) -> None:
     result = await run_rxws("record", url, "-o", path, stdin=b"a\n\xff\n")
     assert result.code == 64
     assert "Line 2 of the input is not UTF-8" in result.err
+
+
+async def test_a_closed_input_is_no_input(url: str, path: str) -> None:
+    """A service without stdin can record."""
+    command = shlex.join([sys.executable, "-m", "rxws", "record", url, "-o", path, "-m", "a"])
+    process = await asyncio.create_subprocess_shell(f"{command} -n 1 <&-", env=environment())
+    assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
+    assert messages(path) == ["re: a"]
 
 
 async def test_a_command_is_no_message(url: str, path: str) -> None:
