@@ -434,6 +434,17 @@ async def _(case: Case) -> None:
     await _stop_server(process)
 
 
+@proves("serve a client, at a prompt or in a pipe")
+async def _(case: Case) -> None:
+    process, url = await _start_server(case)
+    async with connect(url) as client:
+        assert await client.recv() == "hi"
+        await client.send("hello")
+        out, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
+    assert "hello" in out.decode().splitlines()
+    assert process.returncode == 0
+
+
 @proves("send each message to all clients")
 async def _(case: Case) -> None:
     process, url = await _start_server(case)
