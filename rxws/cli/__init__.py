@@ -1,5 +1,6 @@
 """The command line: `rxws` and `python -m rxws`."""
 
+import os
 import sys
 from typing import NoReturn
 
@@ -11,6 +12,8 @@ _PACKAGES = ("click", "prompt_toolkit", "rich", "watchfiles")
 def main() -> NoReturn:
     """Run the command line with the arguments of the process, and exit with its code."""
     from ._exit_codes import ExitCode
+
+    _open_missing_streams()
 
     try:
         from ._main import root
@@ -25,3 +28,13 @@ def main() -> NoReturn:
             "To install it, run: pip install 'rxws[cli]'\n"
         )
     sys.exit(ExitCode.USAGE)
+
+
+def _open_missing_streams() -> None:
+    """Replace standard streams that the shell has closed, as by `>&-`, by an empty one.
+
+    Otherwise, they are None, and the next socket would get the file descriptor of stdout.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import socket
+
 import click
 
 from rxws._core.errors import ConnectError, HandshakeError, RxwsError
@@ -9,7 +13,7 @@ from rxws._core.errors import ConnectError, HandshakeError, RxwsError
 from ._exit_codes import ExitCode
 from ._output import printable
 
-__all__ = ["Failure", "as_failure"]
+__all__ = ["Failure", "as_failure", "cannot_listen"]
 
 _MAX_BODY = 500  # characters of a refusal's body that are shown
 
@@ -34,7 +38,20 @@ def as_failure(error: Exception) -> Failure | None:
             return Failure(printable(str(error)), ExitCode.COULD_NOT_CONNECT)
         case TimeoutError():
             return Failure(str(error) or "timed out", ExitCode.TIMED_OUT)
-        case RxwsError() | OSError():  # such as a full disk
+        case OSError(filename=None, errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG | errno.EIO):
+            return Failure(f"cannot write the output: {error.strerror}", ExitCode.ABNORMAL_CLOSE)
+        case RxwsError() | OSError():
             return Failure(printable(str(error)), ExitCode.ABNORMAL_CLOSE)
         case _:
             return None
+
+
+def cannot_listen(host: str, port: int, error: OSError) -> Failure:
+    """Return how an address that cannot be used ends a command that serves."""
+    reason = str(error.args[-1])
+    if error.errno and not isinstance(error, socket.gaierror):  # asyncio's text has no reason
+        reason = os.strerror(error.errno)
+    is_taken = error.errno == errno.EADDRINUSE
+    remedy = "; use another --port, or 0 for a free one" if is_taken else ""
+    message = f"cannot listen on {host} port {port}: {reason}{remedy}"
+    return Failure(message, ExitCode.COULD_NOT_CONNECT)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
@@ -14,7 +15,7 @@ from rxws import __version__
 
 from ._exit_codes import ExitCode
 from ._failures import Failure, as_failure
-from ._output import discard_output
+from ._output import discard_unwritable
 
 __all__ = ["LazyGroup", "root"]
 
@@ -57,21 +58,34 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    """Make errors a message and an exit code, except unexpected ones."""
+    try:
+        yield
+    except BrokenPipeError:  # whoever read the output has had enough
+        discard_unwritable(sys.stdout)
+        raise click.exceptions.Exit(ExitCode.DONE) from None
+    except Exception as error:
+        failure = as_failure(error)
+        if failure is None or failure is error:
+            raise
+        discard_unwritable(sys.stdout)
+        raise failure from error
+
+
 class _Root(LazyGroup):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; return its exit code."""
         if os.environ.get("NO_COLOR"):
             ctx.color = False
-        try:
+        with _clear_errors():
             return super().invoke(ctx)
-        except BrokenPipeError:  # whoever read the output has had enough
-            discard_output()
-            return ExitCode.DONE
-        except Exception as error:
-            failure = as_failure(error)
-            if failure is None or failure is error:
-                raise
-            raise failure from error
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        """Parse the options, among them --help, which writes."""
+        with _clear_errors():
+            return super().make_context(*args, **options)
 
     def main(self, *args: Any, standalone_mode: bool = True, **options: Any) -> Any:
         """Run the command line; exit with an `ExitCode`, also after wrong usage."""
@@ -81,7 +95,9 @@ class _Root(LazyGroup):
         try:
             code = run(*args, standalone_mode=False, **options)
         except click.ClickException as error:
-            error.show()
+            with suppress(OSError):
+                error.show()
+            discard_unwritable(sys.stderr)
             code = error.code if isinstance(error, Failure) else ExitCode.USAGE
         except click.Abort:
             code = ExitCode.INTERRUPTED

@@ -9,11 +9,19 @@ import select
 import sys
 import threading
 from contextlib import suppress
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
-__all__ = ["discard_output", "note", "printable", "styled", "to_terminal", "write", "write_soon"]
+__all__ = [
+    "discard_unwritable",
+    "note",
+    "printable",
+    "styled",
+    "to_terminal",
+    "write",
+    "write_soon",
+]
 
 # Control characters, which a terminal obeys, and the characters that reorder or hide text.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
@@ -105,8 +113,11 @@ def note(message: str) -> None:
     click.secho(printable(message), err=True, dim=True)
 
 
-def discard_output() -> None:
-    """Discard what stdout has buffered, which Python would otherwise write, and fail, at exit."""
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, sys.stdout.fileno())
-    os.close(devnull)
+def discard_unwritable(stream: TextIO) -> None:
+    """Discard buffered data that cannot be written; Python would try again, and fail, at exit."""
+    try:
+        stream.flush()
+    except OSError:
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, stream.fileno())
+        os.close(devnull)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import webbrowser
 
 import click
@@ -11,8 +10,7 @@ from aiohttp import web
 
 import rxws
 
-from ._exit_codes import ExitCode
-from ._failures import Failure
+from ._failures import cannot_listen
 from ._output import note
 from ._run import run
 from .playground import add_playground
@@ -56,11 +54,7 @@ async def _serve(host: str, port: int, opens: bool, stop: asyncio.Event) -> None
         try:
             await web.TCPSite(runner, host, port).start()
         except OSError as error:
-            in_use = error.errno == errno.EADDRINUSE
-            remedy = "choose another with --port, or a free one with --port 0"
-            why = f"it is in use: {remedy}" if in_use else str(error.strerror or error)
-            text = f"cannot serve on host {host!r}, port {port}: {why}"
-            raise Failure(text, ExitCode.COULD_NOT_CONNECT) from error
+            raise cannot_listen(host, port, error) from error
         listening = runner.addresses[0][1]
         url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{listening}/"
         note(f"rxws playground: {url}   (press Ctrl+C to stop)")

@@ -14,7 +14,7 @@ from reactivex import operators as ops
 import rxws
 from rxws import Close, Connection, Recording, codecs
 from rxws.cli._exit_codes import ExitCode
-from rxws.cli._failures import Failure
+from rxws.cli._failures import cannot_listen
 from rxws.cli._link import describe
 from rxws.cli._output import note
 from rxws.closing import check_sendable
@@ -72,7 +72,7 @@ async def play_server(
     try:
         await server
     except OSError as error:
-        raise Failure(error.strerror or str(error), ExitCode.USAGE) from error
+        raise cannot_listen(serving.host, serving.port, error) from error
     async with server:
         note(f"serving on {server.url} (any path)")
         await stop.wait()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
@@ -18,7 +16,7 @@ from rxws._aiohttp.shutdown import CONNECTIONS
 from rxws._core.connection import Close
 from rxws._core.errors import RxwsError
 from rxws.cli._exit_codes import ExitCode
-from rxws.cli._failures import Failure
+from rxws.cli._failures import Failure, cannot_listen
 from rxws.cli._output import printable
 
 from ._application import RouteOptions
@@ -77,11 +75,7 @@ def listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = found[0]
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
-        is_taken = error.errno == errno.EADDRINUSE
-        reason = os.strerror(errno.EADDRINUSE) if is_taken else error.strerror or error
-        remedy = "; use another --port, or 0 for a free one" if is_taken else ""
-        message = f"cannot listen on {host} port {port}: {reason}{remedy}"
-        raise Failure(message, ExitCode.COULD_NOT_CONNECT) from error
+        raise cannot_listen(host, port, error) from error
 
 
 def url_of(sock: socket.socket, settings: Settings) -> str:

@@ -77,8 +77,8 @@ async def test_a_port_in_use() -> None:
             out, error = await asyncio.wait_for(process.communicate(), PATIENCE)
             assert (process.returncode, out) == (2, b"")
             assert error.decode() == (
-                f"Error: cannot serve on host '127.0.0.1', port {port}: it is in use: choose "
-                "another with --port, or a free one with --port 0\n"
+                f"Error: cannot listen on 127.0.0.1 port {port}: Address already in use; use "
+                "another --port, or 0 for a free one\n"
             )
 
 
@@ -87,7 +87,7 @@ async def test_a_host_of_another_machine() -> None:
     async with running("--host", "192.0.2.1", "--port", "0") as process:
         _, error = await asyncio.wait_for(process.communicate(), PATIENCE)
         assert process.returncode == 2
-        assert b"cannot serve on host '192.0.2.1', port 0: " in error
+        assert b"cannot listen on 192.0.2.1 port 0: " in error
         assert b"Traceback" not in error
 
 

@@ -322,8 +322,8 @@ async def test_a_port_in_use_is_reported(tmp_path: Path) -> None:
     path = recorded(tmp_path, *TALK)
     async with serving(path) as server:
         result = await run_rxws("replay", path, "--serve", "--port", str(server.port))
-    assert result.code == 64
-    assert f"cannot serve on host='127.0.0.1', port={server.port}" in result.err
+    assert result.code == 2
+    assert f"cannot listen on 127.0.0.1 port {server.port}: Address already in use" in result.err
 
 
 # --- together -------------------------------------------------------------------------------------
