@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import signal
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -76,6 +77,15 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def trust(url: str) -> ssl.SSLContext | None:
+    """Return a context that trusts the certificate of the tests, for a `wss://` URL."""
+    if not url.startswith("wss"):
+        return None
+    context = ssl.create_default_context(cafile=PEM)
+    context.check_hostname = False
+    return context
+
+
 async def run_server(example: Example, directory: Path) -> str:
     """Run a server on a free port while a client says hi; return what it prints, with port 8080."""
     arguments = [*example.arguments, "--port", "0"]
@@ -85,10 +95,10 @@ async def run_server(example: Example, directory: Path) -> str:
             process.stdin.write(b"hello\n")
             process.stdin.write_eof()
         first = await read_line(process.stdout)
-        if found := re.search(r"ws://\S+", first):
+        if found := re.search(r"wss?://\S+", first):
             origin = websockets.Origin("https://example.com") if "--origin" in arguments else None
             with suppress(websockets.ConnectionClosed):
-                async with connect(found[0], origin=origin) as client:
+                async with connect(found[0], origin=origin, ssl=trust(found[0])) as client:
                     await client.send('"hi"' if "json" in arguments else "hi")
                     await client.recv()
                     if "-n" in arguments:
