@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
-__all__ = ["Command", "ConnectionOption"]
+__all__ = ["Command", "ConnectionOption", "Number"]
 
 
 class ConnectionOption(click.Option):
     """An option that the help lists in a section of its own."""
+
+
+class Number(click.FloatRange):
+    """A number in a range.
+
+    Args:
+        unbounded: Whether it may be `inf`.
+    """
+
+    def __init__(self, *args: Any, unbounded: bool = False, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.unbounded = unbounded
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Refuse NaN, which is in each range, and `inf`."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number) or (math.isinf(number) and not self.unbounded):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
+
+
+def _texts(value: object) -> list[str]:
+    """Return the texts of an option, which may be repeated, or have several parts."""
+    if isinstance(value, tuple):
+        return [text for part in value for text in _texts(part)]
+    return [value] if isinstance(value, str) else []
 
 
 class Command(click.Command):
@@ -24,6 +53,14 @@ class Command(click.Command):
     def __init__(self, *args: Any, examples: Sequence[str] = (), **options: Any) -> None:
         super().__init__(*args, **options)
         self.examples = examples
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Refuse arguments that are not UTF-8, which no text of a WebSocket may contain."""
+        for param in self.params:
+            for text in _texts(ctx.params.get(param.name or "")):
+                if not text.isprintable() and any("\ud800" <= char <= "\udfff" for char in text):
+                    raise click.BadParameter(f"{text!r} is not UTF-8.", ctx, param)
+        return super().invoke(ctx)
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write what the command does, and the examples."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from yarl import URL
 
 from rxws._aiohttp.client import ClientOptions
 
-from ._command import ConnectionOption
+from ._command import ConnectionOption, Number
 
 __all__ = [
     "Target",
@@ -32,6 +33,8 @@ __all__ = [
 
 _Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
+_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # RFC 9110, section 5.6.2
+_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110, section 5.5
 _SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 
 
@@ -55,6 +58,10 @@ TargetOf: TypeAlias = Callable[[URL], Target]
 def parse_url(text: str) -> URL:
     """Complete an address: `localhost:8080/chat` and `:8080` are `ws://localhost:8080…`."""
     address = text
+    if re.match("(?:ws|http)s?:(?!//|[0-9])", text, re.IGNORECASE):
+        raise click.BadParameter(f"{text!r}: two slashes must follow the scheme, as in ws://.")
+    if re.search(r"\s", text):
+        raise click.BadParameter(f"{text!r} contains a space or a line break.")
     if "://" not in text:
         address = f"ws://{'localhost' if text.startswith(':') else ''}{text}"
     try:
@@ -71,15 +78,39 @@ def parse_url(text: str) -> URL:
 def _header(text: str) -> tuple[str, str]:
     """Split `Name: value`."""
     name, colon, value = text.partition(":")
-    if not colon or not name.strip() or "\n" in text or "\r" in text:
+    if not colon or not re.fullmatch(_TOKEN, name.strip()) or _CONTROL.search(text):
         raise click.BadParameter(f"{text!r} is not a header: use 'Name: value'.")
     return name.strip(), value.strip()
+
+
+def _subprotocol(text: str) -> str:
+    if not re.fullmatch(_TOKEN, text):
+        raise click.BadParameter(f"{text!r} is not a subprotocol: use a name without spaces.")
+    return text
+
+
+def _origin(text: str) -> str:
+    if _CONTROL.search(text):
+        raise click.BadParameter(f"{text!r} contains a control character.")
+    return text
+
+
+def _proxy(text: str) -> str:
+    """Complete the address of a proxy: `localhost:3128` is `http://localhost:3128`."""
+    address = text if "://" in text else f"http://{text}"
+    try:
+        url = URL(address)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not a URL: {error}.") from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise click.BadParameter(f"{text!r}: use an HTTP proxy, such as http://localhost:3128.")
+    return address
 
 
 def _options() -> list[_Decorator]:
     option = partial(click.option, cls=ConnectionOption)
     file = click.Path(exists=True, dir_okay=False, path_type=Path)
-    seconds = click.FloatRange(0, min_open=True)
+    seconds = Number(0, min_open=True)
     return [
         option(
             "headers",
@@ -94,6 +125,7 @@ def _options() -> list[_Decorator]:
             "protocols",
             "-s",
             "--subprotocol",
+            type=_subprotocol,
             metavar="NAME",
             multiple=True,
             help="Offer a subprotocol; the first is preferred.",
@@ -103,7 +135,7 @@ def _options() -> list[_Decorator]:
             metavar="USER[:PASSWORD]",
             help="Use HTTP basic authentication; asks for a missing password.",
         ),
-        option("--origin", metavar="ORIGIN", help="Send this Origin header."),
+        option("--origin", type=_origin, metavar="ORIGIN", help="Send this Origin header."),
         option(
             "--ca",
             type=file,
@@ -118,7 +150,7 @@ def _options() -> list[_Decorator]:
             help="The key of --cert, unless that file contains it.",
         ),
         option("-k", "--insecure", is_flag=True, help="Accept any certificate."),
-        option("--proxy", metavar="URL", help="Connect through an HTTP proxy."),
+        option("--proxy", type=_proxy, metavar="URL", help="Connect through an HTTP proxy."),
         option(
             "--open-timeout",
             type=seconds,
@@ -129,7 +161,7 @@ def _options() -> list[_Decorator]:
         ),
         option(
             "--heartbeat",
-            type=click.FloatRange(0),
+            type=Number(0),
             metavar="SECONDS",
             default=20.0,
             show_default=True,
@@ -241,6 +273,8 @@ def _target(
         options["headers"] = CIMultiDict(headers)
     if origin is not None:
         options["origin"] = origin
+    if proxy is not None and url.scheme == "ws":
+        raise click.UsageError(f"--proxy={proxy} needs a wss:// URL, not {str(url)!r}.")
     if proxy is not None:
         options["proxy"] = proxy
     if (context := _tls(ca, cert, key, insecure)) is not None:

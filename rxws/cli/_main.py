@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
@@ -59,7 +59,7 @@ class LazyGroup(click.Group):
 
 
 @contextmanager
-def _clear_errors() -> Iterator[None]:
+def _clear_errors() -> Generator[None]:
     """Make errors a message and an exit code, except unexpected ones."""
     try:
         yield

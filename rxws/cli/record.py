@@ -16,7 +16,7 @@ from reactivex import operators as ops
 
 import rxws
 
-from ._command import Command
+from ._command import Command, Number
 from ._connection import Target, connection_options
 from ._entries import parse_message
 from ._exit_codes import ExitCode
@@ -82,7 +82,7 @@ class _Plan:
 @click.option(
     "seconds",
     "--for",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, min_open=True),
     metavar="SECONDS",
     help="End after this time.",
 )

@@ -10,7 +10,7 @@ import click
 
 from rxws import closing
 from rxws._core.connection import Close
-from rxws.cli._command import Command
+from rxws.cli._command import Command, Number
 from rxws.cli._connection import Target, connection_options
 from rxws.cli._exit_codes import ExitCode
 from rxws.cli._output import note, printable, write
@@ -51,7 +51,7 @@ _REMEDY = "If you are allowed to put load on it, add --i-am-allowed."
     "seconds",
     "-d",
     "--duration",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, min_open=True),
     metavar="SECONDS",
     default=5.0,
     show_default=True,
@@ -69,7 +69,7 @@ _REMEDY = "If you are allowed to put load on it, add --i-am-allowed."
     "rate",
     "-r",
     "--rate",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, min_open=True),
     metavar="NUMBER",
     help="Send so many messages per second, over all connections.  [default: as many as possible]",
 )

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from rxws.cli._chain import parse_chain
-from rxws.cli._command import Command
+from rxws.cli._command import Command, Number
 from rxws.cli._connection import Target, connection_options
 from rxws.cli._exit_codes import ExitCode
 from rxws.cli._format import Format, Style
@@ -21,7 +21,7 @@ from ._talk import talk
 
 __all__ = ["command"]
 
-_SECONDS = click.FloatRange(0)
+_SECONDS = Number(0, unbounded=True)
 
 
 @click.command(

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 from yarl import URL
 
-from rxws.cli._command import Command
+from rxws.cli._command import Command, Number
 from rxws.cli._connection import (
     TargetOf,
     client_options,
@@ -79,7 +79,7 @@ def _output(text: str) -> str:
 @click.option("stop", "--to", type=float, metavar="SECONDS", help="Stop at this time.")
 @click.option(
     "--last",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, min_open=True),
     metavar="SECONDS",
     help="Draw the latest seconds only; while they happen, 10 by default.",
 )

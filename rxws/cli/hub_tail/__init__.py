@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from rxws.cli._command import Command
+from rxws.cli._command import Command, Number
 from rxws.cli._connection import Target, optional_connection
 from rxws.cli._exit_codes import ExitCode
 from rxws.cli._run import run
@@ -68,7 +68,7 @@ __all__ = ["command"]
 @click.option(
     "-t",
     "--timeout",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, min_open=True),
     metavar="SECONDS",
     help="Fail with code 3 if it takes longer.",
 )

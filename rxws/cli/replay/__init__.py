@@ -15,7 +15,7 @@ from yarl import URL
 
 from rxws import Close, ConnectionClosed, Recording, codecs
 from rxws._core.schedulers.loop_scheduler import LoopScheduler
-from rxws.cli._command import Command
+from rxws.cli._command import Command, Number
 from rxws.cli._connection import (
     TargetOf,
     client_options,
@@ -90,7 +90,7 @@ def _speed(text: str) -> float:
 @click.option(
     "-w",
     "--wait",
-    type=click.FloatRange(0),
+    type=Number(0),
     metavar="SECONDS",
     default=5.0,
     show_default=True,

@@ -19,7 +19,7 @@ from rxws import closing, codecs
 from rxws._core.close_codes import CLOSE_CODES
 from rxws._core.connection import Close
 from rxws._session.options import Options
-from rxws.cli._command import Command
+from rxws.cli._command import Command, Number
 from rxws.cli._exit_codes import ExitCode
 from rxws.cli._output import note, write
 from rxws.cli._run import run
@@ -99,7 +99,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "heartbeat",
     "--heartbeat",
-    type=click.FloatRange(0),
+    type=Number(0),
     metavar="SECONDS",
     help=f"Ping clients this often; 0 disables it.  [default: {_DEFAULTS.heartbeat:g}]",
 )
@@ -127,7 +127,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option(
     "--drain",
-    type=click.FloatRange(0),
+    type=Number(0),
     metavar="SECONDS",
     default=2.0,
     show_default=True,

@@ -33,6 +33,7 @@ def parse(*args: str, stdin: str = "") -> Target:
         ("ws://a.example/x?y=1", "ws://a.example/x?y=1"),
         ("wss://a.example", "wss://a.example"),
         ("localhost:8080/chat", "ws://localhost:8080/chat"),
+        ("ws:8080/chat", "ws://ws:8080/chat"),
         (":8080/chat", "ws://localhost:8080/chat"),
         ("http://a.example", "ws://a.example"),
         ("https://a.example", "wss://a.example"),
@@ -52,7 +53,19 @@ def test_an_address_is_completed(text: str, url: str) -> None:
         (["ws://a:b:c"], "'ws://a:b:c' is not a URL"),
         (["ws://x", "-H", "colon"], "'colon' is not a header: use 'Name: value'."),
         (["ws://x", "-H", "A: b\r\nC: d"], "is not a header"),
+        (["ws://x", "-H", "Two Words: b"], "is not a header"),
+        (["ws://x", "-H", "A: b\x00"], "is not a header"),
+        (["ws:/x"], "'ws:/x': two slashes must follow the scheme"),
+        (["https:x"], "'https:x': two slashes must follow the scheme"),
+        (["ws://a b/"], "'ws://a b/' contains a space"),
+        (["ws://x", "-s", "a b"], "'a b' is not a subprotocol"),
+        (["ws://x", "--origin", "a\r\nb: c"], "contains a control character"),
+        (["wss://x", "--proxy", "socks5://x"], "'socks5://x': use an HTTP proxy"),
+        (["wss://x", "--proxy", "a:b:c"], "'a:b:c' is not a URL"),
+        (["ws://x", "--proxy", "p:1"], "--proxy=http://p:1 needs a wss:// URL, not 'ws://x'"),
         (["ws://x", "--open-timeout", "0"], "0 is not in the range"),
+        (["ws://x", "--open-timeout", "nan"], "'nan' is not a finite number"),
+        (["ws://x", "--heartbeat", "inf"], "'inf' is not a finite number"),
         (["ws://x", "--ca", "missing.pem"], "'missing.pem' does not exist"),
         (["ws://x", "--key", __file__], "needs --cert"),
         (["ws://x", "--ca", __file__], "not a PEM file that can be used"),
@@ -68,8 +81,8 @@ def test_a_wrong_value_is_named(args: list[str], message: str) -> None:
 def test_options_become_those_of_connect() -> None:
     """Each option sets the option of `rxws.connect` of the same meaning."""
     target = parse(
-        *("ws://x", "-H", "X-One: 1", "-H", "x-one:2", "-s", "chat", "-s", "old"),
-        *("--auth", "ann:pä:ss", "--origin", "https://a", "--proxy", "http://p:3128"),
+        *("wss://x", "-H", "X-One: 1", "-H", "x-one:2", "-s", "chat", "-s", "old"),
+        *("--auth", "ann:pä:ss", "--origin", "https://a", "--proxy", "p:3128"),
         *("--open-timeout", "1", "--heartbeat", "0", "--max-size", "5", "--no-compress"),
     )
     options: dict[str, Any] = {**target.options}

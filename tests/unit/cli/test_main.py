@@ -93,6 +93,21 @@ def test_wrong_usage_exits_with_64(args: list[str], message: str) -> None:
     assert result.exit_code == 64
 
 
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["connect", ":1", "-m", "a", "-m", "\udcff"],
+        ["record", ":1", "-o", "-", "-H", "X: \udcff"],
+        ["bench", ":1", "--auth", "\udcff:secret"],
+    ],
+)
+def test_an_argument_that_is_not_utf_8_is_refused(args: list[str]) -> None:
+    """Python has a lone surrogate for each such byte, which could not be sent."""
+    result = invoke(*args)
+    assert result.exit_code == 64
+    assert "udcff' is not UTF-8" in result.stderr.replace("udcff:secret", "udcff")
+
+
 CLOSED = rxws.ConnectionClosed(rxws.Close(4001, "why", "peer"))
 
 
