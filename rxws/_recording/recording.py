@@ -320,7 +320,7 @@ class Recording:
 
         Examples:
             ```python
-            with rxws.Recording.of(conn, keep=1).stream_to("session.jsonl"):
+            with rxws.Recording.of(conn, keep=100).stream_to("session.jsonl"):
                 await conn.closed
             ```
         """

@@ -29,7 +29,7 @@ class RecordingFile:
 
     Examples:
         ```python
-        with rxws.Recording.of(conn, keep=1).stream_to("session.jsonl"):
+        with rxws.Recording.of(conn, keep=100).stream_to("session.jsonl"):
             await conn.closed
         ```
     """

@@ -31,6 +31,7 @@ from ._run import first_of, run, unless_stopped
 __all__ = ["command"]
 
 _STDOUT = "-"
+_KEEP = 100  # events of each stream, until the file is open
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +133,7 @@ async def _record(plan: _Plan, stop: asyncio.Event) -> ExitCode:
 
 async def _record_link(plan: _Plan, link: Link, files: ExitStack, stop: asyncio.Event) -> None:
     unwritable: asyncio.Future[OSError] = asyncio.get_running_loop().create_future()
-    recording = rxws.Recording.of(link.source, keep=1)
+    recording = rxws.Recording.of(link.source, keep=_KEEP)
     with recording_errors(plan.output):
         file = recording.stream_to(
             sys.stdout.buffer if plan.output == _STDOUT else plan.output,

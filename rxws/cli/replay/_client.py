@@ -7,6 +7,8 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
+import reactivex as rx
+from reactivex import Observable
 from reactivex import operators as ops
 
 import rxws
@@ -110,8 +112,18 @@ class _Player:
 
     async def _receive(self) -> None:
         """Print and check what arrives, until the connection ends."""
-        shown = self._link.incoming.pipe(map_async(self._show))
+        lost: Exception | None = None
+
+        def complete(error: Exception, _: Any) -> Observable[Any]:
+            nonlocal lost
+            lost = error
+            return rx.empty()
+
+        # An error would cancel `_show` of the messages before it.
+        shown = self._link.incoming.pipe(ops.catch(complete), map_async(self._show))
         await shown.pipe(ops.last_or_default(None))
+        if lost is not None:
+            raise lost
 
     async def _show(self, value: Any) -> None:
         self._arrived += 1

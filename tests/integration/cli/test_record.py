@@ -18,6 +18,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as websockets_serve
 
 from rxws import Close, Recording
+from support.peers.frames import Op, close_body, frame
 from support.peers.raw import RawServer
 from support.processes.command_line import PATIENCE, environment, run_rxws, start_rxws
 from support.terminal import open_terminal
@@ -88,6 +89,19 @@ async def test_an_abnormal_close_is_recorded_and_reported(url: str, path: str) -
     error = "Error: closed with 4001 'as you wish' by the server, after 1 received messages\n"
     assert result == (1, "", error)
     assert Recording.load(path).lanes["closed"].events[0].data == Close(4001, "as you wish", "peer")
+
+
+async def test_a_connection_that_closes_at_once_is_recorded(path: str) -> None:
+    """A message and a close that come with the handshake are in the file."""
+    async with RawServer() as server:
+        process = await start_rxws("record", server.url, "-o", path)
+        ends = asyncio.ensure_future(process.communicate())
+        message = frame(Op.TEXT, b"hello") + frame(Op.CLOSE, close_body(4002))
+        await server.accept(then=message)
+        await asyncio.wait_for(ends, PATIENCE)
+    assert process.returncode == 1
+    assert messages(path) == ["hello"]
+    assert Recording.load(path).lanes["closed"].events[0].data == Close(4002, "", "peer")
 
 
 async def test_too_few_messages_are_a_failure(path: str) -> None:
