@@ -18,11 +18,11 @@ import rxws
 
 from ._command import Command, Number
 from ._connection import Target, connection_options
-from ._entries import parse_message
 from ._exit_codes import ExitCode
 from ._failures import Failure
 from ._lines import read_lines
 from ._link import Link, describe, open_link
+from ._options import first_messages, message_count, reconnect
 from ._output import note
 from ._progress import Figures, progress
 from ._recordings import recording_errors
@@ -64,22 +64,8 @@ class _Plan:
     required=True,
     help="The file to write, as lines of JSON; - for stdout.",
 )
-@click.option(
-    "messages",
-    "-m",
-    "--message",
-    type=parse_message,
-    metavar="TEXT",
-    multiple=True,
-    help="Send this text, or @FILE, first; with --reconnect, on each connection.",
-)
-@click.option(
-    "-n",
-    "--count",
-    type=click.IntRange(1),
-    metavar="N",
-    help="End after N received messages.",
-)
+@first_messages("Send this text, or @FILE, first; with --reconnect, on each connection.")
+@message_count("End after N received messages.")
 @click.option(
     "seconds",
     "--for",
@@ -87,7 +73,7 @@ class _Plan:
     metavar="SECONDS",
     help="End after this time.",
 )
-@click.option("--reconnect", is_flag=True, help="Connect again when the connection is lost.")
+@reconnect
 @click.option("--append", is_flag=True, help="Continue the recording in the file, if it exists.")
 @click.option("--force", is_flag=True, help="Overwrite the file, if it exists.")
 @connection_options

@@ -128,8 +128,6 @@ def command(target: Target, *, as_object: bool, **options: object) -> ExitCode:
         raise click.UsageError(
             f"{target.url} leads to another machine, {error.args[0]!r}. {_REMEDY}"
         ) from error
-    finally:
-        pass
     if as_object:
         write(f"{jsons.dumps(as_json(results, one_way=plan.one_way))}\n")
     else:

@@ -14,6 +14,7 @@ from rxws.cli._command import Command, Number
 from rxws.cli._connection import Target, connection_options
 from rxws.cli._exit_codes import ExitCode
 from rxws.cli._format import Format, Style
+from rxws.cli._options import message_count, reconnect, styles
 from rxws.cli._run import run
 
 from ._plan import Plan
@@ -44,13 +45,7 @@ _SECONDS = Number(0, unbounded=True)
     multiple=True,
     help="Send this instead of the input: a text, a /command, @FILE, or @- for all of stdin.",
 )
-@click.option(
-    "-n",
-    "--count",
-    type=click.IntRange(1),
-    metavar="N",
-    help="End after N received messages.",
-)
+@message_count("End after N received messages.")
 @click.option(
     "-w",
     "--wait",
@@ -74,11 +69,7 @@ _SECONDS = Number(0, unbounded=True)
     default="",
     help="Apply operators to what arrives: 'ops.map(json.loads), ops.debounce(.2)'.",
 )
-@click.option("style", "--json", flag_value="json", help="Print each message as one line of JSON.")
-@click.option("style", "--pretty", flag_value="pretty", help="Print JSON with line breaks.")
-@click.option(
-    "style", "--raw", flag_value="raw", help="Print messages unchanged, without line feeds."
-)
+@styles
 @click.option(
     "--time",
     is_flag=True,
@@ -94,7 +85,7 @@ _SECONDS = Number(0, unbounded=True)
 @click.option("--binary", is_flag=True, help="Send the lines of the input as binary messages.")
 @click.option("obey", "--commands", is_flag=True, help="Obey /commands and @FILE in piped input.")
 @click.option("--rpc", is_flag=True, help="Call a JSON-RPC method with each line: add 1 2.")
-@click.option("--reconnect", is_flag=True, help="Connect again when the connection is lost.")
+@reconnect
 @click.option("-v", "--verbose", is_flag=True, help="Show the handshake and the close.")
 @connection_options
 def command(

@@ -17,8 +17,8 @@ from rxws.cli._connection import (
     parse_url,
     refuse_connection_options,
 )
-from rxws.cli._entries import parse_message
 from rxws.cli._exit_codes import ExitCode
+from rxws.cli._options import first_messages
 from rxws.cli._output import write
 from rxws.cli._recordings import STDIN, load
 from rxws.cli._run import run
@@ -89,15 +89,7 @@ def _output(text: str) -> str:
     help="The width in pixels (760 by default), or in columns (by default that of the terminal).",
 )
 @click.option("-f", "--follow", is_flag=True, help="Redraw while the recording grows.")
-@click.option(
-    "messages",
-    "-m",
-    "--message",
-    type=parse_message,
-    metavar="TEXT",
-    multiple=True,
-    help="Send this text, or @FILE, to the URL.",
-)
+@first_messages("Send this text, or @FILE, to the URL.")
 @client_options
 def command(
     source: URL | str,

@@ -10,6 +10,7 @@ import click
 from rxws.cli._command import Command, Number
 from rxws.cli._connection import Target, optional_connection
 from rxws.cli._exit_codes import ExitCode
+from rxws.cli._options import message_count
 from rxws.cli._run import run
 from rxws.hub import Position
 
@@ -64,7 +65,7 @@ __all__ = ["command"]
     metavar="N",
     help="Begin with the newest N messages.",
 )
-@click.option("-n", "--count", type=click.IntRange(1), metavar="N", help="End after N messages.")
+@message_count("End after N messages.")
 @click.option(
     "-t",
     "--timeout",

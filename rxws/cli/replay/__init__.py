@@ -25,6 +25,7 @@ from rxws.cli._connection import (
 from rxws.cli._exit_codes import ExitCode
 from rxws.cli._format import Format, Style
 from rxws.cli._link import describe
+from rxws.cli._options import listening, styles
 from rxws.cli._output import note, to_terminal, write
 from rxws.cli._progress import Figures, progress
 from rxws.cli._recordings import load
@@ -77,11 +78,7 @@ def _speed(text: str) -> float:
     show_default=True,
     help="What to print: incoming, outgoing, or the name of a tap.",
 )
-@click.option("style", "--json", flag_value="json", help="Print each message as one line of JSON.")
-@click.option("style", "--pretty", flag_value="pretty", help="Print JSON with line breaks.")
-@click.option(
-    "style", "--raw", flag_value="raw", help="Print messages unchanged, without line feeds."
-)
+@styles
 @click.option(
     "--check",
     is_flag=True,
@@ -97,14 +94,7 @@ def _speed(text: str) -> float:
     help="How long to wait for messages of the server that are late.",
 )
 @click.option("serve", "--serve", is_flag=True, help="Serve the recording to those who connect.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=8080,
-    show_default=True,
-    help="The port to listen on; 0 for a free one.",
-)
+@listening(port=8080)
 @click.option("--once", is_flag=True, help="End after the first connection.")
 @click.option(
     "origins",

@@ -21,6 +21,7 @@ from rxws._core.connection import Close
 from rxws._session.options import Options
 from rxws.cli._command import Command, Number
 from rxws.cli._exit_codes import ExitCode
+from rxws.cli._options import listening, message_count
 from rxws.cli._output import note, write
 from rxws.cli._run import run
 
@@ -62,19 +63,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "builtin", "--broadcast", flag_value="--broadcast", help="Send each message to all clients."
 )
-@click.option(
-    "--host",
-    default="127.0.0.1",
-    show_default=True,
-    help="The address to listen on; 0.0.0.0 for all of this machine.",
-)
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=8080,
-    show_default=True,
-    help="The port to listen on; 0 for a free one.",
-)
+@listening(port=8080)
 @click.option("--path", metavar="PATH", help="The path of the handler's URL.  [default: /]")
 @click.option(
     "--codec",
@@ -143,13 +132,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="With --reload: watch these directories or files.  [default: the current directory, and "
     "that of FILE]",
 )
-@click.option(
-    "-n",
-    "--count",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Without MODULE:NAME: end after N received messages.",
-)
+@message_count("Without MODULE:NAME: end after N received messages.")
 @click.option("-v", "--verbose", is_flag=True, help="Print a line about each connection.")
 def command(
     target: str | None,
