@@ -194,5 +194,8 @@ class NoInstrumentation:
 active: Instrumentation = NoInstrumentation()
 """Where everything is reported; look it up in this module each time."""
 
-hubs: weakref.WeakSet[InstrumentedHub] = weakref.WeakSet()
-"""All hubs: there are few, and most are created before `rxws.metrics.install` is called."""
+hubs: set[weakref.ref[InstrumentedHub]] = set()
+"""All hubs: there are few, and most are created before `rxws.metrics.install` is called.
+
+Not a `WeakSet`, which cannot be read on one thread while a hub is created on another.
+"""

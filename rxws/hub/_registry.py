@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum, auto
@@ -79,7 +80,7 @@ class TopicRegistry:
         self._status: HubStatus = Connected()
         self._topics: dict[str, AttachedTopic] = {}
         self._to_deliver: list[AttachedTopic] = []
-        instrumentation.hubs.add(self)
+        instrumentation.hubs.add(weakref.ref(self, instrumentation.hubs.discard))
 
     # --- life -------------------------------------------------------------------------------
 

@@ -198,9 +198,11 @@ class OpenTelemetry:
         return Snapshot(connections, states, *self._collect_hubs())
 
     def _collect_hubs(self) -> tuple[dict[str, int] | None, dict[str, float], Counter[str]]:
-        live = list(instrumentation.hubs)
-        for hub in live:
-            self._hub_stats[weakref.ref(hub)] = hub.stats
+        live: list[InstrumentedHub] = []
+        for ref in list(instrumentation.hubs):
+            if (hub := ref()) is not None:
+                live.append(hub)
+                self._hub_stats[ref] = hub.stats
         states = Counter("connected" if hub.is_connected else "away" for hub in live if hub.started)
         sums: dict[str, float] = {}
         gaps: Counter[str] = Counter()

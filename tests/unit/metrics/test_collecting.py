@@ -7,7 +7,6 @@ import dataclasses
 import gc
 import threading
 import types
-import weakref
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -257,7 +256,7 @@ def test_each_count_of_a_hub_has_a_metric() -> None:
 
 @pytest.fixture
 def _no_other_hubs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(instrumentation, "hubs", weakref.WeakSet())
+    monkeypatch.setattr(instrumentation, "hubs", set())
 
 
 def states(telemetry: Telemetry) -> dict[Any, Any]:
