@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
-__all__ = ["Choice", "Number", "Parameter", "Text", "parse_parameters"]
+__all__ = ["Choice", "Number", "Parameter", "Text", "check_text", "parse_parameters"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +25,11 @@ class Number:
     def parse(self, value: object) -> float:
         """Return the value, or raise `ValueError`."""
         kind = "a whole number" if self.whole else "a number"
-        expected = f"{kind} from {self.low:g} to {self.high:g}"
+        expected = f"{self.label} must be {kind} from {self.low:g} to {self.high:g}"
         if not isinstance(value, int | float) or isinstance(value, bool):
-            raise ValueError(f"must be {expected}, not {_shown(value)}")
+            raise ValueError(f"{expected}, not {_shown(value)}")
         if not self.low <= value <= self.high or (self.whole and value != int(value)):
-            raise ValueError(f"must be {expected}, not {value:g}")
+            raise ValueError(f"{expected}, not {value:g}")
         return int(value) if self.whole else float(value)
 
     def describe(self) -> dict[str, Any]:
@@ -47,13 +47,7 @@ class Text:
 
     def parse(self, value: object) -> str:
         """Return the value, or raise `ValueError`."""
-        if not isinstance(value, str):
-            raise ValueError(f"must be a text, not {_shown(value)}")
-        if len(value) > self.longest:
-            raise ValueError(f"must have at most {self.longest} characters, not {len(value)}")
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            raise ValueError("must be valid Unicode")
-        return value
+        return check_text(self.label, value, self.longest)
 
     def describe(self) -> dict[str, Any]:
         """Describe the input for the page."""
@@ -71,7 +65,8 @@ class Choice:
     def parse(self, value: object) -> str:
         """Return the value, or raise `ValueError`."""
         if not isinstance(value, str) or value not in self.choices:
-            raise ValueError(f"must be one of {', '.join(self.choices)}, not {_shown(value)}")
+            known = ", ".join(self.choices)
+            raise ValueError(f"{self.label} must be one of {known}, not {_shown(value)}")
         return value
 
     def describe(self) -> dict[str, Any]:
@@ -80,6 +75,17 @@ class Choice:
 
 
 Parameter = Number | Text | Choice
+
+
+def check_text(name: str, value: object, longest: int) -> str:
+    """Return a text that can be sent, or raise `ValueError`."""
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be a text, not {_shown(value)}")
+    if len(value) > longest:
+        raise ValueError(f"{name} must have at most {longest} characters, not {len(value)}")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError(f"{name} must be valid Unicode")
+    return value
 
 
 def parse_parameters(owner: str, parameters: dict[str, Parameter], given: object) -> dict[str, Any]:
@@ -100,7 +106,7 @@ def parse_parameters(owner: str, parameters: dict[str, Parameter], given: object
         try:
             values[name] = parameter.parse(chosen.get(name, parameter.default))
         except ValueError as error:
-            raise ValueError(f"{owner}: {parameter.label} {error}") from None
+            raise ValueError(f"{owner}: {error}") from None
     return values
 
 

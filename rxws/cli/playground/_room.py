@@ -11,7 +11,9 @@ from reactivex import operators as ops
 
 import rxws
 
-__all__ = ["Room", "checked"]
+from ._parameters import check_text
+
+__all__ = ["Room"]
 
 _LONGEST_NAME = 20
 _LONGEST_TEXT = 300
@@ -27,7 +29,7 @@ class Room:
 
     def join(self, name: str) -> Observable[Any]:
         """Emit the latest messages, live ones, and who is there; present while subscribed."""
-        name = checked("name", name, _LONGEST_NAME)
+        name = _checked("name", name, _LONGEST_NAME)
         return rx.merge(
             self._topic.presence.pipe(ops.map(_show)),
             self._topic.rewind(20),
@@ -36,20 +38,17 @@ class Room:
 
     def say(self, name: str, text: str) -> None:
         """Publish a message."""
-        text = checked("message", text, _LONGEST_TEXT)
-        self._topic.on_next({"name": checked("name", name, _LONGEST_NAME), "text": text})
+        name = _checked("name", name, _LONGEST_NAME)
+        text = _checked("message", text, _LONGEST_TEXT)
+        self._topic.on_next({"name": name, "text": text})
 
 
 def _show(names: frozenset[str]) -> dict[str, list[str]]:
     return {"here": sorted(names)}
 
 
-def checked(what: str, text: object, longest: int) -> str:
+def _checked(what: str, value: object, longest: int) -> str:
     """Return a text without surplus spaces, or raise `ValueError`."""
-    if not isinstance(text, str) or not text.strip() or len(text) > longest:
-        raise ValueError(f"a {what} is a text of 1 to {longest} characters")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"a {what} must be valid Unicode") from None
-    return " ".join(text.split())
+    if text := " ".join(check_text(what, value, longest).split()):
+        return text
+    raise ValueError(f"{what} must not be empty")

@@ -21,15 +21,17 @@ from rxws._recording.lane import Lane
 from rxws.status import Closed, Connecting, Open, Status, Waiting
 
 from ._feed import KEEP, Budget, Feed, describe_close
+from ._parameters import check_text
 from ._pipeline import Pipeline
 
-__all__ = ["MAX_BURST", "MAX_RATE", "SPEEDS", "Sandbox", "check_text"]
+__all__ = ["MAX_BURST", "MAX_RATE", "SPEEDS", "Sandbox"]
 
 MAX_BURST = 100  # messages at once
 MAX_RATE = 50.0  # messages per second
 SPEEDS = {"full": 0.0, "slow": 0.5, "stopped": None}  # seconds per message that the client reads
 
 _KERNEL_BUFFER = 4096  # bytes; small, so that back-pressure shows soon
+_LONGEST = 1000  # characters of a message
 _CODEC = rxws.codecs.text
 
 
@@ -122,7 +124,7 @@ class Sandbox:
 
     def send(self, text: str, count: int) -> None:
         """Send a text from the client; `#` stands for the number of the message."""
-        check_text(text)
+        check_text("message", text, _LONGEST)
         if not isinstance(count, int) or not 1 <= count <= MAX_BURST:
             raise ValueError(f"a burst has 1 to {MAX_BURST} messages, not {count!r:.40}")
         if self._budget.take(count) < count:
@@ -133,7 +135,7 @@ class Sandbox:
 
     def set_rate(self, text: str, rate: float) -> None:
         """Send a text again and again; with rate 0, stop."""
-        check_text(text)
+        check_text("message", text, _LONGEST)
         if not isinstance(rate, int | float) or not 0 <= rate <= MAX_RATE:
             raise ValueError(f"a rate is 0 to {MAX_RATE:g} messages per second, not {rate!r:.40}")
         if self._rate is not None:
@@ -240,16 +242,6 @@ class Sandbox:
             "queued": queue.queued,
             "left_out": self.feed.left_out,
         }
-
-
-def check_text(text: object) -> None:
-    """Raise `ValueError` unless it can be sent."""
-    if not isinstance(text, str) or len(text) > 1000:
-        raise ValueError("a message is a text of at most 1000 characters")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("a message must be valid Unicode") from None
 
 
 def record_status(lane: Lane, status: Status) -> None:

@@ -280,7 +280,7 @@ async def test_a_new_prompt_cancels_the_answer_before_it(visit: Visit) -> None:
         ("send", {"text": "x", "count": 101}, "1 to 100 messages, not 101"),
         ("send", {"text": "x", "count": "1"}, "1 to 100 messages, not '1'"),
         ("send", {"text": "x" * 1001, "count": 1}, "at most 1000 characters"),
-        ("send", {"text": 5, "count": 1}, "a message is a text"),
+        ("send", {"text": 5, "count": 1}, "message must be a text"),
         ("rate", {"text": "x", "rate": 51}, "0 to 50 messages per second, not 51"),
         ("rate", {"text": "x", "rate": None}, "not None"),
         ("speed", {"speed": "light"}, "full, slow, stopped, not 'light'"),
@@ -291,8 +291,12 @@ async def test_a_new_prompt_cancels_the_answer_before_it(visit: Visit) -> None:
         ("close", {"side": "client", "code": 99, "reason": ""}, "99"),
         ("close", {"side": "client", "code": "1000", "reason": ""}, "'1000'"),
         ("close", {"side": "client", "code": 1000, "reason": "é" * 62}, "123 bytes"),
-        ("join", {"name": ""}, "1 to 20 characters"),
-        ("say", {"name": "Ann", "text": "x" * 301}, "1 to 300 characters"),
+        ("join", {"name": " "}, "name must not be empty"),
+        (
+            "say",
+            {"name": "Ann", "text": "x" * 301},
+            "at most 300 characters, not 301",
+        ),
     ],
 )
 async def test_a_wrong_value_gets_a_clear_message(

@@ -16,8 +16,6 @@ from rxws.cli.playground._feed import Budget, Feed
 from rxws.cli.playground._parameters import Choice, Number, Text
 from rxws.cli.playground._pipeline import MAX_STEPS, OPTIONS, Pipeline
 from rxws.cli.playground._presets import PRESETS
-from rxws.cli.playground._room import checked
-from rxws.cli.playground._sandbox import check_text
 from rxws.cli.playground._steps import STEPS
 from rxws.testing import marbles, simulate
 
@@ -166,19 +164,6 @@ def test_a_wrong_choice_gets_a_clear_message(steps: Any, options: Any, message: 
     """The message names the step, the parameter, the value and what is allowed."""
     with pytest.raises(ValueError, match=message):
         Pipeline.parse(steps, options)
-
-
-@pytest.mark.parametrize(
-    ("check", "message"),
-    [
-        (lambda text: check_text(text), "a message must be valid Unicode"),
-        (lambda text: checked("name", text, 20), "a name must be valid Unicode"),
-    ],
-)
-def test_half_of_a_surrogate_pair_is_refused(check: Callable[[str], object], message: str) -> None:
-    """JSON can carry it, but no WebSocket message can."""
-    with pytest.raises(ValueError, match=message):
-        check("\ud800")
 
 
 def test_whole_numbers_may_come_as_floats() -> None:
