@@ -10,31 +10,27 @@ from aiohttp import web
 
 import rxws
 
+from ._command import Command
 from ._failures import cannot_listen
+from ._options import listening
 from ._output import note
 from ._run import run
 from .playground import add_playground
 
 __all__ = ["command"]
 
-_EXAMPLES = """\b
-Examples:
-  rxws demo                  # serve the playground on http://127.0.0.1:8765/
-  rxws demo --open           # open it in a browser, too
-  rxws demo --port 0         # on any free port
-  rxws demo --host 0.0.0.0   # other machines can connect
-"""
 
-
-@click.command("demo", epilog=_EXAMPLES)
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=8765,
-    show_default=True,
-    help="The port; 0 for any free one.",
+@click.command(
+    "demo",
+    cls=Command,
+    examples=[
+        "rxws demo",
+        "rxws demo --open",
+        "rxws demo --port 0",
+        "rxws demo --host 0.0.0.0",
+    ],
 )
+@listening(port=8765)
 @click.option("--open", "opens", is_flag=True, help="Open the page in a browser.")
 def command(host: str, port: int, opens: bool) -> None:
     """Open the playground in a browser.

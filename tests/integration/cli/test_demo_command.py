@@ -91,7 +91,7 @@ async def test_a_host_of_another_machine() -> None:
         assert b"Traceback" not in error
 
 
-EXAMPLES = [line.partition("#")[0].split() for line in (command.epilog or "").splitlines()[2:]]
+EXAMPLES = [line.split() for line in command.examples]
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=" ".join)
