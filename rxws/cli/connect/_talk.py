@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, assert_never
 
 import click
+import reactivex as rx
 from reactivex import Observable
 from reactivex import operators as ops
 
@@ -142,14 +143,24 @@ class _Conversation:
     async def _receive(self) -> None:
         """Show what arrives, until the end."""
         shown: Observable[Any]
+        failure: Exception | None = None
+
+        def complete(error: Exception, _: Any) -> Observable[Any]:
+            nonlocal failure
+            failure = error
+            return rx.empty()
+
         if self._calls is not None:
             shown = self._link.incoming.pipe(ops.do_action(self._show_notifications))
         else:
             count, values = self._plan.count, self._plan.chain(self._link.incoming)
-            shown = values.pipe(map_async(self._show))
+            # An error would cancel `_show` of the messages before it.
+            shown = values.pipe(ops.catch(complete), map_async(self._show))
             if count is not None:
                 shown = shown.pipe(ops.take(count))
         await shown.pipe(ops.last_or_default(None))
+        if failure is not None:
+            raise failure
 
     def _show_notifications(self, frame: Any) -> None:
         for each in notifications(frame):

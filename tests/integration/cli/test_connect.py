@@ -15,7 +15,7 @@ from aiohttp import WSMsgType, web
 
 import rxws
 from support.fixtures import Serve
-from support.peers.frames import Op
+from support.peers.frames import Op, close_body, frame
 from support.peers.raw import RawServer
 from support.processes.command_line import PATIENCE, run_rxws, start_rxws
 
@@ -445,3 +445,13 @@ async def test_options_that_do_not_fit(options: list[str], message: str) -> None
     result = await run_rxws("connect", "ws://127.0.0.1:1/", *options)
     assert result.code == 64
     assert message in result.err
+
+
+async def test_messages_before_an_abnormal_close_are_printed(start: Start) -> None:
+    """A message that comes together with the close of the server is not lost."""
+    async with RawServer() as server:
+        process = await start("connect", server.url, "-w", "inf")
+        ends = asyncio.ensure_future(process.communicate())
+        await server.accept(then=frame(Op.TEXT, b"hello") + frame(Op.CLOSE, close_body(4002)))
+        out, _ = await asyncio.wait_for(ends, PATIENCE)
+    assert (process.returncode, out) == (1, b"hello\n")
