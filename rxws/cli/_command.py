@@ -36,10 +36,11 @@ class Number(click.FloatRange):
         return number
 
 
-def _texts(value: object) -> list[str]:
+def _texts(value: Any) -> list[str]:
     """Return the texts of an option, which may be repeated, or have several parts."""
     if isinstance(value, tuple):
-        return [text for part in value for text in _texts(part)]
+        parts: tuple[Any, ...] = value
+        return [text for part in parts for text in _texts(part)]
     return [value] if isinstance(value, str) else []
 
 

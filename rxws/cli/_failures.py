@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import ssl
 
 import click
+from aiohttp import ServerDisconnectedError
 
 from rxws._core.errors import ConnectError, HandshakeError, RxwsError
 
@@ -35,7 +37,8 @@ def as_failure(error: Exception) -> Failure | None:
             message = printable(f"{error}\n{text[:_MAX_BODY]}")
             return Failure(message, ExitCode.COULD_NOT_CONNECT)
         case ConnectError():
-            return Failure(printable(str(error)), ExitCode.COULD_NOT_CONNECT)
+            message = printable(f"{error}{_remedy(error)}")
+            return Failure(message, ExitCode.COULD_NOT_CONNECT)
         case TimeoutError():
             return Failure(str(error) or "timed out", ExitCode.TIMED_OUT)
         case OSError(filename=None, errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG | errno.EIO):
@@ -44,6 +47,23 @@ def as_failure(error: Exception) -> Failure | None:
             return Failure(printable(str(error)), ExitCode.ABNORMAL_CLOSE)
         case _:
             return None
+
+
+def _remedy(error: ConnectError) -> str:
+    """Return a line that says what to do about an error of TLS."""
+    cause: BaseException | None = error
+    while cause is not None:
+        match cause:
+            case ssl.SSLCertVerificationError():
+                return "\nUse --ca FILE to trust the certificate, or -k to accept any."
+            case ssl.SSLError(reason="WRONG_VERSION_NUMBER"):
+                return "\nA server without TLS has an address that begins with ws://."
+            case ServerDisconnectedError():
+                return "\nIf the server uses TLS, its address begins with wss://."
+            case _:
+                pass
+        cause = cause.__cause__
+    return ""
 
 
 def cannot_listen(host: str, port: int, error: OSError) -> Failure:

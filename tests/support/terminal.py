@@ -40,7 +40,7 @@ class Terminal:
 
     async def type(self, text: str) -> None:
         """Type a text, without Enter."""
-        await self.tmux("send-keys", "-l", text)
+        await self.tmux("send-keys", "-l", "--", text)
 
     async def press(self, *keys: str) -> None:
         """Press keys by their names in tmux: Enter, Up, C-c, Escape."""

@@ -63,8 +63,22 @@ async def test_tls() -> None:
         refused = await run_rxws("connect", url, "-n", "1", stdin="hi\n")
         assert refused.code == 2
         assert "certificate verify failed" in refused.err
+        assert refused.err.endswith(
+            "\nUse --ca FILE to trust the certificate, or -k to accept any.\n"
+        )
         for options in (["--ca", str(PEM)], ["--insecure"], ["-k"]):
             assert await run_rxws("connect", url, "-n1", *options, stdin="hi\n") == (0, "hi\n", "")
+
+
+async def test_the_wrong_scheme(serve: Serve) -> None:
+    """The message says which scheme the server may have."""
+    async with secure_echo() as url:
+        result = await run_rxws("connect", url.replace("wss:", "ws:"), "-m", "hi")
+        assert result.code == 2
+        assert result.err.endswith("\nIf the server uses TLS, its address begins with wss://.\n")
+    result = await run_rxws("connect", f"wss://127.0.0.1:{await serve(show_request)}", "-m", "hi")
+    assert result.code == 2
+    assert result.err.endswith("\nA server without TLS has an address that begins with ws://.\n")
 
 
 async def test_a_client_certificate() -> None:
