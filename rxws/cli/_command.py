@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -39,8 +39,7 @@ class Number(click.FloatRange):
 def _texts(value: Any) -> list[str]:
     """Return the texts of an option, which may be repeated, or have several parts."""
     if isinstance(value, tuple):
-        parts: tuple[Any, ...] = value
-        return [text for part in parts for text in _texts(part)]
+        return [text for part in cast("tuple[Any, ...]", value) for text in _texts(part)]
     return [value] if isinstance(value, str) else []
 
 
