@@ -36,10 +36,10 @@ class Number(click.FloatRange):
         return number
 
 
-def _texts(value: Any) -> list[str]:
+def _texts(value: object) -> list[str]:
     """Return the texts of an option, which may be repeated, or have several parts."""
     if isinstance(value, tuple):
-        return [text for part in cast("tuple[Any, ...]", value) for text in _texts(part)]
+        return [text for part in cast("tuple[object, ...]", value) for text in _texts(part)]
     return [value] if isinstance(value, str) else []
 
 
