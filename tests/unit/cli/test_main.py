@@ -190,3 +190,23 @@ def test_colours_are_off_with_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
     CliRunner().invoke(root, ["demo"], env={"NO_COLOR": "1"})
     CliRunner().invoke(root, ["demo"], env={"NO_COLOR": ""})
     assert seen == [False, None]
+
+
+COMMANDS = ("bench", "connect", "demo", "draw", "hub tail", "record", "replay", "serve")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_shows_the_examples_and_the_options(name: str) -> None:
+    """The help of a command has at least 3 examples, and a section for the connection's options."""
+    result = invoke(*name.split(), "--help")
+    assert result.exit_code == ExitCode.DONE
+    _, _, rest = result.stdout.partition("\nExamples:\n")
+    shown, _, options = rest.partition("\n\nOptions:\n")
+    lines = [line.strip() for line in shown.splitlines()]
+    assert len(lines) >= 3
+    assert all(f"rxws {name}" in line for line in lines)
+    own, heading, connection = options.partition("\nConnection:\n")
+    assert "-h, --help" in own
+    assert "--open-timeout" not in own
+    assert bool(heading) == (name not in ("demo", "serve"))
+    assert ("--open-timeout" in connection) == bool(heading)
