@@ -140,25 +140,6 @@ async def test_the_conversations_of_the_page_are_as_a_person_types_them(address:
             example.check([line.replace(address, ADDRESS) for line in lines[1:-1]])
 
 
-def table() -> list[str]:
-    """Return the commands in the comparison with other tools."""
-    section = (
-        PAGE.read_text("utf-8").partition("## Compared with other tools")[2].partition("\n## ")[0]
-    )
-    cells = re.findall(r"\| `([^`]*rxws [^`]*)` \|$", section, re.MULTILINE)
-    return [cell.replace("\\|", "|") for cell in cells]
-
-
-@pytest.mark.parametrize("command", table())
-async def test_the_commands_in_the_comparison_work(
-    address: str, tmp_path: Path, command: str
-) -> None:
-    """Each row has a command of rxws that ends with 0."""
-    process = await start_shell(command.replace(ADDRESS, address), tmp_path)
-    out, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
-    assert process.returncode == 0, out
-
-
 @pytest.mark.parametrize("example", connect.examples)
 async def test_the_examples_of_the_help_work(address: str, tmp_path: Path, example: str) -> None:
     """Each example of `rxws connect --help` runs; Ctrl-C ends those that wait for more."""

@@ -391,6 +391,15 @@ async def _(case: Case) -> None:
     assert case.server.messages == ["hi"]
 
 
+@proves("compare the replies with a recording")
+async def _(case: Case) -> None:
+    _with_recording(case)
+    await case.serve()
+    result = await case.run()
+    assert (result.code, case.server.messages) == (1, ["hi"])
+    assert "-hello\n+hi\n" in result.err
+
+
 async def _start_server(case: Case) -> tuple[asyncio.subprocess.Process, str]:
     """Start a command that serves on port 9000, on a free port; return its URL."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
