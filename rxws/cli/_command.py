@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import click
 
-__all__ = ["Command", "ConnectionOption", "Number"]
+__all__ = ["Command", "ConnectionOption", "Number", "write_examples"]
 
 
 class ConnectionOption(click.Option):
@@ -36,6 +36,13 @@ class Number(click.FloatRange):
         return number
 
 
+def write_examples(formatter: click.HelpFormatter, examples: Sequence[str]) -> None:
+    """Write command lines, without wrapping them."""
+    with formatter.section("Examples"):
+        for example in examples:
+            formatter.write(f"{'':{formatter.current_indent}}{example}\n")
+
+
 def _texts(value: object) -> list[str]:
     """Return the texts of an option, which may be repeated, or have several parts."""
     if isinstance(value, tuple):
@@ -47,7 +54,7 @@ class Command(click.Command):
     """A command with examples.
 
     Args:
-        examples: Command lines, without `rxws`. Each is run by a test.
+        examples: Command lines. Each is run by a test.
     """
 
     def __init__(self, *args: Any, examples: Sequence[str] = (), **options: Any) -> None:
@@ -66,9 +73,7 @@ class Command(click.Command):
         """Write what the command does, and the examples."""
         super().format_help_text(ctx, formatter)
         if self.examples:
-            with formatter.section("Examples"):
-                for example in self.examples:
-                    formatter.write(f"{'':{formatter.current_indent}}{example}\n")
+            write_examples(formatter, self.examples)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options of the command, and then those of its connection."""

@@ -13,11 +13,20 @@ import click
 
 from rxws import __version__
 
+from ._command import write_examples
 from ._exit_codes import ExitCode
 from ._failures import Failure, as_failure
 from ._output import discard_unwritable
 
 __all__ = ["LazyGroup", "root"]
+
+
+EXAMPLES = [  # they are also in the help of their commands
+    "rxws connect ws://localhost:8080/chat",
+    "echo hi | rxws connect :8080/chat -n 1",
+    "rxws serve examples/chat.py:room --port 0 --reload -v",
+    "rxws demo",
+]
 
 
 class LazyGroup(click.Group):
@@ -75,6 +84,11 @@ def _clear_errors() -> Generator[None]:
 
 
 class _Root(LazyGroup):
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what the command does, and examples of the commands."""
+        super().format_help_text(ctx, formatter)
+        write_examples(formatter, EXAMPLES)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; return its exit code."""
         if os.environ.get("NO_COLOR"):

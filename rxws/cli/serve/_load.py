@@ -123,7 +123,8 @@ def _no_module(name: str, missing: str) -> str:
         hint = f" Did you mean {parent}:{last}?" if hasattr(sys.modules[parent], last) else ""
         return f"there is no module {name!r}: {parent!r} is no package.{hint}"
     near = [each.name for each in pkgutil.iter_modules(places)]
-    lines = "".join(f"\n  {place or Path.cwd()}" for place in places)
+    tried = dict.fromkeys(place or str(Path.cwd()) for place in places)
+    lines = "".join(f"\n  {place}" for place in tried)
     return (
         f"there is no module {missing!r}.{_did_you_mean(last or missing, near, parent)} "
         f"Looked in:{lines}"

@@ -15,7 +15,7 @@ import rxws
 from rxws.cli._exit_codes import ExitCode
 from rxws.cli._failures import Failure
 from rxws.cli._hub import command as hub_group
-from rxws.cli._main import LazyGroup, root
+from rxws.cli._main import EXAMPLES, LazyGroup, root
 from support import ROOT
 
 GROUPS = [root, hub_group]
@@ -51,6 +51,15 @@ def test_the_help_of_a_group_shows_the_first_line_of_each_command(group: LazyGro
         assert (command.help or "").partition("\n")[0] == summary
 
 
+def test_the_help_shows_examples_of_the_commands() -> None:
+    """The examples of `rxws --help` are in the help of their commands, so they are tested."""
+    shown = invoke("--help").output
+    for example in EXAMPLES:
+        name = example.partition("rxws ")[2].split()[0]
+        assert f"  {example}\n" in shown
+        assert example in import_module(f"rxws.cli.{name}").command.examples
+
+
 def test_the_help_imports_no_command_and_no_viz() -> None:
     """`rxws --help` imports click, and otherwise nothing that `import rxws` does not."""
     done = run_python(
@@ -66,6 +75,7 @@ def test_the_help_imports_no_command_and_no_viz() -> None:
     imported = set(done.stderr.split())
     assert {name for name in imported if name.startswith("rxws")} == {
         "rxws.cli",
+        "rxws.cli._command",
         *(f"rxws.cli.{name}" for name in ("_exit_codes", "_failures", "_main", "_output")),
     }
     assert not {"prompt_toolkit", "rich", "watchfiles", "IPython"} & imported
