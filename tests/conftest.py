@@ -20,6 +20,7 @@ import asyncio
 import gc
 import importlib
 import os
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -45,6 +46,11 @@ settings.load_profile("rxws")
 GRACE = 5.0  # seconds for closed tasks and sockets to disappear
 FDS = Path("/proc/self/fd")  # without it, sockets are not counted
 
+
+# A shell that runs the tests in the background makes them ignore SIGINT, and the programs that they
+# start would ignore it as well.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 UVLOOP = os.environ.get("RXWS_TEST_LOOP") == "uvloop"
 if UVLOOP:

@@ -171,12 +171,9 @@ async def test_serve_forever_serves_until_cancelled_or_closed() -> None:
         await serving
 
 
-# A shell that runs the tests in the background makes them, and this program, ignore SIGINT.
 PROGRAM = """
-import asyncio, signal, sys
+import asyncio, sys
 import rxws
-
-signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def echo(conn):
     conn.incoming.subscribe(conn.outgoing)
