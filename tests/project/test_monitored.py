@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-import weakref
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -200,7 +199,7 @@ async def test_each_query_of_the_page_returns_the_figures_of_a_known_load(
     serve: Serve, raw_client: Dial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Prometheus scrapes the example, and each query of the page returns what has happened."""
-    monkeypatch.setattr(instrumentation, "hubs", weakref.WeakSet())
+    monkeypatch.setattr(instrumentation, "hubs", set())
     load = Load(raw_client)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(reporting())
