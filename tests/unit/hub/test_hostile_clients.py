@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import sys
 from typing import Any
 
 import pytest
@@ -21,14 +22,15 @@ def test_data_that_is_nested_too_deeply_is_refused(caplog: pytest.LogCaptureFixt
     """JSON that can be decoded but not encoded again is an error of the client."""
     client = Client()
     codes: set[Any] = set()
-    for depth in range(500, 1000, 3):
+    for depth in (*range(500, 1000, 3), *range(1000, 60_000, 100)):
         data = '{"a":' * depth + "1" + "}" * depth
         client.virtual.peer.message(f'{{"id":{depth},"publish":{{"channel":"a","data":{data}}}}}')
         if client.virtual.frames(Opcode.CLOSE):
             break
         codes |= {line.get("error", {}).get("code") for line in client.lines()}
     assert client.code == 3501
-    assert 107 in codes
+    if sys.version_info < (3, 12):  # newer ones can encode what they have decoded
+        assert 107 in codes
     assert codes <= {None, 107}
     assert not caplog.records
 
