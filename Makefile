@@ -49,7 +49,7 @@ types: .dev
 # `coverage run -m pytest`, not pytest-cov: the pytest plugin imports rxws before pytest-cov starts.
 # Two halves run in parallel, because many tests wait for peers. The output of the first is printed
 # when it has finished. The browser tests are in one half, so that they share a browser.
-HALF := tests/robustness tests/browser tests/integration/cli tests/integration/connecting tests/integration/conformance
+HALF := tests/robustness tests/integration/cli tests/integration/connecting tests/integration/conformance
 
 unit: .dev
 ifeq ($(strip $(ARGS)),)
