@@ -32,6 +32,7 @@ from support.processes.redis_server import (
     RedisServer,
     StartRedis,
     calls,
+    free_port,
     replicate,
     sentinel_flags,
 )
@@ -457,7 +458,8 @@ async def test_missing_right(start_redis: StartRedis, open_hub: Any, missing: st
 
 async def test_cluster_is_refused(start_redis: StartRedis, open_hub: Any) -> None:
     """A server of a cluster raises at start."""
-    server = start_redis("--cluster-enabled", "yes", "--save", "")
+    bus = str(free_port())  # by default 10,000 above the other port, which may be too high
+    server = start_redis("--cluster-enabled", "yes", "--cluster-port", bus, "--save", "")
     with pytest.raises(BackplaneError, match="part of a cluster: use one server"):
         await open_hub(server.url)
 
