@@ -19,7 +19,7 @@ _WINDOW = 3.0  # seconds over which the rate is measured
 
 
 class Figures(NamedTuple):
-    """What a command has done so far."""
+    """The progress of a command."""
 
     messages: int
     size: int  # bytes

@@ -55,7 +55,7 @@ class HistoryView(Protocol):
 
 
 class AttachedTopicHost(Protocol):
-    """What the attached topics of a hub share; see `TopicRegistry`."""
+    """The interface of the hub to its attached topics; see `TopicRegistry`."""
 
     backplane: Backplane
     codec: Codec[Any, Any]

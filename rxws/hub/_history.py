@@ -1,4 +1,4 @@
-"""What a topic has delivered or kept, in order."""
+"""The messages that a topic has delivered or kept, in order."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def next_position(position: Position) -> Position:
 
 
 class Kept(NamedTuple):
-    """What the backplane keeps of a topic: without holes, up to `top`."""
+    """The messages that the backplane keeps of a topic: without holes, up to `top`."""
 
     entries: Sequence[Entry]
     top: Position

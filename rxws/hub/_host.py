@@ -1,4 +1,4 @@
-"""What the parts of a hub need of it."""
+"""The interface of a hub to its parts."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ class _Kept(NamedTuple):
 
 
 class _Topic:
-    """What is known about one topic; it exists while it keeps messages, or somebody uses it."""
+    """The state of one topic; it exists while it keeps messages, or somebody uses it."""
 
     __slots__ = ("epoch", "expires", "ids", "kept", "members", "offset", "receivers")
 

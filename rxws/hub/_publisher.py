@@ -33,7 +33,7 @@ _POLICIES = tuple(name for name in get_args(Named) if name != "close")
 
 
 class PublisherHost(Protocol):
-    """What the publisher needs of its hub; see `TopicRegistry`."""
+    """The interface of the hub to its publisher; see `TopicRegistry`."""
 
     backplane: Backplane
     counters: Counters

@@ -17,7 +17,7 @@ _MAX_ATTEMPTS = 3
 
 
 class LogHost(Protocol):
-    """What a log needs; see `AttachedTopic`."""
+    """The interface of a topic to its log; see `AttachedTopic`."""
 
     @property
     def is_away(self) -> bool:

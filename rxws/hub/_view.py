@@ -18,7 +18,7 @@ __all__ = ["RewindView", "SinceView", "View", "ViewedTopic"]
 
 
 class ViewedTopic(Protocol):
-    """What the views of a topic report to; see `AttachedTopic`."""
+    """The interface of a topic to its views; see `AttachedTopic`."""
 
     def notify(self, on_next: Callable[[Any], None], value: Any) -> None:
         """Call one subscriber; report what it raises."""

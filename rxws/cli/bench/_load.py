@@ -64,7 +64,7 @@ class Phase:
     """How far the load has come, for the progress.
 
     Args:
-        name: What is being done.
+        name: The name of this phase.
         began: When the sending began, by `time.perf_counter`; None if it has not.
     """
 
@@ -76,8 +76,8 @@ class Load:
     """Runs a plan.
 
     Attributes:
-        results: What was measured so far.
-        phase: What is being done.
+        results: The results so far.
+        phase: The name of this phase.
     """
 
     def __init__(self, target: Target, plan: Plan) -> None:

@@ -1,4 +1,4 @@
-"""What a load has measured."""
+"""The results of a load."""
 
 from __future__ import annotations
 

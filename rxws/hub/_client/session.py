@@ -58,7 +58,7 @@ OnReply: TypeAlias = Callable[[Any], None]
 
 
 class SessionHost(Protocol):
-    """What a session needs; see `ClientRegistry`."""
+    """The interface of the client to a session; see `ClientRegistry`."""
 
     tokens: TokenSource
 

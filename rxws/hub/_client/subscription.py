@@ -61,7 +61,7 @@ _MAX_RING_BYTES = 1 << 18
 
 
 class SubscriptionHost(Protocol):
-    """What the subscriptions of a client share; see `ClientRegistry`."""
+    """The interface of the client to its subscriptions; see `ClientRegistry`."""
 
     dispatcher: Dispatcher
     counters: Counters

@@ -1,4 +1,4 @@
-"""What is published on the channel of a topic: a letter, a header line, and the payload."""
+"""The messages on the channel of a topic: a letter, a header line, and the payload."""
 
 from __future__ import annotations
 

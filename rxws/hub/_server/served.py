@@ -1,4 +1,4 @@
-"""What the connections of one `hub.serve` share."""
+"""The state that the connections of one `hub.serve` share."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ __all__ = ["ServedHub", "ServedTopic", "ServedTopics", "Subscriber", "info_of"]
 
 
 class ServedHub(Protocol):
-    """What the server needs of a hub; see `TopicRegistry`."""
+    """The interface of the hub to the server; see `TopicRegistry`."""
 
     backplane: Backplane
     codec: Codec[Any, Any]

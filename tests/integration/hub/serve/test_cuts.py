@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from support.peers.centrifuge_python import Events
 from support.peers.hub_peer import ServeHub, Serving, until
 
 CLIENTS = 10
-CUTS = 1000
+CUTS = 100 if sys.flags.dev_mode else 1000  # debug mode is slow
 TOPIC = "room"
 
 
