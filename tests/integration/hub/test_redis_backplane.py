@@ -223,6 +223,7 @@ async def test_kept_count_and_time(start_redis: StartRedis, open_hub: Any) -> No
 
 async def test_long_history_is_read_in_pages(start_redis: StartRedis, open_hub: Any) -> None:
     """A history longer than a page is read whole, in text and bytes, and its newest by limit."""
+    asyncio.get_running_loop().slow_callback_duration = PATIENCE  # debug mode is slow
     server = start_redis()
     hub: RecordingHub = await open_hub(server.url)
     keep = Keep(2500)
@@ -242,6 +243,7 @@ async def test_messages_are_trimmed_between_two_pages(
     start_redis: StartRedis, open_hub: Any
 ) -> None:
     """If messages vanish while a history is read, it has no hole, and says that it lacks some."""
+    asyncio.get_running_loop().slow_callback_duration = PATIENCE  # debug mode is slow
     server = start_redis()
     hub: RecordingHub = await open_hub(server.url)
     keep = Keep(1500)
