@@ -189,6 +189,7 @@ async def test_a_storm_of_clients_is_one_read(start_redis: StartRedis) -> None:
 
     `make soak` takes 5000 of them.
     """
+    asyncio.get_running_loop().slow_callback_duration = 10.0  # debug mode is slow
     server = start_redis()
     count = 5000 if os.environ.get("RXWS_SOAK") == "1" else 200
     async with (
