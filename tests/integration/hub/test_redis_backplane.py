@@ -223,7 +223,7 @@ async def test_kept_count_and_time(start_redis: StartRedis, open_hub: Any) -> No
 
 async def test_long_history_is_read_in_pages(start_redis: StartRedis, open_hub: Any) -> None:
     """A history longer than a page is read whole, in text and bytes, and its newest by limit."""
-    asyncio.get_running_loop().slow_callback_duration = PATIENCE  # debug mode is slow
+    asyncio.get_running_loop().slow_callback_duration = 0.5  # debug mode is slow
     server = start_redis()
     hub: RecordingHub = await open_hub(server.url)
     keep = Keep(2500)
@@ -243,7 +243,7 @@ async def test_messages_are_trimmed_between_two_pages(
     start_redis: StartRedis, open_hub: Any
 ) -> None:
     """If messages vanish while a history is read, it has no hole, and says that it lacks some."""
-    asyncio.get_running_loop().slow_callback_duration = PATIENCE  # debug mode is slow
+    asyncio.get_running_loop().slow_callback_duration = 0.5  # debug mode is slow
     server = start_redis()
     hub: RecordingHub = await open_hub(server.url)
     keep = Keep(1500)
@@ -594,7 +594,7 @@ async def test_client_kill(start_redis: StartRedis, open_hub: Any, kind: str) ->
 @pytest.mark.promise("hub-gaps")
 @BOTH_ENGINES
 async def test_output_buffer_kill(start_redis: StartRedis, open_hub: Any) -> None:
-    """A process that is disconnected because it reads too slowly is told what it has missed."""
+    """A process that Redis disconnects because it reads too slowly gets what it has missed."""
     server = start_redis("--client-output-buffer-limit", "pubsub 100kb 0 0")
     async with FaultyNetwork(server.port) as network:
         hub: RecordingHub = await open_hub(f"redis://127.0.0.1:{network.port}/0", timeout=PATIENCE)

@@ -152,7 +152,7 @@ def test_repeated_messages_are_dropped(world: TwoHubs) -> None:
 
 @pytest.mark.promise("hub-gaps")
 def test_trimmed_messages_are_a_gap(world: TwoHubs) -> None:
-    """Messages that are missing, and kept no more, are told by a gap."""
+    """A gap reports missing messages that are no longer kept."""
     world = TwoHubs(topics={"kept:*": Keep(2)})
     topic = world.second.topic("kept:a")
     events, values, gaps = map(world.collect, (topic.messages(), topic, topic.gaps))
@@ -170,7 +170,7 @@ def test_trimmed_messages_are_a_gap(world: TwoHubs) -> None:
 
 @pytest.mark.promise("hub-restart")
 def test_a_restart_of_the_backplane_is_a_gap(world: TwoHubs) -> None:
-    """Another epoch is told by a gap, though nothing was lost."""
+    """A gap reports another epoch, although nothing was lost."""
     events = world.collect(world.second.topic("kept:a").messages())
     world.publish(1)
     world.backplane.restart()
@@ -207,7 +207,7 @@ def test_since_continues_after_a_position(world: TwoHubs) -> None:
 
 @pytest.mark.promise("hub-since")
 def test_since_an_unknown_position_begins_with_a_gap(world: TwoHubs) -> None:
-    """A position of another epoch, or one in the future, is told by a gap."""
+    """A gap reports a position of another epoch, or one in the future."""
     world.publish(1, 2)
     view = world.collect(world.second.topic("kept:a").since(Position("other", 1)))
     assert offsets(view) == ["restarted", 1, 2]
@@ -553,7 +553,7 @@ def test_waiting_messages_are_bounded(overflow: Any, left: list[int]) -> None:
 
 @pytest.mark.promise("hub-away")
 def test_missed_messages_are_healed_or_a_gap_after_an_absence(world: TwoHubs) -> None:
-    """What was published meanwhile is read when the backplane is back."""
+    """When the backplane is back, the messages published meanwhile are read."""
     events = world.collect(world.second.topic("kept:a").messages())
     world.publish(1)
     world.faulty.go_away()
@@ -881,7 +881,7 @@ async def test_stopping_does_not_wait_for_an_engine_that_is_away() -> None:
 
 @pytest.mark.promise("hub-order")
 def test_messages_of_a_topic_do_not_overtake_each_other(world: TwoHubs) -> None:
-    """What waits because too much is unanswered stays in its order."""
+    """Messages that wait for answers stay in their order."""
     world = TwoHubs(max_buffer=300)
     got = world.collect(world.second.topic("kept:a"))
     world.faulty.delay = True

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rxws import Close, ConnectionClosed
+from rxws._core.broadcast import Broadcast
 from rxws._core.frames import Opcode
 from rxws._session.session import State
 from support.subscriber import Subscriber
@@ -191,3 +192,13 @@ def test_stats_count_messages_and_bytes_each_way() -> None:
     assert (stats.received_messages, stats.received_bytes) == (2, 5)
     assert (stats.sent_messages, stats.sent_bytes) == (1, 4)
     assert stats.dropped == {}
+
+
+def test_a_shared_message_after_the_release_is_counted() -> None:
+    """A message to many connections counts as dropped where the connection is released."""
+    virtual = VirtualSession()
+    virtual.peer.close(1000)
+    virtual.session.on_released()
+    with Broadcast("late"):
+        virtual.session.push_shared("late")
+    assert virtual.stats.dropped == {"closed": 1}
