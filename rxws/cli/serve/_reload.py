@@ -68,15 +68,21 @@ async def serve_and_reload(
     Connections are closed with 1012 then, so that clients reconnect. If the process fails, the next
     change starts another one.
     """
-    child = _Child(serve, settings, sock)
-    try:
-        async for changes in awatch(*watched, watch_filter=PythonFilter(), stop_event=stop):
+    watch = awatch(*watched, watch_filter=PythonFilter(), stop_event=stop)
+    while True:
+        next_changes = asyncio.ensure_future(anext(watch, None))
+        # Start to watch before the server says that it serves, so that no change is missed.
+        await asyncio.sleep(0)
+        child = _Child(serve, settings, sock)
+        try:
+            changes = await next_changes
+            if changes is None:  # `stop` is set
+                await child.stop(restart=False)
+                return
             note(f"{_names(changes)} changed: restarting")
             await child.stop(restart=True)
-            child = _Child(serve, settings, sock)
-        await child.stop(restart=False)
-    finally:
-        child.kill()
+        finally:
+            child.kill()
 
 
 def _names(changes: set[tuple[Change, str]]) -> str:
