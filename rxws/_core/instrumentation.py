@@ -1,4 +1,4 @@
-"""What rxws reports to a monitoring system: nothing, until `rxws.metrics.install` is called.
+"""What rxws reports to monitoring systems and logs: nothing, until one calls `install`.
 
 The code that opens connections, reconnects or shares topics reports to `active`. It knows nothing
 of OpenTelemetry. By default `active` is an object whose methods do nothing, and no method is called
@@ -7,9 +7,13 @@ for each message.
 
 from __future__ import annotations
 
+import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
+
+from reactivex.abc import DisposableBase
+from reactivex.disposable import Disposable
 
 from .broadcast import Encoding
 from .connection import Close, Connection
@@ -25,11 +29,13 @@ __all__ = [
     "Instrumentation",
     "InstrumentedHub",
     "NoInstrumentation",
+    "NoTelemetry",
     "OnMessage",
     "Write",
     "WriteShared",
     "active",
     "hubs",
+    "install",
 ]
 
 OnMessage: TypeAlias = Callable[[str | bytes, int], None]
@@ -43,7 +49,7 @@ WriteShared: TypeAlias = Callable[[Encoding], bool]
 
 
 class ConnectionTelemetry(Protocol):
-    """One connection, from its handshake to its release.
+    """One connection, from its handshake to its release. Its methods must not raise.
 
     It is a context manager around the handshake, and on a server around the whole connection. The
     handshake has failed if the block is left before `on_open`.
@@ -138,8 +144,8 @@ class InstrumentedHub(Protocol):
         ...
 
 
-class _NoTelemetry:
-    """Reports nothing.
+class NoTelemetry:
+    """Reports nothing; override what you need.
 
     `__exit__` is a static method: otherwise each open connection would keep a bound method.
     """
@@ -172,14 +178,14 @@ class _NoTelemetry:
     def on_dropped_late(self, reason: str, count: int) -> None: ...
 
 
-NO_TELEMETRY: ConnectionTelemetry = _NoTelemetry()
+NO_TELEMETRY: ConnectionTelemetry = NoTelemetry()
 
 
 def _ignore_status(status: object) -> None: ...
 
 
 class NoInstrumentation:
-    """Reports nothing."""
+    """Reports nothing; override what you need."""
 
     def server(self, request: web.Request) -> ConnectionTelemetry:
         return NO_TELEMETRY
@@ -191,8 +197,124 @@ class NoInstrumentation:
         return _ignore_status
 
 
-active: Instrumentation = NoInstrumentation()
+class _AllTelemetry:
+    """Reports one connection to several instrumentations."""
+
+    __slots__ = ("_all",)
+
+    def __init__(self, telemetry: Sequence[ConnectionTelemetry]) -> None:
+        self._all = telemetry
+
+    def __enter__(self) -> Self:
+        for each in self._all:
+            each.__enter__()
+        return self
+
+    def __exit__(self, kind: object, exc: BaseException | None, traceback: object, /) -> None:
+        for each in reversed(self._all):
+            each.__exit__(kind, exc, traceback)
+
+    def trace_headers(self) -> Mapping[str, str]:
+        return {name: text for each in self._all for name, text in each.trace_headers().items()}
+
+    def count_received(self, on_message: OnMessage) -> OnMessage:
+        for each in self._all:
+            on_message = each.count_received(on_message)
+        return on_message
+
+    def count_sent(self, write: Write) -> Write:
+        for each in self._all:
+            write = each.count_sent(write)
+        return write
+
+    def count_shared(self, write: WriteShared) -> WriteShared:
+        for each in self._all:
+            write = each.count_shared(write)
+        return write
+
+    def on_queued_sent(self, frame: Frame) -> None:
+        for each in self._all:
+            each.on_queued_sent(frame)
+
+    def on_open(self, connection: Connection[Any, Any]) -> None:
+        for each in self._all:
+            each.on_open(connection)
+
+    def on_latency(self, seconds: float) -> None:
+        for each in self._all:
+            each.on_latency(seconds)
+
+    def on_exception(self, error: BaseException) -> None:
+        for each in self._all:
+            each.on_exception(error)
+
+    def on_closed(self, close: Close, failed: bool) -> None:
+        for each in self._all:
+            each.on_closed(close, failed)
+
+    def on_released(self) -> None:
+        for each in self._all:
+            each.on_released()
+
+    def on_dropped_late(self, reason: str, count: int) -> None:
+        for each in self._all:
+            each.on_dropped_late(reason, count)
+
+
+def _all_of(telemetry: Sequence[ConnectionTelemetry]) -> ConnectionTelemetry:
+    """Combine what reports anything; often that is one."""
+    reporting = [each for each in telemetry if each is not NO_TELEMETRY]
+    if len(reporting) > 1:
+        return _AllTelemetry(reporting)
+    return reporting[0] if reporting else NO_TELEMETRY
+
+
+class _AllInstrumentation:
+    """Reports to several instrumentations."""
+
+    def __init__(self, instrumentations: Sequence[Instrumentation]) -> None:
+        self._all = instrumentations
+
+    def server(self, request: web.Request) -> ConnectionTelemetry:
+        return _all_of([each.server(request) for each in self._all])
+
+    def client(self, url: str | URL) -> ConnectionTelemetry:
+        return _all_of([each.client(url) for each in self._all])
+
+    def reconnecting(self) -> Callable[[object], None]:
+        reports = [each.reconnecting() for each in self._all]
+
+        def report(status: object) -> None:
+            for each in reports:
+                each(status)
+
+        return report
+
+
+_NO_INSTRUMENTATION = NoInstrumentation()
+
+active: Instrumentation = _NO_INSTRUMENTATION
 """Where everything is reported; look it up in this module each time."""
+
+_installed: list[Instrumentation] = []
+_lock = threading.Lock()
+
+
+def install(instrumentation: Instrumentation) -> DisposableBase:
+    """Report to an instrumentation, also to those before it, until the result is disposed of."""
+    _change(_installed.append, instrumentation)
+    return Disposable(lambda: _change(_installed.remove, instrumentation))
+
+
+def _change(change: Callable[[Instrumentation], None], instrumentation: Instrumentation) -> None:
+    global active
+    with _lock:
+        change(instrumentation)
+        if len(_installed) > 1:
+            active = _AllInstrumentation(tuple(_installed))
+        else:
+            active = _installed[0] if _installed else _NO_INSTRUMENTATION
+
 
 hubs: set[weakref.ref[InstrumentedHub]] = set()
 """All hubs: there are few, and most are created before `rxws.metrics.install` is called.

@@ -8,7 +8,6 @@ from reactivex.abc import DisposableBase
 from reactivex.disposable import Disposable
 
 from rxws._core import instrumentation
-from rxws._core.instrumentation import NoInstrumentation
 from rxws._core.log import logger
 
 if TYPE_CHECKING:
@@ -74,13 +73,13 @@ def install(
         )
         return _installed
     reporting = OpenTelemetry(meter_provider, tracer_provider)
+    installed = instrumentation.install(reporting)
 
     def uninstall() -> None:
         global _installed
+        installed.dispose()
         reporting.stop()
-        instrumentation.active = NoInstrumentation()
         _installed = None
 
-    instrumentation.active = reporting
     _installed = Disposable(uninstall)
     return _installed

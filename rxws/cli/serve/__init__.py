@@ -28,7 +28,7 @@ from rxws.cli._run import run
 from . import _builtin
 from ._application import RouteOptions, make_application
 from ._load import load
-from ._log import logging_connections
+from ._log import log_connections
 from ._server import Settings, listen, run_application, url_of
 
 __all__ = ["command"]
@@ -223,7 +223,7 @@ def _serve(settings: Settings, sock: socket.socket, parent: Connection | None = 
         app = await make_application(value, target, settings.routes)
         await run_application(app, settings, sock, until)
 
-    with logging_connections() if settings.verbose else contextlib.nullcontext():
+    with log_connections() if settings.verbose else contextlib.nullcontext():
         run(main)
     return ExitCode.DONE
 

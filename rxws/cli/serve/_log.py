@@ -3,77 +3,45 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from typing import Any, cast
+from contextlib import suppress
+from typing import Any
 
 from aiohttp import web
-from yarl import URL
+from reactivex.abc import DisposableBase
 
 from rxws._core import instrumentation
 from rxws._core.connection import Address, Close, Connection
-from rxws._core.instrumentation import ConnectionTelemetry, Instrumentation
+from rxws._core.instrumentation import ConnectionTelemetry, NoInstrumentation, NoTelemetry
 from rxws.cli._link import describe
 from rxws.cli._output import note
 
-__all__ = ["logging_connections"]
+__all__ = ["log_connections"]
 
 
-class _LoggedConnection:
-    """Prints, and passes everything on to the telemetry that is installed."""
-
-    def __init__(self, telemetry: ConnectionTelemetry) -> None:
-        self._telemetry = telemetry
-        self._connection: Connection[Any, Any] | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._telemetry, name)
-
-    def __enter__(self) -> _LoggedConnection:
-        self._telemetry.__enter__()
-        return self
-
-    def __exit__(self, kind: object, exc: BaseException | None, traceback: object, /) -> None:
-        self._telemetry.__exit__(kind, exc, traceback)
+class _LoggedConnection(NoTelemetry):
+    __slots__ = ("_connection",)
 
     def on_open(self, connection: Connection[Any, Any]) -> None:
-        self._telemetry.on_open(connection)
         self._connection = connection
         handshake = connection.handshake
         _log(f"{_name(handshake.remote)} opened {handshake.url.path_qs}")
 
     def on_closed(self, close: Close, failed: bool) -> None:
-        self._telemetry.on_closed(close, failed)
         conn = self._connection
-        assert conn is not None
+        del self._connection  # it refers to this object
         stats = conn.flow.stats
         counts = f"{stats.received_messages} received, {stats.sent_messages} sent"
         _log(f"{_name(conn.handshake.remote)} {describe(close, 'the client')}; {counts}")
 
 
-class _Log:
-    def __init__(self, installed: Instrumentation) -> None:
-        self._installed = installed
-
+class _Log(NoInstrumentation):
     def server(self, request: web.Request) -> ConnectionTelemetry:
-        return cast("ConnectionTelemetry", _LoggedConnection(self._installed.server(request)))
-
-    def client(self, url: str | URL) -> ConnectionTelemetry:
-        return self._installed.client(url)
-
-    def reconnecting(self) -> Callable[[object], None]:
-        return self._installed.reconnecting()
+        return _LoggedConnection()
 
 
-@contextmanager
-def logging_connections() -> Generator[None]:
-    """Print a line for each connection of a server that opens or has ended."""
-    installed = instrumentation.active
-    instrumentation.active = _Log(installed)
-    try:
-        yield
-    finally:
-        instrumentation.active = installed
+def log_connections() -> DisposableBase:
+    """Print a line for each connection of a server that opens or has ended, until disposed of."""
+    return instrumentation.install(_Log())
 
 
 def _name(remote: Address) -> str:
@@ -81,4 +49,5 @@ def _name(remote: Address) -> str:
 
 
 def _log(text: str) -> None:
-    note(f"{time.strftime('%H:%M:%S')} {text}")
+    with suppress(OSError):  # nobody reads stderr any more: serve on
+        note(f"{time.strftime('%H:%M:%S')} {text}")
