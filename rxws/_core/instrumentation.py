@@ -34,6 +34,7 @@ __all__ = [
     "Write",
     "WriteShared",
     "active",
+    "add_hub",
     "hubs",
     "install",
 ]
@@ -124,6 +125,10 @@ class Instrumentation(Protocol):
         """A reconnecting client starts: return what to call with each `rxws.Status`."""
         ...
 
+    def hub(self, hub: InstrumentedHub) -> None:
+        """A hub was created, maybe before this instrumentation was installed; do not keep it."""
+        ...
+
 
 class InstrumentedHub(Protocol):
     """A hub, as it is read when metrics are collected, on any thread."""
@@ -141,6 +146,11 @@ class InstrumentedHub(Protocol):
     @property
     def stats(self) -> Any:
         """Its `rxws.hub.HubStats`."""
+        ...
+
+    @property
+    def counters(self) -> Any:
+        """What `stats` has counted; you may keep this object longer than the hub."""
         ...
 
 
@@ -195,6 +205,8 @@ class NoInstrumentation:
 
     def reconnecting(self) -> Callable[[object], None]:
         return _ignore_status
+
+    def hub(self, hub: InstrumentedHub) -> None: ...
 
 
 class _AllTelemetry:
@@ -290,6 +302,10 @@ class _AllInstrumentation:
 
         return report
 
+    def hub(self, hub: InstrumentedHub) -> None:
+        for each in self._all:
+            each.hub(hub)
+
 
 _NO_INSTRUMENTATION = NoInstrumentation()
 
@@ -303,6 +319,9 @@ _lock = threading.Lock()
 def install(instrumentation: Instrumentation) -> DisposableBase:
     """Report to an instrumentation, also to those before it, until the result is disposed of."""
     _change(_installed.append, instrumentation)
+    for ref in list(hubs):
+        if (hub := ref()) is not None:
+            instrumentation.hub(hub)
     return Disposable(lambda: _change(_installed.remove, instrumentation))
 
 
@@ -321,3 +340,9 @@ hubs: set[weakref.ref[InstrumentedHub]] = set()
 
 Not a `WeakSet`, which cannot be read on one thread while a hub is created on another.
 """
+
+
+def add_hub(hub: InstrumentedHub) -> None:
+    """Report a new hub."""
+    hubs.add(weakref.ref(hub, hubs.discard))
+    active.hub(hub)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum, auto
@@ -80,7 +79,7 @@ class TopicRegistry:
         self._status: HubStatus = Connected()
         self._topics: dict[str, AttachedTopic] = {}
         self._to_deliver: list[AttachedTopic] = []
-        instrumentation.hubs.add(weakref.ref(self, instrumentation.hubs.discard))
+        instrumentation.add_hub(self)
 
     # --- life -------------------------------------------------------------------------------
 

@@ -91,6 +91,7 @@ class ConnectionReport:
     def __exit__(self, kind: object, exc: BaseException | None, traceback: object, /) -> None:
         if kind is not GeneratorExit:  # it may be raised in another context
             context.detach(self._token)
+        del self._token  # it keeps the values of all context variables
         if self._state is _State.HANDSHAKE:
             self._on_handshake_failed(exc or ConnectionResetError())
 

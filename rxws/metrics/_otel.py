@@ -14,7 +14,6 @@ from opentelemetry.metrics import MeterProvider, get_meter
 from opentelemetry.trace import SpanKind, TracerProvider, get_tracer
 from yarl import URL
 
-from rxws._core import instrumentation
 from rxws._core.connection import Close, without_secrets
 from rxws._core.errors import short_repr
 from rxws._core.instrumentation import InstrumentedHub
@@ -96,8 +95,11 @@ class OpenTelemetry:
         self._retired: defaultdict[Labels, Figures] = defaultdict(Figures)
         self._clients: weakref.WeakSet[_ClientReport] = weakref.WeakSet()
         self._had_client = False
-        # The latest counts of each hub, also of those that were deleted: counts never fall.
-        self._hub_stats: dict[weakref.ref[InstrumentedHub], Any] = {}
+        # The counters of each hub, which are added to these sums once it is deleted.
+        self._hubs: dict[weakref.ref[InstrumentedHub], Any] = {}
+        self._deleted_hubs: Counter[str] = Counter()
+        self._deleted_gaps: Counter[str] = Counter()
+        self._had_hub = False
         self._instruments.start(self._collect)
         self._stopped = False
 
@@ -149,6 +151,11 @@ class OpenTelemetry:
             self._had_client = True
         return report
 
+    def hub(self, hub: InstrumentedHub) -> None:
+        with self._lock:
+            self._hubs[weakref.ref(hub)] = hub.counters
+            self._had_hub = True
+
     # --- Monitor ----------------------------------------------------------------------------
 
     def on_handshake_failed(self, labels: Labels, attributes: Attributes) -> None:
@@ -198,21 +205,36 @@ class OpenTelemetry:
         return Snapshot(connections, states, *self._collect_hubs())
 
     def _collect_hubs(self) -> tuple[dict[str, int] | None, dict[str, float], Counter[str]]:
-        live: list[InstrumentedHub] = []
-        for ref in list(instrumentation.hubs):
-            if (hub := ref()) is not None:
-                live.append(hub)
-                self._hub_stats[ref] = hub.stats
-        states = Counter("connected" if hub.is_connected else "away" for hub in live if hub.started)
+        hubs = self._live_hubs()
+        if not self._had_hub:
+            return None, {}, Counter()
+        states = Counter("connected" if hub.is_connected else "away" for hub in hubs if hub.started)
+        all_stats = [hub.stats for hub in hubs]
         sums: dict[str, float] = {}
-        gaps: Counter[str] = Counter()
-        for ref, stats in self._hub_stats.items():
+        for name, (_, kind, *_) in HUB_STATS.items():
+            values = [getattr(stats, name) for stats in all_stats]
+            sums[name] = max(values, default=0) if kind == "gauge" else sum(values)
+        for name, count in self._deleted_hubs.items():
+            sums[name] += count
+        gaps = self._deleted_gaps.copy()
+        for stats in all_stats:
             gaps.update(stats.gaps)
-            for name, (_, kind, *_) in HUB_STATS.items():
-                value = getattr(stats, name) if kind == "counter" or ref() is not None else 0
-                before = sums.get(name, 0)
-                sums[name] = max(before, value) if kind == "gauge" else before + value
-        return dict(states) if self._hub_stats else None, sums, gaps
+        return dict(states), sums, gaps
+
+    def _live_hubs(self) -> list[InstrumentedHub]:
+        """Return the hubs, without those that were deleted: of these, the counts are kept."""
+        hubs: list[InstrumentedHub] = []
+        with self._lock:
+            for ref, counters in list(self._hubs.items()):
+                if (hub := ref()) is not None:
+                    hubs.append(hub)
+                    continue
+                del self._hubs[ref]
+                for name, (_, kind, *_) in HUB_STATS.items():
+                    if kind == "counter":
+                        self._deleted_hubs[name] += getattr(counters, name)
+                self._deleted_gaps.update(counters.gaps)
+        return hubs
 
 
 def _route_of(request: web.Request) -> str | None:

@@ -14,12 +14,15 @@ from rxws._core.frames import Frame, Opcode
 from rxws._core.instrumentation import (
     NO_TELEMETRY,
     ConnectionTelemetry,
+    InstrumentedHub,
     NoInstrumentation,
     NoTelemetry,
     OnMessage,
     Write,
     WriteShared,
 )
+from rxws.hub import Hub
+from rxws.testing import Clock
 from support.virtual.session import VirtualSession
 
 
@@ -38,6 +41,9 @@ class Journal(NoInstrumentation):
 
     def reconnecting(self) -> Callable[[object], None]:
         return lambda status: self.note(f"status {status}")
+
+    def hub(self, hub: InstrumentedHub) -> None:
+        self.note("hub")
 
 
 class Notes(NoTelemetry):
@@ -102,14 +108,17 @@ class Notes(NoTelemetry):
 
 
 @pytest.fixture
-def lines() -> list[str]:
+def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is reported, without the hubs of other tests."""
+    monkeypatch.setattr(instrumentation, "hubs", set())
     return []
 
 
 def report_everything() -> None:
-    """Call each method of the instrumentation as a connection and a reconnecting client do."""
-    instrumentation.active.reconnecting()("connecting")
+    """Call each method as hubs, reconnecting clients and connections do."""
     unused: Any = None
+    instrumentation.active.hub(unused)
+    instrumentation.active.reconnecting()("connecting")
     with instrumentation.active.client("ws://peer.example/") as telemetry:
         telemetry.on_open(unused)
         telemetry.count_received(lambda data, _: None)("in", 2)
@@ -128,7 +137,7 @@ def test_each_of_several_instrumentations_gets_everything(lines: list[str]) -> N
     with instrumentation.install(Journal("one", lines)):
         report_everything()
         alone = lines[:]
-        assert len(alone) == len(set(alone)) == 13
+        assert len(alone) == len(set(alone)) == 14
         lines.clear()
         with instrumentation.install(Journal("two", lines)):
             report_everything()
@@ -187,3 +196,16 @@ def test_one_instrumentation_is_called_directly(lines: list[str]) -> None:
         with instrumentation.install(NoInstrumentation()):
             assert isinstance(instrumentation.active.client(""), Notes)
             assert instrumentation.active.server(request) is NO_TELEMETRY
+
+
+def test_hubs_that_are_older_are_reported(lines: list[str]) -> None:
+    """An instrumentation learns of each hub that exists, and of each that is created later."""
+    older = Hub(scheduler=Clock())
+    with instrumentation.install(Journal("one", lines)):
+        assert lines == ["one hub"]
+        later = Hub(scheduler=Clock())
+        with instrumentation.install(Journal("two", lines)):
+            assert lines == ["one hub", "one hub", "two hub", "two hub"]
+    Hub(scheduler=Clock())
+    assert len(lines) == 4
+    del older, later

@@ -7,6 +7,7 @@ import dataclasses
 import gc
 import threading
 import types
+import weakref
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ from rxws._core.frames import Opcode
 from rxws._session.options import Options
 from rxws._session.session import Session
 from rxws.hub import Hub, HubStats
+from rxws.hub._stats import Counters
 from rxws.metrics._figures import Binary, Figures
 from rxws.metrics._instruments import HUB_STATS
 from rxws.testing import Clock
@@ -245,6 +247,38 @@ def test_metrics_may_be_collected_on_any_thread(telemetry: Telemetry) -> None:
     }
 
 
+def test_a_connection_does_not_keep_the_context_of_its_handshake(telemetry: Telemetry) -> None:
+    """A value of a context variable is freed with the task that has opened the connection."""
+
+    class Value:
+        pass
+
+    variable: contextvars.ContextVar[Value] = contextvars.ContextVar("variable")
+
+    def connect() -> tuple[VirtualSession, weakref.ref[Value]]:
+        variable.set(value := Value())
+        return connected(), weakref.ref(value)
+
+    virtual, value = contextvars.Context().run(connect)
+    gc.collect()
+    assert value() is None
+    assert virtual.session.is_open
+
+
+def test_a_provider_that_is_used_no_more_is_freed() -> None:
+    """After `dispose`, rxws refers to none of its providers."""
+
+    def use() -> weakref.ref[Any]:
+        with installed() as telemetry:
+            connected().peer.close(1000)
+            telemetry.collect()
+        return weakref.ref(telemetry.meters)
+
+    meters = use()
+    gc.collect()
+    assert meters() is None
+
+
 # --- hubs -----------------------------------------------------------------------------------
 
 
@@ -310,6 +344,69 @@ def test_the_counts_of_a_deleted_hub_stay(telemetry: Telemetry) -> None:
     gc.collect()
     assert telemetry.values("hub.published_messages") == {None: 1}
     assert telemetry.values("hub.topics") == {None: 0}
+
+
+def use_hub(messages: int) -> None:
+    """Create a hub, publish messages, and delete it."""
+    clock = Clock()
+    hub = Hub(scheduler=clock)
+    for number in range(messages):
+        hub.topic("a").on_next(str(number))
+    clock.run(0)
+
+
+@pytest.mark.usefixtures("_no_other_hubs")
+def test_hubs_that_were_deleted_between_two_collections_count(telemetry: Telemetry) -> None:
+    """What a hub has counted is in the sums, even if no collection has seen the hub or its end."""
+    use_hub(1)
+    gc.collect()
+    assert telemetry.values("hub.published_messages") == {None: 1}
+    use_hub(2)
+    clock = Clock()
+    hub = Hub(scheduler=clock)
+    hub.topic("a").on_next("x")
+    clock.run(0)
+    assert telemetry.values("hub.published_messages") == {None: 4}
+    hub.topic("a").on_next("y")
+    clock.run(0)
+    del hub
+    gc.collect()
+    assert telemetry.values("hub.published_messages") == {None: 5}
+    assert states(telemetry) == {"connected": 0, "away": 0}
+
+
+@pytest.mark.usefixtures("_no_other_hubs")
+def test_the_gaps_of_a_deleted_hub_stay(telemetry: Telemetry) -> None:
+    """They count by reason, as those of other hubs do."""
+    hubs = TwoHubs()
+    hubs.collect(hubs.second.topic("kept:a").messages())
+    hubs.publish("a")
+    hubs.faulty.go_away()
+    hubs.publish(*range(20))
+    hubs.faulty.come_back()
+    hubs.clock.run(1)
+    del hubs
+    gc.collect()
+    for _ in range(2):
+        assert telemetry.values("hub.gaps", "rxws.hub.gap.reason") == {"trimmed": 1}
+    assert states(telemetry) == {"connected": 0, "away": 0}
+
+
+@pytest.mark.usefixtures("_no_other_hubs")
+def test_nothing_is_kept_of_hubs_that_were_deleted(telemetry: Telemetry) -> None:
+    """A program that creates many hubs, one after the other, needs no more memory."""
+
+    def number_of_counters() -> int:
+        gc.collect()
+        return sum(isinstance(each, Counters) for each in gc.get_objects())
+
+    before = number_of_counters()
+    for _ in range(10):
+        use_hub(1)
+    assert number_of_counters() == before + 10, "needed until the next collection"
+    assert telemetry.values("hub.published_messages") == {None: 10}
+    assert number_of_counters() == before
+    assert telemetry.values("hub.published_messages") == {None: 10}
 
 
 @pytest.mark.usefixtures("_no_other_hubs")
