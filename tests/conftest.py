@@ -61,9 +61,9 @@ if UVLOOP:
 DEBUG = sys.flags.dev_mode or bool(os.environ.get("PYTHONASYNCIODEBUG"))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _freeze_imported_modules() -> None:
-    """Exclude imported objects from garbage collection, which each test runs."""
+@pytest.fixture(scope="module", autouse=True)
+def _freeze_what_stays() -> None:
+    """Exclude modules and pytest's reports from garbage collection, which each test runs."""
     gc.collect()
     gc.freeze()
 
