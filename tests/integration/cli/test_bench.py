@@ -173,7 +173,7 @@ async def test_a_redirect_to_another_machine_is_refused(
 async def test_progress_is_shown_at_a_terminal(url: str, peer: Peer) -> None:
     """The bar disappears when the figures are printed."""
     async with open_terminal(width=100) as terminal:
-        await terminal.run("bench", url, "-d", "600", "-r", "50")
+        await terminal.run("bench", url, "-d", "60", "-r", "50")
         await terminal.until(
             lambda lines: re.search(r"sending ━+ +\d+ messages, \d+/s", "\n".join(lines))
         )

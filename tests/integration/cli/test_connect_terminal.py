@@ -32,6 +32,7 @@ async def test_the_screen_does_not_scroll_before_it_is_full() -> None:
         peer = await connect(terminal, server)
         screen = await terminal.lines()
         await terminal.enter("hi")
+        await terminal.ends_with(*screen[:-1], "> hi", ">")
         await peer.text("one")
         await terminal.ends_with(*screen[:-1], "> hi", "< one", ">")
         await terminal.type("/")
