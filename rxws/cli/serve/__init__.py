@@ -184,7 +184,7 @@ def command(
     settings.tls()  # fail early
     with listen(host, port) as sock:
         if target is None and builtin is None:
-            return _talk(settings, sock, count)
+            return _run_talk(settings, sock, count)
         if not reload:
             return _serve(settings, sock)
         from ._reload import serve_and_reload
@@ -228,7 +228,7 @@ def _serve(settings: Settings, sock: socket.socket, parent: Connection | None = 
     return ExitCode.DONE
 
 
-def _talk(settings: Settings, sock: socket.socket, count: int | None) -> ExitCode:
+def _run_talk(settings: Settings, sock: socket.socket, count: int | None) -> ExitCode:
     """Serve those to whom a person types."""
     from ._talk import Talk
 

@@ -75,6 +75,7 @@ class Talk:
         self._numbers = 0
         self._connected = asyncio.Event()
         self._pings = set[asyncio.Task[None]]()
+        self._showing = asyncio.Lock()  # stdout may be slow
         self._end: asyncio.Future[Close] = asyncio.get_running_loop().create_future()
         self._interactive = sys.stdin.isatty() and sys.stdout.isatty()
         self._format = Format("text", terminal=sys.stdout.isatty())
@@ -127,21 +128,21 @@ class Talk:
         self._console.note(f"#{number} {describe(close, 'the client')}")
 
     async def _show(self, number: int, message: str | bytes) -> None:
-        if self._end.done():
-            return
-        text = self._format(message)
-        if self._interactive and self._numbers > 1:
-            text = f"#{number} {text if isinstance(text, str) else text.decode()}"
-        try:
-            await self._console.show(text)
-        except BrokenPipeError as error:
-            if not self._end.done():
+        async with self._showing:
+            if self._end.done():
+                return
+            text = self._format(message)
+            if self._interactive and self._numbers > 1:
+                text = f"#{number} {text if isinstance(text, str) else text.decode()}"
+            try:
+                await self._console.show(text)
+            except BrokenPipeError as error:
                 self._end.set_exception(error)
-            return
-        if self._count is not None:
-            self._count -= 1
-            if not self._count:
-                self._end.set_result(Close())
+                return
+            if self._count is not None:
+                self._count -= 1
+                if not self._count:
+                    self._end.set_result(Close())
 
     async def _send_typed(self) -> None:
         async for entry in self._console.actions():
