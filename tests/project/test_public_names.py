@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any, TypeVar
 
 import pytest
@@ -33,6 +34,25 @@ def test_dir_lists_the_public_names_only() -> None:
     alone, with_extras = json.loads(done.stdout)
     assert alone == sorted([*rxws.__all__, "__version__"])
     assert with_extras == sorted([*rxws.__all__, "__version__", "testing", "viz"])
+
+
+@pytest.mark.parametrize("part", ["rxws.hub", "rxws.testing", "rxws.viz"])
+def test_dir_of_a_part_lists_its_public_names(part: str) -> None:
+    """Completion after `rxws.testing.` shows what users import, and no internal modules."""
+    module = import_module(part)
+    assert dir(module) == sorted(module.__all__)
+
+
+def test_dir_lists_the_parts_that_are_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`testing` and `viz` are not in `dir(rxws)` until you import them."""
+    parts = ["testing", "viz"]
+    for part in parts:
+        import_module(f"rxws.{part}")
+    names = {*rxws.__all__, "__version__"}
+    assert set(dir(rxws)) == {*names, *parts}
+    for part in parts:
+        monkeypatch.delattr(rxws, part)
+    assert set(dir(rxws)) == names
 
 
 def test_every_public_name_exists() -> None:

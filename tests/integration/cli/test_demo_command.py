@@ -8,39 +8,24 @@ import os
 import re
 import signal
 import socket
-import sys
 from asyncio.subprocess import Process
-from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import aiohttp
 import pytest
+from click.testing import CliRunner
 
 import rxws
+from rxws.cli._main import root
 from rxws.cli.demo import command
-from support import ROOT
-
-PATIENCE = 30.0  # seconds; how long anything is waited for before the test fails
+from support.processes.command_line import PATIENCE, environment, running_rxws
 
 
-@contextlib.asynccontextmanager
-async def running(
-    *arguments: str, **environment: str
-) -> AsyncGenerator[asyncio.subprocess.Process]:
-    """Run `rxws demo`."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "error", "-m", "rxws", "demo", *arguments),
-        cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), **environment},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.communicate()
+def running(
+    *arguments: str, **variables: str
+) -> contextlib.AbstractAsyncContextManager[asyncio.subprocess.Process]:
+    """Run `rxws demo`; a warning is an error."""
+    return running_rxws("demo", *arguments, env=environment(PYTHONWARNINGS="error", **variables))
 
 
 async def address(process: Process) -> str:
@@ -69,26 +54,43 @@ async def test_serves_the_playground_until_it_is_stopped(name: str) -> None:
         assert process.returncode == 0
 
 
-async def test_a_port_in_use() -> None:
+def test_without_a_browser_the_address_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page is served all the same."""
+    opened: list[str] = []
+
+    def find_none(url: str) -> bool:
+        opened.append(url)
+        signal.raise_signal(signal.SIGINT)  # once it serves
+        return False
+
+    monkeypatch.setattr("webbrowser.open", find_none)
+    result = CliRunner().invoke(root, ["demo", "--open", "--port", "0", "--host", "0.0.0.0"])
+    [url] = opened
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", url)
+    assert result.stderr.splitlines() == [
+        f"rxws playground: {url}   (press Ctrl+C to stop)",
+        "no browser was found: open the address yourself",
+    ]
+    assert (result.exit_code, result.stdout) == (0, "")
+
+
+def test_a_port_in_use() -> None:
     """The message names the port and the remedy; the exit code is that of a failed connection."""
     with socket.create_server(("127.0.0.1", 0)) as in_use:
         port = in_use.getsockname()[1]
-        async with running("--port", str(port)) as process:
-            out, error = await asyncio.wait_for(process.communicate(), PATIENCE)
-            assert (process.returncode, out) == (2, b"")
-            assert error.decode() == (
-                f"Error: cannot listen on 127.0.0.1 port {port}: Address already in use; use "
-                "another --port, or 0 for a free one\n"
-            )
+        result = CliRunner().invoke(root, ["demo", "--port", str(port)])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        f"Error: cannot listen on 127.0.0.1 port {port}: Address already in use; use another "
+        "--port, or 0 for a free one\n"
+    )
 
 
-async def test_a_host_of_another_machine() -> None:
+def test_a_host_of_another_machine() -> None:
     """The message names the host."""
-    async with running("--host", "192.0.2.1", "--port", "0") as process:
-        _, error = await asyncio.wait_for(process.communicate(), PATIENCE)
-        assert process.returncode == 2
-        assert b"cannot listen on 192.0.2.1 port 0: " in error
-        assert b"Traceback" not in error
+    result = CliRunner().invoke(root, ["demo", "--host", "192.0.2.1", "--port", "0"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: cannot listen on 192.0.2.1 port 0: ")
 
 
 EXAMPLES = [line.split() for line in command.examples]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -159,16 +160,41 @@ def test_the_result_of_a_command_is_the_exit_code(monkeypatch: pytest.MonkeyPatc
     assert invoke("demo").exit_code == 1
 
 
-def test_a_missing_extra_is_named_with_its_remedy() -> None:
-    """Without click, one line on stderr says what to install."""
-    done = run_python(
-        "import sys\nsys.modules['click'] = None\nfrom rxws.cli import main\nmain()\n"
-    )
-    assert done.returncode == 64
-    assert done.stderr == (
-        "rxws: the command line needs click, which is not installed. "
+@pytest.mark.parametrize(
+    ("missing", "importer"),
+    [("click", "rxws.cli._main"), ("watchfiles", "rxws.cli.serve._reload")],
+)
+def test_a_missing_extra_is_named_with_its_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    missing: str,
+    importer: str,
+) -> None:
+    """Without click, or a package of one command only, a line on stderr says what to install."""
+    monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.delitem(sys.modules, importer, raising=False)
+    monkeypatch.setattr(sys, "argv", ["rxws", "serve", "chat:room", "--port", "0", "--reload"])
+    with pytest.raises(SystemExit) as exit_:
+        import_module("rxws.cli").main()
+    assert exit_.value.code == 64
+    assert capsys.readouterr().err == (
+        f"rxws: the command line needs {missing}, which is not installed. "
         "To install it, run: pip install 'rxws[cli]'\n"
     )
+
+
+def test_standard_streams_that_are_closed_are_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a socket would get the file descriptor of stdout, and its peer the output."""
+    with_command(monkeypatch, None)
+    monkeypatch.setattr(sys, "argv", ["rxws", "demo"])
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    with pytest.raises(SystemExit) as exit_:
+        import_module("rxws.cli").main()
+    with sys.stdin, sys.stdout, sys.stderr:
+        assert not exit_.value.code
+        assert sys.stdin.read() == ""
+        assert sys.stdout.name == sys.stderr.name == os.devnull
 
 
 def test_a_missing_module_of_another_name_is_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import NamedTuple, TextIO
+
 import pytest
 
-from rxws.cli._output import note, printable, write
+from rxws.cli import _output
+from rxws.cli._output import (
+    discard_unwritable,
+    note,
+    printable,
+    styled,
+    to_terminal,
+    write,
+    write_soon,
+)
 
 
 @pytest.mark.parametrize(
@@ -31,3 +48,138 @@ def test_data_goes_to_stdout_and_notes_to_stderr(capfdbinary: pytest.CaptureFixt
     captured = capfdbinary.readouterr()
     assert captured.out == "é\x1b\n".encode() + b"\xff\x00"
     assert captured.err == b"opened\\x1b\n"
+
+
+# --- stdout -----------------------------------------------------------------------------------
+
+
+class Pipe(NamedTuple):
+    """A stdout whose other end the test reads."""
+
+    stream: TextIO
+    end: int
+
+
+@pytest.fixture
+def stdout(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipe]:
+    end, file = os.pipe()
+    with open(file, "w", encoding="ascii") as stream:
+        # Not `sys.stdout`, which pytest replaces before each test.
+        monkeypatch.setattr(_output, "sys", SimpleNamespace(stdout=stream))
+        yield Pipe(stream, end)
+    with suppress(OSError):  # the test has closed it
+        os.close(end)
+
+
+def read(file: int, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        data += os.read(file, size - len(data))
+    return data
+
+
+LARGE = b"x" * (1 << 20)  # more than a pipe takes
+
+
+async def test_a_small_text_is_written_at_once(stdout: Pipe) -> None:
+    """What is buffered goes first, and what the encoding of stdout lacks is escaped."""
+    stdout.stream.write("first ")
+    await write_soon("é\n")
+    assert os.read(stdout.end, 100) == b"first \\xe9\n"
+    await write_soon(b"\xff")
+    assert os.read(stdout.end, 100) == b"\xff"
+    assert not to_terminal()
+
+
+async def test_the_loop_goes_on_while_the_reader_is_slow(stdout: Pipe) -> None:
+    """A large text is written as the reader takes it, and waits for that."""
+    writing = asyncio.ensure_future(write_soon(LARGE))
+    await asyncio.sleep(0)
+    assert not writing.done()
+    assert await asyncio.to_thread(read, stdout.end, len(LARGE)) == LARGE
+    await writing
+
+
+async def test_a_full_pipe_takes_a_small_text_later(stdout: Pipe) -> None:
+    """A small text does not stop the loop either."""
+    os.set_blocking(stdout.stream.fileno(), False)
+    filled = 0
+    with suppress(BlockingIOError):
+        while True:
+            filled += os.write(stdout.stream.fileno(), b"x" * 4096)
+    os.set_blocking(stdout.stream.fileno(), True)
+    writing = asyncio.ensure_future(write_soon("end"))
+    await asyncio.sleep(0)
+    assert not writing.done()
+    read(stdout.end, filled)
+    await writing
+    assert os.read(stdout.end, 100) == b"end"
+
+
+@pytest.mark.parametrize("data", [b"small", LARGE], ids=["small", "large"])
+async def test_a_reader_that_has_gone_is_an_error(stdout: Pipe, data: bytes) -> None:
+    """The command ends then."""
+    os.close(stdout.end)
+    with pytest.raises(BrokenPipeError):
+        await write_soon(data)
+
+
+async def test_where_a_pipe_cannot_be_asked_a_thread_writes(
+    stdout: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows, where only sockets can be selected."""
+
+    def refuse(*_: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr("select.select", refuse)
+    await write_soon("text")
+    assert os.read(stdout.end, 100) == b"text"
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_a_write_that_is_given_up_goes_on_in_its_thread(stdout: Pipe, is_closed: bool) -> None:
+    """Nobody waits for the result then, maybe as the loop is closed: that is no error."""
+    before = set(threading.enumerate())
+
+    async def give_up() -> threading.Thread:
+        writing = asyncio.ensure_future(write_soon(LARGE))
+        await asyncio.sleep(0)
+        [thread] = set(threading.enumerate()) - before
+        writing.cancel()
+        with suppress(asyncio.CancelledError):
+            await writing
+        if not is_closed:
+            read(stdout.end, len(LARGE))
+            await asyncio.to_thread(thread.join)
+        return thread
+
+    thread = asyncio.run(give_up())
+    if is_closed:
+        read(stdout.end, len(LARGE))
+        thread.join()
+    assert thread.daemon
+
+
+@pytest.mark.parametrize(("no_color", "shown"), [("1", "text"), ("", "\x1b[2mtext\x1b[0m")])
+def test_a_text_is_dim_unless_colours_are_off(
+    monkeypatch: pytest.MonkeyPatch, no_color: str, shown: str
+) -> None:
+    """NO_COLOR is honoured, unless it is empty, as https://no-color.org asks."""
+    monkeypatch.setenv("NO_COLOR", no_color)
+    assert styled("text", dim=True) == shown
+
+
+def test_data_that_cannot_be_written_is_discarded(stdout: Pipe) -> None:
+    """Otherwise Python would try again at its exit, and print an error."""
+    stdout.stream.write("lost")
+    os.close(stdout.end)
+    discard_unwritable(stdout.stream)
+    stdout.stream.flush()
+
+
+def test_data_that_can_be_written_is_not_discarded(stdout: Pipe) -> None:
+    """It is written."""
+    stdout.stream.write("kept")
+    discard_unwritable(stdout.stream)
+    assert os.read(stdout.end, 100) == b"kept"
