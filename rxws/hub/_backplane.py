@@ -63,8 +63,9 @@ class History(NamedTuple):
 
     Args:
         publications: In order, without holes.
-        top: The position of the newest message of the topic; offset 0 if there is none. It is that
-            of `publications[-1]`, or newer if `limit` was reached.
+        top: The position of the newest message of the topic when reading began, or of a later one;
+            offset 0 if there is none. It is that of `publications[-1]`, or newer if `limit` left
+            out the newest ones.
         complete: Whether `publications` begins right after `since`.
         began: Where the order before this one ended, if the engine kept messages when positions
             began anew: those up to this offset were published before.
@@ -167,9 +168,18 @@ class Backplane(Protocol):
         ...
 
     def read(
-        self, topic: str, since: Position | None, limit: int | None, done: Done[History]
+        self,
+        topic: str,
+        since: Position | None,
+        limit: int | None,
+        done: Done[History],
+        *,
+        oldest: bool = False,
     ) -> None:
-        """Read what a topic keeps after a position, or all of it; `limit` keeps the newest."""
+        """Read what a topic keeps after a position, or all of it.
+
+        `limit` keeps the newest of these messages, or the oldest ones with `oldest`.
+        """
         ...
 
     def attach(self, topic: str, keep: Keep, done: Done[Position | None]) -> None:

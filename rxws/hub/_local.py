@@ -105,10 +105,16 @@ class LocalBackplane:
         done(self._broker.publish(request))
 
     def read(
-        self, topic: str, since: Position | None, limit: int | None, done: Done[History]
+        self,
+        topic: str,
+        since: Position | None,
+        limit: int | None,
+        done: Done[History],
+        *,
+        oldest: bool = False,
     ) -> None:
         """See `Backplane`."""
-        done(self._broker.read(topic, since, limit))
+        done(self._broker.read(topic, since, limit, oldest=oldest))
 
     def attach(self, topic: str, keep: Keep, done: Done[Position | None]) -> None:
         """See `Backplane`."""
@@ -223,18 +229,23 @@ class _Broker:
         for receiver in topic.receivers:
             receiver.on_publication(name, publication)
 
-    def read(self, name: str, since: Position | None, limit: int | None) -> History:
+    def read(
+        self, name: str, since: Position | None, limit: int | None, *, oldest: bool = False
+    ) -> History:
         topic = self._topic(name, self._seconds())
-        publications = [each.publication for each in topic.kept]
+        first, end = 0, len(topic.kept)
         complete = True
         if since is not None:
             missing = topic.offset - since.offset
-            complete = since.epoch == topic.epoch and 0 <= missing <= len(publications)
+            complete = since.epoch == topic.epoch and 0 <= missing <= end
             if complete:
-                publications = publications[len(publications) - missing :]
-        if limit is not None and len(publications) > limit:
-            publications = publications[len(publications) - limit :]
+                first = end - missing
+        if limit is not None and oldest:
+            end = min(end, first + limit)
+        elif limit is not None and end - first > limit:
+            first = end - limit
             complete = complete and since is None
+        publications = [each.publication for each in islice(topic.kept, first, end)]
         self._remove_if_unused(name, topic)
         return History(publications, topic.top, complete)
 

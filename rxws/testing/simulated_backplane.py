@@ -180,11 +180,17 @@ class SimulatedBackplane(LocalBackplane):
         done(self._away())
 
     def read(
-        self, topic: str, since: Position | None, limit: int | None, done: Done[History]
+        self,
+        topic: str,
+        since: Position | None,
+        limit: int | None,
+        done: Done[History],
+        *,
+        oldest: bool = False,
     ) -> None:
         """See `Backplane`."""
         if self._state is _State.CONNECTED:
-            super().read(topic, since, limit, done)
+            super().read(topic, since, limit, done, oldest=oldest)
         elif self._state is _State.AWAY:
             done(self._away())
 

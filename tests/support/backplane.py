@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 from reactivex.internal import noop
@@ -93,9 +94,15 @@ class RecordingHub:
         return await result_of(self.backplane.publish, request)
 
     async def read(
-        self, topic: str, since: Position | None = None, limit: int | None = None
+        self,
+        topic: str,
+        since: Position | None = None,
+        limit: int | None = None,
+        *,
+        oldest: bool = False,
     ) -> History:
-        history: History = await result_of(self.backplane.read, topic, since, limit)
+        read = partial(self.backplane.read, oldest=oldest)
+        history: History = await result_of(read, topic, since, limit)
         return history
 
     async def members(self, topic: str) -> Mapping[str, Member]:

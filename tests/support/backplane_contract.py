@@ -74,9 +74,15 @@ class Link:
         return position
 
     async def read(
-        self, topic: str, since: Position | None = None, limit: int | None = None
+        self,
+        topic: str,
+        since: Position | None = None,
+        limit: int | None = None,
+        *,
+        oldest: bool = False,
     ) -> History:
-        history: History = await self.ask(self.backplane.read, topic, since, limit)
+        read = partial(self.backplane.read, oldest=oldest)
+        history: History = await self.ask(read, topic, since, limit)
         return history
 
     async def attach(self, topic: str, keep: Keep = KEEP) -> Position | None:
@@ -293,6 +299,20 @@ class BackplaneContract:
         limited = await first.read("a", positions[0], 2)
         assert (payloads(limited), limited.complete) == (["3", "4"], False)
         assert payloads(await first.read("a", positions[3], 2)) == ["4"]
+
+    async def test_a_limit_can_keep_the_oldest(self, links: tuple[Link, Link]) -> None:
+        """With `oldest` the messages follow the position, and the top is still the newest one."""
+        first, _ = links
+        positions = [await first.publish("a", str(n)) for n in range(5)]
+        for since, limit, expected in (
+            (None, 2, ["0", "1"]), (positions[0], 2, ["1", "2"]), (positions[3], 2, ["4"]),
+            (positions[1], 0, []), (None, 9, ["0", "1", "2", "3", "4"]),
+        ):  # fmt: skip
+            history = await first.read("a", since, limit, oldest=True)
+            assert (payloads(history), history.complete) == (expected, True)
+            assert history.top == positions[-1]
+        foreign = await first.read("a", Position("another", 3), 2, oldest=True)
+        assert (payloads(foreign), foreign.complete) == (["0", "1"], False)
 
     async def test_reads_a_topic_that_has_no_messages(self, links: tuple[Link, Link]) -> None:
         """The history is empty, its offset is 0."""

@@ -90,16 +90,22 @@ class FaultyBackplane(LocalBackplane):
     def probe(self) -> None:
         """Report the newest positions of all topics that keep messages."""
         for topic in sorted(self.attached - self.away):
-            self._receiver.on_top(topic, self._broker.read(topic, None, None).top)
+            self._receiver.on_top(topic, self._broker.read(topic, None, 0).top)
 
     def publish(self, request: PublishRequest, done: Done[Position | None]) -> None:
         self._answer(request.topic, done, partial(super().publish, request))
 
     def read(
-        self, topic: str, since: Position | None, limit: int | None, done: Done[History]
+        self,
+        topic: str,
+        since: Position | None,
+        limit: int | None,
+        done: Done[History],
+        *,
+        oldest: bool = False,
     ) -> None:
         self.reads.append((since, limit))
-        self._answer(topic, done, partial(super().read, topic, since, limit))
+        self._answer(topic, done, partial(super().read, topic, since, limit, oldest=oldest))
 
     def attach(self, topic: str, keep: Keep, done: Done[Position | None]) -> None:
         if keep.count:

@@ -145,10 +145,16 @@ class RedisBackplane:
         self._shard(request.topic).publish(request, done)
 
     def read(
-        self, topic: str, since: Position | None, limit: int | None, done: Done[History]
+        self,
+        topic: str,
+        since: Position | None,
+        limit: int | None,
+        done: Done[History],
+        *,
+        oldest: bool = False,
     ) -> None:
         """See `Backplane`."""
-        self._shard(topic).read(topic, since, limit, done)
+        self._shard(topic).read(topic, since, limit, done, oldest=oldest)
 
     def attach(self, topic: str, keep: Keep, done: Done[Position | None]) -> None:
         """See `Backplane`."""

@@ -21,6 +21,7 @@ Reply = Callable[[Any], None]
 """Called with the answer, or with the exception that came instead."""
 
 _BATCH = 1 << 16  # bytes of commands that are written together
+_TURN = 0.005  # seconds after which other tasks get their turn
 _WINDOW = 1 << 20  # bytes that may be sent without an answer: they are unconfirmed if it breaks
 
 # The server executes no script that may write, until something has changed. redis-py has classes
@@ -118,10 +119,12 @@ class Commands:
         self._connection = connection
         self._wake.set()
         writer = asyncio.create_task(self._write(connection))
+        loop = asyncio.get_running_loop()
         try:
+            turn = loop.time()
             while True:
                 reply = await connection.read()
-                self._progress = asyncio.get_running_loop().time()
+                self._progress = loop.time()
                 call = self._sent.popleft()
                 self._sent_size -= call.size
                 if self._sent_size < _WINDOW:
@@ -133,6 +136,10 @@ class Commands:
                 if self._refused and not self._sent:
                     # A new connection loads the scripts again, or finds the new master.
                     raise self._refused[0][1]
+                if loop.time() - turn > _TURN:
+                    # Reading what is buffered does not suspend.
+                    await asyncio.sleep(0)
+                    turn = loop.time()
         finally:
             writer.cancel()
             with suppress(asyncio.CancelledError, Exception):  # the reader has failed as well

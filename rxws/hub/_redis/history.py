@@ -15,7 +15,8 @@ from .scripts import READ
 
 __all__ = ["HistoryRead"]
 
-_PAGE = 1000  # messages; Redis does nothing else while it reads them
+_PAGE = 250  # messages: Redis, and then the event loop, do nothing else meanwhile
+_PAGE_BYTES = 1 << 18
 
 
 class HistoryRead:
@@ -23,7 +24,8 @@ class HistoryRead:
 
     Args:
         since: The position before the first message that is wanted.
-        limit: How many of the newest messages are wanted.
+        limit: How many messages are wanted.
+        oldest: Whether the oldest of them are wanted, or the newest.
         expire: Milliseconds until the topic's head expires if nobody used the topic before.
     """
 
@@ -35,8 +37,10 @@ class HistoryRead:
         topic: str,
         since: Position | None,
         limit: int | None,
-        expire: int,
         done: Done[History],
+        *,
+        oldest: bool,
+        expire: int,
     ) -> None:
         self._commands = commands
         self._keys = (keys.head(topic), keys.stream(topic))
@@ -44,16 +48,20 @@ class HistoryRead:
         self._topic = topic
         self._since = since
         self._limit = limit
+        self._oldest = oldest
         self._expire = expire
         self._done = done
         self._publications: list[Publication] = []
+        self._goal: Position | None = None  # the newest position when reading began
         self._read(since)
 
     def _read(self, since: Position | None) -> None:
         epoch, offset = since or ("", 0)
-        limit = _PAGE if self._limit is None else self._limit
-        forward = "1" if self._limit is None else "0"
-        arguments = (self._nonce, self._expire, epoch, offset, max(limit, 1), forward)
+        limit, count = self._limit, _PAGE
+        if limit is not None and self._oldest:
+            count = max(min(limit - len(self._publications), _PAGE), 1)
+        newest = "" if limit is None or self._oldest else limit
+        arguments = (self._nonce, self._expire, epoch, offset, newest, count, _PAGE_BYTES)
         call = Call(self._on_page, arguments, script=READ, keys=self._keys, fenced=True)
         self._commands.push(call)
 
@@ -62,27 +70,41 @@ class HistoryRead:
             text = f"the messages of {self._topic!r:.80} cannot be read: {reply}"
             self._done(reply if isinstance(reply, BackplaneError) else BackplaneError(text))
             return
-        epoch, newest, oldest, before, began, entries = cast(
-            "tuple[bytes, int, int, bytes, int, list[Any]]", tuple(reply)
+        epoch, newest, before, began, is_cut, entries = cast(
+            "tuple[bytes, int, bytes, int, int, list[Any]]", tuple(reply)
         )
         top = Position(epoch.decode(), newest or 0)
-        if self._limit is not None:
-            entries = entries[::-1][-self._limit :] if self._limit else []
         page: list[Publication] = []
         for entry_id, (kind, data) in entries:
-            offset, _, written = entry_id.partition(b"-")
-            if int(written) >= oldest:
-                position = Position(top.epoch, int(offset))
-                page.append(Publication(wire.payload_of(kind, data), position))
+            position = Position(top.epoch, int(entry_id.partition(b"-")[0]))
+            page.append(Publication(wire.payload_of(kind, data), position))
         read = self._publications
         if read and page and not _follow(read[-1], page[0]):
             read.clear()  # trimmed meanwhile, or another epoch
         read += page
-        if self._limit is None and len(entries) == _PAGE and page:
-            self._read(page[-1].position)
-            return
+        if self._goal is None or self._goal.epoch != top.epoch:
+            self._goal = top
+        last = page[-1].position if page else None
+        if is_cut and last is not None:
+            if last < self._goal and not self._has_enough:
+                self._read(last)
+                return
+            if not self._oldest:
+                top = last  # newer messages arrive live
+        self._done(self._history(top, Position(before.decode(), began)))
+
+    @property
+    def _has_enough(self) -> bool:
+        limit = self._limit
+        return self._oldest and limit is not None and len(self._publications) >= limit
+
+    def _history(self, top: Position, began: Position) -> History:
         complete = self._is_complete(top)
-        self._done(History(read, top, complete, Position(before.decode(), began)))
+        read, limit = self._publications, self._limit
+        if limit is not None and len(read) > limit:
+            read = read[:limit] if self._oldest else read[len(read) - limit :]
+            complete = complete and (self._oldest or self._since is None)
+        return History(read, top, complete, began)
 
     def _is_complete(self, top: Position) -> bool:
         since = self._since

@@ -96,23 +96,43 @@ return {epoch, top}
 """
 )
 
-# ARGV 4..: the epoch and the offset after which to read, the number of messages, and whether the
-# oldest ("1") or the newest ("0") are meant.
+# ARGV 4..: the epoch and the offset after which to read, how many of the newest messages are meant
+# (or "" for all), and how many messages and bytes to return now.
 READ: Final = _script(
     _FENCE
     + """
-local from = '-'
-local since = tonumber(ARGV[5])
-if ARGV[4] == epoch and since <= top then from = string.format('%.0f', since + 1) end
-local entries
-if ARGV[7] == '1' then
-    entries = redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', ARGV[6])
-else
-    entries = redis.call('XREVRANGE', KEYS[2], '+', from, 'COUNT', ARGV[6])
-end
+local since, newest, count, max = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
+local from = ARGV[4] == epoch and since <= top and since + 1 or 1
+if newest then from = math.max(from, top - newest + 1) end
 local more = redis.call('HMGET', KEYS[1], 'keep', 'before', 'began')
-local oldest = math.max(now - tonumber(more[1] or 0), 0)
-return {epoch, top, oldest, more[2], tonumber(more[3]), entries}
+local oldest = now - tonumber(more[1] or 0)
+local function is_old(entry) return tonumber(string.match(entry[1], '%d+$')) < oldest end
+local function read(from)
+    return redis.call('XRANGE', KEYS[2], string.format('%.0f', from), '+', 'COUNT', count)
+end
+local entries = read(from)
+if entries[1] and is_old(entries[1]) then
+    -- Offsets have no holes, and later messages are not older, unless the clock was set back.
+    local low, high = tonumber(string.match(entries[1][1], '%d+')) + 1, top + 1
+    while low < high do
+        local middle = math.floor((low + high) / 2)
+        local id = string.format('%.0f', middle)
+        if is_old(redis.call('XREVRANGE', KEYS[2], id, '-', 'COUNT', 1)[1]) then
+            low = middle + 1
+        else
+            high = middle
+        end
+    end
+    entries = read(low)
+end
+local size, page = 0, {}
+for i, entry in ipairs(entries) do
+    size = size + #entry[2][2]
+    if i > 1 and size > tonumber(max) then break end
+    page[i] = entry
+end
+local is_cut = (#page < #entries or #page == count) and 1 or 0
+return {epoch, top, more[2], tonumber(more[3]), is_cut, page}
 """
 )
 

@@ -164,12 +164,21 @@ class Shard:
         self._publisher.publish(request, done)
 
     def read(
-        self, topic: str, since: Position | None, limit: int | None, done: Done[History]
+        self,
+        topic: str,
+        since: Position | None,
+        limit: int | None,
+        done: Done[History],
+        *,
+        oldest: bool = False,
     ) -> None:
         """See `Backplane`."""
         attachment = self._topics.get(topic)
         expire = head_milliseconds(attachment.keep if attachment else Keep.latest())
-        HistoryRead(self._commands, self._keys, self._process, topic, since, limit, expire, done)
+        HistoryRead(
+            self._commands, self._keys, self._process, topic, since, limit, done,
+            oldest=oldest, expire=expire,
+        )  # fmt: skip
 
     def attach(self, topic: str, keep: Keep, done: Done[Position | None]) -> None:
         """See `Backplane`."""

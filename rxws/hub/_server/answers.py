@@ -1,15 +1,13 @@
-"""The answers to the commands `history`, `presence` and `presence_stats`."""
+"""The answers to the commands `presence` and `presence_stats`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from rxws.hub._backplane import History, Member, Publication
+from rxws.hub._backplane import Member
 from rxws.hub._protocol.codes import ErrorCode, ErrorReply
-from rxws.hub._protocol.frames import reply, reply_with_publications
+from rxws.hub._protocol.frames import reply
 from rxws.hub._protocol.schema import (
-    HistoryRequest,
-    HistoryResult,
     PresenceRequest,
     PresenceResult,
     PresenceStatsRequest,
@@ -17,9 +15,9 @@ from rxws.hub._protocol.schema import (
     Result,
 )
 
-from .topics import ServedTopics, info_of
+from .topics import info_of
 
-__all__ = ["history_answer", "members_answer"]
+__all__ = ["members_answer"]
 
 _MIN_MEMBER = 40  # bytes of a member in a reply
 
@@ -40,37 +38,3 @@ def members_answer(
             return text
     detail = f"{len(members)} members are too many for a reply: use presence_stats"
     return ErrorReply.of(ErrorCode.LIMIT_EXCEEDED, detail)
-
-
-def history_answer(
-    id_: int, request: HistoryRequest, history: History, topics: ServedTopics, max_size: int
-) -> str | ErrorReply:
-    """Return the messages that a client asks for; an error if they need more than `max_size`.
-
-    Raises:
-        NotText: The protocol cannot carry a message.
-    """
-    kept = _chosen(request, history)
-    if kept is None:
-        return ErrorReply.of(ErrorCode.UNRECOVERABLE_POSITION)
-    texts = [topics.text_of(each) for each in kept]
-    if sum(map(len, texts)) > max_size:
-        detail = "the messages are too large together: use a smaller limit"
-        return ErrorReply.of(ErrorCode.LIMIT_EXCEEDED, detail)
-    result = HistoryResult(epoch=history.top.epoch, offset=history.top.offset)
-    return reply_with_publications(id_, result, texts)
-
-
-def _chosen(request: HistoryRequest, history: History) -> Sequence[Publication] | None:
-    """Return the messages that a client asks for; None if some after its position are missing."""
-    since, top, kept = request.since, history.top, list(history.publications)
-    if since is not None:
-        first = top.offset - len(kept)
-        known = since.epoch in ("", top.epoch)
-        if not known or not (request.reverse or first <= since.offset <= top.offset):
-            return None
-        after = max(since.offset - first, 0)
-        kept = kept[: max(after - 1, 0)] if request.reverse else kept[after:]
-    if request.reverse:
-        kept.reverse()
-    return kept if request.limit < 0 else kept[: request.limit]

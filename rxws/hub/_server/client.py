@@ -15,7 +15,7 @@ from rxws._core.connection import Close, Connection
 from rxws._core.errors import DecodeError, short_repr
 from rxws._core.log import logger, one_line
 from rxws._core.schedulers.timers import Deadline, call_later, call_later_shared, seconds_of
-from rxws.hub._backplane import History, Member
+from rxws.hub._backplane import Member
 from rxws.hub._backplane import PublishRequest as PublishedMessage
 from rxws.hub._messages import Position
 from rxws.hub._names import check_topic, matches
@@ -52,8 +52,9 @@ from rxws.hub._protocol.schema import (
 )
 from rxws.hub._user_commands import UserConnection
 
-from .answers import history_answer, members_answer
+from .answers import members_answer
 from .calls import Calls
+from .history import HistoryAnswer
 from .lanes import Lanes
 from .options import Action, Credentials, TokenExpired, credentials_of, limited, right_of
 from .payloads import NotText
@@ -629,18 +630,14 @@ class ClientSession(UserConnection):
     def _history(self, id_: int, request: HistoryRequest) -> None:
         topic, served = request.channel, self._served
 
-        def on_history(history: History | Exception) -> None:
-            answer: str | ErrorReply = INTERNAL
-            if not isinstance(history, Exception):
-                try:
-                    answer = history_answer(id_, request, history, served.topics, served.max_reply)
-                except NotText:
-                    self.on_unsendable()
-                    return
-            self.finish(id_, topic, answer)
+        def on_answer(answer: str | ErrorReply | NotText) -> None:
+            if isinstance(answer, NotText):
+                self.on_unsendable()
+            else:
+                self.finish(id_, topic, answer)
 
         if served.hub.keep_of(topic).count:
-            served.hub.backplane.read(topic, None, None, on_history)
+            HistoryAnswer(served.topics, self._scheduler, id_, request, served.max_reply, on_answer)
         else:
             detail = "the channel keeps no messages"
             self.finish(id_, topic, ErrorReply.of(ErrorCode.NOT_AVAILABLE, detail))

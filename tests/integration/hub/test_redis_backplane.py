@@ -237,6 +237,39 @@ async def test_long_history_is_read_in_pages(start_redis: StartRedis, open_hub: 
     history = await hub.read("a", since)
     assert history.complete
     assert [each.payload for each in history.publications] == sent[200:]
+    for limit in (0, 3, 1000, 5000):
+        history = await hub.read("a", since, limit, oldest=True)
+        assert (history.complete, history.top.offset) == (True, 2600)
+        assert [each.payload for each in history.publications] == sent[200 : 200 + limit]
+
+
+async def test_a_page_of_history_is_bounded(start_redis: StartRedis, open_hub: Any) -> None:
+    """Redis returns no more than 250 messages or 256 KiB at once, and not what is not asked for."""
+    server = start_redis()
+    hub: RecordingHub = await open_hub(server.url)
+    keep = Keep(2000)
+    text = "x" * (50 << 10)
+    sent = [text] * 20 + [f"{i}" for i in range(1000)]
+    for each in sent:
+        position = await hub.publish("a", each, keep)
+    before = calls(server, "xrange")
+
+    async def count_of(since: int, limit: int | None, **options: Any) -> int:
+        nonlocal before
+        at = Position(position.epoch, since)
+        history = await hub.read("a", at, limit, **options)
+        payloads = [each.payload for each in history.publications]
+        newest = len(sent) - since if limit is None else limit
+        assert payloads == (sent[since:][:limit] if options else sent[len(sent) - newest :])
+        before, count = calls(server, "xrange"), calls(server, "xrange") - before
+        return count
+
+    assert await count_of(0, None) == 4 + 4
+    assert await count_of(20, None) == 4
+    assert await count_of(0, 5) == 1
+    assert await count_of(0, 300) == 2
+    assert await count_of(20, 251, oldest=True) == 2
+    assert await count_of(0, 5, oldest=True) == 1
 
 
 async def test_messages_are_trimmed_between_two_pages(
@@ -253,7 +286,8 @@ async def test_messages_are_trimmed_between_two_pages(
     reading = asyncio.create_task(hub.read("a", Position(top.epoch, 0)))
     await asyncio.gather(*(hub.publish("a", each, keep) for each in sent[1500:]))
     history = await reading
-    assert [each.payload for each in history.publications] == sent[1500:]
+    assert history.top.offset > 1500
+    assert [each.payload for each in history.publications] == sent[1500 : history.top.offset]
     assert not history.complete
 
 
@@ -275,6 +309,48 @@ async def test_each_message_is_kept_for_its_own_time(
         return "old" not in payloads and "new" in payloads
 
     await eventually(is_gone)
+
+
+async def rewrite_times(hub: RecordingHub, server: RedisServer, ages: list[float]) -> str:
+    """Let a topic keep messages with these ages in seconds, and return its epoch."""
+    top = await hub.publish("a", "1", Keep(10_000, seconds=60))
+    [head], [stream] = server.command("KEYS", "*:head:*a}"), server.command("KEYS", "*:kept:*a}")
+    server.command("DEL", stream)
+    seconds, micros = server.command("TIME")
+    for n, age in enumerate(ages, 1):
+        milliseconds = int((seconds - age) * 1000 + micros / 1000)
+        server.command("XADD", stream, f"{n}-{milliseconds}", "s", f"{n}")
+    server.command("HSET", head, "top", len(ages))
+    return str(top.epoch)
+
+
+async def test_old_messages_are_not_read(start_redis: StartRedis, open_hub: Any) -> None:
+    """Messages that are too old are skipped in Redis, however many they are."""
+    server = start_redis()
+    hub: RecordingHub = await open_hub(server.url)
+    epoch = await rewrite_times(hub, server, [3600.0] * 600 + [0.0] * 3)
+    for since, limit in ((0, None), (100, None), (300, 500), (600, None), (0, 3)):
+        before = calls(server, "xrange")
+        history = await hub.read("a", Position(epoch, since), limit)
+        assert [each.payload for each in history.publications] == ["601", "602", "603"]
+        assert history.complete is (since == 600)
+        assert calls(server, "xrange") - before <= 2
+    assert not (await hub.read("a", Position(epoch, 603))).publications
+    await rewrite_times(hub, server, [3600.0] * 600)
+    history = await hub.read("a")
+    assert (list(history.publications), history.top.offset) == ([], 600)
+
+
+async def test_the_clock_of_redis_is_set_back(start_redis: StartRedis, open_hub: Any) -> None:
+    """Messages that seem to be older than those before them are no hole in the history."""
+    server = start_redis()
+    hub: RecordingHub = await open_hub(server.url)
+    epoch = await rewrite_times(hub, server, [-3600.0, -3600.0, 3600.0, 0.0])
+    for since in range(5):
+        history = await hub.read("a", Position(epoch, since))
+        payloads = [each.payload for each in history.publications]
+        assert payloads == [f"{n}" for n in range(5 - len(payloads), 5)]
+        assert history.complete is (len(payloads) == 4 - since)
 
 
 # Restarts and failovers

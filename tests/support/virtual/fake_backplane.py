@@ -51,7 +51,13 @@ class FakeBackplane:
         self.publishing.append((request, done))
 
     def read(
-        self, topic: str, since: Position | None, limit: int | None, done: Done[History]
+        self,
+        topic: str,
+        since: Position | None,
+        limit: int | None,
+        done: Done[History],
+        *,
+        oldest: bool = False,
     ) -> None:
         self.calls.append(("read", topic, since, limit))
         self.reading.append((topic, done))

@@ -24,6 +24,7 @@ class ControlledBackplane(LocalBackplane):
         self.holding: set[str] = set()
         self.held: list[Callable[[], None]] = []
         self.errors: dict[str, Exception] = {}
+        self.messages_read = 0
 
     def _answer(self, name: str, call: Callable[[], None], done: Done[Any]) -> None:
         if name in self.errors:
@@ -44,9 +45,23 @@ class ControlledBackplane(LocalBackplane):
         self._answer("attach", lambda: LocalBackplane.attach(self, topic, keep, done), done)
 
     def read(
-        self, topic: str, since: Position | None, limit: int | None, done: Done[History]
+        self,
+        topic: str,
+        since: Position | None,
+        limit: int | None,
+        done: Done[History],
+        *,
+        oldest: bool = False,
     ) -> None:
-        self._answer("read", lambda: LocalBackplane.read(self, topic, since, limit, done), done)
+        def on_history(history: History | Exception) -> None:
+            if isinstance(history, History):
+                self.messages_read += len(history.publications)
+            done(history)
+
+        def read() -> None:
+            LocalBackplane.read(self, topic, since, limit, on_history, oldest=oldest)
+
+        self._answer("read", read, done)
 
     def members(self, topic: str, done: Done[Any]) -> None:
         self._answer("members", lambda: LocalBackplane.members(self, topic, done), done)
@@ -63,13 +78,19 @@ def code_of(virtual: VirtualSession) -> int:
 class Client:
     """A connected client of a hub, in virtual time."""
 
-    def __init__(self, connect: bool = True, codec: Any = rxws.codecs.json, **options: Any) -> None:
+    def __init__(
+        self,
+        connect: bool = True,
+        codec: Any = rxws.codecs.json,
+        keep: Keep = Keep(3),  # noqa: B008  # it is immutable
+        **options: Any,
+    ) -> None:
         self.virtual = VirtualSession()
         self.backplane = ControlledBackplane()
         self.hub = Hub(
             codec=codec,
             backplane=self.backplane,
-            topics={"kept:*": Keep(3)},
+            topics={"kept:*": keep},
             scheduler=self.virtual.clock,
         )
         self.asked: list[tuple[str, str, str]] = []
