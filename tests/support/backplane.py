@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -92,6 +92,25 @@ class RecordingHub:
         """Return the position, or None."""
         request = PublishRequest(topic, payload, keep, message_id)
         return await result_of(self.backplane.publish, request)
+
+    async def publish_all(
+        self, topic: str, payloads: Sequence[str | bytes], keep: Keep
+    ) -> list[Position]:
+        """Publish messages in one turn, without a task for each, and return their positions."""
+        results: list[Any] = []
+        done = asyncio.Event()
+
+        def on_result(result: Position | Exception | None) -> None:
+            results.append(result)
+            if len(results) == len(payloads):
+                done.set()
+
+        for each in payloads:
+            self.backplane.publish(PublishRequest(topic, each, keep), on_result)
+        async with asyncio.timeout(PATIENCE):
+            await done.wait()
+        assert all(isinstance(each, Position) for each in results)
+        return results
 
     async def read(
         self,

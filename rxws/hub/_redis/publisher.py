@@ -22,6 +22,7 @@ from .scripts import PUBLISH
 __all__ = ["Publisher", "head_milliseconds"]
 
 _MAX_CALL = 1 << 16  # bytes of the messages in one call; Redis runs a call without interruption
+_MAX_MESSAGES = 250  # in one call, which are confirmed together
 _MESSAGE = 64  # bytes that a message takes beside its payload
 _HEAD_SECONDS = 3600.0  # a topic's position outlives its messages, for subscribers that come back
 
@@ -129,6 +130,7 @@ class _PublishCall(Call):
         return (
             request.topic == self._topic
             and self.size + size <= _MAX_CALL
+            and len(self._dones) < _MAX_MESSAGES
             and request.keep == self._keep
         )
 

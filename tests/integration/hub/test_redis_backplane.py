@@ -223,12 +223,11 @@ async def test_kept_count_and_time(start_redis: StartRedis, open_hub: Any) -> No
 
 async def test_long_history_is_read_in_pages(start_redis: StartRedis, open_hub: Any) -> None:
     """A history longer than a page is read whole, in text and bytes, and its newest by limit."""
-    asyncio.get_running_loop().slow_callback_duration = 0.5  # debug mode is slow
     server = start_redis()
     hub: RecordingHub = await open_hub(server.url)
     keep = Keep(2500)
     sent = [f"{i}" if i % 2 else f"{i}".encode() for i in range(2600)]
-    await asyncio.gather(*(hub.publish("a", each, keep) for each in sent))
+    await hub.publish_all("a", sent, keep)
     history = await hub.read("a")
     assert [each.payload for each in history.publications] == sent[100:]
     history = await hub.read("a", limit=3)
@@ -250,13 +249,12 @@ async def test_a_page_of_history_is_bounded(start_redis: StartRedis, open_hub: A
     keep = Keep(2000)
     text = "x" * (50 << 10)
     sent = [text] * 20 + [f"{i}" for i in range(1000)]
-    for each in sent:
-        position = await hub.publish("a", each, keep)
+    [epoch] = {each.epoch for each in await hub.publish_all("a", sent, keep)}
     before = calls(server, "xrange")
 
     async def count_of(since: int, limit: int | None, **options: Any) -> int:
         nonlocal before
-        at = Position(position.epoch, since)
+        at = Position(epoch, since)
         history = await hub.read("a", at, limit, **options)
         payloads = [each.payload for each in history.publications]
         newest = len(sent) - since if limit is None else limit
@@ -276,15 +274,14 @@ async def test_messages_are_trimmed_between_two_pages(
     start_redis: StartRedis, open_hub: Any
 ) -> None:
     """If messages vanish while a history is read, it has no hole, and says that it lacks some."""
-    asyncio.get_running_loop().slow_callback_duration = 0.5  # debug mode is slow
     server = start_redis()
     hub: RecordingHub = await open_hub(server.url)
     keep = Keep(1500)
     sent = [f"{i}" for i in range(3000)]
-    await asyncio.gather(*(hub.publish("a", each, keep) for each in sent[:1500]))
+    await hub.publish_all("a", sent[:1500], keep)
     top = (await hub.read("a", limit=0)).top
     reading = asyncio.create_task(hub.read("a", Position(top.epoch, 0)))
-    await asyncio.gather(*(hub.publish("a", each, keep) for each in sent[1500:]))
+    await hub.publish_all("a", sent[1500:], keep)
     history = await reading
     assert history.top.offset > 1500
     assert [each.payload for each in history.publications] == sent[1500 : history.top.offset]
