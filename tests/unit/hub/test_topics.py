@@ -259,7 +259,7 @@ def test_a_view_that_waits_too_long_gets_a_gap(world: TwoHubs) -> None:
     backplane = world.backplane
     answers: list[Any] = []
     backplane.read("kept:a", None, None, answers.append)
-    world.faulty._broker.read = lambda *_: answers[0]  # type: ignore[method-assign]
+    world.faulty._broker.read = lambda *_, **__: answers[0]  # type: ignore[method-assign]
     world.publish(*range(1, 101))
     world.faulty.delay = False
     world.faulty.answer()
