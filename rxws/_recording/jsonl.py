@@ -5,8 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
-import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -18,6 +17,7 @@ from .diagram import Nesting, RecordedObservable, Role, Step
 from .diagram.statuses import RecordedStatus, State
 
 __all__ = [
+    "ABOUT",
     "Direction",
     "Event",
     "RecordedError",
@@ -29,6 +29,10 @@ __all__ = [
 
 Direction: TypeAlias = Literal["in", "out"] | None
 """The direction of a connection's lane; None for other lanes."""
+
+
+ABOUT = frozenset({"recording", "dropped", "step", "nested", "empty"})
+"""The types of lines that say something about the recording or a lane: they are no events."""
 
 
 class RecordedError(RxwsError):
@@ -104,18 +108,17 @@ def parse_line(line: bytes, number: int, name: str) -> Event | None:
         ) from exc
 
 
-def read(path: str | os.PathLike[str]) -> Iterator[Event]:
-    """Read the events of a file, one at a time.
+def read(lines: Iterable[bytes], name: str) -> Iterator[Event]:
+    """Read the events in the lines of a file, one at a time.
 
     Raises:
         ValueError: A line is not an event of a recording.
         OSError: The file cannot be read.
     """
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            event = parse_line(line, number, os.fspath(path))
-            if event is not None:
-                yield event
+    for number, line in enumerate(lines, 1):
+        event = parse_line(line, number, name)
+        if event is not None:
+            yield event
 
 
 def _parse(line: dict[str, Any]) -> Event:

@@ -75,6 +75,7 @@ class Lane:
         dir: `"in"` or `"out"` for a connection's messages, otherwise None.
         detail: Text that a diagram shows below the name.
         dropped: Number of older events that are no longer kept.
+        omitted: Number of values that were not loaded, as they are outside the wanted time.
         nesting: The place of a lane of inner Observables; None for other lanes.
         texts: The texts of the events in a diagram.
         passage: How values pass the step whose output the lane records; None if it is no step's.
@@ -93,6 +94,7 @@ class Lane:
         "dropped",
         "name",
         "nesting",
+        "omitted",
         "passage",
         "passing",
         "texts",
@@ -103,6 +105,7 @@ class Lane:
         self.dir: Direction = _DIRECTIONS.get(name)
         self.detail = ""
         self.dropped = 0
+        self.omitted = 0
         self.nesting: Nesting | None = None
         self.passage: Passage | None = None
         self.passing: tuple[Any] | None = None
@@ -169,6 +172,7 @@ class Lane:
             self.dir,
             self.entries,
             self.dropped,
+            self.omitted,
             self.texts,
             self.nesting,
             None if passage is None else passage.step,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
@@ -378,10 +379,10 @@ class Recording:
             print(rxws.Recording.load("session.jsonl").text())
             ```
         """
-        events = list(read(path))
-        recording = cls(keep=max(len(events), 1))
-        for event in events:
-            recording.add(event)
+        recording = cls(keep=sys.maxsize)
+        with open(path, "rb") as file:
+            for event in read(file, os.fspath(path)):
+                recording.add(event)
         return recording
 
     def add(self, event: Event) -> None:
@@ -403,6 +404,8 @@ class Recording:
                 lane.passage = Passage(event.data)
             case "nested":
                 lane.nesting = event.data
+            case "omitted":
+                lane.omitted += event.data
             case "empty":
                 pass
             case _:

@@ -86,6 +86,7 @@ class Track:
     dir: Literal["in", "out"] | None = None  # the direction of a connection's messages
     marks: Sequence[Mark] = ()  # ordered by time
     dropped: int = 0  # number of older events that are no longer kept
+    omitted: int = 0  # number of values that are not loaded, outside the window
     texts: Texts = field(default_factory=Texts, compare=False)  # of the marks, for the next drawing
     nesting: Nesting | None = None  # None unless it is a lane of inner Observables
     step: Step | None = None  # whose output the lane is, if known

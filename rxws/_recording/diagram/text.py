@@ -116,7 +116,7 @@ def _note(lane: VisibleTrack) -> str:
     numbers = None if few else numbers_of(lane.values)
     finite = [value for value in numbers or () if math.isfinite(value)]
     between = f" {number(min(finite))}…{number(max(finite))}" if finite else ""
-    return lane.count if lane.statuses else f"{lane.total} ev{between}"
+    return lane.count if lane.statuses or lane.track.omitted else f"{lane.total} ev{between}"
 
 
 def _lane(lane: VisibleTrack, at: _Columns) -> list[str]:

@@ -74,7 +74,7 @@ class VisibleTrack:
     track: Track
     values: Sequence[Mark]  # within the span
     kept: int  # how many values are kept, also those outside the span
-    total: int  # all values, also those no longer kept
+    total: int  # all values, also those no longer kept, or not loaded
     ends: tuple[End, ...]  # within the span
     segments: tuple[Segment, ...]
     last: End | None  # the final end, within the span or before it
@@ -94,7 +94,8 @@ class VisibleTrack:
         """The number of values, as shown to the right of the lane."""
         if self.statuses:
             return f"{max(self.total - 1, 0)} changes"
-        return f"{self.kept} of {self.total} ev" if self.kept < self.total else f"{self.total} ev"
+        count = len(self.values) if self.track.omitted else self.kept
+        return f"{count} of {self.total} ev" if count < self.total else f"{self.total} ev"
 
     @property
     def drops(self) -> str:
@@ -105,6 +106,8 @@ class VisibleTrack:
     def summary(self) -> str:
         """The track in words, for its tooltip."""
         kept = f", the last {self.kept} kept" if self.kept < self.total else ""
+        if self.track.omitted:
+            kept = f", {len(self.values)} of them in this time"
         events = f"{self.total} event{'' if self.total == 1 else 's'}{kept}"
         if self.drops:
             events += f", {self.drops}"
@@ -195,7 +198,9 @@ def _visible_part(track: Track, diagram: Diagram, time: TimeSpan) -> VisibleTrac
         track,
         values[first : bisect_right(values, time.stop, key=_time)] if values else values,
         len(values),
-        len(values) + track.dropped if track.nesting is None else track.nesting.values,
+        len(values) + track.dropped + track.omitted
+        if track.nesting is None
+        else track.nesting.values,
         tuple(end for end in ends if time.start <= end.t <= time.stop),
         segments,
         last,
@@ -301,7 +306,7 @@ def _inner_segments(
     segments: list[Segment] = []
     remaining = iter(ends)
     # The oldest start may be among the events that are no longer kept.
-    start = track.marks[0].t if track.dropped and track.marks else None
+    start = track.marks[0].t if (track.dropped or track.omitted) and track.marks else None
     label: str | None = None
     last: End | None = None
     for mark in track.marks:

@@ -131,10 +131,9 @@ def command(
         screen = open_screen(output)
         picture.window = last or (_LATEST if output is None else None)
         return run(partial(follow_file, source, picture, screen))
-    recording = load(source)
     if between:
         picture.window = (start or 0.0, math.inf if stop is None else stop)
-    drawn = picture.draw(recording)
+    drawn = picture.draw(load(source, picture.window))
     if output is None or output == "-":
         write(drawn + "\n")
     else:

@@ -48,14 +48,11 @@ class Picture:
         window = self.window
         if isinstance(window, tuple):
             start, stop = window
-            last = max(
-                (lane.events[-1].t for lane in recording.lanes.values() if len(lane)), default=0
-            )
+            last = recording.duration
             window = (start, min(stop, last))
             if not start < window[1]:
-                raise click.UsageError(
-                    f"Nothing to draw between these times: the recording ends at {last:g} s."
-                )
+                why = f"the recording ends at {last:g} s" if start < stop else "--to is too early"
+                raise click.UsageError(f"Nothing to draw between these times: {why}.")
         if self.is_svg:
             return svg(diagram, self.width or _WIDTH, window)
         width = self.width or shutil.get_terminal_size().columns
