@@ -6,16 +6,21 @@ import asyncio
 import os
 import re
 import select
+import stat
 import sys
 import threading
 from contextlib import suppress
 from typing import Any, TextIO
+from weakref import WeakKeyDictionary
 
 import click
 
 __all__ = [
+    "Output",
     "discard_unwritable",
     "note",
+    "open_pipe",
+    "open_stdout",
     "printable",
     "styled",
     "to_terminal",
@@ -55,52 +60,126 @@ def write(data: str | bytes) -> None:
     sys.stdout.flush()
 
 
+class Output:
+    """A file whose reader may be slow. A write never blocks the event loop: it may be queued.
+
+    Args:
+        file: The file descriptor.
+    """
+
+    def __init__(self, file: int) -> None:
+        self._file = file
+        self._is_regular = stat.S_ISREG(os.fstat(file).st_mode)
+        self._waiting: list[bytes] = []
+        self._idle: asyncio.Event | None = None  # while a thread is writing
+        self._error: OSError | None = None
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Write now, or after what was queued before.
+
+        Raises:
+            OSError: It cannot be written, or what was queued could not; BrokenPipeError if nobody
+                reads any more.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._idle is None and self._has_room(len(data)):
+            self._write_all(data)
+            return len(data)
+        self._waiting.append(bytes(data))
+        if self._idle is None:
+            self._idle = asyncio.Event()
+            self._write_waiting()
+        return len(data)
+
+    def flush(self) -> None:
+        """Do nothing, as a file without a buffer does."""
+
+    async def drained(self) -> None:
+        """Wait until everything is written.
+
+        Raises:
+            OSError: See `write`.
+        """
+        if self._idle is not None:
+            await self._idle.wait()
+        if self._error is not None:
+            raise self._error
+
+    def _has_room(self, size: int) -> bool:
+        """Return whether a write is known not to block."""
+        if self._is_regular:
+            return True
+        try:
+            return size <= select.PIPE_BUF and bool(select.select([], [self._file], [], 0)[1])
+        except (AttributeError, OSError, ValueError):  # on Windows, only sockets can be selected
+            return False
+
+    def _write_all(self, data: bytes | memoryview) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._file, rest) :]
+
+    def _write_waiting(self) -> None:
+        loop, data = asyncio.get_running_loop(), b"".join(self._waiting)
+        self._waiting.clear()
+
+        def run() -> None:
+            error = None
+            try:
+                self._write_all(data)
+            except OSError as raised:
+                error = raised
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(self._on_written, error)
+
+        # A daemon, as a write that blocks must not keep the process. It holds no lock of
+        # `sys.stdout`, which Python needs at its exit.
+        threading.Thread(target=run, daemon=True).start()
+
+    def _on_written(self, error: OSError | None) -> None:
+        self._error = error
+        if self._waiting and error is None:
+            self._write_waiting()
+            return
+        assert self._idle is not None
+        self._idle.set()
+        self._idle = None
+
+
+def open_pipe(name: str) -> Output | None:
+    """Open a file that is there and may be slow, such as a named pipe; None for any other.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+    if not os.path.exists(name) or os.path.isfile(name):
+        return None
+    return Output(os.open(name, os.O_WRONLY))
+
+
+_outputs: WeakKeyDictionary[TextIO, Output] = WeakKeyDictionary()
+
+
+def open_stdout() -> Output:
+    """Return stdout, as the same object each time, so that writes do not mix."""
+    sys.stdout.flush()
+    if sys.stdout not in _outputs:
+        _outputs[sys.stdout] = Output(sys.stdout.fileno())
+    return _outputs[sys.stdout]
+
+
 async def write_soon(data: str | bytes) -> None:
-    """Write data to stdout, while the event loop goes on even if the reader is slow.
+    """Write data to stdout, and wait until it is written; the event loop goes on meanwhile.
 
     Raises:
         BrokenPipeError: Nobody reads stdout any more.
     """
     if isinstance(data, str):
         data = data.encode(sys.stdout.encoding, "backslashreplace")
-    sys.stdout.flush()
-    file = sys.stdout.fileno()
-    if _has_room(file, len(data)):
-        os.write(file, data)
-        return
-    loop = asyncio.get_running_loop()
-    written: asyncio.Future[None] = loop.create_future()
-
-    def report(error: OSError | None) -> None:
-        if written.done():  # cancelled
-            return
-        if error is None:
-            written.set_result(None)
-        else:
-            written.set_exception(error)
-
-    def run(rest: bytes) -> None:
-        error = None
-        try:
-            while rest:
-                rest = rest[os.write(file, rest) :]
-        except OSError as raised:
-            error = raised
-        with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(report, error)
-
-    # A daemon, as a write that blocks must not keep the process. It holds no lock of `sys.stdout`,
-    # which Python needs at its exit.
-    threading.Thread(target=run, args=(data,), daemon=True).start()
-    await written
-
-
-def _has_room(file: int, size: int) -> bool:
-    """Return whether a write is known not to block."""
-    try:
-        return size <= select.PIPE_BUF and bool(select.select([], [file], [], 0)[1])
-    except (AttributeError, OSError, ValueError):  # on Windows, only sockets can be selected
-        return False
+    stdout = open_stdout()
+    stdout.write(data)
+    await stdout.drained()
 
 
 def styled(text: str, **style: Any) -> str:

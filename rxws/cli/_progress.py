@@ -6,8 +6,9 @@ import sys
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,11 +19,25 @@ _PER_SECOND = 5  # redraws
 _WINDOW = 3.0  # seconds over which the rate is measured
 
 
-class Figures(NamedTuple):
-    """The progress of a command."""
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The progress of a command.
 
-    messages: int
-    size: int  # bytes
+    Args:
+        count: How many messages there were.
+        size: How many bytes.
+        total: How many messages there will be, if known.
+        share: Which part is done, from 0 to 1, if known; by default that of the messages.
+        phase: What the command is doing, if that changes.
+        things: What is counted.
+    """
+
+    count: int
+    size: int | None = None
+    total: int | None = None
+    share: float | None = None
+    phase: str = ""
+    things: str = "messages"
 
 
 class Rate:
@@ -31,26 +46,28 @@ class Rate:
     def __init__(self) -> None:
         self._samples: deque[tuple[float, int]] = deque()
 
-    def __call__(self, now: float, messages: int) -> float:
-        """Add a sample, and return the current rate."""
+    def __call__(self, now: float, count: int) -> float:
+        """Add a sample, and return the current rate; a lower count begins anew."""
         samples = self._samples
-        samples.append((now, messages))
+        if samples and count < samples[-1][1]:
+            samples.clear()
+        samples.append((now, count))
         while len(samples) > 2 and samples[1][0] <= now - _WINDOW:
             samples.popleft()
         began, before = samples[0]
-        return (messages - before) / (now - began) if now > began else 0.0
+        return (count - before) / (now - began) if now > began else 0.0
 
 
 @contextmanager
 def progress(
-    figures: Callable[[], Figures], total: int | None = None, *, shown: bool = True
+    figures: Callable[[], Figures], *, shown: bool = True, transient: bool = False
 ) -> Generator[None]:
     """Show the messages, their rate, the bytes and the time on stderr, if that is a terminal.
 
     Args:
         figures: Returns the current figures; called in a thread.
-        total: The number of messages at the end, if known.
         shown: Whether to show it at all.
+        transient: Whether to remove it at the end.
     """
     if not shown or not sys.stderr.isatty():
         yield
@@ -64,33 +81,35 @@ def progress(
     def draw() -> Table:
         now = monotonic()
         current = figures()
-        return _row(current, total, rate(now, current.messages), now - began)
+        return _row(current, rate(now, current.count), now - began)
 
     with Live(
         get_renderable=draw,
         console=Console(stderr=True),
         refresh_per_second=_PER_SECOND,
         redirect_stdout=False,
+        transient=transient,
     ):
         yield
 
 
-def _row(figures: Figures, total: int | None, rate: float, elapsed: float) -> Table:
+def _row(figures: Figures, rate: float, elapsed: float) -> Table:
     from rich.filesize import decimal
     from rich.progress_bar import ProgressBar
     from rich.table import Table
 
     from rxws._recording.diagram.axis import clock
 
+    count, total, share = figures.count, figures.total, figures.share
+    if share is None and total is not None:
+        share = count / total
+    cells: list[str | ProgressBar] = [figures.phase] if figures.phase else []
+    if share is not None:
+        cells.append(ProgressBar(total=1.0, completed=share, width=20))
+    cells.append(f"{count:,}{'' if total is None else f' of {total:,}'} {figures.things}")
+    cells.append(f"{rate:,.0f}/s")
+    if figures.size is not None:
+        cells.append(decimal(figures.size))
     row = Table.grid(padding=(0, 2))
-    cells = [
-        f"{figures.messages:,}{'' if total is None else f' of {total:,}'} messages",
-        f"{rate:,.0f}/s",
-        decimal(figures.size),
-        clock(elapsed),
-    ]
-    if total is not None:
-        row.add_row(ProgressBar(total=total, completed=figures.messages, width=20), *cells)
-    else:
-        row.add_row(*cells)
+    row.add_row(*cells, clock(elapsed))
     return row

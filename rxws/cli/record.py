@@ -9,12 +9,13 @@ import sys
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import IO, Any, cast
 
 import click
 from reactivex import operators as ops
 
 import rxws
+from rxws.operators import map_async
 
 from ._command import Command, Number
 from ._connection import Target, connection_options
@@ -23,7 +24,7 @@ from ._failures import Failure
 from ._lines import read_lines
 from ._link import Link, describe, open_link
 from ._options import first_messages, message_count, reconnect
-from ._output import note
+from ._output import Output, note, open_pipe, open_stdout
 from ._progress import Figures, progress
 from ._recordings import recording_errors
 from ._run import first_of, run, unless_stopped
@@ -93,10 +94,13 @@ def command(force: bool, **options: Any) -> ExitCode:
         raise click.UsageError(
             f"{plan.output} exists: use --append to continue it, or --force to overwrite it."
         )
-    return run(partial(_record, plan))
+    with recording_errors(plan.output):
+        # Before the connection, as it may wait for a reader.
+        pipe = open_stdout() if plan.output == _STDOUT else open_pipe(plan.output)
+    return run(partial(_record, plan, pipe))
 
 
-async def _record(plan: _Plan, stop: asyncio.Event) -> ExitCode:
+async def _record(plan: _Plan, pipe: Output | None, stop: asyncio.Event) -> ExitCode:
     """Record until the end, the count, the time, or `stop`.
 
     Raises:
@@ -109,20 +113,24 @@ async def _record(plan: _Plan, stop: asyncio.Event) -> ExitCode:
             opening = open_link(plan.target, plan.reconnect, plan.messages)
             link = await unless_stopped(stop, connections.enter_async_context(opening))
             try:
-                await _record_link(plan, link, files, stop)
+                await _record_link(plan, link, pipe, files, stop)
             except Exception as error:  # out here it would close with 1011
                 failure = error
+    if pipe is not None:
+        await _drained(pipe, plan)
     if failure is not None:
         raise failure
     return ExitCode.DONE
 
 
-async def _record_link(plan: _Plan, link: Link, files: ExitStack, stop: asyncio.Event) -> None:
+async def _record_link(
+    plan: _Plan, link: Link, pipe: Output | None, files: ExitStack, stop: asyncio.Event
+) -> None:
     unwritable: asyncio.Future[OSError] = asyncio.get_running_loop().create_future()
     recording = rxws.Recording.of(link.source, keep=_KEEP)
     with recording_errors(plan.output):
         file = recording.stream_to(
-            sys.stdout.buffer if plan.output == _STDOUT else plan.output,
+            plan.output if pipe is None else cast("IO[bytes]", pipe),
             append=plan.append,
             on_error=unwritable.set_result,
         )
@@ -130,7 +138,7 @@ async def _record_link(plan: _Plan, link: Link, files: ExitStack, stop: asyncio.
     files.callback(recording.stop)
     shown = plan.output != _STDOUT or not sys.stdout.isatty()
     files.enter_context(
-        progress(lambda: Figures(file.messages, file.size), plan.count, shown=shown)
+        progress(lambda: Figures(file.messages, file.size, plan.count), shown=shown)
     )
     if plan.reconnect:
         link.statuses.subscribe(lambda status: note(repr(status)))
@@ -138,29 +146,34 @@ async def _record_link(plan: _Plan, link: Link, files: ExitStack, stop: asyncio.
         for message in plan.messages:
             link.send(message)
     await first_of(
-        _receive(link, plan.count),
-        _send_input(link),
+        _receive(link, pipe, plan),
+        _send_input(link, pipe, plan),
         stop.wait(),
-        _raise_error(unwritable, plan.output),
+        _raise_error(unwritable, plan),
         asyncio.sleep(math.inf if plan.seconds is None else plan.seconds),
     )
 
 
-async def _receive(link: Link, count: int | None) -> None:
-    """Receive messages until the connection ends, or so many have come.
+async def _receive(link: Link, pipe: Output | None, plan: _Plan) -> None:
+    """Receive messages until the connection ends, or as many as wanted have come.
+
+    The connection is paused while the reader of a pipe is behind.
 
     Raises:
         Failure: The connection ended abnormally or too early.
     """
-    received = 0
+    received, count = 0, plan.count
 
     def on_next(_: object) -> None:
         nonlocal received
         received += 1
 
     messages = link.incoming if count is None else link.incoming.pipe(ops.take(count))
+    messages = messages.pipe(ops.do_action(on_next))
+    if pipe is not None:
+        messages = messages.pipe(map_async(lambda _: _drained(pipe, plan)))
     try:
-        await messages.pipe(ops.do_action(on_next), ops.last_or_default(None))
+        await messages.pipe(ops.last_or_default(None))
     except rxws.ConnectionClosed as error:
         raise _too_early(error.close, received, count) from error
     if count is not None and received < count and link.end is not None:
@@ -172,7 +185,7 @@ def _too_early(close: rxws.Close, received: int, count: int | None) -> Failure:
     return Failure(f"{describe(close)}, after {many} received messages", ExitCode.ABNORMAL_CLOSE)
 
 
-async def _send_input(link: Link) -> None:
+async def _send_input(link: Link, pipe: Output | None, plan: _Plan) -> None:
     """Send the lines of the input, unless it is a terminal; then wait forever.
 
     Raises:
@@ -184,6 +197,8 @@ async def _send_input(link: Link) -> None:
             async for line in read_lines(sys.stdin.fileno()):
                 number += 1
                 await link.send_and_drain(line.decode())
+                if pipe is not None:
+                    await _drained(pipe, plan)
         except UnicodeDecodeError as error:
             raise click.UsageError(f"Line {number} of the input is not UTF-8: {error}.") from error
         except rxws.ConnectionClosed:
@@ -191,11 +206,27 @@ async def _send_input(link: Link) -> None:
     await asyncio.Future()
 
 
-async def _raise_error(unwritable: asyncio.Future[OSError], name: str) -> None:
+async def _drained(pipe: Output, plan: _Plan) -> None:
+    """Wait until the reader of a pipe has what was recorded.
+
+    Raises:
+        Failure: It cannot be written; BrokenPipeError if nobody reads any more.
+    """
+    try:
+        await pipe.drained()
+    except OSError as error:
+        raise _cannot_write(plan, error) from error
+
+
+async def _raise_error(unwritable: asyncio.Future[OSError], plan: _Plan) -> None:
     error = await unwritable
+    raise _cannot_write(plan, error) from error
+
+
+def _cannot_write(plan: _Plan, error: OSError) -> Exception:
     if isinstance(error, BrokenPipeError):
-        raise error
-    raise Failure(
-        f"{name}: {error.strerror}: the recording ends here, and can be loaded.",
+        return error
+    return Failure(
+        f"{plan.output}: {error.strerror}: the recording ends here, and can be loaded.",
         ExitCode.ABNORMAL_CLOSE,
     )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json as jsons
-import sys
 
 import click
 
@@ -14,6 +12,7 @@ from rxws.cli._command import Command, Number
 from rxws.cli._connection import Target, connection_options
 from rxws.cli._exit_codes import ExitCode
 from rxws.cli._output import note, printable, write
+from rxws.cli._progress import progress
 from rxws.cli._run import run
 
 from ._load import Load, Plan, Remote, is_loopback
@@ -114,16 +113,9 @@ def command(target: Target, *, as_object: bool, **options: object) -> ExitCode:
         raise click.UsageError(f"{host} may be another machine, and this is load. {_REMEDY}")
     load = Load(target, plan)
 
-    async def main(stop: asyncio.Event) -> Results:
-        if not sys.stderr.isatty():
-            return await load.run(stop)
-        from ._progress import showing_progress
-
-        async with showing_progress(load, plan):
-            return await load.run(stop)
-
     try:
-        results = run(main)
+        with progress(load.figures, transient=True):
+            results = run(load.run)
     except Remote as error:
         raise click.UsageError(
             f"{target.url} leads to another machine, {error.args[0]!r}. {_REMEDY}"

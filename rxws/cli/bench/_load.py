@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
@@ -14,6 +15,7 @@ import rxws
 from rxws._core.connection import Address, Connection
 from rxws._core.errors import ConnectError, ConnectionClosed
 from rxws.cli._connection import Target
+from rxws.cli._progress import Figures
 
 from ._results import Results
 
@@ -106,6 +108,21 @@ class Load:
             ended.cancel()
             await asyncio.gather(*(client.close() for client in self._clients))
         return self.results
+
+    def figures(self) -> Figures:
+        """Return how far the load has come."""
+        results, plan, phase = self.results, self._plan, self.phase
+        if phase.began is None:
+            opened = results.opening.count + results.failures.total()
+            return Figures(opened, total=plan.connections, phase=phase.name, things="connections")
+        seconds = time.perf_counter() - phase.began
+        share = max(seconds / plan.seconds, results.sent / (plan.messages or math.inf))
+        return Figures(
+            results.sent if plan.one_way else results.answered,
+            results.sent_bytes + results.received_bytes,
+            share=min(share, 1.0),
+            phase=phase.name,
+        )
 
     def take(self) -> bool:
         """Return whether another message may be sent."""

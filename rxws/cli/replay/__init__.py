@@ -10,11 +10,9 @@ from functools import partial
 from typing import Any
 
 import click
-from reactivex import operators as ops
 from yarl import URL
 
-from rxws import Close, ConnectionClosed, Recording, codecs
-from rxws._core.schedulers.loop_scheduler import LoopScheduler
+from rxws import ConnectionClosed
 from rxws.cli._command import Command, Number
 from rxws.cli._connection import (
     TargetOf,
@@ -26,12 +24,12 @@ from rxws.cli._exit_codes import ExitCode
 from rxws.cli._format import Format, Style
 from rxws.cli._link import describe
 from rxws.cli._options import listening, styles
-from rxws.cli._output import note, to_terminal, write
+from rxws.cli._output import note, to_terminal, write_soon
 from rxws.cli._progress import Figures, progress
-from rxws.cli._recordings import load
 from rxws.cli._run import run, unless_stopped
 
 from ._client import play_client
+from ._recorded import LaneReader, Recorded, open_recorded
 from ._server import Serving, play_server
 
 __all__ = ["command"]
@@ -61,7 +59,9 @@ def _speed(text: str) -> float:
         "rxws replay prices.jsonl --speed max --lane outgoing",
     ],
 )
-@click.argument("file", metavar="FILE", type=click.Path(exists=True, dir_okay=False))
+@click.argument(
+    "file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, allow_dash=True)
+)
 @click.argument("url", metavar="[URL]", required=False, type=parse_url)
 @click.option(
     "--speed",
@@ -121,23 +121,23 @@ def command(
 ) -> ExitCode:
     """Replay a recording, as a client or as a server.
 
-    With FILE alone, print what arrived, with the original waits. With a URL, send there what the
-    recorded client sent, and print what arrives. With --serve, send what arrived to each client
-    that connects, and close as the recorded server did.
+    With FILE alone, or - for stdin, print what arrived, with the original waits. With a URL, send
+    there what the recorded client sent, and print what arrives. With --serve, send what arrived to
+    each client that connects, and close as the recorded server did.
     """
     _check_mode(ctx, url is not None, serve)
     if url is None:
         refuse_connection_options("a URL")
-    recording = load(file)
-    if serve:
-        return run(partial(play_server, recording, speed, Serving(**serving)))
     formatted = Format(style or "text", terminal=to_terminal())
+    if serve:
+        with open_recorded(file, "incoming") as recorded:
+            return run(partial(play_server, recorded, speed, Serving(**serving)))
     if url is None:
-        if lane not in recording.lanes:
-            names = ", ".join(recording.lanes)
-            raise click.BadParameter(f"{lane!r} is not in {file}, which has: {names}.")
-        return run(partial(_play, recording, speed, lane, formatted))
-    return run(partial(play_client, recording, target_of(url), speed, wait, check, formatted))
+        with open_recorded(file) as recorded:
+            return run(partial(_play, recorded, speed, lane, formatted))
+    target = target_of(url)
+    with open_recorded(file, "outgoing") as recorded:
+        return run(partial(play_client, recorded, target, speed, wait, check, formatted))
 
 
 _ONLY_WITH = {
@@ -163,37 +163,48 @@ _DEFAULT = click.core.ParameterSource.DEFAULT
 
 
 async def _play(
-    recording: Recording,
+    recorded: Recorded,
     speed: float,
     lane: str,
     formatted: Callable[[Any], str | bytes],
     stop: asyncio.Event,
 ) -> ExitCode:
-    """Print the messages of a lane."""
-    total = sum(event.type == "next" for event in recording.lanes[lane].events)
+    """Print the messages of a lane.
+
+    Raises:
+        click.BadParameter: There is no such lane.
+        RxwsError: The lane ended with an error.
+    """
     printed = size = 0
 
-    def show(value: Any) -> None:
+    async def play(reader: LaneReader) -> None:
         nonlocal printed, size
-        if isinstance(value, Close):  # which the recorded client has sent
-            note(describe(value))
-            return
-        text = formatted(value)
-        write(text)
-        printed, size = printed + 1, size + len(text)
+        async for event in reader.due(speed):
+            match event.type, event.data:
+                case "error", ConnectionClosed(close=close):
+                    note(describe(close))
+                case "error", error:
+                    raise error
+                case "next", value:
+                    text = formatted(value if event.frame is None else event.frame)
+                    await write_soon(text)
+                    printed, size = printed + 1, size + len(text)
+                case "close", close:  # which the recorded client has sent
+                    note(describe(close))
+                case _:
+                    return
+        if lane not in reader.lanes:
+            names = ", ".join(reader.lanes)
+            raise click.BadParameter(f"{lane!r} is not in {recorded.name}, which has: {names}.")
 
-    values = recording.replay(
-        speed, lane=lane, codec=codecs.raw, scheduler=LoopScheduler.running()
-    ).pipe(ops.do_action(show), ops.last_or_default(None))
-
-    async def play() -> None:
-        await values
-
-    with progress(lambda: Figures(printed, size), total, shown=not sys.stdout.isatty()):
+    with (
+        LaneReader(recorded, lane) as reader,
+        progress(
+            lambda: Figures(printed, size, share=reader.progress), shown=not sys.stdout.isatty()
+        ),
+    ):
         try:
-            await unless_stopped(stop, play())
+            await unless_stopped(stop, play(reader))
         except click.Abort:  # Ctrl-C, with nothing to close
             return ExitCode.INTERRUPTED
-        except ConnectionClosed as error:
-            note(describe(error.close))
     return ExitCode.DONE

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from difflib import unified_diff
 from typing import Any, cast
 
@@ -13,58 +12,59 @@ from rxws.cli._failures import Failure
 from rxws.cli._format import as_text
 from rxws.cli._output import printable
 
-__all__ = ["Check"]
+__all__ = ["check_close", "check_message", "missing_messages"]
 
 _CONTEXT = 2  # lines of a diff
 _MAX_LINES = 40
 
 
-class Check:
-    """Compares messages with those of a recording, one by one.
+def check_message(number: int, expected: str | bytes | None, arrived: str | bytes) -> None:
+    """Compare a message with the recorded one.
 
     Texts that are JSON are equal if they have the same value: the order of keys and white space do
     not matter.
+
+    Args:
+        number: Its number, from 1.
+        expected: The recorded message; None if there is no other.
+        arrived: The message that has arrived.
+
+    Raises:
+        Failure: They differ.
     """
+    if expected is None:
+        raise _differs(f"message {number} is not in the recording:\n+ {as_text(arrived)}")
+    if type(arrived) is type(expected) and _canonical(arrived) == _canonical(expected):
+        return
+    where = f"message {number} differs{_where(expected, arrived)}"
+    raise _differs(f"{where}\n{_diff(expected, arrived)}")
 
-    def __init__(self, expected: Sequence[str | bytes], close: Close | None) -> None:
-        self._expected = expected
-        self._close = close if close is not None and close.by == "peer" else None
-        self._arrived = 0
 
-    def message(self, arrived: str | bytes) -> None:
-        """Compare the next message.
+def missing_messages(arrived: int, missing: int, expected: str | bytes) -> Failure:
+    """Return the error for messages that have not arrived, the first of which was `expected`."""
+    return _differs(
+        f"{arrived} of {arrived + missing} messages arrived; the next one is missing:\n"
+        f"- {as_text(expected)}"
+    )
 
-        Raises:
-            Failure: It differs, or is one too many.
-        """
-        index = self._arrived
-        self._arrived += 1
-        if index >= len(self._expected):
-            raise _differs(f"message {index + 1} is not in the recording:\n+ {as_text(arrived)}")
-        expected = self._expected[index]
-        if type(arrived) is type(expected) and _canonical(arrived) == _canonical(expected):
-            return
-        where = f"message {index + 1} of {len(self._expected)} differs{_where(expected, arrived)}"
-        raise _differs(f"{where}\n{_diff(expected, arrived)}")
 
-    def end(self, close: Close | None) -> None:
-        """Compare the end; `close` is None if the connection is still open.
+def check_close(recorded: Close | None, close: Close | None) -> None:
+    """Compare how the connection ended, if the recorded server has closed it.
 
-        Raises:
-            Failure: Messages are missing, or the close code differs.
-        """
-        if self._arrived < len(self._expected):
-            raise _differs(
-                f"{self._arrived} of {len(self._expected)} messages arrived; the next one is "
-                f"missing:\n- {as_text(self._expected[self._arrived])}"
-            )
-        if self._close is None:
-            return
-        wanted = f"in the recording it closed with {self._close.code}"
-        if close is None or close.by != "peer":
-            raise _differs(f"the server did not close the connection; {wanted}")
-        if close.code != self._close.code:
-            raise _differs(f"the server closed with {close.code}; {wanted}")
+    Args:
+        recorded: The recorded end; None if the recording ended before.
+        close: The end; None if the connection is still open.
+
+    Raises:
+        Failure: The close codes differ.
+    """
+    if recorded is None or recorded.by != "peer":
+        return
+    wanted = f"in the recording it closed with {recorded.code}"
+    if close is None or close.by != "peer":
+        raise _differs(f"the server did not close the connection; {wanted}")
+    if close.code != recorded.code:
+        raise _differs(f"the server closed with {close.code}; {wanted}")
 
 
 def _differs(what: str) -> Failure:

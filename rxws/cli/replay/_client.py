@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
-from typing import Any
+from typing import Any, Self
 
 import reactivex as rx
 from reactivex import Observable
 from reactivex import operators as ops
 
 import rxws
-from rxws import Close, Recording, codecs
+from rxws import Close
 from rxws.cli._connection import Target
 from rxws.cli._exit_codes import ExitCode
 from rxws.cli._failures import Failure
@@ -23,14 +23,14 @@ from rxws.cli._run import first_of, unless_stopped
 from rxws.closing import check_sendable
 from rxws.operators import map_async
 
-from ._check import Check
-from ._messages import close_of, frames
+from ._check import check_close, check_message, missing_messages
+from ._recorded import LaneReader, Recorded, frame_of
 
-__all__ = ["play_client"]
+__all__ = ["Player", "play_client"]
 
 
 async def play_client(
-    recording: Recording,
+    recorded: Recorded,
     target: Target,
     speed: float,
     wait: float,
@@ -41,18 +41,16 @@ async def play_client(
     """Connect, send the recorded messages at their times, and print what arrives.
 
     Raises:
-        Failure: What arrives differs from the recording, or the connection ended abnormally.
+        Failure: What arrives differs from the recording, the connection ended abnormally, or a line
+            of the recording is wrong.
         ConnectError: The connection could not be opened.
     """
-    frames(recording, "outgoing")
     failure: Exception | None = None
     async with AsyncExitStack() as stack:
         opening = stack.enter_async_context(open_link(target, reconnect=False))
-        player = _Player(
-            recording, await unless_stopped(stop, opening), speed, wait, check, formatted
-        )
-        figures = player.figures
-        stack.enter_context(progress(figures, len(player.expected), shown=not to_terminal()))
+        link = await unless_stopped(stop, opening)
+        player = stack.enter_context(Player(recorded, link, speed, wait, check, formatted))
+        stack.enter_context(progress(player.figures, shown=not to_terminal()))
         try:
             await player.run(stop)
         except Exception as error:  # out here it would close with 1011
@@ -62,31 +60,38 @@ async def play_client(
     return ExitCode.DONE
 
 
-class _Player:
-    """Plays the client's part of a recording on one connection."""
+class Player:
+    """Plays the client's part of a recording on one connection.
+
+    Args:
+        recorded: The recording.
+        link: The connection.
+        speed: How many times as fast as the recording.
+        wait: For how many seconds to wait for messages that are late.
+        check: Whether to compare what arrives with the recording.
+        formatted: Formats a message for stdout.
+    """
 
     def __init__(
         self,
-        recording: Recording,
+        recorded: Recorded,
         link: Link,
         speed: float,
         wait: float,
         check: bool,
         formatted: Callable[[Any], str | bytes],
     ) -> None:
-        self.expected = frames(recording, "incoming")
-        self._arrived = 0
-        self._size = 0
-        self._recording = recording
+        self._outgoing = LaneReader(recorded, "outgoing")
+        self._incoming = LaneReader(recorded, "incoming")
         self._link = link
         self._speed = speed
         self._wait = wait
+        self._check = check
         self._format = formatted
-        self._close = close_of(recording)
-        self._check = Check(self.expected, self._close) if check else None
+        self._arrived = 0
+        self._size = 0
+        self._expected: str | bytes | None = None  # the next message
         self._complete = asyncio.Event()  # as many messages as expected have arrived
-        if not self.expected:
-            self._complete.set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until both sides are done, or the connection ends, or `stop`.
@@ -95,20 +100,26 @@ class _Player:
             Failure: See `play_client`.
         """
         lost: Close | None = None
+        await self._expect()
         try:
             await first_of(self._receive(), self._send(), stop.wait())
         except rxws.ConnectionClosed as error:
             lost = error.close
         if stop.is_set():
             return
-        if self._check is not None:
-            self._check.end(self._link.end)
-        elif lost is not None and (self._close is None or lost.code != self._close.code):
+        missing = await self._incoming.rest()
+        recorded = self._incoming.close
+        if self._check:
+            if self._expected is not None:
+                raise missing_messages(self._arrived, missing + 1, self._expected)
+            check_close(recorded, self._link.end)
+        elif lost is not None and (recorded is None or lost.code != recorded.code):
             raise Failure(describe(lost), ExitCode.ABNORMAL_CLOSE)
 
     def figures(self) -> Figures:
         """Return what has arrived so far."""
-        return Figures(self._arrived, self._size)
+        share = min(self._incoming.progress, self._outgoing.progress)
+        return Figures(self._arrived, self._size, share=share)
 
     async def _receive(self) -> None:
         """Print and check what arrives, until the connection ends."""
@@ -127,24 +138,35 @@ class _Player:
 
     async def _show(self, value: Any) -> None:
         self._arrived += 1
-        if self._check is not None:
-            self._check.message(value)
+        if self._check:
+            check_message(self._arrived, self._expected, value)
         text = self._format(value)
         self._size += len(text)
         await write_soon(text)
-        if self._arrived >= len(self.expected):
-            self._complete.set()
+        await self._expect()
+
+    async def _expect(self) -> None:
+        """Read the next message that should arrive."""
+        self._expected = None
+        async for event in self._incoming:
+            if event.type == "next":
+                self._expected = frame_of(event)
+                return
+        self._complete.set()
 
     async def _send(self) -> None:
         """Send the messages; then wait for the recorded end, and for messages that are late."""
         loop = asyncio.get_running_loop()
-        began, recording = loop.time(), self._recording
-        if "outgoing" in recording.lanes:
-            sent = recording.replay(self._speed, lane="outgoing", codec=codecs.raw)
-            await sent.pipe(ops.do_action(self._send_one), ops.last_or_default(None))
+        began, outgoing = loop.time(), self._outgoing
+        try:
+            async for event in outgoing.due(self._speed):
+                if event.type == "next":  # a close would come before the messages that are late
+                    await self._link.send_and_drain(frame_of(event))
+        except rxws.ConnectionClosed:
+            await asyncio.Future()  # `_receive` reports it, after the last message
         # Not after the last message: the server may have sent more.
-        await asyncio.sleep(began + recording.duration / self._speed - loop.time())
-        close = self._close
+        await asyncio.sleep(began + outgoing.duration / self._speed - loop.time())
+        close = outgoing.close
         with suppress(TimeoutError):
             async with asyncio.timeout(self._wait):
                 await self._complete.wait()
@@ -154,6 +176,9 @@ class _Player:
             with suppress(ValueError):  # such as 1005
                 self._link.close(check_sendable(close))
 
-    def _send_one(self, value: Any) -> None:
-        if not isinstance(value, Close):  # it would close before the messages that are late
-            self._link.send(value)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._outgoing.__exit__()
+        self._incoming.__exit__()

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import math
 import re
 import signal
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
+from reactivex import operators as ops
 from websockets.asyncio.client import connect as websockets_connect
 from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as websockets_serve
 from websockets.exceptions import ConnectionClosed as WebsocketsClosed
+from yarl import URL
 
 import rxws
 from rxws import Close, Recording
+from rxws.cli._connection import Target
+from rxws.cli._format import Format
+from rxws.cli._link import open_link
+from rxws.cli.replay._client import Player
+from rxws.cli.replay._recorded import open_recorded
 from rxws.testing import Clock
+from support.commands import run_command
 from support.fixtures import Serve
 from support.peers.raw import RawClient, RawServer
-from support.processes.command_line import PATIENCE, run_rxws, start_rxws
+from support.processes.command_line import PATIENCE, read_line, run_rxws, running_rxws, start_rxws
 from support.terminal import open_terminal
 
 
@@ -102,7 +112,7 @@ async def test_the_progress_of_a_replay(tmp_path: Path) -> None:
     path = recorded(tmp_path, (0, "incoming", "a"), (3600, "incoming", "b"))
     async with open_terminal() as terminal:
         await terminal.enter(f"rxws replay {path} > {tmp_path}/out")
-        await terminal.until(lambda lines: "1 of 2 messages" in lines[-1])
+        await terminal.until(lambda lines: re.search("━╸ +1 messages", lines[-1]))
         await terminal.press("C-c")
         await terminal.ends_with("$")
     assert (tmp_path / "out").read_text("utf-8") == "a\n"
@@ -147,7 +157,7 @@ async def test_a_check_names_the_first_difference(tmp_path: Path) -> None:
         result = await run_rxws("replay", path, url, "--check")
     assert result.code == 1
     assert result.err == (
-        "Error: message 2 of 2 differs: expected binary, but text arrived:\n-ff02\n+wrong\n"
+        "Error: message 2 differs: expected binary, but text arrived:\n-ff02\n+wrong\n"
     )
 
 
@@ -186,6 +196,37 @@ async def test_a_check_compares_the_close_code(tmp_path: Path, serve: Serve) -> 
         1,
         "Error: closed with 1011 (internal error) by the server\n",
     )
+
+
+async def test_nothing_is_read_ahead_of_a_server_that_does_not_read(tmp_path: Path) -> None:
+    """With `--speed max`, a full socket stops the reading; at last the server has everything."""
+    path = tmp_path / "s.jsonl"
+    with path.open("w", encoding="utf-8") as lines:
+        for number in range(10_000):
+            event = {"t": 0, "lane": "outgoing", "dir": "out", "type": "text"}
+            print(json.dumps({**event, "data": f"{number} {'.' * 2000}"}), file=lines)
+    async with RawServer(receive_buffer=1 << 14) as server:
+        accepting = asyncio.ensure_future(server.accept(reads=False))
+        with open_recorded(str(path), "outgoing") as file:
+            async with open_link(Target(URL(server.url), {}), reconnect=False) as link:
+                peer = await accepting
+                with Player(file, link, math.inf, 0, False, Format("raw")) as player:
+                    playing = asyncio.ensure_future(player.run(asyncio.Event()))
+                    assert link.connection
+                    flow = link.connection.flow
+                    await flow.writable.pipe(ops.first(lambda writable: not writable))
+                    for _ in range(100):  # turns of the loop, in which it could read on
+                        await asyncio.sleep(0)
+                    buffered, share = flow.buffered, player.figures().share
+                    peer.start_reading()
+                    await playing
+                frames = await peer.messages(10_000)
+                closing = asyncio.ensure_future(peer.answer_close())
+        await closing
+    assert buffered < 1_000_000
+    assert share is not None
+    assert 0 < share < 0.9
+    assert [int(frame.payload.split()[0]) for frame in frames] == list(range(10_000))
 
 
 async def test_ctrl_c_closes_with_1000(tmp_path: Path) -> None:
@@ -324,6 +365,53 @@ async def test_a_port_in_use_is_reported(tmp_path: Path) -> None:
         result = await run_rxws("replay", path, "--serve", "--port", str(server.port))
     assert result.code == 2
     assert f"cannot listen on 127.0.0.1 port {server.port}: Address already in use" in result.err
+
+
+# --- a broken line --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> str:
+    """A recording whose last line is wrong, further on than what is checked at the start."""
+    lines = [
+        {"t": 0, "lane": lane, "dir": way, "type": "text", "data": f"{number}"}
+        for number in range(1000)
+        for lane, way in (("incoming", "in"), ("outgoing", "out"))
+    ]
+    path = tmp_path / "s.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines) + "what?\n", "utf-8")
+    return str(path)
+
+
+async def test_a_client_ends_at_a_broken_line(broken: str) -> None:
+    """The server gets the messages before it, and a close with 1000."""
+    received: list[Any] = []
+
+    async def collect(ws: ServerConnection) -> None:
+        received.extend([message async for message in ws])
+        received.append(ws.close_code)
+
+    async with websockets_server(collect) as url:
+        result = await run_command("replay", broken, url, "--speed", "max")
+    assert received == [*map(str, range(1000)), 1000]
+    assert "s.jsonl, line 2001 is not a recorded event" in result.err
+    assert result.code == 64
+
+
+async def test_a_server_ends_at_a_broken_line(broken: str) -> None:
+    """The client gets the messages before it, and a close with 1011."""
+    async with running_rxws("replay", broken, "--serve", "--port", "0") as process:
+        url = (await read_line(process.stderr)).split()[2]
+        async with websockets_connect(url) as ws:
+            received: list[Any] = []
+            with suppress(WebsocketsClosed):
+                while True:
+                    received.append(await ws.recv())
+        out, error = await asyncio.wait_for(process.communicate(), PATIENCE)
+    assert received == [*map(str, range(1000))]
+    assert ws.close_code == 1011
+    assert b"s.jsonl, line 2001 is not a recorded event" in error
+    assert (process.returncode, out) == (64, b"")
 
 
 # --- together -------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from support import ROOT
 __all__ = [
     "PATIENCE",
     "Result",
+    "decoded",
     "end_rxws",
     "environment",
     "read_line",
@@ -84,7 +85,7 @@ async def end_rxws(
     process.send_signal(how)
     out, err = await asyncio.wait_for(process.communicate(), PATIENCE)
     assert process.returncode is not None
-    return Result(process.returncode, _text(out), _text(err))
+    return Result(process.returncode, decoded(out), decoded(err))
 
 
 async def run_rxws(*arguments: str, stdin: str | bytes = "", **options: Any) -> Result:
@@ -98,10 +99,11 @@ async def run_rxws(*arguments: str, stdin: str | bytes = "", **options: Any) -> 
             process.kill()
             await process.wait()
     assert process.returncode is not None
-    return Result(process.returncode, _text(out), _text(err))
+    return Result(process.returncode, decoded(out), decoded(err))
 
 
-def _text(data: bytes) -> str:
+def decoded(data: bytes) -> str:
+    """Return output as text; what is not UTF-8 as Latin-1."""
     try:
         return data.decode()
     except UnicodeDecodeError:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import math
+import os
+import threading
+import tracemalloc
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from rxws import Close, ConnectionClosed, Recording
 from rxws.cli._failures import Failure
-from rxws.cli._main import root
-from rxws.cli.replay._check import Check
+from rxws.cli.replay._check import check_close, check_message
+from rxws.cli.replay._recorded import LaneReader, open_recorded
 from rxws.testing import Clock
+from support.commands import run_command_here
+from support.processes.command_line import Result
 
 
 @pytest.fixture
@@ -31,8 +36,8 @@ def path(tmp_path: Path) -> str:
     return str(path)
 
 
-def replay(*args: str) -> Any:
-    return CliRunner().invoke(root, ["replay", *args], prog_name="rxws")
+def replay(*args: str) -> Result:
+    return run_command_here("replay", *args)
 
 
 # --- printing -------------------------------------------------------------------------------------
@@ -50,7 +55,7 @@ def replay(*args: str) -> Any:
 def test_the_messages_are_printed(path: str, options: list[str], printed: str) -> None:
     """Each message is a line; binary ones are hex."""
     result = replay(path, "--speed", "max", *options)
-    assert (result.exit_code, result.stdout, result.stderr) == (0, printed, "")
+    assert (result.code, result.out, result.err) == (0, printed, "")
 
 
 def test_a_lost_connection_is_noted(path: str) -> None:
@@ -61,8 +66,8 @@ def test_a_lost_connection_is_noted(path: str) -> None:
     recording.lane("incoming").record("error", ConnectionClosed(lost))
     recording.save(path)
     result = replay(path, "--speed", "max")
-    assert (result.exit_code, result.stdout) == (0, "a\n")
-    assert "closed with 1006 (abnormal closure) by the network" in result.stderr
+    assert (result.code, result.out) == (0, "a\n")
+    assert "closed with 1006 (abnormal closure) by the network" in result.err
 
 
 def test_a_sent_close_is_noted(path: str) -> None:
@@ -72,8 +77,8 @@ def test_a_sent_close_is_noted(path: str) -> None:
     recording.lane("outgoing").record("next", Close(4001, "bye"))
     recording.save(path)
     result = replay(path, "--speed", "max", "--lane", "outgoing")
-    assert (result.exit_code, result.stdout) == (0, "a\n")
-    assert result.stderr == "closed with 4001 'bye' by this side\n"
+    assert (result.code, result.out) == (0, "a\n")
+    assert result.err == "closed with 4001 'bye' by this side\n"
 
 
 def test_the_wire_is_printed_not_the_decoded_value(path: str) -> None:
@@ -81,7 +86,7 @@ def test_the_wire_is_printed_not_the_decoded_value(path: str) -> None:
     event = {"t": 0, "lane": "incoming", "dir": "in", "type": "repr", "data": "Tick(1)"}
     line = {**event, "frame": {"type": "text", "data": '{"tick":1}'}}
     Path(path).write_text(json.dumps(line) + "\n", "utf-8")
-    assert replay(path).stdout == '{"tick":1}\n'
+    assert replay(path).out == '{"tick":1}\n'
 
 
 # --- wrong usage ----------------------------------------------------------------------------------
@@ -107,8 +112,8 @@ def test_the_wire_is_printed_not_the_decoded_value(path: str) -> None:
 def test_wrong_usage_is_named(path: str, args: list[str], message: str) -> None:
     """An option that would have no effect is refused."""
     result = replay(path, *args)
-    assert message.format(path=path) in result.stderr.replace("\n", " ")
-    assert result.exit_code == 64
+    assert message.format(path=path) in result.err.replace("\n", " ")
+    assert result.code == 64
 
 
 @pytest.mark.parametrize(
@@ -123,16 +128,16 @@ def test_a_bad_file_is_named_with_its_line(path: str, content: bytes, message: s
     """The message has the line, and a remedy."""
     Path(path).write_bytes(content)
     result = replay(path)
-    assert message in result.stderr
-    assert ("Use a file that" in result.stderr) == bool(content)
-    assert result.exit_code == 64
+    assert message in result.err
+    assert ("Use a file that" in result.err) == bool(content)
+    assert result.code == 64
 
 
 def test_a_missing_file_is_named() -> None:
     """click's message names the file."""
     result = replay("none.jsonl")
-    assert "'none.jsonl' does not exist" in result.stderr
-    assert result.exit_code == 64
+    assert "'none.jsonl' does not exist" in result.err
+    assert result.code == 64
 
 
 @pytest.mark.parametrize("mode", [["ws://x"], ["--serve", "--port", "0"]])
@@ -143,24 +148,88 @@ def test_values_without_frames_cannot_be_sent(path: str, mode: list[str]) -> Non
         recording.lane(lane).record("next", {"a": 1})
     recording.save(path)
     result = replay(path, *mode)
-    assert "the recording has no frame for the" in result.stderr
-    assert "record a connection, with `rxws record`" in result.stderr
-    assert result.exit_code == 64
+    assert "the recording has no frame for the" in result.err
+    assert "record a connection, with `rxws record`" in result.err
+    assert result.code == 64
+
+
+# --- long recordings ------------------------------------------------------------------------------
+
+
+def write_lines(path: str, count: int, data: str = "", end: str = "") -> None:
+    """Write a recording of messages in both directions, which are due at once."""
+    with Path(path).open("w", encoding="utf-8") as file:
+        for number in range(count):
+            lane, way = ("outgoing", "out") if number % 2 else ("incoming", "in")
+            event = {"t": 0, "lane": lane, "dir": way, "type": "text", "data": f"{number}{data}"}
+            file.write(json.dumps(event) + "\n")
+        file.write(end)
+
+
+def test_a_broken_line_is_told_when_it_is_reached(path: str) -> None:
+    """The messages before it are printed; a wrong line at the beginning would prevent that."""
+    write_lines(path, 3000, end="what?\n")
+    result = replay(path)
+    assert result.out.split() == [str(number) for number in range(0, 3000, 2)]
+    assert "s.jsonl, line 3001 is not a recorded event" in result.err
+    assert result.code == 64
+
+
+async def test_a_long_recording_needs_little_memory(path: str) -> None:
+    """Lines are read when they are due: a recording of 20 MB needs 2 MB at most."""
+    write_lines(path, 10_000, data="." * 2000)
+    tracemalloc.start()
+    try:
+        with open_recorded(path, "incoming") as recorded:
+            assert recorded.size > 20_000_000
+            with LaneReader(recorded, "incoming") as reader:
+                count = len([None async for _ in reader.due(math.inf)])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert count == 5000
+    assert peak < 2_000_000
+
+
+@pytest.mark.parametrize("name", ["-", "pipe"])
+def test_a_pipe_is_replayed(path: str, tmp_path: Path, name: str) -> None:
+    """The recording may come from another command, on stdin or as a named pipe."""
+    write_lines(path, 3)
+    content = Path(path).read_bytes()
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(content,), daemon=True)
+    if name == "pipe":
+        writer.start()
+    result = run_command_here("replay", "-" if name == "-" else str(pipe), stdin=content)
+    assert result == (0, "0\n2\n", "")
+
+
+async def test_what_is_waited_for_stays_when_the_wait_is_cancelled(path: str) -> None:
+    """A reader that is cancelled continues where it was."""
+    write_lines(path, 2500)
+    with open_recorded(path) as recorded, LaneReader(recorded, "outgoing") as reader:
+        found: list[str] = []
+
+        async def read() -> None:
+            async for event in reader:
+                found.append(event.data)  # noqa: PERF401 # a list would get lost
+
+        while len(found) < 1250:
+            task = asyncio.create_task(read())
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+        assert found == [str(number) for number in range(1, 2500, 2)]
+        assert reader.progress == 1
 
 
 # --- differences ----------------------------------------------------------------------------------
 
 
-def difference(expected: list[str | bytes], *arrived: str | bytes) -> str:
-    check = Check(expected, None)
-
-    def run() -> None:
-        for message in arrived:
-            check.message(message)
-        check.end(None)
-
+def difference(expected: str | bytes | None, arrived: str | bytes) -> str:
     with pytest.raises(Failure) as caught:
-        run()
+        check_message(2, expected, arrived)
     assert caught.value.code == 1
     return caught.value.message
 
@@ -168,16 +237,16 @@ def difference(expected: list[str | bytes], *arrived: str | bytes) -> str:
 @pytest.mark.parametrize(
     ("expected", "arrived", "message"),
     [
-        ("a", "b", "message 1 of 1 differs:\n-a\n+b"),
-        ("a", b"a", "message 1 of 1 differs: expected text, but binary arrived:\n-a\n+61"),
-        (b"\x01", b"\x02", "message 1 of 1 differs:\n-01\n+02"),
-        ('{"a": 1}', '{"a": 2}', 'message 1 of 1 differs at .a:\n {\n-  "a": 1\n+  "a": 2\n }'),
+        ("a", "b", "message 2 differs:\n-a\n+b"),
+        ("a", b"a", "message 2 differs: expected text, but binary arrived:\n-a\n+61"),
+        (b"\x01", b"\x02", "message 2 differs:\n-01\n+02"),
+        ('{"a": 1}', '{"a": 2}', 'message 2 differs at .a:\n {\n-  "a": 1\n+  "a": 2\n }'),
         ('{"a": [1, {"b": 2}]}', '{"a": [1, {"b": 3}]}', "differs at .a[1].b:"),
         ('{"a": 1, "b": 2}', '{"a": 1}', "differs at .b:"),
         ('{"a": 1}', '{"a": 1, "b": 2}', "differs at .b:"),
         ("[1]", "[1, 2]", "differs at [1]:"),
-        ("[1]", '{"a": 1}', "message 1 of 1 differs:"),
-        ("1", "true", "message 1 of 1 differs:\n-1\n+true"),
+        ("[1]", '{"a": 1}', "message 2 differs:"),
+        ("1", "true", "message 2 differs:\n-1\n+true"),
         ("[1]", "[true]", "differs at [0]:"),
         ("a\x1b", "b", "-a\\x1b\n+b"),
     ],
@@ -186,40 +255,29 @@ def test_the_first_difference_is_named(
     expected: str | bytes, arrived: str | bytes, message: str
 ) -> None:
     """The message has the place in a JSON text, and both texts."""
-    assert message in difference([expected], arrived)
-
-
-def test_the_number_of_the_message_is_named() -> None:
-    """Messages before the first difference are equal."""
-    assert "message 2 of 3 differs" in difference(["a", "b", "c"], "a", "x", "c")
-
-
-def test_a_missing_message_is_shown() -> None:
-    """The message says how many arrived, and which one is next."""
-    assert "1 of 3 messages arrived; the next one is missing:\n- b" in difference(
-        ["a", "b", "c"], "a"
-    )
+    assert message in difference(expected, arrived)
 
 
 def test_one_message_too_many_is_shown() -> None:
     """A message after the last one is a difference."""
-    assert difference(["a"], "a", "b") == "message 2 is not in the recording:\n+ b"
+    assert difference(None, "b") == "message 2 is not in the recording:\n+ b"
 
 
 def test_a_long_difference_is_cut() -> None:
     """At most 40 lines of a diff are shown."""
     one, two = (json.dumps([add + number for number in range(100)]) for add in (0, 1000))
-    lines = difference([one], two).splitlines()
+    lines = difference(one, two).splitlines()
     assert len(lines) == 42
     assert lines[-1].endswith("more lines")
 
 
-def test_the_order_of_keys_and_spaces_do_not_matter() -> None:
+@pytest.mark.parametrize(
+    ("expected", "arrived"),
+    [('{"a": 1, "b": [2]}', '{"b":[2],"a":1}'), ("[1]", " [1]"), ("plain", "plain")],
+)
+def test_the_order_of_keys_and_spaces_do_not_matter(expected: str, arrived: str) -> None:
     """Texts that are JSON are compared by their values."""
-    check = Check(['{"a": 1, "b": [2]}', "[1]", "plain"], None)
-    for message in ('{"b":[2],"a":1}', " [1]", "plain"):
-        check.message(message)
-    check.end(None)
+    check_message(1, expected, arrived)
 
 
 @pytest.mark.parametrize(
@@ -233,14 +291,14 @@ def test_the_order_of_keys_and_spaces_do_not_matter() -> None:
 )
 def test_the_close_of_the_server_is_compared(close: Close | None, message: str | None) -> None:
     """If the recorded server closed, the server must do so with the same code."""
-    check = Check([], Close(4001, "", "peer"))
+    recorded = Close(4001, "", "peer")
     if message is None:
-        check.end(close)
+        check_close(recorded, close)
     else:
         with pytest.raises(Failure, match=message):
-            check.end(close)
+            check_close(recorded, close)
 
 
 def test_the_close_of_the_client_is_not_compared() -> None:
     """If the recorded client closed, any end is right."""
-    Check([], Close(4001, "", "local")).end(Close(1000, "", "peer"))
+    check_close(Close(4001, "", "local"), Close(1000, "", "peer"))
