@@ -1,14 +1,29 @@
 """The logger of rxws."""
 
+from __future__ import annotations
+
 import functools
 import logging
 from typing import Any
 
-__all__ = ["logger", "name_of", "one_line", "text_of"]
+__all__ = ["LogOnce", "logger", "name_of", "one_line", "text_of"]
 
 logger = logging.getLogger("rxws")
 
 _MAX_LENGTH = 400
+
+
+class LogOnce:
+    """Log at a level once, and then at DEBUG: somebody could repeat the cause endlessly."""
+
+    __slots__ = ("_level",)
+
+    def __init__(self, level: int) -> None:
+        self._level = level
+
+    def __call__(self, text: str, *args: object, error: Exception | None = None) -> None:
+        logger.log(self._level, text, *args, exc_info=error)
+        self._level = logging.DEBUG
 
 
 def text_of(error: BaseException) -> str:

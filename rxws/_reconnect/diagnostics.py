@@ -31,7 +31,7 @@ class SubjectDispatcher(Dispatcher):
         super().__init__(affinity)
         self._affinity = affinity
 
-    def post(self, notify: Callable[..., None], *args: Any) -> None:
+    def post(self, notify: Callable[..., object], *args: Any) -> None:
         try:
             super().post(notify, *args)
         except BaseException as exc:

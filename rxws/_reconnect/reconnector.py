@@ -25,6 +25,7 @@ from rxws._core.schedulers.loop_scheduler import LoopScheduler
 from rxws._core.schedulers.threads import run_on
 from rxws._core.schedulers.timers import call_later, raise_soon, seconds_of
 from rxws._core.streams.scheduled import LoopObservable
+from rxws._core.streams.stream import end_observer
 from rxws.backoff import DEFAULT, Backoff, is_retryable, retry_after
 from rxws.status import Closed, Connecting, Open, Status, Waiting, moved
 
@@ -317,15 +318,9 @@ class Reconnector(DisposableBase, Generic[In, Out]):
         if observer is None or self._disposed:  # a callback may have disposed
             return
         try:
-            if error is None:
-                observer.on_completed()
-            else:
-                observer.on_error(error)
-        except Exception as exc:
-            # RxPY raises the error itself if a subscriber has no on_error.
-            unhandled = "the connections failed, and no on_error handles it"
-            what = unhandled if exc is error else "a subscriber raised when the connections ended"
-            logger.error("%s: %s", what, exc, exc_info=exc)
+            if end_observer(observer, error, _log_end_fault) and error is not None:
+                text = "the connections failed, and no on_error handles it: %s"
+                logger.error(text, error, exc_info=error)
         except BaseException as exc:
             raise_soon(self._scheduler, exc)
 
@@ -371,6 +366,10 @@ class Reconnector(DisposableBase, Generic[In, Out]):
                 logger.error("a subscriber of the status raised: %s", exc, exc_info=exc)
             except BaseException as exc:
                 raise_soon(self._scheduler, exc)
+
+
+def _log_end_fault(error: Exception) -> None:
+    logger.error("a subscriber raised when the connections ended: %s", error, exc_info=error)
 
 
 ReconnectorFactory: TypeAlias = Callable[

@@ -247,7 +247,7 @@ class TopicRegistry:
     def is_attached(self, topic: str) -> bool:
         """Return whether the backplane delivers a topic."""
         attached = self._topics.get(topic)
-        return attached is not None and attached.attached
+        return attached is not None and attached.live
 
     def find(self, name: str) -> AttachedTopic | None:
         """Return a topic if it is attached."""
@@ -356,7 +356,7 @@ class TopicRegistry:
         topic = self._topics.get(request.topic)
         if topic is None:
             return self.users.is_attaching(request.topic)
-        return not topic.attached
+        return not topic.live
 
     def seconds(self) -> float:
         return seconds_of(self.scheduler)() if self.thread.bound else time.monotonic()

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from operator import attrgetter
 from threading import RLock
 from typing import Any, TypeVar
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, OnCompleted, OnError, OnNext, SchedulerBase
-from reactivex.disposable import Disposable
 
 from rxws._core.checks import check_count
 from rxws._core.errors import short_repr
@@ -20,12 +20,12 @@ from rxws._core.streams.scheduled import SchedulerCarrier
 from rxws._core.streams.stream import RestartableStream
 from rxws._session.encoding import encode
 
-from ._attached import AttachedTopic
 from ._backplane import Done, PublishRequest
 from ._messages import Gap, Message, Position, check_position
 from ._open_subject import OpenSubject
 from ._publisher import Queued
 from ._registry import TopicRegistry
+from ._topic_streams import TopicStreams
 from ._view import RewindView, SinceView, View
 
 __all__ = ["Topic"]
@@ -59,7 +59,7 @@ class _TopicStream(_TopicObservable[T]):
         self,
         registry: TopicRegistry,
         name: str,
-        choose: Callable[[AttachedTopic], RestartableStream[T]],
+        choose: Callable[[TopicStreams], RestartableStream[T]],
     ) -> None:
         super().__init__(registry, name)
         self._choose = choose
@@ -73,13 +73,13 @@ class _TopicStream(_TopicObservable[T]):
         scheduler: SchedulerBase | None = None,
     ) -> DisposableBase:
         """See RxPY."""
-        stream = self._choose(self._registry.attached(self._name))
+        stream = self._choose(self._registry.attached(self._name).streams)
         return stream.subscribe(on_next, on_error, on_completed, scheduler=scheduler)
 
     def _subscribe_core(
         self, observer: ObserverBase[T], scheduler: SchedulerBase | None = None
     ) -> DisposableBase:
-        stream = self._choose(self._registry.attached(self._name))
+        stream = self._choose(self._registry.attached(self._name).streams)
         return stream.subscribe(observer, scheduler=scheduler)
 
 
@@ -92,7 +92,7 @@ class _TopicView(_TopicObservable[T]):
         self,
         registry: TopicRegistry,
         name: str,
-        make_view: Callable[[AttachedTopic, ObserverBase[Any]], View],
+        make_view: Callable[[TopicStreams, ObserverBase[Any]], View],
     ) -> None:
         super().__init__(registry, name)
         self._make_view = make_view
@@ -101,15 +101,7 @@ class _TopicView(_TopicObservable[T]):
         self, observer: ObserverBase[T], scheduler: SchedulerBase | None = None
     ) -> DisposableBase:
         topic = self._registry.attached(self._name)
-        view = self._make_view(topic, observer)
-        subscription = topic.events.subscribe(view, scheduler=scheduler)
-        topic.begin(view)
-
-        def dispose() -> None:
-            view.end()
-            subscription.dispose()
-
-        return Disposable(dispose)
+        return topic.subscribe_view(self._make_view(topic.streams, observer))
 
 
 class Topic(_TopicStream[T], OpenSubject[T]):
@@ -134,19 +126,19 @@ class Topic(_TopicStream[T], OpenSubject[T]):
     """
 
     def __init__(self, registry: TopicRegistry, name: str) -> None:
-        super().__init__(registry, name, _values_of)
+        super().__init__(registry, name, attrgetter("values"))
         self._keep = registry.keep_of(name)
 
     @property
     def observers(self) -> list[ObserverBase[T]]:  # type: ignore[override] # an attribute in Subject
         """The subscribers to the topic itself, in this process."""
         topic = self._registry.find(self._name)
-        return [] if topic is None else topic.observers
+        return [] if topic is None else topic.streams.values.observers
 
     @property
     def gaps(self) -> Observable[Gap]:
         """Emit a `Gap` wherever the topic itself and `rewind` may leave out messages."""
-        return _TopicStream(self._registry, self._name, _gaps_of)
+        return _TopicStream(self._registry, self._name, attrgetter("gaps"))
 
     @property
     def presence(self) -> Observable[frozenset[str]]:
@@ -203,7 +195,7 @@ class Topic(_TopicStream[T], OpenSubject[T]):
             ValueError: `last` is negative, or the topic keeps nothing.
         """
         if last == 0:
-            return _TopicStream(self._registry, self._name, _events_of)
+            return _TopicStream(self._registry, self._name, attrgetter("events"))
         check_count("last", last, "messages")
         self._check_keeps(f"messages(last={last})")
         count = min(last, self._keep.count)
@@ -340,15 +332,3 @@ class Topic(_TopicStream[T], OpenSubject[T]):
                 f"topic {short_repr(self._name)} keeps no messages, so {call} is not possible: "
                 f"name it in Hub(topics={{{short_repr(self._name)}: rxws.Keep(100)}})"
             )
-
-
-def _values_of(topic: AttachedTopic) -> RestartableStream[Any]:
-    return topic.values
-
-
-def _events_of(topic: AttachedTopic) -> RestartableStream[Any]:
-    return topic.events
-
-
-def _gaps_of(topic: AttachedTopic) -> RestartableStream[Any]:
-    return topic.gaps

@@ -10,6 +10,7 @@ from typing import Any
 from reactivex.abc import DisposableBase, ObserverBase
 
 from rxws._core.schedulers.timers import call_later
+from rxws._core.streams.stream import end_observer
 from rxws._core.upstream import Upstreams, collectors
 from rxws._session.read_gate import Hold
 
@@ -184,14 +185,7 @@ class StreamSubscription(DisposableBase):
         assert observer is not None
         self._state = _State.OVER
         self._release()
-        try:
-            if error is None:
-                observer.on_completed()
-            else:
-                observer.on_error(error)
-        except Exception as exc:
-            if exc is not error:  # RxPY raises it for a subscriber without `on_error`
-                self._endpoint.wire.fault(exc)
+        end_observer(observer, error, self._endpoint.wire.fault)
 
     # --- Upstream -----------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ __all__ = [
     "RestartableStream",
     "Stream",
     "call_each",
+    "end_observer",
 ]
 
 T = TypeVar("T")
@@ -63,6 +64,26 @@ def call_each(call: Callable[[T], R], items: Iterable[T]) -> list[R]:
     if interrupt is not None:
         raise interrupt
     return results
+
+
+def end_observer(observer: ObserverBase[T], error: Exception | None, fault: Fault) -> bool:
+    """Complete or fail an observer, and return whether it raised `error` itself.
+
+    RxPY raises it for a subscriber that has no `on_error`. Users may omit `on_error`, so this is
+    not reported as a fault.
+    """
+    traceback = None if error is None else error.__traceback__
+    try:
+        if error is None:
+            observer.on_completed()
+        else:
+            observer.on_error(error)
+    except Exception as exc:
+        if exc is error:
+            exc.__traceback__ = traceback  # not that of RxPY's raise, a reference cycle
+            return True
+        fault(exc)
+    return False
 
 
 class DispatcherOwner(SchedulerOwner, Protocol):
@@ -95,7 +116,7 @@ class Dispatcher:
     def __init__(self, scheduler: SchedulerBase | None = None) -> None:
         self.busy = False
         self.scheduler = scheduler
-        self.waiting: deque[tuple[Callable[..., None], tuple[Any, ...]]] | None = None
+        self.waiting: deque[tuple[Callable[..., object], tuple[Any, ...]]] | None = None
         self.owner: DispatcherOwner | None = None
 
     def default_scheduler(self, fault: Fault) -> SchedulerBase | None:
@@ -104,7 +125,7 @@ class Dispatcher:
             return None
         return DefaultScheduler(self.scheduler, fault, self.owner)
 
-    def post(self, notify: Callable[..., None], *args: Any) -> None:
+    def post(self, notify: Callable[..., object], *args: Any) -> None:
         """Run `notify(*args)` now, or after the notifications that are running or queued."""
         if self.busy:
             if self.waiting is None:  # most connections never need the queue
@@ -277,23 +298,7 @@ class Stream(SchedulerCarrier[T]):
         return any(call_each(lambda observer: self._notify_end(observer, error), observers))
 
     def _notify_end(self, observer: ObserverBase[T], error: Exception | None) -> bool:
-        """Complete or fail an observer, and return whether it raised `error` itself.
-
-        RxPY raises it for a subscriber that has no `on_error`. Users may omit `on_error`, so this
-        is not reported as a fault.
-        """
-        traceback = None if error is None else error.__traceback__
-        try:
-            if error is None:
-                observer.on_completed()
-            else:
-                observer.on_error(error)
-        except Exception as exc:
-            if exc is error:
-                exc.__traceback__ = traceback  # not that of RxPY's raise, a reference cycle
-                return True
-            self._on_fault(exc)
-        return False
+        return end_observer(observer, error, self._on_fault)
 
     def _on_fault(self, error: Exception) -> None:
         """Report what an observer has raised."""
@@ -513,10 +518,14 @@ class RestartableStream(PausableStream[T]):
         super().remove(observer)
         self._on_changed()
 
+    def forget_owner(self) -> None:
+        """Call `on_changed` no more, and hold no reference to what it belongs to."""
+        self._on_changed = noop
+
     def finish_subscribers(self) -> Callable[[Exception | None], bool]:
         """Detach the current observers, and return a function that completes or fails them.
 
         The two steps are separate because an observer may subscribe again when notified. The
-        function returns whether an observer raised the error that it got (see `_notify_end`).
+        function returns whether an observer raised the error that it got (see `end_observer`).
         """
         return partial(self._notify_ends, self.detach_all())

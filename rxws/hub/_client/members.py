@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
@@ -13,7 +12,7 @@ from rxws.hub._protocol.codes import ErrorReply
 from rxws.hub._protocol.schema import ClientInfo, PresenceRequest, PresenceResult, Request, Result
 
 from .errors import refusal
-from .session import Lost, OnReply, is_temporary
+from .replies import Lost, OnReply, is_temporary
 
 __all__ = ["Members"]
 
@@ -21,7 +20,7 @@ _RETRY = 1.0  # seconds
 
 
 class MembersHost(Protocol):
-    """The topic; see `TopicSubscription`."""
+    """The topic; see `SubscribedTopic`."""
 
     name: str
 
@@ -100,10 +99,7 @@ class Members:
         elif isinstance(reply, ErrorReply):
             finish = self.stream.finish_subscribers()
             error = refusal("presence", self._topic.name, reply)
-            self._topic.dispatcher.post(self._finish, finish, error)
-
-    def _finish(self, finish: Callable[[Exception], bool], error: Exception) -> None:
-        finish(error)
+            self._topic.dispatcher.post(finish, error)
 
     def _read_if_live(self) -> None:
         if self._topic.live and self.stream.observed:

@@ -38,8 +38,9 @@ from rxws.status import Closed, Open, Status
 
 from .errors import refusal
 from .publishing import Publication, PublishQueue
-from .session import Lost, OnReply, Session
-from .subscription import TopicSubscription
+from .replies import Lost, OnReply
+from .session import Session
+from .subscribed_topic import SubscribedTopic
 from .token import Token, TokenSource
 
 __all__ = ["ClientRegistry", "ClientStats"]
@@ -118,7 +119,7 @@ class ClientRegistry:
         self._session: Session | None = None
         self._feed: SingleAssignmentDisposable | None = None  # while a connection is wanted
         self._fatal: Exception | None = None  # why the connection is being closed for good
-        self._topics: dict[str, TopicSubscription] = {}
+        self._topics: dict[str, SubscribedTopic] = {}
         self._pacing: dict[str, FailurePacing] = {}  # of topics that were refused
         self._in_flight = 0
         self._unsent: list[Any] = []  # publications that a lost connection has not taken
@@ -201,14 +202,14 @@ class ClientRegistry:
     def default_scheduler(self) -> SchedulerBase:
         return DefaultScheduler(self._affinity, _log_fault)
 
-    def attached(self, name: str, tokens: TokenSource) -> TopicSubscription:
+    def attached(self, name: str, tokens: TokenSource) -> SubscribedTopic:
         """Return the subscription of a topic, which a subscriber will use at once."""
         self._bind()
         self._check_thread()
         found = self._topics.get(name)
-        return TopicSubscription(self, name, tokens) if found is None else found
+        return SubscribedTopic(self, name, tokens) if found is None else found
 
-    def find(self, name: str) -> TopicSubscription | None:
+    def find(self, name: str) -> SubscribedTopic | None:
         """Return the subscription of a topic that has subscribers."""
         return self._topics.get(name)
 
@@ -248,30 +249,30 @@ class ClientRegistry:
         else:
             self._session.call(request, expects, on_reply, must_reply=must_reply)
 
-    def on_subscribers_changed(self, subscription: TopicSubscription) -> None:
+    def on_subscribers_changed(self, topic: SubscribedTopic) -> None:
         """Begin or end; subscribers may leave in any thread."""
-        self._affinity.run(partial(self._on_subscribers_changed, subscription))
+        self._affinity.run(partial(self._on_subscribers_changed, topic))
 
-    def _on_subscribers_changed(self, subscription: TopicSubscription) -> None:
-        name = subscription.name
-        if subscription.observed:
+    def _on_subscribers_changed(self, topic: SubscribedTopic) -> None:
+        name = topic.name
+        if topic.streams.observed:
             if name not in self._topics:
-                self._topics[name] = subscription
-                self._start(subscription)
-        elif self._topics.get(name) is subscription:
+                self._topics[name] = topic
+                self._start(topic)
+        elif self._topics.get(name) is topic:
             del self._topics[name]
-            subscription.close()
+            topic.close()
             self._reconcile()
 
-    def _start(self, subscription: TopicSubscription) -> None:
-        pacing = self._pacing.get(subscription.name)
+    def _start(self, topic: SubscribedTopic) -> None:
+        pacing = self._pacing.get(topic.name)
         waiting = None if pacing is None else pacing.wait(self._affinity.seconds())
         try:
             self._reconcile()
         except BaseException:
-            self._topics.pop(subscription.name, None)
+            self._topics.pop(topic.name, None)
             raise
-        subscription.start(0.0 if waiting is None else waiting.delay)
+        topic.subscription.start(0.0 if waiting is None else waiting.delay)
 
     def on_refused(self, topic: str, error: Exception) -> None:
         """Let `ops.retry()` wait before it subscribes again and again."""
@@ -425,7 +426,7 @@ class ClientRegistry:
         if close is not None and close.code == Disconnect.EXPIRED:
             self.tokens.expire()
         for topic in list(self._topics.values()):
-            topic.on_lost()
+            topic.subscription.on_lost()
         session.end()
         unsent, self._unsent = self._unsent, []
         for queued in reversed(unsent):
@@ -448,7 +449,7 @@ class ClientRegistry:
         topics, self._topics = list(self._topics.values()), {}
         finish = self._messages.finish_subscribers()
         call_each(lambda topic: topic.fail(error), topics)
-        self.dispatcher.post(lambda: _ignore(finish(error)))
+        self.dispatcher.post(finish, error)
 
     def _stop_lingering_at_end(self) -> None:
         self._linger.clear()
@@ -465,7 +466,7 @@ class ClientRegistry:
     def on_connected(self) -> None:
         self._connects += 1
         for topic in list(self._topics.values()):
-            topic.on_connected()
+            topic.subscription.on_connected()
         self._pump()
 
     def on_push(self, push: Push, size: int) -> None:
@@ -541,10 +542,6 @@ def _add_remedy(error: ConnectionClosed) -> None:
         error.add_note("A message of the server was too big: raise max_message_size=.")
     elif is_terminal(code):
         error.add_note("After this code the protocol of the server forbids to connect again.")
-
-
-def _ignore(_: object) -> None:
-    """Return None instead of a value."""
 
 
 def _log_fault(error: Exception) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from reactivex.abc import DisposableBase, SchedulerBase
 
@@ -13,7 +13,6 @@ from rxws._core.connection import Close, Connection
 from rxws._core.log import logger, one_line
 from rxws._core.schedulers.timers import Deadline, call_later_shared, seconds_of
 from rxws._reconnect.channels import PendingMessage
-from rxws.backoff import is_retryable
 from rxws.hub._protocol.codes import Disconnect, ErrorCode, ErrorReply
 from rxws.hub._protocol.frames import (
     PING,
@@ -35,26 +34,16 @@ from rxws.hub._protocol.schema import (
 )
 
 from .errors import refusal
+from .renewal import OnRenewed, Renewal
+from .replies import Lost, OnReply, is_temporary
 from .token import TokenSource
 
-__all__ = ["Lost", "OnReply", "Session", "SessionHost", "is_temporary"]
+__all__ = ["Session", "SessionHost"]
 
 _REPLY_TIMEOUT = 10.0  # seconds
 _PING_TOLERANCE = 10.0  # seconds that a ping may be late, as in centrifuge-js
-_RETRY_REFRESH = 5.0  # seconds, up to twice as many
 _NO_REPLY = Close(int(Disconnect.STALE), "no reply")
 _NO_PING = Close(int(Disconnect.NO_PONG), "no ping")
-
-
-class Lost(NamedTuple):
-    """The connection ended before the reply."""
-
-    written: bool
-    """Whether the command was written to the socket, so that it may have been executed."""
-
-
-OnReply: TypeAlias = Callable[[Any], None]
-"""Gets a `Result` of the expected type, an `ErrorReply`, or `Lost`."""
 
 
 class SessionHost(Protocol):
@@ -118,8 +107,7 @@ class Session:
         self._patience = 0.0
         self._pongs = False
         self._ping_timer = Deadline(host.scheduler)
-        self._refresh_timer = Deadline(host.scheduler)
-        self._fetching: DisposableBase | None = None
+        self._renewal = Renewal(self, "", host.tokens, host.scheduler, _refresh_delay)
 
     def connect_line(self) -> str:
         """Return the command that must be sent first."""
@@ -175,9 +163,7 @@ class Session:
         """Fail the calls without a reply: the connection is closed."""
         self._ended, self.ready = True, False
         self._ping_timer.clear()
-        self._refresh_timer.clear()
-        if self._fetching is not None:
-            self._fetching.dispose()
+        self._renewal.stop()
         calls, self._calls = self._calls, {}
         for call in calls.values():
             call.finish(Lost(call.sent is not None and call.sent.written))
@@ -210,7 +196,7 @@ class Session:
             case Reply():
                 self._on_reply(message)
             case Push(body=RefreshPush() as refresh):
-                self._set_expiry(refresh.expires, refresh.ttl)
+                self._renewal.set(refresh.expires, refresh.ttl)
             case Push():
                 self._host.on_push(message, self._size)
 
@@ -227,7 +213,7 @@ class Session:
             got, expected = type(reply.result).__name__, call.expects.__name__
             self._violation(f"a {got} answers a command that expects a {expected}")
 
-    # --- connecting, pings and the token --------------------------------------------------------
+    # --- connecting and pings ------------------------------------------------------------------
 
     def _on_connect_reply(self, reply: ConnectResult | ErrorReply | Lost) -> None:
         host = self._host
@@ -238,7 +224,7 @@ class Session:
                 if reply.ping:
                     self._patience = reply.ping + _PING_TOLERANCE
                     self._ping_timer.set(self._patience, self._check_pings)
-                self._set_expiry(reply.expires, reply.ttl)
+                self._renewal.set(reply.expires, reply.ttl)
                 host.on_connected()
             case ErrorReply(code=ErrorCode.TOKEN_EXPIRED) if host.tokens.renewable:
                 host.tokens.expire()
@@ -258,41 +244,14 @@ class Session:
         else:
             self._host.close(_NO_PING)
 
-    def _set_expiry(self, expires: bool, ttl: int) -> None:
-        if expires and self._host.tokens.renewable:
-            self._refresh_timer.set(max(ttl, 1), self._refresh)
-        else:
-            self._refresh_timer.clear()
+    # --- for the renewal of the right ---------------------------------------------------------
 
-    def _refresh(self) -> None:
-        self._host.tokens.expire()
-        self._fetching = self._host.tokens.fetch(self._on_token)
+    def renew(self, token: str, on_reply: OnRenewed) -> None:
+        self.call(RefreshRequest(token), RefreshResult, on_reply, must_reply=True)
 
-    def _on_token(self, token: str | Exception) -> None:
-        if self._ended:
-            return
-        if isinstance(token, str):
-            self.call(RefreshRequest(token), RefreshResult, self._on_refreshed, must_reply=True)
-        elif is_retryable(token):
-            logger.warning("cannot renew the token of a hub's client now: %s", one_line(token))
-            self._refresh_later()
-        else:
-            self._host.fail(token)
-
-    def _on_refreshed(self, reply: RefreshResult | ErrorReply | Lost) -> None:
-        if isinstance(reply, RefreshResult):
-            self._set_expiry(reply.expires, reply.ttl)
-        elif isinstance(reply, ErrorReply):
-            if is_temporary(reply) or reply.code == ErrorCode.TOKEN_EXPIRED:
-                self._refresh_later()
-            else:
-                self._host.fail(refusal("refresh", "", reply))
-
-    def _refresh_later(self) -> None:
-        delay = _RETRY_REFRESH * (1 + random.random())  # jitter
-        self._refresh_timer.set(delay, self._refresh)
+    def fail(self, error: Exception) -> None:
+        self._host.fail(error)
 
 
-def is_temporary(error: ErrorReply) -> bool:
-    """Return whether to try again after an error."""
-    return error.temporary or error.code <= ErrorCode.INTERNAL
+def _refresh_delay() -> float:
+    return 5.0 * (1 + random.random())  # jitter

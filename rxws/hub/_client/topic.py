@@ -17,7 +17,7 @@ from rxws.hub._observable import HubObservable
 from rxws.hub._open_subject import OpenSubject
 
 from .publishing import Publication
-from .subscription import TopicSubscription
+from .subscribed_topic import SubscribedTopic
 from .token import TokenSource
 from .views import ClientRewindView, ClientSinceView
 
@@ -29,8 +29,8 @@ T = TypeVar("T")
 class TopicOwner(Protocol):
     """The client; see `ClientRegistry`."""
 
-    def attached(self, name: str, tokens: TokenSource) -> TopicSubscription: ...
-    def find(self, name: str) -> TopicSubscription | None: ...
+    def attached(self, name: str, tokens: TokenSource) -> SubscribedTopic: ...
+    def find(self, name: str) -> SubscribedTopic | None: ...
     def publish(self, publication: Publication) -> None: ...
     def default_scheduler(self) -> SchedulerBase: ...
 
@@ -71,9 +71,9 @@ class ClientTopic(SchedulerCarrier[T], OpenSubject[T]):
     def observers(self) -> list[ObserverBase[T]]:  # type: ignore[override] # an attribute in Subject
         """The subscribers to the topic itself."""
         topic = self._owner.find(self._name)
-        return [] if topic is None else topic.observers
+        return [] if topic is None else topic.streams.values.observers
 
-    def _attached(self) -> TopicSubscription:
+    def _attached(self) -> SubscribedTopic:
         return self._owner.attached(self._name, self._tokens)
 
     def _default_scheduler(self) -> SchedulerBase:
@@ -82,7 +82,7 @@ class ClientTopic(SchedulerCarrier[T], OpenSubject[T]):
     def _subscribe_core(
         self, observer: ObserverBase[T], scheduler: SchedulerBase | None = None
     ) -> DisposableBase:
-        return self._attached().values.subscribe(observer)
+        return self._attached().streams.values.subscribe(observer)
 
     def _observable(
         self, subscribe: Callable[[ObserverBase[Any]], DisposableBase]
@@ -99,14 +99,16 @@ class ClientTopic(SchedulerCarrier[T], OpenSubject[T]):
 
         def subscribe(observer: ObserverBase[Any]) -> DisposableBase:
             topic = self._attached()
-            return topic.add_view(ClientRewindView(topic, observer, count, as_events=as_events))
+            return topic.views.subscribe(
+                ClientRewindView(topic.streams, observer, count, as_events=as_events)
+            )
 
         return self._observable(subscribe)
 
     @property
     def gaps(self) -> AsyncIterableObservable[Gap]:
         """Emit a `Gap` wherever the topic itself and `rewind` may leave out messages."""
-        return self._observable(lambda observer: self._attached().gaps.subscribe(observer))
+        return self._observable(lambda observer: self._attached().streams.gaps.subscribe(observer))
 
     @property
     def presence(self) -> AsyncIterableObservable[frozenset[str]]:
@@ -129,7 +131,9 @@ class ClientTopic(SchedulerCarrier[T], OpenSubject[T]):
             ValueError: `last` is negative.
         """
         if last == 0:
-            return self._observable(lambda observer: self._attached().events.subscribe(observer))
+            return self._observable(
+                lambda observer: self._attached().streams.events.subscribe(observer)
+            )
         return self._rewound("last", last, as_events=True)
 
     def rewind(self, count: int) -> AsyncIterableObservable[T]:
@@ -185,7 +189,7 @@ class ClientTopic(SchedulerCarrier[T], OpenSubject[T]):
 
         def subscribe(observer: ObserverBase[Any]) -> DisposableBase:
             topic = self._attached()
-            return topic.add_view(ClientSinceView(topic, observer, after))
+            return topic.views.subscribe(ClientSinceView(topic.streams, observer, after))
 
         return self._observable(subscribe)
 

@@ -35,8 +35,9 @@ class ClientRewindView(RewindView):
     __slots__ = ()
 
     def on_kept(self, ring: Ring, kept: Kept | Exception) -> None:
-        if ring.position is None:
-            entries = kept.entries if isinstance(kept, Kept) else ()
-            self._begin_unnumbered(entries[-self._count :])
+        if isinstance(kept, Exception):
+            self.on_error(kept)
+        elif ring.position is None:
+            self._begin_unnumbered(kept.entries[-self._count :])
         else:
             super().on_kept(ring, kept)

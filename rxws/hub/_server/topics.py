@@ -98,7 +98,7 @@ class ServedTopic:
         self._recovery: tuple[object, Sequence[str]] = (None, ())  # the latest one
         self._joins = 0  # subscribers that want to know who joins and leaves
         self._changes = SerialDisposable()
-        self._subscription = self.attached.entries.subscribe(self._on_entry)
+        self._subscription = self.attached.streams.entries.subscribe(self._on_entry)
 
     def __len__(self) -> int:
         return len(self._subscribers)

@@ -259,7 +259,7 @@ def test_clients_that_recover_cost_no_encoding() -> None:
         client.hub.topic("kept:a").on_next(value)
     assert len(client.lines()) == 3
     topic = client.hub._served._topics["kept:a"]  # type: ignore[union-attr]
-    entries, since = topic.attached.ring._entries, Position("any", 0)
+    entries, since = topic.attached.streams.ring._entries, Position("any", 0)
     first, second = (topic.texts_of(since, list(entries), 10_000) for _ in range(2))
     assert first is second
     assert first is not None

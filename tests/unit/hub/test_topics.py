@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import threading
+import weakref
 from typing import Any, cast
 
 import pytest
@@ -352,6 +354,26 @@ def test_a_topic_without_subscribers_is_detached(world: TwoHubs) -> None:
     assert world.second.stats.topics == 0
     assert not world.faulty.attached
     assert world.clock.pending == 0
+
+
+@pytest.mark.parametrize("stop", [False, True])
+def test_a_detached_topic_is_freed_at_once(world: TwoHubs, stop: bool) -> None:
+    """It is in no reference cycle, so that it needs no garbage collector."""
+    hub = world.second
+    topic = hub.topic("kept:a")
+    subscriptions = [topic.subscribe(), topic.rewind(2).subscribe(), topic.gaps.subscribe()]
+    world.publish(1, topic="kept:a")
+    attached = weakref.ref(cast(Any, hub._registry.find("kept:a")))
+    gc.disable()
+    try:
+        if stop:
+            hub._registry._close_topics()
+        for subscription in subscriptions:
+            subscription.dispose()
+        world.clock.run(5)
+        assert attached() is None
+    finally:
+        gc.enable()
 
 
 def test_a_hold_keeps_a_topic_attached(world: TwoHubs) -> None:
