@@ -25,10 +25,11 @@ class Calls:
         on_fault: Called with an exception of the code that gets a result.
     """
 
-    __slots__ = ("_has_failed", "_on_fault", "_tasks")
+    __slots__ = ("_cancelled", "_has_failed", "_on_fault", "_tasks")
 
     def __init__(self, on_fault: Callable[[Exception], object]) -> None:
         self._on_fault = on_fault
+        self._cancelled = False
         self._has_failed = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -53,9 +54,12 @@ class Calls:
             converted = convert(result)
         except Exception as exc:
             converted = self._failed(exc)
-        then(converted)
+        if not self._cancelled:
+            then(converted)
 
     def cancel(self) -> None:
+        """Cancel all, and pass on no more results."""
+        self._cancelled = True
         for task in tuple(self._tasks):
             task.cancel()
 
@@ -98,6 +102,8 @@ class Calls:
             if task.cancelling():  # otherwise the function has awaited a task that was cancelled
                 raise
             converted = self._failed(RuntimeError(f"it was cancelled: {exc!r}"))
+        if self._cancelled:  # and the function has ignored that
+            return
         try:
             then(converted)
         except Exception as exc:

@@ -1,8 +1,7 @@
-"""The answer to the command `history`."""
+"""Executes the command `history`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 from reactivex.abc import SchedulerBase
@@ -14,8 +13,9 @@ from rxws.hub._protocol.codes import ErrorCode, ErrorReply
 from rxws.hub._protocol.frames import reply_with_publications
 from rxws.hub._protocol.schema import HistoryRequest, HistoryResult
 
+from .owner import INTERNAL, Answer, Owner
 from .payloads import NotText
-from .topics import ServedTopics
+from .served import Served
 
 __all__ = ["HistoryAnswer"]
 
@@ -23,33 +23,29 @@ _PAGE = 250  # messages that are handled in one turn
 
 
 class HistoryAnswer:
-    """Reads the messages that a client asks for page by page, and no others.
-
-    Args:
-        topics: The topics of the hub.
-        scheduler: The connection's scheduler.
-        id_: The number of the command.
-        request: The command.
-        max_size: The size of the largest reply in bytes.
-        done: Called once with the reply, or with `NotText` if the protocol cannot carry a message.
-    """
+    """Reads the messages that a client asks for page by page, and no others."""
 
     def __init__(
         self,
-        topics: ServedTopics,
+        owner: Owner,
+        served: Served,
         scheduler: SchedulerBase,
         id_: int,
         request: HistoryRequest,
-        max_size: int,
-        done: Callable[[str | ErrorReply | NotText], None],
     ) -> None:
-        self._topics = topics
+        self._owner = owner
+        self._topics = served.topics
         self._scheduler = scheduler
         self._id = id_
         self._request = request
-        self._max_size = max_size
-        self._done = done
-        self._begin()
+        self._max_size = served.max_reply
+        if served.hub.keep_of(request.channel).count:
+            self._begin()
+        else:
+            self._done(ErrorReply.of(ErrorCode.NOT_AVAILABLE, "the channel keeps no messages"))
+
+    def _done(self, answer: Answer) -> None:
+        self._owner.finish(self._id, self._request.channel, answer)
 
     def _begin(self) -> None:
         self._texts: list[str] = []
@@ -60,7 +56,7 @@ class HistoryAnswer:
     def _on_top(self, history: History | Exception) -> None:
         """Find out which messages are meant, now that the newest position is known."""
         if isinstance(history, Exception):
-            self._done(ErrorReply.of(ErrorCode.INTERNAL))
+            self._done(INTERNAL)
             return
         request, since, self._top = self._request, self._request.since, history.top
         if since is not None and since.epoch not in ("", self._top.epoch):
@@ -91,7 +87,7 @@ class HistoryAnswer:
 
     def _on_page(self, count: int, history: History | Exception) -> None:
         if isinstance(history, Exception):
-            self._done(ErrorReply.of(ErrorCode.INTERNAL))
+            self._done(INTERNAL)
             return
         if history.top.epoch != self._top.epoch:
             self._begin()
@@ -110,8 +106,8 @@ class HistoryAnswer:
                 break
             try:
                 text = self._topics.text_of(each)
-            except NotText as exc:
-                self._done(exc)
+            except NotText:
+                self._owner.on_unsendable()
                 return
             self._size += len(text)
             if self._size > self._max_size:

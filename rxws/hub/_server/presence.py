@@ -1,4 +1,4 @@
-"""The answers to the commands `presence` and `presence_stats`."""
+"""Executes the commands `presence` and `presence_stats`."""
 
 from __future__ import annotations
 
@@ -12,23 +12,37 @@ from rxws.hub._protocol.schema import (
     PresenceResult,
     PresenceStatsRequest,
     PresenceStatsResult,
-    Result,
 )
 
+from .owner import INTERNAL, Answer, Owner
+from .served import Served
 from .topics import info_of
 
-__all__ = ["members_answer"]
+__all__ = ["read_members"]
 
 _MIN_MEMBER = 40  # bytes of a member in a reply
 
 
-def members_answer(
+def read_members(
+    owner: Owner, served: Served, id_: int, request: PresenceRequest | PresenceStatsRequest
+) -> None:
+    """Answer with the members of a topic, or their number."""
+
+    def on_members(members: Mapping[str, Member] | Exception) -> None:
+        answer: Answer = INTERNAL
+        if not isinstance(members, Exception):
+            answer = _members(id_, request, members, served.max_reply)
+        owner.finish(id_, request.channel, answer)
+
+    served.hub.presences.read(request.channel, on_members)
+
+
+def _members(
     id_: int,
     request: PresenceRequest | PresenceStatsRequest,
     members: Mapping[str, Member],
     max_size: int,
-) -> str | Result | ErrorReply:
-    """Return the members of a topic or their number; an error if they need more than `max_size`."""
+) -> Answer:
     if isinstance(request, PresenceStatsRequest):
         return PresenceStatsResult(len(members), len({each.name for each in members.values()}))
     if len(members) * _MIN_MEMBER <= max_size:
