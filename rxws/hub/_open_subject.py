@@ -1,17 +1,57 @@
-"""A Subject that no publisher can end."""
+"""A Subject that no publisher can end, and whose messages can be confirmed."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol, TypeVar
 
 from reactivex.subject import Subject
 
 from rxws._core.errors import ConnectionClosed, short_repr
 from rxws._core.log import logger, one_line
 
-__all__ = ["OpenSubject"]
+__all__ = ["OpenSubject", "confirmed"]
 
+R = TypeVar("R")
 T = TypeVar("T")
+
+
+class _Queued(Protocol):
+    withdrawn: bool
+
+
+async def confirmed(send: Callable[[Callable[[R | Exception], None]], _Queued]) -> R:
+    """Publish a message, and wait for the result, which may come from any thread.
+
+    Args:
+        send: Queues a message that calls back with the result or an exception. The message is
+            withdrawn if the caller is cancelled.
+
+    Raises:
+        Exception: The exception that was passed.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[R] = loop.create_future()
+
+    def finish(result: R | Exception) -> None:
+        if future.done():
+            return
+        if isinstance(result, Exception):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
+
+    def done(result: R | Exception) -> None:
+        with suppress(RuntimeError):  # the loop is closed, so nobody waits
+            loop.call_soon_threadsafe(finish, result)
+
+    queued = send(done)
+    try:
+        return await future
+    finally:
+        queued.withdrawn = True
 
 
 class OpenSubject(Subject[T]):

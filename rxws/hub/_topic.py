@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from operator import attrgetter
 from threading import RLock
@@ -22,7 +21,7 @@ from rxws._session.encoding import encode
 
 from ._backplane import Done, PublishRequest
 from ._messages import Gap, Message, Position, check_position
-from ._open_subject import OpenSubject
+from ._open_subject import OpenSubject, confirmed
 from ._publisher import Queued
 from ._registry import TopicRegistry
 from ._topic_streams import TopicStreams
@@ -291,28 +290,11 @@ class Topic(_TopicStream[T], OpenSubject[T]):
                 raise ValueError("id='' is empty: use an id that is unique in the topic, or None")
             self._check_keeps(f"publish(..., id={short_repr(id)})")
         self._registry.check_started()  # otherwise it could wait for ever
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Position | None] = loop.create_future()
-
-        def finish(result: Position | Exception | None) -> None:
-            if future.done():
-                return
-            if isinstance(result, Exception):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
-
-        def done(result: Position | Exception | None) -> None:
-            with suppress(RuntimeError):  # the loop is closed, so nobody waits
-                loop.call_soon_threadsafe(finish, result)
-
-        queued = self._publish(value, id, done)
         try:
-            return await future
-        finally:
-            queued.withdrawn = True
-            if future.cancelled():
-                self._registry.publish_waiting()  # it makes room if it is still waiting
+            return await confirmed(partial(self._publish, value, id))
+        except asyncio.CancelledError:
+            self._registry.publish_waiting()  # it makes room if it is still waiting
+            raise
 
     def _publish(
         self, value: T, message_id: str | None, done: Done[Position | None] | None

@@ -22,7 +22,7 @@ from rxws.overflow import Latest
 
 from .errors import NotPublished
 
-__all__ = ["Publication", "PublishQueue"]
+__all__ = ["Done", "Publication", "PublishQueue"]
 
 Done = Callable[[Exception | None], None]
 

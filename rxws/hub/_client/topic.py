@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from threading import RLock
 from typing import Any, Protocol, TypeVar
@@ -14,9 +13,9 @@ from rxws._core.checks import check_count
 from rxws._core.streams.scheduled import SchedulerCarrier
 from rxws.hub._messages import Gap, Message, Position, check_position
 from rxws.hub._observable import HubObservable
-from rxws.hub._open_subject import OpenSubject
+from rxws.hub._open_subject import OpenSubject, confirmed
 
-from .publishing import Publication
+from .publishing import Done, Publication
 from .subscribed_topic import SubscribedTopic
 from .token import TokenSource
 from .views import ClientRewindView, ClientSinceView
@@ -225,23 +224,10 @@ class ClientTopic(SchedulerCarrier[T], OpenSubject[T]):
             await client.topic("room:1").publish({"text": "hello"})
             ```
         """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
 
-        def finish(error: Exception | None) -> None:
-            if future.done():
-                return
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(error)
+        def send(done: Done) -> Publication:
+            publication = Publication(self._name, value, done)
+            self._owner.publish(publication)
+            return publication
 
-        def done(error: Exception | None) -> None:
-            loop.call_soon_threadsafe(finish, error)
-
-        publication = Publication(self._name, value, done)
-        self._owner.publish(publication)
-        try:
-            await future
-        finally:
-            publication.withdrawn = True
+        await confirmed(send)
