@@ -83,7 +83,7 @@ def __dir__() -> list[str]:
     return list(__all__)
 
 
-if not TYPE_CHECKING:  # otherwise type checkers would not report a misspelt name
+if not TYPE_CHECKING:  # pragma: no branch # type checkers report a misspelt name
 
     def __getattr__(name: str) -> Any:
         """Import what needs redis-py when it is first used."""

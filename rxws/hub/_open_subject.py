@@ -23,14 +23,9 @@ class _Queued(Protocol):
 
 
 async def confirmed(send: Callable[[Callable[[R | Exception], None]], _Queued]) -> R:
-    """Publish a message, and wait for the result, which may come from any thread.
+    """Send a message that calls back from any thread, and return the result, or raise it.
 
-    Args:
-        send: Queues a message that calls back with the result or an exception. The message is
-            withdrawn if the caller is cancelled.
-
-    Raises:
-        Exception: The exception that was passed.
+    The message is withdrawn if the caller is cancelled.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[R] = loop.create_future()

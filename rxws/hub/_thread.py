@@ -75,16 +75,15 @@ class HubThread:
             )
 
     def run(self, action: Callable[[], object]) -> None:
-        """Call now if on the thread, else soon; do nothing if there is no loop, or a closed one."""
-        if self._scheduler is not None:
-            run_on(self._scheduler, self._thread, action)
+        """Call now if on the thread, else soon; do nothing if the loop is closed."""
+        run_on(self.scheduler, self._thread, action)
 
     def post(self, action: Callable[[], object]) -> bool:
         """Call in the next turn; return False if there is no loop, or a closed one."""
-        if not self.bound:
+        if self._scheduler is None:
             return False
         try:
-            call_later(self.scheduler, 0, action)
+            call_later(self._scheduler, 0, action)
         except RuntimeError as exc:
             logger.debug("a hub's event loop is closed: %r", exc)
             return False

@@ -48,20 +48,13 @@ class _TopicStream(RestartableStream[T]):
 class TopicStreams:
     """Delivers the entries of a topic to all its subscribers, and remembers the latest ones.
 
-    Args:
-        topic: The name.
-        dispatcher: Runs the notifications.
-        counters: Counts messages and gaps.
-        ring: The latest messages.
-        on_changed: Called when a subscriber has come or gone.
-        pauses: What operators behind the streams can pause.
-
     Attributes:
         values: The payloads, for those who subscribe to the topic itself.
         events: Messages with positions, and gaps, in one order.
         entries: The same, with the payloads of the messages.
         gaps: The gaps.
         all: These streams, and others that end with them.
+        ring: The latest entries.
     """
 
     def __init__(

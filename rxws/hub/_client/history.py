@@ -47,11 +47,7 @@ def read_history(
 ) -> None:
     """Read everything after a position, or the newest `limit` messages.
 
-    Args:
-        topic: Sends the commands.
-        since: The position.
-        limit: The number of messages.
-        on_kept: Gets what the server keeps, `Later` if it has failed for now, or `Refused`.
+    The exception is `Later` if the server cannot answer now, otherwise `Refused`.
     """
     ring = topic.streams.ring
     entries: deque[Entry] = deque(maxlen=_MAX_HISTORY)

@@ -41,15 +41,10 @@ class ReceivedOrder:
     def on_subscribed(
         self, since: Position | None, reply: SubscribeResult
     ) -> tuple[Kept | None, list[Entry]]:
-        """Continue with a new subscription.
+        """Continue after a position, as the server was asked to.
 
-        Args:
-            since: The position that the server was asked to continue after.
-            reply: The server's.
-
-        Returns:
-            What the server keeps, None if the topic is not numbered; and what the subscribers of an
-            earlier subscription have missed.
+        Return what it keeps, None if the topic is not numbered; and what the subscribers of an
+        earlier subscription have missed.
         """
         last = self.position
         self._recoverable = reply.recoverable

@@ -40,10 +40,7 @@ class Renewal:
     """The timer of a right, and the attempts to renew it.
 
     Args:
-        host: What has the right.
-        topic: Its topic; empty for a connection.
-        tokens: Fresh tokens.
-        scheduler: Runs the timer.
+        topic: Of a subscription; empty for a connection.
         retry_delay: Returns the seconds before the next attempt, after a temporary failure.
     """
 

@@ -15,17 +15,13 @@ __all__ = ["Recovered", "Recovery", "RecoveryHost"]
 
 
 class Recovered(NamedTuple):
-    """The beginning of a subscription.
-
-    Args:
-        result: The result of the subscribe command.
-        publications: What belongs into it, as JSON.
-        position: Everything up to here is sent with it.
-    """
+    """The beginning of a subscription."""
 
     result: SubscribeResult
     publications: Sequence[str]
+    """Their JSON, which belongs into the result."""
     position: Position | None
+    """Everything up to here is in the result."""
 
 
 class RecoveryHost(Protocol):
@@ -43,14 +39,7 @@ class RecoveryHost(Protocol):
 
 
 class Recovery:
-    """Finds what a client has missed: it is the `HistoryView` of a subscription.
-
-    Args:
-        host: The subscription.
-        topic: Its topic.
-        request: Its subscribe command.
-        max_reply: The size of the largest reply in bytes.
-    """
+    """Finds what a client has missed: it is the `HistoryView` of a subscription."""
 
     __slots__ = ("_host", "_max_reply", "_request", "_since", "_topic")
 
