@@ -227,6 +227,13 @@ class Subscription:
         if self._state in _LIVE:
             self._owner.on_unsendable()
 
+    def on_stopped(self) -> None:
+        """Let the client subscribe again: it learns then whether it has missed anything."""
+        if self.starting:
+            self._fail(INTERNAL)
+        else:
+            self._end(UnsubscribeCode.INSUFFICIENT_STATE)
+
     def on_change(self, texts: list[str]) -> None:
         if self._state in _LIVE and self.join_leave:
             for text in texts:

@@ -69,6 +69,10 @@ class Subscriber(Protocol):
         """The protocol cannot carry a message."""
         ...
 
+    def on_stopped(self) -> None:
+        """The hub has stopped."""
+        ...
+
     def on_change(self, texts: list[str]) -> None:
         """Members have joined or left: send the texts of these pushes."""
         ...
@@ -98,7 +102,9 @@ class ServedTopic:
         self._recovery: tuple[object, Sequence[str]] = (None, ())  # the latest one
         self._joins = 0  # subscribers that want to know who joins and leaves
         self._changes = SerialDisposable()
-        self._subscription = self.attached.streams.entries.subscribe(self._on_entry)
+        self._subscription = self.attached.streams.entries.subscribe(
+            self._on_entry, on_completed=self._on_stopped
+        )
 
     def __len__(self) -> int:
         return len(self._subscribers)
@@ -183,6 +189,9 @@ class ServedTopic:
         position = entry.position
         for subscriber in tuple(self._subscribers):
             subscriber.on_message(position, text)
+
+    def _on_stopped(self) -> None:
+        self._each(lambda subscriber: subscriber.on_stopped())
 
     def _on_change(self, change: PresenceChange) -> None:
         texts = [push(self.name, LeavePush(info_of(member))) for member in change.left]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from typing import Any
@@ -356,3 +357,22 @@ def test_a_misspelled_limit_is_corrected() -> None:
     options: dict[str, Any] = {"max_pendign": 5}
     with pytest.raises(TypeError, match=r"max_pendign= is not an option.*max_pending="):
         Hub().serve(allow=lambda *_: True, **options)
+
+
+@pytest.mark.promise("hub-gaps")
+def test_clients_subscribe_again_after_their_hub_has_stopped() -> None:
+    """Otherwise they would miss what is published later, and not notice."""
+    client = Client()
+    epoch = client.call(subscribe={"channel": "kept:a"})["subscribe"]["epoch"]
+    client.backplane.holding.add("attach")
+    starting = client.send(subscribe={"channel": "kept:b"})
+    asyncio.run(client.hub._registry.stop())
+    unsubscribed, refused = client.lines()
+    assert unsubscribed["push"]["unsubscribe"]["code"] == 2500
+    assert (refused["id"], refused["error"]["code"]) == (starting, 100)
+    client.backplane.holding.clear()
+    client.send(subscribe={"channel": "kept:a", "recover": True, "epoch": epoch, "offset": 0})
+    client.hub.topic("kept:a").on_next(1)
+    reply, pushed = client.lines()
+    assert "recovered" not in reply["subscribe"]  # a new order has begun
+    assert pushed["push"]["pub"]["data"] == 1
