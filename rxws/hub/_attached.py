@@ -151,7 +151,7 @@ class AttachedTopic:
     def post(self, action: Callable[[], object]) -> object:
         return self._host.post(action)
 
-    def on_read(self, _: HistoryView, kept: Kept | Exception) -> bool:
+    def on_read(self, view: HistoryView, kept: Kept | Exception) -> bool:
         """See `ViewsHost`; while the engine is away nothing can be missed."""
         if isinstance(kept, Kept):
             self._log.on_top(kept.top)

@@ -141,8 +141,7 @@ class Identity(UserConnection):
         else:
             self._credentials = found
             self._timer.refreshes = bool(self._token)
-            close = closed and closed.get(self.user)
-            if close:
+            if closed and (close := closed.get(self.user)) is not None:
                 self._owner.close(close)
             else:
                 self._owner.on_identified(self.user)
