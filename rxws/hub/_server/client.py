@@ -46,7 +46,6 @@ from .owner import SERVER, Answer, Item
 from .payloads import NotText
 from .presence import read_members
 from .served import Served
-from .subscription import Subscription
 from .subscriptions import Subscriptions
 
 __all__ = ["ClientSession"]
@@ -273,9 +272,9 @@ class ClientSession(UserConnection):
         hub.publish(PublishedMessage(topic, payload, hub.keep_of(topic)), value, on_published)
         self._lanes.release(topic)  # the publisher keeps the order
 
-    def on_ended(self, subscription: Subscription) -> None:
+    def on_ended(self, channel: str) -> None:
         """See `Owner`."""
-        self._subscriptions.on_ended(subscription)
+        self._subscriptions.on_ended(channel)
 
     # --- The user, and UserConnection ----------------------------------------------------------
 

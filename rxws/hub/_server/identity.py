@@ -19,14 +19,11 @@ from rxws.hub._user_commands import UserConnection
 
 from .calls import Calls
 from .options import Action, Credentials, TokenExpired, credentials_of, limited, right_of
-from .owner import DENIED, INTERNAL, SERVER, Owner
+from .owner import DENIED, INTERNAL, SERVER, OnRight, Owner
 from .right import GRACE, Expiry, RightTimer
 from .served import Served
 
-__all__ = ["Identity", "OnRight"]
-
-OnRight: TypeAlias = Callable[[float | ErrorReply], None]
-"""Gets for how many seconds something is allowed, or the error to answer."""
+__all__ = ["Identity"]
 
 _Identified: TypeAlias = Credentials | ErrorReply | Close | None
 """The user, None if all are anonymous; or an error to answer, or the close to send."""
@@ -84,7 +81,7 @@ class Identity(UserConnection):
 
     @property
     def member(self) -> Member | None:
-        """The connection as a member of topics; None if it has no user."""
+        """See `Rights`."""
         if self._credentials is None:
             return None
         info = self._credentials.info
@@ -92,7 +89,7 @@ class Identity(UserConnection):
         return Member(self.client, self._credentials.user, text)
 
     def ask(self, topic: str, action: Action, then: OnRight, seconds: float | None = None) -> None:
-        """Ask `allow`, for `subscribe_timeout` or this number of seconds."""
+        """See `Rights`."""
 
         def on_right(right: float | Exception | None) -> None:
             then(INTERNAL if isinstance(right, Exception) else right or DENIED)

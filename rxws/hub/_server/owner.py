@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
 
 from rxws._core.connection import Close
+from rxws.hub._backplane import Member
 from rxws.hub._protocol.codes import ErrorCode, ErrorReply
 from rxws.hub._protocol.frames import Command, Pong, Refused
 from rxws.hub._protocol.schema import Result
 
-if TYPE_CHECKING:
-    from .identity import Identity
-    from .subscription import Subscription
+from .options import Action
 
-__all__ = ["DENIED", "INTERNAL", "SERVER", "Answer", "Item", "Owner"]
+__all__ = ["DENIED", "INTERNAL", "SERVER", "Answer", "Item", "OnRight", "Owner"]
 
 Answer: TypeAlias = str | Result | ErrorReply
 """The line that answers a command, or what it is made of."""
@@ -21,11 +21,27 @@ Answer: TypeAlias = str | Result | ErrorReply
 Item: TypeAlias = Command | Refused | Pong | Close
 """A command, one that is refused, a pong, or the close for one that is wrong."""
 
+OnRight: TypeAlias = Callable[[float | ErrorReply], None]
+"""Gets for how many seconds something is allowed, or the error to answer."""
+
 SERVER = "rxws"
 """The name of this server, in replies."""
 
 DENIED = ErrorReply.of(ErrorCode.PERMISSION_DENIED)
 INTERNAL = ErrorReply.of(ErrorCode.INTERNAL)
+
+
+class Rights(Protocol):
+    """The user of a connection, and what the user may do; see `Identity`."""
+
+    @property
+    def member(self) -> Member | None:
+        """The connection as a member of topics; None if it has no user."""
+        ...
+
+    def ask(self, topic: str, action: Action, then: OnRight, seconds: float | None = None) -> None:
+        """Ask `allow`, for `subscribe_timeout` or this number of seconds."""
+        ...
 
 
 class Owner(Protocol):
@@ -41,9 +57,7 @@ class Owner(Protocol):
         ...
 
     @property
-    def identity(self) -> Identity:
-        """The user, and what the user may do."""
-        ...
+    def identity(self) -> Rights: ...
 
     def send(self, text: str) -> None: ...
     def answer(self, id_: int, answer: Answer) -> None:
@@ -71,4 +85,6 @@ class Owner(Protocol):
         """The client must connect again."""
         ...
 
-    def on_ended(self, subscription: Subscription) -> None: ...
+    def on_ended(self, channel: str) -> None:
+        """The subscription to this topic has ended."""
+        ...

@@ -142,7 +142,7 @@ class Subscription:
             self._served.starting -= 1
         self._state = _State.ENDED
         self._timer.clear()
-        self._owner.on_ended(self)
+        self._owner.on_ended(self.channel)
         if self._member is not None:
             self._member.dispose()
         if self._topic is not None:

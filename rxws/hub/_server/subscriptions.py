@@ -101,5 +101,5 @@ class Subscriptions:
         for subscription in list(self._by_channel.values()):
             subscription.remove()
 
-    def on_ended(self, subscription: Subscription) -> None:
-        del self._by_channel[subscription.channel]
+    def on_ended(self, channel: str) -> None:
+        del self._by_channel[channel]
