@@ -78,3 +78,16 @@ def test_an_interrupted_begin_reaches_the_next_view(hubs: TwoHubs) -> None:
     topic.rewind(1).subscribe(view.append)
     assert run(hubs) == 1
     assert view == [1]
+
+
+def test_an_interrupt_in_one_topic_reaches_the_others(hubs: TwoHubs) -> None:
+    """Messages of several topics arrive in one turn: each topic delivers its own."""
+    got: list[Any] = []
+    hubs.second.topic("kept:a").subscribe(got.append)
+    hubs.second.topic("kept:b").subscribe(interrupt)
+    hubs.second.topic("kept:c").subscribe(got.append)
+    run(hubs)
+    for name in "abc":
+        hubs.first.topic(f"kept:{name}").on_next(name)
+    assert run(hubs) == 1
+    assert got == ["a", "c"]

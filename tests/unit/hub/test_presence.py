@@ -313,6 +313,19 @@ def test_each_subscription_of_joined_is_a_member() -> None:
     assert seen.values[2:] == [names()]
 
 
+def test_a_topic_without_members_takes_no_memory() -> None:
+    """When the last member of this hub has left, nothing of the topic is kept."""
+    virtual = VirtualPresences()
+    for n in range(3):
+        members = [
+            Subscriber(virtual.presences.joined(f"room {n}", name), virtual.clock)
+            for name in ("ann", "bob")
+        ]
+        for member in members:
+            member.subscription.dispose()
+    assert not virtual.presences._own
+
+
 def test_own_members_need_no_backplane() -> None:
     """While the backplane is away, this hub's members appear and disappear at once."""
     hub = VirtualPresences("room")
