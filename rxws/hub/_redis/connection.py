@@ -182,6 +182,8 @@ def describe(shown: str, error: Exception, lost: str = "") -> BackplaneError:
         )
     elif isinstance(error, BusyLoadingError):
         text = f"is not ready ({error}): wait until it has loaded its data"
+    elif isinstance(error, ResponseError) and str(error).startswith("BUSY "):
+        text = f"is busy ({error}): end the script, and let long scripts run on another server"
     elif isinstance(error, ResponseError):
         text = (
             f"refuses what a hub needs ({error}): correct its configuration, or give the user the "

@@ -60,8 +60,8 @@ class RedisServer:
         """The URL without a password."""
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def start(self) -> None:
-        """Start it, and wait until it accepts connections."""
+    def start(self, until: str = "Ready to accept connections") -> None:
+        """Start it, and wait until its log has a text; by default, until it accepts connections."""
         self.directory.mkdir(exist_ok=True)
         process = self._process = subprocess.Popen(
             [self._executable, *self._arguments],
@@ -73,7 +73,7 @@ class RedisServer:
         log: list[str] = []
         for line in process.stdout:
             log.append(line)
-            if "Ready to accept connections" in line or "+monitor master" in line:
+            if until in line or "+monitor master" in line:
                 break
         else:
             raise AssertionError("".join(log))
