@@ -19,6 +19,8 @@ def main() -> NoReturn:
         from ._main import root
 
         root.main(prog_name="rxws")
+    except KeyboardInterrupt:  # during an import; click handles a later one
+        sys.exit(ExitCode.INTERRUPTED)
     except ModuleNotFoundError as exc:
         package = (exc.name or "").partition(".")[0]
         if package not in _PACKAGES:

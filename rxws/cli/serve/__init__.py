@@ -191,8 +191,12 @@ def command(
 
         # The second one is the file's directory; of a module, it is the current one again.
         paths = watched or {Path.cwd(), Path(settings.target).resolve().parent}
-        write(f"{url_of(sock, settings)}\n")
-        run(lambda stop: serve_and_reload(_serve, settings, sock, paths, stop))
+
+        async def main(stop: asyncio.Event) -> None:
+            write(f"{url_of(sock, settings)}\n")
+            await serve_and_reload(_serve, settings, sock, paths, stop)
+
+        run(main)
         return ExitCode.DONE
 
 

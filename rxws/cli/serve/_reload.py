@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Collection
@@ -40,7 +41,12 @@ class _Child:
             target=_run, args=(serve, settings, sock, theirs), daemon=False
         )
         self._patience = settings.routes.drain + _PATIENCE
-        self._process.start()
+        # While the process imports, Ctrl-C would print a traceback. It inherits this; see `_run`.
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            self._process.start()
+        finally:
+            signal.signal(signal.SIGINT, handler)
         theirs.close()
 
     async def stop(self, *, restart: bool) -> None:
@@ -92,6 +98,9 @@ def _names(changes: set[tuple[Change, str]]) -> str:
 
 def _run(serve: Serve, settings: Settings, sock: socket.socket, parent: Connection) -> None:
     """Serve, in the new process; report a failure, which the next change may mend."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if parent.poll():  # it was told to end meanwhile
+        sys.exit(ExitCode.DONE)
     try:
         sys.exit(serve(settings, sock, parent))
     except (click.Abort, KeyboardInterrupt):

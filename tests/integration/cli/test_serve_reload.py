@@ -11,7 +11,7 @@ import pytest
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
-from support.processes.command_line import end_rxws, read_line, running_rxws
+from support.processes.command_line import PATIENCE, end_rxws, read_line, running_rxws
 from support.terminal import open_terminal
 
 ROOM = """
@@ -86,6 +86,17 @@ async def test_a_syntax_error_is_shown_until_it_is_mended(chat: Path) -> None:
         await terminal.ends_with("^C$")
         await terminal.enter("echo code $?")
         await terminal.shows("code 0")
+
+
+async def test_ctrl_c_while_the_server_starts(chat: Path) -> None:
+    """At a terminal, the key reaches both processes: there is no traceback of either."""
+    arguments = ("serve", "chat:room", "--port", "0", "--reload")
+    options = {"cwd": chat.parent, "start_new_session": True}
+    async with running_rxws(*arguments, **options) as process:
+        await read_line(process.stdout)  # the other process starts
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = await asyncio.wait_for(process.communicate(), PATIENCE)
+    assert (process.returncode, err) == (0, b"")
 
 
 async def test_the_server_ends_with_the_process_that_watches(chat: Path) -> None:

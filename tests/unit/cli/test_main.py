@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
@@ -195,6 +196,31 @@ def test_standard_streams_that_are_closed_are_empty(monkeypatch: pytest.MonkeyPa
         assert not exit_.value.code
         assert sys.stdin.read() == ""
         assert sys.stdout.name == sys.stderr.name == os.devnull
+
+
+def test_ctrl_c_during_an_import_ends_quietly(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The exit code is 130, without a traceback, also before click handles it."""
+
+    def interrupt(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rxws.cli._main.root.main", interrupt)
+    with pytest.raises(SystemExit) as exit_:
+        import_module("rxws.cli").main()
+    assert exit_.value.code == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_ctrl_c_while_a_module_is_imported_ends_quietly(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A module that takes long, as it loads a model, is interrupted without a traceback."""
+    (tmp_path / "slow_chat.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    result = invoke("serve", "slow_chat:room", "--port", "0")
+    assert (result.exit_code, result.output.strip()) == (130, "")
 
 
 def test_a_missing_module_of_another_name_is_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:

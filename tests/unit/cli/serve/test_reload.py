@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from multiprocessing import connection
@@ -111,6 +112,7 @@ class FakeProcess:
 
     def start(self) -> None:
         """Copy the end of the pipe, as a new process gets it."""
+        self.handles_ctrl_c = signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
         self.end = connection.Connection(os.dup(self._parent.fileno()))
 
     def join(self, timeout: float | None = None) -> None:
@@ -170,15 +172,55 @@ async def test_a_child_that_has_failed_needs_no_stop(child: _reload._Child) -> N
     assert process.exitcode == 1
 
 
-def run_child(serve: Callable[[], ExitCode]) -> int:
-    """Return the exit code of a process that serves."""
-    with pytest.raises(SystemExit) as exit_:
-        _reload._run(lambda *_: serve(), UNUSED, UNUSED, UNUSED)
+@pytest.mark.usefixtures("_keeps_handlers")
+async def test_ctrl_c_does_not_interrupt_the_imports_of_a_child(child: _reload._Child) -> None:
+    """It would print a traceback of rxws; the command still gets it, and stops the child."""
+    assert not process_of(child).handles_ctrl_c
+    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+
+
+@pytest.fixture
+def _keeps_handlers() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def run_child(serve: Callable[[], ExitCode], *messages: bool) -> int:
+    """Return the exit code of a process that serves, and has got messages."""
+    theirs, ours = multiprocessing.Pipe(duplex=False)
+    for message in messages:
+        ours.send(message)
+    with theirs, ours, pytest.raises(SystemExit) as exit_:
+        _reload._run(lambda *_: serve(), UNUSED, UNUSED, theirs)
     code = exit_.value.code
     assert isinstance(code, int)
     return code
 
 
+@pytest.mark.usefixtures("_keeps_handlers")
+def test_a_child_may_be_stopped_before_it_serves() -> None:
+    """If Ctrl-C comes while it starts, it does not import what it would serve."""
+
+    def serve() -> ExitCode:
+        raise AssertionError
+
+    assert run_child(serve, False) == 0
+
+
+@pytest.mark.usefixtures("_keeps_handlers")
+def test_a_child_may_be_interrupted_while_it_imports_what_it_serves() -> None:
+    """Ctrl-C works from then on."""
+
+    def serve() -> ExitCode:
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    assert run_child(serve) == 130
+
+
+@pytest.mark.usefixtures("_keeps_handlers")
 @pytest.mark.parametrize(
     ("error", "code", "shown"),
     [
@@ -204,6 +246,7 @@ def test_a_child_reports_why_it_ends(
     assert capsys.readouterr().err == shown
 
 
+@pytest.mark.usefixtures("_keeps_handlers")
 def test_a_defect_of_a_child_has_a_traceback() -> None:
     """It is not hidden by a short message."""
 
