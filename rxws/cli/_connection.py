@@ -10,6 +10,7 @@ from functools import partial, wraps
 from inspect import signature
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.request import getproxies, proxy_bypass
 
 import click
 from aiohttp import encode_basic_auth
@@ -107,6 +108,24 @@ def _proxy(text: str) -> str:
     return address
 
 
+def _proxy_of_environment(url: URL) -> str | None:
+    """Return the proxy that the environment names for a wss:// URL, as curl uses it for https://.
+
+    Raises:
+        click.UsageError: It is no HTTP proxy.
+    """
+    if url.scheme != "wss" or proxy_bypass(f"{url.host}:{url.port}"):
+        return None
+    proxies = getproxies()
+    for name in ("wss", "https"):
+        if name in proxies:
+            try:
+                return _proxy(proxies[name])
+            except click.BadParameter as error:
+                raise click.UsageError(f"{name.upper()}_PROXY={error.message}") from error
+    return None
+
+
 def _options() -> list[_Decorator]:
     option = partial(click.option, cls=ConnectionOption)
     file = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -150,7 +169,12 @@ def _options() -> list[_Decorator]:
             help="The key of --cert, unless that file contains it.",
         ),
         option("-k", "--insecure", is_flag=True, help="Accept any certificate."),
-        option("--proxy", type=_proxy, metavar="URL", help="Connect through an HTTP proxy."),
+        option(
+            "--proxy",
+            type=_proxy,
+            metavar="URL",
+            help="Connect to wss:// through an HTTP proxy.  [default: $HTTPS_PROXY]",
+        ),
         option(
             "--open-timeout",
             type=seconds,
@@ -275,6 +299,8 @@ def _target(
         options["origin"] = origin
     if proxy is not None and url.scheme == "ws":
         raise click.UsageError(f"--proxy={proxy} needs a wss:// URL, not {str(url)!r}.")
+    if proxy is None:
+        proxy = _proxy_of_environment(url)
     if proxy is not None:
         options["proxy"] = proxy
     if (context := _tls(ca, cert, key, insecure)) is not None:

@@ -15,7 +15,7 @@ from support.fixtures import Serve
 from support.peers.connect_proxy import connect_proxy
 from support.peers.raw import RawServer
 from support.peers.tls import PEM
-from support.processes.command_line import run_rxws
+from support.processes.command_line import environment, run_rxws
 
 
 async def show_request(request: web.Request) -> web.WebSocketResponse:
@@ -99,6 +99,16 @@ async def test_a_proxy() -> None:
         [head] = heads
         assert head.startswith(b"CONNECT localhost:")
         assert b"Proxy-Authorization: Basic YW5uOnNlY3JldA==" in head
+
+
+async def test_the_proxy_of_the_environment() -> None:
+    """`HTTPS_PROXY` is used for wss://, as by other tools."""
+    async with secure_echo() as url, connect_proxy() as (address, heads):
+        arguments = ("connect", url, "-n", "1", "--ca", str(PEM))
+        variables = environment(HTTPS_PROXY=f"http://{address}")
+        result = await run_rxws(*arguments, stdin="hi\n", env=variables)
+        assert result == (0, "hi\n", "")
+        assert [head.partition(b":")[0] for head in heads] == [b"CONNECT localhost"]
 
 
 @pytest.mark.parametrize(("limit", "code"), [("5", 0), ("4", 1)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from typing import Any
 
@@ -98,6 +99,53 @@ def test_options_become_those_of_connect() -> None:
         "max_message_size": 5,
         "compress": False,
     }
+
+
+@pytest.mark.parametrize(
+    ("url", "variables", "proxy"),
+    [
+        ("wss://a.example", {"HTTPS_PROXY": "http://p:3128"}, "http://p:3128"),
+        ("wss://a.example", {"https_proxy": "ann:secret@p:3128"}, "http://ann:secret@p:3128"),
+        ("wss://a.example", {"HTTPS_PROXY": "p:1", "WSS_PROXY": "p:2"}, "http://p:2"),
+        ("ws://a.example", {"HTTPS_PROXY": "p:1", "HTTP_PROXY": "p:2"}, None),
+        ("wss://a.example", {"HTTP_PROXY": "p:2"}, None),
+        ("wss://a.example", {"HTTPS_PROXY": ""}, None),
+        ("wss://a.example", {"HTTPS_PROXY": "p:1", "NO_PROXY": "b.example,.example"}, None),
+        ("wss://a.example:8443", {"HTTPS_PROXY": "p:1", "NO_PROXY": "a.example:8443"}, None),
+        ("wss://[::1]/", {"HTTPS_PROXY": "p:1", "NO_PROXY": "::1"}, None),
+        ("wss://a.example", {"HTTPS_PROXY": "p:1", "NO_PROXY": "b.example"}, "http://p:1"),
+    ],
+)
+def test_the_proxy_of_the_environment_is_used_for_wss(
+    monkeypatch: pytest.MonkeyPatch, url: str, variables: dict[str, str], proxy: str | None
+) -> None:
+    """HTTPS_PROXY and NO_PROXY mean what they mean for curl; without TLS, there is no tunnel."""
+    set_proxies(monkeypatch, variables)
+    assert parse(url).options.get("proxy") == proxy
+
+
+def set_proxies(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_the_option_comes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--proxy` is used even for a host that NO_PROXY names."""
+    set_proxies(monkeypatch, {"HTTPS_PROXY": "p:1", "NO_PROXY": "*"})
+    assert parse("wss://a.example", "--proxy", "p:2").options.get("proxy") == "http://p:2"
+
+
+def test_a_proxy_of_the_environment_that_cannot_be_used_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is not passed over: the connection must not leave by another way."""
+    set_proxies(monkeypatch, {"HTTPS_PROXY": "socks5://p"})
+    result = CliRunner().invoke(click.command()(connection_options(print)), ["wss://a.example"])
+    assert result.exit_code == 2
+    assert "HTTPS_PROXY='socks5://p': use an HTTP proxy, such as" in result.stderr
 
 
 def test_a_missing_password_is_asked_for() -> None:
