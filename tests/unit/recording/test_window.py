@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from reactivex import Observable
 from reactivex import operators as ops
 from reactivex.subject import Subject
 
@@ -20,6 +21,14 @@ from rxws._recording.window import within
 from rxws.testing import Clock
 
 
+def _modulo(number: int) -> int:
+    return number % 7
+
+
+def _first_two(window: Observable[int]) -> Observable[int]:
+    return window.pipe(ops.take(2))
+
+
 @pytest.fixture
 def lines(tmp_path: Path) -> list[bytes]:
     """The lines of a file: two connections, and a chain with groups and windows."""
@@ -28,13 +37,13 @@ def lines(tmp_path: Path) -> list[bytes]:
     source: Subject[int] = Subject()
     chain: list[Any] = [
         recording.tap("numbers"),
-        ops.map(lambda number: number % 7),
+        ops.map(_modulo),
         recording.tap("map"),
         ops.debounce(0.25, clock),
         recording.tap("debounce"),
         ops.window_with_time(2.0, scheduler=clock),
         recording.tap("windows"),
-        ops.flat_map(lambda window: window.pipe(ops.take(2))),
+        ops.flat_map(_first_two),
         recording.tap("flat"),
     ]
     source.pipe(*chain).subscribe()
