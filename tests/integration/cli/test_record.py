@@ -207,6 +207,32 @@ async def test_a_reader_that_has_enough_ends_the_recording(url: str) -> None:
     assert (process.returncode, error) == (0, b"")
 
 
+@pytest.mark.parametrize("output", ["-", "/dev/fd/N"])
+async def test_a_slow_reader_does_not_block_the_connection(output: str) -> None:
+    """While a pipe is full, pings are answered; later its reader gets everything."""
+    reading, writing = os.pipe()
+    pipes: dict[str, Any] = {"stdout": writing}
+    if output != "-":  # as a shell does for >(another command)
+        output, pipes = f"/dev/fd/{writing}", {"pass_fds": [writing]}
+    async with RawServer() as server:
+        process = await start_rxws("record", server.url, "-o", output, **pipes)
+        os.close(writing)
+        peer = await server.accept()
+        for number in range(60):
+            await peer.text(f"{number} {'.' * 2000}")
+        await peer.frame(Op.PING, b"still there?")
+        await peer.until(lambda: [each for each in peer.frames if each.opcode == Op.PONG])
+        await peer.close(1000)
+        with open(reading, "rb") as pipe:  # noqa: ASYNC230 # the peer waits for nothing else
+            lines = await asyncio.to_thread(pipe.readlines)
+        _, error = await asyncio.wait_for(process.communicate(), PATIENCE)
+    assert (process.returncode, error) == (0, b"")
+    texts = [event["data"] for event in map(json.loads, lines) if event["type"] == "text"]
+    assert [int(text.split()[0]) for text in texts] == list(range(60))
+    assert sum(map(len, lines)) > 100_000  # more than a pipe holds
+    assert b'{"code": 1000, "reason": "", "by": "peer"}' in b"".join(lines)
+
+
 async def test_a_client_that_reconnects_is_recorded(path: str) -> None:
     """`--reconnect` records all connections and the states; each gets the messages of `-m`."""
     async with RawServer() as server:
