@@ -9,7 +9,8 @@ import select
 import stat
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 from weakref import WeakKeyDictionary
 
@@ -19,7 +20,7 @@ __all__ = [
     "Output",
     "discard_unwritable",
     "note",
-    "open_pipe",
+    "open_output",
     "open_stdout",
     "printable",
     "styled",
@@ -73,6 +74,11 @@ class Output:
         self._waiting: list[bytes] = []
         self._idle: asyncio.Event | None = None  # while a thread is writing
         self._error: OSError | None = None
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something is queued."""
+        return self._idle is not None
 
     def write(self, data: bytes | memoryview) -> int:
         """Write now, or after what was queued before.
@@ -147,15 +153,18 @@ class Output:
         self._idle = None
 
 
-def open_pipe(name: str) -> Output | None:
-    """Open a file that is there and may be slow, such as a named pipe; None for any other.
+@contextmanager
+def open_output(path: str | os.PathLike[str]) -> Generator[Output]:
+    """Open a file for writing; of a named pipe, wait for the reader.
 
     Raises:
         OSError: It cannot be opened.
     """
-    if not os.path.exists(name) or os.path.isfile(name):
-        return None
-    return Output(os.open(name, os.O_WRONLY))
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        yield Output(file)
+    finally:
+        os.close(file)
 
 
 _outputs: WeakKeyDictionary[TextIO, Output] = WeakKeyDictionary()

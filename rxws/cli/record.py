@@ -6,7 +6,7 @@ import asyncio
 import math
 import os
 import sys
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import IO, Any, cast
@@ -24,7 +24,7 @@ from ._failures import Failure
 from ._lines import read_lines
 from ._link import Link, describe, open_link
 from ._options import first_messages, message_count, reconnect
-from ._output import Output, note, open_pipe, open_stdout
+from ._output import Output, note, open_output, open_stdout
 from ._progress import Figures, progress
 from ._recordings import recording_errors
 from ._run import first_of, run, unless_stopped
@@ -94,10 +94,19 @@ def command(force: bool, **options: Any) -> ExitCode:
         raise click.UsageError(
             f"{plan.output} exists: use --append to continue it, or --force to overwrite it."
         )
-    with recording_errors(plan.output):
-        # Before the connection, as it may wait for a reader.
-        pipe = open_stdout() if plan.output == _STDOUT else open_pipe(plan.output)
-    return run(partial(_record, plan, pipe))
+    with ExitStack() as stack:
+        with recording_errors(plan.output):
+            # Before the connection, as it may wait for a reader.
+            pipe = stack.enter_context(_open_pipe(plan.output))
+        return run(partial(_record, plan, pipe))
+
+
+def _open_pipe(name: str) -> AbstractContextManager[Output | None]:
+    """Return stdout, or a file that is there and may be slow, such as a named pipe."""
+    if name == _STDOUT:
+        return nullcontext(open_stdout())
+    is_pipe = os.path.exists(name) and not os.path.isfile(name)
+    return open_output(name) if is_pipe else nullcontext()
 
 
 async def _record(plan: _Plan, pipe: Output | None, stop: asyncio.Event) -> ExitCode:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from rxws.cli._connection import Target, connection_options
 from rxws.cli._exit_codes import ExitCode
 from rxws.cli._format import Format, Style
 from rxws.cli._options import message_count, reconnect, styles
+from rxws.cli._output import open_output
 from rxws.cli._run import run
 
 from ._plan import Plan
@@ -108,4 +110,14 @@ def command(
         rpc=rpc,
         **options,
     )
-    return run(partial(talk, plan))
+    with ExitStack() as stack:
+        file = None
+        if plan.output is not None:
+            try:
+                # Before the connection, as it may wait for a reader.
+                file = stack.enter_context(open_output(plan.output))
+            except OSError as error:
+                raise click.UsageError(
+                    f"Cannot write to {plan.output}: {error.strerror}."
+                ) from error
+        return run(partial(talk, plan, file))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager
-from typing import BinaryIO, Protocol, Self
+from typing import Protocol, Self
 
 from rxws.cli import _output
 from rxws.cli._lines import read_lines
@@ -41,7 +41,7 @@ class Console(Protocol):
 class Pipe(AbstractContextManager["Pipe"]):
     """Takes the messages of the command line, or else lines of stdin; writes to stdout."""
 
-    def __init__(self, plan: Plan, file: BinaryIO | None) -> None:
+    def __init__(self, plan: Plan, file: _output.Output | None) -> None:
         self._plan = plan
         self._file = file
 
@@ -66,6 +66,7 @@ class Pipe(AbstractContextManager["Pipe"]):
             await _output.write_soon(text)
         else:
             self._file.write(text if isinstance(text, bytes) else text.encode())
+            await self._file.drained()
 
     def note(self, text: str) -> None:
         """See `Console.note`."""

@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import BinaryIO, Protocol, Self
+from typing import Protocol, Self
 
 import click
 from prompt_toolkit import PromptSession
@@ -19,7 +19,7 @@ from prompt_toolkit.patch_stdout import patch_stdout
 from prompt_toolkit.renderer import CPR_Support
 
 from rxws.cli._format import as_text
-from rxws.cli._output import note, printable, styled
+from rxws.cli._output import Output, note, printable, styled
 
 from ._plan import Action
 
@@ -49,7 +49,7 @@ class Prompt(AbstractContextManager["Prompt"]):
         stop: Set by Ctrl-C.
     """
 
-    def __init__(self, plan: Typed, file: BinaryIO | None, stop: asyncio.Event) -> None:
+    def __init__(self, plan: Typed, file: Output | None, stop: asyncio.Event) -> None:
         self._plan = plan
         self._file = file
         self._stop = stop
@@ -89,6 +89,8 @@ class Prompt(AbstractContextManager["Prompt"]):
         if self._file is not None:
             self._file.write(text if isinstance(text, bytes) else text.encode())
         self._print(styled("< ", fg="blue") + printable(as_text(text)))
+        if self._file is not None:
+            await self._file.drained()
 
     def note(self, text: str) -> None:
         """See `Console.note`."""

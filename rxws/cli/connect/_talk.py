@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from pathlib import Path
-from typing import Any, BinaryIO, assert_never
+from typing import Any, assert_never
 
-import click
 import reactivex as rx
 from reactivex import Observable
 from reactivex import operators as ops
@@ -18,7 +16,7 @@ from rxws.cli._entries import Help, Ping, Send, list_commands
 from rxws.cli._exit_codes import ExitCode
 from rxws.cli._failures import Failure, as_failure
 from rxws.cli._link import Link, describe, open_link
-from rxws.cli._output import note
+from rxws.cli._output import Output, note
 from rxws.cli._run import unless_stopped
 from rxws.operators import map_async
 
@@ -31,7 +29,7 @@ __all__ = ["talk"]
 _WAIT = 1.0  # seconds
 
 
-async def talk(plan: Plan, stop: asyncio.Event) -> ExitCode:
+async def talk(plan: Plan, file: Output | None, stop: asyncio.Event) -> ExitCode:
     """Connect, and send and show messages until the end.
 
     Raises:
@@ -44,7 +42,6 @@ async def talk(plan: Plan, stop: asyncio.Event) -> ExitCode:
     deadline = None if plan.timeout is None else loop.time() + plan.timeout
     failure: Exception | None = None
     async with AsyncExitStack() as stack:
-        file = None if plan.output is None else stack.enter_context(_create(plan.output))
         async with asyncio.timeout_at(deadline):
             opening = stack.enter_async_context(open_link(plan.target, plan.reconnect))
             link = await unless_stopped(stop, opening)
@@ -60,14 +57,7 @@ async def talk(plan: Plan, stop: asyncio.Event) -> ExitCode:
     return ExitCode.DONE
 
 
-def _create(path: Path) -> BinaryIO:
-    try:
-        return path.open("wb")
-    except OSError as error:
-        raise click.UsageError(f"Cannot write to {path}: {error.strerror}.") from error
-
-
-def _open_console(plan: Plan, file: BinaryIO | None, stop: asyncio.Event) -> Console:
+def _open_console(plan: Plan, file: Output | None, stop: asyncio.Event) -> Console:
     if not plan.interactive:
         return Pipe(plan, file)
     from ._prompt import Prompt  # importing it takes a while

@@ -47,6 +47,7 @@ async def follow_file(name: str, picture: Picture, screen: Screen, stop: asyncio
             stop.wait(),
         )
         _draw_last(growing.recording, picture, screen)
+    await screen.drained()
     return ExitCode.DONE
 
 
@@ -80,6 +81,7 @@ async def follow_url(
             except Exception as error:  # out here it would close with 1011
                 failure = error
         _draw_last(recording, picture, screen)
+    await screen.drained()
     if failure is not None:
         raise failure
     return ExitCode.DONE

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from io import StringIO
 from pathlib import Path
 from typing import Protocol, Self
 
 import click
 
-__all__ = ["FileScreen", "Screen", "open_screen"]
+from rxws.cli._output import open_stdout
+
+__all__ = ["FileScreen", "Screen", "TerminalScreen", "open_screen"]
 
 
 class Screen(Protocol):
@@ -25,6 +28,10 @@ class Screen(Protocol):
 
     def show(self, drawn: str) -> None:
         """Replace the picture."""
+        ...
+
+    async def drained(self) -> None:
+        """Wait until the last picture is shown."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -53,14 +60,20 @@ class FileScreen:
         except OSError as error:
             raise click.FileError(str(self._path), error.strerror or str(error)) from error
 
+    async def drained(self) -> None:
+        """See `Screen.drained`."""
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None: ...
 
 
-class _TerminalScreen:
-    """The terminal; each picture takes the place of the one before it."""
+class TerminalScreen:
+    """The terminal; each picture takes the place of the one before it.
+
+    While the terminal is stopped, as by Ctrl-S, pictures are left out.
+    """
 
     interval = 1 / 8
     flows = True
@@ -70,20 +83,37 @@ class _TerminalScreen:
         from rich.console import Console
         from rich.live import Live
 
-        self._live = Live(console=Console(), auto_refresh=False, redirect_stdout=False)
+        self._output = open_stdout()
+        self._text = StringIO()  # what is not written yet
+        console = Console(file=self._text, force_terminal=True)
+        self._live = Live(console=console, auto_refresh=False, redirect_stdout=False)
 
     def show(self, drawn: str) -> None:
         """See `Screen.show`."""
         from rich.text import Text
 
-        self._live.update(Text(drawn, no_wrap=True, overflow="crop"), refresh=True)
+        picture = Text(drawn, no_wrap=True, overflow="crop")
+        self._live.update(picture, refresh=not self._output.is_behind)
+        self._write()
+
+    async def drained(self) -> None:
+        """See `Screen.drained`."""
+        await self._output.drained()
+
+    def _write(self) -> None:
+        if text := self._text.getvalue():
+            self._text.seek(0)
+            self._text.truncate()
+            self._output.write(text.encode(sys.stdout.encoding, "replace"))
 
     def __enter__(self) -> Self:
         self._live.start()
+        self._write()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._live.stop()
+        self._live.stop()  # draws the last picture
+        self._write()
 
 
 def open_screen(output: str | None) -> Screen:
@@ -93,7 +123,7 @@ def open_screen(output: str | None) -> Screen:
         click.UsageError: There is no file, and stdout is not a terminal.
     """
     if output is None and sys.stdout.isatty():
-        return _TerminalScreen()
+        return TerminalScreen()
     if output is None or output == "-":
         raise click.UsageError("A picture that changes needs a terminal, or a file: use -o FILE.")
     return FileScreen(output)

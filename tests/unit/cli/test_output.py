@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple, TextIO
 
@@ -14,14 +17,17 @@ import pytest
 
 from rxws.cli import _output
 from rxws.cli._output import (
+    Output,
     discard_unwritable,
     note,
+    open_output,
     printable,
     styled,
     to_terminal,
     write,
     write_soon,
 )
+from rxws.cli.draw._screen import TerminalScreen
 
 
 @pytest.mark.parametrize(
@@ -183,3 +189,92 @@ def test_data_that_can_be_written_is_not_discarded(stdout: Pipe) -> None:
     stdout.stream.write("kept")
     discard_unwritable(stdout.stream)
     assert os.read(stdout.end, 100) == b"kept"
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """A pipe that is full: its ends for reading and for writing."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"." * 4096)
+    os.set_blocking(writing, True)
+    yield reading, writing
+    for each in (reading, writing):
+        with suppress(OSError):
+            os.close(each)
+
+
+def until_closed(reading: int, into: list[bytes]) -> threading.Thread:
+    """Read in a thread."""
+
+    def read() -> None:
+        while data := os.read(reading, 1 << 16):
+            into.append(data)
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    return thread
+
+
+async def test_writes_to_a_full_pipe_are_queued_in_order(pipe: tuple[int, int]) -> None:
+    """A write returns at once; `drained` waits for the reader."""
+    reading, writing = pipe
+    output = Output(writing)
+    for number in range(100):
+        assert output.write(b"%d " % number + b"x" * number * 100) > 0
+    waiting = asyncio.ensure_future(output.drained())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert output.is_behind
+    assert not waiting.done()
+    found: list[bytes] = []
+    thread = until_closed(reading, found)
+    await waiting
+    assert not output.is_behind
+    output.write(b"end")
+    os.close(writing)
+    await asyncio.to_thread(thread.join)
+    numbers = b"".join(found).replace(b"x", b"").lstrip(b".")
+    assert numbers == b"".join(b"%d " % number for number in range(100)) + b"end"
+
+
+async def test_a_reader_that_goes_while_something_is_queued(pipe: tuple[int, int]) -> None:
+    """`drained` and the next write raise the error."""
+    reading, writing = pipe
+    output = Output(writing)
+    output.write(b"lost")
+    os.close(reading)
+    for _ in range(2):
+        with pytest.raises(BrokenPipeError):
+            await output.drained()
+        with pytest.raises(BrokenPipeError):
+            output.write(b"more")
+
+
+async def test_a_file_is_written_at_once(tmp_path: Path) -> None:
+    """A file is never slow, however large the data."""
+    with open_output(tmp_path / "file") as output:
+        output.write(b"." * 1_000_000)
+        assert not output.is_behind
+        await output.drained()
+    assert (tmp_path / "file").stat().st_size == 1_000_000
+
+
+async def test_a_picture_waits_for_a_stopped_terminal(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the terminal is stopped, pictures are left out, except for the last one."""
+    reading, writing = pipe
+    with os.fdopen(writing, "w", encoding="utf-8", closefd=False) as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        found: list[bytes] = []
+        with TerminalScreen() as screen:
+            for number in range(100):
+                screen.show(f"picture {number}")
+        thread = until_closed(reading, found)
+        await screen.drained()
+    os.close(writing)
+    await asyncio.to_thread(thread.join)
+    assert re.findall(rb"picture \d+", b"".join(found)) == [b"picture 99"]
