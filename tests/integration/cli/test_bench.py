@@ -14,8 +14,9 @@ from yarl import URL
 from rxws.cli._connection import Target
 from rxws.cli.bench import _load
 from rxws.cli.bench._load import Load, Plan, Remote
+from support.commands import run_command
 from support.fixtures import Serve
-from support.processes.command_line import end_rxws, run_rxws, running_rxws
+from support.processes.command_line import end_rxws, running_rxws
 from support.terminal import open_terminal
 
 
@@ -62,7 +63,7 @@ async def url(serve: Serve, peer: Peer) -> str:
 
 async def test_round_trips_are_measured(url: str, peer: Peer) -> None:
     """The load ends after the messages; each is different, and has the wanted size."""
-    result = await run_rxws("bench", url, "-c", "3", "-n", "50", "--size", "100")
+    result = await run_command("bench", url, "-c", "3", "-n", "50", "--size", "100")
     assert len(set(peer.received)) == len(peer.received) == 50
     assert {len(message) for message in peer.received} == {100}
     assert (result.code, result.err) == (0, "")
@@ -78,7 +79,7 @@ async def test_round_trips_are_measured(url: str, peer: Peer) -> None:
 
 async def test_a_rate_is_kept_for_a_duration(url: str, peer: Peer) -> None:
     """No more messages are sent than the rate allows, and the load ends by itself."""
-    result = await run_rxws(
+    result = await run_command(
         *("bench", url, "-c", "2", "-r", "20", "-d", "0.5", "--binary", "--json")
     )
     figures = json.loads(result.out)
@@ -92,7 +93,7 @@ async def test_a_rate_is_kept_for_a_duration(url: str, peer: Peer) -> None:
 
 async def test_one_way_messages_need_no_answers(url: str, peer: Peer) -> None:
     """A server may be silent; all messages reach it."""
-    result = await run_rxws(
+    result = await run_command(
         *("bench", f"{url}/silent", "--one-way", "-n", "1000", "--size", "1000", "--json")
     )
     figures = json.loads(result.out)
@@ -103,7 +104,7 @@ async def test_one_way_messages_need_no_answers(url: str, peer: Peer) -> None:
 
 async def test_a_message_may_have_any_answer(url: str, peer: Peer) -> None:
     """With `-m`, the next message of the server is the answer."""
-    result = await run_rxws(
+    result = await run_command(
         *("bench", f"{url}/number", "-c", "1", "-m", "now?", "-n", "20", "--in-flight", "4")
     )
     assert peer.received == ["now?"] * 20
@@ -113,7 +114,7 @@ async def test_a_message_may_have_any_answer(url: str, peer: Peer) -> None:
 
 async def test_messages_that_are_no_answers_are_counted(url: str) -> None:
     """A greeting is no answer."""
-    result = await run_rxws("bench", f"{url}/talks", "-c", "2", "-n", "4")
+    result = await run_command("bench", f"{url}/talks", "-c", "2", "-n", "4")
     assert "4 sent, 4 answered, 2 other messages received" in result.out
     assert result.code == 0
 
@@ -128,14 +129,14 @@ async def test_missing_answers_are_a_timeout(url: str, peer: Peer) -> None:
 
 async def test_closes_are_counted_by_code(url: str) -> None:
     """A close code of the server that is no clean one makes the exit code 1."""
-    result = await run_rxws("bench", f"{url}/closes", "-c", "2", "-d", "30")
+    result = await run_command("bench", f"{url}/closes", "-c", "2", "-d", "30")
     assert "closed       2 with 4001 by the server\n" in result.out
     assert result.code == 1
 
 
 async def test_connections_that_fail_are_counted(url: str) -> None:
     """The others are measured; the exit code is 2."""
-    result = await run_rxws("bench", f"{url}/half", "-c", "4", "-n", "4")
+    result = await run_command("bench", f"{url}/half", "-c", "4", "-n", "4")
     assert "connections  2 opened, 2 failed; " in result.out
     assert f"failed       2: {url}/half refused the WebSocket: HTTP status 503" in result.out
     assert result.code == 2
@@ -143,7 +144,7 @@ async def test_connections_that_fail_are_counted(url: str) -> None:
 
 async def test_a_server_that_is_not_there_is_an_error() -> None:
     """Without any connection there are no figures."""
-    result = await run_rxws("bench", "ws://127.0.0.1:1")
+    result = await run_command("bench", "ws://127.0.0.1:1")
     assert (result.code, result.out) == (2, "")
     assert "Error: cannot connect to 'ws://127.0.0.1:1'" in result.err
 

@@ -9,8 +9,9 @@ import signal
 from pathlib import Path
 
 from rxws import Recording
+from support.commands import run_command
 from support.peers.raw import RawServer
-from support.processes.command_line import PATIENCE, run_rxws, start_rxws
+from support.processes.command_line import PATIENCE, start_rxws
 from support.terminal import open_terminal
 
 
@@ -106,7 +107,9 @@ async def test_stdin_is_followed_to_its_end(tmp_path: Path) -> None:
     """`rxws record … -o - | rxws draw - --follow -o FILE` ends with the recording."""
     text = tmp_path / "s.txt"
     stdin = line(0.1, "one") + line(0.2, "two")
-    result = await run_rxws("draw", "-", "--follow", "-o", str(text), "--width", "60", stdin=stdin)
+    result = await run_command(
+        "draw", "-", "--follow", "-o", str(text), "--width", "60", stdin=stdin
+    )
     assert result == (0, "", "")
     assert counts(text.read_text("utf-8").splitlines()) == ["incoming 2"]
 
@@ -115,10 +118,10 @@ async def test_a_bad_line_ends_it(tmp_path: Path) -> None:
     """A line that is no event is named while a file is followed, too."""
     path = tmp_path / "s.jsonl"
     path.write_text(line(0.1, "one") + "what?\n", "utf-8")
-    result = await run_rxws("draw", str(path), "--follow", "-o", str(tmp_path / "s.svg"))
+    result = await run_command("draw", str(path), "--follow", "-o", str(tmp_path / "s.svg"))
     assert result.code == 64
     assert "s.jsonl, line 2 is not a recorded event" in result.err
-    result = await run_rxws("draw", "-", "--follow", "-o", str(tmp_path / "s.svg"), stdin="no\n")
+    result = await run_command("draw", "-", "--follow", "-o", str(tmp_path / "s.svg"), stdin="no\n")
     assert result.code == 64
     assert "stdin, line 1 is not a recorded event" in result.err
 

@@ -18,9 +18,10 @@ from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as websockets_serve
 
 from rxws import Close, Recording
+from support.commands import run_command
 from support.peers.frames import Op, close_body, frame
 from support.peers.raw import RawServer
-from support.processes.command_line import PATIENCE, environment, run_rxws, start_rxws
+from support.processes.command_line import PATIENCE, environment, start_rxws
 from support.terminal import open_terminal
 
 
@@ -58,7 +59,7 @@ async def until_recorded(path: str, text: str) -> None:
 
 async def test_both_directions_are_recorded(url: str, path: str) -> None:
     """The messages of `-m` come first, then the lines of the input; `-n` ends with 1000."""
-    result = await run_rxws(
+    result = await run_command(
         "record", url, "-o", path, "-m", "one", "-m", "binary", "-n", "4", stdin="two\nthree\n"
     )
     assert result == (0, "", "")
@@ -72,20 +73,19 @@ async def test_both_directions_are_recorded(url: str, path: str) -> None:
 async def test_the_recording_goes_on_after_the_input(path: str) -> None:
     """The end of the input does not end the recording; the server's close does."""
     async with RawServer() as server:
-        process = await start_rxws("record", server.url, "-o", path)
-        ends = asyncio.ensure_future(process.communicate(b"hi\n"))
+        command = run_command("record", server.url, "-o", path, stdin="hi\n")
+        recording = asyncio.ensure_future(command)
         peer = await server.accept()
         assert (await peer.messages(1))[0].payload == b"hi"
         await peer.text("late")
         await peer.close(1000)
-        assert await asyncio.wait_for(ends, PATIENCE) == (b"", b"")
-    assert process.returncode == 0
+        assert await recording == (0, "", "")
     assert messages(path) == ["late"]
 
 
 async def test_an_abnormal_close_is_recorded_and_reported(url: str, path: str) -> None:
     """The exit code is 1, and the file has the close code."""
-    result = await run_rxws("record", url, "-o", path, "-m", "bye")
+    result = await run_command("record", url, "-o", path, "-m", "bye")
     error = "Error: closed with 4001 'as you wish' by the server, after 1 received messages\n"
     assert result == (1, "", error)
     assert Recording.load(path).lanes["closed"].events[0].data == Close(4001, "as you wish", "peer")
@@ -94,12 +94,10 @@ async def test_an_abnormal_close_is_recorded_and_reported(url: str, path: str) -
 async def test_a_connection_that_closes_at_once_is_recorded(path: str) -> None:
     """A message and a close that come with the handshake are in the file."""
     async with RawServer() as server:
-        process = await start_rxws("record", server.url, "-o", path)
-        ends = asyncio.ensure_future(process.communicate())
+        recording = asyncio.ensure_future(run_command("record", server.url, "-o", path))
         message = frame(Op.TEXT, b"hello") + frame(Op.CLOSE, close_body(4002))
         await server.accept(then=message)
-        await asyncio.wait_for(ends, PATIENCE)
-    assert process.returncode == 1
+        assert (await recording).code == 1
     assert messages(path) == ["hello"]
     assert Recording.load(path).lanes["closed"].events[0].data == Close(4002, "", "peer")
 
@@ -107,19 +105,19 @@ async def test_a_connection_that_closes_at_once_is_recorded(path: str) -> None:
 async def test_too_few_messages_are_a_failure(path: str) -> None:
     """A clean close before `-n` messages have come ends with 1."""
     async with RawServer() as server:
-        process = await start_rxws("record", server.url, "-o", path, "-n", "2")
-        ends = asyncio.ensure_future(process.communicate())
+        command = run_command("record", server.url, "-o", path, "-n", "2")
+        recording = asyncio.ensure_future(command)
         peer = await server.accept()
         await peer.text("only")
         await peer.close(1000)
-        _, error = await asyncio.wait_for(ends, PATIENCE)
-    assert process.returncode == 1
-    assert b"after 1 of 2 received messages" in error
+        result = await recording
+    assert result.code == 1
+    assert "after 1 of 2 received messages" in result.err
 
 
 async def test_a_time_ends_the_recording(url: str, path: str) -> None:
     """`--for` closes with 1000."""
-    assert await run_rxws("record", url, "-o", path, "--for", "0.05") == (0, "", "")
+    assert await run_command("record", url, "-o", path, "--for", "0.05") == (0, "", "")
     assert Recording.load(path).lanes["closed"].events[0].data == Close(1000, "", "local")
 
 
@@ -141,7 +139,7 @@ async def test_an_interrupted_recording_is_complete(
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has /dev/full")
 async def test_a_full_disk_is_reported(url: str) -> None:
     """The connection is closed, and the message names the file and the reason."""
-    result = await run_rxws("record", url, "-o", "/dev/full", "-m", "a")
+    result = await run_command("record", url, "-o", "/dev/full", "-m", "a")
     assert (result.code, result.out) == (1, "")
     assert result.err.startswith("Error: /dev/full: No space left on device: the recording ends")
 
@@ -149,25 +147,25 @@ async def test_a_full_disk_is_reported(url: str) -> None:
 async def test_a_file_is_not_overwritten_by_accident(url: str, path: str) -> None:
     """A file that exists needs `--force` or `--append`; otherwise nothing is connected."""
     record = "record", url, "-o", path, "-n", "1", "-m"
-    assert (await run_rxws(*record, "one")).code == 0
-    refused = await run_rxws(*record, "two")
+    assert (await run_command(*record, "one")).code == 0
+    refused = await run_command(*record, "two")
     assert refused.code == 64
     assert "s.jsonl exists: use --append to continue it, or --force to overwrite" in refused.err
     assert messages(path) == ["re: one"]
-    assert (await run_rxws(*record, "three", "--append")).code == 0
+    assert (await run_command(*record, "three", "--append")).code == 0
     assert messages(path) == ["re: one", "re: three"]
     times = [event.t for event in Recording.load(path).events]
     assert times == sorted(times)
-    assert (await run_rxws(*record, "four", "--force")).code == 0
+    assert (await run_command(*record, "four", "--force")).code == 0
     assert messages(path) == ["re: four"]
-    assert (await run_rxws(*record, "five", "--force", "--append")).code == 64
+    assert (await run_command(*record, "five", "--force", "--append")).code == 64
 
 
 async def test_another_file_is_not_continued(url: str, tmp_path: Path) -> None:
     """`--append` names the line of a file that is no recording, and a remedy."""
     path = tmp_path / "notes.txt"
     path.write_text("buy milk\n", "utf-8")
-    result = await run_rxws("record", url, "-o", str(path), "--append")
+    result = await run_command("record", url, "-o", str(path), "--append")
     assert result.code == 64
     assert "notes.txt, line 1 is not a recorded event" in result.err
     assert "Use a file that" in result.err
@@ -176,21 +174,21 @@ async def test_another_file_is_not_continued(url: str, tmp_path: Path) -> None:
 
 async def test_a_file_that_cannot_be_opened(url: str, tmp_path: Path) -> None:
     """The message names the file."""
-    result = await run_rxws("record", url, "-o", str(tmp_path / "none" / "s.jsonl"))
+    result = await run_command("record", url, "-o", str(tmp_path / "none" / "s.jsonl"))
     assert result.code == 64
     assert "No such file or directory" in result.err
 
 
 async def test_a_failed_connection_leaves_no_file(path: str) -> None:
     """Nothing is written, or overwritten, if the server cannot be reached."""
-    result = await run_rxws("record", "ws://127.0.0.1:1/", "-o", path)
+    result = await run_command("record", "ws://127.0.0.1:1/", "-o", path)
     assert result.code == 2
     assert not Path(path).exists()  # noqa: ASYNC240
 
 
 async def test_a_recording_on_stdout(url: str) -> None:
     """With `-o -`, the lines go to stdout."""
-    result = await run_rxws("record", url, "-o", "-", "-n", "1", stdin="hi\n")
+    result = await run_command("record", url, "-o", "-", "-n", "1", stdin="hi\n")
     assert (result.code, result.err) == (0, "")
     lines = [json.loads(line) for line in result.out.splitlines()]
     data = [line["data"] for line in lines if line["type"] == "text"]
@@ -236,7 +234,8 @@ async def test_a_slow_reader_does_not_block_the_connection(output: str) -> None:
 async def test_a_client_that_reconnects_is_recorded(path: str) -> None:
     """`--reconnect` records all connections and the states; each gets the messages of `-m`."""
     async with RawServer() as server:
-        process = await start_rxws("record", server.url, "-o", path, "-m", "hello", "--reconnect")
+        command = run_command("record", server.url, "-o", path, "-m", "hello", "--reconnect")
+        recording = asyncio.ensure_future(command)
         for number in (1, 2):
             peer = await server.accept()
             assert (await peer.messages(1))[0].payload == b"hello"
@@ -245,9 +244,9 @@ async def test_a_client_that_reconnects_is_recorded(path: str) -> None:
             if number == 1:
                 await peer.rst()
         await peer.close(1000)
-        out, error = await asyncio.wait_for(process.communicate(), PATIENCE)
-    assert (process.returncode, out) == (0, b"")
-    assert b"Waiting " in error
+        result = await recording
+    assert (result.code, result.out) == (0, "")
+    assert "Waiting " in result.err
     assert messages(path) == ["m1", "m2"]
     assert messages(path, "outgoing") == ["hello", "hello"]
     assert [status.state for status in messages(path, "status")].count("open") == 2
@@ -255,7 +254,7 @@ async def test_a_client_that_reconnects_is_recorded(path: str) -> None:
 
 async def test_a_line_that_is_not_text(url: str, path: str) -> None:
     """The message names the line of the input."""
-    result = await run_rxws("record", url, "-o", path, stdin=b"a\n\xff\n")
+    result = await run_command("record", url, "-o", path, stdin=b"a\n\xff\n")
     assert result.code == 64
     assert "Line 2 of the input is not UTF-8" in result.err
 
@@ -270,7 +269,7 @@ async def test_a_closed_input_is_no_input(url: str, path: str) -> None:
 
 async def test_a_command_is_no_message(url: str, path: str) -> None:
     """`-m /ping` is refused: a recording can only send."""
-    result = await run_rxws("record", url, "-o", path, "-m", "/ping")
+    result = await run_command("record", url, "-o", path, "-m", "/ping")
     assert result.code == 64
     assert "is not a message: to send it, write //ping" in result.err
 

@@ -89,13 +89,13 @@ async def test_the_waits_are_those_of_the_recording(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     assert await asyncio.wait_for(process.communicate(), PATIENCE) == (b"", b"")
     assert process.returncode == 130
-    assert await run_rxws("replay", path, "--speed", "1e6") == (0, "a\nb\n", "")
+    assert await run_command("replay", path, "--speed", "1e6") == (0, "a\nb\n", "")
 
 
 async def test_binary_messages_are_printed_raw(tmp_path: Path) -> None:
     """With `--raw`, the bytes are on stdout, without line feeds."""
     path = recorded(tmp_path, (0, "incoming", b"\xff\x00"), (0, "incoming", "a"))
-    assert await run_rxws("replay", path, "--raw") == (0, "\xff\x00a", "")
+    assert await run_command("replay", path, "--raw") == (0, "\xff\x00a", "")
 
 
 async def test_a_recording_that_was_cut_off_is_replayed(tmp_path: Path) -> None:
@@ -125,23 +125,22 @@ async def test_the_client_sends_what_was_recorded(tmp_path: Path) -> None:
     """The messages go to the server, what arrives is printed, and the close code is repeated."""
     path = recorded(tmp_path, *TALK, close=Close(4002, "bye", "local"))
     async with websockets_server() as url:
-        assert await run_rxws("replay", path, url) == (0, "re: one\nff02\n", "")
+        assert await run_command("replay", path, url) == (0, "re: one\nff02\n", "")
     async with RawServer() as server:
-        process = await start_rxws("replay", path, server.url, "--speed", "max", "-w", "0")
-        ends = asyncio.ensure_future(process.communicate())
+        command = run_command("replay", path, server.url, "--speed", "max", "-w", "0")
+        replay = asyncio.ensure_future(command)
         peer = await server.accept()
         frames = await peer.messages(2)
         assert [frame.payload for frame in frames] == [b"one", b"\x02"]
         assert (await peer.answer_close()).payload == b"\x0f\xa2bye"
-        assert await asyncio.wait_for(ends, PATIENCE) == (b"", b"")
-    assert process.returncode == 0
+        assert await replay == (0, "", "")
 
 
 async def test_a_check_that_passes(tmp_path: Path) -> None:
     """With `--check`, a server that answers as recorded gives 0."""
     path = recorded(tmp_path, *TALK, close=Close(1000, "", "local"))
     async with websockets_server() as url:
-        result = await run_rxws("replay", path, url, "--check", "--speed", "max")
+        result = await run_command("replay", path, url, "--check", "--speed", "max")
     assert result == (0, "re: one\nff02\n", "")
 
 
@@ -154,7 +153,7 @@ async def test_a_check_names_the_first_difference(tmp_path: Path) -> None:
 
     path = recorded(tmp_path, *TALK, close=Close(1000, "", "local"))
     async with websockets_server(other) as url:
-        result = await run_rxws("replay", path, url, "--check")
+        result = await run_command("replay", path, url, "--check")
     assert result.code == 1
     assert result.err == (
         "Error: message 2 differs: expected binary, but text arrived:\n-ff02\n+wrong\n"
@@ -169,7 +168,7 @@ async def test_a_check_waits_for_a_message_that_is_late(tmp_path: Path) -> None:
 
     path = recorded(tmp_path, *TALK, close=Close(1000, "", "local"))
     async with websockets_server(silent) as url:
-        result = await run_rxws("replay", path, url, "--check", "--wait", "0.1")
+        result = await run_command("replay", path, url, "--check", "--wait", "0.1")
     assert result.code == 1
     assert "0 of 2 messages arrived; the next one is missing:\n- re: one" in result.err
 
@@ -186,12 +185,12 @@ async def test_a_check_compares_the_close_code(tmp_path: Path, serve: Serve) -> 
 
     url = f"ws://127.0.0.1:{await serve(handler)}/"
     path = recorded(tmp_path, (0, "outgoing", "x"), close=Close(4001, "", "peer"))
-    assert await run_rxws("replay", path, f"{url}?code=4001", "--check") == (0, "", "")
-    result = await run_rxws("replay", path, f"{url}?code=4003", "--check")
+    assert await run_command("replay", path, f"{url}?code=4001", "--check") == (0, "", "")
+    result = await run_command("replay", path, f"{url}?code=4003", "--check")
     assert result.code == 1
     assert "the server closed with 4003; in the recording it closed with 4001" in result.err
-    assert (await run_rxws("replay", path, f"{url}?code=4001")).code == 0
-    result = await run_rxws("replay", path, f"{url}?code=1011")
+    assert (await run_command("replay", path, f"{url}?code=4001")).code == 0
+    result = await run_command("replay", path, f"{url}?code=1011")
     assert (result.code, result.err) == (
         1,
         "Error: closed with 1011 (internal error) by the server\n",
@@ -245,7 +244,7 @@ async def test_ctrl_c_closes_with_1000(tmp_path: Path) -> None:
 async def test_a_server_that_is_not_there(tmp_path: Path) -> None:
     """The exit code is 2."""
     path = recorded(tmp_path, *TALK)
-    assert (await run_rxws("replay", path, "ws://127.0.0.1:1/")).code == 2
+    assert (await run_command("replay", path, "ws://127.0.0.1:1/")).code == 2
 
 
 # --- as a server ----------------------------------------------------------------------------------
@@ -362,7 +361,7 @@ async def test_a_port_in_use_is_reported(tmp_path: Path) -> None:
     """The message names the address."""
     path = recorded(tmp_path, *TALK)
     async with serving(path) as server:
-        result = await run_rxws("replay", path, "--serve", "--port", str(server.port))
+        result = await run_command("replay", path, "--serve", "--port", str(server.port))
     assert result.code == 2
     assert f"cannot listen on 127.0.0.1 port {server.port}: Address already in use" in result.err
 
@@ -422,8 +421,8 @@ async def test_a_recording_of_a_served_recording_is_the_same(tmp_path: Path) -> 
     path = recorded(tmp_path, *TALK, close=Close(4002, "", "peer"))
     again = str(tmp_path / "again.jsonl")
     async with serving(path, "--speed", "max") as server:
-        assert (await run_rxws("record", server.url, "-o", again)).code == 1
-        checked = await run_rxws("replay", again, server.url, "--check")
+        assert (await run_command("record", server.url, "-o", again)).code == 1
+        checked = await run_command("replay", again, server.url, "--check")
         assert checked == (0, "re: one\nff02\n", "")
     one, two = rxws.Recording.load(path), rxws.Recording.load(again)
     for lane in ("incoming", "closed"):
