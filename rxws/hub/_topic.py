@@ -21,6 +21,7 @@ from rxws._session.encoding import encode
 
 from ._backplane import Done, PublishRequest
 from ._messages import Gap, Message, Position, check_position
+from ._observable import HubObservable
 from ._open_subject import OpenSubject, confirmed
 from ._publisher import Queued
 from ._registry import TopicRegistry
@@ -32,27 +33,12 @@ __all__ = ["Topic"]
 T = TypeVar("T")
 
 
-class _TopicObservable(SchedulerCarrier[T]):
-    """An Observable of a topic, which attaches it while there is a subscriber."""
+class _TopicStream(SchedulerCarrier[T]):
+    """One of the streams of a topic, which is attached while there is a subscriber."""
 
-    __slots__ = ("_name", "_registry")
+    __slots__ = ("_choose", "_name", "_registry")
 
     is_shared = True
-
-    def __init__(self, registry: TopicRegistry, name: str) -> None:
-        self.lock = RLock()  # some operators of RxPY need it
-        self._registry = registry
-        self._name = name
-
-    def _default_scheduler(self) -> SchedulerBase:
-        self._registry.bind()
-        return self._registry.default_scheduler()
-
-
-class _TopicStream(_TopicObservable[T]):
-    """One of the streams of the attached topic."""
-
-    __slots__ = ("_choose",)
 
     def __init__(
         self,
@@ -60,8 +46,13 @@ class _TopicStream(_TopicObservable[T]):
         name: str,
         choose: Callable[[TopicStreams], RestartableStream[T]],
     ) -> None:
-        super().__init__(registry, name)
+        self.lock = RLock()  # some operators of RxPY need it
+        self._registry = registry
+        self._name = name
         self._choose = choose
+
+    def _default_scheduler(self) -> SchedulerBase:
+        return self._registry.default_scheduler()
 
     def subscribe(
         self,
@@ -80,27 +71,6 @@ class _TopicStream(_TopicObservable[T]):
     ) -> DisposableBase:
         stream = self._choose(self._registry.attached(self._name).streams)
         return stream.subscribe(observer, scheduler=scheduler)
-
-
-class _TopicView(_TopicObservable[T]):
-    """An Observable that begins with history."""
-
-    __slots__ = ("_make_view",)
-
-    def __init__(
-        self,
-        registry: TopicRegistry,
-        name: str,
-        make_view: Callable[[TopicStreams, ObserverBase[Any]], View],
-    ) -> None:
-        super().__init__(registry, name)
-        self._make_view = make_view
-
-    def _subscribe_core(
-        self, observer: ObserverBase[T], scheduler: SchedulerBase | None = None
-    ) -> DisposableBase:
-        topic = self._registry.attached(self._name)
-        return topic.subscribe_view(self._make_view(topic.streams, observer))
 
 
 class Topic(_TopicStream[T], OpenSubject[T]):
@@ -198,9 +168,7 @@ class Topic(_TopicStream[T], OpenSubject[T]):
         check_count("last", last, "messages")
         self._check_keeps(f"messages(last={last})")
         count = min(last, self._keep.count)
-        return _TopicView(
-            self._registry, self._name, partial(RewindView, count=count, as_events=True)
-        )
+        return self._view(partial(RewindView, count=count, as_events=True))
 
     def rewind(self, count: int) -> Observable[T]:
         """Emit the newest messages first, then live ones, without a hole in between.
@@ -214,9 +182,7 @@ class Topic(_TopicStream[T], OpenSubject[T]):
         """
         check_count("count", count, "messages")
         self._check_keeps(f"rewind({count})")
-        return _TopicView(
-            self._registry, self._name, partial(RewindView, count=min(count, self._keep.count))
-        )
+        return self._view(partial(RewindView, count=min(count, self._keep.count)))
 
     def since(self, position: Position) -> Observable[Message[T] | Gap]:
         """Emit all messages after a position, then live ones.
@@ -246,7 +212,16 @@ class Topic(_TopicStream[T], OpenSubject[T]):
         """
         check_position(position)
         self._check_keeps("since(...)")
-        return _TopicView(self._registry, self._name, partial(SinceView, position=position))
+        return self._view(partial(SinceView, position=position))
+
+    def _view(
+        self, make_view: Callable[[TopicStreams, ObserverBase[Any]], View]
+    ) -> Observable[Any]:
+        def subscribe(observer: ObserverBase[Any]) -> DisposableBase:
+            topic = self._registry.attached(self._name)
+            return topic.subscribe_view(make_view(topic.streams, observer))
+
+        return HubObservable(self._registry.default_scheduler, subscribe)
 
     def on_next(self, value: T) -> None:
         """Queue a message to publish, from any thread; messages of this process keep their order.

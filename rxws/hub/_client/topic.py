@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from threading import RLock
 from typing import Any, Protocol, TypeVar
 
@@ -14,6 +15,8 @@ from rxws._core.streams.scheduled import SchedulerCarrier
 from rxws.hub._messages import Gap, Message, Position, check_position
 from rxws.hub._observable import HubObservable
 from rxws.hub._open_subject import OpenSubject, confirmed
+from rxws.hub._topic_streams import TopicStreams
+from rxws.hub._view import View
 
 from .publishing import Done, Publication
 from .subscribed_topic import SubscribedTopic
@@ -84,30 +87,23 @@ class ClientTopic(SchedulerCarrier[T], OpenSubject[T]):
         return self._attached().streams.values.subscribe(observer)
 
     def _observable(
-        self, subscribe: Callable[[ObserverBase[Any]], DisposableBase]
+        self, subscribe: Callable[[SubscribedTopic, ObserverBase[Any]], DisposableBase]
     ) -> HubObservable[Any]:
-        def subscribe_core(
-            observer: ObserverBase[Any], _: SchedulerBase | None = None
-        ) -> DisposableBase:
-            return subscribe(observer)
+        return HubObservable(
+            self._owner.default_scheduler, lambda observer: subscribe(self._attached(), observer)
+        )
 
-        return HubObservable(self._owner.default_scheduler, subscribe_core)
-
-    def _rewound(self, name: str, count: int, *, as_events: bool) -> HubObservable[Any]:
-        check_count(name, count, "messages")
-
-        def subscribe(observer: ObserverBase[Any]) -> DisposableBase:
-            topic = self._attached()
-            return topic.views.subscribe(
-                ClientRewindView(topic.streams, observer, count, as_events=as_events)
-            )
-
-        return self._observable(subscribe)
+    def _view(
+        self, make_view: Callable[[TopicStreams, ObserverBase[Any]], View]
+    ) -> HubObservable[Any]:
+        return self._observable(
+            lambda topic, observer: topic.views.subscribe(make_view(topic.streams, observer))
+        )
 
     @property
     def gaps(self) -> AsyncIterableObservable[Gap]:
         """Emit a `Gap` wherever the topic itself and `rewind` may leave out messages."""
-        return self._observable(lambda observer: self._attached().streams.gaps.subscribe(observer))
+        return self._observable(lambda topic, observer: topic.streams.gaps.subscribe(observer))
 
     @property
     def presence(self) -> AsyncIterableObservable[frozenset[str]]:
@@ -117,7 +113,7 @@ class ClientTopic(SchedulerCarrier[T], OpenSubject[T]):
         connections is one name; users without a name are left out. While there is no connection,
         the names do not change.
         """
-        return self._observable(lambda observer: self._attached().members.subscribe(observer))
+        return self._observable(lambda topic, observer: topic.members.subscribe(observer))
 
     def messages(self, last: int = 0) -> AsyncIterableObservable[Message[T] | Gap]:
         """Emit live messages with their positions, and a `Gap` wherever some may be missing.
@@ -130,10 +126,9 @@ class ClientTopic(SchedulerCarrier[T], OpenSubject[T]):
             ValueError: `last` is negative.
         """
         if last == 0:
-            return self._observable(
-                lambda observer: self._attached().streams.events.subscribe(observer)
-            )
-        return self._rewound("last", last, as_events=True)
+            return self._observable(lambda topic, each: topic.streams.events.subscribe(each))
+        check_count("last", last, "messages")
+        return self._view(partial(ClientRewindView, count=last, as_events=True))
 
     def rewind(self, count: int) -> AsyncIterableObservable[T]:
         """Emit the newest messages first, then live ones, without a hole in between.
@@ -153,7 +148,8 @@ class ClientTopic(SchedulerCarrier[T], OpenSubject[T]):
             client.topic("room:1").rewind(20).subscribe(print)
             ```
         """
-        return self._rewound("count", count, as_events=False)
+        check_count("count", count, "messages")
+        return self._view(partial(ClientRewindView, count=count))
 
     def since(self, position: Position) -> AsyncIterableObservable[Message[T] | Gap]:
         """Emit all messages after a position, then live ones.
@@ -184,13 +180,7 @@ class ClientTopic(SchedulerCarrier[T], OpenSubject[T]):
             client.topic("news:42").since(Position.parse(load())).subscribe(on)
             ```
         """
-        after = check_position(position)
-
-        def subscribe(observer: ObserverBase[Any]) -> DisposableBase:
-            topic = self._attached()
-            return topic.views.subscribe(ClientSinceView(topic.streams, observer, after))
-
-        return self._observable(subscribe)
+        return self._view(partial(ClientSinceView, position=check_position(position)))
 
     def on_next(self, value: T) -> None:
         """Queue a message to publish, from any thread; messages of this client keep their order.
