@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["Figures", "Rate", "progress"]
+__all__ = ["Figures", "Rate", "progress", "row"]
 
 _PER_SECOND = 5  # redraws
 _WINDOW = 3.0  # seconds over which the rate is measured
@@ -81,7 +81,7 @@ def progress(
     def draw() -> Table:
         now = monotonic()
         current = figures()
-        return _row(current, rate(now, current.count), now - began)
+        return row(current, rate(now, current.count), now - began)
 
     with Live(
         get_renderable=draw,
@@ -93,7 +93,8 @@ def progress(
         yield
 
 
-def _row(figures: Figures, rate: float, elapsed: float) -> Table:
+def row(figures: Figures, rate: float, elapsed: float) -> Table:
+    """Return the figures in one line, with a bar if a part is known."""
     from rich.filesize import decimal
     from rich.progress_bar import ProgressBar
     from rich.table import Table
@@ -110,6 +111,6 @@ def _row(figures: Figures, rate: float, elapsed: float) -> Table:
     cells.append(f"{rate:,.0f}/s")
     if figures.size is not None:
         cells.append(decimal(figures.size))
-    row = Table.grid(padding=(0, 2))
-    row.add_row(*cells, clock(elapsed))
-    return row
+    table = Table.grid(padding=(0, 2))
+    table.add_row(*cells, clock(elapsed))
+    return table

@@ -14,9 +14,8 @@ from yarl import URL
 from rxws.cli._connection import Target
 from rxws.cli.bench import _load
 from rxws.cli.bench._load import Load, Plan, Remote
-from support.commands import run_command
+from support.commands import run_command, running_command
 from support.fixtures import Serve
-from support.processes.command_line import end_rxws, running_rxws
 from support.terminal import open_terminal
 
 
@@ -151,9 +150,10 @@ async def test_a_server_that_is_not_there_is_an_error() -> None:
 
 async def test_ctrl_c_prints_what_was_measured(url: str, peer: Peer) -> None:
     """The connections are closed with 1000, and the exit code is 0."""
-    async with running_rxws("bench", url, "-d", "600", "--json") as process:
+    async with running_command("bench", url, "-d", "600", "--json") as command:
         await peer.busy.wait()
-        code, out, _ = await end_rxws(process)
+        command.interrupt()
+        code, out, _ = await command.ended()
     figures = json.loads(out)
     assert figures["interrupted"] is True
     assert figures["messages"]["answered"] >= 20

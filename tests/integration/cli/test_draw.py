@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import signal
 from pathlib import Path
 
 from rxws import Recording
-from support.commands import run_command
+from support.commands import run_command, running_command
 from support.peers.raw import RawServer
-from support.processes.command_line import PATIENCE, start_rxws
+from support.processes.command_line import PATIENCE
 from support.terminal import open_terminal
 
 
@@ -86,7 +85,6 @@ async def test_a_picture_file_follows_a_recording(tmp_path: Path) -> None:
     with path.open("w", encoding="utf-8") as file:
         file.write(line(0.1, "one"))
         file.flush()
-        process = await start_rxws("draw", str(path), "--follow", "-o", str(svg))
 
         async def until_drawn(text: str) -> None:
             async with asyncio.timeout(PATIENCE):
@@ -94,13 +92,13 @@ async def test_a_picture_file_follows_a_recording(tmp_path: Path) -> None:
                     await asyncio.sleep(0.05)
             assert svg.read_text("utf-8").endswith("</svg>\n")
 
-        await until_drawn("one")
-        file.write(line(0.2, "two"))
-        file.flush()
-        await until_drawn("two")
-        process.send_signal(signal.SIGINT)
-        assert await asyncio.wait_for(process.communicate(), PATIENCE) == (b"", b"")
-    assert process.returncode == 0
+        async with running_command("draw", str(path), "--follow", "-o", str(svg)) as command:
+            await until_drawn("one")
+            file.write(line(0.2, "two"))
+            file.flush()
+            await until_drawn("two")
+            command.interrupt()
+            assert await command.ended() == (0, "", "")
 
 
 async def test_stdin_is_followed_to_its_end(tmp_path: Path) -> None:
@@ -129,17 +127,18 @@ async def test_a_bad_line_ends_it(tmp_path: Path) -> None:
 async def test_ctrl_c_closes_the_connection(tmp_path: Path) -> None:
     """`draw URL` closes with 1000, and the last picture has the close."""
     svg = tmp_path / "s.svg"
-    async with RawServer() as server:
-        process = await start_rxws("draw", server.url, "-o", str(svg))
+    async with (
+        RawServer() as server,
+        running_command("draw", server.url, "-o", str(svg)) as command,
+    ):
         peer = await server.accept()
         await peer.text("one")
         async with asyncio.timeout(PATIENCE):
             while not (svg.exists() and "one" in svg.read_text("utf-8")):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        command.interrupt()
         assert (await peer.answer_close()).payload == b"\x03\xe8"
-        assert await asyncio.wait_for(process.communicate(), PATIENCE) == (b"", b"")
-    assert process.returncode == 0
+        assert await command.ended() == (0, "", "")
     assert "1000" in svg.read_text("utf-8")
 
 
@@ -147,8 +146,7 @@ async def test_record_and_draw_work_together(tmp_path: Path) -> None:
     """A recording is drawn live from its file while another process writes it."""
     path = tmp_path / "s.jsonl"
     async with RawServer() as server, open_terminal(width=70) as terminal:
-        process = await start_rxws("record", server.url, "-o", str(path))
-        ends = asyncio.ensure_future(process.communicate())
+        recording = asyncio.ensure_future(run_command("record", server.url, "-o", str(path)))
         peer = await server.accept()
         await peer.text("one")
         async with asyncio.timeout(PATIENCE):
@@ -160,7 +158,7 @@ async def test_record_and_draw_work_together(tmp_path: Path) -> None:
         await peer.close(1000)
         await terminal.until(lambda lines: counts(lines) == ["incoming 2", "outgoing 0"])
         await terminal.until(lambda lines: "".join(lines).count("┤1000") == 2)
-        await asyncio.wait_for(ends, PATIENCE)
+        assert await recording == (0, "", "")
         await terminal.press("C-c")
         await terminal.ends_with("$")
     assert Recording.load(path).title == server.url

@@ -30,10 +30,10 @@ from rxws.cli._link import open_link
 from rxws.cli.replay._client import Player
 from rxws.cli.replay._recorded import open_recorded
 from rxws.testing import Clock
-from support.commands import run_command
+from support.commands import RunningCommand, run_command, running_command
 from support.fixtures import Serve
 from support.peers.raw import RawClient, RawServer
-from support.processes.command_line import PATIENCE, read_line, run_rxws, running_rxws, start_rxws
+from support.processes.command_line import PATIENCE, run_rxws, start_rxws
 from support.terminal import open_terminal
 
 
@@ -98,13 +98,14 @@ async def test_binary_messages_are_printed_raw(tmp_path: Path) -> None:
     assert await run_command("replay", path, "--raw") == (0, "\xff\x00a", "")
 
 
-async def test_a_recording_that_was_cut_off_is_replayed(tmp_path: Path) -> None:
+async def test_a_recording_that_was_cut_off_is_replayed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """The rest is printed, with a note about the line."""
     path = recorded(tmp_path, (0, "incoming", "a"), (0, "incoming", "b"))
     (tmp_path / "s.jsonl").write_bytes((tmp_path / "s.jsonl").read_bytes()[:-5])
-    result = await run_rxws("replay", path)
-    assert (result.code, result.out) == (0, "a\n")
-    assert "s.jsonl, line 2 is cut off, and is skipped" in result.err
+    assert await run_command("replay", path) == (0, "a\n", "")
+    assert [f"{path}, line 2 is cut off, and is skipped"] == caplog.messages
 
 
 async def test_the_progress_of_a_replay(tmp_path: Path) -> None:
@@ -231,14 +232,12 @@ async def test_nothing_is_read_ahead_of_a_server_that_does_not_read(tmp_path: Pa
 async def test_ctrl_c_closes_with_1000(tmp_path: Path) -> None:
     """Ctrl-C ends the client with a close handshake."""
     path = recorded(tmp_path, (0, "outgoing", "x"), (3600, "outgoing", "y"))
-    async with RawServer() as server:
-        process = await start_rxws("replay", path, server.url)
+    async with RawServer() as server, running_command("replay", path, server.url) as command:
         peer = await server.accept()
         await peer.messages(1)
-        process.send_signal(signal.SIGINT)
+        command.interrupt()
         assert (await peer.answer_close()).payload == b"\x03\xe8"
-        assert await asyncio.wait_for(process.communicate(), PATIENCE) == (b"", b"")
-    assert process.returncode == 0
+        assert await command.ended() == (0, "", "")
 
 
 async def test_a_server_that_is_not_there(tmp_path: Path) -> None:
@@ -251,33 +250,26 @@ async def test_a_server_that_is_not_there(tmp_path: Path) -> None:
 
 
 class Server:
-    """`rxws replay --serve` in a process."""
+    """`rxws replay --serve`."""
 
-    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
-        self.process = process
+    def __init__(self, command: RunningCommand, port: int) -> None:
+        self.command = command
         self.port = port
         self.url = f"ws://127.0.0.1:{port}/any/path"
-
-    async def note(self) -> str:
-        """Return the next line on stderr."""
-        assert self.process.stderr
-        return (await asyncio.wait_for(self.process.stderr.readline(), PATIENCE)).decode()
 
 
 @asynccontextmanager
 async def serving(path: str, *options: str) -> AsyncGenerator[Server]:
-    process = await start_rxws("replay", path, "--serve", "--port", "0", *options)
-    try:
-        assert process.stderr
-        line = (await asyncio.wait_for(process.stderr.readline(), PATIENCE)).decode()
-        found = re.fullmatch(r"serving on ws://127\.0\.0\.1:(\d+) \(any path\)\n", line)
+    arguments = "replay", path, "--serve", "--port", "0", *options
+    async with running_command(*arguments) as command:
+        line = await command.note()
+        found = re.fullmatch(r"serving on ws://127\.0\.0\.1:(\d+) \(any path\)", line)
         assert found, line
-        yield Server(process, int(found[1]))
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGINT)
-        await asyncio.wait_for(process.communicate(), PATIENCE)
-    assert process.returncode == 0
+        yield Server(command, int(found[1]))
+        if "--once" not in options:
+            command.interrupt()
+        result = await command.ended()
+    assert (result.code, result.out) == (0, "")
 
 
 async def test_each_client_gets_the_recorded_messages_and_the_close(tmp_path: Path) -> None:
@@ -292,9 +284,9 @@ async def test_each_client_gets_the_recorded_messages_and_the_close(tmp_path: Pa
                     await ws.recv()
                 assert caught.value.rcvd
                 assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (4002, "so long")
-            assert await server.note() == f"connection {number}: opened /any/path\n"
+            assert await server.command.note() == f"connection {number}: opened /any/path"
             closed = "closed with 4002 'so long' by this side, sent 2, received 0 messages"
-            assert await server.note() == f"connection {number}: {closed}\n"
+            assert await server.command.note() == f"connection {number}: {closed}"
         async with aiohttp.ClientSession() as session, session.ws_connect(server.url) as ws:
             assert [(await ws.receive()).data for _ in range(2)] == ["re: one", b"\xff\x02"]
             assert (await ws.receive()).data == 4002
@@ -307,9 +299,9 @@ async def test_the_close_of_a_client_is_noted(tmp_path: Path) -> None:
         async with websockets_connect(server.url) as ws:
             assert await ws.recv() == "a"
             await ws.send("hi")
-        await server.note()
+        await server.command.note()
         closed = "closed with 1000 (normal closure) by the client, sent 1, received 1 messages"
-        assert await server.note() == f"connection 1: {closed}\n"
+        assert await server.command.note() == f"connection 1: {closed}"
 
 
 async def test_a_lost_connection_is_lost_again(tmp_path: Path) -> None:
@@ -326,12 +318,10 @@ async def test_a_lost_connection_is_lost_again(tmp_path: Path) -> None:
 async def test_the_server_ends_after_one_connection(tmp_path: Path) -> None:
     """With `--once`, the process ends with the first connection."""
     path = recorded(tmp_path, (0, "incoming", "a"), close=Close(1005, "", "peer"))
-    async with serving(path, "--once") as server:
-        async with websockets_connect(server.url) as ws:
-            assert await ws.recv() == "a"
-            with pytest.raises(WebsocketsClosed):
-                await ws.recv()
-        assert await asyncio.wait_for(server.process.wait(), PATIENCE) == 0
+    async with serving(path, "--once") as server, websockets_connect(server.url) as ws:
+        assert await ws.recv() == "a"
+        with pytest.raises(WebsocketsClosed):
+            await ws.recv()
 
 
 async def test_a_recording_with_only_sent_messages_is_served(tmp_path: Path) -> None:
@@ -361,7 +351,7 @@ async def test_a_port_in_use_is_reported(tmp_path: Path) -> None:
     """The message names the address."""
     path = recorded(tmp_path, *TALK)
     async with serving(path) as server:
-        result = await run_command("replay", path, "--serve", "--port", str(server.port))
+        result = await run_rxws("replay", path, "--serve", "--port", str(server.port))
     assert result.code == 2
     assert f"cannot listen on 127.0.0.1 port {server.port}: Address already in use" in result.err
 
@@ -399,18 +389,18 @@ async def test_a_client_ends_at_a_broken_line(broken: str) -> None:
 
 async def test_a_server_ends_at_a_broken_line(broken: str) -> None:
     """The client gets the messages before it, and a close with 1011."""
-    async with running_rxws("replay", broken, "--serve", "--port", "0") as process:
-        url = (await read_line(process.stderr)).split()[2]
+    async with running_command("replay", broken, "--serve", "--port", "0") as command:
+        url = (await command.note()).split()[2]
         async with websockets_connect(url) as ws:
             received: list[Any] = []
             with suppress(WebsocketsClosed):
                 while True:
                     received.append(await ws.recv())
-        out, error = await asyncio.wait_for(process.communicate(), PATIENCE)
+        result = await command.ended()
     assert received == [*map(str, range(1000))]
     assert ws.close_code == 1011
-    assert b"s.jsonl, line 2001 is not a recorded event" in error
-    assert (process.returncode, out) == (64, b"")
+    assert "s.jsonl, line 2001 is not a recorded event" in result.err
+    assert (result.code, result.out) == (64, "")
 
 
 # --- together -------------------------------------------------------------------------------------
@@ -421,8 +411,8 @@ async def test_a_recording_of_a_served_recording_is_the_same(tmp_path: Path) -> 
     path = recorded(tmp_path, *TALK, close=Close(4002, "", "peer"))
     again = str(tmp_path / "again.jsonl")
     async with serving(path, "--speed", "max") as server:
-        assert (await run_command("record", server.url, "-o", again)).code == 1
-        checked = await run_command("replay", again, server.url, "--check")
+        assert (await run_rxws("record", server.url, "-o", again)).code == 1
+        checked = await run_rxws("replay", again, server.url, "--check")
         assert checked == (0, "re: one\nff02\n", "")
     one, two = rxws.Recording.load(path), rxws.Recording.load(again)
     for lane in ("incoming", "closed"):
