@@ -13,8 +13,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 # Otherwise mkdocs-material prints an advertisement for its successor.
 export NO_MKDOCS_2_WARNING = 1
+# Otherwise each process that a test starts compiles rxws again.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test lint types unit half debug soak pictures docs bench clean venv
+.PHONY: help demo test lint types unit debug soak pictures docs bench clean venv
 
 help:
 	@echo 'make demo    serve the playground and the examples on http://127.0.0.1:8765; PORT=...'
@@ -43,31 +45,32 @@ lint: .dev
 	$(BIN)/lint-imports
 
 types: .dev
+	@$(MAKE) --silent --jobs=2 .mypy .pyright
+
+.PHONY: .mypy .pyright
+.mypy:
 	$(BIN)/mypy
+
+.pyright:
 	$(BIN)/pyright
 
-# `coverage run -m pytest`, not pytest-cov: the pytest plugin imports rxws before pytest-cov starts.
-# Two halves run in parallel, because many tests wait for peers. The output of the first is printed
-# when it has finished. The browser tests are in one half, so that they share a browser.
-HALF := tests/robustness tests/integration/cli tests/integration/connecting tests/integration/conformance
+# Each of these runs in a process of its own, the longest first, and a last process runs all others.
+PARTS := tests/robustness tests/integration/cli tests/project tests/browser tests/unit
 
+# `coverage run -m pytest`, not pytest-cov: the pytest plugin imports rxws before pytest-cov starts.
+# Three parts run at once, because many tests wait for peers. The output of a part is printed when it
+# has finished.
 unit: .dev
 ifeq ($(strip $(ARGS)),)
 	@$(BIN)/coverage erase
-	@output=$$(mktemp); failed=0; \
-	$(BIN)/coverage run --parallel-mode -m pytest $(HALF) >$$output 2>&1 & half=$$!; \
-	$(BIN)/coverage run --parallel-mode -m pytest $(HALF:%=--ignore=%) || failed=$$?; \
-	wait $$half || failed=$$?; \
-	cat $$output; rm -f $$output; exit $$failed
+	@printf '%s\0' $(PARTS) '$(PARTS:%=--ignore=%)' | xargs -0 -n 1 -P 3 sh -c 'output=$$(mktemp); \
+		$(BIN)/coverage run --parallel-mode -m pytest $$0 >$$output 2>&1; code=$$?; \
+		cat $$output; rm $$output; exit $$code'
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 else
 	$(BIN)/python -m pytest $(ARGS)
 endif
-
-# For .ci/run, which runs the same halves on another Python.
-half:
-	@echo $(HALF)
 
 # Without the benchmarks: they measure other processes, which do not run in debug mode.
 debug: .dev
