@@ -72,5 +72,7 @@ def install(folder: Path) -> Path:
                 if not target.exists():
                     raise
     for script in SCRIPTS.glob("*.js"):
-        shutil.copy(script, target)
+        # Another process may read the old copy at the same time.
+        copied = Path(shutil.copy(script, target / f"{script.name}.{os.getpid()}"))
+        copied.replace(target / script.name)
     return target
