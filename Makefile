@@ -58,12 +58,12 @@ types: .dev
 PARTS := tests/robustness tests/integration/cli tests/project tests/browser tests/unit
 
 # `coverage run -m pytest`, not pytest-cov: the pytest plugin imports rxws before pytest-cov starts.
-# Three parts run at once, because many tests wait for peers. The output of a part is printed when it
+# Four parts run at once, because many tests wait for peers. The output of a part is printed when it
 # has finished.
 unit: .dev
 ifeq ($(strip $(ARGS)),)
 	@$(BIN)/coverage erase
-	@printf '%s\0' $(PARTS) '$(PARTS:%=--ignore=%)' | xargs -0 -n 1 -P 3 sh -c 'output=$$(mktemp); \
+	@printf '%s\0' $(PARTS) '$(PARTS:%=--ignore=%)' | xargs -0 -n 1 -P 4 sh -c 'output=$$(mktemp); \
 		$(BIN)/coverage run --parallel-mode -m pytest $$0 >$$output 2>&1; code=$$?; \
 		cat $$output; rm $$output; exit $$code'
 	@$(BIN)/coverage combine --quiet
