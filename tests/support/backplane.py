@@ -22,7 +22,7 @@ from rxws.hub import (
 
 __all__ = ["RecordingHub", "eventually", "network_close", "result_of"]
 
-PATIENCE = 20.0  # seconds; how long anything is waited for before a test fails
+PATIENCE = 30.0  # seconds; how long anything is waited for before a test fails
 
 
 class RecordingHub:

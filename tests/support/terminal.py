@@ -17,7 +17,7 @@ from support.requirements import skip_peer
 
 __all__ = ["Terminal", "open_terminal"]
 
-PATIENCE = 20.0  # seconds; how long anything is waited for before the test fails
+PATIENCE = 30.0  # seconds; how long anything is waited for before the test fails
 
 
 class Terminal:

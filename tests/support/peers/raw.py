@@ -18,7 +18,7 @@ from typing import Self
 from support.peers.frames import Decoder, Frame, Op, close_body, deflate, frame, new_mask
 from support.peers.handshake import Head, accept_key, encode_head
 
-PATIENCE = 10.0  # seconds; how long anything is waited for before the test fails
+PATIENCE = 30.0  # seconds; how long anything is waited for before the test fails
 
 
 class Peer:
