@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 import rxws
-from rxws.cli.playground import add_playground
+from rxws.cli.playground import _feed, add_playground
 from support.peers.browser import Page
 from support.processes.examples import ExampleServer, running_demo
 
@@ -170,6 +170,7 @@ async def test_a_user_of_the_keyboard_composes_a_pipeline(page: Page, url: str) 
     await press(page, "Tab")
     await press(page, "Enter")
     await page.wait(f"{STATE} === 'Closed'")
+    await page.wait(f"{rows('closed')}.length")
     assert await page.evaluate(text("#client")) == (
         "Closed 4321 “enough” by the server: the stream failed with ConnectionClosed"
     )
@@ -281,8 +282,11 @@ async def test_an_answer_is_cancelled(page: Page, url: str) -> None:
     assert int(await page.evaluate(cell("received", 1))) - int(before) <= 6
 
 
-async def test_a_burst_above_the_limit_counts_what_is_left_out(page: Page, url: str) -> None:
+async def test_a_burst_above_the_limit_counts_what_is_left_out(
+    page: Page, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The page says how many events it does not show."""
+    monkeypatch.setattr(_feed, "EVENTS_PER_SECOND", 1)  # else a slow machine may keep up
     await show(page, url)
     await choose(page, "map")
     await page.evaluate("document.querySelector('#burst').value = 100")
