@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,10 +13,9 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import CompositeDisposable, SingleAssignmentDisposable
 
 from rxws._core.connection import Close, Connection
-from rxws._core.errors import ConnectionClosed, short_repr
+from rxws._core.errors import ConnectionClosed
 from rxws._core.log import logger, one_line
 from rxws._core.schedulers.connection_scheduler import DefaultScheduler
-from rxws._core.schedulers.timers import Deadline
 from rxws._core.streams.stream import Dispatcher, RestartableStream, call_each
 from rxws._core.upstream import no_upstreams
 from rxws._reconnect.channels import PendingMessage, pluralize
@@ -29,15 +27,13 @@ from rxws._reconnect.reconnector import FailurePacing, ReconnectPolicy
 from rxws._reconnect.subject import WebSocketSubject, describe_url, lifecycle_of
 from rxws._session.options import Options
 from rxws.backoff import DEFAULT, is_retryable
-from rxws.hub._errors import Unconfirmed
-from rxws.hub._protocol.codes import Disconnect, ErrorCode, ErrorReply, close_of, is_terminal
+from rxws.hub._protocol.codes import Disconnect, close_of, is_terminal
 from rxws.hub._protocol.frames import Push
-from rxws.hub._protocol.schema import DisconnectPush, MessagePush, PublishResult, Request, Result
+from rxws.hub._protocol.schema import DisconnectPush, MessagePush, Request, Result
 from rxws.hub._stats import Counters
 from rxws.status import Closed, Open, Status
 
-from .errors import refusal
-from .publishing import Publication, PublishQueue
+from .publishing import ClientPublisher, Publication, PublishQueue
 from .replies import Lost, OnReply
 from .session import Session
 from .subscribed_topic import SubscribedTopic
@@ -45,8 +41,6 @@ from .token import Token, TokenSource
 
 __all__ = ["ClientRegistry", "ClientStats"]
 
-_MAX_IN_FLIGHT = 64  # publish commands without a reply
-_LINGER = 5.0  # seconds for which a connection that was opened for a message stays open
 _MAX_PACED = 1000  # topics
 _CLOSE_TIMEOUT = Options().close_timeout
 _TOO_BIG = 1009
@@ -103,7 +97,7 @@ class ClientRegistry:
         self._retryable: Callable[[Exception], bool] = options.pop("retryable", _is_retryable)
         self._policy = ReconnectPolicy(self.backoff, self._retryable)
         self._close_timeout: float = options.get("close_timeout", _CLOSE_TIMEOUT)
-        self._queue = PublishQueue(
+        queue = PublishQueue(
             options.pop("queue", 1 << 20),
             options.pop("queue_overflow", "drop_oldest"),
             options.pop("ttl", None),
@@ -121,18 +115,14 @@ class ClientRegistry:
         self._fatal: Exception | None = None  # why the connection is being closed for good
         self._topics: dict[str, SubscribedTopic] = {}
         self._pacing: dict[str, FailurePacing] = {}  # of topics that were refused
-        self._in_flight = 0
-        self._unsent: list[Any] = []  # publications that a lost connection has not taken
-        self._linger = Deadline(affinity)
-        self._lingering = False
-        self._idle: asyncio.Event | None = None  # for the end of `async with`
         self._connects = 0
         self._violations = 0
         self._has_reported = False
         self.status: Observable[Status] = self._subject.status
         self.errors: Observable[Exception] = self._subject.errors
-        self._drops = DropStream(self.dispatcher, _log_fault, self._queue, "a client of a hub")
-        self.drops: Observable[Dropped[Any]] = self._drops
+        drops = DropStream(self.dispatcher, _log_fault, queue, "a client of a hub")
+        self.drops: Observable[Dropped[Any]] = drops
+        self._publisher = ClientPublisher(self, queue, drops)
         self._messages: RestartableStream[Any] = RestartableStream(
             self.dispatcher, _log_fault, self._on_messages_changed
         )
@@ -153,8 +143,8 @@ class ClientRegistry:
             confirmed=counters.confirmed,
             unconfirmed=counters.unconfirmed,
             refused=counters.refused,
-            dropped=self._queue.dropped,
-            queued=len(self._queue),
+            dropped=self._publisher.dropped,
+            queued=len(self._publisher),
             received=counters.received,
             gaps={str(reason): count for reason, count in counters.gaps.items()},
             reconnects=max(self._connects - 1, 0),
@@ -167,26 +157,16 @@ class ClientRegistry:
         for topic in list(self._topics.values()):
             topic.detach_all()
         self._messages.detach_all()
-        self._queue.clear()
-        self._drops.log_unobserved()
-        self._stop_lingering()
-        self._reconcile()
+        self._publisher.dispose()
         self._subject.dispose()
 
     async def enter(self) -> None:
         await self._subject.__aenter__()
 
     async def exit(self, kind: object, exc: BaseException | None, traceback: object) -> None:
-        if exc is None and self._publishing:
-            self._idle = asyncio.Event()
-            try:
-                async with asyncio.timeout(self._close_timeout):
-                    await self._idle.wait()
-            except TimeoutError:
-                pass
-            finally:
-                self._idle = None
-        self._stop_lingering()
+        if exc is None:
+            await self._publisher.drain(self._close_timeout)
+        self._publisher.stop()
         await self._subject.__aexit__(kind, exc, traceback)
         self.dispose()
 
@@ -195,7 +175,7 @@ class ClientRegistry:
         where = describe_url(self._url if connection is None else connection.handshake.url)
         status = type(self._lifecycle.current_status).__name__
         topics = pluralize(len(self._topics), "topic")
-        return f"{where} {status}, {topics}, {len(self._queue)} queued"
+        return f"{where} {status}, {topics}, {len(self._publisher)} queued"
 
     # --- for topics ---------------------------------------------------------------------------
 
@@ -238,7 +218,7 @@ class ClientRegistry:
 
     def call(
         self,
-        request: Request,
+        request: Request | Callable[[int], str],
         expects: type[Result],
         on_reply: OnReply,
         *,
@@ -262,13 +242,13 @@ class ClientRegistry:
         elif self._topics.get(name) is topic:
             del self._topics[name]
             topic.close()
-            self._reconcile()
+            self.reconcile()
 
     def _start(self, topic: SubscribedTopic) -> None:
         pacing = self._pacing.get(topic.name)
         waiting = None if pacing is None else pacing.wait(self._affinity.seconds())
         try:
-            self._reconcile()
+            self.reconcile()
         except BaseException:
             self._topics.pop(topic.name, None)
             raise
@@ -288,83 +268,16 @@ class ClientRegistry:
 
     def publish(self, publication: Publication) -> None:
         """Queue a message, from any thread."""
-        self._queue.add(publication)
+        self._publisher.add(publication)
         if self._affinity.scheduler is None or self._affinity.closed:
             try:
                 self._bind()
             except RuntimeError:  # it waits for a subscriber, which brings the event loop
                 return
-        self._affinity.run(self._pump)
+        self._affinity.run(self._publisher.pump)
 
-    @property
-    def _publishing(self) -> bool:
-        return len(self._queue) > 0 or self._in_flight > 0
-
-    def _pump(self) -> None:
-        """Send queued messages, and open the connection for them."""
-        self._drops.report_new()
-        if not self._publishing:
-            return
-        if not self._lingering:
-            self._lingering = True
-            self._reconcile()
-        while self.ready and self._in_flight < _MAX_IN_FLIGHT:
-            queued = self._queue.take()
-            if queued is None:
-                break
-            publication: Publication = queued.value
-            if not publication.withdrawn:
-                assert self._session is not None
-                self._in_flight += 1
-                on_reply = partial(self._on_published, queued)
-                self._session.call(publication.line, PublishResult, on_reply)
-        self._drops.report_new()
-        if self._publishing:
-            self._linger.clear()
-        else:
-            self._on_idle()
-
-    def _on_idle(self) -> None:
-        self._drops.log_unobserved()
-        self._linger.set(_LINGER, self._stop_lingering)
-        if self._idle is not None:
-            self._idle.set()
-
-    def _stop_lingering(self) -> None:
-        self._linger.clear()
-        self._lingering = False
-        self._reconcile()
-
-    def _on_published(self, queued: Any, reply: PublishResult | ErrorReply | Lost) -> None:
-        self._in_flight -= 1
-        publication: Publication = queued.value
-        if isinstance(reply, Lost) and not reply.written:
-            self._unsent.append(queued)
-            return
-        self.counters.published += 1
-        error: Exception | None = None
-        if isinstance(reply, PublishResult):
-            self.counters.confirmed += 1
-        elif isinstance(reply, Lost) or reply.code == ErrorCode.INTERNAL:
-            self.counters.unconfirmed += 1
-            why = "the connection was lost" if isinstance(reply, Lost) else "the server has failed"
-            error = Unconfirmed(
-                f"a message to topic {short_repr(publication.topic)} may have been published: "
-                f"{why} before the reply"
-            )
-        else:
-            self.counters.refused += 1
-            error = refusal("publish", publication.topic, reply)
-        if publication.done is not None:
-            publication.done(error)
-        elif error is not None:
-            self._report(error)
-        if not isinstance(reply, Lost):
-            self._pump()
-            if not self._publishing:
-                self._on_idle()
-
-    def _report(self, error: Exception) -> None:
+    def report(self, error: Exception) -> None:
+        """Report that a message was not published, or perhaps not."""
         repeated, self._has_reported = self._has_reported, True
         if self._lifecycle.faults.observed:
             self._lifecycle.faults.emit(error)
@@ -379,8 +292,7 @@ class ClientRegistry:
         if self._affinity.closed:  # nothing of the old loop can run any more
             self._session = self._feed = None
             self._topics.clear()
-            self._in_flight = 0
-            self._lingering = False
+            self._publisher.on_loop_closed()
         if self._feed is None:
             self._affinity.bind()
         else:
@@ -389,11 +301,11 @@ class ClientRegistry:
     def _on_messages_changed(self) -> None:
         if self._messages.observed:
             self._bind()
-        self._affinity.run(self._reconcile)
+        self._affinity.run(self.reconcile)
 
-    def _reconcile(self) -> None:
+    def reconcile(self) -> None:
         """Open the connection if somebody needs it, or close it."""
-        wanted = bool(self._topics) or self._messages.observed or self._lingering
+        wanted = bool(self._topics) or self._messages.observed or self._publisher.active
         if wanted and self._feed is None:
             self._bind()
             feed = self._feed = SingleAssignmentDisposable()
@@ -428,11 +340,7 @@ class ClientRegistry:
         for topic in list(self._topics.values()):
             topic.subscription.on_lost()
         session.end()
-        unsent, self._unsent = self._unsent, []
-        for queued in reversed(unsent):
-            self._queue.put_back(queued)
-        if not self._publishing and self._lingering:
-            self._on_idle()
+        self._publisher.on_lost()
 
     def _on_end(self, error: Exception | None = None) -> None:
         """The subject has given up."""
@@ -441,19 +349,11 @@ class ClientRegistry:
         error = fatal or error
         if isinstance(error, ConnectionClosed):
             _add_remedy(error)
-        self._stop_lingering_at_end()
-        self._queue.failure = error
-        self._queue.clear()
-        self._drops.log_unobserved()
-        self._queue.failure = None
+        self._publisher.fail(error)
         topics, self._topics = list(self._topics.values()), {}
         finish = self._messages.finish_subscribers()
         call_each(lambda topic: topic.fail(error), topics)
         self.dispatcher.post(finish, error)
-
-    def _stop_lingering_at_end(self) -> None:
-        self._linger.clear()
-        self._lingering = False
 
     def _may_retry(self, cause: Exception) -> bool:
         return self._fatal is None and self._retryable(cause)
@@ -467,7 +367,7 @@ class ClientRegistry:
         self._connects += 1
         for topic in list(self._topics.values()):
             topic.subscription.on_connected()
-        self._pump()
+        self._publisher.pump()
 
     def on_push(self, push: Push, size: int) -> None:
         body = push.body
