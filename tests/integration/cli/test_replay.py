@@ -65,6 +65,9 @@ TALK = (
     (0.04, "incoming", b"\xff\x02"),
 )
 
+# A server may be slow on a busy machine: wait no less than the test does.
+CHECK = ("--check", "--wait", str(PATIENCE), "--open-timeout", str(PATIENCE))
+
 
 async def answer(ws: ServerConnection) -> None:
     async for message in ws:
@@ -141,7 +144,7 @@ async def test_a_check_that_passes(tmp_path: Path) -> None:
     """With `--check`, a server that answers as recorded gives 0."""
     path = recorded(tmp_path, *TALK, close=Close(1000, "", "local"))
     async with websockets_server() as url:
-        result = await run_command("replay", path, url, "--check", "--speed", "max")
+        result = await run_command("replay", path, url, *CHECK, "--speed", "max")
     assert result == (0, "re: one\nff02\n", "")
 
 
@@ -154,7 +157,7 @@ async def test_a_check_names_the_first_difference(tmp_path: Path) -> None:
 
     path = recorded(tmp_path, *TALK, close=Close(1000, "", "local"))
     async with websockets_server(other) as url:
-        result = await run_command("replay", path, url, "--check")
+        result = await run_command("replay", path, url, *CHECK)
     assert result.code == 1
     assert result.err == (
         "Error: message 2 differs: expected binary, but text arrived:\n-ff02\n+wrong\n"
@@ -186,8 +189,8 @@ async def test_a_check_compares_the_close_code(tmp_path: Path, serve: Serve) -> 
 
     url = f"ws://127.0.0.1:{await serve(handler)}/"
     path = recorded(tmp_path, (0, "outgoing", "x"), close=Close(4001, "", "peer"))
-    assert await run_command("replay", path, f"{url}?code=4001", "--check") == (0, "", "")
-    result = await run_command("replay", path, f"{url}?code=4003", "--check")
+    assert await run_command("replay", path, f"{url}?code=4001", *CHECK) == (0, "", "")
+    result = await run_command("replay", path, f"{url}?code=4003", *CHECK)
     assert result.code == 1
     assert "the server closed with 4003; in the recording it closed with 4001" in result.err
     assert (await run_command("replay", path, f"{url}?code=4001")).code == 0
@@ -411,8 +414,10 @@ async def test_a_recording_of_a_served_recording_is_the_same(tmp_path: Path) -> 
     path = recorded(tmp_path, *TALK, close=Close(4002, "", "peer"))
     again = str(tmp_path / "again.jsonl")
     async with serving(path, "--speed", "max") as server:
-        assert (await run_rxws("record", server.url, "-o", again)).code == 1
-        checked = await run_rxws("replay", again, server.url, "--check")
+        recording = await run_rxws("record", server.url, "-o", again)
+        ending = "Error: closed with 4002 by the server, after 2 received messages\n"
+        assert recording == (1, "", ending)
+        checked = await run_rxws("replay", again, server.url, *CHECK)
         assert checked == (0, "re: one\nff02\n", "")
     one, two = rxws.Recording.load(path), rxws.Recording.load(again)
     for lane in ("incoming", "closed"):
