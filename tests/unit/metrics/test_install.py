@@ -14,6 +14,7 @@ import rxws
 from rxws._core import instrumentation
 from rxws._core.broadcast import Encoding
 from rxws._core.instrumentation import NO_TELEMETRY, NoInstrumentation
+from rxws.metrics import _otel
 from rxws.status import Connecting
 from support import TESTS
 from support.telemetry import Telemetry, installed
@@ -96,6 +97,16 @@ print(telemetry.values("failed_handshakes"), [span.name for span in telemetry.sp
         [sys.executable, "-c", code], cwd=TESTS, check=True, capture_output=True, text=True
     )
     assert run.stdout == "{'client': 1} ['WebSocket']\n"
+
+
+def test_without_a_provider_nothing_fails() -> None:
+    """As long as the program sets no global provider, OpenTelemetry drops what it gets."""
+    for _ in range(2):
+        with rxws.metrics.install():
+            virtual = connected()
+            virtual.peer.close(1000)
+            assert [each.code for each in virtual.closed.values] == [1000]
+    assert len(_otel._GLOBAL) == 1, "OpenTelemetry cannot remove instruments"
 
 
 def test_a_second_install_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
