@@ -4,6 +4,10 @@ Whoever delivers a value to many subscribers enters a `Broadcast` meanwhile. A c
 the *same object*, also behind operators that pass it on, takes the encoded bytes from there, and
 its transport the finished frame. So a value must not change while it is being delivered.
 
+A connection that returns the source itself, without an operator, is a `SharedObserver` of a
+`SharedStream`. While it is idle, a delivery passes the finished frame to its socket and looks at
+nothing but its `Wire`.
+
 Whoever delivers several values in a row enters a `Burst` around them. The transports collect what
 they write meanwhile, and write it at the end of the burst.
 """
@@ -13,11 +17,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
+from reactivex.abc import DisposableBase, ObserverBase, OnCompleted, OnError, OnNext, SchedulerBase
+
 from rxws._core.frames import Opcode
 from rxws._core.schedulers.loop_scheduler import running_loop
-from rxws._core.streams.stream import call_each
+from rxws._core.streams.stream import RestartableStream, call_each
 
-__all__ = ["Broadcast", "Burst", "BurstWriter", "Encoding", "burst", "current"]
+__all__ = [
+    "Broadcast",
+    "Burst",
+    "BurstWriter",
+    "Encoding",
+    "FrameTarget",
+    "SharedObserver",
+    "SharedSender",
+    "SharedStream",
+    "Wire",
+    "burst",
+    "current",
+]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -39,7 +57,7 @@ class Encoding:
 
 
 _NO_VALUE: Any = object()
-_NO_ENCODING = Encoding(None, Opcode.TEXT, b"equal to a payload perhaps, but never the same object")
+_NO_ENCODING = Encoding(object(), Opcode.TEXT, b"equal to a payload perhaps, but another object")
 
 
 class Broadcast:
@@ -143,3 +161,141 @@ current: Broadcast = _IDLE
 
 burst: Burst | None = None
 """The burst that is running, if any, on any thread."""
+
+
+class FrameTarget(Protocol):
+    """The part of an asyncio transport that a delivery calls."""
+
+    def is_closing(self) -> bool: ...
+    def write(self, data: bytes, /) -> None: ...
+
+
+class Wire:
+    """What a delivery looks at before it writes to a connection.
+
+    It is one small object that the session and its transport share: with many connections, all
+    others are not in the CPU's caches.
+
+    Attributes:
+        location: The event loop of the connection.
+        ready_for: The codec whose messages may be written without asking the session; None if it
+            must be asked.
+        target: Where frames go that are neither masked nor compressed; None if the connection
+            needs other frames.
+        collected: The size of what was written and must go to `target` first.
+        shared_messages: The messages that deliveries have written.
+        shared_bytes: The bytes of their payloads.
+    """
+
+    __slots__ = (
+        "collected",
+        "location",
+        "ready_for",
+        "shared_bytes",
+        "shared_messages",
+        "target",
+    )
+
+    def __init__(self, location: object) -> None:
+        self.location = location
+        self.ready_for: object = None
+        self.target: FrameTarget | None = None
+        self.collected = 0
+        self.shared_messages = self.shared_bytes = 0
+
+
+class SharedSender(Protocol):
+    """The observer side of a connection; see `rxws._session.outgoing.Outgoing`."""
+
+    def push(self, value: Any) -> None: ...
+    def on_error(self, error: Exception) -> None: ...
+    def on_completed(self) -> None: ...
+
+
+class SharedObserver(ObserverBase[T]):
+    """Sends what it observes on a connection, whose wire is known to a `SharedStream`.
+
+    Args:
+        outgoing: Sends a value in every state of the connection.
+        wire: The wire of the connection.
+        write: See `Transport.write`.
+        on_interrupt: Ends the connection, because writing has raised.
+    """
+
+    __slots__ = ("on_interrupt", "outgoing", "wire", "write")
+
+    def __init__(
+        self,
+        outgoing: SharedSender,
+        wire: Wire,
+        write: Callable[[Opcode, bytes], bool],
+        on_interrupt: Callable[[BaseException], None],
+    ) -> None:
+        self.outgoing = outgoing
+        self.wire = wire
+        self.write = write
+        self.on_interrupt = on_interrupt
+
+    def on_next(self, value: T) -> None:
+        self.outgoing.push(value)
+
+    def on_error(self, error: Exception) -> None:
+        self.outgoing.on_error(error)
+
+    def on_completed(self) -> None:
+        self.outgoing.on_completed()
+
+
+class SharedStream(RestartableStream[T]):
+    """A stream whose values many connections send."""
+
+    def subscribe(
+        self,
+        on_next: ObserverBase[T] | OnNext[T] | None = None,
+        on_error: OnError | None = None,
+        on_completed: OnCompleted | None = None,
+        *,
+        scheduler: SchedulerBase | None = None,
+    ) -> DisposableBase:
+        """See `Stream.subscribe`."""
+        if isinstance(on_next, SharedObserver) and not self._ended:
+            return self._subscribe_core(on_next, scheduler)
+        return super().subscribe(on_next, on_error, on_completed, scheduler=scheduler)
+
+    def deliver(self, value: T) -> None:
+        """See `Stream.deliver`; for a connection that is idle, call its socket at once."""
+        delivery = current if current.value is value else _IDLE
+        location, in_burst = running_loop(), burst is not None
+        interrupt: BaseException | None = None
+        for observer in self._all_observers:
+            try:
+                if type(observer) is SharedObserver:
+                    wire, encoding = observer.wire, delivery.encoding
+                    if wire.ready_for is encoding.codec and wire.location is location:
+                        target, frame = wire.target, encoding.frame
+                        try:
+                            if (
+                                target is None
+                                or frame is None
+                                or wire.collected
+                                or in_burst
+                                or target.is_closing()
+                            ):
+                                written = observer.write(encoding.opcode, encoding.payload)
+                            else:
+                                target.write(frame)
+                                written = True
+                        except BaseException as exc:
+                            observer.on_interrupt(exc)
+                            raise
+                        if written:
+                            wire.shared_messages += 1
+                            wire.shared_bytes += len(encoding.payload)
+                            continue
+                observer.on_next(value)
+            except Exception as exc:
+                self._on_fault(exc)
+            except BaseException as exc:  # such as a KeyboardInterrupt: the others get the value
+                interrupt = interrupt or exc
+        if interrupt is not None:
+            raise interrupt

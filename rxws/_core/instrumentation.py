@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 from reactivex.abc import DisposableBase
 from reactivex.disposable import Disposable
 
-from .broadcast import Encoding
 from .connection import Close, Connection
 from .frames import Frame, Opcode
 
@@ -32,7 +31,6 @@ __all__ = [
     "NoTelemetry",
     "OnMessage",
     "Write",
-    "WriteShared",
     "active",
     "add_hub",
     "hubs",
@@ -44,9 +42,6 @@ OnMessage: TypeAlias = Callable[[str | bytes, int], None]
 
 Write: TypeAlias = Callable[[Opcode, bytes], bool]
 """See `Transport.write`."""
-
-WriteShared: TypeAlias = Callable[[Encoding], bool]
-"""See `Transport.write_shared`."""
 
 
 class ConnectionTelemetry(Protocol):
@@ -70,10 +65,6 @@ class ConnectionTelemetry(Protocol):
 
     def count_sent(self, write: Write) -> Write:
         """Return the function to call instead of `Transport.write`."""
-        ...
-
-    def count_shared(self, write: WriteShared) -> WriteShared:
-        """Return the function to call instead of `Transport.write_shared`."""
         ...
 
     def on_queued_sent(self, frame: Frame) -> None:
@@ -176,9 +167,6 @@ class NoTelemetry:
     def count_sent(self, write: Write) -> Write:
         return write
 
-    def count_shared(self, write: WriteShared) -> WriteShared:
-        return write
-
     def on_queued_sent(self, frame: Frame) -> None: ...
     def on_open(self, connection: Connection[Any, Any]) -> None: ...
     def on_latency(self, seconds: float) -> None: ...
@@ -237,11 +225,6 @@ class _AllTelemetry:
     def count_sent(self, write: Write) -> Write:
         for each in self._all:
             write = each.count_sent(write)
-        return write
-
-    def count_shared(self, write: WriteShared) -> WriteShared:
-        for each in self._all:
-            write = each.count_shared(write)
         return write
 
     def on_queued_sent(self, frame: Frame) -> None:

@@ -123,11 +123,13 @@ class _Generated(Pull[Any]):
 
 def _send_all(source: Observable[Any], session: Session[Any, Any]) -> DisposableBase:
     outgoing, scheduler = session.outgoing, session.scheduler
-    push: Callable[[Any], None] = session.push_shared
     if isinstance(source, SchedulerCarrier):  # as if the handler had subscribed `outgoing` to it
         scheduler = scheduler.as_default()
-        push = push if source.is_shared else outgoing.push
-    return source.subscribe(push, outgoing.on_error, outgoing.on_completed, scheduler=scheduler)
+        if source.is_shared:
+            return source.subscribe(session.shared_observer(), scheduler=scheduler)
+    return source.subscribe(
+        outgoing.push, outgoing.on_error, outgoing.on_completed, scheduler=scheduler
+    )
 
 
 def pipeline(*operators: Callable[[Any], Any]) -> Handler[Any, Any]:

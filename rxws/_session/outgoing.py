@@ -238,6 +238,14 @@ class Outgoing(Stream[T], Subject[T]):
         self._on_sent = (*self._on_sent, call)
         return Disposable(stop)
 
+    def watch(self, observer: ObserverBase[T]) -> DisposableBase:
+        subscription = super().watch(observer)
+        self._transport.wire.ready_for = None
+        return subscription
+
+    def _on_subscribe(self, observer: ObserverBase[T]) -> None:
+        self._transport.wire.ready_for = None
+
     def emit(self, value: T) -> None:
         """See `Stream.emit`."""
         if self._on_sent and isinstance(self._sink, _RecordingSink):

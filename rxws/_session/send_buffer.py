@@ -42,6 +42,8 @@ class SendBuffer:
         "_options",
         "_owner",
         "_scheduler",
+        "_sent_bytes",
+        "_sent_messages",
         "_telemetry",
         "_transport",
         "external_backlog",
@@ -50,8 +52,7 @@ class SendBuffer:
         "pong",
         "queue",
         "send_lost",
-        "sent_bytes",
-        "sent_messages",
+        "wire",
         "wire_writable",
         "write",
     )
@@ -72,6 +73,9 @@ class SendBuffer:
         self._options = options
         self._gate = gate
         self._owner = owner
+        self.wire = transport.wire
+        if self.write is not transport.write:
+            self.wire.target = None  # it counts every message
         self.wire_writable = True
         self.send_lost = False  # True once TCP is lost, even if received data is still pending
         self.queue: BoundedQueue[Frame] | None = None  # None, and no memory used, while empty
@@ -83,7 +87,17 @@ class SendBuffer:
         self.external_backlog = 0  # bytes that another queue keeps for `try_send`
         # Called when the wire is ready and all is sent.
         self.on_drained: Callable[[], None] | None = None
-        self.sent_messages = self.sent_bytes = 0
+        self._sent_messages = self._sent_bytes = 0
+
+    @property
+    def sent_messages(self) -> int:
+        """See `Stats.sent_messages`."""
+        return self._sent_messages + self.wire.shared_messages
+
+    @property
+    def sent_bytes(self) -> int:
+        """See `Stats.sent_bytes`."""
+        return self._sent_bytes + self.wire.shared_bytes
 
     @property
     def buffered(self) -> int:
@@ -103,16 +117,16 @@ class SendBuffer:
         """
         # The body of `try_send`, to save each message a call.
         if self.wire_writable and self.queue is None and self.write(opcode, payload):
-            self.sent_messages += 1
-            self.sent_bytes += len(payload)
+            self._sent_messages += 1
+            self._sent_bytes += len(payload)
             return True
         return self._enqueue(Frame(opcode, payload), key)
 
     def try_send(self, opcode: Opcode, payload: bytes) -> bool:
         """Send a message if the wire takes it now; otherwise return False."""
         if self.wire_writable and self.queue is None and self.write(opcode, payload):
-            self.sent_messages += 1
-            self.sent_bytes += len(payload)
+            self._sent_messages += 1
+            self._sent_bytes += len(payload)
             return True
         return False
 
@@ -124,6 +138,7 @@ class SendBuffer:
         )
 
     def _enqueue(self, frame: Frame, key: Hashable) -> bool:
+        self.wire.ready_for = None
         policy = self._options.overflow
         bound = self._options.max_buffer - self._transport.buffered
         queue = self.queue
@@ -185,8 +200,8 @@ class SendBuffer:
             frame = queue.pop()
             if not queue.messages:
                 self.queue = None
-            self.sent_messages += 1
-            self.sent_bytes += len(frame.payload)
+            self._sent_messages += 1
+            self._sent_bytes += len(frame.payload)
             self._telemetry.on_queued_sent(frame)
             return frame
         close, self._close = self._close, None
@@ -198,6 +213,7 @@ class SendBuffer:
         if writable == self.wire_writable:
             return False
         self.wire_writable = writable
+        self.wire.ready_for = None
         if writable:
             self._get_deadline().on_ready(0 if self.queue is None else len(self.queue))
         else:
@@ -233,6 +249,7 @@ class SendBuffer:
 
     def abandon(self) -> None:
         """Drop all queued frames: nothing more can be sent."""
+        self.wire.ready_for = None
         self.external_backlog = 0
         self.clear()
         self.stop_deadline()

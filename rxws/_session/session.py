@@ -17,6 +17,7 @@ from reactivex.disposable import Disposable
 
 from rxws import closing
 from rxws._core import broadcast
+from rxws._core.broadcast import SharedObserver
 from rxws._core.close_codes import CLOSE_CODES
 from rxws._core.connection import Close, Connection, Handshake
 from rxws._core.errors import BufferOverflow, ConnectionClosed, EncodeError, SendTimeout
@@ -74,14 +75,11 @@ class Session(Generic[In, Out]):
         "_encode",
         "_heartbeat",
         "_latest",
-        "_locate",
-        "_location",
         "_options",
         "_own_close",
         "_released",
         "_telemetry",
         "_transport",
-        "_write_shared",
         "cleanup_timeout",
         "closed",
         "connection",
@@ -105,9 +103,6 @@ class Session(Generic[In, Out]):
     ) -> None:
         self._transport = transport
         self._telemetry = telemetry
-        self._write_shared = telemetry.count_shared(transport.write_shared)
-        self._locate = transport.locate
-        self._location = transport.locate()
         self._options = options
         self._released = False  # see `on_released`
         self.state = State.OPEN
@@ -186,7 +181,10 @@ class Session(Generic[In, Out]):
                 if encoding.codec is not self._options.codec:
                     encoding = delivery.encode(self._options.codec, self._encode, value)
                 key = self._latest and shared_key(delivery, self._latest, value)
-                return send_buffer.offer(encoding.opcode, encoding.payload, key)
+                sent = send_buffer.offer(encoding.opcode, encoding.payload, key)
+                if send_buffer.wire.ready_for is None:
+                    self._on_shared(encoding.codec)
+                return sent
             opcode, payload = self._encode(value)
             key = self._latest and conflation_key(self._latest, value)
             return send_buffer.offer(opcode, payload, key)
@@ -194,34 +192,26 @@ class Session(Generic[In, Out]):
             self._on_unsent(exc)
             return False
 
-    def push_shared(self, value: Any) -> None:
-        """Do as `outgoing.push`, in fewer steps if another connection has just sent the value.
+    def shared_observer(self) -> SharedObserver[Any]:
+        """Return an observer that sends, for a source that many connections share."""
+        buffer = self.send_buffer
+        return SharedObserver(self.outgoing, buffer.wire, buffer.write, self.on_interrupt)
 
-        It looks at fewer objects: with many connections, they are not in the CPU's caches.
+    def _on_shared(self, codec: object) -> None:
+        """Let deliveries write until something changes, if there is nothing to check.
+
+        What changes that sets `ready_for` to None.
         """
-        delivery = broadcast.current
-        encoding = delivery.encoding
+        buffer, wire = self.send_buffer, self.send_buffer.wire
         if (
-            delivery.value is value
-            and encoding.codec is self._options.codec
-            and self.state is _OPEN
-            and not self.outgoing._all_observers  # pyright: ignore[reportPrivateUsage] # saves a call
-            and (send_buffer := self.send_buffer).wire_writable
-            and send_buffer.queue is None
-            and not send_buffer.send_lost
-            and self._locate() == self._location
+            self.state is _OPEN
+            and buffer.wire_writable
+            and buffer.queue is None
+            and not buffer.send_lost
         ):
-            try:
-                if self._write_shared(encoding):
-                    send_buffer.sent_messages += 1
-                    send_buffer.sent_bytes += len(encoding.payload)
-                    return
-            except BaseException as exc:
-                self._on_unsent(exc)
-        if self._released:
-            self.count_dropped("closed")
-        else:
-            self.outgoing.push(value)
+            wire.ready_for = codec
+            if self.outgoing._all_observers:  # pyright: ignore[reportPrivateUsage] # another thread may add one
+                wire.ready_for = None
 
     def encode(self, value: Any) -> Encoded:
         try:
@@ -283,6 +273,7 @@ class Session(Generic[In, Out]):
         if self.state is not State.OPEN:
             return False
         self.state = State.DRAINING
+        self.send_buffer.wire.ready_for = None
         self._own_close = Close(close.code, close.reason)
         self.gate.open_permanently()
         self.incoming.discard_always()
@@ -567,6 +558,7 @@ class Session(Generic[In, Out]):
         everything of the handler. All other streams end now.
         """
         self.state = State.CLOSED  # first, so that messages that operators flush now are not sent
+        self.send_buffer.wire.ready_for = None
         self._deadline.clear()
         if self._heartbeat is not None:
             self._heartbeat.stop()

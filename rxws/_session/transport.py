@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from reactivex.abc import DisposableBase
 
-from rxws._core.broadcast import Encoding
+from rxws._core.broadcast import Wire
 from rxws._core.frames import Frame, Opcode
 
 __all__ = ["Delivery", "Receiver", "Transport"]
@@ -35,6 +35,11 @@ class Transport(Protocol):
     """The wire, as a session sees it."""
 
     __slots__ = ()
+
+    @property
+    def wire(self) -> Wire:
+        """What deliveries to many connections look at."""
+        ...
 
     @property
     def running(self) -> bool:
@@ -66,10 +71,6 @@ class Transport(Protocol):
         Returns:
             False if nothing is written: the connection does not run yet, or TCP is lost.
         """
-        ...
-
-    def write_shared(self, encoding: Encoding, /) -> bool:
-        """Do as `write` with a message that is being sent to many connections."""
         ...
 
     def wake(self) -> None:

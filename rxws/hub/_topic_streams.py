@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from reactivex.abc import ObserverBase
 from reactivex.internal import noop
 
-from rxws._core.broadcast import Broadcast
+from rxws._core.broadcast import Broadcast, SharedStream
 from rxws._core.errors import short_repr
 from rxws._core.log import LogOnce, logger, one_line
 from rxws._core.streams.stream import Dispatcher, Fault, RestartableStream, call_each
@@ -25,7 +25,7 @@ __all__ = ["TopicStreams"]
 T = TypeVar("T")
 
 
-class _TopicStream(RestartableStream[T]):
+class _TopicStream(SharedStream[T]):
     def __init__(
         self,
         dispatcher: Dispatcher,

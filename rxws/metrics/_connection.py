@@ -12,10 +12,9 @@ from opentelemetry import context, propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, Status, StatusCode
 
-from rxws._core.broadcast import Encoding
 from rxws._core.connection import Close, Connection
 from rxws._core.frames import Frame, Opcode
-from rxws._core.instrumentation import OnMessage, Write, WriteShared
+from rxws._core.instrumentation import OnMessage, Write
 from rxws._core.schedulers.timers import seconds_of
 
 from ._figures import Binary, Figures
@@ -121,20 +120,6 @@ class ConnectionReport:
                 return False
             binary.sent_messages += 1
             binary.sent_bytes += len(payload)
-            return True
-
-        return count
-
-    def count_shared(self, write: WriteShared) -> WriteShared:
-        binary = self._binary
-
-        def count(encoding: Encoding) -> bool:
-            if encoding.opcode is _TEXT:
-                return write(encoding)
-            if not write(encoding):
-                return False
-            binary.sent_messages += 1
-            binary.sent_bytes += len(encoding.payload)
             return True
 
         return count

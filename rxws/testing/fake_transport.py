@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from reactivex.abc import DisposableBase, SchedulerBase
 from reactivex.disposable import Disposable
 
-from rxws._core.broadcast import Encoding
+from rxws._core.broadcast import Wire
 from rxws._core.errors import RxwsError
 from rxws._core.frames import Frame, Opcode
 from rxws._core.schedulers.timers import call_later
@@ -124,6 +124,7 @@ class FakeTransport:
         self.deferred = 0
         self.send_lost = False
         self.over = False
+        self.wire = Wire(location=self)  # nothing runs there, so deliveries always ask the session
         self.room: int | None = None  # number of frames that the peer still reads; None for all
         self.lingering = False
         self.on_resumed: Callable[[], None] = lambda: None
@@ -186,10 +187,6 @@ class FakeTransport:
         assert not self._writing
         self._write(Frame(opcode, payload))
         return True
-
-    def write_shared(self, encoding: Encoding) -> bool:
-        """See `Transport.write_shared`."""
-        return self.write(encoding.opcode, encoding.payload)
 
     def _write(self, frame: Frame) -> None:
         self._carry(Sent(self.time, *frame))

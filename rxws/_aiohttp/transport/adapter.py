@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from reactivex.abc import DisposableBase
 from reactivex.disposable import Disposable
 
-from rxws._core.broadcast import Encoding
+from rxws._core.broadcast import Wire
 from rxws._core.frames import Opcode
 from rxws._core.log import logger
 from rxws._core.schedulers.loop_scheduler import may_run_here, running_loop
@@ -59,14 +59,12 @@ class AiohttpTransport(Transport, SocketListener):
         "_writer",
         "wake",
         "write",
-        "write_shared",
     )
 
     # The writer's methods, stored as attributes: a method that calls them would cost one more call
     # for each message. pyright reads the annotations as methods without `self`.
     wake: Callable[[], None]  # pyright: ignore[reportIncompatibleMethodOverride]
     write: Callable[[Opcode, bytes], bool]  # pyright: ignore[reportIncompatibleMethodOverride]
-    write_shared: Callable[[Encoding], bool]  # pyright: ignore[reportIncompatibleMethodOverride]
 
     def __init__(self, ws: WebSocket, transport: asyncio.Transport, max_size: int) -> None:
         self._loop = asyncio.get_running_loop()
@@ -84,7 +82,10 @@ class AiohttpTransport(Transport, SocketListener):
         )
         self.wake = writer.wake
         self.write = writer.write
-        self.write_shared = writer.write_shared
+
+    @property
+    def wire(self) -> Wire:
+        return self._writer
 
     @property
     def running(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from aiohttp import WSMsgType
 
 from rxws._core import broadcast
-from rxws._core.broadcast import Encoding
+from rxws._core.broadcast import Encoding, Wire
 from rxws._core.frames import Opcode
 from rxws._session.transport import Receiver
 
@@ -61,24 +61,23 @@ def finish_coroutine(coroutine: Coroutine[Any, Any, None], awaited: Any) -> Gene
         return
 
 
-class FrameWriter:
+class FrameWriter(Wire):
     """Takes frames from a session while the socket is writable.
 
     On the push path, `direct` is True: it then calls aiohttp's frame writer instead of the
     WebSocket, and collects the frames until `flush` writes all of them at once. Each method that
     writes also flushes, unless the writer is `corked` or a burst is running (see
-    `rxws._core.broadcast`).
+    `rxws._core.broadcast`). `collected` counts the payload bytes in `chunks`, and 1 for an empty
+    message.
     """
 
     __slots__ = (
-        "_collected",
         "_direct_write",
         "_end_tcp",
         "_loop",
         "_protocol",
         "_receiver",
         "_resuming",
-        "_shared_transport",
         "_state",
         "_window",
         "_write_frame",
@@ -92,30 +91,29 @@ class FrameWriter:
         self._ws = ws
         self._protocol = protocol
         self._loop = asyncio.get_running_loop()
+        super().__init__(self._loop)
         self._receiver: Receiver | None = None
         self._state = _IDLE
         self.compression: asyncio.Task[None] | None = None  # the latest one
         self._end_tcp: Callable[[], None] | None = None  # called once everything is written
         self._resuming = False  # whether the call comes from asyncio's `resume_writing`
         self.corked = False
-        self._collected = 0  # payload bytes in `chunks`, and 1 for an empty message
         collector = WriteCollector(protocol.transport.is_closing)
         self.chunks = collector.chunks
         self._direct_write = redirect_frames(ws, collector) if direct else None
         self._window = shared_window(ws) if direct else None
+        if self._window == 0:
+            self.target = protocol.transport
         self._write_frame: WriteFrame | None = None  # `_direct_write`, once started
-        self._shared_transport: asyncio.Transport | None = None  # if it takes shared frames
 
     @property
     def buffered(self) -> int:
         """Bytes that the kernel has not taken yet."""
-        return self._protocol.buffered + self._collected
+        return self._protocol.buffered + self.collected
 
     def start(self, receiver: Receiver) -> None:
         self._receiver = receiver
         self._write_frame = self._direct_write
-        if self._window == 0:
-            self._shared_transport = self._protocol.transport
         self.wake()
 
     def wake(self) -> None:
@@ -143,7 +141,7 @@ class FrameWriter:
         write_frame = self._write_frame
         if write_frame is None:
             return self._write_slowly(opcode, payload)
-        waiting = self._collected
+        waiting = self.collected
         encoding = broadcast.current.encoding
         if encoding.payload is payload and encoding.opcode is opcode and self._window == 0:
             if self._protocol.transport.is_closing():
@@ -154,25 +152,9 @@ class FrameWriter:
                 write_frame(payload, opcode, 0)
             except ConnectionError:
                 return False  # TCP is lost, which the reader reports
-        self._collected += len(payload) or 1
-        if self._collected > _MAX_COLLECTED or not (self.corked or self._in_burst(waiting)):
+        self.collected += len(payload) or 1
+        if self.collected > _MAX_COLLECTED or not (self.corked or self._in_burst(waiting)):
             self.flush()
-        return True
-
-    def write_shared(self, encoding: Encoding) -> bool:
-        """See `Transport.write_shared`."""
-        transport, frame = self._shared_transport, encoding.frame
-        if (
-            transport is None
-            or frame is None
-            or self._collected
-            or self.corked
-            or broadcast.burst is not None
-        ):
-            return self.write(encoding.opcode, encoding.payload)
-        if transport.is_closing():
-            return False
-        transport.write(frame)
         return True
 
     def _build_frame(self, encoding: Encoding, write_frame: WriteFrame) -> bytes:
@@ -192,7 +174,7 @@ class FrameWriter:
         window = self._window if is_shared else None
         if window is not None and (frame := encoding.deflated.get(window)) is not None:
             self.chunks.append(frame)
-            self._collected += len(payload) or 1
+            self.collected += len(payload) or 1
         else:
             self._state = _WRITING
             if not self._send_frame(opcode, payload):
@@ -242,8 +224,8 @@ class FrameWriter:
             # From Python 3.12 on, compression starts here: an executor that is shut down raises.
             rest = _raise(exc)
         if rest is None:
-            self._collected += len(payload) or 1
-            if self._collected > _MAX_COLLECTED:
+            self.collected += len(payload) or 1
+            if self.collected > _MAX_COLLECTED:
                 self.flush()
             return True
         self._state = _COMPRESSING
@@ -273,7 +255,7 @@ class FrameWriter:
 
     def flush(self) -> None:
         """Write the collected frames."""
-        self._collected = 0
+        self.collected = 0
         if self.chunks:
             data = b"".join(self.chunks)
             self.chunks.clear()
@@ -302,7 +284,7 @@ class FrameWriter:
     def release(self) -> None:
         """Drop the receiver and aiohttp's WebSocket with its compressor, after the end."""
         self._receiver = self._write_frame = self._direct_write = self._end_tcp = None
-        self._window = self._shared_transport = None
+        self._window = self.target = None
         del self._ws
 
     def _report_writable(self) -> None:

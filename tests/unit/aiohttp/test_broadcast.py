@@ -12,12 +12,13 @@ import pytest
 import reactivex as rx
 from reactivex import Observable, Subject
 from reactivex import operators as ops
+from reactivex.internal import noop
 
 import rxws
 from rxws import codecs
-from rxws._core.broadcast import Broadcast, Burst
+from rxws._core.broadcast import Broadcast, Burst, SharedStream
 from rxws._core.frames import Opcode
-from rxws._core.streams.stream import Dispatcher, Stream
+from rxws._core.streams.stream import Dispatcher
 from rxws._session.handler import run_handler
 from rxws._session.session import Session
 from support.fixtures import Dial, Serve
@@ -41,14 +42,14 @@ async def dial() -> AsyncIterator[Dial]:
         await peer.rst()
 
 
-class Topic(Stream[Any]):
+class Topic(SharedStream[Any]):
     """Delivers as a topic of a hub does."""
 
     is_shared = True
 
     def __init__(self) -> None:
         self.faults: list[Exception] = []
-        super().__init__(Dispatcher(), self.faults.append)
+        super().__init__(Dispatcher(), self.faults.append, noop)
 
     def send(self, *values: Any) -> None:
         """Deliver values: several of them are a burst."""

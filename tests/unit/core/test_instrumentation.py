@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from rxws._core import instrumentation
-from rxws._core.broadcast import Encoding
 from rxws._core.connection import Close, Connection
 from rxws._core.frames import Frame, Opcode
 from rxws._core.instrumentation import (
@@ -19,7 +18,6 @@ from rxws._core.instrumentation import (
     NoTelemetry,
     OnMessage,
     Write,
-    WriteShared,
 )
 from rxws.hub import Hub
 from rxws.testing import Clock
@@ -78,13 +76,6 @@ class Notes(NoTelemetry):
 
         return count
 
-    def count_shared(self, write: WriteShared) -> WriteShared:
-        def count(encoding: Any) -> bool:
-            self.note(f"shared {encoding.payload!r}")
-            return write(encoding)
-
-        return count
-
     def on_queued_sent(self, frame: Frame) -> None:
         self.note(f"queued {frame.payload!r}")
 
@@ -123,7 +114,6 @@ def report_everything() -> None:
         telemetry.on_open(unused)
         telemetry.count_received(lambda data, _: None)("in", 2)
         assert telemetry.count_sent(lambda _, __: True)(Opcode.TEXT, b"out")
-        assert telemetry.count_shared(lambda _: True)(Encoding(None, Opcode.TEXT, b"all"))
         telemetry.on_queued_sent(Frame(Opcode.TEXT, b"late"))
         telemetry.on_latency(0.5)
         telemetry.on_exception(LookupError("oops"))
@@ -137,7 +127,7 @@ def test_each_of_several_instrumentations_gets_everything(lines: list[str]) -> N
     with instrumentation.install(Journal("one", lines)):
         report_everything()
         alone = lines[:]
-        assert len(alone) == len(set(alone)) == 14
+        assert len(alone) == len(set(alone)) == 13
         lines.clear()
         with instrumentation.install(Journal("two", lines)):
             report_everything()

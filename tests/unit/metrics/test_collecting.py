@@ -152,7 +152,7 @@ def test_a_message_that_connections_share_counts_for_each(telemetry: Telemetry) 
     for value in ("text", b"binary"):
         with Broadcast(value):
             for each in (first, second, lost):
-                each.session.push_shared(value)
+                each.session.outgoing.push(value)
     transmitted = {"network__io__direction": "transmit"}
     messages = telemetry.values("messages", "rxws.message.type", **transmitted)
     assert messages == {"text": 2, "binary": 2}

@@ -12,7 +12,6 @@ from opentelemetry import metrics as otel
 
 import rxws
 from rxws._core import instrumentation
-from rxws._core.broadcast import Encoding
 from rxws._core.instrumentation import NO_TELEMETRY, NoInstrumentation
 from rxws.metrics import _otel
 from rxws.status import Connecting
@@ -37,11 +36,6 @@ def test_nothing_is_reported_by_default() -> None:
     on_message, write = (lambda _, __: None), (lambda _, __: True)
     assert NO_TELEMETRY.count_received(on_message) is on_message
     assert NO_TELEMETRY.count_sent(write) is write
-
-    def share(encoding: Encoding) -> bool:
-        return True
-
-    assert NO_TELEMETRY.count_shared(share) is share
     assert active.reconnecting() is active.reconnecting()
     active.reconnecting()(Connecting(1))
 

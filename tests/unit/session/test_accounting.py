@@ -198,7 +198,8 @@ def test_a_shared_message_after_the_release_is_counted() -> None:
     """A message to many connections counts as dropped where the connection is released."""
     virtual = VirtualSession()
     virtual.peer.close(1000)
+    outgoing = virtual.session.outgoing
     virtual.session.on_released()
     with Broadcast("late"):
-        virtual.session.push_shared("late")
+        outgoing.push("late")
     assert virtual.stats.dropped == {"closed": 1}
