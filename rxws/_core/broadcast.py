@@ -24,6 +24,7 @@ from rxws._core.schedulers.loop_scheduler import running_loop
 from rxws._core.streams.stream import RestartableStream, call_each
 
 __all__ = [
+    "MAX_COLLECTED",
     "Broadcast",
     "Burst",
     "BurstWriter",
@@ -153,6 +154,12 @@ class Burst:
         call_each(lambda writer: writer.end_burst(), writers)
 
 
+MAX_COLLECTED = 64 << 10
+"""A connection writes what it has collected when that is more than so many bytes.
+
+A burst, or a pipeline while a chunk is read, may send much more.
+"""
+
 _ENDED = object()
 _IDLE = Broadcast(_NO_VALUE)
 
@@ -182,12 +189,14 @@ class Wire:
             must be asked.
         target: Where frames go that are neither masked nor compressed; None if the connection
             needs other frames.
-        collected: The size of what was written and must go to `target` first.
+        chunks: Frames that were written, and that `target` must get first.
+        collected: Their payload bytes, and 1 for an empty message.
         shared_messages: The messages that deliveries have written.
         shared_bytes: The bytes of their payloads.
     """
 
     __slots__ = (
+        "chunks",
         "collected",
         "location",
         "ready_for",
@@ -200,6 +209,7 @@ class Wire:
         self.location = location
         self.ready_for: object = None
         self.target: FrameTarget | None = None
+        self.chunks: list[bytes] = []
         self.collected = 0
         self.shared_messages = self.shared_bytes = 0
 
@@ -273,24 +283,28 @@ class SharedStream(RestartableStream[T]):
                     wire, encoding = observer.wire, delivery.encoding
                     if wire.ready_for is encoding.codec and wire.location is location:
                         target, frame = wire.target, encoding.frame
+                        collected, size = wire.collected, len(encoding.payload)
+                        written = True
                         try:
                             if (
                                 target is None
                                 or frame is None
-                                or wire.collected
-                                or in_burst
+                                or (in_burst and not collected)  # the writer joins the burst
+                                or collected + size > MAX_COLLECTED
                                 or target.is_closing()
                             ):
                                 written = observer.write(encoding.opcode, encoding.payload)
+                            elif collected:
+                                wire.chunks.append(frame)
+                                wire.collected = collected + size
                             else:
                                 target.write(frame)
-                                written = True
                         except BaseException as exc:
                             observer.on_interrupt(exc)
                             raise
                         if written:
                             wire.shared_messages += 1
-                            wire.shared_bytes += len(encoding.payload)
+                            wire.shared_bytes += size
                             continue
                 observer.on_next(value)
             except Exception as exc:

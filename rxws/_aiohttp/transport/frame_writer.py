@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from aiohttp import WSMsgType
 
 from rxws._core import broadcast
-from rxws._core.broadcast import Encoding, Wire
+from rxws._core.broadcast import MAX_COLLECTED, Encoding, Wire
 from rxws._core.frames import Opcode
 from rxws._session.transport import Receiver
 
@@ -22,10 +22,6 @@ from .socket_protocol import SocketProtocol
 __all__ = ["FrameSender", "FrameWriter"]
 
 _OPCODES = {opcode: WSMsgType(opcode) for opcode in Opcode}
-
-# Even a corked writer flushes when it has collected more bytes than this: a pipeline may send much
-# more than it has received in one chunk.
-_MAX_COLLECTED = 64 << 10
 
 
 class FrameSender(Protocol):
@@ -67,8 +63,7 @@ class FrameWriter(Wire):
     On the push path, `direct` is True: it then calls aiohttp's frame writer instead of the
     WebSocket, and collects the frames until `flush` writes all of them at once. Each method that
     writes also flushes, unless the writer is `corked` or a burst is running (see
-    `rxws._core.broadcast`). `collected` counts the payload bytes in `chunks`, and 1 for an empty
-    message.
+    `rxws._core.broadcast`).
     """
 
     __slots__ = (
@@ -82,7 +77,6 @@ class FrameWriter(Wire):
         "_window",
         "_write_frame",
         "_ws",
-        "chunks",
         "compression",
         "corked",
     )
@@ -153,7 +147,7 @@ class FrameWriter(Wire):
             except ConnectionError:
                 return False  # TCP is lost, which the reader reports
         self.collected += len(payload) or 1
-        if self.collected > _MAX_COLLECTED or not (self.corked or self._in_burst(waiting)):
+        if self.collected > MAX_COLLECTED or not (self.corked or self._in_burst(waiting)):
             self.flush()
         return True
 
@@ -225,7 +219,7 @@ class FrameWriter(Wire):
             rest = _raise(exc)
         if rest is None:
             self.collected += len(payload) or 1
-            if self.collected > _MAX_COLLECTED:
+            if self.collected > MAX_COLLECTED:
                 self.flush()
             return True
         self._state = _COMPRESSING
