@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
 import reactivex as rx
-from reactivex import Observable, Subject
+from reactivex import Observable, Observer, Subject
 from reactivex import operators as ops
 from reactivex.internal import noop
 
@@ -312,6 +313,165 @@ async def test_another_thread_pushes_through_the_loop() -> None:
         await loop_turns()
         assert counted.calls == 1
         assert [one.line.texts for one, _ in found] == [["['x']"]] * 2
+
+
+@contextlib.asynccontextmanager
+async def idle_members(
+    topic: Topic, count: int = 2, **options: Any
+) -> AsyncIterator[list[tuple[PushConnection, Session[Any, Any]]]]:
+    """Run connections to which deliveries write without asking their sessions."""
+    async with members(count, topic, **options) as found:
+        topic.send("0")
+        for one, session in found:
+            assert one.adapter.wire.ready_for is session.send_buffer._options.codec
+            assert one.line.texts == ["0"]
+            one.line.writes.clear()
+        yield found
+
+
+async def test_an_idle_connection_is_written_to_and_counted() -> None:
+    """Each message is one write of the same bytes, and counts as sent."""
+    topic = Topic()
+    async with idle_members(topic) as found:
+        topic.send("é")
+        assert [one.line.writes for one, _ in found] == [[b"\x81\x02\xc3\xa9"]] * 2
+        for _, session in found:
+            assert session.flow.stats.sent_messages == 2
+            assert session.flow.stats.sent_bytes == 3
+
+
+@pytest.mark.parametrize("how", ["subscribe", "watch"])
+async def test_an_idle_connection_may_be_observed_later(how: str) -> None:
+    """From then on `outgoing` emits every message; without an observer, deliveries write again."""
+    topic = Topic()
+    async with idle_members(topic) as ((one, session), _):
+        seen = list[Any]()
+        outgoing = session.outgoing
+        if how == "subscribe":
+            subscription = outgoing.subscribe(seen.append)
+        else:
+            subscription = outgoing.watch(Observer(seen.append))
+        topic.send("1")
+        topic.send("2", "3")
+        assert seen == ["1", "2", "3"]
+        subscription.dispose()
+        topic.send("4")
+        topic.send("5")
+        assert seen == ["1", "2", "3"]
+        assert one.line.texts == ["1", "2", "3", "4", "5"]
+        assert one.adapter.wire.ready_for is not None
+
+
+async def test_an_idle_connection_whose_socket_fills_keeps_the_order() -> None:
+    """While the socket is full, messages wait in the send buffer; then deliveries write again."""
+    topic = Topic()
+    async with idle_members(topic) as ((one, session), (other, _)):
+        one.line.takes = False
+        topic.send("1")
+        topic.send("2")
+        topic.send("3", "4")
+        assert one.line.texts == ["1"]
+        assert session.flow.buffered > 0
+        session.outgoing.on_next("own")
+        one.line.take()
+        topic.send("5")
+        assert one.line.texts == ["1", "2", "3", "4", "own", "5"]
+        assert other.line.texts == ["1", "2", "3", "4", "5"]
+        assert session.flow.stats.sent_messages == 7
+        assert one.adapter.wire.ready_for is not None
+
+
+@pytest.mark.parametrize("burst", [False, True])
+async def test_an_idle_connection_that_closes_gets_no_more(burst: bool) -> None:
+    """Its close frame is the last one, and later messages count as dropped."""
+    topic = Topic()
+    async with idle_members(topic) as ((one, session), (other, _)):
+        session.outgoing.on_completed()
+        topic.send(*["1", "2"][: 1 + burst])
+        assert [frame.opcode for frame in one.line.frames] == [Op.CLOSE]
+        assert session.flow.drop_counts == {"closed": 1 + burst}
+        assert other.line.texts == ["1", "2"][: 1 + burst]
+
+
+async def test_an_idle_connection_that_has_ended_gets_no_more() -> None:
+    """A delivery that began before the end still has the connection, and writes nothing to it."""
+    topic = Topic()
+    async with idle_members(topic, 1) as ((one, session),):
+        topic.watch(Observer(lambda _: session.shutdown()))  # before the connection
+        topic.send("1")
+        assert [frame.opcode for frame in one.line.frames] == [Op.CLOSE]
+        assert session.flow.stats.sent_messages == 1
+        assert session.flow.drop_counts == {"closed": 1}
+
+
+@pytest.mark.parametrize("burst", [False, True])
+async def test_an_idle_connection_that_is_lost_counts_what_it_drops(burst: bool) -> None:
+    """Nothing is written once TCP is lost, and nothing of it counts as sent."""
+    topic = Topic()
+    async with idle_members(topic) as ((one, session), (other, _)):
+        flow = session.flow
+        one.line.reset()
+        topic.send(*["1", "2"][: 1 + burst])
+        await loop_turns()
+        topic.send("3")
+        assert one.line.writes == []
+        assert flow.stats.sent_messages == 1
+        assert sum(flow.drop_counts.values()) >= 1 + burst
+        assert other.line.texts[-1] == "3"
+
+
+async def test_an_idle_connection_of_another_loop_sends_there() -> None:
+    """A value that another thread delivers is not written on that thread."""
+    topic, threads = Topic(), list[int]()
+    async with idle_members(topic) as found:
+        one, _ = found[0]
+        write = one.line.write
+
+        def note(data: Any) -> None:
+            threads.append(threading.get_ident())
+            write(data)
+
+        one.line.write = note  # type: ignore[method-assign]
+        await asyncio.to_thread(topic.send, "1")
+        await loop_turns()
+        assert one.line.texts == ["1"]
+        assert threads == [threading.get_ident()]
+
+
+async def test_a_keyboard_interrupt_reaches_the_caller_after_all_have_the_value() -> None:
+    """It ends the connection that it interrupted, and no other."""
+    topic = Topic()
+    async with idle_members(topic, 3) as found:
+        broken, _ = found[1]
+
+        def interrupt(_: Any) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(broken.line, "write", interrupt)
+            with contextlib.suppress(KeyboardInterrupt):
+                topic.send("1")
+                pytest.fail("the interrupt is lost")
+        assert found[0][0].line.texts == found[2][0].line.texts == ["1"]
+        assert [each.state.name for _, each in found] == ["OPEN", "CLOSED", "OPEN"]
+        assert topic.faults == []
+
+
+async def test_a_value_outside_of_a_delivery_is_encoded_by_each() -> None:
+    """A value that is not the one being delivered shares nothing."""
+    topic = Topic()
+    async with idle_members(topic) as found:
+        with Broadcast("x"):
+            topic.emit("y")
+        assert [one.line.texts for one, _ in found] == [["y"]] * 2
+
+
+async def test_an_ended_stream_completes_a_connection_at_once() -> None:
+    """A handler may return a topic that has ended: the connection closes with 1000."""
+    topic = Topic()
+    topic.end()
+    async with members(1, topic) as ((one, _),):
+        assert [frame.opcode for frame in one.line.frames] == [Op.CLOSE]
 
 
 OFFERS = {
