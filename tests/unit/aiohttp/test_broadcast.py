@@ -319,14 +319,17 @@ async def test_another_thread_pushes_through_the_loop() -> None:
 async def idle_members(
     topic: Topic, count: int = 2, **options: Any
 ) -> AsyncIterator[list[tuple[PushConnection, Session[Any, Any]]]]:
-    """Run connections to which deliveries write without asking their sessions."""
+    """Run connections to which deliveries write without asking their sessions.
+
+    The last one comes first: the first one of each delivery encodes the value.
+    """
     async with members(count, topic, **options) as found:
         topic.send("0")
         for one, session in found:
             assert one.adapter.wire.ready_for is session.send_buffer._options.codec
             assert one.line.texts == ["0"]
             one.line.writes.clear()
-        yield found
+        yield found[::-1]
 
 
 async def test_an_idle_connection_is_written_to_and_counted() -> None:
@@ -396,8 +399,8 @@ async def test_an_idle_connection_that_closes_gets_no_more(burst: bool) -> None:
 async def test_an_idle_connection_that_has_ended_gets_no_more() -> None:
     """A delivery that began before the end still has the connection, and writes nothing to it."""
     topic = Topic()
-    async with idle_members(topic, 1) as ((one, session),):
-        topic.watch(Observer(lambda _: session.shutdown()))  # before the connection
+    async with idle_members(topic) as ((one, session), _):
+        topic.watch(Observer(lambda _: session.shutdown()))  # before the connections
         topic.send("1")
         assert [frame.opcode for frame in one.line.frames] == [Op.CLOSE]
         assert session.flow.stats.sent_messages == 1
@@ -442,17 +445,19 @@ async def test_a_keyboard_interrupt_reaches_the_caller_after_all_have_the_value(
     """It ends the connection that it interrupted, and no other."""
     topic = Topic()
     async with idle_members(topic, 3) as found:
-        broken, _ = found[1]
+        line = found[1][0].line
+        write = line.write
 
         def interrupt(_: Any) -> None:
+            line.write = write  # type: ignore[method-assign]
             raise KeyboardInterrupt
 
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(broken.line, "write", interrupt)
-            with contextlib.suppress(KeyboardInterrupt):
-                topic.send("1")
-                pytest.fail("the interrupt is lost")
-        assert found[0][0].line.texts == found[2][0].line.texts == ["1"]
+        line.write = interrupt  # type: ignore[method-assign]
+        try:
+            topic.send("1")
+        except KeyboardInterrupt:
+            written = [one.line.texts for one, _ in found]
+        assert written == [["1"], [], ["1"]]
         assert [each.state.name for _, each in found] == ["OPEN", "CLOSED", "OPEN"]
         assert topic.faults == []
 
@@ -464,6 +469,15 @@ async def test_a_value_outside_of_a_delivery_is_encoded_by_each() -> None:
         with Broadcast("x"):
             topic.emit("y")
         assert [one.line.texts for one, _ in found] == [["y"]] * 2
+
+
+async def test_a_stream_that_fails_closes_its_connections() -> None:
+    """They close with 1011, as after any error of a handler."""
+    topic = Topic()
+    async with idle_members(topic) as found:
+        topic.end(ValueError("no more"))
+        for one, _ in found:
+            assert [frame.payload[:2] for frame in one.line.frames] == [(1011).to_bytes(2, "big")]
 
 
 async def test_an_ended_stream_completes_a_connection_at_once() -> None:
