@@ -138,7 +138,6 @@ class SendBuffer:
         )
 
     def _enqueue(self, frame: Frame, key: Hashable) -> bool:
-        self.wire.ready_for = None
         policy = self._options.overflow
         bound = self._options.max_buffer - self._transport.buffered
         queue = self.queue
@@ -249,7 +248,6 @@ class SendBuffer:
 
     def abandon(self) -> None:
         """Drop all queued frames: nothing more can be sent."""
-        self.wire.ready_for = None
         self.external_backlog = 0
         self.clear()
         self.stop_deadline()

@@ -198,9 +198,10 @@ class Session(Generic[In, Out]):
         return SharedObserver(self.outgoing, buffer.wire, buffer.write, self.on_interrupt)
 
     def _on_shared(self, codec: object) -> None:
-        """Let deliveries write until something changes, if there is nothing to check.
+        """Let deliveries write without asking, if there is nothing to check.
 
-        What changes that sets `ready_for` to None.
+        An end, a full wire or an observer of `outgoing` sets `ready_for` to None again. Messages
+        are queued only while the wire is full or lost; the transport knows a loss first.
         """
         buffer, wire = self.send_buffer, self.send_buffer.wire
         if (

@@ -21,6 +21,7 @@ from yarl import URL
 import rxws
 from rxws._aiohttp.transport.adapter import AiohttpTransport
 from rxws._aiohttp.transport.private_api import EarlyBytes, PushServerSocket
+from rxws._core import instrumentation
 from rxws._core.connection import Handshake
 from rxws._core.frames import Opcode
 from rxws._core.schedulers.loop_scheduler import LoopScheduler
@@ -220,7 +221,9 @@ class PushConnection:
         """Return a real session to run it with."""
         options.setdefault("heartbeat", None)
         handshake = Handshake(URL("ws://peer.example/"), {})
-        return Session(self.adapter, LoopScheduler.running(), Options(**options), handshake)
+        scheduler = LoopScheduler.running()
+        with instrumentation.active.client(handshake.url) as telemetry:
+            return Session(self.adapter, scheduler, Options(**options), handshake, telemetry)
 
     def reply(self, text: str) -> None:
         """Send a message at once, as a session does while the transport is writable."""

@@ -27,6 +27,7 @@ from support.peers.endpoints import EXTENSION
 from support.peers.fake_tcp import PushConnection, loop_turns, push_connection
 from support.peers.frames import Frame, Op
 from support.peers.raw import RawClient
+from support.telemetry import installed
 
 
 @pytest.fixture
@@ -341,6 +342,43 @@ async def test_an_idle_connection_is_written_to_and_counted() -> None:
         for _, session in found:
             assert session.flow.stats.sent_messages == 2
             assert session.flow.stats.sent_bytes == 3
+
+
+async def test_a_burst_to_idle_connections_is_one_write_each() -> None:
+    """The collected frames count as buffered until the end of the burst."""
+    topic = Topic()
+    async with idle_members(topic) as found:
+        buffered: list[int] = []
+        topic.subscribe(lambda _: buffered.extend(one.adapter.buffered for one, _ in found))
+        topic.send("1", "22", "4444")
+        assert [one.line.writes for one, _ in found] == [[b"\x81\x011\x81\x0222\x81\x044444"]] * 2
+        assert buffered == [1, 1, 3, 3, 7, 7]
+        assert [one.adapter.buffered for one, _ in found] == [0, 0]
+        assert [session.flow.stats.sent_messages for _, session in found] == [4, 4]
+
+
+async def test_a_large_burst_to_idle_connections_is_written_in_parts() -> None:
+    """A connection writes as soon as it has collected more than 64 KiB."""
+    topic = Topic()
+    async with idle_members(topic) as found:
+        topic.send(*["x" * 30_000] * 4)
+        for one, _ in found:
+            assert [len(data) // 30_000 for data in one.line.writes] == [3, 1]
+
+
+async def test_metrics_count_what_deliveries_write() -> None:
+    """With metrics, every message counts by its type, alone and in a burst."""
+    with installed() as telemetry:
+        topic = Topic()
+        async with members(2, topic) as found:
+            for values in ([b"0"], [b"12"], [b"3", b"4"], ["text"], ["é"]):
+                topic.send(*values)
+            transmitted = {"network__io__direction": "transmit"}
+            messages = telemetry.values("messages", "rxws.message.type", **transmitted)
+            assert messages == {"text": 4, "binary": 8}
+            sizes = telemetry.values("io", "rxws.message.type", **transmitted)
+            assert sizes == {"text": 12, "binary": 10}
+            assert [session.flow.stats.sent_messages for _, session in found] == [6, 6]
 
 
 @pytest.mark.parametrize("how", ["subscribe", "watch"])
