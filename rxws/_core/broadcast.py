@@ -222,7 +222,7 @@ class SharedSender(Protocol):
     def on_completed(self) -> None: ...
 
 
-class SharedObserver(ObserverBase[T]):
+class SharedObserver(ObserverBase[Any]):
     """Sends what it observes on a connection, whose wire is known to a `SharedStream`.
 
     Args:
@@ -246,7 +246,7 @@ class SharedObserver(ObserverBase[T]):
         self.write = write
         self.on_interrupt = on_interrupt
 
-    def on_next(self, value: T) -> None:
+    def on_next(self, value: Any) -> None:
         self.outgoing.push(value)
 
     def on_error(self, error: Exception) -> None:

@@ -192,7 +192,7 @@ class Session(Generic[In, Out]):
             self._on_unsent(exc)
             return False
 
-    def shared_observer(self) -> SharedObserver[Any]:
+    def shared_observer(self) -> SharedObserver:
         """Return an observer that sends, for a source that many connections share."""
         buffer = self.send_buffer
         return SharedObserver(self.outgoing, buffer.wire, buffer.write, self.on_interrupt)

@@ -330,7 +330,7 @@ async def idle_members(
             assert one.adapter.wire.ready_for is session.send_buffer._options.codec
             assert one.line.texts == ["0"]
             one.line.writes.clear()
-        yield found[::-1]
+        yield list(reversed(found))
 
 
 async def test_an_idle_connection_is_written_to_and_counted() -> None:
@@ -461,7 +461,9 @@ async def test_an_idle_connection_that_is_lost_counts_what_it_drops(burst: bool)
         assert other.line.texts[-1] == "3"
 
 
-async def test_an_idle_connection_of_another_loop_sends_there() -> None:
+async def test_an_idle_connection_of_another_loop_sends_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A value that another thread delivers is not written on that thread."""
     topic, threads = Topic(), list[int]()
     async with idle_members(topic) as found:
@@ -472,30 +474,33 @@ async def test_an_idle_connection_of_another_loop_sends_there() -> None:
             threads.append(threading.get_ident())
             write(data)
 
-        one.line.write = note  # type: ignore[method-assign]
+        monkeypatch.setattr(one.line, "write", note)
         await asyncio.to_thread(topic.send, "1")
         await loop_turns()
         assert one.line.texts == ["1"]
         assert threads == [threading.get_ident()]
 
 
-async def test_a_keyboard_interrupt_reaches_the_caller_after_all_have_the_value() -> None:
+async def test_a_keyboard_interrupt_reaches_the_caller_after_all_have_the_value(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """It ends the connection that it interrupted, and no other."""
     topic = Topic()
     async with idle_members(topic, 3) as found:
         line = found[1][0].line
-        write = line.write
 
         def interrupt(_: Any) -> None:
-            line.write = write  # type: ignore[method-assign]
+            monkeypatch.undo()
             raise KeyboardInterrupt
 
-        line.write = interrupt  # type: ignore[method-assign]
+        monkeypatch.setattr(line, "write", interrupt)
+        interrupted = False
         try:
             topic.send("1")
         except KeyboardInterrupt:
-            written = [one.line.texts for one, _ in found]
-        assert written == [["1"], [], ["1"]]
+            interrupted = True
+        assert interrupted
+        assert [one.line.texts for one, _ in found] == [["1"], [], ["1"]]
         assert [each.state.name for _, each in found] == ["OPEN", "CLOSED", "OPEN"]
         assert topic.faults == []
 
