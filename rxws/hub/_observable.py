@@ -20,8 +20,6 @@ class HubObservable(SchedulerCarrier[T]):
 
     __slots__ = ("_scheduler_of_hub", "_subscribe_observer")
 
-    is_shared = True
-
     def __init__(
         self,
         default_scheduler: Callable[[], SchedulerBase],

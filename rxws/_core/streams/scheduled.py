@@ -56,7 +56,7 @@ class SchedulerCarrier(AsyncIterableObservable[T]):
     __slots__ = ()
 
     is_shared = False
-    """Whether it delivers its values to many connections; see `rxws._core.broadcast`."""
+    """Whether a connection subscribes to it with a `SharedObserver` of `rxws._core.broadcast`."""
 
     @abstractmethod
     def _default_scheduler(self) -> SchedulerBase | None:

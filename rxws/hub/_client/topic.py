@@ -61,8 +61,6 @@ class ClientTopic(SchedulerCarrier[T], OpenSubject[T]):
         ```
     """
 
-    is_shared = True
-
     def __init__(self, owner: TopicOwner, name: str, tokens: TokenSource) -> None:
         self.lock = RLock()  # some operators of RxPY need it
         self._owner = owner
