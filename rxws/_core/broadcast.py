@@ -289,8 +289,8 @@ class SharedStream(RestartableStream[T]):
                             if (
                                 target is None
                                 or frame is None
-                                or (in_burst and not collected)  # the writer joins the burst
-                                or collected + size > MAX_COLLECTED
+                                # The writer writes what it has collected, or joins the burst.
+                                or (collected + size > MAX_COLLECTED if collected else in_burst)
                                 or target.is_closing()
                             ):
                                 written = observer.write(encoding.opcode, encoding.payload)
