@@ -201,16 +201,39 @@ async def test_a_check_compares_the_close_code(tmp_path: Path, serve: Serve) -> 
     )
 
 
-async def test_nothing_is_read_ahead_of_a_server_that_does_not_read(tmp_path: Path) -> None:
-    """With `--speed max`, a full socket stops the reading; at last the server has everything."""
-    path = tmp_path / "s.jsonl"
+def long_recording(directory: Path) -> str:
+    """Write a recording that sends more than sockets take: 20 MB, at once."""
+    path = directory / "s.jsonl"
     with path.open("w", encoding="utf-8") as lines:
         for number in range(10_000):
             event = {"t": 0, "lane": "outgoing", "dir": "out", "type": "text"}
             print(json.dumps({**event, "data": f"{number} {'.' * 2000}"}), file=lines)
+    return str(path)
+
+
+async def test_a_server_that_closes_early_is_reported(tmp_path: Path) -> None:
+    """While messages are still sent, the close ends the command, after what arrived before it."""
+
+    path = long_recording(tmp_path)
+    async with RawServer() as server:
+        command = run_command("replay", path, server.url, "--speed", "max")
+        replay = asyncio.ensure_future(command)
+        peer = await server.accept(reads=False)
+        await peer.text("enough")
+        await peer.close(4003)
+        peer.start_reading()
+        await peer.answer_close()
+        result = await replay
+    assert result == (1, "enough\n", "Error: closed with 4003 by the server\n")
+    assert len(peer.data) < 10_000
+
+
+async def test_nothing_is_read_ahead_of_a_server_that_does_not_read(tmp_path: Path) -> None:
+    """With `--speed max`, a full socket stops the reading; at last the server has everything."""
+    path = long_recording(tmp_path)
     async with RawServer(receive_buffer=1 << 14) as server:
         accepting = asyncio.ensure_future(server.accept(reads=False))
-        with open_recorded(str(path), "outgoing") as file:
+        with open_recorded(path, "outgoing") as file:
             async with open_link(Target(URL(server.url), {}), reconnect=False) as link:
                 peer = await accepting
                 with Player(file, link, math.inf, 0, False, Format("raw")) as player:

@@ -70,6 +70,42 @@ def test_a_lost_connection_is_noted(path: str) -> None:
     assert "closed with 1006 (abnormal closure) by the network" in result.err
 
 
+def test_the_error_of_a_pipeline_is_reported(path: str) -> None:
+    """A lane that ended with another error than a close ends the replay with it."""
+    recording = Recording()
+    recording.lane("doubled").record("next", 2)
+    recording.lane("doubled").record("error", ZeroDivisionError("by zero"))
+    recording.save(path)
+    result = replay(path, "--lane", "doubled")
+    assert result == (1, "2\n", "Error: ZeroDivisionError: by zero\n")
+
+
+@pytest.mark.parametrize("close", [Close(1000), None])
+def test_the_messages_after_a_reconnect_are_printed(path: str, close: Close | None) -> None:
+    """The end of an earlier connection is left out."""
+    recording = Recording()
+    lane = recording.lane("incoming")
+    lane.record("next", "a")
+    lane.record("error", ConnectionClosed(Close(1006, "", "network")))
+    lane.record("next", "b")
+    if close is not None:
+        lane.record("completed")
+    recording.save(path)
+    assert replay(path) == (0, "a\nb\n", "")
+
+
+def test_the_time_that_was_not_kept_is_skipped(path: str) -> None:
+    """If older events were dropped, the replay begins with the first that is left."""
+    clock = Clock()
+    recording = Recording(keep=2, scheduler=clock)
+    for number in range(3):
+        clock.run(3600)
+        recording.lane("incoming").record("next", f"{number}")
+    recording.save(path)
+    with open_recorded(path) as recorded:
+        assert recorded.start == 7200
+
+
 def test_a_sent_close_is_noted(path: str) -> None:
     """The close that a recorded client has sent is no message."""
     recording = Recording()
