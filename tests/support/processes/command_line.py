@@ -26,7 +26,7 @@ __all__ = [
     "start_rxws",
 ]
 
-PATIENCE = 30.0  # seconds; how long anything is waited for before the test fails
+PATIENCE = 60.0  # seconds; how long anything is waited for before the test fails
 
 
 class Result(NamedTuple):
