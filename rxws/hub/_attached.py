@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 from reactivex.abc import DisposableBase, SchedulerBase
@@ -24,6 +25,7 @@ from ._messages import Message, Position
 from ._stats import Counters
 from ._topic_log import TopicLog
 from ._topic_streams import TopicStreams
+from ._turns import STEP, Turns
 from ._view import View
 from ._waiting_views import HistoryView, WaitingViews
 
@@ -33,6 +35,7 @@ DETACH_DELAY = 5.0
 """Seconds without subscribers after which a topic is detached."""
 
 _RETRY = 1.0  # seconds
+_MAX_BURST = 1000  # messages in one turn
 _MIN_RING = 64  # messages; they bridge the time in which a view reads what is kept
 _MAX_RING = 1000
 _MAX_RING_BYTES = 1 << 20
@@ -45,6 +48,7 @@ class AttachedTopicHost(Protocol):
     codec: Codec[Any, Any]
     counters: Counters
     dispatcher: Dispatcher
+    turns: Turns
 
     def is_away(self, topic: str) -> bool: ...
     @property
@@ -63,13 +67,13 @@ class AttachedTopic:
 
     Attributes:
         streams: What its subscribers subscribe to.
-        burst: What is to be delivered in this turn.
+        burst: What is to be delivered in this turn, or in later ones if it takes long.
     """
 
     def __init__(self, host: AttachedTopicHost, name: str, keep: Keep) -> None:
         self.name = name
         self.keep = keep
-        self.dispatcher = host.dispatcher
+        self.turns = host.turns
         self._ring = Ring(min(max(keep.count, _MIN_RING), _MAX_RING), _MAX_RING_BYTES)
         self.streams = TopicStreams(
             name, host.dispatcher, host.counters, self._ring, self._on_subscribers_changed
@@ -83,7 +87,7 @@ class AttachedTopic:
         self._detach_timer = Deadline(host.scheduler)
         self._retry_timer = Deadline(host.scheduler)
         self._closed = False
-        self.burst: list[Entry] = []
+        self.burst: deque[Entry] = deque()
         self._warn_undecodable = LogOnce(logging.WARNING)
         self._warn_dropped = LogOnce(logging.WARNING)
 
@@ -117,7 +121,7 @@ class AttachedTopic:
             self.attach()
             return
         self._log.on_connected()
-        self._host.post(self._views.begin)
+        self._views.begin()
 
     def emit(self, entry: Entry) -> None:
         """Deliver an entry with all others of this turn; see `LogHost`."""
@@ -125,13 +129,25 @@ class AttachedTopic:
             self._host.deliver_soon(self)
         self.burst.append(entry)
 
-    def deliver_burst(self) -> None:
-        """Deliver the entries of this turn to all subscribers, one entry after the other."""
-        burst, self.burst = self.burst, []
-        self._host.dispatcher.post(self._deliver, burst)
+    def deliver_burst(self, deadline: float) -> None:
+        """Deliver the entries of this turn to all subscribers, one entry after the other.
 
-    def _deliver(self, burst: Sequence[Entry]) -> None:
-        call_each(self.streams.deliver, burst)
+        After the deadline, the rest waits for the next turn.
+        """
+        self._host.dispatcher.post(self._deliver, deadline)
+
+    def _deliver(self, deadline: float) -> None:
+        try:
+            call_each(self.streams.deliver, self._until(deadline))
+        finally:
+            if self.burst:
+                self._host.deliver_soon(self)
+
+    def _until(self, deadline: float) -> Iterator[Entry]:
+        for _ in range(min(len(self.burst), _MAX_BURST)):
+            yield self.burst.popleft()
+            if self._seconds() >= deadline:
+                return
 
     # --- views that begin with history ------------------------------------------------------
 
@@ -148,11 +164,10 @@ class AttachedTopic:
     def oldest(self) -> float:
         return self._seconds() - self.keep.seconds
 
-    def post(self, action: Callable[[], object]) -> object:
-        return self._host.post(action)
-
     def on_read(self, view: HistoryView, kept: Kept | Exception) -> bool:
         """See `ViewsHost`; while the engine is away nothing can be missed."""
+        if self._closed:
+            return False
         if isinstance(kept, Kept):
             self._log.on_top(kept.top)
             return True
@@ -187,11 +202,21 @@ class AttachedTopic:
                 return
             if isinstance(history, Exception):
                 on_kept(history)
-                return
-            entries = [self._decode(each) for each in history.publications]
-            on_kept(Kept(entries, history.top, history.began))
+            else:
+                decoding = self._decoding(history, on_kept)
+                self.turns.add(lambda: next(decoding, False))
 
         self._host.backplane.read(self.name, since, limit, done)
+
+    def _decoding(self, history: History, on_kept: OnKept) -> Iterator[bool]:
+        """Decode messages that were read, step by step."""
+        entries: list[Entry] = []
+        for publication in history.publications:
+            entries.append(self._decode(publication))
+            if len(entries) % STEP == 0 or self.turns.over:
+                yield True
+        if not self._closed:
+            on_kept(Kept(entries, history.top, history.began))
 
     def _decode(self, publication: Publication) -> Entry:
         payload, position = publication
@@ -221,7 +246,7 @@ class AttachedTopic:
             return
         self._ring.position = top
         self._log.on_attached(top)
-        self._host.post(self._views.begin)
+        self._views.begin()
         self._host.on_attached(self)
 
     def _on_subscribers_changed(self) -> None:

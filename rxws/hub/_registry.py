@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -32,6 +33,7 @@ from ._publisher import Publisher, PublishOverflow, Queued
 from ._stats import Counters, HubStats
 from ._status import Away, Connected, HubStatus
 from ._thread import HubThread
+from ._turns import TURN, Turns
 from ._users import Users
 
 __all__ = ["TopicRegistry"]
@@ -68,6 +70,7 @@ class TopicRegistry:
         self.counters = Counters()
         self.thread = HubThread(scheduler)
         self.dispatcher = Dispatcher(scheduler)
+        self.turns = Turns(self)
         self.publisher = Publisher(self, max_buffer, overflow)
         self.status: ReplayStream[HubStatus] = ReplayStream(
             self.dispatcher, self._on_fault, Connected()
@@ -97,6 +100,7 @@ class TopicRegistry:
         """Begin anew: the event loop that ran the hub was closed without `stop`."""
         topics, self._topics = self._topics, {}
         self._to_deliver.clear()
+        self.turns.clear()
         if isinstance(self.backplane, LocalBackplane):
             if self.started:
                 self._state = _State.USED
@@ -173,7 +177,7 @@ class TopicRegistry:
         """Complete all subscribers, and disconnect from the backplane."""
         try:
             self.publisher.flush()
-            self._deliver()
+            self._deliver_all()
             self._end_subscribers()
             await self._publish_rest()
         finally:
@@ -331,12 +335,23 @@ class TopicRegistry:
         self._to_deliver.append(topic)
 
     def _deliver(self) -> None:
+        self._deliver_until(self.seconds() + TURN)
+
+    def _deliver_until(self, deadline: float) -> None:
         topics, self._to_deliver = self._to_deliver, []
         if len(topics) == 1 and len(topics[0].burst) == 1:
-            topics[0].deliver_burst()  # connections write a single message at once
+            topics[0].deliver_burst(deadline)  # connections write a single message at once
         else:
             with Burst():
-                call_each(AttachedTopic.deliver_burst, topics)
+                call_each(lambda topic: topic.deliver_burst(deadline), topics)
+
+    def _deliver_all(self) -> None:
+        """Deliver what has arrived, and the rest of the histories that were read."""
+        try:
+            while self._to_deliver:
+                self._deliver_until(math.inf)
+        finally:
+            self.turns.finish()
 
     def on_attached(self, topic: AttachedTopic) -> None:
         """Publish what has waited for this, and read the topic's members if they are observed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum, auto
 from functools import partial
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from rxws._core.streams.stream import call_each
 
 from ._history import Entry, Event, Kept, Ring, next_position
 from ._messages import Gap, Position
+from ._turns import STEP, Turns
 
 __all__ = ["RewindView", "SinceView", "View", "ViewedTopic"]
 
@@ -31,36 +32,73 @@ class ViewedTopic(Protocol):
     def count_gap(self, gap: Gap) -> None: ...
 
 
+_NOTHING: Iterator[Entry] = iter(())
+
+
 class _Phase(Enum):
     WAITING = auto()  # for history; what is delivered meanwhile is in the topic's ring
+    EMITTING = auto()  # history, in several turns; the same holds
     SKIPPING = auto()  # live events that were in the history already
     LIVE = auto()
     OVER = auto()
 
 
 class View(ObserverBase[Event]):
-    """An observer of a topic's events, which emits no position twice."""
+    """An observer of a topic's events, which emits no position twice.
 
-    __slots__ = ("_last", "_observer", "_phase", "_topic")
+    Args:
+        since: The position after which to begin; None for the newest messages.
+    """
 
-    def __init__(self, topic: ViewedTopic, observer: ObserverBase[Any]) -> None:
+    __slots__ = ("_last", "_observer", "_phase", "_rest", "_ring", "_since", "_topic")
+
+    def __init__(
+        self, topic: ViewedTopic, observer: ObserverBase[Any], since: Position | None
+    ) -> None:
         self._topic = topic
         self._observer = observer
+        self._since = since
         self._phase = _Phase.WAITING
+        self._ring: Ring | None = None
+        self._rest = _NOTHING  # of the history
         self._last: Position | None = None  # the last position of the history
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for history, perhaps again."""
+        return self._phase is _Phase.WAITING
 
     @property
     def want(self) -> tuple[Position | None, int | None]:
         """See `HistoryView`."""
-        raise NotImplementedError
+        return self._since, None
 
     def begin_with(self, ring: Ring, oldest: float) -> bool:
         """See `HistoryView`."""
-        raise NotImplementedError
+        since = self._since
+        if self._phase is not _Phase.WAITING:
+            return True
+        assert since is not None
+        if ring.position is None:
+            self._begin_unnumbered([Entry.gap(since, None, "unavailable")])
+        elif ring.after(since, oldest) is None:
+            return False
+        else:
+            self._begin(ring, (), since)
+        return True
 
     def on_kept(self, ring: Ring, kept: Kept | Exception) -> None:
         """See `HistoryView`."""
-        raise NotImplementedError
+        since, last = self._since, ring.position
+        assert since is not None
+        if last is None:
+            self.begin_with(ring, 0.0)
+        elif isinstance(kept, Exception):
+            self._begin(ring, [Entry.gap(since, last, "unavailable")], last)
+        elif kept.top.epoch != last.epoch:  # the log is about to find out
+            self._begin(ring, [Entry.gap(since, last, "restarted")], last)
+        else:
+            self._begin(ring, kept.after(since), kept.top)
 
     def on_next(self, value: Event) -> None:
         if self._phase is _Phase.LIVE:
@@ -95,29 +133,60 @@ class View(ObserverBase[Event]):
         known = event.position is not None and _is_known(event.position, last)
         return None if known else event
 
-    def _begin(self, ring: Ring, entries: Sequence[Entry], last: Position) -> None:
+    def _begin(self, ring: Ring, entries: Iterable[Entry], last: Position) -> None:
         """Emit history up to `last`, then what the ring has after it, then live events."""
-        if self._phase is not _Phase.WAITING:
-            return
-        assert ring.position is not None
-        newer = ring.after(last)
-        if newer is None and not _is_known(last, ring.position):
-            newer = []  # the read was faster than the live messages
-        elif newer is None:  # it has overflowed
-            newer = [Entry.gap(last, ring.position, "overflow")]
-        self._last = last if not newer else ring.position
-        self._phase = _Phase.LIVE if self._last == ring.position else _Phase.SKIPPING
-        self._emit_all((*entries, *newer))
+        if self._phase is _Phase.WAITING:
+            self._phase = _Phase.EMITTING
+            self._ring, self._rest, self._last = ring, iter(entries), last
 
     def _begin_unnumbered(self, entries: Sequence[Entry]) -> None:
         """Emit gaps, then live events."""
         if self._phase is _Phase.WAITING:
             self._phase = _Phase.LIVE
-            self._emit_all(entries)
+            emit = partial(self._topic.notify, self._emit_history)
+            call_each(emit, [entry.event for entry in entries])
 
-    def _emit_all(self, entries: Sequence[Entry]) -> None:
-        emit = partial(self._topic.notify, self._emit_history)
-        call_each(emit, [entry.event for entry in entries])
+    def emit_more(self, turns: Turns) -> bool:
+        """Emit a part of the history; return whether there is more."""
+        if self._phase is _Phase.EMITTING:
+            call_each(partial(self._topic.notify, self._emit_history), self._part(turns))
+        return self._phase is _Phase.EMITTING
+
+    def _part(self, turns: Turns) -> Iterator[Event]:
+        """Take as much of the history as may be emitted in one step."""
+        for _ in range(STEP):
+            entry = next(self._rest, None)
+            if entry is None:
+                yield from self._catch_up()
+                return
+            yield entry.event
+            if self._phase is not _Phase.EMITTING or turns.over:
+                return
+
+    def _catch_up(self) -> Iterable[Event]:
+        """Return what was delivered since the history was read, to go on live after it.
+
+        If that is too much for one step, it becomes the rest of the history. If the ring has lost
+        some of it, it must be read as well.
+        """
+        ring, last = self._ring, self._last
+        assert ring is not None
+        assert last is not None
+        newer = ring.after(last)
+        if newer is None and ring.position is not None and _is_known(ring.position, last):
+            self._phase = _Phase.SKIPPING  # the read was faster than the live messages
+            return ()
+        if newer is None and (ring.position is None or last != self._since):
+            self._phase, self._since = _Phase.WAITING, last
+            return ()
+        if newer is None:  # reading has brought nothing
+            newer = [Entry.gap(last, ring.position, "overflow")]
+        self._last = ring.position
+        if len(newer) > STEP:
+            self._rest = iter(newer)
+            return ()
+        self._phase = _Phase.LIVE
+        return [entry.event for entry in newer]
 
     def _emit_history(self, event: Event) -> None:
         if self._phase is _Phase.OVER:
@@ -130,32 +199,10 @@ class View(ObserverBase[Event]):
 class SinceView(View):
     """Everything after a position; a gap comes first if that is not known."""
 
-    __slots__ = ("_since",)
+    __slots__ = ()
 
     def __init__(self, topic: ViewedTopic, observer: ObserverBase[Any], position: Position) -> None:
-        super().__init__(topic, observer)
-        self._since = position
-
-    @property
-    def want(self) -> tuple[Position, None]:
-        return self._since, None
-
-    def begin_with(self, ring: Ring, oldest: float) -> bool:
-        since = self._since
-        if ring.after(since, oldest) is None:
-            return False
-        self._begin(ring, (), since)
-        return True
-
-    def on_kept(self, ring: Ring, kept: Kept | Exception) -> None:
-        since, last = self._since, ring.position
-        assert last is not None
-        if isinstance(kept, Exception):
-            self._begin(ring, [Entry.gap(since, last, "unavailable")], last)
-        elif kept.top.epoch != last.epoch:  # the log is about to find out
-            self._begin(ring, [Entry.gap(since, last, "restarted")], last)
-        else:
-            self._begin(ring, kept.after(since), kept.top)
+        super().__init__(topic, observer, position)
 
 
 class RewindView(View):
@@ -171,15 +218,17 @@ class RewindView(View):
         *,
         as_events: bool = False,
     ) -> None:
-        super().__init__(topic, observer)
+        super().__init__(topic, observer, None)
         self._count = count
         self._as_events = as_events
 
     @property
-    def want(self) -> tuple[None, int]:
-        return None, self._count
+    def want(self) -> tuple[Position | None, int | None]:
+        return super().want if self._since is not None else (None, self._count)
 
     def begin_with(self, ring: Ring, oldest: float) -> bool:
+        if self._since is not None or not self.waits:  # it has begun, and goes on
+            return super().begin_with(ring, oldest)
         entries = ring.newest(self._count, oldest)
         if entries is None or ring.position is None:
             return False
@@ -188,6 +237,9 @@ class RewindView(View):
 
     def on_kept(self, ring: Ring, kept: Kept | Exception) -> None:
         last = ring.position
+        if self._since is not None:
+            super().on_kept(ring, kept)
+            return
         assert last is not None
         if isinstance(kept, Exception):
             self._begin(ring, [Entry.gap(None, last, "unavailable")], last)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Protocol
 
 from reactivex.abc import DisposableBase
 from reactivex.disposable import Disposable
 
-from rxws._core.streams.stream import Dispatcher, call_each
-
 from ._history import Kept, Ring
 from ._history_reader import HistoryReader
 from ._messages import Position
 from ._topic_streams import TopicStreams
+from ._turns import Turns
 from ._view import View
 
 __all__ = ["HistoryView", "ViewsHost", "WaitingViews"]
@@ -41,7 +40,7 @@ class ViewsHost(Protocol):
     """The interface of a topic to its views; see `AttachedTopic`."""
 
     @property
-    def dispatcher(self) -> Dispatcher: ...
+    def turns(self) -> Turns: ...
     @property
     def live(self) -> bool:
         """Whether views can begin."""
@@ -52,10 +51,6 @@ class ViewsHost(Protocol):
         """When the oldest message was received that views may begin with."""
         ...
 
-    def post(self, action: Callable[[], object]) -> object:
-        """Call in the next turn."""
-        ...
-
     def on_read(self, view: HistoryView, kept: Kept | Exception) -> bool:
         """Take note of what was read; return False if the view must wait for the next `begin`."""
         ...
@@ -64,15 +59,15 @@ class ViewsHost(Protocol):
 class WaitingViews:
     """Lets the views of a topic begin: with the ring if it knows enough, or with what is kept."""
 
-    __slots__ = ("_host", "_reader", "_ring", "_scheduled", "_streams", "_views")
+    __slots__ = ("_host", "_reader", "_ring", "_streams", "_turns", "_views")
 
     def __init__(self, host: ViewsHost, streams: TopicStreams, reader: HistoryReader) -> None:
         self._host = host
         self._streams = streams
         self._ring = streams.ring
         self._reader = reader
+        self._turns = host.turns
         self._views: list[HistoryView] = []
-        self._scheduled = False  # whether `begin` runs in the next turn
 
     def __iter__(self) -> Iterator[HistoryView]:
         return iter(self._views)
@@ -92,10 +87,10 @@ class WaitingViews:
 
     def add(self, view: HistoryView) -> None:
         """Let a view begin: in the next turn, or after the next call of `begin`."""
-        self._views.append(view)
-        if self._host.live and not self._scheduled:
-            self._scheduled = True
-            self._host.post(self.begin)
+        if self._host.live:
+            self._turns.add(partial(self._begin, view))
+        else:
+            self._views.append(view)
 
     def take(self) -> list[HistoryView]:
         """Return the views that wait, and forget them."""
@@ -103,23 +98,45 @@ class WaitingViews:
         return views
 
     def begin(self) -> None:
-        """Let all views begin, if the topic is live."""
-        self._scheduled = False
-        if self._host.live:
-            call_each(partial(self._host.dispatcher.post, self._begin), self.take())
+        """Let all views begin in the next turn, if the topic is live."""
+        for view in self.take():
+            self.add(view)
 
-    def _begin(self, view: HistoryView) -> None:
-        if view.begin_with(self._ring, self._host.oldest):
-            return
-        since, limit = view.want
-        kept = self._reader.latest(since, limit)
-        if kept is not None and self._ring.after(kept.top) is not None:
-            view.on_kept(self._ring, kept)
+    def start(self, view: HistoryView, kept: Kept | Exception) -> None:
+        """Let a view begin now, within a notification of the dispatcher."""
+        view.on_kept(self._ring, kept)
+        self._emit(view)
+
+    def _begin(self, view: HistoryView) -> bool:
+        if not self._host.live:
+            self._views.append(view)
+        elif view.begin_with(self._ring, self._host.oldest):
+            self._emit(view)
         else:
-            self._reader.want(since, limit, partial(self._begin_read, view))
+            since, limit = view.want
+            kept = self._reader.latest(since, limit)
+            if kept is not None and self._ring.after(kept.top) is not None:
+                self.start(view, kept)
+            else:
+                self._reader.want(since, limit, partial(self._on_read, view))
+        return False
 
-    def _begin_read(self, view: HistoryView, kept: Kept | Exception) -> None:
+    def _on_read(self, view: HistoryView, kept: Kept | Exception) -> None:
+        self._turns.add(partial(self._begin_with, view, kept))
+
+    def _begin_with(self, view: HistoryView, kept: Kept | Exception) -> bool:
         if self._host.on_read(view, kept):
-            self._host.dispatcher.post(view.on_kept, self._ring, kept)
+            self.start(view, kept)
         else:
             self._views.append(view)
+        return False
+
+    def _emit(self, view: HistoryView) -> None:
+        if isinstance(view, View):
+            self._turns.start(partial(self._emit_more, view))
+
+    def _emit_more(self, view: View) -> bool:
+        more = view.emit_more(self._turns)
+        if view.waits:  # the ring has lost what came after the history
+            self.add(view)
+        return more

@@ -16,6 +16,7 @@ from rxws._core.connection import Close, Connection
 from rxws._core.errors import ConnectionClosed
 from rxws._core.log import logger, one_line
 from rxws._core.schedulers.connection_scheduler import DefaultScheduler
+from rxws._core.schedulers.timers import call_later
 from rxws._core.streams.stream import Dispatcher, RestartableStream, call_each
 from rxws._core.upstream import no_upstreams
 from rxws._reconnect.channels import PendingMessage, pluralize
@@ -31,6 +32,7 @@ from rxws.hub._protocol.codes import Disconnect, close_of, is_terminal
 from rxws.hub._protocol.frames import Push
 from rxws.hub._protocol.schema import DisconnectPush, MessagePush, Request, Result
 from rxws.hub._stats import Counters
+from rxws.hub._turns import Turns
 from rxws.status import Closed, Open, Status
 
 from .publishing import ClientPublisher, Publication, PublishQueue
@@ -90,6 +92,7 @@ class ClientRegistry:
                 raise TypeError(f"rxws.hub.connect takes no {name}=: {reason}")
         affinity = self._affinity = LoopAffinity(options.get("scheduler"))
         self.dispatcher: Dispatcher = SubjectDispatcher(affinity)
+        self.turns = Turns(self)
         self.tokens = TokenSource(token)
         self.counters = Counters()
         self.backoff = options.get("backoff", DEFAULT)
@@ -186,6 +189,8 @@ class ClientRegistry:
         """Return the subscription of a topic, which a subscriber will use at once."""
         self._bind()
         self._check_thread()
+        if not self._topics:
+            self.turns.clear()  # the event loop may be another one now
         found = self._topics.get(name)
         return SubscribedTopic(self, name, tokens) if found is None else found
 
@@ -203,6 +208,11 @@ class ClientRegistry:
     @property
     def scheduler(self) -> SchedulerBase:
         return self._affinity
+
+    def post(self, action: Callable[[], object]) -> bool:
+        """Call in the next turn."""
+        call_later(self._affinity, 0, action)
+        return True
 
     @property
     def pauses(self) -> SharedPause:

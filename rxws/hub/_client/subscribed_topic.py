@@ -28,6 +28,7 @@ from rxws.hub._protocol.schema import (
 )
 from rxws.hub._stats import Counters
 from rxws.hub._topic_streams import TopicStreams
+from rxws.hub._turns import Turns
 from rxws.hub._waiting_views import HistoryView, WaitingViews
 
 from .history import Later, read_history
@@ -48,6 +49,7 @@ class TopicHost(SubscriptionHost, Protocol):
     """The interface of the client to its topics; see `ClientRegistry`."""
 
     dispatcher: Dispatcher
+    turns: Turns
     counters: Counters
 
     @property
@@ -70,6 +72,7 @@ class SubscribedTopic:
     def __init__(self, host: TopicHost, name: str, tokens: TokenSource) -> None:
         self.name = name
         self.dispatcher = host.dispatcher
+        self.turns = host.turns
         self.scheduler: SchedulerBase = host.scheduler
         self._host = host
         self.streams = TopicStreams(
@@ -156,7 +159,7 @@ class SubscribedTopic:
         ring.position = kept.top
         for view in self.views.take():
             if isinstance(view, ClientSinceView) and view.continues(since):
-                view.on_kept(ring, kept)
+                self.views.start(view, kept)
             else:
                 self.views.add(view)
 

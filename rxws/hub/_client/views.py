@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rxws.hub._history import Entry, Kept, Ring
+from rxws.hub._history import Kept, Ring
 from rxws.hub._messages import Position
 from rxws.hub._view import RewindView, SinceView
 
@@ -10,23 +10,18 @@ __all__ = ["ClientRewindView", "ClientSinceView"]
 
 
 class ClientSinceView(SinceView):
-    """Everything after a position; the server may turn out not to number the topic."""
+    """Everything after a position, which the client asks the server for when it subscribes."""
 
     __slots__ = ()
 
     @property
     def since(self) -> Position:
+        assert self._since is not None
         return self._since
 
     def continues(self, since: Position | None) -> bool:
         """Return whether the view wants nothing from before this position."""
-        return since is not None and since.epoch == self._since.epoch and since <= self._since
-
-    def begin_with(self, ring: Ring, oldest: float) -> bool:
-        if ring.position is None:
-            self._begin_unnumbered([Entry.gap(self._since, None, "unavailable")])
-            return True
-        return super().begin_with(ring, oldest)
+        return since is not None and since.epoch == self.since.epoch and since <= self.since
 
 
 class ClientRewindView(RewindView):
@@ -35,7 +30,9 @@ class ClientRewindView(RewindView):
     __slots__ = ()
 
     def on_kept(self, ring: Ring, kept: Kept | Exception) -> None:
-        if isinstance(kept, Exception):
+        if self._since is not None:
+            super().on_kept(ring, kept)
+        elif isinstance(kept, Exception):
             self.on_error(kept)
         elif ring.position is None:
             self._begin_unnumbered(kept.entries[-self._count :])

@@ -11,6 +11,8 @@ from reactivex.disposable import Disposable
 
 import rxws
 from rxws._core.schedulers.connection_scheduler import DefaultScheduler
+from rxws._core.schedulers.timers import call_later
+from rxws._core.streams.stream import Dispatcher
 from rxws.hub import Done, Keep, PublishRequest
 from rxws.testing import Clock
 
@@ -33,6 +35,7 @@ class VirtualHubHost:
         self.codec = codec
         self.holders: dict[str, int] = {}
         self.attached: set[str] = set()
+        self.dispatcher = Dispatcher(self.clock)
 
     @property
     def scheduler(self) -> SchedulerBase:
@@ -46,6 +49,10 @@ class VirtualHubHost:
 
     def run(self, action: Callable[[], object]) -> None:
         action()
+
+    def post(self, action: Callable[[], object]) -> bool:
+        call_later(self.clock, 0, action)
+        return True
 
     def hold(self, topic: str) -> DisposableBase:
         self.holders[topic] = self.holders.get(topic, 0) + 1

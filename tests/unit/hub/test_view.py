@@ -9,7 +9,11 @@ from reactivex.observer import Observer
 
 from rxws.hub import Gap, Message, Position
 from rxws.hub._history import Entry, Event, Kept, Ring
-from rxws.hub._view import RewindView, SinceView
+from rxws.hub._turns import Turns
+from rxws.hub._view import RewindView, SinceView, View
+from support.virtual.hub_host import VirtualHubHost
+
+TURNS = Turns(VirtualHubHost())
 
 
 def at(offset: int, epoch: str = "e") -> Position:
@@ -24,8 +28,15 @@ def kept(last: int) -> Kept:
     return Kept([Entry(message(n), at(n)) for n in range(1, last + 1)], at(last))
 
 
+def begin(view: View, ring: Ring, kept: Kept | Exception) -> None:
+    """Let a view begin, and emit all of its history."""
+    view.on_kept(ring, kept)
+    while view.emit_more(TURNS):
+        pass
+
+
 class Topic:
-    """The part of an `AttachedTopic` that views use."""
+    """The part of a topic that views use."""
 
     def __init__(self) -> None:
         self.gaps: list[Gap] = []
@@ -67,7 +78,7 @@ def test_live_events_that_the_history_contains_are_skipped(
     topic: Any = Topic()
     view = SinceView(topic, Observer(got.append), at(1))
     view.on_next(message(1))  # before it has begun: the ring has it
-    view.on_kept(ring_at(at(1)), kept(3))
+    begin(view, ring_at(at(1)), kept(3))
     for event in live:
         view.on_next(event)
     assert [e if isinstance(e, Gap) else e.value for e in got] == [2, 3, *expected]
@@ -78,11 +89,11 @@ def test_history_of_another_epoch_is_left_to_the_log() -> None:
     got: list[Any] = []
     topic: Any = Topic()
     since = SinceView(topic, Observer(got.append), at(1))
-    since.on_kept(ring_at(at(5, "old")), kept(3))
+    begin(since, ring_at(at(5, "old")), kept(3))
     assert got == [Gap(at(1), at(6, "old"), "restarted")]
     values: list[Any] = []
     rewind = RewindView(topic, Observer(values.append), 5)
-    rewind.on_kept(ring_at(at(5, "old")), kept(3))
+    begin(rewind, ring_at(at(5, "old")), kept(3))
     for view in (since, rewind):
         view.on_next(message(6, "old"))
     assert got[1:] == [message(6, "old")]
@@ -94,7 +105,7 @@ def test_a_rewind_that_cannot_be_read_is_a_gap_of_the_topic() -> None:
     topic: Any = Topic()
     values: list[Any] = []
     view = RewindView(topic, Observer(values.append), 5)
-    view.on_kept(ring_at(at(5)), OSError())
+    begin(view, ring_at(at(5)), OSError())
     view.on_next(message(6))
     assert topic.gaps == [Gap(None, at(6), "unavailable")]
     assert values == [6]
@@ -105,7 +116,7 @@ def test_a_rewind_of_events_emits_positions_and_gaps() -> None:
     topic: Any = Topic()
     events: list[Any] = []
     view = RewindView(topic, Observer(events.append), 5, as_events=True)
-    view.on_kept(ring_at(at(5)), OSError())
+    begin(view, ring_at(at(5)), OSError())
     view.on_next(message(6))
     assert events == [Gap(None, at(6), "unavailable"), message(6)]
     assert topic.gaps == []
@@ -117,7 +128,7 @@ def test_a_view_ends_once() -> None:
     got: list[Any] = []
     view = SinceView(topic, Observer(got.append, got.append, lambda: got.append("end")), at(1))
     view.on_completed()
-    view.on_kept(ring_at(at(1)), kept(3))
+    begin(view, ring_at(at(1)), kept(3))
     view.on_next(message(4))
     assert got == ["end"]
     error = ValueError()
@@ -139,5 +150,6 @@ def test_a_position_of_an_earlier_epoch_that_the_ring_has() -> None:
         ring.append(Entry(event, position))
     view = SinceView(topic, Observer(got.append), at(1))
     assert view.begin_with(ring, 0.0)
+    assert not view.emit_more(TURNS)
     view.on_next(message(2, "n"))
     assert got == [message(2), gap, message(1, "n"), message(2, "n")]
