@@ -213,7 +213,7 @@ class AttachedTopic:
         entries: list[Entry] = []
         for publication in history.publications:
             entries.append(self._decode(publication))
-            if len(entries) % STEP == 0 or self.turns.over:
+            if self.turns.count_message() or len(entries) % STEP == 0:
                 yield True
         if not self._closed:
             on_kept(Kept(entries, history.top, history.began))

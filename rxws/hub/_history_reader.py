@@ -45,13 +45,16 @@ class HistoryReader:
         read: Reads from the backplane.
     """
 
-    __slots__ = ("_busy", "_host", "_latest", "_read", "_timer", "_wants")
+    __slots__ = ("_busy", "_host", "_latest", "_read", "_retries", "_timer", "_wants", "reading")
 
     def __init__(self, host: ReaderHost, read: _Read) -> None:
         self._host = host
         self._read = read
         self._busy = False
+        self.reading = False
+        """Whether a read is on its way, whose answer is newer than what views have seen."""
         self._wants: list[_Want] = []
+        self._retries: list[Callable[[], None]] = []
         self._latest: tuple[Position | None, int | None, Kept] | None = None
         self._timer = Deadline(host.scheduler)
 
@@ -59,6 +62,10 @@ class HistoryReader:
         """Read everything after a position, or the newest `limit` messages, in a later turn."""
         self._wants.append(_Want(since, limit, on_kept))
         self._request()
+
+    def call_when_read(self, callback: Callable[[], None]) -> None:
+        """Call when the answer to the current read is there, as it may be the `latest` one."""
+        self._retries.append(callback)
 
     def latest(self, since: Position | None, limit: int | None) -> Kept | None:
         """Return the latest answer if it is less than a second old and contains what is wanted."""
@@ -84,14 +91,17 @@ class HistoryReader:
     def _read_all(self) -> None:
         wants, self._wants = self._wants, []
         since, limit = _combine(wants)
+        self.reading = True
 
         def done(kept: Kept | Exception) -> None:
-            self._busy = False
+            self._busy = self.reading = False
             self._request()
             if isinstance(kept, Kept):
                 self._latest = since, limit, kept
                 self._timer.set(_FRESH, self.clear)
+            retries, self._retries = self._retries, []
             call_each(lambda want: want.on_kept(kept), wants)
+            call_each(lambda retry: retry(), retries)
 
         self._read(since, limit, done)
 

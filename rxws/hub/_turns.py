@@ -20,7 +20,7 @@ STEP = 100
 TURN = 0.01
 """The seconds after which something else gets its turn."""
 
-_MAX_STEPS = 10  # in one turn: time stands still within a turn of virtual time
+_MAX_MESSAGES = 1000  # in one turn: time stands still within a turn of virtual time
 
 Job: TypeAlias = Callable[[], bool]
 """Makes the next step, and returns whether there are more."""
@@ -43,18 +43,24 @@ class Turns:
     loop is written together.
     """
 
-    __slots__ = ("_deadline", "_host", "_jobs", "_posted")
+    __slots__ = ("_deadline", "_host", "_jobs", "_left", "_posted")
 
     def __init__(self, host: TurnsHost) -> None:
         self._host = host
         self._jobs: deque[Job] = deque()
         self._posted = False
-        self._deadline: float | None = None  # of this turn
+        self._deadline: float | None = None  # of this turn, None if there is none
+        self._left = 0  # messages that may still be handled in it
 
-    @property
-    def over(self) -> bool:
-        """Whether this turn has lasted long enough, so that a step should end early."""
-        return self._deadline is not None and self._seconds() >= self._deadline
+    def count_message(self) -> bool:
+        """Count a message that was handled; return whether the step must end: the turn is over."""
+        self._left -= 1
+        return self._is_over()
+
+    def _is_over(self) -> bool:
+        if self._deadline is None:
+            return False
+        return self._left <= 0 or self._seconds() >= self._deadline
 
     def add(self, job: Job) -> None:
         """Begin a job in the next turn of the loop, or at the end of this one if there is time."""
@@ -103,12 +109,10 @@ class Turns:
 
     def _due(self) -> Iterator[Job]:
         """Take jobs until this turn is over."""
-        self._deadline = self._seconds() + TURN
-        for _ in range(_MAX_STEPS):
-            if not self._jobs:
-                return
+        self._deadline, self._left = self._seconds() + TURN, _MAX_MESSAGES
+        while self._jobs:
             yield self._jobs.popleft()
-            if self.over:
+            if self._is_over():
                 return
 
     def _seconds(self) -> float:

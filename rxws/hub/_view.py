@@ -160,7 +160,7 @@ class View(ObserverBase[Event]):
                 yield from self._catch_up()
                 return
             yield entry.event
-            if self._phase is not _Phase.EMITTING or turns.over:
+            if turns.count_message() or self._phase is not _Phase.EMITTING:
                 return
 
     def _catch_up(self) -> Iterable[Event]:

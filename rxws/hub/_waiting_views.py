@@ -117,6 +117,8 @@ class WaitingViews:
             kept = self._reader.latest(since, limit)
             if kept is not None and self._ring.after(kept.top) is not None:
                 self.start(view, kept)
+            elif self._reader.reading:
+                self._reader.call_when_read(partial(self.add, view))
             else:
                 self._reader.want(since, limit, partial(self._on_read, view))
         return False

@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+from rxws.hub import Keep
 from support.virtual.two_hubs import TwoHubs, offsets
 
 
@@ -66,6 +67,23 @@ def test_an_interrupted_history_is_complete(hubs: TwoHubs) -> None:
     hubs.first.topic("kept:a").on_next(4)
     assert run(hubs)
     assert first == second == [1, 2, 3, 4]
+
+
+def test_an_interrupted_history_of_several_turns_is_complete() -> None:
+    """The view gets all of it, although its subscriber raises at each message."""
+    hubs = TwoHubs(topics={"kept:*": Keep(500)})
+    hubs.publish(*range(300))
+    got: list[Any] = []
+
+    def on_next(value: Any) -> None:
+        got.append(value)
+        raise Interrupt
+
+    hubs.second.topic("kept:a").rewind(300).subscribe(on_next)
+    assert run(hubs)
+    hubs.first.topic("kept:a").on_next(300)
+    assert run(hubs) == 1
+    assert got == list(range(301))
 
 
 def test_an_interrupted_begin_reaches_the_next_view(hubs: TwoHubs) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from reactivex import operators as ops
-from reactivex.abc import DisposableBase
 from reactivex.disposable import SerialDisposable
 
 import rxws
@@ -20,7 +18,7 @@ from rxws._core.schedulers.timers import call_later
 from rxws.hub import Gap, Hub, Keep, Message, Position, _attached, _turns, _view
 from support.virtual.two_hubs import TwoHubs
 
-TURN = 10 * 100  # messages of history in one turn
+TURN = 1000  # messages of history in one turn
 
 
 def hubs_that_keep(count: int) -> TwoHubs:
@@ -112,25 +110,27 @@ def test_what_was_missed_is_delivered_in_several_turns() -> None:
 
 def test_a_view_that_is_disposed_gets_no_more_history() -> None:
     """Nothing arrives after `dispose`, within the history and after it; other views get all."""
-    hubs = hubs_that_keep(2000)
-    hubs.publish(*range(2000))
+    hubs = hubs_that_keep(3000)
+    hubs.publish(*range(3000))
     topic = hubs.second.topic("kept:a")
-    for at in (0, 99, 100, 150, 1999):
+    for at in (0, 99, 100, 150, 2999):
         subscription, got = SerialDisposable(), list[int]()
-        subscription.disposable = topic.rewind(2000).subscribe(
-            partial(get_until, at, got, subscription)
-        )
-        others = hubs.collect(topic.rewind(2000))
-        hubs.publish(2000 + at)
+
+        def on_next(
+            value: int, at: int = at, got: list[int] = got, its: SerialDisposable = subscription
+        ) -> None:
+            if not got:
+                hubs.first.topic("kept:a").on_next(9000)  # it arrives while history is emitted
+            got.append(value)
+            if value == at:
+                its.dispose()
+
+        subscription.disposable = topic.rewind(3000).subscribe(on_next)
+        others = hubs.collect(topic.rewind(3000))
+        hubs.publish(9001)
         assert got == list(range(at + 1))
-        assert others == [*range(2000), 2000 + at]
-        hubs.publish(*range(2000))
-
-
-def get_until(last: int, got: list[int], subscription: DisposableBase, value: int) -> None:
-    got.append(value)
-    if value == last:
-        subscription.dispose()
+        assert others == [*range(3000), 9000, 9001]
+        hubs.publish(*range(3000))
 
 
 async def test_a_hub_that_stops_emits_the_rest_of_a_history() -> None:
@@ -191,7 +191,7 @@ def test_any_history_is_followed_by_live_messages(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_view, "STEP", 3)
         patch.setattr(_attached, "STEP", 3)
-        patch.setattr(_turns, "_MAX_STEPS", 1)
+        patch.setattr(_turns, "_MAX_MESSAGES", 3)
         patch.setattr(_attached, "_MIN_RING", 4)
         patch.setattr(_attached, "_MAX_RING", 5)
         patch.setattr(_attached, "_MAX_BURST", 4)
@@ -211,9 +211,8 @@ def test_any_history_is_followed_by_live_messages(
         if how == "since":
             expected = start.offset
         else:
-            first = got[0]
-            expected = (first.position.offset if isinstance(first, Message) else 0) - 1
-            assert expected >= max(before - max(count, 1), before - keep, 0) or expected <= before
+            expected = got[0].position.offset - 1
+            assert expected >= max(before - min(max(count, 1), keep), 0)
         for event in got:
             if isinstance(event, Gap):
                 assert event.after is None or event.after.offset == expected

@@ -56,7 +56,6 @@ def port_of(serving: Serving) -> int:
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_no_message_is_lost_repeated_or_out_of_order(serve_hub: ServeHub, seed: int) -> None:
     """In 1000 random cuts every position arrives once, in order, and no gap is told."""
-    asyncio.get_running_loop().slow_callback_duration = 0.5  # debug mode is slow
     rng = random.Random(seed)
     async with AsyncExitStack() as stack:
         serving = await stack.enter_async_context(
