@@ -108,6 +108,7 @@ async def test_clients_of_the_protocol_that_come_and_go_leave_nothing(
 @pytest.mark.parametrize(("overflow", "left"), [("close", 99), ("drop_oldest", 100)])
 async def test_a_stuck_subscriber_delays_nobody(overflow: str, left: int) -> None:
     """One client of 100 reads nothing: it is closed or misses some, 99 others get every message."""
+    asyncio.get_running_loop().slow_callback_duration = 0.5  # debug mode is slow
     hub = Hub(topics={"kept": Keep(1)})
     count, text = 150, "x" * 2000
     options: dict[str, Any] = {
