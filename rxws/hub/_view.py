@@ -137,7 +137,9 @@ class View(ObserverBase[Event]):
         """Emit history up to `last`, then what the ring has after it, then live events."""
         if self._phase is _Phase.WAITING:
             self._phase = _Phase.EMITTING
-            self._ring, self._rest, self._last = ring, iter(entries), last
+            self._ring = ring
+            self._rest = iter(entries)
+            self._last = last
 
     def _begin_unnumbered(self, entries: Sequence[Entry]) -> None:
         """Emit gaps, then live events."""
@@ -177,7 +179,8 @@ class View(ObserverBase[Event]):
             self._phase = _Phase.SKIPPING  # the read was faster than the live messages
             return ()
         if newer is None and (ring.position is None or last != self._since):
-            self._phase, self._since = _Phase.WAITING, last
+            self._phase = _Phase.WAITING
+            self._since = last
             return ()
         if newer is None:  # reading has brought nothing
             newer = [Entry.gap(last, ring.position, "overflow")]
