@@ -28,8 +28,8 @@ class Figures:
         size: How many bytes.
         total: How many messages there will be, if known.
         share: Which part is done, from 0 to 1, if known; by default that of the messages.
-        phase: What the command is doing, if that changes.
-        things: What is counted.
+        phase: The name of the current phase, if there are several.
+        things: The name of the things that are counted.
     """
 
     count: int

@@ -66,8 +66,8 @@ class AttachedTopic:
     It is attached from the first subscriber on, and until 5 s after the last one has left.
 
     Attributes:
-        streams: What its subscribers subscribe to.
-        burst: What is to be delivered in this turn, or in later ones if it takes long.
+        streams: The streams of events for its subscribers.
+        burst: The events to deliver in this turn, or in later ones if it takes long.
     """
 
     def __init__(self, host: AttachedTopicHost, name: str, keep: Keep) -> None:
@@ -156,7 +156,7 @@ class AttachedTopic:
         return self._views.subscribe(view)
 
     def begin(self, view: HistoryView) -> None:
-        """Call back in a later turn, with what comes before the first live event of a view."""
+        """Begin a view in a later turn, with the events before its first live event."""
         if not self._closed:
             self._views.add(view)
 

@@ -99,7 +99,7 @@ def _names(changes: set[tuple[Change, str]]) -> str:
 def _run(serve: Serve, settings: Settings, sock: socket.socket, parent: Connection) -> None:
     """Serve, in the new process; report a failure, which the next change may mend."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if parent.poll():  # it was told to end meanwhile
+    if parent.poll():  # the parent has asked it to end meanwhile
         sys.exit(ExitCode.DONE)
     try:
         sys.exit(serve(settings, sock, parent))

@@ -12,7 +12,7 @@ __all__ = ["ReceivedOrder", "entries_of", "leading_to"]
 
 
 class _Unproven(Kept):
-    """What a server sends that cannot tell whether more is missing."""
+    """Messages from a server that cannot say whether earlier ones are missing."""
 
     __slots__ = ()
 

@@ -25,7 +25,7 @@ OnRenewed: TypeAlias = Callable[[RefreshResult | SubRefreshResult | ErrorReply |
 
 
 class RenewalHost(Protocol):
-    """What has the right; see `Session` and `Subscription`."""
+    """The owner of the right: a `Session` or a `Subscription`."""
 
     def renew(self, token: str, on_reply: OnRenewed) -> None:
         """Send a fresh token."""

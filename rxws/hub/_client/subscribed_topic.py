@@ -61,8 +61,8 @@ class SubscribedTopic:
     """Delivers what the server sends in the topic's order, to all subscribers.
 
     Attributes:
-        streams: What they subscribe to.
-        members: Who is present.
+        streams: The streams of events for these subscribers.
+        members: The members that are present.
         views: Subscribers that begin with history.
         subscription: The one at the server.
     """

@@ -90,7 +90,7 @@ class Commands:
         self._wake = asyncio.Event()
         self._progress = 0.0
         self._refused: list[tuple[Call, Exception]] = []
-        """What a server has refused that is of no use any more."""
+        """Calls that a server has refused, because the connection is of no use any more."""
 
     @property
     def connected(self) -> bool:

@@ -1,4 +1,4 @@
-"""What a client has missed when it subscribes."""
+"""The messages that a client has missed when it subscribes."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _MAX_TTL = (1 << 32) - 1
 
 
 class Expiry(NamedTuple):
-    """What a client is told of a right: whether it must refresh it, and after how many seconds."""
+    """Tells a client whether it must refresh a right, and after how many seconds."""
 
     expires: bool = False
     ttl: int = 0

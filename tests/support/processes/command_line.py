@@ -30,7 +30,7 @@ PATIENCE = 60.0  # seconds; how long anything is waited for before the test fail
 
 
 class Result(NamedTuple):
-    """What a command has printed, and its exit code."""
+    """The output of a command, and its exit code."""
 
     code: int
     out: str

@@ -50,7 +50,7 @@ async def test_lines_end_as_on_any_system(
 
 
 async def test_a_line_may_arrive_in_parts(pipe: tuple[int, int]) -> None:
-    """What comes late belongs to the same line."""
+    """Text that comes late belongs to the same line."""
     lines = read_lines(pipe[0])
     os.write(pipe[1], b"a\nb")
     assert await anext(lines) == b"a"

@@ -140,7 +140,7 @@ def test_a_refresh_is_answered_however_it_ends() -> None:
 
 
 def test_nothing_is_pushed_before_the_reply() -> None:
-    """What is delivered meanwhile belongs into the reply."""
+    """Messages that are delivered meanwhile belong into the reply."""
     connection = Connection()
     subscription = connection.subscription
     subscription.on_message(Position("e", 1), "{}")

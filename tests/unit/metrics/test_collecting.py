@@ -1,4 +1,4 @@
-"""What is read when metrics are collected, in virtual time."""
+"""Collecting metrics, in virtual time."""
 
 from __future__ import annotations
 
