@@ -12,6 +12,7 @@ from rxws._core.streams.stream import call_each
 
 from ._history import Kept
 from ._messages import Position
+from ._turns import Turns
 
 __all__ = ["HistoryReader", "OnKept"]
 
@@ -26,6 +27,8 @@ _FRESH = 1.0  # seconds
 class ReaderHost(Protocol):
     """See `TopicRegistry`."""
 
+    turns: Turns
+
     @property
     def scheduler(self) -> SchedulerBase: ...
     def post(self, action: Callable[[], object]) -> object: ...
@@ -38,7 +41,7 @@ class _Want(NamedTuple):
 
 
 class HistoryReader:
-    """Combines the wishes of one turn, and those that come while an answer is outstanding.
+    """Combines the wishes of all views that begin together or while an answer is outstanding.
 
     Args:
         host: The hub.
@@ -86,7 +89,12 @@ class HistoryReader:
     def _request(self) -> None:
         if self._wants and not self._busy:
             self._busy = True
-            self._host.post(self._read_all)
+            self._host.turns.add(self._read_soon)
+
+    def _read_soon(self) -> bool:
+        """Read after all views that were about to begin have said what they want."""
+        self._host.post(self._read_all)
+        return False
 
     def _read_all(self) -> None:
         wants, self._wants = self._wants, []

@@ -225,3 +225,17 @@ def test_any_history_is_followed_by_live_messages(
             assert (event.position.offset, event.value) == (expected, expected)
         assert expected == last + 1
         assert [event.value for event in live] == list(range(before + 1, last + 2))
+
+
+def test_views_that_begin_in_several_turns_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The read waits until all of them have said how much they want."""
+    monkeypatch.setattr(_turns, "TURN", 0.0)  # each takes a turn of its own
+    hubs = hubs_that_keep(100)
+    hubs.publish(*range(1, 101))
+    topic = hubs.second.topic("kept:a")
+    seen: list[list[Any]] = [[] for _ in range(20)]
+    for count, values in enumerate(seen, 1):
+        topic.rewind(count).subscribe(values.append)
+    hubs.clock.run(0)
+    assert [len(values) for values in seen] == list(range(1, 21))
+    assert len(hubs.faulty.reads) == 1
