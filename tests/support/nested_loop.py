@@ -32,6 +32,7 @@ def run_nested(until: Callable[[], object]) -> None:
     tasks: Any = asyncio.tasks
     if task is not None:
         tasks._leave_task(loop, task)  # other tasks cannot run while one is current
+    ready = len(loop._ready)
     wakeup = loop.call_later(0.01, bool)  # so that `select` returns
     deadline = time.monotonic() + PATIENCE
     try:
@@ -43,6 +44,8 @@ def run_nested(until: Callable[[], object]) -> None:
     finally:
         loop.set_exception_handler(handler)
         wakeup.cancel()
+        while len(loop._ready) < ready:  # the outer turn has counted them, and would miss them
+            loop.call_soon(bool)
         if task is not None:
             tasks._enter_task(loop, task)
 
