@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, Self
@@ -215,15 +216,20 @@ def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes], None]]:
     """Make stdin a pipe; return how to write to it, where nothing is its end."""
     end, file = os.pipe()
     out = SimpleNamespace(isatty=lambda: False)
-    with open(end, encoding="utf-8") as stdin, open(file, "wb", buffering=0) as stream:
-        monkeypatch.setattr(_TALK_SYS, SimpleNamespace(stdin=stdin, stdout=out))
+    before = threading.enumerate()
+    with open(end, encoding="utf-8") as stdin:
+        with open(file, "wb", buffering=0) as stream:
+            monkeypatch.setattr(_TALK_SYS, SimpleNamespace(stdin=stdin, stdout=out))
 
-        def write(data: bytes) -> None:
-            stream.write(data)
-            if not data:
-                stream.close()
+            def write(data: bytes) -> None:
+                stream.write(data)
+                if not data:
+                    stream.close()
 
-        yield write
+            yield write
+        for thread in threading.enumerate():
+            if thread.daemon and thread not in before:
+                thread.join(PATIENCE)  # else it may read from the pipe of the next test
 
 
 async def arrival(virtual: VirtualSession, number: int) -> None:
