@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,8 @@ from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as websockets_serve
 
 import rxws
+from rxws._aiohttp.transport import pull_reader, push_reader
+from rxws._session import incoming
 from rxws.operators import map_async
 from support.fixtures import Dial, Serve
 from support.peers.endpoints import AnyConnection, Links
@@ -165,9 +168,12 @@ async def test_a_ping_behind_held_messages_is_answered(link: Links, held: str) -
 
 
 async def test_a_conversation_answers_all_messages_of_one_write(
-    serve: Serve, raw_client: Dial
+    serve: Serve, raw_client: Dial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two messages and a close in one write: a handler that awaits each answers both."""
+    for module in (incoming, pull_reader, push_reader):
+        # Otherwise a slow machine may read the last message and the close later, in one turn.
+        monkeypatch.setattr(module, "_YIELD_AFTER", math.inf)
 
     async def handler(conn: AnyConnection) -> None:
         for _ in range(2):
