@@ -28,7 +28,7 @@ CLIENT_STATES = ("connecting", "open", "waiting")
 
 @dataclass(slots=True)
 class Snapshot:
-    """What was read at one moment.
+    """The figures that were read at one moment.
 
     Args:
         connections: The counts by the attributes that they share.

@@ -25,7 +25,7 @@ class _Unproven(Kept):
 
 
 class ReceivedOrder:
-    """What was received of one topic, over all its connections. It does no I/O.
+    """The order of one topic's messages, over all its connections. It does no I/O.
 
     Attributes:
         position: Everything up to here was received; None if the server numbers nothing.

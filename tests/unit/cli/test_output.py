@@ -88,7 +88,7 @@ LARGE = b"x" * (1 << 20)  # more than a pipe takes
 
 
 async def test_a_small_text_is_written_at_once(stdout: Pipe) -> None:
-    """What is buffered goes first, and what the encoding of stdout lacks is escaped."""
+    """Buffered text goes first; characters that stdout cannot encode are escaped."""
     stdout.stream.write("first ")
     await write_soon("é\n")
     assert os.read(stdout.end, 100) == b"first \\xe9\n"

@@ -11,7 +11,7 @@ from rxws.cli._progress import Figures, Rate, row
 
 
 def test_the_rate_is_that_of_the_last_seconds() -> None:
-    """What was long ago does not count; a lower count begins anew."""
+    """Only the last seconds count; a lower count begins anew."""
     rate = Rate()
     assert [rate(now, 10 * now) for now in range(4)] == [0, 10, 10, 10]
     assert rate(4, 70) == 20

@@ -101,7 +101,7 @@ class Notes(NoTelemetry):
 
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is reported, without the hubs of other tests."""
+    """The lines that are reported, without the hubs of other tests."""
     monkeypatch.setattr(instrumentation, "hubs", set())
     return []
 

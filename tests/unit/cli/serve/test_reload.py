@@ -99,7 +99,7 @@ def test_the_note_names_up_to_three_files(files: list[str], shown: str) -> None:
 
 
 class FakeProcess:
-    """A process of `multiprocessing`, which does what it is told."""
+    """A fake process of `multiprocessing`, which the test controls."""
 
     def __init__(self, target: object, args: tuple[Any, ...], daemon: bool) -> None:
         assert target is _reload._run
